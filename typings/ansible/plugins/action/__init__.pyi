@@ -5,6 +5,8 @@ class ActionBase:
     _connection: Any
     _play_context: Any
     _templar: Any
+    _loader: Any
+    _shared_loader_obj: Any
     _supports_async: bool
     _supports_check_mode: bool
     def run(self, tmp: str | None = ..., task_vars: dict[str, Any] | None = ...) -> dict[str, Any]: ...
