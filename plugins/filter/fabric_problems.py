@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter C(fabric_problems): whether a host's fabric is what the inventory says."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fabric_problems
+short_description: Lists what is wrong with the fabric address, interface or MTU of a host
+version_added: 0.1.0
+author: herd.inference contributors (@herd-inference)
+description:
+  - Compares a host's gathered facts with the inventory's fabric address, interface and MTU.
+positional: _input
+options:
+  _input:
+    description: The host's facts with the network subset, usually C(ansible_facts).
+    type: dict
+    required: true
+  address:
+    description: The address that the host must have on the fabric, an IPv4 literal.
+    type: str
+    required: true
+  interface:
+    description: The interface that must hold it, such as V(ib0).
+    type: str
+    required: true
+  mtu:
+    description: The interface's MTU in bytes; not compared when left out.
+    type: int
+"""
+
+EXAMPLES = r"""
+- name: Stop when the fabric is not what the inventory says
+  ansible.builtin.assert:
+    that: >-
+      ansible_facts | herd.inference.fabric_problems(address='10.100.0.31', interface='ib0', mtu=2044)
+      | length == 0
+"""
+
+RETURN = r"""
+_value:
+  description: The problems; empty when there are none.
+  type: list
+  elements: str
+  sample:
+    - "expected an MTU of 2044 bytes on ib0 (herd_fabric_mtu), found 1500: set the interface's MTU, or the
+      fact if the network has changed."
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core.site import host_problems
+
+
+def fabric_problems(facts: Mapping[str, Any], address: str, interface: str, mtu: int | None = None) -> list[str]:
+    return host_problems(facts, address, interface, mtu)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"fabric_problems": fabric_problems}

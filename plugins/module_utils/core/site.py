@@ -1,0 +1,258 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an inventory must say before anything is touched.
+
+A site is the groups of the inventory and the facts (C(herd_*), addresses, gathered facts) of its hosts.
+Each check yields sentences that name the host or group, what was expected, what was found, and the cure.
+All problems are reported together, so that one run of preflight is enough to mend an inventory.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+#: Facts of the inventory that are one for the whole site.
+SHARED_FACTS = (
+    "herd_release",
+    "herd_prefix",
+    "herd_models_dir",
+    "herd_user",
+    "herd_rpc_port",
+    "herd_api_port",
+    "herd_models",
+    "herd_model",
+)
+
+#: Groups whose one host is the only one of its kind, with what it does.
+SINGULAR_GROUPS = {
+    "head_server": "the machine that serves the API; a model has one head",
+    "llama_build": "the machine that builds the release; it is built once",
+}
+
+#: Platforms that the roles know: distribution as Ansible names it, and major versions.
+PLATFORMS = {
+    "AlmaLinux": ("8", "9"),
+    "CentOS": ("9",),
+    "Debian": ("12", "13"),
+    "OracleLinux": ("8", "9"),
+    "RedHat": ("8", "9"),
+    "Rocky": ("8", "9"),
+    "Ubuntu": ("22", "24"),
+}
+
+#: dnf's Python bindings on EL8 exist only for its platform-python 3.6. ansible-core 2.17 dropped that
+#: Python; 2.21 runs the part of its dnf module that needs the bindings there again.
+EL8_CORE = (2, 21)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The inventory's groups and each host's variables, by host name."""
+
+    groups: Mapping[str, Sequence[str]]
+    hosts: Mapping[str, Mapping[str, Any]]
+
+    def group(self, name: str) -> list[str]:
+        return list(self.groups.get(name, ()))
+
+
+def problems(site: Site, ansible_version: str) -> list[str]:
+    """Every reason why this site cannot work, in the order in which to mend them."""
+    found = [*_groups(site), *_shared_facts(site)]
+    if found:
+        # The other checks read what these have found missing.
+        return found
+    return [*_fabric(site), *_ports(site), *_model(site), *_platforms(site, ansible_version)]
+
+
+def host_problems(facts: Mapping[str, Any], fabric_address: str, interface: str, mtu: int | None) -> list[str]:
+    """What is wrong with the fabric of one host, from its gathered facts.
+
+    :param facts: C(ansible_facts) with the network subset.
+    :param mtu: bytes; None when the inventory does not say.
+    """
+    here = facts.get(interface.replace("-", "_"))
+    addresses = [str(address) for address in facts.get("all_ipv4_addresses", ())]
+    if fabric_address not in addresses:
+        return [
+            f"expected herd_fabric_address {fabric_address} on an interface of this host, "
+            f"found {', '.join(sorted(addresses)) or 'no IPv4 address'}: "
+            f"correct the inventory or bring {interface} up with that address."
+        ]
+    if not isinstance(here, Mapping) or _address_of(here) != fabric_address:
+        holder = next(
+            (n for n in facts.get("interfaces", ()) if _address_of(facts.get(n)) == fabric_address), "another"
+        )
+        return [
+            f"expected herd_fabric_address {fabric_address} on herd_fabric_interface {interface}, "
+            f"found it on {holder}: traffic between the nodes would take the wrong network; "
+            f"correct one of the two facts."
+        ]
+    if mtu is not None and here.get("mtu") not in (None, mtu):
+        return [
+            f"expected an MTU of {mtu} bytes on {interface} (herd_fabric_mtu), found {here.get('mtu')}: "
+            f"set the interface's MTU, or the fact if the network has changed."
+        ]
+    return []
+
+
+def _address_of(interface: Any) -> str | None:
+    if not isinstance(interface, Mapping):
+        return None
+    ipv4 = interface.get("ipv4")
+    if isinstance(ipv4, Mapping):
+        return str(ipv4.get("address"))
+    return None
+
+
+def _groups(site: Site) -> Iterator[str]:
+    for name, purpose in SINGULAR_GROUPS.items():
+        members = site.group(name)
+        if len(members) != 1:
+            listed = f"{len(members)} ({', '.join(members)})" if members else "none"
+            yield (
+                f"group {name}: expected exactly one host ({purpose}), found {listed}: "
+                f"leave one host in the group {name} of the inventory."
+            )
+    if not site.group("rpc_worker"):
+        yield "group rpc_worker: expected at least one host, found none: name the machines that run an RPC worker."
+    for host in sorted(set(site.group("head_server")) & set(site.group("rpc_worker"))):
+        yield (
+            f"host {host}: expected a head or a worker, found it in both groups head_server and rpc_worker: "
+            f"the head uses its own GPU without a worker; take it out of rpc_worker."
+        )
+    needed_by = {
+        "node": ("head_server", "rpc_worker", "llama_build", "model_store"),
+        "llama_release": ("head_server", "rpc_worker"),
+        "node_agent": ("head_server",),
+        "model_store": ("head_server",),
+        "toolchain": ("llama_build",),
+    }
+    for group, dependants in needed_by.items():
+        for dependant in dependants:
+            for host in site.group(dependant):
+                if host not in site.group(group):
+                    yield (
+                        f"host {host}: expected it in group {group} because it is in {dependant}, found it missing "
+                        f"there: add {dependant} to the children of {group}."
+                    )
+
+
+def _shared_facts(site: Site) -> Iterator[str]:
+    members = site.group("node")
+    for fact in SHARED_FACTS:
+        missing = [host for host in members if fact not in site.hosts[host]]
+        if missing:
+            yield (
+                f"fact {fact}: expected a value for every node, found none for {', '.join(missing)}: "
+                f"set it in group_vars/all."
+            )
+            continue
+        values = [site.hosts[host][fact] for host in members]
+        if any(value != values[0] for value in values):
+            yield (
+                f"fact {fact}: expected one value for the whole site, found different ones: "
+                f"set it once, in group_vars/all, and nowhere else."
+            )
+
+
+def _fabric(site: Site) -> Iterator[str]:
+    owners: dict[str, str] = {}
+    for host in dict.fromkeys([*site.group("head_server"), *site.group("rpc_worker"), *site.group("llama_release")]):
+        address = site.hosts[host].get("herd_fabric_address")
+        if not address:
+            yield (
+                f"host {host}: expected a herd_fabric_address (its address on the InfiniBand network), found none: "
+                f"set it in host_vars/{host}.yml."
+            )
+            continue
+        try:
+            ipaddress.IPv4Address(str(address))
+        except ValueError:
+            # The engine's worker takes an IPv4 literal only, and exits 0 on a host name.
+            yield (
+                f"host {host}: expected herd_fabric_address to be an IPv4 address, found {address!r}: "
+                f"the RPC worker takes no host name; write the address."
+            )
+            continue
+        if str(address) in owners:
+            yield (
+                f"host {host}: expected a herd_fabric_address of its own, found {address}, which is "
+                f"{owners[str(address)]}'s: correct one of the two."
+            )
+        owners[str(address)] = host
+        if not site.hosts[host].get("herd_fabric_interface"):
+            yield (
+                f"host {host}: expected herd_fabric_interface (such as ib0), found none: set it in group_vars/node.yml."
+            )
+
+
+def _ports(site: Site) -> Iterator[str]:
+    facts = site.hosts[site.group("node")[0]]
+    ports = {}
+    for fact in ("herd_rpc_port", "herd_api_port"):
+        text = str(facts[fact])
+        if not re.fullmatch(r"[0-9]{1,5}", text) or not 1024 <= int(text) <= 65535:
+            yield (
+                f"fact {fact}: expected a port between 1024 and 65535 (the service is not root), "
+                f"found {facts[fact]!r}: choose another."
+            )
+        ports[fact] = text
+    if len(set(ports.values())) != len(ports):
+        yield f"facts {' and '.join(ports)}: expected two different ports, found {facts['herd_rpc_port']} twice."
+
+
+def _model(site: Site) -> Iterator[str]:
+    facts = site.hosts[site.group("head_server")[0]]
+    models, key = facts["herd_models"], facts["herd_model"]
+    if not isinstance(models, Mapping) or key not in models:
+        known = ", ".join(sorted(models)) if isinstance(models, Mapping) else "no mapping at all"
+        yield (
+            f"fact herd_model: expected one of herd_models ({known}), found {key!r}: "
+            f"name a model that is described there."
+        )
+        return
+    model = models[key]
+    for field in ("name", "file", "layers", "source"):
+        if not isinstance(model, Mapping) or not model.get(field):
+            yield f"model {key}: expected a value for {field}, found none: complete its entry in herd_models."
+
+
+def _platforms(site: Site, ansible_version: str) -> Iterator[str]:
+    running = tuple(int(part) for part in re.findall(r"[0-9]+", ansible_version)[:2])
+    for host in site.group("node"):
+        facts = site.hosts[host].get("ansible_facts") or {}
+        distribution = facts.get("distribution")
+        if not distribution:
+            continue
+        major = str(facts.get("distribution_major_version", ""))
+        if major not in PLATFORMS.get(distribution, ()):
+            known = ", ".join(f"{name} {'/'.join(versions)}" for name, versions in sorted(PLATFORMS.items()))
+            yield (
+                f"host {host}: expected one of {known}, found {distribution} {major}: "
+                f"install one of these, or extend the roles and PLATFORMS."
+            )
+        elif facts.get("os_family") == "RedHat" and major == "8" and running < EL8_CORE:
+            yield el8_core_problem(host, ansible_version)
+
+
+def el8_core_problem(host: str, ansible_version: str) -> str:
+    """The one sentence about EL8 and an ansible-core that cannot drive dnf there."""
+    wanted = ".".join(map(str, EL8_CORE))
+    return (
+        f"host {host}: expected ansible-core {wanted} or newer for an EL8 node, found {ansible_version}: "
+        f"dnf's bindings on EL8 exist only for Python 3.6, which releases 2.17 to 2.20 cannot use; "
+        f"install ansible-core {wanted} on the controller (it needs Python 3.12 there)."
+    )
+
+
+def is_el8(os_release: str) -> bool:
+    """Whether the text of /etc/os-release is that of an EL8 distribution."""
+    fields = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', os_release, re.MULTILINE))
+    ids = {fields.get("ID", ""), *fields.get("ID_LIKE", "").split()}
+    return bool(ids & {"rhel", "centos", "rocky", "almalinux"}) and fields.get("VERSION_ID", "").split(".")[0] == "8"
