@@ -1,0 +1,46 @@
+"""What a host needs before modules run on it, from what the probe printed there."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.herd.inference.plugins.module_utils.core.bootstrap import plan
+
+ROOT = Path(__file__).parents[3]
+ROCKY8 = 'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="8.10"\n'
+ROCKY9 = 'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n'
+DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n'
+UBUNTU = 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n'
+
+
+@pytest.mark.parametrize(
+    ("probe", "core", "command", "problem"),
+    [
+        (ROCKY8 + "herd-python 3.6\n", "2.21.5", "dnf -y install python3.12", ""),
+        (ROCKY8 + "herd-python 3.6\r\nherd-python 3.12\r\n", "2.21.5", "", ""),
+        (ROCKY8 + "herd-python 3.6\nherd-python 3.12\n", "2.19.14", "", "expected ansible-core 2.21 or newer"),
+        (ROCKY9 + "herd-python 3.9\n", "2.19.14", "", ""),
+        (ROCKY9, "2.21.5", "dnf -y install python3", ""),
+        (DEBIAN + "herd-python 3.11\n", "2.21.5", "", ""),
+        (DEBIAN, "2.21.5", "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get -y install python3", ""),
+        (UBUNTU + "herd-python 3.12\n", "2.19.14", "", ""),
+        ("ID=arch\n", "2.21.5", "", "expected Python 3.9 or newer"),
+    ],
+)
+def test_plan(probe: str, core: str, command: str, problem: str) -> None:
+    found = plan("node1", probe, core, "python3.12")
+    assert found.command == command
+    assert problem in found.problem
+    assert bool(problem) == bool(found.problem)
+
+
+def test_the_probe_of_role_node_prints_what_the_plan_reads() -> None:
+    variables = yaml.safe_load((ROOT / "roles/node/vars/main.yml").read_text())
+    printed = subprocess.run(["sh", "-c", variables["_node_probe"]], capture_output=True, text=True, check=True).stdout
+    assert "VERSION_ID" in printed or "ID=" in printed
+    if Path("/usr/bin/python3").exists():
+        assert "herd-python 3." in printed
