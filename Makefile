@@ -1,0 +1,54 @@
+# The commands of this clone; `make help` lists them. Environments, builds and root file systems are
+# cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-down test test-slow lint unit sanity lab-test scenario bench
+SHELL := /bin/bash
+BIN := .venv/bin
+# Scenarios of `make test`, and those that take too long for it.
+SCENARIOS := cluster el8_build bad_input
+SLOW_SCENARIOS := cuda_build
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
+
+setup: ## Make the environment (.venv) with the best Python of the machine
+	@tools/setup
+
+demo: setup ## Three hosts, site.yml, an answer computed across the workers
+	@tools/demo up
+
+demo-down: setup ## Remove every trace of the demo
+	@tools/demo down
+
+test: lint unit sanity lab-test ## Everything that CI runs
+	@for name in $(SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
+
+test-slow: setup ## What is too slow for `make test`: CUDA build, both releases, kills at random moments
+	@for name in $(SLOW_SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
+	@$(BIN)/python -m pytest -v tests/slow
+
+lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/yamllint --strict .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
+	@$(BIN)/antsibull-changelog lint
+
+unit: setup ## Unit tests
+	@$(BIN)/python -m pytest -q tests/unit
+
+sanity: setup ## ansible-test sanity, all tests
+	@tools/sanity
+
+lab-test: setup ## Tests of the lab itself
+	@tools/lab-ready
+	@$(BIN)/python -m pytest -q tests/lab
+
+scenario: setup ## One molecule scenario: make scenario NAME=cluster
+	@tools/lab-ready
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s $(or $(NAME),cluster)
+
+bench: setup ## Time and task count of a no-change run, cold and warm build
+	@tools/lab-ready
+	@$(BIN)/python bench/run.py
