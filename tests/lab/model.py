@@ -1,0 +1,387 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's model: small, real in every respect but its wisdom, and the same bytes on every machine.
+
+The architecture is llama, the tokenizer is llama.cpp's own test vocabulary (copied field by field out
+of its source), the weights are pseudo-random. The output layer has weights only for tokens that are
+whole words or a full stop, so an answer is printable nonsense; it goes on until max_tokens, because the
+end-of-text token has no weights either.
+
+Only the standard library is used, and only operations whose result a standard fixes: SHAKE-256 makes
+the weights' bits and a table of 256 half-precision numbers makes weights of them. So neither the Python
+version nor a numeric library can change a bit, and the inventory can hold the checksums.
+
+Use: python -m tests.lab.model OUTDIR --vocab FILE
+where FILE is ggml-vocab-llama-spm.gguf, or a tarball of the engine's source that contains it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import struct
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+VOCAB_FILE = "ggml-vocab-llama-spm.gguf"
+VOCAB_SHA256 = "16c3724582d59aa8bf84711894e833f916ee46a31d80e21312759c48bf8d0e69"
+ALIGNMENT = 32
+# Bytes of each scalar type of a GGUF header, by the type's number.
+SCALAR_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
+F32, F16 = 0, 1
+NORMAL_TOKEN = 1
+# Words begin with this vocabulary's sign for a space.
+PRINTABLE = re.compile("\u2581([A-Za-z]{2,}|[aAI])|[.]")
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the generated file depends on, besides the vocabulary."""
+
+    name: str
+    layers: int
+    width: int
+    feed_forward: int
+    heads: int
+    kv_heads: int
+    context: int
+    seed: str
+    parts: int = 2
+
+
+# The feed-forward matrices are 10.5 MiB each, above the 10 MiB from which the RPC worker caches.
+LAB = Shape("lab-llama", 8, 512, 10752, 8, 4, 8192, "herd.inference lab model 1")
+# For tests that only need a well-formed file; the vocabulary is most of it.
+TINY = Shape("tiny-llama", 2, 32, 64, 2, 1, 512, "herd.inference tiny model 1")
+SHAPES = {shape.name: shape for shape in (LAB, TINY)}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokenizer's header fields as they stand in the file, and what the generator must know of them."""
+
+    fields: list[bytes]
+    tokens: list[str]
+    types: list[int]
+
+
+class _Reader:
+    """Walks the header of a GGUF file, little endian."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+
+    def number(self, code: str) -> int:
+        (value,) = struct.unpack_from("<" + code, self.data, self.at)
+        self.at += struct.calcsize(code)
+        return int(value)
+
+    def text(self) -> str:
+        length = self.number("Q")
+        self.at += length
+        return self.data[self.at - length : self.at].decode()
+
+    def skip(self, kind: int) -> None:
+        if kind == STRING:
+            length = self.number("Q")
+            self.at += length
+        elif kind == ARRAY:
+            inner, count = self.number("I"), self.number("Q")
+            for _ in range(count):
+                self.skip(inner)
+        else:
+            self.at += SCALAR_SIZES[kind]
+
+
+def read_vocabulary(data: bytes) -> Vocabulary:
+    """Take the tokenizer out of a vocabulary-only GGUF file."""
+    if data[:4] != b"GGUF":
+        raise ValueError(f"expected a GGUF file with a vocabulary, found a file that begins with {data[:4]!r}")
+    reader = _Reader(data)
+    reader.at = 16
+    fields: list[bytes] = []
+    tokens: list[str] = []
+    types: list[int] = []
+    for _ in range(reader.number("Q")):
+        start = reader.at
+        key, kind = reader.text(), reader.number("I")
+        value = reader.at
+        reader.skip(kind)
+        if not key.startswith("tokenizer.") or key == "tokenizer.chat_template":
+            continue
+        end = reader.at
+        fields.append(data[start:end])
+        reader.at = value
+        if key in ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type"):
+            reader.at += 4
+            count = reader.number("Q")
+            if key.endswith("tokens"):
+                tokens = [reader.text() for _ in range(count)]
+            else:
+                types = [reader.number("i") for _ in range(count)]
+        reader.at = end
+    return Vocabulary(fields, tokens, types)
+
+
+def load_vocabulary(path: Path) -> bytes:
+    """Read the vocabulary file, or find it in a tarball of the engine's source."""
+    if path.suffix == ".gguf":
+        data = path.read_bytes()
+    else:
+        with tarfile.open(path) as tarball:
+            for member in tarball:
+                if member.name.endswith("/models/" + VOCAB_FILE):
+                    stream = tarball.extractfile(member)
+                    data = stream.read() if stream else b""
+                    break
+            else:
+                raise ValueError(f"expected models/{VOCAB_FILE} in {path}, found no such member")
+    found = hashlib.sha256(data).hexdigest()
+    if found != VOCAB_SHA256:
+        raise ValueError(f"expected the vocabulary with sha256 {VOCAB_SHA256}, found {found} in {path}")
+    return data
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _field(key: str, value: str | int | float) -> bytes:
+    if isinstance(value, str):
+        return _string(key) + struct.pack("<I", STRING) + _string(value)
+    if isinstance(value, int):
+        return _string(key) + struct.pack("<II", UINT32, value)
+    return _string(key) + struct.pack("<If", FLOAT32, value)
+
+
+def _half_tables(exponent: int) -> tuple[bytes, bytes]:
+    """Low and high byte of the half-precision number (byte - 127.5) * 2**exponent, for each byte."""
+    halves = [struct.pack("<e", (byte - 127.5) * 2.0**exponent) for byte in range(256)]
+    return bytes(half[0] for half in halves), bytes(half[1] for half in halves)
+
+
+def _weights(name: str, count: int, exponent: int, seed: str) -> bytearray:
+    low, high = _half_tables(exponent)
+    noise = hashlib.shake_256(f"{seed}/{name}".encode()).digest(count)
+    data = bytearray(2 * count)
+    data[0::2] = noise.translate(low)
+    data[1::2] = noise.translate(high)
+    return data
+
+
+def _exponent(inputs: int) -> int:
+    """The power of two that brings the weights' spread (74 steps) nearest to 1/sqrt(inputs)."""
+    return min(range(-20, 0), key=lambda e: abs(74 * 2.0**e - inputs**-0.5))
+
+
+def _output_weights(shape: Shape, vocabulary: Vocabulary) -> bytearray:
+    data = _weights("output.weight", len(vocabulary.tokens) * shape.width, _exponent(shape.width) + 1, shape.seed)
+    row = 2 * shape.width
+    silent = bytes(row)
+    for index, (token, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True)):
+        if kind != NORMAL_TOKEN or not PRINTABLE.fullmatch(token):
+            data[index * row : (index + 1) * row] = silent
+    return data
+
+
+def _tensors(shape: Shape, vocabulary: Vocabulary) -> list[tuple[str, tuple[int, ...], int]]:
+    """Name, dimensions (innermost first, as in the file) and type of each tensor, in file order."""
+    width, kv = shape.width, shape.width // shape.heads * shape.kv_heads
+    tensors: list[tuple[str, tuple[int, ...], int]] = [
+        ("token_embd.weight", (width, len(vocabulary.tokens)), F16),
+        ("output_norm.weight", (width,), F32),
+        ("output.weight", (width, len(vocabulary.tokens)), F16),
+    ]
+    for layer in range(shape.layers):
+        for name, dims, kind in (
+            ("attn_norm", (width,), F32),
+            ("attn_q", (width, width), F16),
+            ("attn_k", (width, kv), F16),
+            ("attn_v", (width, kv), F16),
+            ("attn_output", (width, width), F16),
+            ("ffn_norm", (width,), F32),
+            ("ffn_gate", (width, shape.feed_forward), F16),
+            ("ffn_up", (width, shape.feed_forward), F16),
+            ("ffn_down", (shape.feed_forward, width), F16),
+        ):
+            tensors.append((f"blk.{layer}.{name}.weight", dims, kind))
+    return tensors
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % ALIGNMENT)
+
+
+def generate(shape: Shape, vocabulary: Vocabulary) -> Iterator[bytes]:
+    """The file's bytes, piece by piece."""
+    head_width = shape.width // shape.heads
+    fields = [
+        _field("general.architecture", "llama"),
+        _field("general.name", f"herd.inference {shape.name}"),
+        _field("general.file_type", 1),
+        _field("general.alignment", ALIGNMENT),
+        _field("llama.block_count", shape.layers),
+        _field("llama.context_length", shape.context),
+        _field("llama.embedding_length", shape.width),
+        _field("llama.feed_forward_length", shape.feed_forward),
+        _field("llama.attention.head_count", shape.heads),
+        _field("llama.attention.head_count_kv", shape.kv_heads),
+        _field("llama.attention.layer_norm_rms_epsilon", 1e-5),
+        _field("llama.rope.dimension_count", head_width),
+        _field("llama.rope.freq_base", 10000.0),
+        _field("llama.vocab_size", len(vocabulary.tokens)),
+        *vocabulary.fields,
+        _field("tokenizer.chat_template", CHAT_TEMPLATE),
+    ]
+    tensors = _tensors(shape, vocabulary)
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(fields)) + b"".join(fields)
+    offset = 0
+    for name, dims, kind in tensors:
+        header += _string(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
+        header += struct.pack("<IQ", kind, offset)
+        size = _count(dims) * (2 if kind == F16 else 4)
+        offset += size + len(_padding(size))
+    yield header + _padding(len(header))
+    for name, dims, kind in tensors:
+        if kind == F32:
+            data: bytes | bytearray = struct.pack("<f", 1.0) * _count(dims)
+        elif name == "output.weight":
+            data = _output_weights(shape, vocabulary)
+        else:
+            data = _weights(name, _count(dims), _exponent(dims[0]), shape.seed)
+        yield bytes(data) + _padding(len(data))
+
+
+def _count(dims: tuple[int, ...]) -> int:
+    count = 1
+    for dim in dims:
+        count *= dim
+    return count
+
+
+def file_size(shape: Shape, vocabulary: Vocabulary) -> int:
+    """Bytes of the whole file, without making it."""
+    header = len(next(generate(shape, vocabulary)))
+    sizes = [_count(dims) * (2 if kind == F16 else 4) for _, dims, kind in _tensors(shape, vocabulary)]
+    return header + sum(size + len(_padding(size)) for size in sizes)
+
+
+def _cuts(total: int, parts: int) -> list[int]:
+    """Sizes of the parts: unequal, and each cut at an odd byte, so that nothing is aligned by luck."""
+    ends = [total * (2 * part + 3) // (2 * parts + 2) | 1 for part in range(parts - 1)]
+    return [end - start for start, end in zip([0, *ends], [*ends, total])]
+
+
+def write(shape: Shape, vocabulary: Vocabulary, out: Path) -> dict[str, object]:
+    """Write the parts and `<name>.json` into a directory; the JSON says what was written."""
+    out.mkdir(parents=True, exist_ok=True)
+    whole = hashlib.sha256()
+    parts: list[dict[str, object]] = []
+    pieces = generate(shape, vocabulary)
+    waiting = b""
+    sizes = _cuts(file_size(shape, vocabulary), shape.parts)
+    for number, size in enumerate(sizes, 1):
+        path = out / f"{shape.name}.gguf.part{number}of{shape.parts}"
+        digest = hashlib.sha256()
+        with path.open("wb") as stream:
+            waiting = _fill(stream, digest, size, waiting, pieces, whole)
+        parts.append({"file": path.name, "size": size, "sha256": digest.hexdigest()})
+    facts: dict[str, object] = {
+        "name": shape.name,
+        "file": f"{shape.name}.gguf",
+        "layers": shape.layers,
+        "size": sum(sizes),
+        "sha256": whole.hexdigest(),
+        "parts": parts,
+    }
+    (out / f"{shape.name}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    return facts
+
+
+def _fill(
+    stream: BinaryIO,
+    digest: hashlib._Hash,
+    size: int,
+    waiting: bytes,
+    pieces: Iterator[bytes],
+    whole: hashlib._Hash,
+) -> bytes:
+    """Write exactly `size` bytes, taking pieces as needed; return what is left over for the next part."""
+    while size:
+        data = waiting or next(pieces)
+        now, waiting = data[:size], data[size:]
+        stream.write(now)
+        digest.update(now)
+        whole.update(now)
+        size -= len(now)
+    return waiting
+
+
+def cache_dir() -> Path:
+    """Where generated models are kept between runs."""
+    return Path(os.environ.get("HERD_CACHE") or Path.home() / ".cache" / "herd.inference") / "model"
+
+
+def key(shape: Shape) -> str:
+    """What the bytes depend on: this program, the shape and the vocabulary."""
+    inputs = json.dumps([asdict(shape), VOCAB_SHA256, hashlib.sha256(Path(__file__).read_bytes()).hexdigest()])
+    return hashlib.sha256(inputs.encode()).hexdigest()[:16]
+
+
+def cached(shape: Shape, vocab: Path) -> Path:
+    """The directory with the shape's parts and JSON, generated on the first call."""
+    place = cache_dir() / key(shape)
+    if not place.exists():
+        unfinished = place.with_name(f"{place.name}.{os.getpid()}")
+        write(shape, read_vocabulary(load_vocabulary(vocab)), unfinished)
+        try:
+            unfinished.rename(place)
+        except OSError:
+            # Another process was faster, with the same bytes.
+            shutil.rmtree(unfinished)
+    return place
+
+
+def link_or_copy(source: Path, out: Path) -> None:
+    """Put the files of a directory into another, without a second copy of the bytes where possible."""
+    out.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        target = out / path.name
+        target.unlink(missing_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:
+            shutil.copyfile(path, target)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Generate the lab's model in byte parts.")
+    parser.add_argument("out", type=Path, help="directory for the parts and the JSON that describes them")
+    parser.add_argument("--vocab", type=Path, required=True, help=f"{VOCAB_FILE}, or a tarball that contains it")
+    parser.add_argument("--shape", choices=sorted(SHAPES), default=LAB.name)
+    arguments = parser.parse_args(argv)
+    shape = SHAPES[arguments.shape]
+    link_or_copy(cached(shape, arguments.vocab), arguments.out)
+    print((arguments.out / f"{shape.name}.json").read_text(), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
