@@ -73,8 +73,8 @@ def progress_line(action: str, host: str, progress: dict[str, Any]) -> str:
     percent, done = progress.get("percent"), progress.get("done")
     if percent is not None:
         words.append(f"{float(percent):.0f} %")
-    if done is not None:
-        words.append(f"({amount(float(done), progress.get('total'), str(progress.get('unit', '')))})")
+    if done or progress.get("total"):
+        words.append(f"({amount(float(done or 0), progress.get('total'), str(progress.get('unit', '')))})")
     line = f"{action}: {host}: {' '.join(words)}"
     rate = progress.get("bytes_per_second")
     if rate:
@@ -128,9 +128,7 @@ class LongRunningAction(ActionBase):
         asked = self._task.check_mode
         self._task.check_mode = True
         try:
-            return self._execute_module(
-                module_name=self.MODULE, module_args=dict(self._task.args), task_vars=task_vars
-            )
+            return self._execute_module(module_name=self.MODULE, module_args=dict(self._task.args), task_vars=task_vars)
         finally:
             self._task.check_mode = asked
 

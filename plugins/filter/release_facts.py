@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter release_facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.herd.inference.plugins.module_utils.core import catalogue
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+
+DOCUMENTATION = r"""
+name: release_facts
+short_description: The catalogue's entry of a release that may be deployed
+version_added: 0.1.0
+author:
+  - herd.inference contributors (@herd-inference)
+description:
+  - Looks a release up in the catalogue and checks that its entry is complete.
+  - Stops if the release has an advisory that is not acknowledged.
+positional: release, acknowledged
+options:
+  _input:
+    description: The catalogue, release name to entry.
+    type: dict
+    required: true
+  release:
+    description: Name of the release.
+    type: str
+    required: true
+  acknowledged:
+    description: Ids of the advisories whose risk is accepted.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Show the RPC protocol of a release
+  ansible.builtin.debug:
+    msg: "{{ (_llama_build_catalogue | herd.inference.release_facts('0c1e57098')).rpc_protocol }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The entry, with the release's name.
+  type: dict
+"""
+
+
+def release_facts(
+    entries: Mapping[str, Mapping[str, Any]], release: str, acknowledged: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The entry of a release that may be deployed."""
+    try:
+        return catalogue.release_facts(entries, release, acknowledged)
+    except HerdError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """By name."""
+        return {"release_facts": release_facts}

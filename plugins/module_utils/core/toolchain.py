@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What fits together: compiler, CUDA toolkit, GPU architecture and driver.
+
+Sources: the host compiler table of the CUDA installation guides (the check itself is in the toolkit's
+C(crt/host_config.h)), the architectures that C(nvcc --list-gpu-code) prints for each major version, and
+table 3 of the CUDA release notes for drivers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .errors import InvalidInputError, MismatchError
+
+# Highest major version of gcc for a toolkit: from host_config.h, "unsupported GNU version".
+HIGHEST_GCC = {
+    "11.0": 9, "11.1": 10, "11.2": 10, "11.3": 10, "11.4": 11, "11.5": 11, "11.6": 11, "11.7": 11, "11.8": 11,
+    "12.0": 12, "12.1": 12, "12.2": 12, "12.3": 12, "12.4": 13, "12.5": 13, "12.6": 13, "12.8": 14, "12.9": 14,
+    "13.0": 15, "13.1": 15, "13.2": 15,
+}  # fmt: skip
+# Lowest and highest real architecture of a toolkit; the highest only where a newer GPU would need more.
+ARCHITECTURES = {
+    "11": (35, 90),
+    "12.0": (50, 90), "12.1": (50, 90), "12.2": (50, 90), "12.3": (50, 90), "12.4": (50, 90), "12.5": (50, 90),
+    "12.6": (50, 90), "12.8": (50, 120), "12.9": (50, 121),
+    "13": (75, 121),
+}  # fmt: skip
+# (driver that came with the toolkit, lowest driver that minor-version compatibility allows)
+DRIVERS = {
+    "11": ((450, 36, 6), (450, 80, 2)),
+    "12.0": ((525, 60, 13), (525, 60, 13)),
+    "12.1": ((530, 30, 2), (525, 60, 13)),
+    "12.2": ((535, 54, 3), (525, 60, 13)),
+    "12.3": ((545, 23, 6), (525, 60, 13)),
+    "12.4": ((550, 54, 14), (525, 60, 13)),
+    "12.5": ((555, 42, 2), (525, 60, 13)),
+    "12.6": ((560, 28, 3), (525, 60, 13)),
+    "12.8": ((570, 26, 0), (525, 60, 13)),
+    "12.9": ((575, 51, 3), (525, 60, 13)),
+    "13": ((580, 65, 6), (580, 65, 6)),
+}
+CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
+
+
+def architectures(compute_capabilities: Iterable[str]) -> list[str]:
+    """CMAKE_CUDA_ARCHITECTURES for these GPUs: C(["7.0", "7.0"]) gives C(["70"]), and nothing newer beside it."""
+    found: set[int] = set()
+    for capability in compute_capabilities:
+        match = CAPABILITY.fullmatch(str(capability).strip())
+        if match is None:
+            raise InvalidInputError(
+                expected="compute_capability of every GPU in herd_gpus to be like 7.0",
+                found=repr(capability),
+                remedy="write it as a string in quotes, as nvidia-smi --query-gpu=compute_cap prints it",
+            )
+        found.add(int(match.group(1) + match.group(2)))
+    return [str(arch) for arch in sorted(found)]
+
+
+def architecture_warnings(archs: Iterable[str]) -> list[str]:
+    """What these architectures together cost, for the operator to know."""
+    numbers = sorted(int(arch) for arch in archs)
+    if 70 in numbers and numbers[-1] != 70:
+        return [
+            f"GPUs of the architectures {', '.join(map(str, numbers))} share one build. The engine takes its Volta "
+            "path of flash attention only if 70 is the highest one, so V100 cards lose it here."
+        ]
+    return []
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"[0-9]+", text)[:3])
+
+
+def _row(table: Mapping[str, Any], cuda: str) -> Any:
+    major, minor = (*_version(cuda), 0)[:2]
+    for key in (f"{major}.{minor}", str(major)):
+        if key in table:
+            return table[key]
+    # An unknown minor version behaves like the newest known one before it.
+    older = [key for key in table if "." in key and _version(key)[0] == major and _version(key)[1] < minor]
+    return table[max(older, key=_version)] if older else None
+
+
+def check_compiler(cuda: str, cc_version: str) -> None:
+    """The CUDA toolkit takes this compiler as its host compiler."""
+    highest, major = _row(HIGHEST_GCC, cuda), _version(cc_version)[0]
+    if highest is not None and major > highest:
+        raise MismatchError(
+            expected=f"gcc {highest} or older for CUDA {cuda}",
+            found=f"gcc {cc_version}",
+            remedy=f"set toolchain_gcc_version: {highest}, or use a newer CUDA toolkit that still knows the GPUs",
+        )
+
+
+def check_architectures(cuda: str, archs: Iterable[str]) -> None:
+    """The CUDA toolkit can compile for these GPUs."""
+    limits = _row(ARCHITECTURES, cuda)
+    if limits is None:
+        return
+    lowest, highest = limits
+    outside = [arch for arch in archs if not lowest <= int(arch) <= highest]
+    if outside:
+        older = int(outside[0]) < lowest
+        raise MismatchError(
+            expected=f"GPUs of an architecture from {lowest} to {highest}, which CUDA {cuda} can compile for",
+            found=f"architecture {', '.join(outside)}",
+            remedy=(
+                "use CUDA 12 (12.2 fits the V100 and its usual drivers; CUDA 13 has no Volta at all): set "
+                "toolchain_cuda_version, or name a toolkit on the machine with toolchain_cuda_root"
+                if older
+                else "use a newer CUDA toolkit: set toolchain_cuda_version or toolchain_cuda_root"
+            ),
+        )
+
+
+def check_driver(cuda: str, driver: str) -> str | None:
+    """The driver can run programs of this toolkit; returns a note if only minor-version compatibility allows it."""
+    limits = _row(DRIVERS, cuda)
+    if limits is None:
+        return None
+    matching, lowest = limits
+    have = _version(driver)
+    if have < lowest:
+        raise MismatchError(
+            expected=f"an NVIDIA driver of {_dotted(lowest)} or newer for CUDA {cuda}",
+            found=driver,
+            remedy=f"install driver {_dotted(matching)} or newer on this node, or build with an older CUDA toolkit",
+        )
+    if have < matching:
+        return (
+            f"driver {driver} is older than {_dotted(matching)}, which came with CUDA {cuda}: minor-version "
+            "compatibility allows it, since the release holds compiled code for these GPUs and needs no PTX"
+        )
+    return None
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return f"{version[0]}.{version[1]:02d}.{version[2]:02d}"

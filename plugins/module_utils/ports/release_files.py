@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files of a release: measured, packed the same way every time, unpacked without trust, verified."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
+
+from .sources import sha256, unpack
+
+MANIFEST = "manifest.json"
+# The bytes go over a fast network once; the time to compress them is what would be noticed.
+COMPRESSION = 1
+
+
+def measure(root: Path) -> dict[str, dict[str, Any]]:
+    """Every file and link below C(root), but the manifest, by its relative name."""
+    files: dict[str, dict[str, Any]] = {}
+    for folder, _folders, names in os.walk(root):
+        for name in names:
+            path = Path(folder) / name
+            relative = path.relative_to(root).as_posix()
+            if relative == MANIFEST:
+                continue
+            if path.is_symlink():
+                files[relative] = {"link": str(path.readlink())}
+            else:
+                status = path.stat()
+                files[relative] = {
+                    "sha256": sha256(path),
+                    "size": status.st_size,
+                    "mode": f"0{status.st_mode & 0o777:o}",
+                }
+    return dict(sorted(files.items()))
+
+
+def differences(root: Path, expected: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What is missing, extra or different below C(root); empty if it is exactly what the manifest says."""
+    if not root.is_dir():
+        return ["not there"]
+    found = measure(root)
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} does not belong there" for name in found if name not in expected]
+    problems += [f"{name} differs" for name in expected if name in found and dict(expected[name]) != found[name]]
+    return sorted(problems)
+
+
+def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
+    """Atomically, and on disk before it can be seen."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("w", encoding="utf-8") as sink:
+        json.dump(value, sink, indent=2, sort_keys=True)
+        sink.write("\n")
+        sink.flush()
+        os.fsync(sink.fileno())
+    scratch.chmod(mode)
+    scratch.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None if there is no file, or something else in it."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def pack(root: Path, top: str, tarball: Path) -> dict[str, Any]:
+    """A tar archive of C(root) under the name C(top): same files, same bytes, on every run."""
+    scratch = tarball.with_name(f".{tarball.name}.{os.getpid()}")
+    with scratch.open("wb") as sink:
+        with (
+            gzip.GzipFile(filename="", mode="wb", fileobj=sink, compresslevel=COMPRESSION, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for path in sorted([root, *root.rglob("*")]):
+                _add(tar, path, f"{top}/{path.relative_to(root).as_posix()}".removesuffix("/."))
+        sink.flush()
+        os.fsync(sink.fileno())
+    scratch.chmod(0o644)
+    scratch.replace(tarball)
+    return {"name": tarball.name, "sha256": sha256(tarball), "size": tarball.stat().st_size}
+
+
+def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
+    member = tar.gettarinfo(str(path), arcname=name)
+    member.mtime = 0
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    if member.isfile():
+        # A second name of the same bytes would otherwise become a hard link, depending on the order.
+        member.type = tarfile.REGTYPE
+        member.size = path.stat().st_size
+        with path.open("rb") as stream:
+            tar.addfile(member, stream)
+    else:
+        tar.addfile(member, io.BytesIO())
+
+
+def unpack_verified(tarball: Path, manifest: Mapping[str, Any], to: Path) -> None:
+    """Unpack a release into an empty place and hold every file against the manifest."""
+    if to.exists():
+        shutil.rmtree(to)
+    unpack(tarball, to, str(manifest["id"]))
+    problems = differences(to, manifest["files"])
+    if problems:
+        shutil.rmtree(to)
+        raise MismatchError(
+            expected=f"the files of release {manifest['id']} as its manifest lists them",
+            found="; ".join(problems[:5]) + (f" and {len(problems) - 5} more" if len(problems) > 5 else ""),
+            remedy="build the release again on the build host, and look after this machine's disk and memory",
+        )

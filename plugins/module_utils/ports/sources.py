@@ -1,0 +1,257 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings the source tree of a release to the build host, exactly the one that was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    InvalidInputError,
+    MismatchError,
+    NotFoundError,
+    RemoteFailureError,
+)
+
+from . import commands
+
+try:
+    import requests
+except ImportError:
+    requests = None  # type: ignore[assignment]
+
+CHUNK = 1 << 20
+# No credentials are ever asked for, and no hook or configuration of the machine takes part.
+GIT_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+Progress = Callable[[str, float, "float | None"], None]
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) -> Path:
+    """The archive on local disk, with the checksum that was asked for."""
+    if source["path"]:
+        path = Path(source["path"])
+        if not path.is_file():
+            raise NotFoundError(
+                expected=f"the source archive on the build host at {path}",
+                found="no such file",
+                remedy="copy it there, or give an URL in llama_build_archive",
+            )
+        _require_sha256(path, source["sha256"], str(path))
+        return path
+    path = cache / f"{source['sha256']}.archive"
+    if path.is_file() and sha256(path) == source["sha256"]:
+        return path
+    cache.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".part")
+    _download(source["url"], scratch, progress)
+    try:
+        _require_sha256(scratch, source["sha256"], source["url"])
+    except MismatchError:
+        scratch.unlink()
+        raise
+    scratch.replace(path)
+    return path
+
+
+def _download(url: str, to: Path, progress: Progress) -> None:
+    if requests is None:
+        raise NotFoundError(
+            expected="the Python library requests on the build host",
+            found="none",
+            remedy="install python3-requests there, or give a path in llama_build_archive",
+        )
+    try:
+        with requests.get(url, stream=True, timeout=(10, 60)) as response:
+            response.raise_for_status()
+            length = response.headers.get("Content-Length", "")
+            total = float(length) / CHUNK if length.isdigit() else None
+            done = 0
+            with to.open("wb") as sink:
+                for chunk in response.iter_content(CHUNK):
+                    done += sink.write(chunk)
+                    progress("downloading the source, MiB", done / CHUNK, total)
+                sink.flush()
+                os.fsync(sink.fileno())
+    except requests.RequestException as error:
+        raise RemoteFailureError(
+            expected=f"to download the source from {url}",
+            found=str(error),
+            remedy="correct llama_build_archive, or copy the file to the build host and give its path",
+        ) from error
+
+
+def _require_sha256(path: Path, expected: str, name: str) -> None:
+    found = sha256(path)
+    if found != expected:
+        raise MismatchError(
+            expected=f"sha256 {expected} of {name}",
+            found=found,
+            remedy="it is damaged or another file: fetch it again, or correct the checksum if it was mistyped",
+        )
+
+
+def prepare(source: dict[str, Any], tree: Path, cache: Path, log: Path, progress: Progress) -> None:
+    """Put the source tree at C(tree), or leave it as it is if it is already there and whole."""
+    stamp = tree.with_name(f"{tree.name}.ready")
+    if stamp.is_file() and tree.is_dir():
+        return
+    for leftover in (tree, tree.with_name(f"{tree.name}.partial")):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    partial = tree.with_name(f"{tree.name}.partial")
+    progress("fetching the source", 0, None)
+    if source["kind"] == "git":
+        _fetch_commit(source, partial, log)
+    else:
+        archive = verified_archive(source, cache, progress)
+        progress("unpacking the source", 0, None)
+        if source["packing"] == "git_bundle":
+            _clone_bundle(archive, source, partial, log)
+        else:
+            unpack(archive, partial, source["inner_path"])
+            # It points to a repository that is not here; with it ninja never comes to an end.
+            _remove(partial / ".git")
+    partial.rename(tree)
+    stamp.touch()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _git(arguments: list[str], log: Path) -> None:
+    commands.follow(["git", "-c", "advice.detachedHead=false", *arguments], log, env=GIT_ENV)
+
+
+def _fetch_commit(source: dict[str, Any], tree: Path, log: Path) -> None:
+    """Exactly one commit, without the history."""
+    tree.mkdir(parents=True)
+    _git(["-C", str(tree), "init", "--quiet"], log)
+    _git(["-C", str(tree), "fetch", "--quiet", "--depth=1", "--", source["repository"], source["commit"]], log)
+    _git(["-C", str(tree), "checkout", "--quiet", "--detach", source["commit"]], log)
+    _require_commit(tree, source["commit"])
+
+
+def _clone_bundle(archive: Path, source: dict[str, Any], tree: Path, log: Path) -> None:
+    bundle = tree.with_name(f"{tree.name}.bundle")
+    _remove(bundle)
+    extract_file(archive, source["inner_path"], bundle)
+    _git(["clone", "--quiet", "--", str(bundle), str(tree)], log)
+    bundle.unlink()
+    _require_commit(tree, source["commit"])
+
+
+def _require_commit(tree: Path, commit: str) -> None:
+    head = commands.ask(["git", "-C", str(tree), "rev-parse", "HEAD"], env=GIT_ENV).out.strip()
+    if not head.startswith(commit):
+        raise MismatchError(
+            expected=f"commit {commit} in the fetched source",
+            found=head or "no commit",
+            remedy="correct the commit in the catalogue, or the repository",
+        )
+    status = commands.ask(["git", "-C", str(tree), "status", "--porcelain"], env=GIT_ENV, timeout=300)
+    if status.rc != 0 or status.out.strip():
+        raise RemoteFailureError(
+            expected="a clean source tree after the checkout",
+            found=(status.out or status.err).strip()[:500],
+            remedy="remove the build directory of this release and run the playbook again",
+        )
+
+
+def _inside(name: str, top: PurePosixPath) -> PurePosixPath | None:
+    """Where a member of an archive belongs below C(top); None if it is not part of it."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise _hostile(name)
+    try:
+        return path.relative_to(top)
+    except ValueError:
+        return None
+
+
+def _hostile(name: str) -> InvalidInputError:
+    return InvalidInputError(
+        expected="an archive whose members stay inside of it",
+        found=repr(name),
+        remedy="do not use this archive; it tries to write somewhere else",
+    )
+
+
+def _require_inside(member: tarfile.TarInfo, inside: PurePosixPath) -> None:
+    """A link may only point to somewhere below the top."""
+    if not (member.issym() or member.islnk()):
+        return
+    target = PurePosixPath(member.linkname)
+    depth = 0
+    for part in (*inside.parent.parts, *target.parts):
+        depth += -1 if part == ".." else 1
+        if depth < 0:
+            raise _hostile(f"{member.name} -> {member.linkname}")
+    if target.is_absolute():
+        raise _hostile(f"{member.name} -> {member.linkname}")
+
+
+def unpack(archive: Path, to: Path, inner_path: str) -> None:
+    """Unpack one folder of a tar archive; files and links inside of it only, with plain modes."""
+    top = PurePosixPath(inner_path)
+    to.mkdir(parents=True)
+    found = False
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            inside = _inside(member.name, top)
+            if inside is None or not inside.parts:
+                continue
+            if not (member.isfile() or member.isdir() or member.issym()):
+                raise _hostile(f"{member.name} (neither file, folder nor symbolic link)")
+            _require_inside(member, inside)
+            found = True
+            member.name = str(inside)
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mode = 0o755 if member.isdir() or member.mode & 0o111 else 0o644
+            if hasattr(tarfile, "data_filter"):
+                tar.extract(member, to, filter="data")
+            else:
+                tar.extract(member, to)
+    if not found:
+        raise NotFoundError(
+            expected=f"{inner_path} in {archive}",
+            found="no such folder",
+            remedy="correct inner_path in the catalogue's entry for this archive",
+        )
+
+
+def extract_file(archive: Path, inner_path: str, to: Path) -> None:
+    """Copy one file out of a tar archive."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile() and PurePosixPath(member.name) == PurePosixPath(inner_path):
+                stream = tar.extractfile(member)
+                assert stream is not None
+                with to.open("wb") as sink:
+                    shutil.copyfileobj(stream, sink, CHUNK)
+                return
+    raise NotFoundError(
+        expected=f"{inner_path} in {archive}",
+        found="no such file",
+        remedy="correct inner_path in the catalogue's entry for this archive",
+    )

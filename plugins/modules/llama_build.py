@@ -1,0 +1,319 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module llama_build."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: llama_build
+short_description: Build one release of llama.cpp into a relocatable tarball with a manifest
+version_added: 0.1.0
+description:
+  - Brings one exact source tree to the host, compiles it out of tree and packs programs, libraries and a manifest.
+  - The name of a build holds a digest of all of its inputs. If that build is there and its checksum holds, nothing
+    is done.
+  - Results are put in place atomically and at the very end, so a build that fails or is killed leaves the former
+    release as it was. A build that is already running is waited for.
+  - Used through its action plugin, it shows the progress of the compiler about every ten seconds.
+author:
+  - herd.inference contributors (@herd-inference)
+requirements:
+  - cmake, ninja, a C++ compiler, C(ldd) and C(readelf) on the host
+  - git, for sources of kind V(git) and archives that hold a git bundle
+  - requests, for sources with an URL
+attributes:
+  check_mode:
+    description: Looks at the host and says whether it would build; needs no compiler to be there.
+    support: full
+  diff_mode:
+    description: Shows the id of the release's build before and after.
+    support: full
+options:
+  release:
+    description:
+      - The catalogue's entry of the release, as the filter P(herd.inference.release_facts#filter) returns it.
+    type: dict
+    required: true
+  source:
+    description:
+      - Where the source comes from, as the filter P(herd.inference.release_source#filter) returns it.
+    type: dict
+    required: true
+  prefix:
+    description:
+      - Folder that holds C(build/) and C(dist/).
+    type: path
+    required: true
+  toolchain_file:
+    description:
+      - Facts about compiler, cmake, ninja, ccache and CUDA, published by the role P(herd.inference.toolchain#role).
+    type: path
+    required: true
+  compute_capabilities:
+    description:
+      - Compute capability of every GPU that runs this build, for example V(7.0). Empty for a build without CUDA.
+    type: list
+    elements: str
+    default: []
+  every_node_has_gpu:
+    description:
+      - Whether each node has a driver. If not, the programs are linked without it, so that they start everywhere.
+    type: bool
+    default: true
+  native:
+    description:
+      - Compile for this very CPU. Only right if the CPUs of all nodes are alike.
+    type: bool
+    default: false
+  cmake:
+    description:
+      - Further options for cmake, merged over those of the plan. Derived ones cannot be changed here.
+    type: dict
+    default: {}
+  ccache_dir:
+    description:
+      - Folder of the compiler's cache, used if the toolchain has ccache.
+    type: path
+    default: /var/cache/ccache
+  jobs:
+    description:
+      - How many compilers run at once. 0 leaves it to ninja, which takes one for each core and two more.
+    type: int
+    default: 0
+  free_mib:
+    description:
+      - MiB that must be free under O(prefix) before a build begins.
+    type: int
+    default: 1024
+"""
+
+EXAMPLES = r"""
+- name: Build the release of the inventory
+  herd.inference.llama_build:
+    release: "{{ _llama_build_catalogue | herd.inference.release_facts('0c1e57098') }}"
+    source:
+      kind: archive
+      path: /srv/llama_cpp_python-0.3.36.tar.gz
+      url: ""
+      sha256: 832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+      inner_path: llama_cpp_python-0.3.36/vendor/llama.cpp
+      packing: tree
+      commit: 0c1e57098bba43ac29e6e3b677cdceebdd22334f
+    prefix: /opt/llama.cpp
+    toolchain_file: /opt/llama.cpp/etc/toolchain.json
+    compute_capabilities: ["7.0", "7.0", "7.0"]
+"""
+
+RETURN = r"""
+id:
+  description: Name of the build; empty in check mode on a host that has no toolchain yet.
+  returned: success
+  type: str
+  sample: 0c1e57098-cuda70-5f1c20ab
+manifest:
+  description: What the build says about itself, with the checksum of its tarball; empty if it is not built yet.
+  returned: success
+  type: dict
+  sample: {"id": "0c1e57098-cpu-5f1c20ab", "rpc_protocol": "7.0.0", "tarball": {"size": 25165824}}
+reason:
+  description: Why a build is needed; empty if none is.
+  returned: success
+  type: str
+  sample: there is no such build yet
+log:
+  description: File with the whole output of the build.
+  returned: success
+  type: str
+  sample: /opt/llama.cpp/build/0c1e57098-cpu-5f1c20ab/build.log
+progress_file:
+  description: File in which a running build says how far it is.
+  returned: success
+  type: str
+  sample: /opt/llama.cpp/build/0c1e57098-cpu-5f1c20ab/progress.json
+warnings_of_plan:
+  description: What the operator should know about this combination of GPUs.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import build_plan, help_flags, toolchain
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree, release_files, sources
+from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
+
+
+class Build:
+    """One build: its plan, its folder, and what is there of it."""
+
+    def __init__(self, params: dict[str, Any], tools: dict[str, Any]) -> None:
+        self.params, self.tools = params, tools
+        self.release, self.source = params["release"], params["source"]
+        self.options = build_plan.cmake_options(
+            self.release,
+            tools,
+            params["compute_capabilities"],
+            params["native"],
+            params["every_node_has_gpu"],
+            params["cmake"],
+        )
+        self.id = build_plan.build_id(self.release, self.source, tools, self.options)
+        prefix = Path(params["prefix"])
+        self.dist, self.work = prefix / "dist", prefix / "build" / self.id
+        self.log, self.progress_file = self.work / "build.log", self.work / "progress.json"
+        self.pointer = self.dist / f"{self.release['release']}.json"
+
+    def missing(self) -> str:
+        """Why there is something to do; empty if the build is there and whole."""
+        known = release_files.read_json(self.dist / f"{self.id}.json")
+        tarball = self.dist / f"{self.id}.tar.gz"
+        if known is None or not tarball.is_file():
+            return "there is no such build yet"
+        if sources.sha256(tarball) != known["tarball"]["sha256"]:
+            return f"{tarball} is damaged"
+        if release_files.read_json(self.pointer) != known:
+            return f"{self.pointer} describes another build"
+        return ""
+
+    def run(self) -> None:
+        """Build, unless somebody else did so while this process waited for its turn."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        with build_tree.exclusive(self.work.with_suffix(".lock")):
+            if self.missing():
+                progress = ProgressFile(self.progress_file, "steps")
+                try:
+                    self._build(progress)
+                finally:
+                    progress.finish()
+
+    def _build(self, progress: ProgressFile) -> None:
+        build_tree.require_space(self.work, self.params["free_mib"], "for the build")
+        cache = Path(self.params["prefix"]) / "build" / "sources"
+        release = self.work / "release"
+        sources.prepare(self.source, self.work / "src", cache, self.log, progress.update)
+        progress.update("configuring", 0)
+        env = build_tree.environment(self.tools, self.params["ccache_dir"], self.work)
+        build_tree.configure(self.work, self.options, self.tools, env, self.log)
+        targets = self.release["targets"]
+
+        def count(line: str) -> None:
+            done = build_plan.step(line)
+            if done:
+                progress.update("compiling", *done)
+
+        build_tree.compile_targets(self.work, targets, self.params["jobs"], self.tools, env, self.log, on_line=count)
+        progress.update("packing", 0)
+        build_tree.collect(self.work / "build" / "bin", targets, release / "bin")
+        self._pack(release, targets)
+        build_tree.clean(self.work / "build", self.work / "src", self.work / "src.ready", release)
+
+    def _pack(self, release: Path, targets: list[str]) -> None:
+        bin_ = release / "bin"
+        library_path = (self.tools.get("cuda") or {}).get("library_path", "")
+        libraries = build_plan.libraries_to_bring(
+            build_tree.needed(bin_, build_plan.parse_ldd, {"LD_LIBRARY_PATH": library_path}),
+            [path.name for path in bin_.iterdir()],
+        )
+        build_tree.bring(libraries, bin_)
+        build_tree.require_relocatable(
+            bin_, build_plan.parse_runpath, build_plan.parse_ldd, build_plan.from_system, list(libraries)
+        )
+        stub = (self.tools.get("cuda") or {}).get("driver_library")
+        texts = build_tree.help_texts(bin_, targets, stub)
+        flags = {program: help_flags.accepted_flags(text) for program, text in texts.items()}
+        for program in (self.release["programs"]["head"], self.release["programs"]["worker"]):
+            if not flags.get(program):
+                raise NotFoundError(
+                    expected=f"{program} to print its flags when it is asked for --help",
+                    found="nothing",
+                    remedy=f"look at the end of {self.log}, and try the program under {bin_} by hand",
+                )
+        manifest = build_plan.manifest(
+            self.release, self.source, self.tools, self.options, flags, release_files.measure(release)
+        )
+        release_files.write_json(release / release_files.MANIFEST, manifest)
+        self.dist.mkdir(parents=True, exist_ok=True)
+        manifest["tarball"] = release_files.pack(release, self.id, self.dist / f"{self.id}.tar.gz")
+        release_files.write_json(self.dist / f"{self.id}.json", manifest)
+
+    def publish(self) -> dict[str, Any]:
+        """Name this build as the release's good one."""
+        known = release_files.read_json(self.dist / f"{self.id}.json") or {}
+        release_files.write_json(self.pointer, known)
+        return known
+
+
+def result(module: AnsibleModule) -> dict[str, Any]:
+    """Plan, build if needed, and say what there is."""
+    params = module.params
+    tools = release_files.read_json(Path(params["toolchain_file"]))
+    if tools is None and not module.check_mode:
+        raise NotFoundError(
+            expected=f"facts about the compiler in {params['toolchain_file']}",
+            found="no such file",
+            remedy="run the role toolchain on this host first",
+        )
+    name = params["release"]["release"]
+    archs = toolchain.architectures(params["compute_capabilities"])
+    answer: dict[str, Any] = {
+        "id": "",
+        "manifest": {},
+        "log": "",
+        "progress_file": "",
+        "warnings_of_plan": toolchain.architecture_warnings(archs),
+    }
+    if tools is None:
+        diff = {"before": "", "after": f"{name}: built when a toolchain is there\n"}
+        return {**answer, "changed": True, "reason": "there is no toolchain yet", "diff": diff}
+    build = Build(params, tools)
+    before = release_files.read_json(build.pointer) or {}
+    reason = build.missing()
+    if reason and not module.check_mode:
+        build.run()
+    manifest = before if not reason else {} if module.check_mode else build.publish()
+    return {
+        **answer,
+        "changed": bool(reason),
+        "reason": reason,
+        "id": build.id,
+        "manifest": manifest,
+        "log": str(build.log),
+        "progress_file": str(build.progress_file),
+        "diff": {"before": f"{name}: {before.get('id', 'not built')}\n", "after": f"{name}: {build.id}\n"},
+    }
+
+
+def main() -> None:
+    """Read the arguments, build, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "release": {"type": "dict", "required": True},
+            "source": {"type": "dict", "required": True},
+            "prefix": {"type": "path", "required": True},
+            "toolchain_file": {"type": "path", "required": True},
+            "compute_capabilities": {"type": "list", "elements": "str", "default": []},
+            "every_node_has_gpu": {"type": "bool", "default": True},
+            "native": {"type": "bool", "default": False},
+            "cmake": {"type": "dict", "default": {}},
+            "ccache_dir": {"type": "path", "default": "/var/cache/ccache"},
+            "jobs": {"type": "int", "default": 0},
+            "free_mib": {"type": "int", "default": 1024},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**result(module))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
