@@ -1,0 +1,220 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a host's processes live: in a cgroup of its own, so that they can be found and ended together.
+
+Three situations are told apart. Where PID 1 is systemd it owns the tree, and a host gets a scope with
+Delegate=yes. Elsewhere the lab makes folders itself: with cgroup2 alone in that one tree, with hybrid
+cgroups in both the tree named systemd and the one named unified; two hosts in one folder would share
+their payload.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .naming import CGROUP_NAME, scope_name
+from .process import LabError, run
+
+UNIFIED = "unified"
+HYBRID = "hybrid"
+CGROUP2_MAGIC_TYPES = {"cgroup2"}
+
+# The supervisor may not sit in a folder whose children have controllers, so it has one beside the host's.
+MANAGER = "manager"
+MACHINE = "machine"
+
+
+@dataclass(frozen=True)
+class Trees:
+    """The hierarchies that systemd in a host needs, the one with the processes' truth first."""
+
+    mode: str
+    roots: tuple[Path, ...]
+
+
+def trees_of(mounts: str) -> Trees:
+    """Decide from the text of /proc/self/mounts."""
+    unified = ""
+    named = ""
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) < 4:
+            continue
+        if fields[2] == "cgroup2" and not unified:
+            unified = fields[1]
+        if fields[2] == "cgroup" and "name=systemd" in fields[3].split(","):
+            named = fields[1]
+    if unified and named:
+        return Trees(HYBRID, (Path(unified), Path(named)))
+    if unified:
+        return Trees(UNIFIED, (Path(unified),))
+    raise LabError(
+        "The lab needs cgroup2, alone or beside the tree named systemd; this machine mounts neither. "
+        "Boot with systemd.unified_cgroup_hierarchy=1."
+    )
+
+
+def own_path(proc_cgroup: str, *, unified: bool = True) -> str:
+    """The path of a process in the unified tree, from the text of /proc/PID/cgroup."""
+    for line in proc_cgroup.splitlines():
+        number, controllers, path = line.split(":", 2)
+        if (number == "0" and not controllers) if unified else controllers == "name=systemd":
+            return path
+    raise LabError("The process is in no cgroup of the tree that is looked for.")
+
+
+def systemd_is_pid1() -> bool:
+    """The test of sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def current_trees() -> Trees:
+    return trees_of(Path("/proc/self/mounts").read_text(encoding="utf-8"))
+
+
+def own_folder(trees: Trees, lab: str, host: str) -> list[Path]:
+    """The host's folders where the lab makes them itself."""
+    return [root / CGROUP_NAME / lab / host for root in trees.roots]
+
+
+def scope_argv(lab: str, host: str, argv: list[str]) -> list[str]:
+    """Start `argv` in a scope of its own; systemd hands that part of the tree over."""
+    return [
+        "systemd-run",
+        "--quiet",
+        "--scope",
+        "--collect",
+        f"--unit={scope_name(lab, host)}",
+        "--slice=herd-lab.slice",
+        "--property=Delegate=yes",
+        f"--description=Host {host} of lab {lab}",
+        "--",
+        *argv,
+    ]
+
+
+def _enable_controllers(folder: Path) -> None:
+    """Hand every controller down; what the parent does not have, or may not give, stays off."""
+    try:
+        available = (folder / "cgroup.controllers").read_text(encoding="ascii").split()
+    except OSError:
+        return
+    for controller in available:
+        try:
+            (folder / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
+        except OSError:
+            continue
+
+
+def prepare(lab: str, host: str) -> list[Path]:
+    """Called by the supervisor about itself: move into the host's cgroup; returns the host's folders."""
+    trees = current_trees()
+    if systemd_is_pid1():
+        text = Path("/proc/self/cgroup").read_text(encoding="ascii")
+        folders = [trees.roots[0] / own_path(text).strip("/")]
+        if trees.mode == HYBRID:
+            folders.append(trees.roots[1] / own_path(text, unified=False).strip("/"))
+        # After a second start by hand the supervisor may already be one level deeper.
+        folders = [f.parent if f.name == MANAGER else f for f in folders]
+    else:
+        folders = own_folder(trees, lab, host)
+    for folder in folders:
+        (folder / MANAGER).mkdir(parents=True, exist_ok=True)
+        (folder / MANAGER / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+    if trees.mode == UNIFIED:
+        if not systemd_is_pid1():
+            for parent in reversed(folders[0].parents):
+                if parent == trees.roots[0] or trees.roots[0] in parent.parents:
+                    _enable_controllers(parent)
+        _enable_controllers(folders[0])
+    for folder in folders:
+        (folder / MACHINE).mkdir(exist_ok=True)
+    return [folder / MACHINE for folder in folders]
+
+
+def folders_of(lab: str, host: str | None = None) -> list[Path]:
+    """All cgroup folders of a lab or of one of its hosts that exist now."""
+    trees = current_trees()
+    if systemd_is_pid1():
+        pattern = scope_name(lab, host or "*")
+        return [folder for root in trees.roots for folder in sorted(root.glob(f"herd.slice/herd-lab.slice/{pattern}"))]
+    found = [root / CGROUP_NAME / lab for root in trees.roots]
+    if host is not None:
+        found = [folder / host for folder in found]
+    return [folder for folder in found if folder.is_dir()]
+
+
+def labs() -> set[str]:
+    """Names of labs that have a cgroup."""
+    trees = current_trees()
+    names: set[str] = set()
+    for root in trees.roots:
+        if systemd_is_pid1():
+            for folder in root.glob("herd.slice/herd-lab.slice/herd-lab-*.scope"):
+                names.add(folder.name.removeprefix("herd-lab-").partition(".")[0])
+        elif (root / CGROUP_NAME).is_dir():
+            names |= {child.name for child in (root / CGROUP_NAME).iterdir() if child.is_dir()}
+    return names
+
+
+def processes(folders: list[Path]) -> set[int]:
+    found: set[int] = set()
+    for folder in folders:
+        for listing in (folder / "cgroup.procs", *folder.glob("**/cgroup.procs")):
+            try:
+                found |= {int(word) for word in listing.read_text(encoding="ascii").split()}
+            except (FileNotFoundError, OSError):
+                continue
+    # 0 stands for a process of another PID namespace, which cannot be a child of this lab.
+    return found - {0, os.getpid()}
+
+
+def end_all(folders: list[Path], patience: float = 10.0) -> None:
+    """SIGKILL every process below the folders and remove the folders."""
+    limit = time.monotonic() + patience
+    while alive := processes(folders):
+        for pid in alive:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > limit:
+            raise LabError(f"Processes {sorted(alive)} do not end, not even with SIGKILL; look at /proc/PID/stack.")
+        time.sleep(0.02)
+    for folder in folders:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    inner = sorted((path for path in folder.glob("**/") if path.is_dir()), key=lambda p: -len(p.parts))
+    for path in inner:
+        # A process that has just ended may be counted for another moment.
+        for attempt in range(50):
+            try:
+                path.rmdir()
+                break
+            except FileNotFoundError:
+                break
+            except OSError:
+                if attempt == 49:
+                    raise
+                time.sleep(0.02)
+
+
+def remove_empty_parents() -> None:
+    if systemd_is_pid1():
+        return
+    for root in current_trees().roots:
+        folder = root / CGROUP_NAME
+        if folder.is_dir() and not any(child.is_dir() for child in folder.iterdir()):
+            folder.rmdir()
+
+
+def stop_scope(lab: str, host: str) -> None:
+    if systemd_is_pid1():
+        run(["systemctl", "stop", scope_name(lab, host)], check=False)

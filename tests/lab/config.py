@@ -1,0 +1,246 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a lab consists of, read from TOML and checked before anything is made."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from .naming import check_host_name
+from .process import LabError
+
+DEBIAN = "debian12"
+EL8_LIKE = "el8-like"
+SYSTEMS = (DEBIAN, EL8_LIKE)
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of the two networks; `label` is what the command line calls it."""
+
+    label: str
+    interface: str
+    subnet: ipaddress.IPv4Network
+    mtu: int
+    # The lab's own address, from which Ansible comes; no one outside the hosts is on the fabric.
+    gateway: ipaddress.IPv4Address | None
+
+
+ETH = Network(
+    "eth", "eth0", ipaddress.IPv4Network("10.0.0.0/24"), 1500, ipaddress.IPv4Address("10.0.0.1")
+)
+IB = Network("ib", "ib0", ipaddress.IPv4Network("10.100.0.0/24"), 2044, None)
+NETWORKS = (ETH, IB)
+
+
+@dataclass(frozen=True)
+class Bind:
+    source: str
+    target: str
+    read_only: bool
+
+    def words(self) -> str:
+        return f"{self.source}:{self.target}" + (":ro" if self.read_only else "")
+
+
+@dataclass(frozen=True)
+class Host:
+    name: str
+    eth: str
+    ib: str | None = None
+    os: str = DEBIAN
+    layers: tuple[str, ...] = ()
+    binds: tuple[Bind, ...] = ()
+    # A path on a disk of its own of this size: the way to fill a disk without filling the machine's.
+    disks: Mapping[str, str] = field(default_factory=dict)
+    hostname: str = ""
+
+    def address(self, network: Network) -> str | None:
+        return self.eth if network is ETH else self.ib
+
+
+@dataclass(frozen=True)
+class Lab:
+    name: str
+    hosts: tuple[Host, ...]
+
+    def host(self, name: str) -> Host:
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise LabError(f"Lab {self.name} has no host {name!r}; it has {', '.join(h.name for h in self.hosts)}.")
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SIZE = re.compile(r"[1-9][0-9]*[kMG]")
+_HOST_KEYS = {"eth", "ib", "os", "layers", "binds", "disks", "hostname"}
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Replace ${NAME}; a name that nobody set is an error and not an empty path."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if not variables.get(name):
+            raise LabError(f"{text!r} needs ${{{name}}}, which is not set; export it and try again.")
+        return variables[name]
+
+    return _VARIABLE.sub(value, text)
+
+
+def parse_bind(text: str, variables: Mapping[str, str]) -> Bind:
+    """SOURCE:TARGET or SOURCE:TARGET:ro."""
+    parts = expand(text, variables).split(":")
+    if len(parts) == 2:
+        parts.append("rw")
+    if len(parts) != 3 or parts[2] not in {"ro", "rw"} or not all(p.startswith("/") for p in parts[:2]):
+        raise LabError(f"A bind is /source:/target or /source:/target:ro with absolute paths; found {text!r}.")
+    return Bind(parts[0], parts[1].rstrip("/") or "/", parts[2] == "ro")
+
+
+def parse_host_bind(text: str, variables: Mapping[str, str]) -> tuple[str, Bind]:
+    """HOST:SOURCE:TARGET[:ro], as the command line gives it."""
+    host, colon, rest = text.partition(":")
+    if not colon:
+        raise LabError(f"--bind takes HOST:/source:/target[:ro]; found {text!r}.")
+    return check_host_name(host), parse_bind(rest, variables)
+
+
+def merge_binds(binds: Sequence[Bind], more: Sequence[Bind]) -> tuple[Bind, ...]:
+    """A later bind to the same place replaces an earlier one."""
+    by_target = {bind.target: bind for bind in (*binds, *more)}
+    return tuple(by_target.values())
+
+
+def _texts(host: str, key: str, value: object) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise LabError(f"Host {host}: {key} is a list of texts; found {value!r}.")
+    return list(value)
+
+
+def _address(host: str, network: Network, value: object) -> str:
+    try:
+        address = ipaddress.IPv4Address(str(value))
+    except ValueError as error:
+        raise LabError(f"Host {host}: {network.label} is an IPv4 address; found {value!r}.") from error
+    if address not in network.subnet or address in {
+        network.subnet.network_address,
+        network.subnet.broadcast_address,
+        network.gateway,
+    }:
+        raise LabError(f"Host {host}: {network.label} is a host address in {network.subnet}; found {address}.")
+    return str(address)
+
+
+def _host(name: str, table: Mapping[str, Any], variables: Mapping[str, str], common: Sequence[str]) -> Host:
+    check_host_name(name)
+    unknown = set(table) - _HOST_KEYS
+    if unknown:
+        raise LabError(
+            f"Host {name}: unknown key {', '.join(sorted(unknown))}; known are {', '.join(sorted(_HOST_KEYS))}."
+        )
+    if "eth" not in table:
+        raise LabError(f"Host {name} has no 'eth' address; Ansible reaches hosts over it.")
+    system = table.get("os", DEBIAN)
+    if system not in SYSTEMS:
+        raise LabError(f"Host {name}: os is one of {', '.join(SYSTEMS)}; found {system!r}.")
+    disks = table.get("disks", {})
+    if not isinstance(disks, dict):
+        raise LabError(f"Host {name}: disks is a table of path = size; found {disks!r}.")
+    for path, size in disks.items():
+        if not path.startswith("/") or not isinstance(size, str) or not _SIZE.fullmatch(size):
+            raise LabError(
+                f'Host {name}: a disk is an absolute path and a size such as "64M"; found {path} = {size!r}.'
+            )
+    binds = [parse_bind(text, variables) for text in (*common, *_texts(name, "binds", table.get("binds", [])))]
+    return Host(
+        name=name,
+        eth=_address(name, ETH, table["eth"]),
+        ib=_address(name, IB, table["ib"]) if "ib" in table else None,
+        os=system,
+        layers=tuple(_texts(name, "layers", table.get("layers", []))),
+        binds=merge_binds(binds, ()),
+        disks=dict(disks),
+        hostname=str(table.get("hostname", name)),
+    )
+
+
+def parse(text: str, name: str, variables: Mapping[str, str]) -> Lab:
+    """The lab of this TOML text."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LabError(f"The lab's definition is not TOML: {error}.") from error
+    unknown = set(data) - {"binds", "hosts"}
+    if unknown:
+        raise LabError(f"Unknown key {', '.join(sorted(unknown))}; a lab has 'binds' and 'hosts'.")
+    tables = data.get("hosts")
+    if not isinstance(tables, dict) or not tables:
+        raise LabError("A lab needs at least one table [hosts.NAME].")
+    common = _texts("*", "binds", data.get("binds", []))
+    hosts = tuple(_host(host, table, variables, common) for host, table in tables.items())
+    for network in NETWORKS:
+        seen: dict[str, str] = {}
+        for host in hosts:
+            address = host.address(network)
+            if address is not None and address in seen:
+                raise LabError(f"Hosts {seen[address]} and {host.name} both have {network.label} {address}.")
+            if address is not None:
+                seen[address] = host.name
+    return Lab(name, hosts)
+
+
+def with_binds(lab: Lab, binds: Sequence[tuple[str, Bind]]) -> Lab:
+    """The lab with binds from the command line added."""
+    for name, _ in binds:
+        lab.host(name)
+    return Lab(
+        lab.name,
+        tuple(
+            Host(**{**vars(host), "binds": merge_binds(host.binds, [b for n, b in binds if n == host.name])})
+            for host in lab.hosts
+        ),
+    )
+
+
+def to_data(lab: Lab) -> dict[str, Any]:
+    """As JSON can hold it; `up` leaves it in the lab's state, so that later commands need no definition."""
+    return {
+        "name": lab.name,
+        "hosts": [
+            {**vars(host), "layers": list(host.layers), "binds": [vars(bind) for bind in host.binds]}
+            for host in lab.hosts
+        ],
+    }
+
+
+def from_data(data: Mapping[str, Any]) -> Lab:
+    return Lab(
+        data["name"],
+        tuple(
+            Host(
+                **{
+                    **host,
+                    "layers": tuple(host["layers"]),
+                    "binds": tuple(Bind(**bind) for bind in host["binds"]),
+                }
+            )
+            for host in data["hosts"]
+        ),
+    )
+
+
+def read(path: Path, name: str, variables: Mapping[str, str]) -> Lab:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LabError(f"The lab's definition {path} cannot be read: {error.strerror}.") from error
+    return parse(text, name, variables)

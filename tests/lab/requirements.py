@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the machine must have; `check` names all that is missing at once, with the cure."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import cgroups
+from .naming import Places
+from .process import LabError, run
+
+REQUIREMENTS = Path(__file__).with_name("requirements.apt")
+# Root file system, packages, and what hosts write.
+_SPACE_MIB = 4096
+_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    package: str
+    probe: str
+
+
+def parse_requirements(text: str) -> list[Requirement]:
+    found = []
+    for line in text.splitlines():
+        words = line.split("#", 1)[0].strip()
+        if words:
+            package, _, probe = words.partition(":")
+            found.append(Requirement(package.strip(), probe.strip() or package.strip()))
+    return found
+
+
+def missing_packages(requirements: Iterable[Requirement]) -> list[str]:
+    return [
+        item.package
+        for item in requirements
+        if not (Path(item.probe).exists() if item.probe.startswith("/") else shutil.which(item.probe))
+    ]
+
+
+def install_argv(packages: list[str]) -> list[str]:
+    return ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+
+
+def _probe_kernel() -> list[str]:
+    """Try the parts of the kernel that hosts stand on, in a namespace that ends with the try."""
+    found = []
+    probes = {
+        "network namespaces with veth pairs (module veth)": ["ip", "link", "add", "h0", "type", "veth", "peer", "h1"],
+        "network bridges (module bridge)": ["ip", "link", "add", "h2", "type", "bridge"],
+    }
+    for what, argv in probes.items():
+        if subprocess.run(["unshare", "--net", *argv], capture_output=True, check=False).returncode != 0:
+            found.append(f"The kernel, or this container, does not allow {what}; try modprobe on the machine itself.")
+    return found
+
+
+def _probe_overlay(data: Path) -> list[str]:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".probe-", dir=data) as name:
+            for part in ("lower", "upper", "work", "root"):
+                (Path(name) / part).mkdir()
+            options = f"lowerdir={name}/lower,upperdir={name}/upper,workdir={name}/work"
+            argv = ["unshare", "--mount", "mount", "-t", "overlay", "overlay", "-o", options, f"{name}/root"]
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return [f"{data} cannot be written ({error.strerror}); set HERD_LAB_DATA to a folder that can."]
+    if done.returncode != 0:
+        return [
+            f"{data} cannot hold an overlay ({done.stderr.strip()}); set HERD_LAB_DATA to a folder on ext4 or xfs."
+        ]
+    return []
+
+
+def check(places: Places) -> list[str]:
+    """Everything that is missing, in words."""
+    found = []
+    if sys.version_info < _PYTHON:
+        found.append(f"The lab needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
+    if sys.platform != "linux":
+        return [*found, f"The lab needs Linux; this is {sys.platform}."]
+    packages = missing_packages(parse_requirements(REQUIREMENTS.read_text(encoding="utf-8")))
+    if packages:
+        found.append(f"Packages are missing; as root: {' '.join(install_argv(packages))}")
+    if os.geteuid() != 0:
+        return [*found, "The lab makes namespaces, mounts and cgroups; run it as root."]
+    try:
+        cgroups.current_trees()
+    except LabError as error:
+        found.append(str(error))
+    if "iproute2" not in packages:
+        found += _probe_kernel()
+    found += _probe_overlay(places.data)
+    places.cache.mkdir(parents=True, exist_ok=True)
+    for folder in (places.cache, places.data):
+        free = shutil.disk_usage(folder).free // 2**20 if folder.exists() else 0
+        if folder.exists() and free < _SPACE_MIB:
+            found.append(f"{folder} has {free} MiB free; the lab wants {_SPACE_MIB} MiB.")
+    return found
+
+
+def install() -> None:
+    """Install the packages that are missing, with the machine's own apt."""
+    packages = missing_packages(parse_requirements(REQUIREMENTS.read_text(encoding="utf-8")))
+    if not packages:
+        return
+    if not shutil.which("apt-get"):
+        raise LabError(f"There is no apt-get here; install what corresponds to: {' '.join(packages)}.")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "-q", "update"], env=environment)
+    run(install_argv(packages), env=environment)

@@ -1,0 +1,343 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Root file systems, layers and the package repository, cached by what goes into them.
+
+A key is a hash of the recipe (packages, script, files), of the suite and of everything below; a changed
+recipe is a new key, and the old one stays usable by labs that run on it until it is pruned.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .config import DEBIAN, EL8_LIKE, Lab
+from .process import LabError, run, say
+
+RECIPES = Path(__file__).parent / "recipes"
+SUITE = "bookworm"
+# To be raised when this file makes something else of the same recipe.
+VERSION = "1"
+_ACQUIRE = re.compile(
+    r'^(Acquire::(?:https?|Check-Valid-Until|Check-Date|Retries|ForceIPv[46]|Max-ValidTime|Min-ValidTime)\S*) "(.*)";$'
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One folder under recipes/: what is installed, and what is done afterwards."""
+
+    name: str
+    packages: tuple[str, ...]
+    script: str
+    files: Path | None
+    digest: str
+
+
+def package_list(text: str) -> tuple[str, ...]:
+    words = (line.split("#", 1)[0].strip() for line in text.splitlines())
+    return tuple(sorted({word for word in words if word}))
+
+
+def key_of(parts: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        # Lengths keep ("ab", "c") and ("a", "bc") apart.
+        digest.update(f"{len(part)}:{part}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _tree_digest(folder: Path) -> str:
+    parts = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            parts += [str(path.relative_to(folder)), hashlib.sha256(path.read_bytes()).hexdigest()]
+    return key_of(parts)
+
+
+def recipe(name: str) -> Recipe:
+    folder = RECIPES / name
+    if not (folder / "packages").is_file():
+        known = sorted(path.parent.name for path in RECIPES.glob("*/packages"))
+        raise LabError(f"There is no layer {name!r}; there are {', '.join(known)}.")
+    packages = package_list((folder / "packages").read_text(encoding="utf-8"))
+    setup = folder / "setup.sh"
+    script = setup.read_text(encoding="utf-8") if setup.is_file() else ""
+    files = folder / "files"
+    return Recipe(
+        name,
+        packages,
+        script,
+        files if files.is_dir() else None,
+        key_of([name, *packages, script, _tree_digest(files) if files.is_dir() else ""]),
+    )
+
+
+def acquire_options(dump: str) -> list[str]:
+    """The machine's ways to reach its package servers (proxy, certificates), from `apt-config dump`."""
+    found = []
+    for line in dump.splitlines():
+        match = _ACQUIRE.match(line.strip())
+        if match and match.group(2):
+            found.append(f'{match.group(1)} "{match.group(2)}";')
+    return found
+
+
+def bookworm_sources(texts: Mapping[str, str]) -> str:
+    """The stanzas of the machine's own sources that are Debian bookworm, as one-line entries.
+
+    Empty where the machine runs something else; mmdebstrap then asks its own default.
+    """
+    suites = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
+    lines: list[str] = []
+    for name, text in sorted(texts.items()):
+        if name.endswith(".sources"):
+            for stanza in re.split(r"\n\s*\n", text):
+                lines += _one_line(stanza, suites)
+        else:
+            for line in text.splitlines():
+                match = re.match(r"\s*deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+(.*)", line)
+                if match and match.group(3) in suites:
+                    lines.append(line.strip())
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines))
+
+
+def _one_line(stanza: str, suites: Sequence[str]) -> list[str]:
+    fields: dict[str, str] = {}
+    for line in stanza.splitlines():
+        if line.startswith("#") or ":" not in line:
+            continue
+        key, _, value = line.partition(":")
+        fields[key.strip().lower()] = value.strip()
+    if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
+        return []
+    options = f"[signed-by={fields['signed-by']}] " if fields.get("signed-by", "").startswith("/") else ""
+    return [
+        f"deb {options}{uri} {suite} {fields.get('components', 'main')}"
+        for uri in fields.get("uris", "").split()
+        for suite in fields.get("suites", "").split()
+        if suite in suites
+    ]
+
+
+def _machine_sources() -> str:
+    folder = Path("/etc/apt")
+    paths = [folder / "sources.list", *(folder / "sources.list.d").glob("*")]
+    texts = {p.name: p.read_text(encoding="utf-8") for p in paths if p.suffix in {".list", ".sources"} and p.is_file()}
+    return bookworm_sources(texts)
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="ascii") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another process that makes {path.stem}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+class Store:
+    """The cache on disk; whatever has its final name in it is whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    # Keys
+
+    def base_key(self) -> str:
+        return key_of([VERSION, SUITE, platform.machine(), recipe("base").digest])
+
+    def repository_key(self) -> str:
+        wanted = (RECIPES / "repository.packages").read_text(encoding="utf-8")
+        return key_of([self.base_key(), *package_list(wanted)])
+
+    def layer_key(self, names: Sequence[str]) -> str:
+        return key_of([self.repository_key(), *(recipe(name).digest for name in names)])
+
+    # Places
+
+    def base(self) -> Path:
+        return self.folder / "base" / self.base_key()
+
+    def repository(self) -> Path:
+        return self.folder / "repository" / self.repository_key()
+
+    def layer(self, names: Sequence[str]) -> Path:
+        return self.folder / "layer" / f"{'-'.join(names)}-{self.layer_key(names)}"
+
+    def lower_folders(self, names: Sequence[str]) -> list[Path]:
+        """The read-only folders of a host, the topmost first."""
+        layers = [self.layer(names[:count]) for count in range(len(names), 0, -1)]
+        return [*layers, self.base()]
+
+    # Making
+
+    @contextmanager
+    def _making(self, target: Path, what: str) -> Iterator[Path | None]:
+        """A folder to fill that gets its final name at the end, or None where that is there already."""
+        if target.is_dir():
+            yield None
+            return
+        with _lock(self.folder / "lock" / f"{target.parent.name}-{target.name}.lock"):
+            if target.is_dir():
+                yield None
+                return
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for leftover in target.parent.glob(f".new-{target.name}-*"):
+                remove_tree(leftover)
+            say(what)
+            work = Path(tempfile.mkdtemp(prefix=f".new-{target.name}-", dir=target.parent))
+            try:
+                yield work
+                (work / "result").rename(target)
+            finally:
+                remove_tree(work)
+
+    def ensure(self, lab: Lab) -> None:
+        """Make everything that the lab's hosts stand on."""
+        self.ensure_base()
+        self.ensure_repository()
+        for host in lab.hosts:
+            self.ensure_layers(layers_of(host.os, host.layers))
+
+    def ensure_base(self) -> None:
+        with self._making(self.base(), "making the root file system (Debian 12, about 40 s)") as work:
+            if work is None:
+                return
+            wanted = recipe("base")
+            setup = work / "setup.sh"
+            setup.write_text(wanted.script, encoding="utf-8")
+            conf = work / "apt.conf"
+            conf.write_text("\n".join(self._acquire()) + "\n", encoding="utf-8")
+            sources = _machine_sources()
+            argv = [
+                "mmdebstrap",
+                "--mode=root",
+                "--variant=minbase",
+                "--format=directory",
+                '--aptopt=APT::Install-Recommends "false"',
+                f"--aptopt={conf}",
+                "--dpkgopt=force-unsafe-io",
+                f"--include={','.join(wanted.packages)}",
+                f'--customize-hook=chroot "$1" /bin/sh -s < {setup}',
+                SUITE,
+                str(work / "result"),
+            ]
+            run([*argv, "-"], stdin=sources) if sources else run(argv)
+
+    @staticmethod
+    def _acquire() -> list[str]:
+        return acquire_options(run(["apt-config", "dump"]).stdout)
+
+    def ensure_repository(self) -> None:
+        with self._making(self.repository(), "fetching the packages that hosts can install (about 30 s)") as work:
+            if work is None:
+                return
+            wanted = package_list((RECIPES / "repository.packages").read_text(encoding="utf-8"))
+            self._download(work, wanted, work / "result")
+            listing = run(["apt-ftparchive", "packages", "."], cwd=work / "result").stdout
+            (work / "result" / "Packages").write_text(listing, encoding="utf-8")
+
+    def _download(self, work: Path, packages: Sequence[str], target: Path) -> None:
+        """Fetch what installing `packages` on the base would fetch, with the machine's own apt."""
+        lists = work / "sources.list"
+        lists.write_text(_machine_sources() or self._base_sources(), encoding="utf-8")
+        # On a machine that is not Debian, apt knows Debian's keys only from the file system itself.
+        keys = self.base() / "etc/apt/trusted.gpg.d"
+        for folder in ("state/lists/partial", "cache/archives/partial"):
+            (work / folder).mkdir(parents=True)
+        options = {
+            "Dir::Etc::SourceList": lists,
+            "Dir::Etc::SourceParts": "/dev/null",
+            "Dir::Etc::TrustedParts": keys,
+            "Dir::Etc::Preferences": "/dev/null",
+            "Dir::Etc::PreferencesParts": "/dev/null",
+            "Dir::State": work / "state",
+            "Dir::State::status": self.base() / "var/lib/dpkg/status",
+            "Dir::Cache": work / "cache",
+            "APT::Install-Recommends": "false",
+            "APT::Sandbox::User": "root",
+            "Debug::NoLocking": "true",
+        }
+        apt = ["apt-get", "-q", "-y", *(f"-o{key}={value}" for key, value in options.items())]
+        run([*apt, "update"])
+        run([*apt, "--download-only", "--reinstall", "install", *packages])
+        target.mkdir()
+        for package in (work / "cache" / "archives").glob("*.deb"):
+            package.rename(target / package.name)
+
+    def _base_sources(self) -> str:
+        return (self.base() / "usr/share/herd-lab/sources.list").read_text(encoding="utf-8")
+
+    def ensure_layers(self, names: Sequence[str]) -> None:
+        for count in range(1, len(names) + 1):
+            self._ensure_layer(names[:count])
+
+    def _ensure_layer(self, names: Sequence[str]) -> None:
+        wanted = recipe(names[-1])
+        with self._making(self.layer(names), f"making the layer {wanted.name}") as work:
+            if work is None:
+                return
+            for folder in ("result", "work", "root"):
+                (work / folder).mkdir()
+            (work / "setup.sh").write_text(wanted.script, encoding="utf-8")
+            # The script's mounts live in a namespace of their own and end with it.
+            run(
+                [
+                    "unshare",
+                    "--mount",
+                    "--propagation=private",
+                    "sh",
+                    str(RECIPES / "make_layer.sh"),
+                    str(work),
+                    ":".join(str(path) for path in self.lower_folders(names[:-1])),
+                    str(self.repository()),
+                    str(wanted.files or ""),
+                    *wanted.packages,
+                ]
+            )
+
+    # Pruning
+
+    def unused(self, used: set[Path]) -> list[Path]:
+        """What neither the present recipes nor a lab that exists stands on."""
+        present = used | {self.base(), self.repository()}
+        for path in RECIPES.glob("*/packages"):
+            if path.parent.name != "base":
+                present.add(self.layer((path.parent.name,)))
+        found = [p for kind in ("base", "repository", "layer") for p in sorted((self.folder / kind).glob("*"))]
+        found += [p for kind in ("base", "repository", "layer") for p in (self.folder / kind).glob(".new-*")]
+        return [path for path in dict.fromkeys(found) if path not in present]
+
+
+def layers_of(system: str, layers: Sequence[str]) -> tuple[str, ...]:
+    """All layers of a host; the system itself may be one."""
+    if system == DEBIAN:
+        return tuple(layers)
+    if system == EL8_LIKE:
+        return ("el8", *layers)
+    raise LabError(f"Unknown system {system!r}.")
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree that may hold a mount of an earlier, killed run only where nothing is mounted in it."""
+    if not path.exists():
+        return
+    below = f"{os.path.realpath(path)}/"
+    for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
+        if line.split()[1].startswith(below):
+            raise LabError(f"{line.split()[1]} is still mounted; unmount it before {path} is removed.")
+    shutil.rmtree(path)
