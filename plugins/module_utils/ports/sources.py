@@ -21,11 +21,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 )
 
 from . import commands
-
-try:
-    import requests
-except ImportError:
-    requests = None  # type: ignore[assignment]
+from .http import Web
 
 CHUNK = 1 << 20
 # No credentials are ever asked for, and no hook or configuration of the machine takes part.
@@ -59,7 +55,7 @@ def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) ->
         return path
     cache.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".part")
-    _download(source["url"], scratch, progress)
+    download(source["url"], scratch, progress)
     try:
         _require_sha256(scratch, source["sha256"], source["url"])
     except MismatchError:
@@ -69,31 +65,18 @@ def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) ->
     return path
 
 
-def _download(url: str, to: Path, progress: Progress) -> None:
-    if requests is None:
-        raise NotFoundError(
-            expected="the Python library requests on the build host",
-            found="none",
-            remedy="install python3-requests there, or give a path in llama_build_archive",
-        )
-    try:
-        with requests.get(url, stream=True, timeout=(10, 60)) as response:
-            response.raise_for_status()
-            length = response.headers.get("Content-Length", "")
-            total = float(length) / CHUNK if length.isdigit() else None
-            done = 0
-            with to.open("wb") as sink:
-                for chunk in response.iter_content(CHUNK):
-                    done += sink.write(chunk)
-                    progress("downloading the source, MiB", done / CHUNK, total)
-                sink.flush()
-                os.fsync(sink.fileno())
-    except requests.RequestException as error:
-        raise RemoteFailureError(
-            expected=f"to download the source from {url}",
-            found=str(error),
-            remedy="correct llama_build_archive, or copy the file to the build host and give its path",
-        ) from error
+def download(url: str, to: Path, progress: Progress, web: Web | None = None) -> None:
+    """Fetch a file; its content is for the caller to verify."""
+    web = web or Web()
+    remote = web.describe(url)
+    total = remote.size / CHUNK if remote.size else None
+    with to.open("wb") as sink:
+        for position, data in web.read(url, 0, remote.size, remote.tag):
+            sink.seek(position)
+            sink.write(data)
+            progress("downloading", (position + len(data)) / CHUNK, total)
+        sink.flush()
+        os.fsync(sink.fileno())
 
 
 def _require_sha256(path: Path, expected: str, name: str) -> None:

@@ -1,0 +1,148 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The releases on one node: what is there, what runs, and the steps that change it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    MismatchError,
+    NotFoundError,
+)
+
+from . import commands, release_files
+from .progress import ProgressFile
+from .sources import download, sha256
+
+HIDDEN = ".incoming-"
+
+
+class ReleaseStore:
+    """The folder C(releases/) and the link C(current) below one prefix."""
+
+    def __init__(self, prefix: Path) -> None:
+        self.prefix = prefix
+        self.releases = prefix / "releases"
+        self.link = prefix / "current"
+
+    def installed(self) -> list[str]:
+        """Ids of the releases that are there, oldest first."""
+        if not self.releases.is_dir():
+            return []
+        found = [path for path in self.releases.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime, path.name))]
+
+    def current(self) -> str | None:
+        """Id of the release that the link names."""
+        return self.link.readlink().name if self.link.is_symlink() else None
+
+    def manifest(self, release: str) -> dict[str, Any] | None:
+        """What an installed release says about itself."""
+        return release_files.read_json(self.releases / release / release_files.MANIFEST)
+
+    def problems(self, manifest: Mapping[str, Any]) -> list[str]:
+        """What differs between the installed release and its manifest."""
+        return release_files.differences(self.releases / str(manifest["id"]), manifest["files"])
+
+    def in_use(self) -> list[str]:
+        """Ids of releases that running programs were started from."""
+        top = str(self.releases.resolve()) + os.sep
+        found: set[str] = set()
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                try:
+                    program = str((process / "exe").readlink())
+                except OSError:
+                    continue  # It ended, or belongs to the kernel.
+                if program.startswith(top):
+                    found.add(program[len(top) :].split(os.sep, 1)[0])
+        return sorted(found)
+
+    def install(self, manifest: Mapping[str, Any], location: str) -> None:
+        """Fetch, verify, unpack out of sight, verify, rename, and verify once more."""
+        release = str(manifest["id"])
+        self.releases.mkdir(parents=True, exist_ok=True)
+        for leftover in self.releases.glob(f"{HIDDEN}*"):
+            _remove(leftover)
+        tarball = self._fetch(manifest, location)
+        hidden = self.releases / f"{HIDDEN}{release}"
+        release_files.unpack_verified(tarball, manifest, hidden)
+        if tarball.parent == self.releases:
+            tarball.unlink()
+        hidden.chmod(0o755)
+        final = self.releases / release
+        if final.exists():
+            # It is damaged; programs that still run from it keep their open files.
+            final.rename(self.releases / f"{HIDDEN}damaged-{release}")
+        hidden.rename(final)
+        os.utime(final)
+        _sync(self.releases)
+        if Path("/usr/sbin/restorecon").exists():
+            commands.ask(["/usr/sbin/restorecon", "-R", str(final)], timeout=300)
+        for leftover in self.releases.glob(f"{HIDDEN}*"):
+            _remove(leftover)
+        problems = self.problems(manifest)
+        if problems:
+            raise MismatchError(
+                expected=f"release {release} under {final} as it was verified a moment ago",
+                found="; ".join(problems[:5]),
+                remedy="look after the disk of this node",
+            )
+
+    def _fetch(self, manifest: Mapping[str, Any], location: str) -> Path:
+        if not location.startswith("http://"):
+            local = Path(location)
+            if not local.is_file():
+                raise NotFoundError(
+                    expected=f"the release's tarball at {local}", found="no such file", remedy="run llama_build again"
+                )
+            _require(sha256(local), manifest, location)
+            return local
+        to = self.releases / f"{HIDDEN}{manifest['tarball']['name']}"
+        download(location, to, ProgressFile(None, "MiB").update)
+        _require(sha256(to), manifest, location)
+        return to
+
+    def switch(self, release: str) -> None:
+        """Point the link to a release, in one step that nobody can see half done."""
+        scratch = self.link.with_name(f".current-{os.getpid()}")
+        scratch.unlink(missing_ok=True)
+        scratch.symlink_to(Path("releases") / release)
+        scratch.replace(self.link)
+        _sync(self.prefix)
+
+    def remove(self, release: str) -> None:
+        """Take a release away; first out of sight, so that a kill leaves no half release."""
+        hidden = self.releases / f"{HIDDEN}old-{release}"
+        (self.releases / release).rename(hidden)
+        _remove(hidden)
+
+
+def _require(found: str, manifest: Mapping[str, Any], location: str) -> None:
+    if found != manifest["tarball"]["sha256"]:
+        raise MismatchError(
+            expected=f"sha256 {manifest['tarball']['sha256']} of {location}",
+            found=found,
+            remedy="run the role llama_build again, which notices and mends a damaged tarball",
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

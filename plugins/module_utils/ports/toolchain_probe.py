@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looks for compilers, tools and CUDA on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import commands
+
+# The driver's own library where there is a driver; otherwise the toolkit brings a stub to link against.
+DRIVER_PLACES = ("/usr/lib64/libcuda.so.1", "/usr/lib/x86_64-linux-gnu/libcuda.so.1")
+
+
+def find(name: str, search_path: Sequence[str]) -> str | None:
+    """Where a program is; C(name) may also be a path."""
+    return shutil.which(name, path=os.pathsep.join(search_path))
+
+
+def says(program: str, search_path: Sequence[str]) -> str:
+    """What a program prints for --version."""
+    return commands.ask([program, "--version"], env={"PATH": os.pathsep.join(search_path)}).out
+
+
+def library_path(root: Path) -> str:
+    """Folders of a CUDA toolkit that hold its libraries."""
+    places = [root / "lib64", root / "lib", *sorted(root.glob("targets/*/lib"))]
+    return os.pathsep.join(str(place) for place in places if place.is_dir())
+
+
+def driver_library(root: Path) -> str | None:
+    """The driver's library, or the toolkit's stub of it."""
+    places = [Path(place) for place in DRIVER_PLACES]
+    places += [Path(folder) / "stubs" / "libcuda.so" for folder in library_path(root).split(os.pathsep) if folder]
+    for place in places:
+        if place.is_file():
+            return str(place)
+    return None

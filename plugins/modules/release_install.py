@@ -1,0 +1,166 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module release_install."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_install
+short_description: Install one build of the engine on a node and make it the current one
+version_added: 0.1.0
+description:
+  - Fetches the tarball, verifies its checksum, unpacks it out of sight, verifies every file, gives it its final name
+    and verifies it again; then points C(current) to it in one step and removes surplus releases.
+  - A release that is there already is held against its manifest on every run, file by file.
+  - Releases that a running program was started from are never removed.
+  - A node whose NVIDIA driver is too old for the build is refused before anything is fetched.
+author:
+  - herd.inference contributors (@herd-inference)
+requirements:
+  - requests, for a O(location) with an URL
+attributes:
+  check_mode:
+    description: Verifies what is there and says what would be done.
+    support: full
+  diff_mode:
+    description: Shows the current release and the installed ones before and after.
+    support: full
+options:
+  manifest:
+    description:
+      - The build's manifest with its C(tarball), as M(herd.inference.llama_build) or M(herd.inference.release_info)
+        return it. It must have come over a channel that is trusted; the tarball need not.
+    type: dict
+    required: true
+  location:
+    description:
+      - Path of the tarball on this host, or an URL (http) from which it is fetched.
+    type: str
+    required: true
+  prefix:
+    description:
+      - Folder that holds C(releases/) and C(current).
+    type: path
+    required: true
+  keep:
+    description:
+      - How many releases besides the wanted one stay installed.
+    type: int
+    default: 2
+"""
+
+EXAMPLES = r"""
+- name: Install the build on this node
+  herd.inference.release_install:
+    manifest: "{{ built.manifest }}"
+    location: "http://10.100.0.31:50060/{{ built.manifest.tarball.name }}"
+    prefix: /opt/llama.cpp
+"""
+
+RETURN = r"""
+id:
+  description: Name of the build.
+  returned: success
+  type: str
+  sample: 0c1e57098-cuda70-5f1c20ab
+path:
+  description: Folder of the build.
+  returned: success
+  type: str
+  sample: /opt/llama.cpp/releases/0c1e57098-cuda70-5f1c20ab
+fetch:
+  description: Whether the tarball was needed, or would be.
+  returned: success
+  type: bool
+  sample: false
+problems:
+  description: What differed between the installed build and its manifest.
+  returned: success
+  type: list
+  elements: str
+  sample: ["bin/llama-server differs"]
+removed:
+  description: Releases that were removed, or would be.
+  returned: success
+  type: list
+  elements: str
+  sample: ["b7836-cuda70-11aa22bb"]
+driver_note:
+  description: What is to be known about this node's driver and the build; empty as a rule.
+  returned: success
+  type: str
+  sample: ""
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import release_plan
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree
+from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
+
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def lines(current: str | None, releases: list[str]) -> str:
+    """The state of a node for a diff."""
+    return f"current: {current or 'none'}\nreleases: {', '.join(sorted(releases)) or 'none'}\n"
+
+
+def result(module: AnsibleModule) -> dict[str, Any]:
+    """Plan, install if needed, and say what there is."""
+    manifest = module.params["manifest"]
+    release_plan.check_manifest(manifest)
+    driver = release_plan.parse_driver(DRIVER.read_text(encoding="utf-8")) if DRIVER.exists() else None
+    note = release_plan.driver_note(manifest, driver) or ""
+    release = str(manifest["id"])
+    store = ReleaseStore(Path(module.params["prefix"]))
+    problems = store.problems(manifest)
+    current, installed = store.current(), store.installed()
+    plan = release_plan.plan(release, not problems, current, installed, store.in_use(), module.params["keep"])
+    if plan.fetch:
+        build_tree.require_space(store.releases, release_plan.space_mib(manifest), "for the release")
+    if not module.check_mode:
+        if plan.fetch:
+            store.install(manifest, module.params["location"])
+        if plan.link:
+            store.switch(release)
+        for surplus in plan.prune:
+            store.remove(surplus)
+    after = sorted(({*installed} | {release}) - {*plan.prune})
+    return {
+        "changed": plan.changes,
+        "id": release,
+        "path": str(store.releases / release),
+        "fetch": plan.fetch,
+        "problems": problems,
+        "removed": list(plan.prune),
+        "driver_note": note,
+        "diff": {"before": lines(current, installed), "after": lines(release, after)},
+    }
+
+
+def main() -> None:
+    """Read the arguments, install, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "manifest": {"type": "dict", "required": True},
+            "location": {"type": "str", "required": True},
+            "prefix": {"type": "path", "required": True},
+            "keep": {"type": "int", "default": 2},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**result(module))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

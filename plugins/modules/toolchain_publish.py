@@ -1,0 +1,189 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module toolchain_publish."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: toolchain_publish
+short_description: Probe the compilers of a host and publish what was found for the build
+version_added: 0.1.0
+description:
+  - Asks compiler, cmake, ninja, ccache and CUDA for their versions, checks that they fit together and can build for
+    the GPUs of the herd, and writes the answers to a JSON file.
+author:
+  - herd.inference contributors (@herd-inference)
+attributes:
+  check_mode:
+    description: Probes what is there; on a host whose packages are not installed yet it says that it would write.
+    support: full
+  diff_mode:
+    description: Shows the file before and after.
+    support: full
+options:
+  path:
+    description:
+      - The file to write. Its folder is made if it is not there.
+    type: path
+    required: true
+  cc:
+    description:
+      - The C compiler, a name or a path.
+    type: str
+    required: true
+  cxx:
+    description:
+      - The C++ compiler, a name or a path.
+    type: str
+    required: true
+  search_path:
+    description:
+      - Folders in which programs are looked for, and which the build gets as its PATH.
+    type: list
+    elements: path
+    required: true
+  cuda_root:
+    description:
+      - Folder of the CUDA toolkit. Empty for a herd without GPUs.
+    type: str
+    default: ""
+  compute_capabilities:
+    description:
+      - Compute capability of every GPU that the build must serve, for example V(7.0).
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Publish the facts about gcc-toolset-12 and CUDA 12.2
+  herd.inference.toolchain_publish:
+    path: /opt/llama.cpp/etc/toolchain.json
+    cc: /opt/rh/gcc-toolset-12/root/usr/bin/gcc
+    cxx: /opt/rh/gcc-toolset-12/root/usr/bin/g++
+    search_path: [/opt/rh/gcc-toolset-12/root/usr/bin, /usr/bin, /bin]
+    cuda_root: /usr/local/cuda-12.2
+    compute_capabilities: ["7.0"]
+"""
+
+RETURN = r"""
+toolchain:
+  description: What was found; empty in check mode on a host without compilers.
+  returned: success
+  type: dict
+  sample:
+    schema: 1
+    cc: /usr/bin/gcc
+    cxx: /usr/bin/g++
+    cc_version: 12.2.0
+    cc_identity: gcc (Debian 12.2.0-14+deb12u1) 12.2.0
+    env: {"PATH": "/usr/bin:/bin"}
+    cmake: /usr/bin/cmake
+    ninja: /usr/bin/ninja
+    ccache: /usr/bin/ccache
+    cuda:
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import toolchain_facts
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.ports import release_files, toolchain_probe
+
+
+def require(name: str, search_path: list[str]) -> str:
+    """Where a program is."""
+    found = toolchain_probe.find(name, search_path)
+    if found is None:
+        raise toolchain_facts.missing_program(name, search_path)
+    return found
+
+
+def cuda(root: Path, search_path: list[str]) -> dict[str, Any]:
+    """What is to be known about a CUDA toolkit."""
+    nvcc = require(str(root / "bin" / "nvcc"), search_path)
+    return {
+        "root": str(root),
+        "nvcc": nvcc,
+        "version": toolchain_facts.nvcc_version(toolchain_probe.says(nvcc, search_path)),
+        "driver_library": toolchain_probe.driver_library(root),
+        "library_path": toolchain_probe.library_path(root),
+    }
+
+
+def probe(params: dict[str, Any]) -> dict[str, Any]:
+    """Ask every program; checks what belongs together."""
+    search_path = [str(folder) for folder in params["search_path"]]
+    cc, cmake = require(params["cc"], search_path), require("cmake", search_path)
+    said = toolchain_probe.says(cc, search_path)
+    root = params["cuda_root"]
+    facts = {
+        "schema": 1,
+        "cc": cc,
+        "cxx": require(params["cxx"], search_path),
+        "cc_version": toolchain_facts.version(said),
+        "cc_identity": toolchain_facts.first_line(said),
+        "env": {"PATH": os.pathsep.join(search_path)},
+        "cmake": cmake,
+        "ninja": require("ninja", search_path),
+        "ccache": toolchain_probe.find("ccache", search_path),
+        "cuda": cuda(Path(root), search_path) if root else None,
+    }
+    toolchain_facts.check_cmake(cmake, toolchain_facts.version(toolchain_probe.says(cmake, search_path)))
+    toolchain_facts.check(facts, params["compute_capabilities"])
+    return facts
+
+
+def result(module: AnsibleModule) -> dict[str, Any]:
+    """Probe, write if something changed, say what there is."""
+    path = Path(module.params["path"])
+    before = release_files.read_json(path)
+    try:
+        facts = probe(module.params)
+    except NotFoundError:
+        # In check mode the packages that would bring the programs are not installed yet.
+        if not module.check_mode:
+            raise
+        return {"changed": True, "toolchain": {}, "diff": {"before": "", "after": "probed after installation\n"}}
+    changed = facts != before
+    if changed and not module.check_mode:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        release_files.write_json(path, facts)
+    return {
+        "changed": changed,
+        "toolchain": facts,
+        "diff": {
+            "before": json.dumps(before, indent=2, sort_keys=True) + "\n" if before else "",
+            "after": json.dumps(facts, indent=2, sort_keys=True) + "\n",
+        },
+    }
+
+
+def main() -> None:
+    """Read the arguments, probe, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "cc": {"type": "str", "required": True},
+            "cxx": {"type": "str", "required": True},
+            "search_path": {"type": "list", "elements": "path", "required": True},
+            "cuda_root": {"type": "str", "default": ""},
+            "compute_capabilities": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**result(module))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
