@@ -26,7 +26,8 @@ LABS = Path(__file__).with_name("labs")
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python3 -m tests.lab", description=__doc__)
-    top.add_argument("--name", default=os.environ.get("HERD_LAB") or "demo", help="the lab (default: $HERD_LAB or demo)")
+    name = os.environ.get("HERD_LAB") or "demo"
+    top.add_argument("--name", default=name, help="the lab (default: $HERD_LAB or demo)")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="make the lab, or what is missing of it")
@@ -56,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="all labs of this machine and their hosts")
     listing.add_argument("--json", action="store_true")
     shell = commands.add_parser("shell", help="a shell on a host, or one command there")
-    shell.add_argument("--nsenter", action="store_true", help="enter without ssh, for a host whose network is cut")
+    shell.add_argument(
+        "--nsenter", action="store_true", help="enter without ssh, for a host whose network is cut"
+    )
     shell.add_argument("host")
     shell.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
 
@@ -64,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--install", action="store_true", help="install the packages that are missing")
     clean = commands.add_parser("clean", help="remove what killed runs left behind")
     clean.add_argument("--all", action="store_true", help="remove every lab")
-    clean.add_argument("--cache", action="store_true", help="also remove cached file systems that nothing uses")
+    clean.add_argument(
+        "--cache", action="store_true", help="also remove cached file systems that nothing uses"
+    )
     commands.add_parser("images", help="make the file systems that labs stand on, without starting one")
 
     supervise = commands.add_parser("supervise", help="(started by up: one host's power supply)")

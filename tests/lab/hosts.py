@@ -156,7 +156,9 @@ def leader(nspawn: int) -> int | None:
         if not entry.name.isdigit():
             continue
         try:
-            parent, inner = parent_and_inner_pid((entry / "status").read_text(encoding="ascii", errors="replace"))
+            parent, inner = parent_and_inner_pid(
+                (entry / "status").read_text(encoding="ascii", errors="replace")
+            )
         except OSError:
             continue
         if parent == nspawn and inner == 1:
@@ -265,7 +267,9 @@ def wait_until_booted(places: Places, lab: str, host: str, timeout: float = 60.0
                 return word
         time.sleep(0.05)
     folder = places.host_state(lab, host)
-    raise LabError(f"Host {host} of lab {lab} has not booted after {timeout:.0f} s; see {folder}/console.log.")
+    raise LabError(
+        f"Host {host} of lab {lab} has not booted after {timeout:.0f} s; see {folder}/console.log."
+    )
 
 
 def failed_units(pid: int) -> str:

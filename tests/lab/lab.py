@@ -18,7 +18,7 @@ from typing import Any
 
 from . import cgroups, config, hosts, network
 from .config import Host, Lab
-from .naming import Places, host_namespace, lab_namespace, machine_name, split_namespace
+from .naming import Places, lab_namespace, machine_name, split_namespace
 from .process import LabError, run, say
 from .rootfs import Store, layers_of, remove_tree
 
@@ -41,15 +41,6 @@ class LabReport:
     name: str
     state: str
     hosts: tuple[HostReport, ...]
-
-
-def ssh_arguments(places: Places, lab: str) -> str:
-    """What ssh must be told to reach the lab's hosts by their addresses."""
-    proxy = f"nsenter --net=/run/netns/{lab_namespace(lab)} socat - TCP:%h:%p"
-    return (
-        "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "
-        f"-o IdentitiesOnly=yes -o IdentityFile={places.key(lab)} -o ProxyCommand='{proxy}'"
-    )
 
 
 def ssh_config(places: Places, lab: Lab) -> str:
@@ -83,7 +74,9 @@ class Manager:
         try:
             text = (self.places.state(name) / "lab.json").read_text(encoding="utf-8")
         except OSError as error:
-            raise LabError(f"There is no lab {name!r}; 'python3 -m tests.lab list' shows those that exist.") from error
+            raise LabError(
+                f"There is no lab {name!r}; 'python3 -m tests.lab list' shows those that exist."
+            ) from error
         return config.from_data(json.loads(text))
 
     def is_complete(self, name: str) -> bool:
@@ -95,7 +88,9 @@ class Manager:
         found = cgroups.labs()
         for folder in (self.places.run, self.places.data):
             if folder.is_dir():
-                found |= {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+                found |= {
+                    path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+                }
         for namespace in network.namespaces():
             owner = split_namespace(namespace)
             if owner is not None:
@@ -212,7 +207,8 @@ class Manager:
             "/root/.ssh/authorized_keys": public,
         }
         for bind in host.binds:
-            Path(bind.source).mkdir(parents=True, exist_ok=True) if not Path(bind.source).exists() else None
+            if not Path(bind.source).exists():
+                Path(bind.source).mkdir(parents=True)
         hosts.make_disk(self.places, lab.name, host, lower, files)
         prefix = cgroups.scope_argv(lab.name, host.name, []) if cgroups.systemd_is_pid1() else []
         hosts.start_supervisor(self.places, lab.name, host, prefix)
@@ -350,7 +346,5 @@ def as_table(reports: list[LabReport]) -> str:
                 )
             )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
-__all__ = ["HostReport", "LabReport", "Manager", "as_json", "as_table", "host_namespace", "ssh_arguments", "ssh_config"]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return "\n".join("  ".join(row).rstrip() for row in padded)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .config import ETH, NETWORKS, Host, Lab, Network
+from .config import NETWORKS, Host, Lab, Network
 from .naming import host_namespace, lab_namespace, port_name
-from .process import LabError, run, say
+from .process import LabError, run
 
 NETNS_DIR = Path("/run/netns")
 
@@ -65,15 +65,15 @@ def etc_hosts(lab: Lab, host: Host) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shape_commands(device: str, rate: str | None, latency: str | None) -> list[list[str]]:
-    """Arguments of tc, tried in this order, that slow down what leaves `device`."""
+def shape_arguments(device: str, rate: str | None, latency: str | None) -> list[str]:
+    """Arguments of tc that slow down what leaves `device`."""
     root = ["qdisc", "replace", "dev", device, "root"]
     if latency is not None:
         # Only netem can delay; tbf's "latency" is how long a packet may wait for its turn.
-        return [[*root, "netem", "delay", latency, *(["rate", rate] if rate else [])]]
+        return [*root, "netem", "delay", latency, *(["rate", rate] if rate else [])]
     if rate is None:
         raise LabError("slow needs --rate, --latency or --off.")
-    return [[*root, "tbf", "rate", rate, "burst", "64kbit", "latency", "50ms"]]
+    return [*root, "tbf", "rate", rate, "burst", "64kbit", "latency", "50ms"]
 
 
 def namespaces() -> set[str]:
@@ -146,26 +146,25 @@ def cable_is_up(lab: str, host: Host, network: Network) -> bool:
     return bool(links) and "UP" in links[0]["flags"]
 
 
-def slow(lab: str, host: Host, network: Network, rate: str | None, latency: str | None) -> None:
-    """Slow down both directions of one cable."""
-    ends = (
+def _ends(lab: str, host: Host, network: Network) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Namespace and device of both ends of a cable; each shapes what it sends."""
+    return (
         (lab_namespace(lab), port_name(network.label, host.name)),
         (host_namespace(lab, host.name), network.interface),
     )
-    for namespace, device in ends:
-        for arguments in shape_commands(device, rate, latency):
-            done = run(["tc", "-n", namespace, *arguments], check=False)
-            if done.returncode != 0 and "netem" in arguments:
-                raise LabError(
-                    "This machine's kernel has no netem, so a delay cannot be made; use --rate alone. "
-                    f"tc says: {done.stderr.strip()}"
-                )
-            if done.returncode != 0:
-                raise LabError(f"tc refused {' '.join(arguments)}: {done.stderr.strip()}")
+
+
+def slow(lab: str, host: Host, network: Network, rate: str | None, latency: str | None) -> None:
+    """Slow down both directions of one cable."""
+    for namespace, device in _ends(lab, host, network):
+        arguments = shape_arguments(device, rate, latency)
+        done = run(["tc", "-n", namespace, *arguments], check=False)
+        if done.returncode != 0:
+            hint = " A kernel without netem cannot delay; then use --rate alone." if latency else ""
+            raise LabError(f"tc refused '{' '.join(arguments)}': {done.stderr.strip()}{hint}")
 
 
 def full_speed(lab: str, host: Host, network: Network) -> None:
-    run(["tc", "-n", lab_namespace(lab), "qdisc", "del", "dev", port_name(network.label, host.name), "root"], check=False)
-    run(["tc", "-n", host_namespace(lab, host.name), "qdisc", "del", "dev", network.interface, "root"], check=False)
-    if network is ETH:
-        say(f"{host.name}: {network.label} runs at full speed")
+    for namespace, device in _ends(lab, host, network):
+        # Fails where nothing slows the cable down, which is what is wanted.
+        run(["tc", "-n", namespace, "qdisc", "del", "dev", device, "root"], check=False)

@@ -56,12 +56,23 @@ def _probe_kernel() -> list[str]:
     """Try the parts of the kernel that hosts stand on, in a namespace that ends with the try."""
     found = []
     probes = {
-        "network namespaces with veth pairs (module veth)": ["ip", "link", "add", "h0", "type", "veth", "peer", "h1"],
+        "network namespaces with veth pairs (module veth)": [
+            "ip",
+            "link",
+            "add",
+            "h0",
+            "type",
+            "veth",
+            "peer",
+            "h1",
+        ],
         "network bridges (module bridge)": ["ip", "link", "add", "h2", "type", "bridge"],
     }
     for what, argv in probes.items():
         if subprocess.run(["unshare", "--net", *argv], capture_output=True, check=False).returncode != 0:
-            found.append(f"The kernel, or this container, does not allow {what}; try modprobe on the machine itself.")
+            found.append(
+                f"The kernel, or this container, does not allow {what}; try modprobe on the machine itself."
+            )
     return found
 
 

@@ -27,7 +27,8 @@ from .process import LabError, run, say
 RECIPES = Path(__file__).parent / "recipes"
 SUITE = "bookworm"
 # To be raised when this file makes something else of the same recipe.
-VERSION = "1"
+BASE_VERSION = "1"
+REPOSITORY_VERSION = "2"
 _ACQUIRE = re.compile(
     r'^(Acquire::(?:https?|Check-Valid-Until|Check-Date|Retries|ForceIPv[46]|Max-ValidTime|Min-ValidTime)\S*) "(.*)";$'
 )
@@ -133,7 +134,11 @@ def _one_line(stanza: str, suites: Sequence[str]) -> list[str]:
 def _machine_sources() -> str:
     folder = Path("/etc/apt")
     paths = [folder / "sources.list", *(folder / "sources.list.d").glob("*")]
-    texts = {p.name: p.read_text(encoding="utf-8") for p in paths if p.suffix in {".list", ".sources"} and p.is_file()}
+    texts = {
+        p.name: p.read_text(encoding="utf-8")
+        for p in paths
+        if p.suffix in {".list", ".sources"} and p.is_file()
+    }
     return bookworm_sources(texts)
 
 
@@ -158,11 +163,11 @@ class Store:
     # Keys
 
     def base_key(self) -> str:
-        return key_of([VERSION, SUITE, platform.machine(), recipe("base").digest])
+        return key_of([BASE_VERSION, SUITE, platform.machine(), recipe("base").digest])
 
     def repository_key(self) -> str:
         wanted = (RECIPES / "repository.packages").read_text(encoding="utf-8")
-        return key_of([self.base_key(), *package_list(wanted)])
+        return key_of([REPOSITORY_VERSION, self.base_key(), *package_list(wanted)])
 
     def layer_key(self, names: Sequence[str]) -> str:
         return key_of([self.repository_key(), *(recipe(name).digest for name in names)])
@@ -243,13 +248,18 @@ class Store:
         return acquire_options(run(["apt-config", "dump"]).stdout)
 
     def ensure_repository(self) -> None:
-        with self._making(self.repository(), "fetching the packages that hosts can install (about 30 s)") as work:
+        with self._making(
+            self.repository(), "fetching the packages that hosts can install (about 30 s)"
+        ) as work:
             if work is None:
                 return
             wanted = package_list((RECIPES / "repository.packages").read_text(encoding="utf-8"))
             self._download(work, wanted, work / "result")
             listing = run(["apt-ftparchive", "packages", "."], cwd=work / "result").stdout
             (work / "result" / "Packages").write_text(listing, encoding="utf-8")
+            # Without it apt warns at every update.
+            release = run(["apt-ftparchive", "release", "."], cwd=work / "result").stdout
+            (work / "result" / "Release").write_text(release, encoding="utf-8")
 
     def _download(self, work: Path, packages: Sequence[str], target: Path) -> None:
         """Fetch what installing `packages` on the base would fetch, with the machine's own apt."""
@@ -318,7 +328,9 @@ class Store:
         for path in RECIPES.glob("*/packages"):
             if path.parent.name != "base":
                 present.add(self.layer((path.parent.name,)))
-        found = [p for kind in ("base", "repository", "layer") for p in sorted((self.folder / kind).glob("*"))]
+        found = [
+            p for kind in ("base", "repository", "layer") for p in sorted((self.folder / kind).glob("*"))
+        ]
         found += [p for kind in ("base", "repository", "layer") for p in (self.folder / kind).glob(".new-*")]
         return [path for path in dict.fromkeys(found) if path not in present]
 
