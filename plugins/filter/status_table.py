@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The status of all nodes in one picture."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: status_table
+short_description: Join what every host says into one status
+version_added: 0.1.0
+description:
+  - Takes the results of M(herd.inference.head_info) by host name and joins them with those of
+    M(herd.inference.rpc_worker_info).
+author: herd.inference contributors (@herd-inference)
+options:
+  _input:
+    description: Results of head_info by host name.
+    type: dict
+    required: true
+  workers:
+    description: Results of rpc_worker_info by host name.
+    type: dict
+    required: true
+  endpoints:
+    description: Host name of each RPC endpoint.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show the status
+  ansible.builtin.debug:
+    msg: "{{ (heads | herd.inference.status_table(workers, endpoints)).text }}"
+"""
+
+RETURN = r"""
+_value:
+  description: C(nodes) and C(devices) as data, and C(text) as a table of each.
+  type: dict
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.herd.inference.plugins.module_utils.core import status_table
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+
+
+def render(
+    heads: Mapping[str, Mapping[str, Any]],
+    workers: Mapping[str, Mapping[str, Any]],
+    endpoints: Mapping[str, str],
+) -> dict[str, Any]:
+    """Join, and add the tables as text."""
+    try:
+        joined = status_table.status(heads, workers, endpoints)
+    except HerdError as error:
+        raise AnsibleFilterError(str(error)) from error
+    nodes = status_table.text_table(joined["nodes"])
+    devices = status_table.text_table(joined["devices"], status_table.DEVICE_COLUMNS)
+    return {**joined, "text": f"{nodes}\n\n{devices}" if joined["devices"] else nodes}
+
+
+class FilterModule:
+    """Filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name the filters."""
+        return {"status_table": render}

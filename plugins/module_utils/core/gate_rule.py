@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a worker may be called ready, and in which words it may not.
+
+Used by the gate that runs before the head starts; the gate itself only moves bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .errors import HerdError, InvalidInputError
+from .rpc_protocol import DeviceMemory, Version, parse_version
+
+MIB = 1024 * 1024
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What one worker must show. Memory is the least total of each device, in MiB; 0 asks for none."""
+
+    name: str
+    address: str
+    port: int
+    devices: int
+    memory_mib: int
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The whole gate: all workers, the protocol that they must speak, and how long to wait."""
+
+    protocol: Version
+    timeout_s: float
+    workers: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one attempt met.
+
+    :param state: C(answered), C(refused), C(unreachable), C(silent) or C(foreign).
+    :param detail: the operating system's words where there are any.
+    """
+
+    state: str
+    protocol: Version | None = None
+    devices: tuple[DeviceMemory, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a worker is not ready: kind is C(waiting), C(protocol) or C(devices)."""
+
+    kind: str
+    error: HerdError
+
+
+def read_gate(text: str) -> Gate:
+    """Read the gate's configuration."""
+    try:
+        data = json.loads(text)
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']}")
+        workers = tuple(
+            Expectation(w["name"], w["address"], int(w["port"]), int(w["devices"]), int(w["memory_mib"]))
+            for w in data["workers"]
+        )
+        return Gate(parse_version(data["protocol"]), float(data["timeout_s"]), workers)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInputError(
+            f"a gate of schema {SCHEMA} with protocol, timeout_s and workers",
+            f"{type(error).__name__}: {error}",
+            "run the role head_server again; it writes this file",
+        ) from error
+
+
+def write_gate(gate: Gate) -> str:
+    """Write the gate's configuration, the inverse of C(read_gate)."""
+    data = {
+        "schema": SCHEMA,
+        "protocol": str(gate.protocol),
+        "timeout_s": gate.timeout_s,
+        "workers": [
+            {"name": w.name, "address": w.address, "port": w.port, "devices": w.devices, "memory_mib": w.memory_mib}
+            for w in gate.workers
+        ],
+    }
+    return json.dumps(data, indent=2) + "\n"
+
+
+def _waiting(worker: Expectation, seen: Observation) -> tuple[str, str]:
+    endpoint = f"{worker.address}:{worker.port}"
+    if seen.state == "refused":
+        return (
+            f"connection refused at {endpoint}",
+            f"start llama-rpc on {worker.name} and look at its journal, and that its firewall allows this head",
+        )
+    if seen.state == "silent":
+        return (
+            f"no answer at {endpoint} though it takes connections; it serves one client at a time and has one",
+            f"stop the other head or client of {worker.name}; restart llama-rpc there if it holds a dead one",
+        )
+    if seen.state == "foreign":
+        return (
+            f"something else at {endpoint} ({seen.detail})",
+            f"see with ss -ltnp on {worker.name} what listens there",
+        )
+    return (
+        f"{endpoint} unreachable ({seen.detail})",
+        f"see that {worker.name} is up and its fabric address can be reached from here",
+    )
+
+
+def judge(worker: Expectation, seen: Observation, protocol: Version) -> Verdict | None:
+    """Hold an observation against what is expected; None means ready."""
+    if seen.state != "answered" or seen.protocol is None:
+        found, remedy = _waiting(worker, seen)
+        return Verdict(
+            "waiting", HerdError(f"worker {worker.name} to answer with RPC protocol {protocol}", found, remedy)
+        )
+    if seen.protocol != protocol:
+        return Verdict(
+            "protocol",
+            HerdError(
+                f"worker {worker.name} to speak RPC protocol {protocol}, as the head's release does",
+                str(seen.protocol),
+                "deploy the same release on every node; never mix releases",
+            ),
+        )
+    if len(seen.devices) < worker.devices:
+        return Verdict(
+            "devices",
+            HerdError(
+                f"worker {worker.name} to offer {worker.devices} devices",
+                str(len(seen.devices)),
+                "look at nvidia-smi there and at the devices that llama-rpc prints when it starts",
+            ),
+        )
+    small = [d for d in seen.devices[: worker.devices] if d.total < worker.memory_mib * MIB]
+    if small:
+        return Verdict(
+            "devices",
+            HerdError(
+                f"each device of worker {worker.name} to have {worker.memory_mib} MiB",
+                f"one with {small[0].total // MIB} MiB, so another device than the expected one",
+                "look at the devices that llama-rpc prints when it starts, and at herd_gpus of that host",
+            ),
+        )
+    return None
+
+
+def describe(worker: Expectation, seen: Observation) -> str:
+    """One line for the journal on a worker that is ready."""
+    memory = ", ".join(f"{d.free // MIB} of {d.total // MIB} MiB free" for d in seen.devices)
+    return f"{worker.name} ready at {worker.address}:{worker.port}, RPC {seen.protocol}, {memory}"
+
+
+EXIT_READY = 0
+EXIT_CONFIG = 2
+EXIT_CODES = {"waiting": 3, "protocol": 4, "devices": 5}
+
+
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """Status for scripts; what needs another release or another GPU outranks what may only need time."""
+    codes = [EXIT_CODES[v.kind] for v in verdicts]
+    return max(codes) if codes else EXIT_READY

@@ -1,0 +1,139 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Devices in the engine's own order, and a split by host name translated to that order.
+
+llama.cpp cuts n_layer + 1 slots (the layers, then the output head) over the devices. Slot i goes to the
+first device whose cumulative normalised share is greater than i / (n_layer + 1), in float32
+(src/llama-model.cpp, get_layer_buft_list). Whole numbers that add up to n_layer + 1 hit every boundary
+exactly, since both sides of the comparison are then the same division of the same two integers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A host that holds layers.
+
+    :param devices: number of devices that it offers, 1 for a worker on its CPU.
+    :param endpoint: C(address:port) of its RPC worker, empty for the head's own GPUs.
+    """
+
+    name: str
+    devices: int
+    endpoint: str = ""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device as the engine names it (C(RPC0), C(CUDA0)) and the layers meant for it."""
+
+    name: str
+    host: str
+    endpoint: str
+    layers: int
+
+
+def _even_parts(total: int, parts: int) -> list[int]:
+    base, rest = divmod(total, parts)
+    return [base + (1 if index < rest else 0) for index in range(parts)]
+
+
+def even_split(holders: Sequence[Holder], layers: int) -> dict[str, int]:
+    """Spread the layers evenly over devices, the first ones taking what is left over."""
+    devices = [holder.name for holder in holders for _ in range(holder.devices)]
+    split = {holder.name: 0 for holder in holders}
+    if not devices:
+        raise InvalidInputError(
+            "at least one device to hold layers",
+            "no RPC worker and no GPU on the head",
+            "put a host into the group rpc_worker or describe the head's GPU in herd_gpus",
+        )
+    for name, share in zip(devices, _even_parts(layers, len(devices))):
+        split[name] += share
+    return split
+
+
+def check_split(split: Mapping[str, int], holders: Sequence[Holder], layers: int) -> None:
+    """Refuse a split that the engine would silently turn into something else."""
+    names = [holder.name for holder in holders]
+    unknown = [name for name in split if name not in names]
+    if unknown:
+        raise InvalidInputError(
+            f"a tensor split over the hosts that hold layers ({', '.join(names)})",
+            f"the host {unknown[0]}",
+            "remove it from the split, or put it into the group rpc_worker",
+        )
+    missing = [name for name in names if name not in split]
+    if missing:
+        raise InvalidInputError(
+            f"a number of layers for each host that holds layers ({', '.join(names)})",
+            f"none for {missing[0]}",
+            "add it to the split, or take the host out of the group rpc_worker",
+        )
+    for holder in holders:
+        share = split[holder.name]
+        if share < holder.devices:
+            raise InvalidInputError(
+                f"at least {holder.devices} layers for {holder.name}, one for each of its devices",
+                f"{share}",
+                "raise its share in the tensor split, or take the host out of the group",
+            )
+    total = sum(split.values())
+    if total != layers:
+        raise InvalidInputError(
+            f"a tensor split that adds up to the model's {layers} layers",
+            f"{total} ({' + '.join(str(split[name]) for name in names)})",
+            f"{'add' if total < layers else 'take away'} {abs(layers - total)}",
+        )
+
+
+def devices_in_engine_order(
+    workers: Sequence[Holder], local: Holder | None, split: Mapping[str, int], local_backend: str = "CUDA"
+) -> list[Device]:
+    """Name every device as the engine will: RPC0, RPC1, … over all workers, the head's own GPUs last."""
+    found: list[Device] = []
+    for worker in workers:
+        for share in _even_parts(split[worker.name], worker.devices):
+            found.append(Device(f"RPC{len(found)}", worker.name, worker.endpoint, share))
+    if local is not None:
+        for index, share in enumerate(_even_parts(split[local.name], local.devices)):
+            found.append(Device(f"{local_backend}{index}", local.name, "", share))
+    return found
+
+
+def engine_split(devices: Sequence[Device]) -> list[int]:
+    """Translate layers per device to C(--tensor-split): the output head is one more slot of the last."""
+    shares = [device.layers for device in devices]
+    shares[-1] += 1
+    return shares
+
+
+def _float32(value: float) -> float:
+    return float(struct.unpack("<f", struct.pack("<f", value))[0])
+
+
+def predict_layers(split: Sequence[float], layers: int) -> list[int]:
+    """Predict, with the engine's own arithmetic, which device each slot falls to.
+
+    :returns: the device's index for each of the layers, and then for the output head.
+    """
+    cumulative: list[float] = []
+    total = 0.0
+    for share in split:
+        total = _float32(total + _float32(share))
+        cumulative.append(total)
+    bounds = [_float32(value / total) for value in cumulative]
+    slots = layers + 1
+    placed: list[int] = []
+    for slot in range(slots):
+        position = _float32(slot / slots)
+        placed.append(next((i for i, bound in enumerate(bounds) if bound > position), len(bounds)))
+    return placed

@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The kernel's TCP table, C(/proc/net/tcp) and C(/proc/net/tcp6), as values.
+
+Looking here costs a worker nothing, while a connection would take its only client slot.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+ESTABLISHED = "01"
+LISTEN = "0A"
+
+STATES = {
+    "01": "ESTABLISHED",
+    "02": "SYN_SENT",
+    "03": "SYN_RECV",
+    "04": "FIN_WAIT1",
+    "05": "FIN_WAIT2",
+    "06": "TIME_WAIT",
+    "07": "CLOSE",
+    "08": "CLOSE_WAIT",
+    "09": "LAST_ACK",
+    "0A": "LISTEN",
+    "0B": "CLOSING",
+    "0C": "NEW_SYN_RECV",
+}
+
+
+@dataclass(frozen=True)
+class Socket:
+    """One line of the table."""
+
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+    state: str
+    uid: int
+    inode: int
+
+
+def _address(text: str) -> tuple[str, int]:
+    raw, port = text.split(":")
+    # Each 32-bit word is printed as the host's integer, so its bytes come in reverse on x86 and ARM.
+    words = [bytes.fromhex(raw[start : start + 8])[::-1] for start in range(0, len(raw), 8)]
+    address = ipaddress.ip_address(b"".join(words))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return str(address), int(port, 16)
+
+
+def parse(text: str) -> list[Socket]:
+    """Read one of the tables; the heading and blank lines are passed over."""
+    found: list[Socket] = []
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) < 10 or not fields[0].endswith(":"):
+            continue
+        local_address, local_port = _address(fields[1])
+        remote_address, remote_port = _address(fields[2])
+        found.append(
+            Socket(
+                local_address=local_address,
+                local_port=local_port,
+                remote_address=remote_address,
+                remote_port=remote_port,
+                state=STATES.get(fields[3].upper(), fields[3]),
+                uid=int(fields[7]),
+                inode=int(fields[9]),
+            )
+        )
+    return found
+
+
+def established_from(sockets: Iterable[Socket], port: int) -> list[Socket]:
+    """Connections that clients hold to a local port."""
+    return [s for s in sockets if s.state == "ESTABLISHED" and s.local_port == port]
+
+
+def established_to(sockets: Iterable[Socket], address: str, port: int) -> list[Socket]:
+    """Connections that this host holds to a remote endpoint."""
+    return [s for s in sockets if s.state == "ESTABLISHED" and s.remote_address == address and s.remote_port == port]
+
+
+def listening_on(sockets: Iterable[Socket], port: int) -> list[Socket]:
+    """Listeners on a port, on whatever address."""
+    return [s for s in sockets if s.state == "LISTEN" and s.local_port == port]

@@ -1,0 +1,111 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows of the status table, from what the info modules say, and the table as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COLUMNS = ("host", "role", "unit", "release", "since", "connections", "layers", "mib", "note")
+DEVICE_COLUMNS = ("device", "host", "layers", "model_mib", "kv_mib", "compute_mib", "total_mib")
+
+
+def worker_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a worker."""
+    clients = info.get("connections", [])
+    return {
+        "host": host,
+        "role": "rpc_worker",
+        "unit": _unit(info),
+        "release": info.get("release", ""),
+        "since": info.get("since", ""),
+        "connections": len(clients),
+        "layers": None,
+        "mib": None,
+        "note": _worker_note(info),
+    }
+
+
+def _unit(info: Mapping[str, Any]) -> str:
+    return f"{info.get('active_state', 'unknown')} ({info.get('sub_state', 'unknown')})"
+
+
+def _worker_note(info: Mapping[str, Any]) -> str:
+    if info.get("active_state") != "active":
+        return ""
+    notes = []
+    if not info.get("listening"):
+        notes.append("listens nowhere")
+    if not info.get("connections"):
+        notes.append("no head connected")
+    if info.get("restarts"):
+        notes.append(f"{info['restarts']} restarts")
+    return ", ".join(notes)
+
+
+def head_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the head."""
+    workers = info.get("workers", [])
+    connected = [worker for worker in workers if worker.get("established")]
+    missing = [str(worker["endpoint"]) for worker in workers if not worker.get("established")]
+    is_up = info.get("active_state") == "active"
+    notes = [f"no connection to {', '.join(missing)}"] if missing and is_up else []
+    if info.get("restarts"):
+        notes.append(f"{info['restarts']} restarts")
+    return {
+        "host": host,
+        "role": "head_server",
+        "unit": _unit(info),
+        "release": info.get("release", ""),
+        "since": info.get("since", ""),
+        "connections": len(connected),
+        "layers": None,
+        "mib": None,
+        "note": ", ".join(notes),
+    }
+
+
+def _device_total(device: Mapping[str, Any]) -> float:
+    return float(device["model_mib"]) + float(device["kv_mib"]) + float(device["compute_mib"])
+
+
+def status(
+    heads: Mapping[str, Mapping[str, Any]],
+    workers: Mapping[str, Mapping[str, Any]],
+    endpoints: Mapping[str, str],
+) -> dict[str, Any]:
+    """Join what every host says into one picture.
+
+    :param heads: by host name, the result of head_info.
+    :param workers: by host name, the result of rpc_worker_info.
+    :param endpoints: host name of each RPC endpoint, C({"10.100.0.32:50052": "vllm-node2"}).
+    """
+    rows = {name: head_row(name, info) for name, info in heads.items()}
+    worker_rows = {name: worker_row(name, info) for name, info in workers.items()}
+    devices: list[dict[str, Any]] = []
+    for head, info in heads.items():
+        for device in info.get("devices", []):
+            host = endpoints.get(str(device.get("endpoint", "")), head)
+            devices.append({**device, "host": host, "total_mib": round(_device_total(device), 2)})
+    for device in devices:
+        row = worker_rows.get(device["host"]) if device["endpoint"] else rows.get(device["host"])
+        if row is None:
+            continue
+        row["mib"] = round((row["mib"] or 0.0) + device["total_mib"], 2)
+        if device["layers"] is not None:
+            row["layers"] = (row["layers"] or 0) + device["layers"]
+    return {"nodes": [*rows.values(), *worker_rows.values()], "devices": devices}
+
+
+def _cell(value: Any) -> str:
+    return "-" if value in (None, "") else str(value)
+
+
+def text_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
+    """Set rows under headings, each column as wide as its widest cell."""
+    lines = [[column.upper() for column in columns]]
+    lines += [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)

@@ -1,0 +1,91 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent's files on a node: complete versions side by side, and one link that is turned over at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+KEPT_VERSIONS = 2
+
+
+def digest(files: Mapping[str, str]) -> str:
+    """Name a set of files by their names and contents."""
+    total = hashlib.sha256()
+    for name in sorted(files):
+        total.update(f"{name}\0{len(files[name].encode())}\0".encode())
+        total.update(files[name].encode())
+    return total.hexdigest()[:16]
+
+
+def current_version(root: Path) -> str:
+    """Name the version in use, or nothing where there is none or it was damaged."""
+    link = root / "current"
+    return link.resolve().name if link.is_symlink() and link.exists() else ""
+
+
+def read_version(root: Path, version: str) -> dict[str, str]:
+    """Read what is installed, to compare it with what should be."""
+    base = root / "versions" / version
+    if not version or not base.is_dir():
+        return {}
+    return {
+        str(path.relative_to(base)): path.read_text(encoding="utf-8", errors="replace")
+        for path in sorted(base.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _point(link: Path, target: str) -> None:
+    if link.is_symlink() and str(link.readlink()) == target:
+        return
+    scratch = link.with_name(f".{link.name}.{os.getpid()}")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(target)
+    scratch.replace(link)
+
+
+def links_stand(root: Path) -> bool:
+    """Say whether the fixed paths lead into the version in use."""
+    wanted = {"lib": "current/lib", "bin": "current/bin"}
+    return all((root / n).is_symlink() and str((root / n).readlink()) == t for n, t in wanted.items())
+
+
+def install(root: Path, files: Mapping[str, str], programs: tuple[str, ...]) -> str:
+    """Write a version beside the one in use and switch to it with one rename."""
+    version = digest(files)
+    versions = root / "versions"
+    versions.mkdir(parents=True, exist_ok=True)
+    # A version that a killed run left half-written has a scratch name, never this one.
+    target = versions / version
+    scratch = Path(tempfile.mkdtemp(prefix=".new.", dir=versions))
+    scratch.chmod(0o755)
+    for name, content in files.items():
+        path = scratch / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+        path.chmod(0o755 if name in programs else 0o644)
+    if target.exists():
+        shutil.rmtree(target)
+    scratch.rename(target)
+    for folder in [target, *(path for path in target.rglob("*") if path.is_dir())]:
+        folder.chmod(0o755)
+    _point(root / "current", f"versions/{version}")
+    _point(root / "lib", "current/lib")
+    _point(root / "bin", "current/bin")
+    _prune(versions, version)
+    return version
+
+
+def _prune(versions: Path, current: str) -> None:
+    others = sorted(
+        (path for path in versions.iterdir() if path.name != current), key=lambda path: path.stat().st_mtime
+    )
+    for path in others[: max(0, len(others) - KEPT_VERSIONS + 1)]:
+        shutil.rmtree(path, ignore_errors=True)

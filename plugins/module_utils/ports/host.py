@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""This host's processes, sockets and addresses, as the kernel tells them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from pathlib import Path
+
+PROC = Path("/proc")
+_SIOCGIFADDR = 0x8915
+
+
+def tcp_tables(proc: Path = PROC) -> str:
+    """Read the TCP tables of this host's network namespace, one after the other."""
+    return "".join(path.read_text(encoding="ascii") for path in (proc / "net/tcp", proc / "net/tcp6") if path.exists())
+
+
+def environment_of(pid: int, proc: Path = PROC) -> dict[str, str]:
+    """Read the environment that a process was started with; empty when it is gone."""
+    try:
+        raw = (proc / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (item.decode(errors="replace").split("=", 1) for item in raw.split(b"\0") if b"=" in item)
+    return {name: value for name, value in pairs}
+
+
+def arguments_of(pid: int, proc: Path = PROC) -> list[str]:
+    """Read the command line of a process; empty when it is gone."""
+    try:
+        raw = (proc / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return []
+    return [word.decode(errors="replace") for word in raw.split(b"\0") if word]
+
+
+def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
+    """Find the process that holds a socket: its id and name, or 0 where it cannot be told."""
+    wanted = f"socket:[{inode}]"
+    for process in proc.iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            for handle in (process / "fd").iterdir():
+                if str(handle.readlink()) == wanted:
+                    return int(process.name), (process / "comm").read_text(encoding="utf-8").strip()
+        except OSError:
+            continue
+    return 0, ""
+
+
+def control_group_of(pid: int, proc: Path = PROC) -> str:
+    """Name the control group of a process, which says its unit."""
+    try:
+        return (proc / str(pid) / "cgroup").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def age_of(pid: int, proc: Path = PROC) -> float:
+    """Seconds that a process has been running, by the kernel's own clock; 0 when it is gone."""
+    try:
+        fields = (proc / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        uptime = float((proc / "uptime").read_text(encoding="utf-8").split()[0])
+    except (OSError, IndexError):
+        return 0.0
+    return max(0.0, uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
+
+
+def interface_of(address: str) -> str:
+    """Name the interface that has this IPv4 address, or nothing."""
+    import fcntl  # noqa: PLC0415 - only exists on Unix, and sanity tests import modules elsewhere too
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _index, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:
+                continue
+            if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return ""
+
+
+def can_bind(address: str) -> bool:
+    """Say whether the address is this host's, secondary ones included; port 0 disturbs nobody."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+        return True
+
+
+def tree_size(root: Path) -> int:
+    """Bytes that files below a directory take."""
+    total = 0
+    for folder, _folders, names in os.walk(root):
+        for name in names:
+            try:
+                total += (Path(folder) / name).stat().st_size
+            except OSError:
+                continue
+    return total

@@ -1,0 +1,153 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The head's OpenAI-compatible API, asked as a client would ask (requests)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, RemoteFailureError
+
+try:
+    import requests
+    import requests.exceptions
+
+    REQUESTS_ERROR: str | None = None
+except ImportError as error:
+    REQUESTS_ERROR = str(error)
+
+if TYPE_CHECKING:
+    from requests import Response
+
+_DATA = "data: "
+_UNAUTHORISED = 401
+_LOADING = 503
+_OK = 200
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A chat completion. Times in seconds; first_token_s only where it was streamed."""
+
+    text: str
+    tokens: int
+    seconds: float
+    first_token_s: float | None
+    tokens_per_second: float | None
+
+
+class Api:
+    """One head.
+
+    :param key: API key, empty for none.
+    :param timeout_s: longest silence in an answer.
+    """
+
+    def __init__(self, url: str, key: str, timeout_s: float) -> None:
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._session = requests.Session()
+        # A proxy from the environment has no business between a host and its own service.
+        self._session.trust_env = False
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+    def health(self) -> str:
+        """Name the state: C(refused), C(loading), C(ready), or C(status N) for what is no head."""
+        try:
+            answer = self._session.get(f"{self._url}/health", timeout=min(5.0, self._timeout_s))
+        except requests.exceptions.ConnectionError:
+            return "refused"
+        except requests.exceptions.Timeout:
+            return "silent"
+        if answer.status_code == _LOADING:
+            return "loading"
+        return "ready" if answer.status_code == _OK else f"status {answer.status_code}"
+
+    def models(self) -> list[str]:
+        """Ask for the ids of the models."""
+        answer = self._send("GET", "/v1/models")
+        return [str(model["id"]) for model in answer.json()["data"]]
+
+    def needs_key(self) -> bool:
+        """Say whether a request without a key is refused."""
+        answer = self._session.post(f"{self._url}/v1/chat/completions", json={"messages": []}, timeout=self._timeout_s)
+        return answer.status_code == _UNAUTHORISED
+
+    def chat(self, model: str, prompt: str, tokens: int) -> Completion:
+        """Ask for a chat completion in one piece."""
+        begin = time.monotonic()
+        data = self._send("POST", "/v1/chat/completions", self._body(model, prompt, tokens)).json()
+        message = data["choices"][0]["message"]
+        return Completion(
+            text=(message.get("content") or "") + (message.get("reasoning_content") or ""),
+            tokens=int(data["usage"]["completion_tokens"]),
+            seconds=round(time.monotonic() - begin, 4),
+            first_token_s=None,
+            tokens_per_second=_rate(data.get("timings")),
+        )
+
+    def chat_streamed(self, model: str, prompt: str, tokens: int) -> Completion:
+        """Ask for a chat completion token by token, and take the time of the first one."""
+        body = {**self._body(model, prompt, tokens), "stream": True, "stream_options": {"include_usage": True}}
+        begin = time.monotonic()
+        first: float | None = None
+        text, count, timings = "", 0, None
+        for event in self._events(self._send("POST", "/v1/chat/completions", body, stream=True)):
+            timings = event.get("timings", timings)
+            count = int((event.get("usage") or {}).get("completion_tokens", count))
+            for choice in event.get("choices", []):
+                piece = (choice["delta"].get("content") or "") + (choice["delta"].get("reasoning_content") or "")
+                if piece and first is None:
+                    first = round(time.monotonic() - begin, 4)
+                text += piece
+        return Completion(text, count, round(time.monotonic() - begin, 4), first, _rate(timings))
+
+    @staticmethod
+    def _body(model: str, prompt: str, tokens: int) -> dict[str, Any]:
+        return {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": tokens}
+
+    def _events(self, answer: Response) -> Iterator[dict[str, Any]]:
+        try:
+            for raw in answer.iter_lines():
+                line = raw.decode("utf-8", errors="replace")
+                if line.startswith(_DATA) and line != f"{_DATA}[DONE]":
+                    yield json.loads(line[len(_DATA) :])
+        except requests.exceptions.RequestException as error:
+            raise self._cut(error) from error
+
+    def _cut(self, error: Exception) -> RemoteFailureError:
+        return RemoteFailureError(
+            f"a whole answer from {self._url}",
+            f"{type(error).__name__}: {error}",
+            "look at journalctl -u llama-head; a worker that went away takes the head with it",
+        )
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None, stream: bool = False) -> Response:
+        try:
+            answer = self._session.request(
+                method, self._url + path, json=body, headers=self._headers, timeout=self._timeout_s, stream=stream
+            )
+        except requests.exceptions.RequestException as error:
+            raise self._cut(error) from error
+        if answer.status_code == _UNAUTHORISED:
+            raise MismatchError(
+                f"{self._url} to accept the first key of the key file",
+                "status 401",
+                "restart llama-head, which reads the file only when it starts",
+            )
+        if answer.status_code != _OK:
+            raise RemoteFailureError(
+                f"status 200 from {method} {path}",
+                f"{answer.status_code}, {answer.text[:300]}",
+                "look at journalctl -u llama-head",
+            )
+        return answer
+
+
+def _rate(timings: dict[str, Any] | None) -> float | None:
+    return round(float(timings["predicted_per_second"]), 2) if timings else None

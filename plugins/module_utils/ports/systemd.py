@@ -1,0 +1,188 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""systemd of this host: what a unit is doing, and the commands that change it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    InvalidInputError,
+    NotFoundError,
+    RemoteFailureError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+
+UNIT_DIRECTORY = Path("/etc/systemd/system")
+# Starting the head waits for its gate, which waits for workers.
+JOB_TIMEOUT_S = 1800
+_PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "UnitFileState",
+    "MainPID",
+    "NRestarts",
+    "InvocationID",
+    "ActiveEnterTimestamp",
+    "Result",
+)
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """What systemd says of a unit; pid is 0 where no process runs."""
+
+    load_state: str = "not-found"
+    active_state: str = "inactive"
+    sub_state: str = "dead"
+    enabled: bool = False
+    pid: int = 0
+    restarts: int = 0
+    invocation: str = ""
+    since: str = ""
+    result: str = ""
+
+
+def _systemctl(*words: str, timeout: float = 60) -> None:
+    answer = ask(["systemctl", *words], timeout=timeout)
+    if answer.rc != 0:
+        said = last_words(words[-1]) if words[0] in ("start", "restart") else ""
+        raise RemoteFailureError(
+            f"systemctl {' '.join(words)} to succeed",
+            said or f"status {answer.rc}, {answer.err.strip() or answer.out.strip()}",
+            f"mend that; journalctl -u {words[-1]} has the whole story",
+        )
+
+
+def last_words(unit: str, lines: int = 5) -> str:
+    """Give what the unit itself said last, which is better than what systemctl says about it."""
+    answer = ask(["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"])
+    return " | ".join(line.strip() for line in answer.out.splitlines() if line.strip())
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def show(unit: str) -> UnitState:
+    """Ask for a unit's state; a unit that does not exist, or a host without systemd, is inactive."""
+    try:
+        answer = ask(["systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}"])
+    except NotFoundError:
+        return UnitState()
+    found = dict(line.split("=", 1) for line in answer.out.splitlines() if "=" in line)
+    return UnitState(
+        load_state=found.get("LoadState", "not-found"),
+        active_state=found.get("ActiveState", "inactive"),
+        sub_state=found.get("SubState", "dead"),
+        enabled=found.get("UnitFileState", "") == "enabled",
+        pid=_number(found.get("MainPID", "")),
+        restarts=_number(found.get("NRestarts", "")),
+        invocation=found.get("InvocationID", ""),
+        since=found.get("ActiveEnterTimestamp", ""),
+        result=found.get("Result", ""),
+    )
+
+
+def unit_text(unit: str, directory: Path = UNIT_DIRECTORY) -> str:
+    """Read the unit file that this collection manages."""
+    path = directory / unit
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def verify(unit: str, text: str) -> None:
+    """Let systemd read a unit under its own name before it is put in place."""
+    scratch = Path(tempfile.mkdtemp(prefix="herd-unit."))
+    try:
+        path = scratch / unit
+        path.write_text(text, encoding="utf-8")
+        answer = ask(["systemd-analyze", "verify", "--man=no", str(path)])
+        # Units that this one only stands beside may be at fault too; those are not our business.
+        ours = [line for line in answer.err.splitlines() if unit in line]
+        if answer.rc != 0 and ours:
+            raise InvalidInputError(
+                f"a unit {unit} that systemd accepts",
+                "; ".join(ours),
+                "correct the variable that its text comes from",
+            )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_file(path: Path, text: str, mode: int = 0o644, gid: int | None = None) -> None:
+    """Replace a file in one step; a reader sees the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as sink:
+        sink.write(text)
+        sink.flush()
+        os.fsync(sink.fileno())
+    if gid is not None:
+        os.chown(name, 0, gid)
+    Path(name).chmod(mode)
+    Path(name).replace(path)
+
+
+def reload() -> None:
+    """Make systemd read changed units."""
+    _systemctl("daemon-reload")
+
+
+def enable(unit: str) -> None:
+    """Let a unit start at boot."""
+    _systemctl("enable", "--quiet", unit)
+
+
+def disable(unit: str) -> None:
+    """Let a unit not start at boot."""
+    _systemctl("disable", "--quiet", unit)
+
+
+def start(unit: str) -> None:
+    """Start a unit and wait for its job; one that gave up before begins anew."""
+    if show(unit).active_state == "failed":
+        _systemctl("reset-failed", unit)
+    _systemctl("start", unit, timeout=JOB_TIMEOUT_S)
+
+
+def restart(unit: str) -> None:
+    """Restart a unit and wait for its job."""
+    _systemctl("restart", unit, timeout=JOB_TIMEOUT_S)
+
+
+def stop(unit: str) -> None:
+    """Stop a unit and wait for its job."""
+    _systemctl("stop", unit, timeout=JOB_TIMEOUT_S)
+
+
+def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -> str:
+    """Read the journal of one run of a unit from its start.
+
+    :param until: reading ends behind the first line that holds one of these; what follows may be hours of it.
+    """
+    if not invocation:
+        return ""
+    lines: list[str] = []
+    with subprocess.Popen(
+        ["journalctl", "--quiet", "--no-pager", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if len(lines) >= limit_lines or any(word in line for word in until):
+                break
+        process.terminate()
+    return "".join(lines)

@@ -1,0 +1,113 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put the node's own program in place."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: agent_install
+short_description: Install the node's own program as one version
+version_added: 0.1.0
+description:
+  - Writes all files of the program into a new directory, named by their contents, and switches to it with
+    one rename of a link. A program that runs meanwhile keeps the files that it started with.
+  - The first line of each program becomes the interpreter that this module itself runs with, which is the
+    one that Ansible uses on this host.
+author: herd.inference contributors (@herd-inference)
+options:
+  root:
+    description: Directory that holds the versions and the links C(current), C(lib) and C(bin).
+    type: path
+    default: /opt/herd
+  files:
+    description: Contents of every file, by its path below the version's directory.
+    type: dict
+    required: true
+  programs:
+    description: Those paths in O(files) that are programs.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    description: Compares what is installed with what should be.
+    support: full
+  diff_mode:
+    description: Names the files that differ.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Install the agent
+  herd.inference.agent_install:
+    files:
+      bin/herdctl: "{{ lookup('ansible.builtin.file', 'herdctl.py', rstrip=false) }}"
+      lib/herd/__init__.py: ""
+    programs: [bin/herdctl]
+"""
+
+RETURN = r"""
+version:
+  description: Name of the version that is in use afterwards.
+  returned: always
+  type: str
+  sample: 3f1d0a9c55d2e6b1
+interpreter:
+  description: Interpreter that the programs run with.
+  returned: always
+  type: str
+  sample: /usr/bin/python3.11
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
+
+
+def with_interpreter(content: str, interpreter: str) -> str:
+    """Make the interpreter of this very run the one of the program."""
+    first, _newline, rest = content.partition("\n")
+    return f"#!{interpreter}\n" + (rest if first.startswith("#!") else content)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "default": "/opt/herd"},
+            "files": {"type": "dict", "required": True},
+            "programs": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    root, programs = Path(module.params["root"]), tuple(module.params["programs"])
+    files: dict[str, str] = {
+        name: with_interpreter(content, sys.executable) if name in programs else content
+        for name, content in module.params["files"].items()
+    }
+    before = agent_files.read_version(root, agent_files.current_version(root))
+    is_changed = before != files or not agent_files.links_stand(root)
+    names = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
+    result: dict[str, Any] = {"version": agent_files.digest(files), "interpreter": sys.executable}
+    try:
+        if is_changed and not module.check_mode:
+            agent_files.install(root, files, programs)
+    except OSError as error:
+        module.fail_json(msg=f"expected to write below {root}, found {error}: free space or mend its permissions.")
+    shown = [{name: source.get(name, "") for name in names} for source in (before, files)]
+    diff = [
+        {"before_header": name, "after_header": name, "before": shown[0][name], "after": shown[1][name]}
+        for name in names
+        if before
+    ] or ([{"before": "", "after": "\n".join(names) + "\n"}] if names else [])
+    module.exit_json(changed=is_changed, diff=diff, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Look at the head from its own host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: head_info
+short_description: What the head on this host is doing, and what each device holds
+version_added: 0.1.0
+description:
+  - Reads the unit, the process, the kernel's TCP table and the journal of the present run. Layers and memory
+    come from what the engine itself wrote when it loaded the model.
+author: herd.inference contributors (@herd-inference)
+options:
+  unit:
+    description: The head's unit.
+    type: str
+    default: llama-head.service
+  require_devices:
+    description: Names of devices that must each hold layers; the module fails if one does not.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    description: Never changes anything.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Prove that both workers hold layers
+  herd.inference.head_info:
+    require_devices: [RPC0, RPC1]
+"""
+
+RETURN = r"""
+active_state:
+  description: The unit's state as systemd names it.
+  returned: always
+  type: str
+  sample: active
+sub_state:
+  description: The finer state.
+  returned: always
+  type: str
+  sample: running
+enabled:
+  description: Whether it starts at boot.
+  returned: always
+  type: bool
+  sample: true
+pid:
+  description: Main process, V(0) when there is none.
+  returned: always
+  type: int
+  sample: 4712
+since:
+  description: When the unit became active, as systemd prints it.
+  returned: always
+  type: str
+  sample: Sat 2026-11-21 02:26:35 UTC
+age_s:
+  description: Age of the main process in seconds.
+  returned: always
+  type: float
+  sample: 86.4
+restarts:
+  description: Restarts by systemd since it was started by hand or at boot.
+  returned: always
+  type: int
+  sample: 0
+release:
+  description: Id of the release that the process runs from.
+  returned: always
+  type: str
+  sample: 0c1e57098-cpu-1a2b3c4d
+endpoint:
+  description: Address and port of the API.
+  returned: always
+  type: str
+  sample: 10.0.0.31:8000
+workers:
+  description: Workers of the running process, in the engine's order.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    endpoint:
+      description: Address and port of the worker.
+      type: str
+      sample: 10.100.0.32:50052
+    established:
+      description: Whether the process holds a connection to it.
+      type: bool
+      sample: true
+devices:
+  description: What each device holds; memory in MiB.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    device:
+      description: Name of the device in the engine.
+      type: str
+      sample: RPC0
+    endpoint:
+      description: Worker that it belongs to, empty for a GPU of the head.
+      type: str
+      sample: 10.100.0.32:50052
+    description:
+      description: What the engine calls it.
+      type: str
+      sample: 10.100.0.32:50052
+    layers:
+      description: Layers on it, V(null) where the log does not tell.
+      type: int
+      sample: 40
+    model_mib:
+      description: Weights.
+      type: float
+      sample: 4.51
+    kv_mib:
+      description: Key-value cache.
+      type: float
+      sample: 1.5
+    compute_mib:
+      description: Compute buffer.
+      type: float
+      sample: 12.04
+layers:
+  description: Layers of the model with a cache.
+  returned: always
+  type: int
+  sample: 80
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import head_log, proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.ports import host, release, systemd
+
+
+def value_of(arguments: list[str], flag: str) -> str:
+    """Read one argument of the running process."""
+    return arguments[arguments.index(flag) + 1] if flag in arguments[:-1] else ""
+
+
+def workers_of(arguments: list[str]) -> list[dict[str, Any]]:
+    """Say for each worker of the running process whether it is connected."""
+    sockets = proc_net.parse(host.tcp_tables())
+    found: list[dict[str, Any]] = []
+    for endpoint in filter(None, value_of(arguments, "--rpc").split(",")):
+        address, _colon, port = endpoint.rpartition(":")
+        established = proc_net.established_to(sockets, address, int(port))
+        found.append({"endpoint": endpoint, "established": bool(established)})
+    return found
+
+
+def require(devices: list[str], log: head_log.HeadLog) -> None:
+    """Stop unless each of these devices holds weights and cache."""
+    holding = {share.device for share in log.devices if share.model_mib > 0 and share.kv_mib > 0}
+    empty = [device for device in devices if device not in holding]
+    if empty:
+        raise MismatchError(
+            f"every device of {', '.join(devices)} to hold layers, by the head's own log",
+            f"none on {', '.join(empty)}",
+            "look at journalctl -u llama-head for where the layers went, and at head_server_tensor_split",
+        )
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "default": "llama-head.service"},
+            "require_devices": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        state = systemd.show(module.params["unit"])
+        arguments = host.arguments_of(state.pid) if state.pid else []
+        log = head_log.parse(systemd.journal_of(state.invocation, head_log.READY_WORDS) if state.pid else "")
+        require(module.params["require_devices"], log)
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    address, port = value_of(arguments, "--host"), value_of(arguments, "--port")
+    module.exit_json(
+        changed=False,
+        **asdict(state),
+        age_s=round(host.age_of(state.pid), 1) if state.pid else 0.0,
+        release=release.release_of(arguments),
+        endpoint=f"{address}:{port}" if port else "",
+        workers=workers_of(arguments),
+        devices=[asdict(share) for share in log.devices],
+        layers=log.layers,
+    )
+
+
+if __name__ == "__main__":
+    main()

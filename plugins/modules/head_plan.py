@@ -1,0 +1,309 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan the head from the inventory's facts and the release on its host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: head_plan
+short_description: Plan the head's command line, placement and gate
+version_added: 0.1.0
+description:
+  - Puts the workers and the head's own GPUs into the engine's order, translates layers by host name to the
+    engine's split, and writes the arguments in the dialect of the release in use. Every argument is held
+    against the flags that this very build accepts.
+  - Says which workers a running head has lost, from the kernel's TCP table. Changes nothing.
+author: herd.inference contributors (@herd-inference)
+options:
+  prefix:
+    description: Directory of the releases.
+    type: path
+    required: true
+  name:
+    description: Name of the head's host, as in the split.
+    type: str
+    required: true
+  workers:
+    description: Names of the workers' hosts in the engine's order.
+    type: list
+    elements: str
+    required: true
+  addresses:
+    description: Fabric address of each worker by host name.
+    type: dict
+    required: true
+  gpus:
+    description: GPUs of each worker by host name, as in herd_gpus; a worker without one offers its CPU.
+    type: dict
+    default: {}
+  worker_port:
+    description: Port of the workers.
+    type: int
+    required: true
+  local_gpus:
+    description: Number of the head's own GPUs that hold layers.
+    type: int
+    default: 0
+  model_path:
+    description: File of the model, the first one of shards.
+    type: path
+    required: true
+  model_id:
+    description: Id of the model in the API.
+    type: str
+    required: true
+  layers:
+    description: Layers of the model.
+    type: int
+    required: true
+  tensor_split:
+    description: Layers by host name. Empty spreads them evenly.
+    type: dict
+    default: {}
+  profiles:
+    description: Settings by profile name.
+    type: dict
+    default: {}
+  profile:
+    description: Name of the profile in use, empty for none.
+    type: str
+    default: ''
+  settings:
+    description: Settings merged over the profile.
+    type: dict
+    default: {}
+  listen_address:
+    description: Address of the API.
+    type: str
+    required: true
+  listen_port:
+    description: Port of the API.
+    type: int
+    required: true
+  api_key_file:
+    description: File of the API keys.
+    type: path
+    required: true
+  gate_timeout:
+    description: Seconds that the gate waits for the workers.
+    type: int
+    default: 300
+  unit:
+    description: The head's unit.
+    type: str
+    default: llama-head.service
+attributes:
+  check_mode:
+    description: Never changes anything; without a release it says so in RV(pending).
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Plan the head
+  herd.inference.head_plan:
+    prefix: /opt/llama.cpp
+    name: vllm-node1
+    workers: [vllm-node2, vllm-node3]
+    addresses: {vllm-node2: 10.100.0.32, vllm-node3: 10.100.0.33}
+    worker_port: 50052
+    local_gpus: 1
+    model_path: /opt/models/OR1-Behemoth.Q8_0.gguf
+    model_id: or1-behemoth-q8_0
+    layers: 80
+    tensor_split: {vllm-node1: 26, vllm-node2: 27, vllm-node3: 27}
+    listen_address: 10.0.0.31
+    listen_port: 8000
+    api_key_file: /etc/herd/head/api-keys
+"""
+
+RETURN = r"""
+pending:
+  description: True when no release is installed yet, which only check mode accepts.
+  returned: always
+  type: bool
+  sample: false
+release:
+  description: Id of the release.
+  returned: always
+  type: str
+  sample: 0c1e57098-cuda70-1a2b3c4d
+argv:
+  description: The command line, with the program's path in the pinned release.
+  returned: always
+  type: list
+  elements: str
+  sample: [/opt/llama.cpp/releases/0c1e57098-cuda70-1a2b3c4d/bin/llama-server, --rpc, "10.100.0.32:50052"]
+devices:
+  description: Devices in the engine's order with the layers meant for them.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{name: RPC0, host: vllm-node2, endpoint: "10.100.0.32:50052", layers: 27}]
+gate:
+  description: Text of the gate's configuration.
+  returned: always
+  type: str
+  sample: "{}"
+lost:
+  description: Workers that the running head is no longer connected to.
+  returned: always
+  type: list
+  elements: str
+  sample: ["10.100.0.32:50052"]
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import (
+    engine_settings,
+    flag_guard,
+    gate_rule,
+    placement_order,
+    proc_net,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError,
+    InvalidInputError,
+    NotFoundError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol import parse_version
+from ansible_collections.herd.inference.plugins.module_utils.ports import host, release, systemd
+
+# CUDA reports a little less than the figure on the box.
+_MEMORY_SHARE = 0.9
+# A head that has just begun to load may not have opened its connections yet.
+_YOUNG_S = 20.0
+
+
+def place(given: dict[str, Any]) -> list[placement_order.Device]:
+    """Put every device into the engine's order."""
+    port = given["worker_port"]
+    workers = [
+        placement_order.Holder(n, max(1, len(given["gpus"].get(n) or [])), f"{given['addresses'][n]}:{port}")
+        for n in given["workers"]
+    ]
+    local = placement_order.Holder(given["name"], given["local_gpus"]) if given["local_gpus"] else None
+    holders = [*workers, *([local] if local else [])]
+    split = given["tensor_split"] or placement_order.even_split(holders, given["layers"])
+    placement_order.check_split(split, holders, given["layers"])
+    return placement_order.devices_in_engine_order(workers, local, split)
+
+
+def gate_for(given: dict[str, Any], protocol: str) -> str:
+    """Write what the gate waits for."""
+    workers = []
+    for name in given["workers"]:
+        gpus = given["gpus"].get(name) or []
+        memory = int(min((float(gpu["memory_mib"]) for gpu in gpus), default=0) * _MEMORY_SHARE)
+        address, count = given["addresses"][name], max(1, len(gpus))
+        workers.append(gate_rule.Expectation(name, address, given["worker_port"], count, memory))
+    return gate_rule.write_gate(gate_rule.Gate(parse_version(protocol), given["gate_timeout"], tuple(workers)))
+
+
+def lost_workers(given: dict[str, Any], state: systemd.UnitState) -> list[str]:
+    """Name workers without a connection from the running head: they were restarted, and it will die."""
+    if not state.pid or host.age_of(state.pid) < _YOUNG_S:
+        return []
+    sockets = proc_net.parse(host.tcp_tables())
+    pairs = [(str(given["addresses"][name]), given["worker_port"]) for name in given["workers"]]
+    return [f"{a}:{p}" for a, p in pairs if not proc_net.established_to(sockets, a, p)]
+
+
+def require_alone(port: int, unit: str) -> None:
+    """Stop when another program has the port: the kernel would give half of the requests to each."""
+    for listener in proc_net.listening_on(proc_net.parse(host.tcp_tables()), port):
+        pid, name = host.owner_of(listener.inode)
+        if not pid or unit not in host.control_group_of(pid):
+            raise InvalidInputError(
+                f"port {port} to be free for {unit}",
+                f"{name or 'an unknown process'} (process {pid}) on {listener.local_address}:{port}",
+                "stop that process, or choose another herd_api_port",
+            )
+
+
+def command_line(
+    given: dict[str, Any], devices: list[placement_order.Device], found: tuple[Path, dict[str, Any]]
+) -> list[str]:
+    """Build the head's command line and hold it against what this build accepts."""
+    directory, manifest = found
+    program = manifest["programs"]["head"]
+    accepted = manifest["flags"][program]
+    profile = engine_settings.profile_named(given["profiles"], given["profile"])
+    settings = engine_settings.merged(profile, given["settings"])
+    argv = engine_settings.head_arguments(
+        settings,
+        devices,
+        accepted,
+        given["model_path"],
+        given["model_id"],
+        (given["listen_address"], given["listen_port"]),
+        given["api_key_file"],
+    )
+    has_cuda = manifest.get("cuda") is not None
+    flag_guard.require_clean(flag_guard.findings(argv, accepted, has_cuda, settings["context"]), program)
+    return [str(directory / "bin" / program), *argv]
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "prefix": {"type": "path", "required": True},
+            "name": {"type": "str", "required": True},
+            "workers": {"type": "list", "elements": "str", "required": True},
+            "addresses": {"type": "dict", "required": True},
+            "gpus": {"type": "dict", "default": {}},
+            "worker_port": {"type": "int", "required": True},
+            "local_gpus": {"type": "int", "default": 0},
+            "model_path": {"type": "path", "required": True},
+            "model_id": {"type": "str", "required": True},
+            "layers": {"type": "int", "required": True},
+            "tensor_split": {"type": "dict", "default": {}},
+            "profiles": {"type": "dict", "default": {}},
+            "profile": {"type": "str", "default": ""},
+            "settings": {"type": "dict", "default": {}},
+            "listen_address": {"type": "str", "required": True},
+            "listen_port": {"type": "int", "required": True},
+            "api_key_file": {"type": "path", "required": True, "no_log": False},
+            "gate_timeout": {"type": "int", "default": 300},
+            "unit": {"type": "str", "default": "llama-head.service"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    prefix = Path(given["prefix"])
+    try:
+        devices = place(given)
+        require_alone(given["listen_port"], given["unit"])
+        found = release.current_manifest(prefix)
+        if found is None and not module.check_mode:
+            raise NotFoundError(
+                f"a release at {prefix / 'current'}", "none", "run the role llama_release on this host first"
+            )
+        argv = command_line(given, devices, found) if found else [str(prefix / "current/bin/llama-server")]
+        gate = gate_for(given, found[1]["rpc_protocol"] if found else "0.0.0")
+        lost = lost_workers(given, systemd.show(given["unit"]))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=False,
+        pending=found is None,
+        release=found[1]["id"] if found else "",
+        argv=argv,
+        devices=[asdict(device) for device in devices],
+        gate=gate,
+        lost=lost,
+    )
+
+
+if __name__ == "__main__":
+    main()

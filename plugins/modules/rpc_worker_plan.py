@@ -1,0 +1,175 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan an RPC worker from the release on its host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rpc_worker_plan
+short_description: Plan the command line of an RPC worker, and see that it can work here
+version_added: 0.1.0
+description:
+  - Reads the manifest of the release in use, holds the worker's arguments against the flags that this build
+    accepts, sees that the fabric address is on this host and that nobody else has the port. Changes nothing.
+author: herd.inference contributors (@herd-inference)
+options:
+  prefix:
+    description: Directory of the releases.
+    type: path
+    required: true
+  address:
+    description: Fabric address to listen on, an IPv4 literal.
+    type: str
+    required: true
+  port:
+    description: Port to listen on.
+    type: int
+    required: true
+  threads:
+    description: Threads for a CPU device. V(0) takes all processors of the host.
+    type: int
+    default: 0
+  cache:
+    description: Whether tensors over 10 MiB are kept on disk.
+    type: bool
+    default: true
+  gpus:
+    description: Number of GPUs that this host has by the inventory.
+    type: int
+    default: 0
+  devices:
+    description: Names of the engine's devices to serve, all when empty.
+    type: list
+    elements: str
+    default: []
+  unit:
+    description: Unit that may hold the port.
+    type: str
+    default: llama-rpc.service
+attributes:
+  check_mode:
+    description: Never changes anything; without a release it says so in RV(pending).
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Plan the worker
+  herd.inference.rpc_worker_plan:
+    prefix: /opt/llama.cpp
+    address: 10.100.0.32
+    port: 50052
+"""
+
+RETURN = r"""
+pending:
+  description: True when no release is installed yet, which only check mode accepts.
+  returned: always
+  type: bool
+  sample: false
+release:
+  description: Id of the release.
+  returned: always
+  type: str
+  sample: 0c1e57098-cpu-1a2b3c4d
+argv:
+  description: The command line, with the program's path in the pinned release.
+  returned: always
+  type: list
+  elements: str
+  sample: [/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/ggml-rpc-server, -H, 10.100.0.32, -p, "50052"]
+nft:
+  description: Whether the program nft is there.
+  returned: always
+  type: bool
+  sample: true
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, flag_guard, proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError,
+    InvalidInputError,
+    MismatchError,
+    NotFoundError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, host, release
+
+
+def require_free(port: int, unit: str) -> None:
+    """Stop when somebody else listens on the port."""
+    for listener in proc_net.listening_on(proc_net.parse(host.tcp_tables()), port):
+        pid, name = host.owner_of(listener.inode)
+        if pid and unit in host.control_group_of(pid):
+            continue
+        raise InvalidInputError(
+            f"port {port} to be free for {unit}",
+            f"{name or 'an unknown process'} (process {pid}) on {listener.local_address}:{port}",
+            f"stop that process, or choose another port in the inventory; systemctl status {pid} names its unit",
+        )
+
+
+def command_line(found: tuple[Path, dict[str, Any]], given: dict[str, Any]) -> list[str]:
+    """Build the worker's command line and hold it against what this build accepts."""
+    directory, manifest = found
+    if given["gpus"] and not manifest.get("cuda"):
+        raise MismatchError(
+            "a release with CUDA, since herd_gpus names a GPU on this host",
+            f"{manifest['id']} without it",
+            "run the roles llama_build and llama_release again, or empty herd_gpus of this host",
+        )
+    program = manifest["programs"]["worker"]
+    threads = given["threads"] or os.cpu_count() or 1
+    argv = engine_settings.worker_arguments(given["address"], given["port"], threads, given["cache"], given["devices"])
+    flag_guard.require_clean(flag_guard.worker_findings(argv, manifest["flags"][program]), program)
+    return [str(directory / "bin" / program), *argv]
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "prefix": {"type": "path", "required": True},
+            "address": {"type": "str", "required": True},
+            "port": {"type": "int", "required": True},
+            "threads": {"type": "int", "default": 0},
+            "cache": {"type": "bool", "default": True},
+            "gpus": {"type": "int", "default": 0},
+            "devices": {"type": "list", "elements": "str", "default": []},
+            "unit": {"type": "str", "default": "llama-rpc.service"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    prefix = Path(given["prefix"])
+    result: dict[str, Any] = {"changed": False, "nft": bool(firewall.nft_program())}
+    try:
+        if not host.can_bind(given["address"]):
+            raise InvalidInputError(
+                f"the fabric address {given['address']} on an interface of this host",
+                "no interface that has it",
+                "bring the fabric's interface up (ip addr), or correct herd_fabric_address of this host",
+            )
+        require_free(given["port"], given["unit"])
+        found = release.current_manifest(prefix)
+        if found is None and not module.check_mode:
+            raise NotFoundError(
+                f"a release at {prefix / 'current'}", "none", "run the role llama_release on this host first"
+            )
+        argv = command_line(found, given) if found else [str(prefix / "current/bin/rpc-server")]
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(pending=found is None, release=found[1]["id"] if found else "", argv=argv, **result)
+
+
+if __name__ == "__main__":
+    main()
