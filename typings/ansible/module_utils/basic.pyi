@@ -12,6 +12,7 @@ class AnsibleModule:
         argument_spec: Mapping[str, Any],
         *,
         supports_check_mode: bool = ...,
+        add_file_common_args: bool = ...,
         mutually_exclusive: list[list[str]] | None = ...,
         required_one_of: list[list[str]] | None = ...,
         required_together: list[list[str]] | None = ...,

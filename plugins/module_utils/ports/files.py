@@ -1,0 +1,265 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files as the fetcher needs them: written so that a crash at any moment leaves something to go on from."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import grp
+import json
+import os
+import pwd
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError,
+    InsufficientError,
+    InvalidInputError,
+    NotFoundError,
+)
+
+BLOCK = 4 << 20
+FALLOC_FL_KEEP_SIZE = 1
+
+
+class Digest(Protocol):
+    """The part of a hashlib object that is needed here."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """What identifies a file's content as long as nobody forges times."""
+
+    size: int
+    mtime_ns: int
+
+
+class Landing:
+    """The one file into which all bytes go, before it has its final name."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        # The directory belongs to an unprivileged user: never follow a link that lies in the way.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise HerdError(
+                f"to write {path}", str(error.strerror), "remove what lies in the way, or correct the directory"
+            ) from None
+        os.fchmod(self._fd, 0o600)
+
+    def reserve(self, size: int) -> None:
+        """Ask the file system for the room, so that no other writer takes it in the meantime."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        length = ctypes.c_int64(size)
+        if libc.fallocate(self._fd, FALLOC_FL_KEEP_SIZE, ctypes.c_int64(0), length) == 0:
+            return
+        if ctypes.get_errno() == errno.ENOSPC:
+            raise self._full()
+
+    def start_at(self, position: int) -> None:
+        """Forget everything from a position on; the next bytes go there."""
+        # Cutting a file at its very end would give back what reserve() got.
+        if os.fstat(self._fd).st_size > position:
+            os.ftruncate(self._fd, position)
+        os.lseek(self._fd, position, os.SEEK_SET)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise self._full() from None
+            raise
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def found(self) -> Found:
+        status = os.fstat(self._fd)
+        return Found(status.st_size, status.st_mtime_ns)
+
+    def publish(self, dest: str) -> None:
+        """Give the file its final name, in one step."""
+        os.fsync(self._fd)
+        self._path.replace(dest)
+        sync_directory(Path(dest).parent)
+
+    def own(self, uid: int, gid: int, mode: int | None) -> None:
+        """Owner and mode, while the file is still hidden."""
+        if (uid, gid) != (-1, -1):
+            os.fchown(self._fd, uid, gid)
+        if mode is not None:
+            os.fchmod(self._fd, mode)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _full(self) -> InsufficientError:
+        return InsufficientError(
+            f"room for all of {self._path.name.removeprefix('.').removesuffix('.incoming')}",
+            f"{self._path.parent} is full",
+            "free space or choose another directory, then run again: it continues where it stopped",
+        )
+
+
+class Disk:
+    """The file system, as the logic of the fetch sees it."""
+
+    def look(self, path: str) -> Found | None:
+        """A regular file, or None."""
+        try:
+            status = Path(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidInputError(f"a file at {path}", "something else there", "correct dest, or remove it")
+        return Found(status.st_size, status.st_mtime_ns)
+
+    def read_json(self, path: str) -> dict[str, Any]:
+        """A small file of ours; empty if it is absent or was damaged."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return {}
+        with os.fdopen(fd, encoding="utf-8") as stream:
+            try:
+                value = json.load(stream)
+            except ValueError:
+                return {}
+        return value if isinstance(value, dict) else {}
+
+    def write_json(self, path: str, value: dict[str, Any]) -> None:
+        atomic_write(Path(path), (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+    def remove(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
+
+    def free(self, path: str) -> int | None:
+        """Bytes that may still be written beside a path; None if its directory does not exist."""
+        try:
+            status = os.statvfs(Path(path).parent)
+        except FileNotFoundError:
+            return None
+        return status.f_bavail * status.f_frsize
+
+    def allocated(self, path: str) -> int:
+        """Bytes that a file already takes on the disk."""
+        try:
+            return Path(path).lstat().st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def hash_range(
+        self, path: str, start: int, length: int, digests: list[Any], progress: Callable[[int], None]
+    ) -> None:
+        """Feed a segment of a file to digests."""
+        with Path(path).open("rb") as stream:
+            stream.seek(start)
+            left = length
+            while left:
+                data = stream.read(min(BLOCK, left))
+                if not data:
+                    return
+                left -= len(data)
+                for digest in digests:
+                    digest.update(data)
+                progress(len(data))
+
+    def landing(self, path: str) -> Landing:
+        return Landing(path)
+
+
+def user_id(name: str | None) -> int | None:
+    """The number of a user, -1 where none is named; None for a user that does not exist (yet)."""
+    if not name:
+        return -1
+    try:
+        return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+def group_id(name: str | None) -> int | None:
+    """The number of a group, as user_id()."""
+    if not name:
+        return -1
+    try:
+        return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def sync_directory(path: Path) -> None:
+    """Make a new name in a directory survive a power loss."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Either the old content or the new, at any moment."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    scratch.unlink(missing_ok=True)
+    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(path)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+@contextmanager
+def locked(path: str, patience: float, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock that ends with its process, however that ends.
+
+    The file stays: removing it would let two processes hold locks on two files of the same name.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"the directory {Path(path).parent}", "no such directory", "run role node first, which makes it"
+        ) from None
+    try:
+        began = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "another process"
+                if time.monotonic() - began > patience:
+                    raise HerdError(
+                        f"{path} to become free within {patience:.0f} s",
+                        f"process {holder} still at work on the same file",
+                        "wait for it, or stop it; nothing that it fetched is lost",
+                    ) from None
+                waiting(f"waiting for process {holder}, which fetches the same file")
+                time.sleep(0.5)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)

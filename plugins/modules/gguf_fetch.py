@@ -1,0 +1,315 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fetch a GGUF model: whole, in byte parts or in shards."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: gguf_fetch
+short_description: Fetch a GGUF model, whole, in byte parts or in shards
+version_added: 0.1.0
+author:
+  - herd.inference contributors (@herd-inference)
+description:
+  - Brings one model to a host and verifies it. One call is one model, of however many files.
+  - Byte parts (C(.gguf.part1of2), C(.gguf-split-a)) are written in order straight into one file, so the disk needs
+    room for the model once and not twice. Shards (C(-00001-of-00003.gguf)) stay separate files: the engine
+    opens them together and joined they are useless.
+  - The bytes land in a hidden file beside the destination, C(.NAME.incoming), with a journal of what is safely on
+    disk. A run that was killed continues there. The destination gets its name, owner and mode when size and SHA-256
+    are right, in one step; until then the former file stays as it is.
+  - What was verified is remembered in C(.NAME.verified) with the size and the time of the file. As long as these are
+    the same, the file is not read again and no server is asked, so that a run without a change takes no time.
+  - The checksum is the one in O(sha256), O(parts) or O(shards), or else the one that the publisher sends
+    (C(X-Linked-Etag), C(X-Linked-Size), as the Hugging Face Hub does for large files). Where both are known they must
+    agree.
+  - Of two runs for the same destination the second waits for the first.
+options:
+  dest:
+    description:
+      - Path of the model on the host. With O(shards) the path of the first shard, beside which the others are put.
+      - The directory must exist.
+    type: path
+    required: true
+  url:
+    description:
+      - Where the model is, if it is one file. C(http), C(https) or C(file).
+    type: str
+  parts:
+    description:
+      - The byte parts of one file, in order. The set must be complete.
+    type: list
+    elements: dict
+    suboptions:
+      url:
+        description: Where the piece is. C(http), C(https) or C(file).
+        type: str
+        required: true
+      size:
+        description: Its size in bytes.
+        type: int
+      sha256:
+        description: Its SHA-256, 64 hexadecimal digits.
+        type: str
+  shards:
+    description:
+      - The shards of one model, in order. The set must be complete.
+    type: list
+    elements: dict
+    suboptions:
+      url:
+        description: Where the shard is. C(http), C(https) or C(file).
+        type: str
+        required: true
+      size:
+        description: Its size in bytes.
+        type: int
+      sha256:
+        description: Its SHA-256, 64 hexadecimal digits.
+        type: str
+      file:
+        description: Its name on the host, if the URL does not end in it.
+        type: str
+  size:
+    description:
+      - Size of the whole file in bytes. Not with O(shards).
+    type: int
+  sha256:
+    description:
+      - SHA-256 of the whole file, 64 hexadecimal digits. Not with O(shards).
+    type: str
+  verify:
+    description:
+      - V(sha256) refuses a model for which neither this task nor its publisher names a checksum.
+      - V(size) accepts such a model by its size alone. A checksum that is known is verified all the same.
+    type: str
+    choices: [sha256, size]
+    default: sha256
+  rehash:
+    description:
+      - Read a verified file again and compare its SHA-256, instead of trusting its size and time.
+    type: bool
+    default: false
+  token:
+    description:
+      - Bearer token for gated models. It is sent to the hosts of the URLs above and to no host that a redirect names,
+        and it is written nowhere.
+    type: str
+  timeout:
+    description:
+      - Seconds without an answer or without a byte after which a connection is given up.
+    type: int
+    default: 60
+  retries:
+    description:
+      - How many failures in a row, with no byte in between, are forgiven. Between them the module pauses 1, 2, 4, … 60
+        seconds, or as long as the server asks for (C(Retry-After)).
+    type: int
+    default: 5
+  lock_timeout:
+    description:
+      - Seconds to wait for another run that fetches the same file.
+    type: int
+    default: 7200
+  progress_file:
+    description:
+      - Where the module writes how far it is, as JSON. By default C(.NAME.progress) beside O(dest).
+    type: path
+  estimate:
+    description:
+      - Only in check mode. Do not read files and do not ask servers; what is not known to be right is a change.
+        The action plugin uses it to decide whether there is work at all.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - ansible.builtin.files
+attributes:
+  check_mode:
+    support: full
+    description: Looks at the files, reads those that were never verified, and asks the servers. Where the library
+      requests is still missing, it plans with what the task says and does not ask.
+  diff_mode:
+    support: full
+requirements:
+  - requests (for http and https)
+notes:
+  - A file that is already there, put by hand for example, is read once and kept if it is right.
+  - Proxies and certificates come from the environment, as usual for requests (C(HTTPS_PROXY), C(REQUESTS_CA_BUNDLE)).
+"""
+
+EXAMPLES = r"""
+- name: Fetch a model that its publisher offers in two byte parts
+  herd.inference.gguf_fetch:
+    dest: /opt/models/OR1-Behemoth.Q8_0.gguf
+    parts:
+      - url: https://huggingface.co/mradermacher/OR1-Behemoth-GGUF/resolve/main/OR1-Behemoth.Q8_0.gguf.part1of2
+      - url: https://huggingface.co/mradermacher/OR1-Behemoth-GGUF/resolve/main/OR1-Behemoth.Q8_0.gguf.part2of2
+    owner: llama
+    group: llama
+    mode: "0644"
+
+- name: Take a model from storage that all nodes mount
+  herd.inference.gguf_fetch:
+    dest: /opt/models/OR1-Behemoth.Q4_K_M.gguf
+    url: file:///mnt/shared/OR1-Behemoth.Q4_K_M.gguf
+    size: 47369119648
+    verify: size
+
+- name: Fetch shards, which stay files of their own
+  herd.inference.gguf_fetch:
+    dest: /opt/models/qwen2.5-72b-instruct-q4_k_m-00001-of-00002.gguf
+    shards:
+      - url: https://models.example.org/qwen2.5-72b-instruct-q4_k_m-00001-of-00002.gguf
+      - url: https://models.example.org/qwen2.5-72b-instruct-q4_k_m-00002-of-00002.gguf
+    token: "{{ model_store_token }}"
+"""
+
+RETURN = r"""
+files:
+  description: The files of the model on the host, as they are now, or would be.
+  returned: success, unless O(estimate) is set and there may be work
+  type: list
+  elements: dict
+  sample:
+    - path: /opt/models/OR1-Behemoth.Q4_K_M.gguf
+      size: 47369119648
+      sha256: 0f0e4ee0c5d8dd4d0a6e9ff0ec8a0a32fcdb4a53aab4c8d6f3d9a4d3ed1a6f5b
+      verified: sha256
+to_fetch:
+  description:
+    - Bytes that had to come from the servers, or in check mode would have to; null if their number is not known.
+  returned: success, unless O(estimate) is set and there may be work
+  type: int
+  sample: 47369119648
+progress_file:
+  description: Where the module writes how far it is.
+  returned: always
+  type: str
+  sample: /opt/models/.OR1-Behemoth.Q4_K_M.gguf.progress
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch import Fetch, Policy, bring, preview
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target, plan_targets
+from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk, group_id, locked, user_id
+from ansible_collections.herd.inference.plugins.module_utils.ports.http import REQUESTS_ERROR, Web
+from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
+
+PIECE = {"url": {"type": "str", "required": True}, "size": {"type": "int"}, "sha256": {"type": "str"}}
+ARGUMENTS = {
+    "dest": {"type": "path", "required": True},
+    "url": {"type": "str"},
+    "parts": {"type": "list", "elements": "dict", "options": PIECE},
+    "shards": {"type": "list", "elements": "dict", "options": {**PIECE, "file": {"type": "str"}}},
+    "size": {"type": "int"},
+    "sha256": {"type": "str"},
+    "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
+    "rehash": {"type": "bool", "default": False},
+    "token": {"type": "str", "no_log": True},
+    "timeout": {"type": "int", "default": 60},
+    "retries": {"type": "int", "default": 5},
+    "lock_timeout": {"type": "int", "default": 7200},
+    "progress_file": {"type": "path"},
+    "estimate": {"type": "bool", "default": False},
+}
+
+
+def attributes(module: AnsibleModule, path: str, diff: dict[str, Any] | None = None) -> bool:
+    """Owner, group, mode and the like of a file that is there; in check mode only looked at."""
+    wanted = module.load_file_common_arguments(module.params, path=path)
+    if module.check_mode:
+        # On a bare host the user comes into being in the same play, before the file gets it.
+        absent = user_id(wanted.get("owner")) is None or group_id(wanted.get("group")) is None
+        return absent or (Path(path).exists() and module.set_fs_attributes_if_different(wanted, False, diff))
+    return module.set_fs_attributes_if_different(wanted, False, diff)
+
+
+def policy(module: AnsibleModule) -> Policy:
+    """Owner and mode before the file gets its name; the module's common arguments complete them after."""
+    uid, gid = user_id(module.params["owner"]), group_id(module.params["group"])
+    if not module.check_mode and None in (uid, gid):
+        raise NotFoundError(
+            f"user {module.params['owner']} and group {module.params['group']} on this host",
+            "at least one of them missing",
+            "run role node first, which makes them",
+        )
+    mode = str(module.params["mode"] or "0644")
+    return Policy(
+        checksums=module.params["verify"] == "sha256",
+        rehash=module.params["rehash"],
+        uid=-1 if uid is None else uid,
+        gid=-1 if gid is None else gid,
+        mode=int(mode, 8) if mode.isdigit() else None,
+    )
+
+
+def run(module: AnsibleModule, targets: tuple[Target, ...], progress: ProgressFile) -> dict[str, Any]:
+    """Plan, and unless in check mode do it."""
+    asking = [part.url for target in targets for part in target.parts if not part.url.startswith("file:")]
+    web = Web(
+        module.params["token"],
+        module.params["timeout"],
+        module.params["retries"],
+        lambda text: progress.update(text, 0),
+    )
+    fetches = [
+        Fetch(target, policy(module), Disk(), None if asking and REQUESTS_ERROR else web, progress.update)
+        for target in targets
+    ]
+    settled = all(fetch.is_settled() for fetch in fetches)
+    if module.check_mode and module.params["estimate"] and not settled:
+        return {"changed": True}
+    if settled or module.check_mode:
+        outcomes = preview(fetches)
+    elif asking and REQUESTS_ERROR:
+        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
+    else:
+        waiting = lambda text: progress.update(text, 0)  # noqa: E731
+        with locked(targets[0].beside("lock"), module.params["lock_timeout"], waiting):
+            outcomes = bring(fetches)
+    diffs = [
+        {"before": outcome.before.shown(), "after": outcome.after.shown(), "before_header": outcome.after.path}
+        for outcome in outcomes
+    ]
+    moved = [attributes(module, outcome.after.path, diff) for outcome, diff in zip(outcomes, diffs)]
+    left = [outcome.to_fetch for outcome in outcomes]
+    return {
+        "changed": any(outcome.changed for outcome in outcomes) or any(moved),
+        "diff": diffs,
+        "files": [outcome.after.shown() for outcome in outcomes],
+        "to_fetch": None if None in left else sum(size for size in left if size is not None),
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        supports_check_mode=True,
+        add_file_common_args=True,
+        mutually_exclusive=[["url", "parts", "shards"]],
+        required_one_of=[["url", "parts", "shards"]],
+    )
+    dest = Path(module.params["dest"])
+    place = module.params["progress_file"] or str(dest.with_name(f".{dest.name}.progress"))
+    progress = ProgressFile(None if module.check_mode or not dest.parent.is_dir() else Path(place), "bytes")
+    sources = ("url", "parts", "shards", "size", "sha256")
+    try:
+        targets = plan_targets(str(dest), **{name: module.params[name] for name in sources})
+        result = run(module, targets, progress)
+    except HerdError as error:
+        progress.finish()
+        module.fail_json(msg=str(error), progress_file=place)
+    progress.finish()
+    module.exit_json(**result, progress_file=place)
+
+
+if __name__ == "__main__":
+    main()
