@@ -30,8 +30,9 @@ attributes:
 options:
   manifest:
     description:
-      - The build's manifest with its C(tarball), as M(herd.inference.llama_build) or M(herd.inference.release_info)
-        return it. It must have come over a channel that is trusted; the tarball need not.
+      - The build's manifest with its C(tarball); may be empty in check mode, if nothing is built yet.
+      - The form is that in which M(herd.inference.llama_build) and M(herd.inference.release_info) return it.
+      - It must have come over a channel that is trusted; the tarball need not.
     type: dict
     required: true
   location:
@@ -70,6 +71,11 @@ path:
   returned: success
   type: str
   sample: /opt/llama.cpp/releases/0c1e57098-cuda70-5f1c20ab
+needed:
+  description: Whether anything was to be done, or is; a copy of C(changed) that C(changed_when) does not hide.
+  returned: success
+  type: bool
+  sample: true
 fetch:
   description: Whether the tarball was needed, or would be.
   returned: success
@@ -112,9 +118,28 @@ def lines(current: str | None, releases: list[str]) -> str:
     return f"current: {current or 'none'}\nreleases: {', '.join(sorted(releases)) or 'none'}\n"
 
 
+def not_built(prefix: str) -> dict[str, Any]:
+    """What can be said before the first build: all of it is still to come."""
+    store = ReleaseStore(Path(prefix))
+    before = lines(store.current(), store.installed())
+    return {
+        "changed": True,
+        "needed": True,
+        "id": "",
+        "path": "",
+        "fetch": True,
+        "problems": ["not built yet"],
+        "removed": [],
+        "driver_note": "",
+        "diff": {"before": before, "after": f"{before}(and the release, when it is built)\n"},
+    }
+
+
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Plan, install if needed, and say what there is."""
     manifest = module.params["manifest"]
+    if not manifest and module.check_mode:
+        return not_built(module.params["prefix"])
     release_plan.check_manifest(manifest)
     driver = release_plan.parse_driver(DRIVER.read_text(encoding="utf-8")) if DRIVER.exists() else None
     note = release_plan.driver_note(manifest, driver) or ""
@@ -135,6 +160,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     after = sorted(({*installed} | {release}) - {*plan.prune})
     return {
         "changed": plan.changes,
+        "needed": plan.changes,
         "id": release,
         "path": str(store.releases / release),
         "fetch": plan.fetch,
