@@ -86,7 +86,8 @@ def state_after(code: int) -> str:
 
 def mount_commands(host: Host, lower: Sequence[str], disk: Path, root: Path) -> list[list[str]]:
     """The host's file system, from the bottom up."""
-    overlay = f"lowerdir={':'.join(lower)},upperdir={disk}/upper,workdir={disk}/work"
+    # "volatile": a sync in a host costs nothing; its disk need not survive the machine's own crash.
+    overlay = f"lowerdir={':'.join(lower)},upperdir={disk}/upper,workdir={disk}/work,volatile"
     commands = [["mount", "-t", "overlay", "overlay", "-o", overlay, str(root)]]
     for path, size in sorted(host.disks.items()):
         commands.append(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", f"{root}{path}"])

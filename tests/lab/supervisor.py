@@ -19,6 +19,7 @@ from . import cgroups, hosts
 from .config import Host
 from .naming import Places
 from .process import LabError, run
+from .rootfs import remove_tree
 
 _PR_SET_PDEATHSIG = 1
 
@@ -58,6 +59,8 @@ class Supervisor:
 
     def _mount(self) -> Path:
         root = self.disk / "root"
+        # The kernel's mark that this disk was mounted without syncs before; it was not the machine that crashed.
+        remove_tree(self.disk / "work" / "work" / "incompat")
         commands = hosts.mount_commands(self.host, hosts.lower_of(self.disk), self.disk, root)
         for command in commands:
             target = Path(command[-1])
