@@ -26,7 +26,7 @@ def environment_of(pid: int, proc: Path = PROC) -> dict[str, str]:
     except OSError:
         return {}
     pairs = (item.decode(errors="replace").split("=", 1) for item in raw.split(b"\0") if b"=" in item)
-    return {name: value for name, value in pairs}
+    return dict(pairs)
 
 
 def arguments_of(pid: int, proc: Path = PROC) -> list[str]:
