@@ -91,7 +91,7 @@ def no_change(lab: str) -> dict[str, Any]:
 def on_build_host(lab: str, script: str) -> float:
     start = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "tests.lab", "shell", "--name", lab, "vllm-node1", "--", "sh", "-ec", script],
+        [sys.executable, "-m", "tests.lab", "--name", lab, "shell", "vllm-node1", "--", "sh", "-ec", script],
         cwd=ROOT,
         check=True,
         stdout=subprocess.DEVNULL,
