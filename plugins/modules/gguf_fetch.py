@@ -191,6 +191,7 @@ progress_file:
   sample: /opt/models/.OR1-Behemoth.Q4_K_M.gguf.progress
 """
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -251,15 +252,25 @@ def policy(module: AnsibleModule) -> Policy:
     )
 
 
-def run(module: AnsibleModule, targets: tuple[Target, ...], progress: ProgressFile) -> dict[str, Any]:
+class Progress:
+    """The progress file; a courtesy, so a disk that is full must not hide the error that says so."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = ProgressFile(path, "bytes")
+
+    def update(self, what: str, done: float = 0, total: float | None = None) -> None:
+        with contextlib.suppress(OSError):
+            self._file.update(what, done, total)
+
+    def finish(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.finish()
+
+
+def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) -> dict[str, Any]:
     """Plan, and unless in check mode do it."""
     asking = [part.url for target in targets for part in target.parts if not part.url.startswith("file:")]
-    web = Web(
-        module.params["token"],
-        module.params["timeout"],
-        module.params["retries"],
-        lambda text: progress.update(text, 0),
-    )
+    web = Web(module.params["token"], module.params["timeout"], module.params["retries"], progress.update)
     fetches = [
         Fetch(target, policy(module), Disk(), None if asking and REQUESTS_ERROR else web, progress.update)
         for target in targets
@@ -272,13 +283,9 @@ def run(module: AnsibleModule, targets: tuple[Target, ...], progress: ProgressFi
     elif asking and REQUESTS_ERROR:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
     else:
-        waiting = lambda text: progress.update(text, 0)  # noqa: E731
-        with locked(targets[0].beside("lock"), module.params["lock_timeout"], waiting):
+        with locked(targets[0].beside("lock"), module.params["lock_timeout"], progress.update):
             outcomes = bring(fetches)
-    diffs = [
-        {"before": outcome.before.shown(), "after": outcome.after.shown(), "before_header": outcome.after.path}
-        for outcome in outcomes
-    ]
+    diffs = [outcome.diff() for outcome in outcomes]
     moved = [attributes(module, outcome.after.path, diff) for outcome, diff in zip(outcomes, diffs)]
     left = [outcome.to_fetch for outcome in outcomes]
     return {
@@ -299,16 +306,15 @@ def main() -> None:
     )
     dest = Path(module.params["dest"])
     place = module.params["progress_file"] or str(dest.with_name(f".{dest.name}.progress"))
-    progress = ProgressFile(None if module.check_mode or not dest.parent.is_dir() else Path(place), "bytes")
+    progress = Progress(None if module.check_mode or not dest.parent.is_dir() else Path(place))
     sources = ("url", "parts", "shards", "size", "sha256")
     try:
         targets = plan_targets(str(dest), **{name: module.params[name] for name in sources})
-        result = run(module, targets, progress)
+        module.exit_json(**run(module, targets, progress), progress_file=place)
     except HerdError as error:
-        progress.finish()
         module.fail_json(msg=str(error), progress_file=place)
-    progress.finish()
-    module.exit_json(**result, progress_file=place)
+    finally:
+        progress.finish()
 
 
 if __name__ == "__main__":

@@ -132,6 +132,11 @@ class Outcome:
     def changed(self) -> bool:
         return self.before != self.after or self.to_fetch != 0
 
+    def diff(self) -> dict[str, Any]:
+        """As Ansible shows it."""
+        headers = {"before_header": self.before.path, "after_header": self.after.path}
+        return {"before": self.before.shown(), "after": self.after.shown(), **headers}
+
 
 ProgressCall = Callable[[str, float, Optional[float]], None]
 
@@ -202,17 +207,16 @@ class Fetch:
                 self.after = self.before
                 self.settled = True
                 return
-        size = _total(self.segments)
         self.resume = self._resume_point()
-        self.after = State(self.target.path, size, self._expected(), self._how())
+        self.after = State(self.target.path, self._size(), self._expected(), self._how())
 
     def room_needed(self) -> int:
         """Bytes that the disk must still give."""
-        size = _total(self.segments)
+        size = self._size()
         return 0 if self.settled or size is None else max(0, size - self.disk.allocated(self.incoming))
 
     def outcome(self) -> Outcome:
-        size = _total(self.segments)
+        size = self._size()
         left = 0 if self.settled else None if size is None else size - self.resume
         return Outcome(self.before, self.after, left)
 
@@ -225,7 +229,7 @@ class Fetch:
             return
         landing = self.disk.landing(self.incoming)
         try:
-            self.after = self._land(landing, _total(self.segments))
+            self.after = self._land(landing, self._size())
         finally:
             landing.close()
 
@@ -352,7 +356,7 @@ class Fetch:
                     "none in the inventory and none published by the server",
                     "add sha256 to the model's facts, or set verify to size to accept the file by its size alone",
                 )
-            if bare and _total(segments) is None:
+            if bare and _total(segments) is None and self.target.size is None:
                 raise InvalidInputError(
                     f"the size of {', '.join(bare)}",
                     "none in the inventory and none from the server",
@@ -364,6 +368,10 @@ class Fetch:
         """The sha256 of the whole, where somebody names it."""
         segments = self.segments if segments is None else segments
         return segments[0].sha256 if len(segments) == 1 else self.target.sha256
+
+    def _size(self) -> int | None:
+        total = _total(self.segments)
+        return self.target.size if total is None else total
 
     def _how(self) -> str:
         known = self.target.sha256 is not None or all(segment.sha256 for segment in self.segments)
@@ -403,6 +411,13 @@ class Fetch:
             end, sha256, whole = self._land_part(landing, segment, whole, start, size)
             digests.append((end - start, sha256))
             start = end
+        if self.target.size not in (None, start):
+            self._forget(landing, 0)
+            raise MismatchError(
+                f"{self.target.size} bytes in {self.target.name}",
+                str(start),
+                "the file was removed; compare the size with the publisher's and run again",
+            )
         if len(self.segments) > 1 and self.target.sha256 not in (None, whole.hexdigest()):
             self._forget(landing, 0)
             raise MismatchError(

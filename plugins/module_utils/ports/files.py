@@ -29,6 +29,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 
 BLOCK = 4 << 20
 FALLOC_FL_KEEP_SIZE = 1
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Digest(Protocol):
@@ -67,7 +68,7 @@ class Landing:
         if libc.fallocate(self._fd, FALLOC_FL_KEEP_SIZE, ctypes.c_int64(0), length) == 0:
             return
         if ctypes.get_errno() == errno.ENOSPC:
-            raise self._full()
+            raise _full(self._path)
 
     def start_at(self, position: int) -> None:
         """Forget everything from a position on; the next bytes go there."""
@@ -82,8 +83,8 @@ class Landing:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self._full() from None
+            if error.errno in FULL:
+                raise _full(self._path) from None
             raise
 
     def sync(self) -> None:
@@ -108,13 +109,6 @@ class Landing:
 
     def close(self) -> None:
         os.close(self._fd)
-
-    def _full(self) -> InsufficientError:
-        return InsufficientError(
-            f"room for all of {self._path.name.removeprefix('.').removesuffix('.incoming')}",
-            f"{self._path.parent} is full",
-            "free space or choose another directory, then run again: it continues where it stopped",
-        )
 
 
 class Disk:
@@ -184,6 +178,14 @@ class Disk:
         return Landing(path)
 
 
+def _full(path: Path) -> InsufficientError:
+    return InsufficientError(
+        f"room to write {path}",
+        "a full disk",
+        "free space or choose another directory, then run again: it continues where it stopped",
+    )
+
+
 def user_id(name: str | None) -> int | None:
     """The number of a user, -1 where none is named; None for a user that does not exist (yet)."""
     if not name:
@@ -217,21 +219,23 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Either the old content or the new, at any moment."""
     scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     scratch.unlink(missing_ok=True)
-    fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
+        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(path)
-    except OSError:
+    except OSError as error:
         scratch.unlink(missing_ok=True)
+        if error.errno in FULL:
+            raise _full(path) from None
         raise
     sync_directory(path.parent)
 
 
 @contextmanager
-def locked(path: str, patience: float, waiting: Callable[[str], None]) -> Iterator[None]:
+def locked(path: str, patience: float, waiting: Callable[[str], object]) -> Iterator[None]:
     """Hold a lock that ends with its process, however that ends.
 
     The file stays: removing it would let two processes hold locks on two files of the same name.
