@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.inference.plugins.module_utils.core import catalogue
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 
 DOCUMENTATION = r"""
 name: release_facts
@@ -56,10 +54,7 @@ def release_facts(
     entries: Mapping[str, Mapping[str, Any]], release: str, acknowledged: Iterable[str] = ()
 ) -> dict[str, Any]:
     """The entry of a release that may be deployed."""
-    try:
-        return catalogue.release_facts(entries, release, acknowledged)
-    except HerdError as error:
-        raise AnsibleFilterError(str(error)) from error
+    return catalogue.release_facts(entries, release, acknowledged)
 
 
 class FilterModule:

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
 
 from ansible_collections.herd.inference.plugins.module_utils.core import catalogue
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 
 DOCUMENTATION = r"""
 name: release_source
@@ -58,10 +56,7 @@ _value:
 
 def release_source(entry: Mapping[str, Any], kind: str, location: str = "", sha256: str = "") -> dict[str, Any]:
     """Where the source of a release comes from."""
-    try:
-        return catalogue.source(entry, kind, location or "", sha256 or "")
-    except HerdError as error:
-        raise AnsibleFilterError(str(error)) from error
+    return catalogue.source(entry, kind, location or "", sha256 or "")
 
 
 class FilterModule:

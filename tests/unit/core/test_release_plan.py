@@ -1,0 +1,100 @@
+"""What a node has to do: from what is there and what should be there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import release_plan
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+
+NEW = "0c1e57098-cpu-11111111"
+MANIFEST: dict[str, Any] = {
+    "id": NEW,
+    "cuda": None,
+    "files": {"bin/llama-server": {"sha256": "a" * 64, "size": 7 << 20, "mode": "0755"}, "bin/a.so": {"link": "b"}},
+    "tarball": {"name": f"{NEW}.tar.gz", "sha256": "b" * 64, "size": 3 << 20},
+}
+DRIVER = (
+    "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\n"
+    "GCC version:  gcc version 8.5.0 20210514 (Red Hat 8.5.0-20) (GCC)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("whole", "current", "installed", "in_use", "keep", "expected"),
+    [
+        (False, None, [], [], 2, (True, True, ())),
+        (True, NEW, [NEW], [], 2, (False, False, ())),
+        (True, "a", ["a", NEW], [], 2, (False, True, ())),
+        (False, "c", ["a", "b", "c"], [], 2, (True, True, ("a",))),
+        (True, NEW, ["a", "b", "c", NEW], [], 1, (False, False, ("a", "b"))),
+        (True, NEW, ["a", "b", "c", NEW], ["a"], 1, (False, False, ("b",))),
+        # Going forward from the oldest: it was current, so it is what one would go back to.
+        (False, "a", ["a", "b", "c"], [], 1, (True, True, ("b", "c"))),
+        (False, "a", ["a"], ["a"], 0, (True, True, ())),
+    ],
+)
+def test_plan(
+    whole: bool,
+    current: str | None,
+    installed: list[str],
+    in_use: list[str],
+    keep: int,
+    expected: tuple[bool, bool, tuple[str, ...]],
+) -> None:
+    found = release_plan.plan(NEW, whole, current, installed, in_use, keep)
+    assert (found.fetch, found.link, found.prune) == expected
+    assert found.changes is any(expected)
+
+
+def test_space_counts_both_forms() -> None:
+    assert release_plan.space_mib(MANIFEST) == 10 + release_plan.RESERVE_MIB
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"id": "../../etc"}, "../../etc"),
+        ({"id": ""}, "id ''"),
+        ({"files": {}}, "no files"),
+        ({"files": {"../x": {"link": "y"}}}, "../x"),
+        ({"files": {"/etc/passwd": {"link": "y"}}}, "/etc/passwd"),
+        ({"files": {"bin/.hidden": {"link": "y"}}}, ".hidden"),
+        ({"tarball": {"name": "other.tar.gz", "sha256": "b" * 64, "size": 1}}, "other.tar.gz"),
+        ({"tarball": {"name": f"{NEW}.tar.gz", "sha256": "short", "size": 1}}, "short"),
+    ],
+)
+def test_manifest_refused(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(HerdError) as error:
+        release_plan.check_manifest({**MANIFEST, **change})
+    assert words in str(error.value)
+
+
+def test_manifest_taken() -> None:
+    release_plan.check_manifest(MANIFEST)
+
+
+def test_driver_is_read() -> None:
+    assert release_plan.parse_driver(DRIVER) == "535.183.01"
+    assert release_plan.parse_driver("") is None
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver", "outcome"),
+    [
+        (None, "470.1.1", None),
+        ({"version": "12.2.140"}, None, None),
+        ({"version": "12.2.140"}, "535.183.01", None),
+        ({"version": "12.2.140"}, "525.85.12", "minor-version compatibility"),
+    ],
+)
+def test_driver_note(cuda: dict[str, str] | None, driver: str | None, outcome: str | None) -> None:
+    found = release_plan.driver_note({**MANIFEST, "cuda": cuda}, driver)
+    assert found is None if outcome is None else outcome in str(found)
+
+
+def test_old_driver() -> None:
+    with pytest.raises(HerdError, match=r"525.60.13"):
+        release_plan.driver_note({**MANIFEST, "cuda": {"version": "12.2.140"}}, "470.223.02")
