@@ -1,0 +1,245 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gate as it is installed, against workers that speak, refuse, hang and lie.
+
+The workers here are doubles: sockets that speak the bytes documented in core/rpc_protocol.py. The real
+worker is met in the scenario cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.gate_rule import Expectation, Gate, write_gate
+from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol import parse_version
+from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
+
+ROOT = Path(__file__).parents[3]
+GIB = 1 << 30
+
+
+class Worker:
+    """A double of an RPC worker: one client at a time, as the real one."""
+
+    def __init__(self, version: tuple[int, int, int], devices: int = 1, total: int = 32 * GIB) -> None:
+        self.version, self.devices, self.total = version, devices, total
+        self.clients = 0
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                client, _address = self.listener.accept()
+            except OSError:
+                return
+            self.clients += 1
+            with closing(client):
+                self._serve(client)
+
+    def _serve(self, client: socket.socket) -> None:
+        def take(size: int) -> bytes:
+            data = b""
+            while len(data) < size:
+                part = client.recv(size - len(data))
+                if not part:
+                    raise EOFError
+                data += part
+            return data
+
+        def give(data: bytes) -> None:
+            client.sendall(struct.pack("<Q", len(data)) + data)
+
+        hello_size = 24 if self.version[0] >= 7 else 0
+        try:
+            while True:
+                command, (size,) = take(1)[0], struct.unpack("<Q", take(8))
+                if command == 0x0E:
+                    if size != hello_size:
+                        return
+                    take(size)
+                    give(bytes(self.version) + (bytes(25) if hello_size else b""))
+                elif command == 0x0F:
+                    give(struct.pack("<I", self.devices))
+                elif command == 0x0B:
+                    take(size)
+                    give(struct.pack("<QQ", self.total - GIB, self.total))
+        except (EOFError, ConnectionError):
+            return
+
+    def close(self) -> None:
+        self.listener.close()
+
+
+@pytest.fixture(scope="module")
+def herdctl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tmp_path_factory.mktemp("herd")
+    core = ROOT / "plugins" / "module_utils" / "core"
+    files = {f"lib/herd/core/{p.name}": p.read_text(encoding="utf-8") for p in core.glob("*.py")}
+    program = (ROOT / "roles/node_agent/files/herdctl.py").read_text(encoding="utf-8")
+    files.update({"bin/herdctl": program, "lib/herd/__init__.py": "", "lib/herd/core/__init__.py": ""})
+    agent_files.install(root, files, ("bin/herdctl",))
+    return root / "bin" / "herdctl"
+
+
+def run_herdctl(herdctl: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # -I: nothing of this tree is importable, only what was installed.
+    return subprocess.run(
+        [sys.executable, "-I", str(herdctl), *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def gate(herdctl: Path, tmp_path: Path) -> Run:
+    def run(
+        *ports: int, protocol: str = "7.0.0", timeout: float = 0.4, devices: int = 1, memory: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        workers = tuple(Expectation(f"vllm-node{i + 2}", "127.0.0.1", p, devices, memory) for i, p in enumerate(ports))
+        config = tmp_path / "gate.json"
+        config.write_text(write_gate(Gate(parse_version(protocol), timeout, workers)), encoding="utf-8")
+        return run_herdctl(herdctl, "gate", "--config", str(config))
+
+    return run
+
+
+@pytest.fixture
+def workers() -> Iterator[Callable[..., Worker]]:
+    made: list[Worker] = []
+
+    def make(*arguments: object, **more: object) -> Worker:
+        made.append(Worker(*arguments, **more))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for worker in made:
+        worker.close()
+
+
+@pytest.mark.parametrize("version", [(7, 0, 0), (3, 6, 0)])
+def test_ready_workers_open_the_gate(gate: Run, workers: Callable[..., Worker], version: tuple[int, int, int]) -> None:
+    two = [workers(version), workers(version)]
+    done = gate(*(w.port for w in two), protocol=".".join(map(str, version)), memory=30000)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(" ready")[0] for line in done.stdout.splitlines()] == ["vllm-node2", "vllm-node3"]
+    assert "31744 of 32768 MiB free" in done.stdout
+    assert [w.clients for w in two] == [1, 1]
+
+
+def test_refused(gate: Run) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    done = gate(port)
+    assert done.returncode == 3
+    assert f"connection refused at 127.0.0.1:{port}" in done.stderr
+    assert "worker vllm-node2 to answer with RPC protocol 7.0.0" in done.stderr
+
+
+def test_a_busy_worker_takes_the_connection_and_never_answers(gate: Run) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=8)) as busy:
+        done = gate(busy.getsockname()[1])
+    assert done.returncode == 3
+    assert "one client at a time" in done.stderr
+
+
+@pytest.mark.parametrize(("speaks", "wanted"), [((3, 6, 0), "7.0.0"), ((7, 0, 0), "3.6.0"), ((7, 1, 0), "7.0.0")])
+def test_another_protocol_is_named(
+    gate: Run, workers: Callable[..., Worker], speaks: tuple[int, int, int], wanted: str
+) -> None:
+    done = gate(workers(speaks).port, protocol=wanted)
+    assert done.returncode == 4
+    assert f"speak RPC protocol {wanted}" in done.stderr
+    assert f"found {'.'.join(map(str, speaks))}" in done.stderr
+    assert "same release on every node" in done.stderr
+
+
+def test_fewer_devices(gate: Run, workers: Callable[..., Worker]) -> None:
+    done = gate(workers((7, 0, 0), devices=1).port, devices=2)
+    assert done.returncode == 5
+    assert "to offer 2 devices, found 1" in done.stderr
+
+
+def test_a_smaller_device(gate: Run, workers: Callable[..., Worker]) -> None:
+    done = gate(workers((7, 0, 0), total=8 * GIB).port, memory=29491)
+    assert done.returncode == 5
+    assert "have 29491 MiB, found one with 8192 MiB" in done.stderr
+
+
+def test_something_else_on_the_port(gate: Run) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as web:
+
+        def answer() -> None:
+            while True:
+                try:
+                    client, _address = web.accept()
+                except OSError:
+                    return
+                with closing(client):
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        done = gate(web.getsockname()[1])
+    assert done.returncode == 3
+    assert "something else at" in done.stderr
+
+
+def test_it_waits_for_a_worker_that_comes_late(gate: Run) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    late: list[Worker] = []
+
+    def appear() -> None:
+        time.sleep(0.7)
+        worker = Worker.__new__(Worker)
+        worker.version, worker.devices, worker.total, worker.clients = (7, 0, 0), 1, GIB, 0
+        worker.listener = socket.create_server(("127.0.0.1", port), backlog=1)
+        worker.port = port
+        late.append(worker)
+        worker._run()
+
+    threading.Thread(target=appear, daemon=True).start()
+    done = gate(port, timeout=8)
+    late[0].close()
+    assert done.returncode == 0
+    # One line for each change, not for each attempt.
+    assert [line.split(":")[0].split(" ready")[0] for line in done.stdout.splitlines()] == ["waiting", "vllm-node2"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"schema": 2}), "not json"])
+def test_a_configuration_that_cannot_be_read(herdctl: Path, tmp_path: Path, content: str) -> None:
+    config = tmp_path / "gate.json"
+    config.write_text(content, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-I", str(herdctl), "gate", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "run the role head_server again" in done.stderr
+
+
+def test_no_configuration(herdctl: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", str(herdctl), "gate", "--config", "/nowhere"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "No such file" in done.stderr
