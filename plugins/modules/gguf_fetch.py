@@ -16,7 +16,7 @@ author:
 description:
   - Brings one model to a host and verifies it. One call is one model, of however many files.
   - Byte parts (C(.gguf.part1of2), C(.gguf-split-a)) are written in order straight into one file, so the disk needs
-    room for the model once and not twice. Shards (C(-00001-of-00003.gguf)) stay separate files: the engine
+    room for the model once and not twice. Shards (C(-00001-of-00003.gguf)) stay separate files; the engine
     opens them together and joined they are useless.
   - The bytes land in a hidden file beside the destination, C(.NAME.incoming), with a journal of what is safely on
     disk. A run that was killed continues there. The destination gets its name, owner and mode when size and SHA-256
@@ -129,10 +129,13 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Looks at the files, reads those that were never verified, and asks the servers. Where the library
-      requests is still missing, it plans with what the task says and does not ask.
+    description: Can run in check mode and predict changes without making them.
+    details:
+      - Looks at the files, reads those that were never verified, and asks the servers. Where the library requests is
+        still missing, it plans with what the task says and does not ask.
   diff_mode:
     support: full
+    description: Will return details on what has changed (or possibly needs changing in check mode), when in diff mode.
 requirements:
   - requests (for http and https)
 notes:
