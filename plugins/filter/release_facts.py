@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-
 from ansible_collections.herd.inference.plugins.module_utils.core import catalogue
 
 DOCUMENTATION = r"""

@@ -36,6 +36,8 @@ def exclusive(lock: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 time.sleep(1)
+        # If this process is killed, its compilers live a little longer; nobody may start beside them.
+        os.set_inheritable(handle.fileno(), True)
         yield
 
 

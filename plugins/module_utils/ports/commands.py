@@ -75,6 +75,9 @@ def follow(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            # A lock that the caller made inheritable is held until the last compiler has ended, also if the
+            # caller is killed; all other files are closed at exec anyway.
+            close_fds=False,
         ) as process:
             assert process.stdout is not None
             for line in process.stdout:
