@@ -43,10 +43,7 @@ _value:
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 from ansible_collections.herd.inference.plugins.module_utils.core import status_table
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 
 
 def render(
@@ -55,10 +52,7 @@ def render(
     endpoints: Mapping[str, str],
 ) -> dict[str, Any]:
     """Join, and add the tables as text."""
-    try:
-        joined = status_table.status(heads, workers, endpoints)
-    except HerdError as error:
-        raise AnsibleFilterError(str(error)) from error
+    joined = status_table.status(heads, workers, endpoints)
     nodes = status_table.text_table(joined["nodes"])
     devices = status_table.text_table(joined["devices"], status_table.DEVICE_COLUMNS)
     return {**joined, "text": f"{nodes}\n\n{devices}" if joined["devices"] else nodes}

@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One picture from what every host says, as in the lab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.filter.status_table import render
+
+MEMORY = {"kv_mib": 8.0, "compute_mib": 16.04}
+HEAD: dict[str, Any] = {
+    "active_state": "active",
+    "sub_state": "running",
+    "release": "0c1e57098-cpu-1a2b3c4d",
+    "since": "Sat 2026-11-21 02:58:47 UTC",
+    "restarts": 0,
+    "workers": [
+        {"endpoint": "10.100.0.32:50052", "established": True},
+        {"endpoint": "10.100.0.33:50052", "established": False},
+    ],
+    "devices": [
+        {"device": "RPC0", "endpoint": "10.100.0.32:50052", "layers": 4, **MEMORY, "model_mib": 6.01},
+        {"device": "RPC1", "endpoint": "10.100.0.33:50052", "layers": 4, **MEMORY, "model_mib": 21.63},
+        {"device": "CUDA0", "endpoint": "", "layers": 2, "model_mib": 1.0, "kv_mib": 1.0, "compute_mib": 1.0},
+    ],
+}
+WORKER: dict[str, Any] = {
+    "active_state": "active",
+    "sub_state": "running",
+    "release": "0c1e57098-cpu-1a2b3c4d",
+    "since": "Sat 2026-11-21 02:58:46 UTC",
+    "restarts": 3,
+    "listening": ["10.100.0.32"],
+    "connections": ["10.100.0.31:37392"],
+}
+ENDPOINTS = {"10.100.0.32:50052": "vllm-node2", "10.100.0.33:50052": "vllm-node3"}
+
+
+def picture() -> dict[str, Any]:
+    workers = {"vllm-node2": WORKER, "vllm-node3": {**WORKER, "connections": [], "listening": [], "restarts": 0}}
+    return render({"vllm-node1": HEAD}, workers, ENDPOINTS)
+
+
+def test_memory_and_layers_come_to_the_host_that_holds_them() -> None:
+    rows = {row["host"]: row for row in picture()["nodes"]}
+    assert (rows["vllm-node1"]["layers"], rows["vllm-node1"]["mib"]) == (2, 3.0)
+    assert (rows["vllm-node2"]["layers"], rows["vllm-node2"]["mib"]) == (4, 30.05)
+    assert (rows["vllm-node3"]["layers"], rows["vllm-node3"]["mib"]) == (4, 45.67)
+
+
+def test_what_is_wrong_stands_in_the_note() -> None:
+    rows = {row["host"]: row for row in picture()["nodes"]}
+    assert rows["vllm-node1"]["note"] == "no connection to 10.100.0.33:50052"
+    assert rows["vllm-node2"]["note"] == "3 restarts"
+    assert rows["vllm-node3"]["note"] == "listens nowhere, no head connected"
+
+
+def test_the_text_has_a_line_for_each_node_and_each_device() -> None:
+    lines = picture()["text"].splitlines()
+    assert lines[0].split()[:4] == ["HOST", "ROLE", "UNIT", "RELEASE"]
+    assert [line.split()[0] for line in lines[1:4]] == ["vllm-node1", "vllm-node2", "vllm-node3"]
+    assert [line.split()[0] for line in lines[6:9]] == ["RPC0", "RPC1", "CUDA0"]
+
+
+def test_a_host_that_says_nothing_is_still_a_row() -> None:
+    joined = render({"vllm-node1": {}}, {"vllm-node2": {}}, {})
+    assert [row["unit"] for row in joined["nodes"]] == ["unknown (unknown)", "unknown (unknown)"]
+    assert joined["devices"] == []

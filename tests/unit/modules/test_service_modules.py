@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules of the services decide, before they touch anything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.core.head_log import parse
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import release_of
+from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
+from ansible_collections.herd.inference.plugins.modules import (
+    agent_install,
+    api_key_file,
+    head_info,
+    head_plan,
+    service_unit,
+)
+
+RUNNING = UnitState("loaded", "active", "running", enabled=True, pid=7)
+
+
+@pytest.mark.parametrize(
+    ("state", "runs_with", "reason", "action"),
+    [
+        (UnitState(), "", "", "start"),
+        (UnitState(active_state="failed"), "", "", "start"),
+        (RUNNING, "new", "", "none"),
+        # A run was killed between writing the unit and restarting the service.
+        (RUNNING, "old", "", "restart"),
+        (RUNNING, "", "", "restart"),
+        (RUNNING, "new", "it has lost 10.100.0.32:50052", "restart"),
+        (UnitState(active_state="activating", sub_state="auto-restart"), "", "", "restart"),
+    ],
+)
+def test_what_a_service_needs(state: UnitState, runs_with: str, reason: str, action: str) -> None:
+    assert service_unit.next_action(state, runs_with, "new", reason)[0] == action
+
+
+def test_everything_that_a_process_depends_on_is_in_its_name() -> None:
+    names = {
+        service_unit.digest("a", {}, []),
+        service_unit.digest("b", {}, []),
+        service_unit.digest("a", {"/f": "1"}, []),
+        service_unit.digest("a", {"/f": "2"}, []),
+        service_unit.digest("a", {}, ["key"]),
+    }
+    assert len(names) == 5
+
+
+@pytest.mark.parametrize(
+    ("existing", "keys", "wanted"),
+    [("", [], ""), ("\n", [], ""), ("k\n", [], "k\n"), ("k\n", ["a", "b"], "a\nb\n"), ("", ["a"], "a\n")],
+)
+def test_keys(existing: str, keys: list[str], wanted: str) -> None:
+    assert api_key_file.content_for(existing, keys) == wanted
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "#a", "a\nb"])
+def test_a_key_that_the_engine_would_read_differently(key: str) -> None:
+    with pytest.raises(HerdError) as caught:
+        api_key_file.content_for("", [key])
+    assert key.strip() == "" or key not in str(caught.value)
+
+
+def given(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "vllm-node1",
+        "workers": ["vllm-node2", "vllm-node3"],
+        "addresses": {"vllm-node2": "10.100.0.32", "vllm-node3": "10.100.0.33"},
+        "gpus": {"vllm-node2": [{"memory_mib": 32768}], "vllm-node3": []},
+        "worker_port": 50052,
+        "local_gpus": 1,
+        "layers": 80,
+        "tensor_split": {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27},
+        "gate_timeout": 300,
+        **changes,
+    }
+
+
+def test_a_head_with_a_gpu_is_the_last_device() -> None:
+    assert [(d.name, d.host, d.layers) for d in head_plan.place(given())] == [
+        ("RPC0", "vllm-node2", 27),
+        ("RPC1", "vllm-node3", 27),
+        ("CUDA0", "vllm-node1", 26),
+    ]
+
+
+def test_a_head_without_a_gpu_is_no_device() -> None:
+    devices = head_plan.place(given(local_gpus=0, tensor_split={}))
+    assert [(d.name, d.layers) for d in devices] == [("RPC0", 40), ("RPC1", 40)]
+
+
+def test_the_gate_expects_the_gpus_of_the_inventory() -> None:
+    gate = json.loads(head_plan.gate_for(given(), "7.0.0"))
+    assert [(w["address"], w["devices"], w["memory_mib"]) for w in gate["workers"]] == [
+        ("10.100.0.32", 1, 29491),
+        ("10.100.0.33", 1, 0),
+    ]
+    assert gate["protocol"] == "7.0.0"
+
+
+def test_a_device_without_layers_is_named() -> None:
+    log = parse("using device RPC0 (a:1) (unknown id) - 1 MiB free\n")
+    with pytest.raises(MismatchError, match="found none on RPC0"):
+        head_info.require(["RPC0"], log)
+
+
+def test_the_running_command_line_is_read() -> None:
+    arguments = ["/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/llama-server", "--host", "10.0.0.31", "--rpc"]
+    assert head_info.value_of(arguments, "--host") == "10.0.0.31"
+    assert head_info.value_of(arguments, "--rpc") == ""
+    assert release_of(arguments) == "0c1e57098-cpu-1a2b3c4d"
+    assert release_of(["/usr/bin/python3"]) == ""
+    assert release_of([]) == ""
+
+
+def test_the_program_gets_the_interpreter_of_this_run() -> None:
+    assert (
+        agent_install.with_interpreter("#!/usr/bin/env python3\nx\n", "/usr/bin/python3.12")
+        == "#!/usr/bin/python3.12\nx\n"
+    )
+    assert agent_install.with_interpreter("x\n", "/p") == "#!/p\nx\n"
