@@ -174,7 +174,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 600},
             "request_timeout": {"type": "int", "default": 120},
             "prompt": {"type": "str", "default": "Say hello."},
-            "max_tokens": {"type": "int", "default": 8},
+            "max_tokens": {"type": "int", "default": 8, "no_log": False},
             "unit": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
