@@ -83,6 +83,17 @@ def progress_line(action: str, host: str, progress: dict[str, Any]) -> str:
     return line if left is None else f"{line}, {duration(float(left))} left"
 
 
+def ended_from_outside(action: str, host: str) -> dict[str, Any]:
+    """The result of a job that was killed before it could write one."""
+    return {
+        "failed": True,
+        "changed": False,
+        "msg": f"expected the job {action} on {host} to write its result, found that its process is gone: see in "
+        "that host's journal what ended it (a reboot, the out-of-memory killer, a person), then run the playbook "
+        "again; it goes on where that job was.",
+    }
+
+
 class Narrator:
     """Decides which of the many states of a job are worth a line."""
 
@@ -168,13 +179,16 @@ class LongRunningAction(ActionBase):
             now = time.monotonic()
             try:
                 progress = self._read_progress(progress_file)
-                if progress and narrator.worth_showing(progress, now):
+                if progress and not progress.get("finished") and narrator.worth_showing(progress, now):
                     display.display(progress_line(name, host, progress))
                 if progress.get("finished") or not progress_file or now - asked_at >= STATUS_EVERY:
                     asked_at = now
                     status = self._job(job, "status", task_vars)
                     if status.get("finished") or status.get("failed"):
                         return status
+                    if not self._alive(job):
+                        status = self._job(job, "status", task_vars)
+                        return status if status.get("finished") else ended_from_outside(name, host)
                 answered_at = now
             except AnsibleConnectionFailure:
                 # The job belongs to the node and goes on; only the view of it is lost for a while.
@@ -191,6 +205,13 @@ class LongRunningAction(ActionBase):
         except ValueError:
             return {}
         return progress if isinstance(progress, dict) else {}
+
+    def _alive(self, job: str) -> bool:
+        """Whether the job's wrapper still runs; its file would say "started" for ever if it was killed."""
+        # In brackets, so that neither the shell nor grep finds itself.
+        pattern = f"[{job[0]}]{job[1:]}"
+        command = f"grep -qs {shlex.quote(pattern)} /proc/[0-9]*/cmdline && echo alive || echo gone"
+        return "gone" not in self._low_level_execute_command(command).get("stdout", "")
 
     def _job(self, job: str, mode: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         handler = self._shared_loader_obj.action_loader.get(
