@@ -298,7 +298,7 @@ class Store:
 
     def _ensure_layer(self, names: Sequence[str]) -> None:
         wanted = recipe(names[-1])
-        with self._making(self.layer(names), f"making the layer {wanted.name}") as work:
+        with self._making(self.layer(names), f"making the layer {wanted.name} (up to two minutes)") as work:
             if work is None:
                 return
             for folder in ("result", "work", "root"):

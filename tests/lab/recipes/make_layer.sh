@@ -24,7 +24,9 @@ fi
 if [ -n "$files" ]; then
     cp -R --no-preserve=ownership "$files/." "$root/"
 fi
-chroot "$root" /bin/sh -s < "$work/setup.sh"
+cp "$work/setup.sh" "$root/tmp/setup.sh"
+chroot "$root" /bin/sh /tmp/setup.sh
+rm "$root/tmp/setup.sh"
 
 rm -f "$root/usr/sbin/policy-rc.d"
 rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
