@@ -204,8 +204,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.fetch import Fetch, Policy, bring, preview
 from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target, plan_targets
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk, group_id, locked, user_id
-from ansible_collections.herd.inference.plugins.module_utils.ports.http import REQUESTS_ERROR, Web
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
+from ansible_collections.herd.inference.plugins.module_utils.ports.web import REQUESTS_ERROR, Web
 
 PIECE = {"url": {"type": "str", "required": True}, "size": {"type": "int"}, "sha256": {"type": "str"}}
 ARGUMENTS = {

@@ -30,6 +30,10 @@ MAGIC = b"GGUF"
 CHECKPOINT = 32 << 20
 
 
+Count = Callable[[int], None]
+ProgressCall = Callable[[str, float, Optional[float]], None]
+
+
 class Found(Protocol):
     @property
     def size(self) -> int: ...
@@ -69,9 +73,7 @@ class Disk(Protocol):
     def remove(self, path: str) -> None: ...
     def free(self, path: str) -> int | None: ...
     def allocated(self, path: str) -> int: ...
-    def hash_range(
-        self, path: str, start: int, length: int, digests: list[Any], progress: Callable[[int], None]
-    ) -> None: ...
+    def hash_range(self, path: str, start: int, length: int, digests: list[Any], count: Count) -> None: ...
     def landing(self, path: str) -> Landing: ...
 
 
@@ -136,9 +138,6 @@ class Outcome:
         """As Ansible shows it."""
         headers = {"before_header": self.before.path, "after_header": self.after.path}
         return {"before": self.before.shown(), "after": self.after.shown(), **headers}
-
-
-ProgressCall = Callable[[str, float, Optional[float]], None]
 
 
 def preview(fetches: list[Fetch]) -> list[Outcome]:
@@ -377,6 +376,11 @@ class Fetch:
         known = self.target.sha256 is not None or all(segment.sha256 for segment in self.segments)
         return "sha256" if known or self.policy.checksums else "size"
 
+    def _server(self) -> Web:
+        if self.web is None:
+            raise InvalidInputError("a way to ask servers", "none", "install the Python library requests")
+        return self.web
+
     # --- what can be kept of an interrupted run
 
     def _resume_point(self) -> int:
@@ -459,8 +463,7 @@ class Fetch:
         if segment.size is None or here - start < segment.size:
             landing.start_at(here)
             synced = here
-            assert self.web is not None
-            for position, data in self.web.read(segment.part.url, here - start, segment.size, segment.tag):
+            for position, data in self._server().read(segment.part.url, here - start, segment.size, segment.tag):
                 if start + position != here:
                     # The server cannot continue in the middle and began again; so do we.
                     here = synced = start

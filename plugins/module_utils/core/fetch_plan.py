@@ -182,7 +182,7 @@ def _check_parts(parts: Sequence[Part]) -> None:
 def _letters(index: int, width: int) -> str:
     """The suffixes of split(1): a, b, … or aa, ab, …"""
     letters = ""
-    for _ in range(width):
+    while len(letters) < width:
         index, rest = divmod(index, 26)
         letters = chr(ord("a") + rest) + letters
     return letters
@@ -221,11 +221,13 @@ def _shard_targets(dest: str, entries: Sequence[tuple[Part, str | None]]) -> tup
     _check_names(
         names, [f"{first['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)], "shards"
     )
-    folder, _, dest_name = dest.rpartition("/")
+    folder, _slash, dest_name = dest.rpartition("/")
     if dest_name != names[0]:
         raise InvalidInputError(
             f"dest to end in the first shard's name, {names[0]}",
             dest_name,
             "the engine opens the first shard by that name",
         )
-    return tuple(Target(f"{folder}/{name}", (part,), part.size, part.sha256) for name, (part, _) in zip(names, entries))
+    return tuple(
+        Target(f"{folder}/{name}", (part,), part.size, part.sha256) for name, (part, _name) in zip(names, entries)
+    )

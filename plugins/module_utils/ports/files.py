@@ -158,9 +158,7 @@ class Disk:
         except FileNotFoundError:
             return 0
 
-    def hash_range(
-        self, path: str, start: int, length: int, digests: list[Any], progress: Callable[[int], None]
-    ) -> None:
+    def hash_range(self, path: str, start: int, length: int, digests: list[Any], count: Callable[[int], None]) -> None:
         """Feed a segment of a file to digests."""
         with Path(path).open("rb") as stream:
             stream.seek(start)
@@ -172,7 +170,7 @@ class Disk:
                 left -= len(data)
                 for digest in digests:
                     digest.update(data)
-                progress(len(data))
+                count(len(data))
 
     def landing(self, path: str) -> Landing:
         return Landing(path)

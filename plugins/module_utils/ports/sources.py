@@ -21,7 +21,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 )
 
 from . import commands
-from .http import Web
+from .web import Web
 
 CHUNK = 1 << 20
 # No credentials are ever asked for, and no hook or configuration of the machine takes part.

@@ -25,7 +25,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core import fetch
-from ansible_collections.herd.inference.plugins.module_utils.ports import files, http
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, web
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch
 from tests.unit.model_server import ModelServer, Served
 
@@ -54,8 +54,8 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Checkpoints and pieces that fit these files; pauses are noted and not slept."""
     pauses: list[float] = []
     monkeypatch.setattr(fetch, "CHECKPOINT", 100_000)
-    monkeypatch.setattr(http, "CHUNK", 32 << 10)
-    monkeypatch.setattr(http.Web.__init__, "__defaults__", (*http.Web.__init__.__defaults__[:-1], pauses.append))
+    monkeypatch.setattr(web, "CHUNK", 32 << 10)
+    monkeypatch.setattr(web.Web.__init__, "__defaults__", (*web.Web.__init__.__defaults__[:-1], pauses.append))
     return pauses
 
 
@@ -489,7 +489,7 @@ def test_killed_before_every_single_step_and_run_again(tmp_path: Path) -> None:
 
         def attempt(disk: Any, targets: Any = targets) -> None:
             fetch.bring(
-                [fetch.Fetch(target, fetch.Policy(), disk, http.Web(), lambda *args: None) for target in targets]
+                [fetch.Fetch(target, fetch.Policy(), disk, web.Web(), lambda *args: None) for target in targets]
             )
 
         child = os.fork()
@@ -514,8 +514,8 @@ LAUNCHER = textwrap.dedent(
     from ansible.module_utils.testing import patch_module_args
     from ansible_collections.herd.inference.plugins.module_utils.core import fetch
     from ansible_collections.herd.inference.plugins.modules import gguf_fetch
-    from ansible_collections.herd.inference.plugins.module_utils.ports import http
-    fetch.CHECKPOINT, http.CHUNK = 1 << 18, 1 << 16
+    from ansible_collections.herd.inference.plugins.module_utils.ports import web
+    fetch.CHECKPOINT, web.CHUNK = 1 << 18, 1 << 16
     with patch_module_args(json.load(sys.stdin)):
         gguf_fetch.main()
     """

@@ -168,10 +168,13 @@ class Web:
         self, method: str, url: str, headers: dict[str, str], published_is_enough: bool = False
     ) -> tuple[Response, Remote]:
         """Send a request and go where redirects lead; what the first answers publish is kept."""
-        assert self._session is not None
+        if self._session is None:
+            raise NotFoundError(
+                "the Python library requests", str(REQUESTS_ERROR), "install python3-requests, as role node does"
+            )
         published: dict[str, str] = {}
         here = url
-        for _ in range(MAX_REDIRECTS + 1):
+        for _hop in range(MAX_REDIRECTS + 1):
             try:
                 response = self._session.request(
                     method,
