@@ -1,7 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs of the machine, run without a shell."""
+"""Programs of the machine, run without a shell.
+
+Not C(AnsibleModule.run_command): the ports know nothing of modules, and a build's output must be read while
+it is printed.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ class Answer:
 def ask(argv: Sequence[str], env: Mapping[str, str] | None = None, timeout: float = 60) -> Answer:
     """Run a program that answers quickly."""
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             list(argv),
             env={**os.environ, **C_LOCALE, **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -66,7 +70,7 @@ def follow(
     with log.open("a", encoding="utf-8") as sink:
         sink.write(f"+ {' '.join(argv)}\n")
         sink.flush()
-        with subprocess.Popen(
+        with subprocess.Popen(  # pylint: disable=ansible-bad-function
             list(argv),
             env={**os.environ, **C_LOCALE, **(env or {})},
             cwd=cwd,
@@ -79,8 +83,7 @@ def follow(
             # caller is killed; all other files are closed at exec anyway.
             close_fds=False,
         ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
+            for line in process.stdout or ():
                 sink.write(line)
                 last.append(line.rstrip("\n"))
                 if on_line is not None:

@@ -229,10 +229,10 @@ def extract_file(archive: Path, inner_path: str, to: Path) -> None:
         for member in tar:
             if member.isfile() and PurePosixPath(member.name) == PurePosixPath(inner_path):
                 stream = tar.extractfile(member)
-                assert stream is not None
-                with to.open("wb") as sink:
-                    shutil.copyfileobj(stream, sink, CHUNK)
-                return
+                if stream is not None:
+                    with to.open("wb") as sink:
+                        shutil.copyfileobj(stream, sink, CHUNK)
+                    return
     raise NotFoundError(
         expected=f"{inner_path} in {archive}",
         found="no such file",
