@@ -48,7 +48,7 @@ def _even_parts(total: int, parts: int) -> list[int]:
 
 def even_split(holders: Sequence[Holder], layers: int) -> dict[str, int]:
     """Spread the layers evenly over devices, the first ones taking what is left over."""
-    devices = [holder.name for holder in holders for _ in range(holder.devices)]
+    devices = [holder.name for holder in holders for _index in range(holder.devices)]
     split = {holder.name: 0 for holder in holders}
     if not devices:
         raise InvalidInputError(

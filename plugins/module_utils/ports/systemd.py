@@ -171,7 +171,8 @@ def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -
     if not invocation:
         return ""
     lines: list[str] = []
-    with subprocess.Popen(
+    # Streamed, since the journal of a long run is large; run_command would read all of it.
+    with subprocess.Popen(  # pylint: disable=ansible-bad-function
         ["journalctl", "--quiet", "--no-pager", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -179,8 +180,7 @@ def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -
         text=True,
         errors="replace",
     ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
+        for line in process.stdout or ():
             lines.append(line)
             if len(lines) >= limit_lines or any(word in line for word in until):
                 break

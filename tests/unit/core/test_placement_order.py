@@ -89,7 +89,7 @@ def test_every_translated_split_gives_each_device_exactly_its_layers() -> None:
     chance = random.Random(20261121)
     for _attempt in range(3000):
         count = chance.randint(1, 9)
-        shares = [chance.randint(1, 40) for _ in range(count)]
+        shares = [chance.randint(1, 40) for _index in range(count)]
         workers = [Holder(f"n{i}", 1, f"n{i}:1") for i in range(count)]
         devices = devices_in_engine_order(workers, None, {f"n{i}": share for i, share in enumerate(shares)})
         placed = predict_layers(engine_split(devices), sum(shares))

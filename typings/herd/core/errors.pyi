@@ -1,0 +1,11 @@
+"""The installed rules are the very files of the collection; this only tells the type checker so."""
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError as HerdError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    InvalidInputError as InvalidInputError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    RemoteFailureError as RemoteFailureError,
+)
