@@ -213,7 +213,10 @@ def _remove(folder: Path) -> None:
 
 
 def remove_empty_parents() -> None:
+    """Remove what all labs have in common, once there is no lab."""
     if systemd_is_pid1():
+        if not labs():
+            run(["systemctl", "stop", "herd-lab.slice", "herd.slice"], check=False)
         return
     for root in current_trees().roots:
         folder = root / CGROUP_NAME

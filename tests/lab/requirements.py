@@ -19,8 +19,9 @@ from .naming import Places
 from .process import LabError, run
 
 REQUIREMENTS = Path(__file__).with_name("requirements.apt")
-# Root file system, packages, and what hosts write.
-_SPACE_MIB = 4096
+# Root file systems and packages; what hosts write.
+_CACHE_MIB = 4096
+_DATA_MIB = 1024
 _PYTHON = (3, 11)
 
 
@@ -114,10 +115,10 @@ def check(places: Places) -> list[str]:
         found += _probe_kernel()
     found += _probe_overlay(places.data)
     places.cache.mkdir(parents=True, exist_ok=True)
-    for folder in (places.cache, places.data):
-        free = shutil.disk_usage(folder).free // 2**20 if folder.exists() else 0
-        if folder.exists() and free < _SPACE_MIB:
-            found.append(f"{folder} has {free} MiB free; the lab wants {_SPACE_MIB} MiB.")
+    for folder, wanted in ((places.cache, _CACHE_MIB), (places.data, _DATA_MIB)):
+        free = shutil.disk_usage(folder).free // 2**20 if folder.exists() else wanted
+        if free < wanted:
+            found.append(f"{folder} has {free} MiB free; the lab wants {wanted} MiB.")
     return found
 
 

@@ -170,7 +170,9 @@ class Store:
         return key_of([REPOSITORY_VERSION, self.base_key(), *package_list(wanted)])
 
     def layer_key(self, names: Sequence[str]) -> str:
-        return key_of([self.repository_key(), *(recipe(name).digest for name in names)])
+        # Not the repository's key: one more package in it changes no layer.
+        make = (RECIPES / "make_layer.sh").read_text(encoding="utf-8")
+        return key_of([self.base_key(), make, *(recipe(name).digest for name in names)])
 
     # Places
 

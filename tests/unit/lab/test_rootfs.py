@@ -43,7 +43,8 @@ Components: main
 def test_debian_is_picked_out_of_the_machines_sources() -> None:
     texts = {
         "debian.sources": DEB822,
-        "more.list": "deb [trusted=yes] http://b.example/debian bookworm main\ndeb http://c.example cloud main\n# deb x\n",
+        "more.list": "deb [trusted=yes] http://b.example/debian bookworm main\n"
+        "deb http://c.example cloud main\n# deb x\n",
     }
     keyring = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
     assert rootfs.bookworm_sources(texts).splitlines() == [
@@ -89,6 +90,7 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name / "setup.sh").write_text("true\n", encoding="utf-8")
     (folder / "nginx" / "files" / "etc").mkdir(parents=True)
     (folder / "nginx" / "files" / "etc" / "conf").write_text("a", encoding="utf-8")
+    (folder / "make_layer.sh").write_text("true\n", encoding="utf-8")
     (folder / "repository.packages").write_text("one\n", encoding="utf-8")
     monkeypatch.setattr(rootfs, "RECIPES", folder)
     return folder
@@ -100,7 +102,8 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("base/packages", "one\ntwo\n", True, True, True),
         ("base/setup.sh", "false\n", True, True, True),
         ("base/packages", "# a comment\none\n", False, False, False),
-        ("repository.packages", "two\n", False, True, True),
+        ("repository.packages", "two\n", False, True, False),
+        ("make_layer.sh", "false\n", False, False, True),
         ("nginx/files/etc/conf", "b", False, False, True),
         ("nginx/setup.sh", "false\n", False, False, True),
         ("tools/setup.sh", "false\n", False, False, False),
