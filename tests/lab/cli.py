@@ -66,7 +66,8 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="what this machine lacks to run a lab")
     check.add_argument("--install", action="store_true", help="install the packages that are missing")
     clean = commands.add_parser("clean", help="remove what killed runs left behind")
-    clean.add_argument("--all", action="store_true", help="remove every lab")
+    clean.add_argument("lab", nargs="*", help="only these (default: all leftovers)")
+    clean.add_argument("--all", action="store_true", help="remove every lab, also those that are well")
     clean.add_argument(
         "--cache", action="store_true", help="also remove cached file systems that nothing uses"
     )
@@ -143,8 +144,9 @@ def dispatch(options: argparse.Namespace) -> int:
         return 0
     if command == "clean":
         for lab in manager.names() if options.all else manager.leftovers():
-            say(f"removing lab {lab}")
-            manager.down(lab)
+            if not options.lab or lab in options.lab:
+                say(f"removing lab {lab}")
+                manager.down(lab)
         for path in manager.prune() if options.cache else ():
             say(f"removed {path}")
         return 0

@@ -104,25 +104,33 @@ def write_status(folder: Path, status: Status) -> None:
     new.rename(folder / "state.json")
 
 
-def lock_supervisor(folder: Path) -> IO[str] | None:
+def lock_supervisor(folder: Path, patience: float = 2.0) -> IO[str] | None:
     """The lock that a supervisor holds as long as it lives; None where another one does."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = (folder / "supervisor.lock").open("w", encoding="ascii")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.close()
-        return None
-    return handle
+    limit = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Whoever only asks whether there is a supervisor holds the lock for a moment.
+            if time.monotonic() > limit:
+                handle.close()
+                return None
+            time.sleep(0.01)
+        else:
+            return handle
 
 
 def supervised(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    handle = lock_supervisor(folder)
-    if handle is None:
+    try:
+        with (folder / "supervisor.lock").open("r", encoding="ascii") as handle:
+            # Shared, so that two who ask do not take each other for a supervisor.
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    handle.close()
+    except FileNotFoundError:
+        return False
     return False
 
 

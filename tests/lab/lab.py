@@ -227,7 +227,10 @@ class Manager:
 
     def crash(self, lab: Lab, host: Host) -> None:
         """End the host at once, as a power failure would; its disk stays as it is at that moment."""
-        os.kill(self.leader(lab.name, host), signal.SIGKILL)
+        leader = self.leader(lab.name, host)
+        # First the network: peers of a machine without power see no connection closed.
+        network.power(lab.name, host, on=False)
+        os.kill(leader, signal.SIGKILL)
         hosts.wait_for(self.places, lab.name, host.name, {hosts.CRASHED, hosts.OFF}, 20)
 
     # Removing

@@ -54,6 +54,11 @@ def interface_commands(host: Host) -> list[str]:
     return lines
 
 
+def dark_commands(host: Host) -> list[str]:
+    """Lines for `ip -batch` in the host's namespace: nobody answers there any more, not even the kernel."""
+    return [f"link set {net.interface} down" for net in NETWORKS if host.address(net) is not None]
+
+
 def etc_hosts(lab: Lab, host: Host) -> str:
     """The host's /etc/hosts: everybody's Ethernet address, and the fabric's with the suffix -ib."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost", f"127.0.1.1 {host.hostname}"]
@@ -113,6 +118,11 @@ def create(lab: Lab) -> None:
     _batch(ours, lines)
     for host in lab.hosts:
         _batch(host_namespace(lab.name, host.name), interface_commands(host))
+
+
+def power(lab: str, host: Host, *, on: bool) -> None:
+    """Without power a host is silent; its namespace would go on answering, and close connections politely."""
+    _batch(host_namespace(lab, host.name), interface_commands(host) if on else dark_commands(host))
 
 
 def destroy(lab: str, existing: set[str]) -> None:

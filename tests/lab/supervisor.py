@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import cgroups, hosts
+from . import cgroups, hosts, network
 from .config import Host
 from .naming import Places
 from .process import LabError, run
@@ -50,6 +50,7 @@ class Supervisor:
             code = self._boot(folders, root)
             if code == hosts.REBOOT_CODE:
                 continue
+            network.power(self.lab, self.host, on=False)
             self._tell(hosts.state_after(code), code=code)
             signal.sigwait({signal.SIGUSR1})
 
@@ -78,6 +79,7 @@ class Supervisor:
         cgroups.end_all(folders)
         for folder in folders:
             folder.mkdir()
+        network.power(self.lab, self.host, on=True)
         self.boots += 1
         parent = os.getpid()
 

@@ -108,7 +108,7 @@ def test_a_status_is_believed_only_while_its_supervisor_lives(tmp_path: Path) ->
     assert hosts.read_status(folder).state == hosts.STARTING
     hosts.write_status(folder, hosts.Status(hosts.RUNNING, os.getpid(), 0, 3))
     assert hosts.read_status(folder) == hosts.Status(hosts.RUNNING, os.getpid(), 0, 3)
-    assert hosts.lock_supervisor(folder) is None
+    assert hosts.lock_supervisor(folder, patience=0.05) is None
     lock.close()
     assert hosts.read_status(folder) == hosts.Status(hosts.ABSENT, boots=3)
 

@@ -53,6 +53,11 @@ def test_addresses_of_a_host() -> None:
     ]
 
 
+def test_a_host_without_power_is_silent_on_all_its_networks() -> None:
+    assert network.dark_commands(NODE) == ["link set eth0 down", "link set ib0 down"]
+    assert network.dark_commands(MIRROR) == ["link set eth0 down"]
+
+
 def test_names_of_all_hosts_on_both_networks() -> None:
     assert network.etc_hosts(LAB, MIRROR).splitlines() == [
         "127.0.0.1 localhost",
