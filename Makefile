@@ -30,7 +30,8 @@ test-slow: setup ## What is too slow for `make test`: CUDA build, both releases,
 lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
+	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint

@@ -209,7 +209,7 @@ class LongRunningAction(ActionBase):
     def _alive(self, job: str) -> bool:
         """Whether the job's wrapper still runs; its file would say "started" for ever if it was killed."""
         # The wrapper was started with the part before the dot; behind it stands its process id.
-        started_as = job.split(".")[0]
+        started_as = job.partition(".")[0]
         # In brackets, so that neither the shell nor grep finds itself.
         pattern = f"[{started_as[0]}]{started_as[1:]}"
         command = f"grep -qs {shlex.quote(pattern)} /proc/[0-9]*/cmdline && echo alive || echo gone"
