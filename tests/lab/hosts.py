@@ -234,6 +234,27 @@ def start_supervisor(places: Places, lab: str, host: Host, argv_prefix: Sequence
         )
 
 
+def serves(cmdline: bytes, lab: str) -> bool:
+    """Whether a process is, or is about to become, a supervisor of this lab; from /proc/PID/cmdline."""
+    words = cmdline.split(b"\0")
+    return any(
+        words[at : at + 3] == [b"tests.lab", b"supervise", lab.encode()]
+        for at in range(max(0, len(words) - 2))
+    )
+
+
+def supervisors(lab: str) -> list[int]:
+    """Also those that have just been started and are in no cgroup of the lab yet."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if serves((entry / "cmdline").read_bytes(), lab):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
 def press_power(status: Status) -> None:
     """Start a host that is off or has crashed."""
     os.kill(status.supervisor, signal.SIGUSR1)

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -250,16 +250,21 @@ class Manager:
         ours = lab_namespace(name)
         for namespace in network.namespaces():
             if namespace == ours or namespace.startswith(f"{ours}."):
-                for pid in network.processes(namespace):
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        continue
+                self._kill(network.processes(namespace))
+
+    @staticmethod
+    def _kill(pids: list[int]) -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def down(self, name: str) -> None:
         """Remove everything that carries the lab's name; also what a killed run left half made."""
         with self._locked(name):
             (self.places.state(name) / "complete").unlink(missing_ok=True)
+            # A supervisor that a killed `up` has just started finds no lab any more, or is found here.
+            (self.places.state(name) / "lab.json").unlink(missing_ok=True)
+            self._kill(hosts.supervisors(name))
             self._end_connections(name)
             members = self._hosts_seen(name)
             for host in members:

@@ -69,6 +69,21 @@ def test_parent_and_inner_pid_of_a_process(status: str, pair: tuple[int, int]) -
     assert hosts.parent_and_inner_pid(status) == pair
 
 
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        ("/usr/bin/python3 -m tests.lab supervise demo node1", True),
+        ("unshare --mount --propagation=slave python3 -m tests.lab supervise demo node1", True),
+        ("python3 -m tests.lab supervise demo2 node1", False),
+        ("python3 -m tests.lab --name demo up", False),
+        ("vi supervise demo", False),
+        ("", False),
+    ],
+)
+def test_supervisors_of_a_lab_are_known_by_their_command(words: str, ours: bool) -> None:
+    assert hosts.serves("\0".join(words.split()).encode() + b"\0", "demo") is ours
+
+
 def places(tmp_path: Path) -> Places:
     return Places(cache=tmp_path / "cache", data=tmp_path / "data", run=tmp_path / "run")
 
