@@ -29,6 +29,7 @@ def run(
     check: bool = True,
     timeout: float | None = None,
     cwd: Path | None = None,
+    keep_open: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; a failure shows the command and the last lines of what it said."""
     try:
@@ -42,6 +43,7 @@ def run(
             errors="replace",
             timeout=timeout,
             cwd=cwd,
+            pass_fds=tuple(keep_open),
             check=False,
         )
     except FileNotFoundError as error:

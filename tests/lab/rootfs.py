@@ -143,7 +143,7 @@ def _machine_sources() -> str:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="ascii") as handle:
         try:
@@ -151,7 +151,7 @@ def _lock(path: Path) -> Iterator[None]:
         except BlockingIOError:
             say(f"waiting for another process that makes {path.stem}")
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield handle.fileno()
 
 
 class Store:
@@ -159,6 +159,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock_held = -1
 
     # Keys
 
@@ -198,7 +199,7 @@ class Store:
         if target.is_dir():
             yield None
             return
-        with _lock(self.folder / "lock" / f"{target.parent.name}-{target.name}.lock"):
+        with _lock(self.folder / "lock" / f"{target.parent.name}-{target.name}.lock") as held:
             if target.is_dir():
                 yield None
                 return
@@ -207,11 +208,16 @@ class Store:
                 remove_tree(leftover)
             say(what)
             work = Path(tempfile.mkdtemp(prefix=f".new-{target.name}-", dir=target.parent))
+            self._lock_held = held
             try:
                 yield work
                 (work / "result").rename(target)
             finally:
                 remove_tree(work)
+
+    def _run(self, argv: Sequence[str], stdin: str | None = None) -> None:
+        """Run a step that goes on when we are killed: it keeps the lock, so that nobody works beside it."""
+        run(argv, stdin=stdin, keep_open=[self._lock_held])
 
     def ensure(self, lab: Lab) -> None:
         """Make everything that the lab's hosts stand on."""
@@ -243,7 +249,7 @@ class Store:
                 SUITE,
                 str(work / "result"),
             ]
-            run([*argv, "-"], stdin=sources) if sources else run(argv)
+            self._run([*argv, "-"], stdin=sources) if sources else self._run(argv)
 
     @staticmethod
     def _acquire() -> list[str]:
@@ -285,8 +291,8 @@ class Store:
             "Debug::NoLocking": "true",
         }
         apt = ["apt-get", "-q", "-y", *(f"-o{key}={value}" for key, value in options.items())]
-        run([*apt, "update"])
-        run([*apt, "--download-only", "--reinstall", "install", *packages])
+        self._run([*apt, "update"])
+        self._run([*apt, "--download-only", "--reinstall", "install", *packages])
         target.mkdir()
         for package in (work / "cache" / "archives").glob("*.deb"):
             package.rename(target / package.name)
@@ -307,7 +313,7 @@ class Store:
                 (work / folder).mkdir()
             (work / "setup.sh").write_text(wanted.script, encoding="utf-8")
             # The script's mounts live in a namespace of their own and end with it.
-            run(
+            self._run(
                 [
                     "unshare",
                     "--mount",
