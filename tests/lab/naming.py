@@ -18,7 +18,7 @@ CGROUP_NAME = "herd-lab"
 NETNS_PREFIX = "herd-"
 
 # Short, because the name is part of socket paths, which end at 107 characters.
-_LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
+_LAB_NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
 _HOST_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _INTERFACE_LIMIT = 15
 
@@ -27,16 +27,14 @@ def check_lab_name(name: str) -> str:
     # A dot would make the namespace of one lab look like that of another lab's host.
     if not _LAB_NAME.fullmatch(name):
         raise LabError(
-            f"A lab's name is a letter followed by up to 23 small letters, digits or '-'; found {name!r}."
+            f"A lab's name is a letter followed by up to 23 small letters, digits, '-' or '_'; found {name!r}."
         )
     return name
 
 
 def check_host_name(name: str) -> str:
     if not _HOST_NAME.fullmatch(name):
-        raise LabError(
-            f"A host's name is a letter followed by up to 31 small letters, digits or '-'; found {name!r}."
-        )
+        raise LabError(f"A host's name is a letter followed by up to 31 small letters, digits or '-'; found {name!r}.")
     return name
 
 
@@ -49,7 +47,8 @@ def host_namespace(lab: str, host: str) -> str:
 
 
 def machine_name(lab: str, host: str) -> str:
-    return f"herd-{lab}-{host}"
+    # systemd-nspawn takes no underscore in a name, and a lab has no dot in its own.
+    return f"herd-{lab.replace('_', '.')}-{host}"
 
 
 def scope_name(lab: str, host: str) -> str:

@@ -9,7 +9,7 @@ from tests.lab.naming import Places
 from tests.lab.process import LabError
 
 
-@pytest.mark.parametrize("name", ["demo", "a", "lab-2", "x" * 24])
+@pytest.mark.parametrize("name", ["demo", "a", "lab-2", "bad_input", "x" * 24])
 def test_good_names_of_labs(name: str) -> None:
     assert naming.check_lab_name(name) == name
 
@@ -33,15 +33,18 @@ def test_bad_names_of_labs(name: str) -> None:
         ("herd-demo.a.b", None),
     ],
 )
-def test_the_owner_of_a_namespace_is_read_from_its_name(
-    namespace: str, owner: tuple[str, str | None] | None
-) -> None:
+def test_the_owner_of_a_namespace_is_read_from_its_name(namespace: str, owner: tuple[str, str | None] | None) -> None:
     assert naming.split_namespace(namespace) == owner
 
 
 def test_a_host_of_one_lab_is_never_another_lab() -> None:
     assert naming.host_namespace("a", "b") != naming.lab_namespace("a-b")
     assert naming.split_namespace(naming.host_namespace("a-b", "c")) == ("a-b", "c")
+
+
+def test_a_machine_has_a_name_that_nspawn_takes() -> None:
+    assert naming.machine_name("bad_input", "mirror") == "herd-bad.input-mirror"
+    assert naming.machine_name("bad-input", "mirror") == "herd-bad-input-mirror"
 
 
 def test_a_short_name_can_be_read_from_the_port() -> None:
