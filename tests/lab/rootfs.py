@@ -29,6 +29,7 @@ SUITE = "bookworm"
 # To be raised when this file makes something else of the same recipe.
 BASE_VERSION = "1"
 REPOSITORY_VERSION = "2"
+PRIVATE_MOUNTS = ("unshare", "--mount", "--propagation=private")
 _ACQUIRE = re.compile(
     r'^(Acquire::(?:https?|Check-Valid-Until|Check-Date|Retries|ForceIPv[46]|Max-ValidTime|Min-ValidTime)\S*) "(.*)";$'
 )
@@ -237,6 +238,8 @@ class Store:
             conf.write_text("\n".join(self._acquire()) + "\n", encoding="utf-8")
             sources = _machine_sources()
             argv = [
+                # Its mounts must not outlive it: a killed one does not undo them.
+                *PRIVATE_MOUNTS,
                 "mmdebstrap",
                 "--mode=root",
                 "--variant=minbase",
@@ -312,12 +315,9 @@ class Store:
             for folder in ("result", "work", "root"):
                 (work / folder).mkdir()
             (work / "setup.sh").write_text(wanted.script, encoding="utf-8")
-            # The script's mounts live in a namespace of their own and end with it.
             self._run(
                 [
-                    "unshare",
-                    "--mount",
-                    "--propagation=private",
+                    *PRIVATE_MOUNTS,
                     "sh",
                     str(RECIPES / "make_layer.sh"),
                     str(work),

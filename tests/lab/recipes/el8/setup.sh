@@ -7,7 +7,7 @@ here=/usr/lib/herd-lab
 sh "$here/make_rpms.sh"
 
 # What is now an RPM is no longer installed; libraries that it needs stay.
-packages=$(sed 's/#.*//' "$here/rpms" | awk -F'|' 'NF > 3 { print $4 }')
+packages=$(sed 's/#.*//' "$here/rpms" | awk -F'|' 'NF > 4 { print $5 }')
 dpkg --purge --force-all $packages python3-apt 2>/dev/null
 
 # EL8's own Python is for its tools only; one to work with must be installed.

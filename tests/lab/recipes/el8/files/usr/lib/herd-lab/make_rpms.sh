@@ -1,4 +1,4 @@
-# Make the stand-in RPMs of the table `rpms` in /srv/rpm, out of packages that are installed here.
+# Make the stand-in RPMs of the table `rpms`, in repositories under /srv/rpm, out of packages that are installed here.
 # Runs while the layer is made; the packages themselves are removed afterwards.
 set -eu
 here=/usr/lib/herd-lab
@@ -6,8 +6,10 @@ out=/srv/rpm
 work=$(mktemp -d)
 mkdir -p "$out"
 
-# build NAME VERSION REQUIRES STAGE: everything in STAGE becomes the RPM.
+# build REPOSITORY NAME VERSION REQUIRES STAGE: everything in STAGE becomes the RPM.
 build() {
+    repository=$1
+    shift
     (cd "$4" && find . -not -type d -printf '"/%P"\n') > "$work/files"
     {
         echo "Name: $1"
@@ -24,7 +26,7 @@ build() {
         echo "mkdir -p %{buildroot} && cp -a $4/. %{buildroot}/"
         if [ -s "$work/files" ]; then echo "%files -f $work/files"; else echo "%files"; fi
     } > "$work/$1.spec"
-    rpmbuild -bb --quiet --define "_topdir $work/top" --define "_rpmdir $out" --define "debug_package %{nil}" \
+    rpmbuild -bb --quiet --define "_topdir $work/top" --define "_rpmdir $out/$repository" --define "debug_package %{nil}" \
         --define "__os_install_post %{nil}" --define "_build_id_links none" \
         --define "_binary_payload w1.gzdio" --target x86_64 "$work/$1.spec"
     rm -rf "$4"
@@ -50,8 +52,8 @@ version_of() {
     dpkg-query -W -f '${Version}' "$1" | sed 's/^[0-9]*://; s/[-+~].*//'
 }
 
-sed 's/#.*//; /^[[:space:]]*$/d' "$here/rpms" | while IFS='|' read -r name prefix requires packages; do
-    name=$(echo $name) prefix=$(echo $prefix) requires=$(echo $requires) packages=$(echo $packages)
+sed 's/#.*//; /^[[:space:]]*$/d' "$here/rpms" | while IFS='|' read -r where name prefix requires packages; do
+    where=$(echo $where) name=$(echo $name) prefix=$(echo $prefix) requires=$(echo $requires) packages=$(echo $packages)
     mkdir -p "$work/stage"
     version=12
     if [ -n "$packages" ]; then
@@ -71,17 +73,17 @@ sed 's/#.*//; /^[[:space:]]*$/d' "$here/rpms" | while IFS='|' read -r name prefi
             case $target in *x86_64-linux-gnu/*) ln -sfn "/usr/lib/x86_64-linux-gnu/${target##*/}" "$link" ;; esac
         done
     fi
-    build "$name" "$version" "$requires" "$work/stage"
+    build "$where" "$name" "$version" "$requires" "$work/stage"
 done
 
 # What is no package of Debian: the toolset's switch, and the Python that EL8 has beside its own.
 mkdir -p "$work/stage/opt/rh/gcc-toolset-12"
 cp "$here/enable" "$work/stage/opt/rh/gcc-toolset-12/enable"
-build gcc-toolset-12-runtime 12 "" "$work/stage"
+build appstream gcc-toolset-12-runtime 12 "" "$work/stage"
 
 mkdir -p "$work/stage/usr/bin"
 cp /usr/bin/python3.11 "$work/stage/usr/bin/python3.12"
-build python3.12 3.12 "" "$work/stage"
+build appstream python3.12 3.12 "" "$work/stage"
 
-createrepo_c --quiet "$out"
+for repository in "$out"/*; do createrepo_c --quiet "$repository"; done
 rm -rf "$work"
