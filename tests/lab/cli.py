@@ -71,7 +71,10 @@ def parser() -> argparse.ArgumentParser:
     clean.add_argument(
         "--cache", action="store_true", help="also remove cached file systems that nothing uses"
     )
-    commands.add_parser("images", help="make the file systems that labs stand on, without starting one")
+    images = commands.add_parser(
+        "images", help="make the file systems that a lab stands on, without starting it"
+    )
+    images.add_argument("config", nargs="*", default=["cluster"], help="definitions, as for up --config")
 
     supervise = commands.add_parser("supervise", help="(started by up: one host's power supply)")
     supervise.add_argument("lab")
@@ -132,8 +135,8 @@ def dispatch(options: argparse.Namespace) -> int:
         return 0
     if command == "images":
         _require(manager)
-        for path in sorted(LABS.glob("*.toml")):
-            manager.store.ensure(definition(manager, name, path.stem, []))
+        for where in options.config:
+            manager.store.ensure(definition(manager, name, where, []))
         return 0
     if command == "down":
         manager.down(name)

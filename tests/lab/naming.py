@@ -34,7 +34,9 @@ def check_lab_name(name: str) -> str:
 
 def check_host_name(name: str) -> str:
     if not _HOST_NAME.fullmatch(name):
-        raise LabError(f"A host's name is a letter followed by up to 31 small letters, digits or '-'; found {name!r}.")
+        raise LabError(
+            f"A host's name is a letter followed by up to 31 small letters, digits or '-'; found {name!r}."
+        )
     return name
 
 
