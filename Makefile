@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit sanity lab-test scenario bench
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
@@ -12,7 +12,7 @@ help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
 
 setup: ## Make the environment (.venv) with the best Python of the machine
-	@tools/setup
+	@tools/setup >/dev/null
 
 demo: setup ## Three hosts, site.yml, an answer computed across the workers
 	@tools/demo up
@@ -20,7 +20,7 @@ demo: setup ## Three hosts, site.yml, an answer computed across the workers
 demo-down: setup ## Remove every trace of the demo
 	@tools/demo down
 
-test: lint unit sanity lab-test ## Everything that CI runs
+test: lint unit compat sanity lab-test ## Everything that CI runs
 	@for name in $(SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
 
 test-slow: setup ## What is too slow for `make test`: CUDA build, both releases, kills at random moments
@@ -38,6 +38,9 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 
 unit: setup ## Unit tests
 	@$(BIN)/python -m pytest -q tests/unit
+
+compat: setup ## Unit tests and syntax with the oldest supported Python and ansible-core, if the machine has it
+	@tools/compat
 
 sanity: setup ## ansible-test sanity, all tests
 	@tools/sanity
