@@ -253,6 +253,7 @@ def el8_core_problem(host: str, ansible_version: str) -> str:
 
 def is_el8(os_release: str) -> bool:
     """Whether the text of /etc/os-release is that of an EL8 distribution."""
-    fields = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', os_release, re.MULTILINE))
+    # A terminal, which raw has, ends lines with a carriage return too.
+    fields = dict(re.findall(r'^([A-Z_]+)="?([^"\r\n]*)"?\r?$', os_release, re.MULTILINE))
     ids = {fields.get("ID", ""), *fields.get("ID_LIKE", "").split()}
     return bool(ids & {"rhel", "centos", "rocky", "almalinux"}) and fields.get("VERSION_ID", "").split(".")[0] == "8"

@@ -21,6 +21,7 @@ UBUNTU = 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n'
     ("probe", "core", "command", "problem"),
     [
         (ROCKY8 + "herd-python 3.6\n", "2.21.5", "dnf -y install python3.12", ""),
+        (ROCKY8.replace("\n", "\r\n"), "2.21.5", "dnf -y install python3.12", ""),
         (ROCKY8 + "herd-python 3.6\r\nherd-python 3.12\r\n", "2.21.5", "", ""),
         (ROCKY8 + "herd-python 3.6\nherd-python 3.12\n", "2.19.14", "", "expected ansible-core 2.21 or newer"),
         (ROCKY9 + "herd-python 3.9\n", "2.19.14", "", ""),
