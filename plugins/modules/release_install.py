@@ -14,6 +14,7 @@ description:
   - Fetches the tarball, verifies its checksum, unpacks it out of sight, verifies every file, gives it its final name
     and verifies it again; then points C(current) to it in one step and removes surplus releases.
   - A release that is there already is held against its manifest on every run, file by file.
+  - One at a time on a node; what an installation left that was killed is removed.
   - Releases that a running program was started from are never removed.
   - A node whose NVIDIA driver is too old for the build is refused before anything is fetched.
 author:
@@ -100,6 +101,8 @@ driver_note:
   sample: ""
 """
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +116,10 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release_store
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def lines(current: str | None, releases: list[str]) -> str:
+def lines(current: str | None, releases: list[str], leftovers: Sequence[Path] = ()) -> str:
     """The state of a node for a diff."""
-    return f"current: {current or 'none'}\nreleases: {', '.join(sorted(releases)) or 'none'}\n"
+    hidden = "".join(f"left by an interrupted installation: {path}\n" for path in leftovers)
+    return f"current: {current or 'none'}\nreleases: {', '.join(sorted(releases)) or 'none'}\n{hidden}"
 
 
 def not_built(prefix: str) -> dict[str, Any]:
@@ -145,29 +149,35 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     note = release_plan.driver_note(manifest, driver) or ""
     release = str(manifest["id"])
     store = ReleaseStore(Path(module.params["prefix"]))
-    problems = store.problems(manifest)
-    current, installed = store.current(), store.installed()
-    plan = release_plan.plan(release, not problems, current, installed, store.in_use(), module.params["keep"])
-    if plan.fetch:
-        build_tree.require_space(store.releases, release_plan.space_mib(manifest), "for the release")
-    if not module.check_mode:
+    with nullcontext() if module.check_mode else store.alone():
+        leftovers = store.leftovers()
+        problems = store.problems(manifest)
+        current, installed = store.current(), store.installed()
+        plan = release_plan.plan(release, not problems, current, installed, store.in_use(), module.params["keep"])
+        if not module.check_mode:
+            store.tidy()
         if plan.fetch:
-            store.install(manifest, module.params["location"])
-        if plan.link:
-            store.switch(release)
-        for surplus in plan.prune:
-            store.remove(surplus)
+            build_tree.require_space(store.releases, release_plan.space_mib(manifest), "for the release")
+        if not module.check_mode:
+            if plan.fetch:
+                store.install(manifest, module.params["location"])
+            if plan.link:
+                store.switch(release)
+            for surplus in plan.prune:
+                store.remove(surplus)
+            store.tidy()
     after = sorted(({*installed} | {release}) - {*plan.prune})
+    changes = plan.changes or bool(leftovers)
     return {
-        "changed": plan.changes,
-        "needed": plan.changes,
+        "changed": changes,
+        "needed": changes,
         "id": release,
         "path": str(store.releases / release),
         "fetch": plan.fetch,
         "problems": problems,
         "removed": list(plan.prune),
         "driver_note": note,
-        "diff": {"before": lines(current, installed), "after": lines(release, after)},
+        "diff": {"before": lines(current, installed, leftovers), "after": lines(release, after)},
     }
 
 

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from .progress import ProgressFile
 from .sources import download, sha256
 
 HIDDEN = ".incoming-"
+HIDDEN_LINK = ".current-"
 
 
 class ReleaseStore:
@@ -41,6 +44,26 @@ class ReleaseStore:
     def current(self) -> str | None:
         """Id of the release that the link names."""
         return self.link.readlink().name if self.link.is_symlink() else None
+
+    def leftovers(self) -> list[Path]:
+        """What an installation that was killed left out of sight."""
+        return sorted([*self.releases.glob(f"{HIDDEN}*"), *self.prefix.glob(f"{HIDDEN_LINK}*")])
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One change at a time: a run that lost its controller may still be at work. Ends with its process."""
+        self.releases.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.releases, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def tidy(self) -> None:
+        """Remove the leftovers."""
+        for leftover in self.leftovers():
+            _remove(leftover)
 
     def manifest(self, release: str) -> dict[str, Any] | None:
         """What an installed release says about itself."""
@@ -67,15 +90,13 @@ class ReleaseStore:
     def install(self, manifest: Mapping[str, Any], location: str) -> None:
         """Fetch, verify, unpack out of sight, verify, rename, and verify once more."""
         release = str(manifest["id"])
-        self.releases.mkdir(parents=True, exist_ok=True)
-        for leftover in self.releases.glob(f"{HIDDEN}*"):
-            _remove(leftover)
         tarball = self._fetch(manifest, location)
         hidden = self.releases / f"{HIDDEN}{release}"
         release_files.unpack_verified(tarball, manifest, hidden)
         if tarball.parent == self.releases:
             tarball.unlink()
         hidden.chmod(0o755)
+        _sync_files(hidden)
         final = self.releases / release
         if final.exists():
             # It is damaged; programs that still run from it keep their open files.
@@ -85,8 +106,6 @@ class ReleaseStore:
         _sync(self.releases)
         if Path("/usr/sbin/restorecon").exists():
             commands.ask(["/usr/sbin/restorecon", "-R", str(final)], timeout=300)
-        for leftover in self.releases.glob(f"{HIDDEN}*"):
-            _remove(leftover)
         problems = self.problems(manifest)
         if problems:
             raise MismatchError(
@@ -111,7 +130,7 @@ class ReleaseStore:
 
     def switch(self, release: str) -> None:
         """Point the link to a release, in one step that nobody can see half done."""
-        scratch = self.link.with_name(f".current-{os.getpid()}")
+        scratch = self.link.with_name(f"{HIDDEN_LINK}{os.getpid()}")
         scratch.unlink(missing_ok=True)
         scratch.symlink_to(Path("releases") / release)
         scratch.replace(self.link)
@@ -138,6 +157,16 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _sync_files(root: Path) -> None:
+    """The bytes first, then the name: units start from here after a power loss, before anybody verifies again."""
+    for folder, _folders, names in os.walk(root):
+        for name in names:
+            path = Path(folder) / name
+            if not path.is_symlink():
+                _sync(path)
+        _sync(Path(folder))
 
 
 def _sync(folder: Path) -> None:

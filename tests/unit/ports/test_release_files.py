@@ -117,9 +117,15 @@ def test_install_switch_and_prune(tmp_path: Path) -> None:
     store = ReleaseStore(tmp_path / "opt")
     (store.releases / "old").mkdir(parents=True)
     (store.releases / ".incoming-killed").mkdir()
-    store.install(manifest, str(tarball))
-    store.switch(ID)
-    store.remove("old")
+    (store.prefix / ".current-4711").symlink_to("releases/old")
+    with store.alone():
+        assert [path.name for path in store.leftovers()] == [".current-4711", ".incoming-killed"]
+        store.tidy()
+        store.install(manifest, str(tarball))
+        store.switch(ID)
+        store.remove("old")
+        store.tidy()
+    assert store.leftovers() == []
     assert store.current() == ID
     assert store.installed() == [ID]
     assert store.problems(manifest) == []
