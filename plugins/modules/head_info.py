@@ -65,6 +65,11 @@ since:
   returned: always
   type: str
   sample: Sat 2026-11-21 02:26:35 UTC
+needs_reload:
+  description: Whether the unit's file is newer than what systemd has read.
+  returned: always
+  type: bool
+  sample: false
 age_s:
   description: Age of the main process in seconds.
   returned: always

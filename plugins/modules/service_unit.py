@@ -130,6 +130,7 @@ def main() -> None:
                 systemd.verify(name, text)
                 for path in stale:
                     systemd.write_file(Path(path), paths[path])
+            if stale or state.needs_reload:
                 systemd.reload()
             if not is_enabled:
                 systemd.enable(name) if module.params["enabled"] else systemd.disable(name)

@@ -33,6 +33,7 @@ _PROPERTIES = (
     "InvocationID",
     "ActiveEnterTimestamp",
     "Result",
+    "NeedDaemonReload",
 )
 
 
@@ -49,6 +50,8 @@ class UnitState:
     invocation: str = ""
     since: str = ""
     result: str = ""
+    # The unit's file is not the one that systemd has read.
+    needs_reload: bool = False
 
 
 def _systemctl(*words: str, timeout: float = 60) -> None:
@@ -89,6 +92,7 @@ def show(unit: str) -> UnitState:
         invocation=found.get("InvocationID", ""),
         since=found.get("ActiveEnterTimestamp", ""),
         result=found.get("Result", ""),
+        needs_reload=found.get("NeedDaemonReload", "no") == "yes",
     )
 
 
