@@ -147,7 +147,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core import build_plan, help_flags, toolchain
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree, release_files, sources
+from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree, files, release_files, sources
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
 
 
@@ -169,35 +169,53 @@ class Build:
         prefix = Path(params["prefix"])
         self.dist, self.work = prefix / "dist", prefix / "build" / self.id
         self.log, self.progress_file = self.work / "build.log", self.work / "progress.json"
+        self.tarball, self.description = self.dist / f"{self.id}.tar.gz", self.dist / f"{self.id}.json"
         self.pointer = self.dist / f"{self.release['release']}.json"
+        # What is only needed while building.
+        self.intermediate = [self.work / name for name in ("build", "src", "src.ready", "release", "boot")]
 
-    def missing(self) -> str:
-        """Why there is something to do; empty if the build is there and whole."""
-        known = release_files.read_json(self.dist / f"{self.id}.json")
-        tarball = self.dist / f"{self.id}.tar.gz"
-        if known is None or not tarball.is_file():
+    def unbuilt(self) -> str:
+        """Why the compiler has something to do; empty if the build is there and whole."""
+        known = release_files.read_json(self.description)
+        if known is None or not self.tarball.is_file():
             return "there is no such build yet"
-        if sources.sha256(tarball) != known["tarball"]["sha256"]:
-            return f"{tarball} is damaged"
-        if release_files.read_json(self.pointer) != known:
-            return f"{self.pointer} describes another build"
+        if sources.sha256(self.tarball) != known["tarball"]["sha256"]:
+            return f"{self.tarball} is damaged"
         return ""
 
-    def run(self) -> None:
-        """Build, unless somebody else did so while this process waited for its turn."""
+    def missing(self) -> str:
+        """Why there is something to do; empty if the build is there, whole, and the release's newest."""
+        reason = self.unbuilt()
+        if not reason and release_files.read_json(self.pointer) != release_files.read_json(self.description):
+            return f"{self.pointer} describes another build"
+        return reason
+
+    def run(self) -> dict[str, Any]:
+        """Build, unless somebody else did so while this process waited for its turn; name it the release's newest."""
         self.work.mkdir(parents=True, exist_ok=True)
         with build_tree.exclusive(self.work.with_suffix(".lock")):
-            if self.missing():
+            for path in (self.tarball, self.description, self.pointer, self.progress_file):
+                files.forget_scratch(path)
+            if self.unbuilt():
                 progress = ProgressFile(self.progress_file, "steps")
                 try:
                     self._build(progress)
                 finally:
                     progress.finish()
+            # A build that was killed between its last files left these behind.
+            build_tree.clean(*self.intermediate)
+            known = release_files.read_json(self.description) or {}
+            release_files.write_json(self.pointer, known)
+            return known
 
     def _build(self, progress: ProgressFile) -> None:
         build_tree.require_space(self.work, self.params["free_mib"], "for the build")
         cache = Path(self.params["prefix"]) / "build" / "sources"
         release = self.work / "release"
+        # Half of what a machine wrote before it lost power may be empty files with the right names and times.
+        if not build_tree.same_boot(self.work / "boot"):
+            build_tree.clean(*self.intermediate)
+            build_tree.note_boot(self.work / "boot")
         sources.prepare(self.source, self.work / "src", cache, self.log, progress.update)
         progress.update("configuring", 0)
         env = build_tree.environment(self.tools, self.params["ccache_dir"], self.work)
@@ -213,7 +231,6 @@ class Build:
         progress.update("packing", 0)
         build_tree.collect(self.work / "build" / "bin", targets, release / "bin")
         self._pack(release, targets)
-        build_tree.clean(self.work / "build", self.work / "src", self.work / "src.ready", release)
 
     def _pack(self, release: Path, targets: list[str]) -> None:
         bin_ = release / "bin"
@@ -241,14 +258,8 @@ class Build:
         )
         release_files.write_json(release / release_files.MANIFEST, manifest)
         self.dist.mkdir(parents=True, exist_ok=True)
-        manifest["tarball"] = release_files.pack(release, self.id, self.dist / f"{self.id}.tar.gz")
-        release_files.write_json(self.dist / f"{self.id}.json", manifest)
-
-    def publish(self) -> dict[str, Any]:
-        """Name this build as the release's good one."""
-        known = release_files.read_json(self.dist / f"{self.id}.json") or {}
-        release_files.write_json(self.pointer, known)
-        return known
+        manifest["tarball"] = release_files.pack(release, self.id, self.tarball)
+        release_files.write_json(self.description, manifest)
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
@@ -276,9 +287,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     build = Build(params, tools)
     before = release_files.read_json(build.pointer) or {}
     reason = build.missing()
-    if reason and not module.check_mode:
-        build.run()
-    manifest = before if not reason else {} if module.check_mode else build.publish()
+    manifest = before if not reason else {} if module.check_mode else build.run()
     return {
         **answer,
         "changed": bool(reason),

@@ -65,6 +65,12 @@ releases:
       in_use: true
       whole: true
       problems: []
+serving:
+  description:
+    - Whether this host gives its builds to other nodes at this moment, which it does only during an installation.
+  returned: success
+  type: bool
+  sample: false
 built:
   description: Manifest of the wanted release's newest good build on this host; empty if there is none.
   returned: success
@@ -78,8 +84,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import release_files
+from ansible_collections.herd.inference.plugins.module_utils.ports import release_files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
+
+SERVER = "herd-release-server.service"
 
 
 def describe(store: ReleaseStore, release: str, in_use: list[str], verify: bool) -> dict[str, Any]:
@@ -119,6 +127,7 @@ def main() -> None:
             changed=False,
             current=store.current() or "",
             releases=[describe(store, name, in_use, module.params["verify"]) for name in store.installed()],
+            serving=systemd.show(SERVER).active_state not in ("inactive", "failed"),
             built=(release_files.read_json(prefix / "dist" / f"{wanted}.json") or {}) if wanted else {},
         )
     except HerdError as error:

@@ -191,6 +191,20 @@ def help_texts(folder: Path, programs: Sequence[str], driver_library: str | None
     return texts
 
 
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+
+
+def same_boot(note: Path) -> bool:
+    """Whether the machine has been running without a break since the note was made."""
+    return note.is_file() and note.read_text(encoding="ascii") == _boot()
+
+
+def note_boot(note: Path) -> None:
+    """Remember the machine's present run."""
+    note.write_text(_boot(), encoding="ascii")
+
+
 def clean(*paths: Path) -> None:
     """Remove what is only needed while building."""
     for path in paths:

@@ -232,6 +232,17 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
     sync_directory(path.parent)
 
 
+def forget_scratch(path: Path) -> None:
+    """Remove what a writer of C(path) that was killed left beside it, under a hidden name with its process id.
+
+    A writer that is still alive keeps its own.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        pid = leftover.name[len(path.name) + 2 :]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def locked(path: str, patience: float, waiting: Callable[[str], object]) -> Iterator[None]:
     """Hold a lock that ends with its process, however that ends.

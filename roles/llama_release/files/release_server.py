@@ -15,6 +15,7 @@ import os
 import re
 import socket
 import sys
+import threading
 from pathlib import Path
 
 TARBALL = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._-]*\.tar\.gz)")
@@ -48,12 +49,17 @@ def main() -> int:
     parser.add_argument("--address", required=True, help="IPv4 address to listen on")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--folder", required=True, help="where the tarballs are")
+    parser.add_argument("--seconds", type=int, required=True, help="end by then, whatever became of the playbook")
     arguments = parser.parse_args()
 
     def handler(*args: object) -> Handler:
         return Handler(*args, directory=arguments.folder)  # type: ignore[arg-type]
 
     with http.server.ThreadingHTTPServer((arguments.address, arguments.port), handler) as server:
+        # Its own end, since systemd would take a limit of its own for a failure.
+        end = threading.Timer(arguments.seconds, server.shutdown)
+        end.daemon = True
+        end.start()
         ready()
         server.serve_forever()
     return 0
