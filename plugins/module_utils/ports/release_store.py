@@ -18,7 +18,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     NotFoundError,
 )
 
-from . import commands, release_files
+from . import release_files, selinux
 from .progress import ProgressFile
 from .sources import download, sha256
 
@@ -96,6 +96,8 @@ class ReleaseStore:
         if tarball.parent == self.releases:
             tarball.unlink()
         hidden.chmod(0o755)
+        # Before it has its name: a release that is there is one that systemd may run.
+        selinux.relabel(hidden)
         _sync_files(hidden)
         final = self.releases / release
         if final.exists():
@@ -104,8 +106,6 @@ class ReleaseStore:
         hidden.rename(final)
         os.utime(final)
         _sync(self.releases)
-        if Path("/usr/sbin/restorecon").exists():
-            commands.ask(["/usr/sbin/restorecon", "-R", str(final)], timeout=300)
         problems = self.problems(manifest)
         if problems:
             raise MismatchError(
