@@ -12,7 +12,7 @@ version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
   - Reads what the probe of role C(node) printed with nothing but a shell, and finds the Python that is
-    missing, or the ansible-core that cannot manage such a host.
+    missing, the ansible-core that cannot manage such a host, or the disk that is too small for a release.
 positional: _input
 options:
   _input:
@@ -31,6 +31,10 @@ options:
     description: The package that brings a current Python to EL8.
     type: str
     required: true
+  release_mib:
+    description: MiB that must be free where no release is installed yet.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -43,7 +47,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(problem) is why Ansible cannot manage the host, or empty.
+    - C(problem) is why the host cannot be a node, or empty.
     - C(command) is the shell command that brings Python, or empty.
   type: dict
   sample: {problem: "", command: "dnf -y install python3.12"}
@@ -55,8 +59,8 @@ from typing import Any
 from ansible_collections.herd.inference.plugins.module_utils.core.bootstrap import plan
 
 
-def bootstrap_plan(probe: str, host: str, ansible_version: str, package: str) -> dict[str, str]:
-    return asdict(plan(host, probe, ansible_version, package))
+def bootstrap_plan(probe: str, host: str, ansible_version: str, package: str, release_mib: int = 0) -> dict[str, str]:
+    return asdict(plan(host, probe, ansible_version, package, int(release_mib)))
 
 
 class FilterModule:

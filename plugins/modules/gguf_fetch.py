@@ -120,8 +120,8 @@ options:
     type: path
   estimate:
     description:
-      - Only in check mode. Do not read files and do not ask servers; what is not known to be right is a change.
-        The action plugin uses it to decide whether there is work at all.
+      - Only in check mode. Read no files, but look at the free space, and ask the servers for a file that is not
+        there. What is not known to be right is a change. The action plugin uses it to decide whether there is work.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -201,7 +201,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch import Fetch, Policy, bring, preview
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch import Fetch, Policy, bring, foresee, preview
 from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target, plan_targets
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk, group_id, locked, user_id
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
@@ -279,7 +279,7 @@ def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) 
         for target in targets
     ]
     settled = all(fetch.is_settled() for fetch in fetches)
-    if module.check_mode and module.params["estimate"] and not settled:
+    if module.check_mode and module.params["estimate"] and foresee(fetches):
         return {"changed": True}
     if settled or module.check_mode:
         outcomes = preview(fetches)

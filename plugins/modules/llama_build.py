@@ -25,7 +25,7 @@ requirements:
   - requests, for sources with an URL
 attributes:
   check_mode:
-    description: Looks at the host and says whether it would build; needs no compiler to be there.
+    description: Says whether it would build; if so, sees that there is room and a source. Needs no compiler yet.
     support: full
   diff_mode:
     description: Shows the id of the release's build before and after.
@@ -262,6 +262,13 @@ class Build:
         release_files.write_json(self.description, manifest)
 
 
+def foresee(params: dict[str, Any], build: str) -> None:
+    """Stop where a build would fail for want of room or of its source; writes nothing."""
+    builds = Path(params["prefix"]) / "build"
+    build_tree.require_space(builds / build, params["free_mib"], "for the build")
+    sources.foresee(params["source"], builds / build / "src", builds / "sources")
+
+
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Plan, build if needed, and say what there is."""
     params = module.params
@@ -282,11 +289,14 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         "warnings_of_plan": toolchain.architecture_warnings(archs),
     }
     if tools is None:
+        foresee(params, "new")
         diff = {"before": "", "after": f"{name}: built when a toolchain is there\n"}
         return {**answer, "changed": True, "reason": "there is no toolchain yet", "diff": diff}
     build = Build(params, tools)
     before = release_files.read_json(build.pointer) or {}
     reason = build.missing()
+    if reason and module.check_mode:
+        foresee(params, build.id)
     manifest = before if not reason else {} if module.check_mode else build.run()
     return {
         **answer,

@@ -148,6 +148,14 @@ def preview(fetches: list[Fetch]) -> list[Outcome]:
     return [fetch.outcome() for fetch in fetches]
 
 
+def foresee(fetches: list[Fetch]) -> bool:
+    """Whether there may be work; asks the servers and looks at the disk, but reads no file."""
+    for fetch in fetches:
+        fetch.foresee()
+    _check_space(fetches)
+    return any(fetch.segments for fetch in fetches)
+
+
 def bring(fetches: list[Fetch]) -> list[Outcome]:
     """Do it; all files are looked at, and the space for all of them, before the first byte of any."""
     for fetch in fetches:
@@ -208,6 +216,19 @@ class Fetch:
                 return
         self.resume = self._resume_point()
         self.after = State(self.target.path, self._size(), self._expected(), self._how())
+
+    def foresee(self) -> None:
+        """Ask the servers, unless the destination is known to be right or may turn out to be when it is read."""
+        if self.is_settled():
+            self.settled = True
+            return
+        found = self.disk.look(self.target.path)
+        given = self._given()
+        if found is not None and self._can_hash(given) and _total(given) in (None, found.size):
+            self.segments, self.settled = given, True
+            return
+        self.segments = self._resolve()
+        self.settled = found is not None and found.size == self._size()
 
     def room_needed(self) -> int:
         """Bytes that the disk must still give."""

@@ -144,9 +144,12 @@ class Disk:
         Path(path).unlink(missing_ok=True)
 
     def free(self, path: str) -> int | None:
-        """Bytes that may still be written beside a path; None if its directory does not exist."""
+        """Bytes that may still be written beside a path, also if its directory is still to be made."""
+        folder = Path(path).parent
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
         try:
-            status = os.statvfs(Path(path).parent)
+            status = os.statvfs(folder)
         except FileNotFoundError:
             return None
         return status.f_bavail * status.f_frsize

@@ -21,7 +21,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 )
 
 from . import commands
-from .web import Web
+from .web import REQUESTS_ERROR, Web
 
 CHUNK = 1 << 20
 # No credentials are ever asked for, and no hook or configuration of the machine takes part.
@@ -87,6 +87,20 @@ def _require_sha256(path: Path, expected: str, name: str) -> None:
             found=found,
             remedy="it is damaged or another file: fetch it again, or correct the checksum if it was mistyped",
         )
+
+
+def foresee(source: dict[str, Any], tree: Path, cache: Path) -> None:
+    """Stop if the source cannot be had, as far as that can be known without fetching it."""
+    if source["kind"] != "archive" or tree.with_name(f"{tree.name}.ready").is_file():
+        return
+    if source["path"]:
+        verified_archive(source, cache, _in_silence)
+    elif REQUESTS_ERROR is None and not (cache / f"{source['sha256']}.archive").is_file():
+        Web().describe(source["url"])
+
+
+def _in_silence(_what: str, _done: float, _total: float | None) -> None:
+    """There is nobody to tell."""
 
 
 def prepare(source: dict[str, Any], tree: Path, cache: Path, log: Path, progress: Progress) -> None:

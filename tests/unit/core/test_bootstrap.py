@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -39,9 +40,35 @@ def test_plan(probe: str, core: str, command: str, problem: str) -> None:
     assert bool(problem) == bool(found.problem)
 
 
-def test_the_probe_of_role_node_prints_what_the_plan_reads() -> None:
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("", ""),
+        ("herd-free 512 /opt\n", ""),
+        ("herd-free 511 /opt\r\n", "expected 512 MiB free under /opt for the release, found 511 MiB: free some"),
+    ],
+)
+def test_a_first_release_needs_room(line: str, problem: str) -> None:
+    found = plan("node1", f"{DEBIAN}herd-python 3.11\n{line}", "2.21.5", "python3.12", 512)
+    assert problem in found.problem
+    assert bool(problem) == bool(found.problem)
+
+
+def probed(prefix: Path) -> str:
     variables = yaml.safe_load((ROOT / "roles/node/vars/main.yml").read_text())
-    printed = subprocess.run(["sh", "-c", variables["_node_probe"]], capture_output=True, text=True, check=True).stdout
+    probe = variables["_node_probe"].replace("{{ node_prefix | quote }}", shlex.quote(str(prefix)))
+    return subprocess.run(["sh", "-c", probe], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_probe_of_role_node_prints_what_the_plan_reads(tmp_path: Path) -> None:
+    printed = probed(tmp_path / "not" / "there yet")
     assert "VERSION_ID" in printed or "ID=" in printed
     if Path("/usr/bin/python3").exists():
         assert "herd-python 3." in printed
+    assert plan("node1", printed, "2.21.5", "python3.12", 0).problem == ""
+    assert str(tmp_path) in plan("node1", printed, "2.21.5", "python3.12", 1 << 40).problem
+
+
+def test_where_a_release_is_installed_the_probe_asks_for_no_room(tmp_path: Path) -> None:
+    (tmp_path / "current").mkdir()
+    assert "herd-free" not in probed(tmp_path)

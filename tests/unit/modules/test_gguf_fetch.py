@@ -118,10 +118,36 @@ def test_a_run_without_a_change_reads_nothing_and_asks_nobody(
     assert len(server.requests) == asked
 
 
-def test_the_estimate_neither_reads_nor_asks(server: ModelServer, run: Run, tmp_path: Path) -> None:
+def test_the_estimate_neither_reads_nor_asks_where_a_file_may_be_right(
+    server: ModelServer, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.Disk, "hash_range", lambda *_: pytest.fail("a file was read"))
     (tmp_path / "m.gguf").write_bytes(WHOLE)
-    assert run(check=True, estimate=True, parts=parts(server))["changed"]
+    assert run(check=True, estimate=True, url=server.url("/m.gguf"), size=len(WHOLE), sha256=sha256(WHOLE))["changed"]
     assert not server.requests
+
+
+def test_the_estimate_of_a_file_that_is_not_there_asks_the_servers(server: ModelServer, run: Run) -> None:
+    assert run(check=True, estimate=True, parts=parts(server))["changed"]
+    assert not server.asked("GET")
+    del server.files["/m.gguf.part2of2"]
+    failed = run(check=True, estimate=True, parts=parts(server))
+    assert failed["failed"] and "found status 404" in failed["msg"] and "part2of2" in failed["msg"]
+
+
+def test_the_estimate_looks_at_the_free_space(
+    server: ModelServer, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.Disk, "free", lambda *_: len(WHOLE) - 1)
+    dest = tmp_path / "to" / "be made" / "m.gguf"
+    failed = run(check=True, estimate=True, dest=str(dest), parts=parts(server))
+    assert failed["failed"] and f"found {len(WHOLE) - 1}" in failed["msg"]
+
+
+def test_free_space_is_known_before_a_directory_is_made(tmp_path: Path) -> None:
+    here = os.statvfs(tmp_path)
+    found = files.Disk().free(str(tmp_path / "to" / "be made" / "m.gguf"))
+    assert found is not None and 0 < found <= here.f_blocks * here.f_frsize
 
 
 def test_a_file_put_there_by_hand_is_read_once_and_kept(server: ModelServer, run: Run, tmp_path: Path) -> None:
