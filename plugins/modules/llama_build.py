@@ -87,6 +87,12 @@ options:
       - MiB that must be free under O(prefix) before a build begins.
     type: int
     default: 1024
+  keep:
+    description:
+      - How many finished builds besides the wanted one stay on this host, for going back without compiling. The same
+        number of unfinished ones is kept for their logs.
+    type: int
+    default: 2
 """
 
 EXAMPLES = r"""
@@ -118,7 +124,7 @@ manifest:
   type: dict
   sample: {"id": "0c1e57098-cpu-5f1c20ab", "rpc_protocol": "7.0.0", "tarball": {"size": 25165824}}
 reason:
-  description: Why a build is needed; empty if none is.
+  description: Why a build is needed, or has to be named as the good one again; empty if nothing is.
   returned: success
   type: str
   sample: there is no such build yet
@@ -132,6 +138,23 @@ progress_file:
   returned: success
   type: str
   sample: /opt/llama.cpp/build/0c1e57098-cpu-5f1c20ab/progress.json
+removed:
+  description: Finished builds that were removed, or would be.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+ansible_facts:
+  description: Facts for the roles that follow.
+  returned: success
+  type: dict
+  contains:
+    herd_build_pending:
+      description:
+        - Whether this is check mode and a build would be made or published. Then the release that is to come is not
+          the one that lies on the build host, and whoever looks there must know that.
+      type: bool
+      sample: false
 warnings_of_plan:
   description: What the operator should know about this combination of GPUs.
   returned: success
@@ -148,7 +171,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.herd.inference.plugins.module_utils.core import build_plan, help_flags, toolchain
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree, files, release_files, sources
+from ansible_collections.herd.inference.plugins.module_utils.ports.build_store import BuildStore
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
+
+PENDING = "herd_build_pending"
 
 
 class Build:
@@ -166,8 +192,8 @@ class Build:
             params["cmake"],
         )
         self.id = build_plan.build_id(self.release, self.source, tools, self.options)
-        prefix = Path(params["prefix"])
-        self.dist, self.work = prefix / "dist", prefix / "build" / self.id
+        self.store = BuildStore(Path(params["prefix"]))
+        self.dist, self.work = self.store.dist, self.store.build / self.id
         self.log, self.progress_file = self.work / "build.log", self.work / "progress.json"
         self.tarball, self.description = self.dist / f"{self.id}.tar.gz", self.dist / f"{self.id}.json"
         self.pointer = self.dist / f"{self.release['release']}.json"
@@ -193,7 +219,7 @@ class Build:
     def run(self) -> dict[str, Any]:
         """Build, unless somebody else did so while this process waited for its turn; name it the release's newest."""
         self.work.mkdir(parents=True, exist_ok=True)
-        with build_tree.exclusive(self.work.with_suffix(".lock")):
+        with build_tree.exclusive(self.store.build / f"{self.id}.lock"):
             for path in (self.tarball, self.description, self.pointer, self.progress_file):
                 files.forget_scratch(path)
             if self.unbuilt():
@@ -206,11 +232,28 @@ class Build:
             build_tree.clean(*self.intermediate)
             known = release_files.read_json(self.description) or {}
             release_files.write_json(self.pointer, known)
+            self.store.use(self.id)
             return known
+
+    def surplus(self) -> tuple[list[str], list[str]]:
+        """Builds to give up: finished ones, and folders of begun ones."""
+        keep = self.params["keep"]
+        return (
+            build_plan.surplus(self.id, self.store.ready(), keep),
+            build_plan.surplus(self.id, self.store.begun(), keep),
+        )
+
+    def tidy(self) -> None:
+        """Give up the builds that nobody goes back to."""
+        ready, begun = self.surplus()
+        for build in ready:
+            self.store.give_up_ready(build)
+        for build in begun:
+            self.store.give_up_begun(build)
 
     def _build(self, progress: ProgressFile) -> None:
         build_tree.require_space(self.work, self.params["free_mib"], "for the build")
-        cache = Path(self.params["prefix"]) / "build" / "sources"
+        cache = self.store.build / "sources"
         release = self.work / "release"
         # Half of what a machine wrote before it lost power may be empty files with the right names and times.
         if not build_tree.same_boot(self.work / "boot"):
@@ -286,28 +329,44 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         "manifest": {},
         "log": "",
         "progress_file": "",
+        "removed": [],
         "warnings_of_plan": toolchain.architecture_warnings(archs),
     }
     if tools is None:
         foresee(params, "new")
+        reason = "there is no toolchain yet"
         diff = {"before": "", "after": f"{name}: built when a toolchain is there\n"}
-        return {**answer, "changed": True, "reason": "there is no toolchain yet", "diff": diff}
+        return {**answer, "changed": True, "reason": reason, "diff": diff, "ansible_facts": {PENDING: True}}
     build = Build(params, tools)
     before = release_files.read_json(build.pointer) or {}
     reason = build.missing()
     if reason and module.check_mode:
         foresee(params, build.id)
     manifest = before if not reason else {} if module.check_mode else build.run()
+    ready, begun = build.surplus()
+    if not module.check_mode:
+        build.tidy()
     return {
         **answer,
-        "changed": bool(reason),
+        "changed": bool(reason or ready or begun),
         "reason": reason,
         "id": build.id,
         "manifest": manifest,
         "log": str(build.log),
         "progress_file": str(build.progress_file),
-        "diff": {"before": f"{name}: {before.get('id', 'not built')}\n", "after": f"{name}: {build.id}\n"},
+        "removed": ready,
+        "diff": {
+            "before": f"{name}: {before.get('id', 'not built')}\n" + kept(ready, begun),
+            "after": f"{name}: {build.id}\n",
+        },
+        "ansible_facts": {PENDING: module.check_mode and bool(reason)},
     }
+
+
+def kept(ready: list[str], begun: list[str]) -> str:
+    """For a diff: what is there now and will not be."""
+    names = sorted({*ready, *begun})
+    return f"older builds: {', '.join(names)}\n" if names else ""
 
 
 def main() -> None:
@@ -325,6 +384,7 @@ def main() -> None:
             "ccache_dir": {"type": "path", "default": "/var/cache/ccache"},
             "jobs": {"type": "int", "default": 0},
             "free_mib": {"type": "int", "default": 1024},
+            "keep": {"type": "int", "default": 2},
         },
         supports_check_mode=True,
     )

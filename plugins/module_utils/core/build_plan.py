@@ -135,6 +135,16 @@ def build_id(
     return f"{release['release']}-{backend(options)}-{digest[:8]}"
 
 
+def surplus(wanted: str, builds: Sequence[str], keep: int) -> list[str]:
+    """Builds to give up.
+
+    :param builds: ids, the one that was not used for the longest time first.
+    :param keep: how many besides the wanted one stay, for going back without compiling.
+    """
+    others = [build for build in builds if build != wanted]
+    return others[: max(0, len(others) - keep)]
+
+
 def step(line: str) -> tuple[int, int] | None:
     """(done, total) from a line of ninja, such as C([12/238] Building CXX object ...)."""
     found = NINJA_STEP.match(line)

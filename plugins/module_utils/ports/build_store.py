@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The builds on the build host: what is ready in C(dist/), and what is left of each in C(build/)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import release_files
+
+# Beside the builds' own folders: what all of them share.
+SHARED = ("sources",)
+
+
+class BuildStore:
+    """The folders C(dist/) and C(build/) below one prefix."""
+
+    def __init__(self, prefix: Path) -> None:
+        self.dist = prefix / "dist"
+        self.build = prefix / "build"
+
+    def use(self, build: str) -> None:
+        """Note that a finished build is in use: they are given up in the order of their last use."""
+        os.utime(self.dist / f"{build}.json")
+
+    def ready(self) -> list[str]:
+        """Ids of the finished builds, the one that was not used for the longest time first."""
+        return _by_age([path for path in self.dist.glob("*.json") if self._tarball(path.stem).is_file()])
+
+    def begun(self) -> list[str]:
+        """Ids of builds that left a folder with their log, oldest first."""
+        return _by_age([path for path in self.build.glob("*") if path.is_dir() and path.name not in SHARED])
+
+    def give_up_ready(self, build: str) -> None:
+        """Remove a finished build, and what names it: first the names, so that nobody is sent to nothing."""
+        for path in self.dist.glob("*.json"):
+            known: Mapping[str, Any] = release_files.read_json(path) or {}
+            if known.get("id") == build:
+                path.unlink()
+        self._tarball(build).unlink(missing_ok=True)
+
+    def give_up_begun(self, build: str) -> None:
+        """Remove what a build left in C(build/), unless it is under way."""
+        lock = self.build / f"{build}.lock"
+        with lock.open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            shutil.rmtree(self.build / build)
+
+    def _tarball(self, build: str) -> Path:
+        return self.dist / f"{build}.tar.gz"
+
+
+def _by_age(paths: list[Path]) -> list[str]:
+    # A folder's name may hold dots, a file's stem is what stands before .json.
+    named = [(path.stat().st_mtime, path.stem if path.suffix == ".json" else path.name) for path in paths]
+    return [name for _time, name in sorted(named)]

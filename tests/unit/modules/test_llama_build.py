@@ -1,0 +1,177 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a build is made, when it is only published again, and what is given up. No compiler runs here."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.ports import release_files
+from ansible_collections.herd.inference.plugins.module_utils.ports.build_store import BuildStore
+from ansible_collections.herd.inference.plugins.module_utils.ports.sources import sha256
+from ansible_collections.herd.inference.plugins.modules import llama_build
+
+RELEASE = {
+    "release": "0c1e57098",
+    "commit": "0c1e57098bba43ac29e6e3b677cdceebdd22334f",
+    "build_number": 11312,
+    "targets": ["llama-server", "ggml-rpc-server"],
+    "programs": {"head": "llama-server", "worker": "ggml-rpc-server"},
+    "cmake": {},
+}
+# sha256 of no bytes: what stands for the source.
+EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+TOOLS = {"cc": "/usr/bin/gcc", "cxx": "/usr/bin/g++", "cc_version": "12.2.0", "cmake": "cmake", "ninja": "ninja"}
+
+
+class Site:
+    """A build host's prefix, and what the module says about it."""
+
+    def __init__(self, prefix: Path) -> None:
+        self.prefix = prefix
+        self.store = BuildStore(prefix)
+        self.store.dist.mkdir()
+        self.store.build.mkdir()
+        (prefix / "source.tar.gz").touch()
+        release_files.write_json(prefix / "toolchain.json", TOOLS)
+
+    def module(self, check: bool = False, **params: Any) -> Any:
+        given = {
+            "release": RELEASE,
+            "source": {"kind": "archive", "sha256": EMPTY, "path": str(self.prefix / "source.tar.gz"), "url": ""},
+            "prefix": str(self.prefix),
+            "toolchain_file": str(self.prefix / "toolchain.json"),
+            "compute_capabilities": [],
+            "every_node_has_gpu": True,
+            "native": False,
+            "cmake": {},
+            "ccache_dir": str(self.prefix / "ccache"),
+            "jobs": 1,
+            "free_mib": 0,
+            "keep": 1,
+            **params,
+        }
+        return SimpleNamespace(params=given, check_mode=check)
+
+    def result(self, check: bool = False, **params: Any) -> dict[str, Any]:
+        return llama_build.result(self.module(check, **params))
+
+    def make(self, **params: Any) -> str:
+        """What a build with these options leaves behind, without the compiler."""
+        build = self.build(**params)
+        build.work.mkdir(exist_ok=True)
+        pack(build)
+        return build.id
+
+    def build(self, **params: Any) -> llama_build.Build:
+        return llama_build.Build(self.module(**params).params, TOOLS)
+
+    def published(self) -> str:
+        found = release_files.read_json(self.store.dist / "0c1e57098.json") or {}
+        return str(found.get("id", ""))
+
+
+def pack(build: llama_build.Build, _progress: object = None) -> None:
+    """In the place of the compiler: what it leaves at the end."""
+    build.tarball.write_bytes(build.id.encode())
+    facts = {"name": build.tarball.name, "sha256": sha256(build.tarball), "size": len(build.id)}
+    release_files.write_json(build.description, {"id": build.id, "tarball": facts})
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.setattr(llama_build.Build, "_build", pack)
+    return Site(tmp_path)
+
+
+OLD, NEW = {"GGML_LTO": "OFF"}, {"GGML_LTO": "ON"}
+
+
+def test_a_first_build_is_made_and_published_once(site: Site) -> None:
+    foreseen = site.result(check=True)
+    assert (foreseen["changed"], foreseen["manifest"]) == (True, {})
+    assert list(site.store.dist.iterdir()) == []
+    first = site.result()
+    assert first["changed"]
+    assert first["manifest"]["id"] == site.published()
+    assert not site.result()["changed"]
+
+
+def test_going_back_to_former_options_only_publishes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    former = site.result(cmake=OLD)["id"]
+    assert site.result(cmake=NEW)["id"] != former
+    monkeypatch.setattr(llama_build.Build, "_build", lambda *_: pytest.fail("it was built again"))
+    back = site.result(cmake=OLD)
+    assert (back["changed"], back["manifest"]["id"]) == (True, former)
+    assert "describes another build" in back["reason"]
+    assert site.published() == former
+
+
+@pytest.mark.parametrize("cmake", [OLD, NEW])
+def test_check_mode_says_that_another_release_is_to_come(site: Site, cmake: dict[str, str]) -> None:
+    """Whoever installs the release would otherwise compare the nodes with the one that lies there."""
+    site.result(cmake=OLD)
+    foreseen = site.result(check=True, cmake=cmake)
+    assert foreseen["changed"] is (cmake == NEW)
+    assert foreseen["ansible_facts"] == {"herd_build_pending": cmake == NEW}
+    assert site.result(cmake=cmake)["ansible_facts"] == {"herd_build_pending": False}
+
+
+def test_check_mode_without_a_toolchain(site: Site) -> None:
+    (site.prefix / "toolchain.json").unlink()
+    foreseen = site.result(check=True)
+    assert (foreseen["changed"], foreseen["ansible_facts"]) == (True, {"herd_build_pending": True})
+
+
+def test_a_damaged_tarball_is_made_again(site: Site) -> None:
+    site.result()
+    site.build().tarball.write_bytes(b"rot")
+    assert "damaged" in site.result(check=True)["reason"]
+    assert site.result()["changed"]
+    assert not site.result()["changed"]
+
+
+def age(store: BuildStore, *builds: str) -> None:
+    """The first one is the oldest."""
+    for position, build in enumerate(builds):
+        for path in (store.dist / f"{build}.json", store.build / build):
+            os.utime(path, (position + 1, position + 1))
+
+
+def test_old_builds_are_given_up_but_never_the_wanted_one(site: Site) -> None:
+    wanted = site.result()["id"]
+    others = [site.make(cmake={"GGML_LTO": str(number)}) for number in range(3)]
+    named = site.store.dist / "b7836.json"
+    release_files.write_json(named, release_files.read_json(site.store.dist / f"{others[0]}.json"))
+    (site.store.build / "sources").mkdir()
+    age(site.store, wanted, *others)
+    foreseen = site.result(check=True)
+    assert foreseen["removed"] == others[:2]
+    assert site.store.ready() == [wanted, *others]
+    assert site.result()["removed"] == others[:2]
+    assert sorted(site.store.ready()) == sorted([wanted, others[2]])
+    assert sorted(site.store.begun()) == sorted([wanted, others[2]])
+    assert (site.store.build / "sources").is_dir()
+    # Nobody is sent to a build that is gone.
+    assert not named.exists()
+    assert not site.result()["changed"]
+
+
+def test_a_build_under_way_is_left_alone(site: Site) -> None:
+    site.result()
+    busy = [f"0c1e57098-cpu-{number}" for number in range(3)]
+    for name in busy:
+        (site.store.build / name).mkdir()
+    with (site.store.build / f"{busy[0]}.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        site.store.give_up_begun(busy[0])
+    site.store.give_up_begun(busy[1])
+    assert (site.store.build / busy[0]).is_dir()
+    assert not (site.store.build / busy[1]).exists()
