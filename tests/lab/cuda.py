@@ -1,0 +1,204 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find a CUDA toolkit on this machine with which the engine can be compiled and linked; no GPU is needed.
+
+    python3 -m tests.lab.cuda    says as JSON what there is, or the one thing that is missing
+
+A toolkit is looked for in HERD_CUDA_ROOT, /usr/local/cuda, the newest /usr/local/cuda-*, and beside the nvcc in
+PATH. One that has all but cuBLAS (the toolkits that pip installs have it as a package of its own) is copied to
+${HERD_CACHE}/cuda and completed there with NVIDIA's own package of the same minor version, which pip fetches; the
+machine's toolkit stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .naming import Places
+from .process import LabError, run, say
+
+# What compiling and linking the engine takes: a header and the library that belongs to it.
+NEEDS = {
+    "the CUDA runtime": ("cuda_runtime.h", "libcudart.so"),
+    "cuBLAS": ("cublas_v2.h", "libcublas.so"),
+}
+# Raise it when a completed copy is put together in another way.
+RECIPE = 1
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """What a build host of the lab can be given."""
+
+    root: str
+    version: str
+    # Of the oldest GPU that it compiles for, as inventories write it: 7.5.
+    lowest: str
+    # The package with which a copy of it was completed; empty for a toolkit as the machine has it.
+    completed_with: str = ""
+
+
+def candidates(env: Mapping[str, str]) -> Iterator[Path]:
+    """Places of a toolkit, best first."""
+    if env.get("HERD_CUDA_ROOT"):
+        yield Path(env["HERD_CUDA_ROOT"])
+        return
+    yield Path("/usr/local/cuda")
+    yield from sorted(Path("/usr/local").glob("cuda-*"), key=lambda path: numbers(path.name), reverse=True)
+    nvcc = shutil.which("nvcc", path=env.get("PATH"))
+    if nvcc:
+        yield Path(nvcc).resolve().parent.parent
+
+
+def numbers(text: str) -> list[int]:
+    """The numbers in a name, so that cuda-13.0 comes after cuda-9.2."""
+    return [int(number) for number in re.findall(r"\d+", text)]
+
+
+def nvcc_of(env: Mapping[str, str]) -> Path:
+    """The compiler of the first toolkit that there is."""
+    looked = list(candidates(env))
+    for root in looked:
+        nvcc = root / "bin" / "nvcc"
+        if nvcc.is_file() and os.access(nvcc, os.X_OK):
+            return nvcc
+    raise LabError(
+        f"no CUDA toolkit: expected bin/nvcc in {', '.join(map(str, looked))}; install one, "
+        "or name one with HERD_CUDA_ROOT"
+    )
+
+
+def version_of(nvcc: Path) -> str:
+    """Such as 13.0.88."""
+    said = run([str(nvcc), "--version"]).stdout
+    found = re.search(r"release \d+\.\d+, V(\d+\.\d+\.\d+)", said)
+    if found is None:
+        raise LabError(f"no CUDA toolkit: {nvcc} --version tells no version; found {said.strip()[:200]!r}")
+    return found.group(1)
+
+
+def lowest_of(listed: str) -> str:
+    """The lowest compute capability from `nvcc --list-gpu-arch`, whose lines are in no strict order."""
+    found = [int(number) for number in re.findall(r"^compute_(\d+)$", listed, re.MULTILINE)]
+    if not found:
+        raise LabError(f"no CUDA toolkit: nvcc --list-gpu-arch lists nothing; found {listed.strip()[:200]!r}")
+    return f"{min(found) // 10}.{min(found) % 10}"
+
+
+def folders(root: Path, *names: str) -> list[Path]:
+    """Folders of these names, in a toolkit's own layout and in the one for several targets."""
+    return [path for name in names for path in (root / name, *root.glob(f"targets/*/{name}")) if path.is_dir()]
+
+
+def missing(root: Path) -> list[str]:
+    """What a link of the engine needs and this toolkit lacks."""
+    return [
+        name
+        for name, (header, library) in NEEDS.items()
+        if not any((folder / header).is_file() for folder in folders(root, "include"))
+        or not any((folder / library).is_file() for folder in folders(root, "lib64", "lib"))
+    ]
+
+
+def package(version: str) -> tuple[str, str]:
+    """NVIDIA's package of cuBLAS for pip and its version: cuBLAS counts as the toolkit does."""
+    major, minor = version.split(".")[:2]
+    # From 13 on the names have no suffix any more.
+    return ("nvidia-cublas" if int(major) >= 13 else f"nvidia-cublas-cu{major}"), f"{major}.{minor}.*"
+
+
+def complete(root: Path, version: str, cache: Path) -> Toolkit:
+    """A copy of the toolkit with cuBLAS in it, made once."""
+    name, wanted = package(version)
+    key = hashlib.sha256(f"{RECIPE} {root.resolve()} {version} {name} {wanted}".encode()).hexdigest()[:8]
+    copy = cache / "cuda" / f"{version}-{key}"
+    note = copy / "completed.json"
+    if not note.is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        say(f"completing a copy of {root} with {name}=={wanted}, which pip fetches (about 500 MB)")
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=copy.parent) as work:
+            wheel = fetch(name, wanted, Path(work))
+            made = Path(work) / "toolkit"
+            shutil.copytree(root.resolve(), made, symlinks=True)
+            unpack(wheel, made)
+            note_text = json.dumps({"of": str(root), "with": wheel.name})
+            (made / note.name).write_text(note_text, encoding="utf-8")
+            if copy.exists():
+                shutil.rmtree(copy)
+            made.rename(copy)
+    return Toolkit(str(copy), version, "", json.loads(note.read_text(encoding="utf-8"))["with"])
+
+
+def fetch(name: str, wanted: str, to: Path) -> Path:
+    """The wheel, with pip's own client."""
+    options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(to)]
+    run([sys.executable, "-m", "pip", "download", *options, f"{name}=={wanted}"])
+    wheels = list(to.glob("*.whl"))
+    if len(wheels) != 1:
+        raise LabError(f"pip was to bring one wheel of {name} and brought {len(wheels)}")
+    return wheels[0]
+
+
+def unpack(wheel: Path, toolkit: Path) -> None:
+    """Put a wheel's headers and libraries where the toolkit has its own."""
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            folder = Path(member.filename).parent.name
+            if member.is_dir() or folder not in {"include", "lib"}:
+                continue
+            target = folders(toolkit, *(("include",) if folder == "include" else ("lib64", "lib")))[0]
+            path = target / Path(member.filename).name
+            with archive.open(member) as source, path.open("wb") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+            # A linker asks for the name without the version, which wheels do not carry.
+            linked = re.fullmatch(r"(lib.+\.so)\.\d+", path.name)
+            if linked and not (target / linked.group(1)).exists():
+                (target / linked.group(1)).symlink_to(path.name)
+
+
+def find(env: Mapping[str, str]) -> Toolkit:
+    """The toolkit for a build host; a LabError names what is missing and how to give it."""
+    nvcc = nvcc_of(env)
+    root, version = nvcc.parent.parent, version_of(nvcc)
+    toolkit = Toolkit(str(root.resolve()), version, "")
+    lacks = missing(root)
+    if lacks == ["cuBLAS"]:
+        try:
+            toolkit = complete(root, version, Places.of(env).cache)
+        except (LabError, OSError) as error:
+            name, wanted = package(version)
+            raise LabError(
+                f"CUDA toolkit without cuBLAS: {root} ({version}) lacks cublas_v2.h or libcublas.so; install the "
+                f"toolkit's libcublas-dev package, or let pip fetch {name}=={wanted}, which failed: {error}"
+            ) from error
+    elif lacks:
+        raise LabError(
+            f"incomplete CUDA toolkit: {root} ({version}) lacks {' and '.join(lacks)}; install the toolkit's "
+            "cudart and cublas development packages, or name a whole toolkit with HERD_CUDA_ROOT"
+        )
+    lowest = lowest_of(run([str(nvcc), "--list-gpu-arch"]).stdout)
+    return Toolkit(toolkit.root, version, lowest, toolkit.completed_with)
+
+
+def main() -> int:
+    try:
+        answer = {"usable": True, "missing": "", **asdict(find(os.environ))}
+    except LabError as error:
+        answer = {"usable": False, "missing": str(error), **asdict(Toolkit("", "", ""))}
+    print(json.dumps(answer, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
