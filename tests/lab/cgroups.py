@@ -142,11 +142,7 @@ def folders_of(lab: str, host: str | None = None) -> list[Path]:
     trees = current_trees()
     if systemd_is_pid1():
         pattern = scope_name(lab, host or "*")
-        return [
-            folder
-            for root in trees.roots
-            for folder in sorted(root.glob(f"herd.slice/herd-lab.slice/{pattern}"))
-        ]
+        return [folder for root in trees.roots for folder in sorted(root.glob(f"herd.slice/herd-lab.slice/{pattern}"))]
     found = [root / CGROUP_NAME / lab for root in trees.roots]
     if host is not None:
         found = [folder / host for folder in found]
@@ -188,9 +184,7 @@ def end_all(folders: list[Path], patience: float = 10.0) -> None:
             except ProcessLookupError:
                 continue
         if time.monotonic() > limit:
-            raise LabError(
-                f"Processes {sorted(alive)} do not end, not even with SIGKILL; look at /proc/PID/stack."
-            )
+            raise LabError(f"Processes {sorted(alive)} do not end, not even with SIGKILL; look at /proc/PID/stack.")
         time.sleep(0.02)
     for folder in folders:
         _remove(folder)

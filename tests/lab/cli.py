@@ -57,9 +57,7 @@ def parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="all labs of this machine and their hosts")
     listing.add_argument("--json", action="store_true")
     shell = commands.add_parser("shell", help="a shell on a host, or one command there")
-    shell.add_argument(
-        "--nsenter", action="store_true", help="enter without ssh, for a host whose network is cut"
-    )
+    shell.add_argument("--nsenter", action="store_true", help="enter without ssh, for a host whose network is cut")
     shell.add_argument("host")
     shell.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
 
@@ -68,12 +66,8 @@ def parser() -> argparse.ArgumentParser:
     clean = commands.add_parser("clean", help="remove what killed runs left behind")
     clean.add_argument("lab", nargs="*", help="only these (default: all leftovers)")
     clean.add_argument("--all", action="store_true", help="remove every lab, also those that are well")
-    clean.add_argument(
-        "--cache", action="store_true", help="also remove cached file systems that nothing uses"
-    )
-    images = commands.add_parser(
-        "images", help="make the file systems that a lab stands on, without starting it"
-    )
+    clean.add_argument("--cache", action="store_true", help="also remove cached file systems that nothing uses")
+    images = commands.add_parser("images", help="make the file systems that a lab stands on, without starting it")
     images.add_argument("config", nargs="*", default=["cluster"], help="definitions, as for up --config")
 
     supervise = commands.add_parser("supervise", help="(started by up: one host's power supply)")

@@ -74,9 +74,7 @@ class Lab:
         for host in self.hosts:
             if host.name == name:
                 return host
-        raise LabError(
-            f"Lab {self.name} has no host {name!r}; it has {', '.join(h.name for h in self.hosts)}."
-        )
+        raise LabError(f"Lab {self.name} has no host {name!r}; it has {', '.join(h.name for h in self.hosts)}.")
 
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -102,9 +100,7 @@ def parse_bind(text: str, variables: Mapping[str, str]) -> Bind:
     if len(parts) == 2:
         parts.append("rw")
     if len(parts) != 3 or parts[2] not in {"ro", "rw"} or not all(p.startswith("/") for p in parts[:2]):
-        raise LabError(
-            f"A bind is /source:/target or /source:/target:ro with absolute paths; found {text!r}."
-        )
+        raise LabError(f"A bind is /source:/target or /source:/target:ro with absolute paths; found {text!r}.")
     return Bind(parts[0], parts[1].rstrip("/") or "/", parts[2] == "ro")
 
 
@@ -138,9 +134,7 @@ def _address(host: str, network: Network, value: object) -> str:
         network.subnet.broadcast_address,
         network.gateway,
     }:
-        raise LabError(
-            f"Host {host}: {network.label} is a host address in {network.subnet}; found {address}."
-        )
+        raise LabError(f"Host {host}: {network.label} is a host address in {network.subnet}; found {address}.")
     return str(address)
 
 
@@ -164,9 +158,7 @@ def _host(name: str, table: Mapping[str, Any], variables: Mapping[str, str], com
             raise LabError(
                 f'Host {name}: a disk is an absolute path and a size such as "64M"; found {path} = {size!r}.'
             )
-    binds = [
-        parse_bind(text, variables) for text in (*common, *_texts(name, "binds", table.get("binds", [])))
-    ]
+    binds = [parse_bind(text, variables) for text in (*common, *_texts(name, "binds", table.get("binds", [])))]
     return Host(
         name=name,
         eth=_address(name, ETH, table["eth"]),
@@ -206,7 +198,7 @@ def parse(text: str, name: str, variables: Mapping[str, str]) -> Lab:
 
 def with_binds(lab: Lab, binds: Sequence[tuple[str, Bind]]) -> Lab:
     """The lab with binds from the command line added."""
-    for name, _ in binds:
+    for name, _target in binds:
         lab.host(name)
     return Lab(
         lab.name,

@@ -166,9 +166,7 @@ def leader(nspawn: int) -> int | None:
         if not entry.name.isdigit():
             continue
         try:
-            parent, inner = parent_and_inner_pid(
-                (entry / "status").read_text(encoding="ascii", errors="replace")
-            )
+            parent, inner = parent_and_inner_pid((entry / "status").read_text(encoding="ascii", errors="replace"))
         except OSError:
             continue
         if parent == nspawn and inner == 1:
@@ -238,10 +236,7 @@ def start_supervisor(places: Places, lab: str, host: Host, argv_prefix: Sequence
 def serves(cmdline: bytes, lab: str) -> bool:
     """Whether a process is, or is about to become, a supervisor of this lab; from /proc/PID/cmdline."""
     words = cmdline.split(b"\0")
-    return any(
-        words[at : at + 3] == [b"tests.lab", b"supervise", lab.encode()]
-        for at in range(max(0, len(words) - 2))
-    )
+    return any(words[at : at + 3] == [b"tests.lab", b"supervise", lab.encode()] for at in range(max(0, len(words) - 2)))
 
 
 def supervisors(lab: str) -> list[int]:
@@ -297,9 +292,7 @@ def wait_until_booted(places: Places, lab: str, host: str, timeout: float = 60.0
                     return word
         time.sleep(0.05)
     folder = places.host_state(lab, host)
-    raise LabError(
-        f"Host {host} of lab {lab} has not booted after {timeout:.0f} s; see {folder}/console.log."
-    )
+    raise LabError(f"Host {host} of lab {lab} has not booted after {timeout:.0f} s; see {folder}/console.log.")
 
 
 def failed_units(pid: int) -> str:

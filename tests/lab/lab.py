@@ -74,9 +74,7 @@ class Manager:
         try:
             text = (self.places.state(name) / "lab.json").read_text(encoding="utf-8")
         except OSError as error:
-            raise LabError(
-                f"There is no lab {name!r}; 'python3 -m tests.lab list' shows those that exist."
-            ) from error
+            raise LabError(f"There is no lab {name!r}; 'python3 -m tests.lab list' shows those that exist.") from error
         return config.from_data(json.loads(text))
 
     def is_complete(self, name: str) -> bool:
@@ -88,9 +86,7 @@ class Manager:
         found = cgroups.labs()
         for folder in (self.places.run, self.places.data):
             if folder.is_dir():
-                found |= {
-                    path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-                }
+                found |= {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
         for namespace in network.namespaces():
             owner = split_namespace(namespace)
             if owner is not None:

@@ -103,7 +103,7 @@ class _Reader:
             self.at += length
         elif kind == ARRAY:
             inner, count = self.number("I"), self.number("Q")
-            for _ in range(count):
+            for _each in range(count):
                 self.skip(inner)
         else:
             self.at += SCALAR_SIZES[kind]
@@ -118,7 +118,7 @@ def read_vocabulary(data: bytes) -> Vocabulary:
     fields: list[bytes] = []
     tokens: list[str] = []
     types: list[int] = []
-    for _ in range(reader.number("Q")):
+    for _each in range(reader.number("Q")):
         start = reader.at
         key, kind = reader.text(), reader.number("I")
         value = reader.at
@@ -132,9 +132,9 @@ def read_vocabulary(data: bytes) -> Vocabulary:
             reader.at += 4
             count = reader.number("Q")
             if key.endswith("tokens"):
-                tokens = [reader.text() for _ in range(count)]
+                tokens = [reader.text() for _each in range(count)]
             else:
-                types = [reader.number("i") for _ in range(count)]
+                types = [reader.number("i") for _each in range(count)]
         reader.at = end
     return Vocabulary(fields, tokens, types)
 
@@ -279,7 +279,7 @@ def _count(dims: tuple[int, ...]) -> int:
 def file_size(shape: Shape, vocabulary: Vocabulary) -> int:
     """Bytes of the whole file, without making it."""
     header = len(next(generate(shape, vocabulary)))
-    sizes = [_count(dims) * (2 if kind == F16 else 4) for _, dims, kind in _tensors(shape, vocabulary)]
+    sizes = [_count(dims) * (2 if kind == F16 else 4) for _name, dims, kind in _tensors(shape, vocabulary)]
     return header + sum(size + len(_padding(size)) for size in sizes)
 
 

@@ -34,9 +34,7 @@ def check_lab_name(name: str) -> str:
 
 def check_host_name(name: str) -> str:
     if not _HOST_NAME.fullmatch(name):
-        raise LabError(
-            f"A host's name is a letter followed by up to 31 small letters, digits or '-'; found {name!r}."
-        )
+        raise LabError(f"A host's name is a letter followed by up to 31 small letters, digits or '-'; found {name!r}.")
     return name
 
 
@@ -70,7 +68,7 @@ def split_namespace(namespace: str) -> tuple[str, str | None] | None:
     """(lab, host or None) of a network namespace, or None where it belongs to no lab."""
     if not namespace.startswith(NETNS_PREFIX):
         return None
-    lab, _, host = namespace[len(NETNS_PREFIX) :].partition(".")
+    lab, _dot, host = namespace[len(NETNS_PREFIX) :].partition(".")
     if not _LAB_NAME.fullmatch(lab) or (host and not _HOST_NAME.fullmatch(host)):
         return None
     return lab, host or None

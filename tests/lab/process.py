@@ -47,13 +47,10 @@ def run(
             check=False,
         )
     except FileNotFoundError as error:
-        raise LabError(
-            f"{argv[0]} is not on this machine; 'python3 -m tests.lab check' lists what is"
-        ) from error
+        raise LabError(f"{argv[0]} is not on this machine; 'python3 -m tests.lab check' lists what is") from error
     if check and done.returncode != 0:
         said = (done.stdout + done.stderr).strip().splitlines()[-20:]
         raise LabError(
-            f"'{shlex.join(argv)[:400]}' ended with {done.returncode}:\n  "
-            + "\n  ".join(said or ["(no output)"])
+            f"'{shlex.join(argv)[:400]}' ended with {done.returncode}:\n  " + "\n  ".join(said or ["(no output)"])
         )
     return done

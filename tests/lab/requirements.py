@@ -36,7 +36,7 @@ def parse_requirements(text: str) -> list[Requirement]:
     for line in text.splitlines():
         words = line.split("#", 1)[0].strip()
         if words:
-            package, _, probe = words.partition(":")
+            package, _colon, probe = words.partition(":")
             found.append(Requirement(package.strip(), probe.strip() or package.strip()))
     return found
 
@@ -71,9 +71,7 @@ def _probe_kernel() -> list[str]:
     }
     for what, argv in probes.items():
         if subprocess.run(["unshare", "--net", *argv], capture_output=True, check=False).returncode != 0:
-            found.append(
-                f"The kernel, or this container, does not allow {what}; try modprobe on the machine itself."
-            )
+            found.append(f"The kernel, or this container, does not allow {what}; try modprobe on the machine itself.")
     return found
 
 
@@ -89,9 +87,7 @@ def _probe_overlay(data: Path) -> list[str]:
     except OSError as error:
         return [f"{data} cannot be written ({error.strerror}); set HERD_LAB_DATA to a folder that can."]
     if done.returncode != 0:
-        return [
-            f"{data} cannot hold an overlay ({done.stderr.strip()}); set HERD_LAB_DATA to a folder on ext4 or xfs."
-        ]
+        return [f"{data} cannot hold an overlay ({done.stderr.strip()}); set HERD_LAB_DATA to a folder on ext4 or xfs."]
     return []
 
 

@@ -119,7 +119,7 @@ def _one_line(stanza: str, suites: Sequence[str]) -> list[str]:
     for line in stanza.splitlines():
         if line.startswith("#") or ":" not in line:
             continue
-        key, _, value = line.partition(":")
+        key, _colon, value = line.partition(":")
         fields[key.strip().lower()] = value.strip()
     if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
         return []
@@ -135,11 +135,7 @@ def _one_line(stanza: str, suites: Sequence[str]) -> list[str]:
 def _machine_sources() -> str:
     folder = Path("/etc/apt")
     paths = [folder / "sources.list", *(folder / "sources.list.d").glob("*")]
-    texts = {
-        p.name: p.read_text(encoding="utf-8")
-        for p in paths
-        if p.suffix in {".list", ".sources"} and p.is_file()
-    }
+    texts = {p.name: p.read_text(encoding="utf-8") for p in paths if p.suffix in {".list", ".sources"} and p.is_file()}
     return bookworm_sources(texts)
 
 
@@ -259,9 +255,7 @@ class Store:
         return acquire_options(run(["apt-config", "dump"]).stdout)
 
     def ensure_repository(self) -> None:
-        with self._making(
-            self.repository(), "fetching the packages that hosts can install (about 30 s)"
-        ) as work:
+        with self._making(self.repository(), "fetching the packages that hosts can install (about 30 s)") as work:
             if work is None:
                 return
             wanted = package_list((RECIPES / "repository.packages").read_text(encoding="utf-8"))
@@ -336,9 +330,7 @@ class Store:
         for path in RECIPES.glob("*/packages"):
             if path.parent.name != "base":
                 present.add(self.layer((path.parent.name,)))
-        found = [
-            p for kind in ("base", "repository", "layer") for p in sorted((self.folder / kind).glob("*"))
-        ]
+        found = [p for kind in ("base", "repository", "layer") for p in sorted((self.folder / kind).glob("*"))]
         found += [p for kind in ("base", "repository", "layer") for p in (self.folder / kind).glob(".new-*")]
         return [path for path in dict.fromkeys(found) if path not in present]
 

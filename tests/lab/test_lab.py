@@ -39,9 +39,7 @@ ib = "10.100.0.32"
 """
 
 
-def lab(
-    *words: str, name: str = NAME, check: bool = True, timeout: float = 300
-) -> subprocess.CompletedProcess[str]:
+def lab(*words: str, name: str = NAME, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.lab", "--name", name, *words],
         cwd=CLONE,
@@ -86,19 +84,14 @@ def traces(name: str) -> list[str]:
     found = [str(path) for path in cgroups.folders_of(name)]
     netns = Path("/run/netns")
     found += [str(path) for path in netns.glob(f"herd-{name}*")] if netns.is_dir() else []
-    found += [
-        line for line in Path("/proc/self/mounts").read_text().splitlines() if f"herd-lab/{name}/" in line
-    ]
+    found += [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"herd-lab/{name}/" in line]
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
             mounts = (process / "mounts").read_text()
         except OSError:
             continue
-        if (
-            any(word in (b"supervise", f"--machine=herd-{name}".encode()) for word in words)
-            and name.encode() in words
-        ):
+        if any(word in (b"supervise", f"--machine=herd-{name}".encode()) for word in words) and name.encode() in words:
             found.append(f"process {process.name}")
         if f"herd-lab/{name}/" in mounts:
             found.append(f"mount of process {process.name}")
@@ -320,24 +313,19 @@ disks = { "/var/lib/herd-lab" = "1500M" }
 def test_a_lab_runs_on_a_machine_with_systemd_and_cgroup2_alone(tmp_path: Path) -> None:
     """A host of the lab is such a machine: a lab is started in it."""
     (tmp_path / "outer.toml").write_text(NESTED, encoding="utf-8")
-    inner = (
-        "cd /clone && export HERD_CACHE=/cache PYTHONDONTWRITEBYTECODE=1 && python3 -m tests.lab --name in"
-    )
+    inner = "cd /clone && export HERD_CACHE=/cache PYTHONDONTWRITEBYTECODE=1 && python3 -m tests.lab --name in"
     try:
         lab("up", "--config", str(tmp_path / "outer.toml"), name=OTHER)
         on("outer", "apt-get", "-q", "update", name=OTHER)
         missing = on("outer", "sh", "-c", f"{inner} check", name=OTHER, check=False)
         assert missing.returncode == 1
         assert (
-            "apt-get install -y --no-install-recommends apt-utils mmdebstrap socat systemd-container"
-            in missing.stdout
+            "apt-get install -y --no-install-recommends apt-utils mmdebstrap socat systemd-container" in missing.stdout
         )
         on("outer", "sh", "-c", f"{inner} check --install", name=OTHER)
         on("outer", "sh", "-c", f"{inner} up", name=OTHER)
         assert on("outer", "sh", "-c", f"{inner} shell mirror hostname", name=OTHER).stdout == "mirror\n"
-        scopes = on(
-            "outer", "systemctl", "list-units", "--plain", "--no-legend", "herd-lab-in*", name=OTHER
-        ).stdout
+        scopes = on("outer", "systemctl", "list-units", "--plain", "--no-legend", "herd-lab-in*", name=OTHER).stdout
         assert len(scopes.splitlines()) == 4
         on("outer", "sh", "-c", f"{inner} crash --restart vllm-node2", name=OTHER)
         on("outer", "sh", "-c", f"{inner} down", name=OTHER)

@@ -44,9 +44,7 @@ def test_a_definition_survives_the_way_through_json() -> None:
     assert config.from_data(json.loads(json.dumps(config.to_data(lab)))) == lab
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(config.__file__).parent / "labs").glob("*.toml")), ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", sorted((Path(config.__file__).parent / "labs").glob("*.toml")), ids=lambda p: p.stem)
 def test_the_definitions_of_this_repository_are_right(path: Path) -> None:
     lab = config.read(path, "demo", VARIABLES)
     assert lab.host("vllm-node1").eth == "10.0.0.31"

@@ -58,9 +58,7 @@ def test_an_independent_reader_finds_what_was_meant(vocabulary: model.Vocabulary
     assert reader.get_field("tokenizer.chat_template").contents() == model.CHAT_TEMPLATE
     assert len(reader.tensors) == 3 + 9 * model.TINY.layers
     last = reader.tensors[-1]
-    assert (
-        last.data_offset + last.n_bytes <= facts["size"] < last.data_offset + last.n_bytes + model.ALIGNMENT
-    )
+    assert last.data_offset + last.n_bytes <= facts["size"] < last.data_offset + last.n_bytes + model.ALIGNMENT
     output = next(tensor for tensor in reader.tensors if tensor.name == "output.weight")
     speaks = [bool(row.any()) for row in output.data]
     assert speaks == [word in ("\u2581hello", "\u2581a", ".") for word in WORDS]
@@ -74,9 +72,7 @@ def test_the_facts_describe_the_parts(vocabulary: model.Vocabulary, tmp_path: Pa
     assert facts == json.loads((tmp_path / "tiny-llama.json").read_text())
     contents = [(tmp_path / part["file"]).read_bytes() for part in facts["parts"]]
     assert [len(content) for content in contents] == [part["size"] for part in facts["parts"]]
-    assert [hashlib.sha256(content).hexdigest() for content in contents] == [
-        p["sha256"] for p in facts["parts"]
-    ]
+    assert [hashlib.sha256(content).hexdigest() for content in contents] == [p["sha256"] for p in facts["parts"]]
     assert hashlib.sha256(b"".join(contents)).hexdigest() == facts["sha256"]
     assert facts["parts"][0]["size"] % 2 == 1
 
@@ -106,15 +102,12 @@ def test_the_lab_inventory_says_what_the_generator_makes() -> None:
     vocab = os.environ.get("HERD_VOCAB")
     made = model.cache_dir() / model.key(model.LAB) / "lab-llama.json"
     if not made.exists() and not vocab:
-        pytest.skip(
-            "the lab's model is not on this machine; HERD_VOCAB names the engine's vocabulary or source"
-        )
+        pytest.skip("the lab's model is not on this machine; HERD_VOCAB names the engine's vocabulary or source")
     if not made.exists():
         model.cached(model.LAB, Path(str(vocab)))
     facts, written = inventory_facts(), json.loads(made.read_text())
     parts = [
-        {"file": p["url"].rsplit("/", 1)[1], "size": p["size"], "sha256": p["sha256"]}
-        for p in facts["source"]["parts"]
+        {"file": p["url"].rsplit("/", 1)[1], "size": p["size"], "sha256": p["sha256"]} for p in facts["source"]["parts"]
     ]
     assert {**facts, "parts": parts} == {**written, "source": facts["source"]}
 

@@ -74,9 +74,7 @@ def test_package_lists_have_comments_and_no_order() -> None:
     assert rootfs.package_list("# all\n b \na # why\n\nb\n") == ("a", "b")
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [(["ab", "c"], ["a", "bc"]), (["a"], ["a", ""]), (["a", "b"], ["b", "a"])]
-)
+@pytest.mark.parametrize(("one", "other"), [(["ab", "c"], ["a", "bc"]), (["a"], ["a", ""]), (["a", "b"], ["b", "a"])])
 def test_different_contents_have_different_keys(one: list[str], other: list[str]) -> None:
     assert rootfs.key_of(one) != rootfs.key_of(other)
 

@@ -33,15 +33,13 @@ class Client:
 def test_a_source_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(SOURCE.archive, GOOD)
     monkeypatch.setattr(sources, "run", client)
-    for _ in range(2):
+    for _each in range(2):
         assert sources.ensure(SOURCE, tmp_path).read_bytes() == GOOD
     assert len(client.calls) == 1
     assert [path.name for path in tmp_path.iterdir()] == [SOURCE.archive]
 
 
-def test_damaged_bytes_in_the_cache_are_fetched_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_bytes_in_the_cache_are_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / SOURCE.archive).write_bytes(b"damaged")
     monkeypatch.setattr(sources, "run", Client(SOURCE.archive, GOOD))
     assert sources.ensure(SOURCE, tmp_path).read_bytes() == GOOD

@@ -524,7 +524,7 @@ def test_killed_before_every_single_step_and_run_again(tmp_path: Path) -> None:
                 attempt(SuddenDeath(files.Disk(), [steps]))
             finally:
                 os._exit(0)
-        _, status = os.waitpid(child, 0)
+        _pid, status = os.waitpid(child, 0)
         assert dest.read_bytes() in (b"GGUF former", WHOLE), f"killed before step {steps}"
         attempt(files.Disk())
         assert dest.read_bytes() == WHOLE, f"killed before step {steps}"
