@@ -1,0 +1,40 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two releases of the engine, with other programs, flags and protocols, from the same roles on the same hosts."""
+
+from __future__ import annotations
+
+from tests.slow.cluster import HEAD, Cluster, assert_changes_nothing, assert_converged
+from tests.slow.conftest import Notes
+
+OLD, NEW = "b7836", "0c1e57098"
+ACKNOWLEDGED = '{"herd_acknowledged_advisories": ["CVE-2026-34159", "CVE-2026-21869"]}'
+
+
+def choose(release: str) -> tuple[str, ...]:
+    """Arguments that are the same for each release but for its name."""
+    return ("-e", ACKNOWLEDGED, "-e", f"herd_release={release}")
+
+
+def test_old_release_then_new_one_then_back(cluster: Cluster, notes: Notes) -> None:
+    first = cluster.deploy(*choose(OLD))
+    notes.add(f"{OLD} on bare hosts: {first.seconds:.0f} s")
+    assert_converged(cluster, first, OLD)
+    old = cluster.look()[HEAD]["current"]
+
+    switched = cluster.deploy(*choose(NEW))
+    notes.add(f"{OLD} to {NEW}: {switched.seconds:.0f} s")
+    # This also says that head and workers all run from the new release.
+    assert_converged(cluster, switched, NEW)
+    for host, found in cluster.look().items():
+        assert old in found["releases"], f"{host} has lost the release to go back to"
+
+    again = cluster.deploy(*choose(NEW))
+    notes.add(f"{NEW} once more: {again.seconds:.0f} s")
+    assert_changes_nothing(again)
+
+    back = cluster.deploy(*choose(OLD))
+    notes.add(f"{NEW} back to {OLD}, which is built already: {back.seconds:.0f} s")
+    assert_converged(cluster, back, OLD)
+    assert {found["current"] for found in cluster.look().values()} == {old}
