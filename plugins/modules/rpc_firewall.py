@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Loads an nftables table of its own, C(inet herd_rpc), and a unit that loads it at boot before the worker.
     Nobody else's rules are read or changed. A refused client gets a TCP reset.
-  - Where firewalld runs, the head is also let through it, in the zone of the fabric's interface.
+  - Where firewalld runs, the head is also let through it, in the zone of the fabric's interface, now and for
+    good; rules for former heads are removed.
   - What the kernel really has loaded is looked at, so a table that somebody flushed comes back.
 author: herd.inference contributors (@herd-inference)
 options:
@@ -32,6 +33,10 @@ options:
     required: true
   interface:
     description: Interface of the fabric, for firewalld's zone.
+    type: str
+    default: ''
+  zone:
+    description: firewalld's zone; the one of O(interface) if empty.
     type: str
     default: ''
   path:
@@ -67,13 +72,18 @@ firewalld:
   returned: always
   type: bool
   sample: false
+zone:
+  description: firewalld's zone in which the head is let through, empty where firewalld does not run.
+  returned: always
+  type: str
+  sample: public
 """
 
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import rpc_firewall
+from ansible_collections.herd.inference.plugins.module_utils.core import firewalld_rules, rpc_firewall
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, systemd
 
@@ -104,6 +114,7 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "allowed": {"type": "list", "elements": "str", "required": True},
             "interface": {"type": "str", "default": ""},
+            "zone": {"type": "str", "default": ""},
             "path": {"type": "path", "default": "/etc/herd/rpc-firewall.nft"},
         },
         supports_check_mode=True,
@@ -122,23 +133,29 @@ def main() -> None:
         is_loaded = firewall.has_chain(rpc_firewall.TABLE, chain)
         state = systemd.show(rpc_firewall.UNIT)
         has_firewalld = firewall.firewalld_runs()
-        zone = firewall.firewalld_zone(given["interface"]) if has_firewalld else ""
-        rules = rpc_firewall.firewalld_rules(given["port"], given["allowed"]) if has_firewalld else []
-        lacking = [rule for rule in rules if firewall.firewalld_lacks(zone, rule)]
+        zone = (given["zone"] or firewall.firewalld_zone(given["interface"])) if has_firewalld else ""
+        rules = firewalld_rules.rules(given["port"], given["allowed"])
+        listed = firewall.firewalld_rules(zone) if has_firewalld else {}
+        todo = {mode: firewalld_rules.change(rules, lines, given["port"]) for mode, lines in listed.items()}
+        is_through = not any(change.add or change.remove for change in todo.values())
         if not module.check_mode:
             apply(paths, stale, is_loaded, state)
-            for rule in lacking:
-                firewall.firewalld_add(zone, rule)
+            for permanent, change in todo.items():
+                firewall.firewalld_change(zone, permanent, change.remove, change.add)
     except HerdError as error:
         module.fail_json(msg=str(error))
     diff = [{"before_header": p, "after_header": p, "before": before[p], "after": paths[p]} for p in stale]
-    was = {"kernel": is_loaded, "unit": state.active_state == "active" and state.enabled, "firewalld": not lacking}
+    was = {"kernel": is_loaded, "unit": state.active_state == "active" and state.enabled, "firewalld": is_through}
     if not all(was.values()):
-        names = {"kernel": "rules loaded", "unit": "loaded at boot", "firewalld": "firewalld lets the head through"}
+        names = {
+            "kernel": "rules loaded",
+            "unit": "loaded at boot",
+            "firewalld": "firewalld lets the head and nobody else through",
+        }
         shown = "".join(f"{names[key]}: {'yes' if value else 'no'}\n" for key, value in was.items())
         diff.append({"before": shown, "after": shown.replace(": no", ": yes")})
     changed = bool(stale) or not all(was.values())
-    module.exit_json(changed=changed, loaded=is_loaded, firewalld=has_firewalld, diff=diff)
+    module.exit_json(changed=changed, loaded=is_loaded, firewalld=has_firewalld, zone=zone, diff=diff)
 
 
 if __name__ == "__main__":

@@ -74,11 +74,3 @@ ExecReload={program} -f {path}
 [Install]
 WantedBy=multi-user.target
 """
-
-
-def firewalld_rules(port: int, allowed: Sequence[str]) -> list[str]:
-    """Rich rules with which firewalld, where it runs, lets the head through to our own table."""
-    return [
-        f'rule family="ipv4" source address="{source}" port port="{port}" protocol="tcp" accept'
-        for source in sorted(set(allowed))
-    ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, RemoteFailureError
@@ -47,32 +48,45 @@ def load(path: Path) -> None:
         )
 
 
+def _firewall_cmd(*words: str) -> str:
+    answer = ask(["firewall-cmd", *words])
+    if answer.rc != 0:
+        raise RemoteFailureError(
+            f"firewall-cmd {' '.join(words)} to succeed",
+            answer.err.strip() or f"status {answer.rc}",
+            "look at journalctl -u firewalld",
+        )
+    return answer.out.strip()
+
+
 def firewalld_runs() -> bool:
     """Say whether firewalld is in charge of this host."""
-    program = shutil.which("firewall-cmd", path=_PLACES)
-    return program is not None and ask([program, "--state"]).rc == 0
-
-
-def _firewall_cmd(*words: str) -> int:
-    return ask(["firewall-cmd", "--quiet", *words]).rc
+    return shutil.which("firewall-cmd", path=_PLACES) is not None and ask(["firewall-cmd", "--state"]).rc == 0
 
 
 def firewalld_zone(interface: str) -> str:
-    """Name the zone that an interface belongs to."""
-    found = ask(["firewall-cmd", f"--get-zone-of-interface={interface}"]).out.strip()
-    return found or ask(["firewall-cmd", "--get-default-zone"]).out.strip()
+    """Name the zone whose rules traffic of an interface meets; the default one where none is bound to it."""
+    # Status 2 and "no zone" is how it says that there is none.
+    answer = ask(["firewall-cmd", f"--get-zone-of-interface={interface}"]) if interface else None
+    return answer.out.strip() if answer and answer.rc == 0 else _firewall_cmd("--get-default-zone")
 
 
-def firewalld_lacks(zone: str, rule: str) -> bool:
-    """Say whether a rich rule is missing, now or after the next start of firewalld."""
-    query = (f"--zone={zone}", f"--query-rich-rule={rule}")
-    return _firewall_cmd(*query) != 0 or _firewall_cmd("--permanent", *query) != 0
+def firewalld_rules(zone: str) -> dict[bool, list[str]]:
+    """List the rich rules of a zone: those in force (False) and those of its next start (True)."""
+    listing = (f"--zone={zone}", "--list-rich-rules")
+    return {False: _firewall_cmd(*listing).splitlines(), True: _firewall_cmd("--permanent", *listing).splitlines()}
 
 
-def firewalld_add(zone: str, rule: str) -> None:
-    """Add a rich rule, now and for good."""
-    add = (f"--zone={zone}", f"--add-rich-rule={rule}")
-    if _firewall_cmd(*add) != 0 or _firewall_cmd("--permanent", *add) != 0:
-        raise RemoteFailureError(
-            f"firewalld to take {rule} in zone {zone}", "a refusal", "look at journalctl -u firewalld"
-        )
+def firewalld_change(
+    zone: str, permanent: bool, remove: Sequence[str] = (), add: Sequence[str] = (), seconds: int = 0
+) -> None:
+    """Remove and add rich rules, in force or for the next start.
+
+    :param seconds: after which firewalld itself removes what was added; 0 keeps it.
+    """
+    words = ["--quiet", *(["--permanent"] if permanent else []), f"--zone={zone}"]
+    if remove:
+        _firewall_cmd(*words, *(f"--remove-rich-rule={rule}" for rule in remove))
+    if add:
+        limit = [f"--timeout={seconds}"] if seconds else []
+        _firewall_cmd(*words, *limit, *(f"--add-rich-rule={rule}" for rule in add))

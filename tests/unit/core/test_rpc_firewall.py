@@ -39,9 +39,3 @@ def test_nobody_to_let_in_is_an_error() -> None:
 def test_the_worker_waits_for_the_rules() -> None:
     unit = rpc_firewall.unit("/usr/sbin/nft", "/etc/herd/rpc-firewall.nft")
     assert "llama-rpc.service" in next(line for line in unit.splitlines() if line.startswith("Before=network"))
-
-
-def test_firewalld_gets_one_rule_for_each_source() -> None:
-    assert rpc_firewall.firewalld_rules(50052, ["10.100.0.31"]) == [
-        'rule family="ipv4" source address="10.100.0.31" port port="50052" protocol="tcp" accept'
-    ]

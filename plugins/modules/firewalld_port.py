@@ -1,0 +1,131 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Let clients reach a port through firewalld."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: firewalld_port
+short_description: Let sources reach a TCP port through firewalld, where it runs
+version_added: 0.1.0
+description:
+  - Keeps one rich rule for each source, in force and for the next start alike. Rules of the same form for the
+    same port that are not wanted any more are removed; all other rules of the zone are left alone.
+  - Nothing is done on a host where firewalld does not run. It needs C(firewall-cmd) and no Python bindings,
+    which on EL8 exist for another Python.
+author: herd.inference contributors (@herd-inference)
+options:
+  port:
+    description: TCP port.
+    type: int
+    required: true
+  sources:
+    description: IPv4 addresses or networks that are let through; everybody when empty.
+    type: list
+    elements: str
+    default: []
+  address:
+    description: Address of this host that clients connect to; its interface names the zone.
+    type: str
+    required: true
+  zone:
+    description: firewalld's zone; the one of the interface with O(address) if empty.
+    type: str
+    default: ''
+  seconds:
+    description: Lets them through for this long only, in seconds, and not after the next start. V(0) is for good.
+    type: int
+    default: 0
+  state:
+    description: Whether the rules are there.
+    type: str
+    choices: [present, absent]
+    default: present
+attributes:
+  check_mode:
+    description: Compares with what firewalld lists.
+    support: full
+  diff_mode:
+    description: Shows the rules for this port, in force and permanent.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Let the office reach the API
+  herd.inference.firewalld_port:
+    address: 10.0.0.31
+    port: 8000
+    sources: [10.0.0.0/24]
+"""
+
+RETURN = r"""
+firewalld:
+  description: Whether firewalld runs on this host.
+  returned: always
+  type: bool
+  sample: true
+zone:
+  description: The zone whose rules were looked at, empty where firewalld does not run.
+  returned: always
+  type: str
+  sample: public
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import firewalld_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, host
+
+
+def shown(todo: dict[bool, firewalld_rules.Change], zone: str) -> list[dict[str, str]]:
+    """Say what changes, for people."""
+    return [
+        {
+            "before_header": f"zone {zone}, {'permanent' if permanent else 'in force'}",
+            "after_header": f"zone {zone}, {'permanent' if permanent else 'in force'}",
+            "before": "".join(f"{rule}\n" for rule in change.remove),
+            "after": "".join(f"{rule}\n" for rule in change.add),
+        }
+        for permanent, change in todo.items()
+        if change.add or change.remove
+    ]
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "port": {"type": "int", "required": True},
+            "sources": {"type": "list", "elements": "str", "default": []},
+            "address": {"type": "str", "required": True},
+            "zone": {"type": "str", "default": ""},
+            "seconds": {"type": "int", "default": 0},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    todo: dict[bool, firewalld_rules.Change] = {}
+    zone = ""
+    try:
+        rules = firewalld_rules.rules(given["port"], given["sources"])
+        has_firewalld = firewall.firewalld_runs()
+        if has_firewalld:
+            zone = given["zone"] or firewall.firewalld_zone(host.interface_of(given["address"]))
+            for permanent, listed in firewall.firewalld_rules(zone).items():
+                is_kept = given["state"] == "present" and not (permanent and given["seconds"])
+                todo[permanent] = firewalld_rules.change(rules if is_kept else [], listed, given["port"])
+        if not module.check_mode:
+            for permanent, change in todo.items():
+                firewall.firewalld_change(zone, permanent, change.remove, change.add, given["seconds"])
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    diff = shown(todo, zone)
+    module.exit_json(changed=bool(diff), firewalld=has_firewalld, zone=zone, diff=diff)
+
+
+if __name__ == "__main__":
+    main()
