@@ -10,10 +10,13 @@ It needs nothing but Python's standard library, from 3.9 on.
 from __future__ import annotations
 
 import argparse
+import select
 import socket
+import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
@@ -36,6 +39,12 @@ from herd.core.gate_rule import (
 # A free worker on a local network answers within a millisecond; a busy one never does.
 ATTEMPT_TIMEOUT_S = 5.0
 PAUSE_S = 1.0
+NO_ANSWER = "no answer to a connection"
+# Ports that a kernel gives to its connections unless it is told otherwise (net.ipv4.ip_local_port_range).
+# The gate cannot look: its sandbox hides /proc/sys.
+OWN_PORTS = range(32768, 61000)
+# Again only after that many seconds, should a worker stay silent.
+FORGET_AGAIN_S = 60.0
 # One HELLO of each kind, to name the version of a worker that speaks another one.
 KNOWN_MAJORS = (3, 7)
 
@@ -116,13 +125,56 @@ def _unreachable_or_silent(worker: Expectation, timeout_s: float) -> Observation
         with socket.create_connection((worker.address, worker.port), timeout=timeout_s):
             return Observation("silent")
     except OSError as error:
-        return Observation("unreachable", detail=error.strerror or "no answer to a connection")
+        return Observation("unreachable", detail=error.strerror or NO_ANSWER)
+
+
+def forget_dead_connections(worker: Expectation, major: int, ports: Iterable[int] = OWN_PORTS) -> None:
+    """Let a worker find out that connections which this host has forgotten are dead.
+
+    A head whose host lost power closed nothing. The engine sets no keepalive, so its worker waits for that
+    client for ever, and serves one client at a time. TCP has a cure for half-open connections (RFC 9293,
+    3.5.1): an opening segment from the very address and port of the old connection makes the worker's kernel
+    ask back, this kernel, which knows nothing of it, answers with a reset, and the worker is free. Which port
+    it was nobody here remembers, so all are tried; that takes about three seconds. A port that a living
+    connection of this host uses cannot be bound, and other hosts' connections have other addresses, so
+    nothing alive is touched.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # It stands in the worker's queue: an answer to it says that the worker is free again.
+        probe.setblocking(False)
+        probe.connect_ex((worker.address, worker.port))
+        for number, port in enumerate(ports):
+            if number % 256 == 0 and _is_served(probe, major):
+                return
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as opening:
+                opening.setblocking(False)
+                # Nothing may linger here if the worker should take it for a new client.
+                opening.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                with suppress(OSError):
+                    opening.bind(("", port))
+                    opening.connect((worker.address, worker.port))
+
+
+def _may_hold_dead(seen: Observation) -> bool:
+    """A worker with a dead client is silent, and after two callers its queue is full and it seems away."""
+    return seen.state == "silent" or (seen.state == "unreachable" and seen.detail == NO_ANSWER)
+
+
+def _is_served(probe: socket.socket, major: int) -> bool:
+    with suppress(OSError):
+        readable, writable, _failed = select.select([probe], [probe], [], 0)
+        if readable:
+            return True
+        if writable and not probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            probe.send(rpc_protocol.hello_request(major))
+    return False
 
 
 def wait_for(gate: Gate, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> list[Verdict]:
     """Wait until all workers are ready or time is up; says a line whenever a worker's state changes."""
     deadline = clock() + gate.timeout_s
     said: dict[str, str] = {}
+    forgotten: dict[str, float] = {}
     while True:
         verdicts: list[Verdict] = []
         for worker in gate.workers:
@@ -135,6 +187,10 @@ def wait_for(gate: Gate, say: Callable[[str], None], clock: Callable[[], float] 
             said[worker.name] = state
             if verdict is not None:
                 verdicts.append(verdict)
+            if _may_hold_dead(seen) and clock() >= forgotten.get(worker.name, 0.0):
+                say(f"resetting connections to {worker.name} that this host has lost, should it hold any")
+                forget_dead_connections(worker, gate.protocol.major)
+                forgotten[worker.name] = clock() + FORGET_AGAIN_S
         if not verdicts or clock() >= deadline:
             return verdicts
         time.sleep(min(PAUSE_S, max(0.0, deadline - clock())))

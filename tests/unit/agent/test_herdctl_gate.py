@@ -10,6 +10,7 @@ worker is met in the scenario cluster.
 from __future__ import annotations
 
 import json
+import runpy
 import socket
 import struct
 import subprocess
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -243,3 +245,58 @@ def test_no_configuration(herdctl: Path) -> None:
     )
     assert done.returncode == 2
     assert "No such file" in done.stderr
+
+
+def load(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    names = [name for name in sys.modules if name == "herd" or name.startswith("herd.")]
+    assert not names
+    try:
+        return runpy.run_path(str(herdctl), run_name="herdctl")
+    finally:
+        for name in [name for name in sys.modules if name == "herd" or name.startswith("herd.")]:
+            del sys.modules[name]
+
+
+def test_a_living_connection_is_not_reset_and_a_free_worker_ends_the_search(
+    herdctl: Path, workers: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a dead connection goes away needs a kernel that has forgotten it; scenario firewalld shows that."""
+    program = load(herdctl, monkeypatch)
+    busy = workers((7, 0, 0))
+    expectation = Expectation("vllm-node2", "127.0.0.1", busy.port, 1, 0)
+    with closing(socket.create_connection(("127.0.0.1", busy.port))) as living:
+        port = living.getsockname()[1]
+        # The port of the living connection is among those that are tried.
+        program["forget_dead_connections"](expectation, 7, range(port - 5, port + 6))
+        living.settimeout(5)
+        living.sendall(b"\x0f" + struct.pack("<Q", 0))
+        assert living.recv(64) == struct.pack("<QI", 4, 1)
+    tried: list[int] = []
+
+    def ports() -> Iterator[int]:
+        for number in range(40000, 60000):
+            tried.append(number)
+            if number % 256 == 0:
+                time.sleep(0.05)
+            yield number
+
+    program["forget_dead_connections"](expectation, 7, ports())
+    assert len(tried) < 5000
+
+
+@pytest.mark.parametrize(
+    ("state", "detail", "is_suspect"),
+    [
+        ("silent", "", True),
+        ("unreachable", "no answer to a connection", True),
+        ("unreachable", "No route to host", False),
+        ("refused", "", False),
+        ("answered", "", False),
+    ],
+)
+def test_which_workers_may_hold_a_dead_connection(
+    herdctl: Path, monkeypatch: pytest.MonkeyPatch, state: str, detail: str, is_suspect: bool
+) -> None:
+    program = load(herdctl, monkeypatch)
+    assert program["_may_hold_dead"](program["Observation"](state, detail=detail)) is is_suspect
