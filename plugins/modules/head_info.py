@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Reads the unit, the process, the kernel's TCP table and the journal of the present run. Layers and memory
     come from what the engine itself wrote when it loaded the model.
+  - journald keeps a limited amount, so after months the head's first lines may be gone. RV(log_complete) says so;
+    devices and layers are then not known, and RV(workers) still are.
 author: herd.inference contributors (@herd-inference)
 options:
   unit:
@@ -20,7 +22,9 @@ options:
     type: str
     default: llama-head.service
   require_devices:
-    description: Names of devices that must each hold layers; the module fails if one does not.
+    description:
+      - Names of devices that must each hold layers; the module fails if one does not.
+      - Where the log does not reach back to the start, each worker must be connected instead, with a warning.
     type: list
     elements: str
     default: []
@@ -138,6 +142,11 @@ devices:
       description: Compute buffer.
       type: float
       sample: 12.04
+log_complete:
+  description: Whether the journal still has the start of this run, where the engine says what is placed where.
+  returned: always
+  type: bool
+  sample: true
 layers:
   description: Layers of the model with a cache.
   returned: always
@@ -171,8 +180,21 @@ def workers_of(arguments: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def require(devices: list[str], log: head_log.HeadLog) -> None:
-    """Stop unless each of these devices holds weights and cache."""
+def require(devices: list[str], log: head_log.HeadLog, workers: list[dict[str, Any]]) -> str:
+    """Stop unless each of these devices holds weights and cache; what could not be seen is returned in words."""
+    if devices and not log.begun:
+        lost = [str(worker["endpoint"]) for worker in workers if not worker["established"]]
+        if lost or not workers:
+            raise MismatchError(
+                "the head to be connected to every worker",
+                f"no connection to {', '.join(lost) or 'any'}",
+                "restart llama-head; its gate then says what a worker lacks",
+            )
+        return (
+            "The journal no longer has the start of llama-head, where the engine says which device holds what. "
+            "It is connected to every worker; restart it to see the layers again, or let journald keep more "
+            "(SystemMaxUse= in journald.conf)."
+        )
     holding = {share.device for share in log.devices if share.model_mib > 0 and share.kv_mib > 0}
     empty = [device for device in devices if device not in holding]
     if empty:
@@ -181,6 +203,7 @@ def require(devices: list[str], log: head_log.HeadLog) -> None:
             f"none on {', '.join(empty)}",
             "look at journalctl -u llama-head for where the layers went, and at head_server_tensor_split",
         )
+    return ""
 
 
 def main() -> None:
@@ -196,9 +219,12 @@ def main() -> None:
         state = systemd.show(module.params["unit"])
         arguments = host.arguments_of(state.pid) if state.pid else []
         log = head_log.parse(systemd.journal_of(state.invocation, head_log.READY_WORDS) if state.pid else "")
-        require(module.params["require_devices"], log)
+        workers = workers_of(arguments)
+        unseen = require(module.params["require_devices"], log, workers)
     except HerdError as error:
         module.fail_json(msg=str(error))
+    if unseen:
+        module.warn(unseen)
     address, port = value_of(arguments, "--host"), value_of(arguments, "--port")
     module.exit_json(
         changed=False,
@@ -206,8 +232,9 @@ def main() -> None:
         age_s=round(host.age_of(state.pid), 1) if state.pid else 0.0,
         release=release.release_of(arguments),
         endpoint=f"{address}:{port}" if port else "",
-        workers=workers_of(arguments),
+        workers=workers,
         devices=[asdict(share) for share in log.devices],
+        log_complete=log.begun,
         layers=log.layers,
     )
 

@@ -21,6 +21,8 @@ _BUFFER = re.compile(
 _KV_SIZE = re.compile(r"llama_kv_cache\w*: size\s*=\s*(?P<mib>[\d.]+) MiB \(.*?(?P<layers>\d+) layers")
 _USING = re.compile(r"using device (?P<device>\w+) \((?P<description>[^)]*)\).*?- (?P<mib>\d+) MiB free")
 _OFFLOADED = re.compile(r"offloaded (?P<done>\d+)/(?P<slots>\d+) layers to GPU")
+# The gate's last words, and with what each release begins; both come before the first word on placement.
+_BEGIN = re.compile(r"ready at \S+:\d+, RPC \d|^build: \d|llama_server: initializing")
 # Nothing about placement follows a line with one of these.
 READY_WORDS = ("server is listening on", "llama_server: listening on", "all slots are idle")
 
@@ -48,6 +50,8 @@ class HeadLog:
     slots: int = 0
     offloaded: int = 0
     ready: bool = False
+    #: Whether the log reaches back to the start; journald may have given up older lines of a long run.
+    begun: bool = False
 
     def complete(self) -> bool:
         """Say whether every device that the engine uses holds weights and the cache of some layers."""
@@ -73,6 +77,7 @@ def parse(text: str) -> HeadLog:
     kv_total = 0.0
     for line in text.splitlines():
         log.ready = log.ready or is_ready_line(line)
+        log.begun = log.begun or bool(_BEGIN.search(line))
         if using := _USING.search(line):
             device, description = using["device"], using["description"]
             log.devices.append(DeviceShare(device, description if device.startswith("RPC") else "", description))

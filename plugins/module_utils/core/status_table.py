@@ -52,6 +52,8 @@ def head_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
     missing = [str(worker["endpoint"]) for worker in workers if not worker.get("established")]
     is_up = info.get("active_state") == "active"
     notes = [f"no connection to {', '.join(missing)}"] if missing and is_up else []
+    if is_up and not info.get("log_complete", True):
+        notes.append("layers unknown, the journal lost its start")
     if info.get("restarts"):
         notes.append(f"{info['restarts']} restarts")
     return {

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,9 +107,28 @@ def test_the_gate_expects_the_gpus_of_the_inventory() -> None:
 
 
 def test_a_device_without_layers_is_named() -> None:
-    log = parse("using device RPC0 (a:1) (unknown id) - 1 MiB free\n")
+    log = parse("build: 1 (41d3836)\nusing device RPC0 (a:1) (unknown id) - 1 MiB free\n")
     with pytest.raises(MismatchError, match="found none on RPC0"):
-        head_info.require(["RPC0"], log)
+        head_info.require(["RPC0"], log, [{"endpoint": "a:1", "established": True}])
+
+
+@pytest.mark.parametrize("name", ["0c1e57098-two-workers", "b7836-two-workers"])
+def test_a_log_without_its_start_accuses_nobody(name: str) -> None:
+    text = (Path(__file__).parents[2] / f"fixtures/head_log/{name}.log").read_text(encoding="utf-8")
+    assert head_info.require(["RPC0", "RPC1"], parse(text), []) == ""
+    lines = text.splitlines(keepends=True)
+    connected = [{"endpoint": "a:1", "established": True}, {"endpoint": "b:1", "established": True}]
+    # journald gives up its oldest file, wherever that ends.
+    for first in range(5, len(lines), 10):
+        rest = parse("".join(lines[first:]))
+        assert not rest.begun
+        assert "no longer has the start" in head_info.require(["RPC0", "RPC1"], rest, connected)
+
+
+@pytest.mark.parametrize("workers", [[], [{"endpoint": "a:1", "established": False}]])
+def test_without_its_start_a_lost_worker_still_counts(workers: list[dict[str, Any]]) -> None:
+    with pytest.raises(MismatchError, match="connected to every worker"):
+        head_info.require(["RPC0"], parse("all slots are idle\n"), workers)
 
 
 def test_the_running_command_line_is_read() -> None:
