@@ -55,6 +55,12 @@ options:
     type: list
     elements: str
     default: []
+  cuda_version:
+    description:
+      - Version of CUDA that would be installed, for the fact C(herd_cuda_version) in check mode on a host without it.
+        Empty if O(cuda_root) is not this collection's to install; then it has to be there in check mode too.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -84,6 +90,15 @@ toolchain:
     ninja: /usr/bin/ninja
     ccache: /usr/bin/ccache
     cuda:
+ansible_facts:
+  description: Facts for the roles that follow.
+  returned: success
+  type: dict
+  contains:
+    herd_cuda_version:
+      description: Version of CUDA with which the release is built, or will be; empty without CUDA.
+      type: str
+      sample: 12.2.140
 """
 
 import json
@@ -93,9 +108,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import toolchain_facts
+from ansible_collections.herd.inference.plugins.module_utils.core import toolchain, toolchain_facts
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.ports import release_files, toolchain_probe
+
+VERSION = "herd_cuda_version"
 
 
 def require(name: str, search_path: list[str]) -> str:
@@ -145,13 +162,26 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     """Probe, write if something changed, say what there is."""
     path = Path(module.params["path"])
     before = release_files.read_json(path)
+    root, planned = module.params["cuda_root"], module.params["cuda_version"]
+    search_path = [str(folder) for folder in module.params["search_path"]]
+    # What the operator has named is checked first, also where no compiler is installed yet.
+    found = cuda(Path(root), search_path) if root and not planned else None
     try:
         facts = probe(module.params)
     except NotFoundError:
         # In check mode the packages that would bring the programs are not installed yet.
         if not module.check_mode:
             raise
-        return {"changed": True, "toolchain": {}, "diff": {"before": "", "after": "probed after installation\n"}}
+        if found:
+            toolchain.check_architectures(
+                found["version"], toolchain.architectures(module.params["compute_capabilities"])
+            )
+        return {
+            "changed": True,
+            "toolchain": {},
+            "diff": {"before": "", "after": "probed after installation\n"},
+            "ansible_facts": {VERSION: found["version"] if found else planned},
+        }
     changed = facts != before
     if changed and not module.check_mode:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +193,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             "before": json.dumps(before, indent=2, sort_keys=True) + "\n" if before else "",
             "after": json.dumps(facts, indent=2, sort_keys=True) + "\n",
         },
+        "ansible_facts": {VERSION: (facts["cuda"] or {}).get("version", "")},
     }
 
 
@@ -176,6 +207,7 @@ def main() -> None:
             "search_path": {"type": "list", "elements": "path", "required": True},
             "cuda_root": {"type": "str", "default": ""},
             "compute_capabilities": {"type": "list", "elements": "str", "default": []},
+            "cuda_version": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )

@@ -3,9 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What fits together: compiler, CUDA toolkit, GPU architecture and driver.
 
-Sources: the host compiler table of the CUDA installation guides (the check itself is in the toolkit's
-C(crt/host_config.h)), the architectures that C(nvcc --list-gpu-code) prints for each major version, and
-table 3 of the CUDA release notes for drivers.
+Sources, all NVIDIA's:
+
+* host compilers: U(https://docs.nvidia.com/cuda/cuda-installation-guide-linux/), "Host Compiler Support Policy"; what
+  stops a compiler is C(crt/host_config.h) of the toolkit.
+* architectures: what C(nvcc --list-gpu-code) and C(ptxas --help) of the toolkits print.
+* drivers: U(https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/), the tables of drivers that belong to a toolkit
+  and of the lowest that minor-version compatibility allows.
+* repositories: the indexes below U(https://developer.download.nvidia.com/compute/cuda/repos/).
+
+tests/fixtures/toolchain/cuda-limits.json holds what several toolkits say themselves.
 """
 
 from __future__ import annotations
@@ -41,8 +48,15 @@ DRIVERS = {
     "12.6": ((560, 28, 3), (525, 60, 13)),
     "12.8": ((570, 26, 0), (525, 60, 13)),
     "12.9": ((575, 51, 3), (525, 60, 13)),
-    "13": ((580, 65, 6), (580, 65, 6)),
+    "13.0": ((580, 65, 6), (580, 65, 6)),
+    "13.1": ((590, 44, 1), (580, 65, 6)),
 }
+# The oldest toolkit in NVIDIA's repository for a distribution. Debian 12 never had 12.2, and Debian 13 has nothing
+# that compiles for Volta.
+OLDEST_IN_REPOSITORY = {
+    "rhel8": "11.0", "rhel9": "11.7", "debian12": "12.3", "debian13": "13.0", "ubuntu2204": "11.7",
+    "ubuntu2404": "12.5",
+}  # fmt: skip
 CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
 
 
@@ -95,6 +109,55 @@ def check_compiler(cuda: str, cc_version: str) -> None:
             found=f"gcc {cc_version}",
             remedy=f"set toolchain_gcc_version: {highest}, or use a newer CUDA toolkit that still knows the GPUs",
         )
+
+
+def check_repository(platform: str, cuda: str) -> None:
+    """NVIDIA's repository for this distribution has the toolkit."""
+    oldest = OLDEST_IN_REPOSITORY.get(platform)
+    if oldest is None:
+        raise InvalidInputError(
+            expected=f"a distribution with an NVIDIA repository: {', '.join(sorted(OLDEST_IN_REPOSITORY))}",
+            found=platform,
+            remedy="name a repository with toolchain_cuda_repository, or a toolkit there with toolchain_cuda_root",
+        )
+    if _version(cuda) < _version(oldest):
+        raise MismatchError(
+            expected=f"CUDA {oldest} or newer, which NVIDIA's repository for {platform} has",
+            found=f"toolchain_cuda_version: {cuda!r}",
+            remedy=(
+                "choose a newer version that still knows the GPUs and their driver; or name a repository of your own "
+                "with toolchain_cuda_repository, or a toolkit on the host with toolchain_cuda_root"
+            ),
+        )
+
+
+def cuda_packages(
+    cuda: str, platform: str, compute_capabilities: Iterable[str], gcc_version: int, official: bool = True
+) -> list[str]:
+    """Compiler, runtime, the driver library's stub and cuBLAS: what a build takes of the toolkit's 4 GB.
+
+    Raises if they could not build for these GPUs with this compiler, or cannot be had.
+
+    :param official: the packages come from NVIDIA's own repository, whose contents are known.
+    """
+    if not re.fullmatch(r"[1-9][0-9]\.[0-9]+", cuda):
+        raise InvalidInputError(
+            expected="toolchain_cuda_version to be major and minor version, like 12.2",
+            found=repr(cuda),
+            remedy="write it in quotes",
+        )
+    check_architectures(cuda, architectures(compute_capabilities))
+    check_compiler(cuda, str(gcc_version))
+    if official:
+        check_repository(platform, cuda)
+    development = "devel" if platform.startswith("rhel") else "dev"
+    suffix = cuda.replace(".", "-")
+    return [
+        f"cuda-nvcc-{suffix}",
+        f"cuda-cudart-{development}-{suffix}",
+        f"cuda-driver-{development}-{suffix}",
+        f"libcublas-{development}-{suffix}",
+    ]
 
 
 def check_architectures(cuda: str, archs: Iterable[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +89,10 @@ def test_cuda_against_gpus(cuda: str, archs: list[str], cure: str | None) -> Non
         ("12.2.140", "525.60.12", "too old"),
         ("12.4.131", "535.183.01", "note"),
         ("13.0.88", "535.183.01", "too old"),
+        ("13.0.88", "580.65.06", "fits"),
+        ("13.1.80", "580.65.06", "note"),
+        ("13.2.78", "580.65.05", "too old"),
+        ("12.9.86", "575.51.03", "fits"),
     ],
 )
 def test_driver(cuda: str, driver: str, outcome: str) -> None:
@@ -104,13 +111,100 @@ def test_versions(fixture: str, expected: str) -> None:
     assert toolchain_facts.version((FIXTURES / fixture).read_text(encoding="utf-8")) == expected
 
 
-def test_red_hat_gcc() -> None:
-    line = "gcc (GCC) 12.2.1 20221121 (Red Hat 12.2.1-7)\nCopyright (C) 2022\n"
-    assert toolchain_facts.version(line) == "12.2.1"
+@pytest.mark.parametrize(("release", "version"), [("12.2", "12.2.140"), ("12.4", "12.4.131"), ("13.0", "13.0.88")])
+def test_nvcc_version(release: str, version: str) -> None:
+    assert toolchain_facts.nvcc_version((FIXTURES / f"nvcc-{release}.txt").read_text(encoding="utf-8")) == version
 
 
-def test_nvcc_version() -> None:
-    assert toolchain_facts.nvcc_version((FIXTURES / "nvcc-13.0.txt").read_text(encoding="utf-8")) == "13.0.88"
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        # EL8: gcc-toolset-12 and the system's own; Debian 12; Ubuntu 22.04 and 24.04; Debian 13.
+        ("gcc (GCC) 12.2.1 20221121 (Red Hat 12.2.1-7)", "12.2.1"),
+        ("gcc (GCC) 8.5.0 20210514 (Red Hat 8.5.0-28)", "8.5.0"),
+        ("gcc (Debian 12.2.0-14+deb12u1) 12.2.0", "12.2.0"),
+        ("gcc (Ubuntu 11.4.0-1ubuntu1~22.04) 11.4.0", "11.4.0"),
+        ("gcc-12 (Ubuntu 12.3.0-17ubuntu1) 12.3.0", "12.3.0"),
+        ("gcc (Debian 14.2.0-19) 14.2.0", "14.2.0"),
+        ("cmake version 3.26.5", "3.26.5"),
+    ],
+)
+def test_versions_of_the_supported_systems(line: str, version: str) -> None:
+    assert toolchain_facts.version(f"{line}\nmore\n") == version
+
+
+# What the toolkits say themselves: the line of crt/host_config.h that stops a compiler, and the architectures that
+# nvcc or ptxas lists. Taken from NVIDIA's packages.
+LIMITS: dict[str, dict[str, Any]] = json.loads((FIXTURES / "cuda-limits.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("cuda", LIMITS)
+def test_highest_gcc_is_what_the_toolkit_itself_says(cuda: str) -> None:
+    highest = int(re.findall(r"\d+", LIMITS[cuda]["crt/host_config.h"])[0])
+    toolchain.check_compiler(cuda, f"{highest}.9.9")
+    with pytest.raises(HerdError, match=f"gcc {highest} or older"):
+        toolchain.check_compiler(cuda, f"{highest + 1}.0.0")
+
+
+@pytest.mark.parametrize("cuda", [cuda for cuda in LIMITS if len(LIMITS[cuda]) == 2])
+def test_architectures_are_what_the_toolkit_itself_lists(cuda: str) -> None:
+    listed = next(value for name, value in LIMITS[cuda].items() if name != "crt/host_config.h")
+    numbers = sorted(int(name.removeprefix("sm_")) for name in listed)
+    toolchain.check_architectures(cuda, map(str, numbers))
+    for outside in (numbers[0] - 1, numbers[-1] + 1):
+        with pytest.raises(HerdError):
+            toolchain.check_architectures(cuda, [str(outside)])
+
+
+def test_volta_has_no_future() -> None:
+    assert all(
+        ("sm_70" in str(LIMITS[cuda])) is (int(cuda.split(".")[0]) < 13) for cuda in LIMITS if len(LIMITS[cuda]) == 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("platform", "cuda", "packages"),
+    [
+        (
+            "rhel8",
+            "12.2",
+            ["cuda-nvcc-12-2", "cuda-cudart-devel-12-2", "cuda-driver-devel-12-2", "libcublas-devel-12-2"],
+        ),
+        (
+            "ubuntu2204",
+            "12.2",
+            ["cuda-nvcc-12-2", "cuda-cudart-dev-12-2", "cuda-driver-dev-12-2", "libcublas-dev-12-2"],
+        ),
+        ("debian12", "12.4", None),
+        ("ubuntu2404", "12.6", None),
+    ],
+)
+def test_packages(platform: str, cuda: str, packages: list[str] | None) -> None:
+    found = toolchain.cuda_packages(cuda, platform, ["7.0"], 12)
+    assert found == packages if packages else len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("platform", "cuda", "capability", "gcc", "words"),
+    [
+        ("debian12", "12.2", "7.0", 12, "CUDA 12.3 or newer, which NVIDIA's repository for debian12 has"),
+        ("ubuntu2404", "12.2", "7.0", 12, "CUDA 12.5 or newer"),
+        ("debian13", "13.0", "7.0", 12, "no Volta"),
+        ("debian13", "12.6", "7.0", 12, "CUDA 13.0 or newer"),
+        ("rhel8", "12.2", "7.0", 13, "gcc 12 or older"),
+        ("rhel8", "12.2", "12.0", 12, "newer CUDA toolkit"),
+        ("rhel8", "12", "7.0", 12, "like 12.2"),
+        ("rhel8", "12.2.140", "7.0", 12, "like 12.2"),
+        ("unknown", "12.2", "7.0", 12, "toolchain_cuda_repository"),
+    ],
+)
+def test_packages_that_would_not_do(platform: str, cuda: str, capability: str, gcc: int, words: str) -> None:
+    with pytest.raises(HerdError, match=words):
+        toolchain.cuda_packages(cuda, platform, [capability], gcc)
+
+
+def test_a_mirror_may_have_what_nvidia_has_not() -> None:
+    assert toolchain.cuda_packages("12.2", "debian12", ["7.0"], 12, official=False)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter cuda_packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core import toolchain
+
+DOCUMENTATION = r"""
+name: cuda_packages
+short_description: Packages of a CUDA toolkit that can build for the GPUs of the herd
+version_added: 0.1.0
+author:
+  - herd.inference contributors (@herd-inference)
+description:
+  - Names the packages that a build of the engine takes, and not the whole toolkit.
+  - Stops if that toolkit does not know the GPUs, does not take the compiler, or is not in NVIDIA's repository for the
+    distribution.
+positional: platform, capabilities, gcc_version, official
+options:
+  _input:
+    description: Major and minor version of the toolkit.
+    type: str
+    required: true
+  platform:
+    description: NVIDIA's name of the distribution, for example V(rhel8).
+    type: str
+    required: true
+  capabilities:
+    description: Compute capability of every GPU, for example V(7.0).
+    type: list
+    elements: str
+    required: true
+  gcc_version:
+    description: Major version of gcc.
+    type: int
+    required: true
+  official:
+    description: Whether the packages come from NVIDIA's own repository, whose contents are known.
+    type: bool
+    default: true
+"""
+
+EXAMPLES = r"""
+- name: Show what is installed for V100 cards on EL8
+  ansible.builtin.debug:
+    msg: "{{ '12.2' | herd.inference.cuda_packages('rhel8', ['7.0'], 12) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Names of packages.
+  type: list
+  elements: str
+"""
+
+
+def cuda_packages(
+    version: str, platform: str, capabilities: Iterable[str], gcc_version: int, official: bool = True
+) -> list[str]:
+    """Packages of a toolkit that can build for these GPUs."""
+    return toolchain.cuda_packages(str(version), platform, capabilities, int(gcc_version), official)
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """By name."""
+        return {"cuda_packages": cuda_packages}
