@@ -43,9 +43,10 @@ options:
     type: int
     required: true
   local_gpus:
-    description: Number of the head's own GPUs that hold layers.
-    type: int
-    default: 0
+    description: The head's own GPUs that hold layers, as in herd_gpus.
+    type: list
+    elements: dict
+    default: []
   model_path:
     description: File of the model, the first one of shards.
     type: path
@@ -111,7 +112,7 @@ EXAMPLES = r"""
     workers: [vllm-node2, vllm-node3]
     addresses: {vllm-node2: 10.100.0.32, vllm-node3: 10.100.0.33}
     worker_port: 50052
-    local_gpus: 1
+    local_gpus: [{name: Tesla V100S-PCIE-32GB, memory_mib: 32768}]
     model_path: /opt/models/OR1-Behemoth.Q8_0.gguf
     model_id: or1-behemoth-q8_0
     layers: 80
@@ -149,6 +150,16 @@ gate:
   returned: always
   type: str
   sample: "{}"
+environment:
+  description: Variables that show the head its GPUs of herd_gpus and no others.
+  returned: always
+  type: dict
+  sample: {CUDA_DEVICE_ORDER: PCI_BUS_ID, CUDA_VISIBLE_DEVICES: "0"}
+files:
+  description: Other files that the service needs, by path.
+  returned: always
+  type: dict
+  sample: {}
 lost:
   description: Workers that the running head is no longer connected to.
   returned: always
@@ -167,6 +178,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core import (
     engine_settings,
     flag_guard,
     gate_rule,
+    gpus,
     placement_order,
     proc_net,
 )
@@ -191,7 +203,7 @@ def place(given: dict[str, Any]) -> list[placement_order.Device]:
         placement_order.Holder(n, max(1, len(given["gpus"].get(n) or [])), f"{given['addresses'][n]}:{port}")
         for n in given["workers"]
     ]
-    local = placement_order.Holder(given["name"], given["local_gpus"]) if given["local_gpus"] else None
+    local = placement_order.Holder(given["name"], len(given["local_gpus"])) if given["local_gpus"] else None
     holders = [*workers, *([local] if local else [])]
     split = given["tensor_split"] or placement_order.even_split(holders, given["layers"])
     placement_order.check_split(split, holders, given["layers"])
@@ -202,9 +214,9 @@ def gate_for(given: dict[str, Any], protocol: str) -> str:
     """Write what the gate waits for."""
     workers = []
     for name in given["workers"]:
-        gpus = given["gpus"].get(name) or []
-        memory = int(min((float(gpu["memory_mib"]) for gpu in gpus), default=0) * _MEMORY_SHARE)
-        address, count = given["addresses"][name], max(1, len(gpus))
+        offered = given["gpus"].get(name) or []
+        memory = int(min((float(gpu["memory_mib"]) for gpu in offered), default=0) * _MEMORY_SHARE)
+        address, count = given["addresses"][name], max(1, len(offered))
         workers.append(gate_rule.Expectation(name, address, given["worker_port"], count, memory))
     return gate_rule.write_gate(gate_rule.Gate(parse_version(protocol), given["gate_timeout"], tuple(workers)))
 
@@ -263,7 +275,7 @@ def main() -> None:
             "addresses": {"type": "dict", "required": True},
             "gpus": {"type": "dict", "default": {}},
             "worker_port": {"type": "int", "required": True},
-            "local_gpus": {"type": "int", "default": 0},
+            "local_gpus": {"type": "list", "elements": "dict", "default": []},
             "model_path": {"type": "path", "required": True},
             "model_id": {"type": "str", "required": True},
             "layers": {"type": "int", "required": True},
@@ -282,6 +294,9 @@ def main() -> None:
     given = module.params
     prefix = Path(given["prefix"])
     try:
+        for name, offered in given["gpus"].items():
+            gpus.environment(offered, name)
+        environment = gpus.environment(given["local_gpus"], given["name"])
         devices = place(given)
         require_alone(given["listen_port"], given["unit"])
         found = release.current_manifest(prefix)
@@ -301,6 +316,8 @@ def main() -> None:
         argv=argv,
         devices=[asdict(device) for device in devices],
         gate=gate,
+        environment=environment,
+        files=gpus.unit_files(given["local_gpus"]),
         lost=lost,
     )
 

@@ -36,13 +36,9 @@ options:
     type: bool
     default: true
   gpus:
-    description: Number of GPUs that this host has by the inventory.
-    type: int
-    default: 0
-  devices:
-    description: Names of the engine's devices to serve, all when empty.
+    description: GPUs that this host offers, as in herd_gpus; its processors when there is none.
     type: list
-    elements: str
+    elements: dict
     default: []
   unit:
     description: Unit that may hold the port.
@@ -82,6 +78,16 @@ argv:
   type: list
   elements: str
   sample: [/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/ggml-rpc-server, -H, 10.100.0.32, -p, "50052"]
+environment:
+  description: Variables that show the process the GPUs of herd_gpus and no others.
+  returned: always
+  type: dict
+  sample: {CUDA_DEVICE_ORDER: PCI_BUS_ID, CUDA_VISIBLE_DEVICES: "0,2"}
+files:
+  description: Other files that the service needs, by path.
+  returned: always
+  type: dict
+  sample: {}
 nft:
   description: Whether the program nft is there.
   returned: always
@@ -95,7 +101,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, flag_guard, proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, flag_guard, gpus, proc_net
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     InvalidInputError,
@@ -129,7 +135,7 @@ def command_line(found: tuple[Path, dict[str, Any]], given: dict[str, Any]) -> l
         )
     program = manifest["programs"]["worker"]
     threads = given["threads"] or os.cpu_count() or 1
-    argv = engine_settings.worker_arguments(given["address"], given["port"], threads, given["cache"], given["devices"])
+    argv = engine_settings.worker_arguments(given["address"], given["port"], threads, given["cache"])
     flag_guard.require_clean(flag_guard.worker_findings(argv, manifest["flags"][program]), program)
     return [str(directory / "bin" / program), *argv]
 
@@ -143,8 +149,7 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "threads": {"type": "int", "default": 0},
             "cache": {"type": "bool", "default": True},
-            "gpus": {"type": "int", "default": 0},
-            "devices": {"type": "list", "elements": "str", "default": []},
+            "gpus": {"type": "list", "elements": "dict", "default": []},
             "unit": {"type": "str", "default": "llama-rpc.service"},
         },
         supports_check_mode=True,
@@ -165,6 +170,8 @@ def main() -> None:
             raise NotFoundError(
                 f"a release at {prefix / 'current'}", "none", "run the role llama_release on this host first"
             )
+        result["environment"] = gpus.environment(given["gpus"])
+        result["files"] = gpus.unit_files(given["gpus"])
         argv = command_line(found, given) if found else [str(prefix / "current/bin/rpc-server")]
     except HerdError as error:
         module.fail_json(msg=str(error))

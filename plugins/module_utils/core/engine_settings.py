@@ -140,9 +140,6 @@ def head_arguments(
     return argv + list(settings["extra_arguments"])
 
 
-def worker_arguments(address: str, port: int, threads: int, has_cache: bool, devices: Sequence[str]) -> list[str]:
+def worker_arguments(address: str, port: int, threads: int, has_cache: bool) -> list[str]:
     """Build the RPC worker's arguments; its short flags are the same in every release so far."""
-    argv = ["-H", address, "-p", str(port), "-t", str(threads)]
-    if devices:
-        argv += ["-d", ",".join(devices)]
-    return argv + (["-c"] if has_cache else [])
+    return ["-H", address, "-p", str(port), "-t", str(threads), *(["-c"] if has_cache else [])]

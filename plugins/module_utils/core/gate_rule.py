@@ -142,6 +142,16 @@ def judge(worker: Expectation, seen: Observation, protocol: Version) -> Verdict 
                 "look at nvidia-smi there and at the devices that llama-rpc prints when it starts",
             ),
         )
+    if len(seen.devices) > worker.devices:
+        # Engines number devices over all workers, so one too many moves every layer behind it elsewhere.
+        return Verdict(
+            "devices",
+            HerdError(
+                f"worker {worker.name} to offer {worker.devices} devices",
+                str(len(seen.devices)),
+                "list all of its GPUs in herd_gpus, or give those that it offers an id there, and run site.yml",
+            ),
+        )
     small = [d for d in seen.devices[: worker.devices] if d.total < worker.memory_mib * MIB]
     if small:
         return Verdict(

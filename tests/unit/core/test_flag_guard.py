@@ -101,10 +101,10 @@ def test_one_error_names_every_finding() -> None:
 
 def test_a_worker_needs_an_address_and_no_name() -> None:
     accepted = ["-H", "-p", "-t", "-c", "-d"]
-    good = engine_settings.worker_arguments("10.100.0.32", 50052, 4, True, ["CUDA0"])
-    assert good == ["-H", "10.100.0.32", "-p", "50052", "-t", "4", "-d", "CUDA0", "-c"]
+    good = engine_settings.worker_arguments("10.100.0.32", 50052, 4, True)
+    assert good == ["-H", "10.100.0.32", "-p", "50052", "-t", "4", "-c"]
     assert flag_guard.worker_findings(good, accepted) == []
-    bad = engine_settings.worker_arguments("vllm-node2", 50052, 4, False, [])
+    bad = engine_settings.worker_arguments("vllm-node2", 50052, 4, False)
     assert [f.rule for f in flag_guard.worker_findings(bad, accepted)] == ["worker-host-not-ipv4"]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core import gpus
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.head_log import parse
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import release_of
@@ -76,7 +77,7 @@ def given(**changes: Any) -> dict[str, Any]:
         "addresses": {"vllm-node2": "10.100.0.32", "vllm-node3": "10.100.0.33"},
         "gpus": {"vllm-node2": [{"memory_mib": 32768}], "vllm-node3": []},
         "worker_port": 50052,
-        "local_gpus": 1,
+        "local_gpus": [{"memory_mib": 32768}],
         "layers": 80,
         "tensor_split": {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27},
         "gate_timeout": 300,
@@ -93,7 +94,7 @@ def test_a_head_with_a_gpu_is_the_last_device() -> None:
 
 
 def test_a_head_without_a_gpu_is_no_device() -> None:
-    devices = head_plan.place(given(local_gpus=0, tensor_split={}))
+    devices = head_plan.place(given(local_gpus=[], tensor_split={}))
     assert [(d.name, d.layers) for d in devices] == [("RPC0", 40), ("RPC1", 40)]
 
 
@@ -104,6 +105,31 @@ def test_the_gate_expects_the_gpus_of_the_inventory() -> None:
         ("10.100.0.33", 1, 0),
     ]
     assert gate["protocol"] == "7.0.0"
+
+
+def test_a_part_of_a_hosts_gpus_is_what_the_gate_and_the_plan_expect() -> None:
+    some = [{"memory_mib": 32768, "id": 0}, {"memory_mib": 16384, "id": "GPU-5d0b1b6f"}]
+    plan = given(gpus={"vllm-node2": some, "vllm-node3": []}, local_gpus=[], tensor_split={})
+    assert [(d.name, d.host) for d in head_plan.place(plan)] == [
+        ("RPC0", "vllm-node2"),
+        ("RPC1", "vllm-node2"),
+        ("RPC2", "vllm-node3"),
+    ]
+    gate = json.loads(head_plan.gate_for(plan, "7.0.0"))
+    assert [(w["devices"], w["memory_mib"]) for w in gate["workers"]] == [(2, 14745), (1, 0)]
+    assert gpus.environment(some) == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0,GPU-5d0b1b6f"}
+
+
+@pytest.mark.parametrize("ids", [[0, None], [0, 0], ["0,1"], ["all"], [-1], ["GPU-1 2"]])
+def test_ids_that_name_no_certain_part(ids: list[Any]) -> None:
+    with pytest.raises(HerdError, match="an id of its own for every entry of herd_gpus of vllm-node2"):
+        gpus.environment([{"id": found} if found is not None else {} for found in ids], "vllm-node2")
+
+
+def test_gpus_without_ids_are_all_of_the_host() -> None:
+    assert gpus.environment([{"memory_mib": 32768}]) == {}
+    assert list(gpus.unit_files([{}])) == ["/etc/systemd/system/herd-gpu.service"]
+    assert gpus.unit_files([]) == {}
 
 
 def test_a_device_without_layers_is_named() -> None:

@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What systemd itself thinks of the sandboxes, with and without GPU, from the roles' own templates.
+
+The lab has no GPU, so this is where the units of a GPU host are read by systemd.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gpus
+
+ROOT = Path(__file__).parents[3]
+V100 = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0", "memory_mib": 32768, "id": 0}
+SITE = {"herd_user": "llama", "herd_prefix": "/opt/llama.cpp", "herd_rpc_port": 50052}
+
+
+def render(role: str, template: str, **values: Any) -> str:
+    """Render as Ansible does: defaults of the role under what a play would compute."""
+    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text(encoding="utf-8"))
+    plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
+    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    environment.filters["combine"] = lambda first, second: {**first, **second}
+    text = (ROOT / "roles" / role / "templates" / template).read_text(encoding="utf-8")
+    return environment.from_string(text).render({**SITE, **plain, **values})
+
+
+def worker(has_gpu: bool) -> str:
+    return render(
+        "rpc_worker",
+        "llama-rpc.service.j2",
+        rpc_worker_user="llama",
+        rpc_worker_allowed=["10.100.0.31"],
+        _rpc_worker_has_gpu=has_gpu,
+        __rpc_worker_plan={"argv": ["/bin/true"], "environment": gpus.environment([V100] if has_gpu else [])},
+    )
+
+
+def head(has_gpu: bool) -> str:
+    return render(
+        "head_server",
+        "llama-head.service.j2",
+        head_server_user="llama",
+        _head_server_has_gpu=has_gpu,
+        __head_server_plan={"argv": ["/bin/true"], "environment": gpus.environment([V100] if has_gpu else [])},
+    )
+
+
+def exposure(unit: str, text: str, folder: Path) -> float:
+    path = folder / unit
+    path.write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+    if found is None and "offline" in done.stderr:
+        pytest.skip("this systemd-analyze has no --offline (it came with 250)")
+    assert found, done.stdout + done.stderr
+    return float(found[1])
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
+@pytest.mark.parametrize(
+    ("unit", "render_unit", "without", "with_gpu"),
+    [("llama-rpc.service", worker, 1.5, 2.5), ("llama-head.service", head, 1.5, 2.5)],
+)
+def test_what_gpu_devices_cost(tmp_path: Path, unit: str, render_unit: Any, without: float, with_gpu: float) -> None:
+    plain = exposure(unit, render_unit(False), tmp_path)
+    gpu = exposure(unit, render_unit(True), tmp_path)
+    assert plain <= without
+    # What it costs: PrivateDevices, PrivateUsers, MemoryDenyWriteExecute and a small /proc are not to be had.
+    assert plain < gpu <= with_gpu
+
+
+@pytest.mark.parametrize("render_unit", [worker, head])
+def test_a_gpu_unit_comes_after_its_device_nodes(render_unit: Any) -> None:
+    lines = render_unit(True).splitlines()
+    assert f"Wants={gpus.NODES_UNIT}" in lines
+    assert f"After={gpus.NODES_UNIT}" in lines
+    assert 'Environment="CUDA_VISIBLE_DEVICES=0"' in lines
+    # nvidia, nvidia-frontend (up to driver 550), nvidiactl, nvidia-uvm by their names in /proc/devices.
+    assert "DeviceAllow=char-nvidia* rw" in lines
+    assert not [line for line in lines if "nvidia-modprobe" in line]
+    assert gpus.NODES_UNIT not in render_unit(False)
+    assert "nvidia" not in render_unit(False)
