@@ -105,6 +105,10 @@ def _cuda_options(
         # Virtual memory management needs libcuda at link time, and afterwards on every node that loads the
         # program, also on one that has no GPU.
         options["GGML_CUDA_NO_VMM"] = "ON"
+    else:
+        # Where only the toolkit's stub is there, the linker finds libcuda.so.1, its name at run time, nowhere; the
+        # programs do not call it themselves.
+        options["CMAKE_EXE_LINKER_FLAGS"] = f"{COMMON_OPTIONS['CMAKE_EXE_LINKER_FLAGS']} -Wl,--allow-shlib-undefined"
     return options
 
 

@@ -65,6 +65,8 @@ def test_volta_is_exactly_70() -> None:
     assert found["CMAKE_CUDA_HOST_COMPILER"] == "/usr/bin/g++"
     assert found["CMAKE_CUDA_COMPILER"] == "/usr/local/cuda-12.2/bin/nvcc"
     assert "GGML_CUDA_NO_VMM" not in found
+    assert "--allow-shlib-undefined" in found["CMAKE_EXE_LINKER_FLAGS"]
+    assert "--disable-new-dtags" in found["CMAKE_EXE_LINKER_FLAGS"]
     assert build_plan.backend(found) == "cuda70"
 
 
@@ -72,7 +74,9 @@ def test_volta_is_exactly_70() -> None:
     ("cuda", "every"), [(CUDA, False), ({**CUDA, "driver_library": None}, True)], ids=["mixed herd", "no libcuda"]
 )
 def test_no_driver_to_link(cuda: dict[str, Any], every: bool) -> None:
-    assert options({**TOOLS, "cuda": cuda}, ("7.0",), every=every)["GGML_CUDA_NO_VMM"] == "ON"
+    found = options({**TOOLS, "cuda": cuda}, ("7.0",), every=every)
+    assert found["GGML_CUDA_NO_VMM"] == "ON"
+    assert "--allow-shlib-undefined" not in found["CMAKE_EXE_LINKER_FLAGS"]
 
 
 @pytest.mark.parametrize(
