@@ -175,3 +175,18 @@ def test_a_build_under_way_is_left_alone(site: Site) -> None:
     site.store.give_up_begun(busy[1])
     assert (site.store.build / busy[0]).is_dir()
     assert not (site.store.build / busy[1]).exists()
+
+
+def test_what_a_killed_build_left_is_removed_without_building_again(site: Site) -> None:
+    build = site.build()
+    site.make()
+    (build.work / "src").mkdir()
+    # No process has this number: the kernel's limit is 2^22.
+    dead, alive = f".{build.pointer.name}.4194305", f".{build.pointer.name}.{os.getpid()}"
+    for name in (dead, alive):
+        (site.store.dist / name).touch()
+    (build.work / ".progress.json.4194305").touch()
+    build.run()
+    assert [path.name for path in site.store.dist.iterdir() if path.name.startswith(".")] == [alive]
+    assert list(build.work.iterdir()) == []
+    assert site.published() == build.id

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import release_files, sources
+from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree, release_files, sources
 from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
 
 ID = "0c1e57098-cpu-11111111"
@@ -164,3 +166,23 @@ def test_source_that_is_not_there(tmp_path: Path) -> None:
     source = {"path": str(tmp_path / "none.tar.gz"), "url": "", "sha256": "a" * 64}
     with pytest.raises(HerdError, match="no such file"):
         sources.verified_archive(source, tmp_path / "cache", lambda *_: None)
+
+
+def test_a_build_that_outlives_a_boot_is_not_trusted(tmp_path: Path) -> None:
+    note = tmp_path / "boot"
+    assert not build_tree.same_boot(note)
+    build_tree.note_boot(note)
+    assert build_tree.same_boot(note)
+    note.write_text("another boot", encoding="ascii")
+    assert not build_tree.same_boot(note)
+
+
+def test_two_installations_do_not_run_at_once(tmp_path: Path) -> None:
+    store = ReleaseStore(tmp_path)
+    with store.alone():
+        handle = os.open(store.releases, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(handle)
+    with store.alone():
+        pass
