@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Writes one key a line. Without O(keys) an existing file is left as it is, and a missing one gets a key of
     256 random bits that never leaves the host. No key is ever part of a result or of a difference.
+  - An only key is followed by one that begins with C(unused-) and that nobody is given, because the engine would
+    write the end of an only key into its log.
 author: herd.inference contributors (@herd-inference)
 options:
   path:
@@ -46,7 +48,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 fingerprint:
-  description: First digits of a hash over the file, to notice a change; V(new) in check mode before there is one.
+  description: First digits of a hash over the file, to notice a change.
   returned: always
   type: str
   sample: 9b74c9897bac770f
@@ -56,6 +58,7 @@ import grp
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -64,17 +67,27 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 
 _MODE = 0o640
+_COMPANY = "unused-"
 
 
-def content_for(existing: str, keys: list[str]) -> str:
-    """Decide what the file must hold; an empty result asks for a new key."""
-    if any(not key.strip() or any(c.isspace() for c in key) or key.startswith("#") for key in keys):
+def content_for(existing: str, keys: list[str], fresh: Callable[[], str]) -> str:
+    """Decide what the file must hold: the given keys, those that are there, or a new one.
+
+    The engine writes the last four characters of an only key into its log, and of several keys their number.
+    So an only key gets company, by a key that nobody is given.
+    """
+    if any(not key.strip() or any(c.isspace() for c in key) or key.startswith(("#", _COMPANY)) for key in keys):
         raise InvalidInputError(
-            "API keys without blanks, and none that begins with #", "another kind", "correct head_server_api_keys"
+            f"API keys without blanks, and none that begins with # or {_COMPANY}",
+            "another kind",
+            "correct head_server_api_keys",
         )
-    if keys:
-        return "".join(f"{key}\n" for key in keys)
-    return existing if existing.strip() else ""
+    held = existing.split()
+    wanted = keys or [key for key in held if not key.startswith(_COMPANY)] or [fresh()]
+    if len(wanted) == 1:
+        company = [key for key in held if key.startswith(_COMPANY)]
+        wanted = [*wanted, *(company[:1] or [_COMPANY + fresh()])]
+    return "".join(f"{key}\n" for key in wanted)
 
 
 def group_id(name: str, is_check: bool) -> int:
@@ -100,11 +113,12 @@ def main() -> None:
     path = Path(module.params["path"])
     try:
         existing = path.read_text(encoding="utf-8") if path.exists() else ""
-        wanted = content_for(existing, module.params["keys"])
+        wanted = content_for(existing, module.params["keys"], lambda: secrets.token_urlsafe(32))
         gid = group_id(module.params["group"], module.check_mode)
-        actions = ["write given keys" if module.params["keys"] else "generate a key"] if wanted != existing else []
-        if not wanted:
-            actions = ["generate a key"]
+        given_or_new = "write given keys" if module.params["keys"] else "generate a key"
+        actions = [given_or_new if not existing.strip() or module.params["keys"] else "add a second key"]
+        if wanted == existing:
+            actions = []
         status = path.stat() if path.exists() else None
         if status and (status.st_mode & 0o777 != _MODE or status.st_gid != gid or status.st_uid != 0):
             actions.append("set owner, group and mode")
@@ -112,14 +126,13 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.chown(path.parent, 0, gid)
             path.parent.chmod(0o750)
-            wanted = wanted or secrets.token_urlsafe(32) + "\n"
             # Readable by root alone until the group is right, then put in place in one step.
             systemd.write_file(path, wanted, _MODE, gid)
     except HerdError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"expected to write {path}, found {error.strerror}: mend its directory.")
-    fingerprint = hashlib.sha256(wanted.encode()).hexdigest()[:16] if wanted else "new"
+    fingerprint = hashlib.sha256(wanted.encode()).hexdigest()[:16]
     diff = {"before": "", "after": "".join(f"{action}\n" for action in actions)} if actions else {}
     module.exit_json(changed=bool(actions), fingerprint=fingerprint, diff=diff)
 

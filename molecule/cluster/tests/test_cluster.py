@@ -71,6 +71,8 @@ def test_keys_are_readable_by_the_service_only(on: On) -> None:
         assert key not in unit
         assert key not in on(HEAD).check_output("ps -eo args")
         assert key not in on(HEAD).check_output("journalctl -q --no-pager")
+    # Nor the end of one, which the engine writes when there is only one key.
+    assert "api_keys: ****" not in on(HEAD).check_output("journalctl -q --no-pager -u llama-head")
 
 
 def test_every_node_has_the_identical_release(on: On) -> None:

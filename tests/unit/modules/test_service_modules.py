@@ -57,16 +57,28 @@ def test_everything_that_a_process_depends_on_is_in_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("existing", "keys", "wanted"),
-    [("", [], ""), ("\n", [], ""), ("k\n", [], "k\n"), ("k\n", ["a", "b"], "a\nb\n"), ("", ["a"], "a\n")],
+    [
+        ("", [], "new\nunused-new\n"),
+        ("\n", [], "new\nunused-new\n"),
+        # Of an only key the engine would write the end into its log.
+        ("k\n", [], "k\nunused-new\n"),
+        ("k\nunused-u\n", [], "k\nunused-u\n"),
+        ("k\nunused-u\n", ["k"], "k\nunused-u\n"),
+        # A key that was taken back must not stay as company.
+        ("k\nunused-u\n", ["a"], "a\nunused-u\n"),
+        ("k\nl\n", ["a"], "a\nunused-new\n"),
+        ("k\nunused-u\n", ["a", "b"], "a\nb\n"),
+        ("k\nl\n", [], "k\nl\n"),
+    ],
 )
 def test_keys(existing: str, keys: list[str], wanted: str) -> None:
-    assert api_key_file.content_for(existing, keys) == wanted
+    assert api_key_file.content_for(existing, keys, lambda: "new") == wanted
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "#a", "a\nb"])
+@pytest.mark.parametrize("key", ["", " ", "a b", "#a", "a\nb", "unused-a"])
 def test_a_key_that_the_engine_would_read_differently(key: str) -> None:
     with pytest.raises(HerdError) as caught:
-        api_key_file.content_for("", [key])
+        api_key_file.content_for("", [key], lambda: "new")
     assert key.strip() == "" or key not in str(caught.value)
 
 
