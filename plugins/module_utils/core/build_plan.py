@@ -100,6 +100,9 @@ def _cuda_options(
         "CMAKE_CUDA_COMPILER": str(cuda["nvcc"]),
         "CMAKE_CUDA_HOST_COMPILER": str(toolchain["cxx"]),
         "CUDAToolkit_ROOT": str(cuda["root"]),
+        # Taken if it happens to be on the build host, which no digest of the inputs would show; it only serves several
+        # GPUs in one node.
+        "GGML_CUDA_NCCL": "OFF",
     }
     if not every_node_has_gpu or not cuda.get("driver_library"):
         # Virtual memory management needs libcuda at link time, and afterwards on every node that loads the

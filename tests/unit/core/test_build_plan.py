@@ -65,6 +65,7 @@ def test_volta_is_exactly_70() -> None:
     assert found["CMAKE_CUDA_HOST_COMPILER"] == "/usr/bin/g++"
     assert found["CMAKE_CUDA_COMPILER"] == "/usr/local/cuda-12.2/bin/nvcc"
     assert "GGML_CUDA_NO_VMM" not in found
+    assert found["GGML_CUDA_NCCL"] == "OFF"
     assert "--allow-shlib-undefined" in found["CMAKE_EXE_LINKER_FLAGS"]
     assert "--disable-new-dtags" in found["CMAKE_EXE_LINKER_FLAGS"]
     assert build_plan.backend(found) == "cuda70"
