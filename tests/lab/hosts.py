@@ -256,6 +256,25 @@ def press_power(status: Status) -> None:
     os.kill(status.supervisor, signal.SIGUSR1)
 
 
+def inotify_instances() -> tuple[int, int]:
+    """How many the machine has given out, and how many root may have; every systemd needs several."""
+    used = 0
+    for handle in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            used += str(handle.readlink()) == "anon_inode:inotify"
+    return used, int(Path("/proc/sys/fs/inotify/max_user_instances").read_text(encoding="ascii"))
+
+
+def inotify_hint(used: int, limit: int) -> str:
+    """Why systemd hangs or ends without a word when many hosts run side by side."""
+    if used < 0.75 * limit:
+        return ""
+    return (
+        f" {used} of this machine's {limit} inotify instances are in use, and systemd needs some: "
+        "end other labs, or raise the kernel's fs.inotify.max_user_instances."
+    )
+
+
 def wait_for(places: Places, lab: str, host: str, wanted: set[str], timeout: float) -> Status:
     folder = places.host_state(lab, host)
     limit = time.monotonic() + timeout
@@ -269,6 +288,7 @@ def wait_for(places: Places, lab: str, host: str, wanted: set[str], timeout: flo
             raise LabError(
                 f"Host {host} of lab {lab} is {status.state} after {timeout:.0f} s, not "
                 f"{' or '.join(sorted(wanted))}; see {folder}/supervisor.log and {folder}/console.log."
+                f"{inotify_hint(*inotify_instances())}"
             )
         time.sleep(0.02)
 
@@ -292,7 +312,10 @@ def wait_until_booted(places: Places, lab: str, host: str, timeout: float = 60.0
                     return word
         time.sleep(0.05)
     folder = places.host_state(lab, host)
-    raise LabError(f"Host {host} of lab {lab} has not booted after {timeout:.0f} s; see {folder}/console.log.")
+    raise LabError(
+        f"Host {host} of lab {lab} has not booted after {timeout:.0f} s; see {folder}/console.log."
+        f"{inotify_hint(*inotify_instances())}"
+    )
 
 
 def failed_units(pid: int) -> str:

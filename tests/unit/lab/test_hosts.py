@@ -132,3 +132,8 @@ def test_a_status_is_believed_only_while_its_supervisor_lives(tmp_path: Path) ->
 def test_a_broken_status_counts_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text, encoding="utf-8")
     assert hosts.read_status(tmp_path).state == hosts.ABSENT
+
+
+@pytest.mark.parametrize(("used", "limit", "says"), [(40, 128, False), (106, 128, True), (128, 128, True)])
+def test_a_lack_of_inotify_instances_is_named(used: int, limit: int, says: bool) -> None:
+    assert ("max_user_instances" in hosts.inotify_hint(used, limit)) is says
