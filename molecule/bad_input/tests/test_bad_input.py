@@ -71,6 +71,7 @@ class Case:
 
     :ivar facts: facts of the whole site.
     :ivar inventory: facts of hosts, or members of groups, of an inventory that comes last.
+    :ivar more: further arguments; the layer, where only its own work can show the mistake.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Case:
     remedy: str
     facts: dict[str, Any] = field(default_factory=dict)
     inventory: dict[str, Any] = field(default_factory=dict)
+    more: tuple[str, ...] = ()
 
 
 PARTS = ("lab-llama.gguf.part1of2", "lab-llama.gguf.part2of2")
@@ -111,6 +113,7 @@ CASES = [
         "compare the checksum with the publisher's",
         # The model that is there is not touched, though the inventory says that it must be another one.
         facts=model("lab-llama.gguf", PARTS, (WRONG_SUM, RIGHT_SUMS[1])),
+        more=("--tags", "model"),
     ),
     Case(
         "part missing on the server",
@@ -218,7 +221,7 @@ def assert_one_clear_error(run: Run, expected: str, found: str, remedy: str) -> 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 def test_one_error_and_nothing_changed(case: Case, tmp_path: Path) -> None:
     before = state()
-    run = play(facts=case.facts, inventory=written(case.inventory, tmp_path))
+    run = play("site.yml", *case.more, facts=case.facts, inventory=written(case.inventory, tmp_path))
     assert_one_clear_error(run, case.expected, case.found, case.remedy)
     assert run.changed == dict.fromkeys(NODES, 0), run.output
     assert state() == before
@@ -301,10 +304,11 @@ def test_a_head_without_one_of_its_workers_does_not_start() -> None:
         assert on(HEAD, "ss -Hltn 'sport = :8000'").stdout == ""
 
 
-def test_after_all_of_it_the_site_converges() -> None:
-    assert play().rc == 0
-    again = play("site.yml", "--tags", "workers,head")
-    assert (again.rc, set(again.changed.values())) == (0, {0}), again.output
+def test_with_the_right_facts_the_site_converges_again() -> None:
+    run = play("site.yml", "--tags", "workers,head")
+    assert run.rc == 0, run.output
+    # Of all the bad facts only the gate's other patience had been written.
+    assert run.changed == {**dict.fromkeys(NODES, 0), HEAD: 1}, run.output
 
 
 @pytest.mark.skipif(
