@@ -9,8 +9,9 @@ it is printed.
 
 from __future__ import annotations
 
+import asyncio
 import os
-import subprocess
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError, RemoteFailureError
 
+# The longest line that is read, in bytes; a linker's command line may be long.
+LONGEST_LINE = 1 << 24
 # Output in the language of the machine could not be read by this collection.
 C_LOCALE = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
 
@@ -31,30 +34,76 @@ class Answer:
     err: str
 
 
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, **C_LOCALE, **(env or {})}
+
+
+def _no_program(name: str) -> NotFoundError:
+    return NotFoundError(expected=f"the program {name}", found="no such file", remedy="install it on this machine")
+
+
 def ask(argv: Sequence[str], env: Mapping[str, str] | None = None, timeout: float = 60) -> Answer:
     """Run a program that answers quickly."""
-    try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function
-            list(argv),
-            env={**os.environ, **C_LOCALE, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
+
+    async def run() -> Answer:
+        process = await asyncio.create_subprocess_exec(
+            *argv, env=_environment(env), stdin=DEVNULL, stdout=PIPE, stderr=PIPE
         )
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), timeout)
+        except asyncio.TimeoutError:
+            process.kill()
+            await process.wait()
+            raise
+        return Answer(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    try:
+        return asyncio.run(run())
     except FileNotFoundError as error:
-        raise NotFoundError(
-            expected=f"the program {argv[0]}", found="no such file", remedy="install it on this machine"
-        ) from error
-    except subprocess.TimeoutExpired as error:
+        raise _no_program(argv[0]) from error
+    except asyncio.TimeoutError as error:
         raise RemoteFailureError(
             expected=f"{argv[0]} to end within {timeout:.0f} seconds",
             found="no end",
             remedy=f"run it by hand: {' '.join(argv)}",
         ) from error
-    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def stream(
+    argv: Sequence[str],
+    on_line: Callable[[str], bool | None],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    errors_too: bool = True,
+    close_fds: bool = True,
+) -> int:
+    """Give each line that a program prints to C(on_line), until it ends or C(on_line) returns True.
+
+    :returns: the program's exit status; negative is the signal that ended it.
+    """
+
+    async def run() -> int:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            env=_environment(env),
+            cwd=cwd,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT if errors_too else DEVNULL,
+            close_fds=close_fds,
+            limit=LONGEST_LINE,
+        )
+        if process.stdout is not None:
+            async for line in process.stdout:
+                if on_line(line.decode(errors="replace")):
+                    process.terminate()
+                    break
+        return await process.wait()
+
+    try:
+        return asyncio.run(run())
+    except FileNotFoundError as error:
+        raise _no_program(argv[0]) from error
 
 
 def follow(
@@ -70,29 +119,19 @@ def follow(
     with log.open("a", encoding="utf-8") as sink:
         sink.write(f"+ {' '.join(argv)}\n")
         sink.flush()
-        with subprocess.Popen(  # pylint: disable=ansible-bad-function
-            list(argv),
-            env={**os.environ, **C_LOCALE, **(env or {})},
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            # A lock that the caller made inheritable is held until the last compiler has ended, also if the
-            # caller is killed; all other files are closed at exec anyway.
-            close_fds=False,
-        ) as process:
-            for line in process.stdout or ():
-                sink.write(line)
-                last.append(line.rstrip("\n"))
-                if on_line is not None:
-                    on_line(line)
-    if process.returncode != 0:
+
+        def keep(line: str) -> None:
+            sink.write(line)
+            last.append(line.rstrip("\n"))
+            if on_line is not None:
+                on_line(line)
+
+        # A lock that the caller made inheritable is held until the last compiler has ended, also if the
+        # caller is killed; all other files are closed at exec anyway.
+        status = stream(argv, keep, env, cwd, close_fds=False)
+    if status != 0:
         raise RemoteFailureError(
             expected=f"{Path(argv[0]).name} to succeed",
-            found=f"exit status {process.returncode} (the whole output is in {log}); it ended with\n"
-            + "\n".join(last)
-            + "\n",
+            found=f"exit status {status} (the whole output is in {log}); it ended with\n" + "\n".join(last) + "\n",
             remedy="mend what its last lines name, then run the playbook again; what is installed was not touched",
         )

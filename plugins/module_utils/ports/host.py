@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import struct
@@ -73,8 +74,6 @@ def age_of(pid: int, proc: Path = PROC) -> float:
 
 def interface_of(address: str) -> str:
     """Name the interface that has this IPv4 address, or nothing."""
-    import fcntl  # noqa: PLC0415 - only exists on Unix, and sanity tests import modules elsewhere too
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _index, name in socket.if_nameindex():
             try:

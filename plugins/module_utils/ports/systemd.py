@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     NotFoundError,
     RemoteFailureError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask, stream
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 # Starting the head waits for its gate, which waits for workers.
@@ -175,18 +174,15 @@ def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -
     if not invocation:
         return ""
     lines: list[str] = []
-    # Streamed, since the journal of a long run is large; run_command would read all of it.
-    with subprocess.Popen(  # pylint: disable=ansible-bad-function
+
+    def keep(line: str) -> bool:
+        lines.append(line)
+        return len(lines) >= limit_lines or any(word in line for word in until)
+
+    # Streamed, since the journal of a long run is large.
+    stream(
         ["journalctl", "--quiet", "--no-pager", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-    ) as process:
-        for line in process.stdout or ():
-            lines.append(line)
-            if len(lines) >= limit_lines or any(word in line for word in until):
-                break
-        process.terminate()
+        keep,
+        errors_too=False,
+    )
     return "".join(lines)

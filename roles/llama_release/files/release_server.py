@@ -10,6 +10,7 @@ verifies against a checksum that came to it over ssh, so this server need not be
 from __future__ import annotations
 
 import argparse
+import functools
 import http.server
 import os
 import re
@@ -52,9 +53,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, required=True, help="end by then, whatever became of the playbook")
     arguments = parser.parse_args()
 
-    def handler(*args: object) -> Handler:
-        return Handler(*args, directory=arguments.folder)  # type: ignore[arg-type]
-
+    handler = functools.partial(Handler, directory=arguments.folder)
     with http.server.ThreadingHTTPServer((arguments.address, arguments.port), handler) as server:
         # Its own end, since systemd would take a limit of its own for a failure.
         end = threading.Timer(arguments.seconds, server.shutdown)

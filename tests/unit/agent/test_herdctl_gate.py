@@ -124,8 +124,8 @@ def gate(herdctl: Path, tmp_path: Path) -> Run:
 def workers() -> Iterator[Callable[..., Worker]]:
     made: list[Worker] = []
 
-    def make(*arguments: object, **more: object) -> Worker:
-        made.append(Worker(*arguments, **more))  # type: ignore[arg-type]
+    def make(*arguments: Any, **more: Any) -> Worker:
+        made.append(Worker(*arguments, **more))
         return made[-1]
 
     yield make

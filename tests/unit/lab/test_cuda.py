@@ -53,7 +53,7 @@ def test_cublas_is_added_to_a_copy_once(tmp_path: Path, monkeypatch: pytest.Monk
         return wheel
 
     monkeypatch.setattr(cuda, "fetch", pip)
-    for _ in range(2):
+    for _each in range(2):
         found = cuda.find(env(tmp_path, root))
     assert calls == [("nvidia-cublas", "13.0.*")]
     assert (found.version, found.lowest) == ("13.0.88", "7.5")
