@@ -162,14 +162,21 @@ def labs() -> set[str]:
     return names
 
 
+def _from_the_bottom(folder: Path) -> list[Path]:
+    """The folder and all below it, the deepest first; os.walk minds no folder that vanishes meanwhile.
+
+    systemd removes empty ones too, in a host as well as on a machine that it runs.
+    """
+    return [Path(name) for name, _, _ in os.walk(folder, topdown=False)]
+
+
 def processes(folders: list[Path]) -> set[int]:
     found: set[int] = set()
-    for folder in folders:
-        for listing in (folder / "cgroup.procs", *folder.glob("**/cgroup.procs")):
-            try:
-                found |= {int(word) for word in listing.read_text(encoding="ascii").split()}
-            except (FileNotFoundError, OSError):
-                continue
+    for inner in (inner for folder in folders for inner in _from_the_bottom(folder)):
+        try:
+            found |= {int(word) for word in (inner / "cgroup.procs").read_text(encoding="ascii").split()}
+        except OSError:
+            continue
     # 0 stands for a process of another PID namespace, which cannot be a child of this lab.
     return found - {0, os.getpid()}
 
@@ -191,8 +198,7 @@ def end_all(folders: list[Path], patience: float = 10.0) -> None:
 
 
 def _remove(folder: Path) -> None:
-    inner = sorted((path for path in folder.glob("**/") if path.is_dir()), key=lambda p: -len(p.parts))
-    for path in inner:
+    for path in _from_the_bottom(folder):
         # A process that has just ended may be counted for another moment.
         for attempt in range(50):
             try:

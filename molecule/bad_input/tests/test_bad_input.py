@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .conftest import HEAD, NODES, ROOT, Run, answers, on, play, state, wait_until_it_answers
 
 CORE = version("ansible-core")
-RIGHT_SUMS = (
-    "c34690fcd12e3975506d33a86d8d7eb7047f9ebbd22085f58a0721bc8c1d80d7",
-    "b8e8c97d02c8ead1525115a321ca4e94adda8e6d9577aa23313e824fbdce918a",
-)
+MODELS = yaml.safe_load((ROOT / "inventory/lab/group_vars/all/models.yml").read_text())["herd_models"]
+RIGHT_PARTS = MODELS["lab-llama"]["source"]["parts"]
+RIGHT_SUMS = tuple(part["sha256"] for part in RIGHT_PARTS)
+# Where the parts are, with the slash.
+PLACE = RIGHT_PARTS[0]["url"].rpartition("/")[0] + "/"
 RIGHT_SOURCE = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 WRONG_SUM = "1" * 64
 JANUARY = {"herd_release": "b7836", "herd_acknowledged_advisories": ["CVE-2026-34159", "CVE-2026-21869"]}
@@ -32,9 +34,7 @@ JANUARY = {"herd_release": "b7836", "herd_acknowledged_advisories": ["CVE-2026-3
 
 def model(file: str, names: tuple[str, ...], sums: tuple[str, ...]) -> dict[str, Any]:
     """The lab's model from other parts, or to another file."""
-    parts = [
-        {"url": f"http://10.0.0.9/models/{name}", "sha256": sha256} for name, sha256 in zip(names, sums, strict=True)
-    ]
+    parts = [{"url": PLACE + name, "sha256": sha256} for name, sha256 in zip(names, sums, strict=True)]
     return {"herd_models": {"lab-llama": {"name": "lab-llama", "file": file, "layers": 8, "source": {"parts": parts}}}}
 
 
@@ -108,7 +108,7 @@ CASES = [
     ),
     Case(
         "wrong sha256 of a part",
-        f"expected sha256 {WRONG_SUM} of http://10.0.0.9/models/{PARTS[0]}",
+        f"expected sha256 {WRONG_SUM} of {PLACE}{PARTS[0]}",
         f"found {RIGHT_SUMS[0]}",
         "compare the checksum with the publisher's",
         # The model that is there is not touched, though the inventory says that it must be another one.
@@ -117,7 +117,7 @@ CASES = [
     ),
     Case(
         "part missing on the server",
-        f"expected a file at http://10.0.0.9/models/elsewhere/{PARTS[1]}",
+        f"expected a file at {PLACE}elsewhere/{PARTS[1]}",
         "found status 404",
         "compare the path, the revision and the number of parts",
         facts=model("other.gguf", (PARTS[0], f"elsewhere/{PARTS[1]}"), RIGHT_SUMS),
