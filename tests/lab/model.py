@@ -48,8 +48,8 @@ network new next night node not number of old on one open or order other paper p
 quiet rain red ring river road room round sea second server set ship short simple sky slow small snow some song south
 space spring star start stone story street summer sun table tall ten text that the then there three time to tower
 train tree two under up valley wall warm water wave west white will wind window winter with wood word work year yellow
-""".split()
-SPOKEN = frozenset({".", *("\u2581" + word for word in WORDS)})
+"""
+SPOKEN = frozenset({".", *("\u2581" + word for word in WORDS.split())})
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\n' }}{% endfor %}"
