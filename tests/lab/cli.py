@@ -144,6 +144,7 @@ def dispatch(options: argparse.Namespace) -> int:
             if not options.lab or lab in options.lab:
                 say(f"removing lab {lab}")
                 manager.down(lab)
+        manager.remove_probes()
         for path in manager.prune() if options.cache else ():
             say(f"removed {path}")
         return 0

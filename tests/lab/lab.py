@@ -20,6 +20,7 @@ from . import cgroups, config, hosts, network
 from .config import Host, Lab
 from .naming import Places, lab_namespace, machine_name, split_namespace
 from .process import LabError, run, say
+from .requirements import PROBE_PREFIX
 from .rootfs import Store, layers_of, remove_tree
 
 _NSPAWN_RUN = Path("/run/systemd/nspawn")
@@ -310,6 +311,12 @@ class Manager:
             except BlockingIOError:
                 return True
         return False
+
+    def remove_probes(self) -> None:
+        """Remove what killed checks of the machine left; one that is at work is younger than a minute."""
+        for folder in self.places.data.glob(f"{PROBE_PREFIX}*"):
+            if time.time() - folder.stat().st_mtime > 60:
+                remove_tree(folder)
 
     def prune(self) -> list[Path]:
         """Remove cached file systems that no recipe and no lab uses any more."""

@@ -23,6 +23,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements.apt")
 _CACHE_MIB = 4096
 _DATA_MIB = 1024
 _PYTHON = (3, 11)
+PROBE_PREFIX = ".probe-"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _probe_kernel() -> list[str]:
 def _probe_overlay(data: Path) -> list[str]:
     try:
         data.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".probe-", dir=data) as name:
+        with tempfile.TemporaryDirectory(prefix=PROBE_PREFIX, dir=data) as name:
             for part in ("lower", "upper", "work", "root"):
                 (Path(name) / part).mkdir()
             options = f"lowerdir={name}/lower,upperdir={name}/upper,workdir={name}/work"
