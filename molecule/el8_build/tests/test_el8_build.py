@@ -34,9 +34,7 @@ def test_the_host_is_el8_to_those_who_ask(host: Host) -> None:
     assert not host.file("/usr/bin/apt-get").exists
 
 
-@pytest.mark.parametrize(
-    "package", ["python3.12", "gcc-toolset-12-gcc-c++", "cmake", "ninja-build", "git-core"]
-)
+@pytest.mark.parametrize("package", ["python3.12", "gcc-toolset-12-gcc-c++", "cmake", "ninja-build", "git-core"])
 def test_packages_came_from_dnf(host: Host, package: str) -> None:
     assert host.run("rpm -q %s", package).rc == 0
 
