@@ -20,7 +20,9 @@ demo: setup ## Three hosts, site.yml, an answer computed across the workers
 demo-down: setup ## Remove every trace of the demo
 	@tools/demo down
 
-test: lint unit compat sanity lab-test ## Everything that CI runs
+test: setup ## Everything that CI runs
+	@tools/lab-ready
+	@$(MAKE) --no-print-directory lint unit compat sanity lab-test
 	@for name in $(SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
 
 test-slow: setup ## What is too slow for `make test`: CUDA build, both releases, kills at random moments
