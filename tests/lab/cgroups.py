@@ -167,7 +167,7 @@ def _from_the_bottom(folder: Path) -> list[Path]:
 
     systemd removes empty ones too, in a host as well as on a machine that it runs.
     """
-    return [Path(name) for name, _, _ in os.walk(folder, topdown=False)]
+    return [Path(name) for name, _folders, _files in os.walk(folder, topdown=False)]
 
 
 def processes(folders: list[Path]) -> set[int]:
