@@ -104,6 +104,10 @@ def _cuda_options(
         # GPUs in one node.
         "GGML_CUDA_NCCL": "OFF",
     }
+    # Programs link with our own library, which needs the toolkit's: the linker looks for those only where it is told.
+    # Where they are when a program runs is RPATH's matter.
+    to_link = f"{COMMON_OPTIONS['CMAKE_EXE_LINKER_FLAGS']} -Wl,-rpath-link,{cuda['library_path']}"
+    options["CMAKE_EXE_LINKER_FLAGS"] = to_link
     if not every_node_has_gpu or not cuda.get("driver_library"):
         # Virtual memory management needs libcuda at link time, and afterwards on every node that loads the
         # program, also on one that has no GPU.
@@ -111,7 +115,7 @@ def _cuda_options(
     else:
         # Where only the toolkit's stub is there, the linker finds libcuda.so.1, its name at run time, nowhere; the
         # programs do not call it themselves.
-        options["CMAKE_EXE_LINKER_FLAGS"] = f"{COMMON_OPTIONS['CMAKE_EXE_LINKER_FLAGS']} -Wl,--allow-shlib-undefined"
+        options["CMAKE_EXE_LINKER_FLAGS"] = f"{to_link} -Wl,--allow-shlib-undefined"
     return options
 
 

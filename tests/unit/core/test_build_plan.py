@@ -16,6 +16,7 @@ CUDA = {
     "nvcc": "/usr/local/cuda-12.2/bin/nvcc",
     "version": "12.2.140",
     "driver_library": "/usr/lib64/libcuda.so.1",
+    "library_path": "/usr/local/cuda-12.2/lib64:/usr/local/cuda-12.2/targets/x86_64-linux/lib",
 }
 TOOLS: dict[str, Any] = {
     "cc": "/usr/bin/gcc",
@@ -68,6 +69,7 @@ def test_volta_is_exactly_70() -> None:
     assert found["GGML_CUDA_NCCL"] == "OFF"
     assert "--allow-shlib-undefined" in found["CMAKE_EXE_LINKER_FLAGS"]
     assert "--disable-new-dtags" in found["CMAKE_EXE_LINKER_FLAGS"]
+    assert f"-rpath-link,{CUDA['library_path']}" in found["CMAKE_EXE_LINKER_FLAGS"]
     assert build_plan.backend(found) == "cuda70"
 
 
@@ -78,6 +80,7 @@ def test_no_driver_to_link(cuda: dict[str, Any], every: bool) -> None:
     found = options({**TOOLS, "cuda": cuda}, ("7.0",), every=every)
     assert found["GGML_CUDA_NO_VMM"] == "ON"
     assert "--allow-shlib-undefined" not in found["CMAKE_EXE_LINKER_FLAGS"]
+    assert f"-rpath-link,{CUDA['library_path']}" in found["CMAKE_EXE_LINKER_FLAGS"]
 
 
 @pytest.mark.parametrize(
