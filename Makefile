@@ -57,4 +57,5 @@ scenario: setup ## One molecule scenario: make scenario NAME=cluster
 
 bench: setup ## Time and task count of a no-change run, cold and warm build
 	@tools/lab-ready
-	@$(BIN)/python bench/run.py
+	@HERD_LAB=bench $(BIN)/python -m tests.lab up
+	@$(BIN)/python bench/run.py --lab bench; status=$$?; HERD_LAB=bench $(BIN)/python -m tests.lab down; exit $$status
