@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.lab import cgroups
-from tests.lab.naming import Places
+from tests.lab.naming import Places, lab_namespace
 
 pytestmark = pytest.mark.lab
 
@@ -255,9 +255,18 @@ def test_two_labs_with_the_same_addresses_do_not_see_each_other(definition: Path
     assert reaches("one", "10.0.0.32")
 
 
-@pytest.mark.parametrize("delay", [0.15, 0.25, 0.4, 0.7])
-def test_a_killed_up_is_continued_by_the_next(definition: Path, delay: float) -> None:
-    kill_up(definition, delay)
+# What an `up` leaves behind in its order; it is killed as soon as the first sign of a step is there.
+STEPS = {
+    "definition": PLACES.state(OTHER) / "lab.json",
+    "network": Path("/run/netns") / lab_namespace(OTHER),
+    "first host": PLACES.host_state(OTHER, "one"),
+    "last host": PLACES.host_state(OTHER, "two") / "state.json",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_killed_up_is_continued_by_the_next(definition: Path, step: str) -> None:
+    kill_up(definition, STEPS[step])
     try:
         lab("up", "--config", str(definition), name=OTHER)
         assert {host["state"] for host in hosts_of(OTHER).values()} == {"running"}
@@ -267,20 +276,27 @@ def test_a_killed_up_is_continued_by_the_next(definition: Path, delay: float) ->
     assert traces(OTHER) == []
 
 
-@pytest.mark.parametrize("delay", [0.15, 0.25, 0.4, 0.7])
-def test_what_a_killed_up_left_is_found_and_removed(definition: Path, delay: float) -> None:
-    kill_up(definition, delay)
+@pytest.mark.parametrize("step", STEPS)
+def test_what_a_killed_up_left_is_found_and_removed(definition: Path, step: str) -> None:
+    kill_up(definition, STEPS[step])
     # Only its own: somebody else may be at work with a lab that is just as incomplete.
     lab("clean", OTHER)
     assert traces(OTHER) == []
 
 
-def kill_up(definition: Path, delay: float) -> None:
+def kill_up(definition: Path, sign: Path) -> None:
+    """Kill an `up` once the sign exists; again if it was faster than we are, for that one was not interrupted."""
     argv = [sys.executable, "-m", "tests.lab", "--name", OTHER, "up", "--config", str(definition)]
-    process = subprocess.Popen(argv, cwd=CLONE, stderr=subprocess.DEVNULL)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    for _each in range(5):
+        process = subprocess.Popen(argv, cwd=CLONE, stderr=subprocess.DEVNULL)
+        while not sign.exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if not (PLACES.state(OTHER) / "complete").exists():
+            return
+        lab("down", name=OTHER)
+    pytest.fail(f"no up was slow enough to be killed at {sign}")
 
 
 def test_a_host_does_not_outlive_its_killed_supervisor(definition: Path) -> None:
