@@ -31,13 +31,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from . import gguf_writer
+from .gguf_writer import ALIGNMENT, ARRAY, STRING, TensorSpec, data_size, field, header, padding
+
 VOCAB_FILE = "ggml-vocab-llama-spm.gguf"
 VOCAB_SHA256 = "16c3724582d59aa8bf84711894e833f916ee46a31d80e21312759c48bf8d0e69"
-ALIGNMENT = 32
 # Bytes of each scalar type of a GGUF header, by the type's number.
 SCALAR_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
-F32, F16 = 0, 1
 NORMAL_TOKEN = 1
 # What the model can say. Words begin with the vocabulary's sign for a space.
 WORDS = """
@@ -166,19 +166,6 @@ def load_vocabulary(path: Path) -> bytes:
     return data
 
 
-def _string(text: str) -> bytes:
-    raw = text.encode()
-    return struct.pack("<Q", len(raw)) + raw
-
-
-def _field(key: str, value: str | int | float) -> bytes:
-    if isinstance(value, str):
-        return _string(key) + struct.pack("<I", STRING) + _string(value)
-    if isinstance(value, int):
-        return _string(key) + struct.pack("<II", UINT32, value)
-    return _string(key) + struct.pack("<If", FLOAT32, value)
-
-
 def _half_tables(exponent: int) -> tuple[bytes, bytes]:
     """Low and high byte of the half-precision number (byte - 127.5) * 2**exponent, for each byte."""
     halves = [struct.pack("<e", (byte - 127.5) * 2.0**exponent) for byte in range(256)]
@@ -209,86 +196,66 @@ def _output_weights(shape: Shape, vocabulary: Vocabulary) -> bytearray:
     return data
 
 
-def _tensors(shape: Shape, vocabulary: Vocabulary) -> list[tuple[str, tuple[int, ...], int]]:
-    """Name, dimensions (innermost first, as in the file) and type of each tensor, in file order."""
+def _tensors(shape: Shape, vocabulary: Vocabulary) -> list[TensorSpec]:
+    """Every tensor, in file order."""
     width, kv = shape.width, shape.width // shape.heads * shape.kv_heads
-    tensors: list[tuple[str, tuple[int, ...], int]] = [
-        ("token_embd.weight", (width, len(vocabulary.tokens)), F16),
-        ("output_norm.weight", (width,), F32),
-        ("output.weight", (width, len(vocabulary.tokens)), F16),
+    tensors = [
+        TensorSpec("token_embd.weight", (width, len(vocabulary.tokens)), "f16"),
+        TensorSpec("output_norm.weight", (width,)),
+        TensorSpec("output.weight", (width, len(vocabulary.tokens)), "f16"),
     ]
     for layer in range(shape.layers):
         for name, dims, kind in (
-            ("attn_norm", (width,), F32),
-            ("attn_q", (width, width), F16),
-            ("attn_k", (width, kv), F16),
-            ("attn_v", (width, kv), F16),
-            ("attn_output", (width, width), F16),
-            ("ffn_norm", (width,), F32),
-            ("ffn_gate", (width, shape.feed_forward), F16),
-            ("ffn_up", (width, shape.feed_forward), F16),
-            ("ffn_down", (shape.feed_forward, width), F16),
+            ("attn_norm", (width,), "f32"),
+            ("attn_q", (width, width), "f16"),
+            ("attn_k", (width, kv), "f16"),
+            ("attn_v", (width, kv), "f16"),
+            ("attn_output", (width, width), "f16"),
+            ("ffn_norm", (width,), "f32"),
+            ("ffn_gate", (width, shape.feed_forward), "f16"),
+            ("ffn_up", (width, shape.feed_forward), "f16"),
+            ("ffn_down", (shape.feed_forward, width), "f16"),
         ):
-            tensors.append((f"blk.{layer}.{name}.weight", dims, kind))
+            tensors.append(TensorSpec(f"blk.{layer}.{name}.weight", dims, kind))
     return tensors
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % ALIGNMENT)
 
 
 def generate(shape: Shape, vocabulary: Vocabulary) -> Iterator[bytes]:
     """The file's bytes, piece by piece."""
     head_width = shape.width // shape.heads
     fields = [
-        _field("general.architecture", "llama"),
-        _field("general.name", f"herd.inference {shape.name}"),
-        _field("general.file_type", 1),
-        _field("general.alignment", ALIGNMENT),
-        _field("llama.block_count", shape.layers),
-        _field("llama.context_length", shape.context),
-        _field("llama.embedding_length", shape.width),
-        _field("llama.feed_forward_length", shape.feed_forward),
-        _field("llama.attention.head_count", shape.heads),
-        _field("llama.attention.head_count_kv", shape.kv_heads),
-        _field("llama.attention.layer_norm_rms_epsilon", 1e-5),
-        _field("llama.rope.dimension_count", head_width),
-        _field("llama.rope.freq_base", 10000.0),
-        _field("llama.vocab_size", len(vocabulary.tokens)),
+        field("general.architecture", "llama"),
+        field("general.name", f"herd.inference {shape.name}"),
+        field("general.file_type", 1),
+        field("general.alignment", ALIGNMENT),
+        field("llama.block_count", shape.layers),
+        field("llama.context_length", shape.context),
+        field("llama.embedding_length", shape.width),
+        field("llama.feed_forward_length", shape.feed_forward),
+        field("llama.attention.head_count", shape.heads),
+        field("llama.attention.head_count_kv", shape.kv_heads),
+        field("llama.attention.layer_norm_rms_epsilon", 1e-5),
+        field("llama.rope.dimension_count", head_width),
+        field("llama.rope.freq_base", 10000.0),
+        field("llama.vocab_size", len(vocabulary.tokens)),
         *vocabulary.fields,
-        _field("tokenizer.chat_template", CHAT_TEMPLATE),
+        field("tokenizer.chat_template", CHAT_TEMPLATE),
     ]
     tensors = _tensors(shape, vocabulary)
-    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(fields)) + b"".join(fields)
-    offset = 0
-    for name, dims, kind in tensors:
-        header += _string(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
-        header += struct.pack("<IQ", kind, offset)
-        size = _count(dims) * (2 if kind == F16 else 4)
-        offset += size + len(_padding(size))
-    yield header + _padding(len(header))
-    for name, dims, kind in tensors:
-        if kind == F32:
-            data: bytes | bytearray = struct.pack("<f", 1.0) * _count(dims)
-        elif name == "output.weight":
+    yield header(fields, tensors)
+    for spec in tensors:
+        if spec.type == "f32":
+            data: bytes | bytearray = struct.pack("<f", 1.0) * spec.dims[0]
+        elif spec.name == "output.weight":
             data = _output_weights(shape, vocabulary)
         else:
-            data = _weights(name, _count(dims), _exponent(dims[0]), shape.seed)
-        yield bytes(data) + _padding(len(data))
-
-
-def _count(dims: tuple[int, ...]) -> int:
-    count = 1
-    for dim in dims:
-        count *= dim
-    return count
+            data = _weights(spec.name, spec.size // 2, _exponent(spec.dims[0]), shape.seed)
+        yield bytes(data) + padding(len(data))
 
 
 def file_size(shape: Shape, vocabulary: Vocabulary) -> int:
     """Bytes of the whole file, without making it."""
-    header = len(next(generate(shape, vocabulary)))
-    sizes = [_count(dims) * (2 if kind == F16 else 4) for _name, dims, kind in _tensors(shape, vocabulary)]
-    return header + sum(size + len(_padding(size)) for size in sizes)
+    return len(next(generate(shape, vocabulary))) + data_size(_tensors(shape, vocabulary))
 
 
 def _cuts(total: int, parts: int) -> list[int]:
@@ -348,8 +315,9 @@ def cache_dir() -> Path:
 
 
 def key(shape: Shape) -> str:
-    """What the bytes depend on: this program, the shape and the vocabulary."""
-    inputs = json.dumps([asdict(shape), VOCAB_SHA256, hashlib.sha256(Path(__file__).read_bytes()).hexdigest()])
+    """What the bytes depend on: these programs, the shape and the vocabulary."""
+    programs = Path(__file__).read_bytes() + Path(gguf_writer.__file__).read_bytes()
+    inputs = json.dumps([asdict(shape), VOCAB_SHA256, hashlib.sha256(programs).hexdigest()])
     return hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
 
