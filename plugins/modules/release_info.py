@@ -87,7 +87,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.ports import release_files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
 
-SERVER = "herd-release-server.service"
+SERVER = "herd-share.service"
 
 
 def describe(store: ReleaseStore, release: str, in_use: list[str], verify: bool) -> dict[str, Any]:

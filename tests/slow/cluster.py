@@ -94,7 +94,7 @@ print(json.dumps({
     "models": {n: os.path.getsize("/opt/models/" + n) for n in sorted(os.listdir("/opt/models"))},
     "build": sorted(os.path.relpath(p, "/opt/llama.cpp/build") for p in glob.glob("/opt/llama.cpp/build/*/*")),
     "failed": out("systemctl", "--failed", "--plain", "--no-legend").splitlines(),
-    "release_server": out("systemctl", "is-active", "herd-release-server.service"),
+    "share": out("systemctl", "is-active", "herd-share.service"),
     "running": running,
     "jobs": jobs,
 }))
@@ -269,7 +269,7 @@ def assert_tidy(host: str, found: dict[str, Any]) -> None:
     assert found["hidden"] == [], f"{host} has leftovers"
     assert found["hidden_units"] == [], f"{host} has leftovers"
     assert found["failed"] == [], f"{host} has failed units"
-    assert found["release_server"] in ("inactive", "unknown"), f"{host} still gives the release"
+    assert found["share"] in ("inactive", "unknown"), f"{host} still gives files"
     assert found["jobs"] == [], f"{host} still works on something"
     assert set(found["models"]) <= (MODEL_FILES if host == HEAD else set()), f"{host} has more than the model"
 

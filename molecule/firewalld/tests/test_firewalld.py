@@ -40,11 +40,11 @@ def test_rules_in_force_are_the_permanent_ones(on: On, name: str, rule: str) -> 
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_nothing_is_left_of_the_release_server(on: On, name: str) -> None:
+def test_nothing_is_left_of_the_server_that_gave_the_release(on: On, name: str) -> None:
     assert "50060" not in on(name).check_output(
         "firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones"
     )
-    assert not on(name).service("herd-release-server").is_running
+    assert not on(name).service("herd-share").is_running
 
 
 def test_only_the_head_reaches_the_workers(on: On) -> None:

@@ -1,233 +1,31 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The node's own program. For now it has one command, the gate in front of the head.
+"""The node's own program: one command for each thing that a node does for itself.
 
-Installed as bin/herdctl beside lib/herd/core, which are the very files that the Ansible modules use.
-It needs nothing but Python's standard library, from 3.9 on.
+Installed as bin/herdctl beside lib/herd/agent, its commands, and lib/herd/core, which are the very files that
+the Ansible modules use. It needs nothing but Python's standard library, from 3.9 on.
 """
 
 from __future__ import annotations
 
 import argparse
-import select
-import socket
-import struct
 import sys
-import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 
-from herd.core import rpc_protocol
-from herd.core.errors import HerdError, InvalidInputError, RemoteFailureError
-from herd.core.gate_rule import (
-    EXIT_CONFIG,
-    EXIT_READY,
-    Expectation,
-    Gate,
-    Observation,
-    Verdict,
-    describe,
-    exit_code,
-    judge,
-    read_gate,
-)
-
-# A free worker on a local network answers within a millisecond; a busy one never does.
-ATTEMPT_TIMEOUT_S = 5.0
-PAUSE_S = 1.0
-NO_ANSWER = "no answer to a connection"
-# Ports that a kernel gives to its connections unless it is told otherwise (net.ipv4.ip_local_port_range).
-# The gate cannot look: its sandbox hides /proc/sys.
-OWN_PORTS = range(32768, 61000)
-# Again only after that many seconds, should a worker stay silent.
-FORGET_AGAIN_S = 60.0
-# One HELLO of each kind, to name the version of a worker that speaks another one.
-KNOWN_MAJORS = (3, 7)
-
-
-class ClosedError(Exception):
-    """The worker closed the connection in place of an answer."""
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        try:
-            part = connection.recv(size - len(data))
-        except ConnectionError as error:
-            raise ClosedError from error
-        if not part:
-            raise ClosedError
-        data += part
-    return data
-
-
-def _ask(connection: socket.socket, request: bytes, size: int, what: str) -> bytes:
-    try:
-        connection.sendall(request)
-    except ConnectionError as error:
-        raise ClosedError from error
-    rpc_protocol.decode_length(_receive(connection, rpc_protocol.LENGTH_SIZE), size, what)
-    return _receive(connection, size)
-
-
-def _talk(worker: Expectation, major: int, timeout_s: float, with_devices: bool) -> Observation:
-    with socket.create_connection((worker.address, worker.port), timeout=timeout_s) as connection:
-        hello = _ask(connection, rpc_protocol.hello_request(major), rpc_protocol.hello_size(major), "HELLO")
-        version = rpc_protocol.decode_hello(hello)
-        if not with_devices:
-            return Observation("answered", version)
-        count = rpc_protocol.decode_device_count(
-            _ask(connection, rpc_protocol.request(rpc_protocol.DEVICE_COUNT), 4, "DEVICE_COUNT")
-        )
-        devices = tuple(
-            rpc_protocol.decode_device_memory(
-                _ask(connection, rpc_protocol.device_memory_request(index), 16, "GET_DEVICE_MEMORY")
-            )
-            for index in range(count)
-        )
-        return Observation("answered", version, devices)
-
-
-def _other_version(worker: Expectation, major: int, timeout_s: float) -> Observation:
-    for other in KNOWN_MAJORS:
-        if other == major:
-            continue
-        try:
-            return _talk(worker, other, timeout_s, with_devices=False)
-        except (ClosedError, OSError, RemoteFailureError):
-            continue
-    return Observation("foreign", detail="it closed the connection at the RPC greeting")
-
-
-def observe(worker: Expectation, major: int, timeout_s: float = ATTEMPT_TIMEOUT_S) -> Observation:
-    """Greet a worker once and let go of it; never leaves a connection behind."""
-    try:
-        return _talk(worker, major, timeout_s, with_devices=True)
-    except ClosedError:
-        return _other_version(worker, major, timeout_s)
-    except RemoteFailureError as error:
-        return Observation("foreign", detail=f"{error.found} bytes where {error.expected} belong")
-    except ConnectionRefusedError:
-        return Observation("refused")
-    except socket.timeout:
-        return _unreachable_or_silent(worker, timeout_s)
-    except OSError as error:
-        return Observation("unreachable", detail=error.strerror or str(error))
-
-
-def _unreachable_or_silent(worker: Expectation, timeout_s: float) -> Observation:
-    try:
-        with socket.create_connection((worker.address, worker.port), timeout=timeout_s):
-            return Observation("silent")
-    except OSError as error:
-        return Observation("unreachable", detail=error.strerror or NO_ANSWER)
-
-
-def forget_dead_connections(worker: Expectation, major: int, ports: Iterable[int] = OWN_PORTS) -> None:
-    """Let a worker find out that connections which this host has forgotten are dead.
-
-    A head whose host lost power closed nothing. The engine sets no keepalive, so its worker waits for that
-    client for ever, and serves one client at a time. TCP has a cure for half-open connections (RFC 9293,
-    3.5.1): an opening segment from the very address and port of the old connection makes the worker's kernel
-    ask back, this kernel, which knows nothing of it, answers with a reset, and the worker is free. Which port
-    it was nobody here remembers, so all are tried; that takes about three seconds. A port that a living
-    connection of this host uses cannot be bound, and other hosts' connections have other addresses, so
-    nothing alive is touched.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # It stands in the worker's queue: an answer to it says that the worker is free again.
-        probe.setblocking(False)
-        probe.connect_ex((worker.address, worker.port))
-        for number, port in enumerate(ports):
-            if number % 256 == 0 and _is_served(probe, major):
-                return
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as opening:
-                opening.setblocking(False)
-                # Nothing may linger here if the worker should take it for a new client.
-                opening.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                with suppress(OSError):
-                    opening.bind(("", port))
-                    opening.connect((worker.address, worker.port))
-
-
-def _may_hold_dead(seen: Observation) -> bool:
-    """A worker with a dead client is silent, and after two callers its queue is full and it seems away."""
-    return seen.state == "silent" or (seen.state == "unreachable" and seen.detail == NO_ANSWER)
-
-
-def _is_served(probe: socket.socket, major: int) -> bool:
-    with suppress(OSError):
-        readable, writable, _failed = select.select([probe], [probe], [], 0)
-        if readable:
-            return True
-        if writable and not probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            probe.send(rpc_protocol.hello_request(major))
-    return False
-
-
-def wait_for(gate: Gate, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> list[Verdict]:
-    """Wait until all workers are ready or time is up; says a line whenever a worker's state changes."""
-    deadline = clock() + gate.timeout_s
-    said: dict[str, str] = {}
-    forgotten: dict[str, float] = {}
-    while True:
-        verdicts: list[Verdict] = []
-        for worker in gate.workers:
-            left = max(0.1, min(ATTEMPT_TIMEOUT_S, deadline - clock()))
-            seen = observe(worker, gate.protocol.major, left)
-            verdict = judge(worker, seen, gate.protocol)
-            state = "ready" if verdict is None else str(verdict.error)
-            if said.get(worker.name) != state:
-                say(describe(worker, seen) if verdict is None else f"waiting: {verdict.error}")
-            said[worker.name] = state
-            if verdict is not None:
-                verdicts.append(verdict)
-            if _may_hold_dead(seen) and clock() >= forgotten.get(worker.name, 0.0):
-                say(f"resetting connections to {worker.name} that this host has lost, should it hold any")
-                forget_dead_connections(worker, gate.protocol.major)
-                forgotten[worker.name] = clock() + FORGET_AGAIN_S
-        if not verdicts or clock() >= deadline:
-            return verdicts
-        time.sleep(min(PAUSE_S, max(0.0, deadline - clock())))
-
-
-def _read(path: str) -> Gate:
-    try:
-        return read_gate(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInputError(
-            f"the gate's configuration at {path}",
-            error.strerror or str(error),
-            "run the role head_server, which writes it, or name another file with --config",
-        ) from error
-
-
-def gate_command(arguments: argparse.Namespace) -> int:
-    """Hold the head back until every worker is ready."""
-    gate = _read(arguments.config)
-    verdicts = wait_for(gate, lambda line: print(line, flush=True))
-    for verdict in verdicts:
-        print(f"herdctl gate: after {gate.timeout_s:g} seconds: {verdict.error}", file=sys.stderr, flush=True)
-    return exit_code(verdicts) if verdicts else EXIT_READY
+from herd.agent import gate, serve
+from herd.core.errors import HerdError
+from herd.core.gate_rule import EXIT_CONFIG
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = argparse.ArgumentParser(prog="herdctl", description="Looks after one node of an inference cluster.")
     commands = top.add_subparsers(dest="command", required=True)
-    gate = commands.add_parser(
-        "gate",
-        help="wait until every RPC worker is ready",
-        description="Waits until every RPC worker answers with the right protocol, devices and memory. "
-        "Exit status: 0 ready, 2 configuration, 3 a worker does not answer, 4 another protocol, 5 other devices.",
-    )
-    gate.add_argument("--config", default="/etc/herd/gate.json", help="what to wait for (default: %(default)s)")
-    gate.set_defaults(run=gate_command)
+    for command in (gate, serve):
+        command.add_command(commands)
     return top
 
 

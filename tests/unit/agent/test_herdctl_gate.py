@@ -9,8 +9,8 @@ worker is met in the scenario cluster.
 
 from __future__ import annotations
 
+import importlib
 import json
-import runpy
 import socket
 import struct
 import subprocess
@@ -26,9 +26,8 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gate_rule import Expectation, Gate, write_gate
 from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol import parse_version
-from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
+from tests.unit.agent.conftest import run_herdctl
 
-ROOT = Path(__file__).parents[3]
 GIB = 1 << 30
 
 
@@ -84,24 +83,6 @@ class Worker:
 
     def close(self) -> None:
         self.listener.close()
-
-
-@pytest.fixture(scope="module")
-def herdctl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root: Path = tmp_path_factory.mktemp("herd")
-    core = ROOT / "plugins" / "module_utils" / "core"
-    files = {f"lib/herd/core/{p.name}": p.read_text(encoding="utf-8") for p in core.glob("*.py")}
-    program = (ROOT / "roles/node_agent/files/herdctl.py").read_text(encoding="utf-8")
-    files.update({"bin/herdctl": program, "lib/herd/__init__.py": "", "lib/herd/core/__init__.py": ""})
-    agent_files.install(root, files, ("bin/herdctl",))
-    return root / "bin" / "herdctl"
-
-
-def run_herdctl(herdctl: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    # -I: nothing of this tree is importable, only what was installed.
-    return subprocess.run(
-        [sys.executable, "-I", str(herdctl), *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -226,49 +207,37 @@ def test_it_waits_for_a_worker_that_comes_late(gate: Run) -> None:
 def test_a_configuration_that_cannot_be_read(herdctl: Path, tmp_path: Path, content: str) -> None:
     config = tmp_path / "gate.json"
     config.write_text(content, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-I", str(herdctl), "gate", "--config", str(config)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_herdctl(herdctl, "gate", "--config", str(config))
     assert done.returncode == 2
     assert "run the role head_server again" in done.stderr
 
 
 def test_no_configuration(herdctl: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", str(herdctl), "gate", "--config", "/nowhere"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_herdctl(herdctl, "gate", "--config", "/nowhere")
     assert done.returncode == 2
     assert "No such file" in done.stderr
 
 
-def load(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    names = [name for name in sys.modules if name == "herd" or name.startswith("herd.")]
-    assert not names
-    try:
-        return runpy.run_path(str(herdctl), run_name="herdctl")
-    finally:
-        for name in [name for name in sys.modules if name == "herd" or name.startswith("herd.")]:
-            del sys.modules[name]
+@pytest.fixture
+def gate_module(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The command's own code, imported from where it is installed."""
+    monkeypatch.syspath_prepend(str(herdctl.parent.parent / "lib"))
+    assert not [name for name in sys.modules if name == "herd" or name.startswith("herd.")]
+    yield importlib.import_module("herd.agent.gate")
+    for name in [name for name in sys.modules if name == "herd" or name.startswith("herd.")]:
+        del sys.modules[name]
 
 
 def test_a_living_connection_is_not_reset_and_a_free_worker_ends_the_search(
-    herdctl: Path, workers: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+    gate_module: Any, workers: Callable[..., Worker]
 ) -> None:
     """That a dead connection goes away needs a kernel that has forgotten it; scenario firewalld shows that."""
-    program = load(herdctl, monkeypatch)
     busy = workers((7, 0, 0))
     expectation = Expectation("vllm-node2", "127.0.0.1", busy.port, 1, 0)
     with closing(socket.create_connection(("127.0.0.1", busy.port))) as living:
         port = living.getsockname()[1]
         # The port of the living connection is among those that are tried.
-        program["forget_dead_connections"](expectation, 7, range(port - 5, port + 6))
+        gate_module.forget_dead_connections(expectation, 7, range(port - 5, port + 6))
         living.settimeout(5)
         living.sendall(b"\x0f" + struct.pack("<Q", 0))
         assert living.recv(64) == struct.pack("<QI", 4, 1)
@@ -281,7 +250,7 @@ def test_a_living_connection_is_not_reset_and_a_free_worker_ends_the_search(
                 time.sleep(0.05)
             yield number
 
-    program["forget_dead_connections"](expectation, 7, ports())
+    gate_module.forget_dead_connections(expectation, 7, ports())
     assert len(tried) < 5000
 
 
@@ -295,8 +264,5 @@ def test_a_living_connection_is_not_reset_and_a_free_worker_ends_the_search(
         ("answered", "", False),
     ],
 )
-def test_which_workers_may_hold_a_dead_connection(
-    herdctl: Path, monkeypatch: pytest.MonkeyPatch, state: str, detail: str, is_suspect: bool
-) -> None:
-    program = load(herdctl, monkeypatch)
-    assert program["_may_hold_dead"](program["Observation"](state, detail=detail)) is is_suspect
+def test_which_workers_may_hold_a_dead_connection(gate_module: Any, state: str, detail: str, is_suspect: bool) -> None:
+    assert gate_module._may_hold_dead(gate_module.Observation(state, detail=detail)) is is_suspect

@@ -9,3 +9,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     RemoteFailureError as RemoteFailureError,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    NotFoundError as NotFoundError,
+)

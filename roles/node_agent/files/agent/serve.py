@@ -1,0 +1,175 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Named files for named clients on the fabric, for a while.
+
+A node that has a release or a model gives it to the others. Nothing is listed, nothing is written, and
+only the files that were named are there. Whoever receives them verifies them against a checksum that came
+another way (over ssh), so this server need not be trusted. It ends by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import http.server
+import ipaddress
+import os
+import re
+import socket
+import threading
+from collections.abc import Collection
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote
+
+from herd.core.errors import InvalidInputError, NotFoundError
+
+RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+def wanted_bytes(header: str, size: int) -> tuple[int, int] | None:
+    """First byte and the one behind the last of a C(Range) (RFC 9110, 14.2).
+
+    :returns: the whole file for a header that asks for anything but one range of bytes, as the RFC allows;
+        None for a range that is not in the file.
+    """
+    found = RANGE.fullmatch(header.strip())
+    if not found or found.group(0) == "bytes=-":
+        return 0, size
+    first, last = found.groups()
+    if not first:
+        return (max(0, size - int(last)), size) if int(last) and size else None
+    end = min(int(last) + 1, size) if last else size
+    return (int(first), end) if int(first) < end else None
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """GET and HEAD of the named files, whole or a range."""
+
+    # Kept alive: a client takes a model in many ranges.
+    protocol_version = "HTTP/1.1"
+    # A client that lost power must not hold a thread for ever.
+    timeout = 60
+
+    def __init__(self, *arguments: Any, root: Path, names: Collection[str], **more: Any) -> None:
+        self.root, self.names = root, names
+        super().__init__(*arguments, **more)
+
+    def do_GET(self) -> None:
+        """Send a file or a part of it."""
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        """Say what GET would send."""
+        self._answer(with_body=False)
+
+    def _answer(self, with_body: bool) -> None:
+        name = unquote(self.path.partition("?")[0]).lstrip("/")
+        if name not in self.names:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        try:
+            with (self.root / name).open("rb") as file:
+                self._send(file, with_body)
+        except FileNotFoundError:
+            self.send_error(HTTPStatus.NOT_FOUND)
+        except PermissionError:
+            self.send_error(HTTPStatus.FORBIDDEN)
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
+
+    def _send(self, file: IO[bytes], with_body: bool) -> None:
+        facts = os.fstat(file.fileno())
+        tag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
+        asked = self.headers.get("Range", "")
+        # A condition that does not hold makes it the whole file (RFC 9110, 13.1.5).
+        if self.headers.get("If-Range", tag) != tag:
+            asked = ""
+        span = wanted_bytes(asked, facts.st_size) if asked else (0, facts.st_size)
+        if span is None:
+            self.send_response(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+            self.send_header("Content-Range", f"bytes */{facts.st_size}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        first, end = span
+        if end - first < facts.st_size:
+            self.send_response(HTTPStatus.PARTIAL_CONTENT)
+            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{facts.st_size}")
+        else:
+            self.send_response(HTTPStatus.OK)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", tag)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", str(end - first))
+        self.end_headers()
+        if with_body and end > first:
+            self.wfile.flush()
+            self.connection.sendfile(file, first, end - first)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing of what went well: a model is hundreds of ranges. Errors come to the journal all the same."""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Talks to the named clients only, also where the kernel does not see to it."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: Any, clients: Collection[str]) -> None:
+        self.clients = clients
+        super().__init__(address, handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether this client is one of them."""
+        return client_address[0] in self.clients
+
+
+def ready() -> None:
+    """Tell systemd that connections are accepted."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.connect("\0" + address[1:] if address.startswith("@") else address)
+            channel.sendall(b"READY=1")
+
+
+def serve_command(arguments: argparse.Namespace) -> int:
+    """Serve until time is up or systemd ends it."""
+    root = Path(arguments.root)
+    for name in arguments.name:
+        if "/" in name or name.startswith("."):
+            raise InvalidInputError("the plain name of a file", repr(name), "give its folder with --root")
+        if not (root / name).is_file():
+            raise NotFoundError(f"a file {name} in {root}", "no such file", "name files that are there")
+    try:
+        clients = {str(ipaddress.IPv4Address(client)) for client in arguments.client}
+    except ValueError as error:
+        raise InvalidInputError("IPv4 addresses of clients", str(error), "give addresses, not names") from error
+    handler = functools.partial(Handler, root=root, names=frozenset(arguments.name))
+    with Server((arguments.address, arguments.port), handler, clients) as server:
+        # Its own end, since systemd would take a limit of its own for a failure.
+        end = threading.Timer(arguments.seconds, server.shutdown)
+        end.daemon = True
+        end.start()
+        ready()
+        server.serve_forever()
+    return 0
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe C(herdctl serve)."""
+    serve = commands.add_parser(
+        "serve",
+        help="give named files to named clients, for a while",
+        description="Serves files of one folder over HTTP, with ranges, until time is up.",
+    )
+    serve.add_argument("--address", required=True, help="IPv4 address to listen on")
+    serve.add_argument("--port", type=int, required=True)
+    serve.add_argument("--root", required=True, help="the folder")
+    serve.add_argument("--name", action="append", required=True, help="a file in it; may be given more than once")
+    serve.add_argument("--client", action="append", required=True, help="IPv4 address that may fetch; also more")
+    serve.add_argument("--seconds", type=int, required=True, help="end by then")
+    serve.set_defaults(run=serve_command)

@@ -1,0 +1,36 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""herdctl as it is installed on a node."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="session")
+def herdctl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, installed below a folder of its own by what the module agent_install uses."""
+    root: Path = tmp_path_factory.mktemp("herd")
+    role = ROOT / "roles" / "node_agent" / "files"
+    files = {"lib/herd/__init__.py": "", "lib/herd/core/__init__.py": "", "lib/herd/agent/__init__.py": ""}
+    for name, folder in (("core", ROOT / "plugins" / "module_utils" / "core"), ("agent", role / "agent")):
+        files.update({f"lib/herd/{name}/{p.name}": p.read_text(encoding="utf-8") for p in folder.glob("*.py")})
+    files["bin/herdctl"] = (role / "herdctl.py").read_text(encoding="utf-8")
+    agent_files.install(root, files, ("bin/herdctl",))
+    return root / "bin" / "herdctl"
+
+
+def run_herdctl(herdctl: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it with -I: nothing of this tree is importable, only what was installed."""
+    return subprocess.run(
+        [sys.executable, "-I", str(herdctl), *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
