@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from .conftest import ETHERNET, FABRIC, HEAD, LAB, NODES, WORKERS
+from tests.lab.testing import ETHERNET, FABRIC, HEAD, LAB, NODES, WORKERS
 
 On = Callable[[str], Host]
 ZONES = {"vllm-node2": "public", "vllm-node3": "trusted"}

@@ -1,0 +1,34 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of scenarios share: hosts of the scenario's lab, over the lab's own ssh configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+WORKERS = ("vllm-node2", "vllm-node3")
+HEAD = "vllm-node1"
+NODES = (HEAD, *WORKERS)
+FABRIC = {"vllm-node1": "10.100.0.31", "vllm-node2": "10.100.0.32", "vllm-node3": "10.100.0.33"}
+ETHERNET = {"vllm-node1": "10.0.0.31", "vllm-node2": "10.0.0.32", "vllm-node3": "10.0.0.33"}
+
+
+@pytest.fixture(scope="session")
+def on() -> Callable[[str], Host]:
+    """A host of the lab by its name."""
+    configuration = Path("/run/herd-lab") / os.environ["HERD_LAB"] / "ssh_config"
+    known: dict[str, Host] = {}
+
+    def get(name: str) -> Host:
+        if name not in known:
+            known[name] = testinfra.get_host(f"ssh://{name}", ssh_config=str(configuration))
+        return known[name]
+
+    return get

@@ -1,0 +1,3 @@
+from .host import Host
+
+def get_host(hostspec: str, *, ssh_config: str = ...) -> Host: ...
