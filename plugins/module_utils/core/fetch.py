@@ -17,7 +17,7 @@ Files of ours beside a destination C(model.gguf):
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Protocol
 
@@ -304,13 +304,15 @@ class Fetch:
     def _trusted(self, found: Found | None) -> dict[str, Any] | None:
         """The stamp, if it is of this very file and of what is wanted now."""
         stamp = self.disk.read_json(self.stamp)
-        if found is None or stamp.get("schema") != SCHEMA:
+        if found is None or not _is_of(stamp, found):
             return None
-        same_file = (stamp.get("size"), stamp.get("mtime_ns")) == (found.size, found.mtime_ns)
         good_enough = stamp.get("verified") == "sha256" or not self.policy.checksums
         parts = stamp.get("parts") or []
         whole = self.target.sha256
-        if not same_file or not good_enough or len(parts) != len(self.target.parts):
+        if whole is not None and stamped_sha256(stamp, found) == whole:
+            # The right bytes, whichever pieces they once came in: the publisher's, or another node's copy.
+            return stamp
+        if not good_enough or len(parts) != len(self.target.parts):
             return None
         if self.target.size not in (None, found.size) or (whole is not None and stamp.get("sha256") != whole):
             return None
@@ -580,6 +582,20 @@ class Fetch:
     def _clean(self) -> None:
         for path in (self.journal, self.incoming):
             self.disk.remove(path)
+
+
+def stamped_sha256(stamp: Mapping[str, Any], found: Found | None) -> str | None:
+    """SHA-256 of a file as it was verified; None if it never was, or changed since."""
+    if not _is_of(stamp, found) or stamp.get("verified") != "sha256":
+        return None
+    return str(stamp["sha256"]) if stamp.get("sha256") else None
+
+
+def _is_of(stamp: Mapping[str, Any], found: Found | None) -> bool:
+    """Whether a stamp is of this very file."""
+    if found is None or stamp.get("schema") != SCHEMA:
+        return False
+    return (stamp.get("size"), stamp.get("mtime_ns")) == (found.size, found.mtime_ns)
 
 
 def _total(segments: list[Segment]) -> int | None:

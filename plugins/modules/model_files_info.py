@@ -1,0 +1,109 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module model_files_info."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_files_info
+short_description: Say which model files of a host were verified, without reading them
+version_added: 0.2.0
+description:
+  - M(herd.inference.gguf_fetch) remembers the size, time and SHA-256 of what it verified in C(.NAME.verified) beside
+    the file. A file that has still that size and time is what it was then.
+  - No server is asked and no model is read, so it takes no time, and the host needs no internet.
+author:
+  - herd.inference contributors (@herd-inference)
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+options:
+  path:
+    description: Folder of the models. It need not exist yet.
+    type: path
+    required: true
+  files:
+    description: Names of files in it.
+    type: list
+    elements: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: See which models this node has
+  herd.inference.model_files_info:
+    path: /opt/models
+    files: [OR1-Behemoth.Q4_K_M.gguf]
+"""
+
+RETURN = r"""
+verified:
+  description: SHA-256 by name, of those files that are there as they were verified.
+  returned: success
+  type: dict
+  sample:
+    OR1-Behemoth.Q4_K_M.gguf: 0f0e4ee0c5d8dd4d0a6e9ff0ec8a0a32fcdb4a53aab4c8d6f3d9a4d3ed1a6f5b
+others:
+  description: Names of files that are there and were never verified, or changed since.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+missing:
+  description: Names of files that are not there.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch import stamped_sha256
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target
+from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk
+
+
+def look(folder: str, names: list[str]) -> dict[str, Any]:
+    """Sort the files by what is known of them."""
+    disk = Disk()
+    found: dict[str, Any] = {"verified": {}, "others": [], "missing": []}
+    for name in names:
+        target = Target(f"{folder.rstrip('/')}/{name}", ())
+        file = disk.look(target.path)
+        digest = stamped_sha256(disk.read_json(target.beside("verified")), file)
+        if file is None:
+            found["missing"].append(name)
+        elif digest is None:
+            found["others"].append(name)
+        else:
+            found["verified"][name] = digest
+    return found
+
+
+def main() -> None:
+    """Read the arguments, look, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "files": {"type": "list", "elements": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(changed=False, **look(module.params["path"], module.params["files"]))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who fetches a model and who gets it from whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.model_copies import CopyPlan, plan_copies
+
+A, B = "a" * 64, "b" * 64
+NODES = [f"node{number}" for number in range(1, 8)]
+
+
+def shown(plan: CopyPlan) -> list[list[tuple[str, str]]]:
+    return [[(copy.source, copy.target) for copy in copies] for copies in plan.rounds]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "held", "fanout", "fetching", "rounds"),
+    [
+        # Bare hosts: one fetches, the others get it from there, then from one another.
+        (3, {}, 2, ("node1",), [[("node1", "node2"), ("node1", "node3")]]),
+        (3, {}, 1, ("node1",), [[("node1", "node2")], [("node1", "node3")]]),
+        (
+            7,
+            {},
+            2,
+            ("node1",),
+            [
+                [("node1", "node2"), ("node1", "node3")],
+                [("node1", "node4"), ("node2", "node5"), ("node3", "node6"), ("node1", "node7")],
+            ],
+        ),
+        (
+            5,
+            {},
+            1,
+            ("node1",),
+            [[("node1", "node2")], [("node1", "node3"), ("node2", "node4")], [("node1", "node5")]],
+        ),
+        (1, {}, 2, ("node1",), []),
+        # Who has it gives it, whoever that is, and nobody asks the internet.
+        (3, {"node3": {"m.gguf": A}}, 2, ("node3",), [[("node3", "node1"), ("node3", "node2")]]),
+        (3, {node: {"m.gguf": A} for node in NODES}, 2, ("node1", "node2", "node3"), []),
+        # Another file by that name is not the model.
+        (2, {"node2": {"m.gguf": B}}, 2, ("node1",), [[("node1", "node2")]]),
+    ],
+)
+def test_the_tree(
+    hosts: int,
+    held: dict[str, dict[str, str]],
+    fanout: int,
+    fetching: tuple[str, ...],
+    rounds: list[list[tuple[str, str]]],
+) -> None:
+    plan = plan_copies(NODES[:hosts], [{"m.gguf": A}], held, fanout)
+    assert plan.fetching == (fetching,)
+    assert shown(plan) == rounds
+
+
+@pytest.mark.parametrize("hosts", range(1, 8))
+@pytest.mark.parametrize("fanout", [1, 2, 3])
+def test_everybody_gets_it_once_and_only_from_who_has_it(hosts: int, fanout: int) -> None:
+    plan = plan_copies(NODES[:hosts], [{"m.gguf": A}], {}, fanout)
+    having = set(plan.fetching[0])
+    for copies in plan.rounds:
+        assert {copy.source for copy in copies} <= having
+        assert all(sum(other.source == copy.source for other in copies) <= fanout for copy in copies)
+        assert not having & {copy.target for copy in copies}
+        having |= {copy.target for copy in copies}
+    assert having == set(NODES[:hosts])
+
+
+def test_where_no_checksum_is_known_the_first_holder_is_right() -> None:
+    plan = plan_copies(NODES[:3], [{"m.gguf": None}], {"node2": {"m.gguf": A}, "node3": {"m.gguf": B}})
+    assert (plan.fetching, shown(plan)) == ((("node2",),), [[("node2", "node1"), ("node2", "node3")]])
+
+
+def test_half_of_the_shards_is_nothing() -> None:
+    held = {"node1": {"m-1.gguf": A}, "node2": {"m-1.gguf": A, "m-2.gguf": B}}
+    plan = plan_copies(NODES[:2], [{"m-1.gguf": A, "m-2.gguf": B}], held)
+    assert (plan.fetching, shown(plan)) == ((("node2",),), [[("node2", "node1")]])
+
+
+def test_models_share_the_rounds() -> None:
+    plan = plan_copies(NODES[:2], [{"m.gguf": A}, {"n.gguf": B}], {"node2": {"n.gguf": B}})
+    assert plan.to_data() == {
+        "fetching": [["node1"], ["node2"]],
+        "rounds": [
+            [
+                {"model": 0, "source": "node1", "target": "node2"},
+                {"model": 1, "source": "node2", "target": "node1"},
+            ]
+        ],
+    }
+
+
+def test_a_fanout_of_nothing() -> None:
+    with pytest.raises(InvalidInputError, match="expected a fan-out of at least 1, found 0"):
+        plan_copies(NODES, [{"m.gguf": A}], {}, 0)
