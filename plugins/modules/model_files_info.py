@@ -8,10 +8,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_files_info
-short_description: Say which model files of a host were verified, without reading them
+short_description: Say which model files a host has, without reading them
 version_added: 0.2.0
 description:
-  - M(herd.inference.gguf_fetch) remembers the size, time and SHA-256 of what it verified in C(.NAME.verified) beside
+  - M(herd.inference.gguf_fetch) remembers the size, time and SHA-256 of what it brought in C(.NAME.verified) beside
     the file. A file that has still that size and time is what it was then.
   - No server is asked and no model is read, so it takes no time, and the host needs no internet.
 author:
@@ -43,14 +43,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-verified:
-  description: SHA-256 by name, of those files that are there as they were verified.
+known:
+  description: SHA-256 by name, of those files that are there as they were brought.
   returned: success
   type: dict
   sample:
     OR1-Behemoth.Q4_K_M.gguf: 0f0e4ee0c5d8dd4d0a6e9ff0ec8a0a32fcdb4a53aab4c8d6f3d9a4d3ed1a6f5b
 others:
-  description: Names of files that are there and were never verified, or changed since.
+  description: Names of files that are there and came another way, or changed since.
   returned: success
   type: list
   elements: str
@@ -76,7 +76,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.files import 
 def look(folder: str, names: list[str]) -> dict[str, Any]:
     """Sort the files by what is known of them."""
     disk = Disk()
-    found: dict[str, Any] = {"verified": {}, "others": [], "missing": []}
+    found: dict[str, Any] = {"known": {}, "others": [], "missing": []}
     for name in names:
         target = Target(f"{folder.rstrip('/')}/{name}", ())
         file = disk.look(target.path)
@@ -86,7 +86,7 @@ def look(folder: str, names: list[str]) -> dict[str, Any]:
         elif digest is None:
             found["others"].append(name)
         else:
-            found["verified"][name] = digest
+            found["known"][name] = digest
     return found
 
 

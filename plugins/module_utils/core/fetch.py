@@ -585,8 +585,8 @@ class Fetch:
 
 
 def stamped_sha256(stamp: Mapping[str, Any], found: Found | None) -> str | None:
-    """SHA-256 of a file as it was verified; None if it never was, or changed since."""
-    if not _is_of(stamp, found) or stamp.get("verified") != "sha256":
+    """SHA-256 of a file as it landed; None if that is not known, or the file changed since."""
+    if not _is_of(stamp, found):
         return None
     return str(stamp["sha256"]) if stamp.get("sha256") else None
 

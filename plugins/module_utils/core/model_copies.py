@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from .errors import InvalidInputError
+from .fetch_plan import file_name
 
 #: Names of a model's files with their SHA-256, None where the inventory does not know it.
 Files = Mapping[str, Optional[str]]
@@ -30,10 +31,6 @@ class Copy:
     source: str
     target: str
 
-    def to_data(self) -> dict[str, Any]:
-        """For playbooks."""
-        return {"model": self.model, "source": self.source, "target": self.target}
-
 
 @dataclass(frozen=True)
 class CopyPlan:
@@ -45,13 +42,6 @@ class CopyPlan:
 
     fetching: tuple[tuple[str, ...], ...]
     rounds: tuple[tuple[Copy, ...], ...]
-
-    def to_data(self) -> dict[str, Any]:
-        """For playbooks."""
-        return {
-            "fetching": [list(hosts) for hosts in self.fetching],
-            "rounds": [[copy.to_data() for copy in copies] for copies in self.rounds],
-        }
 
 
 def _holders(files: Files, held: Mapping[str, Mapping[str, str]], hosts: Sequence[str]) -> list[str]:
@@ -100,3 +90,81 @@ def plan_copies(
                 merged.append([])
             merged[number] += copies
     return CopyPlan(tuple(fetching), tuple(tuple(copies) for copies in merged))
+
+
+def options_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A model of the inventory in the words of gguf_fetch: its C(source), with file, size and checksum."""
+    options = {"file": entry["file"], **entry["source"]}
+    options.update({name: entry[name] for name in ("size", "sha256") if entry.get(name) is not None})
+    return options
+
+
+def files_of(model: Mapping[str, Any]) -> dict[str, str | None]:
+    """Names of a model's files with the SHA-256 that is wanted.
+
+    :param model: C(file), and options of the module gguf_fetch (C(shards), C(sha256)).
+    """
+    shards = model.get("shards")
+    if shards:
+        return {str(shard.get("file") or file_name(str(shard["url"]))): shard.get("sha256") for shard in shards}
+    return {str(model["file"]): model.get("sha256")}
+
+
+def _with_known(model: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+    """A model that is there, from its publisher, with the checksums that it has: nobody is asked for them."""
+    if model.get("shards"):
+        pairs = zip(model["shards"], files_of(model).items())
+        return {**model, "shards": [{**shard, "sha256": digests.get(name, wanted)} for shard, (name, wanted) in pairs]}
+    return {**model, "sha256": digests.get(str(model["file"]), model.get("sha256"))}
+
+
+def _from_node(model: Mapping[str, Any], url: str, digests: Mapping[str, str]) -> dict[str, Any]:
+    """A model as it comes from another node: one file or shards, with the checksums that they have there."""
+    if model.get("shards"):
+        shards = [
+            {"url": f"{url}/{name}", "sha256": digests.get(name, wanted)} for name, wanted in files_of(model).items()
+        ]
+        return {"file": model["file"], "shards": shards}
+    name = str(model["file"])
+    return {"file": name, "url": f"{url}/{name}", "sha256": digests.get(name, model.get("sha256"))}
+
+
+def jobs(
+    entries: Sequence[Mapping[str, Any]],
+    hosts: Sequence[str],
+    held: Mapping[str, Mapping[str, str]],
+    addresses: Mapping[str, str],
+    port: int,
+    fanout: int = 2,
+) -> dict[str, Any]:
+    """Say in the words of the module gguf_fetch what each host does.
+
+    :param entries: models as in the inventory's herd_models.
+    :param addresses: by host, where it gives files from.
+    :returns: C(files): names of all files. C(own): by host, what it fetches or already has. C(rounds): for each
+        round C(targets), by host what it copies, and C(sources), by host the C(files) that it gives and to which
+        C(clients).
+    """
+    models = [options_of(entry) for entry in entries]
+    plan = plan_copies(hosts, [files_of(model) for model in models], held, fanout)
+    own: dict[str, list[dict[str, Any]]] = {host: [] for host in hosts}
+    for model, having in zip(models, plan.fetching):
+        for host in having:
+            has = held.get(host, {})
+            is_there = all(name in has for name in files_of(model))
+            own[host].append(_with_known(model, has) if is_there else model)
+    rounds: list[dict[str, Any]] = []
+    for copies in plan.rounds:
+        sources: dict[str, dict[str, list[str]]] = {}
+        targets: dict[str, list[dict[str, Any]]] = {}
+        for copy in copies:
+            model = models[copy.model]
+            digests = held.get(plan.fetching[copy.model][0], {})
+            job = _from_node(model, f"http://{addresses[copy.source]}:{port}", digests)
+            targets.setdefault(copy.target, []).append({**job, "from": copy.source})
+            given = sources.setdefault(copy.source, {"files": [], "clients": []})
+            given["files"] += [name for name in files_of(model) if name not in given["files"]]
+            if addresses[copy.target] not in given["clients"]:
+                given["clients"].append(addresses[copy.target])
+        rounds.append({"sources": sources, "targets": targets})
+    return {"files": sorted({name for model in models for name in files_of(model)}), "own": own, "rounds": rounds}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.model_copies import CopyPlan, plan_copies
+from ansible_collections.herd.inference.plugins.module_utils.core.model_copies import CopyPlan, jobs, plan_copies
 
 A, B = "a" * 64, "b" * 64
 NODES = [f"node{number}" for number in range(1, 8)]
@@ -87,15 +87,60 @@ def test_half_of_the_shards_is_nothing() -> None:
 
 def test_models_share_the_rounds() -> None:
     plan = plan_copies(NODES[:2], [{"m.gguf": A}, {"n.gguf": B}], {"node2": {"n.gguf": B}})
-    assert plan.to_data() == {
-        "fetching": [["node1"], ["node2"]],
-        "rounds": [
-            [
-                {"model": 0, "source": "node1", "target": "node2"},
-                {"model": 1, "source": "node2", "target": "node1"},
-            ]
-        ],
+    assert plan.fetching == (("node1",), ("node2",))
+    assert shown(plan) == [[("node1", "node2"), ("node2", "node1")]]
+
+
+ADDRESSES = {node: f"10.100.0.{number}" for number, node in enumerate(NODES, 31)}
+PIECES = [{"url": "http://hub/m.gguf.part1of2"}, {"url": "http://hub/m.gguf.part2of2"}]
+PARTS = {"name": "m", "file": "m.gguf", "size": 5, "sha256": A, "source": {"parts": PIECES}}
+SHARDS = {
+    "file": "s-00001-of-00002.gguf",
+    "source": {
+        "shards": [
+            {"url": "http://hub/s-00001-of-00002.gguf", "sha256": A},
+            {"url": "http://hub/x?download=1", "file": "s-00002-of-00002.gguf"},
+        ]
+    },
+}
+
+
+def test_on_bare_hosts_one_fetches_as_the_inventory_says_and_the_rest_copies() -> None:
+    found = jobs([PARTS], NODES[:3], {}, ADDRESSES, 50061)
+    assert found["own"] == {
+        "node1": [{"file": "m.gguf", "size": 5, "sha256": A, "parts": PIECES}],
+        "node2": [],
+        "node3": [],
     }
+    copy = {"file": "m.gguf", "url": "http://10.100.0.31:50061/m.gguf", "sha256": A, "from": "node1"}
+    assert found["rounds"] == [
+        {
+            "targets": {"node2": [copy], "node3": [copy]},
+            "sources": {"node1": {"files": ["m.gguf"], "clients": ["10.100.0.32", "10.100.0.33"]}},
+        }
+    ]
+
+
+def test_a_checksum_that_nobody_wrote_down_comes_from_the_host_that_fetched() -> None:
+    model = {"file": "m.gguf", "source": {"url": "http://hub/m.gguf"}}
+    (round_,) = jobs([model], NODES[:2], {"node1": {"m.gguf": B}}, ADDRESSES, 50061)["rounds"]
+    assert [copy["sha256"] for copy in round_["targets"]["node2"]] == [B]
+
+
+def test_shards_stay_shards() -> None:
+    held = {"node2": {"s-00001-of-00002.gguf": A, "s-00002-of-00002.gguf": B}}
+    found = jobs([SHARDS], NODES[:2], held, ADDRESSES, 50061)
+    (round_,) = found["rounds"]
+    # What is there is told with its checksums, so that no server is asked for them.
+    (own,) = found["own"]["node2"]
+    assert [shard["sha256"] for shard in own["shards"]] == [A, B]
+    assert [shard["url"] for shard in own["shards"]] == ["http://hub/s-00001-of-00002.gguf", "http://hub/x?download=1"]
+    (copy,) = round_["targets"]["node1"]
+    assert copy["shards"] == [
+        {"url": f"http://10.100.0.32:50061/s-0000{number}-of-00002.gguf", "sha256": digest}
+        for number, digest in ((1, A), (2, B))
+    ]
+    assert round_["sources"]["node2"]["files"] == ["s-00001-of-00002.gguf", "s-00002-of-00002.gguf"]
 
 
 def test_a_fanout_of_nothing() -> None:

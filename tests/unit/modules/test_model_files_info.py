@@ -40,15 +40,15 @@ def folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 def test_what_is_known(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["m.gguf", "source.gguf", "unsure.gguf", "gone.gguf"]
     found = run(model_files_info, capsys, path=str(folder), files=names)
-    assert found["verified"] == {"m.gguf": SHA256}
-    assert (found["others"], found["missing"]) == (["source.gguf", "unsure.gguf"], ["gone.gguf"])
+    assert found["known"] == {"m.gguf": SHA256, "unsure.gguf": SHA256}
+    assert (found["others"], found["missing"]) == (["source.gguf"], ["gone.gguf"])
 
 
-def test_a_file_that_changed_since_is_not_what_was_verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_changed_since_is_not_what_was_brought(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.utime(folder / "m.gguf", ns=(1, 1))
     assert run(model_files_info, capsys, path=str(folder), files=["m.gguf"])["others"] == ["m.gguf"]
 
 
 def test_a_folder_that_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(model_files_info, capsys, path=str(tmp_path / "nowhere"), files=["m.gguf"])
-    assert (found["verified"], found["missing"], found["changed"]) == ({}, ["m.gguf"], False)
+    assert (found["known"], found["missing"], found["changed"]) == ({}, ["m.gguf"], False)
