@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
-SCENARIOS := cluster el8_build bad_input
+SCENARIOS := cluster el8_build bad_input model_parts
 SLOW_SCENARIOS := cuda_build firewalld
 
 help: ## List the commands
