@@ -80,6 +80,11 @@ def field(key: str, value: Value) -> bytes:
     return string(key) + struct.pack("<IIQ", ARRAY, kinds.pop(), len(entries)) + b"".join(raw for _kind, raw in entries)
 
 
+def signed_array(key: str, values: Sequence[int]) -> bytes:
+    """An array of signed numbers, as token types are."""
+    return string(key) + struct.pack(f"<IIQ{len(values)}i", ARRAY, INT32, len(values), *values)
+
+
 def padding(size: int, alignment: int = ALIGNMENT) -> bytes:
     """What comes after so many bytes to reach the next boundary."""
     return bytes(-size % alignment)
