@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench reference
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
@@ -33,7 +33,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py
+	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
@@ -54,6 +54,9 @@ lab-test: setup ## Tests of the lab itself
 scenario: setup ## One molecule scenario: make scenario NAME=cluster
 	@tools/lab-ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s $(or $(NAME),cluster)
+
+reference: setup ## Write the pages of docs/reference that are made of tables in the code
+	@PYTHONPATH=collections $(BIN)/python -m tools.reference
 
 bench: setup ## Time and task count of a no-change run, cold and warm build
 	@tools/lab-ready

@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Puts the workers and the head's own GPUs into the engine's order, translates layers by host name to the
     engine's split, and writes the arguments in the dialect of the release in use. Every argument is held
-    against the flags that this very build accepts.
+    against the flags that this very build accepts, and against the traps of C(docs/reference/flag-guard.md):
+    an error stops, a warning is shown.
   - Says which workers a running head has lost, from the kernel's TCP table. Changes nothing.
 author: herd.inference contributors (@herd-inference)
 options:
@@ -95,6 +96,23 @@ options:
     description: The head's unit.
     type: str
     default: llama-head.service
+  environment:
+    description: Variables that the unit will have; some of them are settings of the engine, or secrets.
+    type: dict
+    default: {}
+    version_added: 0.2.0
+  model_types:
+    description: Types of the model's tensors in lower case, such as V(bf16); empty where they are not known.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
+  accepted_rules:
+    description: Ids of the flag guard's rules whose findings are to be shown and not to stop.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
 attributes:
   check_mode:
     description: Never changes anything; without a release it says so in RV(pending).
@@ -166,6 +184,19 @@ lost:
   type: list
   elements: str
   sample: ["10.100.0.32:50052"]
+findings:
+  description: What the flag guard shows and does not stop at, each with its rule, remedy and source.
+  returned: always
+  type: list
+  elements: dict
+  version_added: 0.2.0
+  sample:
+    - rule: repeated-flag
+      severity: warning
+      found: --threads 2 times, with 40 and 20
+      otherwise: the last one counts, and the log calls it deprecated
+      instead: write it once
+      source: run, b7836 and 0c1e57098
 """
 
 from dataclasses import asdict
@@ -177,11 +208,13 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.herd.inference.plugins.module_utils.core import (
     engine_settings,
     flag_guard,
+    flag_subject,
     gate_rule,
     gpus,
     placement_order,
     proc_net,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     InvalidInputError,
@@ -242,27 +275,40 @@ def require_alone(port: int, unit: str) -> None:
             )
 
 
+def capabilities(given: dict[str, Any]) -> tuple[str, ...]:
+    """Name the compute capabilities of all GPUs that take part."""
+    offered = [*given["local_gpus"], *(gpu for name in given["workers"] for gpu in given["gpus"].get(name) or [])]
+    return tuple(sorted({str(gpu["compute_capability"]) for gpu in offered if gpu.get("compute_capability")}))
+
+
 def command_line(
     given: dict[str, Any], devices: list[placement_order.Device], found: tuple[Path, dict[str, Any]]
-) -> list[str]:
-    """Build the head's command line and hold it against what this build accepts."""
+) -> tuple[list[str], list[flag_subject.Finding]]:
+    """Build the head's command line, and say what the flag guard finds in it."""
     directory, manifest = found
     program = manifest["programs"]["head"]
-    accepted = manifest["flags"][program]
+    engine = flag_subject.engine_of(manifest, program)
     profile = engine_settings.profile_named(given["profiles"], given["profile"])
     settings = engine_settings.merged(profile, given["settings"])
     argv = engine_settings.head_arguments(
         settings,
         devices,
-        accepted,
+        engine.accepted,
         given["model_path"],
         given["model_id"],
         (given["listen_address"], given["listen_port"]),
         given["api_key_file"],
     )
-    has_cuda = manifest.get("cuda") is not None
-    flag_guard.require_clean(flag_guard.findings(argv, accepted, has_cuda, settings["context"]), program)
-    return [str(directory / "bin" / program), *argv]
+    subject = flag_subject.Subject(
+        flag_subject.HEAD,
+        CommandLine(argv),
+        engine,
+        capabilities(given),
+        settings["context"],
+        tuple(given["model_types"]),
+        {str(name): str(value) for name, value in given["environment"].items()},
+    )
+    return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, given["accepted_rules"])
 
 
 def main() -> None:
@@ -288,6 +334,9 @@ def main() -> None:
             "api_key_file": {"type": "path", "required": True, "no_log": False},
             "gate_timeout": {"type": "int", "default": 300},
             "unit": {"type": "str", "default": "llama-head.service"},
+            "environment": {"type": "dict", "default": {}},
+            "model_types": {"type": "list", "elements": "str", "default": []},
+            "accepted_rules": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -304,7 +353,11 @@ def main() -> None:
             raise NotFoundError(
                 f"a release at {prefix / 'current'}", "none", "run the role llama_release on this host first"
             )
-        argv = command_line(given, devices, found) if found else [str(prefix / "current/bin/llama-server")]
+        argv, findings = (
+            command_line(given, devices, found) if found else ([str(prefix / "current/bin/llama-server")], [])
+        )
+        for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
+            module.warn(warning)
         gate = gate_for(given, found[1]["rpc_protocol"] if found else "0.0.0")
         lost = lost_workers(given, systemd.show(given["unit"]))
     except HerdError as error:
@@ -319,6 +372,7 @@ def main() -> None:
         environment=environment,
         files=gpus.unit_files(given["local_gpus"]),
         lost=lost,
+        findings=[asdict(finding) for finding in findings],
     )
 
 

@@ -155,12 +155,6 @@ ansible_facts:
           the one that lies on the build host, and whoever looks there must know that.
       type: bool
       sample: false
-warnings_of_plan:
-  description: What the operator should know about this combination of GPUs.
-  returned: success
-  type: list
-  elements: str
-  sample: []
 """
 
 from pathlib import Path
@@ -168,7 +162,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import build_plan, help_flags, toolchain
+from ansible_collections.herd.inference.plugins.module_utils.core import build_plan, help_flags
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree, files, release_files, sources
 from ansible_collections.herd.inference.plugins.module_utils.ports.build_store import BuildStore
@@ -323,14 +317,12 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             remedy="run the role toolchain on this host first",
         )
     name = params["release"]["release"]
-    archs = toolchain.architectures(params["compute_capabilities"])
     answer: dict[str, Any] = {
         "id": "",
         "manifest": {},
         "log": "",
         "progress_file": "",
         "removed": [],
-        "warnings_of_plan": toolchain.architecture_warnings(archs),
     }
     if tools is None:
         foresee(params, "new")

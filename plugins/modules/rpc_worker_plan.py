@@ -44,6 +44,17 @@ options:
     description: Unit that may hold the port.
     type: str
     default: llama-rpc.service
+  environment:
+    description: Variables that the unit will have; C(LLAMA_CACHE) says where the tensors are kept.
+    type: dict
+    default: {}
+    version_added: 0.2.0
+  accepted_rules:
+    description: Ids of the flag guard's rules whose findings are to be shown and not to stop.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
 attributes:
   check_mode:
     description: Never changes anything; without a release it says so in RV(pending).
@@ -59,6 +70,7 @@ EXAMPLES = r"""
     prefix: /opt/llama.cpp
     address: 10.100.0.32
     port: 50052
+    environment: {LLAMA_CACHE: /var/cache/herd/rpc}
 """
 
 RETURN = r"""
@@ -88,6 +100,13 @@ files:
   returned: always
   type: dict
   sample: {}
+findings:
+  description: What the flag guard shows and does not stop at, as in M(herd.inference.head_plan).
+  returned: always
+  type: list
+  elements: dict
+  version_added: 0.2.0
+  sample: []
 nft:
   description: Whether the program nft is there.
   returned: always
@@ -96,12 +115,20 @@ nft:
 """
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, flag_guard, gpus, proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core import (
+    engine_settings,
+    flag_guard,
+    flag_subject,
+    gpus,
+    proc_net,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     InvalidInputError,
@@ -124,8 +151,10 @@ def require_free(port: int, unit: str) -> None:
         )
 
 
-def command_line(found: tuple[Path, dict[str, Any]], given: dict[str, Any]) -> list[str]:
-    """Build the worker's command line and hold it against what this build accepts."""
+def command_line(
+    found: tuple[Path, dict[str, Any]], given: dict[str, Any]
+) -> tuple[list[str], list[flag_subject.Finding]]:
+    """Build the worker's command line, and say what the flag guard finds in it."""
     directory, manifest = found
     if given["gpus"] and not manifest.get("cuda"):
         raise MismatchError(
@@ -136,8 +165,14 @@ def command_line(found: tuple[Path, dict[str, Any]], given: dict[str, Any]) -> l
     program = manifest["programs"]["worker"]
     threads = given["threads"] or os.cpu_count() or 1
     argv = engine_settings.worker_arguments(given["address"], given["port"], threads, given["cache"])
-    flag_guard.require_clean(flag_guard.worker_findings(argv, manifest["flags"][program]), program)
-    return [str(directory / "bin" / program), *argv]
+    subject = flag_subject.Subject(
+        flag_subject.WORKER,
+        CommandLine(argv, worker=True),
+        flag_subject.engine_of(manifest, program),
+        tuple(str(gpu["compute_capability"]) for gpu in given["gpus"] if gpu.get("compute_capability")),
+        environment={str(name): str(value) for name, value in given["environment"].items()},
+    )
+    return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, given["accepted_rules"])
 
 
 def main() -> None:
@@ -151,6 +186,8 @@ def main() -> None:
             "cache": {"type": "bool", "default": True},
             "gpus": {"type": "list", "elements": "dict", "default": []},
             "unit": {"type": "str", "default": "llama-rpc.service"},
+            "environment": {"type": "dict", "default": {}},
+            "accepted_rules": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -172,7 +209,10 @@ def main() -> None:
             )
         result["environment"] = gpus.environment(given["gpus"])
         result["files"] = gpus.unit_files(given["gpus"])
-        argv = command_line(found, given) if found else [str(prefix / "current/bin/rpc-server")]
+        argv, findings = command_line(found, given) if found else ([str(prefix / "current/bin/rpc-server")], [])
+        for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
+            module.warn(warning)
+        result["findings"] = [asdict(finding) for finding in findings]
     except HerdError as error:
         module.fail_json(msg=str(error))
     module.exit_json(pending=found is None, release=found[1]["id"] if found else "", argv=argv, **result)

@@ -61,7 +61,7 @@ CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
 
 
 def architectures(compute_capabilities: Iterable[str]) -> list[str]:
-    """CMAKE_CUDA_ARCHITECTURES for these GPUs: C(["7.0", "7.0"]) gives C(["70"]), and nothing newer beside it."""
+    """CMAKE_CUDA_ARCHITECTURES for these GPUs: C(["7.0", "7.0"]) gives C(["70"])."""
     found: set[int] = set()
     for capability in compute_capabilities:
         match = CAPABILITY.fullmatch(str(capability).strip())
@@ -73,17 +73,6 @@ def architectures(compute_capabilities: Iterable[str]) -> list[str]:
             )
         found.add(int(match.group(1) + match.group(2)))
     return [str(arch) for arch in sorted(found)]
-
-
-def architecture_warnings(archs: Iterable[str]) -> list[str]:
-    """What these architectures together cost, for the operator to know."""
-    numbers = sorted(int(arch) for arch in archs)
-    if 70 in numbers and numbers[-1] != 70:
-        return [
-            f"GPUs of the architectures {', '.join(map(str, numbers))} share one build. The engine takes its Volta "
-            "path of flash attention only if 70 is the highest one, so V100 cards lose it here."
-        ]
-    return []
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -1,137 +1,282 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Traps of the engine, each with a command line that walks into it."""
+"""Traps of the engine, each with a command line that walks into it and one that does not."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, flag_guard
+from ansible_collections.herd.inference.plugins.module_utils.core import catalogue, flag_guard
+from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
+from ansible_collections.herd.inference.plugins.module_utils.core.engine_settings import LOAD_MODES, worker_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.placement_order import Device
+from ansible_collections.herd.inference.plugins.module_utils.core.flag_rules import RULES
+from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import (
+    Engine,
+    Finding,
+    Subject,
+    engine_of,
+)
+from tests.unit.core.flag_lines import NEW, NEW_WORKER, OLD, OLD_WORKER, derived
+from tests.unit.core.test_catalogue import real
 
-NEW = [
-    "--model", "--alias", "--host", "--port", "--api-key-file", "--rpc", "--device", "--tensor-split", "--split-mode",
-    "--n-gpu-layers", "--ctx-size", "--parallel", "--threads", "--batch-size", "--ubatch-size", "--cache-type-k",
-    "--cache-type-v", "--flash-attn", "-fa", "--load-mode", "--cache-ram", "--timeout", "--metrics", "--fit",
-    "--log-verbosity",
-]  # fmt: skip
-OLD = [flag for flag in NEW if flag != "--load-mode"] + ["--mlock", "--no-mmap"]
-DEVICES = [
-    Device("RPC0", "n2", "10.100.0.32:50052", 27),
-    Device("RPC1", "n3", "10.100.0.33:50052", 27),
-    Device("CUDA0", "n1", "", 26),
+PORT = ["--port", "8000"]
+SLOT = ["--parallel", "1", "--fit", "off"]
+RPC = [*PORT, *SLOT, "--rpc", "a:1,b:1", "--device", "RPC0,RPC1", "--cache-ram", "0"]
+ALONE = [*PORT, *SLOT]
+WORKER = ["-H", "10.100.0.32", "-p", "50052"]
+
+
+def release(name: str) -> dict[str, Any]:
+    return catalogue.select(real(), name)
+
+
+def engine(name: str = "0c1e57098", cuda: bool = True, architectures: tuple[str, ...] = ("70",)) -> Engine:
+    entry = release(name)
+    flags = NEW if name == "0c1e57098" else OLD
+    return Engine(flags, cuda, architectures if cuda else (), entry["dialect"], tuple(entry["defects"]))
+
+
+def look(words: list[str], program: str = "head", of: Engine | None = None, **known: Any) -> list[Finding]:
+    flags = of or (Engine(NEW_WORKER) if program == "worker" else engine())
+    return flag_guard.inspect(Subject(program, CommandLine(words, program == "worker"), flags, **known))
+
+
+def ids(found: list[Finding]) -> list[str]:
+    return [finding.rule for finding in found]
+
+
+@pytest.mark.parametrize("name", ["0c1e57098", "b7836"])
+@pytest.mark.parametrize("mode", list(LOAD_MODES))
+def test_what_is_derived_is_clean_in_both_dialects(name: str, mode: str) -> None:
+    of = engine(name)
+    words = derived(of.accepted, load_mode=mode, slots=4, context=8192)
+    assert look(words, of=of, context=8192, capabilities=("7.0",), environment={}) == []
+
+
+@pytest.mark.parametrize("flags", [NEW_WORKER, OLD_WORKER], ids=["new", "old"])
+def test_the_worker_that_is_derived_is_clean(flags: frozenset[str]) -> None:
+    words = worker_arguments("10.100.0.32", 50052, 4, True)
+    assert words == ["-H", "10.100.0.32", "-p", "50052", "-t", "4", "-c"]
+    assert look(words, "worker", Engine(flags), environment={"LLAMA_CACHE": "/var/cache/herd/rpc"}) == []
+
+
+# Rule, program, words that walk into it, what else is known, words that do not.
+TRAPS: list[tuple[str, str, list[str], dict[str, Any], list[str]]] = [
+    ("unknown-flag", "head", [*RPC, "--flash-atn", "on"], {}, [*RPC, "--flash-attn", "on"]),
+    ("unknown-flag", "worker", [*WORKER, "--mem", "1"], {}, WORKER),
+    ("flag-of-another-release", "head", [*RPC, "--mlock"], {}, [*RPC, "--load-mode", "mlock"]),
+    ("flag-of-another-release", "head", [*RPC, "--no_mmap"], {}, [*RPC, "--load_mode", "none"]),
+    ("removed-flag", "head", [*RPC, "--draft-max", "4"], {}, [*RPC, "--spec-draft-n-max", "4"]),
+    ("unsplit-argument", "head", [*RPC, "--numa=isolate"], {}, [*RPC, "--numa", "isolate"]),
+    ("unsplit-argument", "head", [*RPC, "--numa isolate"], {}, RPC),
+    ("unsplit-argument", "bench", ["-ts=1/1"], {}, ["-ts", "1/1"]),
+    ("stray-word", "head", [*RPC, "--metrics", "yes"], {}, [*RPC, "--metrics"]),
+    ("stray-word", "head", [*RPC, "--numa", "isolate", "please"], {}, RPC),
+    ("split-by-systemd", "head", [*RPC, "--alias", "my model"], {}, [*RPC, "--alias", "my-model"]),
+    ("split-by-systemd", "head", [*RPC, "--alias", "100%"], {}, RPC),
+    ("bare-flash-attention", "head", [*RPC, "--flash-attn"], {}, [*RPC, "--flash-attn", "on"]),
+    ("bare-flash-attention", "head", [*RPC, "-fa", "--metrics"], {}, [*RPC, "-fa", "auto", "--metrics"]),
+    ("missing-value", "head", [*RPC, "--threads"], {}, [*RPC, "--threads", "4"]),
+    ("missing-value", "worker", ["-H", "10.0.0.1", "-p"], {}, WORKER),
+    ("value-out-of-range", "head", [*RPC, "--ctx-size", "-1"], {}, [*RPC, "--ctx-size", "0"]),
+    ("value-out-of-range", "head", [*RPC, "-b", "0"], {}, [*RPC, "-b", "512"]),
+    ("value-out-of-range", "head", [*RPC, "--ctx-size", "4k"], {}, RPC),
+    ("value-out-of-range", "head", [*RPC, "-ctk", "q9_0"], {"of": engine(cuda=False)}, RPC),
+    ("value-out-of-range", "head", [*RPC, "--flash-attn", "yes"], {}, RPC),
+    ("value-out-of-range", "head", [*RPC, "--tensor-split", "0,0"], {}, [*RPC, "--tensor-split", "1,0"]),
+    ("value-out-of-range", "head", [*RPC, "--tensor-split", "1,x"], {}, [*RPC, "--tensor-split", "1,2.5"]),
+    ("value-out-of-range", "worker", ["-H", "10.0.0.1", "-p", "70000"], {}, WORKER),
+    ("value-out-of-range", "worker", [*WORKER, "-t", "0"], {}, [*WORKER, "-t", "1"]),
+    ("repeated-flag", "head", [*RPC, "--ctx-size", "512", "-c", "256"], {}, [*RPC, "-c", "256"]),
+    ("plan-overridden", "head", [*RPC, "--port", "8001"], {}, RPC),
+    ("plan-overridden", "head", [*RPC, "--rpc", "c:1"], {"of": engine("b7836")}, RPC),
+    ("secret-in-arguments", "head", [*RPC, "--api-key", "k"], {}, [*RPC, "--api-key-file", "/f"]),
+    ("secret-in-arguments", "head", [*RPC, "-hft", "k"], {}, RPC),
+    ("secret-in-environment", "head", RPC, {"environment": {"HF_TOKEN": "k"}}, RPC),
+    ("setting-in-environment", "head", RPC, {"environment": {"LLAMA_ARG_CTX_SIZE": "1"}}, RPC),
+    ("model-from-network", "head", [*RPC, "-hf", "a/b"], {}, RPC),
+    ("no-port", "head", SLOT, {}, ALONE),
+    (
+        "quantised-v-without-flash-attention",
+        "head",
+        [*RPC, "-fa", "off", "-ctv", "q8_0"],
+        {},
+        [*RPC, "-fa", "on", "-ctv", "q8_0", "-ctk", "q8_0"],
+    ),
+    ("unequal-cache-types", "head", [*RPC, "-ctk", "q8_0"], {}, [*RPC, "-ctk", "q8_0", "-fa", "off"]),
+    ("cache-type-without-kernel", "head", [*RPC, "-ctk", "q5_1", "-ctv", "q5_1"], {}, RPC),
+    ("bf16-on-volta", "head", [*RPC, "-ctk", "bf16", "-ctv", "bf16"], {"capabilities": ("7.0",)}, RPC),
+    ("bf16-on-volta", "head", RPC, {"capabilities": ("7.0", "8.6"), "model_types": ("bf16",)}, RPC),
+    ("volta-code-missing", "head", RPC, {"capabilities": ("7.0",), "of": engine(architectures=("61", "75"))}, RPC),
+    (
+        "volta-code-missing",
+        "worker",
+        WORKER,
+        {"capabilities": ("7.0",), "of": Engine(NEW_WORKER, True, ("75",))},
+        WORKER,
+    ),
+    ("no-device-list", "head", [*ALONE, "--rpc", "a:1", "--cache-ram", "0"], {}, RPC),
+    ("device-before-rpc", "head", [*ALONE, "--device", "RPC0", "--rpc", "a:1", "--cache-ram", "0"], {}, RPC),
+    ("device-before-rpc", "head", [*ALONE, "--device", "RPC0"], {}, [*ALONE, "--device", "CUDA0"]),
+    ("split-and-devices-differ", "head", [*RPC, "--tensor-split", "1,2,3"], {}, [*RPC, "--tensor-split", "1/2"]),
+    ("endpoint-malformed", "head", [*ALONE, "--rpc", "a", "--device", "RPC0", "--cache-ram", "0"], {}, RPC),
+    ("endpoint-malformed", "head", [*ALONE, "--rpc", "[::1]:1", "--device", "RPC0", "--cache-ram", "0"], {}, RPC),
+    ("endpoint-repeated", "head", [*ALONE, "--rpc", "a:1,a:1", "--device", "RPC0,RPC1", "--cache-ram", "0"], {}, RPC),
+    (
+        "deadlocking-workers",
+        "head",
+        [*ALONE, "--rpc", "a:1,b:1,c:1", "--device", "RPC0,RPC1,RPC2", "--cache-ram", "0"],
+        {},
+        RPC,
+    ),
+    ("prompt-cache-with-rpc", "head", [*ALONE, "--rpc", "a:1", "--device", "RPC0"], {}, ALONE),
+    ("prompt-cache-with-rpc", "head", [*ALONE, "--rpc", "a:1", "--device", "RPC0", "-cram", "9"], {}, RPC),
+    ("row-split-with-rpc", "head", [*RPC, "-sm", "row"], {}, [*RPC, "-sm", "layer"]),
+    ("router-with-rpc", "head", [*RPC, "--models-dir", "/m"], {}, [*ALONE, "--models-dir", "/m"]),
+    ("slots-divide-context", "head", [*PORT, "--fit", "off", "-c", "8192", "-np", "4"], {"context": 8192}, ALONE),
+    ("slots-unsaid", "head", [*PORT, "--fit", "off"], {}, ALONE),
+    ("slots-unsaid", "head", [*PORT, "--fit", "off", "-np", "-1"], {}, ALONE),
+    ("micro-batch-above-batch", "head", [*RPC, "-b", "128"], {}, [*RPC, "-b", "128", "-ub", "128"]),
+    ("fitting-is-on", "head", [*PORT, "-np", "1"], {}, ALONE),
+    ("fitting-is-on", "head", [*PORT, "-np", "1", "--fit", "on"], {}, ALONE),
+    ("worker-host-not-ipv4", "worker", ["-H", "vllm-node2", "-p", "1"], {}, WORKER),
+    ("worker-host-not-ipv4", "worker", ["-H", "::1", "-p", "1"], {}, WORKER),
+    ("worker-host-not-ipv4", "worker", ["-p", "1"], {}, WORKER),
+    ("worker-open-to-all", "worker", ["-H", "0.0.0.0", "-p", "1"], {}, WORKER),
+    ("worker-cache-nowhere", "worker", [*WORKER, "-c"], {"environment": {}}, WORKER),
+    ("bench-split-separator", "bench", ["-ts", "1,1"], {}, ["-ts", "1/1"]),
 ]
 
 
-def argv(accepted: list[str], **settings: object) -> list[str]:
-    merged = engine_settings.merged(settings)
-    return engine_settings.head_arguments(
-        merged, DEVICES, accepted, "/m.gguf", "m", ("10.0.0.31", 8000), "/etc/herd/head/api-keys"
-    )
+@pytest.mark.parametrize(
+    ("rule", "program", "words", "known", "harmless"), TRAPS, ids=[f"{i}-{t[0]}" for i, t in enumerate(TRAPS)]
+)
+def test_each_trap_is_found(
+    rule: str, program: str, words: list[str], known: dict[str, Any], harmless: list[str]
+) -> None:
+    """And nothing else is said of the line; the harmless one beside it is clean."""
+    assert set(ids(look(words, program, **known))) == {rule}
+    assert look(harmless, program) == []
 
 
-def value(arguments: list[str], flag: str) -> str:
-    return arguments[arguments.index(flag) + 1]
+def test_every_rule_has_a_trap() -> None:
+    assert {trap[0] for trap in TRAPS} == {rule.id for rule in RULES}
+    assert len({rule.id for rule in RULES}) == len(RULES)
 
 
-@pytest.mark.parametrize("accepted", [NEW, OLD], ids=["new", "old"])
-@pytest.mark.parametrize("mode", list(engine_settings.LOAD_MODES))
-def test_what_is_derived_is_clean_in_both_dialects(accepted: list[str], mode: str) -> None:
-    arguments = argv(accepted, load_mode=mode, slots=4, context=8192)
-    assert flag_guard.findings(arguments, accepted, True, 8192) == []
-    assert value(arguments, "--rpc") == "10.100.0.32:50052,10.100.0.33:50052"
-    assert value(arguments, "--device") == "RPC0,RPC1,CUDA0"
-    assert value(arguments, "--tensor-split") == "27,27,27"
-    assert value(arguments, "--ctx-size") == "32768"
-    assert arguments.index("--rpc") < arguments.index("--device")
+def test_every_rule_says_all_of_it() -> None:
+    for rule in RULES:
+        assert rule.severity in ("error", "warning")
+        assert all((rule.text, rule.otherwise, rule.instead, rule.source)), rule.id
+        assert ("run" in rule.source) is not bool(rule.unshown), rule.id
+        assert not rule.instead.endswith("."), rule.id
 
 
 @pytest.mark.parametrize(
-    ("mode", "new", "old"),
+    ("flags", "words", "instead"),
     [
-        ("mmap", ["--load-mode", "mmap"], []),
-        ("read", ["--load-mode", "none"], ["--no-mmap"]),
-        ("lock", ["--load-mode", "mmap+mlock"], ["--mlock"]),
-        ("lock_read", ["--load-mode", "mlock"], ["--mlock", "--no-mmap"]),
+        (NEW, ["--mlock"], "write --load-mode mmap+mlock, or the setting load_mode: lock, which every release"),
+        (NEW, ["--no-mmap"], "write --load-mode none, or the setting load_mode: read"),
+        (NEW, ["--direct-io"], "write --load-mode dio"),
+        (OLD, ["--load-mode", "mlock"], "write --mlock --no-mmap, or the setting load_mode: lock_read"),
+        (OLD, ["-lm", "mmap"], "write nothing, it is the default, or the setting load_mode: mmap"),
+        (OLD, ["--spec-draft-n-max", "4"], "write --draft-max"),
+        (NEW, ["--draft-max", "4"], "write --spec-draft-n-max"),
+        (NEW, ["--flash-atn", "on"], "write --flash-attn, the nearest that this build accepts"),
+        (NEW, ["--qqqq"], "remove it"),
     ],
 )
-def test_load_modes_have_another_name_in_each_dialect(mode: str, new: list[str], old: list[str]) -> None:
-    assert [w for w in argv(NEW, load_mode=mode) if w in ("--load-mode", "mmap", "none", "mmap+mlock", "mlock")] == new
-    assert [w for w in argv(OLD, load_mode=mode) if w in ("--mlock", "--no-mmap", "--load-mode")] == old
+def test_the_right_flag_is_named(flags: frozenset[str], words: list[str], instead: str) -> None:
+    (found,) = look([*ALONE, *words], of=Engine(flags))
+    assert found.instead.startswith(instead)
+    assert found.severity == "error"
 
 
-RPC = ["--rpc", "a:1,b:1", "--device", "RPC0,RPC1", "--cache-ram", "0"]
+def test_what_a_release_takes_is_not_called_removed() -> None:
+    assert look([*ALONE, "--draft-max", "4", "--mlock"], of=Engine(OLD)) == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "rule"),
+    ("name", "cuda", "words", "severity"),
     [
-        ([*RPC, "--flash-atn", "on"], "unknown-flag"),
-        ([*RPC, "--flash-attn"], "bare-flash-attention"),
-        ([*RPC, "-fa", "--metrics"], "bare-flash-attention"),
-        ([*RPC, "-fa", "off", "--cache-type-v", "q8_0"], "quantised-v-without-flash-attention"),
-        ([*RPC, "--cache-type-k", "q8_0"], "unequal-cache-types"),
-        ([*RPC, "--cache-type-k", "q5_1", "--cache-type-v", "q5_1"], "cache-type-without-kernel"),
-        (["--rpc", "a:1", "--cache-ram", "0"], "no-device-list"),
-        (["--device", "RPC0", "--rpc", "a:1", "--cache-ram", "0"], "device-before-rpc"),
-        ([*RPC, "--tensor-split", "1,2,3"], "split-and-devices-differ"),
-        ([*RPC, "--ctx-size", "8192", "--parallel", "4"], "slots-divide-context"),
-        (["--rpc", "a:1", "--device", "RPC0"], "prompt-cache-with-rpc"),
-        ([*RPC, "--cache-ram", "100"], "prompt-cache-with-rpc"),
-        ([*RPC, "--metrics", "yes", "please"], "stray-word"),
+        ("b7836", True, ["-ctk", "q8_0"], "error"),
+        ("0c1e57098", True, ["-ctk", "q8_0"], "warning"),
+        ("0c1e57098", False, ["-ctk", "q8_0"], ""),
+        ("b7836", False, ["-ctk", "q8_0"], ""),
+        ("b7836", True, ["-ctk", "q5_1", "-ctv", "q5_1"], "error"),
+        ("0c1e57098", True, ["-ctk", "q5_1", "-ctv", "q5_1"], "warning"),
+        ("0c1e57098", True, ["-ctk", "iq4_nl", "-ctv", "iq4_nl"], "error"),
+        ("b7836", True, ["-ctk", "bf16", "-ctv", "bf16"], "error"),
+        ("0c1e57098", True, ["-ctk", "bf16", "-ctv", "bf16"], ""),
+        ("b7836", True, ["-ctk", "q8_0", "-fa", "off"], ""),
+        ("b7836", True, ["-sm", "row"], "warning"),
+        ("0c1e57098", True, ["-sm", "row"], "error"),
     ],
 )
-def test_each_trap_is_found(arguments: list[str], rule: str) -> None:
-    assert rule in [f.rule for f in flag_guard.findings(arguments, NEW, has_cuda=True, wanted_context=8192)]
+def test_releases_differ(name: str, cuda: bool, words: list[str], severity: str) -> None:
+    assert {finding.severity for finding in look([*RPC, *words], of=engine(name, cuda))} == {severity} - {""}
 
 
-def test_the_nearest_flag_is_named() -> None:
-    with pytest.raises(InvalidInputError, match=r"write --flash-attn, the nearest"):
-        flag_guard.require_clean(flag_guard.findings(["--flash-atn", "on"], NEW), "llama-server")
+def test_a_defect_that_was_seen_stops_and_one_that_was_only_reported_warns() -> None:
+    three = [*ALONE, "--rpc", "a:1,b:1,c:1", "--device", "RPC0,RPC1,RPC2", "--cache-ram", "0"]
+    (found,) = look(three)
+    assert (found.severity, "#28487" in found.found) == ("warning", True)
+    seen = Engine(NEW, defects=({"id": "#28487", "means": "it hangs", "workers_from": 3},))
+    (found,) = look(three, of=seen)
+    assert (found.severity, found.otherwise) == ("error", "it hangs")
+    assert look(RPC, of=seen) == []
+
+
+def test_newer_architectures_beside_70_are_no_loss() -> None:
+    newer = engine(architectures=("70", "80"))
+    assert look(RPC, "head", newer, capabilities=("7.0", "8.0")) == []
 
 
 def test_one_error_names_every_finding() -> None:
     with pytest.raises(InvalidInputError) as caught:
-        flag_guard.require_clean(flag_guard.findings(["--nonsense", "-fa"], NEW), "llama-server")
+        flag_guard.require_clean(look([*ALONE, "--nonsense", "-fa"]), "llama-server")
     assert "unknown-flag" in str(caught.value)
     assert "bare-flash-attention" in str(caught.value)
 
 
-def test_a_worker_needs_an_address_and_no_name() -> None:
-    accepted = ["-H", "-p", "-t", "-c", "-d"]
-    good = engine_settings.worker_arguments("10.100.0.32", 50052, 4, True)
-    assert good == ["-H", "10.100.0.32", "-p", "50052", "-t", "4", "-c"]
-    assert flag_guard.worker_findings(good, accepted) == []
-    bad = engine_settings.worker_arguments("vllm-node2", 50052, 4, False)
-    assert [f.rule for f in flag_guard.worker_findings(bad, accepted)] == ["worker-host-not-ipv4"]
+def test_warnings_are_sentences_and_do_not_stop() -> None:
+    (warning,) = flag_guard.require_clean(look([*RPC, "-b", "128"]), "llama-server")
+    assert warning == (
+        "llama-server: --ubatch-size 512 above --batch-size 128: it is made as small as the batch, and what was "
+        "planned for it is wrong Remedy: make ubatch at most batch (micro-batch-above-batch)."
+    )
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"contxt": 4096}, "contxt"),
-        ({"context": 0}, "context"),
-        ({"context": True}, "context"),
-        ({"slots": "two"}, "slots"),
-        ({"load_mode": "fast"}, "load_mode"),
-        ({"flash_attention": "yes"}, "flash_attention"),
-    ],
-)
-def test_settings_that_cannot_be_meant(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(InvalidInputError, match=message):
-        engine_settings.merged(settings)
+def test_an_accepted_rule_is_shown_and_does_not_stop() -> None:
+    subject = Subject("head", CommandLine([*RPC, "--api-key", "k"]), engine())
+    found = flag_guard.inspect(subject, ["secret-in-arguments"])
+    assert [(finding.rule, finding.severity) for finding in found] == [("secret-in-arguments", "warning")]
+    with pytest.raises(InvalidInputError, match="ids of the flag guard's rules among the accepted ones, found no-such"):
+        flag_guard.inspect(subject, ["no-such"])
 
 
-def test_a_bare_on_of_yaml_is_the_word() -> None:
-    assert engine_settings.merged({"flash_attention": True})["flash_attention"] == "on"
+def test_a_secret_is_not_repeated() -> None:
+    found = look([*RPC, "--api-key", "s3cr3t"], environment={"HF_TOKEN": "s3cr3t"})
+    assert ids(found) == ["secret-in-arguments", "secret-in-environment"]
+    assert "s3cr3t" not in str([(f.found, f.otherwise, f.instead) for f in found])
 
 
-def test_later_settings_win() -> None:
-    assert engine_settings.merged({"context": 1, "slots": 2}, {"context": 3})["context"] == 3
-
-
-def test_an_unknown_profile_is_named() -> None:
-    with pytest.raises(InvalidInputError, match="a profile among a, b, found 'c'"):
-        engine_settings.profile_named({"b": {}, "a": {}}, "c")
+def test_the_engine_is_read_from_a_manifest() -> None:
+    entry = release("0c1e57098")
+    manifest = {
+        "flags": {"llama-server": ["--port"]},
+        "cuda": {"version": "12.2", "architectures": ["70"]},
+        "dialect": entry["dialect"],
+        "defects": entry["defects"],
+    }
+    read = engine_of(manifest, "llama-server")
+    assert (read.accepted, read.cuda, read.architectures) == (frozenset({"--port"}), True, ("70",))
+    # A manifest of before the dialect knew of attention.
+    older = engine_of({"flags": {}, "cuda": None}, "llama-server")
+    assert (older.accepted, older.cuda, older.dialect, older.defects) == (frozenset(), False, {}, ())
+    assert yaml.safe_load(yaml.safe_dump(entry["dialect"]))["cuda_attention"]["others"] == "converted"

@@ -35,13 +35,6 @@ def test_bad_capability(capability: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("archs", "warns"), [(["70"], False), (["70", "86"], True), (["61", "70"], False), (["75", "86"], False)]
-)
-def test_volta_beside_newer_gpus(archs: list[str], warns: bool) -> None:
-    assert bool(toolchain.architecture_warnings(archs)) is warns
-
-
-@pytest.mark.parametrize(
     ("cuda", "gcc", "fits"),
     [
         ("12.2.140", "12.2.1", True),

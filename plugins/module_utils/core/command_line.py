@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A command line of the engine, read as the engine reads it.
+
+The engine compares whole words: C(--flag=value) is a flag that it does not know, underscores in a long flag
+are hyphens to it, and a flag that takes a value takes the next word, whatever that is (common/arg.cpp).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Short and other names of the flags that a rule looks at.
+SYNONYMS = {
+    "-a": "--alias",
+    "-b": "--batch-size",
+    "-c": "--ctx-size",
+    "-cram": "--cache-ram",
+    "-ctk": "--cache-type-k",
+    "-ctv": "--cache-type-v",
+    "-dev": "--device",
+    "-fa": "--flash-attn",
+    "-fit": "--fit",
+    "-hf": "--hf-repo",
+    "-hfr": "--hf-repo",
+    "-hft": "--hf-token",
+    "-kvu": "--kv-unified",
+    "-lm": "--load-mode",
+    "-lv": "--log-verbosity",
+    "-m": "--model",
+    "-mg": "--main-gpu",
+    "-mu": "--model-url",
+    "-ngl": "--n-gpu-layers",
+    "-np": "--parallel",
+    "-sm": "--split-mode",
+    "-t": "--threads",
+    "-tb": "--threads-batch",
+    "-to": "--timeout",
+    "-ts": "--tensor-split",
+    "-ub": "--ubatch-size",
+    "--gpu-layers": "--n-gpu-layers",
+    "--verbosity": "--log-verbosity",
+}
+# The worker gives other meanings to some short flags.
+WORKER_SYNONYMS = {"-t": "--threads", "-d": "--device", "-H": "--host", "-p": "--port", "-c": "--cache"}
+# Flags of the head that stand alone, of those that an operator is likely to write.
+SWITCHES = frozenset(
+    {
+        "--check-tensors", "--cont-batching", "--cpu-moe", "--direct-io", "--embedding", "--embeddings", "--jinja",
+        "--kv-unified", "--metrics", "--mlock", "--mmap", "--no-cont-batching", "--no-context-shift", "--no-direct-io",
+        "--no-host", "--no-jinja", "--no-kv-offload", "--no-kv-unified", "--no-mmap", "--no-models-autoload",
+        "--no-perf", "--no-repack", "--no-slots", "--no-ui", "--no-warmup", "--no-webui", "--offline", "--perf",
+        "--props", "--rerank", "--reranking", "--reuse-port", "--slots", "--swa-full", "--verbose",
+        "-cb", "-cmoe", "-dio", "-e", "-nkvo", "-nocb", "-no-kvu", "-nr", "-v",
+    }
+)  # fmt: skip
+_WORKER_SWITCHES = frozenset({"--cache", "--help", "-h"})
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A flag with the value behind it, None for a bare one; a word that belongs to no flag has no flag.
+
+    :param flag: as it was written, underscores as hyphens.
+    :param name: the flag's long name, by which rules ask for it.
+    """
+
+    flag: str
+    name: str
+    value: str | None
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and len(word) > 1 and not word[1].isdigit()
+
+
+def _spelled(word: str) -> str:
+    return word.replace("_", "-") if word.startswith("--") else word
+
+
+class CommandLine:
+    """Arguments in their order."""
+
+    def __init__(self, words: Sequence[str], worker: bool = False) -> None:
+        self.words = [str(word) for word in words]
+        self._synonyms = WORKER_SYNONYMS if worker else SYNONYMS
+        switches = _WORKER_SWITCHES if worker else SWITCHES
+        found: list[Argument] = []
+        for word in self.words:
+            if _is_flag(word):
+                flag = _spelled(word)
+                found.append(Argument(flag, self._synonyms.get(flag, flag), None))
+            elif found and found[-1].flag and found[-1].value is None and found[-1].name not in switches:
+                found[-1] = Argument(found[-1].flag, found[-1].name, word)
+            else:
+                found.append(Argument("", "", word))
+        self.arguments = found
+
+    def all(self, name: str) -> list[Argument]:
+        """Every argument of this name."""
+        return [argument for argument in self.arguments if argument.name == name]
+
+    def has(self, name: str) -> bool:
+        """Whether the flag is there."""
+        return bool(self.all(name))
+
+    def value(self, name: str, default: str = "") -> str:
+        """The value that counts, which is the last."""
+        values = [argument.value for argument in self.all(name) if argument.value is not None]
+        return values[-1] if values else default
+
+    def number(self, name: str, default: int) -> int:
+        """The value as a whole number; what is none has a rule of its own, and is the default here."""
+        try:
+            return int(self.value(name, str(default)))
+        except ValueError:
+            return default
+
+    def parts(self, name: str) -> list[str]:
+        """The value's parts between commas, of all arguments of this name one after the other."""
+        values = [argument.value for argument in self.all(name) if argument.value]
+        return [part for value in values for part in value.split(",") if part]
+
+    def position(self, name: str) -> int:
+        """Where the flag stands first, -1 where it does not."""
+        return next((index for index, argument in enumerate(self.arguments) if argument.name == name), -1)

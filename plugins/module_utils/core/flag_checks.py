@@ -1,0 +1,400 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The flag guard's checks, one for each rule of flag_rules, which says what they are for."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Collection, Iterator
+
+from . import flag_values
+from .command_line import Argument
+from .flag_dialects import removed, translation
+from .flag_subject import ERROR, WARNING, WORKER, Hit, Subject
+
+# The plan, the gate and the role's own checks rest on these; a second one would make them wrong.
+PLANNED = (
+    "--model", "--host", "--port", "--api-key-file", "--rpc", "--device", "--tensor-split", "--split-mode",
+    "--n-gpu-layers",
+)  # fmt: skip
+SECRETS = ("--api-key", "--hf-token")
+REMOTE_MODELS = ("--hf-repo", "--model-url", "--docker-repo", "-dr")
+_SECRET_VARIABLES = ("LLAMA_API_KEY", "HF_TOKEN")
+_UNQUANTISED = ("f32", "f16", "bf16")
+# Types for which every release compiles a kernel of flash attention for CUDA.
+_CUDA_KERNELS = ("f16", "q8_0", "q4_0")
+_VOLTA = 70
+
+
+def _flags(subject: Subject) -> Iterator[Argument]:
+    """Flags that are written as the engine reads them: one word, which is looked up as a whole."""
+    for argument in subject.line.arguments:
+        if argument.flag and not _unsplit(argument.flag):
+            yield argument
+
+
+def _unsplit(flag: str) -> bool:
+    return "=" in flag or bool(re.search(r"\s", flag))
+
+
+def unsplit_argument(subject: Subject) -> Iterator[Hit]:
+    """C(--flag=value), or flag and value in one word of a list."""
+    for argument in subject.line.arguments:
+        if argument.flag and _unsplit(argument.flag):
+            flag, value = re.split(r"[=\s]+", argument.flag, maxsplit=1)
+            yield Hit(f"{flag} and its value in one word", f"make two of it: {flag}, then {value or 'the value'}")
+
+
+def _near(flag: str, accepted: Collection[str]) -> str:
+    near = difflib.get_close_matches(flag, sorted(accepted), n=1, cutoff=0.5)
+    return f"write {near[0]}, the nearest that this build accepts" if near else ""
+
+
+def unknown_flag(subject: Subject) -> Iterator[Hit]:
+    """A flag that is nowhere in this build's list, nor known from another release."""
+    accepted = subject.engine.accepted
+    for argument in _flags(subject):
+        if argument.flag not in accepted and not translation(argument.flag, argument.value, accepted):
+            yield Hit(argument.flag, _near(argument.flag, accepted))
+
+
+def other_dialect(subject: Subject) -> Iterator[Hit]:
+    """A flag of another release, of which this one has its own."""
+    accepted = subject.engine.accepted
+    for argument in _flags(subject):
+        if argument.flag not in accepted:
+            instead = translation(argument.flag, argument.value, accepted)
+            if instead:
+                yield Hit(" ".join(filter(None, (argument.flag, argument.value))), instead)
+
+
+def removed_flag(subject: Subject) -> Iterator[Hit]:
+    """A flag that C(--help) still lists, only to say that it is gone."""
+    for argument in _flags(subject):
+        instead = removed(argument.flag, subject.engine.accepted)
+        if argument.flag in subject.engine.accepted and instead:
+            yield Hit(argument.flag, instead)
+
+
+def stray_word(subject: Subject) -> Iterator[Hit]:
+    """A word that belongs to no flag."""
+    for argument in subject.line.arguments:
+        if not argument.flag:
+            yield Hit(repr(argument.value))
+
+
+def split_by_unit(subject: Subject) -> Iterator[Hit]:
+    """A word that systemd would read as several, or as something else."""
+    for word in subject.line.words:
+        if re.search(r"[\s\"'\\%$;]", word) and not (word.startswith("-") and _unsplit(word)):
+            yield Hit(repr(word))
+
+
+def bare_flash_attention(subject: Subject) -> Iterator[Hit]:
+    """C(--flash-attn) with nothing behind it."""
+    if any(argument.value is None for argument in subject.line.all("--flash-attn")):
+        yield Hit("--flash-attn without a value")
+
+
+def missing_value(subject: Subject) -> Iterator[Hit]:
+    """Another flag that needs a value and has none."""
+    table = flag_values.WORKER if subject.program == WORKER else flag_values.HEAD
+    needing = {*table, *PLANNED} - {"--flash-attn"} if subject.program != WORKER else {*table, "--host", "--device"}
+    for argument in _flags(subject):
+        if argument.name in needing and argument.value is None:
+            yield Hit(f"{argument.flag} without a value")
+
+
+def value_out_of_range(subject: Subject) -> Iterator[Hit]:
+    """A value that the engine refuses, or dies of."""
+    table = flag_values.WORKER if subject.program == WORKER else flag_values.HEAD
+    for argument in _flags(subject):
+        if argument.name in table and argument.value is not None:
+            wanted = table[argument.name](argument.value)
+            if wanted:
+                yield Hit(f"{argument.flag} {argument.value}", f"write {wanted}")
+
+
+def repeated_flag(subject: Subject) -> Iterator[Hit]:
+    """A flag that is there twice, of which the last counts."""
+    for name in dict.fromkeys(argument.name for argument in _flags(subject)):
+        several = subject.line.all(name)
+        if len(several) > 1 and name not in PLANNED:
+            values = " and ".join(argument.value or "nothing" for argument in several)
+            yield Hit(f"{name} {len(several)} times, with {values}")
+
+
+def plan_overridden(subject: Subject) -> Iterator[Hit]:
+    """A second flag for what the plan decided."""
+    for name in PLANNED:
+        if len(subject.line.all(name)) > 1:
+            yield Hit(f"{name} a second time")
+
+
+def secret_in_arguments(subject: Subject) -> Iterator[Hit]:
+    """A key or token on the command line."""
+    for name in SECRETS:
+        if subject.line.has(name):
+            yield Hit(name)
+
+
+def secret_in_environment(subject: Subject) -> Iterator[Hit]:
+    """A key or token in the unit's environment."""
+    for name in _SECRET_VARIABLES:
+        if name in (subject.environment or {}):
+            yield Hit(f"the variable {name}")
+
+
+def setting_in_environment(subject: Subject) -> Iterator[Hit]:
+    """C(LLAMA_ARG_…), which sets a flag where no rule sees it."""
+    for name in subject.environment or {}:
+        if name.startswith("LLAMA_ARG_"):
+            yield Hit(f"the variable {name}")
+
+
+def model_from_network(subject: Subject) -> Iterator[Hit]:
+    """The engine fetches the model itself."""
+    for name in REMOTE_MODELS:
+        if subject.line.has(name):
+            yield Hit(name)
+
+
+def no_port(subject: Subject) -> Iterator[Hit]:
+    """No port is given."""
+    if not subject.line.has("--port"):
+        yield Hit("no --port")
+
+
+def _attention(subject: Subject) -> str:
+    return subject.line.value("--flash-attn", "auto")
+
+
+def _cache_types(subject: Subject) -> tuple[str, str]:
+    return subject.line.value("--cache-type-k", "f16"), subject.line.value("--cache-type-v", "f16")
+
+
+def quantised_v(subject: Subject) -> Iterator[Hit]:
+    """A quantised V cache without flash attention."""
+    v_type = _cache_types(subject)[1]
+    if _attention(subject) == "off" and v_type not in _UNQUANTISED:
+        yield Hit(f"a V cache of {v_type} with flash attention off")
+
+
+def _kernels(subject: Subject) -> tuple[tuple[str, ...], bool]:
+    """Types with a CUDA kernel of their own, and whether other types and pairs are converted instead of refused."""
+    told = subject.engine.dialect.get("cuda_attention") or {}
+    return tuple(told.get("kernels", _CUDA_KERNELS)), told.get("others") == "converted"
+
+
+_CONVERTED = "flash attention has no kernel for them and converts the whole cache to f16 for every token: slow"
+
+
+def unequal_cache_types(subject: Subject) -> Iterator[Hit]:
+    """K and V of different types on CUDA with flash attention."""
+    k_type, v_type = _cache_types(subject)
+    if not subject.engine.cuda or _attention(subject) == "off" or k_type == v_type:
+        return
+    converted = _kernels(subject)[1]
+    found = f"K cache {k_type} and V cache {v_type} with flash attention {_attention(subject)}"
+    yield Hit(found, severity=WARNING if converted else ERROR, otherwise=_CONVERTED if converted else "")
+
+
+def cache_type_without_kernel(subject: Subject) -> Iterator[Hit]:
+    """A type of cache that CUDA's flash attention has no kernel for."""
+    kernels, others = _kernels(subject)
+    if not subject.engine.cuda or _attention(subject) == "off":
+        return
+    for cache_type in dict.fromkeys(_cache_types(subject)):
+        if cache_type not in kernels and cache_type != "f32":
+            # Of all types of a cache only this one cannot even be converted.
+            converted = others and cache_type != "iq4_nl"
+            yield Hit(
+                f"a cache of {cache_type} on CUDA",
+                f"use one of {', '.join(kernels)}",
+                WARNING if converted else ERROR,
+                _CONVERTED if converted else "",
+            )
+
+
+def bf16_on_volta(subject: Subject) -> Iterator[Hit]:
+    """Numbers that a V100 cannot calculate with."""
+    if not subject.has_volta:
+        return
+    for name, cache_type in zip("KV", _cache_types(subject)):
+        if cache_type == "bf16":
+            yield Hit(f"a {name} cache of bf16 on a GPU of compute capability 7.0", "set it to f16 or q8_0")
+    if "bf16" in subject.model_types:
+        yield Hit("a model with bf16 weights on a GPU of compute capability 7.0", "use one in F16 or Q8_0")
+
+
+def volta_code_missing(subject: Subject) -> Iterator[Hit]:
+    """A build that makes a V100 do without its tensor cores, or does not run on it."""
+    architectures = sorted(int(found) for found in subject.engine.architectures if found.isdigit())
+    if not subject.has_volta or not architectures or _VOLTA in architectures:
+        return
+    older = [found for found in architectures if found < _VOLTA]
+    listed = ";".join(map(str, architectures))
+    yield Hit(
+        f"CMAKE_CUDA_ARCHITECTURES={listed} for GPUs of compute capability 7.0",
+        otherwise=(
+            f"they run code for {older[-1]}, without tensor cores in flash attention"
+            if older
+            else "the build has no code at all that they can run"
+        ),
+    )
+
+
+def no_device_list(subject: Subject) -> Iterator[Hit]:
+    """Workers without a list of devices."""
+    if subject.has_rpc and not subject.line.has("--device"):
+        yield Hit("--rpc without --device")
+
+
+def device_before_rpc(subject: Subject) -> Iterator[Hit]:
+    """Remote devices are named before they exist."""
+    rpc, device = subject.line.position("--rpc"), subject.line.position("--device")
+    remote = [name for name in subject.line.parts("--device") if name.startswith("RPC")]
+    if remote and rpc < 0:
+        yield Hit(f"{remote[0]} in --device without --rpc", "name the workers with --rpc first")
+    elif rpc > device >= 0:
+        yield Hit("--device before --rpc")
+
+
+def split_and_devices_differ(subject: Subject) -> Iterator[Hit]:
+    """Another number of shares than devices."""
+    split, devices = subject.line.value("--tensor-split"), subject.line.parts("--device")
+    shares = len(re.split(r"[,/]", split)) if split else 0
+    if shares and devices and shares != len(devices):
+        yield Hit(f"{shares} shares for {len(devices)} devices")
+
+
+def _endpoint_problem(endpoint: str) -> str:
+    host, colon, port = endpoint.rpartition(":")
+    if not colon or not port.isdigit() or not 1 <= int(port) <= 65535:
+        return "no port from 1 to 65535"
+    if ":" in host or "[" in host:
+        return "an IPv6 address"
+    return "" if host else "no address"
+
+
+def endpoint_malformed(subject: Subject) -> Iterator[Hit]:
+    """A worker's address that the engine cannot read."""
+    for endpoint in subject.line.parts("--rpc"):
+        problem = _endpoint_problem(endpoint)
+        if problem:
+            yield Hit(f"the worker {endpoint} with {problem}")
+
+
+def endpoint_repeated(subject: Subject) -> Iterator[Hit]:
+    """The same worker twice."""
+    endpoints = subject.line.parts("--rpc")
+    for endpoint in dict.fromkeys(endpoints):
+        if endpoints.count(endpoint) > 1:
+            yield Hit(f"the worker {endpoint} {endpoints.count(endpoint)} times")
+
+
+def deadlocking_workers(subject: Subject) -> Iterator[Hit]:
+    """More workers than this release is known to serve."""
+    workers = len(set(subject.line.parts("--rpc")))
+    for defect in subject.engine.defects:
+        limit = defect.get("workers_from")
+        if limit and workers >= int(limit):
+            confirmed = defect.get("seen_here", True)
+            yield Hit(
+                f"{workers} workers with a release of defect {defect.get('id')}",
+                f"use fewer than {limit} workers, or another release",
+                ERROR if confirmed else WARNING,
+                str(defect.get("means", "")),
+            )
+
+
+def slots_divide_context(subject: Subject) -> Iterator[Hit]:
+    """Less context for a slot than was asked for."""
+    total, slots = subject.line.number("--ctx-size", 0), subject.line.number("--parallel", -1)
+    if slots < 1 or subject.line.has("--kv-unified"):
+        slots = 1
+    if subject.context and total > 0 and total // slots < subject.context:
+        yield Hit(
+            f"{total} cells of context over {slots} slots, where {subject.context} each were asked for",
+            f"give --ctx-size {subject.context * slots}",
+        )
+
+
+def slots_unsaid(subject: Subject) -> Iterator[Hit]:
+    """The engine chooses the number of slots."""
+    if subject.line.number("--parallel", -1) == -1:
+        yield Hit("no --parallel")
+
+
+def prompt_cache_with_rpc(subject: Subject) -> Iterator[Hit]:
+    """A prompt cache in RAM together with workers."""
+    if subject.has_rpc and "--cache-ram" in subject.engine.accepted:
+        size = subject.line.value("--cache-ram", "8192 by default")
+        if size != "0":
+            yield Hit(f"a prompt cache of {size} MiB in RAM together with RPC")
+
+
+def row_split_with_rpc(subject: Subject) -> Iterator[Hit]:
+    """A way to split that remote devices do not have."""
+    if subject.has_rpc and subject.line.value("--split-mode", "layer") == "row":
+        # Releases before --load-mode took it and split by layers all the same.
+        refused = "--load-mode" in subject.engine.accepted
+        yield Hit("--split-mode row with RPC", severity=ERROR if refused else WARNING)
+
+
+def router_with_rpc(subject: Subject) -> Iterator[Hit]:
+    """A router, whose children would share workers."""
+    router = [name for name in ("--models-dir", "--models-preset") if subject.line.has(name)]
+    if subject.has_rpc and router:
+        yield Hit(f"{router[0]} with --rpc")
+
+
+def micro_batch_above_batch(subject: Subject) -> Iterator[Hit]:
+    """A micro-batch that can never be full."""
+    batch, micro = subject.line.number("--batch-size", 2048), subject.line.number("--ubatch-size", 512)
+    if micro > batch > 0:
+        yield Hit(f"--ubatch-size {micro} above --batch-size {batch}")
+
+
+def fitting_is_on(subject: Subject) -> Iterator[Hit]:
+    """The engine may change what it was not told."""
+    if "--fit" in subject.engine.accepted and subject.line.value("--fit", "on") not in (
+        "off",
+        "disabled",
+        "false",
+        "0",
+    ):
+        yield Hit("--fit on" if subject.line.has("--fit") else "no --fit off")
+
+
+def worker_host(subject: Subject) -> Iterator[Hit]:
+    """Something else than an IPv4 address to listen on."""
+    host = subject.line.value("--host")
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        yield Hit(f"-H {host}" if host else "no -H")
+
+
+def worker_open_to_all(subject: Subject) -> Iterator[Hit]:
+    """A worker on every network of its host."""
+    if subject.line.value("--host") == "0.0.0.0":  # the address that is looked for
+        yield Hit("-H 0.0.0.0")
+
+
+def worker_cache_nowhere(subject: Subject) -> Iterator[Hit]:
+    """A tensor cache without a directory of its own."""
+    if subject.line.has("--cache") and subject.environment is not None and not subject.environment.get("LLAMA_CACHE"):
+        yield Hit("-c without the variable LLAMA_CACHE")
+
+
+def bench_split_separator(subject: Subject) -> Iterator[Hit]:
+    """llama-bench's own way of writing a split."""
+    if "," in subject.line.value("--tensor-split"):
+        yield Hit(
+            f"-ts {subject.line.value('--tensor-split')}",
+            f"write {subject.line.value('--tensor-split').replace(',', '/')}",
+        )

@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write the pages of docs/reference that are made of tables in the code: make reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.herd.inference.plugins.module_utils.core.flag_rules import RULES
+from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import Rule
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "flag-guard.md"
+INTRODUCTION = """\
+# Flag guard
+
+Every command line that this collection writes is held against these rules before a unit changes. An **error** stops
+the playbook with one sentence; a **warning** is shown and the run goes on. Some rules weigh a finding by the release:
+an unequal pair of cache types crashes a CUDA worker of b7836 and only slows down one of 0c1e57098.
+
+A rule that you have read and take all the same goes by its id into `head_server_accepted_rules` or
+`rpc_worker_accepted_rules`; its findings are then shown as warnings.
+
+Each rule without a reason in the last column has a test that runs the real engine of both releases, b7836 and
+0c1e57098, and sees it do what the rule says: `make engine-test`, in `tests/engine/test_flag_guard.py`.
+
+This page is made of the table in `plugins/module_utils/core/flag_rules.py` by `make reference`; do not edit it.
+"""
+
+
+def _links(source: str) -> str:
+    words = []
+    for word in source.split():
+        bare = word.rstrip(",;")
+        if bare.startswith("https://github.com/") and bare.rsplit("/", 1)[-1].isdigit():
+            words.append(f"[#{bare.rsplit('/', 1)[-1]}]({bare}){word[len(bare) :]}")
+        elif bare.startswith("https://"):
+            words.append(f"[{bare.split('#')[0].rsplit('/', 1)[-1]}]({bare}){word[len(bare) :]}")
+        else:
+            words.append(word)
+    return " ".join(words)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _row(rule: Rule) -> str:
+    cells = (
+        f"`{rule.id}`",
+        rule.severity,
+        ", ".join(rule.programs),
+        rule.text,
+        rule.otherwise,
+        rule.instead,
+        _links(rule.source),
+        rule.unshown,
+    )
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def page() -> str:
+    """The whole page as text."""
+    heads = ("rule", "severity", "program", "trap", "otherwise", "instead", "source", "not shown by the engine because")
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return INTRODUCTION + "\n" + "\n".join([*lines, *(_row(rule) for rule in RULES)]) + "\n"
+
+
+def main() -> None:
+    """Write it."""
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
