@@ -52,6 +52,11 @@ current:
   returned: success
   type: str
   sample: 0c1e57098-cpu-5f1c20ab
+previous:
+  description: Id of the release that was current before; empty if there is none or it is not installed any more.
+  returned: success
+  type: str
+  sample: b7836-cpu-11aa22bb
 releases:
   description: Installed releases, oldest first.
   returned: success
@@ -126,6 +131,7 @@ def main() -> None:
         module.exit_json(
             changed=False,
             current=store.current() or "",
+            previous=store.previous() or "",
             releases=[describe(store, name, in_use, module.params["verify"]) for name in store.installed()],
             serving=systemd.show(SERVER).active_state not in ("inactive", "failed"),
             built=(release_files.read_json(prefix / "dist" / f"{wanted}.json") or {}) if wanted else {},

@@ -51,6 +51,12 @@ options:
       - How many releases besides the wanted one stay installed.
     type: int
     default: 2
+  switch:
+    description:
+      - Whether it becomes C(current). Without, it only lies ready, for M(herd.inference.release_switch).
+    type: bool
+    default: true
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -153,7 +159,12 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         leftovers = store.leftovers()
         problems = store.problems(manifest)
         current, installed = store.current(), store.installed()
-        plan = release_plan.plan(release, not problems, current, installed, store.in_use(), module.params["keep"])
+        plan = release_plan.plan(
+            release, not problems, current, installed, store.in_use(), module.params["keep"], store.previous()
+        )
+        if not module.params["switch"]:
+            # What is current is what it goes back to, so nothing is taken away yet.
+            plan = release_plan.Plan(plan.fetch, link=False, prune=())
         if not module.check_mode:
             store.tidy()
         if plan.fetch:
@@ -168,6 +179,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             store.tidy()
     after = sorted(({*installed} | {release}) - {*plan.prune})
     changes = plan.changes or bool(leftovers)
+    points_to = current if not module.params["switch"] else release
     return {
         "changed": changes,
         "needed": changes,
@@ -177,7 +189,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         "problems": problems,
         "removed": list(plan.prune),
         "driver_note": note,
-        "diff": {"before": lines(current, installed, leftovers), "after": lines(release, after)},
+        "diff": {"before": lines(current, installed, leftovers), "after": lines(points_to, after)},
     }
 
 
@@ -189,6 +201,7 @@ def main() -> None:
             "location": {"type": "str", "required": True},
             "prefix": {"type": "path", "required": True},
             "keep": {"type": "int", "default": 2},
+            "switch": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

@@ -70,6 +70,7 @@ def plan(
     installed: Sequence[str],
     in_use: Iterable[str],
     keep: int,
+    previous: str | None = None,
 ) -> Plan:
     """What is left to do.
 
@@ -77,14 +78,13 @@ def plan(
     :param installed: ids of all releases on the node, oldest first.
     :param in_use: ids of releases that running programs come from.
     :param keep: how many releases besides the wanted one stay, for going back.
+    :param previous: the release that was current before this one; it stays as long as any other does.
     """
     protected = {wanted, *in_use}
-    if current == wanted:
-        others = [release for release in installed if release != wanted]
-    else:
-        # The one that is current until now is the first to go back to, however old it is.
-        others = [release for release in installed if release not in (wanted, current)]
-        others += [current] if current is not None and current in installed else []
+    # The first one to go back to is the one that is current until now, however old it is.
+    first_back = previous if current == wanted else current
+    others = [release for release in installed if release not in (wanted, first_back)]
+    others += [first_back] if first_back is not None and first_back in installed and first_back != wanted else []
     surplus = others[: max(0, len(others) - keep)]
     return Plan(
         fetch=not whole,

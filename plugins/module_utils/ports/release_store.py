@@ -24,15 +24,17 @@ from .sources import download, sha256
 
 HIDDEN = ".incoming-"
 HIDDEN_LINK = ".current-"
+HIDDEN_PREVIOUS = ".previous-"
 
 
 class ReleaseStore:
-    """The folder C(releases/) and the link C(current) below one prefix."""
+    """The folder C(releases/) and the links C(current) and C(previous) below one prefix."""
 
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self.releases = prefix / "releases"
         self.link = prefix / "current"
+        self.former = prefix / "previous"
 
     def installed(self) -> list[str]:
         """Ids of the releases that are there, oldest first."""
@@ -45,9 +47,20 @@ class ReleaseStore:
         """Id of the release that the link names."""
         return self.link.readlink().name if self.link.is_symlink() else None
 
+    def previous(self) -> str | None:
+        """Id of the release that was current before the last switch; None if it is not there any more."""
+        name = self.former.readlink().name if self.former.is_symlink() else None
+        return name if name and (self.releases / name).is_dir() else None
+
     def leftovers(self) -> list[Path]:
         """What an installation that was killed left out of sight."""
-        return sorted([*self.releases.glob(f"{HIDDEN}*"), *self.prefix.glob(f"{HIDDEN_LINK}*")])
+        return sorted(
+            [
+                *self.releases.glob(f"{HIDDEN}*"),
+                *self.prefix.glob(f"{HIDDEN_LINK}*"),
+                *self.prefix.glob(f"{HIDDEN_PREVIOUS}*"),
+            ]
+        )
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -129,11 +142,11 @@ class ReleaseStore:
         return to
 
     def switch(self, release: str) -> None:
-        """Point the link to a release, in one step that nobody can see half done."""
-        scratch = self.link.with_name(f"{HIDDEN_LINK}{os.getpid()}")
-        scratch.unlink(missing_ok=True)
-        scratch.symlink_to(Path("releases") / release)
-        scratch.replace(self.link)
+        """Point the link to a release, in one step that nobody can see half done; and remember the former one."""
+        current = self.current()
+        if current not in (None, release):
+            _point(self.former, str(current), HIDDEN_PREVIOUS)
+        _point(self.link, release, HIDDEN_LINK)
         _sync(self.prefix)
 
     def remove(self, release: str) -> None:
@@ -141,6 +154,13 @@ class ReleaseStore:
         hidden = self.releases / f"{HIDDEN}old-{release}"
         (self.releases / release).rename(hidden)
         _remove(hidden)
+
+
+def _point(link: Path, release: str, hidden: str) -> None:
+    scratch = link.with_name(f"{hidden}{os.getpid()}")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(Path("releases") / release)
+    scratch.replace(link)
 
 
 def _require(found: str, manifest: Mapping[str, Any], location: str) -> None:

@@ -49,6 +49,12 @@ def test_plan(
     assert found.changes is any(expected)
 
 
+def test_the_one_to_go_back_to_stays_longest() -> None:
+    """It may be the oldest, after going forward, back and forward again."""
+    found = release_plan.plan(NEW, True, NEW, ["a", "b", "c", NEW], [], 1, previous="a")
+    assert found.prune == ("b", "c")
+
+
 def test_space_counts_both_forms() -> None:
     assert release_plan.space_mib(MANIFEST) == 10 + release_plan.RESERVE_MIB
 

@@ -135,6 +135,23 @@ def test_install_switch_and_prune(tmp_path: Path) -> None:
     assert tarball.exists()
 
 
+def test_the_former_release_is_remembered(tmp_path: Path) -> None:
+    store = ReleaseStore(tmp_path)
+    for name in ("a", "b"):
+        (store.releases / name).mkdir(parents=True)
+    assert store.previous() is None
+    found = []
+    for release in ("a", "a", "b", "b", "a"):
+        store.switch(release)
+        found.append((store.current(), store.previous()))
+    assert found == [("a", None), ("a", None), ("b", "a"), ("b", "a"), ("a", "b")]
+    store.remove("b")
+    assert store.previous() is None
+    (tmp_path / ".previous-4711").symlink_to("releases/a")
+    store.tidy()
+    assert store.leftovers() == []
+
+
 def test_damaged_release_is_replaced(tmp_path: Path) -> None:
     manifest, tarball = packed(tmp_path)
     store = ReleaseStore(tmp_path / "opt")
