@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench reference
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench reference engine-test
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
@@ -28,12 +28,13 @@ test: setup ## Everything that CI runs
 test-slow: setup ## What is too slow for `make test`: CUDA build, both releases, kills at random moments
 	@for name in $(SLOW_SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
 	@$(BIN)/python -m pytest -v tests/slow
+	@$(MAKE) --no-print-directory engine-test
 
 lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py
+	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py tests/engine/test_flag_guard.py
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
@@ -54,6 +55,9 @@ lab-test: setup ## Tests of the lab itself
 scenario: setup ## One molecule scenario: make scenario NAME=cluster
 	@tools/lab-ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s $(or $(NAME),cluster)
+
+engine-test: setup ## The real engine does what the flag guard says of it, in both releases
+	@$(BIN)/python -m pytest -q tests/engine/test_flag_guard.py
 
 reference: setup ## Write the pages of docs/reference that are made of tables in the code
 	@PYTHONPATH=collections $(BIN)/python -m tools.reference

@@ -1,0 +1,222 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start the real engine on the loopback interface with the very words that the flag guard looks at."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core import flag_guard
+from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
+from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import Engine, Subject
+from ansible_collections.herd.inference.plugins.module_utils.core.help_flags import accepted_flags
+
+OLD, NEW = "b7836", "0c1e57098"
+WORKERS = {OLD: "rpc-server", NEW: "ggml-rpc-server"}
+# Below the ports that the kernel gives to clients, so that a connection of a moment ago has none of them.
+_PORTS = iter(range(21000 + os.getpid() % 400 * 20, 32000))
+
+
+def cache() -> Path:
+    """Where builds and models are kept between runs."""
+    return Path(os.environ.get("HERD_CACHE") or Path.home() / ".cache" / "herd.inference")
+
+
+def free_port() -> int:
+    """A port that nobody has, and that was not used by this run."""
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port left")
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens; a connection would be the worker's only one, so the kernel is asked."""
+    lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in lines)
+
+
+def get(port: int, path: str, body: Mapping[str, Any] | None = None, limit: float = 20) -> tuple[int, Any]:
+    """Status and JSON of an answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=limit) as answer:
+            return int(answer.status), json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b"{}")
+
+
+@dataclass
+class Run:
+    """A process and its log."""
+
+    process: subprocess.Popen[bytes]
+    log_path: Path
+    port: int
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def ended(self, limit: float = 20) -> int:
+        """The exit status; a signal is negative."""
+        try:
+            return self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it was to end, and runs after {limit} s:\n{self.log[-2000:]}") from None
+
+    def healthy(self, limit: float = 30) -> bool:
+        """Whether /health becomes 200 before the process ends."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                if get(self.port, "/health", limit=1)[0] == 200:
+                    return True
+            except OSError:
+                pass
+            time.sleep(0.03)
+        return False
+
+    def says(self, words: str, limit: float = 20) -> bool:
+        """Whether the log comes to hold these words before the process ends."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end and words not in self.log and self.process.poll() is None:
+            time.sleep(0.03)
+        return words in self.log
+
+    def listening(self, limit: float = 10) -> bool:
+        """Whether the worker listens before it ends."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end and self.process.poll() is None:
+            if listens(self.port):
+                return True
+            time.sleep(0.02)
+        return False
+
+    def answers(self, prompt: str = "hello") -> int:
+        """Status of a completion."""
+        return get(self.port, "/completion", {"prompt": prompt, "n_predict": 2})[0]
+
+    def contexts(self) -> list[int]:
+        """Cells of each slot."""
+        return [slot["n_ctx"] for slot in get(self.port, "/slots")[1]]
+
+
+@dataclass
+class Build:
+    """One release on this machine."""
+
+    release: str
+    binaries: Path
+    model: Path
+    place: Path
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def is_new(self) -> bool:
+        return self.release == NEW
+
+    @cached_property
+    def engine(self) -> Engine:
+        return self._engine("llama-server")
+
+    def _engine(self, program: str) -> Engine:
+        told = subprocess.run([str(self.binaries / program), "--help"], capture_output=True, text=True, check=False)
+        return Engine(frozenset(accepted_flags(told.stdout + told.stderr)))
+
+    def guard(self, words: Sequence[str], program: str = "head", **known: Any) -> list[str]:
+        """Ids of the rules that these words break."""
+        is_worker = program == "worker"
+        engine = self._engine(WORKERS[self.release]) if is_worker else self.engine
+        subject = Subject(program, CommandLine(words, is_worker), engine, **known)
+        return [finding.rule for finding in flag_guard.inspect(subject)]
+
+    def _start(self, argv: Sequence[str], port: int, environment: Mapping[str, str] | None = None) -> Run:
+        path = self.place / f"{self.release}-{port}-{time.monotonic_ns()}.log"
+        base = {"PATH": os.environ["PATH"], "HOME": str(self.place)} if environment is None else dict(environment)
+        with path.open("wb") as stream:
+            process = subprocess.Popen(
+                argv,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                # A crash would start a debugger otherwise.
+                env={"GGML_NO_BACKTRACE": "1", **base},
+            )
+        self._stack.callback(self._stop, process)
+        return Run(process, path, port)
+
+    @staticmethod
+    def _stop(process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self, run: Run) -> None:
+        """End a run before its time, and free its workers."""
+        run.process.terminate()
+        run.process.wait(20)
+
+    def lacks_volta(self, architectures: str) -> bool:
+        """What the guard thinks of a build for these architectures, where there is a V100."""
+        engine = replace(self.engine, cuda=True, architectures=tuple(architectures.split(";")))
+        words = ["--port", "1", "--parallel", "1", "--fit", "off"]
+        subject = Subject("head", CommandLine(words), engine, capabilities=("7.0",))
+        return [finding.rule for finding in flag_guard.inspect(subject)] == ["volta-code-missing"]
+
+    def head(self, *words: str, port: int | None = None, environment: Mapping[str, str] | None = None) -> Run:
+        """A head with the small model; port 0 gives no --port."""
+        chosen = free_port() if port is None else port
+        argv = [str(self.binaries / "llama-server"), "--model", str(self.model), "--host", "127.0.0.1"]
+        argv += [*(["--port", str(chosen)] if chosen else []), "--threads", "1", "--no-warmup", *words]
+        home = {"PATH": os.environ["PATH"], "HOME": str(self.place), **(environment or {})}
+        return self._start(argv, chosen or 8080, home)
+
+    def worker(self, *words: str, environment: Mapping[str, str] | None = None) -> Run:
+        """A worker, with these words as they are."""
+        found = re.search(r"-p (\d+)", " ".join(words))
+        return self._start(
+            [str(self.binaries / WORKERS[self.release]), *words], int(found[1]) if found else 0, environment
+        )
+
+    def workers(self, count: int) -> list[str]:
+        """Endpoints of workers that listen."""
+        endpoints = []
+        for _each in range(count):
+            port = free_port()
+            run = self.worker("-H", "127.0.0.1", "-p", str(port), "-t", "1")
+            assert run.listening(), run.log
+            endpoints.append(f"127.0.0.1:{port}")
+        return endpoints
+
+    def bench(self, *words: str) -> str:
+        """What llama-bench prints."""
+        argv = [str(self.binaries / "llama-bench"), "-m", str(self.model), "-p", "8", "-n", "0", "-r", "1", "-t", "1"]
+        told = subprocess.run([*argv, *words], capture_output=True, text=True, check=True, timeout=60)
+        return told.stdout
+
+    @contextmanager
+    def session(self) -> Iterator[Build]:
+        """All that was started ends with the block."""
+        with self._stack:
+            yield self

@@ -1,0 +1,499 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine does what the rules of the flag guard say of it: real programs of both releases, words as they are.
+
+HERD_ENGINES names a folder with the builds, RELEASE/bin each; by default engines in the cache.
+"""
+
+from __future__ import annotations
+
+import http.server
+import os
+import re
+import stat
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.flag_rules import RULES
+from tests.engine.flag_runs import NEW, OLD, Build, cache, free_port
+from tests.lab import model as lab_model
+from tests.lab import sources
+
+# A head size of 32, which every quantised type of cache divides.
+SHAPE = lab_model.Shape("guard-llama", 2, 128, 256, 4, 2, 4096, "herd.inference guard model 1", 1)
+ONE = ("--ctx-size", "512", "--parallel", "1", "--fit", "off")
+Shown = Callable[[Build], None]
+SHOWN: dict[str, Shown] = {}
+
+
+def shows(rule: str) -> Callable[[Shown], Shown]:
+    """Name the rule that a function shows."""
+
+    def keep(function: Shown) -> Shown:
+        assert rule not in SHOWN
+        SHOWN[rule] = function
+        return function
+
+    return keep
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    archive = sources.ensure(sources.SOURCES[0], cache() / "sources")
+    (part,) = lab_model.cached(SHAPE, archive).glob("*.part1of1")
+    path = tmp_path_factory.mktemp("model") / "guard.gguf"
+    path.symlink_to(part)
+    return path
+
+
+@pytest.fixture(params=[OLD, NEW])
+def build(request: pytest.FixtureRequest, model: Path, tmp_path: Path) -> Iterator[Build]:
+    binaries = Path(os.environ.get("HERD_ENGINES") or cache() / "engines") / request.param / "bin"
+    assert (binaries / "llama-server").exists(), f"there is no build of {request.param} in {binaries}"
+    with Build(request.param, binaries, model, tmp_path).session() as running:
+        yield running
+
+
+def refused(build: Build, rule: str, words: list[str], says: str) -> None:
+    """The head exits with a usage error, and the guard has said so."""
+    run = build.head(*words)
+    assert run.ended() == 1
+    assert says in run.log
+    assert rule in build.guard(["--port", "1", *words])
+
+
+@shows("unknown-flag")
+def unknown_flag(build: Build) -> None:
+    refused(build, "unknown-flag", ["--flash-atn", "on"], "error: invalid argument: --flash-atn")
+    words = ["-H", "127.0.0.1", "-p", str(free_port()), "--mem", "1"]
+    worker = build.worker(*words)
+    assert worker.ended() == 0
+    assert "unknown argument: --mem" in worker.log
+    assert "unknown-flag" in build.guard(words, "worker")
+
+
+@shows("flag-of-another-release")
+def flag_of_another_release(build: Build) -> None:
+    foreign = ["--mlock"] if build.is_new else ["--load-mode", "mlock"]
+    refused(build, "flag-of-another-release", foreign, f"error: invalid argument: {foreign[0]}")
+    # Underscores are hyphens to the engine, and to the guard.
+    spelled = ["--load_mode", "none"] if build.is_new else ["--no_mmap"]
+    assert build.head(*ONE, *spelled).healthy()
+    assert build.guard(["--port", "1", *ONE, *spelled]) == []
+
+
+@shows("removed-flag")
+def removed_flag(build: Build) -> None:
+    words = ["--draft-max", "4"]
+    if build.is_new:
+        refused(build, "removed-flag", words, "the argument has been removed. use --spec-draft-n-max")
+    else:
+        assert build.head(*ONE, *words).healthy()
+        assert build.guard(["--port", "1", *ONE, *words]) == []
+
+
+@shows("unsplit-argument")
+def unsplit_argument(build: Build) -> None:
+    refused(build, "unsplit-argument", ["--flash-attn=on"], "error: invalid argument: --flash-attn=on")
+    refused(build, "unsplit-argument", ["--flash-attn on"], "error: invalid argument: --flash-attn on")
+
+
+@shows("stray-word")
+def stray_word(build: Build) -> None:
+    refused(build, "stray-word", ["--metrics", "yes"], "error: invalid argument: yes")
+
+
+@shows("bare-flash-attention")
+def bare_flash_attention(build: Build) -> None:
+    refused(build, "bare-flash-attention", ["--metrics", "--flash-attn"], "expected value for argument")
+    refused(build, "bare-flash-attention", ["-fa", "--metrics"], "unknown value for --flash-attn: '--metrics'")
+
+
+@shows("missing-value")
+def missing_value(build: Build) -> None:
+    refused(build, "missing-value", ["--ctx-size"], "expected value for argument")
+    worker = build.worker("-H", "127.0.0.1", "-p")
+    assert worker.ended() == 1
+    assert "Invalid parameters" in worker.log
+    assert "missing-value" in build.guard(["-H", "127.0.0.1", "-p"], "worker")
+
+
+@shows("value-out-of-range")
+def value_out_of_range(build: Build) -> None:
+    for words, says in (
+        (["--ctx-size", "k4"], "stoi"),
+        (["--parallel", "0"], "invalid value for n_parallel"),
+        (["--cache-type-k", "q9_0"], "Unsupported cache type: q9_0"),
+        (["--tensor-split", "1,x"], "stof"),
+        (["--flash-attn", "yes"], "unknown value for --flash-attn"),
+    ):
+        refused(build, "value-out-of-range", words, says)
+    negative = build.head("--ctx-size", "-1", "--parallel", "1", "--fit", "off")
+    assert negative.ended() == (1 if build.is_new else -11)
+    assert "n_ctx_seq == 0" in negative.log
+    assert build.head(*ONE, "--batch-size", "0").ended() == -6
+    assert "value-out-of-range" in build.guard(["--port", "1", "--fit", "off", "--parallel", "1", "--ctx-size", "-1"])
+    assert "value-out-of-range" in build.guard(["--port", "1", *ONE, "--batch-size", "0"])
+    for port, status in (("70000", 1), ("x", -6)):
+        words = ["-H", "127.0.0.1", "-p", port]
+        assert build.worker(*words).ended() == status
+        assert "value-out-of-range" in build.guard(words, "worker")
+
+
+@shows("repeated-flag")
+def repeated_flag(build: Build) -> None:
+    same = [*ONE, "--ctx-size", "256"]
+    run = build.head(*same)
+    assert run.healthy()
+    assert run.contexts() == [256]
+    assert "specified multiple times" in run.log
+    synonym = build.head(*ONE, "-c", "256")
+    assert synonym.healthy()
+    assert synonym.contexts() == [256]
+    assert "specified multiple times" not in synonym.log
+    assert build.guard(["--port", "1", *same]) == build.guard(["--port", "1", *ONE, "-c", "256"]) == ["repeated-flag"]
+
+
+@shows("plan-overridden")
+def plan_overridden(build: Build) -> None:
+    other = free_port()
+    run = build.head(*ONE, "--port", str(other))
+    planned, run.port = run.port, other
+    assert run.healthy()
+    assert planned != other
+    # A second --rpc is no replacement: the devices of both are there.
+    first, second = build.workers(2)
+    words = [*ONE, "--rpc", first, "--rpc", second, "--device", "RPC0,RPC1", "--cache-ram", "0"]
+    both = build.head(*words)
+    assert both.healthy()
+    assert build.guard(["--port", "1", *words]) == ["plan-overridden"]
+
+
+@shows("secret-in-arguments")
+def secret_in_arguments(build: Build) -> None:
+    run = build.head(*ONE, "--api-key", "key-of-the-test")
+    assert run.healthy()
+    path = Path(f"/proc/{run.process.pid}/cmdline")
+    assert b"key-of-the-test" in path.read_bytes()
+    assert path.stat().st_mode & stat.S_IROTH
+    assert build.guard(["--port", "1", *ONE, "--api-key", "k"]) == ["secret-in-arguments"]
+
+
+@shows("setting-in-environment")
+def setting_in_environment(build: Build) -> None:
+    run = build.head("--parallel", "1", "--fit", "off", environment={"LLAMA_ARG_CTX_SIZE": "256"})
+    assert run.healthy()
+    assert run.contexts() == [256]
+    environment = {"LLAMA_ARG_CTX_SIZE": "256"}
+    assert build.guard(["--port", "1", *ONE], environment=environment) == ["setting-in-environment"]
+
+
+@shows("model-from-network")
+def model_from_network(build: Build) -> None:
+    asked: list[str] = []
+
+    class Publisher(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Publisher) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/model.gguf"
+        run = build.head(*ONE, "--model", str(build.place / "fetched.gguf"), "--model-url", url)
+        assert run.ended() != 0
+        server.shutdown()
+    assert "/model.gguf" in asked
+    assert "model-from-network" in build.guard(["--port", "1", *ONE, "--model-url", url])
+
+
+@shows("no-port")
+def no_port(build: Build) -> None:
+    run = build.head(*ONE, port=0)
+    # Nobody connects: the next release could not have the port for a minute.
+    assert run.says("http://127.0.0.1:8080")
+    assert not build.is_new or run.says("will be changed to :9931")
+    assert build.guard(list(ONE)) == ["no-port"]
+
+
+@shows("quantised-v-without-flash-attention")
+def quantised_v(build: Build) -> None:
+    words = [*ONE, "--flash-attn", "off", "--cache-type-v", "q8_0"]
+    run = build.head(*words)
+    assert run.ended() == (1 if build.is_new else -11)
+    assert ("quantized V cache" if build.is_new else "V cache quantization requires flash_attn") in run.log
+    assert build.guard(["--port", "1", *words]) == ["quantised-v-without-flash-attention"]
+    quantised = [*ONE, "--flash-attn", "on", "--cache-type-k", "q8_0", "--cache-type-v", "q8_0"]
+    assert build.head(*quantised).healthy()
+
+
+@shows("volta-code-missing")
+def volta_code_missing(build: Build) -> None:
+    """The engine's own choice of architecture, cut out of its source and compiled for the host."""
+    archive = next(source for source in sources.SOURCES if source.release == build.release)
+    text = cuda_header(build, sources.ensure(archive, cache() / "sources"))
+    chosen = re.search(r"#ifdef __CUDA_ARCH_LIST__.*?#endif // __CUDA_ARCH_LIST__", text, re.S)
+    volta = re.search(r"static bool volta_mma_available.*?\n}", text, re.S)
+    assert chosen
+    assert volta
+    constants = [
+        line for line in text.splitlines() if re.match(r"#define GGML_CUDA_CC_(VOLTA|OFFSET_MTHR|IS_NV)", line)
+    ]
+    program = "\n".join(
+        ["#include <cstdio>", *constants, chosen[0], volta[0],
+         'int main() { printf("%d %d", volta_mma_available(700), ggml_cuda_highest_compiled_arch(700)); }']
+    )  # fmt: skip
+    (build.place / "choice.cpp").write_text(program)
+    for architectures, said, flagged in (
+        ("70", "1 700", False),
+        ("70;80", "1 700", False),
+        ("60;70;75;86", "1 700", False),
+        ("61;75", "0 610", True),
+        ("75;80", "0 -1", True),
+    ):
+        listed = ",".join(f"{found}0" for found in architectures.split(";"))
+        target = build.place / "choice"
+        subprocess.run(
+            ["g++", "-std=c++17", f"-D__CUDA_ARCH_LIST__={listed}", str(build.place / "choice.cpp"), "-o", str(target)],
+            check=True,
+        )
+        assert subprocess.run([str(target)], capture_output=True, text=True, check=True).stdout == said
+        assert build.lacks_volta(architectures) is flagged
+
+
+def cuda_header(build: Build, archive: Path) -> str:
+    """ggml-cuda/common.cuh, out of the archive that the release is built from."""
+    inside = "ggml/src/ggml-cuda/common.cuh"
+    if build.is_new:
+        told = ["tar", "-xOf", str(archive), "--wildcards", f"*/vendor/llama.cpp/{inside}"]
+        return subprocess.run(told, capture_output=True, text=True, check=True).stdout
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(build.place), "package/llama/gitRelease.bundle"], check=True)
+    clone = build.place / "clone"
+    bundle = build.place / "package/llama/gitRelease.bundle"
+    subprocess.run(["git", "clone", "--quiet", "--no-checkout", str(bundle), str(clone)], check=True)
+    shown = ["git", "-C", str(clone), "show", f"HEAD:{inside}"]
+    return subprocess.run(shown, capture_output=True, text=True, check=True).stdout
+
+
+@shows("no-device-list")
+def no_device_list(build: Build) -> None:
+    (there,) = build.workers(1)
+    missing = f"127.0.0.1:{free_port()}"
+    words = [*ONE, "--rpc", f"{there},{missing}", "--cache-ram", "0"]
+    run = build.head(*words)
+    if build.is_new:
+        assert run.ended() == -6
+    else:
+        assert run.healthy()
+        assert run.answers() == 200
+    assert f"Failed to connect to {missing}" in run.log
+    assert build.guard(["--port", "1", *words]) == ["no-device-list"]
+    if not build.is_new:
+        build.stop(run)
+    named = build.head(*words, "--device", "RPC0,RPC1")
+    assert named.ended() == (-6 if build.is_new else 1)
+
+
+@shows("device-before-rpc")
+def device_before_rpc(build: Build) -> None:
+    (there,) = build.workers(1)
+    words = [*ONE, "--device", "RPC0", "--rpc", there, "--cache-ram", "0"]
+    refused(build, "device-before-rpc", words, "invalid device: RPC0")
+    refused(build, "device-before-rpc", [*ONE, "--device", "RPC0"], "invalid device: RPC0")
+
+
+@shows("split-and-devices-differ")
+def split_and_devices_differ(build: Build) -> None:
+    endpoints = ",".join(build.workers(2))
+    trace = ["--log-verbosity", "4"] if build.is_new else []
+    for split in ("1", "0,0,1"):
+        words = [*ONE, "--rpc", endpoints, "--device", "RPC0,RPC1", "--cache-ram", "0", "--tensor-split", split]
+        run = build.head(*words, *trace)
+        assert run.healthy(), run.log
+        used = set(re.findall(r"RPC(\d)\[?.*model buffer size", run.log))
+        assert len(used) < 2, run.log
+        build.stop(run)
+        assert build.guard(["--port", "1", *words]) == ["split-and-devices-differ"]
+
+
+@shows("endpoint-malformed")
+def endpoint_malformed(build: Build) -> None:
+    bare = [*ONE, "--rpc", "127.0.0.1", "--cache-ram", "0"]
+    run = build.head(*bare)
+    assert (run.ended() == -6) if build.is_new else run.healthy()
+    assert "Failed to parse endpoint: 127.0.0.1" in run.log
+    six = [*ONE, "--rpc", "[::1]:50052", "--cache-ram", "0"]
+    assert build.head(*six).ended() == (-6 if build.is_new else 1)
+    for words in (bare, six):
+        assert "endpoint-malformed" in build.guard(["--port", "1", *words, "--device", "RPC0"])
+    # A name is one that the head can look up; only the worker cannot.
+    (there,) = build.workers(1)
+    named = [*ONE, "--rpc", there.replace("127.0.0.1", "localhost"), "--device", "RPC0", "--cache-ram", "0"]
+    assert build.head(*named).healthy()
+    assert build.guard(["--port", "1", *named]) == []
+
+
+@shows("endpoint-repeated")
+def endpoint_repeated(build: Build) -> None:
+    (there,) = build.workers(1)
+    words = [*ONE, "--rpc", f"{there},{there}", "--device", "RPC0,RPC1", "--cache-ram", "0"]
+    refused(build, "endpoint-repeated", words, "invalid device: RPC1")
+
+
+@shows("row-split-with-rpc")
+def row_split_with_rpc(build: Build) -> None:
+    words = [*ONE, "--rpc", ",".join(build.workers(2)), "--device", "RPC0,RPC1", "--cache-ram", "0"]
+    run = build.head(*words, "--split-mode", "row")
+    if build.is_new:
+        assert run.ended() == 1
+        assert "does not support split buffers" in run.log
+    else:
+        assert run.healthy()
+    assert build.guard(["--port", "1", *words, "--split-mode", "row"]) == ["row-split-with-rpc"]
+
+
+@shows("router-with-rpc")
+def router_with_rpc(build: Build) -> None:
+    """What a router's second child meets: a worker that has its client."""
+    (there,) = build.workers(1)
+    words = [*ONE, "--rpc", there, "--device", "RPC0", "--cache-ram", "0"]
+    first = build.head(*words)
+    assert first.healthy()
+    second = build.head(*words)
+    assert not second.healthy(limit=4)
+    assert second.process.poll() is None
+    assert "rror" not in second.log
+    assert build.guard(["--port", "1", *words, "--models-dir", "/m"]) == ["router-with-rpc"]
+
+
+@shows("slots-divide-context")
+def slots_divide_context(build: Build) -> None:
+    words = ["--ctx-size", "1024", "--parallel", "4", "--fit", "off"]
+    run = build.head(*words)
+    assert run.healthy()
+    assert run.contexts() == [256] * 4
+    assert run.answers("hello " * 300) == 400
+    assert build.guard(["--port", "1", *words], context=1024) == ["slots-divide-context"]
+    whole = build.head("--ctx-size", "4096", "--parallel", "4", "--fit", "off")
+    assert whole.healthy()
+    assert whole.contexts() == [1024] * 4
+
+
+@shows("slots-unsaid")
+def slots_unsaid(build: Build) -> None:
+    words = ["--ctx-size", "512", "--fit", "off"]
+    run = build.head(*words)
+    assert run.healthy()
+    assert run.contexts() == [512] * 4
+    assert build.guard(["--port", "1", *words]) == ["slots-unsaid"]
+
+
+@shows("micro-batch-above-batch")
+def micro_batch_above_batch(build: Build) -> None:
+    words = [*ONE, "--batch-size", "128", "--ubatch-size", "512"]
+    run = build.head(*words, *(["--log-verbosity", "4"] if build.is_new else []))
+    assert run.healthy()
+    assert re.search(r"n_ubatch\s+= 128\b", run.log), run.log
+    assert build.guard(["--port", "1", *words]) == ["micro-batch-above-batch"]
+
+
+@shows("fitting-is-on")
+def fitting_is_on(build: Build) -> None:
+    said = "fit_params" if build.is_new else "params_fit"
+    trace = ["--log-verbosity", "4"] if build.is_new else []
+    (there,) = build.workers(1)
+    words = ["--ctx-size", "512", "--parallel", "1", "--rpc", there, "--device", "RPC0", "--cache-ram", "0"]
+    unsaid = build.head(*words, *trace)
+    assert unsaid.healthy()
+    assert said in unsaid.log, unsaid.log
+    build.stop(unsaid)
+    off = build.head(*words, *trace, "--fit", "off")
+    assert off.healthy()
+    assert said not in off.log
+    assert build.guard(["--port", "1", *words]) == ["fitting-is-on"]
+
+
+@shows("worker-host-not-ipv4")
+def worker_host_not_ipv4(build: Build) -> None:
+    for host, status in (("localhost", 0), ("256.1.1.1", 0), ("::1", 0 if build.is_new else -6)):
+        words = ["-H", host, "-p", str(free_port())]
+        run = build.worker(*words)
+        assert run.ended() == status, run.log
+        assert "worker-host-not-ipv4" in build.guard(words, "worker")
+
+
+@shows("worker-open-to-all")
+def worker_open_to_all(build: Build) -> None:
+    words = ["-H", "0.0.0.0", "-p", str(free_port())]
+    run = build.worker(*words)
+    assert run.listening()
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    assert any(row[1] == f"00000000:{run.port:04X}" and row[3] == "0A" for row in rows)
+    assert build.guard(words, "worker") == ["worker-open-to-all"]
+
+
+@shows("worker-cache-nowhere")
+def worker_cache_nowhere(build: Build) -> None:
+    words = ["-H", "127.0.0.1", "-p", str(free_port()), "-c"]
+    homeless = build.worker(*words, environment={"PATH": os.environ["PATH"]})
+    if build.is_new:
+        # It finds the home in the list of users, and fills that.
+        build.stop(homeless)
+    else:
+        assert homeless.ended() == -11
+    at_home = build.worker(*words[:3], str(free_port()), "-c")
+    assert at_home.listening()
+    assert (build.place / ".cache" / "llama.cpp" / "rpc").is_dir()
+    told = build.worker(*words[:3], str(free_port()), "-c", environment={"LLAMA_CACHE": str(build.place / "tensors")})
+    assert told.listening()
+    assert (build.place / "tensors" / "rpc").is_dir()
+    assert build.guard(words, "worker", environment={}) == ["worker-cache-nowhere"]
+
+
+@shows("bench-split-separator")
+def bench_split_separator(build: Build) -> None:
+    (there,) = build.workers(1)
+    rows = [line for line in build.bench("--rpc", there, "-ts", "1,1").splitlines() if "pp8" in line]
+    assert len(rows) == 2
+    assert not any("1.00/1.00" in row for row in rows)
+    assert "1.00/1.00" in build.bench("--rpc", there, "-ts", "1/1")
+    assert build.guard(["-ts", "1,1"], "bench") == ["bench-split-separator"]
+
+
+@pytest.mark.parametrize("rule", list(SHOWN))
+def test_the_engine_does_what_the_rule_says(rule: str, build: Build) -> None:
+    SHOWN[rule](build)
+
+
+def test_cpu_workers_take_what_only_cuda_refuses(build: Build) -> None:
+    """So the rules about pairs and types of caches leave them alone."""
+    workers = ["--rpc", ",".join(build.workers(2)), "--device", "RPC0,RPC1", "--cache-ram", "0"]
+    for k_type, v_type in (("q8_0", "f16"), ("q8_0", "q4_0"), ("q5_1", "q5_1"), ("bf16", "bf16")):
+        words = [*ONE, *workers, "--flash-attn", "on", "--cache-type-k", k_type, "--cache-type-v", v_type]
+        run = build.head(*words)
+        assert run.healthy(), run.log
+        assert run.answers() == 200
+        build.stop(run)
+        assert build.guard(["--port", "1", *words]) == []
+
+
+def test_three_and_four_cpu_workers_answer(build: Build) -> None:
+    for count in (3, 4):
+        names = ",".join(f"RPC{index}" for index in range(count))
+        run = build.head(*ONE, "--rpc", ",".join(build.workers(count)), "--device", names, "--cache-ram", "0")
+        assert run.healthy(), run.log
+        assert [run.answers() for _each in range(5)] == [200] * 5
+
+
+def test_every_rule_is_shown_or_says_why_not() -> None:
+    unshown = {rule.id for rule in RULES if rule.unshown}
+    assert set(SHOWN) | unshown == {rule.id for rule in RULES}
+    assert not set(SHOWN) & unshown
