@@ -15,12 +15,15 @@ author:
   - herd.inference contributors (@herd-inference)
 description:
   - Brings one model to a host and verifies it. One call is one model, of however many files.
-  - Byte parts (C(.gguf.part1of2), C(.gguf-split-a)) are written in order straight into one file, so the disk needs
-    room for the model once and not twice. Shards (C(-00001-of-00003.gguf)) stay separate files; the engine
-    opens them together and joined they are useless.
+  - Several connections fetch ranges at once. Byte parts (C(.gguf.part1of2), C(.gguf-split-a)) go straight to their
+    places in one file, so the disk needs room for the model once and not twice. Shards (C(-00001-of-00003.gguf)) stay
+    separate files; the engine opens them together and joined they are useless.
+  - SHA-256 is computed while the bytes land, of the whole file and of each part; the disk is not read afterwards.
   - The bytes land in a hidden file beside the destination, C(.NAME.incoming), with a journal of what is safely on
-    disk. A run that was killed continues there. The destination gets its name, owner and mode when size and SHA-256
-    are right, in one step; until then the former file stays as it is.
+    disk. A run that was killed continues there; a loss of power costs at most 48 MiB. The destination gets its name,
+    owner and mode when size and SHA-256 are right, in one step; until then the former file stays as it is.
+  - A file that changes on its server while it is fetched is noticed, by its ETag, time or size, and never mixed with
+    what it was before.
   - What was verified is remembered in C(.NAME.verified) with the size and the time of the file. As long as these are
     the same, the file is not read again and no server is asked, so that a run without a change takes no time.
   - The checksum is the one in O(sha256), O(parts) or O(shards), or else the one that the publisher sends
@@ -36,7 +39,7 @@ options:
     required: true
   url:
     description:
-      - Where the model is, if it is one file. C(http), C(https) or C(file).
+      - Where the model is, if it is one file. C(http), C(https), C(file) or a path on the host.
     type: str
   parts:
     description:
@@ -45,9 +48,13 @@ options:
     elements: dict
     suboptions:
       url:
-        description: Where the piece is. C(http), C(https) or C(file).
+        description: Where the piece is. C(http), C(https), C(file) or a path on the host.
         type: str
         required: true
+      mirrors:
+        description: Other addresses of the same bytes, as in O(mirrors), asked before those.
+        type: list
+        elements: str
       size:
         description: Its size in bytes.
         type: int
@@ -61,9 +68,13 @@ options:
     elements: dict
     suboptions:
       url:
-        description: Where the shard is. C(http), C(https) or C(file).
+        description: Where the shard is. C(http), C(https), C(file) or a path on the host.
         type: str
         required: true
+      mirrors:
+        description: Other addresses of the same bytes, as in O(mirrors), asked before those.
+        type: list
+        elements: str
       size:
         description: Its size in bytes.
         type: int
@@ -73,6 +84,18 @@ options:
       file:
         description: Its name on the host, if the URL does not end in it.
         type: str
+  mirrors:
+    description:
+      - Other addresses of the same bytes, asked in this order before the URLs above, which come last.
+      - One that ends in a slash is a directory of the host (storage that all nodes mount, for example) or a base URL,
+        to which the name of each file is added. Others are complete, and only of use if the model is one file.
+      - When a mirror fails, or has other bytes, the next one goes on. Bytes of two addresses come together only where
+        a SHA-256 says that they must be the same.
+      - O(token) is not sent to mirrors.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
   size:
     description:
       - Size of the whole file in bytes. Not with O(shards).
@@ -105,10 +128,29 @@ options:
     default: 60
   retries:
     description:
-      - How many failures in a row, with no byte in between, are forgiven. Between them the module pauses 1, 2, 4, … 60
-        seconds, or as long as the server asks for (C(Retry-After)).
+      - How many failures in a row, with next to no byte in between, are forgiven. Between them the module pauses 1, 2,
+        4, … 60 seconds, or as long as the server asks for (C(Retry-After)), up to ten minutes.
+      - Where there is another mirror, one retry is made before it is asked.
     type: int
     default: 5
+  connections:
+    description:
+      - How many requests are made at the same time. A server that serves no ranges gets one.
+    type: int
+    default: 8
+    version_added: 0.2.0
+  bandwidth:
+    description:
+      - Bytes per second, over all connections, for example C(50M); V(0) for no cap.
+    type: bytes
+    default: 0
+    version_added: 0.2.0
+  proxy:
+    description:
+      - URL of a proxy for all requests, for example C(http://proxy.example.org:3128). By default the environment says
+        (C(HTTPS_PROXY), C(NO_PROXY)).
+    type: str
+    version_added: 0.2.0
   lock_timeout:
     description:
       - Seconds to wait for another run that fetches the same file.
@@ -139,6 +181,7 @@ attributes:
 requirements:
   - requests (for http and https)
 notes:
+  - The module needs less than 96 MiB of memory, however large the model is.
   - A file that is already there, put by hand for example, is read once and kept if it is right.
   - Proxies and certificates come from the environment, as usual for requests (C(HTTPS_PROXY), C(REQUESTS_CA_BUNDLE)).
 """
@@ -157,9 +200,18 @@ EXAMPLES = r"""
 - name: Take a model from storage that all nodes mount
   herd.inference.gguf_fetch:
     dest: /opt/models/OR1-Behemoth.Q4_K_M.gguf
-    url: file:///mnt/shared/OR1-Behemoth.Q4_K_M.gguf
+    url: /mnt/shared/OR1-Behemoth.Q4_K_M.gguf
     size: 47369119648
     verify: size
+
+- name: Take a model from shared storage or the other rack, and from its publisher only if it is in neither
+  herd.inference.gguf_fetch:
+    dest: /opt/models/OR1-Behemoth.Q4_K_M.gguf
+    url: https://huggingface.co/mradermacher/OR1-Behemoth-GGUF/resolve/main/OR1-Behemoth.Q4_K_M.gguf
+    mirrors:
+      - /mnt/shared/
+      - http://10.0.0.9/models/
+    bandwidth: 200M
 
 - name: Fetch shards, which stay files of their own
   herd.inference.gguf_fetch:
@@ -201,18 +253,33 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch import Fetch, Policy, bring, foresee, preview
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch import (
+    Fetch,
+    Policy,
+    World,
+    bring,
+    foresee,
+    preview,
+)
 from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target, plan_targets
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import Backoff, Bucket, Drip, Pace
+from ansible_collections.herd.inference.plugins.module_utils.ports.crew import Crew
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk, group_id, locked, user_id
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
 from ansible_collections.herd.inference.plugins.module_utils.ports.web import REQUESTS_ERROR, Web
 
-PIECE = {"url": {"type": "str", "required": True}, "size": {"type": "int"}, "sha256": {"type": "str"}}
+PIECE = {
+    "url": {"type": "str", "required": True},
+    "mirrors": {"type": "list", "elements": "str"},
+    "size": {"type": "int"},
+    "sha256": {"type": "str"},
+}
 ARGUMENTS = {
     "dest": {"type": "path", "required": True},
     "url": {"type": "str"},
     "parts": {"type": "list", "elements": "dict", "options": PIECE},
     "shards": {"type": "list", "elements": "dict", "options": {**PIECE, "file": {"type": "str"}}},
+    "mirrors": {"type": "list", "elements": "str", "default": []},
     "size": {"type": "int"},
     "sha256": {"type": "str"},
     "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
@@ -220,6 +287,10 @@ ARGUMENTS = {
     "token": {"type": "str", "no_log": True},
     "timeout": {"type": "int", "default": 60},
     "retries": {"type": "int", "default": 5},
+    "connections": {"type": "int", "default": 8},
+    "bandwidth": {"type": "bytes", "default": 0},
+    # Its URL may hold a password.
+    "proxy": {"type": "str", "no_log": True},
     "lock_timeout": {"type": "int", "default": 7200},
     "progress_file": {"type": "path"},
     "estimate": {"type": "bool", "default": False},
@@ -252,7 +323,21 @@ def policy(module: AnsibleModule) -> Policy:
         uid=-1 if uid is None else uid,
         gid=-1 if gid is None else gid,
         mode=int(mode, 8) if mode.isdigit() else None,
+        pace=Pace(connections=max(1, module.params["connections"])),
+        backoff=Backoff(retries=module.params["retries"]),
     )
+
+
+def world(module: AnsibleModule, targets: tuple[Target, ...], say: Any) -> World:
+    """Disk, servers and threads, with what the task says of them."""
+    options, backoff = module.params, Backoff(retries=module.params["retries"])
+    connections = max(1, options["connections"])
+    trusted = [part.url for target in targets for part in target.parts]
+    asked = [url for target in targets for part in target.parts for url in part.addresses]
+    web = Web(backoff.pause, options["token"], trusted, options["timeout"], options["proxy"], connections, say)
+    crew = Crew(web, connections, Bucket(options["bandwidth"]), lambda: Drip(options["timeout"]), say)
+    lacking = REQUESTS_ERROR is not None and any(not url.startswith("file:") for url in asked)
+    return World(Disk(), None if lacking else web, None if lacking else crew, say)
 
 
 class Progress:
@@ -272,18 +357,14 @@ class Progress:
 
 def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) -> dict[str, Any]:
     """Plan, and unless in check mode do it."""
-    asking = [part.url for target in targets for part in target.parts if not part.url.startswith("file:")]
-    web = Web(module.params["token"], module.params["timeout"], module.params["retries"], progress.update)
-    fetches = [
-        Fetch(target, policy(module), Disk(), None if asking and REQUESTS_ERROR else web, progress.update)
-        for target in targets
-    ]
+    here = world(module, targets, progress.update)
+    fetches = [Fetch(target, policy(module), here) for target in targets]
     settled = all(fetch.is_settled() for fetch in fetches)
     if module.check_mode and module.params["estimate"] and foresee(fetches):
         return {"changed": True}
     if settled or module.check_mode:
         outcomes = preview(fetches)
-    elif asking and REQUESTS_ERROR:
+    elif here.web is None:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
     else:
         with locked(targets[0].beside("lock"), module.params["lock_timeout"], progress.update):
@@ -294,7 +375,7 @@ def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) 
     return {
         "changed": any(outcome.changed for outcome in outcomes) or any(moved),
         "diff": diffs,
-        "files": [outcome.after.shown() for outcome in outcomes],
+        "files": [outcome.now.shown() for outcome in outcomes],
         "to_fetch": None if None in left else sum(size for size in left if size is not None),
     }
 
@@ -310,7 +391,7 @@ def main() -> None:
     dest = Path(module.params["dest"])
     place = module.params["progress_file"] or str(dest.with_name(f".{dest.name}.progress"))
     progress = Progress(None if module.check_mode or not dest.parent.is_dir() else Path(place))
-    sources = ("url", "parts", "shards", "size", "sha256")
+    sources = ("url", "parts", "shards", "size", "sha256", "mirrors")
     try:
         targets = plan_targets(str(dest), **{name: module.params[name] for name in sources})
         module.exit_json(**run(module, targets, progress), progress_file=place)

@@ -68,8 +68,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch import stamped_sha256
 from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_stamp import stamped_sha256
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk
 
 

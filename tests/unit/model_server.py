@@ -24,6 +24,9 @@ class Served:
     :ivar failures: answers to give before the first good one: (status, headers).
     :ivar cuts: after so many bytes the connection is closed, one entry an answer.
     :ivar location: where to redirect to.
+    :ivar pause: seconds after each piece.
+    :ivar dies_after: so many bytes in all, then every connection breaks.
+    :ivar act: called with the handler of each request before anything else; True if it has answered.
     """
 
     data: bytes = b""
@@ -37,6 +40,9 @@ class Served:
     location: str | None = None
     token: str | None = None
     pause: float = 0.0
+    dies_after: int | None = None
+    act: Callable[[Any], bool] | None = None
+    sent: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,17 @@ class ModelServer:
     def __init__(self, address: str) -> None:
         self.files: dict[str, Served] = {}
         self.requests: list[Request] = []
+        self.connections = 0
         self.sent = 0
         self.on_sent: Callable[[int], None] = lambda total: None
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                server.connections += 1
 
             def log_message(self, *args: Any) -> None:
                 del args
@@ -74,6 +85,8 @@ class ModelServer:
                     Request(self.command, self.path, self.headers.get("Range"), self.headers.get("Authorization"))
                 )
                 served = server.files.get(self.path)
+                if served is not None and served.act is not None and served.act(self):
+                    return
                 if served is None:
                     self.plain(404)
                 elif served.token and self.headers.get("Authorization") != f"Bearer {served.token}":
@@ -124,12 +137,18 @@ class ModelServer:
                     self.close_connection = True
                 for at in range(0, len(data), PIECE):
                     piece = data[at : at + PIECE]
+                    if served.dies_after is not None:
+                        piece = piece[: max(0, served.dies_after - served.sent)]
+                        self.close_connection = self.close_connection or len(piece) < len(data[at : at + PIECE])
                     try:
                         self.wfile.write(piece)
                     except OSError:
                         self.close_connection = True
                         return
                     server.sent += len(piece)
+                    served.sent += len(piece)
+                    if self.close_connection and served.dies_after is not None and served.sent >= served.dies_after:
+                        return
                     server.on_sent(server.sent)
                     if served.pause:
                         time.sleep(served.pause)

@@ -46,3 +46,18 @@ class InsufficientError(HerdError):
 
 class RemoteFailureError(HerdError):
     """A server, a worker or a command answered with a failure, or not at all."""
+
+
+class PassingFailureError(RemoteFailureError):
+    """A failure that may pass if the same is tried again.
+
+    :ivar pause: seconds that the server asks to wait; None if it does not say.
+    :ivar crowded: whether the server says that it has too much to do.
+    """
+
+    def __init__(
+        self, expected: str, found: str, remedy: str, pause: float | None = None, crowded: bool = False
+    ) -> None:
+        self.pause = pause
+        self.crowded = crowded
+        super().__init__(expected, found, remedy)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from .errors import InvalidInputError
 
@@ -29,11 +29,15 @@ LETTERED_PART = re.compile(r"(?P<stem>.+\.gguf)-split-(?P<letters>[a-z]+)")
 
 @dataclass(frozen=True)
 class Part:
-    """One thing on a server; its bytes are a segment of the destination."""
+    """One thing on a server; its bytes are a segment of the destination.
+
+    :ivar mirrors: other addresses of the same bytes, which are asked first, in this order.
+    """
 
     url: str
     size: int | None = None
     sha256: str | None = None
+    mirrors: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -42,9 +46,12 @@ class Part:
 
     @property
     def identity(self) -> str:
-        """What tells this address from others, also if they differ only in the part that is not shown."""
-        query = urlsplit(self.url).query
-        return f"{self.label}#{hashlib.sha256(query.encode()).hexdigest()[:12]}" if query else self.label
+        return url_identity(self.url)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where to ask, in order; the publisher comes last."""
+        return (*(mirror for mirror in self.mirrors if mirror != self.url), self.url)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,19 @@ def public_url(url: str) -> str:
     return split._replace(netloc=host, query="", fragment="").geturl()
 
 
+def url_identity(url: str) -> str:
+    """What tells an address from others, also if they differ only in the part that is not shown."""
+    query = urlsplit(url).query
+    shown = public_url(url)
+    return f"{shown}#{hashlib.sha256(query.encode()).hexdigest()[:12]}" if query else shown
+
+
+def server_of(url: str) -> str:
+    """Who answers for an address."""
+    split = urlsplit(url)
+    return f"{split.scheme}://{split.netloc}"
+
+
 def file_name(url: str) -> str:
     """The last component of a URL's path."""
     return unquote(urlsplit(url).path).rsplit("/", 1)[-1]
@@ -84,8 +104,13 @@ def plan_targets(
     shards: Sequence[Mapping[str, Any]] | None = None,
     size: int | None = None,
     sha256: str | None = None,
+    mirrors: Sequence[str] | None = None,
 ) -> tuple[Target, ...]:
-    """Exactly one of url, parts and shards is given; the result has one target a file."""
+    """Exactly one of url, parts and shards is given; the result has one target a file.
+
+    :param mirrors: asked before the address of each file, in this order; one that ends in a slash is completed with
+        the file's name.
+    """
     if not dest.startswith("/") or dest.endswith("/"):
         raise InvalidInputError(
             "dest to be the absolute path of a file", repr(dest), "write the full path with the file's name"
@@ -95,6 +120,13 @@ def plan_targets(
         raise InvalidInputError(
             "exactly one of url, parts and shards", " and ".join(given) or "none", "keep the one that applies"
         )
+    complete = [mirror for mirror in mirrors or () if not mirror.endswith("/")]
+    if complete and max(len(parts or ()), len(shards or ())) > 1:
+        raise InvalidInputError(
+            "mirrors that end in a slash, for a model of several files",
+            ", ".join(public_url(mirror) for mirror in complete),
+            "name the directory, or put each file's address at its entry",
+        )
     if shards:
         if size is not None or sha256 is not None:
             raise InvalidInputError(
@@ -102,8 +134,8 @@ def plan_targets(
                 "them at the whole model, which is not one file",
                 "move them to the entries of shards",
             )
-        return _shard_targets(dest, [(_part(entry), entry.get("file")) for entry in shards])
-    segments = tuple(_part(entry) for entry in (parts or [{"url": url}]))
+        return _shard_targets(dest, [(_part(entry, mirrors), entry.get("file")) for entry in shards])
+    segments = tuple(_part(entry, mirrors) for entry in (parts or [{"url": url}]))
     _check_parts(segments)
     target = Target(dest, segments, _size(size, dest), _sha256(sha256, dest))
     sizes = [part.size for part in segments if part.size is not None]
@@ -116,18 +148,39 @@ def plan_targets(
     return (target,)
 
 
-def _part(entry: Mapping[str, Any]) -> Part:
-    url = str(entry["url"])
+def _part(entry: Mapping[str, Any], mirrors: Sequence[str] | None) -> Part:
+    url = _address(str(entry["url"]))
+    others = [str(other) for other in (*(entry.get("mirrors") or ()), *(mirrors or ()))]
+    return Part(
+        url,
+        _size(entry.get("size"), url),
+        _sha256(entry.get("sha256"), url),
+        tuple(_mirror(other, file_name(url)) for other in others),
+    )
+
+
+def _mirror(place: str, name: str) -> str:
+    """The address of a file on a mirror."""
+    if not place.endswith("/"):
+        return _address(place)
+    return _address(place + (name if place.startswith("/") else quote(name)))
+
+
+def _address(text: str) -> str:
+    """A URL, also of a path, that can work."""
+    url = f"file://{quote(text)}" if text.startswith("/") else text
     split = urlsplit(url)
     if split.scheme not in SCHEMES or not file_name(url) or not (split.hostname or split.scheme == "file"):
         raise InvalidInputError(
-            "an http, https or file URL that ends in a file name", repr(public_url(url)), "correct the model's source"
+            "an http, https or file URL, or a path, that ends in a file name",
+            repr(public_url(url)),
+            "correct the model's source",
         )
     if "@" in split.netloc:
         raise InvalidInputError(
             "a URL without a user and a password", repr(public_url(url)), "give the credential as the token instead"
         )
-    return Part(url, _size(entry.get("size"), url), _sha256(entry.get("sha256"), url))
+    return url
 
 
 def _size(value: Any, where: str) -> int | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import glob
 import grp
 import json
 import os
 import pwd
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 BLOCK = 4 << 20
 FALLOC_FL_KEEP_SIZE = 1
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# The kernel takes no more at once (IOV_MAX).
+MOST_PIECES = 1024
 
 
 class Digest(Protocol):
@@ -70,25 +73,40 @@ class Landing:
         if ctypes.get_errno() == errno.ENOSPC:
             raise _full(self._path)
 
-    def start_at(self, position: int) -> None:
-        """Forget everything from a position on; the next bytes go there."""
+    def cut(self, size: int) -> None:
+        """Forget what lies behind the end of what is wanted."""
         # Cutting a file at its very end would give back what reserve() got.
-        if os.fstat(self._fd).st_size > position:
-            os.ftruncate(self._fd, position)
-        os.lseek(self._fd, position, os.SEEK_SET)
+        if os.fstat(self._fd).st_size > size:
+            os.ftruncate(self._fd, size)
 
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
+    def write(self, position: int, pieces: Sequence[bytes]) -> None:
+        """Put pieces one after the other into the file; several threads may do so."""
+        views = [memoryview(piece) for piece in pieces]
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            while views:
+                done = os.pwritev(self._fd, views[:MOST_PIECES], position)
+                position += done
+                while views and done >= len(views[0]):
+                    done -= len(views.pop(0))
+                if done:
+                    views[0] = views[0][done:]
         except OSError as error:
             if error.errno in FULL:
                 raise _full(self._path) from None
-            raise
+            raise _broken(self._path, error) from None
+
+    def read(self, position: int, into: memoryview) -> int:
+        """Bytes that were written, as a rule out of the page cache."""
+        try:
+            return os.preadv(self._fd, [into], position)
+        except OSError as error:
+            raise _broken(self._path, error) from None
 
     def sync(self) -> None:
-        os.fdatasync(self._fd)
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise _full(self._path) if error.errno in FULL else _broken(self._path, error) from None
 
     def found(self) -> Found:
         status = os.fstat(self._fd)
@@ -106,6 +124,21 @@ class Landing:
             os.fchown(self._fd, uid, gid)
         if mode is not None:
             os.fchmod(self._fd, mode)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Notebook:
+    """One line that is written over and over, without waiting for the disk."""
+
+    def __init__(self, path: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
+
+    def write(self, line: bytes) -> None:
+        # In one call, which a killed process has made or has not made.
+        os.pwrite(self._fd, line, 0)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -137,11 +170,33 @@ class Disk:
                 return {}
         return value if isinstance(value, dict) else {}
 
+    def read_line(self, path: str) -> bytes:
+        """What a notebook says; empty if there is none."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return b""
+        with os.fdopen(fd, "rb") as stream:
+            return stream.readline()
+
+    def notebook(self, path: str) -> Notebook:
+        return Notebook(path)
+
+    def boot(self) -> str:
+        """What identifies this start of the machine; empty if nothing does."""
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
     def write_json(self, path: str, value: dict[str, Any]) -> None:
         atomic_write(Path(path), (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
     def remove(self, path: str) -> None:
+        """A file of ours, also what a writer of it that was killed left behind."""
         Path(path).unlink(missing_ok=True)
+        for leftover in Path(path).parent.glob(f"{glob.escape(Path(path).name)}.*.tmp"):
+            leftover.unlink(missing_ok=True)
 
     def free(self, path: str) -> int | None:
         """Bytes that may still be written beside a path, also if its directory is still to be made."""
@@ -177,6 +232,14 @@ class Disk:
 
     def landing(self, path: str) -> Landing:
         return Landing(path)
+
+
+def _broken(path: Path, error: OSError) -> HerdError:
+    return HerdError(
+        f"the disk to take and give the bytes of {path}",
+        str(error.strerror),
+        "look at the kernel's log (dmesg) for the disk's own words, then run again: it continues where it stopped",
+    )
 
 
 def _full(path: Path) -> InsufficientError:

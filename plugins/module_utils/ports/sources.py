@@ -71,7 +71,7 @@ def download(url: str, to: Path, progress: Progress, web: Web | None = None) -> 
     remote = web.describe(url)
     total = remote.size / CHUNK if remote.size else None
     with to.open("wb") as sink:
-        for position, data in web.read(url, 0, remote.size, remote.tag):
+        for position, data in web.read(url, remote.size, remote.tag):
             sink.seek(position)
             sink.write(data)
             progress("downloading", (position + len(data)) / CHUNK, total)

@@ -13,11 +13,10 @@ import random
 import signal
 import stat
 import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,9 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core import fetch
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import Backoff, Bucket, Drip, Pace
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, web
+from ansible_collections.herd.inference.plugins.module_utils.ports.crew import Crew
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch
 from tests.unit.model_server import ModelServer, Served
 
@@ -34,6 +35,16 @@ WHOLE = b"GGUF" + random.Random(7).randbytes(700_001)
 CUT = 300_007
 PARTS = (WHOLE[:CUT], WHOLE[CUT:])
 SECRET = "hf_tokenOfATest"
+SMALL_PACE = partial(
+    Pace,
+    smallest=20_000,
+    largest=60_000,
+    checkpoint=60_000,
+    unsafe=120_000,
+    ahead=400_000,
+    block=10_000,
+    progress=10_000,
+)
 
 
 def sha256(data: bytes) -> str:
@@ -51,10 +62,10 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Checkpoints and pieces that fit these files; pauses are noted and not slept."""
+    """Requests and checkpoints that fit these files; pauses before the transfer are noted and not slept."""
     pauses: list[float] = []
-    monkeypatch.setattr(fetch, "CHECKPOINT", 100_000)
-    monkeypatch.setattr(web, "CHUNK", 32 << 10)
+    monkeypatch.setattr(gguf_fetch, "Pace", SMALL_PACE)
+    monkeypatch.setattr(gguf_fetch, "Backoff", partial(Backoff, first=0.01))
     monkeypatch.setattr(web.Web.__init__, "__defaults__", (*web.Web.__init__.__defaults__[:-1], pauses.append))
     return pauses
 
@@ -248,14 +259,14 @@ def test_a_server_with_moods_is_outlasted(
     assert run(url=server.url("/m.gguf"), sha256=sha256(WHOLE)).get("msg") is None
     assert (tmp_path / "m.gguf").read_bytes() == WHOLE
     if "failures" in trouble:
-        assert small_steps == [7.0, 7.0, 4.0]
+        assert small_steps == [7.0, 7.0, 0.04]
 
 
 def test_a_server_that_stays_away_ends_in_one_error(server: ModelServer, run: Run, small_steps: list[float]) -> None:
     server.files["/m.gguf"].failures = [(503, {})] * 9
     failed = run(url=server.url("/m.gguf"), sha256=sha256(WHOLE), retries=3)
     assert "the server answered 503, 4 times in a row" in failed["msg"]
-    assert small_steps == [1.0, 2.0, 4.0]
+    assert small_steps == [0.01, 0.02, 0.04]
 
 
 def test_retry_after_may_be_a_date(server: ModelServer, run: Run, small_steps: list[float]) -> None:
@@ -265,20 +276,41 @@ def test_retry_after_may_be_a_date(server: ModelServer, run: Run, small_steps: l
 
 
 def test_an_interrupted_fetch_continues_where_it_stopped(server: ModelServer, run: Run, tmp_path: Path) -> None:
-    server.files["/m.gguf.part2of2"].cuts = [250_000]
-    failed = run(parts=parts(server), sha256=sha256(WHOLE), retries=0)
+    server.files["/m.gguf.part2of2"].dies_after = 250_000
+    failed = run(parts=parts(server), sha256=sha256(WHOLE), retries=1)
     assert "closed the connection" in failed["msg"] or "connection broke" in failed["msg"]
-    server.requests.clear()
+    server.files["/m.gguf.part2of2"].dies_after = None
+    before = server.sent
     planned = run(check=True, parts=parts(server), sha256=sha256(WHOLE))
-    assert 0 < planned["to_fetch"] <= len(WHOLE) - CUT
+    assert planned["to_fetch"] == len(WHOLE) - before
     assert run(parts=parts(server), sha256=sha256(WHOLE))["to_fetch"] == planned["to_fetch"]
-    (get,) = server.asked("GET")
-    assert get.path == "/m.gguf.part2of2" and get.range == f"bytes={len(WHOLE) - planned['to_fetch'] - CUT}-"
+    assert server.sent == len(WHOLE), "nothing is fetched twice"
     assert (tmp_path / "m.gguf").read_bytes() == WHOLE
 
 
+def test_several_connections_are_kept_and_no_more_than_asked_for(server: ModelServer, run: Run, tmp_path: Path) -> None:
+    assert run(parts=parts(server), connections=3)["changed"]
+    asked = server.asked("GET")
+    assert server.sent == len(WHOLE) and len(asked) > 12
+    assert server.connections <= 4, "each of the three is kept alive; the one that asked first may be another"
+
+
+def test_half_a_download_of_the_first_version_goes_on(server: ModelServer, run: Run, tmp_path: Path) -> None:
+    """Version 0.1.0 fetched from front to back; what it left is built on."""
+    landed = CUT + 100_000
+    (tmp_path / ".m.gguf.incoming").write_bytes(WHOLE[:landed])
+    entries = [
+        {"url": part["url"], "size": len(data), "sha256": part["sha256"], "tag": f'"part{number}"'}
+        for number, (part, data) in enumerate(zip(parts(server), PARTS, strict=True), 1)
+    ]
+    (tmp_path / ".m.gguf.journal").write_text(json.dumps({"schema": 1, "landed": landed, "parts": entries}))
+    assert run(parts=parts(server), sha256=sha256(WHOLE))["to_fetch"] == len(WHOLE) - landed
+    assert (tmp_path / "m.gguf").read_bytes() == WHOLE
+    assert hidden(tmp_path) == {".m.gguf.lock", ".m.gguf.progress", ".m.gguf.verified"}
+
+
 def test_a_file_that_changed_between_runs_is_not_mixed(server: ModelServer, run: Run, tmp_path: Path) -> None:
-    server.files["/m.gguf"].cuts = [500_000]
+    server.files["/m.gguf"].dies_after = 500_000
     run(url=server.url("/m.gguf"), verify="size", retries=0)
     assert run(check=True, url=server.url("/m.gguf"), verify="size")["to_fetch"] < len(WHOLE)
     newer = b"GGUF" + bytes(len(WHOLE) - 4)
@@ -289,7 +321,6 @@ def test_a_file_that_changed_between_runs_is_not_mixed(server: ModelServer, run:
 
 def test_a_file_that_changes_during_the_fetch_is_not_mixed(server: ModelServer, run: Run, tmp_path: Path) -> None:
     served = server.files["/m.gguf"]
-    served.cuts = [500_000]
 
     def replace(total: int) -> None:
         if total >= 450_000:
@@ -310,7 +341,7 @@ def test_a_wrong_part_is_named_removed_and_fetched_again(server: ModelServer, ru
     assert sha256(good) in failed["msg"] and sha256(b"x" + good[1:]) in failed["msg"]
     assert "m.gguf.part2of2" in failed["msg"]
     assert (tmp_path / "m.gguf").read_bytes() == b"GGUF, the former one"
-    assert (tmp_path / ".m.gguf.incoming").stat().st_size == CUT
+    assert json.loads((tmp_path / ".m.gguf.journal").read_text())["safe"] == [[0, CUT]]
 
     server.files["/m.gguf.part2of2"].data = good
     assert run(parts=parts(server))["to_fetch"] == len(good)
@@ -440,9 +471,10 @@ def test_a_disk_that_fills_up_meanwhile_is_one_error(
 
 def test_room_that_an_interrupted_fetch_already_took_counts(server: ModelServer, run: Run, small_disk: Path) -> None:
     data = WHOLE[:400_000]
-    server.files["/m.gguf"] = Served(data, cuts=[300_000])
+    server.files["/m.gguf"] = Served(data, dies_after=300_000)
     arguments = {"url": server.url("/m.gguf"), "sha256": sha256(data), "dest": str(small_disk / "m.gguf")}
     assert "failed" in run(retries=0, **arguments)
+    server.files["/m.gguf"].dies_after = None
     assert run(**arguments)["changed"]
 
 
@@ -489,7 +521,7 @@ def test_progress_is_written(server: ModelServer, run: Run, tmp_path: Path) -> N
 
 
 class SuddenDeath:
-    """Kills its own process before the n-th thing that is done to the disk."""
+    """Kills its own process before the n-th thing that is done to the disk, by whichever thread."""
 
     def __init__(self, inner: Any, left: list[int]) -> None:
         self._inner = inner
@@ -503,7 +535,7 @@ class SuddenDeath:
             if self._left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             result = method(*args)
-            return SuddenDeath(result, self._left) if name == "landing" else result
+            return SuddenDeath(result, self._left) if name in ("landing", "notebook") else result
 
         return call
 
@@ -525,9 +557,11 @@ def test_killed_before_every_single_step_and_run_again(tmp_path: Path) -> None:
         targets = gguf_fetch.plan_targets(str(dest), parts=pieces, sha256=sha256(WHOLE))
 
         def attempt(disk: Any, targets: Any = targets) -> None:
-            fetch.bring(
-                [fetch.Fetch(target, fetch.Policy(), disk, web.Web(), lambda *args: None) for target in targets]
-            )
+            servers = web.Web()
+            crew = Crew(servers, 1, Bucket(0), lambda: Drip(60), lambda *args: None)
+            world = fetch.World(disk, servers, crew, lambda *args: None)
+            policy = fetch.Policy(pace=SMALL_PACE(connections=1))
+            fetch.bring([fetch.Fetch(target, policy, world) for target in targets])
 
         child = os.fork()
         if child == 0:
@@ -543,80 +577,3 @@ def test_killed_before_every_single_step_and_run_again(tmp_path: Path) -> None:
         if status == 0:
             break
     assert steps > 25
-
-
-LAUNCHER = textwrap.dedent(
-    """
-    import json, sys
-    from ansible.module_utils.testing import patch_module_args
-    from ansible_collections.herd.inference.plugins.module_utils.core import fetch
-    from ansible_collections.herd.inference.plugins.modules import gguf_fetch
-    from ansible_collections.herd.inference.plugins.module_utils.ports import web
-    fetch.CHECKPOINT, web.CHUNK = 1 << 18, 1 << 16
-    with patch_module_args(json.load(sys.stdin)):
-        gguf_fetch.main()
-    """
-)
-
-
-def launch(arguments: dict[str, Any]) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "collections")},
-    )
-    assert process.stdin
-    process.stdin.write(json.dumps(arguments).encode())
-    process.stdin.close()
-    process.stdin = None
-    return process
-
-
-def test_killed_in_the_middle_of_a_download_and_run_again(server: ModelServer, tmp_path: Path) -> None:
-    seed = time.time_ns()
-    chance = random.Random(seed)
-    whole = b"GGUF" + chance.randbytes(6_000_000)
-    cut = chance.randrange(1, len(whole))
-    for number, data in enumerate((whole[:cut], whole[cut:]), 1):
-        server.files[f"/m.gguf.part{number}of2"] = Served(data, etag=f'"{number}"', pause=0.002)
-    arguments = {
-        "dest": str(tmp_path / "m.gguf"),
-        "parts": [{"url": server.url(f"/m.gguf.part{number}of2")} for number in (1, 2)],
-        "sha256": sha256(whole),
-    }
-    journal = tmp_path / ".m.gguf.journal"
-
-    def landed() -> int:
-        return int(json.loads(journal.read_text())["landed"]) if journal.exists() else 0
-
-    safe = 0
-    for round_ in range(4):
-        server.requests.clear()
-        process = launch(arguments)
-        goal = 1_000_000 * round_ + chance.randrange(1, 1_000_000)
-        while landed() < goal and process.poll() is None:
-            time.sleep(0.002)
-        process.kill()
-        assert process.wait(10) == -signal.SIGKILL, f"seed {seed}"
-        assert not (tmp_path / "m.gguf").exists(), f"seed {seed}"
-        assert first_byte_asked(server, cut) >= safe, f"seed {seed}"
-        safe = landed()
-        assert safe >= goal
-    server.requests.clear()
-    process = launch(arguments)
-    output = process.communicate(timeout=20)[0]
-    assert process.returncode == 0, f"seed {seed}: {output!r}"
-    assert (tmp_path / "m.gguf").read_bytes() == whole, f"seed {seed}"
-    assert first_byte_asked(server, cut) >= safe, f"seed {seed}"
-
-
-def first_byte_asked(server: ModelServer, cut: int) -> int:
-    """Where in the whole file the first download since the last clearing began; its end if none did."""
-    asked = server.asked("GET")
-    if not asked:
-        # Killed before it asked: what had landed before was already beyond the goal.
-        return sum(len(served.data) for path, served in server.files.items() if ".part" in path)
-    first = asked[0]
-    start = int(first.range.removeprefix("bytes=").rstrip("-")) if first.range else 0
-    return start + (cut if first.path.endswith("part2of2") else 0)

@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What servers and mirrors say about the parts of a file, held against what the inventory says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Optional, Protocol
+
+from .errors import HerdError, InvalidInputError, MismatchError
+from .fetch_plan import Part, Target, public_url, url_identity
+
+Say = Callable[[str, float, Optional[float]], None]
+
+
+class Remote(Protocol):
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def sha256(self) -> str | None: ...
+    @property
+    def tag(self) -> str | None: ...
+
+
+class Asker(Protocol):
+    def describe(self, url: str, patient: bool) -> Remote: ...
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part with everything that is known of it, from the inventory and from servers.
+
+    :ivar url: where it is to come from, of all addresses that have it.
+    :ivar tag: what identifies the content at that address.
+    """
+
+    part: Part
+    size: int | None
+    sha256: str | None
+    tag: str | None
+    url: str = ""
+    others: tuple[str, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """What tells these bytes from others; for journal and stamp."""
+        address = url_identity(self.url or self.part.url)
+        return {"url": address, "size": self.size, "sha256": self.sha256, "tag": self.tag}
+
+
+def given(target: Target) -> list[Segment]:
+    """What the inventory says, without asking anyone."""
+    segments = []
+    for part in target.parts:
+        size, sha256 = part.size, part.sha256
+        if len(target.parts) == 1:
+            size, sha256 = size or target.size, sha256 or target.sha256
+        segments.append(Segment(part, size, sha256, None))
+    return segments
+
+
+def total(segments: Sequence[Segment]) -> int | None:
+    sizes = [segment.size for segment in segments]
+    return None if None in sizes or not sizes else sum(size for size in sizes if size is not None)
+
+
+def resolve(target: Target, web: Asker, checksums: bool, say: Say) -> list[Segment]:
+    """Ask for every part, and refuse what cannot be right before its first byte.
+
+    :param checksums: whether every byte must be covered by a sha256.
+    """
+    segments = []
+    for segment in given(target):
+        covered = not checksums or target.sha256 is not None
+        segments.append(_resolve_part(segment, web, covered, say))
+    agree("size", target.path, target.size, total(segments))
+    bare = [segment.part.label for segment in segments if segment.sha256 is None]
+    if target.sha256 is None and bare and checksums:
+        raise InvalidInputError(
+            f"a sha256 of {', '.join(bare)}",
+            "none in the inventory and none published by the server",
+            "add sha256 to the model's facts, or set verify to size to accept the file by its size alone",
+        )
+    if target.sha256 is None and bare and total(segments) is None and target.size is None:
+        raise InvalidInputError(
+            f"the size of {', '.join(bare)}",
+            "none in the inventory and none from the server",
+            "add size to the model's facts: without size and sha256 a cut file looks like a whole one",
+        )
+    return segments
+
+
+def _resolve_part(wanted: Segment, web: Asker, covered: bool, say: Say) -> Segment:
+    """The first address that has the part; further ones only until one publishes the checksum that is needed."""
+    addresses = wanted.part.addresses
+    size, sha256 = wanted.size, wanted.sha256
+    found: list[tuple[str, Remote]] = []
+    errors: list[tuple[str, HerdError]] = []
+    for number, url in enumerate(addresses):
+        if found and (sha256 is not None or covered):
+            break
+        label = public_url(url)
+        say(f"asking for {label}", 0, None)
+        try:
+            remote = web.describe(url, number == len(addresses) - 1 and not found)
+            agree("size", label, size, remote.size)
+            agree("sha256", label, sha256, remote.sha256)
+        except HerdError as error:
+            errors.append((label, error))
+            continue
+        found.append((url, remote))
+        size, sha256 = remote.size if size is None else size, sha256 or remote.sha256
+    if not found:
+        raise combined(errors)
+    url, remote = found[0]
+    asked = [label for label, _error in errors] + [public_url(there) for there, _remote in found]
+    rest = [there for there, _remote in found[1:]] + [there for there in addresses if public_url(there) not in asked]
+    return replace(wanted, size=size, sha256=sha256, tag=remote.tag, url=url, others=tuple(rest))
+
+
+def agree(what: str, where: str, wanted: object, published: object) -> None:
+    """Refuse two different values of which both are known."""
+    if wanted is not None and published is not None and wanted != published:
+        raise MismatchError(
+            f"{what} {wanted} of {where}",
+            f"{published} on the server",
+            "correct the inventory if the publisher replaced the file, or choose the revision that you meant",
+        )
+
+
+def combined(errors: Sequence[tuple[str, HerdError]]) -> HerdError:
+    """One error of several addresses: the last one's, which is the publisher's, with what the others said."""
+    _label, last = errors[-1]
+    if len(errors) == 1:
+        return last
+    before = "; ".join(f"{label}: {error.found}" for label, error in errors[:-1])
+    return type(last)(last.expected, f"{last.found} (and before that, {before})", last.remedy)
