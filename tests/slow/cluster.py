@@ -12,8 +12,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,38 @@ request = urllib.request.Request(
 )
 answer = json.load(urllib.request.urlopen(request, timeout=120))
 print(json.dumps({"tokens": answer["usage"]["completion_tokens"], "model": answer["model"]}))
+"""
+
+# Runs on the head until it is told to stop: clients that ask one short question after the other.
+LOAD = r"""
+import json, os, threading, time, urllib.request
+key = open("/etc/herd/head/api-keys").read().split()[0]
+body = {"model": "lab-llama", "max_tokens": 4, "messages": [{"role": "user", "content": "Say hello."}]}
+found = []
+
+def client():
+    while not os.path.exists("/run/stop-load"):
+        request = urllib.request.Request(
+            "http://10.0.0.31:8000/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+        )
+        began, error = time.time(), ""
+        try:
+            answer = json.load(urllib.request.urlopen(request, timeout=300))
+            error = "" if answer["usage"]["completion_tokens"] else "no tokens"
+        except Exception as problem:
+            error = f"{type(problem).__name__}: {problem}"
+            time.sleep(0.2)
+        found.append({"began": began, "ended": time.time(), "error": error})
+
+clients = [threading.Thread(target=client) for _each in range(2)]
+for one in clients:
+    one.start()
+for one in clients:
+    one.join()
+os.unlink("/run/stop-load")
+print(json.dumps(sorted(found, key=lambda request: request["began"])))
 """
 
 # Runs on every node: what of the herd is there, and what should not be there.
@@ -126,6 +158,19 @@ class Run:
         return found
 
 
+@dataclass(frozen=True)
+class Request:
+    """What became of one request of a client.
+
+    :ivar began: seconds since the epoch, as the head's clock says.
+    :ivar error: empty if it was answered with tokens.
+    """
+
+    began: float
+    ended: float
+    error: str
+
+
 class Cluster:
     """A lab of its own, from bare hosts to nothing."""
 
@@ -152,11 +197,11 @@ class Cluster:
 
     # Playbooks
 
-    def begin(self, output: Path, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start site.yml, and leave it alone."""
+    def begin(self, output: Path, *arguments: str, playbook: str = "site.yml") -> subprocess.Popen[bytes]:
+        """Start a playbook, and leave it alone."""
         with output.open("wb") as sink:
             return subprocess.Popen(
-                [str(CLONE / ".venv/bin/ansible-playbook"), "site.yml", "-i", "inventory/lab", *arguments],
+                [str(CLONE / ".venv/bin/ansible-playbook"), playbook, "-i", "inventory/lab", *arguments],
                 cwd=CLONE,
                 env={
                     **os.environ,
@@ -174,10 +219,14 @@ class Cluster:
 
     def deploy(self, *arguments: str) -> Run:
         """Run site.yml to its end."""
+        return self.play("site.yml", *arguments)
+
+    def play(self, playbook: str, *arguments: str) -> Run:
+        """Run a playbook to its end."""
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "output"
             began = time.monotonic()
-            process = self.begin(output, *arguments)
+            process = self.begin(output, *arguments, playbook=playbook)
             try:
                 rc = process.wait(timeout=1800)
             finally:
@@ -215,13 +264,38 @@ class Cluster:
                     found.append(int(entry.name))
         return found
 
+    # Using
+
+    @contextmanager
+    def under_load(self, requests: list[Request]) -> Iterator[None]:
+        """Clients that ask all the time; what became of each request is in the list afterwards."""
+        process = subprocess.Popen(
+            [*self._ssh(HEAD), "python3", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdin is not None
+        process.stdin.write(LOAD)
+        process.stdin.close()
+        try:
+            # So that some were answered before anything happens.
+            time.sleep(5)
+            yield
+            time.sleep(5)
+        finally:
+            self.on(HEAD, "open('/run/stop-load', 'w').close()")
+            assert process.stdout is not None
+            output = process.stdout.read()
+            process.wait()
+        requests += [Request(**facts) for facts in json.loads(output)]
+
     # Looking
+
+    def _ssh(self, host: str) -> list[str]:
+        return ["ssh", "-F", str(self.manager.places.state(self.name) / "ssh_config"), host]
 
     def on(self, host: str, program: str) -> str:
         """Run a Python program on a host; gives what it prints."""
-        configuration = self.manager.places.state(self.name) / "ssh_config"
         done = subprocess.run(
-            ["ssh", "-F", str(configuration), host, "python3", "-"],
+            [*self._ssh(host), "python3", "-"],
             input=program,
             capture_output=True,
             text=True,
