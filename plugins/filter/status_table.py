@@ -26,6 +26,11 @@ options:
     description: Host name of each RPC endpoint.
     type: dict
     required: true
+  gpus:
+    description: Results of M(herd.inference.gpu_memory) by host name.
+    type: dict
+    default: {}
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -36,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(nodes) and C(devices) as data, and C(text) as a table of each.
+  description: C(nodes), C(devices) and C(gpus) as data, and C(text) as a table of each.
   type: dict
 """
 
@@ -50,12 +55,16 @@ def render(
     heads: Mapping[str, Mapping[str, Any]],
     workers: Mapping[str, Mapping[str, Any]],
     endpoints: Mapping[str, str],
+    gpus: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Join, and add the tables as text."""
     joined = status_table.status(heads, workers, endpoints)
-    nodes = status_table.text_table(joined["nodes"])
-    devices = status_table.text_table(joined["devices"], status_table.DEVICE_COLUMNS)
-    return {**joined, "text": f"{nodes}\n\n{devices}" if joined["devices"] else nodes}
+    joined["gpus"] = status_table.gpu_rows(gpus or {})
+    tables = [status_table.text_table(joined["nodes"])]
+    for name, columns in (("devices", status_table.DEVICE_COLUMNS), ("gpus", status_table.GPU_COLUMNS)):
+        if joined[name]:
+            tables.append(status_table.text_table(joined[name], columns))
+    return {**joined, "text": "\n\n".join(tables)}
 
 
 class FilterModule:

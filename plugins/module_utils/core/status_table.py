@@ -10,6 +10,7 @@ from typing import Any
 
 COLUMNS = ("host", "role", "unit", "release", "since", "connections", "layers", "mib", "note")
 DEVICE_COLUMNS = ("device", "host", "layers", "model_mib", "kv_mib", "compute_mib", "total_mib")
+GPU_COLUMNS = ("host", "gpu", "name", "used_mib", "free_mib", "total_mib", "level", "busy", "celsius", "note")
 
 
 def worker_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +100,33 @@ def status(
         if device["layers"] is not None:
             row["layers"] = (row["layers"] or 0) + device["layers"]
     return {"nodes": [*rows.values(), *worker_rows.values()], "devices": devices}
+
+
+def gpu_rows(infos: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Describe every GPU of every host, and hosts that could not say.
+
+    :param infos: by host name, the result of gpu_memory; of a host that was not asked, a skipped one.
+    """
+    rows: list[dict[str, Any]] = []
+    for host, info in infos.items():
+        for gpu in info.get("gpus") or []:
+            errors = gpu.get("ecc_uncorrected")
+            rows.append(
+                {
+                    "host": host,
+                    "gpu": gpu["index"],
+                    **{name: gpu[name] for name in ("name", "used_mib", "free_mib", "total_mib", "level")},
+                    "busy": gpu.get("utilisation_percent"),
+                    "celsius": gpu.get("temperature_c"),
+                    "note": f"{errors} uncorrected memory errors" if errors else "",
+                }
+            )
+        # Of a host that cannot be reached, the table of nodes says so.
+        silent = "gpus" in info or info.get("skipped") or info.get("unreachable")
+        problem = info.get("reason") or ("" if silent else info.get("msg"))
+        if problem:
+            rows.append({"host": host, "note": problem})
+    return rows
 
 
 def _cell(value: Any) -> str:

@@ -14,6 +14,7 @@ import os
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 
 # The longest line that is read, in bytes; a linker's command line may be long.
 LONGEST_LINE = 1 << 24
+# How long, in seconds, a program that was killed may take to be gone.
+PATIENCE_AFTER_KILL = 5.0
 # Output in the language of the machine could not be read by this collection.
 C_LOCALE = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
 
@@ -53,7 +56,9 @@ def ask(argv: Sequence[str], env: Mapping[str, str] | None = None, timeout: floa
             out, err = await asyncio.wait_for(process.communicate(), timeout)
         except asyncio.TimeoutError:
             process.kill()
-            await process.wait()
+            # One that hangs in the kernel does not die before the kernel lets go of it.
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(process.wait(), PATIENCE_AFTER_KILL)
             raise
         return Answer(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
 

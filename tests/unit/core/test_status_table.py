@@ -68,3 +68,26 @@ def test_a_host_that_says_nothing_is_still_a_row() -> None:
     joined = render({"vllm-node1": {}}, {"vllm-node2": {}}, {})
     assert [row["unit"] for row in joined["nodes"]] == ["unknown (unknown)", "unknown (unknown)"]
     assert joined["devices"] == []
+
+
+def test_gpus_are_a_table_of_their_own() -> None:
+    gpu = {
+        "index": 0, "name": "Tesla V100S-PCIE-32GB", "used_mib": 31689, "free_mib": 821, "total_mib": 32510,
+        "level": "critical", "utilisation_percent": 97, "temperature_c": None, "ecc_uncorrected": 2,
+    }  # fmt: skip
+    infos: dict[str, dict[str, Any]] = {
+        "vllm-node1": {"skipped": True, "skip_reason": "Conditional result was False"},
+        "vllm-node2": {"gpus": [gpu], "reason": ""},
+        "vllm-node3": {"gpus": [], "reason": "expected a loaded NVIDIA driver"},
+        "vllm-node4": {"unreachable": True, "msg": "Failed to connect"},
+        "vllm-node5": {"msg": "expected one version"},
+    }
+    joined = render({}, {}, {}, infos)
+    assert [(row["host"], row.get("level"), row["note"]) for row in joined["gpus"]] == [
+        ("vllm-node2", "critical", "2 uncorrected memory errors"),
+        ("vllm-node3", None, "expected a loaded NVIDIA driver"),
+        ("vllm-node5", None, "expected one version"),
+    ]
+    line = joined["text"].splitlines()[-3].split()
+    assert line == ["vllm-node2", "0", "Tesla", "V100S-PCIE-32GB", "31689", "821", "32510", "critical", "97", "-", "2",
+                    "uncorrected", "memory", "errors"]  # fmt: skip

@@ -1,0 +1,28 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks nvidia-smi, and the kernel on which NUMA node a GPU is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import commands
+
+PCI_DEVICES = Path("/sys/bus/pci/devices")
+
+
+def ask(arguments: Sequence[str], timeout: float, program: str = "nvidia-smi") -> tuple[int, str]:
+    """Exit status, and all that it printed: its errors are on either side."""
+    answer = commands.ask([program, *arguments], timeout=timeout)
+    return answer.rc, answer.out + answer.err
+
+
+def numa_node(name: str, devices: Path = PCI_DEVICES) -> int | None:
+    """The node of a PCI device; None where the machine has none, or nobody knows."""
+    try:
+        node = int((devices / name / "numa_node").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return node if node >= 0 else None

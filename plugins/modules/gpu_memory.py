@@ -1,0 +1,266 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module gpu_memory."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gpu_memory
+short_description: Say what nvidia-smi knows of each GPU, and wait for free memory
+version_added: 0.2.0
+description:
+  - Reads C(nvidia-smi -q -x), the compute capability from C(nvidia-smi --query-gpu), and the NUMA node from the
+    kernel. What a driver, a card or a user cannot know is null.
+  - Holds the memory in use against thresholds, those of beefcake2 by default.
+  - Waits until each GPU has as much free memory as is asked for, and shows how far it is.
+author:
+  - herd.inference contributors (@herd-inference)
+attributes:
+  check_mode:
+    description: Changes nothing in any mode; does not wait in check mode.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+options:
+  ids:
+    description: Index or UUID of the GPUs that matter, as in herd_gpus. All of the host when empty.
+    type: list
+    elements: str
+    default: []
+  required:
+    description: Whether it is an error that there is no driver or no GPU. Always the case with O(wait_for_free_mib).
+    type: bool
+    default: false
+  wait_for_free_mib:
+    description: MiB that each GPU must have free. V(0) does not wait.
+    type: int
+    default: 0
+  wait_timeout:
+    description: Seconds to wait for that.
+    type: int
+    default: 300
+  interval:
+    description: Seconds between two looks while waiting.
+    type: int
+    default: 2
+  timeout:
+    description: Seconds that nvidia-smi may take; it hangs for ever on some broken GPUs.
+    type: int
+    default: 60
+  target_from_gib:
+    description: Memory in use, in GiB, at which the target begins.
+    type: float
+    default: 26
+  target_to_gib:
+    description: Memory in use, in GiB, up to which it is on target.
+    type: float
+    default: 28
+  critical_gib:
+    description: Memory in use, in GiB, up to which it is acceptable; more is critical.
+    type: float
+    default: 30
+"""
+
+EXAMPLES = r"""
+- name: See how full the GPUs are
+  herd.inference.gpu_memory:
+  register: gpu_memory
+
+- name: Wait until a former job has given its memory back
+  herd.inference.gpu_memory:
+    ids: "{{ herd_gpus | map(attribute='id', default='') | select | list }}"
+    wait_for_free_mib: 30000
+    wait_timeout: 120
+"""
+
+RETURN = r"""
+available:
+  description: Whether there is a driver with at least one GPU.
+  returned: success
+  type: bool
+  sample: true
+reason:
+  description: Why there is not; empty otherwise.
+  returned: success
+  type: str
+  sample: ""
+driver:
+  description: The driver's version.
+  returned: success
+  type: str
+  sample: 535.183.01
+must_wait:
+  description: Whether less is free than O(wait_for_free_mib), which only check mode returns with.
+  returned: success
+  type: bool
+  sample: false
+level:
+  description: The worst of all GPUs, from V(below) over V(good) and V(acceptable) to V(critical), or V(unknown).
+  returned: success
+  type: str
+  sample: good
+free_bytes:
+  description: Free bytes of each GPU in the order of their indexes, for a plan.
+  returned: success
+  type: list
+  elements: int
+  sample: [34085011456]
+gpus:
+  description: Each GPU. Sizes are in MiB and in bytes, as their names say; null is unknown.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    index: {description: Number by slot, returned: always, type: int, sample: 0}
+    uuid: {description: UUID, returned: always, type: str, sample: GPU-76098dc1-d3bc-9a1b-7ea6-f7b48837829e}
+    name: {description: Name of the product, returned: always, type: str, sample: Tesla V100S-PCIE-32GB}
+    pci_bus_id: {description: Address on the PCI bus, returned: always, type: str, sample: "00000000:00:0D.0"}
+    numa_node: {description: NUMA node, returned: always, type: int, sample: 0}
+    compute_capability: {description: Compute capability or nothing, returned: always, type: str, sample: "7.0"}
+    architecture: {description: Architecture or nothing, returned: always, type: str, sample: Volta}
+    total_mib: {description: Memory of the card, returned: always, type: int, sample: 32510}
+    reserved_mib: {description: What the driver keeps for itself, returned: always, type: int, sample: 258}
+    used_mib: {description: Memory in use, returned: always, type: int, sample: 31689}
+    free_mib: {description: Free memory, returned: always, type: int, sample: 821}
+    total_bytes: {description: Memory of the card, returned: always, type: int, sample: 34089205760}
+    used_bytes: {description: Memory in use, returned: always, type: int, sample: 33228324864}
+    free_bytes: {description: Free memory, returned: always, type: int, sample: 860880896}
+    level: {description: The memory in use against the thresholds, returned: always, type: str, sample: critical}
+    utilisation_percent: {description: Share of time in which it computed, returned: always, type: int, sample: 97}
+    temperature_c: {description: Temperature in degrees Celsius, returned: always, type: int, sample: 66}
+    power_w: {description: Power in watts, returned: always, type: float, sample: 232.8}
+    ecc: {description: Whether memory is checked, returned: always, type: bool, sample: true}
+    ecc_uncorrected: {description: Uncorrected errors since the driver's start, returned: always, type: int, sample: 0}
+    mig: {description: Whether it is divided, returned: always, type: bool, sample: false}
+    mig_devices: {description: Its parts, returned: always, type: list, elements: dict, sample: []}
+    processes:
+      description: Who uses it, without arguments.
+      returned: always
+      type: list
+      elements: dict
+      sample: [{pid: 37305, name: python, type: C, used_mib: 31683}]
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gpu_memory
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError,
+    InsufficientError,
+    NotFoundError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.ports import nvidia_smi
+from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
+
+PROGRESS = Path("/run/herd-gpu-memory.json")
+_LEVELS = ("below", "good", "acceptable", "critical")
+
+
+def look(timeout: float) -> gpu_memory.Report:
+    """What nvidia-smi says now."""
+    status, output = nvidia_smi.ask(gpu_memory.QUERY, timeout)
+    problem = gpu_memory.failure(status, output)
+    if problem:
+        raise problem
+    return gpu_memory.parse(output)
+
+
+def wait(params: dict[str, Any], report: gpu_memory.Report, progress: ProgressFile) -> gpu_memory.Report:
+    """Look until each GPU has as much free as was asked for."""
+    wanted, end = params["wait_for_free_mib"], time.monotonic() + params["wait_timeout"]
+    while True:
+        gpus = gpu_memory.chosen(report.gpus, params["ids"])
+        free = gpu_memory.least_free(gpus)
+        if free is not None and free >= wanted:
+            return report
+        progress.update("waiting for GPU memory", free or 0, wanted)
+        if time.monotonic() >= end:
+            users = [f"{p.name} ({p.pid}, {p.used_mib} MiB)" for gpu in gpus for p in gpu.processes]
+            raise InsufficientError(
+                f"{wanted} MiB free on each GPU within {params['wait_timeout']} s",
+                f"{'an unknown amount' if free is None else f'{free} MiB'}, in use by {', '.join(users) or 'nobody'}",
+                "end what uses it, wait longer, or ask for less",
+            )
+        time.sleep(params["interval"])
+        report = look(params["timeout"])
+
+
+def describe(params: dict[str, Any], report: gpu_memory.Report, limits: gpu_memory.Limits) -> dict[str, Any]:
+    """The result of the module."""
+    gpus = gpu_memory.chosen(report.gpus, params["ids"])
+    status, output = nvidia_smi.ask(gpu_memory.CAPABILITY_QUERY, params["timeout"])
+    capabilities = gpu_memory.parse_capabilities(output) if status == 0 else {}
+    found = [
+        gpu_memory.describe(gpu, limits, capabilities, nvidia_smi.numa_node(gpu_memory.sysfs_name(gpu.pci_bus_id)))
+        for gpu in gpus
+    ]
+    levels = [gpu["level"] for gpu in found if gpu["level"] in _LEVELS]
+    return {
+        "available": bool(found),
+        "reason": "",
+        "driver": report.driver,
+        "level": max(levels, key=_LEVELS.index) if levels else "unknown",
+        "free_bytes": [gpu["free_bytes"] for gpu in found],
+        "gpus": found,
+    }
+
+
+def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Look, wait if need be, and say what there is."""
+    limits = gpu_memory.Limits(params["target_from_gib"], params["target_to_gib"], params["critical_gib"])
+    wanted = params["wait_for_free_mib"]
+    nothing = {"available": False, "driver": "", "level": "unknown", "free_bytes": [], "gpus": []}
+    try:
+        report = look(params["timeout"])
+        if not report.gpus:
+            raise NotFoundError("a GPU that the driver can use", "none in nvidia-smi -q -x", "look into dmesg for NVRM")
+    except NotFoundError as error:
+        if params["required"] or wanted:
+            raise
+        return {**nothing, "reason": str(error), "must_wait": False, "progress_file": ""}
+    free = gpu_memory.least_free(gpu_memory.chosen(report.gpus, params["ids"]))
+    must_wait = bool(wanted) and (free is None or free < wanted)
+    path = PROGRESS if os.access(PROGRESS.parent, os.W_OK) else None
+    if must_wait and not check_mode:
+        progress = ProgressFile(path, "MiB")
+        try:
+            report = wait(params, report, progress)
+        finally:
+            progress.finish()
+        must_wait = False
+    return {**describe(params, report, limits), "must_wait": must_wait, "progress_file": str(path or "")}
+
+
+def main() -> None:
+    """Read the arguments, look, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "ids": {"type": "list", "elements": "str", "default": []},
+            "required": {"type": "bool", "default": False},
+            "wait_for_free_mib": {"type": "int", "default": 0},
+            "wait_timeout": {"type": "int", "default": 300},
+            "interval": {"type": "int", "default": 2},
+            "timeout": {"type": "int", "default": 60},
+            "target_from_gib": {"type": "float", "default": 26},
+            "target_to_gib": {"type": "float", "default": 28},
+            "critical_gib": {"type": "float", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        answer = result(module.params, module.check_mode)
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **answer)
+
+
+if __name__ == "__main__":
+    main()

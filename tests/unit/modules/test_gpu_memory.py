@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""gpu_memory with a double of nvidia-smi, a script that prints what the real one printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError,
+    InsufficientError,
+    NotFoundError,
+    RemoteFailureError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.ports import nvidia_smi
+from ansible_collections.herd.inference.plugins.modules import gpu_memory
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "nvidia_smi"
+DEFAULTS: dict[str, Any] = {
+    "ids": [], "required": False, "wait_for_free_mib": 0, "wait_timeout": 0, "interval": 0, "timeout": 10,
+    "target_from_gib": 26.0, "target_to_gib": 28.0, "critical_gib": 30.0,
+}  # fmt: skip
+UUID = "GPU-76098dc1-d3bc-9a1b-7ea6-f7b48837829e"
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Put a double first in the search path; without one there is no nvidia-smi at all."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+    monkeypatch.setattr(gpu_memory, "PROGRESS", tmp_path / "progress.json")
+    monkeypatch.setattr(nvidia_smi, "PCI_DEVICES", tmp_path / "devices")
+
+    def make(query: str, capability: str = f"echo '{UUID}, 7.0'") -> Path:
+        program = folder / "nvidia-smi"
+        program.write_text(f'#!/bin/sh\ncase "$1" in -q) {query};; *) {capability};; esac\n')
+        program.chmod(0o755)
+        return program
+
+    return make
+
+
+def prints(name: str, status: int = 0) -> str:
+    return f"cat {FIXTURES / name}; exit {status}"
+
+
+def run(check: bool = False, **params: Any) -> dict[str, Any]:
+    return gpu_memory.result({**DEFAULTS, **params}, check)
+
+
+def test_a_host_with_a_gpu(smi: Any) -> None:
+    smi(prints("v100s-460.xml"))
+    found = run()
+    assert (found["available"], found["driver"], found["level"]) == (True, "460.73.01", "critical")
+    assert found["free_bytes"] == [860880896]
+    assert found["gpus"][0]["compute_capability"] == "7.0"
+    assert not found["must_wait"]
+
+
+def test_an_old_driver_without_the_field(smi: Any) -> None:
+    smi(prints("gt-1030-470.xml"), prints("unknown-field.txt", 2))
+    found = run(target_from_gib=0.5, target_to_gib=1.0, critical_gib=1.5)
+    assert (found["gpus"][0]["compute_capability"], found["level"]) == ("", "good")
+
+
+@pytest.mark.parametrize(("fixture", "status"), [("no-driver.txt", 9), ("no-devices.txt", 6)])
+def test_a_host_that_has_none(smi: Any, fixture: str, status: int) -> None:
+    smi(prints(fixture, status))
+    found = run()
+    assert (found["available"], found["gpus"], found["free_bytes"], found["level"]) == (False, [], [], "unknown")
+    assert (FIXTURES / fixture).read_text().strip() in found["reason"]
+    for params in ({"required": True}, {"wait_for_free_mib": 1}):
+        with pytest.raises(NotFoundError):
+            run(**params)
+
+
+def test_a_host_without_nvidia_smi(smi: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert "the program nvidia-smi" in run()["reason"]
+
+
+def test_a_driver_that_was_updated_under_way(smi: Any) -> None:
+    """No host without GPU: its services will fail, so it is an error also where none is required."""
+    smi(prints("mismatch.txt", 18))
+    with pytest.raises(RemoteFailureError, match="restart this host"):
+        run()
+
+
+def test_nvidia_smi_hangs(smi: Any) -> None:
+    smi("exec sleep 60")
+    with pytest.raises(RemoteFailureError, match="to end within 1 seconds"):
+        run(timeout=1)
+
+
+def test_it_waits_until_memory_is_free(smi: Any, tmp_path: Path) -> None:
+    full = FIXTURES / "v100s-460.xml"
+    later = tmp_path / "later.xml"
+    later.write_text(full.read_text().replace("821 MiB", "32000 MiB").replace("31689 MiB", "510 MiB"))
+    mark = tmp_path / "asked"
+    # Twice full, then free.
+    smi(f'echo >>{mark}; if [ "$(wc -l <{mark})" -lt 3 ]; then cat {full}; else cat {later}; fi')
+    assert run(check=True, wait_for_free_mib=30000)["must_wait"]
+    mark.unlink()
+    found = run(wait_for_free_mib=30000, wait_timeout=60)
+    assert (found["must_wait"], found["gpus"][0]["free_mib"], found["level"]) == (False, 32000, "below")
+    assert '"finished": true' in (tmp_path / "progress.json").read_text()
+
+
+def test_it_gives_up_and_names_who_has_it(smi: Any) -> None:
+    smi(prints("v100s-460.xml"))
+    with pytest.raises(InsufficientError) as caught:
+        run(wait_for_free_mib=1000)
+    assert "found 821 MiB, in use by python (37305, 31683 MiB)" in str(caught.value)
+
+
+def test_only_the_gpus_that_matter(smi: Any) -> None:
+    smi(prints("dual-2080-590.xml"))
+    assert [gpu["index"] for gpu in run(ids=["1"])["gpus"]] == [1]
+    with pytest.raises(HerdError, match="one GPU with the id 5"):
+        run(ids=["5"])
+
+
+def test_the_numa_node(smi: Any, tmp_path: Path) -> None:
+    for name, content, node in (("0000:3b:00.0", "1\n", 1), ("0000:5e:00.0", "-1\n", None)):
+        folder = tmp_path / "devices" / name
+        folder.mkdir(parents=True)
+        (folder / "numa_node").write_text(content)
+        assert nvidia_smi.numa_node(name, tmp_path / "devices") == node
+    assert nvidia_smi.numa_node("0000:00:0d.0", tmp_path / "devices") is None
