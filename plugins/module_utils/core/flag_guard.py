@@ -55,6 +55,6 @@ def require_clean(found: Sequence[Finding], program: str) -> list[str]:
             "; ".join(f"{finding.rule}: {finding.instead}" for finding in errors),
         )
     return [
-        f"{program}: {finding.found}: {finding.otherwise} Remedy: {finding.instead} ({finding.rule})."
+        f"{program}: {finding.found}: {finding.otherwise}. What to do: {finding.instead} ({finding.rule})."
         for finding in named(WARNING, found)
     ]
