@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Puts the workers and the head's own GPUs into the engine's order, translates layers by host name to the
     engine's split, and writes the arguments in the dialect of the release in use. Every argument is held
-    against the flags that this very build accepts, and against the traps of C(docs/reference/flag-guard.md):
-    an error stops, a warning is shown.
+    against the flags that this very build accepts, and against the traps of C(docs/reference/flag-guard.md).
+    An error stops, a warning is shown.
   - Says which workers a running head has lost, from the kernel's TCP table. Changes nothing.
 author: herd.inference contributors (@herd-inference)
 options:

@@ -497,3 +497,15 @@ def test_every_rule_is_shown_or_says_why_not() -> None:
     unshown = {rule.id for rule in RULES if rule.unshown}
     assert set(SHOWN) | unshown == {rule.id for rule in RULES}
     assert not set(SHOWN) & unshown
+
+
+def test_cpu_workers_let_a_prompt_be_saved(build: Build) -> None:
+    """What the rule prompt-cache-with-rpc says of them: the abort that it is about was seen with GPUs."""
+    workers = ["--rpc", ",".join(build.workers(2)), "--device", "RPC0,RPC1", "--cache-ram", "64"]
+    words = ["--ctx-size", "2048", "--parallel", "1", "--fit", "off", *workers]
+    run = build.head(*words, *(["--log-verbosity", "4"] if build.is_new else []))
+    assert run.healthy()
+    for word in ("river", "stone", "light", "river"):
+        assert run.answers(f"{word} " * 500) == 200
+    assert "updating prompt cache" in run.log
+    assert build.guard(["--port", "1", *words]) == ["prompt-cache-with-rpc"]

@@ -170,7 +170,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "prompt-cache-with-rpc", ERROR, (HEAD,), "a prompt cache in RAM together with RPC",
         "saving a slot's prompt can abort the head", "set cache_ram_mib to 0", _ISSUES + "26529",
-        checks.prompt_cache_with_rpc, "the abort is a matter of GPUs and long prompts; CPU workers do not show it",
+        checks.prompt_cache_with_rpc,
+        "the abort was seen with GPUs; CPU workers let a prompt be saved, which the engine's tests show",
     ),
     Rule(
         "row-split-with-rpc", ERROR, (HEAD,), "--split-mode row together with RPC",
