@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people and plans want to know of a model, from its header: C(herd.inference.gguf_info) in plain words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Optional, Union
+
+from .errors import InvalidInputError
+from .gguf import ArraySummary, Header, Scalar, Tensor
+
+_LAYER = re.compile(r"blk\.(\d+)\.")
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+Plain = Optional[Union[str, int, float, bool, list[Scalar]]]
+
+
+def shard_names(name: str) -> list[str]:
+    """Names of all shards, given the first one's; the name alone if the model is one file.
+
+    :param name: a file's name, without folder.
+    """
+    found = _SHARD.fullmatch(name)
+    if not found or int(found["count"]) < 2:
+        return [name]
+    if int(found["number"]) != 1:
+        raise InvalidInputError(
+            "the first shard, the one that the engine is given",
+            name,
+            f"name {found['stem']}-00001-of-{found['count']}.gguf",
+        )
+    count = int(found["count"])
+    return [f"{found['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+
+
+def _plain(value: object) -> Plain:
+    """A value that JSON has."""
+    if isinstance(value, tuple):
+        # The same in every layer, mostly.
+        return value[0] if len(set(value)) == 1 else list(value)
+    return value if isinstance(value, (str, int, float, bool)) else None
+
+
+def _by_type(tensors: Sequence[Tensor]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for tensor in tensors:
+        entry = found.setdefault(tensor.type, {"tensors": 0, "parameters": 0, "bytes": 0})
+        entry["tensors"] += 1
+        entry["parameters"] += tensor.elements
+        entry["bytes"] += tensor.size
+    return dict(sorted(found.items(), key=lambda pair: -pair[1]["bytes"]))
+
+
+def _layer_bytes(tensors: Sequence[Tensor]) -> list[int]:
+    found: dict[int, int] = {}
+    for tensor in tensors:
+        layer = _LAYER.match(tensor.name)
+        # A name is only a name: one that claims layer 999999999 must not make a list of that length.
+        if layer and len(layer[1]) < 7 and int(layer[1]) < len(tensors):
+            found[int(layer[1])] = found.get(int(layer[1]), 0) + tensor.size
+    return [found.get(number, 0) for number in range(max(found, default=-1) + 1)]
+
+
+def describe(headers: Sequence[Header], joined: Header) -> dict[str, Any]:
+    """Everything that the module returns.
+
+    :param headers: one for each file, in order.
+    :param joined: all of them as one.
+    """
+    metadata = joined.metadata
+    architecture = _plain(metadata.get("general.architecture"))
+
+    def of_model(key: str) -> Plain:
+        return _plain(metadata.get(f"{architecture}.{key}"))
+
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    vocabulary = (
+        tokens.length if isinstance(tokens, ArraySummary) else len(tokens) if isinstance(tokens, tuple) else None
+    )
+    tensors = joined.tensors
+    in_layers = _layer_bytes(tensors)
+    total = sum(tensor.size for tensor in tensors)
+    parameters = sum(tensor.elements for tensor in tensors)
+    return {
+        "architecture": architecture,
+        "name": _plain(metadata.get("general.name")),
+        "version": joined.version,
+        "byte_order": joined.byte_order,
+        "layers": of_model("block_count"),
+        "context": of_model("context_length"),
+        "embedding": of_model("embedding_length"),
+        "feed_forward": of_model("feed_forward_length"),
+        "heads": of_model("attention.head_count"),
+        "kv_heads": of_model("attention.head_count_kv"),
+        "experts": of_model("expert_count"),
+        "experts_used": of_model("expert_used_count"),
+        "tokenizer": _plain(metadata.get("tokenizer.ggml.model")),
+        "vocabulary": vocabulary,
+        "parameters": parameters,
+        "types": _by_type(tensors),
+        "bits_per_weight": round(total * 8 / parameters, 2) if parameters else None,
+        "layer_bytes": in_layers,
+        "other_bytes": total - sum(in_layers),
+        "size": joined.file_size,
+        "shards": len(headers),
+        "tensors": len(tensors),
+        "whole": all(header.is_whole for header in headers),
+        "missing_bytes": sum(max(0, header.data_end - header.file_size) for header in headers),
+    }

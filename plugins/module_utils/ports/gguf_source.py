@@ -1,0 +1,110 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a model's header is read from: a file, or a server that gives ranges. Only what is asked for is read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    InvalidInputError,
+    MismatchError,
+    NotFoundError,
+    PassingFailureError,
+    RemoteFailureError,
+)
+
+from .web import Web
+
+TRIES = 4
+
+
+class FileSource:
+    """A file on a disk, which may grow or shrink meanwhile."""
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self._handle = handle
+        self.name = str(path)
+        self.size = os.fstat(handle).st_size
+        self.read_bytes = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes from there, fewer at the end."""
+        data = os.pread(self._handle, length, offset)
+        self.read_bytes += len(data)
+        return data
+
+
+@contextlib.contextmanager
+def open_file(path: Path) -> Iterator[FileSource]:
+    """A file that stays the same one while it is read."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            f"a model at {path}", "no such file", "correct the path, or fetch the model first"
+        ) from error
+    except OSError as error:
+        raise InvalidInputError(
+            f"a file that can be read at {path}", str(error.strerror), "mend its permissions"
+        ) from error
+    try:
+        if not path.is_file():
+            raise InvalidInputError(f"a file at {path}", "something else there", "name the model's file")
+        yield FileSource(path, handle)
+    finally:
+        os.close(handle)
+
+
+class WebSource:
+    """A file on a server, or behind a C(file) URL, read in ranges."""
+
+    def __init__(self, web: Web, url: str, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._web, self._url, self._sleep = web, url, sleep
+        self.name = name
+        remote = web.describe(url)
+        if remote.size is None:
+            raise RemoteFailureError(
+                f"the size of {name} from its server", "none", "fetch the model and read the file, or name a mirror"
+            )
+        self.size = remote.size
+        self._tag: str | None = None
+        self.read_bytes = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes from there; a passing failure is forgiven a few times."""
+        for pause in (1.0, 2.0, 4.0, None):
+            try:
+                return self._read(offset, length)
+            except PassingFailureError:
+                if pause is None:
+                    raise
+                self._sleep(pause)
+        return b""
+
+    def _read(self, offset: int, length: int) -> bytes:
+        with contextlib.closing(self._web.open(self._url, offset, offset + length, ranged=True)) as reply:
+            if not reply.ranged and offset > 0:
+                raise RemoteFailureError(
+                    f"bytes {offset} to {offset + length - 1} of {self.name}",
+                    "an answer with the whole file: the server gives no ranges",
+                    "fetch the model and read the file, or name a mirror",
+                )
+            if self._tag is None:
+                self._tag = reply.tag
+            elif reply.tag != self._tag:
+                raise MismatchError(
+                    f"the same {self.name} as a moment ago", "another ETag", "the file was replaced: run again"
+                )
+            pieces: list[bytes] = []
+            left = length
+            while left > 0 and (data := reply.read(left)):
+                pieces.append(data)
+                left -= len(data)
+            self.read_bytes += length - left
+            return b"".join(pieces)

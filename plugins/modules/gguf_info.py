@@ -1,0 +1,255 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module gguf_info."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gguf_info
+short_description: Say what a GGUF model is, from its header
+version_added: 0.2.0
+description:
+  - Reads the header and the tensor table of a model, on the host or on a server. Of a remote file only the header is
+    fetched, in ranges; that is some MiB for a large vocabulary.
+  - Versions 2 and 3, little and big endian. Of a model in shards the first one is given, and the others are found
+    beside it.
+  - A file is foreign until it was read here. One that the engine would refuse gives one error, in bounded time and
+    memory. A file that was cut off behind its table is told by RV(whole).
+author:
+  - herd.inference contributors (@herd-inference)
+requirements:
+  - requests, for O(url) with http or https
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+options:
+  path:
+    description: Path of the model on the host, or of its first shard.
+    type: path
+  url:
+    description: URL of the model or of its first shard; C(http), C(https) or C(file).
+    type: str
+  token:
+    description: Bearer token for gated models; sent to the host of O(url) and to no host that a redirect names.
+    type: str
+  timeout:
+    description: Seconds without an answer after which a server is given up.
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: See what the head serves
+  herd.inference.gguf_info:
+    path: /opt/models/OR1-Behemoth.Q4_K_M.gguf
+  register: model
+
+- name: See what a model is before it is fetched
+  herd.inference.gguf_info:
+    url: http://mirror.example.org/OR1-Behemoth.Q4_K_M.gguf
+"""
+
+RETURN = r"""
+architecture:
+  description: Name of the architecture (C(general.architecture)).
+  returned: success
+  type: str
+  sample: qwen2
+name:
+  description: The model's name; null if it has none.
+  returned: success
+  type: str
+  sample: OR1 Behemoth
+version:
+  description: Version of the format.
+  returned: success
+  type: int
+  sample: 3
+byte_order:
+  description: C(little) or C(big).
+  returned: success
+  type: str
+  sample: little
+layers:
+  description: Number of layers (blocks).
+  returned: success
+  type: int
+  sample: 80
+context:
+  description: Tokens of context that it was trained for.
+  returned: success
+  type: int
+  sample: 131072
+embedding:
+  description: Width of the embedding.
+  returned: success
+  type: int
+  sample: 8192
+feed_forward:
+  description: Width of the feed-forward layers; a list where layers differ.
+  returned: success
+  type: raw
+  sample: 29568
+heads:
+  description: Attention heads; a list where layers differ.
+  returned: success
+  type: raw
+  sample: 64
+kv_heads:
+  description: Heads of keys and values; a list where layers differ.
+  returned: success
+  type: raw
+  sample: 8
+experts:
+  description: Experts of a mixture; null for a dense model.
+  returned: success
+  type: int
+  sample: null
+experts_used:
+  description: Experts that a token uses; null for a dense model.
+  returned: success
+  type: int
+  sample: null
+tokenizer:
+  description: Kind of tokenizer.
+  returned: success
+  type: str
+  sample: gpt2
+vocabulary:
+  description: Number of tokens.
+  returned: success
+  type: int
+  sample: 152064
+parameters:
+  description: Number of weights.
+  returned: success
+  type: int
+  sample: 72706203648
+types:
+  description: By tensor type the number of tensors, parameters and bytes, largest first.
+  returned: success
+  type: dict
+  sample:
+    q4_K: {tensors: 481, parameters: 61002121216, bytes: 34313693184}
+bits_per_weight:
+  description: Bits that a weight takes on average.
+  returned: success
+  type: float
+  sample: 5.21
+layer_bytes:
+  description: Bytes of each layer's tensors, without padding.
+  returned: success
+  type: list
+  elements: int
+  sample: [553500672, 553500672]
+other_bytes:
+  description: Bytes of all other tensors, which are embeddings and the output layer.
+  returned: success
+  type: int
+  sample: 1722703872
+size:
+  description: Bytes of the file, or of all shards.
+  returned: success
+  type: int
+  sample: 47369119648
+shards:
+  description: Number of files.
+  returned: success
+  type: int
+  sample: 1
+tensors:
+  description: Number of tensors.
+  returned: success
+  type: int
+  sample: 963
+whole:
+  description: Whether all tensors lie within the files, as the engine requires.
+  returned: success
+  type: bool
+  sample: true
+missing_bytes:
+  description: How many bytes are missing at the end.
+  returned: success
+  type: int
+  sample: 0
+read_bytes:
+  description: How many bytes were read for this.
+  returned: success
+  type: int
+  sample: 6160384
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gguf, gguf_facts
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import file_name, public_url
+from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import (
+    FileSource,
+    WebSource,
+    open_file,
+)
+from ansible_collections.herd.inference.plugins.module_utils.ports.web import REQUESTS_ERROR, Web
+
+
+def files(path: Path) -> Iterator[contextlib.AbstractContextManager[FileSource]]:
+    """The model's files beside one another."""
+    for name in gguf_facts.shard_names(path.name):
+        yield open_file(path.with_name(name))
+
+
+def pages(web: Web, url: str) -> Iterator[contextlib.AbstractContextManager[WebSource]]:
+    """The model's files beside one another on a server."""
+    first = file_name(url)
+    for name in gguf_facts.shard_names(first):
+        beside = url if name == first else url.replace(quote(first), quote(name), 1)
+        yield contextlib.nullcontext(WebSource(web, beside, public_url(beside)))
+
+
+def look(module: AnsibleModule) -> dict[str, Any]:
+    """Read all headers."""
+    url, headers, read = module.params["url"], [], 0
+    web = Web(token=module.params["token"], trusted=[url] if url else [], timeout=module.params["timeout"])
+    for opened in pages(web, url) if url else files(Path(module.params["path"])):
+        with opened as source:
+            headers.append(gguf.read_header(source))
+            read += source.read_bytes
+    joined = gguf.join_shards(headers, public_url(url) if url else module.params["path"])
+    return {**gguf_facts.describe(headers, joined), "read_bytes": read}
+
+
+def main() -> None:
+    """Read the arguments, look, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path"},
+            "url": {"type": "str"},
+            "token": {"type": "str", "no_log": True},
+            "timeout": {"type": "int", "default": 60},
+        },
+        required_one_of=[["path", "url"]],
+        mutually_exclusive=[["path", "url"]],
+        supports_check_mode=True,
+    )
+    if REQUESTS_ERROR and str(module.params["url"] or "").startswith("http"):
+        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
+    try:
+        module.exit_json(changed=False, **look(module))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
