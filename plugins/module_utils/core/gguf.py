@@ -22,11 +22,11 @@ from .gguf_types import TYPES
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
-#: Bounds, far above any model that is known: a vocabulary has some 300 000 tokens, a model some 2 000 tensors.
+#: Bounds, far above what is known: vocabularies and merges have some 500 000 texts, models some 2 000 tensors.
 MAX_READ = 256 << 20
 MAX_FIELDS = 1 << 16
 MAX_TENSORS = 1 << 17
-MAX_TEXTS = 1 << 22
+MAX_TEXTS = 1 << 20
 MAX_KEY = 1 << 16
 MAX_NAME = 64
 MAX_DIMENSIONS = 4

@@ -1,0 +1,350 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Headers of GGUF files: whatever they say, an answer or one clear error, in bounded time and memory."""
+
+from __future__ import annotations
+
+import random
+import struct
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError,
+    InvalidInputError,
+    MismatchError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.gguf_facts import describe, shard_names
+from tests.lab import gguf_writer
+from tests.unit.gguf_bytes import ARRAY, File, Maker
+
+
+class Bytes:
+    """A source in memory, which counts what is read; it may claim to be larger than it is."""
+
+    name = "m.gguf"
+
+    def __init__(self, data: bytes, size: int | None = None) -> None:
+        self.data = data
+        self.size = len(data) if size is None else size
+        self.read_bytes = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = self.data[offset : offset + length]
+        # Behind what is kept in memory come zeros.
+        data += bytes(min(length, max(0, self.size - offset)) - len(data))
+        self.read_bytes += len(data)
+        return data
+
+
+def read(data: bytes, size: int | None = None) -> gguf.Header:
+    return gguf.read_header(Bytes(data, size))
+
+
+def facts(*files: bytes) -> dict[str, Any]:
+    headers = [read(data) for data in files]
+    return describe(headers, gguf.join_shards(headers))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("version", [2, 3])
+def test_versions_and_byte_orders(order: str, version: int) -> None:
+    found = facts(File(order=order, version=version).bytes())
+    assert (found["version"], found["byte_order"]) == (version, "little" if order == "<" else "big")
+    expected = {
+        "architecture": "llama",
+        "name": "Two Layers",
+        "layers": 2,
+        "context": 4096,
+        "heads": 4,
+        # The same in both layers; and where they differ, for each.
+        "kv_heads": 2,
+        "feed_forward": [64, 96],
+        "tokenizer": "llama",
+        "vocabulary": 4,
+        "parameters": 4 * 512,
+        "types": {"f16": {"tensors": 4, "parameters": 2048, "bytes": 4096}},
+        "bits_per_weight": 16.0,
+        "layer_bytes": [1024, 1024],
+        "other_bytes": 2048,
+        "whole": True,
+        "missing_bytes": 0,
+    }
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_a_file_that_was_cut_off_is_told() -> None:
+    found = facts(File().bytes()[:-100])
+    assert (found["whole"], found["missing_bytes"]) == (False, 100)
+
+
+def test_padding_at_the_end_may_be_missing() -> None:
+    """The engine wants the last tensor's bytes, not what pads them."""
+    make = Maker()
+    head = File(tensors=[make.tensor("t", (5,), 24, 0)]).head()
+    data = head + bytes(-len(head) % 32) + bytes(5)
+    assert facts(data)["whole"]
+    assert not facts(data[:-1])["whole"]
+
+
+def test_the_lab_model_reads_as_it_was_made() -> None:
+    specs = [gguf_writer.TensorSpec("a", (256, 4), "q4_K"), gguf_writer.TensorSpec("b", (64, 3), "q8_0")]
+    head = gguf_writer.header([gguf_writer.field("general.architecture", "llama")], specs)
+    header = read(head, len(head) + 4096)
+    assert [(t.name, t.type, t.shape, t.size) for t in header.tensors] == [
+        (spec.name, spec.type, spec.dims, spec.size) for spec in specs
+    ]
+
+
+MAKE = Maker()
+HUGE = 1 << 63
+
+
+def tensors(*dims: int, name: str = "t", kind: int = 0, offset: int = 0) -> File:
+    return File(tensors=[MAKE.tensor(name, dims, kind, offset)])
+
+
+def pair(second_offset: int, second: str = "u") -> File:
+    return File(tensors=[MAKE.tensor("t", (16,), 0, 0), MAKE.tensor(second, (16,), 0, second_offset)])
+
+
+def more(raw: bytes) -> File:
+    return File(more=[raw])
+
+
+HOSTILE: list[tuple[str, bytes | File, str]] = [
+    ("nothing", b"", "at least 24 bytes"),
+    ("a few letters", b"GGUF", "at least 24 bytes"),
+    ("a web page", b"<!DOCTYPE html><html><body>sign in</body></html>", "a web page"),
+    ("gzip", b"\x1f\x8b" + bytes(60), "gzip data"),
+    ("a zip archive, as PyTorch writes", b"PK\x03\x04" + bytes(60), "a zip archive"),
+    ("safetensors", struct.pack("<Q", 40) + b'{"__metadata__":{}}' + bytes(60), "a safetensors file"),
+    ("a pointer", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+    ("room that was reserved", bytes(4096), "zeros, as where a download reserved room"),
+    ("a later byte part", random.Random(1).randbytes(4096), "a later byte part"),
+    ("version 1", File(version=1), "version 1, which the engine has given up"),
+    ("version 4", File(version=4), "version 4"),
+    ("tensors without end", File(tensor_count=HUGE), "a number of tensors that"),
+    ("more tensors than the file can hold", File(tensor_count=1000), "a number of tensors that"),
+    ("keys without end", File(field_count=HUGE), "a number of keys that"),
+    ("a key without end", more(MAKE.text("k", HUGE)), "of at most 65536 bytes, found a length of 9223372036854775808"),
+    ("a key that is longer than the file", more(MAKE.text("k", 60000)), "bytes before the end of the file"),
+    ("a key without a name", more(MAKE.number("", 1)), "a key without a name"),
+    ("a key twice", more(MAKE.number("llama.block_count", 1)), "'llama.block_count' again"),
+    ("a type that is none", more(MAKE.field("k", 77, b"")), "a known type of k, found type 77"),
+    ("a text without end", more(MAKE.field("k", 8, MAKE.pack("Q", HUGE))), "bytes before the end of the file"),
+    ("numbers without end", more(MAKE.field("k", ARRAY, MAKE.pack("IQ", 4, HUGE))), "bytes before the end of the file"),
+    ("texts without end", more(MAKE.field("k", ARRAY, MAKE.pack("IQ", 8, HUGE))), "with at most 1048576 texts"),
+    (
+        "more texts than fit",
+        more(MAKE.field("k", ARRAY, MAKE.pack("IQ", 8, 1 << 19))),
+        "bytes before the end of the file",
+    ),
+    ("one text of an array without end", more(MAKE.field("k", ARRAY, MAKE.pack("IQQ", 8, 1, HUGE))), "before the end"),
+    ("an array in an array", more(MAKE.field("k", ARRAY, MAKE.pack("IQ", ARRAY, 1))), "no array within an array"),
+    (
+        "an array of nothing known",
+        more(MAKE.field("k", ARRAY, MAKE.pack("IQ", 99, 1))),
+        "the entries of k, found type 99",
+    ),
+    ("an alignment of 3", more(MAKE.number("general.alignment", 3)), "a power of two as general.alignment, found 3"),
+    ("an alignment of 0", more(MAKE.number("general.alignment", 0)), "a power of two as general.alignment, found 0"),
+    ("an alignment in words", more(MAKE.word("general.alignment", "32")), "a power of two as general.alignment"),
+    ("a name of 64 letters", tensors(16, name="n" * 64), "of at most 63 bytes, found a length of 64"),
+    ("a tensor twice", pair(64, second="t"), "'t' again"),
+    ("five dimensions", tensors(1, 1, 1, 1, 1), "at most 4 dimensions of t, found 5"),
+    ("a negative dimension", tensors(HUGE), "dimensions of t that can be"),
+    ("dimensions whose product is too large", tensors(1 << 31, 1 << 31, 4), "dimensions of t that can be"),
+    ("a type that was removed", tensors(32, kind=4), "found type 4"),
+    ("a type of the future", tensors(32, kind=200), "found type 200; a newer model, perhaps"),
+    ("a row that is no whole block", tensors(31, kind=2), "whole blocks of 32 weights (q4_0), found rows of 31"),
+    ("an offset behind everything", tensors(16, offset=HUGE), "t at offset 0 of the data, found 9223372036854775808"),
+    ("tensors that overlap", pair(32), "u at offset 64 of the data, found 32: it overlaps"),
+    ("a tensor that is misaligned", pair(65), "found 65: it is misaligned"),
+    ("a gap", pair(96), "found 96: it has a gap"),
+]
+
+
+@pytest.mark.parametrize(("data", "said"), [case[1:] for case in HOSTILE], ids=[case[0] for case in HOSTILE])
+def test_what_is_no_model_gives_one_clear_error(data: bytes | File, said: str) -> None:
+    with pytest.raises(MismatchError) as caught:
+        read(data if isinstance(data, bytes) else data.bytes())
+    assert said in str(caught.value).replace(" in m.gguf", "")
+    assert str(caught.value).count("expected") == 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_cut_anywhere_it_is_one_error_and_never_anything_else(order: str) -> None:
+    whole = File(order=order).bytes()
+    head = len(File(order=order).head())
+    for length in range(head):
+        with pytest.raises(MismatchError):
+            read(whole[:length])
+    assert not read(whole[:head]).is_whole
+
+
+def test_lies_in_a_very_large_file_cost_nothing() -> None:
+    """Nothing in the file's size stops them there: only bounds do."""
+    exabyte = 1 << 60
+    lies = [
+        more(MAKE.field("k", ARRAY, MAKE.pack("IQ", 8, 1 << 40))),
+        more(MAKE.text("k", 1 << 40)),
+        File(tensor_count=1 << 40),
+        File(field_count=1 << 40),
+        # A million empty texts, one after the other, in what are zeros to the end.
+        File(more=[MAKE.field("k", ARRAY, MAKE.pack("IQ", 8, gguf.MAX_TEXTS))], tensors=[], tensor_count=9),
+    ]
+    for lie in lies:
+        source = Bytes(lie.head(), exabyte)
+        tracemalloc.start()
+        with pytest.raises(MismatchError):
+            gguf.read_header(source)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+        tracemalloc.stop()
+        assert source.read_bytes < 80 << 20
+
+
+def test_long_values_are_walked_and_not_kept() -> None:
+    data = File(
+        more=[
+            MAKE.numbers("many", range(gguf.KEPT_ARRAY + 1)),
+            MAKE.word("long", "x" * (gguf.KEPT_TEXT + 1)),
+            MAKE.texts("words", ["word"] * 300_000),
+            MAKE.number("after", 7),
+        ]
+    ).bytes()
+    metadata = read(data).metadata
+    assert metadata["many"] == gguf.ArraySummary("int32", gguf.KEPT_ARRAY + 1)
+    assert metadata["long"] == gguf.ArraySummary("string", gguf.KEPT_TEXT + 1)
+    assert metadata["words"] == gguf.ArraySummary("string", 300_000)
+    assert metadata["after"] == 7
+
+
+def mutants(seed: int, count: int) -> list[bytes]:
+    """Files with bytes turned, numbers replaced by dangerous ones, pieces removed, doubled or cut off."""
+    chance = random.Random(seed)
+    wholes = [File(order=order, version=version).bytes() for order in "<>" for version in (2, 3)]
+    numbers = [
+        0,
+        1,
+        2,
+        3,
+        255,
+        1 << 16,
+        (1 << 31) - 1,
+        1 << 31,
+        (1 << 32) - 1,
+        1 << 62,
+        (1 << 63) - 1,
+        1 << 63,
+        (1 << 64) - 1,
+    ]
+    found = []
+    for _each in range(count):
+        data = bytearray(chance.choice(wholes))
+        head = len(data) - 4096
+        for _change in range(chance.choice((1, 1, 1, 2, 4))):
+            place = chance.randrange(4, head)
+            how = chance.randrange(6)
+            if how == 0:
+                data[place] = chance.randrange(256)
+            elif how == 1:
+                data[place] ^= 1 << chance.randrange(8)
+            elif how == 2:
+                data[place : place + 8] = struct.pack(chance.choice("<>") + "Q", chance.choice(numbers))
+            elif how == 3:
+                del data[place : place + chance.randrange(1, 16)]
+            elif how == 4:
+                data[place:place] = data[place : place + chance.randrange(1, 64)]
+            else:
+                del data[chance.randrange(24, len(data)) :]
+                head = max(5, min(head, len(data)))
+        found.append(bytes(data))
+    return found
+
+
+def hold(data: bytes, size: int | None = None) -> bool:
+    """Whether it was read; everything but one of our errors fails the test, and so does reading too much."""
+    source = Bytes(data, size)
+    try:
+        header = gguf.read_header(source)
+        facts_found = describe([header], gguf.join_shards([header]) if gguf.shard_count(header) == 1 else header)
+    except HerdError:
+        return False
+    finally:
+        assert source.read_bytes <= gguf.MAX_READ
+    assert facts_found["parameters"] >= 0
+    return True
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_fuzz(seed: int) -> None:
+    tracemalloc.start()
+    read_well = sum(hold(data) for data in mutants(seed, 250))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Some changes hurt nobody (a letter of a name), most do; if all or none were refused, it would be no test.
+    assert 10 < read_well < 200
+    assert peak < 16 << 20
+
+
+def shard(number: int, count: int, total: int, name: str) -> bytes:
+    fields = [
+        MAKE.word("general.architecture", "llama"),
+        MAKE.number("split.no", number),
+        MAKE.number("split.count", count),
+        MAKE.number("split.tensors.count", total),
+    ]
+    head = File(fields=fields, tensors=[MAKE.tensor(name, (16,), 0, 0)]).head()
+    return head + bytes(-len(head) % 32) + bytes(64)
+
+
+def test_shards_are_one_model() -> None:
+    files = [shard(0, 2, 2, "blk.0.a"), shard(1, 2, 2, "blk.1.a")]
+    found = facts(*files)
+    assert (found["tensors"], found["shards"], found["layer_bytes"]) == (2, 2, [64, 64])
+    assert found["size"] == sum(map(len, files))
+    joined = gguf.join_shards([read(data) for data in files])
+    assert [tensor.file for tensor in joined.tensors] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ([shard(0, 2, 2, "a")], "expected 2 shards in m, found 1"),
+        ([shard(0, 2, 2, "a"), shard(0, 2, 2, "b")], "shard number 1 of 2 at that place"),
+        ([shard(1, 2, 2, "a"), shard(0, 2, 2, "b")], "shard number 0 of 2 at that place"),
+        ([shard(0, 2, 2, "a"), shard(1, 3, 2, "b")], "found number 1 of 3"),
+        ([shard(0, 2, 3, "a"), shard(1, 2, 3, "b")], "expected 3 tensors in all shards"),
+        ([shard(0, 2, 2, "a"), shard(1, 2, 2, "a")], "each tensor in one shard"),
+    ],
+)
+def test_shards_that_are_not_one_model(files: list[bytes], said: str) -> None:
+    with pytest.raises(MismatchError, match=said.replace("(", r"\(")):
+        gguf.join_shards([read(data) for data in files], "m")
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("m.gguf", ["m.gguf"]),
+        ("m-00001-of-00001.gguf", ["m-00001-of-00001.gguf"]),
+        ("m-00001-of-00002.gguf", ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]),
+    ],
+)
+def test_names_of_shards(name: str, names: list[str]) -> None:
+    assert shard_names(name) == names
+
+
+def test_the_engine_is_given_the_first_shard() -> None:
+    with pytest.raises(InvalidInputError, match=r"name m-00001-of-00002\.gguf"):
+        shard_names("m-00002-of-00002.gguf")
+
+
+def test_a_name_that_claims_a_layer_far_away_makes_no_long_list() -> None:
+    found = facts(tensors(16, name="blk.999999.attn").bytes())
+    assert (found["layer_bytes"], found["other_bytes"]) == ([], 64)

@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""GGUF files as bytes, right and wrong ones: any version, any byte order, any lie."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+STRING, ARRAY = 8, 9
+
+
+@dataclass
+class Maker:
+    """Writes numbers in one byte order."""
+
+    order: str = "<"
+
+    def pack(self, codes: str, *values: object) -> bytes:
+        return struct.pack(self.order + codes, *values)
+
+    def text(self, text: str, length: int | None = None) -> bytes:
+        raw = text.encode()
+        return self.pack("Q", len(raw) if length is None else length) + raw
+
+    def field(self, key: str, kind: int, raw: bytes) -> bytes:
+        return self.text(key) + self.pack("I", kind) + raw
+
+    def number(self, key: str, value: int) -> bytes:
+        return self.field(key, 4, self.pack("I", value))
+
+    def word(self, key: str, value: str) -> bytes:
+        return self.field(key, STRING, self.text(value))
+
+    def texts(self, key: str, values: Sequence[str]) -> bytes:
+        return self.field(key, ARRAY, self.pack("IQ", STRING, len(values)) + b"".join(map(self.text, values)))
+
+    def numbers(self, key: str, values: Sequence[int]) -> bytes:
+        return self.field(key, ARRAY, self.pack("IQ", 5, len(values)) + self.pack(f"{len(values)}i", *values))
+
+    def tensor(self, name: str, dims: Sequence[int], kind: int, offset: int) -> bytes:
+        return self.text(name) + self.pack(f"I{len(dims)}Q", len(dims), *dims) + self.pack("IQ", kind, offset)
+
+
+@dataclass
+class File:
+    """A small model: two layers of one tensor each, an embedding and an output; 32 weights a row.
+
+    Every part can be replaced by a lie.
+    """
+
+    order: str = "<"
+    version: int = 3
+    magic: bytes = b"GGUF"
+    fields: list[bytes] | None = None
+    more: list[bytes] = field(default_factory=list)
+    tensors: list[bytes] | None = None
+    tensor_count: int | None = None
+    field_count: int | None = None
+    data: int = 4 * 512 * 4
+    alignment: int = 32
+
+    def maker(self) -> Maker:
+        return Maker(self.order)
+
+    def head(self) -> bytes:
+        make = self.maker()
+        fields = self.fields
+        if fields is None:
+            fields = [
+                make.word("general.architecture", "llama"),
+                make.word("general.name", "Two Layers"),
+                make.number("llama.block_count", 2),
+                make.number("llama.context_length", 4096),
+                make.number("llama.embedding_length", 32),
+                make.number("llama.attention.head_count", 4),
+                make.numbers("llama.attention.head_count_kv", [2, 2]),
+                make.numbers("llama.feed_forward_length", [64, 96]),
+                make.word("tokenizer.ggml.model", "llama"),
+                make.texts("tokenizer.ggml.tokens", ["a", "b", "", "dd"]),
+            ]
+        fields = [*fields, *self.more]
+        tensors = self.tensors
+        if tensors is None:
+            names = ("token_embd.weight", "blk.0.attn_q.weight", "blk.1.attn_q.weight", "output.weight")
+            # f16, 16 rows of 32: 1024 bytes each.
+            tensors = [make.tensor(name, (32, 16), 1, 1024 * number) for number, name in enumerate(names)]
+        counts = (
+            len(tensors) if self.tensor_count is None else self.tensor_count,
+            len(fields) if self.field_count is None else self.field_count,
+        )
+        return self.magic + make.pack("IQQ", self.version, *counts) + b"".join(fields) + b"".join(tensors)
+
+    def bytes(self) -> bytes:
+        head = self.head()
+        return head + bytes(-len(head) % self.alignment) + bytes(4096)
