@@ -54,7 +54,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=[OLD, NEW])
 def build(request: pytest.FixtureRequest, model: Path, tmp_path: Path) -> Iterator[Build]:
     binaries = Path(os.environ.get("HERD_ENGINES") or cache() / "engines") / request.param / "bin"
-    assert (binaries / "llama-server").exists(), f"there is no build of {request.param} in {binaries}"
+    assert (binaries / "llama-server").exists(), (
+        f"no build of {request.param} in {binaries}: tests/engine/builds.py makes it"
+    )
     with Build(request.param, binaries, model, tmp_path).session() as running:
         yield running
 
