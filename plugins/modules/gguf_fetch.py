@@ -124,7 +124,7 @@ options:
   timeout:
     description:
       - Seconds without an answer or without a byte after which a connection is given up.
-    type: int
+    type: float
     default: 60
   retries:
     description:
@@ -285,7 +285,7 @@ ARGUMENTS = {
     "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
     "rehash": {"type": "bool", "default": False},
     "token": {"type": "str", "no_log": True},
-    "timeout": {"type": "int", "default": 60},
+    "timeout": {"type": "float", "default": 60},
     "retries": {"type": "int", "default": 5},
     "connections": {"type": "int", "default": 8},
     "bandwidth": {"type": "bytes", "default": 0},

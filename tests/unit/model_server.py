@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ class Served:
     :ivar cuts: after so many bytes the connection is closed, one entry an answer.
     :ivar location: where to redirect to.
     :ivar pause: seconds after each piece.
+    :ivar piece: bytes that are written at once.
     :ivar dies_after: so many bytes in all, then every connection breaks.
     :ivar act: called with the handler of each request before anything else; True if it has answered.
     """
@@ -40,6 +42,7 @@ class Served:
     location: str | None = None
     token: str | None = None
     pause: float = 0.0
+    piece: int = PIECE
     dies_after: int | None = None
     act: Callable[[Any], bool] | None = None
     sent: int = 0
@@ -56,7 +59,7 @@ class Request:
 class ModelServer:
     """The files, and what was asked."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
         self.files: dict[str, Served] = {}
         self.requests: list[Request] = []
         self.connections = 0
@@ -135,11 +138,11 @@ class ModelServer:
                 if cut is not None:
                     data = data[:cut]
                     self.close_connection = True
-                for at in range(0, len(data), PIECE):
-                    piece = data[at : at + PIECE]
+                for at in range(0, len(data), served.piece):
+                    piece = data[at : at + served.piece]
                     if served.dies_after is not None:
                         piece = piece[: max(0, served.dies_after - served.sent)]
-                        self.close_connection = self.close_connection or len(piece) < len(data[at : at + PIECE])
+                        self.close_connection = self.close_connection or len(piece) < len(data[at : at + served.piece])
                     try:
                         self.wfile.write(piece)
                     except OSError:
@@ -155,6 +158,8 @@ class ModelServer:
 
         self._server = ThreadingHTTPServer((address, 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.address = address
         self.port = self._server.server_address[1]
 

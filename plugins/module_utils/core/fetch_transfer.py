@@ -388,10 +388,10 @@ class Transfer:
 
     def _moved(self, order: Order) -> bool:
         """Whether an order brought enough to say that the server works."""
-        came = order.position - order.start
         if not order.ranged:
-            came = order.position - order.part.furthest
-        return came >= self.pace.progress
+            return order.position - order.part.furthest >= self.pace.progress
+        came = order.position - order.start
+        return came >= self.pace.progress or came >= order.left
 
     def closed(self, order: Order, now: float) -> None:
         """The answer ended, or was left because it had brought everything."""

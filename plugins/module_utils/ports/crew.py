@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 #: Bytes that are written at once, if they come quickly.
 GATHER = 1 << 20
 #: Seconds after which those that came are written.
-PATIENCE = 0.1
+PATIENCE = 0.02
+#: Seconds of a capped bandwidth that come as one piece.
+EVENLY = 0.1
 #: Bytes that are read for a checksum at once.
 BLOCK = 1 << 20
 #: Bytes, or seconds, after which it is noted what has landed.
 NOTE_BYTES = 4 << 20
-NOTE_SECONDS = 0.02
+NOTE_SECONDS = 0.005
 PROGRESS_SECONDS = 0.5
 LANES = 2
 
@@ -92,7 +94,7 @@ class _Run:
         self._noted_bytes = transfer.landed.total
         rate = self._bucket.rate
         # With a cap, pieces are so small that the bytes come evenly.
-        self._gather = GATHER if not rate else max(4096, min(GATHER, int(rate * PATIENCE)))
+        self._gather = GATHER if not rate else max(4096, min(GATHER, int(rate * EVENLY)))
 
     def until_over(self) -> None:
         workers = [self._start(self._fetch) for _each in range(self._connections)]
@@ -253,7 +255,7 @@ class _Run:
             going = transfer.put(order, wanted)
             self._note_it()
             self._wake(False)
-        if going and pause:
+        if pause:
             self._rest(pause)
         return going, not going
 

@@ -86,6 +86,7 @@ class Reply:
         self._body: Any = getattr(response.raw, "_fp", response.raw)
         # Counted here: before 3.12 read1() does not know when the body has ended, and waits for more.
         self._left: int | None = getattr(self._body, "length", None)
+        self._trouble: PassingFailureError | None = None
 
     def read(self, most: int) -> bytes:
         """What has come, at least one byte and at most so many; nothing at the end."""
@@ -93,10 +94,14 @@ class Reply:
             most = min(most, self._left)
         if not most:
             return b""
+        if self._trouble is not None:
+            # Who took what had come before it asks again.
+            raise self._trouble
         try:
             data: bytes = self._body.read1(most)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _passing(self._response.url, _reason(error)) from None
+            self._trouble = _passing(self._response.url, _reason(error))
+            raise self._trouble from None
         if self._left is not None:
             self._left -= len(data)
         return data
