@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from tests.lab import gguf_writer
@@ -48,15 +49,8 @@ class Model:
             "general.name": self.name,
             "general.file_type": 1,
             **{f"{self.architecture}.{key}": value for key, value in self.metadata.items()},
-            "tokenizer.ggml.model": "llama",
-            "tokenizer.ggml.tokens": _tokens(self.vocabulary),
-            "tokenizer.ggml.scores": [0.0] * self.vocabulary,
-            "tokenizer.ggml.bos_token_id": 1,
-            "tokenizer.ggml.eos_token_id": 2,
         }
-        types = [2, 3, 3, *[6] * 256, *[1] * (self.vocabulary - 259)]
-        fields = [gguf_writer.field(key, value) for key, value in found.items()]
-        return [*fields, gguf_writer.signed_array("tokenizer.ggml.token_type", types)]
+        return [*(gguf_writer.field(key, value) for key, value in found.items()), *_tokenizer(self.vocabulary)]
 
     def header(self) -> bytes:
         """The file's first bytes, all before the tensors' own."""
@@ -69,6 +63,55 @@ class Model:
             stream.write(raw)
             stream.truncate(len(raw) + data_size(self.tensors))
         return path
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An entry of the tensor table, as a reader of the file finds it."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+    file: int = 0
+
+
+@dataclass(frozen=True)
+class Header:
+    """A model's header, as a reader of the file finds it."""
+
+    metadata: dict[str, Value]
+    tensors: tuple[Tensor, ...]
+    data_start: int
+    file_size: int
+
+
+def header_of(model: Model) -> Header:
+    """The header that `model.write` writes, without writing it."""
+    start = len(model.header())
+    offset, tensors = start, []
+    for spec in model.tensors:
+        tensors.append(Tensor(spec.name, spec.type, spec.dims, offset, spec.size))
+        offset += spec.size + -spec.size % gguf_writer.ALIGNMENT
+    keys = {f"{model.architecture}.{key}": value for key, value in model.metadata.items()}
+    named: dict[str, Value] = {"general.architecture": model.architecture, "general.name": model.name}
+    return Header(named | keys, tuple(tensors), start, offset)
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(count: int) -> tuple[bytes, ...]:
+    """The header's fields of a vocabulary; the largest part of a header, and the same for many models."""
+    found: dict[str, Value] = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": _tokens(count),
+        "tokenizer.ggml.scores": [0.0] * count,
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+    }
+    types = [2, 3, 3, *[6] * 256, *[1] * (count - 259)]
+    fields = [gguf_writer.field(key, value) for key, value in found.items()]
+    return (*fields, gguf_writer.signed_array("tokenizer.ggml.token_type", types))
 
 
 def _tokens(count: int) -> list[str]:
@@ -268,7 +311,7 @@ def phi3(name: str, dims: Dense) -> Model:
     return dims.build(name, "phi3", layer, attention__sliding_window=512)
 
 
-def gpt_oss(name: str, dims: Dense, experts: int, window: int) -> Model:
+def gpt_oss(name: str, dims: Dense, experts: int, window: int = 128) -> Model:
     """Every second layer has a window, and every layer attention sinks."""
 
     def layer(tensors: _Tensors) -> None:
@@ -290,9 +333,25 @@ def gpt_oss(name: str, dims: Dense, experts: int, window: int) -> Model:
     return dims.build(name, "gpt-oss", layer, **sizes)
 
 
-def deepseek2(name: str, dims: Dense, experts: int, latent: bool) -> Model:
+@dataclass(frozen=True)
+class Latent:
+    """Ranks and head sizes of multi-head latent attention, and its experts."""
+
+    q_rank: int = 256
+    kv_rank: int = 256
+    rope: int = 64
+    nope: int = 64
+    v_size: int = 64
+    inner: int = 256
+    dense: int = 2
+    used: int = 4
+
+
+def deepseek2(name: str, dims: Dense, experts: int, latent: bool = True, ranks: Latent | None = None) -> Model:
     """Multi-head latent attention; older files carry the full keys and values (`latent` false)."""
-    q_rank, kv_rank, rope, nope, v_size, inner, dense = 256, 256, 64, 64, 64, 256, 2
+    ranks = ranks or Latent()
+    q_rank, kv_rank, rope, nope = ranks.q_rank, ranks.kv_rank, ranks.rope, ranks.nope
+    v_size, inner, dense = ranks.v_size, ranks.inner, ranks.dense
 
     def layer(tensors: _Tensors) -> None:
         tensors.norms("attn_norm", "ffn_norm")
@@ -317,7 +376,7 @@ def deepseek2(name: str, dims: Dense, experts: int, latent: bool) -> Model:
     sizes: dict[str, Value] = {
         "leading_dense_block_count": dense,
         "expert_count": experts,
-        "expert_used_count": 4,
+        "expert_used_count": ranks.used,
         "expert_shared_count": 1,
         "expert_feed_forward_length": inner,
         "expert_weights_scale": 2.5,
@@ -333,9 +392,8 @@ def deepseek2(name: str, dims: Dense, experts: int, latent: bool) -> Model:
     return dims.build(name, "deepseek2", layer, **sizes)
 
 
-def glm4_moe(name: str, dims: Dense, experts: int) -> Model:
+def glm4_moe(name: str, dims: Dense, experts: int, inner: int = 256, used: int = 4) -> Model:
     """The last block predicts the token after the next: it takes a place in the split, and is not loaded."""
-    inner = 256
 
     def layer(tensors: _Tensors) -> None:
         tensors.norms("attn_norm", "post_attention_norm")
@@ -354,7 +412,7 @@ def glm4_moe(name: str, dims: Dense, experts: int) -> Model:
         "nextn_predict_layers": 1,
         "leading_dense_block_count": 1,
         "expert_count": experts,
-        "expert_used_count": 4,
+        "expert_used_count": used,
         "expert_shared_count": 1,
         "expert_feed_forward_length": inner,
         "expert_weights_scale": 1.0,
@@ -387,8 +445,8 @@ def mamba(name: str, dims: Dense) -> Model:
     return _without_attention(dims.build(name, "mamba", layer, **_recurrent(2 * dims.width, 16)))
 
 
-def mamba2(name: str, dims: Dense) -> Model:
-    inner, state, groups = 2 * dims.width, 64, 2
+def mamba2(name: str, dims: Dense, state: int = 64, groups: int = 2) -> Model:
+    inner = 2 * dims.width
 
     def layer(tensors: _Tensors) -> None:
         tensors.norms("attn_norm")
@@ -421,9 +479,9 @@ def jamba(name: str, dims: Dense, experts: int) -> Model:
     return dims.build(name, "jamba", layer, **sizes, **_recurrent(2 * dims.width, 16))
 
 
-def falcon_h1(name: str, dims: Dense) -> Model:
+def falcon_h1(name: str, dims: Dense, inner: int = 768, state: int = 64) -> Model:
     """Attention and a recurrence in every layer."""
-    inner, state, groups, heads = 768, 64, 1, 12
+    groups, heads = 1, inner // 64
 
     def layer(tensors: _Tensors) -> None:
         tensors.norms("attn_norm")
@@ -436,9 +494,9 @@ def falcon_h1(name: str, dims: Dense) -> Model:
     return dims.build(name, "falcon-h1", layer, **_recurrent(inner, state, groups=groups, rank=heads))
 
 
-def granite_hybrid(name: str, dims: Dense) -> Model:
+def granite_hybrid(name: str, dims: Dense, state: int = 64) -> Model:
     """One layer in five has attention."""
-    inner, state, groups = 2 * dims.width, 64, 1
+    inner, groups = 2 * dims.width, 1
     attending = [layer % 5 == 3 for layer in range(dims.layers)]
 
     def layer(tensors: _Tensors) -> None:
@@ -454,9 +512,12 @@ def granite_hybrid(name: str, dims: Dense) -> Model:
     return dims.build(name, "granitehybrid", layer, attention__head_count_kv=kv_heads, **recurrent)
 
 
-def qwen3next(name: str, dims: Dense, experts: int) -> Model:
-    """Gated delta net in three layers of four, gated attention in the fourth; experts and a shared one."""
-    state, key_heads, value_heads, inner = 64, 4, 8, 256
+def qwen3next(name: str, dims: Dense, experts: int, delta: tuple[int, int, int] = (64, 4, 8), used: int = 4) -> Model:
+    """Gated delta net in three layers of four, gated attention in the fourth; experts and a shared one.
+
+    :param delta: size of the state, heads of the keys, heads of the values.
+    """
+    (state, key_heads, value_heads), inner = delta, dims.inner
     key, value = state * key_heads, state * value_heads
 
     def layer(tensors: _Tensors) -> None:
@@ -480,7 +541,7 @@ def qwen3next(name: str, dims: Dense, experts: int) -> Model:
 
     sizes: dict[str, Value] = {
         "expert_count": experts,
-        "expert_used_count": 4,
+        "expert_used_count": used,
         "expert_feed_forward_length": inner,
         "expert_shared_feed_forward_length": inner,
     }
@@ -512,9 +573,8 @@ def lfm2(name: str, dims: Dense) -> Model:
     return model
 
 
-def nemotron_h(name: str, dims: Dense) -> Model:
+def nemotron_h(name: str, dims: Dense, inner: int = 1024, state: int = 64, groups: int = 2) -> Model:
     """A layer is a recurrence, or attention, or a feed-forward block, and nothing else."""
-    inner, state, groups = 1024, 64, 2
     kinds = ["recurrent", "feed_forward", "recurrent", "attention"]
     kind_of = [kinds[layer % len(kinds)] for layer in range(dims.layers)]
 
@@ -557,7 +617,39 @@ def models() -> list[Model]:
         jamba("jamba", Dense(9, 512, 8, 2, 64, 768, kinds=Q8_0), 8),
         falcon_h1("falcon-h1", Dense(8, 512, 8, 2, 64, 1536, kinds=F16)),
         granite_hybrid("granitehybrid", Dense(11, 512, 8, 4, 64, 1536, kinds=Q4_K)),
-        qwen3next("qwen3next", Dense(8, 512, 8, 2, 128, 1536, kinds=F16), 16),
+        qwen3next("qwen3next", Dense(8, 512, 8, 2, 128, 256, kinds=F16), 16),
         lfm2("lfm2", Dense(10, 512, 8, 2, 64, 1536, kinds=Q8_0, tied=True)),
         nemotron_h("nemotron_h", Dense(12, 512, 8, 2, 64, 2048, kinds=F16)),
+    ]
+
+
+def published() -> list[Model]:
+    """Layers of the size of published models, a few of each: what is small in the set above is large here."""
+    few, many = 3, 4
+    return [
+        llama("llama-8b", Dense(few, 4096, 32, 8, 128, 14336, kinds=Q4_0)),
+        llama("llama-70b", Dense(few, 8192, 64, 8, 128, 28672, kinds=Q4_0)),
+        llama("mixtral-8x7b", Dense(few, 4096, 32, 8, 128, 14336, kinds=Q4_0), experts=2),
+        qwen2("qwen2.5-72b", Dense(few, 8192, 64, 8, 128, 29568, kinds=Q4_0)),
+        qwen2("qwen2.5-14b", Dense(few, 5120, 40, 8, 128, 13824, 152064, kinds=Q4_K)),
+        qwen3("qwen3-32b", Dense(few, 5120, 64, 8, 128, 25600, kinds=Q4_0)),
+        qwen3("qwen3-30b-a3b", Dense(few, 2048, 32, 4, 128, 6144, kinds=Q4_0), experts=16, expert_inner=768, used=8),
+        gemma("gemma2-9b", Dense(many, 3584, 16, 8, 256, 14336, kinds=Q4_0, tied=True), 2, 4096),
+        gemma("gemma3-27b", Dense(7, 5376, 32, 16, 128, 21504, kinds=Q4_0, tied=True), 3, 1024),
+        gpt_oss("gpt-oss-20b", Dense(many, 2880, 64, 8, 64, 2880, kinds=MXFP4), 8),
+        deepseek2(
+            "deepseek-v3",
+            Dense(5, 7168, 128, 128, 128, 18432, kinds=Q4_0),
+            8,
+            ranks=Latent(1536, 512, 64, 128, 128, 2048, dense=2, used=8),
+        ),
+        glm4_moe("glm-4.5-air", Dense(few, 4096, 96, 8, 128, 10944, kinds=Q4_0), 8, inner=1408, used=8),
+        mamba("mamba-2.8b", Dense(many, 2560, kinds=F16, tied=True)),
+        mamba2("mamba2-2.7b", Dense(many, 2560, kinds=Q8_0), state=128, groups=1),
+        jamba("jamba-mini", Dense(many, 4096, 32, 8, 128, 14336, kinds=Q4_0), 2),
+        falcon_h1("falcon-h1-7b", Dense(many, 3072, 12, 2, 128, 12288, kinds=Q4_0), inner=3072, state=256),
+        granite_hybrid("granite-4-h", Dense(many, 2048, 32, 8, 64, 8192, kinds=Q4_0), state=128),
+        qwen3next("qwen3-next-80b", Dense(8, 2048, 16, 2, 256, 512, kinds=Q4_0), 16, delta=(128, 16, 32), used=10),
+        lfm2("lfm2-2.6b", Dense(6, 2048, 32, 8, 64, 10752, kinds=Q4_0, tied=True)),
+        nemotron_h("nemotron-h-8b", Dense(8, 4096, 32, 8, 128, 21504, kinds=Q4_0), inner=8192, state=128, groups=8),
     ]

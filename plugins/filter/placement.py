@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter C(placement): what a model takes on each device, from the inventory alone."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: placement
+short_description: Plan where a model's layers go, and whether they fit
+version_added: 0.2.0
+author: herd.inference contributors (@herd-inference)
+description:
+  - Computes the bytes of weights, caches, compute buffers and overhead on each device for an entry of
+    C(herd_models) that has a C(shape), and the split that leaves the fullest device as much as can be.
+  - No host is asked for anything. A GPU's free memory is C(herd_gpu_free_mib) of its host where that is known,
+    and otherwise what such a GPU has free when nothing else runs on it.
+  - Weights, caches and layers are the engine's own numbers, compute buffers are upper bounds, and what CUDA adds
+    is modelled. See the reference page on the accuracy of placement.
+positional: _input
+options:
+  _input:
+    description: The model's entry in C(herd_models).
+    type: dict
+    required: true
+  workers:
+    description: Hosts of the workers in the engine's order.
+    type: list
+    elements: str
+    required: true
+  head:
+    description: Host of the head.
+    type: str
+    required: true
+  hosts:
+    description:
+      - Variables by host name, usually C(hostvars). C(herd_gpus) (with C(memory_mib), and perhaps C(free_mib),
+        C(reserved_mib), C(bandwidth_gbs)), C(herd_gpu_free_mib) and C(herd_memory_gib) are read.
+    type: dict
+    required: true
+  release:
+    description: The engine's release, whose rules of allocation are used.
+    type: str
+    required: true
+  profiles:
+    description: Settings of the head by profile name.
+    type: dict
+    default: {}
+  profile:
+    description: Name of the profile in use, empty for none.
+    type: str
+    default: ''
+  settings:
+    description: Settings merged over the profile.
+    type: dict
+    default: {}
+  split:
+    description: Layers by host name; empty lets the plan choose.
+    type: dict
+    default: {}
+  use_head_gpus:
+    description: Whether the head's own GPUs hold layers.
+    type: bool
+    default: true
+  reserve_mib:
+    description: MiB that stay free on each GPU.
+    type: int
+    default: 0
+  memory_max:
+    description: Memory limit of the head's service, such as V(200G), empty for none.
+    type: str
+    default: ''
+  models:
+    description: All of C(herd_models); other entries of the same model are compared and named as cures.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Say whether the model fits
+  ansible.builtin.debug:
+    msg: "{{ plan.table }}"
+  vars:
+    plan: >-
+      {{ herd_models[herd_model] | herd.inference.placement(
+           workers=groups['rpc_worker'], head='vllm-node1', hosts=hostvars, release=herd_release,
+           settings={'context': 4096, 'slots': 1}) }}
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(known), whether the entry has a shape; without one nothing else is there.
+    - C(fits), C(problems), C(cures) and C(warnings) in words, C(devices) with bytes, C(split) by host,
+      C(tensor_split) for the engine, C(head) with the bytes of its process (C(least) and C(comfortable) as a memory
+      limit), C(largest_context) in tokens for each slot, C(rate_empty) and C(rate_full) in tokens per second as upper
+      bounds, C(comparison) of entries of the same model, and C(table) as text.
+  type: dict
+  sample: {known: true, fits: true, split: {vllm-node1: 26, vllm-node2: 27, vllm-node3: 27}}
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, placement_facts
+
+#: Only these are read: a host's other variables may hold templates that cannot be resolved here.
+READ = {"gpus": "herd_gpus", "free_mib": "herd_gpu_free_mib", "memory_gib": "herd_memory_gib"}
+
+
+def placement(
+    entry: Mapping[str, Any],
+    workers: Sequence[str],
+    head: str,
+    hosts: Mapping[str, Mapping[str, Any]],
+    release: str,
+    profiles: Mapping[str, Mapping[str, Any]] | None = None,
+    profile: str = "",
+    settings: Mapping[str, Any] | None = None,
+    split: Mapping[str, int] | None = None,
+    use_head_gpus: bool = True,
+    reserve_mib: int = 0,
+    memory_max: str = "",
+    models: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    facts = {
+        name: {key: hosts[name][fact] for key, fact in READ.items() if fact in hosts[name]}
+        for name in dict.fromkeys([*workers, head])
+        if name in hosts
+    }
+    merged = engine_settings.merged(engine_settings.profile_named(profiles or {}, profile), settings or {})
+    site = placement_facts.Site(list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max)
+    return placement_facts.plan_for(entry, site, merged, str(release), split or {}, models or {})
+
+
+class FilterModule:
+    """Filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name the filters."""
+        return {"placement": placement}

@@ -1,0 +1,54 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What CUDA takes of a GPU beside the engine's buffers. Read in its source, not measured.
+
+A process on a GPU has a context, with the kernels' code. The engine's pool (ggml_cuda_pool) holds scratch
+that comes and goes with the operations and stays reserved: flash attention makes a half-precision copy of a
+layer's quantised keys and values and keeps partial results, and a micro-batch too large for the integer kernels
+makes a half-precision copy of the matrix that it is multiplied with. A pool without virtual memory management
+keeps pieces of all sizes, so they are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .kv_cache import CacheSettings, layer_cells
+from .model_shape import LayerShape, ModelShape
+
+MIB = 1 << 20
+#: Context and kernels of a process on a GPU.
+CONTEXT = 450 * MIB
+#: Handle and workspace of the library for matrices.
+CUBLAS = 64 * MIB
+#: Rows up to which the integer kernels are used on GPUs without integer tensor cores, such as Volta.
+INTEGER_ROWS = 64
+#: What a GPU of so many bytes on the box has free when nothing runs on it: the driver keeps the rest.
+FREE_SHARE = 0.985
+#: Blocks of keys that flash attention works on side by side, each with its own partial result.
+PARTIAL_RESULTS = 8
+_HALF, _FLOAT = 2, 4
+
+
+def scratch_bytes(shape: ModelShape, layers: Sequence[LayerShape], settings: CacheSettings) -> int:
+    """The most that the pool holds for these layers."""
+    attention, partial = 0, 0
+    for layer in layers:
+        partial = max(partial, PARTIAL_RESULTS * settings.tokens * layer.heads * (layer.value or layer.key) * _FLOAT)
+        cells = layer_cells(shape, layer, settings) * settings.streams
+        copied = 0
+        for cache_type, width in ((settings.type_k, layer.key), (settings.type_v, layer.value)):
+            if not cache_type.endswith(("f16", "f32")):
+                copied += cells * layer.kv_heads * width * _HALF
+        attention = max(attention, copied)
+    matrix = 0
+    if settings.tokens > INTEGER_ROWS and shape.quantisation not in ("f16", "f32", "bf16"):
+        inner = max((max(layer.inner, layer.expert_inner) for layer in layers), default=0)
+        matrix = shape.matrix * _HALF + settings.tokens * max(inner, shape.width) * (_HALF + _FLOAT)
+    return attention + partial + matrix
+
+
+def overhead_bytes(shape: ModelShape, layers: Sequence[LayerShape], settings: CacheSettings) -> int:
+    """Everything beside the buffers."""
+    return CONTEXT + CUBLAS + scratch_bytes(shape, layers, settings)

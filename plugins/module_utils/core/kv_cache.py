@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bytes of the key-value cache and of recurrent states, as the engine allocates them.
+
+The context is what one slot gets. The engine rounds it up to whole blocks of cells, keeps one stream for
+each slot unless the cache is unified, and gives windowed layers the window and one micro-batch only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .errors import InvalidInputError
+from .model_shape import LayerShape, ModelShape
+
+#: Cells come in blocks of so many tokens.
+BLOCK = 256
+#: Elements and bytes of a block of each type that a cache can have.
+CACHE_TYPES: Mapping[str, tuple[int, int]] = {
+    "f32": (1, 4),
+    "f16": (1, 2),
+    "bf16": (1, 2),
+    "q8_0": (32, 34),
+    "q5_1": (32, 24),
+    "q5_0": (32, 22),
+    "q4_1": (32, 20),
+    "q4_0": (32, 18),
+    "iq4_nl": (32, 18),
+}
+#: Bytes of one element, for words about what another type would save.
+BYTES_PER_ELEMENT = {name: size / block for name, (block, size) in CACHE_TYPES.items()}
+
+
+def round_up(value: int, step: int = BLOCK) -> int:
+    """The next whole number of steps."""
+    return -(-value // step) * step
+
+
+def row_bytes(cache_type: str, elements: int) -> int:
+    """Bytes of one row of a cache."""
+    if cache_type not in CACHE_TYPES:
+        raise InvalidInputError(f"a cache type among {', '.join(CACHE_TYPES)}", repr(cache_type), "choose one of them")
+    block, size = CACHE_TYPES[cache_type]
+    return -(-elements // block) * size
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """What decides the size of the caches.
+
+    :param context: tokens that one slot gets.
+    :param slots: requests at a time.
+    :param unified: whether the slots share one stream of cells.
+    :param full_window: C(--swa-full), windowed layers keep the whole context.
+    """
+
+    context: int
+    slots: int = 1
+    type_k: str = "f16"
+    type_v: str = "f16"
+    ubatch: int = 512
+    batch: int = 2048
+    unified: bool = False
+    full_window: bool = False
+
+    @property
+    def streams(self) -> int:
+        return 1 if self.unified else self.slots
+
+    @property
+    def cells(self) -> int:
+        """Cells of one stream."""
+        if self.unified:
+            return round_up(self.context * self.slots)
+        # The engine rounds the whole context first, then divides it.
+        return round_up(round_up(self.context * self.slots) // self.slots)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the largest micro-batch."""
+        return min(self.ubatch, self.batch, self.context * self.slots)
+
+    def window_cells(self, window: int) -> int:
+        """Cells of one stream of a layer that keeps a window."""
+        if self.full_window or not window:
+            return self.cells
+        return round_up(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens))
+
+
+def layer_cells(shape: ModelShape, layer: LayerShape, settings: CacheSettings, has_bug: bool = False) -> int:
+    """Cells of one stream of this layer, 0 where it keeps none.
+
+    :param has_bug: older releases give every slot of a hybrid model the cells of all of them.
+    """
+    if not layer.kv_heads:
+        return 0
+    cells = settings.window_cells(shape.cells_window) if layer.window else settings.cells
+    return cells * (settings.streams if has_bug and shape.recurrent else 1)
+
+
+def cache_bytes(shape: ModelShape, layer: LayerShape, settings: CacheSettings, has_bug: bool = False) -> int:
+    """Bytes of a layer's keys and values."""
+    cells = layer_cells(shape, layer, settings, has_bug)
+    if not cells:
+        return 0
+    row = row_bytes(settings.type_k, layer.kv_heads * layer.key)
+    if layer.value:
+        row += row_bytes(settings.type_v, layer.kv_heads * layer.value)
+    return cells * settings.streams * row
+
+
+def state_bytes(layer: LayerShape, settings: CacheSettings) -> int:
+    """Bytes of a layer's recurrent state: single precision, once for each slot."""
+    return layer.state * 4 * settings.slots

@@ -1,0 +1,216 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each layer of a model keeps, as the engine decides it from the header.
+
+Most of it is in the header's numbers. What is not is in the tables here: the engine's source says for each
+architecture which layers have a window (load_swa_pattern), which are recurrent, and which blocks it skips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import InvalidInputError
+
+#: Architectures whose buffers were measured (docs/reference/placement-accuracy.md), or that build the very
+#: same graph as one of those.
+MEASURED = frozenset(
+    (
+        "llama", "qwen2", "qwen2vl", "qwen3", "qwen3vl", "qwen3moe", "mistral3", "gemma2", "gemma3", "phi3", "gpt-oss",
+        "deepseek2", "glm4moe", "mamba", "mamba2", "jamba", "falcon-h1", "granitehybrid", "qwen3next", "lfm2",
+        "nemotron_h",
+    )
+)  # fmt: skip
+# Of so many layers all but one have a window, the last of them or (dense first) the first.
+_PATTERNS: Mapping[str, int] = {
+    "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "llama4": 4, "cohere2": 4, "olmo2": 4, "exaone4": 4,
+    "afmoe": 4, "plamo3": 8, "smallthinker": 4,
+}  # fmt: skip
+_DENSE_FIRST = frozenset(("smallthinker",))
+_DEFAULT_WINDOWS: Mapping[str, int] = {"gemma2": 4096, "exaone4": 4096, "llama4": 8192, "smallthinker": 4096}
+# The file's window is ignored for these, or it is another length than the file says.
+_NO_WINDOW = frozenset(("phi3",))
+_FIXED_WINDOWS: Mapping[str, int] = {"llama4": 8192, "smallthinker": 4096}
+_RECURRENT = frozenset(("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"))
+_HYBRID_BY_KV_HEADS = frozenset(("jamba", "granitehybrid", "lfm2", "lfm2moe", "plamo2"))
+
+
+class Keys:
+    """The header's keys without the architecture's name, and values by layer where they are arrays."""
+
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._metadata = metadata
+        self.architecture = str(metadata.get("general.architecture", ""))
+        if not self.architecture:
+            raise InvalidInputError("a GGUF file with general.architecture", "none", "choose a language model's file")
+
+    def get(self, key: str) -> Any:
+        return self._metadata.get(f"{self.architecture}.{key}")
+
+    def number(self, key: str, default: int | None = None, layer: int | None = None) -> int:
+        """One number; for an array the layer's own, or the largest where no layer is meant."""
+        value = self.get(key)
+        if value is None:
+            if default is None:
+                raise InvalidInputError(
+                    f"{self.architecture}.{key} in the file's header", "none", "choose a language model's file"
+                )
+            return default
+        if isinstance(value, (tuple, list)):
+            if layer is None:
+                return max((int(entry) for entry in value), default=0)
+            return int(value[layer]) if layer < len(value) else 0
+        if isinstance(value, (int, float)):
+            return int(value)
+        raise InvalidInputError(
+            f"{self.architecture}.{key} to be a number", f"{value!r}", "choose a file that the engine can read"
+        )
+
+
+def is_known(architecture: str) -> bool:
+    """Whether this architecture's buffers were measured."""
+    return architecture in MEASURED
+
+
+def window_length(keys: Keys) -> int:
+    """Length of the window in tokens, 0 where no layer has one."""
+    name = keys.architecture
+    if name in _NO_WINDOW:
+        return 0
+    if name in _FIXED_WINDOWS and keys.get("attention.sliding_window") != 0:
+        return _FIXED_WINDOWS[name]
+    found = keys.number("attention.sliding_window", _DEFAULT_WINDOWS.get(name, 0))
+    if name in _PATTERNS or keys.get("attention.sliding_window_pattern") is not None:
+        return found
+    # A window in the header of an architecture that is not in the table is one that the engine may ignore:
+    # no window is the upper bound.
+    return 0
+
+
+def _has_window(keys: Keys, layer: int, trunk: int) -> bool:
+    if not window_length(keys) or layer >= trunk:
+        return False
+    pattern = keys.get("attention.sliding_window_pattern")
+    if isinstance(pattern, (tuple, list)):
+        return bool(pattern[layer]) if layer < len(pattern) else False
+    every = int(pattern) if isinstance(pattern, int) and pattern else _PATTERNS.get(keys.architecture, 0)
+    if not every:
+        return False
+    if keys.architecture in _DENSE_FIRST:
+        return layer % every != 0
+    return layer % every < every - 1
+
+
+def latent(keys: Keys) -> Mapping[str, int] | None:
+    """Dimensions of multi-head latent attention."""
+    rank = keys.number("attention.kv_lora_rank", 0)
+    if not rank:
+        return None
+    heads = keys.number("attention.head_count")
+    compressed = keys.get("attention.key_length_mla") is not None
+    key = keys.number("attention.key_length_mla" if compressed else "attention.key_length")
+    value = keys.number("attention.value_length_mla" if compressed else "attention.value_length")
+    rope = keys.number("rope.dimension_count", 0)
+    return {
+        "heads": heads, "rank": rank, "key": key, "value": value, "rope": rope, "compressed": int(compressed),
+    }  # fmt: skip
+
+
+def recurrent(keys: Keys) -> Mapping[str, int] | None:
+    """Dimensions of the recurrence."""
+    if keys.get("shortconv.l_cache") is not None:
+        return {"conv": keys.number("shortconv.l_cache"), "inner": keys.number("embedding_length")}
+    if keys.get("ssm.inner_size") is None:
+        return None
+    return {
+        "conv": keys.number("ssm.conv_kernel", 0),
+        "inner": keys.number("ssm.inner_size"),
+        "state": keys.number("ssm.state_size", 0),
+        "groups": keys.number("ssm.group_count", 0),
+        "rank": keys.number("ssm.time_step_rank", 0),
+    }
+
+
+def state_floats(keys: Keys) -> int:
+    """Floats that a recurrent layer keeps for each slot."""
+    if keys.get("wkv.head_size") is not None:
+        width = keys.number("embedding_length")
+        return width * (keys.number("token_shift_count", 2) + keys.number("wkv.head_size"))
+    if keys.get("kda.head_dim") is not None:
+        head, heads = keys.number("kda.head_dim"), keys.number("attention.head_count")
+        return 3 * max(keys.number("ssm.conv_kernel", 4) - 1, 0) * heads * head + head * head * heads
+    found = recurrent(keys)
+    if not found:
+        return 0
+    if "state" not in found:
+        return (found["conv"] - 1) * found["inner"]
+    history = max(found["conv"] - 1, 0) * (found["inner"] + 2 * found["groups"] * found["state"])
+    return history + found["state"] * found["inner"]
+
+
+def _is_recurrent(keys: Keys, layer: int, tensors: Mapping[str, Any]) -> bool:
+    name = keys.architecture
+    if name in _RECURRENT or name == "falcon-h1":
+        return True
+    if name in _HYBRID_BY_KV_HEADS:
+        return keys.number("attention.head_count_kv", 0, layer) == 0
+    # Whatever carries a recurrence's tensors keeps its state.
+    return any(key.startswith(("ssm_", "shortconv.", "time_mix")) for key in tensors)
+
+
+def _attends(keys: Keys, layer: int, tensors: Mapping[str, Any], is_recurrent: bool) -> bool:
+    name = keys.architecture
+    if name in _RECURRENT:
+        return False
+    if name == "falcon-h1":
+        return True
+    if name.startswith("nemotron_h"):
+        return any(key.startswith("attn_q") for key in tensors)
+    return not is_recurrent
+
+
+def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The dimensions of one layer, as fields of a LayerShape.
+
+    :param tensors: names without C(blk.N.), and dimensions.
+    """
+    total = keys.number("block_count")
+    trunk = total - keys.number("nextn_predict_layers", 0)
+    loaded = layer < trunk
+    is_recurrent = _is_recurrent(keys, layer, tensors)
+    attends = _attends(keys, layer, tensors, is_recurrent) and loaded
+    heads = keys.number("attention.head_count", 0, layer)
+    kv_heads = keys.number("attention.head_count_kv", heads, layer) if attends else 0
+    width = keys.number("embedding_length")
+    default = width // keys.number("attention.head_count", 0) if keys.number("attention.head_count", 0) else 0
+    has_window = _has_window(keys, layer, trunk) and attends
+    suffix = "_swa" if has_window and keys.get("attention.key_length_swa") is not None else ""
+    compressed = keys.get("attention.key_length_mla") is not None
+    return {
+        "heads": heads if attends else 0,
+        "kv_heads": kv_heads,
+        "key": keys.number(f"attention.key_length{suffix}", default) if kv_heads else 0,
+        # The latent cache has no values of its own.
+        "value": keys.number(f"attention.value_length{suffix}", default) if kv_heads and not compressed else 0,
+        "window": has_window,
+        "state": state_floats(keys) if is_recurrent and loaded else 0,
+        "inner": _outputs(tensors, "ffn_up.weight"),
+        "expert_inner": _expert_inner(tensors),
+        "experts_used": keys.number("expert_used_count", 0, layer) if _expert_inner(tensors) else 0,
+        "loaded": loaded,
+    }
+
+
+def _outputs(tensors: Mapping[str, tuple[int, ...]], name: str) -> int:
+    if name not in tensors or len(tensors[name]) < 2:
+        return 0
+    # Gate and up in one tensor are twice as wide as what comes out of them.
+    down = tensors.get("ffn_down.weight")
+    return down[0] if down else tensors[name][1]
+
+
+def _expert_inner(tensors: Mapping[str, tuple[int, ...]]) -> int:
+    down = tensors.get("ffn_down_exps.weight")
+    return down[0] if down else 0

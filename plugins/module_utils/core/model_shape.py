@@ -1,0 +1,292 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a plan must know of a model, read from the header of its file, and small enough for an inventory.
+
+A shape holds bytes and dimensions by layer, so that placement can be computed without the file and without
+the host that has it. Equal layers are written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+from . import layer_kinds
+from .errors import InvalidInputError
+from .layer_kinds import Keys
+
+#: What every buffer of the engine aligns its tensors to, in bytes; CUDA's own is coarser.
+PADDING = 32
+CUDA_PADDING = 128
+#: CUDA computes quantised rows in steps of so many weights, and allocates the rest of the last one.
+CUDA_ROW = 512
+_UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
+# Looked up for each token on the head's own processor; they never leave it.
+_INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
+
+
+class Tensor(Protocol):
+    """What is read of an entry of the tensor table."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def file(self) -> int: ...
+
+
+class Header(Protocol):
+    """What is read of a header, the one of a single file or of all shards joined."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def tensors(self) -> Sequence[Tensor]: ...
+    @property
+    def data_start(self) -> int: ...
+    @property
+    def file_size(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """One layer: bytes of its weights and the dimensions from which its cache and its buffers follow.
+
+    :param weights: bytes on a device, each tensor padded; weights_cuda the same by CUDA's rules.
+    :param key: width of a key head, value that of a value head, in elements; kv_heads 0 is a layer
+        without attention.
+    :param window: whether only a window of the context is kept.
+    :param state: floats of recurrent state that one slot keeps, 0 for none.
+    :param inner: width of the dense feed-forward block, 0 for none; expert_inner that of one expert.
+    :param loaded: whether the engine loads it; blocks that predict further tokens only take a place.
+    """
+
+    weights: int
+    weights_cuda: int
+    heads: int = 0
+    kv_heads: int = 0
+    key: int = 0
+    value: int = 0
+    window: bool = False
+    state: int = 0
+    inner: int = 0
+    expert_inner: int = 0
+    experts_used: int = 0
+    loaded: bool = True
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Bytes and dimensions of a model.
+
+    :param quantisation: the type that most weights have, as ggml names it.
+    :param output: bytes of the output layer on its device, output_cuda by CUDA's rules. For tied embeddings
+        that is a second copy of them.
+    :param shared: bytes of small tensors that every device with layers has a copy of.
+    :param local: bytes of the tensors that stay with the head process.
+    :param mapped: bytes of the file from the first to the last of them, which is what a mapping holds.
+    :param header: bytes before the first tensor, most of them the vocabulary.
+    :param largest: bytes of the largest tensor.
+    :param matrix: weights in the largest matrix of a layer, of one expert where there are several.
+    :param cells_window: length of the window in tokens, 0 for none.
+    :param latent: ranks and heads of multi-head latent attention, empty for none.
+    :param recurrent: dimensions of the recurrence, empty for none.
+    :param known: whether the planner knows this architecture from measurement.
+    """
+
+    architecture: str
+    name: str
+    quantisation: str
+    width: int
+    vocabulary: int
+    context: int
+    tied: bool
+    file_size: int
+    parameters: int
+    output: int
+    output_cuda: int
+    shared: int
+    shared_cuda: int
+    local: int
+    mapped: int
+    header: int
+    largest: int
+    matrix: int
+    layers: tuple[LayerShape, ...]
+    experts: int = 0
+    cells_window: int = 0
+    latent: Mapping[str, int] | None = None
+    recurrent: Mapping[str, int] | None = None
+    known: bool = True
+
+    @property
+    def slots(self) -> int:
+        """Places that the engine's split counts: the layers and the output."""
+        return len(self.layers) + 1
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Average over all tensors."""
+        return self.file_size * 8 / max(self.parameters, 1)
+
+    def to_data(self) -> dict[str, Any]:
+        """The shape as plain data; equal layers once, and their order as `number x times`."""
+        kinds: list[LayerShape] = []
+        for layer in self.layers:
+            if layer not in kinds:
+                kinds.append(layer)
+        data = asdict(self)
+        data["layers"] = _runs([kinds.index(layer) for layer in self.layers])
+        data["kinds"] = [_sparse(layer) for layer in kinds]
+        return {key: value for key, value in data.items() if value is not None}
+
+
+def from_data(data: Mapping[str, Any]) -> ModelShape:
+    """Read what C(to_data) wrote, as it comes back from YAML or JSON."""
+    try:
+        given = dict(data)
+        kinds = [LayerShape(**kind) for kind in given.pop("kinds")]
+        given["layers"] = tuple(kinds[number] for number in _unroll(str(given["layers"])))
+        return ModelShape(**given)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InvalidInputError(
+            "a model's shape as lock_models.yml writes it",
+            f"one that cannot be read ({type(error).__name__}: {error})",
+            "write the entry anew with playbooks/lock_models.yml",
+        ) from error
+
+
+def _sparse(layer: LayerShape) -> dict[str, Any]:
+    """Only what differs from the defaults."""
+    defaults = {field.name: field.default for field in fields(LayerShape)}
+    return {key: value for key, value in asdict(layer).items() if value != defaults[key]}
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][0] == number:
+            runs[-1] = (number, runs[-1][1] + 1)
+        else:
+            runs.append((number, 1))
+    return " ".join(f"{number}x{times}" if times > 1 else str(number) for number, times in runs)
+
+
+def _unroll(text: str) -> list[int]:
+    found: list[int] = []
+    for run in text.split():
+        number, _x, times = run.partition("x")
+        found += [int(number)] * int(times or 1)
+    return found
+
+
+def _padded(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
+
+
+def device_bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor in a buffer of the CPU's, which an RPC worker without GPU has."""
+    return _padded(tensor.size, PADDING)
+
+
+def cuda_bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor in a CUDA buffer (read in ggml-cuda, not measured)."""
+    size, row = tensor.size, tensor.shape[0]
+    if tensor.type not in _UNQUANTISED and row % CUDA_ROW:
+        elements = 1
+        for length in tensor.shape:
+            elements *= length
+        size += -(-(CUDA_ROW - row % CUDA_ROW) * tensor.size // elements)
+    return _padded(size, CUDA_PADDING)
+
+
+def shape_of(header: Header) -> ModelShape:
+    """Derive the shape from a header; one whose dimensions are missing is an error."""
+    keys = Keys(header.metadata)
+    count = keys.number("block_count")
+    if count < 1:
+        raise InvalidInputError("a model with layers", f"a block_count of {count}", "choose a language model's file")
+    by_layer: list[list[Tensor]] = [[] for _each in range(count)]
+    rest: dict[str, Tensor] = {}
+    for tensor in header.tensors:
+        prefix, number, _name = (*tensor.name.split(".", 2), "", "")[:3]
+        if prefix == "blk" and number.isdigit() and int(number) < count:
+            by_layer[int(number)].append(tensor)
+        else:
+            rest[tensor.name] = tensor
+    if "token_embd.weight" not in rest:
+        raise InvalidInputError(
+            "a file with token_embd.weight, as every language model has",
+            f"{len(header.tensors)} tensors without it",
+            "name the model's first shard, or another file",
+        )
+    layers = tuple(_layer(keys, number, tensors) for number, tensors in enumerate(by_layer))
+    embeddings = rest["token_embd.weight"]
+    local = [rest.pop(name) for name in _INPUTS if name in rest]
+    shared = [rest.pop(name) for name in list(rest) if name.startswith(("rope_freqs", "rope_factors"))]
+    tied = "output.weight" not in rest
+    output = [*rest.values(), *([embeddings] if tied else [])]
+    types: dict[str, int] = {}
+    for tensor in header.tensors:
+        types[tensor.type] = types.get(tensor.type, 0) + tensor.size
+    return ModelShape(
+        architecture=keys.architecture,
+        name=str(header.metadata.get("general.name", "")),
+        quantisation=max(types, key=lambda name: types[name]),
+        width=keys.number("embedding_length"),
+        vocabulary=embeddings.shape[1],
+        context=keys.number("context_length", 0),
+        tied=tied,
+        file_size=header.file_size,
+        parameters=sum(_elements(tensor) for tensor in header.tensors),
+        output=sum(map(device_bytes, output)),
+        output_cuda=sum(map(cuda_bytes, output)),
+        shared=sum(map(device_bytes, shared)),
+        shared_cuda=sum(map(cuda_bytes, shared)),
+        local=sum(map(device_bytes, local)),
+        mapped=_span(local),
+        header=header.data_start,
+        largest=max(tensor.size for tensor in header.tensors),
+        matrix=max((t.shape[0] * t.shape[1] for each in by_layer for t in each if len(t.shape) > 1), default=0),
+        layers=layers,
+        experts=keys.number("expert_count", 0),
+        cells_window=layer_kinds.window_length(keys),
+        latent=layer_kinds.latent(keys),
+        recurrent=layer_kinds.recurrent(keys),
+        known=layer_kinds.is_known(keys.architecture),
+    )
+
+
+def _elements(tensor: Tensor) -> int:
+    found = 1
+    for length in tensor.shape:
+        found *= length
+    return found
+
+
+def _span(tensors: Sequence[Tensor]) -> int:
+    """Bytes of each file from the first to the last of these tensors."""
+    files = {tensor.file for tensor in tensors}
+    return sum(
+        max(t.offset + t.size for t in tensors if t.file == file) - min(t.offset for t in tensors if t.file == file)
+        for file in files
+    )
+
+
+def _layer(keys: Keys, number: int, tensors: Sequence[Tensor]) -> LayerShape:
+    facts = layer_kinds.layer_facts(keys, number, {t.name.split(".", 2)[2]: tuple(t.shape) for t in tensors})
+    kept = tensors if facts["loaded"] else ()
+    return LayerShape(
+        weights=sum(map(device_bytes, kept)),
+        weights_cuda=sum(map(cuda_bytes, kept)),
+        **facts,
+    )

@@ -1,0 +1,400 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a model takes on each device of a group, and how its layers are best spread.
+
+Weights, caches, states and the layers of each device are the engine's own numbers; compute buffers are upper
+bounds; what CUDA adds is modelled. A plan never promises more than there is: a device's total is at least
+what the engine takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from . import compute_buffer, cuda_memory, host_memory, token_rate
+from .compute_buffer import NEW, OLD, Place, Rules
+from .errors import InvalidInputError
+from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
+from .model_shape import ModelShape
+from .placement_order import Device, Holder, check_split, devices_in_engine_order, engine_split, predict_layers
+
+MIB = 1 << 20
+_SEARCH_LIMIT = 1 << 24
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of one device.
+
+    :param free: bytes that are free now, others' use taken off; total those that it has.
+    :param reserve: bytes that the plan must leave alone.
+    :param bandwidth: bytes per second, 0 where it is not known.
+    """
+
+    free: int
+    total: int
+    is_cuda: bool
+    reserve: int = 0
+    bandwidth: float = 0.0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine of the group: its devices in order, and its own memory.
+
+    :param endpoint: of its RPC worker, empty for the head's own GPUs.
+    :param memory: bytes of RAM, 0 where they are not known; limit that of its service, 0 for none.
+    """
+
+    name: str
+    devices: tuple[Memory, ...]
+    endpoint: str = ""
+    memory: int = 0
+    limit: int = 0
+
+    @property
+    def holder(self) -> Holder:
+        return Holder(self.name, len(self.devices), self.endpoint)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Workers in the engine's order, and the machine of the head, whose own devices come last."""
+
+    workers: tuple[Host, ...]
+    head: Host
+
+    @property
+    def holders(self) -> list[Host]:
+        return [*self.workers, *([self.head] if self.head.devices else [])]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be served: the caches, and how the head loads and computes."""
+
+    cache: CacheSettings
+    flash: bool = True
+    load_mode: str = "mmap"
+    cache_ram_mib: int = 0
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """Bytes on one device; left is what stays free of its reserve, below zero where it does not fit."""
+
+    name: str
+    host: str
+    endpoint: str
+    layers: int
+    first: int
+    has_output: bool
+    weights: int
+    cache: int
+    state: int
+    compute: int
+    overhead: int
+    total: int
+    free: int
+    reserve: int
+    left: int
+    modelled: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to place the model, and whether it fits."""
+
+    devices: tuple[DevicePlan, ...]
+    split: Mapping[str, int]
+    tensor_split: tuple[int, ...]
+    head: host_memory.HostNeed
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    rate_empty: float
+    rate_full: float
+
+    @property
+    def fits(self) -> bool:
+        return not self.problems
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data, bytes as whole numbers."""
+        data = asdict(self)
+        data["split"] = dict(self.split)
+        data["tensor_split"] = list(self.tensor_split)
+        data["fits"] = self.fits
+        data["head"] = {**asdict(self.head), "least": self.head.least, "comfortable": self.head.comfortable}
+        return data
+
+
+def rules_of(release: str) -> Rules:
+    """The allocation rules of a release: what was measured for b7836 holds for the tags before it."""
+    return OLD if release.startswith("b") and release[1:].isdigit() and int(release[1:]) <= 7900 else NEW
+
+
+class Planner:
+    """Computes what one model takes on one group with one request."""
+
+    def __init__(self, shape: ModelShape, request: Request, group: Group, rules: Rules) -> None:
+        if not group.holders:
+            raise InvalidInputError(
+                "at least one device to hold layers",
+                "no RPC worker and no GPU on the head",
+                "put a host into the group rpc_worker or describe the head's GPU in herd_gpus",
+            )
+        self.shape = shape
+        self.request = request
+        self.group = group
+        self.rules = rules
+        self.memories = [memory for host in group.holders for memory in host.devices]
+        self.copies = rules.copies if len(self.memories) > 1 else 1
+        self._known: dict[tuple[int, int, int], DevicePlan] = {}
+
+    def order(self, split: Mapping[str, int]) -> list[Device]:
+        """The devices as the engine names and orders them."""
+        head = self.group.head
+        workers = [worker.holder for worker in self.group.workers]
+        backend = "CUDA" if any(memory.is_cuda for memory in head.devices) else "CPU"
+        return devices_in_engine_order(workers, head.holder if head.devices else None, split, backend)
+
+    def place(self, split: Mapping[str, int]) -> list[DevicePlan]:
+        """Bytes on each device for layers by host."""
+        devices = self.order(split)
+        return self._place(devices, engine_split(devices))
+
+    def place_by(self, shares: Sequence[float]) -> list[DevicePlan]:
+        """Bytes on each device for a C(--tensor-split) as it stands, whatever the engine makes of it."""
+        return self._place(self.order({host.name: len(host.devices) for host in self.group.holders}), shares)
+
+    def _place(self, devices: Sequence[Device], shares: Sequence[float]) -> list[DevicePlan]:
+        placed = predict_layers(shares, len(self.shape.layers))
+        return [self._device(number, device, placed) for number, device in enumerate(devices)]
+
+    def _device(self, number: int, device: Device, placed: Sequence[int]) -> DevicePlan:
+        slots = [slot for slot, holder in enumerate(placed) if holder == number]
+        key = (number, slots[0] if slots else 0, len(slots))
+        if key not in self._known:
+            self._known[key] = self._compute(device, self.memories[number], placed, number)
+        return self._known[key]
+
+    def _begins(self, placed: Sequence[int], number: int) -> frozenset[bool]:
+        """The kinds of mask whose first layer is on this device."""
+        first: dict[bool, int] = {}
+        for layer, facts in enumerate(self.shape.layers):
+            if facts.kv_heads:
+                first.setdefault(facts.window, placed[layer])
+        return frozenset(window for window, device in first.items() if device == number)
+
+    def _compute(self, device: Device, memory: Memory, placed: Sequence[int], number: int) -> DevicePlan:
+        shape, cache = self.shape, self.request.cache
+        everything = shape.layers
+        numbers = [layer for layer in range(len(everything)) if placed[layer] == number]
+        layers = [everything[layer] for layer in numbers]
+        has_output = placed[-1] == number
+        trunk = [layer for layer, facts in enumerate(everything) if facts.loaded]
+        place = Place(
+            layers,
+            has_output,
+            has_last_layer=placed[trunk[-1]] == number,
+            begins=self._begins(placed, number),
+            before=everything[numbers[0] - 1] if numbers and numbers[0] else None,
+            after=everything[numbers[-1] + 1] if numbers and numbers[-1] + 1 < len(everything) else None,
+        )
+        cuda = memory.is_cuda
+        weights = sum(layer.weights_cuda if cuda else layer.weights for layer in layers)
+        weights += (shape.shared_cuda if cuda else shape.shared) if layers else 0
+        weights += (shape.output_cuda if cuda else shape.output) if has_output else 0
+        kept = sum(cache_bytes(shape, layer, cache, self.rules.hybrid_bug) for layer in layers)
+        state = sum(state_bytes(layer, cache) for layer in layers)
+        compute = compute_buffer.device_bytes(shape, place, cache, self.rules, self.copies, self.request.flash)
+        overhead = cuda_memory.overhead_bytes(shape, layers, cache) if cuda else 0
+        total = weights + kept + state + compute + overhead
+        return DevicePlan(
+            name=device.name,
+            host=device.host,
+            endpoint=device.endpoint,
+            layers=len(layers),
+            first=numbers[0] if numbers else len(everything),
+            has_output=has_output,
+            weights=weights,
+            cache=kept,
+            state=state,
+            compute=compute,
+            overhead=overhead,
+            total=total,
+            free=memory.free,
+            reserve=memory.reserve,
+            left=memory.free - memory.reserve - total,
+            modelled=cuda,
+        )
+
+    def best_split(self) -> dict[str, int]:
+        """Layers by host, such that the fullest device has as much left as can be.
+
+        Starting from shares by what is free, single layers move from host to host as long as that helps.
+        """
+        hosts, layers = self.group.holders, len(self.shape.layers)
+        least = {host.name: len(host.devices) for host in hosts}
+        if sum(least.values()) > layers:
+            raise InvalidInputError(
+                f"no more than {layers} devices, one for each layer of the model",
+                f"{sum(least.values())}",
+                "take hosts out of the group rpc_worker",
+            )
+        room = {h.name: max(1, sum(max(0, m.free - m.reserve) for m in h.devices)) for h in hosts}
+        split = _shares(room, least, layers)
+        best = self._rank(split)
+        while True:
+            moved = None
+            for giver in split:
+                for taker in split:
+                    if giver == taker or split[giver] <= least[giver]:
+                        continue
+                    other = {**split, giver: split[giver] - 1, taker: split[taker] + 1}
+                    rank = self._rank(other)
+                    if rank > best:
+                        best, moved = rank, other
+            if moved is None:
+                return split
+            split = moved
+
+    def _rank(self, split: Mapping[str, int]) -> list[int]:
+        return sorted(device.left for device in self.place(split))
+
+    def window_state(self) -> int:
+        """Bytes of what one slot keeps and cannot roll back: windows and recurrent states."""
+        cache = replace(self.request.cache, slots=1)
+        return sum(
+            state_bytes(layer, cache) + (cache_bytes(self.shape, layer, cache) if layer.window else 0)
+            for layer in self.shape.layers
+        )
+
+    def plan(self, split: Mapping[str, int] | None = None) -> Plan:
+        """Place the model by an explicit split, or by the best one."""
+        if split:
+            check_split(split, [host.holder for host in self.group.holders], len(self.shape.layers))
+        chosen = dict(split) if split else self.best_split()
+        devices = self.place(chosen)
+        head = host_memory.head_need(
+            self.shape,
+            self.request.cache,
+            self.rules,
+            self.copies,
+            self.request.load_mode,
+            self.request.cache_ram_mib,
+            gpus=len(self.group.head.devices),
+            state=self.window_state(),
+        )
+        return Plan(
+            devices=tuple(devices),
+            split=chosen,
+            tensor_split=tuple(engine_split(self.order(chosen))),
+            head=head,
+            problems=(*_device_problems(devices), *self._host_problems(head)),
+            warnings=tuple(self._warnings()),
+            rate_empty=self._rate(devices, is_full=False),
+            rate_full=self._rate(devices, is_full=True),
+        )
+
+    def _rate(self, devices: Sequence[DevicePlan], is_full: bool) -> float:
+        shares = []
+        for device, memory in zip(devices, self.memories):
+            layers = self.shape.layers[device.first : device.first + device.layers]
+            if layers or device.has_output:
+                shares.append(
+                    token_rate.share(self.shape, layers, device.has_output, self.request.cache, memory.bandwidth)
+                )
+        return token_rate.bound(shares, is_full)
+
+    def _host_problems(self, head: host_memory.HostNeed) -> list[str]:
+        host = self.group.head
+        found = []
+        if host.limit and host.limit < head.least:
+            found.append(
+                f"the head's process on {host.name}: expected a memory limit of at least {mib(head.least)}, found "
+                f"{mib(host.limit)}: raise head_server_memory_max; {mib(head.comfortable)} lets the file's pages stay."
+            )
+        if host.memory and host.memory < head.least:
+            found.append(
+                f"host {host.name}: expected at least {mib(head.least)} of memory for the head's process, found "
+                f"{mib(host.memory)}: choose a larger machine, fewer slots or a smaller prompt cache."
+            )
+        return found
+
+    def _warnings(self) -> list[str]:
+        shape, found = self.shape, []
+        if not shape.known:
+            found.append(
+                f"architecture {shape.architecture} was not measured: weights are exact, caches and compute buffers "
+                f"are upper bounds; compare them with what the head prints at its first start."
+            )
+        if shape.context and self.request.cache.context > shape.context:
+            found.append(
+                f"a context of {self.request.cache.context} is longer than the {shape.context} tokens that the model "
+                f"was trained with: it is allocated in full, and answers beyond them may be worthless."
+            )
+        if self.rules.hybrid_bug and shape.recurrent and self.request.cache.slots > 1:
+            found.append(
+                f"this release allocates the cache of hybrid models {self.request.cache.slots} times over with "
+                f"{self.request.cache.slots} slots: use one slot or a newer release."
+            )
+        return found
+
+
+def _shares(room: Mapping[str, int], least: Mapping[str, int], layers: int) -> dict[str, int]:
+    """Whole layers in proportion to the room, never fewer than a host has devices."""
+    total = sum(room.values())
+    split = {name: max(least[name], layers * share // total) for name, share in room.items()}
+    while sum(split.values()) != layers:
+        rest = layers - sum(split.values())
+        name = (
+            min(split, key=lambda n: split[n] * total / room[n])
+            if rest > 0
+            else max((n for n in split if split[n] > least[n]), key=lambda n: split[n] * total / room[n])
+        )
+        split[name] += 1 if rest > 0 else -1
+    return split
+
+
+def mib(size: float) -> str:
+    """Bytes in words."""
+    return f"{size / MIB:.0f} MiB"
+
+
+def _device_problems(devices: Sequence[DevicePlan]) -> list[str]:
+    return [
+        f"device {device.name} on {device.host}: expected room for {mib(device.total)} ({device.layers} layers: "
+        f"weights {mib(device.weights)}, cache {mib(device.cache + device.state)}, compute {mib(device.compute)}"
+        f"{f', CUDA {mib(device.overhead)}' if device.overhead else ''}), found {mib(device.free)} free"
+        f"{f', of which {mib(device.reserve)} are reserved' if device.reserve else ''}: "
+        f"{mib(-device.left)} are missing."
+        for device in devices
+        if device.left < 0
+    ]
+
+
+def largest_context(planner: Planner, split: Mapping[str, int] | None = None) -> int:
+    """The largest context for each slot that fits, in whole blocks of cells; 0 where none does."""
+
+    def fits(context: int) -> bool:
+        cache = replace(planner.request.cache, context=context)
+        other = Planner(planner.shape, replace(planner.request, cache=cache), planner.group, planner.rules)
+        chosen = split or other.best_split()
+        return all(device.left >= 0 for device in other.place(chosen))
+
+    if not fits(BLOCK):
+        return 0
+    low, high = BLOCK, BLOCK * 2
+    ceiling = planner.shape.context or _SEARCH_LIMIT
+    while high <= ceiling and fits(high):
+        low, high = high, high * 2
+    high = min(high, ceiling + BLOCK)
+    while high - low > BLOCK:
+        middle = (low + high) // 2 // BLOCK * BLOCK
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return min(low, ceiling)

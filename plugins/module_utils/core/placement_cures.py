@@ -1,0 +1,125 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What would make a model fit: each cure is tried, and named only if it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from .kv_cache import BYTES_PER_ELEMENT
+from .model_shape import ModelShape
+from .placement import Group, Host, Planner, largest_context
+
+#: Bits a weight of the usual quantisations, as their author lists them for a model of 8 B parameters.
+BITS: Mapping[str, float] = {
+    "Q8_0": 8.5,
+    "Q6_K": 6.56,
+    "Q5_K_M": 5.7,
+    "Q5_K_S": 5.57,
+    "Q4_K_M": 4.89,
+    "Q4_K_S": 4.67,
+    "IQ4_XS": 4.46,
+    "Q3_K_M": 4.0,
+    "Q2_K": 3.16,
+}
+_SMALLER_CACHES = ("q8_0", "q4_0")
+_SMALLER_BATCHES = (256, 128)
+_MOST_NODES = 64
+
+
+def scaled(shape: ModelShape, bits: float) -> ModelShape:
+    """The same model at another number of bits a weight."""
+    factor = bits / shape.bits_per_weight
+
+    def less(size: int) -> int:
+        return int(size * factor)
+
+    layers = tuple(
+        replace(layer, weights=less(layer.weights), weights_cuda=less(layer.weights_cuda)) for layer in shape.layers
+    )
+    return replace(
+        shape,
+        layers=layers,
+        file_size=less(shape.file_size),
+        output=less(shape.output),
+        output_cuda=less(shape.output_cuda),
+        largest=less(shape.largest),
+    )
+
+
+def _fits(planner: Planner) -> bool:
+    return all(device.left >= 0 for device in planner.place(planner.best_split()))
+
+
+def cures(planner: Planner, others: Mapping[str, ModelShape]) -> list[str]:
+    """Sentences that say what would fit, cheapest first.
+
+    :param others: the other models of the inventory by their keys, tried where they are the same model.
+    """
+    return [*_smaller_caches(planner), *_smaller_batches(planner), *_quantisations(planner, others), *_nodes(planner)]
+
+
+def _smaller_caches(planner: Planner) -> Iterator[str]:
+    cache = planner.request.cache
+    context = largest_context(planner)
+    if context:
+        yield f"A context of {context} for each slot fits."
+    for name in _SMALLER_CACHES:
+        if not planner.request.flash or BYTES_PER_ELEMENT[name] >= BYTES_PER_ELEMENT[cache.type_k]:
+            continue
+        smaller = replace(planner.request, cache=replace(cache, type_k=name, type_v=name))
+        if _fits(Planner(planner.shape, smaller, planner.group, planner.rules)):
+            yield f"Cache types {name} for keys and values (cache_type_k, cache_type_v) fit."
+            return
+
+
+def _smaller_batches(planner: Planner) -> Iterator[str]:
+    cache = planner.request.cache
+    for tokens in _SMALLER_BATCHES:
+        if tokens >= cache.tokens:
+            continue
+        smaller = replace(planner.request, cache=replace(cache, ubatch=tokens))
+        if _fits(Planner(planner.shape, smaller, planner.group, planner.rules)):
+            yield f"A micro-batch of {tokens} tokens (ubatch) fits; prompts are read more slowly."
+            return
+
+
+def _quantisations(planner: Planner, others: Mapping[str, ModelShape]) -> Iterator[str]:
+    shape = planner.shape
+    related = {
+        key: other
+        for key, other in others.items()
+        if len(other.layers) == len(shape.layers)
+        and (other.architecture, other.width) == (shape.architecture, shape.width)
+        and other.file_size < shape.file_size
+    }
+    for key, other in sorted(related.items(), key=lambda item: -item[1].file_size):
+        if _fits(Planner(other, planner.request, planner.group, planner.rules)):
+            yield f"The entry {key} of herd_models fits ({other.bits_per_weight:.2f} bits a weight)."
+            return
+    for name, bits in BITS.items():
+        if bits >= shape.bits_per_weight:
+            continue
+        if _fits(Planner(scaled(shape, bits), planner.request, planner.group, planner.rules)):
+            yield f"The quantisation {name} (about {bits} bits a weight in place of {shape.bits_per_weight:.2f}) fits."
+            return
+
+
+def _nodes(planner: Planner) -> Iterator[str]:
+    """More machines like the best of those that are there."""
+    hosts = planner.group.holders
+    pattern = max(hosts, key=lambda host: sum(memory.total for memory in host.devices))
+    fresh = tuple(replace(memory, free=memory.total) for memory in pattern.devices)
+    for count in range(1, _MOST_NODES):
+        if count > 3 and count & (count - 1):
+            continue
+        more = tuple(Host(f"another-{number}", fresh, f"another-{number}:0") for number in range(count))
+        group = Group((*planner.group.workers, *more), planner.group.head)
+        if sum(len(host.devices) for host in group.holders) > len(planner.shape.layers):
+            return
+        if _fits(Planner(planner.shape, planner.request, group, planner.rules)):
+            what = "One more node" if count == 1 else f"{count} more nodes"
+            yield f"{what} like {pattern.name} would be enough."
+            return

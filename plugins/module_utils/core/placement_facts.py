@@ -1,0 +1,291 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plan from what an inventory says: hosts, GPUs, the model's entry and the head's settings.
+
+No host is needed for it. Where a GPU's free memory was not asked for, it is what such a GPU has free when
+nothing else runs on it, and the plan says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import cuda_memory, host_memory, token_rate
+from .errors import InvalidInputError
+from .kv_cache import CacheSettings
+from .model_shape import ModelShape, from_data
+from .placement import MIB, Group, Host, Memory, Plan, Planner, Request, largest_context, mib, rules_of
+from .placement_cures import cures
+
+_GIB = 1 << 30
+#: Of a machine's memory that its system leaves to a worker on its processor.
+_HOST_SHARE = 0.9
+#: Rough time of one hop between two devices over the network, in milliseconds, for the note on latency.
+HOP_MS = 0.5
+
+
+def shape_in(entry: Mapping[str, Any]) -> ModelShape | None:
+    """The shape of a model's entry in herd_models, None where it has none."""
+    data = entry.get("shape")
+    if not data:
+        return None
+    shape = from_data(data)
+    layers = entry.get("layers")
+    if layers and int(layers) != len(shape.layers):
+        raise InvalidInputError(
+            f"the {len(shape.layers)} layers of the file in the entry {entry.get('name', 'of herd_models')}",
+            f"layers: {layers}",
+            "correct the entry, or write it anew with playbooks/lock_models.yml",
+        )
+    return shape
+
+
+def memories(
+    gpus: Sequence[Mapping[str, Any]], free_mib: Sequence[float] | None, reserve_mib: int, memory_gib: float
+) -> tuple[Memory, ...]:
+    """The devices of one host: its GPUs, or its processor where it has none.
+
+    :param free_mib: of each GPU, as asked from it; None where nobody did.
+    :param reserve_mib: what the plan leaves alone on each GPU that names no reserved_mib of its own.
+    """
+    if not gpus:
+        total = int(memory_gib * _GIB)
+        return (Memory(int(total * _HOST_SHARE), total, is_cuda=False, name="CPU"),)
+    found = []
+    for number, gpu in enumerate(gpus):
+        total = int(float(gpu["memory_mib"]) * MIB)
+        free = int(total * cuda_memory.FREE_SHARE)
+        if free_mib is not None and number < len(free_mib):
+            free = int(float(free_mib[number]) * MIB)
+        elif gpu.get("free_mib") is not None:
+            free = int(float(gpu["free_mib"]) * MIB)
+        name = str(gpu.get("name", ""))
+        bandwidth = float(gpu.get("bandwidth_gbs") or 0) * 1e9 or token_rate.bandwidth_of(name)
+        reserve = int(gpu.get("reserved_mib", reserve_mib)) * MIB
+        found.append(Memory(free, total, True, reserve, bandwidth, name))
+    return tuple(found)
+
+
+def limit_bytes(text: Any) -> int:
+    """A limit as systemd writes it, such as 200G, in bytes; 0 for none."""
+    word = str(text or "").strip()
+    if not word or word.lower() == "infinity":
+        return 0
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+    digits, unit = (word[:-1], units.get(word[-1].upper())) if not word[-1].isdigit() else (word, 1)
+    if unit is None or not digits.replace(".", "", 1).isdigit():
+        raise InvalidInputError("a limit such as 200G", repr(word), "write a number with K, M, G or T")
+    return int(float(digits) * unit)
+
+
+def request_of(settings: Mapping[str, Any]) -> Request:
+    """The head's merged settings as what a plan asks for."""
+    cache = CacheSettings(
+        context=settings["context"],
+        slots=settings["slots"],
+        type_k=str(settings["cache_type_k"]),
+        type_v=str(settings["cache_type_v"]),
+        ubatch=settings["ubatch"],
+        batch=settings["batch"],
+    )
+    return Request(
+        cache, str(settings["flash_attention"]) != "off", str(settings["load_mode"]), settings["cache_ram_mib"] or 0
+    )
+
+
+@dataclass(frozen=True)
+class Site:
+    """The machines of a plan as the inventory describes them.
+
+    :param workers: in the engine's order.
+    :param facts: by host name: gpus, free_mib, memory_gib.
+    :param memory_max: limit of the head's service, such as 200G.
+    """
+
+    workers: Sequence[str]
+    head: str
+    facts: Mapping[str, Mapping[str, Any]]
+    use_head_gpus: bool = True
+    reserve_mib: int = 0
+    memory_max: str = ""
+
+    def group(self) -> Group:
+        """The same as hosts and devices."""
+        # A head that is also a worker offers its GPUs there, and not twice.
+        has_own = self.use_head_gpus and self.head not in self.workers and bool(self._facts(self.head).get("gpus"))
+        own = self._devices(self.head) if has_own else ()
+        head = Host(self.head, own, "", self._memory(self.head), limit_bytes(self.memory_max))
+        return Group(tuple(Host(n, self._devices(n), f"{n}:0", self._memory(n)) for n in self.workers), head)
+
+    def _facts(self, name: str) -> Mapping[str, Any]:
+        return self.facts.get(name, {})
+
+    def _memory(self, name: str) -> int:
+        return int(float(self._facts(name).get("memory_gib") or 0) * _GIB)
+
+    def _devices(self, name: str) -> tuple[Memory, ...]:
+        given = self._facts(name)
+        gpus = given.get("gpus") or []
+        if not gpus and not given.get("memory_gib"):
+            raise InvalidInputError(
+                f"herd_gpus or herd_memory_gib for {name}, which is to hold layers",
+                "neither",
+                "describe the machine in the inventory",
+            )
+        return memories(gpus, given.get("free_mib"), self.reserve_mib, float(given.get("memory_gib") or 0))
+
+
+def plan_for(
+    entry: Mapping[str, Any],
+    site: Site,
+    settings: Mapping[str, Any],
+    release: str,
+    split: Mapping[str, int],
+    models: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Plan one entry of herd_models; without a shape it can only be said that there is none.
+
+    :param settings: the head's, merged.
+    :param split: layers by host, empty for the best one.
+    :param models: all of herd_models.
+    """
+    shape = shape_in(entry)
+    if shape is None:
+        name = entry.get("name", "the model")
+        return {
+            "known": False,
+            "fits": True,
+            "split": dict(split),
+            "table": f"{name} has no shape in herd_models; playbooks/lock_models.yml writes one.",
+        }
+    others = {
+        key: other
+        for key, other in ((key, shape_in(model)) for key, model in models.items())
+        if other is not None and (other.architecture, other.width, len(other.layers)) == _kin(shape)
+    }
+    planner = Planner(shape, request_of(settings), site.group(), rules_of(release))
+    plan = planner.plan(split)
+    return {"known": True, **describe(planner, plan, others)}
+
+
+def _kin(shape: ModelShape) -> tuple[str, int, int]:
+    return shape.architecture, shape.width, len(shape.layers)
+
+
+def describe(planner: Planner, plan: Plan, others: Mapping[str, ModelShape]) -> dict[str, Any]:
+    """A plan as plain data with the words that belong to it."""
+    data = plan.to_data()
+    shape, cache = planner.shape, planner.request.cache
+    data["model"] = {
+        "name": shape.name,
+        "architecture": shape.architecture,
+        "quantisation": shape.quantisation,
+        "bits_per_weight": round(shape.bits_per_weight, 2),
+        "layers": len(shape.layers),
+        "file_size": shape.file_size,
+    }
+    data["settings"] = {
+        "context": cache.context,
+        "slots": cache.slots,
+        "cache_type_k": cache.type_k,
+        "cache_type_v": cache.type_v,
+        "ubatch": cache.tokens,
+    }
+    data["largest_context"] = largest_context(planner, plan.split)
+    data["cures"] = [] if plan.fits else cures(planner, others)
+    data["comparison"] = compare(planner, others) if len(others) > 1 else []
+    data["hops"] = len({device.host for device in plan.devices})
+    data["table"] = table(planner, plan, data)
+    return data
+
+
+def table(planner: Planner, plan: Plan, data: Mapping[str, Any]) -> str:
+    """The plan as text."""
+    shape, cache = planner.shape, planner.request.cache
+    head = plan.head
+    lines = [
+        f"{shape.name or shape.architecture}, {shape.bits_per_weight:.2f} bits a weight, {len(shape.layers)} layers; "
+        f"context {cache.context} x {cache.slots}, cache {cache.type_k}/{cache.type_v}, micro-batch {cache.tokens}",
+        "",
+        _row("device", "host", "layers", "weights", "cache", "compute", "CUDA", "total", "free", "left"),
+    ]
+    for device in plan.devices:
+        numbers = (device.weights, device.cache + device.state, device.compute, device.overhead, device.total)
+        lines.append(
+            _row(
+                device.name,
+                device.host,
+                f"{device.layers}{'+output' if device.has_output else ''}",
+                *(f"{number / MIB:.0f}" for number in (*numbers, device.free, device.left)),
+            )
+        )
+    lines += [
+        "",
+        "in MiB; weights, cache and layers are exact, compute is an upper bound"
+        + (", CUDA is modelled and not measured" if any(device.modelled for device in plan.devices) else ""),
+        f"largest context that fits this split: {data['largest_context']}",
+        f"head process: at least {mib(head.least)} of memory, {mib(head.comfortable)} if the file is to stay cached",
+    ]
+    if plan.rate_empty:
+        lines.append(
+            f"at most {plan.rate_empty:.1f} tokens/s with an empty context and {plan.rate_full:.1f} with a full one "
+            f"(bytes moved over memory bandwidth; each of {data['hops']} hops adds its latency, about {HOP_MS} ms on a "
+            f"fast network); only a benchmark says what is reached"
+        )
+    lines += [_compared(other) for other in data["comparison"]]
+    lines += [f"warning: {text}" for text in plan.warnings]
+    lines += [f"does not fit: {text}" for text in plan.problems]
+    lines += [f"cure: {text}" for text in data["cures"]]
+    return "\n".join(lines)
+
+
+def _compared(other: Mapping[str, Any]) -> str:
+    fits = "fits" if other["fits"] else "does not fit"
+    return (
+        f"{other['model']}: {other['bits_per_weight']} bits a weight, {other['bytes_per_token'] / 1e9:.1f} GB moved "
+        f"for each token, at most {other['tokens_per_second_at_most']} tokens/s, {fits}"
+    )
+
+
+def _row(*cells: str) -> str:
+    widths = (7, 14, 10, 8, 8, 8, 7, 8, 8, 8)
+    first = 3
+    return "  ".join(
+        cell.ljust(width) if number < first else cell.rjust(width)
+        for number, (cell, width) in enumerate(zip(cells, widths))
+    ).rstrip()
+
+
+def compare(planner: Planner, others: Mapping[str, ModelShape]) -> list[dict[str, Any]]:
+    """The same request for other entries of the same model: what each moves and may reach at most."""
+    found = []
+    for key, shape in others.items():
+        if len(shape.layers) < sum(len(host.devices) for host in planner.group.holders):
+            continue
+        other = Planner(shape, planner.request, planner.group, planner.rules)
+        plan = other.plan()
+        moved = sum(token_rate.active_bytes(shape, layer) for layer in shape.layers) + shape.output
+        found.append(
+            {
+                "model": key,
+                "bits_per_weight": round(shape.bits_per_weight, 2),
+                "fits": plan.fits,
+                "bytes_per_token": moved,
+                "tokens_per_second_at_most": round(plan.rate_empty, 1),
+                "tokens_per_second_at_most_full": round(plan.rate_full, 1),
+            }
+        )
+    return found
+
+
+def worker_limits(plan: Plan, largest: int) -> dict[str, int]:
+    """Bytes that each worker's process needs on its own host at least, by host name."""
+    found: dict[str, int] = {}
+    for device in plan.devices:
+        if device.endpoint:
+            need = host_memory.worker_need(device.total, largest, device.modelled)
+            found[device.host] = found.get(device.host, 0) + need.least
+    return found

@@ -1,0 +1,136 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a header says of a model, small enough for an inventory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import from_data, shape_of
+from tests.engine.models import Header, Model, Tensor, header_of, models, published
+
+MODELS = {model.name: model for model in (*models(), *published())}
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_a_shape_survives_an_inventory(model: Model) -> None:
+    shape = shape_of(header_of(model))
+    data = shape.to_data()
+    assert from_data(json.loads(json.dumps(data))) == shape
+    assert from_data(yaml.safe_load(yaml.safe_dump(data))) == shape
+    assert len(json.dumps(data)) < 3000
+
+
+def test_equal_layers_are_written_once() -> None:
+    data = shape_of(header_of(MODELS["qwen3moe"])).to_data()
+    assert data["layers"] == "0x8"
+    assert len(data["kinds"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "windows"),
+    [
+        ("gemma2", [True, False] * 4),
+        ("gemma3", [layer % 6 < 5 for layer in range(13)]),
+        ("gpt-oss", [True, False] * 4),
+        # Its window is in the header, and the engine does not use it.
+        ("phi-window", [False] * 8),
+        ("llama", [False] * 9),
+    ],
+)
+def test_windows_are_those_that_the_engine_uses(name: str, windows: list[bool]) -> None:
+    assert [layer.window for layer in shape_of(header_of(MODELS[name])).layers] == windows
+
+
+def test_a_pattern_in_the_file_wins_over_the_usual_one() -> None:
+    header = header_of(MODELS["gemma3"])
+    pattern = [layer % 2 == 0 for layer in range(13)]
+    given = replace(header, metadata={**header.metadata, "gemma3.attention.sliding_window_pattern": tuple(pattern)})
+    assert [layer.window for layer in shape_of(given).layers] == pattern
+
+
+@pytest.mark.parametrize(
+    ("name", "attending", "recurrent"),
+    [
+        ("mamba", [], list(range(10))),
+        ("jamba", [2, 6], [0, 1, 3, 4, 5, 7, 8]),
+        ("falcon-h1", list(range(8)), list(range(8))),
+        ("granitehybrid", [3, 8], [0, 1, 2, 4, 5, 6, 7, 9, 10]),
+        ("qwen3next", [3, 7], [0, 1, 2, 4, 5, 6]),
+        ("nemotron_h", [3, 7, 11], [0, 2, 4, 6, 8, 10]),
+        ("lfm2", [2, 5, 8], [0, 1, 3, 4, 6, 7, 9]),
+    ],
+)
+def test_layers_that_attend_and_layers_that_remember(name: str, attending: list[int], recurrent: list[int]) -> None:
+    layers = shape_of(header_of(MODELS[name])).layers
+    assert [number for number, layer in enumerate(layers) if layer.kv_heads] == attending
+    assert [number for number, layer in enumerate(layers) if layer.state] == recurrent
+
+
+def test_tied_embeddings_are_a_second_copy_on_the_device_of_the_output() -> None:
+    tied, untied = shape_of(header_of(MODELS["qwen3"])), shape_of(header_of(MODELS["llama"]))
+    assert tied.tied and not untied.tied
+    assert tied.output - tied.local == 512 * 4
+
+
+def test_a_latent_cache_has_no_values() -> None:
+    latent, full = shape_of(header_of(MODELS["deepseek2"])), shape_of(header_of(MODELS["deepseek2-full"]))
+    assert {(layer.kv_heads, layer.key, layer.value) for layer in latent.layers} == {(1, 320, 0)}
+    assert {(layer.kv_heads, layer.key, layer.value) for layer in full.layers} == {(8, 128, 64)}
+
+
+def test_a_block_that_predicts_further_tokens_takes_a_place_and_no_memory() -> None:
+    layers = shape_of(header_of(MODELS["glm4moe"])).layers
+    assert [layer.loaded for layer in layers] == [True] * 7 + [False]
+    assert layers[-1].weights == layers[-1].kv_heads == 0
+
+
+def test_an_architecture_that_was_not_measured_is_marked() -> None:
+    header = header_of(MODELS["llama"])
+    renamed = {key.replace("llama.", "novel."): value for key, value in header.metadata.items()}
+    shape = shape_of(replace(header, metadata={**renamed, "general.architecture": "novel"}))
+    assert not shape.known
+    assert shape.layers == shape_of(header).layers
+
+
+def test_cuda_pads_rows_and_tensors() -> None:
+    # A q4_0 matrix of rows of 768 weights: 256 more to the next step of 512, and all to 128 bytes.
+    tensor = Tensor("blk.0.ffn_down.weight", "q4_0", (768, 10), 0, 768 * 10 // 32 * 18)
+    embeddings = Tensor("token_embd.weight", "f16", (64, 10), 0, 64 * 10 * 2)
+    metadata = {
+        "general.architecture": "llama", "llama.block_count": 1, "llama.embedding_length": 64,
+        "llama.attention.head_count": 1,
+    }  # fmt: skip
+    header = Header(metadata, (embeddings, tensor), 0, 10000)
+    layer = shape_of(header).layers[0]
+    assert layer.weights == 4320
+    assert layer.weights_cuda == -(-(4320 + 256 // 32 * 18) // 128) * 128
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"general.architecture": ""}, "none"),
+        ({"llama.block_count": None}, "none"),
+        ({"llama.block_count": 0}, "block_count of 0"),
+        ({"llama.embedding_length": "wide"}, "'wide'"),
+    ],
+)
+def test_a_header_that_lacks_something_is_an_error(change: dict[str, object], found: str) -> None:
+    header = header_of(MODELS["llama"])
+    metadata = {key: value for key, value in {**header.metadata, **change}.items() if value is not None}
+    with pytest.raises(InvalidInputError) as caught:
+        shape_of(replace(header, metadata=metadata))
+    assert found in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [{}, {"layers": "0x3"}, {"layers": "5", "kinds": [{"weights": 1}]}])
+def test_a_shape_that_cannot_be_read_is_an_error(data: dict[str, object]) -> None:
+    with pytest.raises(InvalidInputError, match=r"lock_models\.yml"):
+        from_data(data)

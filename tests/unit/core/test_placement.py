@@ -1,0 +1,229 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans for the cluster of the documents and for others: what fits, what does not, and what would."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.kv_cache import CacheSettings
+from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import ModelShape, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import (
+    Group,
+    Host,
+    Memory,
+    Planner,
+    Request,
+    largest_context,
+    rules_of,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.placement_facts import (
+    Site,
+    limit_bytes,
+    plan_for,
+    shape_in,
+)
+from tests.engine.models import Q4_K, Q8_0, Dense, header_of, llama, qwen2
+
+GIB, MIB = 1 << 30, 1 << 20
+V100S = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 32768}
+WORKERS, HEAD = ["vllm-node2", "vllm-node3"], "vllm-node1"
+FACTS = {name: {"gpus": [V100S], "memory_gib": 376} for name in (*WORKERS, HEAD)}
+Q8_4K = {"context": 4096, "load_mode": "lock"}
+Q4_128K = {
+    "context": 131072, "batch": 512, "cache_type_k": "q4_0", "cache_type_v": "q4_0", "flash_attention": "on",
+}  # fmt: skip
+
+
+@cache
+def model_72b(kinds: tuple[str, str, str]) -> ModelShape:
+    """The model of the documents: 80 layers of 8192, eight key heads, 152064 words."""
+    return shape_of(header_of(qwen2("72b", Dense(80, 8192, 64, 8, 128, 29568, 152064, kinds))))
+
+
+def entry(kinds: tuple[str, str, str]) -> dict[str, Any]:
+    return {"name": "72b", "layers": 80, "shape": model_72b(kinds).to_data()}
+
+
+def plan(
+    kinds: tuple[str, str, str], settings: dict[str, Any], split: dict[str, int] | None = None, **site: Any
+) -> dict[str, Any]:
+    given = {"workers": WORKERS, "head": HEAD, "facts": FACTS, "reserve_mib": 1024, **site}
+    models = {"q8": entry(Q8_0), "q4": entry(Q4_K)}
+    return plan_for(entry(kinds), Site(**given), engine_settings.merged(settings), "0c1e57098", split or {}, models)
+
+
+@pytest.mark.parametrize(("kinds", "settings"), [(Q8_0, Q8_4K), (Q4_K, Q4_128K)])
+def test_what_the_documents_chose_fits(kinds: tuple[str, str, str], settings: dict[str, Any]) -> None:
+    found = plan(kinds, settings)
+    assert found["fits"]
+    assert found["split"] == {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
+    assert found["tensor_split"] == [27, 27, 27]
+    assert [device["name"] for device in found["devices"]] == ["RPC0", "RPC1", "CUDA0"]
+    assert all(device["left"] > 2 * GIB and device["modelled"] for device in found["devices"])
+
+
+def test_eight_bits_and_the_long_context_do_not_fit_and_the_cures_do() -> None:
+    found = plan(Q8_0, {"context": 131072})
+    assert not found["fits"]
+    assert all(device["left"] < 0 for device in found["devices"])
+    assert "device RPC0 on vllm-node2: expected room for " in found["problems"][0]
+    words = " ".join(found["cures"])
+    for cure in ("A context of", "q4_0 for keys and values", "The quantisation Q4_K_M", "One more node like"):
+        assert cure in words
+    context = found["largest_context"]
+    assert 40000 < context < 131072
+    assert plan(Q8_0, {"context": context}, found["split"])["fits"]
+    assert not plan(Q8_0, {"context": context + 256}, found["split"])["fits"]
+
+
+def test_another_entry_of_the_same_model_is_named_where_it_fits() -> None:
+    found = plan(Q8_0, {"context": 65536})
+    assert not found["fits"]
+    assert any(cure.startswith("The entry q4 of herd_models fits") for cure in found["cures"])
+    assert plan(Q4_K, {"context": 65536})["fits"]
+
+
+def test_both_sides_of_the_choice_between_quantisations() -> None:
+    found = plan(Q8_0, Q8_4K)
+    small, large = sorted(found["comparison"], key=lambda other: other["bytes_per_token"])
+    assert (small["model"], large["model"]) == ("q4", "q8")
+    # 75.9 GB a token over 1134 GB/s.
+    assert large["bytes_per_token"] == pytest.approx(75.9e9, rel=0.01)
+    assert large["tokens_per_second_at_most"] == pytest.approx(14.9, abs=0.1)
+    assert "only a benchmark says what is reached" in found["table"]
+
+
+def test_an_explicit_split_is_checked() -> None:
+    found = plan(Q8_0, Q8_4K, {"vllm-node1": 10, "vllm-node2": 60, "vllm-node3": 10})
+    assert [device["layers"] for device in found["devices"]] == [60, 10, 10]
+    assert not found["fits"]
+    with pytest.raises(InvalidInputError, match="80 layers"):
+        plan(Q8_0, Q8_4K, {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 26})
+
+
+def test_a_smaller_gpu_gets_fewer_layers() -> None:
+    facts = {**FACTS, "vllm-node2": {"gpus": [{"name": "T4", "memory_mib": 16384}], "memory_gib": 64}}
+    found = plan(Q4_K, {"context": 4096}, facts=facts)
+    assert found["fits"]
+    assert found["split"]["vllm-node2"] < 15 < found["split"]["vllm-node3"]
+    left = [device["left"] for device in found["devices"]]
+    # No layer could be moved without making the fullest device fuller.
+    assert max(left) - min(left) < GIB
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"free_mib": [20000]},
+        {"gpus": [{**V100S, "free_mib": 20000}]},
+        {"gpus": [{**V100S, "reserved_mib": 12276}]},
+    ],
+)
+def test_a_gpu_in_use_or_reserved_gets_fewer_layers(change: dict[str, Any]) -> None:
+    found = plan(Q4_K, {"context": 4096}, facts={**FACTS, "vllm-node3": {**FACTS["vllm-node3"], **change}})
+    assert found["fits"]
+    assert found["split"]["vllm-node3"] < found["split"]["vllm-node2"] - 5
+
+
+def test_two_gpus_of_a_worker_share_its_layers() -> None:
+    facts = {**FACTS, "vllm-node2": {"gpus": [V100S, V100S], "memory_gib": 376}}
+    found = plan(Q8_0, Q8_4K, facts=facts)
+    assert [(device["name"], device["host"]) for device in found["devices"]] == [
+        ("RPC0", "vllm-node2"), ("RPC1", "vllm-node2"), ("RPC2", "vllm-node3"), ("CUDA0", "vllm-node1"),
+    ]  # fmt: skip
+    assert found["split"]["vllm-node2"] in (40, 41)
+
+
+def test_workers_without_gpu_use_their_memory_and_nothing_is_modelled() -> None:
+    facts = {name: {"gpus": [], "memory_gib": 4} for name in (*WORKERS, HEAD)}
+    shape = shape_of(header_of(llama("small", Dense(8, vocabulary=1000))))
+    found = plan_for(
+        {"name": "small", "layers": 8, "shape": shape.to_data()},
+        Site(WORKERS, HEAD, facts),
+        engine_settings.merged({"context": 2048, "slots": 2}),
+        "0c1e57098",
+        {},
+        {},
+    )
+    assert found["fits"] and found["split"] == {"vllm-node2": 4, "vllm-node3": 4}
+    assert not any(device["modelled"] or device["overhead"] for device in found["devices"])
+    assert "CUDA is modelled" not in found["table"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "fits"), [("", True), ("infinity", True), ("200G", True), ("64G", True), ("1G", False)]
+)
+def test_the_limit_of_the_heads_job(limit: str, fits: bool) -> None:
+    found = plan(Q8_0, Q8_4K, memory_max=limit)
+    assert found["fits"] == fits
+    # The file is larger than 64 GiB: under that limit its pages do not stay, under 200 they do.
+    assert 64 * GIB < found["head"]["comfortable"] < 200 * GIB
+    assert found["head"]["least"] < 8 * GIB
+    if not fits:
+        assert "raise head_server_memory_max" in found["problems"][0]
+
+
+@pytest.mark.parametrize(("text", "size"), [("200G", 200 * GIB), ("512M", 512 * MIB), ("1024", 1024), ("", 0)])
+def test_limits_as_systemd_writes_them(text: str, size: int) -> None:
+    assert limit_bytes(text) == size
+
+
+def test_a_limit_that_cannot_be_read_is_an_error() -> None:
+    with pytest.raises(InvalidInputError, match="200G"):
+        limit_bytes("80%")
+
+
+def test_a_model_without_a_shape_is_not_planned() -> None:
+    site = Site(WORKERS, HEAD, FACTS)
+    split = {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
+    found = plan_for({"name": "x", "layers": 80}, site, engine_settings.merged({}), "0c1e57098", split, {})
+    assert (found["known"], found["fits"], found["split"]) == (False, True, split)
+    assert "lock_models.yml" in found["table"]
+
+
+def test_layers_of_the_entry_and_of_the_file_must_agree() -> None:
+    with pytest.raises(InvalidInputError, match="80 layers"):
+        shape_in({**entry(Q8_0), "layers": 79})
+
+
+def test_an_architecture_that_was_not_measured_gets_a_bound_and_a_warning() -> None:
+    known = model_72b(Q4_K)
+    host = Host("a", (Memory(64 * GIB, 64 * GIB, False),), "a:1")
+    group = Group((host, replace(host, name="b")), Host("h", ()))
+    request = Request(CacheSettings(8192))
+    plans = [Planner(shape, request, group, rules_of("0c1e57098")) for shape in (known, replace(known, known=False))]
+    first, second = (planner.plan() for planner in plans)
+    assert all(b.compute > a.compute for a, b in zip(first.devices, second.devices, strict=True))
+    assert not first.warnings
+    assert "was not measured" in second.warnings[0]
+
+
+def test_a_context_longer_than_trained_is_a_warning() -> None:
+    found = plan(Q4_K, {**Q4_128K, "context": 262144})
+    assert any("trained" in text for text in found["warnings"])
+
+
+@pytest.mark.parametrize(("release", "is_old"), [("b7760", True), ("b7836", True), ("0c1e57098", False)])
+def test_rules_by_release(release: str, is_old: bool) -> None:
+    assert rules_of(release).reserves_logits == is_old
+
+
+def test_nothing_fits_where_the_weights_alone_do_not() -> None:
+    host = Host("a", (Memory(8 * GIB, 8 * GIB, False),), "a:1")
+    planner = Planner(
+        model_72b(Q4_K), Request(CacheSettings(4096)), Group((host,), Host("h", ())), rules_of("0c1e57098")
+    )
+    assert largest_context(planner) == 0
+
+
+def test_a_host_without_any_facts_is_an_error() -> None:
+    with pytest.raises(InvalidInputError, match="herd_gpus or herd_memory_gib for vllm-node2"):
+        plan(Q8_0, Q8_4K, facts={HEAD: FACTS[HEAD]})
