@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -96,3 +97,46 @@ class File:
     def bytes(self) -> bytes:
         head = self.head()
         return head + bytes(-len(head) % self.alignment) + bytes(4096)
+
+
+def mutants(seed: int, count: int, orders: str = "<>") -> list[bytes]:
+    """Files with bytes turned, numbers replaced by dangerous ones, pieces removed, doubled or cut off."""
+    chance = random.Random(seed)
+    wholes = [File(order=order, version=version).bytes() for order in orders for version in (2, 3)]
+    numbers = [
+        0,
+        1,
+        2,
+        3,
+        255,
+        1 << 16,
+        (1 << 31) - 1,
+        1 << 31,
+        (1 << 32) - 1,
+        1 << 62,
+        (1 << 63) - 1,
+        1 << 63,
+        (1 << 64) - 1,
+    ]
+    found = []
+    for _each in range(count):
+        data = bytearray(chance.choice(wholes))
+        head = len(data) - 4096
+        for _change in range(chance.choice((1, 1, 1, 2, 4))):
+            place = chance.randrange(4, head)
+            how = chance.randrange(6)
+            if how == 0:
+                data[place] = chance.randrange(256)
+            elif how == 1:
+                data[place] ^= 1 << chance.randrange(8)
+            elif how == 2:
+                data[place : place + 8] = struct.pack(chance.choice("<>") + "Q", chance.choice(numbers))
+            elif how == 3:
+                del data[place : place + chance.randrange(1, 16)]
+            elif how == 4:
+                data[place:place] = data[place : place + chance.randrange(1, 64)]
+            else:
+                del data[chance.randrange(24, len(data)) :]
+                head = max(5, min(head, len(data)))
+        found.append(bytes(data))
+    return found

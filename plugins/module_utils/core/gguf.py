@@ -21,6 +21,7 @@ from .gguf_types import TYPES
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
+ALIGNMENT_KEY = "general.alignment"
 DEFAULT_ALIGNMENT = 32
 #: Bounds, far above what is known: vocabularies and merges have some 500 000 texts, models some 2 000 tensors.
 MAX_READ = 256 << 20
@@ -34,6 +35,7 @@ MAX_DIMENSIONS = 4
 KEPT_TEXT = 1 << 20
 KEPT_ARRAY = 1 << 12
 INT64_MAX = (1 << 63) - 1
+SIZE_MAX = (1 << 64) - 1
 
 #: Scalars by number: name and format of struct.
 _SCALARS = {
@@ -312,14 +314,17 @@ def _metadata(cursor: _Cursor, count: int) -> dict[str, Value]:
             raise _broken(
                 cursor.source.name, "keys with names of their own", f"{key!r} again" if key else "a key without a name"
             )
-        metadata[key] = _value(cursor, cursor.number("I", f"the type of {key}"), key)
+        kind = cursor.number("I", f"the type of {key}")
+        if key == ALIGNMENT_KEY and kind != 4:
+            raise _broken(cursor.source.name, f"{ALIGNMENT_KEY} as a number of type uint32", f"type {kind}")
+        metadata[key] = _value(cursor, kind, key)
     return metadata
 
 
 def _alignment(cursor: _Cursor, metadata: Mapping[str, Value]) -> int:
-    alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
-    if not isinstance(alignment, int) or isinstance(alignment, bool) or alignment <= 0 or alignment & (alignment - 1):
-        raise _broken(cursor.source.name, "a power of two as general.alignment", str(alignment))
+    alignment = metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT)
+    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
+        raise _broken(cursor.source.name, f"a power of two as {ALIGNMENT_KEY}", str(alignment))
     return alignment
 
 
@@ -369,6 +374,8 @@ def _place(source: Source, tensors: Sequence[Tensor], start: int, alignment: int
             raise _broken(source.name, f"{tensor.name} at offset {expected} of the data", f"{tensor.offset}: it {how}")
         placed.append(replace(tensor, offset=start + expected))
         expected += _padded(tensor.size, alignment)
+        if expected > SIZE_MAX:
+            raise _broken(source.name, "tensors of less than 2^64 bytes", f"{expected} up to {tensor.name}")
     return tuple(placed)
 
 
