@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench reference engine-test
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench bench-fetch reference engine-test
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
@@ -61,6 +61,9 @@ engine-test: setup ## The real engine does what we say of it, in both releases
 
 reference: setup ## Write the pages of docs/reference that are made of tables in the code
 	@PYTHONPATH=collections $(BIN)/python -m tools.reference
+
+bench-fetch: setup ## gguf_fetch against curl, wget, aria2 and huggingface_hub: 4 GiB over loopback
+	@$(BIN)/python bench/fetch.py
 
 bench: setup ## Time and task count of a no-change run, cold and warm build
 	@tools/lab-ready
