@@ -24,6 +24,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core import fetch
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_extents import Extents
 from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import Backoff, Bucket, Drip, Pace
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, web
 from ansible_collections.herd.inference.plugins.module_utils.ports.crew import Crew
@@ -577,3 +578,66 @@ def test_killed_before_every_single_step_and_run_again(tmp_path: Path) -> None:
         if status == 0:
             break
     assert steps > 25
+
+
+class Platters:
+    """A disk that loses power: what was not synced is gone, and the journal must not count on it."""
+
+    def __init__(self) -> None:
+        self.written = Extents()
+        self.durable = Extents()
+        self.journals = 0
+        self.broken_promises: list[tuple[int, int]] = []
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lock = threading.Lock()
+        write, sync, write_json = files.Landing.write, files.Landing.sync, files.Disk.write_json
+
+        def noted_write(landing: files.Landing, position: int, pieces: Any) -> None:
+            write(landing, position, pieces)
+            with lock:
+                self.written.add(position, position + sum(len(piece) for piece in pieces))
+
+        def noted_sync(landing: files.Landing) -> None:
+            with lock:
+                reached = self.written.copy()
+            sync(landing)
+            with lock:
+                for start, end in reached:
+                    self.durable.add(start, end)
+
+        def noted_json(disk: files.Disk, path: str, value: dict[str, Any]) -> None:
+            if path.endswith(".journal"):
+                with lock:
+                    self.journals += 1
+                    promised = [(start, end) for start, end in value["safe"]]
+                    self.broken_promises += [pair for pair in promised if self.durable.reach(pair[0]) < pair[1]]
+            write_json(disk, path, value)
+
+        monkeypatch.setattr(files.Landing, "write", noted_write)
+        monkeypatch.setattr(files.Landing, "sync", noted_sync)
+        monkeypatch.setattr(files.Disk, "write_json", noted_json)
+
+
+def test_the_journal_promises_only_what_a_loss_of_power_leaves(
+    server: ModelServer, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platters = Platters()
+    platters.watch(monkeypatch)
+    server.files["/m.gguf.part2of2"].dies_after = 330_000
+    assert run(parts=parts(server), retries=0)["failed"]
+    assert platters.journals > 3 and not platters.broken_promises
+    monkeypatch.undo()
+
+    # The power goes: another start of the machine, and where nothing was synced there are zeros.
+    incoming = tmp_path / ".m.gguf.incoming"
+    left = bytearray(incoming.read_bytes())
+    promised = Extents(json.loads((tmp_path / ".m.gguf.journal").read_text())["safe"])
+    for position in range(len(left)):
+        if promised.reach(position) == position:
+            left[position] = 0
+    incoming.write_bytes(left)
+    monkeypatch.setattr(files.Disk, "boot", lambda _disk: "another start")
+    server.files["/m.gguf.part2of2"].dies_after = None
+    assert run(parts=parts(server), sha256=sha256(WHOLE))["to_fetch"] == len(WHOLE) - promised.total
+    assert (tmp_path / "m.gguf").read_bytes() == WHOLE

@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of an interrupted fetch may be kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import fetch_journal
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_extents import Extents
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Part
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_sources import Segment
+
+HUB = "https://hub.example.org/m/"
+
+
+def segment(number: int, size: int | None = 100, **facts: Any) -> Segment:
+    url = facts.pop("url", f"{HUB}m.gguf.part{number}of2")
+    return Segment(Part(f"{HUB}m.gguf.part{number}of2"), size, facts.get("sha256"), facts.get("tag", "t"), url)
+
+
+TWO = [segment(1), segment(2)]
+LANDED = Extents([(0, 60), (90, 130), (180, 200)])
+
+
+def kept(wanted: list[Segment], was: list[Segment], size: int = 200, **record: Any) -> list[list[int]]:
+    identities = [part.identity() for part in was]
+    return fetch_journal.kept(
+        wanted, {**fetch_journal.journal(identities, LANDED), **record}, b"", "boot", size
+    ).pairs()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "was", "size", "result"),
+    [
+        (TWO, TWO, 200, [[0, 60], [90, 130], [180, 200]]),
+        (TWO, TWO, 120, [[0, 60], [90, 120]]),
+        # Another file at the same address, or the same at another with nothing to say that it is the same.
+        ([segment(1, tag="new"), segment(2)], TWO, 200, [[100, 130], [180, 200]]),
+        ([segment(1, url="https://mirror.example.org/a"), segment(2)], TWO, 200, [[100, 130], [180, 200]]),
+        # With a checksum a mirror is as good; a change at the same address is not.
+        (
+            [segment(1, sha256="s", url="https://mirror.example.org/a", tag="x"), segment(2)],
+            [segment(1, sha256="s"), segment(2)],
+            200,
+            [[0, 60], [90, 130], [180, 200]],
+        ),
+        (
+            [segment(1, sha256="s", tag="x"), segment(2)],
+            [segment(1, sha256="s"), segment(2)],
+            200,
+            [[100, 130], [180, 200]],
+        ),
+        ([segment(1, sha256="s"), segment(2)], TWO, 200, [[100, 130], [180, 200]]),
+        # Without anything that identifies the content.
+        ([segment(1, tag=None), segment(2)], [segment(1, tag=None), segment(2)], 200, [[100, 130], [180, 200]]),
+        # A part of another size moves all that come after it.
+        ([segment(1, 90), segment(2)], TWO, 200, []),
+        ([segment(1, None), segment(2)], TWO, 200, []),
+        (TWO, [segment(1, None), segment(2)], 200, []),
+        (TWO, TWO[:1], 200, [[0, 60], [90, 100]]),
+    ],
+)
+def test_only_bytes_of_the_files_that_are_wanted_now(
+    wanted: list[Segment], was: list[Segment], size: int, result: list[list[int]]
+) -> None:
+    assert kept(wanted, was, size) == result
+
+
+@pytest.mark.parametrize(
+    ("record", "result"),
+    [({"schema": 1, "landed": 130}, [[0, 130]]), ({"schema": 1}, []), ({"schema": 99}, []), ({"safe": None}, [])],
+)
+def test_other_journals(record: dict[str, Any], result: list[list[int]]) -> None:
+    assert kept(TWO, TWO, **record) == result
+
+
+PARTS = [part.identity() for part in TWO]
+NOTE = fetch_journal.note(PARTS, Extents([(60, 90)]), "boot")
+
+
+@pytest.mark.parametrize(
+    ("note", "boot", "counts"),
+    [
+        (NOTE, "boot", True),
+        # A shorter line over a longer one leaves its end behind.
+        (NOTE + b"rest of a longer one\n", "boot", True),
+        # After a loss of power nobody knows what reached the disk.
+        (NOTE, "another boot", False),
+        (fetch_journal.note(PARTS, Extents([(60, 90)]), ""), "", False),
+        (fetch_journal.note(PARTS[:1], Extents([(60, 90)]), "boot"), "boot", False),
+        (NOTE[:-9], "boot", False),
+        (NOTE.replace(b"90", b"95"), "boot", False),
+        (b"", "boot", False),
+        (b"\xff\x00 nonsense", "boot", False),
+    ],
+)
+def test_a_note_holds_as_long_as_the_machine_runs(note: bytes, boot: str, counts: bool) -> None:
+    record = fetch_journal.journal(PARTS, Extents([(0, 60)]))
+    assert fetch_journal.kept(TWO, record, note, boot, 200).pairs() == [[0, 90 if counts else 60]]
