@@ -1,0 +1,309 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node says of itself to the others, and how much of what others say is believed.
+
+A heartbeat comes over a network, so nothing of it is taken for granted: its size, its shape and every value
+have limits, and what does not keep them is an error and not a heartbeat.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .errors import RemoteFailureError
+
+SCHEMA = 1
+#: Path of the one thing that an agent gives.
+PATH = "/heartbeat"
+#: A heartbeat of a node with eight GPUs and hundreds of connections has a tenth of that.
+LARGEST = 65536
+_TEXT = 300
+_COUNT = 2**53
+_LIST = 512
+_ENDPOINT = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}:\d{1,5}")
+# What a terminal would take for a command.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU; memory in MiB, temperature in degrees Celsius. -1 is what nvidia-smi does not tell."""
+
+    index: int
+    name: str
+    memory_used_mib: int
+    memory_total_mib: int
+    temperature_c: int
+    utilization_percent: int
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Somebody works here: the agents do nothing about it for these seconds."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The RPC worker of a node.
+
+    :param active: systemd's ActiveState, and sub its SubState.
+    :param job: whether systemd has a job for the unit.
+    :param pid: 0 where no process runs.
+    :param started: start of the process in clock ticks since boot, which with pid and boot id names a process.
+    :param state: the kernel's letter for the process, C(T) for one that was stopped.
+    :param clients: C(address:port) of the established connections to its port.
+    :param stale: connections that the client has closed and the worker has not.
+    """
+
+    unit: str
+    active: str
+    sub: str
+    job: bool
+    pid: int
+    started: int
+    state: str
+    restarts: int
+    release: str
+    protocol: str
+    listening: bool
+    clients: tuple[str, ...]
+    stale: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of the group.
+
+    :param health: C(ok), C(loading), C(refused), C(silent), or nothing where no process runs.
+    :param lost: workers that it is not connected to.
+    :param busy: slots that work on a request, and waiting those requests that wait for one; -1 is unknown.
+    :param supervision: what the agent is doing about it, in one word, and reason why.
+    """
+
+    unit: str
+    active: str
+    sub: str
+    job: bool
+    pid: int
+    started: int
+    restarts: int
+    release: str
+    api: str
+    health: str
+    workers: tuple[str, ...]
+    lost: tuple[str, ...]
+    slots: int
+    busy: int
+    waiting: int
+    tokens_total: int
+    tokens_per_second: float
+    supervision: str
+    reason: str
+    recoveries: int
+    draining: bool
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """Everything that a node says of itself.
+
+    :param agent: names one run of the agent; sequence counts within it.
+    :param boot_id: the kernel's name for the time since the host was started.
+    :param uptime_s: seconds since then.
+    """
+
+    node: str
+    agent: str
+    sequence: int
+    boot_id: str
+    uptime_s: float
+    hold: Hold | None = None
+    worker: Worker | None = None
+    head: Head | None = None
+    gpus: tuple[Gpu, ...] = ()
+
+
+def write(beat: Heartbeat) -> bytes:
+    """Write a heartbeat as JSON."""
+    return json.dumps({"schema": SCHEMA, **asdict(beat)}, separators=(",", ":")).encode()
+
+
+class _Reader:
+    """Takes values out of what came, by name, kind and limit."""
+
+    def __init__(self, data: Any, where: str) -> None:
+        if not isinstance(data, Mapping):
+            raise ValueError(f"{where} is not an object")
+        self.data, self.where = data, where
+
+    def _get(self, name: str) -> Any:
+        if name not in self.data:
+            raise ValueError(f"{self.where} has no {name}")
+        return self.data[name]
+
+    def text(self, name: str) -> str:
+        value = self._get(name)
+        if not isinstance(value, str) or len(value) > _TEXT or _CONTROL.search(value):
+            raise ValueError(f"{self.where}.{name} is no plain text of at most {_TEXT} characters")
+        return value
+
+    def count(self, name: str, least: int = 0) -> int:
+        value = self._get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _COUNT:
+            raise ValueError(f"{self.where}.{name} is no whole number from {least}")
+        return value
+
+    def number(self, name: str) -> float:
+        value = self._get(name)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+            raise ValueError(f"{self.where}.{name} is no number from 0")
+        return float(value)
+
+    def truth(self, name: str) -> bool:
+        value = self._get(name)
+        if not isinstance(value, bool):
+            raise ValueError(f"{self.where}.{name} is neither true nor false")
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._get(name)
+        if not isinstance(value, list) or len(value) > _LIST:
+            raise ValueError(f"{self.where}.{name} is no list of at most {_LIST}")
+        return tuple(_Reader({name: item}, self.where).text(name) for item in value)
+
+    def part(self, name: str) -> _Reader | None:
+        value = self.data.get(name)
+        return None if value is None else _Reader(value, name)
+
+
+def _read_worker(found: _Reader) -> Worker:
+    clients = found.texts("clients")
+    if not all(_ENDPOINT.fullmatch(client) for client in clients):
+        raise ValueError("worker.clients holds something that is no address:port")
+    return Worker(
+        unit=found.text("unit"),
+        active=found.text("active"),
+        sub=found.text("sub"),
+        job=found.truth("job"),
+        pid=found.count("pid"),
+        started=found.count("started"),
+        state=found.text("state"),
+        restarts=found.count("restarts"),
+        release=found.text("release"),
+        protocol=found.text("protocol"),
+        listening=found.truth("listening"),
+        clients=clients,
+        stale=found.count("stale"),
+    )
+
+
+def _read_head(found: _Reader) -> Head:
+    return Head(
+        unit=found.text("unit"),
+        active=found.text("active"),
+        sub=found.text("sub"),
+        job=found.truth("job"),
+        pid=found.count("pid"),
+        started=found.count("started"),
+        restarts=found.count("restarts"),
+        release=found.text("release"),
+        api=found.text("api"),
+        health=found.text("health"),
+        workers=found.texts("workers"),
+        lost=found.texts("lost"),
+        slots=found.count("slots", -1),
+        busy=found.count("busy", -1),
+        waiting=found.count("waiting", -1),
+        tokens_total=found.count("tokens_total", -1),
+        tokens_per_second=found.number("tokens_per_second"),
+        supervision=found.text("supervision"),
+        reason=found.text("reason"),
+        recoveries=found.count("recoveries"),
+        draining=found.truth("draining"),
+    )
+
+
+def _read_gpu(found: _Reader) -> Gpu:
+    return Gpu(
+        index=found.count("index"),
+        name=found.text("name"),
+        memory_used_mib=found.count("memory_used_mib", -1),
+        memory_total_mib=found.count("memory_total_mib", -1),
+        temperature_c=found.count("temperature_c", -1),
+        utilization_percent=found.count("utilization_percent", -1),
+    )
+
+
+def read(raw: bytes, node: str = "") -> Heartbeat:
+    """Read what came from a node.
+
+    :param node: the name that it must have; any if empty.
+    """
+    try:
+        if len(raw) > LARGEST:
+            raise ValueError(f"more than {LARGEST} bytes")
+        found = _Reader(json.loads(raw), "the heartbeat")
+        if found.count("schema") != SCHEMA:
+            raise ValueError(f"schema {found.count('schema')}")
+        name = found.text("node")
+        if node and name != node:
+            raise ValueError(f"the node {name}")
+        gpus = found.data.get("gpus", [])
+        if not isinstance(gpus, list) or len(gpus) > _LIST:
+            raise ValueError("gpus is no list")
+        hold, worker, head = found.part("hold"), found.part("worker"), found.part("head")
+        return Heartbeat(
+            node=name,
+            agent=found.text("agent"),
+            sequence=found.count("sequence"),
+            boot_id=found.text("boot_id"),
+            uptime_s=found.number("uptime_s"),
+            hold=None if hold is None else Hold(hold.text("reason"), hold.number("seconds")),
+            worker=None if worker is None else _read_worker(worker),
+            head=None if head is None else _read_head(head),
+            gpus=tuple(_read_gpu(_Reader(gpu, "gpus")) for gpu in gpus),
+        )
+    # RecursionError: thousands of brackets.
+    except (ValueError, RecursionError) as error:
+        raise RemoteFailureError(
+            f"a heartbeat of schema {SCHEMA}" + (f" from {node}" if node else ""),
+            str(error)[:_TEXT],
+            "run site.yml, which installs the same agent on every node, and see what listens on that port",
+        ) from error
+
+
+def plain(text: str) -> str:
+    """Make a text of the world fit for a heartbeat."""
+    return _CONTROL.sub(" ", text)[:_TEXT]
+
+
+def _number(text: str) -> int:
+    try:
+        return max(-1, round(float(text)))
+    except (ValueError, OverflowError):
+        return -1
+
+
+#: What C(nvidia-smi --query-gpu=) is asked for, in the order of the fields of a line.
+GPU_FIELDS = ("index", "name", "memory.used", "memory.total", "temperature.gpu", "utilization.gpu")
+
+
+def read_gpus(text: str) -> tuple[Gpu, ...]:
+    """Read C(nvidia-smi --query-gpu=… --format=csv,noheader,nounits); lines of another form are passed over."""
+    found = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) != len(GPU_FIELDS) or not fields[0].isdigit():
+            continue
+        numbers = [_number(field) for field in fields[2:]]
+        found.append(Gpu(int(fields[0]), plain(fields[1]), numbers[0], numbers[1], numbers[2], numbers[3]))
+    return tuple(found)

@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All nodes at a glance, from their heartbeats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .heartbeat import Gpu, Head, Heartbeat, Worker
+from .supervision import Sighting
+
+NODE_COLUMNS = (
+    "node",
+    "role",
+    "state",
+    "pid",
+    "release",
+    "connections",
+    "gpu_percent",
+    "memory_mib",
+    "temperature",
+    "note",
+)
+# States of an agent in which nothing is wrong.
+CALM = ("watching", "held")
+
+
+def _gpus(gpus: tuple[Gpu, ...]) -> dict[str, Any]:
+    if not gpus:
+        return {}
+    used = sum(max(0, gpu.memory_used_mib) for gpu in gpus)
+    total = sum(max(0, gpu.memory_total_mib) for gpu in gpus)
+    return {
+        "gpu_percent": "/".join(str(gpu.utilization_percent) for gpu in gpus),
+        "memory_mib": f"{used}/{total}",
+        "temperature": "/".join(str(gpu.temperature_c) for gpu in gpus),
+    }
+
+
+def _worker_note(worker: Worker) -> str:
+    if worker.state == "T":
+        return "its process is stopped"
+    if worker.active != "active":
+        return f"systemd: {worker.sub}"
+    if not worker.listening:
+        return "does not listen"
+    return f"{worker.restarts} restarts" if worker.restarts else ""
+
+
+def _head_note(head: Head) -> str:
+    notes = []
+    if head.supervision not in CALM or head.reason:
+        notes.append(f"{head.supervision}: {head.reason}" if head.reason else head.supervision)
+    if head.draining and head.supervision != "draining":
+        notes.append("draining")
+    if head.restarts:
+        notes.append(f"{head.restarts} restarts")
+    return "; ".join(notes)
+
+
+def _rows_of(name: str, beat: Heartbeat) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    head, worker = beat.head, beat.worker
+    if head is not None:
+        rows.append(
+            {
+                "role": "head",
+                "state": head.health if head.active == "active" and head.health else head.active,
+                "pid": head.pid or None,
+                "release": head.release,
+                "connections": f"{len(head.workers) - len(head.lost)}/{len(head.workers)}",
+                "note": _head_note(head),
+            }
+        )
+    if worker is not None:
+        rows.append(
+            {
+                "role": "worker",
+                "state": worker.active,
+                "pid": worker.pid or None,
+                "release": worker.release,
+                "connections": len(worker.clients),
+                "note": _worker_note(worker),
+            }
+        )
+    if not rows:
+        rows.append({"role": "-", "state": "up"})
+    if beat.hold is not None:
+        held = f"held for {beat.hold.seconds:.0f} s: {beat.hold.reason}"
+        rows[0]["note"] = f"{rows[0]['note']}; {held}" if rows[0].get("note") else held
+    rows[0].update(_gpus(beat.gpus))
+    return [{"node": name, **row} for row in rows]
+
+
+def as_rows(sightings: Mapping[str, Sighting]) -> list[dict[str, Any]]:
+    """One row for each service of each node; a node that says nothing is a row too."""
+    rows: list[dict[str, Any]] = []
+    for name, seen in sightings.items():
+        if seen.beat is None:
+            state = {"refused": "no agent", "bad": "no sense"}.get(seen.kind, "unreachable")
+            rows.append({"node": name, "state": state, "note": seen.detail})
+        else:
+            rows += _rows_of(name, seen.beat)
+    return rows
+
+
+def _beat_is_well(beat: Heartbeat) -> bool:
+    head, worker = beat.head, beat.worker
+    if head is not None and (head.active != "active" or head.health != "ok" or head.supervision not in CALM):
+        return False
+    return worker is None or (worker.active == "active" and worker.listening and worker.state != "T")
+
+
+def is_well(sightings: Mapping[str, Sighting]) -> bool:
+    """Say whether every node answers and what runs there is well, and all of one release."""
+    beats = [seen.beat for seen in sightings.values()]
+    known = [beat for beat in beats if beat is not None]
+    services = [service for beat in known for service in (beat.head, beat.worker) if service is not None]
+    releases = {service.release for service in services if service.release}
+    return len(known) == len(beats) and len(releases) <= 1 and all(map(_beat_is_well, known))
+
+
+def _count(value: int) -> str:
+    return "?" if value < 0 else str(value)
+
+
+def summary(sightings: Mapping[str, Sighting]) -> str:
+    """One line on what the service does for its users."""
+    for seen in sightings.values():
+        if seen.beat is not None and seen.beat.head is not None:
+            head = seen.beat.head
+            return (
+                f"{head.api or 'no API'}: {head.tokens_per_second:g} tokens/s, {_count(head.busy)} of "
+                f"{_count(head.slots)} slots busy, {_count(head.waiting)} waiting, {head.recoveries} recoveries"
+            )
+    return "no head has answered"

@@ -1,0 +1,150 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Heartbeats: what is written is read again, and what is not one is an error and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import heartbeat
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
+
+WORKER = heartbeat.Worker(
+    unit="llama-rpc.service",
+    active="active",
+    sub="running",
+    job=False,
+    pid=101,
+    started=5000,
+    state="S",
+    restarts=0,
+    release="0c1e57098-cpu-1a2b3c4d",
+    protocol="7.0.0",
+    listening=True,
+    clients=("10.100.0.31:40112",),
+    stale=0,
+)
+HEAD = heartbeat.Head(
+    unit="llama-head.service",
+    active="active",
+    sub="running",
+    job=False,
+    pid=77,
+    started=6000,
+    restarts=0,
+    release="0c1e57098-cpu-1a2b3c4d",
+    api="10.0.0.31:8000",
+    health="ok",
+    workers=("vllm-node2", "vllm-node3"),
+    lost=(),
+    slots=2,
+    busy=1,
+    waiting=0,
+    tokens_total=12,
+    tokens_per_second=9.5,
+    supervision="watching",
+    reason="",
+    recoveries=0,
+    draining=False,
+)
+GPU = heartbeat.Gpu(0, "Tesla V100S-PCIE-32GB", 30123, 32768, 54, 97)
+BEAT = heartbeat.Heartbeat(
+    node="vllm-node2",
+    agent="a1",
+    sequence=7,
+    boot_id="8f6e",
+    uptime_s=12.5,
+    hold=heartbeat.Hold("by hand", 30.0),
+    worker=WORKER,
+    head=HEAD,
+    gpus=(GPU,),
+)
+
+
+@pytest.mark.parametrize("beat", [BEAT, heartbeat.Heartbeat("vllm-node2", "a1", 1, "8f6e", 0.0)])
+def test_what_is_written_is_read_again(beat: heartbeat.Heartbeat) -> None:
+    assert heartbeat.read(heartbeat.write(beat), "vllm-node2") == beat
+
+
+def changed(path: str, value: Any) -> bytes:
+    data = json.loads(heartbeat.write(BEAT))
+    *folders, name = path.split(".")
+    place = data
+    for folder in folders:
+        place = place[int(folder) if folder.isdigit() else folder]
+    if value is KeyError:
+        del place[name]
+    else:
+        place[name] = value
+    return json.dumps(data).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        (b"", "Expecting value"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "Expecting value"),
+        (b"\xff\xfe\x00", "decode"),
+        (b"[]", "not an object"),
+        (b"{}", "no schema"),
+        (heartbeat.write(BEAT)[:-40], "line 1 column"),
+        (b" " * 70000, "more than 65536 bytes"),
+        (b"[" * 60000, ""),
+        (changed("schema", 2), "schema 2"),
+        (changed("schema", "1"), "whole number"),
+        (changed("node", "vllm-node3"), "the node vllm-node3"),
+        (changed("sequence", -1), "whole number"),
+        (changed("sequence", True), "whole number"),
+        (changed("sequence", 2**60), "whole number"),
+        (changed("uptime_s", float("nan")), "no number"),
+        (changed("uptime_s", float("inf")), "no number"),
+        (changed("boot_id", KeyError), "no boot_id"),
+        (changed("agent", "x" * 301), "plain text"),
+        (changed("hold.reason", "\x1b]0;owned\x07"), "plain text"),
+        (changed("hold.seconds", None), "no number"),
+        (changed("worker", "active"), "not an object"),
+        (changed("worker.pid", KeyError), "no pid"),
+        (changed("worker.clients", ["10.100.0.31:40112"] * 513), "no list"),
+        (changed("worker.clients", ["localhost"]), "address:port"),
+        (changed("worker.clients", [7]), "plain text"),
+        (changed("worker.job", 1), "neither true nor false"),
+        (changed("head.workers", "vllm-node2"), "no list"),
+        (changed("head.tokens_per_second", -1), "no number"),
+        (changed("gpus", {}), "no list"),
+        (changed("gpus.0.temperature_c", "hot"), "whole number"),
+    ],
+)
+def test_what_is_no_heartbeat_is_an_error(raw: bytes, found: str) -> None:
+    with pytest.raises(RemoteFailureError) as caught:
+        heartbeat.read(raw, "vllm-node2")
+    assert found in caught.value.found
+    assert len(caught.value.found) <= 300
+
+
+def test_what_a_newer_agent_adds_is_passed_over() -> None:
+    assert heartbeat.read(changed("worker.color", "blue")) == BEAT
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0, Tesla V100S-PCIE-32GB, 30123, 32768, 54, 97\n", (GPU,)),
+        ("", ()),
+        ("No devices were found\n", ()),
+        (
+            "0, Tesla V100S-PCIE-32GB, [N/A], [Not Supported], [Unknown Error], 3\n",
+            (heartbeat.Gpu(0, "Tesla V100S-PCIE-32GB", -1, -1, -1, 3),),
+        ),
+        (
+            "0, a, 1, 2, 3, 4\n1, b, 5, 6, 7, 8\n",
+            (heartbeat.Gpu(0, "a", 1, 2, 3, 4), heartbeat.Gpu(1, "b", 5, 6, 7, 8)),
+        ),
+        ("Unable to determine the device handle for GPU 0000:3B:00.0: Unknown Error\n", ()),
+    ],
+)
+def test_what_nvidia_smi_says(text: str, found: tuple[heartbeat.Gpu, ...]) -> None:
+    assert heartbeat.read_gpus(text) == found

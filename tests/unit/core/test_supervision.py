@@ -1,0 +1,499 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent decides, second by second, from observations that are written down here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.heartbeat import Heartbeat, Hold, Worker
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision import (
+    Action,
+    Backoff,
+    HeadView,
+    Limits,
+    Probe,
+    Sighting,
+    Supervisor,
+    WorkerView,
+    WorkerWatch,
+)
+from tests.unit.core.test_heartbeat import WORKER
+
+A, B = "vllm-node2", "vllm-node3"
+LINKS = {A: ("10.100.0.31:40112",), B: ("10.100.0.31:40113",)}
+RUNNING = HeadView(
+    active="active",
+    sub="running",
+    pid=77,
+    started=600,
+    release=WORKER.release,
+    health="ok",
+    links=LINKS,
+    slots_known=True,
+    busy=0,
+    progress="0",
+)
+STOPPED = HeadView(active="inactive", sub="dead")
+AUTO_RESTART = HeadView(active="activating", sub="auto-restart")
+IN_GATE = HeadView(active="activating", sub="start-pre")
+LOADING = replace(RUNNING, pid=78, started=900, health="loading", links={A: (), B: ()}, slots_known=False)
+SILENT, REFUSED = Sighting("silent"), Sighting("refused", detail="connection refused")
+BAD = Sighting("bad", detail="HTTP status 500")
+
+
+class Group:
+    """Head and workers over time: one step every half second, with what was set before."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.supervisor = Supervisor(limits or Limits())
+        self.now, self.sequence = 1000.0, 0
+        self.head = RUNNING
+        self.workers: dict[str, Worker] = {n: replace(WORKER, pid=i, clients=LINKS[n]) for i, n in ((101, A), (102, B))}
+        self.boots = {A: "boot-a", B: "boot-b"}
+        self.instead: dict[str, Sighting] = {}
+        self.holds: dict[str, Hold] = {}
+        self.hold = ""
+        self.done: list[tuple[float, Action]] = []
+
+    def sighting(self, name: str) -> Sighting:
+        beat = Heartbeat(
+            name, "run", self.sequence, self.boots[name], 1.0, hold=self.holds.get(name), worker=self.workers[name]
+        )
+        return self.instead.get(name, Sighting("beat", beat))
+
+    def step(self, seconds: float = 0.5, probe: Probe | None = None) -> list[Action]:
+        self.now += seconds
+        self.sequence += 1
+        seen = {name: self.sighting(name) for name in self.head.links} if self.head.links else {}
+        actions = self.supervisor.step(self.now, self.head, seen, self.hold, probe)
+        self.done += [(self.now, action) for action in actions]
+        return actions
+
+    def run(self, seconds: float) -> list[Action]:
+        """Let time pass."""
+        return [action for _each in range(round(seconds / 0.5)) for action in self.step()]
+
+    def restarts(self) -> list[str]:
+        return [action.reason for _when, action in self.done if action.kind == "restart"]
+
+    def said(self) -> list[str]:
+        return [action.reason for _when, action in self.done if action.kind == "say"]
+
+
+@pytest.fixture
+def group() -> Group:
+    found = Group()
+    found.run(5)
+    assert found.said() == ["the head runs as process 77", "the head serves"]
+    assert found.supervisor.state == "watching"
+    return found
+
+
+def lose(group: Group, name: str = A) -> None:
+    group.head = replace(group.head, links={**group.head.links, name: ()})
+
+
+def change(group: Group, name: str = A, **values: object) -> None:
+    group.workers[name] = replace(group.workers[name], **values)  # type: ignore[arg-type]
+
+
+def restarted(group: Group) -> None:
+    """Another process of the worker, which the head's connection, to its host's mind still there, does not reach."""
+    change(group, pid=205, started=9000, clients=())
+
+
+def rebooted(group: Group) -> None:
+    restarted(group)
+    group.boots[A] = "boot-a2"
+
+
+def died(group: Group) -> None:
+    lose(group)
+    change(group, pid=0, started=0, active="activating", sub="auto-restart", clients=())
+
+
+def came_back(group: Group) -> None:
+    lose(group)
+    restarted(group)
+
+
+def power_loss(group: Group) -> None:
+    group.instead[A] = SILENT
+
+
+@pytest.mark.parametrize(
+    ("happens", "within", "reason"),
+    [
+        (lose, 1.0, "the head has no connection to vllm-node2: its worker closed it"),
+        (died, 1.0, "the head has no connection to vllm-node2: its worker is activating (auto-restart)"),
+        (came_back, 1.0, "the head has no connection to vllm-node2: its worker was restarted, process 101 is now 205"),
+        (restarted, 2.0, "vllm-node2 knows nothing of the head's connection: its worker was restarted"),
+        (rebooted, 2.0, "vllm-node2 knows nothing of the head's connection: its host was started again"),
+        (power_loss, 6.5, "vllm-node2 has not answered for 6 seconds: its host or the fabric is away"),
+    ],
+)
+def test_a_lost_worker_restarts_the_head(
+    group: Group, happens: Callable[[Group], None], within: float, reason: str
+) -> None:
+    happens(group)
+    group.run(within)
+    assert len(group.restarts()) == 1
+    assert group.restarts()[0].startswith(reason)
+    assert f"noticed: {group.restarts()[0]}" in group.said()
+    assert group.supervisor.state == "recovering"
+
+
+def test_both_workers_at_once_are_one_recovery(group: Group) -> None:
+    lose(group, A)
+    lose(group, B)
+    group.step()
+    group.step()
+    assert len(group.restarts()) == 1
+    assert A in group.restarts()[0]
+    assert B in group.restarts()[0]
+
+
+def wait_in_gate(group: Group) -> None:
+    group.head = IN_GATE
+    group.run(20)
+    group.head = LOADING
+    group.run(60)
+
+
+def test_a_whole_recovery_is_told(group: Group) -> None:
+    died(group)
+    group.run(1)
+    wait_in_gate(group)
+    restarted(group)
+    change(group, clients=LINKS[A])
+    group.head = replace(RUNNING, pid=78, started=900)
+    group.run(5)
+    assert len(group.restarts()) == 1
+    assert group.said()[-1].startswith("the head serves, 80.")
+    assert group.said()[-1].endswith(" seconds after it was noticed")
+    assert group.supervisor.state == "watching"
+    assert group.supervisor.recoveries == 1
+
+
+def nothing(_group: Group) -> None:
+    """All is well."""
+
+
+def torn_table(group: Group) -> None:
+    whole = group.head
+    lose(group)
+    group.step()
+    group.head = whole
+
+
+def agent_dies(group: Group) -> None:
+    group.instead[A] = REFUSED
+
+
+def nonsense(group: Group) -> None:
+    group.instead[A] = BAD
+
+
+def short_cut(group: Group) -> None:
+    power_loss(group)
+    group.run(5)
+    del group.instead[A]
+
+
+def stopped_by_hand(group: Group) -> None:
+    group.head = replace(RUNNING, job=True)
+    group.step()
+    group.head = STOPPED
+    group.instead[A] = SILENT
+
+
+def restarted_by_a_playbook(group: Group) -> None:
+    group.head = replace(RUNNING, job=True)
+    restarted(group)
+
+
+def slow_load(group: Group) -> None:
+    group.head = LOADING
+    for name in (A, B):
+        change(group, name, clients=())
+
+
+def long_prompt(group: Group) -> None:
+    """Slots answer between the parts of the prompt, each of which takes long."""
+    for part in range(20):
+        group.head = replace(RUNNING, busy=1, slots_known=None)
+        group.run(100)
+        group.head = replace(RUNNING, busy=1, progress=f"part {part}")
+        group.step()
+
+
+def silence_with_tokens(group: Group) -> None:
+    group.instead[A] = SILENT
+    for count in range(100):
+        group.head = replace(RUNNING, busy=1, progress=f"token {count}")
+        group.run(2)
+
+
+def tokens_while_a_heartbeat_is_blocked(group: Group) -> None:
+    silence_with_tokens(group)
+    group.run(600)
+
+
+def asleep(group: Group) -> None:
+    group.head = replace(RUNNING, may_sleep=True, links={A: (), B: ()})
+    for name in (A, B):
+        change(group, name, clients=())
+
+
+def held(group: Group) -> None:
+    group.hold = "by hand"
+    died(group)
+
+
+def held_on_the_worker(group: Group) -> None:
+    group.holds[A] = Hold("by hand", 600.0)
+    died(group)
+
+
+def host_slept(group: Group) -> None:
+    power_loss(group)
+    group.run(4)
+    group.step(3600)
+    del group.instead[A]
+
+
+def clock_went_back(group: Group) -> None:
+    power_loss(group)
+    group.step(-500)
+    del group.instead[A]
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        nothing,
+        torn_table,
+        agent_dies,
+        nonsense,
+        short_cut,
+        stopped_by_hand,
+        restarted_by_a_playbook,
+        slow_load,
+        long_prompt,
+        silence_with_tokens,
+        tokens_while_a_heartbeat_is_blocked,
+        asleep,
+        held,
+        held_on_the_worker,
+        host_slept,
+        clock_went_back,
+    ],
+    ids=lambda happens: happens.__name__,
+)
+def test_no_false_alarm(group: Group, happens: Callable[[Group], None]) -> None:
+    happens(group)
+    group.run(300)
+    assert group.restarts() == []
+
+
+@pytest.mark.parametrize(
+    ("happens", "words"),
+    [
+        (agent_dies, "the agent of vllm-node2 is away"),
+        (nonsense, "the agent of vllm-node2 makes no sense (HTTP status 500)"),
+        (stopped_by_hand, "the head is inactive: it was stopped, and stays so"),
+        (held, "held: by hand"),
+        (held_on_the_worker, "held on vllm-node2 (by hand)"),
+        (host_slept, "this agent did not run for 3600 seconds"),
+    ],
+)
+def test_what_it_leaves_alone_is_said_once(group: Group, happens: Callable[[Group], None], words: str) -> None:
+    happens(group)
+    group.run(100)
+    assert len([said for said in group.said() if said.startswith(words)]) == 1
+
+
+def test_the_end_of_a_hold_ends_the_patience(group: Group) -> None:
+    held(group)
+    group.run(60)
+    group.hold = ""
+    group.run(2)
+    assert len(group.restarts()) == 1
+
+
+def test_a_head_that_ends_by_itself_is_noticed_and_left_to_systemd(group: Group) -> None:
+    group.head = AUTO_RESTART
+    group.run(5)
+    wait_in_gate(group)
+    group.head = replace(RUNNING, pid=78, started=900)
+    group.run(2)
+    assert group.restarts() == []
+    assert "noticed: the head's process has ended; systemd starts it again" in group.said()
+    assert "seconds after it was noticed" in group.said()[-1]
+
+
+def test_a_missing_connection_counts_in_a_head_that_never_had_one() -> None:
+    """An engine that goes on without a worker, as old releases do."""
+    group = Group()
+    lose(group)
+    change(group, clients=())
+    group.run(2)
+    assert len(group.restarts()) == 1
+
+
+def test_silence_counts_once_for_a_head(group: Group) -> None:
+    """A firewall in front of the agent: the head comes back well, so it was not the worker."""
+    power_loss(group)
+    group.run(10)
+    group.head = replace(RUNNING, pid=78, started=900)
+    group.run(600)
+    assert len(group.restarts()) == 1
+
+
+def test_the_same_heartbeat_again_and_again_is_silence(group: Group) -> None:
+    """An agent that hangs, or somebody who says again what was once true."""
+    group.instead[A] = group.sighting(A)
+    group.run(10)
+    assert len(group.restarts()) == 1
+
+
+def suspicious(slots_known: bool | None, busy: int) -> HeadView:
+    return replace(RUNNING, slots_known=slots_known, busy=busy)
+
+
+@pytest.mark.parametrize(
+    ("slots_known", "busy", "after"),
+    [(None, 1, 180), (True, 1, 180), (True, 0, 900)],
+    ids=["its slots do not answer", "busy and makes nothing", "idle"],
+)
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_head_that_may_be_hung_is_asked(
+    group: Group, slots_known: bool | None, busy: int, after: float, answered: bool
+) -> None:
+    group.head = suspicious(slots_known, busy)
+    assert not [action for action in group.run(after - 10) if action.kind == "probe"]
+    assert len([action for action in group.run(20) if action.kind == "probe"]) == 1
+    assert not [action for action in group.run(100) if action.kind == "probe"]
+    group.step(probe=Probe(answered, "none within 120 seconds"))
+    assert len(group.restarts()) == (0 if answered else 1)
+
+
+def test_a_token_meanwhile_saves_a_head_that_did_not_answer_the_probe(group: Group) -> None:
+    group.head = suspicious(True, 1)
+    group.run(200)
+    group.head = replace(group.head, progress="1")
+    group.step()
+    group.step(probe=Probe(False, "none"))
+    assert group.restarts() == []
+
+
+def test_idle_heads_are_not_asked_where_nobody_wants_that() -> None:
+    group = Group(Limits(idle_probe_s=0))
+    assert not [action for action in group.run(3000) if action.kind == "probe"]
+
+
+def test_a_stopped_head_is_restarted(group: Group) -> None:
+    group.head = replace(group.head, state="T", health="silent", slots_known=None)
+    group.run(4)
+    assert group.restarts() == ["the head's process 77 has been stopped for 3 seconds"]
+
+
+@pytest.mark.parametrize("busy", [0, 1])
+def test_another_release_is_drained_once(group: Group, busy: int) -> None:
+    group.head = replace(group.head, busy=busy)
+    change(group, release="b7836-cpu-5f1c20ab")
+    group.step()
+    if busy:
+        assert group.supervisor.state == "draining"
+        for count in range(118):
+            group.head = replace(group.head, progress=str(count))
+            group.run(1)
+        assert group.restarts() == []
+    group.run(2)
+    assert [action.gently for _when, action in group.done if action.kind == "restart"] == [True]
+    assert "runs release b7836" in group.restarts()[0]
+    group.head = replace(RUNNING, pid=78, started=900)
+    group.run(300)
+    assert len(group.restarts()) == 1
+
+
+def flap(group: Group, minutes: float) -> list[float]:
+    """Every head that starts loses a worker a second later."""
+    pid = 100
+    for _each in range(round(minutes * 60 / 3)):
+        pid += 1
+        group.head = replace(RUNNING, pid=pid, started=pid)
+        group.run(1)
+        lose(group)
+        group.run(2)
+    return [when for when, action in group.done if action.kind == "restart"]
+
+
+def test_flapping_slows_down_and_never_ends(group: Group) -> None:
+    times = flap(group, 60)
+    gaps = [round(later - earlier) for earlier, later in zip(times, times[1:], strict=False)]
+    assert gaps[0] <= 3
+    assert gaps[3] >= 14
+    assert all(299 <= gap <= 306 for gap in gaps[5:])
+    assert len(gaps) > 10
+    assert any("recoveries one after the other: the next one waits 300 seconds" in said for said in group.said())
+
+
+def test_a_wait_is_said_once(group: Group) -> None:
+    flap(group, 1)
+    group.head = replace(RUNNING, pid=900, started=900)
+    group.run(1)
+    lose(group)
+    group.run(200)
+    group.head = replace(group.head, pid=901, started=901)
+    group.run(10)
+    before = len(group.said())
+    group.run(100)
+    assert group.supervisor.state == "waiting"
+    assert len(group.said()) == before
+
+
+@pytest.mark.parametrize(
+    ("steps", "waits"),
+    [
+        ([0, 0, 0], [0, 0, 5]),
+        ([0, 10, 10, 10, 100, 100], [0, 0, 0, 5, 0, 200]),
+        ([0, 0, 601, 0], [0, 0, 0, 0]),
+    ],
+)
+def test_backoff(steps: Sequence[float], waits: Sequence[float]) -> None:
+    backoff, now, found = Backoff(Limits.backoff_s, Limits.calm_s), 50.0, []
+    for step in steps:
+        now += step
+        found.append(backoff.wait(now))
+        backoff.note(now)
+    assert found == pytest.approx(list(waits))
+
+
+WELL = WorkerView("active", False, 101, 500, "S", 0)
+VIEWS: Mapping[str, tuple[WorkerView, str, float, int]] = {
+    "well": (WELL, "", 300, 0),
+    "stopped": (replace(WELL, state="T"), "", 4, 1),
+    "stopped for a moment": (replace(WELL, state="T"), "", 2, 0),
+    "under a debugger": (replace(WELL, state="t"), "", 300, 0),
+    "hung": (replace(WELL, stale=3), "", 62, 1),
+    "slow to close": (replace(WELL, stale=3), "", 50, 0),
+    "held": (replace(WELL, state="T"), "by hand", 300, 0),
+    "restarted by somebody": (replace(WELL, state="T", job=True), "", 300, 0),
+    "not there": (WorkerView("inactive", False, 0, 0, "", 0), "", 300, 0),
+}
+
+
+@pytest.mark.parametrize(("view", "hold", "seconds", "restarts"), VIEWS.values(), ids=VIEWS)
+def test_a_worker_that_only_its_host_can_judge(view: WorkerView, hold: str, seconds: float, restarts: int) -> None:
+    watch, now, found = WorkerWatch(Limits()), 0.0, []
+    watch.step(now, WELL)
+    while now < seconds:
+        now += 0.5
+        found += watch.step(now, view, hold)
+    assert [action.kind for action in found] == ["restart"] * restarts
