@@ -30,6 +30,11 @@ options:
     type: list
     elements: str
     default: []
+  links:
+    description: Links to put elsewhere on this host, by their absolute path; each names a path in O(files).
+    type: dict
+    default: {}
+    version_added: 0.2.0
 attributes:
   check_mode:
     description: Compares what is installed with what should be.
@@ -83,6 +88,7 @@ def main() -> None:
             "root": {"type": "path", "default": "/opt/herd"},
             "files": {"type": "dict", "required": True},
             "programs": {"type": "list", "elements": "str", "default": []},
+            "links": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -92,12 +98,15 @@ def main() -> None:
         for name, content in module.params["files"].items()
     }
     before = agent_files.read_version(root, agent_files.current_version(root))
-    is_changed = before != files or not agent_files.links_stand(root)
+    links = {Path(path): root / name for path, name in module.params["links"].items()}
+    missing = agent_files.missing_links(links)
+    is_changed = before != files or not agent_files.links_stand(root) or bool(missing)
     names = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
     result: dict[str, Any] = {"version": agent_files.digest(files), "interpreter": sys.executable}
     try:
         if is_changed and not module.check_mode:
             agent_files.install(root, files, programs)
+            agent_files.make_links(missing)
     except OSError as error:
         module.fail_json(msg=f"expected to write below {root}, found {error}: free space or mend its permissions.")
     shown = [{name: source.get(name, "") for name in names} for source in (before, files)]
@@ -106,6 +115,7 @@ def main() -> None:
         for name in names
         if before
     ] or ([{"before": "", "after": "\n".join(names) + "\n"}] if names else [])
+    diff += [{"before_header": str(path), "before": "", "after": f"-> {target}\n"} for path, target in missing.items()]
     module.exit_json(changed=is_changed, diff=diff, **result)
 
 

@@ -57,6 +57,20 @@ def links_stand(root: Path) -> bool:
     return all((root / n).is_symlink() and str((root / n).readlink()) == t for n, t in wanted.items())
 
 
+def missing_links(links: Mapping[Path, Path]) -> dict[Path, Path]:
+    """Name those links elsewhere on this host that do not lead where they should."""
+    return {path: target for path, target in links.items() if not path.is_symlink() or path.readlink() != target}
+
+
+def make_links(links: Mapping[Path, Path]) -> None:
+    """Make them; a file of that name that is no link is somebody else's and stays."""
+    for path, target in links.items():
+        if path.exists() and not path.is_symlink():
+            raise FileExistsError(f"{path}, which is no link")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _point(path, str(target))
+
+
 def install(root: Path, files: Mapping[str, str], programs: tuple[str, ...]) -> str:
     """Write a version beside the one in use and switch to it with one rename."""
     version = digest(files)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 
-from herd.agent import gate, serve
+from herd.agent import gate, operate, serve, service
 from herd.core.errors import HerdError
 from herd.core.gate_rule import EXIT_CONFIG
 
@@ -24,14 +24,15 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = argparse.ArgumentParser(prog="herdctl", description="Looks after one node of an inference cluster.")
     commands = top.add_subparsers(dest="command", required=True)
-    for command in (gate, serve):
+    for command in (gate, serve, service, operate):
         command.add_command(commands)
     return top
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command."""
-    arguments = parser().parse_args(argv)
+    """Run one command, or the one that the program's name stands for."""
+    given = sys.argv[1:] if argv is None else argv
+    arguments = parser().parse_args([*operate.NAMES.get(Path(sys.argv[0]).name, []), *given])
     try:
         return int(arguments.run(arguments))
     except HerdError as error:

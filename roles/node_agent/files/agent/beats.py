@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Heartbeats on the wire: one path, read only, for the herd's nodes only."""
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
+
+from herd.core import heartbeat
+from herd.core.errors import HerdError
+from herd.core.supervision import Sighting
+
+# Linux; Python has no name for it. The fabric's address may come late at boot.
+IP_FREEBIND = 15
+TIMEOUT_S = 1.0
+EVERY_S = 0.5
+# A sighting that is older than this says nothing: its thread hangs in a conversation.
+OLDEST_S = 4.0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """GET of the heartbeat; everything else is refused."""
+
+    protocol_version = "HTTP/1.1"
+    # A client that says nothing must not hold a thread.
+    timeout = 5
+    server: Server
+
+    def do_GET(self) -> None:
+        """Send the last heartbeat."""
+        if self.path != heartbeat.PATH:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        body = self.server.source()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Say nothing: there is one request every half second."""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Talks to the herd's nodes only, also where the kernel does not see to it."""
+
+    daemon_threads = True
+    request_queue_size = 32
+
+    def __init__(self, address: tuple[str, int], source: Callable[[], bytes], clients: Collection[str]) -> None:
+        self.source, self.clients = source, frozenset(clients)
+        self._room = threading.BoundedSemaphore(32)
+        super().__init__(address, Handler)
+
+    def server_bind(self) -> None:
+        """Bind also to an address that is not there yet."""
+        self.socket.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+        # The base class would look the name of the address up, on which a boot may hang.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether this client is one of the herd's nodes, and not the one too many."""
+        return client_address[0] in self.clients and self._room.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and make room again."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Pass over clients that went away."""
+
+
+def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> Sighting:
+    """Ask a node for its heartbeat."""
+    connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
+    try:
+        connection.request("GET", heartbeat.PATH)
+        answer = connection.getresponse()
+        raw = answer.read(heartbeat.LARGEST + 1)
+        if answer.status != HTTPStatus.OK:
+            return Sighting("bad", detail=f"HTTP status {answer.status}")
+        return Sighting("beat", heartbeat.read(raw, name))
+    except HerdError as error:
+        return Sighting("bad", detail=error.found)
+    except ConnectionRefusedError:
+        return Sighting("refused", detail="connection refused")
+    except (http.client.HTTPException, ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
+        return Sighting("bad", detail=heartbeat.plain(str(error) or type(error).__name__))
+    except OSError as error:
+        return Sighting("silent", detail=heartbeat.plain(str(error) or type(error).__name__))
+    finally:
+        with suppress(OSError):
+            connection.close()
+
+
+def fetch_all(peers: Mapping[str, str], port: int, timeout_s: float = TIMEOUT_S) -> dict[str, Sighting]:
+    """Ask all nodes at once."""
+    found: dict[str, Sighting] = {}
+
+    def one(name: str, address: str) -> None:
+        found[name] = fetch(name, address, port, timeout_s)
+
+    threads = [threading.Thread(target=one, args=peer, daemon=True) for peer in peers.items()]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 3 * timeout_s
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return {name: found.get(name, Sighting("silent", detail="no answer in time")) for name in peers}
+
+
+class Followers:
+    """A thread for each node that is followed; what each has seen last."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._seen: dict[str, tuple[float, Sighting]] = {}
+        self._followed: set[tuple[str, str]] = set()
+
+    def follow(self, peers: Mapping[str, str]) -> None:
+        """Follow these nodes from now on."""
+        wanted = set(peers.items())
+        for name, address in wanted - self._followed:
+            self._followed.add((name, address))
+            threading.Thread(target=self._keep, args=(name, address), daemon=True).start()
+        # Threads of others end by themselves.
+        self._followed &= wanted
+
+    def _keep(self, name: str, address: str) -> None:
+        while (name, address) in self._followed:
+            sighting = fetch(name, address, self.port)
+            self._seen[name] = (time.monotonic(), sighting)
+            time.sleep(EVERY_S)
+
+    def sightings(self, names: Collection[str], now: float) -> dict[str, Sighting]:
+        """What was seen of these nodes."""
+        found = {}
+        for name in names:
+            at, sighting = self._seen.get(name, (now - 2 * OLDEST_S, Sighting("silent", detail="not asked yet")))
+            found[name] = sighting if now - at <= OLDEST_S else Sighting("silent", detail="no answer in time")
+        return found

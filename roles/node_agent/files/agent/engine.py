@@ -1,0 +1,182 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The head's own API, as its host may ask it: cheap questions, and a completion where that is what is asked."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from herd.agent.node import value_of
+from herd.core.errors import RemoteFailureError
+
+HEALTH_TIMEOUT_S = 2.0
+SLOTS_TIMEOUT_S = 5.0
+LARGEST = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where the head answers."""
+
+    address: str
+    port: int
+    key_file: str
+    model: str
+
+    def headers(self) -> dict[str, str]:
+        """What a request needs; the key is read anew each time, since it may be rotated."""
+        found = {"Content-Type": "application/json"}
+        if self.key_file:
+            keys = Path(self.key_file).read_text(encoding="utf-8").split()
+            if keys:
+                found["Authorization"] = f"Bearer {keys[0]}"
+        return found
+
+
+def of(arguments: Sequence[str]) -> Api | None:
+    """Read where a head answers from its command line."""
+    port = value_of(arguments, "--port")
+    if not port.isdigit():
+        return None
+    address = value_of(arguments, "--host") or "127.0.0.1"
+    return Api(
+        "127.0.0.1" if address == "0.0.0.0" else address,
+        int(port),
+        value_of(arguments, "--api-key-file"),
+        value_of(arguments, "--alias", "-a"),
+    )
+
+
+def ask(api: Api, method: str, path: str, timeout_s: float, body: Any = None) -> tuple[int, bytes]:
+    """One request; its status and its answer."""
+    connection = http.client.HTTPConnection(api.address, api.port, timeout=timeout_s)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), api.headers())
+        answer = connection.getresponse()
+        return answer.status, answer.read(LARGEST)
+    finally:
+        connection.close()
+
+
+def health(api: Api) -> str:
+    """The head's health in one word: ok, loading, refused or silent."""
+    try:
+        status, _body = ask(api, "GET", "/health", HEALTH_TIMEOUT_S)
+    except ConnectionRefusedError:
+        return "refused"
+    except (OSError, http.client.HTTPException):
+        return "silent"
+    return {200: "ok", 503: "loading"}.get(status, "silent")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What the slots show; known is None where they did not answer in time, False where they are not shown."""
+
+    known: bool | None = False
+    total: int = -1
+    busy: int = -1
+    progress: str = ""
+
+
+def slots(api: Api) -> Slots:
+    """Ask for the slots, which the head's main loop answers between two steps of its work."""
+    try:
+        status, body = ask(api, "GET", "/slots", SLOTS_TIMEOUT_S)
+        found = json.loads(body) if status == 200 else None
+    except socket.timeout:
+        return Slots(None)
+    except (OSError, ValueError, http.client.HTTPException):
+        return Slots()
+    if not isinstance(found, list) or not all(isinstance(slot, dict) for slot in found):
+        return Slots()
+    names = ("id_task", "is_processing", "n_prompt_tokens_processed", "next_token")
+    progress = json.dumps([[slot.get(name) for name in names] for slot in found])
+    return Slots(True, len(found), sum(1 for slot in found if slot.get("is_processing")), progress)
+
+
+def metrics(api: Api) -> dict[str, float]:
+    """The head's counters by name, without the engine's prefix; empty where it shows none."""
+    try:
+        status, body = ask(api, "GET", "/metrics", SLOTS_TIMEOUT_S)
+    except (OSError, http.client.HTTPException):
+        return {}
+    found: dict[str, float] = {}
+    for line in body.decode(errors="replace").splitlines() if status == 200 else ():
+        name, _blank, value = line.partition(" ")
+        if name.startswith("llamacpp:"):
+            try:
+                found[name.partition(":")[2]] = float(value)
+            except ValueError:
+                continue
+    return found
+
+
+def complete(api: Api, timeout_s: float) -> float:
+    """Let the head make one token; seconds that it took."""
+    began = time.monotonic()
+    try:
+        body = {"prompt": "ping", "n_predict": 1, "cache_prompt": False}
+        status, answer = ask(api, "POST", "/completion", timeout_s, body)
+    except socket.timeout:
+        raise RemoteFailureError(
+            f"a token from {api.address}:{api.port} within {timeout_s:g} seconds",
+            "none",
+            "look at herdctl status and herdctl logs on the head",
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise RemoteFailureError(
+            f"a token from {api.address}:{api.port}",
+            str(error) or type(error).__name__,
+            "look at herdctl status and herdctl logs on the head",
+        ) from error
+    if status != 200:
+        raise RemoteFailureError(
+            f"a token from {api.address}:{api.port}",
+            f"status {status}: {answer[:200].decode(errors='replace')}",
+            "look at herdctl logs on the head",
+        )
+    return time.monotonic() - began
+
+
+def chat(api: Api, prompt: str, max_tokens: int, timeout_s: float) -> Iterator[str]:
+    """Ask a question; the pieces of the answer as they come."""
+    connection = http.client.HTTPConnection(api.address, api.port, timeout=timeout_s)
+    body = {
+        "model": api.model,
+        "stream": True,
+        "max_tokens": max_tokens,
+        "messages": [{"role": "user", "content": prompt}],
+    }
+    try:
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), api.headers())
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise RemoteFailureError(
+                f"an answer from {api.address}:{api.port}",
+                f"status {answer.status}: {answer.read(300).decode(errors='replace')}",
+                "look at herdctl status and herdctl logs on the head",
+            )
+        for line in answer:
+            if not line.startswith(b"data: {"):
+                continue
+            for choice in json.loads(line[6:]).get("choices", []):
+                delta = choice.get("delta", {})
+                if text := delta.get("content") or delta.get("reasoning_content"):
+                    yield str(text)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise RemoteFailureError(
+            f"a whole answer from {api.address}:{api.port}",
+            str(error) or type(error).__name__,
+            "look at herdctl status and herdctl logs on the head",
+        ) from error
+    finally:
+        connection.close()

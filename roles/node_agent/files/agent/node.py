@@ -1,0 +1,162 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""This node as the agent sees it: units, processes, the kernel's TCP tables, GPUs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from herd.core import heartbeat, proc_net
+
+PROC = Path("/proc")
+COMMAND_TIMEOUT_S = 10.0
+# systemd is asked that often for a unit, and that often where there is none yet.
+UNIT_S = 1.0
+ABSENT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What systemd says of a unit."""
+
+    loaded: bool = False
+    active: str = "inactive"
+    sub: str = "dead"
+    job: bool = False
+    pid: int = 0
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Process:
+    """What the kernel says of a process: start in clock ticks since boot, letter of its state, command line."""
+
+    started: int = 0
+    state: str = ""
+    arguments: tuple[str, ...] = ()
+
+
+def run(argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S) -> tuple[int, str]:
+    """Run a command; its status and what it wrote. 124 is what timeout(1) would give."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return 124, f"{argv[0]} did not end within {timeout_s:g} seconds"
+    except OSError as error:
+        return 127, f"{argv[0]}: {error.strerror}"
+    return done.returncode, done.stdout + done.stderr
+
+
+def unit(name: str) -> Unit:
+    """Ask systemd for the state of a unit."""
+    names = "LoadState,ActiveState,SubState,MainPID,NRestarts,Job"
+    _status, text = run(["systemctl", "show", f"--property={names}", name])
+    found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return Unit(
+        loaded=found.get("LoadState") == "loaded",
+        active=found.get("ActiveState", "unknown"),
+        sub=found.get("SubState", ""),
+        job=found.get("Job", "0") not in ("", "0"),
+        pid=int(found.get("MainPID") or 0),
+        restarts=int(found.get("NRestarts") or 0),
+    )
+
+
+def process(pid: int) -> Process:
+    """Read a process; one that is gone has no start."""
+    if not pid:
+        return Process()
+    try:
+        fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        raw = (PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return Process()
+    arguments = tuple(word.decode(errors="replace") for word in raw.split(b"\0") if word)
+    return Process(int(fields[19]), fields[0], arguments)
+
+
+def sockets() -> list[proc_net.Socket]:
+    """Read the kernel's TCP tables."""
+    paths = (PROC / "net/tcp", PROC / "net/tcp6")
+    return proc_net.parse("".join(path.read_text(encoding="ascii") for path in paths if path.exists()))
+
+
+def boot_id() -> str:
+    """The kernel's name for the time since this host was started."""
+    return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def value_of(arguments: Sequence[str], *flags: str) -> str:
+    """The value behind a flag of a command line."""
+    for flag in flags:
+        if flag in arguments[:-1]:
+            return arguments[arguments.index(flag) + 1]
+    return ""
+
+
+def release_of(arguments: Sequence[str]) -> str:
+    """The release that a process runs from, by its command line."""
+    parts = Path(arguments[0]).parts if arguments else ()
+    return parts[parts.index("releases") + 1] if "releases" in parts[:-1] else ""
+
+
+class Watched:
+    """A unit and its process. systemd is only asked now and then, or when the process is another one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.unit, self.process = Unit(), Process()
+        self._asked_at = -ABSENT_S
+
+    def look(self, now: float) -> None:
+        """Look again."""
+        found = process(self.unit.pid)
+        every = UNIT_S if self.unit.loaded else ABSENT_S
+        if now - self._asked_at >= every or found.started != self.process.started:
+            self.unit, self._asked_at = unit(self.name), now
+            found = process(self.unit.pid)
+        self.process = found
+
+
+class Protocols:
+    """The RPC protocol of a release, from its manifest."""
+
+    def __init__(self, prefix: Path) -> None:
+        self.prefix = prefix
+        self._known: dict[str, str] = {}
+
+    def of(self, release: str) -> str:
+        """The protocol in words, nothing where no manifest tells it."""
+        if release and release not in self._known:
+            path = self.prefix / "releases" / release / "manifest.json"
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+                self._known[release] = str(found["rpc_protocol"])
+            except (OSError, ValueError, KeyError, TypeError):
+                return ""
+        return self._known.get(release, "")
+
+
+class Gpus:
+    """The GPUs, asked in a thread of their own: a driver that hangs must not stop the agent."""
+
+    EVERY_S = 5.0
+
+    def __init__(self) -> None:
+        self.program = shutil.which("nvidia-smi")
+        self.readings: tuple[heartbeat.Gpu, ...] = ()
+
+    def follow(self) -> None:
+        """Ask again and again; never returns where there is something to ask."""
+        while self.program:
+            query = f"--query-gpu={','.join(heartbeat.GPU_FIELDS)}"
+            status, text = run([self.program, query, "--format=csv,noheader,nounits"])
+            self.readings = heartbeat.read_gpus(text) if status == 0 else ()
+            time.sleep(self.EVERY_S)

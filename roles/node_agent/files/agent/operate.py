@@ -1,0 +1,233 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operator does on a node: look at all of them, ask the head, keep the agent's hands off."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from herd.agent import beats, engine, node
+from herd.agent.settings import DEFAULT_PATH, Marks, Settings, read_settings
+from herd.core.errors import HerdError, InvalidInputError, NotFoundError
+from herd.core.herd_view import NODE_COLUMNS, as_rows, is_well, summary
+from herd.core.status_table import text_table
+from herd.core.supervision import Sighting
+
+EXIT_WELL, EXIT_ILL, EXIT_NO_ANSWER = 0, 1, 3
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    return read_settings(arguments.config)
+
+
+def _look(settings: Settings) -> dict[str, Sighting]:
+    return beats.fetch_all(settings.peers, settings.port)
+
+
+def _as_data(sightings: Mapping[str, Sighting]) -> dict[str, Any]:
+    return {
+        "well": is_well(sightings),
+        "nodes": {
+            name: {"seen": seen.kind, "detail": seen.detail, "heartbeat": asdict(seen.beat) if seen.beat else None}
+            for name, seen in sightings.items()
+        },
+    }
+
+
+def _text(sightings: Mapping[str, Sighting]) -> str:
+    return f"{text_table(as_rows(sightings), NODE_COLUMNS)}\n\n{summary(sightings)}"
+
+
+def status_command(arguments: argparse.Namespace) -> int:
+    """Show what every node says of itself."""
+    sightings = _look(_settings(arguments))
+    print(json.dumps(_as_data(sightings), indent=2) if arguments.json else _text(sightings), flush=True)
+    return EXIT_WELL if is_well(sightings) else EXIT_ILL
+
+
+def watch_command(arguments: argparse.Namespace) -> int:
+    """Show it again and again; once where nobody looks at a terminal."""
+    settings = _settings(arguments)
+    while True:
+        sightings = _look(settings)
+        if arguments.json:
+            print(json.dumps(_as_data(sightings)), flush=True)
+        elif not sys.stdout.isatty():
+            print(_text(sightings), flush=True)
+        else:
+            # To the upper left corner, line by line over what was there, and nothing left below.
+            lines = [time.strftime("%H:%M:%S"), "", *_text(sightings).splitlines()]
+            print("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="", flush=True)
+        if arguments.once or not sys.stdout.isatty():
+            return EXIT_WELL if is_well(sightings) else EXIT_ILL
+        try:
+            time.sleep(arguments.interval)
+        except KeyboardInterrupt:
+            return EXIT_WELL
+
+
+def logs_command(arguments: argparse.Namespace) -> int:
+    """Become journalctl with the units of this node."""
+    settings = _settings(arguments)
+    units = {"agent": "herd-agent.service", "worker": settings.worker_unit, "head": settings.head_unit}
+    chosen = [unit for name, unit in units.items() if unit and arguments.of in (name, "all")]
+    argv = ["journalctl", "--no-pager", "--output=short-iso", f"--lines={arguments.lines}"]
+    argv += [f"--unit={unit}" for unit in chosen] + (["--follow"] if arguments.follow else [])
+    if arguments.json:
+        argv.append("--output=json")
+    os.execvp(argv[0], argv)
+
+
+def _api(settings: Settings) -> engine.Api:
+    found = None
+    if settings.head_unit:
+        found = engine.of(node.process(node.unit(settings.head_unit).pid).arguments)
+    if found is None:
+        raise NotFoundError(
+            "a head that runs on this node",
+            "none",
+            "run this on the head; herdctl status says which node that is and what became of it",
+        )
+    return found
+
+
+def probe_command(arguments: argparse.Namespace) -> int:
+    """Let the head make one token."""
+    api = _api(_settings(arguments))
+    found: dict[str, Any] = {"api": f"{api.address}:{api.port}", "health": engine.health(api)}
+    try:
+        found.update(answered=True, seconds=round(engine.complete(api, arguments.timeout), 3))
+    except HerdError as error:
+        found.update(answered=False, error=str(error))
+    if arguments.json:
+        print(json.dumps(found))
+    elif found["answered"]:
+        print(f"{found['api']} is {found['health']} and made a token in {found['seconds']} seconds")
+    else:
+        print(f"{found['api']} is {found['health']}: {found['error']}")
+    return EXIT_WELL if found["answered"] else EXIT_NO_ANSWER
+
+
+def query_command(arguments: argparse.Namespace) -> int:
+    """Ask the head a question and show the answer as it comes."""
+    api = _api(_settings(arguments))
+    began, first, pieces = time.monotonic(), 0.0, 0
+    text = ""
+    try:
+        for piece in engine.chat(api, arguments.prompt, arguments.max_tokens, arguments.timeout):
+            first = first or time.monotonic() - began
+            pieces += 1
+            text += piece
+            if not arguments.json:
+                print(piece, end="", flush=True)
+    except HerdError as error:
+        print(f"herdctl query: {error}", file=sys.stderr)
+        return EXIT_NO_ANSWER
+    took = time.monotonic() - began
+    rate = round((pieces - 1) / (took - first), 2) if pieces > 1 and took > first else 0.0
+    facts = {"first_piece_s": round(first, 3), "seconds": round(took, 3), "pieces": pieces, "pieces_per_second": rate}
+    if arguments.json:
+        print(json.dumps({"text": text, **facts}))
+    else:
+        print(f"\n\n{pieces} pieces, the first after {first:.2f} s, {rate:g} per second")
+    return EXIT_WELL if pieces else EXIT_NO_ANSWER
+
+
+def drain_command(arguments: argparse.Namespace) -> int:
+    """Mark the head as draining and wait until no request runs."""
+    settings = _settings(arguments)
+    marks = Marks(settings.run_dir)
+    if arguments.end:
+        marks.clear("drain")
+        return EXIT_WELL
+    api = _api(settings)
+    # It outlasts the wait, so that whoever stops the head afterwards has time to.
+    marks.set("drain", "herdctl drain", arguments.timeout + 60)
+    deadline = time.monotonic() + arguments.timeout
+    while True:
+        slots = engine.slots(api)
+        is_idle = slots.known is True and slots.busy == 0 and engine.metrics(api).get("requests_deferred", 0) <= 0
+        if is_idle or time.monotonic() >= deadline:
+            break
+        time.sleep(0.5)
+    if is_idle and arguments.stop:
+        node.run(["systemctl", "stop", settings.head_unit], 120.0)
+    facts = {"idle": is_idle, "busy": slots.busy, "stopped": bool(is_idle and arguments.stop)}
+    if arguments.json:
+        print(json.dumps(facts))
+    else:
+        print("no request runs" if is_idle else f"{slots.busy} requests still run after {arguments.timeout:g} seconds")
+    return EXIT_WELL if is_idle else EXIT_ILL
+
+
+def hold_command(arguments: argparse.Namespace) -> int:
+    """Keep the agents' hands off this node for a while."""
+    if not 0 < arguments.seconds <= 86400:
+        raise InvalidInputError("a hold of 1 to 86400 seconds", f"{arguments.seconds:g}", "give another --seconds")
+    Marks(_settings(arguments).run_dir).set("hold", arguments.reason, arguments.seconds)
+    print(f"held for {arguments.seconds:g} seconds: {arguments.reason}; herdctl resume ends it")
+    return EXIT_WELL
+
+
+def resume_command(arguments: argparse.Namespace) -> int:
+    """End a hold and a drain."""
+    marks = Marks(_settings(arguments).run_dir)
+    for name in ("hold", "drain"):
+        marks.clear(name)
+    return EXIT_WELL
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Any, text: str, end: str
+) -> argparse.ArgumentParser:
+    found = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. Exit status: {end}.")
+    found.add_argument("--config", default=DEFAULT_PATH, help="the agent's configuration (default: %(default)s)")
+    found.add_argument("--json", action="store_true", help="for programs")
+    found.set_defaults(run=run)
+    return found
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the operator's commands."""
+    well = "0 all is well, 1 something is not, 2 configuration"
+    answer = "0 answered, 2 configuration or no head on this node, 3 no answer"
+    _add(commands, "status", status_command, "show what every node says of itself", well)
+    watch = _add(commands, "watch", watch_command, "show it live; once if the output is no terminal", well)
+    watch.add_argument("--interval", type=float, default=2.0, metavar="SECONDS")
+    watch.add_argument("--once", action="store_true")
+    logs = _add(commands, "logs", logs_command, "show the journal of this node's units", "journalctl's")
+    logs.add_argument("of", nargs="?", choices=["all", "agent", "worker", "head"], default="all")
+    logs.add_argument("-n", "--lines", type=int, default=50)
+    logs.add_argument("-f", "--follow", action="store_true")
+    probe = _add(commands, "probe", probe_command, "let the head make one token (on the head)", answer)
+    probe.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS")
+    query = _add(commands, "query", query_command, "ask the head a question (on the head)", answer)
+    query.add_argument("prompt")
+    query.add_argument("--max-tokens", type=int, default=64)
+    query.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
+    drain = _add(
+        commands,
+        "drain",
+        drain_command,
+        "mark the head as draining and wait until no request runs (on the head)",
+        "0 idle, 1 requests still run, 2 configuration or no head on this node",
+    )
+    drain.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
+    drain.add_argument("--stop", action="store_true", help="stop the head when it is idle")
+    drain.add_argument("--end", action="store_true", help="take the mark away")
+    hold = _add(commands, "hold", hold_command, "keep the agents' hands off this node for a while", "0, 2 arguments")
+    hold.add_argument("--seconds", type=float, default=600.0)
+    hold.add_argument("--reason", default="by hand")
+    _add(commands, "resume", resume_command, "end a hold and a drain", "0, 2 configuration")
+
+
+#: Names of the cluster's documents, and what they start.
+NAMES: Mapping[str, Sequence[str]] = {"llama-cluster-monitor": ["watch"], "llama-service-status": ["status"]}

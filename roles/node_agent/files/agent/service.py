@@ -1,0 +1,321 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent: looks at its own node, tells the others, and mends what it can.
+
+It decides nothing itself: what it sees goes into herd.core.supervision, and what comes out is done and said.
+Nothing that it remembers matters to anybody else, so it may end at any moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+from herd.agent import beats, engine, node
+from herd.agent.settings import DEFAULT_PATH, Marks, Settings, read_settings
+from herd.core import heartbeat, proc_net
+from herd.core.errors import HerdError
+from herd.core.supervision import (
+    PROBE,
+    RESTART,
+    Action,
+    HeadView,
+    Probe,
+    Sighting,
+    Supervisor,
+    WorkerView,
+    WorkerWatch,
+)
+
+TICK_S = 0.5
+SLOTS_EVERY_S = 2.0
+# Tokens per second are those of this long.
+RATE_S = 10.0
+
+
+def say(text: str) -> None:
+    """Write a line to the journal."""
+    print(text, flush=True)
+
+
+def notify(text: str) -> None:
+    """Tell systemd that the agent is ready, or alive."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            # systemd may be busy or executing itself anew: a word that is lost is said again.
+            channel.setblocking(False)
+            with suppress(OSError):
+                channel.connect("\0" + address[1:] if address.startswith("@") else address)
+                channel.sendall(text.encode())
+
+
+class EngineWatch:
+    """Asks the head's API in a thread of its own: an answer may take as long as it likes."""
+
+    def __init__(self) -> None:
+        self.api: engine.Api | None = None
+        self.health = ""
+        self.slots = engine.Slots()
+        self.waiting = -1
+        self.tokens = -1
+        self._rates: deque[tuple[float, int]] = deque()
+        self._asked_at = 0.0
+
+    def follow(self) -> None:
+        """Ask again and again."""
+        while True:
+            api = self.api
+            if api is None:
+                self.health, self.slots = "", engine.Slots()
+            else:
+                try:
+                    self._ask(api)
+                except OSError as error:
+                    self.health = "silent"
+                    say(f"the head cannot be asked: {error}")
+                    time.sleep(SLOTS_EVERY_S)
+            time.sleep(TICK_S)
+
+    def _ask(self, api: engine.Api) -> None:
+        health = engine.health(api)
+        if health == "ok" and time.monotonic() - self._asked_at >= SLOTS_EVERY_S:
+            slots, counters = engine.slots(api), engine.metrics(api)
+            self._asked_at = time.monotonic()
+            self.slots = slots
+            self.waiting = int(counters.get("requests_deferred", -1))
+            self.tokens = int(counters.get("tokens_predicted_total", -1))
+            self._rates.append((self._asked_at, self.tokens))
+            while len(self._rates) > 2 and self._rates[1][0] < self._asked_at - RATE_S:
+                self._rates.popleft()
+        elif health != "ok":
+            self.slots = engine.Slots()
+            self._rates.clear()
+        self.health = health
+
+    def rate(self) -> float:
+        """Tokens per second of the last seconds."""
+        if len(self._rates) < 2:
+            return 0.0
+        (began, before), (ended, after) = self._rates[0], self._rates[-1]
+        return round(max(0.0, (after - before) / (ended - began)), 2) if ended > began else 0.0
+
+
+class Agent:
+    """One node's agent."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.marks = Marks(settings.run_dir)
+        self.worker = node.Watched(settings.worker_unit) if settings.worker_unit else None
+        self.head = node.Watched(settings.head_unit) if settings.head_unit else None
+        self.gpus, self.engine = node.Gpus(), EngineWatch()
+        self.protocols = node.Protocols(settings.prefix)
+        self.followers = beats.Followers(settings.port)
+        self.supervisor, self.watch = Supervisor(settings.limits), WorkerWatch(settings.limits)
+        self.boot_id, self.run_id, self.sequence = node.boot_id(), secrets.token_hex(8), 0
+        self._probe: Probe | None = None
+        self.beat = self._heartbeat(None, None, None)
+
+    # What is told
+
+    def _heartbeat(
+        self, hold: heartbeat.Hold | None, worker: heartbeat.Worker | None, head: heartbeat.Head | None
+    ) -> bytes:
+        self.sequence += 1
+        return heartbeat.write(
+            heartbeat.Heartbeat(
+                node=self.settings.node,
+                agent=self.run_id,
+                sequence=self.sequence,
+                boot_id=self.boot_id,
+                uptime_s=round(time.clock_gettime(time.CLOCK_BOOTTIME), 1),
+                hold=hold,
+                worker=worker,
+                head=head,
+                gpus=self.gpus.readings,
+            )
+        )
+
+    # The worker
+
+    def _look_at_worker(
+        self, now: float, watched: node.Watched, table: Sequence[proc_net.Socket], hold: str
+    ) -> heartbeat.Worker | None:
+        watched.look(now)
+        unit, process = watched.unit, watched.process
+        if not unit.loaded:
+            return None
+        port = node.value_of(process.arguments, "-p", "--port")
+        number = int(port) if port.isdigit() else 0
+        clients = proc_net.established_from(table, number)
+        stale = sum(1 for found in table if found.local_port == number and found.state == "CLOSE_WAIT")
+        release = node.release_of(process.arguments)
+        view = WorkerView(unit.active, unit.job, unit.pid, process.started, process.state, stale if number else 0)
+        for action in self.watch.step(now, view, hold):
+            if action.kind == RESTART:
+                say(f"noticed: {action.reason}")
+                self._systemctl("restart", "--no-block", watched.name)
+            else:
+                say(action.reason)
+        return heartbeat.Worker(
+            unit=watched.name,
+            active=unit.active,
+            sub=unit.sub,
+            job=unit.job,
+            pid=unit.pid,
+            started=process.started,
+            state=process.state,
+            restarts=unit.restarts,
+            release=release,
+            protocol=self.protocols.of(release),
+            listening=bool(number and proc_net.listening_on(table, number)),
+            clients=tuple(f"{found.remote_address}:{found.remote_port}" for found in clients)[:256],
+            stale=view.stale,
+        )
+
+    # The head
+
+    def _links(self, arguments: Sequence[str], table: Sequence[proc_net.Socket]) -> dict[str, tuple[str, ...]]:
+        """Established connections to each worker of the running process, by the worker's name."""
+        names = {address: name for name, address in self.settings.peers.items()}
+        found = {}
+        for endpoint in filter(None, node.value_of(arguments, "--rpc").split(",")):
+            address, _colon, port = endpoint.rpartition(":")
+            links = proc_net.established_to(table, address, int(port) if port.isdigit() else 0)
+            found[names.get(address, endpoint)] = tuple(f"{s.local_address}:{s.local_port}" for s in links)
+        return found
+
+    def _look_at_head(
+        self, now: float, watched: node.Watched, table: Sequence[proc_net.Socket], hold: str
+    ) -> heartbeat.Head | None:
+        watched.look(now)
+        unit, process, state = watched.unit, watched.process, self.engine
+        if not unit.loaded:
+            return None
+        links = self._links(process.arguments, table)
+        self.followers.follow({name: self.settings.peers[name] for name in links if name in self.settings.peers})
+        state.api = engine.of(process.arguments)
+        view = HeadView(
+            active=unit.active,
+            sub=unit.sub,
+            job=unit.job,
+            pid=unit.pid if process.started else 0,
+            started=process.started,
+            state=process.state,
+            release=node.release_of(process.arguments),
+            health=state.health,
+            links=links,
+            may_sleep=node.value_of(process.arguments, "--sleep-idle-seconds") not in ("", "-1"),
+            slots_known=state.slots.known,
+            busy=state.slots.busy,
+            progress=f"{state.slots.progress} {state.tokens}",
+        )
+        sightings = {name: Sighting("silent", detail="it has no agent") for name in links}
+        sightings.update(self.followers.sightings([name for name in links if name in self.settings.peers], now))
+        probe, self._probe = self._probe, None
+        for action in self.supervisor.step(now, view, sightings, hold, probe):
+            self._act(action, watched, view)
+        return heartbeat.Head(
+            unit=watched.name,
+            active=unit.active,
+            sub=unit.sub,
+            job=unit.job,
+            pid=view.pid,
+            started=process.started,
+            restarts=unit.restarts,
+            release=view.release,
+            api=f"{state.api.address}:{state.api.port}" if state.api else "",
+            health=state.health,
+            workers=tuple(links),
+            lost=tuple(name for name, found in links.items() if not found),
+            slots=state.slots.total,
+            busy=state.slots.busy,
+            waiting=state.waiting,
+            tokens_total=state.tokens,
+            tokens_per_second=state.rate(),
+            supervision=self.supervisor.state,
+            reason=heartbeat.plain(self.supervisor.reason),
+            recoveries=self.supervisor.recoveries,
+            draining=self.supervisor.state == "draining" or self.marks.get("drain") is not None,
+        )
+
+    def _act(self, action: Action, watched: node.Watched, view: HeadView) -> None:
+        if action.kind == RESTART:
+            say(f"restarting the head, whose gate waits for every worker: {action.reason}")
+            # What cannot end well is not waited for. systemd would take the time that a stop may take; a restart
+            # of what has ended begins at once.
+            if not action.gently and node.unit(watched.name).pid == view.pid:
+                self._systemctl("kill", "--kill-who=main", "--signal=SIGKILL", watched.name)
+            self._systemctl("restart", "--no-block", watched.name)
+        elif action.kind == PROBE:
+            say(f"asking the head for a token: {action.reason}")
+            threading.Thread(target=self._ask_for_token, args=(self.engine.api,), daemon=True).start()
+        else:
+            say(action.reason)
+
+    def _ask_for_token(self, api: engine.Api | None) -> None:
+        if api is None:
+            return
+        try:
+            took = engine.complete(api, self.settings.limits.probe_s)
+            self._probe = Probe(True, f"{took:.2f} seconds")
+        except HerdError as error:
+            self._probe = Probe(False, error.found)
+
+    @staticmethod
+    def _systemctl(*arguments: str) -> None:
+        status, text = node.run(["systemctl", *arguments])
+        if status:
+            say(f"systemctl {' '.join(arguments)} ended with {status}: {text.strip()}")
+
+    # Life
+
+    def tick(self) -> None:
+        """Look at everything once."""
+        now = time.monotonic()
+        hold = self.marks.get("hold")
+        reason = hold.reason if hold else ""
+        table = node.sockets()
+        worker = self._look_at_worker(now, self.worker, table, reason) if self.worker else None
+        head = self._look_at_head(now, self.head, table, reason) if self.head else None
+        self.beat = self._heartbeat(hold, worker, head)
+
+    def live(self) -> None:
+        """Begin, and go on for ever."""
+        clients = {*self.settings.peers.values(), self.settings.address}
+        server = beats.Server((self.settings.address, self.settings.port), lambda: self.beat, clients)
+        for work in (server.serve_forever, self.gpus.follow, self.engine.follow):
+            threading.Thread(target=work, daemon=True).start()
+        self.tick()
+        notify("READY=1")
+        say(f"watching {self.settings.node}, heartbeat at {self.settings.address}:{self.settings.port}")
+        while True:
+            time.sleep(TICK_S)
+            self.tick()
+            notify("WATCHDOG=1")
+
+
+def agent_command(arguments: argparse.Namespace) -> int:
+    """Run the agent until systemd ends it."""
+    Agent(read_settings(arguments.config)).live()
+    return 0
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe C(herdctl agent)."""
+    agent = commands.add_parser(
+        "agent",
+        help="watch this node and its group (what herd-agent.service runs)",
+        description="Gives a heartbeat on the fabric, follows those of the workers, and restarts what cannot go on.",
+    )
+    agent.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")
+    agent.set_defaults(run=agent_command)

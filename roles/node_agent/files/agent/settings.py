@@ -1,0 +1,97 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent of this node was told when it was installed, and the two marks that an operator may set."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from herd.core.errors import InvalidInputError
+from herd.core.heartbeat import Hold, plain
+from herd.core.supervision import Limits
+
+SCHEMA = 1
+DEFAULT_PATH = "/etc/herd/agent.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The agent's configuration; peers are the fabric addresses of all nodes by name, this one too."""
+
+    node: str
+    address: str
+    port: int
+    peers: Mapping[str, str]
+    worker_unit: str
+    head_unit: str
+    prefix: Path
+    run_dir: Path
+    limits: Limits
+
+
+def read_settings(path: str) -> Settings:
+    """Read the agent's configuration."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']}")
+        given = dict(data.get("limits", {}))
+        pauses = tuple(map(float, given.pop("backoff_s", Limits.backoff_s)))
+        if not pauses:
+            raise ValueError("backoff_s has no pause")
+        # The fields that are left are all numbers.
+        values: dict[str, Any] = {str(name): float(value) for name, value in given.items()}
+        limits = Limits(backoff_s=pauses, **values)
+        return Settings(
+            node=str(data["node"]),
+            address=str(data["address"]),
+            port=int(data["port"]),
+            peers={str(name): str(address) for name, address in data["peers"].items()},
+            worker_unit=str(data.get("worker_unit", "")),
+            head_unit=str(data.get("head_unit", "")),
+            prefix=Path(data.get("prefix", "/opt/llama.cpp")),
+            run_dir=Path(data.get("run_dir", "/run/herd")),
+            limits=limits,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInputError(
+            f"the agent's configuration of schema {SCHEMA} at {path}",
+            f"{type(error).__name__}: {error}",
+            "run the role node_agent, which writes it, or name another file with --config",
+        ) from error
+
+
+class Marks:
+    """Hold and drain: files with an end, so that nothing lasts that somebody forgot. A reboot ends them too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def set(self, name: str, reason: str, seconds: float) -> None:
+        """Set a mark in one step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        scratch = self.folder / f".{name}.{os.getpid()}"
+        # The clock of the kernel since boot: a change of the time of day must not lengthen it.
+        until = time.monotonic() + seconds
+        scratch.write_text(json.dumps({"reason": plain(reason), "until": until}), encoding="utf-8")
+        scratch.replace(self.folder / name)
+
+    def clear(self, name: str) -> None:
+        """Take a mark away."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def get(self, name: str) -> Hold | None:
+        """Read a mark, if it is set and has not ended."""
+        try:
+            data = json.loads((self.folder / name).read_text(encoding="utf-8"))
+            left = float(data["until"]) - time.monotonic()
+            return Hold(plain(str(data["reason"])), round(left, 1)) if left > 0 else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None

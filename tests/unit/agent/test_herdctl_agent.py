@@ -1,0 +1,230 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent as it is installed: its heartbeat on a socket, who may ask, and what an operator's commands say.
+
+There is no systemd unit here, so it sees none; what it does about units is shown on real hosts (worker_lost).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import heartbeat
+from tests.unit.agent.conftest import run_herdctl
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+Start = Callable[..., "tuple[Path, int]"]
+
+
+@pytest.fixture
+def start(herdctl: Path, tmp_path: Path) -> Iterator[Start]:
+    """An agent on loopback; loopback's other addresses are other nodes."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(**more: Any) -> tuple[Path, int]:
+        port = free_port()
+        settings = {
+            "schema": 1,
+            "node": "vllm-node2",
+            "address": "127.0.0.2",
+            "port": port,
+            "peers": {"vllm-node1": "127.0.0.1", "vllm-node2": "127.0.0.2"},
+            "run_dir": str(tmp_path / "run"),
+            **more,
+        }
+        path = tmp_path / "agent.json"
+        path.write_text(json.dumps(settings), encoding="utf-8")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.bind(str(tmp_path / "notify"))
+            channel.settimeout(20)
+            program = [sys.executable, "-I", str(herdctl), "agent", "--config", str(path)]
+            environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+            started.append(subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL))
+            assert channel.recv(64) == b"READY=1"
+            # It says again and again that it lives.
+            assert channel.recv(64) == b"WATCHDOG=1"
+        return path, port
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def ask(port: int, path: str = heartbeat.PATH, method: str = "GET", source: str = "127.0.0.1") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.2", port, timeout=10, source_address=(source, 0))
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_heartbeats_count_on(start: Start) -> None:
+    _path, port = start()
+    first = heartbeat.read(ask(port)[1], "vllm-node2")
+    deadline = time.monotonic() + 20
+    while (later := heartbeat.read(ask(port)[1])).sequence == first.sequence and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert later.sequence > first.sequence
+    assert later.agent == first.agent
+    assert later.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    assert (later.worker, later.head) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/heartbeat/../../etc/passwd", 404),
+        ("POST", heartbeat.PATH, 501),
+        ("PUT", heartbeat.PATH, 501),
+    ],
+)
+def test_there_is_nothing_else_to_get(start: Start, method: str, path: str, status: int) -> None:
+    _path, port = start()
+    assert ask(port, path, method)[0] == status
+
+
+def test_strangers_get_no_answer(start: Start) -> None:
+    _path, port = start()
+    with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+        ask(port, source="127.0.0.77")
+    assert ask(port)[0] == 200
+
+
+def test_clients_that_say_nothing_do_not_keep_others_away_for_long(start: Start) -> None:
+    _path, port = start()
+    silent = [socket.create_connection(("127.0.0.2", port), timeout=10) for _each in range(200)]
+    try:
+        deadline, status = time.monotonic() + 30, 0
+        while status != 200 and time.monotonic() < deadline:
+            try:
+                status = ask(port)[0]
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.2)
+        assert status == 200
+    finally:
+        for one in silent:
+            one.close()
+
+
+def test_garbage_does_not_end_it(start: Start) -> None:
+    _path, port = start()
+    for garbage in (b"\x00" * 1000, b"GET " + b"a" * 70000, b"\x0e" + b"\xff" * 8, os.urandom(500) + b"\r\n\r\n"):
+        with socket.create_connection(("127.0.0.2", port), timeout=10) as client:
+            client.sendall(garbage)
+    assert ask(port)[0] == 200
+
+
+def test_status_of_nodes_that_answer_and_that_do_not(herdctl: Path, start: Start) -> None:
+    path, _port = start()
+    found = run_herdctl(herdctl, "status", "--config", str(path), "--json")
+    data = json.loads(found.stdout)
+    # Nothing listens at node1's address: its host is there and its agent is not.
+    assert data["nodes"]["vllm-node1"]["seen"] == "refused"
+    assert data["nodes"]["vllm-node2"]["heartbeat"]["node"] == "vllm-node2"
+    assert (found.returncode, data["well"]) == (1, False)
+    table = run_herdctl(herdctl, "status", "--config", str(path)).stdout
+    assert "no agent" in table
+    assert "no head has answered" in table
+
+
+def test_watch_shows_it_once_in_a_pipe(herdctl: Path, start: Start) -> None:
+    path, _port = start(address="127.0.0.1", peers={"vllm-node2": "127.0.0.1"})
+    found = run_herdctl(herdctl, "watch", "--config", str(path))
+    assert found.returncode == 0
+    assert "\x1b" not in found.stdout
+    assert found.stdout.startswith("NODE")
+
+
+def test_the_documents_names_are_the_same_program(herdctl: Path, start: Start, tmp_path: Path) -> None:
+    path, _port = start(address="127.0.0.1", peers={"vllm-node2": "127.0.0.1"})
+    for name, first in (("llama-cluster-monitor", "NODE"), ("llama-service-status", "NODE")):
+        link = tmp_path / name
+        link.symlink_to(herdctl)
+        found = run_herdctl(link, "--config", str(path))
+        assert (found.returncode, found.stdout[:4]) == (0, first), found.stderr
+
+
+def test_a_hold_is_told_and_ends(herdctl: Path, start: Start) -> None:
+    path, port = start()
+
+    def hold() -> heartbeat.Hold | None:
+        return heartbeat.read(ask(port)[1]).hold
+
+    def wait_for(is_held: bool) -> heartbeat.Hold | None:
+        deadline = time.monotonic() + 20
+        while (hold() is not None) != is_held and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return hold()
+
+    done = run_herdctl(herdctl, "hold", "--config", str(path), "--seconds", "90", "--reason", "a new\x1b[2J cable")
+    assert done.returncode == 0, done.stderr
+    found = wait_for(True)
+    assert found is not None
+    assert found.reason == "a new [2J cable"
+    assert 0 < found.seconds <= 90
+    assert run_herdctl(herdctl, "resume", "--config", str(path)).returncode == 0
+    assert wait_for(False) is None
+    run_herdctl(herdctl, "hold", "--config", str(path), "--seconds", "0.1")
+    assert wait_for(False) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["hold", "--seconds", "0"], 2, "1 to 86400 seconds"),
+        (["hold", "--seconds", "1e9"], 2, "1 to 86400 seconds"),
+        (["probe"], 2, "a head that runs on this node"),
+        (["query", "hello"], 2, "a head that runs on this node"),
+        (["drain"], 2, "a head that runs on this node"),
+    ],
+)
+def test_what_cannot_be_done_here(herdctl: Path, tmp_path: Path, arguments: list[str], status: int, words: str) -> None:
+    path = tmp_path / "agent.json"
+    path.write_text(
+        json.dumps({"schema": 1, "node": "n", "address": "127.0.0.2", "port": 9, "peers": {}, "run_dir": "/nowhere"}),
+        encoding="utf-8",
+    )
+    found = run_herdctl(herdctl, *arguments, "--config", str(path))
+    assert (found.returncode, words in found.stderr) == (status, True), found.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": 2}',
+        '{"schema": 1, "node": "n", "address": "a", "port": "p", "peers": {}}',
+        '{"schema": 1, "node": "n", "address": "a", "port": 1, "peers": {}, "limits": {"silent": 3}}',
+        '{"schema": 1, "node": "n", "address": "a", "port": 1, "peers": {}, "limits": {"backoff_s": []}}',
+    ],
+)
+def test_a_bad_configuration_is_one_sentence(herdctl: Path, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "agent.json"
+    path.write_text(content, encoding="utf-8")
+    found = run_herdctl(herdctl, "agent", "--config", str(path))
+    assert found.returncode == 2
+    assert "expected the agent's configuration" in found.stderr
+    assert "Traceback" not in found.stderr
