@@ -97,7 +97,7 @@ shape:
   description: The model's shape, as an entry of C(herd_models) holds it.
   returned: always
   type: dict
-  sample: {architecture: qwen2, width: 8192, layers: 0x80}
+  sample: {architecture: qwen2, width: 8192, layers: 80*0}
 memory_bytes:
   description: Memory of this host in bytes, from /proc/meminfo.
   returned: always

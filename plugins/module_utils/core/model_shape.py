@@ -22,6 +22,7 @@ PADDING = 32
 CUDA_PADDING = 128
 #: CUDA computes quantised rows in steps of so many weights, and allocates the rest of the last one.
 CUDA_ROW = 512
+_OPTIONAL = ("experts", "cells_window", "latent", "recurrent")
 _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
 # Looked up for each token on the head's own processor; they never leave it.
 _INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
@@ -139,7 +140,7 @@ class ModelShape:
         return self.file_size * 8 / max(self.parameters, 1)
 
     def to_data(self) -> dict[str, Any]:
-        """The shape as plain data; equal layers once, and their order as `number x times`."""
+        """The shape as plain data; equal layers once, and their order as C(times*kind)."""
         kinds: list[LayerShape] = []
         for layer in self.layers:
             if layer not in kinds:
@@ -147,7 +148,9 @@ class ModelShape:
         data = asdict(self)
         data["layers"] = _runs([kinds.index(layer) for layer in self.layers])
         data["kinds"] = [_sparse(layer) for layer in kinds]
-        return {key: value for key, value in data.items() if value is not None}
+        # Whether it is known belongs to the planner that reads it.
+        del data["known"]
+        return {key: value for key, value in data.items() if value or key not in _OPTIONAL}
 
 
 def from_data(data: Mapping[str, Any]) -> ModelShape:
@@ -156,7 +159,7 @@ def from_data(data: Mapping[str, Any]) -> ModelShape:
         given = dict(data)
         kinds = [LayerShape(**kind) for kind in given.pop("kinds")]
         given["layers"] = tuple(kinds[number] for number in _unroll(str(given["layers"])))
-        return ModelShape(**given)
+        return ModelShape(**given, known=layer_kinds.is_known(str(given["architecture"])))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InvalidInputError(
             "a model's shape as lock_models.yml writes it",
@@ -178,13 +181,13 @@ def _runs(numbers: Sequence[int]) -> str:
             runs[-1] = (number, runs[-1][1] + 1)
         else:
             runs.append((number, 1))
-    return " ".join(f"{number}x{times}" if times > 1 else str(number) for number, times in runs)
+    return " ".join(f"{times}*{number}" if times > 1 else str(number) for number, times in runs)
 
 
 def _unroll(text: str) -> list[int]:
     found: list[int] = []
     for run in text.split():
-        number, _x, times = run.partition("x")
+        times, _sign, number = run.rpartition("*")
         found += [int(number)] * int(times or 1)
     return found
 

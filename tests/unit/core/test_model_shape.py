@@ -29,7 +29,7 @@ def test_a_shape_survives_an_inventory(model: Model) -> None:
 
 def test_equal_layers_are_written_once() -> None:
     data = shape_of(header_of(MODELS["qwen3moe"])).to_data()
-    assert data["layers"] == "0x8"
+    assert data["layers"] == "8*0"
     assert len(data["kinds"]) == 1
 
 
@@ -130,7 +130,7 @@ def test_a_header_that_lacks_something_is_an_error(change: dict[str, object], fo
     assert found in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [{}, {"layers": "0x3"}, {"layers": "5", "kinds": [{"weights": 1}]}])
+@pytest.mark.parametrize("data", [{}, {"layers": "3*0"}, {"layers": "5", "kinds": [{"weights": 1}]}])
 def test_a_shape_that_cannot_be_read_is_an_error(data: dict[str, object]) -> None:
     with pytest.raises(InvalidInputError, match=r"lock_models\.yml"):
         from_data(data)

@@ -19,6 +19,7 @@ import gguf
 import pytest
 import yaml
 
+from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import from_data
 from tests.lab import model
 
 ROOT = Path(__file__).parents[3]
@@ -109,7 +110,20 @@ def test_the_lab_inventory_says_what_the_generator_makes() -> None:
     parts = [
         {"file": p["url"].rsplit("/", 1)[1], "size": p["size"], "sha256": p["sha256"]} for p in facts["source"]["parts"]
     ]
+    del facts["shape"]
     assert {**facts, "parts": parts} == {**written, "source": facts["source"]}
+
+
+def test_the_lab_inventory_holds_the_shape_of_the_model() -> None:
+    """All but what the header's own length decides: the vocabulary is not in this repository."""
+    shape = from_data(inventory_facts()["shape"])
+    assert (shape.architecture, len(shape.layers), shape.width) == ("llama", model.LAB.layers, model.LAB.width)
+    assert shape.file_size == inventory_facts()["size"]
+    assert {(layer.heads, layer.kv_heads, layer.inner) for layer in shape.layers} == {
+        (model.LAB.heads, model.LAB.kv_heads, model.LAB.feed_forward)
+    }
+    weights = sum(layer.weights for layer in shape.layers) + shape.output + shape.local
+    assert shape.file_size == shape.header + weights
 
 
 def inventory_facts() -> dict[str, Any]:
