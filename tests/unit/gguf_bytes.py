@@ -10,6 +10,10 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.herd.inference.plugins.module_utils.core import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.gguf_facts import describe
+
 STRING, ARRAY = 8, 9
 
 
@@ -123,6 +127,8 @@ def mutants(seed: int, count: int, orders: str = "<>") -> list[bytes]:
         data = bytearray(chance.choice(wholes))
         head = len(data) - 4096
         for _change in range(chance.choice((1, 1, 1, 2, 4))):
+            if len(data) < 32:
+                break
             place = chance.randrange(4, head)
             how = chance.randrange(6)
             if how == 0:
@@ -140,3 +146,35 @@ def mutants(seed: int, count: int, orders: str = "<>") -> list[bytes]:
                 head = max(5, min(head, len(data)))
         found.append(bytes(data))
     return found
+
+
+class Bytes:
+    """A source in memory, which counts what is read; it may claim to be larger than it is."""
+
+    name = "m.gguf"
+
+    def __init__(self, data: bytes, size: int | None = None) -> None:
+        self.data = data
+        self.size = len(data) if size is None else size
+        self.read_bytes = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = self.data[offset : offset + length]
+        # Behind what is kept in memory come zeros.
+        data += bytes(min(length, max(0, self.size - offset)) - len(data))
+        self.read_bytes += len(data)
+        return data
+
+
+def is_read(data: bytes, size: int | None = None) -> bool:
+    """Whether it was read; everything but one of our errors fails the test, and so does reading too much."""
+    source = Bytes(data, size)
+    try:
+        header = gguf.read_header(source)
+        facts_found = describe([header], gguf.join_shards([header]) if gguf.shard_count(header) == 1 else header)
+    except HerdError:
+        return False
+    finally:
+        assert source.read_bytes <= gguf.MAX_READ
+    assert facts_found["parameters"] >= 0
+    return True
