@@ -143,7 +143,7 @@ def mutants(seed: int, count: int, orders: str = "<>") -> list[bytes]:
                 data[place:place] = data[place : place + chance.randrange(1, 64)]
             else:
                 del data[chance.randrange(24, len(data)) :]
-                head = max(5, min(head, len(data)))
+            head = max(5, min(head, len(data)))
         found.append(bytes(data))
     return found
 
