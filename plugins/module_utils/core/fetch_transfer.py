@@ -84,6 +84,8 @@ class Order:
         self.end = end
         self.ranged = ranged
         self.position = start
+        #: Where in the file the part begins.
+        self.base = part.base or 0
         self.generation = part.generation
         self.epoch = address.epoch
 
@@ -94,11 +96,6 @@ class Order:
     @property
     def tag(self) -> str | None:
         return self.address.tag if self.address.met else None
-
-    @property
-    def base(self) -> int:
-        """Where in the file the part begins."""
-        return self.part.base or 0
 
     @property
     def left(self) -> int:
@@ -490,7 +487,8 @@ class Transfer:
     # --- what is right
 
     def _check_magic(self, order: Order, data: bytes) -> None:
-        wanted = MAGIC[order.position : order.position + len(data)]
+        at = order.base + order.position
+        wanted = MAGIC[at : at + len(data)]
         if data[: len(wanted)] == wanted:
             return
         opening = data[:40].lstrip()
@@ -584,7 +582,7 @@ class Transfer:
             self.news.append(f"the bytes of {part.segment.part.label} are wrong; fetching them again from one place")
 
     def _check_whole(self, found: str) -> None:
-        if len(self.parts) > 1 and self.target.sha256 not in (None, found):
+        if self.target.sha256 not in (None, found):
             for part in self.parts:
                 self._give_up(part)
             self.abort(
@@ -608,6 +606,10 @@ class Transfer:
         part.came_from = set()
         part.sha256 = None
         if part.segment.size is None:
+            # Nobody but the bytes said how long it is, and with them the places of all that come after it are gone.
+            for later in self.parts[part.index + 1 :]:
+                if later.base is not None:
+                    self._give_up(later)
             part.size = None
             self._place_parts()
         for lane in self.lanes:

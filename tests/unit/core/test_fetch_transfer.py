@@ -1,0 +1,211 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A transfer with a crew of chance: any order of events ends, with the right bytes or one error."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, PassingFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_extents import Extents
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Part, Target
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import Backoff, Pace
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_sources import Segment
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_transfer import Order, Transfer
+
+PACE = Pace(connections=4, smallest=20, largest=90, checkpoint=80, unsafe=160, ahead=150, block=10, progress=8)
+
+
+@dataclass
+class Place:
+    """What one address has, and its habits."""
+
+    data: bytes
+    tag: str | None
+    ranges: bool
+    breaks: float
+    known_size: bool
+
+
+@dataclass(frozen=True)
+class Reply:
+    ranged: bool
+    total: int | None
+    tag: str | None
+    sha256: str | None = None
+
+
+@dataclass
+class Answer:
+    """One request that is under way."""
+
+    order: Order
+    opened: bool = False
+    left: bytes = b""
+
+
+@dataclass
+class Site:
+    """Servers, a disk, and a crew that does whatever it does in any order."""
+
+    chance: random.Random
+    places: dict[str, Place]
+    transfer: Transfer
+    file: bytearray
+    now: float = 0.0
+    answers: list[Answer] = field(default_factory=list)
+    snapshots: list[Any] = field(default_factory=list)
+    hashing: dict[int, Any] = field(default_factory=dict)
+
+    def step(self) -> bool:
+        """One thing that could happen now; False if nothing but time can pass."""
+        todo = [self._ask, *[lambda answer=answer: self._go_on(answer) for answer in self.answers]]
+        todo += [lambda lane=lane: self._hash(lane) for lane in (0, 1)] + [self._save]
+        self.chance.shuffle(todo)
+        return any(act() for act in todo)
+
+    def _ask(self) -> bool:
+        order = self.transfer.next_order(self.now) if len(self.answers) < PACE.connections else None
+        if not isinstance(order, Order):
+            return False
+        self.answers.append(Answer(order))
+        return True
+
+    def _go_on(self, answer: Answer) -> bool:
+        order, place = answer.order, self.places[answer.order.url]
+        try:
+            if self.chance.random() < place.breaks:
+                raise PassingFailureError("content", "a break", "wait", self.chance.choice([None, None, 0.5]))
+            if not answer.opened:
+                ranged = order.ranged and place.ranges
+                answer.opened = True
+                answer.left = place.data[order.start : order.end] if ranged else place.data
+                size = len(place.data) if place.known_size else None
+                if not self.transfer.opened(order, Reply(ranged, size, place.tag)):
+                    self.transfer.useless(order)
+                    self.answers.remove(answer)
+                return True
+            if not self.transfer.room():
+                return False
+            piece = answer.left[: self.chance.randint(1, 40)]
+            wanted = self.transfer.accept(order, len(piece), piece[:4]) if piece else 0
+            if piece and not wanted and not (order.end is not None and order.left == 0):
+                self.transfer.useless(order)
+                self.answers.remove(answer)
+                return True
+            at = order.base + order.position
+            self.file[at : at + wanted] = piece[:wanted]
+            answer.left = answer.left[len(piece) :]
+            if not piece or not self.transfer.put(order, wanted):
+                self.answers.remove(answer)
+                self.transfer.closed(order, self.now)
+        except HerdError as error:
+            self.answers.remove(answer)
+            self.transfer.failed(order, error, self.now)
+        return True
+
+    def _hash(self, lane: int) -> bool:
+        """Half a step: reading begins in one, and is told of in another."""
+        work = self.hashing.pop(lane, None)
+        if work is not None:
+            work.digest.update(self.file[work.start : work.end])
+            self.transfer.hashed(lane, work)
+            return True
+        work = self.transfer.hash_work(lane)
+        if work is not None:
+            self.hashing[lane] = work
+        return work is not None
+
+    def _save(self) -> bool:
+        if self.snapshots:
+            self.transfer.made_safe(self.snapshots.pop())
+            return True
+        if self.transfer.checkpoint_due():
+            self.snapshots.append(self.transfer.snapshot())
+        return bool(self.snapshots)
+
+
+def make(seed: int) -> tuple[Site, bytes]:
+    chance = random.Random(seed)
+    whole = b"GGUF" + chance.randbytes(chance.randint(50, 1500))
+    cuts = sorted(chance.sample(range(1, len(whole)), chance.choice([0, 1, 2])))
+    pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    known = chance.random() < 0.7
+    places: dict[str, Place] = {}
+    segments, parts, kept = [], [], Extents()
+    start = 0
+    for number, data in enumerate(pieces):
+        urls = [f"http://{host}/{number}" for host in ("one", "two", "three")[: chance.choice([1, 1, 2, 3])]]
+        for url in urls:
+            right = chance.random() < 0.8
+            breaks = chance.choice([0.0, 0.02, 0.2, 1.0 if chance.random() < 0.3 else 0.0])
+            wrong = data[:-1] + bytes([data[-1] ^ 1])
+            tag = chance.choice([f'"{url}"', f'"{url}"', None])
+            places[url] = Place(data if right else wrong, tag, chance.random() < 0.7, breaks, chance.random() < 0.8)
+        sha256 = hashlib.sha256(data).hexdigest() if known else None
+        size = len(data) if chance.random() < 0.8 else None
+        part = Part(urls[0], size, sha256)
+        parts.append(part)
+        segments.append(Segment(part, size, sha256, places[urls[0]].tag, urls[0], tuple(urls[1:])))
+        if size is not None and start is not None and known and chance.random() < 0.3:
+            kept.add(start + len(data) // 3, start + len(data) // 2)
+        start = None if size is None or start is None else start + len(data)
+    target = Target("/m/m.gguf", tuple(parts), len(whole), hashlib.sha256(whole).hexdigest())
+    transfer = Transfer(target, segments, kept, PACE, Backoff(retries=3, first=0.1))
+    file = bytearray(2 * len(whole))
+    for low, high in kept:
+        # What an earlier run left may have been damaged since.
+        file[low:high] = whole[low:high] if chance.random() < 0.8 else bytes(high - low)
+    return Site(chance, places, transfer, file), whole
+
+
+@pytest.mark.parametrize("tens", range(40))
+def test_any_order_of_events_comes_to_an_end(tens: int) -> None:
+    complete = 0
+    for seed in range(25 * tens, 25 * tens + 25):
+        site, whole = make(seed)
+        transfer = site.transfer
+        for _step in range(60_000):
+            if transfer.over:
+                break
+            if not site.step():
+                site.now += 0.05
+                assert site.now < 600, f"seed {seed}: stuck"
+        assert transfer.over, f"seed {seed}: no end"
+        good = all(
+            any(place.data == whole_part(whole, transfer, number) and place.breaks < 0.1 for place in alternatives)
+            for number, alternatives in enumerate(by_part(site))
+        )
+        if transfer.error is None:
+            complete += 1
+            assert bytes(site.file[: transfer.size or 0]) == whole, f"seed {seed}"
+            assert transfer.whole_sha256 == hashlib.sha256(whole).hexdigest(), f"seed {seed}"
+        else:
+            known = all(part.segment.sha256 for part in transfer.parts)
+            assert not (good and known), f"seed {seed}: {transfer.error}"
+    assert complete
+
+
+def by_part(site: Site) -> list[list[Place]]:
+    count = len(site.transfer.parts)
+    return [[place for url, place in site.places.items() if url.endswith(f"/{number}")] for number in range(count)]
+
+
+def whole_part(whole: bytes, transfer: Transfer, number: int) -> bytes:
+    """What a part should be: known from its checksum."""
+    wanted = transfer.parts[number].segment.sha256
+    for start in range(len(whole)):
+        if wanted is None:
+            return b""
+        size = transfer.target.parts[number].size
+        if size is None:
+            return b""
+        if hashlib.sha256(whole[start : start + size]).hexdigest() == wanted:
+            return whole[start : start + size]
+    return b""
