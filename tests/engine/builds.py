@@ -40,7 +40,7 @@ OPTIONS = (
     "-DCMAKE_INSTALL_RPATH=$ORIGIN",
     "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
 )
-PROGRAMS = ("llama-server", "llama-bench", "llama-cli")
+PROGRAMS = ("llama-server", "llama-bench", "llama-cli", "llama-quantize")
 WORKERS = {"b7836": "rpc-server"}
 
 
