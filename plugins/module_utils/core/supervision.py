@@ -60,7 +60,7 @@ class Limits:
 class Action:
     """One thing to do, and why: C(say), C(restart) or C(probe).
 
-    :param gently: whether what runs may come to its end, because it can.
+    :param gently: whether what runs may come to its end, because it can; and nothing is started that was stopped.
     """
 
     kind: str
@@ -382,7 +382,7 @@ class Supervisor:
         self._last = now
         self._follow(now, sightings, actions)
         if head.active != "active" or not head.pid or head.job:
-            self._not_running(now, head, actions)
+            self._not_running(now, head, hold, actions)
             return actions
         self._was_active = True
         if (head.pid, head.started) != self._process:
@@ -406,15 +406,19 @@ class Supervisor:
             actions.append(Action(SAY, "noticed: the head's process has ended; systemd starts it again"))
         self._serving = False
 
-    def _not_running(self, now: float, head: HeadView, actions: list[Action]) -> None:
+    def _not_running(self, now: float, head: HeadView, hold: str, actions: list[Action]) -> None:
         if head.active in ("activating", "deactivating", "reloading") or head.job:
             # A stop by hand is seen here first, as a job.
-            if head.sub == "auto-restart":
+            if head.sub == "auto-restart" and self._serving:
                 self._ended(now, actions)
+                if not hold and not self.backoff.wait(now):
+                    # systemd would wait a little first; the gate in front of the head waits better.
+                    self.backoff.note(now)
+                    actions.append(Action(RESTART, "its process has ended", gently=True))
             self._set(self.state if self.state == "recovering" else "starting", self.reason)
             return
         if self._was_active or self.state != "stopped":
-            actions.append(Action(SAY, f"the head is {head.active}: it was stopped, and stays so"))
+            actions.append(Action(SAY, f"the head's unit is {head.active}: it was stopped, and stays so"))
         self._was_active, self._serving, self._trouble_at = False, False, None
         self._process = (0, 0)
         self._set("stopped")

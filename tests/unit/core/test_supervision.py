@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -98,8 +99,8 @@ def lose(group: Group, name: str = A) -> None:
     group.head = replace(group.head, links={**group.head.links, name: ()})
 
 
-def change(group: Group, name: str = A, **values: object) -> None:
-    group.workers[name] = replace(group.workers[name], **values)  # type: ignore[arg-type]
+def change(group: Group, name: str = A, **values: Any) -> None:
+    group.workers[name] = replace(group.workers[name], **values)
 
 
 def restarted(group: Group) -> None:
@@ -306,7 +307,7 @@ def test_no_false_alarm(group: Group, happens: Callable[[Group], None]) -> None:
     [
         (agent_dies, "the agent of vllm-node2 is away"),
         (nonsense, "the agent of vllm-node2 makes no sense (HTTP status 500)"),
-        (stopped_by_hand, "the head is inactive: it was stopped, and stays so"),
+        (stopped_by_hand, "the head's unit is inactive: it was stopped, and stays so"),
         (held, "held: by hand"),
         (held_on_the_worker, "held on vllm-node2 (by hand)"),
         (host_slept, "this agent did not run for 3600 seconds"),
@@ -332,9 +333,16 @@ def test_a_head_that_ends_by_itself_is_noticed_and_left_to_systemd(group: Group)
     wait_in_gate(group)
     group.head = replace(RUNNING, pid=78, started=900)
     group.run(2)
-    assert group.restarts() == []
+    assert group.restarts() == ["its process has ended"]
     assert "noticed: the head's process has ended; systemd starts it again" in group.said()
     assert "seconds after it was noticed" in group.said()[-1]
+
+
+def test_a_head_that_ends_on_a_held_node_is_left_to_systemd_alone(group: Group) -> None:
+    group.hold = "by hand"
+    group.head = AUTO_RESTART
+    group.run(5)
+    assert group.restarts() == []
 
 
 def test_a_missing_connection_counts_in_a_head_that_never_had_one() -> None:

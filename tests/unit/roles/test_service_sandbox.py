@@ -56,6 +56,15 @@ def head(has_gpu: bool) -> str:
     )
 
 
+def agent(has_gpu: bool) -> str:
+    return render(
+        "node_agent",
+        "herd-agent.service.j2",
+        herd_gpus=[V100] if has_gpu else [],
+        _node_agent_allowed=["10.100.0.31", "10.100.0.32"],
+    )
+
+
 def exposure(unit: str, text: str, folder: Path) -> float:
     path = folder / unit
     path.write_text(text, encoding="utf-8")
@@ -75,7 +84,11 @@ def exposure(unit: str, text: str, folder: Path) -> float:
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
 @pytest.mark.parametrize(
     ("unit", "render_unit", "without", "with_gpu"),
-    [("llama-rpc.service", worker, 1.5, 2.5), ("llama-head.service", head, 1.5, 2.5)],
+    [
+        ("llama-rpc.service", worker, 1.5, 2.5),
+        ("llama-head.service", head, 1.5, 2.5),
+        ("herd-agent.service", agent, 2.0, 2.5),
+    ],
 )
 def test_what_gpu_devices_cost(tmp_path: Path, unit: str, render_unit: Any, without: float, with_gpu: float) -> None:
     plain = exposure(unit, render_unit(False), tmp_path)

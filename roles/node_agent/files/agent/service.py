@@ -255,7 +255,7 @@ class Agent:
             # of what has ended begins at once.
             if not action.gently and node.unit(watched.name).pid == view.pid:
                 self._systemctl("kill", "--kill-who=main", "--signal=SIGKILL", watched.name)
-            self._systemctl("restart", "--no-block", watched.name)
+            self._systemctl("try-restart" if action.gently else "restart", "--no-block", watched.name)
         elif action.kind == PROBE:
             say(f"asking the head for a token: {action.reason}")
             threading.Thread(target=self._ask_for_token, args=(self.engine.api,), daemon=True).start()

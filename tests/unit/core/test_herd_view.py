@@ -1,0 +1,78 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All nodes at a glance: what is a row, what is well, and what is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.heartbeat import Heartbeat, Hold
+from ansible_collections.herd.inference.plugins.module_utils.core.herd_view import as_rows, is_well, summary
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision import Sighting
+from tests.unit.core.test_heartbeat import GPU, HEAD, WORKER
+
+
+def seen(node: str, **parts: Any) -> Sighting:
+    return Sighting("beat", Heartbeat(node, "a", 1, "b", 1.0, **parts))
+
+
+WELL = {
+    "vllm-node1": seen("vllm-node1", head=HEAD),
+    "vllm-node2": seen("vllm-node2", worker=WORKER, gpus=(GPU, GPU)),
+    "vllm-node3": seen("vllm-node3"),
+}
+
+
+def test_a_row_for_each_service() -> None:
+    rows = as_rows(WELL)
+    assert [(row["node"], row["role"], row["state"]) for row in rows] == [
+        ("vllm-node1", "head", "ok"),
+        ("vllm-node2", "worker", "active"),
+        ("vllm-node3", "-", "up"),
+    ]
+    assert rows[0]["connections"] == "2/2"
+    assert (rows[1]["memory_mib"], rows[1]["temperature"], rows[1]["gpu_percent"]) == ("60246/65536", "54/54", "97/97")
+    assert summary(WELL) == "10.0.0.31:8000: 9.5 tokens/s, 1 of 2 slots busy, 0 waiting, 0 recoveries"
+    assert is_well(WELL)
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (Sighting("silent", detail="timed out"), "timed out"),
+        (Sighting("refused", detail="connection refused"), "connection refused"),
+        (seen("vllm-node2", worker=replace(WORKER, state="T")), "its process is stopped"),
+        (seen("vllm-node2", worker=replace(WORKER, active="activating", sub="auto-restart")), "systemd: auto-restart"),
+        (seen("vllm-node2", worker=replace(WORKER, listening=False)), "does not listen"),
+        (seen("vllm-node2", worker=replace(WORKER, release="b7836-cpu-5f1c20ab")), ""),
+        (seen("vllm-node2", head=replace(HEAD, supervision="waiting", reason="lost")), "waiting: lost"),
+        (seen("vllm-node2", head=replace(HEAD, health="loading", supervision="loading")), "loading"),
+        (seen("vllm-node2", head=replace(HEAD, active="inactive", health="")), ""),
+    ],
+)
+def test_what_is_not_well(change: Sighting, note: str) -> None:
+    nodes = {**WELL, "vllm-node2": change}
+    assert not is_well(nodes)
+    assert note in str(as_rows(nodes)[1].get("note", ""))
+
+
+@pytest.mark.parametrize(
+    ("parts", "note"),
+    [
+        ({"worker": replace(WORKER, restarts=3)}, "3 restarts"),
+        ({"worker": WORKER, "hold": Hold("a new cable", 61.0)}, "held for 61 s: a new cable"),
+        ({"head": replace(HEAD, draining=True)}, "draining"),
+    ],
+)
+def test_what_is_well_and_worth_a_word(parts: dict[str, Any], note: str) -> None:
+    nodes = {**WELL, "vllm-node2": seen("vllm-node2", **parts)}
+    assert is_well(nodes)
+    assert as_rows(nodes)[1]["note"] == note
+
+
+def test_no_head_is_said() -> None:
+    assert summary({"vllm-node2": Sighting("silent")}) == "no head has answered"
