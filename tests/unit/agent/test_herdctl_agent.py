@@ -90,18 +90,15 @@ def test_heartbeats_count_on(start: Start) -> None:
     assert (later.worker, later.head) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
+def test_there_is_nothing_else_to_get(start: Start) -> None:
+    _path, port = start()
+    asked = [
         ("GET", "/", 404),
         ("GET", "/heartbeat/../../etc/passwd", 404),
         ("POST", heartbeat.PATH, 501),
         ("PUT", heartbeat.PATH, 501),
-    ],
-)
-def test_there_is_nothing_else_to_get(start: Start, method: str, path: str, status: int) -> None:
-    _path, port = start()
-    assert ask(port, path, method)[0] == status
+    ]
+    assert [(method, path, ask(port, path, method)[0]) for method, path, _status in asked] == asked
 
 
 def test_strangers_get_no_answer(start: Start) -> None:
@@ -113,7 +110,7 @@ def test_strangers_get_no_answer(start: Start) -> None:
 
 def test_clients_that_say_nothing_do_not_keep_others_away_for_long(start: Start) -> None:
     _path, port = start()
-    silent = [socket.create_connection(("127.0.0.2", port), timeout=10) for _each in range(200)]
+    silent = [socket.create_connection(("127.0.0.2", port), timeout=10) for _each in range(60)]
     try:
         deadline, status = time.monotonic() + 30, 0
         while status != 200 and time.monotonic() < deadline:

@@ -32,7 +32,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     # A client that says nothing must not hold a thread.
-    timeout = 5
+    timeout = 2
     server: Server
 
     def do_GET(self) -> None:
