@@ -41,7 +41,7 @@ SMALL_PACE = partial(
     smallest=20_000,
     largest=60_000,
     checkpoint=60_000,
-    unsafe=120_000,
+    unsafe=220_000,
     ahead=400_000,
     block=10_000,
     progress=10_000,
@@ -515,7 +515,7 @@ def test_progress_is_written(server: ModelServer, run: Run, tmp_path: Path) -> N
     seen: list[dict[str, Any]] = []
     server.files["/m.gguf"].pause = 0.1
     server.on_sent = lambda total: seen.append(json.loads(place.read_text()))
-    run(url=server.url("/m.gguf"), sha256=sha256(WHOLE), progress_file=str(place))
+    run(url=server.url("/m.gguf"), sha256=sha256(WHOLE), progress_file=str(place), connections=1)
     moving = [state for state in seen if state["what"] == "fetching m.gguf" and state["done"]]
     assert moving and moving[-1]["total"] == len(WHOLE) and not moving[-1]["finished"]
     assert json.loads(place.read_text())["finished"]
@@ -532,7 +532,17 @@ class SuddenDeath:
         method = getattr(self._inner, name)
 
         def call(*args: Any) -> Any:
-            self._left[0] -= 1
+            # Looking changes nothing, so there is nothing in between.
+            self._left[0] -= name not in (
+                "read",
+                "read_json",
+                "read_line",
+                "look",
+                "found",
+                "boot",
+                "free",
+                "allocated",
+            )
             if self._left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             result = method(*args)
@@ -561,7 +571,7 @@ def test_killed_before_every_single_step_and_run_again(tmp_path: Path) -> None:
             servers = web.Web()
             crew = Crew(servers, 1, Bucket(0), lambda: Drip(60), lambda *args: None)
             world = fetch.World(disk, servers, crew, lambda *args: None)
-            policy = fetch.Policy(pace=SMALL_PACE(connections=1))
+            policy = fetch.Policy(pace=SMALL_PACE(connections=1, smallest=150_000, largest=150_000, checkpoint=150_000))
             fetch.bring([fetch.Fetch(target, policy, world) for target in targets])
 
         child = os.fork()
@@ -587,7 +597,7 @@ class Platters:
         self.written = Extents()
         self.durable = Extents()
         self.journals = 0
-        self.broken_promises: list[tuple[int, int]] = []
+        self.broken_promises: list[list[int]] = []
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lock = threading.Lock()
@@ -610,7 +620,7 @@ class Platters:
             if path.endswith(".journal"):
                 with lock:
                     self.journals += 1
-                    promised = [(start, end) for start, end in value["safe"]]
+                    promised = list(value["safe"])
                     self.broken_promises += [pair for pair in promised if self.durable.reach(pair[0]) < pair[1]]
             write_json(disk, path, value)
 
