@@ -1,12 +1,12 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench bench-fetch reference engine-test
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench bench-fetch reference engine-test accuracy
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
 SCENARIOS := cluster el8_build bad_input model_parts
-SLOW_SCENARIOS := cuda_build firewalld
+SLOW_SCENARIOS := cuda_build firewalld worker_lost
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
@@ -57,7 +57,12 @@ scenario: setup ## One molecule scenario: make scenario NAME=cluster
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s $(or $(NAME),cluster)
 
 engine-test: setup ## The real engine does what we say of it, in both releases
+	@$(BIN)/python -m tests.engine.builds >/dev/null
 	@$(BIN)/python -m pytest -q tests/engine
+
+accuracy: setup ## Measure what the engine allocates, and write the accuracy table of placement
+	@$(BIN)/python -m tests.engine.builds >/dev/null
+	@PYTHONPATH=collections $(BIN)/python -m tests.engine.accuracy
 
 reference: setup ## Write the pages of docs/reference that are made of tables in the code
 	@PYTHONPATH=collections $(BIN)/python -m tools.reference

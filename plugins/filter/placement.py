@@ -35,7 +35,8 @@ options:
   hosts:
     description:
       - Variables by host name, usually C(hostvars). C(herd_gpus) (with C(memory_mib), and perhaps C(free_mib),
-        C(reserved_mib), C(bandwidth_gbs)), C(herd_gpu_free_mib) and C(herd_memory_gib) are read.
+        C(reserved_mib), C(bandwidth_gbs)), C(herd_gpu_free_mib), C(herd_memory_gib), C(herd_fabric_address) and
+        C(herd_rpc_port) are read.
     type: dict
     required: true
   release:
@@ -105,7 +106,13 @@ from typing import Any
 from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, placement_facts
 
 #: Only these are read: a host's other variables may hold templates that cannot be resolved here.
-READ = {"gpus": "herd_gpus", "free_mib": "herd_gpu_free_mib", "memory_gib": "herd_memory_gib"}
+READ = {
+    "gpus": "herd_gpus",
+    "free_mib": "herd_gpu_free_mib",
+    "memory_gib": "herd_memory_gib",
+    "address": "herd_fabric_address",
+    "port": "herd_rpc_port",
+}
 
 
 def placement(

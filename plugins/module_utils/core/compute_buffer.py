@@ -37,17 +37,18 @@ _RECURRENT_BOUND = (16.2, 7, 2)
 # next one and goes to and fro: copies of its inner width on this side, and more on the other.
 _RETURNING = frozenset(("mamba", "mamba2", "jamba", "granitehybrid", "nemotron_h"))
 _SENT, _RECEIVED = 4, 9.1
-# Widths that lie before the logits of older releases; what is left of the arena decides it.
+# Widths that lie before the logits of older releases; what is left of the arena decides it. Plain layers leave
+# it in order, others do not.
 _BEFORE_LOGITS: Mapping[str, float] = {
-    "phi3": 4.2,
-    "deepseek2": 7.7,
-    "glm4moe": 7.7,
-    "qwen3next": 12,
-    "jamba": 9,
-    "falcon-h1": 7.5,
-    "gemma2": 6.2,
-    "gemma3": 6.2,
+    "llama": 2,
+    "qwen2": 2,
+    "qwen3": 2,
+    "qwen3moe": 2,
+    "jamba": 12,
+    "qwen3next": 14,
+    "nemotron_h": 17,
 }
+_BEFORE_LOGITS_BOUND = 9.0
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,8 @@ def device_bytes(
     if not flash and trunk:
         heads = max((layer.heads for layer in trunk), default=0)
         work += heads * max(kinds, default=0) * tokens * _FLOAT
+    # A recurrence writes its new states beside the old ones, however short the micro-batch.
+    work += 3 * max((layer.state for layer in trunk), default=0) * settings.slots * _FLOAT
     embedded = shape.width * tokens * _FLOAT
     inputs = _indices(shape, len(kinds), settings) + _rotations(shape, settings, rules)
     if rules.float_masks:
@@ -273,7 +276,7 @@ def _old_device(
         wasted = float(sum(_left_over(mask, row, width) for mask in masks))
     logits = 0.0
     if place.has_output:
-        several = _BEFORE_LOGITS.get(shape.architecture, 4 if shape.recurrent else 1.5)
+        several = _BEFORE_LOGITS.get(shape.architecture, _BEFORE_LOGITS_BOUND)
         # On a single device the masks may still be in the way.
         logits = (shape.vocabulary + several * shape.width) * tokens * _FLOAT + singles + (halves if singles else 0)
     return int(max(max(before, work + wasted) + halves + inputs, logits)) + 4096

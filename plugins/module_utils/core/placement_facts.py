@@ -101,7 +101,7 @@ class Site:
     """The machines of a plan as the inventory describes them.
 
     :param workers: in the engine's order.
-    :param facts: by host name: gpus, free_mib, memory_gib.
+    :param facts: by host name: gpus, free_mib, memory_gib, and address and port of a worker.
     :param memory_max: limit of the head's service, such as 200G.
     """
 
@@ -118,7 +118,11 @@ class Site:
         has_own = self.use_head_gpus and self.head not in self.workers and bool(self._facts(self.head).get("gpus"))
         own = self._devices(self.head) if has_own else ()
         head = Host(self.head, own, "", self._memory(self.head), limit_bytes(self.memory_max))
-        return Group(tuple(Host(n, self._devices(n), f"{n}:0", self._memory(n)) for n in self.workers), head)
+        return Group(tuple(Host(n, self._devices(n), self._endpoint(n), self._memory(n)) for n in self.workers), head)
+
+    def _endpoint(self, name: str) -> str:
+        given = self._facts(name)
+        return f"{given.get('address', name)}:{given['port']}" if given.get("port") else str(given.get("address", name))
 
     def _facts(self, name: str) -> Mapping[str, Any]:
         return self.facts.get(name, {})
