@@ -24,7 +24,7 @@ VERSIONS = (2, 3)
 ALIGNMENT_KEY = "general.alignment"
 DEFAULT_ALIGNMENT = 32
 #: Bounds, far above what is known: vocabularies and merges have some 500 000 texts, models some 2 000 tensors.
-MAX_READ = 256 << 20
+MAX_READ = 64 << 20
 MAX_FIELDS = 1 << 16
 MAX_TENSORS = 1 << 17
 MAX_TEXTS = 1 << 20
@@ -34,6 +34,8 @@ MAX_DIMENSIONS = 4
 #: Longer texts and arrays are not kept; C(ArraySummary) says how long they are.
 KEPT_TEXT = 1 << 20
 KEPT_ARRAY = 1 << 12
+#: Entries of all short arrays together: as objects they take many times the room that they have in the file.
+MAX_KEPT = 1 << 18
 INT64_MAX = (1 << 63) - 1
 SIZE_MAX = (1 << 64) - 1
 
@@ -171,6 +173,7 @@ class _Cursor:
         self._window, self._window_start = b"", 0
         self._next = _WINDOW
         self._budget = MAX_READ
+        self._kept = 0
 
     @property
     def left(self) -> int:
@@ -237,6 +240,12 @@ class _Cursor:
             )
         self._window, self._window_start = data, self.position
 
+    def keep(self, count: int, what: str) -> None:
+        """Count the entries of an array that is kept."""
+        self._kept += count
+        if self._kept > MAX_KEPT:
+            raise _broken(self.source.name, f"short arrays of at most {MAX_KEPT} entries together", f"more in {what}")
+
     def text(self, most: int, what: str) -> str:
         """A text of bounded length; the engine does not care about its encoding either."""
         length = self.number("Q", f"the length of {what}")
@@ -292,6 +301,7 @@ def _array(cursor: _Cursor, what: str) -> Value:
         if length > KEPT_ARRAY:
             cursor.skip(length * width, what)
             return ArraySummary(name, length)
+        cursor.keep(length, what)
         values = struct.unpack(f"{cursor.order}{length}{code}", cursor.take(length * width, what))
         return tuple(bool(value) for value in values) if kind == 7 else values
     if kind == _STRING:

@@ -206,6 +206,16 @@ def test_long_values_are_walked_and_not_kept() -> None:
     assert metadata["after"] == 7
 
 
+def test_many_short_arrays_do_not_fill_the_memory() -> None:
+    """Four thousand small numbers have 4 KiB in the file and 32 KiB as objects, and there may be thousands of them."""
+    short = list(range(gguf.KEPT_ARRAY))
+    most = gguf.MAX_KEPT // gguf.KEPT_ARRAY - 1
+    fields = [MAKE.numbers(f"short.{number}", short) for number in range(most)]
+    assert len(read(File(more=fields).bytes()).metadata) >= most
+    with pytest.raises(MismatchError, match=f"at most {gguf.MAX_KEPT} entries together"):
+        read(File(more=[*fields, MAKE.numbers("one.more", short), MAKE.numbers("too.many", short)]).bytes())
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_fuzz(seed: int) -> None:
     tracemalloc.start()
