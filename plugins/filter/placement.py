@@ -115,6 +115,13 @@ READ = {
 }
 
 
+def known(host: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a host: in the inventory, or in a fact cache."""
+    cached = host.get("ansible_facts") or {}
+    found = {key: host.get(fact, cached.get(fact)) for key, fact in READ.items()}
+    return {key: value for key, value in found.items() if value is not None}
+
+
 def placement(
     entry: Mapping[str, Any],
     workers: Sequence[str],
@@ -130,11 +137,7 @@ def placement(
     memory_max: str = "",
     models: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    facts = {
-        name: {key: hosts[name][fact] for key, fact in READ.items() if fact in hosts[name]}
-        for name in dict.fromkeys([*workers, head])
-        if name in hosts
-    }
+    facts = {name: known(hosts[name]) for name in dict.fromkeys([*workers, head]) if name in hosts}
     merged = engine_settings.merged(engine_settings.profile_named(profiles or {}, profile), settings or {})
     site = placement_facts.Site(list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max)
     return placement_facts.plan_for(entry, site, merged, str(release), split or {}, models or {})

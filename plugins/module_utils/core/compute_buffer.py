@@ -59,16 +59,18 @@ class Rules:
     :param reserves_logits: whether the output is reserved for a whole micro-batch.
     :param float_masks: whether masks are made in single precision on the way.
     :param hybrid_bug: whether the cache of hybrid models is allocated once too often for each slot.
+    :param copies_local: whether the head has its own tensors in memory of its own, and loads with two buffers.
     """
 
     copies: int
     reserves_logits: bool
     float_masks: bool
     hybrid_bug: bool
+    copies_local: bool
 
 
-NEW = Rules(copies=4, reserves_logits=False, float_masks=False, hybrid_bug=False)
-OLD = Rules(copies=1, reserves_logits=True, float_masks=True, hybrid_bug=True)
+NEW = Rules(copies=4, reserves_logits=False, float_masks=False, hybrid_bug=False, copies_local=False)
+OLD = Rules(copies=1, reserves_logits=True, float_masks=True, hybrid_bug=True, copies_local=True)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .compute_buffer import NEW, Rules, head_bytes
+from .compute_buffer import Rules, head_bytes
 from .kv_cache import CacheSettings
 from .model_shape import ModelShape
 
@@ -74,10 +74,11 @@ def head_need(
     own = PROCESS + shape.header * _VOCABULARY_FACTOR + gpus * CUDA_HOST
     own += head_bytes(shape, settings, rules, copies)
     own += shape.vocabulary * 4 * settings.slots
-    if load_mode != "mmap":
+    # Older releases read what stays with the head into memory of its own, whatever the mode.
+    if load_mode != "mmap" or rules.copies_local:
         own += shape.local
-    # Tensors are read into a buffer before they are sent; older releases keep a second one.
-    loading = shape.largest * (1 if rules is NEW or rules.copies > 1 else 2)
+    # Tensors are read into a buffer before they are sent; older releases keep others, and give them back late.
+    loading = shape.largest * (3 if rules.copies_local else 1)
     caches = cache_ram_mib * MIB + CHECKPOINTS * state
     mapped = shape.file_size if load_mode in ("mmap", "lock") else 0
     return HostNeed(own, mapped, loading, caches)

@@ -89,6 +89,9 @@ def test_the_filter_reads_the_inventory_and_nothing_else() -> None:
         "b": {"herd_gpus": [], "herd_memory_gib": 16, "other": object()},
         "h": {"herd_memory_gib": 16},
     }
+    cached = {**hosts, "a": {**hosts["a"], "ansible_facts": {"herd_gpu_free_mib": [9000]}}}
+    del cached["a"]["herd_gpu_free_mib"]
+    assert placement_filter.known(cached["a"]) == placement_filter.known(hosts["a"])
     found = placement_filter.placement(
         entry, ["a", "b"], "h", hosts, "0c1e57098", {"p": {"context": 2048}}, "p", {"slots": 2}, models={"x": entry}
     )
