@@ -91,7 +91,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(known), whether the entry has a shape; without one nothing else is there.
+    - C(known), whether there is a plan. Without a shape, or with input that cannot work, there are only C(fits),
+      C(split) as given and C(table) with what is to be said.
     - C(fits), C(problems), C(cures) and C(warnings) in words, C(devices) with bytes, C(split) by host,
       C(tensor_split) for the engine, C(head) with the bytes of its process (C(least) and C(comfortable) as a memory
       limit), C(largest_context) in tokens for each slot, C(rate_empty) and C(rate_full) in tokens per second as upper
@@ -104,6 +105,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, placement_facts
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 
 #: Only these are read: a host's other variables may hold templates that cannot be resolved here.
 READ = {
@@ -138,9 +140,14 @@ def placement(
     models: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     facts = {name: known(hosts[name]) for name in dict.fromkeys([*workers, head]) if name in hosts}
-    merged = engine_settings.merged(engine_settings.profile_named(profiles or {}, profile), settings or {})
-    site = placement_facts.Site(list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max)
-    return placement_facts.plan_for(entry, site, merged, str(release), split or {}, models or {})
+    try:
+        merged = engine_settings.merged(engine_settings.profile_named(profiles or {}, profile), settings or {})
+        site = placement_facts.Site(list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max)
+        return placement_facts.plan_for(entry, site, merged, str(release), split or {}, models or {})
+    except HerdError as error:
+        # One sentence for the task that shows it; an exception here would be wrapped in several.
+        told = str(error)
+        return {"known": False, "fits": False, "split": dict(split or {}), "problems": [told], "table": told}
 
 
 class FilterModule:

@@ -99,3 +99,26 @@ def test_the_filter_reads_the_inventory_and_nothing_else() -> None:
     assert [device["modelled"] for device in found["devices"]] == [True, False]
     assert found["devices"][0]["free"] == 9000 << 20
     json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"split": {"a": 4, "x": 5}},
+            "expected a tensor split over the hosts that hold layers (a, b), found the host x",
+        ),
+        ({"split": {"a": 4, "b": 4}}, "expected a tensor split that adds up to the model's 9 layers, found 8"),
+        ({"settings": {"context": 0}}, "expected context to be a whole number above zero"),
+        ({"profile": "none"}, "expected a profile among p"),
+        ({"memory_max": "much"}, "expected a limit such as 200G"),
+    ],
+)
+def test_input_that_cannot_work_is_one_sentence_of_the_filter(change: dict[str, Any], sentence: str) -> None:
+    entry = {"name": "small", "layers": 9, "shape": shape_of(header_of(MODELS["llama"])).to_data()}
+    hosts = {name: {"herd_memory_gib": 16} for name in ("a", "b", "h")}
+    given = {"profiles": {"p": {}}, **change}
+    found = placement_filter.placement(entry, ["a", "b"], "h", hosts, "0c1e57098", **given)
+    assert not found["fits"]
+    assert found["table"].startswith(sentence)
+    assert found["split"] == change.get("split", {})
