@@ -185,9 +185,12 @@ def mask_cells(shape: ModelShape, layers: Sequence[LayerShape], settings: CacheS
     return [cells for _window, cells in sorted(kinds)]
 
 
-def _indices(shape: ModelShape, kinds: int, settings: CacheSettings) -> int:
+def _indices(shape: ModelShape, kinds: int, settings: CacheSettings, flash: bool) -> int:
     """Bytes of positions and of where keys and values go, and of what the slots ask for."""
     per_kind = 8 if shape.latent and shape.latent["compressed"] else 16
+    if not flash:
+        # Values lie across then, and each of their elements has an index.
+        per_kind += 8 * max((layer.kv_heads * layer.value for layer in shape.layers), default=0)
     positions = 16 if "vl" in shape.architecture else 4
     return settings.tokens * (positions + kinds * per_kind) + 512 + 128 * settings.slots
 
@@ -196,7 +199,9 @@ def _rotations(shape: ModelShape, settings: CacheSettings, rules: Rules) -> int:
     """Bytes of the matrices by which quantised caches are rotated."""
     if rules.float_masks or settings.type_k.endswith(("f16", "f32")):
         return 0
-    return sum(2 * width * width * _FLOAT for width in {layer.key for layer in shape.layers if layer.kv_heads})
+    return 4 * 64 * 64 * _FLOAT + sum(
+        2 * width * width * _FLOAT for width in {layer.key for layer in shape.layers if layer.kv_heads}
+    )
 
 
 def device_bytes(
@@ -235,7 +240,7 @@ def device_bytes(
     # A recurrence writes its new states beside the old ones, however short the micro-batch.
     work += 3 * max((layer.state for layer in trunk), default=0) * settings.slots * _FLOAT
     embedded = shape.width * tokens * _FLOAT
-    inputs = _indices(shape, len(kinds), settings) + _rotations(shape, settings, rules)
+    inputs = _indices(shape, len(kinds), settings, flash) + _rotations(shape, settings, rules)
     if rules.float_masks:
         return _old_device(shape, place, settings, kinds, halves, work, inputs + embedded)
     logits = shape.vocabulary * settings.slots * _FLOAT if place.has_output else 0
@@ -306,8 +311,8 @@ def head_bytes(shape: ModelShape, settings: CacheSettings, rules: Rules, copies:
     kinds = mask_cells(shape, shape.layers, settings, rules)
     tokens = settings.tokens
     embedded = shape.width * tokens * _FLOAT
-    inputs = _indices(shape, len(kinds), settings) + _rotations(shape, settings, rules)
+    inputs = _indices(shape, len(kinds), settings, flash) + _rotations(shape, settings, rules)
     if rules.float_masks:
-        return sum(kinds) * tokens * _FLOAT + 2 * embedded + inputs + 4096
+        return sum(kinds) * tokens * _FLOAT + 2 * embedded + inputs + (1 << 16)
     element = 2 if flash else _FLOAT
-    return copies * (sum(kinds) * tokens * element + embedded + inputs) + embedded + 4096
+    return copies * (sum(kinds) * tokens * element + embedded + inputs) + embedded + (1 << 16)
