@@ -64,11 +64,13 @@ class Remote:
 
     :ivar sha256: the publisher's checksum (X-Linked-Etag), if there is one.
     :ivar tag: what changes when the content changes: the ETag, or the time of the last change.
+    :ivar commit: the revision of the hub's repository (X-Repo-Commit) that the address led to.
     """
 
     size: int | None
     sha256: str | None
     tag: str | None
+    commit: str | None = None
 
 
 class Reply:
@@ -314,7 +316,7 @@ class Web:
         published = dict(published)
         for _hop in range(MAX_REDIRECTS + 1):
             response = self._ask(method, url, here, headers)
-            for name in ("X-Linked-Etag", "X-Linked-Size"):
+            for name in ("X-Linked-Etag", "X-Linked-Size", "X-Repo-Commit"):
                 if name in response.headers:
                     published.setdefault(name, response.headers[name])
             target = response.headers.get("Location", "")
@@ -455,6 +457,7 @@ def _remote(response: Response, published: dict[str, str]) -> Remote:
             int(size) if size.isdigit() else _total(response),
             linked if SHA256_TAG.fullmatch(linked) else None,
             linked,
+            published.get("X-Repo-Commit"),
         )
     return Remote(_total(response), None, response.headers.get("ETag") or response.headers.get("Last-Modified"))
 
