@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,7 +212,12 @@ def measure(case: Case, model: Path, binaries: Path) -> Measured:
     with tempfile.TemporaryDirectory(prefix="herd-engine-") as place:
         logs = [Path(place) / f"{name}.log" for name in ("head", *range(len(case.split)))]
         worker = str(worker_program(binaries))
-        with _workers(worker, ports[1:], logs[1:]) as workers:
+        with ExitStack() as stack:
+            workers = []
+            for port, log in zip(ports[1:], logs[1:], strict=True):
+                argv = [worker, "-H", "127.0.0.1", "-p", str(port), "-t", "1"]
+                workers.append(stack.enter_context(running(argv, log)))
+                _wait_for_port(port, workers[-1], log)
             endpoints = ",".join(f"127.0.0.1:{port}" for port in ports[1:])
             argv = [str(binaries / "llama-server"), "--model", str(model), "--rpc", endpoints]
             argv += ["--host", "127.0.0.1", "--port", str(ports[0]), "--n-gpu-layers", "999", "--verbose"]
@@ -230,15 +235,3 @@ def measure(case: Case, model: Path, binaries: Path) -> Measured:
             device.layers = sorted(layer for layer, holder in layers.items() if holder == index)
             devices.append(device)
         return Measured(devices, own, rss)
-
-
-@contextmanager
-def _workers(program: str, ports: Sequence[int], logs: Sequence[Path]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    if not ports:
-        yield []
-        return
-    argv = [program, "-H", "127.0.0.1", "-p", str(ports[0]), "-t", "1"]
-    with running(argv, logs[0]) as first:
-        _wait_for_port(ports[0], first, logs[0])
-        with _workers(program, ports[1:], logs[1:]) as others:
-            yield [first, *others]
