@@ -123,11 +123,17 @@ def _dense(shape: ModelShape, layer: LayerShape, rules: Rules) -> float:
     return 3 * layer.inner + 2 * width + max(width, query)
 
 
-def _experts(shape: ModelShape, layer: LayerShape) -> float:
+def _experts(shape: ModelShape, layer: LayerShape, rules: Rules) -> float:
     width, query, used = shape.width, layer.heads * layer.key, layer.experts_used
     inner = layer.expert_inner * used
     if shape.architecture == "gpt-oss":
-        return 3 * inner + 3 * width + query + 2 * layer.kv_heads * layer.key + 2 * shape.experts
+        return (
+            3 * inner
+            + (4 if rules.float_masks else 3) * width
+            + query
+            + 2 * layer.kv_heads * layer.key
+            + 2 * shape.experts
+        )
     entering = 3 * inner + 2 * width + max(query, 1.5 * width)
     leaving = inner + 2 * used * width + 2 * width + max(query - width, 0)
     return max(entering, leaving) + 2 * shape.experts
@@ -173,7 +179,7 @@ def layer_floats(shape: ModelShape, layer: LayerShape, rules: Rules, is_last: bo
         if layer.inner:
             found.append(_dense(shape, layer, rules))
         if layer.expert_inner:
-            found.append(_experts(shape, layer))
+            found.append(_experts(shape, layer, rules))
     return max(found)
 
 
