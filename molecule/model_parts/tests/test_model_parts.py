@@ -34,7 +34,7 @@ def test_nothing_half_done_is_left(on: On, name: str) -> None:
     names = set(on(name).check_output("ls -A /opt/models").splitlines())
     assert names == {"lab-llama.gguf", *(f".lab-llama.gguf.{ours}" for ours in ("lock", "progress", "verified"))}
     assert not on(name).service("herd-share").is_running
-    assert on(name).check_output("ss -Hltn 'sport = :50061'") == ""
+    assert on(name).check_output("ss -Hltn 'sport = :50062'") == ""
 
 
 def test_each_part_failed_once(requests_seen: list[dict[str, object]]) -> None:
