@@ -339,7 +339,8 @@ def compare(model: Model, here: Path, rounds: int, only: list[str]) -> dict[str,
             run = measure(contender, here, model.size, model.whole)
             runs[contender.name].append(run)
             say(
-                f"round {number + 1}: {contender.name}: {run.seconds:.1f} s, {run.cpu:.1f} s of CPU, {run.memory / MIB:.0f} MiB of memory"
+                f"round {number + 1}: {contender.name}: {run.seconds:.1f} s, {run.cpu:.1f} s of CPU, "
+                f"{run.memory / MIB:.0f} MiB of memory"
             )
     figures = {name: summary(found, model.size) for name, found in runs.items()}
     fastest = figures.get("gguf_fetch", {}).get("median_seconds")
