@@ -42,13 +42,20 @@ options:
     description: To how many hosts one host gives a model at the same time.
     type: int
     default: 2
+  hubs:
+    description:
+      - Base URLs of the hubs that repositories are on, asked in this order. The last one is the publisher's, and the
+        only one that sees the token.
+    type: list
+    elements: str
+    default: [https://huggingface.co]
 """
 
 EXAMPLES = r"""
 - name: Show who copies from whom
   ansible.builtin.debug:
     msg: >-
-      {{ models | herd.inference.model_jobs(groups['model_store'], held, addresses=fabric, port=50061) }}
+      {{ models | herd.inference.model_jobs(groups['model_store'], held, addresses=fabric, port=50062) }}
 """
 
 RETURN = r"""
@@ -64,6 +71,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.model_copies import jobs
+from ansible_collections.herd.inference.plugins.module_utils.core.model_lock import HUB
 
 
 def model_jobs(
@@ -73,8 +81,9 @@ def model_jobs(
     addresses: Mapping[str, str],
     port: int,
     fanout: int = 2,
+    hubs: Sequence[str] = (HUB,),
 ) -> dict[str, Any]:
-    return jobs(models, hosts, held, addresses, int(port), int(fanout))
+    return jobs(models, hosts, held, addresses, int(port), int(fanout), hubs)
 
 
 class FilterModule:

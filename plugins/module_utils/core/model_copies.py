@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 from .errors import InvalidInputError
 from .fetch_plan import file_name
+from .model_lock import HUB, options_of
 
 #: Names of a model's files with their SHA-256, None where the inventory does not know it.
 Files = Mapping[str, Optional[str]]
@@ -92,13 +93,6 @@ def plan_copies(
     return CopyPlan(tuple(fetching), tuple(tuple(copies) for copies in merged))
 
 
-def options_of(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A model of the inventory in the words of gguf_fetch: its C(source), with file, size and checksum."""
-    options = {"file": entry["file"], **entry["source"]}
-    options.update({name: entry[name] for name in ("size", "sha256") if entry.get(name) is not None})
-    return options
-
-
 def files_of(model: Mapping[str, Any]) -> dict[str, str | None]:
     """Names of a model's files with the SHA-256 that is wanted.
 
@@ -136,16 +130,18 @@ def jobs(
     addresses: Mapping[str, str],
     port: int,
     fanout: int = 2,
+    hubs: Sequence[str] = (HUB,),
 ) -> dict[str, Any]:
     """Say in the words of the module gguf_fetch what each host does.
 
     :param entries: models as in the inventory's herd_models.
     :param addresses: by host, where it gives files from.
+    :param hubs: where repositories are, asked in this order.
     :returns: C(files): names of all files. C(own): by host, what it fetches or already has. C(rounds): for each
         round C(targets), by host what it copies, and C(sources), by host the C(files) that it gives and to which
         C(clients).
     """
-    models = [options_of(entry) for entry in entries]
+    models = [options_of(entry, hubs) for entry in entries]
     plan = plan_copies(hosts, [files_of(model) for model in models], held, fanout)
     own: dict[str, list[dict[str, Any]]] = {host: [] for host in hosts}
     for model, having in zip(models, plan.fetching):

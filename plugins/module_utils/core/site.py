@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import model_lock
+
 #: Facts of the inventory that are one for the whole site.
 SHARED_FACTS = (
     "herd_release",
@@ -217,10 +219,11 @@ def _model(site: Site) -> Iterator[str]:
             f"name a model that is described there."
         )
         return
-    model = models[key]
-    for field in ("name", "file", "layers", "source"):
-        if not isinstance(model, Mapping) or not model.get(field):
-            yield f"model {key}: expected a value for {field}, found none: complete its entry in herd_models."
+    # The others too: somebody will choose one of them, and a plan reads them all.
+    for name, model in models.items():
+        yield from model_lock.problems(name, model)
+    if isinstance(models[key], Mapping) and not models[key].get("layers"):
+        yield f"model {key}: expected a value for layers, found none: complete its entry in herd_models."
 
 
 def _platforms(site: Site, ansible_version: str) -> Iterator[str]:

@@ -1,0 +1,52 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter C(locked_models): the models of an inventory with what their lock knows."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: locked_models
+short_description: Adds commit, sizes, checksums and shapes of the model lock to the models of an inventory
+version_added: 0.2.0
+author: herd.inference contributors (@herd-inference)
+description:
+  - M(herd.inference.model_lock#module) writes what a hub says of each model into a file of its own. This puts both
+    together.
+  - A lock of other files, of another repository or of another commit than an entry names is left out, and so is one
+    whose entry is gone.
+positional: _input, lock
+options:
+  _input:
+    description: The models as they were written by hand, by key.
+    type: dict
+    required: true
+  lock:
+    description: What the module wrote, C(herd_models_lock).
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+herd_models: "{{ herd_model_entries | herd.inference.locked_models(herd_models_lock | default({})) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The models, as C(herd_models).
+  type: dict
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core.model_lock import merge
+
+
+def locked_models(entries: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
+    return merge(entries, lock)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"locked_models": locked_models}
