@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
@@ -108,3 +108,23 @@ class WebSource:
                 left -= len(data)
             self.read_bytes += length - left
             return b"".join(pieces)
+
+
+class JoinedSource:
+    """Byte parts, read as the one file that they are."""
+
+    def __init__(self, parts: Sequence[WebSource], name: str) -> None:
+        self._parts = list(parts)
+        self.name = name
+        self.size = sum(part.size for part in self._parts)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes from there, of as many parts as it takes."""
+        pieces: list[bytes] = []
+        for part in self._parts:
+            if 0 <= offset < part.size and length > 0:
+                pieces.append(part.read(offset, min(length, part.size - offset)))
+                length -= len(pieces[-1])
+                offset += len(pieces[-1])
+            offset -= part.size
+        return b"".join(pieces)

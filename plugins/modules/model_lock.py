@@ -1,0 +1,214 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module model_lock."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_lock
+short_description: Write down which bytes the models of an inventory are
+version_added: 0.2.0
+description:
+  - Asks the hub for the commit, the sizes and the SHA-256 of each model's files (C(X-Repo-Commit), C(X-Linked-Size),
+    C(X-Linked-Etag)), without fetching them, and reads the model's shape from its header, in ranges.
+  - Writes all that into a file of its own beside the models, as JSON, which is YAML too. The models themselves, with
+    what people wrote around them, are not touched. P(herd.inference.locked_models#filter) puts both together.
+  - A model that is locked is not asked for again, unless O(update) is set, so that a second run needs no network.
+  - Figures that an entry names by hand must be those of the hub.
+author:
+  - herd.inference contributors (@herd-inference)
+requirements:
+  - requests
+attributes:
+  check_mode:
+    description: Asks, and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows the file before and after.
+    support: full
+options:
+  path:
+    description:
+      - The file to write, usually C(group_vars/all/models_lock.json) of the inventory. It defines
+        C(herd_models_lock).
+    type: path
+    required: true
+  models:
+    description: The models as they were written by hand, by key. Those with C(source) are left out.
+    type: dict
+    required: true
+  only:
+    description: Keys of the models to look at; all if empty. The locks of others stay.
+    type: list
+    elements: str
+    default: []
+  hub:
+    description: Base URL of the publisher's hub.
+    type: str
+    default: https://huggingface.co
+  token:
+    description: Bearer token for gated models; sent to the hub and to no host that a redirect names.
+    type: str
+  update:
+    description: Whether models without a C(revision) of their own move to the newest commit of their branch.
+    type: bool
+    default: false
+  shapes:
+    description: Whether the shape is read from each model's header, which takes some MiB of each.
+    type: bool
+    default: true
+  timeout:
+    description: Seconds without an answer after which a server is given up.
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: Lock the models of this inventory
+  herd.inference.model_lock:
+    path: "{{ inventory_dir }}/group_vars/all/models_lock.json"
+    models: "{{ herd_model_entries }}"
+  run_once: true
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+models:
+  description: The lock by key, as it is in the file.
+  returned: success
+  type: dict
+  sample:
+    or1-behemoth-q4_k_m:
+      repository: mradermacher/OR1-Behemoth-GGUF
+      revision: 8aa68113a5d0f1b1e7d5a5b0f6dfd7ad2a1e6d0c
+      files:
+        - file: OR1-Behemoth.Q4_K_M.gguf
+          size: 47369119648
+          sha256: 0f0e4ee0c5d8dd4d0a6e9ff0ec8a0a32fcdb4a53aab4c8d6f3d9a4d3ed1a6f5b
+      size: 47369119648
+asked:
+  description: Keys of the models that the hub was asked for.
+  returned: success
+  type: list
+  elements: str
+  sample: [or1-behemoth-q4_k_m]
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gguf, model_lock
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.ports.files import atomic_write
+from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import JoinedSource, WebSource
+from ansible_collections.herd.inference.plugins.module_utils.ports.web import REQUESTS_ERROR, Web
+
+VARIABLE = "herd_models_lock"
+
+
+def read(path: Path) -> tuple[str, dict[str, Any]]:
+    """The file as it is, and the locks in it."""
+    if not path.exists():
+        return "", {}
+    text = path.read_text(encoding="utf-8")
+    try:
+        return text, dict(json.loads(text)[VARIABLE])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(
+            f"a lock of models in {path}", f"{error!r}", "it is written by this module alone: delete it, and run again"
+        ) from error
+
+
+def urls(hub: str, entry: Mapping[str, Any], revision: str) -> list[str]:
+    """Where the hub has the files."""
+    return [model_lock.file_url(hub, entry["repository"], revision, name) for name in model_lock.file_names(entry)]
+
+
+def shape(web: Web, hub: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The lock with the shape from the header."""
+    places = zip(urls(hub, found, found["revision"]), model_lock.file_names(found))
+    sources = [WebSource(web, url, name) for url, name in places]
+    if model_lock.join_of(entry) == "shards":
+        headers = [gguf.read_header(source) for source in sources]
+    else:
+        headers = [gguf.read_header(JoinedSource(sources, str(entry["file"])))]
+    known = shape_of(gguf.join_shards(headers, str(entry["file"])))
+    return model_lock.with_shape(entry, found, known.to_data(), len(known.layers))
+
+
+def lock(module: AnsibleModule, web: Web, before: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """All locks as they should be, and which of them were asked for."""
+    hub, entries, update = module.params["hub"], module.params["models"], module.params["update"]
+    unknown = sorted(set(module.params["only"]) - set(entries))
+    if unknown:
+        raise InvalidInputError("keys of models", ", ".join(unknown), "correct only")
+    after: dict[str, Any] = {}
+    asked: list[str] = []
+    for key, written in entries.items():
+        merged = model_lock.merge({key: written}, before)[key]
+        if key in before and merged is not written:
+            after[key] = before[key]
+        if written.get("source") or (module.params["only"] and key not in module.params["only"]):
+            continue
+        entry = {**written} if update else merged
+        complete = model_lock.is_locked(entry) and (entry.get("shape") or not module.params["shapes"])
+        if complete and key in after:
+            continue
+        asked.append(key)
+        try:
+            model_lock.check(entry)
+            found = model_lock.lock(
+                entry, [web.describe(url) for url in urls(hub, entry, model_lock.revision_of(entry))]
+            )
+            after[key] = shape(web, hub, entry, found) if module.params["shapes"] else found
+        except HerdError as error:
+            raise InvalidInputError(f"for model {key} {error.expected}", error.found, error.remedy) from error
+    return after, asked
+
+
+def main() -> None:
+    """Read the arguments, ask, write."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "models": {"type": "dict", "required": True},
+            "only": {"type": "list", "elements": "str", "default": []},
+            "hub": {"type": "str", "default": model_lock.HUB},
+            "token": {"type": "str", "no_log": True},
+            "update": {"type": "bool", "default": False},
+            "shapes": {"type": "bool", "default": True},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    if REQUESTS_ERROR:
+        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
+    path, hub = Path(module.params["path"]), module.params["hub"]
+    web = Web(token=module.params["token"], trusted=[hub], timeout=module.params["timeout"])
+    try:
+        text, before = read(path)
+        after, asked = lock(module, web, before)
+        wanted = json.dumps({VARIABLE: after}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        changed = wanted != text and bool(after or text)
+        if changed and not module.check_mode:
+            atomic_write(path, wanted.encode())
+        diff = {
+            "before": text,
+            "after": wanted if changed else text,
+            "before_header": str(path),
+            "after_header": str(path),
+        }
+        module.exit_json(changed=changed, models=after, asked=asked, diff=diff)
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
