@@ -1,0 +1,170 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module model_check."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_check
+short_description: Hold the models on a host against the inventory
+version_added: 0.2.0
+description:
+  - Says of each file of the models whether it is there, has the right size, has the right SHA-256 and a whole header,
+    and lists what else lies in the folder.
+  - What M(herd.inference.gguf_fetch) verified is not read again as long as its size and time are the same, unless
+    O(rehash) is set. The header of each file is read, some MiB.
+  - No server is asked, and nothing is changed.
+author:
+  - herd.inference contributors (@herd-inference)
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+options:
+  path:
+    description: Folder of the models. It need not exist.
+    type: path
+    required: true
+  models:
+    description: The models that the host should have, as in the inventory's C(herd_models).
+    type: list
+    elements: dict
+    required: true
+  others:
+    description: Other models of the inventory; files of theirs are no strangers.
+    type: list
+    elements: dict
+    default: []
+  rehash:
+    description: Whether the files are read and their SHA-256 computed, which takes as long as the disk does.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Hold the models against the lock
+  herd.inference.model_check:
+    path: /opt/models
+    models: "{{ [herd_models[herd_model]] }}"
+    others: "{{ herd_models.values() | list }}"
+"""
+
+RETURN = r"""
+files:
+  description:
+    - The files of RV(models). C(state) is V(right), V(unread) (of the right size, or of unknown size, and not
+      verified), V(missing) or V(wrong), and C(why) says it in words.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {file: OR1-Behemoth.Q4_K_M.gguf, state: right, why: unchanged since it was verified}
+models:
+  description: How many files are in each state.
+  returned: success
+  type: dict
+  sample: {right: 1}
+other:
+  description: Names of files that belong to other models of the inventory.
+  returned: success
+  type: list
+  elements: str
+  sample: [OR1-Behemoth.Q8_0.gguf]
+foreign:
+  description: Names that the inventory does not know.
+  returned: success
+  type: list
+  elements: str
+  sample: [old-model.gguf]
+leftover:
+  description: Hidden files of fetches that did not end, or whose model is gone.
+  returned: success
+  type: list
+  elements: str
+  sample: [.OR1-Behemoth.Q8_0.gguf.incoming]
+"""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target
+from ansible_collections.herd.inference.plugins.module_utils.core.model_check import (
+    Verdict,
+    judge,
+    segments_of,
+    strangers,
+    targets_of,
+)
+from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk
+from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import open_file
+
+
+def read(disk: Disk, target: Target) -> list[str]:
+    """SHA-256 of what can be compared, from the disk."""
+    found: list[str] = []
+    for segment in segments_of(target):
+        digest = hashlib.sha256()
+        disk.hash_range(target.path, segment.start, segment.length, [digest], lambda _count: None)
+        found.append(digest.hexdigest())
+    return found
+
+
+def header_trouble(path: str) -> str:
+    """Why the engine would not open a file; empty if it would."""
+    try:
+        with open_file(Path(path)) as source:
+            header = gguf.read_header(source)
+    except HerdError as error:
+        return str(error)
+    return "" if header.is_whole else f"{header.data_end - header.file_size} bytes missing at its end"
+
+
+def look(disk: Disk, target: Target, rehash: bool) -> Verdict:
+    """What one file is."""
+    found = disk.look(target.path)
+    digests = read(disk, target) if rehash and found is not None else None
+    verdict = judge(target, found, disk.read_json(target.beside("verified")), digests)
+    if verdict.state not in ("right", "unread"):
+        return verdict
+    trouble = header_trouble(target.path)
+    return Verdict(target.name, "wrong", trouble) if trouble else verdict
+
+
+def main() -> None:
+    """Read the arguments, look, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "models": {"type": "list", "elements": "dict", "required": True},
+            "others": {"type": "list", "elements": "dict", "default": []},
+            "rehash": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    folder, disk = Path(module.params["path"]), Disk()
+    try:
+        targets = targets_of(str(folder), module.params["models"])
+        other = [target.name for target in targets_of(str(folder), module.params["others"])]
+        verdicts = [look(disk, target, module.params["rehash"]) for target in targets]
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        rest: dict[str, Any] = dict(strangers(names, [target.name for target in targets], other))
+        counts = dict(sorted(Counter(verdict.state for verdict in verdicts).items()))
+        files = [verdict.to_data() for verdict in verdicts]
+        module.exit_json(changed=False, files=files, models=counts, **rest)
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""model_check as Ansible runs it, on files that gguf_fetch brought and that something happened to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.herd.inference.plugins.module_utils.core.model_check import strangers
+from ansible_collections.herd.inference.plugins.modules import gguf_fetch, model_check
+from tests.engine.models import Dense, llama
+
+MODEL = llama("tiny", Dense(layers=2, width=256, heads=4, kv_heads=2, inner=512, vocabulary=600))
+CUT = 5000
+
+
+def run(module: Any, capsys: pytest.CaptureFixture[str], **arguments: Any) -> dict[str, Any]:
+    capsys.readouterr()
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        module.main()
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+class Store:
+    """A folder with one model that came in two byte parts."""
+
+    def __init__(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+        self.folder = tmp_path / "models"
+        self.folder.mkdir()
+        self.path = self.folder / "m.gguf"
+        whole = MODEL.write(tmp_path / "m.gguf").read_bytes()
+        files = []
+        for number, data in enumerate((whole[:CUT], whole[CUT:]), 1):
+            (tmp_path / f"m.gguf.part{number}of2").write_bytes(data)
+            digest = hashlib.sha256(data).hexdigest()
+            files.append({"file": f"m.gguf.part{number}of2", "size": len(data), "sha256": digest})
+        self.entry: dict[str, Any] = {"name": "m", "file": "m.gguf", "repository": "o/m", "files": files}
+        parts = [{"url": f"{tmp_path}/{file['file']}", "sha256": file["sha256"]} for file in files]
+        assert run(gguf_fetch, capsys, dest=str(self.path), parts=parts)["changed"]
+
+    def check(self, **arguments: Any) -> dict[str, Any]:
+        given = {"path": str(self.folder), "models": [self.entry], **arguments}
+        return run(model_check, self.capsys, **given)
+
+    def state(self, **arguments: Any) -> tuple[str, str]:
+        (file,) = self.check(**arguments)["files"]
+        return file["state"], file["why"]
+
+
+@pytest.fixture
+def store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Store:
+    return Store(tmp_path, capsys)
+
+
+def test_a_model_that_is_as_it_was_fetched(store: Store) -> None:
+    assert store.state() == ("right", "unchanged since it was verified")
+    assert store.state(rehash=True) == ("right", "read now")
+    found = store.check()
+    assert (found["models"], found["other"], found["foreign"], found["leftover"]) == ({"right": 1}, [], [], [])
+    assert not found["changed"]
+
+
+def test_a_bit_that_fell_over_is_found_by_reading_only(store: Store) -> None:
+    before = store.path.stat()
+    with store.path.open("r+b") as stream:
+        stream.seek(before.st_size - 1)
+        stream.write(b"\x01")
+    os.utime(store.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.state()[0] == "right"
+    state, why = store.state(rehash=True)
+    assert state == "wrong"
+    assert f"of bytes {CUT} to {before.st_size - 1} instead of" in why
+
+
+def test_a_file_that_was_touched_is_unread(store: Store) -> None:
+    os.utime(store.path, ns=(1, 1))
+    state, why = store.state()
+    assert (state, "model_store_rehash=true" in why) == ("unread", True)
+    assert store.state(rehash=True)[0] == "right"
+
+
+def test_a_file_that_was_cut_off(store: Store) -> None:
+    size = store.path.stat().st_size
+    os.truncate(store.path, size - 64)
+    assert store.state() == ("wrong", f"{size - 64} bytes instead of {size}")
+    for file in store.entry["files"]:
+        del file["size"]
+    assert store.state() == ("wrong", "64 bytes missing at its end")
+
+
+def test_a_file_that_is_no_model(store: Store) -> None:
+    store.entry = {"name": "x", "file": "page.gguf", "source": {"url": "http://x/page.gguf"}}
+    (store.folder / "page.gguf").write_bytes(b"<html>" + bytes(100))
+    state, why = store.state()
+    assert (state, "a web page" in why) == ("wrong", True)
+    assert store.check()["foreign"] == ["m.gguf"]
+
+
+def test_a_model_without_a_checksum_cannot_be_compared(store: Store) -> None:
+    for file in store.entry["files"]:
+        del file["sha256"]
+    state, why = store.state(rehash=True)
+    assert (state, "lock_models.yml" in why) == ("unread", True)
+
+
+def test_a_model_that_is_not_there(store: Store) -> None:
+    store.path.unlink()
+    assert store.state(rehash=True)[0] == "missing"
+    assert store.check(path=str(store.folder / "nowhere"))["models"] == {"missing": 1}
+    store.entry["files"] = store.entry["files"][:1]
+    assert "part2of2 missing" in store.check()["msg"]
+
+
+def test_a_verified_file_of_another_lock_is_wrong(store: Store) -> None:
+    store.entry["sha256"] = "0" * 64
+    state, why = store.state()
+    assert (state, why.endswith(f"not {'0' * 64}")) == ("wrong", True)
+
+
+def test_what_else_lies_there() -> None:
+    names = [
+        "m.gguf",
+        ".m.gguf.verified",
+        ".m.gguf.lock",
+        ".m.gguf.incoming",
+        "n.gguf",
+        ".n.gguf.verified",
+        ".gone.gguf.verified",
+        "q.gguf",
+        "notes.txt",
+        ".m.gguf.verified.123.tmp",
+    ]
+    assert strangers(names, ["m.gguf"], ["q.gguf"]) == {
+        "other": ["q.gguf"],
+        "foreign": ["n.gguf", "notes.txt"],
+        "leftover": [".gone.gguf.verified", ".m.gguf.incoming", ".m.gguf.verified.123.tmp"],
+    }
