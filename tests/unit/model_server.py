@@ -64,6 +64,7 @@ class ModelServer:
         self.requests: list[Request] = []
         self.connections = 0
         self.sent = 0
+        self.counting = threading.Lock()
         self.on_sent: Callable[[int], None] = lambda total: None
         server = self
 
@@ -140,16 +141,18 @@ class ModelServer:
                     self.close_connection = True
                 for at in range(0, len(data), served.piece):
                     piece = data[at : at + served.piece]
-                    if served.dies_after is not None:
-                        piece = piece[: max(0, served.dies_after - served.sent)]
-                        self.close_connection = self.close_connection or len(piece) < len(data[at : at + served.piece])
+                    with server.counting:
+                        if served.dies_after is not None:
+                            piece = piece[: max(0, served.dies_after - served.sent)]
+                            is_cut = len(piece) < len(data[at : at + served.piece])
+                            self.close_connection = self.close_connection or is_cut
+                        server.sent += len(piece)
+                        served.sent += len(piece)
                     try:
                         self.wfile.write(piece)
                     except OSError:
                         self.close_connection = True
                         return
-                    server.sent += len(piece)
-                    served.sent += len(piece)
                     if self.close_connection and served.dies_after is not None and served.sent >= served.dies_after:
                         return
                     server.on_sent(server.sent)
