@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How many bytes a model takes in a quantisation, without the model.
 
-    python3 -m tests.engine.sizes PATH/TO/llama-quantize
+    PYTHONPATH=collections python3 -m tests.engine.sizes PATH/TO/llama-quantize [SHAPES.json]
+
+prints a table, and writes the models' shapes for plans (group_vars/all/models_computed.json of an inventory).
 
 The engine's own quantiser says which type each tensor gets (--dry-run). It is shown a file of the model's real
 dimensions whose f16 weights are one hole, so that 1.3 TB take no space. What it cannot say is how long the header
@@ -12,22 +14,23 @@ is, which is mostly the vocabulary: that is the rest of a published file with th
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import shape_of
 from tests.engine import models
 from tests.engine.models import Dense, Latent, Model
-from tests.lab.gguf_writer import ALIGNMENT, TENSOR_TYPES
+from tests.lab.gguf_writer import data_size
 
 LINE = re.compile(r"^\[ *\d+/ *\d+\] (?P<name>\S+) .*type = +(?P<type>\S+), size = .*?(?:\((?P<new>\w+)\))?$")
-#: Weights in a block and bytes of a block, by ggml's name of the type.
-BLOCKS = {name: entry[1:] for name, entry in TENSOR_TYPES.items()} | {"q5_1": (32, 24)}
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class Case:
     """A model, what its header takes, and the quantisations that are asked for.
 
     :ivar known: bytes of the publisher's file where somebody has it.
+    :ivar compared: quantisations that are only looked at for comparison.
     """
 
     name: str
     model: Callable[[], Model]
     header: int
     known: dict[str, int | None]
+    compared: tuple[str, ...] = ()
 
 
 # The rest of OR1-Behemoth.Q4_K_M.gguf (47369119648 bytes, document 000).
@@ -72,10 +77,11 @@ CASES = (
         {"Q4_K_M": None},
     ),
     Case(
-        "Strand-Rust-Coder-14B-v1",
+        "Strand-Rust-Coder-14B",
         lambda: models.qwen2("strand", Dense(48, 5120, 40, 8, 128, 13824, 152064)),
         STRAND_HEADER,
         {"Q5_K_M": 10508873856, "Q8_0": None},
+        compared=("Q5_K_M",),
     ),
     # Converted in January 2025, when keys and values were not yet split for the engine. Its header is not known.
     Case(
@@ -93,28 +99,26 @@ CASES = (
 )
 
 
-def quantised_size(quantize: str, path: Path, model: Model, kind: str) -> int:
-    """Bytes of all tensors with the types that the quantiser gives them, padded as in the file."""
-    told = subprocess.run(
-        [quantize, "--dry-run", str(path), kind],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=True,
-    )
+def quantised(quantize: str, path: Path, model: Model, kind: str) -> Model:
+    """The model with the types that the quantiser gives its tensors."""
+    command = [quantize, "--dry-run", str(path), kind]
+    told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
     found = [match for line in told.stdout.splitlines() if (match := LINE.match(line.rstrip()))]
     types = {match["name"]: match["new"] or match["type"] for match in found}
-    total = 0
-    for spec in model.tensors:
-        block, size = BLOCKS[types[spec.name]]
-        raw = math.prod(spec.dims) // block * size
-        total += raw + -raw % ALIGNMENT
-    return total
+    return replace(model, tensors=[replace(spec, type=types[spec.name]) for spec in model.tensors])
+
+
+def shape(case: Case, model: Model) -> dict[str, Any]:
+    """What a plan must know, as the lock has it."""
+    known = shape_of(models.header_of(model))
+    header = case.header or known.header
+    return replace(known, name=case.name, header=header, file_size=header + data_size(model.tensors)).to_data()
 
 
 def main(argv: Sequence[str]) -> int:
     """Print a row for each file."""
     quantize = argv[0] if argv else "llama-quantize"
+    shapes: dict[str, Any] = {}
     print("| file | weights | bytes of the weights | header | file | published | bits a weight |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for case in CASES:
@@ -123,12 +127,17 @@ def main(argv: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory() as folder:
             path = model.write(Path(folder) / "model.gguf")
             for kind, known in case.known.items():
-                size = quantised_size(quantize, path, model, kind)
-                total = size + case.header
+                small = quantised(quantize, path, model, kind)
+                size = data_size(small.tensors)
                 print(
-                    f"| {case.name} {kind} | {weights} | {size} | {case.header or '?'} | {total} "
+                    f"| {case.name} {kind} | {weights} | {size} | {case.header or '?'} | {size + case.header} "
                     f"| {known or '?'} | {size * 8 / weights:.2f} |"
                 )
+                if kind not in case.compared:
+                    shapes[f"{case.name}-{kind}".lower()] = {"shape": shape(case, small)}
+    if len(argv) > 1:
+        text = json.dumps({"herd_models_computed": shapes}, indent=2, sort_keys=True)
+        Path(argv[1]).write_text(text + "\n", encoding="utf-8")
     return 0
 
 

@@ -68,6 +68,7 @@ class LayerShape:
     :param window: whether only a window of the context is kept.
     :param state: floats of recurrent state that one slot keeps, 0 for none.
     :param inner: width of the dense feed-forward block, 0 for none; expert_inner that of one expert.
+    :param expert_weights: bytes of all experts that a token chooses among, 0 for none or if that is not known.
     :param loaded: whether the engine loads it; blocks that predict further tokens only take a place.
     """
 
@@ -83,6 +84,7 @@ class LayerShape:
     expert_inner: int = 0
     experts_used: int = 0
     loaded: bool = True
+    expert_weights: int = 0
 
 
 @dataclass(frozen=True)
@@ -291,5 +293,6 @@ def _layer(keys: Keys, number: int, tensors: Sequence[Tensor]) -> LayerShape:
     return LayerShape(
         weights=sum(map(device_bytes, kept)),
         weights_cuda=sum(map(cuda_bytes, kept)),
+        expert_weights=sum(device_bytes(tensor) for tensor in kept if "_exps." in tensor.name),
         **facts,
     )

@@ -51,8 +51,11 @@ def active_bytes(shape: ModelShape, layer: LayerShape) -> int:
     """Bytes of a layer's weights that one token reads; of experts only those that are asked."""
     if not layer.expert_inner or not shape.experts:
         return layer.weights
-    matrices = 3 * shape.experts * layer.expert_inner * shape.width
-    experts = min(layer.weights, int(matrices * shape.bits_per_weight / 8))
+    experts = layer.expert_weights
+    if not experts:
+        # A shape from before experts were counted: as many weights, of the model's average size.
+        matrices = 3 * shape.experts * layer.expert_inner * shape.width
+        experts = min(layer.weights, int(matrices * shape.bits_per_weight / 8))
     return layer.weights - experts + experts * layer.experts_used // shape.experts
 
 
