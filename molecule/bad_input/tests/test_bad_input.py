@@ -232,7 +232,7 @@ def test_one_error_and_nothing_changed(case: Case, tmp_path: Path) -> None:
 
 def without(found: dict[str, str], lands: str) -> dict[str, str]:
     """The state, but for the hidden files of a download that will be continued."""
-    ours = tuple(f"{lands}.{word} " for word in ("incoming", "journal")) if lands else ()
+    ours = tuple(f"{lands}.{word} " for word in ("incoming", "journal", "landed")) if lands else ()
     return {
         host: "".join(line for line in text.splitlines(keepends=True) if not (ours and line.startswith(ours)))
         for host, text in found.items()
