@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""herdctl end: a process that ends when it is asked, one that does not, and none."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.conftest import run_herdctl
+
+Start = Callable[[str], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a shell that says when it is ready; a thread takes its end, as systemd would."""
+    started = []
+
+    def begin(script: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        threading.Thread(target=process.wait, daemon=True).start()
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("script", "seconds", "status", "said"),
+    [
+        # Long enough that only its own end can be the reason.
+        ("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done", "60", 7, ""),
+        ("trap '' TERM; echo ready; while :; do sleep 0.05; done", "0.3", -signal.SIGKILL, "clients still waited"),
+    ],
+    ids=["it ends", "it waits"],
+)
+def test_a_process_is_ended(herdctl: Path, start: Start, script: str, seconds: str, status: int, said: str) -> None:
+    process = start(script)
+    done = run_herdctl(herdctl, "end", "--pid", str(process.pid), "--seconds", seconds)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(said)
+    assert bool(done.stdout) == bool(said)
+    assert process.wait(timeout=60) == status
+
+
+@pytest.mark.parametrize("pid", ["", "0", "1", "no number"])
+def test_where_no_process_is_nothing_is_done(herdctl: Path, pid: str) -> None:
+    """systemd runs it also when the process has ended by itself."""
+    done = run_herdctl(herdctl, "end", f"--pid={pid}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
