@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from . import gpu_memory
 from .errors import RemoteFailureError
 
 SCHEMA = 1
@@ -286,24 +287,20 @@ def plain(text: str) -> str:
     return _CONTROL.sub(" ", text)[:_TEXT]
 
 
-def _number(text: str) -> int:
-    try:
-        return max(-1, round(float(text)))
-    except (ValueError, OverflowError):
-        return -1
+def of_gpus(gpus: Sequence[gpu_memory.Gpu]) -> tuple[Gpu, ...]:
+    """What others are told of GPUs that nvidia-smi has described."""
 
+    def known(number: int | None) -> int:
+        return -1 if number is None else max(-1, number)
 
-#: What C(nvidia-smi --query-gpu=) is asked for, in the order of the fields of a line.
-GPU_FIELDS = ("index", "name", "memory.used", "memory.total", "temperature.gpu", "utilization.gpu")
-
-
-def read_gpus(text: str) -> tuple[Gpu, ...]:
-    """Read C(nvidia-smi --query-gpu=… --format=csv,noheader,nounits); lines of another form are passed over."""
-    found = []
-    for line in text.splitlines():
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) != len(GPU_FIELDS) or not fields[0].isdigit():
-            continue
-        numbers = [_number(field) for field in fields[2:]]
-        found.append(Gpu(int(fields[0]), plain(fields[1]), numbers[0], numbers[1], numbers[2], numbers[3]))
-    return tuple(found)
+    return tuple(
+        Gpu(
+            gpu.index,
+            plain(gpu.name),
+            known(gpu.used_mib),
+            known(gpu.total_mib),
+            known(gpu.temperature_c),
+            known(gpu.utilisation_percent),
+        )
+        for gpu in gpus
+    )

@@ -26,6 +26,10 @@ PAUSE_S = 5.0
 PROGRESS_LAG_S = 4.0
 # systemd has that long to end a process that it was told to restart, before it is told again.
 OBEYS_S = 30.0
+# A process computes if it used this share of one processor during a look of this many seconds.
+COMPUTES, LOOK_S = 0.002, 10.0
+# What an API says that says nothing.
+MUTE = ("silent", "refused")
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,10 @@ class Limits:
     :param silent_s: without a heartbeat from a host that answered before.
     :param confirm_s: that a lost connection is looked at again.
     :param idle_probe_s: an idle head without a token, before it is asked for one; 0 never asks.
-    :param stall_s: a busy head without progress, or one whose slots do not answer, before it is asked.
+    :param stall_s: a busy head without progress, or one whose slots do not answer, before it is asked; and one that
+        says that it loads, whose process does nothing.
+    :param mute_s: that the head's API may say nothing while its process does nothing.
+    :param mute_busy_s: that its API may say nothing while its process computes: it may only have too many clients.
     :param probe_s: that it may take to answer; longer than the longest request where all slots are busy.
     :param drain_s: that running requests are given where they can still end well.
     :param frozen_s: that the process of a worker may be stopped.
@@ -48,6 +55,8 @@ class Limits:
     confirm_s: float = 0.4
     idle_probe_s: float = 900.0
     stall_s: float = 180.0
+    mute_s: float = 60.0
+    mute_busy_s: float = 1800.0
     probe_s: float = 120.0
     drain_s: float = 120.0
     frozen_s: float = 3.0
@@ -89,6 +98,7 @@ class HeadView:
     :param slots_known: None where the slots did not answer in time, False where this head does not show them.
     :param progress: changes whenever a token was made or a part of a prompt was read.
     :param state: the kernel's letter for the process, C(T) for one that was stopped.
+    :param cpu_s: processor time that the process has used.
     :param may_sleep: whether it lets go of its workers when it is idle.
     """
 
@@ -100,6 +110,7 @@ class HeadView:
     state: str = "S"
     release: str = ""
     health: str = ""
+    cpu_s: float = 0.0
     links: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     may_sleep: bool = False
     slots_known: bool | None = False
@@ -172,6 +183,9 @@ class Supervisor:
         self._progress = ""
         self._progress_at = 0.0
         self._unanswered_at: float | None = None
+        self._mute_at: float | None = None
+        self._computed_at = 0.0
+        self._cpu = (0.0, 0.0)
         self._probing = ""
         self._draining_since: float | None = None
         self._drained_for: set[tuple[str, int, int, str]] = set()
@@ -307,7 +321,12 @@ class Supervisor:
     # What is seen of the head
 
     def _suspicion(self, now: float, head: HeadView) -> str:
-        """Why the head may be hung, though it says that it is healthy; or nothing."""
+        """Why the head may be hung, though it runs; or nothing."""
+        if head.health in MUTE:
+            return self._muteness(now, head)
+        self._mute_at = None
+        if head.health != "ok":
+            return ""
         if head.progress != self._progress:
             self._progress, self._progress_at = head.progress, now
         if head.slots_known is None:
@@ -325,8 +344,36 @@ class Supervisor:
             return f"it is idle and made nothing for {quiet:.0f} seconds"
         return ""
 
+    def _muteness(self, now: float, head: HeadView) -> str:
+        """Why the silence of a head's API is more than that of one with too many clients."""
+        if self._mute_at is None:
+            self._mute_at = now
+        lasts, idle = now - self._mute_at, now - self._computed_at
+        word = "silent" if head.health == "silent" else "closed"
+        if lasts >= self.limits.mute_s and idle >= self.limits.mute_s:
+            return f"its API has been {word} for {lasts:.0f} seconds, and its process did nothing"
+        if lasts >= self.limits.mute_busy_s:
+            return f"its API has been {word} for {lasts:.0f} seconds"
+        return ""
+
+    def _compute(self, now: float, head: HeadView) -> None:
+        """See whether the process uses a processor."""
+        began, used = self._cpu
+        if now - began >= LOOK_S:
+            if head.cpu_s - used >= COMPUTES * (now - began):
+                self._computed_at = now
+            self._cpu = (now, head.cpu_s)
+
+    def _loads_for_ever(self, now: float, head: HeadView) -> str:
+        """Why a head that says that it loads its model does not: loading reads and sends all the time."""
+        idle = now - self._computed_at
+        if head.health != "loading" or idle < self.limits.stall_s:
+            return ""
+        return f"the head says that it loads its model, and its process has done nothing for {idle:.0f} seconds"
+
     def _begin_process(self, now: float, head: HeadView, actions: list[Action]) -> None:
         self._process = (head.pid, head.started)
+        self._mute_at, self._computed_at, self._cpu = None, now, (now, head.cpu_s)
         self._progress, self._progress_at, self._unanswered_at = head.progress, now, None
         self._probing, self._draining_since, self._serving = "", None, False
         self._hung, self._frozen_at = "", None
@@ -398,6 +445,7 @@ class Supervisor:
             peer.answered_at = None if peer.answered_at is None else now
             peer.unlinked_since = peer.half_open_since = None
         self._progress_at, self._unanswered_at, self._draining_since = now, None, None
+        self._mute_at, self._computed_at = None, now
 
     def _ended(self, now: float, actions: list[Action]) -> None:
         """The process is gone, and it was not the agent who ended it."""
@@ -436,7 +484,8 @@ class Supervisor:
         if told == self._process and now - when < OBEYS_S:
             # It was told to restart this very process, which is not gone yet.
             return
-        suspicion = self._suspicion(now, head) if head.health == "ok" else ""
+        self._compute(now, head)
+        suspicion = self._suspicion(now, head)
         reasons = self._doomed(now, head, sightings, actions)
         self._say_once("held", f"held: {hold}" if hold else "", actions)
         if hold:
@@ -446,17 +495,18 @@ class Supervisor:
         if reasons:
             self._restart(now, "; ".join(reasons), actions)
             return
-        if frozen := self._frozen(now, head):
-            self._restart(now, frozen, actions)
-            return
-        if head.health != "ok":
-            self._set("recovering" if self.state == "recovering" else "loading", self.reason)
+        if stuck := self._frozen(now, head) or self._loads_for_ever(now, head):
+            self._restart(now, stuck, actions)
             return
         self._ask(suspicion, probe, actions)
         if self._hung:
             self._restart(now, f"the head is hung: {self._hung}, and no token came", actions)
-            return
-        self._serves(now, head, sightings, actions)
+        elif head.health == "ok":
+            self._serves(now, head, sightings, actions)
+        elif self._serving and head.health in MUTE:
+            self._set("mute", "its API does not answer")
+        else:
+            self._set("recovering" if self.state == "recovering" else "loading", self.reason)
 
     def _frozen(self, now: float, head: HeadView) -> str:
         if head.state != "T":
@@ -477,7 +527,7 @@ class Supervisor:
                 self._hung = suspicion
             self._probing = ""
             # An answer to it is progress, whatever the slots show.
-            self._progress_at, self._unanswered_at = self._last or 0.0, None
+            self._progress_at, self._unanswered_at, self._mute_at = self._last or 0.0, None, None
         elif suspicion and not self._probing:
             self._probing = suspicion
             actions.append(Action(PROBE, suspicion))

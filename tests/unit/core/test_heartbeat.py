@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import heartbeat
+from ansible_collections.herd.inference.plugins.module_utils.core import gpu_memory, heartbeat
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 WORKER = heartbeat.Worker(
     unit="llama-rpc.service",
     active="active",
@@ -130,21 +133,15 @@ def test_what_a_newer_agent_adds_is_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("name", "found"),
     [
-        ("0, Tesla V100S-PCIE-32GB, 30123, 32768, 54, 97\n", (GPU,)),
-        ("", ()),
-        ("No devices were found\n", ()),
-        (
-            "0, Tesla V100S-PCIE-32GB, [N/A], [Not Supported], [Unknown Error], 3\n",
-            (heartbeat.Gpu(0, "Tesla V100S-PCIE-32GB", -1, -1, -1, 3),),
-        ),
-        (
-            "0, a, 1, 2, 3, 4\n1, b, 5, 6, 7, 8\n",
-            (heartbeat.Gpu(0, "a", 1, 2, 3, 4), heartbeat.Gpu(1, "b", 5, 6, 7, 8)),
-        ),
-        ("Unable to determine the device handle for GPU 0000:3B:00.0: Unknown Error\n", ()),
+        ("v100s-460.xml", (heartbeat.Gpu(0, "Tesla V100S-PCIE-32GB", 31689, 32510, 66, 97),)),
+        # Divided GPUs do not say how busy they are.
+        ("a100-mig-510.xml", (heartbeat.Gpu(0, "NVIDIA A100-SXM4-40GB", 38, 40960, 36, -1),)),
     ],
 )
-def test_what_nvidia_smi_says(text: str, found: tuple[heartbeat.Gpu, ...]) -> None:
-    assert heartbeat.read_gpus(text) == found
+def test_what_nvidia_smi_says(name: str, found: tuple[heartbeat.Gpu, ...]) -> None:
+    report = gpu_memory.parse((FIXTURES / "nvidia_smi" / name).read_text(encoding="utf-8"))
+    assert heartbeat.of_gpus(report.gpus) == found
+    # It goes through a heartbeat as it is.
+    assert heartbeat.read(heartbeat.write(replace(BEAT, gpus=found))).gpus == found

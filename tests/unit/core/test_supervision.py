@@ -219,9 +219,14 @@ def restarted_by_a_playbook(group: Group) -> None:
 
 
 def slow_load(group: Group) -> None:
+    """Over a slow network, or from a slow disk."""
     group.head = LOADING
     for name in (A, B):
         change(group, name, clients=())
+    compute(group, 1200, 0.01)
+    group.head = replace(RUNNING, pid=78, started=900)
+    for name in (A, B):
+        change(group, name, clients=LINKS[name])
 
 
 def long_prompt(group: Group) -> None:
@@ -403,6 +408,88 @@ def test_a_token_meanwhile_saves_a_head_that_did_not_answer_the_probe(group: Gro
 def test_idle_heads_are_not_asked_where_nobody_wants_that() -> None:
     group = Group(Limits(idle_probe_s=0))
     assert not [action for action in group.run(3000) if action.kind == "probe"]
+
+
+def compute(group: Group, seconds: float, share: float) -> None:
+    """Time in which the head's process uses this share of a processor."""
+    for _each in range(round(seconds / 0.5)):
+        group.head = replace(group.head, cpu_s=group.head.cpu_s + 0.5 * share)
+        group.step()
+
+
+def probes(group: Group) -> list[str]:
+    return [action.reason for _when, action in group.done if action.kind == "probe"]
+
+
+@pytest.mark.parametrize(
+    ("health", "share", "asked_after"),
+    [
+        ("silent", 0.0, 60),
+        ("refused", 0.0, 60),
+        # What clients cost that wait: they look once a second whether there is an answer.
+        ("silent", 0.0005, 60),
+        ("silent", 0.5, 1800),
+        ("silent", 0.01, 1800),
+        ("loading", 0.01, 0),
+        ("ok", 0.0, 0),
+    ],
+)
+def test_a_head_whose_api_says_nothing_is_asked(group: Group, health: str, share: float, asked_after: float) -> None:
+    group.head = replace(group.head, health=health, slots_known=None if health == "ok" else False, busy=-1)
+    if not asked_after:
+        compute(group, 170, share)
+        assert probes(group) == []
+        return
+    compute(group, asked_after - 1, share)
+    assert probes(group) == []
+    assert group.supervisor.state == "mute"
+    compute(group, 15, share)
+    word = "closed" if health == "refused" else "silent"
+    assert [reason.partition(" for ")[0] for reason in probes(group)] == [f"its API has been {word}"]
+    assert group.restarts() == []
+    group.step(probe=Probe(False, "none within 120 seconds"))
+    assert group.restarts()[0].startswith(f"the head is hung: its API has been {word} for ")
+
+
+def test_an_api_that_speaks_again_is_left_alone(group: Group) -> None:
+    group.head = replace(group.head, health="silent")
+    group.run(70)
+    assert len(probes(group)) == 1
+    group.head = RUNNING
+    group.step()
+    group.step(probe=Probe(False, "none within 120 seconds"))
+    assert group.restarts() == []
+    assert group.supervisor.state == "watching"
+    # A silence of its own begins anew.
+    group.head = replace(group.head, health="silent")
+    group.run(50)
+    assert len(probes(group)) == 1
+
+
+def test_an_answer_in_the_silence_is_an_answer(group: Group) -> None:
+    group.head = replace(group.head, health="silent")
+    group.run(70)
+    group.step(probe=Probe(True, "1.00 seconds"))
+    group.run(50)
+    assert (len(probes(group)), group.restarts()) == (1, [])
+
+
+@pytest.mark.parametrize(("share", "restarts"), [(0.0, 1), (0.0005, 1), (0.01, 0)])
+def test_a_head_that_loads_for_ever_is_restarted(share: float, restarts: int) -> None:
+    group = Group()
+    group.head = LOADING
+    compute(group, 170, share)
+    assert group.restarts() == []
+    compute(group, 25, share)
+    assert len(group.restarts()) == restarts
+
+
+def test_a_silence_that_the_agent_slept_through_is_none(group: Group) -> None:
+    group.head = replace(group.head, health="silent")
+    group.run(50)
+    group.step(400)
+    group.run(50)
+    assert probes(group) == []
 
 
 def test_a_stopped_head_is_restarted(group: Group) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from herd.core import heartbeat, proc_net
+from herd.core import gpu_memory, heartbeat, proc_net
+from herd.core.errors import HerdError
 
 PROC = Path("/proc")
 COMMAND_TIMEOUT_S = 10.0
@@ -40,6 +42,7 @@ class Process:
 
     started: int = 0
     state: str = ""
+    cpu_s: float = 0.0
     arguments: tuple[str, ...] = ()
 
 
@@ -79,7 +82,9 @@ def process(pid: int) -> Process:
     except OSError:
         return Process()
     arguments = tuple(word.decode(errors="replace") for word in raw.split(b"\0") if word)
-    return Process(int(fields[19]), fields[0], arguments)
+    # The fields of proc(5) from the third on: its state, then utime and stime of all threads in clock ticks.
+    cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return Process(int(fields[19]), fields[0], cpu_s, arguments)
 
 
 def sockets() -> list[proc_net.Socket]:
@@ -156,7 +161,15 @@ class Gpus:
     def follow(self) -> None:
         """Ask again and again; never returns where there is something to ask."""
         while self.program:
-            query = f"--query-gpu={','.join(heartbeat.GPU_FIELDS)}"
-            status, text = run([self.program, query, "--format=csv,noheader,nounits"])
-            self.readings = heartbeat.read_gpus(text) if status == 0 else ()
+            self.readings = self.ask()
             time.sleep(self.EVERY_S)
+
+    def ask(self) -> tuple[heartbeat.Gpu, ...]:
+        """Ask once; nothing where the driver is broken, which the module gpu_memory explains."""
+        status, text = run([self.program or "nvidia-smi", *gpu_memory.QUERY])
+        if gpu_memory.failure(status, text) is not None:
+            return ()
+        try:
+            return heartbeat.of_gpus(gpu_memory.parse(text).gpus)
+        except HerdError:
+            return ()

@@ -213,6 +213,7 @@ class Agent:
             state=process.state,
             release=node.release_of(process.arguments),
             health=state.health,
+            cpu_s=process.cpu_s,
             links=links,
             may_sleep=node.value_of(process.arguments, "--sleep-idle-seconds") not in ("", "-1"),
             slots_known=state.slots.known,
