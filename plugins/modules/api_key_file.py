@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Writes one key a line. Without O(keys) an existing file is left as it is, and a missing one gets a key of
     256 random bits that never leaves the host. No key is ever part of a result or of a difference.
-  - An only key is followed by one that begins with C(unused-) and that nobody is given, because the engine would
-    write the end of an only key into its log.
+  - A generated key is followed by a spare, which nobody is given before O(rotate) puts it first; an only key of O(keys)
+    by one that begins with C(unused-). The engine would write the end of an only key into its log.
 author: herd.inference contributors (@herd-inference)
 options:
   path:
@@ -26,6 +26,17 @@ options:
     type: list
     elements: str
     default: []
+  rotate:
+    description:
+      - V(begin) puts the spare first, and lets the former key stay behind it. The engine has known the spare since it
+        started, so clients may change to it at once. V(finish) takes the former key out and makes a new spare, which
+        the engine knows after a restart.
+      - A rotation that was begun is not begun again, and one that was not begun is not finished. With O(keys) there
+        is nothing to decide.
+    type: str
+    choices: [none, begin, finish]
+    default: none
+    version_added: 0.2.0
   group:
     description: Group that may read the file and enter its directory; the owner is root.
     type: str
@@ -44,50 +55,40 @@ EXAMPLES = r"""
   herd.inference.api_key_file:
     path: /etc/herd/head/api-keys
     group: llama
+
+- name: Let a new key be accepted beside the one in use
+  herd.inference.api_key_file:
+    path: /etc/herd/head/api-keys
+    group: llama
+    rotate: begin
 """
 
 RETURN = r"""
 fingerprint:
-  description: First digits of a hash over the file, to notice a change.
+  description: First digits of a hash over the set of keys, to notice one that the engine has not read.
   returned: always
   type: str
   sample: 9b74c9897bac770f
+rotating:
+  description: Whether a former key is still accepted.
+  returned: always
+  type: bool
+  sample: false
+  version_added: 0.2.0
 """
 
 import grp
-import hashlib
 import os
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.inference.plugins.module_utils.core import api_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 
 _MODE = 0o640
-_COMPANY = "unused-"
-
-
-def content_for(existing: str, keys: list[str], fresh: Callable[[], str]) -> str:
-    """Decide what the file must hold: the given keys, those that are there, or a new one.
-
-    The engine writes the last four characters of an only key into its log, and of several keys their number.
-    So an only key gets company, by a key that nobody is given.
-    """
-    if any(not key.strip() or any(c.isspace() for c in key) or key.startswith(("#", _COMPANY)) for key in keys):
-        raise InvalidInputError(
-            f"API keys without blanks, and none that begins with # or {_COMPANY}",
-            "another kind",
-            "correct head_server_api_keys",
-        )
-    held = existing.split()
-    wanted = keys or [key for key in held if not key.startswith(_COMPANY)] or [fresh()]
-    if len(wanted) == 1:
-        company = [key for key in held if key.startswith(_COMPANY)]
-        wanted = [*wanted, *(company[:1] or [_COMPANY + fresh()])]
-    return "".join(f"{key}\n" for key in wanted)
 
 
 def group_id(name: str, is_check: bool) -> int:
@@ -106,6 +107,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "keys": {"type": "list", "elements": "str", "default": [], "no_log": True},
+            "rotate": {"type": "str", "choices": list(api_keys.STEPS), "default": "none"},
             "group": {"type": "str", "required": True},
         },
         supports_check_mode=True,
@@ -113,10 +115,11 @@ def main() -> None:
     path = Path(module.params["path"])
     try:
         existing = path.read_text(encoding="utf-8") if path.exists() else ""
-        wanted = content_for(existing, module.params["keys"], lambda: secrets.token_urlsafe(32))
+        step = module.params["rotate"]
+        wanted = api_keys.content(existing, module.params["keys"], step, lambda: secrets.token_urlsafe(32))
         gid = group_id(module.params["group"], module.check_mode)
-        given_or_new = "write given keys" if module.params["keys"] else "generate a key"
-        actions = [given_or_new if not existing.strip() or module.params["keys"] else "add a second key"]
+        did = {"begin": "put the spare key first", "finish": "take the former key out"}.get(step, "add a second key")
+        actions = ["write given keys" if module.params["keys"] else did if existing.strip() else "generate a key"]
         if wanted == existing:
             actions = []
         status = path.stat() if path.exists() else None
@@ -132,9 +135,13 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"expected to write {path}, found {error.strerror}: mend its directory.")
-    fingerprint = hashlib.sha256(wanted.encode()).hexdigest()[:16]
     diff = {"before": "", "after": "".join(f"{action}\n" for action in actions)} if actions else {}
-    module.exit_json(changed=bool(actions), fingerprint=fingerprint, diff=diff)
+    module.exit_json(
+        changed=bool(actions),
+        fingerprint=api_keys.fingerprint(wanted),
+        rotating=not module.params["keys"] and api_keys.is_rotating(wanted.split()),
+        diff=diff,
+    )
 
 
 if __name__ == "__main__":

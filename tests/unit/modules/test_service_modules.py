@@ -18,7 +18,6 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
 from ansible_collections.herd.inference.plugins.modules import (
     agent_install,
-    api_key_file,
     head_info,
     head_plan,
     service_unit,
@@ -53,33 +52,6 @@ def test_everything_that_a_process_depends_on_is_in_its_name() -> None:
         service_unit.digest("a", {}, ["key"]),
     }
     assert len(names) == 5
-
-
-@pytest.mark.parametrize(
-    ("existing", "keys", "wanted"),
-    [
-        ("", [], "new\nunused-new\n"),
-        ("\n", [], "new\nunused-new\n"),
-        # Of an only key the engine would write the end into its log.
-        ("k\n", [], "k\nunused-new\n"),
-        ("k\nunused-u\n", [], "k\nunused-u\n"),
-        ("k\nunused-u\n", ["k"], "k\nunused-u\n"),
-        # A key that was taken back must not stay as company.
-        ("k\nunused-u\n", ["a"], "a\nunused-u\n"),
-        ("k\nl\n", ["a"], "a\nunused-new\n"),
-        ("k\nunused-u\n", ["a", "b"], "a\nb\n"),
-        ("k\nl\n", [], "k\nl\n"),
-    ],
-)
-def test_keys(existing: str, keys: list[str], wanted: str) -> None:
-    assert api_key_file.content_for(existing, keys, lambda: "new") == wanted
-
-
-@pytest.mark.parametrize("key", ["", " ", "a b", "#a", "a\nb", "unused-a"])
-def test_a_key_that_the_engine_would_read_differently(key: str) -> None:
-    with pytest.raises(HerdError) as caught:
-        api_key_file.content_for("", [key], lambda: "new")
-    assert key.strip() == "" or key not in str(caught.value)
 
 
 def given(**changes: Any) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The file of API keys: what it holds at first, through rotations, and what each step asks of the engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import api_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+
+
+def content(existing: str, keys: list[str], step: str = "none") -> str:
+    return api_keys.content(existing, keys, step, lambda: "new")
+
+
+@pytest.mark.parametrize(
+    ("existing", "keys", "wanted"),
+    [
+        ("", [], "herd-1-new\nherd-2-new\n"),
+        ("\n", [], "herd-1-new\nherd-2-new\n"),
+        # Of an only key the engine would write the end into its log.
+        ("k\n", [], "k\nherd-1-new\n"),
+        ("k\nunused-u\n", [], "k\nunused-u\n"),
+        ("k\nunused-u\n", ["k"], "k\nunused-u\n"),
+        # A key that was taken back must not stay as company.
+        ("k\nunused-u\n", ["a"], "a\nunused-u\n"),
+        ("k\nl\n", ["a"], "a\nunused-new\n"),
+        ("k\nunused-u\n", ["a", "b"], "a\nb\n"),
+        ("k\nl\n", [], "k\nl\n"),
+    ],
+)
+def test_what_the_file_holds(existing: str, keys: list[str], wanted: str) -> None:
+    assert content(existing, keys) == wanted
+    assert content(wanted, keys) == wanted
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "#a", "a\nb", "unused-a"])
+def test_a_key_that_the_engine_would_read_differently(key: str) -> None:
+    with pytest.raises(HerdError) as caught:
+        content("", [key])
+    assert key.strip() == "" or key not in str(caught.value)
+
+
+@pytest.mark.parametrize("first", ["herd-1-a\nherd-2-b\n", "a\nunused-b\n", "herd-9-a\nherd-10-b\n"])
+def test_rotations(first: str) -> None:
+    known = first
+    for _each in range(3):
+        old, spare = known.split()
+        begun = content(known, [], "begin")
+        # The engine knows both of them already, so nothing restarts; what is not finished is not begun again.
+        assert begun.split() == [spare, old]
+        assert api_keys.fingerprint(begun) == api_keys.fingerprint(known)
+        assert api_keys.is_rotating(begun.split())
+        assert content(begun, [], "begin") == content(begun, []) == begun
+        finished = content(begun, [], "finish")
+        assert finished.split()[0] == spare
+        assert old not in finished
+        assert api_keys.fingerprint(finished) != api_keys.fingerprint(begun)
+        assert not api_keys.is_rotating(finished.split())
+        assert content(finished, [], "finish") == content(finished, []) == finished
+        known = finished
+
+
+def test_a_rotation_where_there_is_no_spare_yet() -> None:
+    begun = content("k\n", [], "begin")
+    assert begun == "herd-1-new\nk\n"
+    # The engine does not know it, and restarts.
+    assert api_keys.fingerprint(begun) != api_keys.fingerprint("k\n")
+
+
+@pytest.mark.parametrize("step", api_keys.STEPS)
+def test_given_keys_are_taken_as_they_are(step: str) -> None:
+    assert content("a\nb\n", ["b"], step) == "b\nunused-new\n"
+    assert content("a\nb\n", ["c", "a"], step) == "c\na\n"
