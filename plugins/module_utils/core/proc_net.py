@@ -90,3 +90,21 @@ def established_to(sockets: Iterable[Socket], address: str, port: int) -> list[S
 def listening_on(sockets: Iterable[Socket], port: int) -> list[Socket]:
     """Listeners on a port, on whatever address."""
     return [s for s in sockets if s.state == "LISTEN" and s.local_port == port]
+
+
+def clients_of(sockets: Iterable[Socket], port: int, own: str) -> list[Socket]:
+    """Connections at a local port that somebody may still get an answer on.
+
+    Left out are connections from the address C(own), and those of root on this very host: its side of such a
+    connection stands in the same table.
+    """
+    known = list(sockets)
+    ours = {(s.local_address, s.local_port, s.remote_address, s.remote_port) for s in known if s.uid == 0}
+    return [
+        s
+        for s in known
+        if s.local_port == port
+        and s.state in ("ESTABLISHED", "SYN_RECV", "CLOSE_WAIT")
+        and s.remote_address != own
+        and (s.remote_address, s.remote_port, s.local_address, s.local_port) not in ours
+    ]

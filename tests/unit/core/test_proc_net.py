@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core import proc_net
 
@@ -32,3 +35,33 @@ def test_a_worker_that_is_gone_leaves_no_established_connection() -> None:
 def test_an_ipv4_address_within_ipv6_is_the_same_address() -> None:
     line = "0: 0000000000000000FFFF00001F00640A:C384 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 7 1"
     assert proc_net.parse(line)[0].local_address == "10.100.0.31"
+
+
+CLIENT = "10.0.0.9"
+HEAD = "10.0.0.31"
+
+
+def sock(local: str, local_port: int, remote: str, remote_port: int, state: str = "ESTABLISHED", uid: int = 990) -> Any:
+    return proc_net.Socket(local, local_port, remote, remote_port, state, uid, 1)
+
+
+@pytest.mark.parametrize(
+    ("sockets", "count"),
+    [
+        ([sock(HEAD, 8000, CLIENT, 40000)], 1),
+        ([sock(HEAD, 8000, CLIENT, 40000, "SYN_RECV")], 1),
+        # The client has said all that it will say, and waits.
+        ([sock(HEAD, 8000, CLIENT, 40000, "CLOSE_WAIT")], 1),
+        ([sock(HEAD, 8000, CLIENT, 40000, "TIME_WAIT")], 0),
+        ([sock(HEAD, 8000, "0.0.0.0", 0, "LISTEN")], 0),
+        ([sock(HEAD, 50052, CLIENT, 40000)], 0),
+        # The queue's own.
+        ([sock(HEAD, 8000, "127.0.0.2", 40000)], 0),
+        # The agent asks for the slots: both sides are in the table.
+        ([sock(HEAD, 8000, HEAD, 40000), sock(HEAD, 40000, HEAD, 8000, uid=0)], 0),
+        # Somebody else on the same host.
+        ([sock(HEAD, 8000, HEAD, 40000), sock(HEAD, 40000, HEAD, 8000, uid=1000)], 1),
+    ],
+)
+def test_who_may_still_get_an_answer(sockets: list[proc_net.Socket], count: int) -> None:
+    assert len(proc_net.clients_of(sockets, 8000, "127.0.0.2")) == count

@@ -1,0 +1,175 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A queue in front of the head: its clients' new connections wait here while the head restarts, or are turned away.
+
+The unit herd-queue.service leads new connections here (nftables, the first packet only), so what runs at the head
+goes on there to its end. When the unit is stopped, they are led to the head again, and what waits here is handed on,
+byte by byte: with or without TLS. Nothing is ever read or kept of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from herd.agent.serve import ready
+from herd.core import proc_net
+
+#: Connections to the head from this address of the loopback network are the queue's own, and are not led back to it.
+OWN_ADDRESS = "127.0.0.2"
+PIECE = 65536
+# A first packet that was led here just before the end must still find somebody.
+LINGER_S = 1.0
+# A head that was restarted has answered before the queue is ended; this is for one that ends in between.
+CONNECT_S, PAUSE_S = 30.0, 0.5
+QUIET_LOOKS, LOOK_S = 3, 0.1
+#: Long enough for whoever tries again to find a head that was restarted, short enough to notice.
+RETRY_AFTER_S = 30
+TURNED_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    b"Retry-After: %d\r\nContent-Length: %d\r\n\r\n%s"
+)
+TURNED_AWAY_BODY = b'{"error": {"code": 503, "message": "the service is being drained", "type": "unavailable_error"}}'
+
+
+class Queue:
+    """Connections that wait; what became of them is told at the end."""
+
+    def __init__(self, address: str, port: int, is_closed: bool) -> None:
+        self.address, self.port, self.is_closed = address, port, is_closed
+        self.open = asyncio.Event()
+        self.running: set[asyncio.Task[None]] = set()
+        self.came = self.lost = 0
+        self.longest = 0.0
+
+    async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, to its end."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.running.add(task)
+            task.add_done_callback(self.running.discard)
+        self.came += 1
+        began = time.monotonic()
+        try:
+            if self.is_closed:
+                await self._turn_away(reader, writer)
+                return
+            await self.open.wait()
+            self.longest = max(self.longest, time.monotonic() - began)
+            head_reader, head_writer = await self._connect()
+            try:
+                await asyncio.gather(_copy(reader, head_writer), _copy(head_reader, writer))
+            finally:
+                head_writer.close()
+        except OSError:
+            self.lost += 1
+        finally:
+            writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        until = time.monotonic() + CONNECT_S
+        while True:
+            try:
+                return await asyncio.open_connection(self.address, self.port, local_addr=(OWN_ADDRESS, 0))
+            except OSError:
+                if time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(PAUSE_S)
+
+    async def _turn_away(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # An answer before the question would reset the connection, and the client would not see it.
+        with suppress(asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5.0)
+        writer.write(TURNED_AWAY % (RETRY_AFTER_S, len(TURNED_AWAY_BODY), TURNED_AWAY_BODY))
+        await writer.drain()
+        writer.write_eof()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_drop(reader), 2.0)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while piece := await reader.read(PIECE):
+        writer.write(piece)
+        await writer.drain()
+    with suppress(OSError):
+        writer.write_eof()
+
+
+async def _drop(reader: asyncio.StreamReader) -> None:
+    while await reader.read(PIECE):
+        continue
+
+
+async def serve(arguments: argparse.Namespace) -> Queue:
+    """Take connections until told to end; then hand on what waits, and end with the last of it."""
+    queue = Queue(arguments.target, arguments.target_port, arguments.turn_away)
+    ended = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, ended.set)
+    server = await asyncio.start_server(queue.client, arguments.address, arguments.port, backlog=1024)
+    ready()
+    await ended.wait()
+    queue.open.set()
+    await asyncio.sleep(LINGER_S)
+    server.close()
+    while queue.running:
+        await asyncio.wait(set(queue.running))
+    return queue
+
+
+def queue_command(arguments: argparse.Namespace) -> int:
+    """Run the queue."""
+    queue = asyncio.run(serve(arguments))
+    did = "were turned away" if queue.is_closed else f"waited, {queue.longest:.1f} seconds at the longest"
+    print(f"{queue.came} connections {did}; {queue.lost} were lost", flush=True)
+    return 0
+
+
+def _clients(port: int) -> int:
+    tables = [Path(f"/proc/net/{name}") for name in ("tcp", "tcp6")]
+    text = "".join(path.read_text(encoding="utf-8") for path in tables if path.exists())
+    return len(proc_net.clients_of(proc_net.parse(text), port, OWN_ADDRESS))
+
+
+def idle_command(arguments: argparse.Namespace) -> int:
+    """Wait until no client has a connection to the head."""
+    began = time.monotonic()
+    quiet = 0
+    while True:
+        left = _clients(arguments.port)
+        quiet = quiet + 1 if left == 0 else 0
+        if quiet >= QUIET_LOOKS or time.monotonic() - began >= arguments.timeout:
+            break
+        time.sleep(LOOK_S)
+    seconds = round(time.monotonic() - began, 1)
+    print(json.dumps({"idle": quiet >= QUIET_LOOKS, "connections": left, "seconds": seconds}))
+    return 0 if quiet >= QUIET_LOOKS else 1
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe C(herdctl queue) and C(herdctl idle)."""
+    queue = commands.add_parser(
+        "queue",
+        help="let new connections wait while the head restarts (what herd-queue.service runs)",
+        description="Takes connections until it is told to end, and then hands them on. Exit status: 0.",
+    )
+    queue.add_argument("--address", required=True, help="IPv4 address to listen on")
+    queue.add_argument("--port", type=int, required=True)
+    queue.add_argument("--target", required=True, help="IPv4 address of the head")
+    queue.add_argument("--target-port", type=int, required=True)
+    queue.add_argument("--turn-away", action="store_true", help="answer 503 at once instead")
+    queue.set_defaults(run=queue_command)
+    idle = commands.add_parser(
+        "idle",
+        help="wait until no client has a connection to the head (on the head)",
+        description="Waits until no client has a connection. Exit status: 0 none has, 1 some still have.",
+    )
+    idle.add_argument("--port", type=int, required=True, help="the head's port")
+    idle.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
+    idle.set_defaults(run=idle_command)

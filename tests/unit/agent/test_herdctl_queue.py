@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The queue in front of the head, as a program on loopback: what waits there, and where it goes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from .conftest import run_herdctl
+
+Start = Callable[..., tuple[subprocess.Popen[str], int]]
+
+
+class Head(threading.Thread):
+    """An engine that answers each connection with what it was sent; a double, for bytes only."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.peers: list[str] = []
+
+    def run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, peer = self.listener.accept()
+                self.peers.append(peer[0])
+                with connection:
+                    while piece := connection.recv(65536):
+                        connection.sendall(piece)
+
+
+@pytest.fixture
+def head() -> Iterator[Head]:
+    found = Head()
+    found.start()
+    yield found
+    found.listener.close()
+
+
+@pytest.fixture
+def start(herdctl: Path, tmp_path: Path) -> Iterator[Start]:
+    running: list[subprocess.Popen[str]] = []
+
+    def begin(target_port: int, *more: str) -> tuple[subprocess.Popen[str], int]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        # systemd's side of READY=1.
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        path = str(tmp_path / f"notify{len(running)}")
+        channel.bind(path)
+        channel.settimeout(30)
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-I", str(herdctl), "queue", "--address", "127.0.0.1", "--port", str(port)),
+                *("--target", "127.0.0.1", "--target-port", str(target_port), *more),
+            ],
+            env={**os.environ, "NOTIFY_SOCKET": path},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        with channel:
+            assert channel.recv(64) == b"READY=1"
+        return process, port
+
+    yield begin
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGTERM)
+    output, _nothing = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return output
+
+
+def test_what_waits_is_handed_on_when_the_queue_ends(start: Start, head: Head) -> None:
+    process, port = start(head.port)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"a question")
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        assert head.peers == []
+        process.send_signal(signal.SIGTERM)
+        client.settimeout(30)
+        found = b""
+        while len(found) < len(b"a question"):
+            found += client.recv(100)
+        assert found == b"a question"
+        # More than the buffers hold goes both ways, and the ends of both directions are handed on too.
+        large = os.urandom(4 << 20)
+        sender = threading.Thread(target=lambda: (client.sendall(large), client.shutdown(socket.SHUT_WR)))
+        sender.start()
+        back = b""
+        while piece := client.recv(65536):
+            back += piece
+        sender.join()
+        assert back == large
+    output, _nothing = process.communicate(timeout=60)
+    assert output.startswith("1 connections waited, ")
+    assert output.endswith("; 0 were lost\n")
+    # By this address the rules of nftables know that it is not to be led back.
+    assert head.peers == ["127.0.0.2"]
+
+
+def test_a_client_that_gives_up_harms_nobody(start: Start, head: Head) -> None:
+    process, port = start(head.port)
+    socket.create_connection(("127.0.0.1", port), timeout=30).close()
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"x")
+        process.send_signal(signal.SIGTERM)
+        assert client.recv(1) == b"x"
+    assert "2 connections waited" in process.communicate(timeout=60)[0]
+
+
+def test_turned_away_with_an_answer_that_clients_understand(start: Start, head: Head) -> None:
+    process, port = start(head.port, "--turn-away")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/v1/chat/completions", b"x" * 100_000)
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "30")
+    assert json.load(answer)["error"]["code"] == 503
+    assert head.peers == []
+    assert "1 connections were turned away" in end(process)
+
+
+def test_idle_is_when_no_client_has_a_connection(herdctl: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        done = run_herdctl(herdctl, "idle", "--port", port, "--timeout", "10")
+        assert done.returncode == 0
+        assert json.loads(done.stdout)["connections"] == 0
