@@ -79,31 +79,11 @@ zone:
   sample: public
 """
 
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core import firewalld_rules, rpc_firewall
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, systemd
-
-
-def apply(paths: dict[str, str], stale: list[str], is_loaded: bool, state: systemd.UnitState) -> None:
-    """Put the files in place and the rules into the kernel."""
-    ruleset_path, unit_path = paths
-    if ruleset_path in stale:
-        firewall.check(paths[ruleset_path])
-    for path in stale:
-        systemd.write_file(Path(path), paths[path])
-    if unit_path in stale:
-        systemd.reload()
-    # Loaded by hand and not by restarting the unit: the worker requires that unit and would stop with it.
-    if stale or not is_loaded:
-        firewall.load(Path(ruleset_path))
-    if not state.enabled:
-        systemd.enable(rpc_firewall.UNIT)
-    if state.active_state != "active":
-        systemd.start(rpc_firewall.UNIT)
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import firewall
 
 
 def main() -> None:
@@ -121,17 +101,17 @@ def main() -> None:
     )
     given = module.params
     try:
-        program = firewall.nft_program()
-        if not program and not module.check_mode:
-            raise NotFoundError("the program nft", "none on this host", "install the package nftables")
-        text = rpc_firewall.ruleset(given["address"], given["port"], given["allowed"])
-        chain = rpc_firewall.marker(given["address"], given["port"], given["allowed"])
-        unit = rpc_firewall.unit(program or "/usr/sbin/nft", given["path"])
-        paths = {given["path"]: text, str(systemd.UNIT_DIRECTORY / rpc_firewall.UNIT): unit}
-        before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in paths}
-        stale = [p for p in paths if before[p] != paths[p]]
-        is_loaded = firewall.has_chain(rpc_firewall.TABLE, chain)
-        state = systemd.show(rpc_firewall.UNIT)
+        inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"])
+        end = rpc_firewall.WORKER
+        table = firewall.Table(
+            end.table,
+            rpc_firewall.marker(inside),
+            end.unit,
+            given["path"],
+            rpc_firewall.ruleset(end, inside),
+            rpc_firewall.unit(end, firewall.nft_program() or "/usr/sbin/nft", given["path"]),
+        )
+        found = firewall.look(table)
         has_firewalld = firewall.firewalld_runs()
         zone = (given["zone"] or firewall.firewalld_zone(given["interface"])) if has_firewalld else ""
         rules = firewalld_rules.rules(given["port"], given["allowed"])
@@ -139,23 +119,22 @@ def main() -> None:
         todo = {mode: firewalld_rules.change(rules, lines, given["port"]) for mode, lines in listed.items()}
         is_through = not any(change.add or change.remove for change in todo.values())
         if not module.check_mode:
-            apply(paths, stale, is_loaded, state)
+            firewall.bring(table, found)
             for permanent, change in todo.items():
                 firewall.firewalld_change(zone, permanent, change.remove, change.add)
     except HerdError as error:
         module.fail_json(msg=str(error))
-    diff = [{"before_header": p, "after_header": p, "before": before[p], "after": paths[p]} for p in stale]
-    was = {"kernel": is_loaded, "unit": state.active_state == "active" and state.enabled, "firewalld": is_through}
-    if not all(was.values()):
-        names = {
-            "kernel": "rules loaded",
-            "unit": "loaded at boot",
-            "firewalld": "firewalld lets the head and nobody else through",
-        }
-        shown = "".join(f"{names[key]}: {'yes' if value else 'no'}\n" for key, value in was.items())
-        diff.append({"before": shown, "after": shown.replace(": no", ": yes")})
-    changed = bool(stale) or not all(was.values())
-    module.exit_json(changed=changed, loaded=is_loaded, firewalld=has_firewalld, zone=zone, diff=diff)
+    diff = firewall.difference(table, found)
+    if not is_through:
+        said = "firewalld lets the head and nobody else through"
+        diff.append({"before": f"{said}: no\n", "after": f"{said}: yes\n"})
+    module.exit_json(
+        changed=not (found.is_right and is_through),
+        loaded=found.is_loaded,
+        firewalld=has_firewalld,
+        zone=zone,
+        diff=diff,
+    )
 
 
 if __name__ == "__main__":

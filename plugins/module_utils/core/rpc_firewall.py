@@ -5,20 +5,51 @@
 
 The refusal is an nftables table of our own, so nobody else's rules are touched and none of theirs can
 open the port again. A refused client gets a reset: it knows at once, and so does whoever debugs it.
+
+There is one table on either end. On a worker only the head's address comes in. On the head only the service's
+own user gets out to a worker: for a worker all of that host's users have one address.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .errors import InvalidInputError
 
-TABLE = "herd_rpc"
-UNIT = "herd-rpc-firewall.service"
+
+@dataclass(frozen=True)
+class End:
+    """One end of the connections between head and workers: its table, and the unit that loads it at boot."""
+
+    table: str
+    unit: str
+    role: str
+    before: str
+    purpose: str
 
 
-def _rules(address: str, port: int, allowed: Sequence[str]) -> str:
+WORKER = End(
+    "herd_rpc", "herd-rpc-firewall.service", "rpc_worker", "llama-rpc.service", "Only the head may reach the RPC worker"
+)
+HEAD = End(
+    "herd_rpc_client",
+    "herd-rpc-client.service",
+    "head_server",
+    "llama-head.service",
+    "Only the head's own user may reach the RPC workers from here",
+)
+
+
+def worker_rules(address: str, port: int, allowed: Sequence[str]) -> str:
+    """Write who comes in."""
+    if not allowed:
+        raise InvalidInputError(
+            "the fabric address of the head that may use this worker",
+            "none",
+            "put one host with herd_fabric_address into the group head_server",
+        )
     sources = ", ".join(sorted(set(allowed)))
     return f"""\
   chain input {{
@@ -29,39 +60,50 @@ def _rules(address: str, port: int, allowed: Sequence[str]) -> str:
 """
 
 
-def marker(address: str, port: int, allowed: Sequence[str]) -> str:
-    """Name of an empty chain that says, in the kernel, which rules are loaded."""
-    return "loaded_" + hashlib.sha256(_rules(address, port, allowed).encode()).hexdigest()[:12]
+def head_rules(workers: Sequence[str], port: int, user_id: int) -> str:
+    """Write who gets out.
 
-
-def ruleset(address: str, port: int, allowed: Sequence[str]) -> str:
-    """Write the table so that loading it replaces the former one in one step."""
-    if not allowed:
-        raise InvalidInputError(
-            "the fabric address of the head that may use this worker",
-            "none",
-            "put one host with herd_fabric_address into the group head_server",
-        )
+    Only openings are looked at, and only those of a process: the kernel's own answers belong to nobody.
+    """
+    if not workers:
+        raise InvalidInputError("workers whose port is to be closed", "none", "put hosts into the group rpc_worker")
+    targets = ", ".join(sorted(set(workers)))
+    opening = "tcp flags & (syn | ack) == syn"
     return f"""\
-# Written by Ansible (herd.inference, role rpc_worker). Only the head may reach the RPC worker.
-table inet {TABLE}
-delete table inet {TABLE}
-table inet {TABLE} {{
-  chain {marker(address, port, allowed)} {{
+  chain output {{
+    type filter hook output priority -10; policy accept;
+    ip daddr {{ {targets} }} tcp dport {port} {opening} meta skuid != {user_id} reject with tcp reset
   }}
-{_rules(address, port, allowed)}}}
 """
 
 
-def unit(program: str, path: str) -> str:
-    """Write the unit that loads the table at boot, before the worker may start."""
+def marker(rules: str) -> str:
+    """Name of an empty chain that says, in the kernel, which rules are loaded."""
+    return "loaded_" + hashlib.sha256(rules.encode()).hexdigest()[:12]
+
+
+def ruleset(end: End, rules: str) -> str:
+    """Write the table so that loading it replaces the former one in one step."""
     return f"""\
-# Written by Ansible (herd.inference, role rpc_worker).
+# Written by Ansible (herd.inference, role {end.role}). {end.purpose}.
+table inet {end.table}
+delete table inet {end.table}
+table inet {end.table} {{
+  chain {marker(rules)} {{
+  }}
+{rules}}}
+"""
+
+
+def unit(end: End, program: str, path: str) -> str:
+    """Write the unit that loads the table at boot, before the service may start."""
+    return f"""\
+# Written by Ansible (herd.inference, role {end.role}).
 [Unit]
-Description=Firewall in front of the RPC worker of llama.cpp
+Description=Firewall of llama.cpp: {end.purpose[0].lower()}{end.purpose[1:]}
 DefaultDependencies=no
 After=local-fs.target nftables.service firewalld.service
-Before=network-online.target llama-rpc.service
+Before=network-online.target {end.before}
 Conflicts=shutdown.target
 Before=shutdown.target
 
@@ -70,6 +112,37 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart={program} -f {path}
 ExecReload={program} -f {path}
+
+# root with one power: to change this host's network rules, which is also why it has this host's network.
+CapabilityBoundingSet=CAP_NET_ADMIN
+AmbientCapabilities=
+NoNewPrivileges=yes
+IPAddressDeny=any
+ProtectSystem=strict
+ProtectHome=yes
+PrivateDevices=yes
+DevicePolicy=closed
+UMask=0077
+MemoryDenyWriteExecute=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+ProcSubset=pid
+PrivateMounts=yes
+RestrictAddressFamilies=AF_NETLINK AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
 
 [Install]
 WantedBy=multi-user.target

@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
+import pwd
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    InvalidInputError,
+    NotFoundError,
+    RemoteFailureError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
 
 _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
@@ -19,6 +26,91 @@ _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
 def nft_program() -> str:
     """Find nft, which is often not in the search path of a plain user."""
     return shutil.which("nft", path=_PLACES) or ""
+
+
+def user_id(name: str) -> int | None:
+    """Number of a user, None where there is none of that name."""
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of our own: its name, the chain that marks its content, the unit that loads it, and its two files."""
+
+    name: str
+    marker: str
+    unit: str
+    ruleset_path: str
+    ruleset: str
+    unit_text: str
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Texts by path."""
+        return {self.ruleset_path: self.ruleset, str(systemd.UNIT_DIRECTORY / self.unit): self.unit_text}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a host has of a table before anything is done."""
+
+    before: Mapping[str, str]
+    stale: Sequence[str]
+    is_loaded: bool
+    is_enabled: bool
+    is_active: bool
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing is to be done."""
+        return not self.stale and self.is_loaded and self.is_enabled and self.is_active
+
+
+def look(table: Table) -> Found:
+    """Compare files, kernel and unit with what a table should be."""
+    before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in table.files}
+    state = systemd.show(table.unit)
+    return Found(
+        before,
+        [path for path, text in table.files.items() if before[path] != text],
+        has_chain(table.name, table.marker),
+        state.enabled,
+        state.active_state == "active",
+    )
+
+
+def bring(table: Table, found: Found) -> None:
+    """Put the files in place and the rules into the kernel."""
+    if not nft_program():
+        raise NotFoundError("the program nft", "none on this host", "install the package nftables")
+    if table.ruleset_path in found.stale:
+        check(table.ruleset)
+    for path in found.stale:
+        systemd.write_file(Path(path), table.files[path])
+    if any(path != table.ruleset_path for path in found.stale):
+        systemd.reload()
+    # Loaded by hand and not by restarting the unit: the worker requires that unit and would stop with it.
+    if found.stale or not found.is_loaded:
+        load(Path(table.ruleset_path))
+    if not found.is_enabled:
+        systemd.enable(table.unit)
+    if not found.is_active:
+        systemd.start(table.unit)
+
+
+def difference(table: Table, found: Found) -> list[dict[str, str]]:
+    """Show what is changed, file by file and then what runs."""
+    diff = [
+        {"before_header": p, "after_header": p, "before": found.before[p], "after": table.files[p]} for p in found.stale
+    ]
+    was = {"rules loaded": found.is_loaded, "loaded at boot": found.is_active and found.is_enabled}
+    if not all(was.values()):
+        shown = "".join(f"{name}: {'yes' if value else 'no'}\n" for name, value in was.items())
+        diff.append({"before": shown, "after": shown.replace(": no", ": yes")})
+    return diff
 
 
 def has_chain(table: str, chain: str) -> bool:

@@ -10,9 +10,11 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core import rpc_firewall
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 
+WORKER = ("10.100.0.32", 50052)
+
 
 def test_the_head_is_accepted_before_everybody_is_refused() -> None:
-    text = rpc_firewall.ruleset("10.100.0.32", 50052, ["10.100.0.31"])
+    text = rpc_firewall.ruleset(rpc_firewall.WORKER, rpc_firewall.worker_rules(*WORKER, ["10.100.0.31"]))
     accept = text.index("ip daddr 10.100.0.32 tcp dport 50052 ip saddr { 10.100.0.31 } accept")
     assert accept < text.index("tcp dport 50052 reject with tcp reset")
     # Loading it again replaces the table in one transaction, and touches no other.
@@ -23,19 +25,37 @@ def test_the_head_is_accepted_before_everybody_is_refused() -> None:
     ]
 
 
+def test_on_the_head_only_its_user_may_open_a_connection() -> None:
+    rules = rpc_firewall.head_rules(["10.100.0.33", "10.100.0.32"], 50052, 990)
+    refused = next(line for line in rules.splitlines() if "reject" in line)
+    assert "ip daddr { 10.100.0.32, 10.100.0.33 } tcp dport 50052" in refused
+    # A connection that is open already belongs to whom it belongs.
+    assert "tcp flags & (syn | ack) == syn meta skuid != 990" in refused
+    assert "table inet herd_rpc_client {" in rpc_firewall.ruleset(rpc_firewall.HEAD, rules)
+
+
 def test_the_marker_changes_with_the_rules_and_with_nothing_else() -> None:
-    first = rpc_firewall.marker("10.100.0.32", 50052, ["10.100.0.31", "10.100.0.34"])
-    assert first == rpc_firewall.marker("10.100.0.32", 50052, ["10.100.0.34", "10.100.0.31"])
-    assert first != rpc_firewall.marker("10.100.0.32", 50053, ["10.100.0.31", "10.100.0.34"])
-    assert first != rpc_firewall.marker("10.100.0.32", 50052, ["10.100.0.31"])
-    assert first in rpc_firewall.ruleset("10.100.0.32", 50052, ["10.100.0.31", "10.100.0.34"])
+    both = ["10.100.0.31", "10.100.0.34"]
+    rules = rpc_firewall.worker_rules(*WORKER, both)
+    first = rpc_firewall.marker(rules)
+    assert first == rpc_firewall.marker(rpc_firewall.worker_rules(*WORKER, both[::-1]))
+    assert first != rpc_firewall.marker(rpc_firewall.worker_rules("10.100.0.32", 50053, both))
+    assert first != rpc_firewall.marker(rpc_firewall.worker_rules(*WORKER, both[:1]))
+    assert first in rpc_firewall.ruleset(rpc_firewall.WORKER, rules)
 
 
 def test_nobody_to_let_in_is_an_error() -> None:
     with pytest.raises(InvalidInputError, match="fabric address of the head"):
-        rpc_firewall.ruleset("10.100.0.32", 50052, [])
+        rpc_firewall.worker_rules(*WORKER, [])
+    with pytest.raises(InvalidInputError, match="group rpc_worker"):
+        rpc_firewall.head_rules([], 50052, 990)
 
 
-def test_the_worker_waits_for_the_rules() -> None:
-    unit = rpc_firewall.unit("/usr/sbin/nft", "/etc/herd/rpc-firewall.nft")
-    assert "llama-rpc.service" in next(line for line in unit.splitlines() if line.startswith("Before=network"))
+@pytest.mark.parametrize(
+    ("end", "service"), [(rpc_firewall.WORKER, "llama-rpc.service"), (rpc_firewall.HEAD, "llama-head.service")]
+)
+def test_the_service_waits_for_the_rules(end: rpc_firewall.End, service: str) -> None:
+    unit = rpc_firewall.unit(end, "/usr/sbin/nft", "/etc/herd/rpc-firewall.nft")
+    assert service in next(line for line in unit.splitlines() if line.startswith("Before=network"))
+    # playbooks/remove.yml knows our units by this.
+    assert "herd.inference" in unit

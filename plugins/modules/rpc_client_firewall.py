@@ -1,0 +1,106 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep other users of the head's host away from its workers."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: rpc_client_firewall
+short_description: Let only the head's own user reach the RPC workers from this host
+version_added: 0.2.0
+description:
+  - A worker knows its head by the address, and so it cannot tell the head from other programs on the same host. The
+    protocol has no authentication, and a worker serves one client at a time.
+  - Loads an nftables table of its own, C(inet herd_rpc_client), which refuses to open a connection to a worker for
+    every user but one, root included, and a unit that loads it at boot. Nobody else's rules are read or changed.
+  - What the kernel really has loaded is looked at, so a table that somebody flushed comes back.
+author: herd.inference contributors (@herd-inference)
+options:
+  workers:
+    description: Fabric addresses of the workers.
+    type: list
+    elements: str
+    required: true
+  port:
+    description: TCP port of the workers.
+    type: int
+    required: true
+  user:
+    description: The user that the head runs as.
+    type: str
+    required: true
+  path:
+    description: Where the ruleset is kept.
+    type: path
+    default: /etc/herd/rpc-client.nft
+attributes:
+  check_mode:
+    description: Compares files and the kernel's rules; a user who does not exist yet counts as a change.
+    support: full
+  diff_mode:
+    description: Shows the ruleset and the unit.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Let only the head's user reach the workers
+  herd.inference.rpc_client_firewall:
+    workers: [10.100.0.32, 10.100.0.33]
+    port: 50052
+    user: llama
+"""
+
+RETURN = r"""
+loaded:
+  description: Whether the kernel had these rules before.
+  returned: always
+  type: bool
+  sample: true
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import rpc_firewall
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.ports import firewall
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "workers": {"type": "list", "elements": "str", "required": True},
+            "port": {"type": "int", "required": True},
+            "user": {"type": "str", "required": True},
+            "path": {"type": "path", "default": "/etc/herd/rpc-client.nft"},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    end = rpc_firewall.HEAD
+    try:
+        user_id = firewall.user_id(given["user"])
+        if user_id is None and not module.check_mode:
+            raise NotFoundError(f"the user {given['user']}", "none on this host", "run the role node first")
+        # A bare host in check mode: no system has this number.
+        inside = rpc_firewall.head_rules(given["workers"], given["port"], 2**32 - 2 if user_id is None else user_id)
+        table = firewall.Table(
+            end.table,
+            rpc_firewall.marker(inside),
+            end.unit,
+            given["path"],
+            rpc_firewall.ruleset(end, inside),
+            rpc_firewall.unit(end, firewall.nft_program() or "/usr/sbin/nft", given["path"]),
+        )
+        found = firewall.look(table)
+        if not module.check_mode:
+            firewall.bring(table, found)
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=not found.is_right, loaded=found.is_loaded, diff=firewall.difference(table, found))
+
+
+if __name__ == "__main__":
+    main()
