@@ -54,6 +54,34 @@ RemainAfterExit=yes
 # As root, nvidia-smi makes the node of every GPU, and nvidia-modprobe those of unified memory.
 ExecStart=-/usr/bin/nvidia-smi -L
 ExecStart=/usr/bin/nvidia-modprobe -c 0 -u
+
+# root with what that takes: to load the driver, and to make device nodes and give them to the driver's group.
+CapabilityBoundingSet=CAP_SYS_MODULE CAP_MKNOD CAP_CHOWN
+AmbientCapabilities=
+NoNewPrivileges=yes
+PrivateNetwork=yes
+IPAddressDeny=any
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+UMask=0022
+MemoryDenyWriteExecute=yes
+ProtectKernelLogs=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+PrivateMounts=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictAddressFamilies=AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service @module mknod mknodat
+SystemCallErrorNumber=EPERM
 """
 
 

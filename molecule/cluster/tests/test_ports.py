@@ -1,0 +1,129 @@
+"""What listens on every host is what docs/reference/ports.md lists, and nobody else reaches a worker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pytest
+from testinfra.host import Host
+
+from tests.lab.tables import rows
+from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS
+
+On = Callable[[str], Host]
+GROUPS = {
+    "node": NODES,
+    "node_agent": NODES,
+    "rpc_worker": WORKERS,
+    "head_server": (HEAD,),
+    "llama_build": (HEAD,),
+    "model_store": (HEAD,),
+}
+ANY = ("0.0.0.0", "[::]", "*")
+LISTED = rows("ports.md")
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket and the unit that its process belongs to."""
+
+    transport: str
+    address: str
+    port: str
+    unit: str
+
+
+# One line for each socket: what ss says, and the control group of its process.
+LOOK = r"""
+ss -Hlntup | while read -r line; do
+  pid=$(printf %s "$line" | sed -n 's/.*pid=\([0-9]*\).*/\1/p')
+  echo "$line # $(cat /proc/$pid/cgroup 2>/dev/null | tr '\n' ' ')"
+done
+"""
+
+
+def listeners(host: Host) -> set[Listener]:
+    found = set()
+    for line in host.check_output(LOOK).splitlines():
+        socket, _mark, group = line.partition(" # ")
+        transport, _state, _received, _sent, local, *_rest = socket.split()
+        address, _colon, port = local.rpartition(":")
+        units = re.findall(r"/([^/\s]+\.(?:service|socket))", group)
+        found.add(Listener(transport, address, port, units[-1] if units else "nobody's"))
+    return found
+
+
+def addresses(kind: str, name: str) -> tuple[str, ...]:
+    return {"any": ANY, "host": (ETHERNET[name],), "fabric": (FABRIC[name],)}[kind]
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_nothing_listens_that_is_not_listed(on: On, name: str) -> None:
+    allowed = {
+        Listener(row["transport"], address, row["port"], unit)
+        for row in LISTED
+        if name in GROUPS[row["on"]]
+        for address in addresses(row["address"], name)
+        for unit in re.split(r",\s*", row["unit"])
+    }
+    assert listeners(on(name)) - allowed == set()
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_what_is_always_open_is_open(on: On, name: str) -> None:
+    found = {(listener.transport, listener.port) for listener in listeners(on(name))}
+    wanted = {
+        (row["transport"], row["port"]) for row in LISTED if row["open"] == "always" and name in GROUPS[row["on"]]
+    }
+    assert wanted <= found
+
+
+TRY = "setpriv --reuid=%s --clear-groups timeout 3 bash -c 'exec 3<>/dev/tcp/%s/50052' 2>&1"
+
+
+def answers(host: Host, users: Iterable[str], targets: Iterable[str]) -> dict[tuple[str, str], str]:
+    """What each user of a host meets at each address: connected, refused or silence."""
+    tries = [(user, address) for user in users for address in targets]
+    said = host.check_output("; ".join(f'{TRY % pair}; echo " = $?"' for pair in tries)).split(" = ")
+    kinds = []
+    for message, status in zip(said, (text.split("\n")[0] for text in said[1:]), strict=False):
+        kinds.append(
+            "connected" if status == "0" else "refused" if "Connection refused" in message else f"silence ({status})"
+        )
+    assert len(kinds) == len(tries), said
+    return dict(zip(tries, kinds, strict=True))
+
+
+def test_the_ethernet_side_refuses_rpc(on: On) -> None:
+    for name in (*NODES, "mirror"):
+        met = answers(on(name), ["root"], [ETHERNET[worker] for worker in WORKERS])
+        assert set(met.values()) == {"refused"}, (name, met)
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_nodes_that_are_no_head_are_refused(on: On, name: str) -> None:
+    # A worker's own host is one of them, as whatever user.
+    met = answers(on(name), ["root", "nobody", "llama"], [FABRIC[worker] for worker in WORKERS])
+    assert set(met.values()) == {"refused"}, met
+
+
+def test_other_users_of_the_head_are_refused(on: On) -> None:
+    workers = [FABRIC[worker] for worker in WORKERS]
+    met = answers(on(HEAD), ["root", "nobody", "llama"], workers)
+    # At once, by a reset, and not by silence. That the head's own user gets through shows that this is the reason.
+    assert {user: {met[user, worker] for worker in workers} for user in ("root", "nobody", "llama")} == {
+        "root": {"refused"},
+        "nobody": {"refused"},
+        "llama": {"connected"},
+    }
+
+
+def test_the_rules_are_there_again_after_somebody_flushed_them_and_the_unit_ran(on: On) -> None:
+    table = "nft list table inet herd_rpc_client"
+    assert on(HEAD).run(table).succeeded
+    on(HEAD).check_output("nft delete table inet herd_rpc_client")
+    on(HEAD).check_output("systemctl restart herd-rpc-client.service")
+    assert "skuid" in on(HEAD).check_output(table)
+    assert on(HEAD).service("llama-head").is_running
