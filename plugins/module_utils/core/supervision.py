@@ -28,6 +28,8 @@ PROGRESS_LAG_S = 4.0
 OBEYS_S = 30.0
 # A process computes if it used this share of one processor during a look of this many seconds.
 COMPUTES, LOOK_S = 0.002, 10.0
+# The kernel's letter for a process that a debugger holds.
+DEBUGGED = "t"
 # What an API says that says nothing.
 MUTE = ("silent", "refused")
 
@@ -484,6 +486,8 @@ class Supervisor:
         if told == self._process and now - when < OBEYS_S:
             # It was told to restart this very process, which is not gone yet.
             return
+        if head.state == DEBUGGED:
+            self._forget_times(now)
         self._compute(now, head)
         suspicion = self._suspicion(now, head)
         reasons = self._doomed(now, head, sightings, actions)

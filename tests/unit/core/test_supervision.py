@@ -492,6 +492,13 @@ def test_a_silence_that_the_agent_slept_through_is_none(group: Group) -> None:
     assert probes(group) == []
 
 
+@pytest.mark.parametrize("health", ["silent", "refused", "loading"])
+def test_a_head_under_a_debugger_is_left_alone(group: Group, health: str) -> None:
+    group.head = replace(group.head, state="t", health=health, slots_known=False)
+    group.run(4000)
+    assert (probes(group), group.restarts()) == ([], [])
+
+
 def test_a_stopped_head_is_restarted(group: Group) -> None:
     group.head = replace(group.head, state="T", health="silent", slots_known=None)
     group.run(4)
