@@ -1,12 +1,12 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario bench bench-fetch reference engine-test accuracy
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch reference engine-test accuracy
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
 SCENARIOS := cluster el8_build bad_input model_parts
-SLOW_SCENARIOS := cuda_build firewalld worker_lost
+SLOW_SCENARIOS := cuda_build firewalld chaos
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
@@ -55,6 +55,12 @@ lab-test: setup ## Tests of the lab itself
 scenario: setup ## One molecule scenario: make scenario NAME=cluster
 	@tools/lab-ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s $(or $(NAME),cluster)
+
+chaos: setup ## Break what can break, and write how long it took to docs/reference/recovery.md
+	@HERD_RECORD=1 $(MAKE) --no-print-directory scenario NAME=chaos
+
+soak: setup ## Half an hour of load in which nothing is wrong and the agents must do nothing; written to the same page
+	@HERD_RECORD=1 $(BIN)/python -m pytest -v tests/slow/test_busy.py
 
 engine-test: setup ## The real engine does what we say of it, in both releases
 	@$(BIN)/python -m tests.engine.builds >/dev/null
