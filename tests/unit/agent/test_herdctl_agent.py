@@ -30,6 +30,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "nvidia_smi"
 Start = Callable[..., "tuple[Path, int]"]
 
 
@@ -88,6 +89,36 @@ def test_heartbeats_count_on(start: Start) -> None:
     assert later.agent == first.agent
     assert later.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     assert (later.worker, later.head) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "gpus"),
+    [
+        ("v100s-460.xml", 0, (heartbeat.Gpu(0, "Tesla V100S-PCIE-32GB", 31689, 32510, 66, 97),)),
+        # What is wrong then is said by the module gpu_memory; the heart beats on.
+        ("mismatch.txt", 18, ()),
+        ("lost.txt", 15, ()),
+    ],
+)
+def test_gpus_are_told_of(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, status: int, gpus: tuple[Any, ...]
+) -> None:
+    """A double in the search path, which prints what the real one once did."""
+    folder, asked = tmp_path / "bin", tmp_path / "asked"
+    folder.mkdir()
+    program = folder / "nvidia-smi"
+    program.write_text(f'#!/bin/sh\n[ "$*" = "-q -x" ] && cat {FIXTURES / name} && echo >> {asked}\nexit {status}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    _path, port = start()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = heartbeat.read(ask(port)[1])
+        if asked.exists() and found.gpus == gpus:
+            break
+        time.sleep(0.1)
+    assert asked.exists()
+    assert found.gpus == gpus
 
 
 def test_there_is_nothing_else_to_get(start: Start) -> None:
