@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What iperf3 measured between two nodes, against the thresholds of the cluster's documents."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import InvalidInputError, RemoteFailureError
+
+#: From the worst to the best.
+LEVELS = ("critical", "low", "acceptable", "good")
+#: A processor that is as busy as this, in percent of one, is what was measured.
+BUSY_PERCENT = 95.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Gb/s: more than C(good) is the target, more than C(acceptable) will do, less than C(critical) will not."""
+
+    good: float = 50
+    acceptable: float = 30
+    critical: float = 20
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.critical <= self.acceptable <= self.good:
+            raise InvalidInputError(
+                "critical_gbps <= acceptable_gbps <= good_gbps",
+                f"{self.critical:g}, {self.acceptable:g} and {self.good:g}",
+                "put them in order",
+            )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Gb/s of payload that arrived; processors in percent of one, of either side."""
+
+    peer: str
+    direction: str
+    gbps: float
+    seconds: float
+    streams: int
+    retransmits: int | None
+    local_cpu_percent: float
+    remote_cpu_percent: float
+    level: str
+    bound_by_cpu: bool
+
+
+def level(gbps: float, limits: Limits) -> str:
+    """Hold a rate against the thresholds."""
+    if gbps > limits.good:
+        return "good"
+    if gbps > limits.acceptable:
+        return "acceptable"
+    return "critical" if gbps < limits.critical else "low"
+
+
+def parse(text: str, peer: str, limits: Limits) -> Measurement:
+    """Read what C(iperf3 --json) printed on the client's side."""
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = {"error": text.strip()[-200:] or "nothing"}
+    if not isinstance(data, Mapping) or data.get("error") or "end" not in data:
+        said = data.get("error") if isinstance(data, Mapping) else None
+        raise RemoteFailureError(
+            f"iperf3 to measure to {peer}",
+            str(said or "no result"),
+            "see that iperf3 --server runs there on that port, and that a firewall lets this host in",
+        )
+    end: Mapping[str, Any] = data["end"]
+    received, sent = end["sum_received"], end.get("sum_sent", {})
+    busy = end.get("cpu_utilization_percent", {})
+    test = data.get("start", {}).get("test_start", {})
+    local, remote = float(busy.get("host_total", 0)), float(busy.get("remote_total", 0))
+    gbps = float(received["bits_per_second"]) / 1e9
+    return Measurement(
+        peer,
+        "in" if test.get("reverse") else "out",
+        round(gbps, 3),
+        round(float(received["seconds"]), 2),
+        int(test.get("num_streams", 1)),
+        sent.get("retransmits"),
+        round(local, 1),
+        round(remote, 1),
+        level(gbps, limits),
+        max(local, remote) >= BUSY_PERCENT,
+    )
+
+
+def problem(measured: Measurement, limits: Limits) -> str | None:
+    """One sentence about a rate that is too low; None for one that will do."""
+    if measured.level in ("good", "acceptable"):
+        return None
+    way = "to" if measured.direction == "out" else "from"
+    cure = (
+        "one processor was busy with it: measure with more streams, or with iperf3 3.16, which uses several"
+        if measured.bound_by_cpu
+        else "look at the link's rate and errors, and at what else uses it"
+    )
+    return (
+        f"expected more than {limits.acceptable:g} Gb/s {way} {measured.peer} (the target is {limits.good:g}), found "
+        f"{measured.gbps:g}: {cure}."
+    )

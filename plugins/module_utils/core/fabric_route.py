@@ -1,0 +1,357 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether traffic between two nodes takes the fabric: from what ip, sysfs and ibv_devinfo say.
+
+Three things look alike from above, a slow service, and want different cures: a route that leaves by the
+Ethernet (fallback), no route at all (missing), and the right route over a link that does not carry.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import RemoteFailureError
+
+#: How the kernel names the kind of hardware, in /sys/class/net/*/type (ARPHRD_INFINIBAND).
+INFINIBAND_TYPE = 32
+#: The 2048 bytes of a datagram less the four of the encapsulation's header.
+IPOIB_DATAGRAM_MTU = 2044
+#: What IP and ICMP take of a packet.
+ECHO_OVERHEAD = 28
+
+_RATE = re.compile(r"([0-9.]+) Gb/sec(?: \((\d+)X ?(\w*)\))?")
+_NUMBERED = re.compile(r"\d+: *(\S.*)")
+_REFUSALS = {
+    "Network is unreachable": "missing",
+    "No route to host": "unreachable",
+    "Permission denied": "prohibit",
+    "Invalid argument": "blackhole",
+}
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network interface; None is unknown."""
+
+    name: str
+    exists: bool = False
+    is_up: bool = False
+    has_carrier: bool = False
+    addresses: tuple[str, ...] = ()
+    mtu: int | None = None
+    kind: int | None = None
+    mode: str = ""
+    numa_node: int | None = None
+    speed_gbps: float | None = None
+
+
+@dataclass(frozen=True)
+class Port:
+    """The local port of an RDMA device. Rates in Gb/s, MTU in bytes; None is unknown."""
+
+    device: str
+    number: int
+    state: str
+    physical: str
+    link_layer: str
+    rate_gbps: float | None
+    width: int | None
+    generation: str
+    mtu: int | None = None
+    max_mtu: int | None = None
+
+
+@dataclass(frozen=True)
+class Route:
+    """How packets to a peer leave; C(state) is fabric, fallback, missing, refused or local.
+
+    :param refusal: the type of the route that refuses.
+    :param reverse: whether the kernel lets packets of the peer in at the fabric interface; None is unknown.
+    :param reaches: whether the peer answered to a full packet; None where nobody asked.
+    """
+
+    peer: str
+    state: str
+    interface: str = ""
+    gateway: str = ""
+    source: str = ""
+    mtu: int | None = None
+    refusal: str = ""
+    reverse: bool | None = None
+    reaches: bool | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the inventory says. MTU in bytes, rate in Gb/s; None, 0 and nothing are not held."""
+
+    interface: str
+    address: str = ""
+    mtu: int | None = None
+    hardware_mtu: int | None = None
+    rate_gbps: float = 0
+    link_layer: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What this host says."""
+
+    interface: Interface
+    port: Port | None = None
+    routes: tuple[Route, ...] = ()
+    gpu_nodes: Mapping[str, int] = field(default_factory=dict)
+
+
+def parse_interface(name: str, listing: str, sysfs: Mapping[str, str]) -> Interface:
+    """Read C(ip -json address show) and the files of the interface below C(/sys/class/net)."""
+    entry = next((link for link in _json_list(listing) if link.get("ifname") == name), None)
+    if entry is None:
+        return Interface(name)
+    flags = entry.get("flags", [])
+    addresses = [info["local"] for info in entry.get("addr_info", []) if info.get("family") == "inet"]
+    megabits = _integer(sysfs.get("speed"))
+    return Interface(
+        name,
+        exists=True,
+        is_up="UP" in flags,
+        has_carrier="LOWER_UP" in flags,
+        addresses=tuple(addresses),
+        mtu=entry.get("mtu"),
+        kind=_integer(sysfs.get("type")),
+        mode=sysfs.get("mode", ""),
+        numa_node=numa(sysfs.get("numa_node")),
+        # -1 and 4294967295 both stand for what a driver does not know.
+        speed_gbps=megabits / 1000 if megabits is not None and 0 < megabits < 2**31 else None,
+    )
+
+
+def parse_port(device: str, number: int, files: Mapping[str, str], devinfo: str = "") -> Port:
+    """Read the files of a port below C(/sys/class/infiniband), and C(ibv_devinfo) where there is one."""
+    rate = _RATE.match(files.get("rate", ""))
+    return Port(
+        device,
+        number,
+        state=_word(files.get("state")),
+        physical=_word(files.get("phys_state")),
+        link_layer=files.get("link_layer", ""),
+        rate_gbps=float(rate[1]) if rate else None,
+        width=int(rate[2]) if rate and rate[2] else None,
+        generation=(rate[3] or "") if rate else "",
+        mtu=_devinfo_mtu(devinfo, device, number, "active_mtu"),
+        max_mtu=_devinfo_mtu(devinfo, device, number, "max_mtu"),
+    )
+
+
+def parse_route(peer: str, interface: str, status: int, out: str, err: str) -> Route:
+    """Read C(ip -json route get PEER): a route, or why the kernel has none."""
+    if status != 0:
+        reason = next((kind for text, kind in _REFUSALS.items() if text in err), None)
+        if reason is None:
+            said = err.strip() or f"status {status}"
+            raise RemoteFailureError(f"ip to know the route to {peer}", said, f"run ip route get {peer} by hand")
+        return Route(peer, "missing") if reason == "missing" else Route(peer, "refused", refusal=reason)
+    entry = next(iter(_json_list(out)), {})
+    metrics = {name: value for metric in entry.get("metrics", []) for name, value in metric.items()}
+    device = str(entry.get("dev", ""))
+    away = "fabric" if device == interface else "fallback"
+    return Route(
+        peer,
+        "local" if entry.get("type") == "local" else away,
+        device,
+        str(entry.get("gateway", "")),
+        str(entry.get("prefsrc", "")),
+        _integer(metrics.get("mtu")),
+    )
+
+
+def echo_size(mtu: int | None) -> int:
+    """Bytes of payload with which an echo fills a packet."""
+    return max(8, (mtu or 576) - ECHO_OVERHEAD)
+
+
+def numa(text: str | None) -> int | None:
+    """The node of a PCI device; None on a machine without such nodes, where the kernel says -1."""
+    node = _integer(text)
+    return node if node is not None and node >= 0 else None
+
+
+def problems(wanted: Wanted, seen: Seen) -> list[str]:
+    """Why traffic does not take the fabric, or not as the inventory says; the cause before what follows from it."""
+    found = [*_link(wanted, seen), *_port(wanted, seen.port)]
+    if seen.interface.exists and wanted.address and wanted.address not in seen.interface.addresses:
+        here = ", ".join(seen.interface.addresses) or "no address"
+        found.append(
+            f"expected {wanted.address} on {wanted.interface}, found {here}: give the interface that address, or "
+            f"correct herd_fabric_address."
+        )
+    found += [text for route in seen.routes for text in _route(wanted, route)]
+    return found
+
+
+def advice(seen: Seen) -> list[str]:
+    """What costs speed and stops nothing."""
+    near = seen.interface.numa_node
+    far = {name: node for name, node in seen.gpu_nodes.items() if near is not None and node != near}
+    if not far:
+        return []
+    listed = ", ".join(f"{name} on {node}" for name, node in sorted(far.items()))
+    return [
+        f"expected {seen.interface.name} (NUMA node {near}) and the GPUs on one NUMA node, found {listed}: "
+        f"every layer's result crosses the processors' link; move the card, or use the GPUs of node {near} (herd_gpus)."
+    ]
+
+
+def _link(wanted: Wanted, seen: Seen) -> Iterator[str]:
+    here, name = seen.interface, wanted.interface
+    if not here.exists:
+        yield (
+            f"expected the interface {name}, found none of that name: load ib_ipoib and bring {name} up, or correct "
+            f"herd_fabric_interface."
+        )
+        return
+    if not here.is_up:
+        yield f"expected {name} to be up, found it down: run ip link set {name} up, and see why it was not at boot."
+    elif not here.has_carrier:
+        yield (
+            f"expected a link on {name}, found no carrier: look at the cable and the switch's port"
+            f"{', and at the subnet manager' if here.kind == INFINIBAND_TYPE else ''}."
+        )
+    if wanted.link_layer == "InfiniBand" and here.kind not in (None, INFINIBAND_TYPE):
+        yield (
+            f"expected {name} to be an InfiniBand interface, found kind {here.kind} (1 is Ethernet): correct "
+            f"herd_fabric_interface."
+        )
+    if wanted.mtu is not None and here.mtu is not None and here.mtu != wanted.mtu:
+        mode = f" in {here.mode} mode" if here.mode else ""
+        yield (
+            f"expected an MTU of {wanted.mtu} bytes on {name}, found {here.mtu}{mode}: set the interface's MTU "
+            f"on every node alike, or herd_fabric_mtu if the network has changed."
+        )
+    rate = seen.port.rate_gbps if seen.port else here.speed_gbps
+    if wanted.rate_gbps and rate is not None and rate < wanted.rate_gbps:
+        width = f" ({seen.port.width}X {seen.port.generation})" if seen.port and seen.port.width else ""
+        yield (
+            f"expected a link of {wanted.rate_gbps:g} Gb/s on {name}, found {rate:g}{width}: reseat or change the "
+            f"cable, and look at the switch's port; a link that has lost lanes goes on at a lower rate."
+        )
+
+
+def _port(wanted: Wanted, port: Port | None) -> Iterator[str]:
+    if port is None:
+        if wanted.link_layer == "InfiniBand":
+            yield (
+                f"expected an RDMA device behind {wanted.interface}, found none in /sys/class/infiniband: load the "
+                f"card's driver (mlx5_ib), and look at dmesg."
+            )
+        return
+    name = f"{port.device} port {port.number}"
+    if wanted.link_layer and port.link_layer != wanted.link_layer:
+        yield (
+            f"expected {name} to be {wanted.link_layer}, found {port.link_layer or 'nothing'}: set the card's link "
+            f"type (mlxconfig)."
+        )
+    if port.state != "ACTIVE":
+        cures = {
+            "DOWN": "look at the cable and the switch's port",
+            "INIT": "start the subnet manager; the cable is well",
+            "ARMED": "look at the subnet manager's log",
+        }
+        yield (
+            f"expected {name} to be ACTIVE, found {port.state or 'no state'} ({port.physical or 'unknown'}): "
+            f"{cures.get(port.state, 'look at ibstat and dmesg')}."
+        )
+    if wanted.hardware_mtu is not None and port.mtu is not None and port.mtu < wanted.hardware_mtu:
+        yield (
+            f"expected the hardware's MTU of {name} to be {wanted.hardware_mtu} bytes, found {port.mtu}: set it in the "
+            f"subnet manager's partition (mtu=5 is 4096)."
+        )
+
+
+def _route(wanted: Wanted, route: Route) -> Iterator[str]:
+    name, peer = wanted.interface, route.peer
+    if route.state == "missing":
+        yield (
+            f"expected a route to {peer} by {name}, found none at all: bring {name} up with its address and netmask; "
+            f"the kernel adds the route with them."
+        )
+        return
+    if route.state == "refused":
+        yield (
+            f"expected a route to {peer} by {name}, found a route of the type {route.refusal}: remove it "
+            f"(ip route show table all)."
+        )
+        return
+    if route.state == "local":
+        yield f"expected {peer} to be another host, found it on this one: correct herd_fabric_address of one of them."
+        return
+    if route.state == "fallback":
+        through = f" through {route.gateway}" if route.gateway else ""
+        yield (
+            f"expected traffic to {peer} to leave by {name}, found it on {route.interface}{through}, which is slow and "
+            f"which nothing reports: bring {name} up, and remove the route (ip route show match {peer})."
+        )
+        return
+    if wanted.address and route.source and route.source != wanted.address:
+        yield (
+            f"expected traffic to {peer} to come from {wanted.address}, found {route.source}: workers let only that "
+            f"address in; remove the other address, or the route that prefers it."
+        )
+    if route.mtu is not None and wanted.mtu is not None and route.mtu < wanted.mtu:
+        yield (
+            f"expected packets of {wanted.mtu} bytes to {peer}, found a route that allows {route.mtu}: remove its mtu "
+            f"(ip route show match {peer})."
+        )
+    if route.reverse is False:
+        yield (
+            f"expected packets of {peer} to be let in at {name}, found that the kernel drops them there: its reverse "
+            f"path filter knows another way to {peer}; look at ip rule, and at net.ipv4.conf.{name}.rp_filter."
+        )
+    if route.reaches is False:
+        yield (
+            f"expected {peer} to answer to a packet of {wanted.mtu or 'full'} bytes by {name}, found no answer: see "
+            f"that the host is on and its {name} up; if small packets pass (ping {peer}), its MTU or the switch's is "
+            f"smaller."
+        )
+
+
+def _json_list(text: str) -> list[dict[str, Any]]:
+    try:
+        value = json.loads(text or "[]")
+    except ValueError:
+        return []
+    # Old versions of ip print an empty object for what they have nothing to say about.
+    return [entry for entry in value if isinstance(entry, dict) and entry] if isinstance(value, list) else []
+
+
+def _integer(text: Any) -> int | None:
+    try:
+        return int(str(text).strip())
+    except ValueError:
+        return None
+
+
+def _word(text: str | None) -> str:
+    match = _NUMBERED.fullmatch((text or "").strip())
+    return match[1] if match else (text or "").strip()
+
+
+def _devinfo_mtu(text: str, device: str, number: int, what: str) -> int | None:
+    """The MTU of one port in ibv_devinfo's listing of all devices."""
+    place: tuple[str, int] = ("", 0)
+    for line in text.splitlines():
+        words: Sequence[str] = line.replace(":", " ", 1).split()
+        if len(words) < 2:
+            continue
+        if words[0] == "hca_id":
+            place = (words[1], 0)
+        elif words[0] == "port":
+            place = (place[0], _integer(words[1]) or 0)
+        elif words[0] == what and place == (device, number):
+            return _integer(words[1])
+    return None

@@ -1,0 +1,97 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""This host's network as its kernel tells it: routes, interfaces, RDMA ports; and iperf3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.ports.commands import Answer, ask
+
+SYS = Path("/sys")
+NVIDIA = "0x10de"
+# A display or 3D controller.
+DISPLAY_CLASS = "0x03"
+ECHO_WAIT_S = 1
+
+
+def links() -> str:
+    """List all interfaces, those without an address too, as JSON."""
+    return ask(["ip", "-json", "address", "show"]).out
+
+
+def route_to(peer: str) -> Answer:
+    """Ask the kernel how a packet to this address would leave."""
+    return ask(["ip", "-json", "route", "get", peer])
+
+
+def lets_in(peer: str, address: str, interface: str) -> bool:
+    """Ask the kernel whether it would take a packet from the peer at this interface."""
+    return ask(["ip", "-json", "route", "get", address, "from", peer, "iif", interface]).rc == 0
+
+
+def echo(peer: str, interface: str, size: int) -> bool | None:
+    """Whether the peer answers to a packet of this size that may not be split; None without ping."""
+    argv = ["ping", "-n", "-q", "-c", "1", "-W", str(ECHO_WAIT_S), "-M", "do", "-s", str(size), "-I", interface, peer]
+    try:
+        return ask(argv, timeout=ECHO_WAIT_S + 5).rc == 0
+    except NotFoundError:
+        return None
+
+
+def _read(path: Path) -> str | None:
+    # Some of these files answer with an error while a link is down.
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _files(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    found = {Path(name).name: _read(folder / name) for name in names}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def interface_files(name: str, sys: Path = SYS) -> dict[str, str]:
+    """Read what sysfs knows of an interface."""
+    return _files(sys / "class/net" / name, ["type", "mode", "speed", "device/numa_node"])
+
+
+def rdma_port(interface: str, sys: Path = SYS) -> tuple[str, int, dict[str, str]] | None:
+    """Find the RDMA port behind an interface, and read it."""
+    folder = sys / "class/net" / interface
+    devices = sorted(path.name for path in (folder / "device/infiniband").glob("*"))
+    if not devices:
+        return None
+    number = int(_read(folder / "dev_port") or "0") + 1
+    files = sys / "class/infiniband" / devices[0] / "ports" / str(number)
+    return devices[0], number, _files(files, ["state", "phys_state", "rate", "link_layer"])
+
+
+def devinfo() -> str:
+    """Ask ibv_devinfo; nothing where it is not installed."""
+    try:
+        return ask(["ibv_devinfo"], timeout=20).out
+    except (NotFoundError, RemoteFailureError):
+        return ""
+
+
+def gpu_nodes(sys: Path = SYS) -> dict[str, str]:
+    """Read the NUMA node of every NVIDIA GPU on the PCI bus."""
+    found: dict[str, str] = {}
+    for device in sorted((sys / "bus/pci/devices").glob("*")):
+        files = _files(device, ["vendor", "class", "numa_node"])
+        if files.get("vendor") == NVIDIA and files.get("class", "").startswith(DISPLAY_CLASS):
+            found[device.name] = files.get("numa_node", "-1")
+    return found
+
+
+def iperf(peer: str, address: str, port: int, seconds: int, streams: int, is_reverse: bool) -> str:
+    """Measure to a server of iperf3 that runs on the peer; what it printed, also of a failure."""
+    argv = ["iperf3", "--json", "--client", peer, "--bind", address, "--port", str(port), "--time", str(seconds)]
+    argv += ["--parallel", str(streams), "--connect-timeout", "5000", *(["--reverse"] if is_reverse else [])]
+    answer = ask(argv, timeout=seconds + 30)
+    return answer.out or answer.err

@@ -1,0 +1,245 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether traffic takes the fabric, as tables. What ip says was captured from lab hosts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import fabric_route
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.fabric_route import (
+    Interface,
+    Port,
+    Route,
+    Seen,
+    Wanted,
+)
+
+FIXTURES = Path(__file__).parents[2] / "fixtures/fabric"
+UP = (FIXTURES / "addresses.json").read_text(encoding="ascii")
+DOWN = (FIXTURES / "addresses-down.json").read_text(encoding="ascii")
+
+# A double of a ConnectX-6 at HDR100, in the words of the kernel and of ibv_devinfo: no lab has one.
+FILES = {"state": "4: ACTIVE", "phys_state": "5: LinkUp", "rate": "100 Gb/sec (2X HDR)", "link_layer": "InfiniBand"}
+DEVINFO = """\
+hca_id:	mlx5_0
+	transport:			InfiniBand (0)
+	phys_port_cnt:			1
+		port:	1
+			state:			PORT_ACTIVE (4)
+			max_mtu:		4096 (5)
+			active_mtu:		4096 (5)
+			link_layer:		InfiniBand
+
+hca_id:	mlx5_1
+	transport:			InfiniBand (0)
+		port:	1
+			max_mtu:		4096 (5)
+			active_mtu:		1024 (3)
+			link_layer:		Ethernet
+"""
+
+WANTED = Wanted("ib0", "10.100.0.31", 2044, 4096, 100, "InfiniBand")
+IB0 = Interface(
+    "ib0",
+    exists=True,
+    is_up=True,
+    has_carrier=True,
+    addresses=("10.100.0.31",),
+    mtu=2044,
+    kind=32,
+    mode="datagram",
+    numa_node=0,
+)
+PORT = Port("mlx5_0", 1, "ACTIVE", "LinkUp", "InfiniBand", 100.0, 2, "HDR", 4096, 4096)
+ROUTE = Route("10.100.0.32", "fabric", "ib0", "", "10.100.0.31", reverse=True, reaches=True)
+SEEN = Seen(IB0, PORT, (ROUTE,), {"0000:3b:00.0": 0})
+
+
+@pytest.mark.parametrize(
+    ("status", "out", "err", "expected"),
+    [
+        (
+            0,
+            '[{"dst":"10.100.0.32","dev":"ib0","prefsrc":"10.100.0.31","flags":[],"uid":0,"cache":[]}]',
+            "",
+            Route("10.100.0.32", "fabric", "ib0", source="10.100.0.31"),
+        ),
+        (
+            0,
+            '[{"dst":"10.100.0.32","gateway":"10.0.0.32","dev":"eth0","prefsrc":"10.0.0.31","flags":[],"cache":[]}]',
+            "",
+            Route("10.100.0.32", "fallback", "eth0", "10.0.0.32", "10.0.0.31"),
+        ),
+        (
+            0,
+            '[{"dst":"10.100.0.32","dev":"ib0","prefsrc":"10.100.0.31","cache":[],"metrics":[{"mtu":1400}]}]',
+            "",
+            Route("10.100.0.32", "fabric", "ib0", source="10.100.0.31", mtu=1400),
+        ),
+        (
+            0,
+            '[{"type":"local","dst":"10.100.0.32","dev":"lo","prefsrc":"10.100.0.32","flags":[],"cache":["local"]}]',
+            "",
+            Route("10.100.0.32", "local", "lo", source="10.100.0.32"),
+        ),
+        (2, "", "RTNETLINK answers: Network is unreachable\n", Route("10.100.0.32", "missing")),
+        (2, "", "RTNETLINK answers: No route to host\n", Route("10.100.0.32", "refused", refusal="unreachable")),
+        (2, "", "RTNETLINK answers: Permission denied\n", Route("10.100.0.32", "refused", refusal="prohibit")),
+        (2, "", "RTNETLINK answers: Invalid argument\n", Route("10.100.0.32", "refused", refusal="blackhole")),
+    ],
+)
+def test_what_the_kernel_says_of_a_route(status: int, out: str, err: str, expected: Route) -> None:
+    assert fabric_route.parse_route("10.100.0.32", "ib0", status, out, err) == expected
+
+
+def test_another_failure_of_ip_is_no_missing_route() -> None:
+    with pytest.raises(RemoteFailureError, match="found Error: any valid prefix is expected"):
+        fabric_route.parse_route("x", "ib0", 1, "", "Error: any valid prefix is expected rather than x.")
+
+
+def test_an_interface_is_read() -> None:
+    sysfs = {"type": "32", "mode": "datagram", "numa_node": "0", "speed": "100000"}
+    assert fabric_route.parse_interface("ib0", UP, sysfs) == replace(IB0, speed_gbps=100.0)
+    assert fabric_route.parse_interface("ib1", UP, {}) == Interface("ib1")
+    assert fabric_route.parse_interface("ib0", "no JSON", {}) == Interface("ib0")
+
+
+def test_an_interface_that_is_down_is_read() -> None:
+    down = fabric_route.parse_interface("ib0", DOWN, {"numa_node": "-1", "speed": "-1"})
+    assert (down.exists, down.is_up, down.has_carrier) == (True, False, False)
+    assert (down.numa_node, down.speed_gbps, down.addresses) == (None, None, ("10.100.0.31",))
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        ("100 Gb/sec (2X HDR)", (100.0, 2, "HDR")),
+        ("100 Gb/sec (4X EDR)", (100.0, 4, "EDR")),
+        ("2.5 Gb/sec (1X SDR)", (2.5, 1, "SDR")),
+        ("10 Gb/sec (4X)", (10.0, 4, "")),
+        ("200 Gb/sec", (200.0, None, "")),
+        ("", (None, None, "")),
+    ],
+)
+def test_a_rate_is_read(rate: str, expected: tuple[float | None, int | None, str]) -> None:
+    port = fabric_route.parse_port("mlx5_0", 1, {**FILES, "rate": rate})
+    assert (port.rate_gbps, port.width, port.generation) == expected
+
+
+def test_a_port_is_read_and_its_mtu_is_its_own() -> None:
+    assert fabric_route.parse_port("mlx5_0", 1, FILES, DEVINFO) == PORT
+    assert fabric_route.parse_port("mlx5_1", 1, FILES, DEVINFO).mtu == 1024
+    assert fabric_route.parse_port("mlx5_0", 2, FILES, DEVINFO).mtu is None
+    assert fabric_route.parse_port("mlx5_0", 1, FILES, "No IB devices found\n").mtu is None
+
+
+def test_a_fabric_as_the_inventory_says_has_no_problem() -> None:
+    assert fabric_route.problems(WANTED, SEEN) == []
+    assert fabric_route.advice(SEEN) == []
+
+
+@pytest.mark.parametrize(
+    ("seen", "found"),
+    [
+        (replace(SEEN, interface=Interface("ib0"), routes=()), ["expected the interface ib0, found none"]),
+        (replace(SEEN, interface=replace(IB0, is_up=False)), ["expected ib0 to be up, found it down"]),
+        (
+            replace(SEEN, interface=replace(IB0, has_carrier=False)),
+            ["found no carrier: look at the cable and the switch's port, and at the subnet manager"],
+        ),
+        (replace(SEEN, interface=replace(IB0, addresses=())), ["expected 10.100.0.31 on ib0, found no address"]),
+        (
+            replace(SEEN, interface=replace(IB0, mtu=65520, mode="connected")),
+            ["expected an MTU of 2044 bytes on ib0, found 65520 in connected mode"],
+        ),
+        (
+            replace(SEEN, interface=replace(IB0, kind=1), port=None),
+            ["to be an InfiniBand interface, found kind 1", "expected an RDMA device behind ib0, found none"],
+        ),
+        (
+            replace(SEEN, port=replace(PORT, state="DOWN", physical="Polling")),
+            [r"mlx5_0 port 1 to be ACTIVE, found DOWN \(Polling\): look at the cable"],
+        ),
+        (
+            replace(SEEN, port=replace(PORT, state="INIT")),
+            [r"found INIT \(LinkUp\): start the subnet manager; the cable is well"],
+        ),
+        (replace(SEEN, port=replace(PORT, state="ARMED")), ["the subnet manager's log"]),
+        (replace(SEEN, port=replace(PORT, state="", physical="")), [r"no state \(unknown\): look at ibstat"]),
+        (replace(SEEN, port=replace(PORT, mtu=2048)), ["hardware's MTU of mlx5_0 port 1 to be 4096 bytes, found 2048"]),
+        (
+            replace(SEEN, port=replace(PORT, rate_gbps=50.0, width=1)),
+            [r"expected a link of 100 Gb/s on ib0, found 50 \(1X HDR\)"],
+        ),
+        (replace(SEEN, port=replace(PORT, link_layer="Ethernet")), ["to be InfiniBand, found Ethernet"]),
+        (
+            replace(SEEN, routes=(Route("10.100.0.32", "missing"),)),
+            ["expected a route to 10.100.0.32 by ib0, found none at all"],
+        ),
+        (
+            replace(SEEN, routes=(Route("10.100.0.32", "fallback", "eth0", "10.0.0.1"),)),
+            ["to leave by ib0, found it on eth0 through 10.0.0.1, which is slow"],
+        ),
+        (
+            replace(SEEN, routes=(Route("10.100.0.32", "refused", refusal="blackhole"),)),
+            ["found a route of the type blackhole"],
+        ),
+        (replace(SEEN, routes=(Route("10.100.0.32", "local", "lo"),)), ["to be another host, found it on this one"]),
+        (
+            replace(SEEN, routes=(replace(ROUTE, source="10.100.0.99"),)),
+            ["to come from 10.100.0.31, found 10.100.0.99"],
+        ),
+        (
+            replace(SEEN, routes=(replace(ROUTE, mtu=1400),)),
+            ["of 2044 bytes to 10.100.0.32, found a route"],
+        ),
+        (replace(SEEN, routes=(replace(ROUTE, reverse=False),)), ["reverse path filter"]),
+        (replace(SEEN, routes=(replace(ROUTE, reaches=False),)), ["to answer to a packet of 2044 bytes by ib0"]),
+        # What nobody knows is no problem.
+        (replace(SEEN, routes=(replace(ROUTE, reverse=None, reaches=None),)), []),
+        (replace(SEEN, port=replace(PORT, mtu=None, rate_gbps=None)), []),
+        # The cause comes before what follows from it.
+        (
+            replace(SEEN, interface=replace(IB0, is_up=False), routes=(Route("10.100.0.32", "missing"),)),
+            ["to be up", "a route to"],
+        ),
+    ],
+)
+def test_each_problem_is_one_sentence(seen: Seen, found: list[str]) -> None:
+    problems = fabric_route.problems(WANTED, seen)
+    assert len(problems) == len(found), problems
+    for sentence, part in zip(problems, found, strict=True):
+        assert re.search(part, sentence), sentence
+        assert sentence.startswith("expected ")
+        assert sentence.endswith(".")
+
+
+def test_an_ethernet_fabric_is_held_by_its_interface() -> None:
+    wanted = Wanted("eth1", rate_gbps=25, link_layer="Ethernet")
+    here = Interface("eth1", exists=True, is_up=True, has_carrier=True, kind=1, speed_gbps=10.0)
+    assert fabric_route.problems(wanted, Seen(here)) == [
+        "expected a link of 25 Gb/s on eth1, found 10: reseat or change the cable, and look at the switch's port; "
+        "a link that has lost lanes goes on at a lower rate."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("near", "gpus", "count"),
+    [(0, {"a": 0, "b": 1}, 1), (1, {"a": 1}, 0), (None, {"a": 1}, 0), (0, {}, 0)],
+)
+def test_a_gpu_on_another_node_is_advice(near: int | None, gpus: dict[str, int], count: int) -> None:
+    found = fabric_route.advice(Seen(replace(IB0, numa_node=near), gpu_nodes=gpus))
+    assert len(found) == count
+    assert all("found b on 1" in sentence for sentence in found)
+
+
+@pytest.mark.parametrize(("mtu", "size"), [(2044, 2016), (1500, 1472), (None, 548), (20, 8)])
+def test_an_echo_fills_a_packet(mtu: int | None, size: int) -> None:
+    assert fabric_route.echo_size(mtu) == size
