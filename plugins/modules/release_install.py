@@ -15,7 +15,8 @@ description:
     and verifies it again; then points C(current) to it in one step and removes surplus releases.
   - A release that is there already is held against its manifest on every run, file by file.
   - One at a time on a node; what an installation left that was killed is removed.
-  - Releases that a running program was started from are never removed.
+  - Releases that a running program was started from, that a unit of systemd names, or that C(previous) names are
+    never removed.
   - A node whose NVIDIA driver is too old for the build is refused before anything is fetched.
 author:
   - herd.inference contributors (@herd-inference)
@@ -48,7 +49,7 @@ options:
     required: true
   keep:
     description:
-      - How many releases besides the wanted one stay installed.
+      - How many releases besides the wanted one stay installed. The one that is or was current before stays anyway.
     type: int
     default: 2
   switch:

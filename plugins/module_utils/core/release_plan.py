@@ -76,13 +76,13 @@ def plan(
 
     :param whole: the wanted release is there and every file is what the manifest says.
     :param installed: ids of all releases on the node, oldest first.
-    :param in_use: ids of releases that running programs come from.
+    :param in_use: ids of releases that running programs come from, or that units name.
     :param keep: how many releases besides the wanted one stay, for going back.
-    :param previous: the release that was current before this one; it stays as long as any other does.
+    :param previous: the release that was current before this one; it always stays.
     """
-    protected = {wanted, *in_use}
     # The first one to go back to is the one that is current until now, however old it is.
     first_back = previous if current == wanted else current
+    protected = {wanted, first_back, *in_use}
     others = [release for release in installed if release not in (wanted, first_back)]
     others += [first_back] if first_back is not None and first_back in installed and first_back != wanted else []
     surplus = others[: max(0, len(others) - keep)]

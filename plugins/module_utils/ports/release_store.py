@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from . import release_files, selinux
 from .progress import ProgressFile
 from .sources import download, sha256
 
+UNITS = Path("/etc/systemd/system")
 HIDDEN = ".incoming-"
 HIDDEN_LINK = ".current-"
 HIDDEN_PREVIOUS = ".previous-"
@@ -87,9 +89,9 @@ class ReleaseStore:
         return release_files.differences(self.releases / str(manifest["id"]), manifest["files"])
 
     def in_use(self) -> list[str]:
-        """Ids of releases that running programs were started from."""
+        """Ids of releases that running programs were started from, or that a unit will start one from."""
         top = str(self.releases.resolve()) + os.sep
-        found: set[str] = set()
+        found = self._named_by_units()
         for process in Path("/proc").iterdir():
             if process.name.isdigit():
                 try:
@@ -99,6 +101,17 @@ class ReleaseStore:
                 if program.startswith(top):
                     found.add(program[len(top) :].split(os.sep, 1)[0])
         return sorted(found)
+
+    def _named_by_units(self) -> set[str]:
+        """A service that is down, or that a killed playbook has not changed yet, starts from here at boot."""
+        tops = {str(self.releases), str(self.releases.resolve())}
+        words = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(tops)))})/([^\s/]+)/")
+        found: set[str] = set()
+        for unit in UNITS.rglob("*"):
+            with suppress(OSError, UnicodeDecodeError):
+                if unit.suffix in (".service", ".conf") and not unit.is_symlink():
+                    found.update(words.findall(unit.read_text(encoding="utf-8")))
+        return found
 
     def install(self, manifest: Mapping[str, Any], location: str) -> None:
         """Fetch, verify, unpack out of sight, verify, rename, and verify once more."""

@@ -34,6 +34,8 @@ DRIVER = (
         # Going forward from the oldest: it was current, so it is what one would go back to.
         (False, "a", ["a", "b", "c"], [], 1, (True, True, ("b", "c"))),
         (False, "a", ["a"], ["a"], 0, (True, True, ())),
+        # Both names, current and previous, stay whatever keep says.
+        (False, "a", ["a"], [], 0, (True, True, ())),
     ],
 )
 def test_plan(
