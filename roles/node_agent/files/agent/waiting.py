@@ -18,6 +18,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from herd.agent import engine, node
 from herd.agent.serve import ready
 from herd.core import proc_net
 
@@ -29,6 +30,7 @@ LINGER_S = 1.0
 # A head that was restarted has answered before the queue is ended; this is for one that ends in between.
 CONNECT_S, PAUSE_S = 30.0, 0.5
 QUIET_LOOKS, LOOK_S = 3, 0.1
+NFT, KEPT = "/usr/sbin/nft", ("ip", "herd_queue", "kept")
 #: Long enough for whoever tries again to find a head that was restarted, short enough to notice.
 RETRY_AFTER_S = 30
 TURNED_AWAY = (
@@ -67,8 +69,9 @@ class Queue:
                 await asyncio.gather(_copy(reader, head_writer), _copy(head_reader, writer))
             finally:
                 head_writer.close()
-        except OSError:
+        except OSError as error:
             self.lost += 1
+            print(f"a connection was lost after {time.monotonic() - began:.1f} seconds: {error!r}", flush=True)
         finally:
             writer.close()
 
@@ -137,19 +140,66 @@ def _clients(port: int) -> int:
     return len(proc_net.clients_of(proc_net.parse(text), port, OWN_ADDRESS))
 
 
+def _is_working(api: engine.Api) -> bool:
+    """Say whether a request runs or waits in the engine; one that cannot tell may be working."""
+    slots = engine.slots(api)
+    return slots.known is not True or slots.busy > 0 or engine.metrics(api).get("requests_deferred", 0) > 0
+
+
+def _nft(*words: str) -> str:
+    status, said = node.run([NFT, *words])
+    return said if status == 0 else ""
+
+
+def _is_between_requests(api: engine.Api) -> bool:
+    """Say whether nothing runs and nothing comes on connections that clients keep; if so, nothing comes any more.
+
+    Whoever sends in this moment does so again, as with any packet that was lost, and is counted: then it was the wrong
+    moment. Packets that only confirm an answer pass.
+    """
+    if _is_working(api):
+        return False
+    words = [
+        "iif",
+        "!=",
+        "lo",
+        "tcp",
+        "dport",
+        str(api.port),
+        "ct",
+        "state",
+        "established",
+        "meta",
+        "length",
+        ">",
+        "100",
+    ]
+    _nft("add", "rule", *KEPT, *words, "counter", "drop")
+    if not _is_working(api) and " packets 0 " in _nft("list", "chain", *KEPT):
+        return True
+    _nft("flush", "chain", *KEPT)
+    return False
+
+
 def idle_command(arguments: argparse.Namespace) -> int:
-    """Wait until no client has a connection to the head."""
+    """Wait until no request runs or comes, and stop the head in that moment."""
     began = time.monotonic()
-    quiet = 0
-    while True:
-        left = _clients(arguments.port)
-        quiet = quiet + 1 if left == 0 else 0
-        if quiet >= QUIET_LOOKS or time.monotonic() - began >= arguments.timeout:
+    api = engine.of(node.process(node.unit(arguments.unit).pid).arguments)
+    left = quiet = 0
+    is_idle = api is None
+    while api is not None and not is_idle:
+        left, passed = _clients(api.port), time.monotonic() - began
+        quiet = 0 if left else quiet + 1
+        is_idle = quiet >= QUIET_LOOKS or (left > 0 and passed >= arguments.grace and _is_between_requests(api))
+        if is_idle or passed >= arguments.timeout:
             break
         time.sleep(LOOK_S)
+    is_stopped = bool(is_idle and arguments.stop and api)
+    if is_stopped:
+        is_idle = is_stopped = node.run(["systemctl", "stop", arguments.unit], 120.0)[0] == 0
     seconds = round(time.monotonic() - began, 1)
-    print(json.dumps({"idle": quiet >= QUIET_LOOKS, "connections": left, "seconds": seconds}))
-    return 0 if quiet >= QUIET_LOOKS else 1
+    print(json.dumps({"idle": is_idle, "stopped": is_stopped, "connections": left, "seconds": seconds}))
+    return 0 if is_idle else 1
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -167,9 +217,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     queue.set_defaults(run=queue_command)
     idle = commands.add_parser(
         "idle",
-        help="wait until no client has a connection to the head (on the head)",
-        description="Waits until no client has a connection. Exit status: 0 none has, 1 some still have.",
+        help="wait, while there is a queue, until no request runs at the head (on the head)",
+        description="Waits until no client has a connection, or only keeps one, on which no request runs or comes. "
+        "Exit status: 0 idle, 1 requests still run.",
     )
-    idle.add_argument("--port", type=int, required=True, help="the head's port")
+    idle.add_argument("--unit", default="llama-head.service", help="the head's unit (default: %(default)s)")
     idle.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
+    idle.add_argument("--grace", type=float, default=10.0, metavar="SECONDS", help="for kept connections to close")
+    idle.add_argument("--stop", action="store_true", help="stop the head in that moment")
     idle.set_defaults(run=idle_command)
