@@ -163,6 +163,11 @@ def firewalld_zone(interface: str) -> str:
     return answer.out.strip() if answer and answer.rc == 0 else _firewall_cmd("--get-default-zone")
 
 
+def firewalld_zones() -> list[str]:
+    """Name all zones."""
+    return _firewall_cmd("--get-zones").split()
+
+
 def firewalld_rules(zone: str) -> dict[bool, list[str]]:
     """List the rich rules of a zone: those in force (False) and those of its next start (True)."""
     listing = (f"--zone={zone}", "--list-rich-rules")

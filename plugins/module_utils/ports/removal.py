@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What this collection has left on a host, and how each kind of it goes."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+
+#: Where systemd and its like read files of ours.
+PLACES = (
+    "etc/systemd/system/*",
+    "etc/systemd/system/*.d/*",
+    "etc/systemd/*.conf",
+    "etc/systemd/*.conf.d/*",
+    "etc/tmpfiles.d/*",
+    "etc/sysctl.d/*",
+    "etc/udev/rules.d/*",
+    "opt/docs/*",
+)
+FOLDERS = ("/etc/herd", "/opt/herd", "/run/herd", "/var/lib/herd", "/var/cache/herd", "/var/log/herd")
+LINKS = ("/usr/local/bin/herdctl", "/usr/local/bin/llama-cluster-monitor", "/usr/local/bin/llama-service-status")
+_HEAD = 400
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Something that is left: its kind, its name, and what makes it go."""
+
+    kind: str
+    name: str
+    remove: Callable[[], None]
+
+
+def _run(*words: str) -> None:
+    answer = ask(list(words), timeout=120)
+    if answer.rc != 0:
+        raise RemoteFailureError(
+            f"{' '.join(words)} to succeed", answer.err.strip() or f"status {answer.rc}", "mend that and run it again"
+        )
+
+
+def unlink(path: Path) -> None:
+    """Remove a file, a link, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_unit(path: Path) -> None:
+    if path.name == "herd-queue.service":
+        # It waits for its clients as long as their answers take.
+        ask(["systemctl", "kill", "--signal=KILL", path.name])
+    ask(["systemctl", "disable", "--quiet", path.name])
+    systemd.stop(path.name)
+    for entry in (path, path.with_name(f"{path.name}.d")):
+        unlink(entry)
+    systemd.reload()
+    ask(["systemctl", "reset-failed", path.name])
+
+
+def files(is_ours: Callable[[str], bool]) -> Iterator[Rest]:
+    """Find units and other files by what they say of themselves; units first, the agent before what it watches."""
+    found = [path for pattern in PLACES for path in Path("/").glob(pattern)]
+    ours = [path for path in found if path.is_file() and not path.is_symlink() and is_ours(_beginning(path))]
+    is_unit = {path: path.parent == systemd.UNIT_DIRECTORY and path.suffix != ".conf" for path in ours}
+    for path in sorted(ours, key=lambda path: (not is_unit[path], "agent" not in path.name, path.name)):
+        if is_unit[path]:
+            yield Rest("unit", path.name, partial(_remove_unit, path))
+        else:
+            yield Rest("file", str(path), partial(unlink, path))
+
+
+def _beginning(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return stream.read(_HEAD)
+
+
+def tables(named: Callable[[str], list[tuple[str, str]]]) -> Iterator[Rest]:
+    """Find our tables in the kernel."""
+    program = firewall.nft_program()
+    if not program:
+        return
+    for family, name in named(ask([program, "list", "tables"]).out):
+        yield Rest("rules", f"{family} {name}", partial(_run, program, "delete", "table", family, name))
+
+
+def firewalld_rules(ours: Callable[[list[str]], tuple[str, ...]]) -> Iterator[Rest]:
+    """Find our rules in every zone of firewalld, where it runs."""
+    for zone in firewall.firewalld_zones() if firewall.firewalld_runs() else ():
+        for permanent, listed in firewall.firewalld_rules(zone).items():
+            if rules := ours(listed):
+                when = "permanent" if permanent else "in force"
+                change = partial(firewall.firewalld_change, zone, permanent, rules)
+                yield Rest("rules", f"firewalld, zone {zone}, {when}: {', '.join(rules)}", change)
+
+
+def paths(names: Iterator[Path]) -> Iterator[Rest]:
+    """Find what there is of these paths; a folder goes with all that is in it."""
+    for path in names:
+        if path.is_symlink() or path.exists():
+            yield Rest(
+                "folder" if path.is_dir() and not path.is_symlink() else "file", str(path), partial(unlink, path)
+            )
+
+
+def links(root: Path) -> Iterator[Path]:
+    """Name the commands in everybody's path that are links to the node's own program."""
+    for path in map(Path, LINKS):
+        if path.is_symlink() and path.readlink().is_relative_to(root):
+            yield path
+
+
+def empty(folders: Iterator[Path], going: Collection[str]) -> Iterator[Rest]:
+    """Find folders with nothing in them but what goes."""
+    for path in folders:
+        if path.is_dir() and not {str(entry) for entry in path.iterdir()}.difference(going):
+            yield Rest("folder", str(path), path.rmdir)
+
+
+def entries(folder: Path) -> list[str]:
+    """Name what is in a folder, if there is one."""
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def _hand_over(path: Path) -> None:
+    os.chown(path, 0, 0, follow_symlinks=False)
+
+
+def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Rest]:
+    """Find what an account owns in a folder: without the account its number would be anybody's."""
+    try:
+        uid = pwd.getpwnam(account).pw_uid
+    except KeyError:
+        return
+    for path in (folder, *(folder / name for name in entries(folder))):
+        if str(path) not in going and path.exists() and path.lstat().st_uid == uid:
+            yield Rest("owner", str(path), partial(_hand_over, path))
+
+
+def accounts(name: str, comment: str) -> Iterator[Rest]:
+    """Find the account, if it is the one that the role node made, and its group."""
+    try:
+        if pwd.getpwnam(name).pw_gecos == comment:
+            yield Rest("user", name, partial(_run, "userdel", name))
+        else:
+            return
+    except KeyError:
+        pass
+    try:
+        group = grp.getgrnam(name)
+    except KeyError:
+        return
+    if not [user for user in pwd.getpwall() if user.pw_gid == group.gr_gid and user.pw_name != name]:
+        yield Rest("group", name, partial(_remove_group, name))
+
+
+def _remove_group(name: str) -> None:
+    # userdel takes a group of the same name with it on most systems.
+    if name in [group.gr_name for group in grp.getgrall()]:
+        _run("groupdel", name)

@@ -1,0 +1,150 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Remove from a node what this collection has put there."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: node_removal
+short_description: Remove units, rules, files and the account that this collection has made on a node
+version_added: 0.2.0
+description:
+  - Stops and removes every unit that says of itself that this collection wrote it, our tables of nftables, our rules
+    of firewalld, the releases, configuration and keys, the node's own program, caches, and the account with its group.
+  - Models stay, and belong to root from then on, unless O(models) names their files. Packages, compilers and the
+    journal stay.
+  - Nothing is removed that does not say, by its text, its name or its place, that it is ours. One that was interrupted
+    goes on when it runs again.
+author: herd.inference contributors (@herd-inference)
+options:
+  prefix:
+    description: Folder of the releases. Only what the roles make in it goes, and the folder if nothing else is in it.
+    type: path
+    required: true
+  models_dir:
+    description: Folder of the models.
+    type: path
+    required: true
+  models:
+    description:
+      - Files of models that go too, with their shards and what a fetch keeps beside them; the folder if nothing else is
+        in it.
+    type: list
+    elements: str
+    default: []
+  user:
+    description: The account. It stays if it is not the one that the role node made.
+    type: str
+    required: true
+  ports:
+    description: TCP ports that firewalld was told to let through.
+    type: list
+    elements: int
+    default: []
+attributes:
+  check_mode:
+    description: Says what would go.
+    support: full
+  diff_mode:
+    description: Lists what goes, a line each.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Leave nothing behind but the models
+  herd.inference.node_removal:
+    prefix: /opt/llama.cpp
+    models_dir: /opt/models
+    user: llama
+    ports: [50052, 50061, 8000]
+"""
+
+RETURN = r"""
+removed:
+  description: What went, in this order; in check mode, what would.
+  returned: always
+  type: list
+  elements: str
+  sample: [unit herd-agent.service, rules inet herd_rpc, folder /etc/herd, user llama]
+left:
+  description: What is in the folders of the releases and of the models and stays.
+  returned: always
+  type: list
+  elements: str
+  sample: [/opt/models/lab-llama.gguf]
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import firewalld_rules, removal
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import removal as rests
+
+
+def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
+    """Find what is left, in the order in which it goes: what runs first, the account last.
+
+    :param going: paths of this order so far, which a check finds where they were.
+    """
+    prefix, models_dir = Path(given["prefix"]), Path(given["models_dir"])
+    models = removal.model_files(rests.entries(models_dir), given["models"])
+
+    def rules(listed: list[str]) -> tuple[str, ...]:
+        return tuple(rule for port in given["ports"] for rule in firewalld_rules.change([], listed, port).remove)
+
+    yield from rests.files(removal.is_ours)
+    yield from rests.tables(removal.our_tables)
+    yield from rests.firewalld_rules(rules)
+    ours = [*map(Path, rests.FOLDERS), *(prefix / n for n in removal.PREFIX_ENTRIES), *(models_dir / m for m in models)]
+    yield from rests.paths(chain(rests.links(Path("/opt/herd")), ours))
+    yield from rests.empty(iter([prefix, models_dir, Path("/opt/docs")]), going)
+    yield from rests.owned(models_dir, given["user"], going)
+    yield from rests.accounts(given["user"], removal.ACCOUNT)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "prefix": {"type": "path", "required": True},
+            "models_dir": {"type": "path", "required": True},
+            "models": {"type": "list", "elements": "str", "default": []},
+            "user": {"type": "str", "required": True},
+            "ports": {"type": "list", "elements": "int", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    removed: list[str] = []
+    going: set[str] = set()
+    try:
+        for name in ("prefix", "models_dir"):
+            removal.check_prefix(given[name])
+        for rest in ordered(given, going):
+            if not module.check_mode:
+                rest.remove()
+            removed.append(f"{rest.kind} {rest.name}")
+            going.update([rest.name] if rest.kind in ("file", "folder") else [])
+    except HerdError as error:
+        module.fail_json(msg=str(error), removed=removed)
+    except OSError as error:
+        module.fail_json(
+            msg=f"expected to remove {error.filename}, found {error.strerror}: mend that and run it again.",
+            removed=removed,
+        )
+    folders = (Path(given["prefix"]), Path(given["models_dir"]))
+    there = [str(folder / name) for folder in folders for name in rests.entries(folder) if not name.startswith(".")]
+    left = [path for path in there if path not in going]
+    diff = {"before": "".join(f"{line}\n" for line in removed), "after": ""} if removed else {}
+    module.exit_json(changed=bool(removed), removed=removed, left=left, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is ours on a node, and what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gpus, removal
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+
+ROLES = Path(__file__).parents[3] / "roles"
+UNITS = sorted(ROLES.glob("*/templates/*.service.j2"))
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_every_unit_of_a_role_says_whose_it_is(path: Path) -> None:
+    assert removal.is_ours(path.read_text(encoding="utf-8"))
+
+
+def test_units_that_modules_write_say_it_too() -> None:
+    assert removal.is_ours(gpus.nodes_unit())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[Unit]\nDescription=x\n\n# herd.inference\n", "[Service]\nExecStart=/opt/herd/x\n"]
+)
+def test_other_units_are_not_ours(text: str) -> None:
+    assert not removal.is_ours(text)
+
+
+def test_our_tables() -> None:
+    listing = "table inet herd_rpc\ntable ip nat\ntable inet firewalld\ntable ip herd_queue\ntable ip other_herd_rpc\n"
+    assert removal.our_tables(listing) == [("inet", "herd_rpc"), ("ip", "herd_queue")]
+
+
+@pytest.mark.parametrize("path", ["", "/", "/opt", "opt/llama.cpp", "/opt/../etc"])
+def test_folders_that_cannot_be_meant(path: str) -> None:
+    with pytest.raises(HerdError, match="correct the inventory"):
+        removal.check_prefix(path)
+
+
+THERE = [
+    "m.gguf",
+    ".m.gguf.lock",
+    ".m.gguf.verified",
+    "m.gguf.bak",
+    "other-m.gguf",
+    "m2.gguf",
+    "big-00001-of-00002.gguf",
+    "big-00002-of-00002.gguf",
+    ".big-00002-of-00002.gguf.lock",
+    "big-00001-of-00003.gguf",
+]
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ([], []),
+        (["m.gguf"], [".m.gguf.lock", ".m.gguf.verified", "m.gguf"]),
+        (
+            ["big-00001-of-00002.gguf"],
+            [".big-00002-of-00002.gguf.lock", "big-00001-of-00002.gguf", "big-00002-of-00002.gguf"],
+        ),
+        (["absent.gguf"], []),
+    ],
+)
+def test_files_of_models(files: list[str], found: list[str]) -> None:
+    assert removal.model_files(THERE, files) == found
