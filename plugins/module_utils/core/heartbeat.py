@@ -45,6 +45,19 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Disk:
+    """A file system, by a path on it; memory in MiB, -1 where it does not answer.
+
+    :param state: C(ok), C(low), C(full) or C(silent).
+    """
+
+    path: str
+    free_mib: int
+    total_mib: int
+    state: str
+
+
+@dataclass(frozen=True)
 class Hold:
     """Somebody works here: the agents do nothing about it for these seconds."""
 
@@ -131,6 +144,7 @@ class Heartbeat:
     worker: Worker | None = None
     head: Head | None = None
     gpus: tuple[Gpu, ...] = ()
+    disks: tuple[Disk, ...] = ()
 
 
 def write(beat: Heartbeat) -> bytes:
@@ -180,6 +194,12 @@ class _Reader:
         if not isinstance(value, list) or len(value) > _LIST:
             raise ValueError(f"{self.where}.{name} is no list of at most {_LIST}")
         return tuple(_Reader({name: item}, self.where).text(name) for item in value)
+
+    def parts(self, name: str) -> list[_Reader]:
+        value = self.data.get(name, [])
+        if not isinstance(value, list) or len(value) > _LIST:
+            raise ValueError(f"{name} is no list of at most {_LIST}")
+        return [_Reader(item, name) for item in value]
 
     def part(self, name: str) -> _Reader | None:
         value = self.data.get(name)
@@ -244,6 +264,15 @@ def _read_gpu(found: _Reader) -> Gpu:
     )
 
 
+def _read_disk(found: _Reader) -> Disk:
+    return Disk(
+        path=found.text("path"),
+        free_mib=found.count("free_mib", -1),
+        total_mib=found.count("total_mib", -1),
+        state=found.text("state"),
+    )
+
+
 def read(raw: bytes, node: str = "") -> Heartbeat:
     """Read what came from a node.
 
@@ -258,9 +287,6 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
         name = found.text("node")
         if node and name != node:
             raise ValueError(f"the node {name}")
-        gpus = found.data.get("gpus", [])
-        if not isinstance(gpus, list) or len(gpus) > _LIST:
-            raise ValueError("gpus is no list")
         hold, worker, head = found.part("hold"), found.part("worker"), found.part("head")
         return Heartbeat(
             node=name,
@@ -271,7 +297,8 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
             hold=None if hold is None else Hold(hold.text("reason"), hold.number("seconds")),
             worker=None if worker is None else _read_worker(worker),
             head=None if head is None else _read_head(head),
-            gpus=tuple(_read_gpu(_Reader(gpu, "gpus")) for gpu in gpus),
+            gpus=tuple(map(_read_gpu, found.parts("gpus"))),
+            disks=tuple(map(_read_disk, found.parts("disks"))),
         )
     # RecursionError: thousands of brackets.
     except (ValueError, RecursionError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from . import disk_space
 from .heartbeat import Gpu, Head, Heartbeat, Worker
 from .supervision import Sighting
 
@@ -90,6 +91,10 @@ def _rows_of(name: str, beat: Heartbeat) -> list[dict[str, Any]]:
     if beat.hold is not None:
         held = f"held for {beat.hold.seconds:.0f} s: {beat.hold.reason}"
         rows[0]["note"] = f"{rows[0]['note']}; {held}" if rows[0].get("note") else held
+    for disk in beat.disks:
+        said = disk_space.words(disk_space.Space(disk.path, disk.free_mib, disk.total_mib), disk.state)
+        if said:
+            rows[0]["note"] = f"{rows[0]['note']}; {said}" if rows[0].get("note") else said
     rows[0].update(_gpus(beat.gpus))
     return [{"node": name, **row} for row in rows]
 
@@ -108,6 +113,8 @@ def as_rows(sightings: Mapping[str, Sighting]) -> list[dict[str, Any]]:
 
 def _beat_is_well(beat: Heartbeat) -> bool:
     head, worker = beat.head, beat.worker
+    if any(disk.state in (disk_space.FULL, disk_space.SILENT) for disk in beat.disks):
+        return False
     if head is not None and (head.active != "active" or head.health != "ok" or head.supervision not in CALM):
         return False
     return worker is None or (worker.active == "active" and worker.listening and worker.state != "T")

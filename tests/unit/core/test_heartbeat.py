@@ -65,6 +65,7 @@ BEAT = heartbeat.Heartbeat(
     worker=WORKER,
     head=HEAD,
     gpus=(GPU,),
+    disks=(heartbeat.Disk("/opt/models", 163840, 953344, "ok"), heartbeat.Disk("/mnt/shared", -1, -1, "silent")),
 )
 
 
@@ -119,6 +120,10 @@ def changed(path: str, value: Any) -> bytes:
         (changed("head.tokens_per_second", -1), "no number"),
         (changed("gpus", {}), "no list"),
         (changed("gpus.0.temperature_c", "hot"), "whole number"),
+        (changed("disks", "/"), "no list"),
+        (changed("disks", ["/"]), "not an object"),
+        (changed("disks.1.free_mib", -2), "whole number"),
+        (changed("disks.0.path", "/\n"), "plain text"),
     ],
 )
 def test_what_is_no_heartbeat_is_an_error(raw: bytes, found: str) -> None:
@@ -126,6 +131,10 @@ def test_what_is_no_heartbeat_is_an_error(raw: bytes, found: str) -> None:
         heartbeat.read(raw, "vllm-node2")
     assert found in caught.value.found
     assert len(caught.value.found) <= 300
+
+
+def test_an_older_agent_tells_of_no_disks() -> None:
+    assert heartbeat.read(changed("disks", KeyError)) == replace(BEAT, disks=())
 
 
 def test_what_a_newer_agent_adds_is_passed_over() -> None:

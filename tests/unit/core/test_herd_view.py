@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.heartbeat import Heartbeat, Hold
+from ansible_collections.herd.inference.plugins.module_utils.core.heartbeat import Disk, Heartbeat, Hold
 from ansible_collections.herd.inference.plugins.module_utils.core.herd_view import as_rows, is_well, summary
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision import Sighting
 from tests.unit.core.test_heartbeat import GPU, HEAD, WORKER
@@ -76,3 +76,21 @@ def test_what_is_well_and_worth_a_word(parts: dict[str, Any], note: str) -> None
 
 def test_no_head_is_said() -> None:
     assert summary({"vllm-node2": Sighting("silent")}) == "no head has answered"
+
+
+@pytest.mark.parametrize(
+    ("disk", "note", "well"),
+    [
+        (Disk("/opt/models", 900_000, 953_344, "ok"), "", True),
+        (Disk("/opt/models", 9000, 953_344, "low"), "disk of /opt/models is low: 9000 of 953344 MiB free", True),
+        (Disk("/var/log", 12, 8192, "full"), "disk of /var/log is full: 12 of 8192 MiB free", False),
+        (Disk("/mnt/shared", -1, -1, "silent"), "disk of /mnt/shared does not answer", False),
+    ],
+)
+def test_a_disk_that_is_full_is_not_well(disk: Disk, note: str, well: bool) -> None:
+    nodes = {**WELL, "vllm-node2": seen("vllm-node2", worker=WORKER, disks=(disk,))}
+    assert is_well(nodes) is well
+    assert (as_rows(nodes)[1].get("note") or "") == note
+    both = seen("vllm-node2", worker=WORKER, hold=Hold("by hand", 30.0), disks=(disk,))
+    said = str(as_rows({**nodes, "vllm-node2": both})[1]["note"])
+    assert said == ("held for 30 s: by hand" + (f"; {note}" if note else ""))

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from herd.agent import beats, engine, node
+from herd.agent import beats, disks, engine, node
 from herd.agent.settings import DEFAULT_PATH, Marks, Settings, read_settings
 from herd.core import heartbeat, proc_net
 from herd.core.errors import HerdError
@@ -118,6 +118,7 @@ class Agent:
         self.worker = node.Watched(settings.worker_unit) if settings.worker_unit else None
         self.head = node.Watched(settings.head_unit) if settings.head_unit else None
         self.gpus, self.engine = node.Gpus(), EngineWatch()
+        self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
         self.protocols = node.Protocols(settings.prefix)
         self.followers = beats.Followers(settings.port)
         self.supervisor, self.watch = Supervisor(settings.limits), WorkerWatch(settings.limits)
@@ -142,6 +143,7 @@ class Agent:
                 worker=worker,
                 head=head,
                 gpus=self.gpus.readings,
+                disks=self.disks.readings,
             )
         )
 
@@ -296,6 +298,7 @@ class Agent:
         server = beats.Server((self.settings.address, self.settings.port), lambda: self.beat, clients)
         for work in (server.serve_forever, self.gpus.follow, self.engine.follow):
             threading.Thread(target=work, daemon=True).start()
+        self.disks.follow()
         self.tick()
         notify("READY=1")
         say(f"watching {self.settings.node}, heartbeat at {self.settings.address}:{self.settings.port}")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from herd.core import disk_space
 from herd.core.errors import InvalidInputError
 from herd.core.heartbeat import Hold, plain
 from herd.core.supervision import Limits
@@ -34,6 +35,8 @@ class Settings:
     prefix: Path
     run_dir: Path
     limits: Limits
+    disks: Sequence[str] = ()
+    disk_limits: disk_space.Limits = field(default_factory=disk_space.Limits)
 
 
 def read_settings(path: str) -> Settings:
@@ -49,6 +52,7 @@ def read_settings(path: str) -> Settings:
         # The fields that are left are all numbers.
         values: dict[str, Any] = {str(name): float(value) for name, value in given.items()}
         limits = Limits(backoff_s=pauses, **values)
+        disks = dict(data.get("disks", {}))
         return Settings(
             node=str(data["node"]),
             address=str(data["address"]),
@@ -59,6 +63,8 @@ def read_settings(path: str) -> Settings:
             prefix=Path(data.get("prefix", "/opt/llama.cpp")),
             run_dir=Path(data.get("run_dir", "/run/herd")),
             limits=limits,
+            disks=tuple(map(str, disks.get("paths", ()))),
+            disk_limits=disk_space.Limits(float(disks.get("low_gib", 10)), float(disks.get("full_gib", 1))),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(

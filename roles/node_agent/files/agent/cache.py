@@ -1,0 +1,181 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cache of this node's worker: what it holds, and what goes of it while the worker is down.
+
+systemd runs it before each start and after each end of the worker, with the worker's own rights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from herd.agent import disks, node
+from herd.agent.settings import DEFAULT_PATH, read_settings
+from herd.core import rpc_cache
+from herd.core.errors import HerdError, InvalidInputError
+
+#: Beside the engine's files; the engine only opens files that are named after a hash.
+STATE = ".herd.json"
+READ_AT_ONCE = 1 << 20
+EXIT_WELL, EXIT_DAMAGED = 0, 1
+
+
+def _files(folder: Path) -> list[rpc_cache.CacheFile]:
+    found = []
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            if rpc_cache.is_ours(entry.name):
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        found.append(rpc_cache.CacheFile(entry.name, status.st_size, status.st_mtime, status.st_atime))
+    return sorted(found, key=lambda file: file.name)
+
+
+def _free(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def _proved(folder: Path) -> float | None:
+    try:
+        return float(json.loads((folder / STATE).read_text(encoding="utf-8"))["proved"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _prove(folder: Path, until: float) -> None:
+    """Note that what was written until now is whole. Lost on a disk without room for a line: then it is not."""
+    scratch = folder / f"{STATE}.{os.getpid()}"
+    try:
+        scratch.write_text(json.dumps({"proved": until}) + "\n", encoding="utf-8")
+        scratch.replace(folder / STATE)
+    except OSError:
+        with suppress(OSError):
+            scratch.unlink()
+
+
+def _say(arguments: argparse.Namespace, facts: dict[str, Any], text: str) -> None:
+    if arguments.json:
+        print(json.dumps(facts))
+    elif text:
+        print(text, flush=True)
+
+
+def show(arguments: argparse.Namespace, folder: Path) -> int:
+    """Say what is there."""
+    files = _files(folder)
+    size = sum(file.size for file in files)
+    free = _free(folder) if folder.is_dir() else 0
+    facts = {"folder": str(folder), "files": len(files), "bytes": size, "free": free, "proved": _proved(folder)}
+    text = f"{folder}: {len(files)} files of {size // rpc_cache.MIB} MiB, {free // rpc_cache.MIB} MiB free"
+    _say(arguments, facts, text)
+    return EXIT_WELL
+
+
+def prune(arguments: argparse.Namespace, folder: Path) -> int:
+    """Remove what goes."""
+    if not folder.is_dir():
+        return EXIT_WELL
+    now = time.time()
+    limits = rpc_cache.Limits(
+        arguments.max_mib * rpc_cache.MIB, arguments.keep_free_mib * rpc_cache.MIB, arguments.days
+    )
+    ended = now if arguments.ended else None
+    full = disks.without_room(Path(arguments.run_dir), folder.stat().st_dev)
+    removals = rpc_cache.plan(_files(folder), limits, _free(folder), _proved(folder), ended, full)
+    for removal in removals:
+        (folder / removal.file.name).unlink(missing_ok=True)
+    for scratch in folder.glob(f"{STATE}.*"):
+        scratch.unlink(missing_ok=True)
+    _prove(folder, now)
+    said = rpc_cache.summary(removals)
+    _say(arguments, {"removed": [r.file.name for r in removals]}, f"removed from the cache {said}" if said else "")
+    return EXIT_WELL
+
+
+def check(arguments: argparse.Namespace, folder: Path) -> int:
+    """Read every file and hold its bytes against the hash that is its name."""
+    damaged = []
+    for file in _files(folder):
+        found = rpc_cache.fnv(b"")
+        with suppress(FileNotFoundError), (folder / file.name).open("rb") as stream:
+            while True:
+                data = stream.read(READ_AT_ONCE)
+                if not data:
+                    break
+                found = rpc_cache.fnv(data, found)
+        if f"{found:016x}" != file.name:
+            damaged.append(file.name)
+    text = (
+        f"{len(damaged)} damaged: {' '.join(damaged)}; stop the worker and remove them" if damaged else "all is whole"
+    )
+    _say(arguments, {"damaged": damaged}, text)
+    return EXIT_DAMAGED if damaged else EXIT_WELL
+
+
+def cache_command(arguments: argparse.Namespace) -> int:
+    """Run one of the three."""
+    folder = Path(arguments.folder)
+    try:
+        if arguments.do == "prune":
+            if arguments.ended is None:
+                _refuse_while_running(arguments.config)
+            return prune(arguments, folder)
+        return check(arguments, folder) if arguments.do == "check" else show(arguments, folder)
+    except OSError as error:
+        raise HerdError(
+            f"to read and clean {folder}", f"{error.strerror}: {error.filename}", "mend the disk or its permissions"
+        ) from error
+
+
+def _refuse_while_running(config: str) -> None:
+    """By hand: a load that is under way would miss what goes."""
+    unit = read_settings(config).worker_unit
+    pid = node.unit(unit).pid if unit else 0
+    if pid:
+        raise InvalidInputError(
+            "a worker that is down", f"{unit} as process {pid}", f"systemctl restart {unit}, which does the same"
+        )
+
+
+def _whole(text: str) -> int:
+    found = int(text)
+    if found < 0:
+        raise argparse.ArgumentTypeError("less than 0")
+    return found
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe C(herdctl cache)."""
+    cache = commands.add_parser(
+        "cache",
+        help="show, prune or check the cache of this node's worker",
+        description="show what it holds, prune what may be damaged, is too old or too much (only while the worker is "
+        "down), or check each file's bytes against its name (some 10 MB/s). "
+        "Exit status: 0 well, 1 damaged files, 2 configuration.",
+    )
+    cache.add_argument("do", choices=["show", "prune", "check"])
+    cache.add_argument("--folder", default="/var/cache/herd/rpc/rpc", help="(default: %(default)s)")
+    cache.add_argument("--max-mib", type=_whole, default=0, metavar="MIB", help="0: no limit")
+    cache.add_argument("--keep-free-mib", type=_whole, default=0, metavar="MIB")
+    cache.add_argument("--days", type=float, default=0.0, help="since a load needed a file; 0: no limit")
+    moment = cache.add_mutually_exclusive_group()
+    moment.add_argument(
+        "--ended", action="store_const", const=True, default=None, help="the worker has ended a moment ago (systemd)"
+    )
+    moment.add_argument(
+        "--starting", dest="ended", action="store_const", const=False, help="the worker is about to start (systemd)"
+    )
+    cache.add_argument("--run-dir", default="/run/herd", help="the agent's folder (default: %(default)s)")
+    cache.add_argument("--config", default=DEFAULT_PATH, help="the agent's configuration (default: %(default)s)")
+    cache.add_argument("--json", action="store_true", help="for programs")
+    cache.set_defaults(run=cache_command)

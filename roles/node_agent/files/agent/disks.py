@@ -1,0 +1,97 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How full the disks of this node are, asked in threads: a file server that hangs must not stop the agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from herd.core import disk_space, rpc_cache
+from herd.core.heartbeat import Disk, plain
+
+EVERY_S = 5.0
+#: In the agent's folder: when a file system was last seen without room, by the number of its device.
+FULL = "full.json"
+#: A file system that has not answered for so long is told to be silent.
+PATIENCE_S = 20.0
+
+
+def ask(path: Path) -> tuple[int, disk_space.Space]:
+    """Which file system a path is on, or will be, and how full that is."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    status = os.statvfs(path)
+    unit = status.f_frsize
+    space = disk_space.Space(str(path), status.f_bavail * unit >> 20, status.f_blocks * unit >> 20)
+    return path.stat().st_dev, space
+
+
+def _full(run_dir: Path) -> dict[str, float]:
+    try:
+        return {str(device): float(when) for device, when in json.loads((run_dir / FULL).read_bytes()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def without_room(run_dir: Path, device: int) -> float | None:
+    """When the agent last saw a file system without room, in seconds since the epoch; None if it never did."""
+    return _full(run_dir).get(str(device))
+
+
+class Disks:
+    """The file systems under these paths, each once."""
+
+    def __init__(self, paths: Sequence[str], limits: disk_space.Limits, run_dir: Path) -> None:
+        self.paths, self.limits, self.run_dir = tuple(paths), limits, run_dir
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[int, disk_space.Space]] = {}
+        self._answered: dict[str, float] = {}
+
+    def _ask_for_ever(self, path: str) -> None:
+        while True:
+            try:
+                device, space = self._known[path] = ask(Path(path))
+                self.note(device, space.free_mib)
+                self._answered[path] = time.monotonic()
+            except OSError:
+                self._known.pop(path, None)
+            time.sleep(EVERY_S)
+
+    def note(self, device: int, free_mib: int) -> None:
+        """Leave word of a file system without room for who comes later, such as the worker's cache."""
+        if free_mib * rpc_cache.MIB >= rpc_cache.NO_ROOM:
+            return
+        with self._lock, suppress(OSError):
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            scratch = self.run_dir / f".{FULL}"
+            scratch.write_text(json.dumps({**_full(self.run_dir), str(device): time.time()}), encoding="utf-8")
+            scratch.replace(self.run_dir / FULL)
+
+    def follow(self) -> None:
+        """Begin; returns at once."""
+        now = time.monotonic()
+        for path in self.paths:
+            self._answered[path] = now
+            threading.Thread(target=self._ask_for_ever, args=(path,), daemon=True).start()
+
+    @property
+    def readings(self) -> tuple[Disk, ...]:
+        """What is told, by path: of paths on one file system the first one."""
+        now = time.monotonic()
+        found: dict[int, Disk] = {}
+        for number, path in enumerate(self.paths):
+            device, space = self._known.get(path, (-1 - number, disk_space.Space(path, -1, -1)))
+            if now - self._answered.get(path, now) > PATIENCE_S:
+                device, space = -1 - number, disk_space.Space(path, -1, -1)
+            elif space.total_mib < 0:
+                continue
+            state = disk_space.judge(space, self.limits)
+            found.setdefault(device, Disk(plain(path), space.free_mib, space.total_mib, state))
+        return tuple(found.values())

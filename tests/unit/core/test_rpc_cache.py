@@ -1,0 +1,158 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which files of a worker's cache go, and why."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import rpc_cache
+from ansible_collections.herd.inference.plugins.module_utils.core.rpc_cache import DAY_S, MIB, CacheFile, Limits
+
+NOW = 1_790_000_000.0
+LOAD = NOW - 3600
+PLENTY = 100 << 30
+
+
+def file(name: str, size_mib: float = 32, written: float = LOAD, read: float = 0.0) -> CacheFile:
+    return CacheFile(name, int(size_mib * MIB), written, read)
+
+
+def why(removals: list[rpc_cache.Removal]) -> dict[str, str]:
+    return {removal.file.name: removal.why for removal in removals}
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ours"),
+    [
+        ("0123456789abcdef", True),
+        (".herd.json", False),
+        ("0123456789ABCDEF", False),
+        ("0123456789abcde", False),
+        ("0123456789abcdef.tmp", False),
+    ],
+)
+def test_only_the_engines_own_names(name: str, is_ours: bool) -> None:
+    assert rpc_cache.is_ours(name) is is_ours
+
+
+@pytest.mark.parametrize(
+    ("files", "free", "proved", "ended", "expected"),
+    [
+        # All is proved, nothing is too much.
+        ([file("a"), file("b")], PLENTY, NOW, None, {}),
+        # The engine keeps nothing of 10 MiB or less, proved or not.
+        ([file("a", 0), file("b", 10), file("c", 10.1)], PLENTY, NOW, None, dict.fromkeys("ab", "it was cut short")),
+        # The worker ended while it may have been writing c.
+        (
+            [file("a", written=NOW - 90), file("b", written=NOW - 6), file("c", written=NOW - 1)],
+            PLENTY,
+            NOW - 100,
+            NOW,
+            {"c": "it may have been cut short"},
+        ),
+        # A power cut: nobody saw the end. What was written in the minute before the last write may not have arrived.
+        (
+            [file("a", written=LOAD - 61), file("b", written=LOAD - 59), file("c", written=LOAD)],
+            PLENTY,
+            LOAD - 100,
+            None,
+            dict.fromkeys("bc", "it may have been cut short"),
+        ),
+        # The same, of an installation that has never proved anything.
+        (
+            [file("a", written=LOAD - 61), file("c", written=LOAD)],
+            PLENTY,
+            None,
+            None,
+            {"c": "it may have been cut short"},
+        ),
+        # A full disk: of what is new nothing is believed, what was proved before is.
+        (
+            [file("a", written=LOAD - 7000), file("b", written=LOAD - 600), file("c", written=LOAD - 500)],
+            MIB,
+            LOAD - 6000,
+            NOW,
+            dict.fromkeys("bc", "the disk was full"),
+        ),
+        # The clock was set back: what seems to be of the future is new.
+        ([file("a", written=NOW + 500)], PLENTY, NOW, NOW + 1, {"a": "it may have been cut short"}),
+    ],
+)
+def test_what_may_be_cut_short_goes(
+    files: list[CacheFile], free: int, proved: float | None, ended: float | None, expected: dict[str, str]
+) -> None:
+    assert why(rpc_cache.plan(files, Limits(), free, proved, ended)) == expected
+
+
+@pytest.mark.parametrize(
+    ("full", "expected"),
+    # The agent saw the disk full between the two loads, during the second one, or long ago.
+    [(None, []), (LOAD - 300, ["b"]), (LOAD - 16, ["b"]), (LOAD - 14, ["b", "c"]), (LOAD - 9000, [])],
+)
+def test_a_disk_that_was_full_for_a_while(full: float | None, expected: list[str]) -> None:
+    files = [file("a", written=LOAD - 7000), file("b", written=LOAD - 299), file("c", written=LOAD)]
+    found = rpc_cache.plan(files, Limits(), PLENTY, LOAD - 6000, NOW, full)
+    assert why(found) == dict.fromkeys(expected, "the disk was full")
+
+
+OLD = file("a", written=LOAD - 40 * DAY_S)
+# Written long ago, and read by the last load.
+USED = file("b", written=LOAD - 40 * DAY_S, read=LOAD)
+YOUNG = file("c", written=LOAD - 20 * DAY_S)
+THREE = [OLD, USED, YOUNG]
+
+
+@pytest.mark.parametrize(
+    ("limits", "free", "expected"),
+    [
+        (Limits(), PLENTY, {}),
+        (Limits(days=30), PLENTY, {"a": "no load used it for 30 days"}),
+        (Limits(days=10), PLENTY, dict.fromkeys("ac", "no load used it for 10 days")),
+        # The one that was not needed for the longest time goes first.
+        (Limits(most=96 * MIB), PLENTY, {}),
+        (Limits(most=95 * MIB), PLENTY, {"a": "the cache is larger than 95 MiB"}),
+        (Limits(most=32 * MIB), PLENTY, dict.fromkeys("ac", "the cache is larger than 32 MiB")),
+        (Limits(most=MIB), PLENTY, dict.fromkeys("abc", "the cache is larger than 1 MiB")),
+        # Room that others took.
+        (Limits(keep_free=100 * MIB), 100 * MIB, {}),
+        (Limits(keep_free=100 * MIB), 99 * MIB, {"a": "less than 100 MiB are free"}),
+        (Limits(keep_free=100 * MIB), 40 * MIB, dict.fromkeys("ac", "less than 100 MiB are free")),
+        # What goes for its age makes room too.
+        (Limits(days=30, keep_free=100 * MIB), 70 * MIB, {"a": "no load used it for 30 days"}),
+    ],
+)
+def test_what_is_too_old_or_too_much_goes(limits: Limits, free: int, expected: dict[str, str]) -> None:
+    assert why(rpc_cache.plan(THREE, limits, free, NOW)) == expected
+
+
+def test_a_worker_that_ran_for_a_year_finds_its_files() -> None:
+    year = [file("a", written=NOW - 365 * DAY_S), file("b", written=NOW - 365 * DAY_S + 9)]
+    assert rpc_cache.plan(year, Limits(days=1), PLENTY, NOW) == []
+
+
+def test_a_second_time_nothing_goes() -> None:
+    limits = Limits(most=50 * MIB, days=30)
+    going = {removal.file.name for removal in rpc_cache.plan(THREE, limits, PLENTY, NOW)}
+    left = [found for found in THREE if found.name not in going]
+    assert left == [USED]
+    assert rpc_cache.plan(left, limits, PLENTY, NOW) == []
+
+
+def test_a_line_for_the_journal() -> None:
+    assert rpc_cache.summary([]) == ""
+    removals = rpc_cache.plan(THREE, Limits(most=40 * MIB, days=30), PLENTY, NOW)
+    assert rpc_cache.summary(removals) == (
+        "2 files of 64 MiB: no load used it for 30 days (1), the cache is larger than 40 MiB (1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    # Vectors of the hash's authors.
+    [(b"", 0xCBF29CE484222325), (b"a", 0xAF63DC4C8601EC8C), (b"foobar", 0x85944171F73967E8)],
+)
+def test_the_engines_hash(data: bytes, expected: int) -> None:
+    assert rpc_cache.fnv(data) == expected
+    assert rpc_cache.fnv(data[1:], rpc_cache.fnv(data[:1])) == expected
