@@ -309,24 +309,39 @@ def forget_scratch(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-@contextmanager
-def locked(path: str, patience: float, waiting: Callable[[str], object]) -> Iterator[None]:
-    """Hold a lock that ends with its process, however that ends.
-
-    The file stays: removing it would let two processes hold locks on two files of the same name.
-    """
+def _open_lock(path: str) -> int:
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         raise NotFoundError(
             f"the directory {Path(path).parent}", "no such directory", "run role node first, which makes it"
         ) from None
+
+
+def _is_still(path: str, fd: int) -> bool:
+    """Whether a file that is open still has its name: whoever cleans up may have taken it away in between."""
+    try:
+        return os.path.samestat(Path(path).stat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def locked(path: str, patience: float, waiting: Callable[[str], object]) -> Iterator[None]:
+    """Hold a lock that ends with its process, however that ends.
+
+    The file stays. Only who holds the lock may remove it; who waited for it then takes a new one.
+    """
+    fd = _open_lock(path)
     try:
         began = time.monotonic()
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                if _is_still(path, fd):
+                    break
+                os.close(fd)
+                fd = _open_lock(path)
             except BlockingIOError:
                 holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "another process"
                 if time.monotonic() - began > patience:
@@ -342,3 +357,25 @@ def locked(path: str, patience: float, waiting: Callable[[str], object]) -> Iter
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def held(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Hold those of these locks that are free, and say which others somebody holds."""
+    busy: list[Path] = []
+    fds: list[int] = []
+    try:
+        for path in paths:
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            fds.append(fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                busy.append(path)
+        yield busy
+    finally:
+        for fd in fds:
+            os.close(fd)

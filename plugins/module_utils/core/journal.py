@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits of the journal as a drop-in that systemd 239 (EL8) and its successors read alike.
+
+EL8 has no journal namespaces (they came with 245), so that the limits are those of the host's one journal; those on
+the rate hold for each service by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import InvalidInputError
+
+MARK = "# Written by Ansible (herd.inference, role node). Changes made here are lost."
+STORAGES = ("persistent", "auto", "volatile")
+_SIZE = re.compile(r"take up ([0-9.]+)([BKMGT])")
+_UNITS = {"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Limits of a journal.
+
+    :ivar storage: where it is kept; C(persistent) survives a reboot.
+    :ivar most_mib: how large it may become.
+    :ivar keep_free_mib: what it leaves free on its file system.
+    :ivar days: how long it keeps a line at the most.
+    :ivar lines: how many lines a service may write in interval_s seconds; the others are counted and dropped.
+    """
+
+    storage: str = "persistent"
+    most_mib: int = 2048
+    keep_free_mib: int = 2048
+    days: int = 90
+    lines: int = 10000
+    interval_s: int = 30
+
+    def __post_init__(self) -> None:
+        if self.storage not in STORAGES:
+            raise InvalidInputError(
+                f"one of {', '.join(STORAGES)} for the journal's storage", self.storage, "correct node_journal_storage"
+            )
+        # systemd takes 0 for its own default, and files of less than 512 KiB for a mistake.
+        if self.most_mib < 16 or min(self.keep_free_mib, self.days, self.lines, self.interval_s) < 1:
+            raise InvalidInputError(
+                "a journal of at least 16 MiB, and all its other limits at least 1",
+                f"{self.most_mib} MiB, {self.keep_free_mib} MiB to keep free, {self.days} days, "
+                f"{self.lines} lines in {self.interval_s} seconds",
+                "correct the variables node_journal_*",
+            )
+
+
+def drop_in(journal: Journal) -> str:
+    """The text of the drop-in."""
+    return "\n".join(
+        (
+            MARK,
+            "# A drop-in of yours that sorts behind this one wins.",
+            "[Journal]",
+            f"Storage={journal.storage}",
+            f"SystemMaxUse={journal.most_mib}M",
+            f"SystemKeepFree={journal.keep_free_mib}M",
+            f"RuntimeMaxUse={journal.most_mib}M",
+            f"MaxRetentionSec={journal.days}day",
+            "# Of each service by itself.",
+            f"RateLimitIntervalSec={journal.interval_s}s",
+            f"RateLimitBurst={journal.lines}",
+            "",
+        )
+    )
+
+
+def usage(said: str) -> int:
+    """Bytes that C(journalctl --disk-usage) says; 0 if it says none."""
+    found = _SIZE.search(said)
+    return int(float(found[1]) * _UNITS[found[2]]) if found else 0

@@ -1,0 +1,119 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module disk_info."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: disk_info
+short_description: See how full the disks are that the herd uses
+version_added: 0.2.0
+description:
+  - Says of each file system under O(paths) how much is free, and whether it is V(low) or V(full). A path that is not
+    there yet counts as the folder above it.
+  - A file system is V(low) with less than O(low_gib) and less than 10 % free, V(full) with less than O(full_gib) and
+    less than 2 % free. On a full disk the journal loses lines, a fetch ends, and the engine's worker cuts the files of
+    its cache short without a word.
+author:
+  - herd.inference contributors (@herd-inference)
+attributes:
+  check_mode:
+    description: Changes nothing in any mode.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+options:
+  paths:
+    description: Paths on the file systems.
+    type: list
+    elements: path
+    required: true
+  low_gib:
+    description: GiB below which a file system is low.
+    type: float
+    default: 10
+  full_gib:
+    description: GiB below which it is full.
+    type: float
+    default: 1
+  refuse:
+    description: Whether a full file system is a failure. One that is low is a warning then.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Stop where a disk is full
+  herd.inference.disk_info:
+    paths: [/opt/models, /var/log, /var/cache/herd]
+    refuse: true
+"""
+
+RETURN = r"""
+disks:
+  description: The file systems, each once, under the first of the paths that are on it.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {path: /opt/models, free_mib: 163840, total_mib: 953344, state: ok}
+"""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import disk_space
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import disks
+
+
+def result(module: AnsibleModule) -> dict[str, Any]:
+    """Look at the disks, and judge them."""
+    options = module.params
+    limits = disk_space.Limits(options["low_gib"], options["full_gib"])
+    spaces = [
+        disk_space.Space(mount.path, mount.free_mib, mount.total_mib)
+        for mount in disks.mounts([Path(path) for path in options["paths"]])
+    ]
+    judged = [(space, disk_space.judge(space, limits)) for space in spaces]
+    if options["refuse"]:
+        trouble = disk_space.trouble(spaces, limits, socket.gethostname())
+        if trouble is not None:
+            raise trouble
+        for space, state in judged:
+            if state == disk_space.LOW:
+                module.warn(disk_space.words(space, state))
+    return {
+        "changed": False,
+        "disks": [
+            {"path": space.path, "free_mib": space.free_mib, "total_mib": space.total_mib, "state": state}
+            for space, state in judged
+        ],
+    }
+
+
+def main() -> None:
+    """Read the arguments, look, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "paths": {"type": "list", "elements": "path", "required": True},
+            "low_gib": {"type": "float", "default": 10},
+            "full_gib": {"type": "float", "default": 1},
+            "refuse": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**result(module))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

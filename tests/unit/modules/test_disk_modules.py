@@ -1,0 +1,223 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""disk_info, journal_limits, model_leftovers and release_prune as Ansible runs them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.herd.inference.plugins.module_utils.core import journal
+from ansible_collections.herd.inference.plugins.module_utils.ports import disks, journald, release_store, systemd
+from ansible_collections.herd.inference.plugins.modules import (
+    disk_info,
+    journal_limits,
+    model_leftovers,
+    release_prune,
+)
+
+DAY_S = 86400
+
+
+def run(module: Any, capsys: pytest.CaptureFixture[str], check: bool = False, **arguments: Any) -> dict[str, Any]:
+    capsys.readouterr()
+    given = {**arguments, "_ansible_check_mode": check, "_ansible_diff": True}
+    with patch_module_args(given), pytest.raises(SystemExit):
+        module.main()
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def aged(path: Path, days: float, text: str = "x") -> Path:
+    path.write_text(text, encoding="utf-8")
+    when = time.time() - days * DAY_S
+    os.utime(path, (when, when))
+    return path
+
+
+# disk_info
+
+
+def test_each_disk_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(disk_info, capsys, paths=[str(tmp_path / "not" / "yet"), str(tmp_path)], low_gib=0, full_gib=0)
+    (disk,) = found["disks"]
+    assert disk["path"] == str(tmp_path / "not" / "yet")
+    assert disk["state"] == "ok"
+    assert 0 <= disk["free_mib"] <= disk["total_mib"]
+    assert not found["changed"]
+
+
+@pytest.mark.parametrize(("free", "state"), [(5000, "low"), (100, "full")])
+def test_a_full_disk_is_refused_if_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, free: int, state: str
+) -> None:
+    monkeypatch.setattr(disks, "mounts", lambda paths: [disks.Mount(str(paths[0]), free, 1 << 20)])
+    assert run(disk_info, capsys, paths=["/var/log"])["disks"][0]["state"] == state
+    found = run(disk_info, capsys, paths=["/var/log"], refuse=True)
+    assert found.get("failed", False) is (state == "full")
+    assert f"{free} of 1048576 MiB" in (found["msg"] if state == "full" else str(found["warnings"]))
+
+
+# journal_limits
+
+
+class Journald:
+    """A journald that only notes its restarts."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.restarts, self.shrunk, self.size = 0, 0, "8.0M"
+        self.dies = False
+        self.drop_in = folder / "journald.conf.d" / "50-herd.conf"
+        monkeypatch.setattr(journald, "DROP_IN", self.drop_in)
+        monkeypatch.setattr(journald, "PENDING", folder / "pending")
+        monkeypatch.setattr(systemd, "restart", self.restart)
+        monkeypatch.setattr(journald, "usage", lambda: f"Archived and active journals take up {self.size} in x.\n")
+        monkeypatch.setattr(journald, "shrink", self.shrink)
+
+    def restart(self, _unit: str) -> None:
+        if self.dies:
+            raise KeyboardInterrupt
+        self.restarts += 1
+
+    def shrink(self, most_mib: int) -> None:
+        self.shrunk, self.size = most_mib, f"{most_mib}.0M"
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journald:
+    return Journald(tmp_path, monkeypatch)
+
+
+def test_limits_of_the_journal(host: Journald, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(journal_limits, capsys, check=True, max_mib=64)["changed"]
+    assert (host.restarts, host.drop_in.exists()) == (0, False)
+    found = run(journal_limits, capsys, max_mib=64)
+    assert found["changed"]
+    assert (host.restarts, host.shrunk, found["bytes"]) == (1, 0, 8 << 20)
+    assert host.drop_in.read_text(encoding="utf-8") == journal.drop_in(journal.Journal(most_mib=64))
+    for check in (False, True):
+        assert not run(journal_limits, capsys, check=check, max_mib=64)["changed"]
+    host.size = "63.0M"
+    assert run(journal_limits, capsys, max_mib=32)["bytes"] == 32 << 20
+    assert (host.restarts, host.shrunk) == (2, 32)
+
+
+def test_a_run_that_was_killed_before_the_restart(host: Journald, capsys: pytest.CaptureFixture[str]) -> None:
+    host.dies = True
+    with patch_module_args({"max_mib": 64}), pytest.raises(KeyboardInterrupt):
+        journal_limits.main()
+    host.dies = False
+    assert run(journal_limits, capsys, check=True, max_mib=64)["changed"]
+    assert run(journal_limits, capsys, max_mib=64)["restarted"]
+    assert host.restarts == 1
+    assert not run(journal_limits, capsys, max_mib=64)["changed"]
+
+
+# model_leftovers
+
+
+def test_fetches_that_were_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    going = [aged(tmp_path / f".old.gguf.{suffix}", 8) for suffix in ("incoming", "journal", "landed", "lock")]
+    staying = [aged(tmp_path / name, 30) for name in ("model.gguf", ".model.gguf.verified", ".model.gguf.lock")]
+    staying += [aged(tmp_path / ".new.gguf.incoming", 1), aged(tmp_path / ".profile", 900)]
+    foreseen = run(model_leftovers, capsys, check=True, path=str(tmp_path))
+    assert all(path.exists() for path in going)
+    done = run(model_leftovers, capsys, path=str(tmp_path))
+    for found in (foreseen, done):
+        assert found["changed"]
+        assert found["removed"] == sorted(path.name for path in going)
+    assert {*tmp_path.iterdir()} == {*staying}
+    assert not run(model_leftovers, capsys, path=str(tmp_path))["changed"]
+    assert not run(model_leftovers, capsys, path=str(tmp_path / "none"))["changed"]
+
+
+def test_while_a_fetch_is_under_way_nothing_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    aged(tmp_path / ".old.gguf.incoming", 8)
+    lock = aged(tmp_path / ".other.gguf.lock", 8)
+    with lock.open() as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        found = run(model_leftovers, capsys, path=str(tmp_path))
+        assert (found["changed"], found["busy"]) == (False, [".other.gguf.lock"])
+        assert (tmp_path / ".old.gguf.incoming").exists()
+    assert run(model_leftovers, capsys, path=str(tmp_path))["changed"]
+
+
+# release_prune
+
+
+class Node:
+    """A prefix with six releases, the oldest first; f is current and a was before it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.prefix = folder / "llama.cpp"
+        self.units = folder / "units"
+        self.units.mkdir()
+        monkeypatch.setattr(release_store, "UNITS", self.units)
+        for number, name in enumerate("abcdef"):
+            place = self.prefix / "releases" / name / "bin"
+            place.mkdir(parents=True)
+            os.utime(place.parent, (1000 + number, 1000 + number))
+        for link, name in (("current", "f"), ("previous", "a")):
+            (self.prefix / link).symlink_to(Path("releases") / name)
+
+    def there(self) -> str:
+        return "".join(sorted(path.name for path in (self.prefix / "releases").iterdir()))
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    return Node(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(("keep", "left"), [(9, "abcdef"), (5, "abcdef"), (2, "aef"), (1, "af"), (0, "af"), (-1, "af")])
+def test_current_and_previous_stay(node: Node, capsys: pytest.CaptureFixture[str], keep: int, left: str) -> None:
+    foreseen = run(release_prune, capsys, check=True, prefix=str(node.prefix), keep=keep)
+    assert node.there() == "abcdef"
+    done = run(release_prune, capsys, prefix=str(node.prefix), keep=keep)
+    assert node.there() == left == "".join(sorted(done["kept"]))
+    assert foreseen["removed"] == done["removed"]
+    assert foreseen["changed"] is done["changed"] is (left != "abcdef")
+    assert not run(release_prune, capsys, prefix=str(node.prefix), keep=keep)["changed"]
+
+
+def test_what_runs_and_what_a_unit_names_stays(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    releases = node.prefix / "releases"
+    (node.units / "llama-rpc.service").write_text(
+        f"[Service]\nExecStart=/usr/bin/stdbuf -oL {releases}/b/bin/ggml-rpc-server -p 50052\n", encoding="utf-8"
+    )
+    program = releases / "c" / "bin" / "worker"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+    with subprocess.Popen([str(program), "60"]) as process:
+        try:
+            run(release_prune, capsys, prefix=str(node.prefix), keep=0)
+            assert node.there() == "abcf"
+        finally:
+            process.kill()
+    run(release_prune, capsys, prefix=str(node.prefix), keep=0)
+    assert node.there() == "abf"
+
+
+def test_what_a_killed_installation_left_goes(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    (node.prefix / "releases" / ".incoming-g" / "bin").mkdir(parents=True)
+    (node.prefix / ".current-77").symlink_to("nowhere")
+    found = run(release_prune, capsys, prefix=str(node.prefix), keep=9)
+    assert len(found["leftovers"]) == 2
+    assert (node.there(), (node.prefix / ".current-77").is_symlink()) == ("abcdef", False)
+
+
+def test_without_a_current_release_nothing_goes(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    (node.prefix / "current").unlink()
+    assert not run(release_prune, capsys, prefix=str(node.prefix), keep=0)["changed"]
+    assert not run(release_prune, capsys, prefix=str(node.prefix / "none"), keep=0)["changed"]
+    assert node.there() == "abcdef"
+    assert not (node.prefix / "none").exists()
