@@ -26,6 +26,10 @@ options:
   api_key_file:
     description: File on this host whose first line is the key. Empty sends none.
     type: path
+  certificate_file:
+    description: File on this host with the head's certificate, the only one that is trusted. Empty without TLS.
+    type: path
+    version_added: 0.2.0
   model:
     description: Id that the model must have.
     type: str
@@ -104,6 +108,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ansible_collections.herd.inference.plugins.module_utils.core import certificate
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     MismatchError,
@@ -126,6 +131,16 @@ def first_key(path: str | None) -> str:
     return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
 
 
+def trusted(path: str | None) -> str:
+    """Read the head's certificate, the first of its file."""
+    if not path:
+        return ""
+    try:
+        return certificate.first(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotFoundError(f"the certificate {path}", error.strerror or "none", "run the role head_server") from error
+
+
 def wait_until_ready(api: openai.Api, timeout_s: float, unit: str) -> list[str]:
     """Follow the states until it is ready; ends early when nothing can heal."""
     deadline = time.monotonic() + timeout_s
@@ -138,7 +153,7 @@ def wait_until_ready(api: openai.Api, timeout_s: float, unit: str) -> list[str]:
             return states
         is_over = time.monotonic() >= deadline
         has_failed = bool(unit) and systemd.show(unit).active_state in ("failed", "inactive")
-        if is_over or has_failed or state.startswith("status"):
+        if is_over or has_failed or state.startswith(("status", "insecure")):
             raise RemoteFailureError(
                 f"the head to be ready within {timeout_s:g} seconds",
                 " → ".join(states) + (f", its unit said: {systemd.last_words(unit)}" if unit else ""),
@@ -170,6 +185,7 @@ def main() -> None:
         argument_spec={
             "url": {"type": "str", "required": True},
             "api_key_file": {"type": "path", "no_log": False},
+            "certificate_file": {"type": "path"},
             "model": {"type": "str", "required": True},
             "timeout": {"type": "int", "default": 600},
             "request_timeout": {"type": "int", "default": 120},
@@ -184,7 +200,9 @@ def main() -> None:
     given = module.params
     begin = time.monotonic()
     try:
-        api = openai.Api(given["url"], first_key(given["api_key_file"]), given["request_timeout"])
+        api = openai.Api(
+            given["url"], first_key(given["api_key_file"]), given["request_timeout"], trusted(given["certificate_file"])
+        )
         states = wait_until_ready(api, given["timeout"], given["unit"])
         waited = round(time.monotonic() - begin, 2)
         proof = prove(api, given)

@@ -45,15 +45,20 @@ def _no_program(name: str) -> NotFoundError:
     return NotFoundError(expected=f"the program {name}", found="no such file", remedy="install it on this machine")
 
 
-def ask(argv: Sequence[str], env: Mapping[str, str] | None = None, timeout: float = 60) -> Answer:
-    """Run a program that answers quickly."""
+def ask(
+    argv: Sequence[str], env: Mapping[str, str] | None = None, timeout: float = 60, text: str | None = None
+) -> Answer:
+    """Run a program that answers quickly.
+
+    :param text: what it reads, which no list of processes shows.
+    """
 
     async def run() -> Answer:
         process = await asyncio.create_subprocess_exec(
-            *argv, env=_environment(env), stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+            *argv, env=_environment(env), stdin=DEVNULL if text is None else PIPE, stdout=PIPE, stderr=PIPE
         )
         try:
-            out, err = await asyncio.wait_for(process.communicate(), timeout)
+            out, err = await asyncio.wait_for(process.communicate(None if text is None else text.encode()), timeout)
         except asyncio.TimeoutError:
             process.kill()
             # One that hangs in the kernel does not die before the kernel lets go of it.

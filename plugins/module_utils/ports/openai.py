@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.ports import pinned
 
 try:
     import requests
@@ -46,20 +47,25 @@ class Api:
 
     :param key: API key, empty for none.
     :param timeout_s: longest silence in an answer.
+    :param certificate: the head's own certificate in PEM, the only one that is trusted; empty without TLS.
     """
 
-    def __init__(self, url: str, key: str, timeout_s: float) -> None:
+    def __init__(self, url: str, key: str, timeout_s: float, certificate: str = "") -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._session = requests.Session()
+        if certificate:
+            self._session.mount("https://", pinned.Pinned(certificate))
         # A proxy from the environment has no business between a host and its own service.
         self._session.trust_env = False
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def health(self) -> str:
-        """Name the state: C(refused), C(loading), C(ready), or C(status N) for what is no head."""
+        """Name the state: C(refused), C(loading), C(ready), C(status N) for what is no head, C(insecure)."""
         try:
             answer = self._session.get(f"{self._url}/health", timeout=min(5.0, self._timeout_s))
+        except requests.exceptions.SSLError as error:
+            return f"insecure ({pinned.reason(error)})"
         except requests.exceptions.ConnectionError:
             return "refused"
         except requests.exceptions.Timeout:

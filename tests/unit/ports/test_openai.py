@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.ports import openssl
 from ansible_collections.herd.inference.plugins.module_utils.ports.openai import Api
 from ansible_collections.herd.inference.plugins.modules import api_health
 
@@ -118,3 +121,37 @@ def test_a_cut_stream_is_an_error(url: str) -> None:
     Head.cut = True
     with pytest.raises(RemoteFailureError, match="a whole answer"):
         Api(url, "secret", 5).chat_streamed("lab-llama", "hi", 8)
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The same behind TLS, with a name that is not its address; its URL and its certificate."""
+    certificate, _key = openssl.self_signed(tmp_path, "herd.inference", "head", "DNS:head.example.org", 1)
+    Head.loading, Head.cut, Head.key = 0, False, "secret"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Head)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_address[1]}", certificate
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_head_with_tls_is_proved_by_its_own_certificate(secure: tuple[str, str]) -> None:
+    url, certificate = secure
+    api = Api(url, "secret", 5, certificate)
+    assert api_health.wait_until_ready(api, 10, "") == ["ready"]
+    assert api_health.prove(api, GIVEN)["streamed"]["text"] == " ISOFoot"
+
+
+def test_no_other_certificate_will_do(secure: tuple[str, str], tmp_path: Path) -> None:
+    url, _certificate = secure
+    other = tmp_path / "other"
+    other.mkdir()
+    stranger, _key = openssl.self_signed(other, "herd.inference", "head", "DNS:head.example.org", 1)
+    with pytest.raises(RemoteFailureError, match="certificate verify failed"):
+        api_health.wait_until_ready(Api(url, "secret", 5, stranger), 10, "")
+    # Nor one that the system's authorities would have to vouch for.
+    with pytest.raises(RemoteFailureError, match="certificate verify failed"):
+        api_health.wait_until_ready(Api(url, "secret", 5), 10, "")

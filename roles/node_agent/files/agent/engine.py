@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from herd.agent.node import value_of
+from herd.core import certificate
 from herd.core.errors import RemoteFailureError
 
 HEALTH_TIMEOUT_S = 2.0
@@ -24,12 +26,13 @@ LARGEST = 4 * 2**20
 
 @dataclass(frozen=True)
 class Api:
-    """Where the head answers."""
+    """Where the head answers; certificate is the file of its own, empty without TLS."""
 
     address: str
     port: int
     key_file: str
     model: str
+    certificate: str = ""
 
     def headers(self) -> dict[str, str]:
         """What a request needs; the key is read anew each time, since it may be rotated."""
@@ -52,12 +55,29 @@ def of(arguments: Sequence[str]) -> Api | None:
         int(port),
         value_of(arguments, "--api-key-file"),
         value_of(arguments, "--alias", "-a"),
+        value_of(arguments, "--ssl-cert-file"),
     )
+
+
+def connect(api: Api, timeout_s: float) -> http.client.HTTPConnection:
+    """A connection to the head that is opened when it is used first.
+
+    With TLS the head's own certificate is trusted and no other. That its time is over is a matter for those who come
+    from elsewhere (api_health says so): nobody restarts a head that serves, because of a date.
+    """
+    if not api.certificate:
+        return http.client.HTTPConnection(api.address, api.port, timeout=timeout_s)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.load_verify_locations(cadata=certificate.first(Path(api.certificate).read_text(encoding="utf-8")))
+    context.verify_flags |= certificate.PARTIAL_CHAIN | certificate.NO_CHECK_TIME
+    return http.client.HTTPSConnection(api.address, api.port, timeout=timeout_s, context=context)
 
 
 def ask(api: Api, method: str, path: str, timeout_s: float, body: Any = None) -> tuple[int, bytes]:
     """One request; its status and its answer."""
-    connection = http.client.HTTPConnection(api.address, api.port, timeout=timeout_s)
+    connection = connect(api, timeout_s)
     try:
         connection.request(method, path, None if body is None else json.dumps(body), api.headers())
         answer = connection.getresponse()
@@ -149,7 +169,7 @@ def complete(api: Api, timeout_s: float) -> float:
 
 def chat(api: Api, prompt: str, max_tokens: int, timeout_s: float) -> Iterator[str]:
     """Ask a question; the pieces of the answer as they come."""
-    connection = http.client.HTTPConnection(api.address, api.port, timeout=timeout_s)
+    connection = connect(api, timeout_s)
     body = {
         "model": api.model,
         "stream": True,

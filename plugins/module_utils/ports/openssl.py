@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program openssl of this host. Keys go to it by file or by pipe, never as an argument."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+
+
+def _ask(*words: str, text: str | None = None) -> tuple[int, str, str]:
+    answer = ask(["openssl", *words], text=text)
+    return answer.rc, answer.out, answer.err
+
+
+def public_key_of_key(key: str) -> str:
+    """The public half of a private key."""
+    status, out, _err = _ask("pkey", "-pubout", text=key)
+    if status != 0:
+        # What openssl says of it might hold a piece of it.
+        raise MismatchError("a private key that openssl reads", "one that it does not", "export it anew, as PEM")
+    return out
+
+
+def public_key_of_certificate(certificate: str) -> str:
+    """The public key that a certificate is about."""
+    status, out, err = _ask("x509", "-noout", "-pubkey", text=certificate)
+    if status != 0:
+        raise MismatchError(
+            "a certificate that openssl reads",
+            err.strip().splitlines()[-1] if err.strip() else "none",
+            "export it anew",
+        )
+    return out
+
+
+def is_valid_for(certificate: str, seconds: int) -> bool:
+    """Whether a certificate is still valid after that time."""
+    return _ask("x509", "-noout", "-checkend", str(seconds), text=certificate)[0] == 0
+
+
+def subject_of(certificate: str) -> str:
+    """Its subject, and its other names, as openssl prints them."""
+    return _ask("x509", "-noout", "-subject", "-ext", "subjectAltName", text=certificate)[1]
+
+
+def self_signed(folder: Path, organisation: str, name: str, names: str, days: int) -> tuple[str, str]:
+    """Make a pair in a folder that only root reads; gives certificate and key."""
+    key, certificate = folder / "key", folder / "certificate"
+    status, _out, err = _ask(
+        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256",
+        "-days", str(days), "-subj", f"/O={organisation}/CN={name[:64]}", "-addext", f"subjectAltName={names}",
+        "-keyout", str(key), "-out", str(certificate),
+    )  # fmt: skip
+    if status != 0:
+        raise RemoteFailureError(
+            "openssl to make a certificate", err.strip()[-300:], "install the package openssl, 1.1.1 or newer"
+        )
+    return certificate.read_text(encoding="utf-8"), key.read_text(encoding="utf-8")

@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module finds out about certificates and keys, with the real openssl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import certificate as rules
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.ports import openssl
+from ansible_collections.herd.inference.plugins.modules import tls_certificate
+
+NAMES = ["vllm-node1", "10.0.0.31"]
+
+
+def pair(folder: Path, days: int = 825) -> tuple[str, str]:
+    folder.mkdir(exist_ok=True)
+    return openssl.self_signed(folder, "herd.inference", "vllm-node1", rules.subject_names(NAMES), days)
+
+
+def test_a_generated_pair_belongs_together_and_is_good_for_its_names(tmp_path: Path) -> None:
+    certificate, key = pair(tmp_path)
+    assert "BEGIN PUBLIC KEY" in tls_certificate.require_pair(certificate, key)
+    assert tls_certificate.is_good(certificate, NAMES)
+    assert tls_certificate.is_good(certificate, [])
+    assert not tls_certificate.is_good(certificate, [*NAMES, "llm.example.org"])
+    # Not the beginning of another name either.
+    assert not tls_certificate.is_good(certificate, ["vllm-node"])
+    assert "herd.inference" in openssl.subject_of(certificate)
+
+
+def test_one_that_ends_soon_is_made_anew(tmp_path: Path) -> None:
+    assert not tls_certificate.is_good(pair(tmp_path, days=20)[0], NAMES)
+
+
+def test_a_foreign_key_is_an_error_without_the_key(tmp_path: Path) -> None:
+    certificate, _key = pair(tmp_path / "a")
+    _certificate, key = pair(tmp_path / "b")
+    with pytest.raises(MismatchError, match="a key that belongs to the certificate, found another one") as caught:
+        tls_certificate.require_pair(certificate, key)
+    assert key.splitlines()[1] not in str(caught.value)
+
+
+def test_what_openssl_cannot_read_is_an_error_without_the_key(tmp_path: Path) -> None:
+    certificate, _key = pair(tmp_path)
+    broken = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
+    with pytest.raises(MismatchError, match="one that it does not") as caught:
+        tls_certificate.require_pair(certificate, broken)
+    assert "c2VjcmV0" not in str(caught.value)
+    with pytest.raises(MismatchError, match="a certificate that openssl reads"):
+        tls_certificate.require_pair(broken.replace("PRIVATE KEY", "CERTIFICATE"), broken)
+
+
+def test_a_generated_key_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    certificate, key = tls_certificate.generated({"names": NAMES, "days": 825})
+    assert tls_certificate.require_pair(certificate, key)
+    assert list(tmp_path.iterdir()) == []
