@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page of decisions on a cluster: the records, and what was measured on that cluster.
+
+A figure is in it only if it was measured there. What was measured belongs to one head, by its release and its command
+line: as long as the head is started with the same words, the figures stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .command_line import CommandLine
+from .errors import InvalidInputError
+from .head_log import DeviceShare
+
+_HEADING = re.compile(r"^(#+) ", re.MULTILINE)
+_RECORD_LINK = re.compile(r"\]\((\d{4})-[^)#]*\)")
+_OTHER_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)[^)]*\)")
+#: Rows of a result file that are shown; the file itself has them all.
+MOST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured, and of which head.
+
+    :ivar key: what identifies the head's command line.
+    :ivar when: UTC.
+    :ivar devices: a device as the engine's log says; memory in MiB.
+    :ivar first_piece_s: seconds until the first piece of an answer, of C(pieces).
+    """
+
+    key: str
+    when: str
+    release: str
+    model: str
+    context: str
+    devices: list[dict[str, Any]] = field(default_factory=list)
+    first_piece_s: float = 0.0
+    pieces: int = 0
+    pieces_per_second: float = 0.0
+
+    def as_data(self) -> dict[str, Any]:
+        """For a file beside the page."""
+        return asdict(self)
+
+
+def key_of(arguments: Sequence[str]) -> str:
+    """What identifies a head: all that it was started with, its release's path included. Empty for none."""
+    return hashlib.sha256("\0".join(arguments).encode()).hexdigest()[:16] if arguments else ""
+
+
+def kept(data: Mapping[str, Any], key: str) -> Figures | None:
+    """The figures of the last time, if they are those of a head that was started with the same words."""
+    try:
+        figures = Figures(**data)
+    except TypeError:
+        return None
+    return figures if not key or figures.key == key else None
+
+
+def measured(
+    arguments: Sequence[str], release: str, devices: Sequence[DeviceShare], answer: Mapping[str, Any], when: str
+) -> Figures:
+    """Put together what the head's command line, its log and an answer say."""
+    line = CommandLine(arguments[1:])
+    return Figures(
+        key=key_of(arguments),
+        when=when,
+        release=release,
+        model=line.value("--alias") or line.value("--model").rpartition("/")[2],
+        context=line.value("--ctx-size"),
+        devices=[asdict(device) for device in devices],
+        first_piece_s=float(answer["first_piece_s"]),
+        pieces=int(answer["pieces"]),
+        pieces_per_second=float(answer["pieces_per_second"]),
+    )
+
+
+def rows_of(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every figure of a result file, by its path in it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from rows_of(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        if all(not isinstance(inner, (Mapping, list)) for inner in value):
+            yield name, ", ".join(str(inner) for inner in value)
+        else:
+            for index, inner in enumerate(value):
+                yield from rows_of(inner, f"{name}[{index}]")
+    elif value is not None and name:
+        yield name, str(value)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _of_head(figures: Figures) -> str:
+    rows = [
+        ("model", figures.model),
+        ("release", figures.release),
+        ("context, tokens", figures.context or "the model's own"),
+        (f"first token of an answer of {figures.pieces}", f"{figures.first_piece_s:.2f} s"),
+        ("tokens after that", f"{figures.pieces_per_second:g} per second"),
+    ]
+    parts = [
+        f"Measured on {figures.when}, of one answer at a time and nothing else running but what clients asked for.",
+        _table(("what", "measured"), rows),
+    ]
+    devices = [
+        (
+            str(device["device"]),
+            str(device["endpoint"] or "the head"),
+            "?" if device["layers"] is None else str(device["layers"]),
+            *(f"{float(device[name]):.1f}" for name in ("model_mib", "kv_mib", "compute_mib")),
+        )
+        for device in figures.devices
+    ]
+    if devices:
+        parts.append("What each device holds, by the engine's own log:")
+        parts.append(_table(("device", "where", "layers", "weights, MiB", "cache, MiB", "compute, MiB"), devices))
+    return "\n\n".join(parts)
+
+
+def _measurements(figures: Figures | None, results: Mapping[str, Any]) -> str:
+    parts = ["## What was measured on this cluster"]
+    if figures is None and not results:
+        parts.append("Nothing yet: no head has answered on this host.")
+    if figures is not None:
+        parts.append(_of_head(figures))
+    for name, value in results.items():
+        rows = list(rows_of(value))
+        parts.append(f"### {name}")
+        parts.append(_table(("what", "measured"), rows[:MOST_ROWS]))
+        if len(rows) > MOST_ROWS:
+            parts.append(f"{len(rows) - MOST_ROWS} more are in the file itself.")
+    return "\n\n".join(parts)
+
+
+def _record(name: str, text: str) -> str:
+    """A record one level down, with its number in the heading and with links that lead somewhere on this page."""
+    number = name[:4]
+    body = _HEADING.sub(r"#\1 ", text.strip())
+    body = _RECORD_LINK.sub(r"](#\1)", body)
+    body = _OTHER_LINK.sub(r"\1", body)
+    title, newline, rest = body.partition("\n")
+    return f'<a id="{number}"></a>\n\n## {number} {title.lstrip("# ")}{newline}{rest}'
+
+
+def page(records: Mapping[str, str], figures: Figures | None, results: Mapping[str, Any]) -> str:
+    """The whole page.
+
+    :param records: text by file name.
+    :param results: content of result files by name.
+    """
+    if not records:
+        raise InvalidInputError("records of decisions", "none", "give the texts of docs/decisions")
+    parts = [
+        "# Decisions of this cluster",
+        "Written by Ansible (herd.inference, role decision_log). Changes made here are lost.",
+        _measurements(figures, results),
+        *(_record(name, text) for name, text in sorted(records.items())),
+    ]
+    return "\n\n".join(parts) + "\n"

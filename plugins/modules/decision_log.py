@@ -1,0 +1,164 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module decision_log."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: decision_log
+short_description: Put the records of decisions on a node, with what was measured on that cluster
+version_added: 0.2.0
+description:
+  - Writes one page of the records, and of what the head on this host was seen to do - what each device holds, by the
+    engine's own log, and how fast one answer came, asked with C(herdctl query).
+  - The head is measured once for each command line that it is started with; as long as that is the same, the figures
+    stay, and a second run changes nothing. They are kept as JSON beside the page, under the same name.
+  - Where no head runs, the former figures stay, and without any the page says so.
+author:
+  - herd.inference contributors (@herd-inference)
+attributes:
+  check_mode:
+    description: Asks the head nothing, and says whether the page would change; new figures are not foretold.
+    support: full
+  diff_mode:
+    description: Shows the page before and after.
+    support: full
+options:
+  path:
+    description: Where the page is written. Its folder is made.
+    type: path
+    required: true
+  records:
+    description: Texts of the records (Markdown), by the names of their files, which begin with a number of four digits.
+    type: dict
+    required: true
+  results:
+    description: Content of result files of measurements by name, as they were read from JSON. All figures are shown.
+    type: dict
+    default: {}
+  unit:
+    description: The head's unit.
+    type: str
+    default: llama-head.service
+  prompt:
+    description: What the head is asked.
+    type: str
+    default: Say hello from distributed inference.
+  max_tokens:
+    description: Tokens that the answer may have.
+    type: int
+    default: 64
+  timeout:
+    description: Seconds that the answer may take.
+    type: int
+    default: 300
+"""
+
+EXAMPLES = r"""
+- name: Write down what was decided, and what was measured
+  herd.inference.decision_log:
+    path: /opt/docs/architecture-decisions.md
+    records:
+      0001-quantisation-on-volta.md: "{{ lookup('ansible.builtin.file', '0001-quantisation-on-volta.md') }}"
+"""
+
+RETURN = r"""
+measured:
+  description: Whether the head was measured in this run, or would be.
+  returned: success
+  type: bool
+  sample: false
+figures:
+  description: The figures on the page; empty where there are none. Memory in MiB, times in seconds.
+  returned: success
+  type: dict
+  sample:
+    key: 5d2c8f0a7e1b4c93
+    when: 2026-11-21 10:02 UTC
+    release: 0c1e57098-cpu-1a2b3c4d
+    model: lab-llama
+    context: "2048"
+    devices: []
+    first_piece_s: 0.12
+    pieces: 64
+    pieces_per_second: 41.5
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import decision_log, head_log
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.ports import commands, files, host, release, systemd
+
+HERDCTL = "/opt/herd/bin/herdctl"
+
+
+def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, Any]) -> decision_log.Figures:
+    """Ask the head once."""
+    argv = [HERDCTL, "query", "--json", "--max-tokens", str(options["max_tokens"])]
+    argv += ["--timeout", str(options["timeout"]), options["prompt"]]
+    answer = commands.ask(argv, timeout=options["timeout"] + 30)
+    if answer.rc != 0:
+        raise RemoteFailureError("an answer of the head", answer.err.strip() or "none", "look at herdctl status")
+    log = head_log.parse(systemd.journal_of(state.invocation, head_log.READY_WORDS))
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return decision_log.measured(arguments, release.release_of(arguments), log.devices, json.loads(answer.out), when)
+
+
+def result(module: AnsibleModule) -> dict[str, Any]:
+    """Look at the head, measure it if it is another one than last time, and write."""
+    options, disk = module.params, files.Disk()
+    path = Path(options["path"])
+    beside = path.with_suffix(".json")
+    state = systemd.show(options["unit"])
+    arguments = host.arguments_of(state.pid) if state.pid else []
+    figures = decision_log.kept(disk.read_json(str(beside)), decision_log.key_of(arguments))
+    is_new = figures is None and bool(arguments)
+    if is_new and not module.check_mode:
+        figures = measure(state, arguments, options)
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    after = decision_log.page(options["records"], figures, options["results"])
+    changed = is_new or before != after
+    if changed and not module.check_mode:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if figures is not None:
+            disk.write_json(str(beside), figures.as_data())
+        files.atomic_write(path, after.encode())
+    header = {"before_header": str(path), "after_header": str(path)}
+    return {
+        "changed": changed,
+        "measured": is_new,
+        "figures": figures.as_data() if figures else {},
+        "diff": {**header, "before": before, "after": after},
+    }
+
+
+def main() -> None:
+    """Read the arguments, write the page, answer."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "records": {"type": "dict", "required": True},
+            "results": {"type": "dict", "default": {}},
+            "unit": {"type": "str", "default": "llama-head.service"},
+            "prompt": {"type": "str", "default": "Say hello from distributed inference."},
+            "max_tokens": {"type": "int", "default": 64, "no_log": False},
+            "timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**result(module))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page of decisions: only what was measured is on it, and it stays as long as the head is the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import decision_log, head_log
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+
+ROOT = Path(__file__).parents[3]
+ARGUMENTS = [
+    "/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/llama-server",
+    *("--model", "/opt/models/lab-llama.gguf", "--alias", "lab-llama", "--ctx-size", "2048"),
+]
+# As herdctl query --json prints it.
+ANSWER: dict[str, Any] = {
+    "text": "x",
+    "first_piece_s": 0.123,
+    "seconds": 1.6,
+    "pieces": 64,
+    "pieces_per_second": 41.5,
+}
+RECORDS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md")}
+
+
+@pytest.fixture(name="figures")
+def of_the_lab() -> decision_log.Figures:
+    log = (ROOT / "tests/fixtures/head_log/0c1e57098-two-workers.log").read_text(encoding="utf-8")
+    devices = head_log.parse(log).devices
+    return decision_log.measured(ARGUMENTS, "0c1e57098-cpu-1a2b3c4d", devices, ANSWER, "2026-11-21 10:02 UTC")
+
+
+def test_what_the_head_was_seen_to_do_is_on_the_page(figures: decision_log.Figures) -> None:
+    page = decision_log.page(RECORDS, figures, {})
+    assert "| model | lab-llama |" in page
+    assert "| context, tokens | 2048 |" in page
+    assert "| tokens after that | 41.5 per second |" in page
+    assert "| first token of an answer of 64 | 0.12 s |" in page
+    share = figures.devices[0]
+    assert f"| RPC0 | {share['endpoint']} | {share['layers']} | {share['model_mib']:.1f} |" in page
+
+
+def test_nothing_is_said_that_was_not_measured() -> None:
+    page = decision_log.page(RECORDS, None, {})
+    assert "Nothing yet: no head has answered on this host." in page
+    assert "per second |" not in page
+
+
+def test_figures_stay_as_long_as_the_head_is_started_with_the_same_words(figures: decision_log.Figures) -> None:
+    data = json.loads(json.dumps(figures.as_data()))
+    assert decision_log.kept(data, decision_log.key_of(ARGUMENTS)) == figures
+    assert decision_log.kept(data, decision_log.key_of([*ARGUMENTS, "--parallel", "2"])) is None
+
+
+def test_a_head_that_is_down_keeps_its_figures(figures: decision_log.Figures) -> None:
+    assert decision_log.kept(figures.as_data(), decision_log.key_of([])) == figures
+
+
+@pytest.mark.parametrize("data", [{}, {"key": "k"}, {"key": "k", "other": 1}])
+def test_what_is_no_record_of_figures_is_measured_again(data: dict[str, Any]) -> None:
+    assert decision_log.kept(data, "k") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "rows"),
+    [
+        ({"seconds": 9.01}, [("seconds", "9.01")]),
+        ({"fetch": {"mb_per_second": 477, "of": None}}, [("fetch.mb_per_second", "477")]),
+        ({"seconds": [12.95, 8.56]}, [("seconds", "12.95, 8.56")]),
+        ({"runs": [{"s": 1}, {"s": 2}]}, [("runs[0].s", "1"), ("runs[1].s", "2")]),
+        ({}, []),
+    ],
+)
+def test_every_figure_of_a_result_file_is_a_row(value: Any, rows: list[tuple[str, str]]) -> None:
+    assert list(decision_log.rows_of(value)) == rows
+
+
+def test_a_result_file_that_is_long_is_cut_and_says_so() -> None:
+    page = decision_log.page(RECORDS, None, {"bench.json": {str(number): number for number in range(203)}})
+    assert "### bench.json" in page
+    assert "3 more are in the file itself." in page
+
+
+def test_every_record_is_there_and_every_link_leads_somewhere(figures: decision_log.Figures) -> None:
+    page = decision_log.page({**RECORDS, "0099-x.md": "# X\n\nSee [1](0001-quantisation-on-volta.md)."}, figures, {})
+    anchors = set(re.findall(r'<a id="(\d+)"></a>', page))
+    assert anchors == {name[:4] for name in RECORDS} | {"0099"}
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert "#0001" in links
+    assert {link for link in links if not link.startswith(("#", "http"))} == set()
+    assert {link[1:] for link in links if link.startswith("#")} <= anchors
+
+
+def test_a_page_without_records_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="expected records of decisions, found none"):
+        decision_log.page({}, None, {})
