@@ -49,7 +49,7 @@ options:
   max_tokens:
     description: Tokens that the answer may have.
     type: int
-    default: 64
+    default: 24
   timeout:
     description: Seconds that the answer may take.
     type: int
@@ -149,7 +149,7 @@ def main() -> None:
             "results": {"type": "dict", "default": {}},
             "unit": {"type": "str", "default": "llama-head.service"},
             "prompt": {"type": "str", "default": "Say hello from distributed inference."},
-            "max_tokens": {"type": "int", "default": 64, "no_log": False},
+            "max_tokens": {"type": "int", "default": 24, "no_log": False},
             "timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
