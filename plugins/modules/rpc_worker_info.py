@@ -11,9 +11,12 @@ module: rpc_worker_info
 short_description: What an RPC worker on this host is doing
 version_added: 0.1.0
 description:
-  - Reads the unit, the process and the kernel's TCP table. It never connects to the worker, which serves one
-    client at a time.
+  - Reads the unit, the process, its release and the kernel's TCP table. It never connects to the worker, which serves
+    one client at a time.
+  - Says in RV(problems) what is wrong, and fails with it only where it waits.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment:
+  - herd.inference.information
 options:
   unit:
     description: The worker's unit.
@@ -24,31 +27,36 @@ options:
     type: int
     required: true
   address:
-    description: Address that it must listen on; only looked at together with O(wait).
+    description: Address that it must listen on, and on no other. Not held when empty.
     type: str
     default: ''
   cache_dir:
     description: Directory of its tensor cache.
     type: path
     default: /var/cache/herd/rpc
+  prefix:
+    description: Folder of the link C(current), where no process runs that would tell.
+    type: path
+    default: /opt/llama.cpp
+    version_added: 0.2.0
   wait:
     description: Seconds to wait for it to listen on O(address), and to fail if it does not. V(0) only looks.
     type: int
     default: 0
-attributes:
-  check_mode:
-    description: Never changes anything.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
 """
 
 EXAMPLES = r"""
 - name: Look at the worker
   herd.inference.rpc_worker_info:
     port: 50052
+    address: 10.100.0.32
   register: worker
+
+- name: See that it listens, and say why it does not
+  herd.inference.rpc_worker_info:
+    port: 50052
+    address: 10.100.0.32
+    wait: 30
 """
 
 RETURN = r"""
@@ -97,6 +105,38 @@ release:
   returned: always
   type: str
   sample: 0c1e57098-cpu-1a2b3c4d
+rpc_protocol:
+  description: RPC protocol of that release; empty where its manifest cannot be read.
+  returned: always
+  type: str
+  version_added: 0.2.0
+  sample: 7.0.0
+advisories:
+  description: Known vulnerabilities of that release.
+  returned: always
+  type: list
+  elements: dict
+  version_added: 0.2.0
+  sample: []
+current:
+  description: Id of the release that the link C(current) names; empty where there is none.
+  returned: always
+  type: str
+  version_added: 0.2.0
+  sample: 0c1e57098-cpu-1a2b3c4d
+memory_bytes:
+  description: Memory of the process in RAM, in bytes.
+  returned: always
+  type: int
+  version_added: 0.2.0
+  sample: 262144000
+problems:
+  description: What is wrong with it, a sentence each.
+  returned: always
+  type: list
+  elements: str
+  version_added: 0.2.0
+  sample: []
 listening:
   description: Addresses that something listens on at that port.
   returned: always
@@ -109,6 +149,18 @@ connections:
   type: list
   elements: str
   sample: ["10.100.0.31:40112"]
+leaving:
+  description: Connections that the client has closed and the worker has not.
+  returned: always
+  type: int
+  version_added: 0.2.0
+  sample: 0
+holder:
+  description: The process that listens at that port, as name and id; empty where nothing does.
+  returned: always
+  type: str
+  version_added: 0.2.0
+  sample: ggml-rpc-server (4711)
 cache_bytes:
   description: Size of the tensor cache in bytes.
   returned: always
@@ -123,27 +175,77 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core import proc_net, worker_state
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.ports import host, release, systemd
 
 _POLL_S = 0.3
 
 
-def look(unit: str, port: int, cache_dir: Path) -> dict[str, Any]:
+def holder_of(listeners: list[proc_net.Socket], unit: str) -> tuple[str, bool]:
+    """Name the process that listens, and say whether it is the unit's own."""
+    if not listeners:
+        return "", True
+    pid, name = host.owner_of(listeners[0].inode)
+    # The kernel's own listeners, and those of other containers, have no process here.
+    is_own = not pid or f"/{unit}" in host.control_group_of(pid)
+    return (f"{name} ({pid})" if pid else ""), is_own
+
+
+def look(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Sight]:
     """Gather everything once."""
+    unit, port = given["unit"], given["port"]
     state = systemd.show(unit)
+    arguments = host.arguments_of(state.pid) if state.pid else []
+    manifest = release.manifest_of(arguments)
     sockets = proc_net.parse(host.tcp_tables())
+    listeners = proc_net.listening_on(sockets, port)
     clients = proc_net.established_from(sockets, port)
+    holder, is_own = holder_of(listeners, unit)
+    # Below the link's own name: the process may run from another one.
+    prefix = Path(arguments[0]).parents[3] if manifest else Path(given["prefix"])
     found = asdict(state)
     found.update(
         age_s=round(host.age_of(state.pid), 1) if state.pid else 0.0,
-        release=release.release_of(host.arguments_of(state.pid)) if state.pid else "",
-        listening=sorted({listener.local_address for listener in proc_net.listening_on(sockets, port)}),
+        release=release.release_of(arguments),
+        rpc_protocol=manifest.get("rpc_protocol", ""),
+        advisories=manifest.get("advisories", []),
+        current=(prefix / "current").resolve().name if (prefix / "current").is_symlink() else "",
+        memory_bytes=host.resident_bytes(state.pid) if state.pid else 0,
+        listening=sorted({listener.local_address for listener in listeners}),
+        holder=holder,
         connections=sorted(f"{client.remote_address}:{client.remote_port}" for client in clients),
-        cache_bytes=host.tree_size(cache_dir),
+        leaving=sum(s.state == "CLOSE_WAIT" and s.local_port == port for s in sockets),
+        cache_bytes=host.tree_size(Path(given["cache_dir"])),
     )
-    return found
+    sight = worker_state.Sight(
+        unit,
+        state.active_state,
+        state.sub_state,
+        is_own=is_own,
+        clients=found["connections"],
+        **{name: found[name] for name in ("restarts", "age_s", "needs_reload", "listening", "holder", "leaving")},
+        **{name: found[name] for name in ("release", "current")},
+    )
+    return {**found, "problems": worker_state.problems(sight, given["address"], port)}, sight
+
+
+def wait(given: dict[str, Any]) -> dict[str, Any]:
+    """Look until it listens; ends early where waiting is in vain."""
+    deadline = time.monotonic() + given["wait"]
+    while True:
+        found, sight = look(given)
+        is_there = given["address"] in sight.listening if given["address"] else bool(sight.listening)
+        if not given["wait"] or (sight.active == "active" and is_there and sight.is_own):
+            return found
+        if worker_state.cannot_heal(sight) or time.monotonic() >= deadline:
+            said, there = systemd.last_words(given["unit"]), ", ".join(sight.listening) or "nothing"
+            raise RemoteFailureError(
+                f"{given['unit']} to listen on {given['address']}:{given['port']} within {given['wait']} seconds",
+                f"{sight.active} ({sight.sub}), listening on {there}; it said: {said}",
+                " ".join(found["problems"]).rstrip(".") or f"look at journalctl -u {given['unit']}",
+            )
+        time.sleep(_POLL_S)
 
 
 def main() -> None:
@@ -154,26 +256,13 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "address": {"type": "str", "default": ""},
             "cache_dir": {"type": "path", "default": "/var/cache/herd/rpc"},
+            "prefix": {"type": "path", "default": "/opt/llama.cpp"},
             "wait": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
-    given = module.params
-    deadline = time.monotonic() + given["wait"]
     try:
-        while True:
-            found = look(given["unit"], given["port"], Path(given["cache_dir"]))
-            is_up = found["active_state"] == "active" and given["address"] in found["listening"]
-            if is_up or time.monotonic() >= deadline:
-                break
-            time.sleep(_POLL_S)
-        if given["wait"] and not is_up:
-            raise RemoteFailureError(
-                f"{given['unit']} to listen on {given['address']}:{given['port']} within {given['wait']} seconds",
-                f"{found['active_state']}, listening on {', '.join(found['listening']) or 'nothing'}; "
-                f"it said: {systemd.last_words(given['unit'])}",
-                f"look at journalctl -u {given['unit']}",
-            )
+        found = wait(module.params)
     except HerdError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **found)

@@ -54,6 +54,15 @@ def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
     return 0, ""
 
 
+def resident_bytes(pid: int, proc: Path = PROC) -> int:
+    """Memory of a process that is in RAM, files that it has mapped included; 0 when it is gone."""
+    try:
+        pages = (proc / str(pid) / "statm").read_text(encoding="ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def control_group_of(pid: int, proc: Path = PROC) -> str:
     """Name the control group of a process, which says its unit."""
     try:

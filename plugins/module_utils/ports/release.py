@@ -34,6 +34,19 @@ def current_manifest(prefix: Path) -> tuple[Path, dict[str, Any]] | None:
     return release, manifest
 
 
+def manifest_of(arguments: list[str]) -> dict[str, Any]:
+    """Read the manifest of the release that a process runs from; empty where there is none to read."""
+    if not release_of(arguments):
+        return {}
+    path = Path(arguments[0])
+    folder = next(parent for parent in path.parents if parent.parent.name == "releases")
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
 def release_of(arguments: list[str]) -> str:
     """Name the release that a process runs from, by its command line."""
     if not arguments:
