@@ -88,6 +88,20 @@ options:
     description: File of the API keys.
     type: path
     required: true
+  tls:
+    description: >-
+      Files of the API's certificate (C(certificate)) and of its key (C(key)) on the head; without them it serves
+      without TLS.
+    type: dict
+    default: {}
+    suboptions:
+      certificate:
+        description: File of the certificate.
+        type: path
+      key:
+        description: File of the key.
+        type: path
+    version_added: 0.2.0
   gate_timeout:
     description: Seconds that the gate waits for the workers.
     type: int
@@ -298,6 +312,7 @@ def command_line(
         given["model_id"],
         (given["listen_address"], given["listen_port"]),
         given["api_key_file"],
+        (given["tls"].get("certificate") or "", given["tls"].get("key") or ""),
     )
     subject = flag_subject.Subject(
         flag_subject.HEAD,
@@ -332,6 +347,11 @@ def main() -> None:
             "listen_address": {"type": "str", "required": True},
             "listen_port": {"type": "int", "required": True},
             "api_key_file": {"type": "path", "required": True, "no_log": False},
+            "tls": {
+                "type": "dict",
+                "default": {},
+                "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
+            },
             "gate_timeout": {"type": "int", "default": 300},
             "unit": {"type": "str", "default": "llama-head.service"},
             "environment": {"type": "dict", "default": {}},

@@ -272,8 +272,10 @@ class Build:
     def _pack(self, release: Path, targets: list[str]) -> None:
         bin_ = release / "bin"
         library_path = (self.tools.get("cuda") or {}).get("library_path", "")
+        needed = build_tree.needed(bin_, build_plan.parse_ldd, {"LD_LIBRARY_PATH": library_path})
+        build_plan.require_tls(self.options, needed)
         libraries = build_plan.libraries_to_bring(
-            build_tree.needed(bin_, build_plan.parse_ldd, {"LD_LIBRARY_PATH": library_path}),
+            needed,
             [path.name for path in bin_.iterdir()],
         )
         build_tree.bring(libraries, bin_)

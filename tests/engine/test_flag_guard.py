@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.flag_rules import RULES
+from ansible_collections.herd.inference.plugins.module_utils.ports import openssl
 from tests.engine.flag_runs import NEW, OLD, Build, cache, free_port
 from tests.lab import model as lab_model
 from tests.lab import sources
@@ -224,6 +225,28 @@ def no_port(build: Build) -> None:
     assert run.says("http://127.0.0.1:8080")
     assert not build.is_new or run.says("will be changed to :9931")
     assert build.guard(list(ONE)) == ["no-port"]
+
+
+def pair(build: Build) -> list[str]:
+    """Words for a certificate of one day and its key."""
+    openssl.self_signed(build.place, "herd.inference", "guard", "IP:127.0.0.1", 1)
+    return ["--ssl-cert-file", str(build.place / "certificate"), "--ssl-key-file", str(build.place / "key")]
+
+
+@shows("tls-by-half")
+def tls_by_half(build: Build) -> None:
+    for words in (pair(build)[:2], pair(build)[2:]):
+        # It answers without TLS, which is what this asks for.
+        assert build.head(*ONE, *words).healthy()
+        assert build.guard(["--port", "1", *ONE, *words]) == ["tls-by-half"]
+
+
+@shows("tls-not-built")
+def tls_not_built(build: Build) -> None:
+    run = build.head(*ONE, *pair(build))
+    assert run.ended() == 1
+    assert "built without SSL support" in run.log
+    assert build.guard(["--port", "1", *ONE, *pair(build)]) == ["tls-not-built"]
 
 
 @shows("quantised-v-without-flash-attention")

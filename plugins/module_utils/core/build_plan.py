@@ -42,9 +42,10 @@ COMMON_OPTIONS = {
 DERIVED_OPTIONS = ("GGML_CUDA", "CMAKE_CUDA_ARCHITECTURES", "CMAKE_CUDA_COMPILER", "CMAKE_C_COMPILER",
                    "CMAKE_CXX_COMPILER", "CMAKE_CUDA_HOST_COMPILER", "GGML_NATIVE", "BUILD_SHARED_LIBS",
                    "CMAKE_INSTALL_RPATH")  # fmt: skip
-# What every glibc system has. Everything else that a program needs travels with the release.
+# What every glibc system has, and OpenSSL, which is the node's own so that it is mended with the node. Everything else
+# that a program needs travels with the release.
 SYSTEM_LIBRARIES = re.compile(
-    r"(linux-vdso|ld-linux-[a-z0-9-]+|libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+)\.so(\.[0-9]+)*"
+    r"(linux-vdso|ld-linux-[a-z0-9-]+|libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+|libssl|libcrypto)\.so(\.[0-9]+)*"
 )
 # Belongs to the driver: must come from the node and never from a toolkit.
 DRIVER_LIBRARIES = re.compile(r"lib(cuda|nvidia-ml)\.so(\.[0-9]+)*")
@@ -184,6 +185,16 @@ def libraries_to_bring(needed: Mapping[str, str | None], own: Iterable[str]) -> 
             remedy="install the package that holds it on the build host, then build again",
         )
     return bring
+
+
+def require_tls(options: Mapping[str, str], needed: Iterable[str]) -> None:
+    """cmake builds without TLS, and only warns, where it does not find OpenSSL."""
+    if options.get("LLAMA_OPENSSL") == "ON" and not any(name.startswith("libssl.so") for name in needed):
+        raise MismatchError(
+            expected="programs that need OpenSSL's libssl, since TLS is wanted (herd_api_tls)",
+            found="none that does: cmake has not found OpenSSL 3 on the build host",
+            remedy="run the role toolchain, which installs it, or name it in llama_build_cmake (OPENSSL_ROOT_DIR)",
+        )
 
 
 def from_system(name: str) -> bool:

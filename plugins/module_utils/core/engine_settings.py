@@ -102,15 +102,19 @@ def head_arguments(
     alias: str,
     listen: tuple[str, int],
     api_key_file: str,
+    tls: tuple[str, str] = ("", ""),
 ) -> list[str]:
     """Build llama-server's arguments.
 
     :param accepted: every flag that this very build accepts, from its manifest.
     :param listen: address and port of the API.
+    :param tls: files of its certificate and its key; empty without TLS.
     """
     endpoints = list(dict.fromkeys(device.endpoint for device in devices if device.endpoint))
     argv = ["--model", model_path, "--alias", alias, "--host", listen[0], "--port", str(listen[1])]
     argv += ["--api-key-file", api_key_file]
+    if any(tls):
+        argv += ["--ssl-cert-file", tls[0], "--ssl-key-file", tls[1]]
     if endpoints:
         argv += ["--rpc", ",".join(endpoints)]
     # After --rpc, which creates the devices that it names. A worker that is missing is then an error

@@ -168,6 +168,19 @@ def no_port(subject: Subject) -> Iterator[Hit]:
         yield Hit("no --port")
 
 
+def tls_by_half(subject: Subject) -> Iterator[Hit]:
+    """A certificate without a key, or a key without a certificate."""
+    certificate, key = subject.line.has("--ssl-cert-file"), subject.line.has("--ssl-key-file")
+    if certificate != key:
+        yield Hit("--ssl-cert-file without --ssl-key-file" if certificate else "--ssl-key-file without --ssl-cert-file")
+
+
+def tls_not_built(subject: Subject) -> Iterator[Hit]:
+    """Both, and a build that has no TLS."""
+    if subject.line.has("--ssl-cert-file") and subject.line.has("--ssl-key-file") and not subject.engine.tls:
+        yield Hit("--ssl-cert-file and --ssl-key-file, with a release that was built without OpenSSL")
+
+
 def _attention(subject: Subject) -> str:
     return subject.line.value("--flash-attn", "auto")
 

@@ -104,6 +104,16 @@ RULES: tuple[Rule, ...] = (
         "it is 8080 today, and 9931 in releases to come", "give --port",
         _PULLS + "26508; run, b7836 and 0c1e57098", checks.no_port,
     ),
+    Rule(
+        "tls-by-half", ERROR, (HEAD,), "a certificate without its key, or a key without its certificate",
+        "the head serves without TLS, and says so in one line of its log at most", "give both", _RUN,
+        checks.tls_by_half,
+    ),
+    Rule(
+        "tls-not-built", ERROR, (HEAD,), "TLS with a build that has none",
+        "the head exits before it loads anything", "set herd_api_tls, and let site.yml build the release anew", _RUN,
+        checks.tls_not_built,
+    ),
     # Attention and cache.
     Rule(
         "quantised-v-without-flash-attention", ERROR, (HEAD,), "a quantised V cache with flash attention off",

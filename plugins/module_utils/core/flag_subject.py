@@ -20,6 +20,7 @@ class Engine:
     """What a release says of itself in its manifest.
 
     :param accepted: flags of the program in question.
+    :param tls: whether it was built with OpenSSL.
     :param architectures: for which CUDA code was compiled, C(70) and the like; empty without CUDA.
     """
 
@@ -28,6 +29,7 @@ class Engine:
     architectures: tuple[str, ...] = ()
     dialect: Mapping[str, Any] = field(default_factory=dict)
     defects: tuple[Mapping[str, Any], ...] = ()
+    tls: bool = False
 
 
 def engine_of(manifest: Mapping[str, Any], program: str) -> Engine:
@@ -39,6 +41,7 @@ def engine_of(manifest: Mapping[str, Any], program: str) -> Engine:
         tuple(str(found) for found in cuda.get("architectures", ())),
         dict(manifest.get("dialect") or {}),
         tuple(manifest.get("defects") or ()),
+        (manifest.get("cmake") or {}).get("LLAMA_OPENSSL") == "ON",
     )
 
 

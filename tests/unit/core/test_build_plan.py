@@ -163,6 +163,18 @@ def test_cuda_runtime_travels_and_the_driver_does_not(needed: dict[str, str | No
     assert build_plan.libraries_to_bring(needed, []) == bring
 
 
+def test_openssl_is_the_nodes_own() -> None:
+    needed = {"libssl.so.3": "/lib/libssl.so.3", "libcrypto.so.3": "/lib/libcrypto.so.3"}
+    assert build_plan.libraries_to_bring(needed, []) == {}
+    build_plan.require_tls({"LLAMA_OPENSSL": "ON"}, needed)
+
+
+def test_a_build_without_tls_is_not_taken_for_one_with_it() -> None:
+    build_plan.require_tls({"LLAMA_OPENSSL": "OFF"}, {})
+    with pytest.raises(HerdError, match="cmake has not found OpenSSL 3"):
+        build_plan.require_tls({"LLAMA_OPENSSL": "ON"}, {"libc.so.6": "/lib/libc.so.6"})
+
+
 def test_lost_library() -> None:
     with pytest.raises(HerdError, match=r"libcurl.so.4 nowhere"):
         build_plan.libraries_to_bring({"libcurl.so.4": None}, [])

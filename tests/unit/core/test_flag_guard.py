@@ -28,6 +28,7 @@ PORT = ["--port", "8000"]
 SLOT = ["--parallel", "1", "--fit", "off"]
 RPC = [*PORT, *SLOT, "--rpc", "a:1,b:1", "--device", "RPC0,RPC1", "--cache-ram", "0"]
 ALONE = [*PORT, *SLOT]
+TLS = ["--ssl-cert-file", "c", "--ssl-key-file", "k"]
 WORKER = ["-H", "10.100.0.32", "-p", "50052"]
 
 
@@ -101,6 +102,9 @@ TRAPS: list[tuple[str, str, list[str], dict[str, Any], list[str]]] = [
     ("setting-in-environment", "head", RPC, {"environment": {"LLAMA_ARG_CTX_SIZE": "1"}}, RPC),
     ("model-from-network", "head", [*RPC, "-hf", "a/b"], {}, RPC),
     ("no-port", "head", SLOT, {}, ALONE),
+    ("tls-by-half", "head", [*RPC, "--ssl-cert-file", "c"], {}, RPC),
+    ("tls-by-half", "head", [*RPC, "--ssl-key-file", "k"], {}, RPC),
+    ("tls-not-built", "head", [*RPC, *TLS], {}, RPC),
     (
         "quantised-v-without-flash-attention",
         "head",
