@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from . import graph_memory
+from .graph_blocks import Run
 from .kv_cache import CacheSettings, layer_cells
 from .model_shape import LayerShape, ModelShape
 
@@ -80,15 +82,15 @@ class Place:
     :param layers: its layers; has_output whether it ends the graph; has_last_layer whether the last layer
         that is computed is here.
     :param begins: the kinds of mask that are first needed here, True for windows.
-    :param before: the layer before its first one, after the one that follows its last one.
+    :param before: the few layers before its first one, after those that follow its last one.
     """
 
     layers: Sequence[LayerShape]
     has_output: bool
     has_last_layer: bool
     begins: frozenset[bool] = frozenset()
-    before: LayerShape | None = None
-    after: LayerShape | None = None
+    before: Sequence[LayerShape] = ()
+    after: Sequence[LayerShape] = ()
 
 
 def _attention(shape: ModelShape, layer: LayerShape, rules: Rules) -> float:
@@ -146,10 +148,8 @@ def _recurrence(shape: ModelShape) -> float:
     return row[0] * shape.width + row[1] * found.get("inner", 0) + row[2] * mixed
 
 
-def _returns(layer: LayerShape | None, following: LayerShape | None) -> bool:
+def _returns(layer: LayerShape, following: LayerShape) -> bool:
     """Whether work of a layer goes to the device of the following one and comes back."""
-    if layer is None or following is None:
-        return False
     return not layer.kv_heads and not layer.expert_inner and not following.kv_heads
 
 
@@ -158,8 +158,9 @@ def _returning(shape: ModelShape, place: Place) -> float:
     if shape.architecture not in _RETURNING or not place.layers:
         return 0.0
     inner = (shape.recurrent or {}).get("inner", 0)
-    sent = _SENT * inner if _returns(place.layers[-1], place.after) else 0.0
-    return sent + (_RECEIVED * inner if _returns(place.before, place.layers[0]) else 0.0)
+    sent = _SENT * inner if place.after and _returns(place.layers[-1], place.after[0]) else 0.0
+    received = place.before and _returns(place.before[-1], place.layers[0])
+    return sent + (_RECEIVED * inner if received else 0.0)
 
 
 def layer_floats(shape: ModelShape, layer: LayerShape, rules: Rules, is_last: bool, is_several: bool) -> float:
@@ -210,15 +211,64 @@ def _rotations(shape: ModelShape, settings: CacheSettings, rules: Rules) -> int:
     )
 
 
+def _followed(
+    shape: ModelShape,
+    place: Place,
+    settings: CacheSettings,
+    rules: Rules,
+    copies: int,
+    flash: bool,
+    alignment: int,
+) -> int:
+    """Build the graph and give its tensors their places, as the engine does."""
+    # Slots get equal parts of the micro-batch.
+    tokens = -(-settings.tokens // settings.slots) * settings.slots
+    cells = {
+        layer.window: layer_cells(shape, layer, settings, rules.hybrid_bug) for layer in shape.layers if layer.kv_heads
+    }
+    run = Run(
+        tokens=tokens,
+        outputs=tokens if rules.reserves_logits else min(settings.slots, tokens),
+        slots=settings.slots,
+        streams=settings.streams,
+        cells=(cells.get(False, 0), cells.get(True, 0)),
+        flash=flash,
+        old=rules.float_masks,
+        rotated=_rotations(shape, settings, rules) > 0,
+        cache_type=settings.type_k,
+    )
+    return graph_memory.buffer_bytes(
+        shape,
+        run,
+        place.layers,
+        place.before,
+        place.after,
+        place.has_output,
+        place.has_last_layer,
+        place.begins,
+        copies,
+        alignment,
+    )
+
+
 def device_bytes(
-    shape: ModelShape, place: Place, settings: CacheSettings, rules: Rules, copies: int, flash: bool = True
+    shape: ModelShape,
+    place: Place,
+    settings: CacheSettings,
+    rules: Rules,
+    copies: int,
+    flash: bool = True,
+    alignment: int = 32,
 ) -> int:
     """Bytes of the compute buffer of one device.
 
     :param copies: of the inputs, C(Rules.copies) where several devices work as a pipeline, otherwise 1.
+    :param alignment: of tensors in the device's buffers.
     """
     if not place.layers and not place.has_output:
         return 0
+    if graph_memory.is_followed(shape):
+        return _followed(shape, place, settings, rules, copies, flash, alignment)
     tokens = settings.tokens
     trunk = [layer for layer in place.layers if layer.loaded]
     kinds = mask_cells(shape, trunk, settings, rules)

@@ -9,7 +9,7 @@ architecture which layers have a window (load_swa_pattern), which are recurrent,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from .errors import InvalidInputError
@@ -133,6 +133,20 @@ def recurrent(keys: Keys) -> Mapping[str, int] | None:
     }
 
 
+def details(keys: Keys, names: Collection[str]) -> Mapping[str, int]:
+    """What else decides how the engine builds the graph.
+
+    :param names: of the layers' tensors, without C(blk.N.).
+    """
+    return {
+        "query_rank": keys.number("attention.q_lora_rank", 0) if "attn_q_a.weight" in names else 0,
+        "expert_groups": keys.number("expert_group_count", 0),
+        "embedding_scale": int(keys.get("embedding_scale") is not None),
+        "normed_steps": int("ssm_dt_norm.weight" in names),
+        "plain_scan": int("ssm_norm.weight" not in names),
+    }
+
+
 def state_floats(keys: Keys) -> int:
     """Floats that a recurrent layer keeps for each slot."""
     if keys.get("wkv.head_size") is not None:
@@ -198,6 +212,7 @@ def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) 
         "state": state_floats(keys) if is_recurrent and loaded else 0,
         "inner": _outputs(tensors, "ffn_up.weight"),
         "expert_inner": _expert_inner(tensors),
+        "shared_inner": _outputs(tensors, "ffn_up_shexp.weight"),
         "experts_used": keys.number("expert_used_count", 0, layer) if _expert_inner(tensors) else 0,
         "loaded": loaded,
     }

@@ -22,7 +22,7 @@ PADDING = 32
 CUDA_PADDING = 128
 #: CUDA computes quantised rows in steps of so many weights, and allocates the rest of the last one.
 CUDA_ROW = 512
-_OPTIONAL = ("experts", "cells_window", "latent", "recurrent")
+_OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details")
 _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
 # Looked up for each token on the head's own processor; they never leave it.
 _INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
@@ -68,6 +68,7 @@ class LayerShape:
     :param window: whether only a window of the context is kept.
     :param state: floats of recurrent state that one slot keeps, 0 for none.
     :param inner: width of the dense feed-forward block, 0 for none; expert_inner that of one expert.
+    :param shared_inner: width of the expert that all tokens have, 0 for none.
     :param expert_weights: bytes of all experts that a token chooses among, 0 for none or if that is not known.
     :param loaded: whether the engine loads it; blocks that predict further tokens only take a place.
     """
@@ -85,6 +86,7 @@ class LayerShape:
     experts_used: int = 0
     loaded: bool = True
     expert_weights: int = 0
+    shared_inner: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class ModelShape:
     :param cells_window: length of the window in tokens, 0 for none.
     :param latent: ranks and heads of multi-head latent attention, empty for none.
     :param recurrent: dimensions of the recurrence, empty for none.
+    :param details: what else decides how the engine builds the graph; None in shapes that were written before.
     :param known: whether the planner knows this architecture from measurement.
     """
 
@@ -129,12 +132,17 @@ class ModelShape:
     cells_window: int = 0
     latent: Mapping[str, int] | None = None
     recurrent: Mapping[str, int] | None = None
+    details: Mapping[str, int] | None = None
     known: bool = True
 
     @property
     def slots(self) -> int:
         """Places that the engine's split counts: the layers and the output."""
         return len(self.layers) + 1
+
+    def detail(self, name: str) -> int:
+        """One of the details, 0 where it is not known."""
+        return (self.details or {}).get(name, 0)
 
     @property
     def bits_per_weight(self) -> float:
@@ -267,6 +275,7 @@ def shape_of(header: Header) -> ModelShape:
         cells_window=layer_kinds.window_length(keys),
         latent=layer_kinds.latent(keys),
         recurrent=layer_kinds.recurrent(keys),
+        details=layer_kinds.details(keys, {tensor.name.split(".", 2)[-1] for each in by_layer for tensor in each}),
         known=layer_kinds.is_known(keys.architecture),
     )
 

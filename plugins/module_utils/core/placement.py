@@ -23,6 +23,8 @@ from .placement_order import Device, Holder, check_split, devices_in_engine_orde
 
 MIB = 1 << 20
 _SEARCH_LIMIT = 1 << 24
+# So many layers on either side decide what a device computes of its neighbours' work.
+_NEIGHBOURS = 4
 
 
 @dataclass(frozen=True)
@@ -197,13 +199,14 @@ class Planner:
         layers = [everything[layer] for layer in numbers]
         has_output = placed[-1] == number
         trunk = [layer for layer, facts in enumerate(everything) if facts.loaded]
+        first, last = (numbers[0], numbers[-1]) if numbers else (len(everything), len(everything))
         place = Place(
             layers,
             has_output,
             has_last_layer=placed[trunk[-1]] == number,
             begins=self._begins(placed, number),
-            before=everything[numbers[0] - 1] if numbers and numbers[0] else None,
-            after=everything[numbers[-1] + 1] if numbers and numbers[-1] + 1 < len(everything) else None,
+            before=[everything[layer] for layer in trunk if layer < first][-_NEIGHBOURS:],
+            after=[everything[layer] for layer in trunk if layer > last][:_NEIGHBOURS],
         )
         cuda = memory.is_cuda
         weights = sum(layer.weights_cuda if cuda else layer.weights for layer in layers)

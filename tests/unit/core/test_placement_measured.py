@@ -5,17 +5,26 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core import compute_buffer
 from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import from_data, shape_of
-from tests.engine.accuracy import DATA, MARGIN, SHARE, judge, load, predicted
+from tests.engine.accuracy import DATA, MARGIN, RELEASES, SHARE, Judged, judge, load, planner
 from tests.engine.models import header_of, models, published
 
 FILES = sorted(DATA.glob("*.json"))
 SMALL = {model.name for model in models()}
 MIB = 1 << 20
+#: Devices whose buffer is foreseen too large, by model and release.
+LOOSE = {
+    ("qwen3next", "0c1e57098"): 1,
+    ("qwen3next", "b7836"): 7,
+    ("qwen3-next-80b", "0c1e57098"): 6,
+    ("qwen3-next-80b", "b7836"): 5,
+}
 
 
 def test_there_are_enough_of_them() -> None:
@@ -23,41 +32,41 @@ def test_there_are_enough_of_them() -> None:
     assert len(SMALL) >= 12
 
 
+@cache
+def judged(path: Path) -> tuple[Judged, ...]:
+    """Every device of every case of a model."""
+    data, runs = load(path)
+    shape = from_data(data)
+    return tuple(each for case, devices, _head in runs for each in judge(shape, case, devices))
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_weights_caches_states_and_layers_are_the_engines_to_the_byte(path: Path) -> None:
-    shape, runs = load(path)
-    for case, devices, _head in runs:
-        wrong = [each for each in judge(from_data(shape), case, devices) if not each.is_exact]
-        assert not wrong, case
+    assert not [each for each in judged(path) if not each.is_exact]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_no_device_gets_more_than_was_foreseen(path: Path) -> None:
-    shape, runs = load(path)
-    for case, devices, _head in runs:
-        under = [each for each in judge(from_data(shape), case, devices) if each.is_under]
-        assert not under, case
+    assert not [each for each in judged(path) if each.is_under]
 
 
-@pytest.mark.parametrize(("release", "share"), [("0c1e57098", 0.94), ("b7836", 0.72)])
-def test_compute_buffers_are_near(release: str, share: float) -> None:
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_compute_buffers_are_near(path: Path, release: str) -> None:
     """Where they are not, the page of the reference says by how much; a change must not make it worse."""
-    within = everything = 0
-    for path in FILES:
-        shape, runs = load(path)
-        for case, devices, _head in runs:
-            if path.stem in SMALL and case.release == release:
-                judged = list(judge(from_data(shape), case, devices))
-                everything += len(judged)
-                within += sum(each.is_within for each in judged)
-    assert within >= share * everything
+    found = [each for each in judged(path) if each.release == release]
+    loose = sum(not each.is_within for each in found)
+    assert loose <= LOOSE.get((path.stem, release), 0)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_heads_own_buffer(path: Path) -> None:
-    shape, runs = load(path)
+    data, runs = load(path)
+    shape = from_data(data)
     for case, _devices, head in runs:
-        _plans, foreseen = predicted(from_data(shape), case)
+        made = planner(shape, case)
+        cache = made.request.cache
+        foreseen = compute_buffer.head_bytes(shape, cache, made.rules, made.copies, case.flash_attention != "off")
         measured = head.get("compute CPU", 0.0) * MIB
         # The head prints two decimals.
         assert measured - 0.011 * MIB <= foreseen <= measured + max(SHARE * measured, MARGIN), case

@@ -1,0 +1,265 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the engine gives the tensors of a graph their places: ggml's scheduler and its graph allocator.
+
+A graph is a list of operations in the order in which they are computed. The scheduler says which device
+computes each (ggml_backend_sched_split_graph) and copies what comes from another; the allocator reuses memory
+as soon as nobody needs a tensor any more, takes the smallest hole that is wide enough, and lets an operation
+write over its own input where it can (ggml_gallocr_alloc_graph_impl). Both are followed here step by step,
+because the size of a compute buffer is decided by the holes that are left, not only by what is alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# Operations that only look at another tensor's memory.
+_VIEWS = frozenset(("view", "none"))
+# Operations that may write over an input of the same layout (ggml_op_can_inplace).
+_IN_PLACE = frozenset(("add", "fill", "sub", "mul", "div", "scale", "unary", "rope", "rms_norm", "soft_max", "sqr"))
+_ENDLESS = 1 << 62
+
+
+class Tensor:
+    """One tensor of the graph: the operation that makes it, its layout, and whom it is made of.
+
+    :param layout: bytes of an element, lengths, and whether it lies without gaps.
+    :param root: the tensor whose memory it looks at.
+    :param device: that must compute it, None where the scheduler decides.
+    :param is_external: whether it lies in a buffer of its own, as caches do.
+    """
+
+    __slots__ = (
+        "address", "children", "device", "is_external", "is_input", "is_output", "is_placed", "layout", "op",
+        "root", "size", "sources", "views",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        op: str,
+        shape: tuple[int, ...],
+        sources: tuple[Tensor, ...] = (),
+        element: int = 4,
+        root: Tensor | None = None,
+        device: int | None = None,
+        is_dense: bool = True,
+    ) -> None:
+        self.op = op
+        self.layout = (element, shape + (1,) * (4 - len(shape)), is_dense)
+        size = element
+        for length in shape:
+            size *= length
+        self.size = size
+        self.sources = list(sources)
+        self.root: Tensor | None = (root.root or root) if root is not None else None
+        self.device = device
+        self.is_external = False
+        self.is_input = False
+        self.is_output = False
+        self.children = self.views = self.address = 0
+        self.is_placed = False
+
+
+class Arena:
+    """The memory of one device, its holes in order; the last of them has no end (ggml_dyn_tallocr)."""
+
+    def __init__(self, alignment: int) -> None:
+        self.alignment = alignment
+        self.holes: list[list[int]] = [[0, _ENDLESS]]
+        self.size = 0
+
+    def padded(self, size: int) -> int:
+        return -(-size // self.alignment) * self.alignment
+
+    def take(self, size: int) -> int:
+        """The address of so many bytes."""
+        size = self.padded(size)
+        best, chosen = _ENDLESS, len(self.holes) - 1
+        for number in range(len(self.holes) - 1):
+            if size <= self.holes[number][1] <= best:
+                best, chosen = self.holes[number][1], number
+        hole = self.holes[chosen]
+        address = hole[0]
+        hole[0] += size
+        hole[1] -= size
+        if not hole[1]:
+            del self.holes[chosen]
+        self.size = max(self.size, address + size)
+        return address
+
+    def give(self, address: int, size: int) -> None:
+        """Give bytes back, joined with the holes beside them."""
+        size = self.padded(size)
+        for number, hole in enumerate(self.holes):
+            if hole[0] + hole[1] == address:
+                hole[1] += size
+                if number + 1 < len(self.holes) and hole[0] + hole[1] == self.holes[number + 1][0]:
+                    hole[1] += self.holes[number + 1][1]
+                    del self.holes[number + 1]
+                return
+            if address + size == hole[0]:
+                hole[0] = address
+                hole[1] += size
+                if number and self.holes[number - 1][0] + self.holes[number - 1][1] == address:
+                    self.holes[number - 1][1] += hole[1]
+                    del self.holes[number]
+                return
+        place = 0
+        while place < len(self.holes) and self.holes[place][0] < address:
+            place += 1
+        self.holes.insert(place, [address, size])
+
+
+class Graph:
+    """Operations in the order in which they are computed (ggml_build_forward_expand)."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Tensor] = []
+        self._seen: set[int] = set()
+        self._kept: list[Tensor] = []
+
+    def expand(self, tensor: Tensor) -> None:
+        """Put a tensor at the end, after all that it is made of and that is not there yet."""
+        if id(tensor) in self._seen:
+            return
+        self._seen.add(id(tensor))
+        # An identity is only one as long as its tensor lives.
+        self._kept.append(tensor)
+        for source in tensor.sources:
+            self.expand(source)
+        if tensor.op != "none":
+            self.nodes.append(tensor)
+
+
+def _expand_devices(nodes: Sequence[Tensor], head: int, with_head: bool) -> None:
+    """Nodes without a device get the one of their neighbour; the head's own only if nobody else is near."""
+    current: int | None = None
+    for node in nodes:
+        if node.op in _VIEWS:
+            continue
+        if node.device is not None:
+            current = node.device if with_head or node.device != head else None
+        elif current is not None:
+            node.device = current
+
+
+def _assign(nodes: Sequence[Tensor], head: int) -> None:
+    for node in nodes:
+        for source in node.sources:
+            if source.is_input:
+                source.device = head
+        if node.device is None and node.root is not None and node.root.is_external:
+            node.device = node.root.device
+    for with_head in (False, True):
+        _expand_devices(nodes, head, with_head)
+        _expand_devices(nodes[::-1], head, with_head)
+    for node in nodes:
+        if node.device is None and node.root is not None:
+            node.device = node.root.device
+        for source in node.sources:
+            if source.device is None:
+                source.device = source.root.device if source.root is not None else node.device
+        if node.device is None:
+            node.device = head
+
+
+def _split(nodes: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """The nodes with copies of what comes from other devices before the part that needs them, and the copies."""
+    copies: dict[tuple[int, int | None], Tensor] = {}
+    done: list[Tensor] = []
+    pending: list[Tensor] = []
+    entering: list[Tensor] = []
+    current: int | None = None
+    for node in nodes:
+        if node.op not in _VIEWS:
+            if current is not None and node.device != current:
+                done += entering + pending
+                entering, pending = [], []
+            current = node.device
+            for number, source in enumerate(node.sources):
+                if source.device == current:
+                    continue
+                key = (id(source), current)
+                if key not in copies:
+                    element, shape, is_dense = source.layout
+                    copies[key] = Tensor("none", shape, element=element, device=current, is_dense=is_dense)
+                    # A part of wider rows is copied with what lies between them.
+                    copies[key].size = source.size
+                    # What is copied must live until then.
+                    entering += [Tensor("keep", (0,), (source,), device=source.device), copies[key]]
+                node.sources[number] = copies[key]
+        pending.append(node)
+    return done + entering + pending, list(copies.values())
+
+
+class _Allocator:
+    def __init__(self, arena: Arena, device: int) -> None:
+        self.arena = arena
+        self.device = device
+
+    def place(self, node: Tensor) -> None:
+        if node.is_placed or node.is_external or node.root is not None or node.device != self.device:
+            return
+        node.is_placed = True
+        if node.op in _IN_PLACE:
+            for parent in node.sources:
+                if self._reuses(node, parent):
+                    return
+        node.address = self.arena.take(node.size)
+
+    def _reuses(self, node: Tensor, parent: Tensor) -> bool:
+        # A view counts as nobody's own memory there, so nothing is ever written over through one.
+        if parent.root is not None or parent.is_output or not parent.is_placed:
+            return False
+        if node.layout != parent.layout or parent.children != 1 or parent.views:
+            return False
+        node.address = parent.address
+        parent.is_placed = False
+        return True
+
+    def release(self, parent: Tensor) -> None:
+        parent.children -= 1
+        if parent.children or parent.views:
+            return
+        if parent.root is not None:
+            owner = parent.root
+            owner.views -= 1
+            if owner.views or owner.children:
+                return
+            parent = owner
+        if parent.is_placed and not parent.is_output:
+            self.arena.give(parent.address, parent.size)
+            parent.is_placed = False
+
+
+def arena_bytes(graph: Graph, device: int, head: int, copies: int, alignment: int) -> int:
+    """Bytes of the compute buffer of one device.
+
+    :param head: the number of the head's own processor, which makes the inputs.
+    :param copies: of the inputs, where several devices work as a pipeline.
+    """
+    _assign(graph.nodes, head)
+    nodes, entering = _split(graph.nodes)
+    arena = Arena(alignment)
+    first = 0
+    if copies > 1:
+        # They are there all the time, one for each batch that is under way.
+        for tensor in entering:
+            if tensor.device == device:
+                first += copies * arena.padded(tensor.size)
+            tensor.is_external = True
+    allocator = _Allocator(arena, device)
+    for node in nodes:
+        if node.root is not None:
+            node.root.views += 1
+        for source in node.sources:
+            source.children += 1
+    for node in nodes:
+        for source in node.sources:
+            allocator.place(source)
+        if node.op != "keep":
+            allocator.place(node)
+        for source in node.sources:
+            allocator.release(source)
+    return first + arena.size

@@ -1,0 +1,341 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The parts of which the engine's layers are made, operation by operation (src/llama-graph.cpp).
+
+Only what decides about memory is here: the size of what an operation makes, what it is made of, and the order.
+Operations that can write over their input (biases, scales) and never change that order are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .graph_arena import Graph, Tensor
+from .kv_cache import CACHE_TYPES
+from .model_shape import LayerShape, ModelShape
+
+_LONG = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a graph is made for.
+
+    :param tokens: of the largest micro-batch, of all slots together; outputs those whose answer is wanted.
+    :param slots: sequences that are computed side by side; streams of the cache.
+    :param cells: of one stream of a layer without, and of one with a window.
+    :param flash: whether attention is computed in one operation.
+    :param old: whether masks arrive in single precision.
+    :param rotated: whether quantised caches are rotated.
+    """
+
+    tokens: int
+    outputs: int
+    slots: int
+    streams: int
+    cells: tuple[int, int]
+    flash: bool
+    old: bool
+    rotated: bool
+    cache_type: str
+
+
+class Blocks:
+    """Builds the graph of a model; a layer is on the device that C(device) names."""
+
+    def __init__(self, shape: ModelShape, run: Run) -> None:
+        self.shape = shape
+        self.run = run
+        self.graph = Graph()
+        self.device = 0
+        self._inputs: dict[str, Tensor] = {}
+        self._masks: dict[bool, Tensor] = {}
+        self._places: tuple[Tensor, Tensor] | None = None
+
+    def input(self, name: str, shape: tuple[int, ...], element: int = 4) -> Tensor:
+        """What the head fills in for each batch, made once."""
+        if name not in self._inputs:
+            self._inputs[name] = Tensor("none", shape, element=element)
+            self._inputs[name].is_input = True
+        return self._inputs[name]
+
+    def kept(self, size: int = 0) -> Tensor:
+        """What lies in a buffer of its own on this device: a cache, a state."""
+        found = Tensor("none", (size,), device=self.device)
+        found.is_external = True
+        return found
+
+    def new(self, op: str, shape: tuple[int, ...], *sources: Tensor, element: int = 4) -> Tensor:
+        return Tensor(op, shape, sources, element)
+
+    def like(self, op: str, source: Tensor, *others: Tensor) -> Tensor:
+        """An operation whose result looks like its first input."""
+        return Tensor(op, source.layout[1], (source, *others), source.layout[0])
+
+    def view(self, source: Tensor, shape: tuple[int, ...], is_dense: bool = True) -> Tensor:
+        found = Tensor("view", shape, (source,), source.layout[0], root=source, is_dense=is_dense)
+        if not is_dense:
+            # A part of each row: from the first to the last of them all rows between are spanned.
+            width = source.layout[1][0] * source.layout[0]
+            rows = source.size // width if width else 0
+            found.size = source.size - width + found.size // rows if rows else 0
+        return found
+
+    def store(self, source: Tensor, kept: Tensor) -> None:
+        """Copy into a cache or a state."""
+        place = self.view(kept, (source.layout[1][0],))
+        self.graph.expand(Tensor("copy", (0,), (source, place), root=kept))
+
+    def matrix(self, width: int, source: Tensor) -> Tensor:
+        """Multiply by a matrix of weights, which lies on the layer's device."""
+        found = Tensor("mul_mat", (width, *source.layout[1][1:]), (source,))
+        found.device = self.device
+        return found
+
+    def weighted(self, op: str, source: Tensor) -> Tensor:
+        """Multiply by, or add, a row of weights."""
+        found = self.like(op, source)
+        found.device = self.device
+        return found
+
+    def norm(self, source: Tensor, is_pinned: bool = True) -> Tensor:
+        """The engine keeps the norm at a layer's begin on the layer's device, those at its end anywhere."""
+        found = self.like("rms_norm", source)
+        if is_pinned:
+            found.device = self.device
+        return self.weighted("mul", found)
+
+    def add(self, first: Tensor, second: Tensor) -> Tensor:
+        return self.like("add", first, second)
+
+    def rope(self, source: Tensor) -> Tensor:
+        positions = 4 if "vl" in self.shape.architecture else 1
+        return self.like("rope", source, self.input("positions", (self.run.tokens * positions,)))
+
+    def rows(self, source: Tensor) -> Tensor:
+        """Only the tokens whose answer is wanted."""
+        wanted = self.input("wanted", (self.run.outputs,))
+        return self.new("get_rows", (source.layout[1][0], self.run.outputs), source, wanted)
+
+    def mask(self, window: bool) -> Tensor:
+        """The mask of the context or of the window, in the precision in which attention takes it."""
+        if window not in self._masks:
+            run = self.run
+            cells = run.cells[window]
+            shape = (cells, run.tokens // run.streams, 1, run.streams)
+            if not run.flash:
+                self._masks[window] = self.input(f"mask {window}", shape)
+            elif run.old:
+                self._masks[window] = self.new("cast", shape, self.input(f"mask {window}", shape), element=2)
+            else:
+                self._masks[window] = self.input(f"mask {window}", shape, element=2)
+        return self._masks[window]
+
+    def _rotate(self, source: Tensor, size: int, kind: str) -> Tensor:
+        matrix = self.input(f"rotation {kind} {size}", (size, size))
+        length = source.size // source.layout[0]
+        flat = (size, length // size)
+        rows = self.view(source, flat) if source.layout[2] else self.new("cont", flat, source)
+        return self.view(self.new("mul_mat", flat, matrix, rows), source.layout[1])
+
+    def attention(
+        self, layer: LayerShape, query: Tensor, key: Tensor, value: Tensor, windows: bool = False, width: int = 0
+    ) -> Tensor:
+        """Keep keys and values, then attend; the result has the width of all heads.
+
+        :param windows: whether the model has windowed layers: these are built in another order.
+        :param width: of the layer's output matrix, 0 to leave it out.
+        """
+        run, graph = self.run, self.graph
+        rotation = 0
+        if run.rotated and not layer.key % 64 and not layer.value % 64:
+            rotation = 64
+            while layer.key % (2 * rotation) == 0:
+                rotation *= 2
+            suffix = str(layer.window)
+            query, key = (self._rotate(each, rotation, f"key {suffix}") for each in (query, key))
+            value = self._rotate(value, 64, f"value {suffix}")
+        for tensor in (query, key, value) if windows else (query, value, key):
+            graph.expand(tensor)
+        suffix = str(layer.window)
+        keys, values = self.kept(), self.kept()
+        self._keep(key, keys, self.input(f"keys {suffix}", (run.tokens,), _LONG))
+        across = 1 if run.flash else layer.kv_heads * layer.value
+        self._keep(value, values, self.input(f"values {suffix}", (run.tokens * across,), _LONG), across > 1)
+        heads = layer.heads
+        found = self._attend(layer, query, keys, values, heads, layer.value)
+        if rotation:
+            found = self._rotate(found, 64, f"value {layer.window}")
+        return self.matrix(width, found) if width else found
+
+    def _keep(self, source: Tensor, cache: Tensor, places: Tensor, is_flat: bool = False) -> None:
+        length = source.size // source.layout[0]
+        if is_flat and not source.layout[2]:
+            source = self.new("cont", (length,), source)
+        row = self.view(source, (length,))
+        target = self.view(cache, (0,)) if self.run.streams > 1 or is_flat else cache
+        stored = Tensor("set_rows", (0,), (row, places, target), root=cache)
+        self.graph.expand(stored)
+
+    def _attend(self, layer: LayerShape, query: Tensor, keys: Tensor, values: Tensor, heads: int, value: int) -> Tensor:
+        run, graph = self.run, self.graph
+        tokens = run.tokens // run.streams
+        query = self.view(self.view(query, query.layout[1], False), query.layout[1], False)
+        key = self.view(self.view(keys, (0,)), (0,))
+        row = self.view(self.view(values, (0,)), (0,))
+        mask = self.mask(layer.window)
+        if run.flash:
+            found = self.new("flash", (value, heads, tokens, run.streams), query, key, row, mask)
+            flat = self.view(found, (value * heads, run.tokens))
+        else:
+            scores = self._scores(query, key, mask, heads, layer.window)
+            weighed = self.new("mul_mat", (value, tokens, heads, run.streams), row, scores)
+            flat = self.new("cont", (value * heads, run.tokens), self.view(weighed, weighed.layout[1], False))
+        graph.expand(flat)
+        return flat
+
+    def _scores(self, query: Tensor, key: Tensor, mask: Tensor, heads: int, window: bool) -> Tensor:
+        run = self.run
+        shape = (run.cells[window], run.tokens // run.streams, heads, run.streams)
+        scores = self.new("mul_mat", shape, key, query)
+        return self.like("soft_max", scores, mask)
+
+    def latent_attention(self, query: Tensor, key: Tensor, value: Tensor, width: int) -> Tensor:
+        """One compressed row for all heads, which is keys and values at once."""
+        run, graph, sizes = self.run, self.graph, self.shape.latent or {}
+        heads, rank, out = sizes["heads"], sizes["rank"], sizes["value"]
+        tokens = run.tokens // run.streams
+        for tensor in (query, value, key):
+            graph.expand(tensor)
+        cache = self.kept()
+        self._keep(key, cache, self.input("keys False", (run.tokens,), _LONG))
+        query = self.view(self.view(query, query.layout[1], False), query.layout[1], False)
+        keys = self.view(cache, (0,))
+        rows = self.view(self.view(keys, (0,)), (0,))
+        keys = self.view(keys, (0,))
+        mask = self.mask(False)
+        if run.flash:
+            found = self.new("flash", (rank, heads, tokens, run.streams), query, keys, rows, mask)
+            turned = self.view(found, (rank, tokens, heads, run.streams), False)
+            spread = self.matrix(out, turned)
+            back = self.view(spread, (out, heads, tokens, run.streams), False)
+            flat = self.view(self.like("cont", back), (out * heads, run.tokens))
+        else:
+            scores = self._scores(query, keys, mask, heads, False)
+            block, size = CACHE_TYPES[run.cache_type]
+            lying = self.new("cont", (run.cells[0] * run.streams * rank // block,), self.view(rows, (0,)), element=size)
+            weighed = self.new("mul_mat", (rank, tokens, heads, run.streams), lying, scores)
+            spread = self.matrix(out, weighed)
+            flat = self.new("cont", (out * heads, run.tokens), self.view(spread, spread.layout[1], False))
+        graph.expand(flat)
+        return self.matrix(width, flat)
+
+    def gated(self, source: Tensor, inner: int) -> Tensor:
+        """A feed-forward block with a gate."""
+        up, gate = self.matrix(inner, source), self.matrix(inner, source)
+        return self.matrix(self.shape.width, self.like("glu", gate, up))
+
+    def experts(
+        self,
+        source: Tensor,
+        layer: LayerShape,
+        gating: str = "soft_max",
+        is_biased: bool = False,
+        is_normed: bool = True,
+        groups: int = 0,
+    ) -> Tensor:
+        """A few experts for each token, chosen by a gate; their outputs are added up.
+
+        :param gating: soft_max over all, sigmoid, or soft_max over those that were chosen ("after").
+        :param is_biased: whether the choice is made with a bias that the weights do not have.
+        """
+        shape, graph = self.shape, self.graph
+        tokens, used, count = source.layout[1][1], layer.experts_used, shape.experts
+        logits = self.matrix(count, source)
+        probabilities = logits
+        if gating != "after":
+            probabilities = self.like("soft_max" if gating == "soft_max" else "unary", logits)
+        selecting = self.weighted("add", probabilities) if is_biased else probabilities
+        if groups > 1:
+            selecting = self._grouped(selecting, groups, tokens)
+        chosen = self.view(self.new("argsort", (count, tokens), selecting), (used, tokens), False)
+        weights = self.new("get_rows", (1, used, tokens), self.view(probabilities, (1, count, tokens)), chosen)
+        if gating == "after":
+            weights = self.view(self.like("soft_max", self.view(weights, (used, tokens))), (1, used, tokens))
+        elif is_normed:
+            flat = self.view(weights, (used, tokens))
+            total = self.new("sum_rows", (1, tokens), flat)
+            total = self.new("clamp", (1, tokens), total)
+            weights = self.view(self.like("div", flat, total), (1, used, tokens))
+        graph.expand(weights)
+        row = self.view(source, (shape.width, 1, tokens))
+        up = self._of_experts(layer.expert_inner, row, chosen, used)
+        gate = self._of_experts(layer.expert_inner, row, chosen, used)
+        down = self._of_experts(shape.width, self.like("glu", gate, up), chosen, used)
+        down = self.like("mul", down, weights)
+        if not self.run.old:
+            graph.expand(down)
+        outs = [self.view(down, (shape.width, tokens), used == 1) for _each in range(used)]
+        for out in outs:
+            out.size = ((tokens - 1) * used + 1) * shape.width * 4
+        for out in outs:
+            graph.expand(out)
+        found = outs[0]
+        for out in outs[1:]:
+            found = self.add(found, out)
+            if not self.run.old:
+                graph.expand(found)
+        return found if used > 1 else self.like("cont", found)
+
+    def _grouped(self, selecting: Tensor, groups: int, tokens: int) -> Tensor:
+        """Only experts of the best groups are chosen among (DeepSeek V3)."""
+        count = self.shape.experts
+        each = count // groups
+        members = self.view(selecting, (each, groups, tokens))
+        best = self.view(self.new("argsort", (each, groups, tokens), members), (2, groups, tokens), False)
+        single = self.view(members, (1, each, groups, tokens))
+        scores = self.new("get_rows", (1, 2, groups, tokens), single, best)
+        summed = self.view(
+            self.new("sum_rows", (1, groups, tokens), self.view(scores, (2, groups, tokens))), (groups, tokens)
+        )
+        taken = self.view(self.new("argsort", (groups, tokens), summed), (groups, tokens), False)
+        picked = self.new("get_rows", (each, groups, tokens), members, taken)
+        filled = self.like("fill", members)
+        masked = Tensor("set_rows", filled.layout[1], (picked, taken, filled), root=filled)
+        return self.view(masked, (count, tokens))
+
+    def _of_experts(self, width: int, source: Tensor, chosen: Tensor, used: int) -> Tensor:
+        found = Tensor("mul_mat_id", (width, used, source.layout[1][2]), (source, chosen))
+        found.device = self.device
+        return found
+
+    def state(
+        self,
+        size: int,
+        kept: Tensor,
+        scan: Sequence[Tensor] | None = None,
+        result: int = 0,
+        is_weighted: bool = False,
+    ) -> Tensor:
+        """Read a recurrent state, for a scan that takes it where it lies or as a copy of one row a slot.
+
+        :param size: floats of one slot; result those that a scan makes; is_weighted whether the scan has weights.
+        """
+        graph, slots = self.graph, self.run.slots
+        if self._places is None:
+            copies = self.input("states", (slots,))
+            self._places = self.view(copies, (slots,)), self.view(copies, (0,))
+        main, extra = self._places
+        states = self.view(kept, (0,))
+        graph.expand(Tensor("scale", (0,), (self.view(states, (0,)),), root=kept))
+        if scan is None:
+            found = self.new("get_rows", (size, slots), states, main)
+        else:
+            found = self.new("scan", (result,), self.view(states, (0,)), *scan, main)
+            found.device = self.device if is_weighted else None
+        graph.expand(found)
+        rest = self.new("get_rows", (size, 0), states, extra)
+        self.store(rest, kept)
+        return found

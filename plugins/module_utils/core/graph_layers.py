@@ -1,0 +1,313 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The layers of each architecture as the engine builds them (src/models/*.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .graph_arena import Tensor
+from .graph_blocks import Blocks
+from .model_shape import LayerShape
+
+
+def _heads(blocks: Blocks, layer: LayerShape, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values out of three matrices."""
+    tokens = blocks.run.tokens
+    found = []
+    for heads, size in ((layer.heads, layer.key), (layer.kv_heads, layer.key), (layer.kv_heads, layer.value)):
+        found.append(blocks.view(blocks.matrix(heads * size, source), (size, heads, tokens)))
+    return found[0], found[1], found[2]
+
+
+def _attention(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
+    """Attention with rotated positions, and with norms of queries and keys where the architecture has them."""
+    name = blocks.shape.architecture
+    query, key, value = _heads(blocks, layer, source)
+    if name in ("qwen3", "qwen3vl", "qwen3moe", "gemma3", "lfm2"):
+        query, key = blocks.norm(query), blocks.norm(key)
+    if name not in ("jamba", "nemotron_h"):
+        query, key = blocks.rope(query), blocks.rope(key)
+    return blocks.attention(layer, query, key, value, name in _WINDOWED, blocks.shape.width)
+
+
+_WINDOWED = frozenset(("gemma2", "gemma3", "gpt-oss"))
+
+
+def _outputs(blocks: Blocks, is_last: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(blocks.rows(tensor) for tensor in tensors) if is_last else tensors
+
+
+def _plain(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    """llama and its relatives."""
+    found = _attention(blocks, layer, blocks.norm(source))
+    found, source = _outputs(blocks, is_last, found, source)
+    entering = blocks.add(found, source)
+    normed = blocks.norm(entering)
+    if layer.expert_inner:
+        return blocks.add(blocks.experts(normed, layer), entering)
+    return blocks.add(blocks.gated(normed, layer.inner), entering)
+
+
+def _gpt_oss(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    """Newer releases compute the last layer's experts for all tokens, as a second head could want them."""
+    found = _attention(blocks, layer, blocks.norm(source))
+    found, source = _outputs(blocks, is_last and blocks.run.old, found, source)
+    entering = blocks.add(found, source)
+    found = blocks.add(blocks.experts(blocks.norm(entering), layer, "after"), entering)
+    return _outputs(blocks, is_last and not blocks.run.old, found)[0]
+
+
+def _gemma(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    """Norms before and after each part."""
+    found = _attention(blocks, layer, blocks.norm(source))
+    found, source = _outputs(blocks, is_last, found, source)
+    entering = blocks.add(blocks.norm(found), source)
+    found = blocks.gated(blocks.norm(entering), layer.inner)
+    return blocks.add(blocks.norm(found, is_pinned=False), entering)
+
+
+def _phi3(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    """Queries, keys and values out of one matrix, gate and up too."""
+    tokens = blocks.run.tokens
+    sizes = ((layer.heads, layer.key), (layer.kv_heads, layer.key), (layer.kv_heads, layer.value))
+    joined = blocks.matrix(sum(heads * size for heads, size in sizes), blocks.norm(source))
+    query, key, value = (blocks.view(joined, (size, heads, tokens), False) for heads, size in sizes)
+    query, key = blocks.rope(query), blocks.rope(key)
+    found = blocks.attention(layer, query, key, value, False, blocks.shape.width)
+    found, source = _outputs(blocks, is_last, found, source)
+    entering = blocks.add(found, source)
+    both = blocks.matrix(2 * layer.inner, blocks.norm(entering))
+    inner = blocks.new("glu", (layer.inner, both.layout[1][1]), both)
+    return blocks.add(entering, blocks.matrix(blocks.shape.width, inner))
+
+
+def _deepseek2(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    shape, tokens = blocks.shape, blocks.run.tokens
+    sizes = shape.latent or {}
+    heads, rank, rope, key, value = (sizes[name] for name in ("heads", "rank", "rope", "key", "value"))
+    plain = key - rope
+    normed = blocks.norm(source)
+    query = normed
+    if shape.detail("query_rank"):
+        query = blocks.norm(blocks.matrix(shape.detail("query_rank"), normed))
+    query = blocks.matrix(heads * key, query)
+    query_plain, query_rope = (
+        blocks.view(query, (plain, heads, tokens), False),
+        blocks.view(query, (rope, heads, tokens), False),
+    )
+    mixed = blocks.matrix(rank + rope, normed)
+    row = blocks.view(mixed, (rank, tokens), False)
+    key_rope = blocks.rope(blocks.view(mixed, (rope, 1, tokens), False))
+    query_rope = blocks.rope(query_rope)
+    row = blocks.norm(row)
+    if sizes["compressed"]:
+        turned = blocks.view(query_plain, (plain, tokens, heads), False)
+        absorbed = blocks.view(blocks.matrix(rank, turned), (rank, heads, tokens), False)
+        queries = blocks.new("concat", (rank + rope, heads, tokens), absorbed, query_rope)
+        row = blocks.view(row, (rank, 1, tokens))
+        keys = blocks.new("concat", (rank + rope, 1, tokens), row, key_rope)
+        found = blocks.latent_attention(queries, keys, row, shape.width)
+    else:
+        both = blocks.matrix(heads * (plain + value), row)
+        key_plain = blocks.view(both, (plain, heads, tokens), False)
+        values = blocks.like("cont", blocks.view(both, (value, heads, tokens), False))
+        queries = blocks.new("concat", (key, heads, tokens), query_plain, query_rope)
+        spread = blocks.new("repeat", (rope, heads, tokens), key_rope)
+        keys = blocks.new("concat", (key, heads, tokens), key_plain, spread)
+        found = blocks.attention(layer, queries, keys, values, False, shape.width)
+    found, source = _outputs(blocks, is_last, found, source)
+    entering = blocks.add(found, source)
+    return _shared(blocks, layer, entering, "sigmoid")
+
+
+def _shared(blocks: Blocks, layer: LayerShape, entering: Tensor, gating: str) -> Tensor:
+    """A dense block, or experts and one that all tokens have."""
+    normed = blocks.norm(entering)
+    if not layer.expert_inner:
+        return blocks.add(blocks.gated(normed, layer.inner), entering)
+    is_biased = gating == "sigmoid"
+    found = blocks.experts(normed, layer, gating, is_biased, groups=blocks.shape.detail("expert_groups"))
+    if layer.shared_inner:
+        found = blocks.add(found, blocks.gated(normed, layer.shared_inner))
+    return blocks.add(found, entering)
+
+
+def _glm4moe(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    found = _attention(blocks, layer, blocks.norm(source))
+    found, source = _outputs(blocks, is_last, found, source)
+    return _shared(blocks, layer, blocks.add(found, source), "sigmoid")
+
+
+def _mamba1(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
+    sizes, slots = blocks.shape.recurrent or {}, blocks.run.slots
+    inner, state, rank, conv = sizes["inner"], sizes["state"], sizes["rank"], sizes["conv"]
+    tokens = blocks.run.tokens
+    each = tokens // slots
+    history, states = blocks.kept(), blocks.kept()
+    before = blocks.view(blocks.state((conv - 1) * inner, history), (conv - 1, inner, slots))
+    both = blocks.matrix(2 * inner, blocks.view(source, (source.layout[1][0], each, slots)))
+    x, z = blocks.view(both, (inner, each, slots), False), blocks.view(both, (inner, each, slots), False)
+    turned = blocks.view(x, (each, inner, slots), False)
+    rolled = blocks.new("concat", (conv - 1 + each, inner, slots), before, turned)
+    blocks.store(blocks.view(rolled, (conv - 1, inner, slots), False), history)
+    x = blocks.new("ssm_conv", (inner, each, slots), rolled)
+    x.device = blocks.device
+    x = blocks.like("unary", blocks.weighted("add", x))
+    mixed = blocks.matrix(rank + 2 * state, x)
+    step = blocks.view(mixed, (rank, each, slots), False)
+    first = blocks.view(mixed, (state, 1, each, slots), False)
+    second = blocks.view(mixed, (state, 1, each, slots), False)
+    if blocks.shape.detail("normed_steps"):
+        step, first, second = blocks.norm(step), blocks.norm(first), blocks.norm(second)
+    elif not blocks.run.old:
+        step = blocks.like("cont", step)
+    step = blocks.weighted("add", blocks.matrix(inner, step))
+    lying = blocks.view(x, (1, inner, each, slots))
+    scanned = blocks.state(
+        0, states, (lying, step, first, second), inner * tokens + state * inner * slots, is_weighted=True
+    )
+    blocks.store(blocks.view(scanned, (state * inner * slots,)), states)
+    y = blocks.view(scanned, (inner, each, slots))
+    y = blocks.add(y, blocks.weighted("mul", x))
+    y = blocks.like("glu", blocks.like("cont", z), y)
+    return blocks.view(blocks.matrix(blocks.shape.width, y), (blocks.shape.width, tokens))
+
+
+def _mamba2(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
+    sizes, slots, tokens = blocks.shape.recurrent or {}, blocks.run.slots, blocks.run.tokens
+    inner, state, heads, conv, groups = (sizes[name] for name in ("inner", "state", "rank", "conv", "groups"))
+    each, size, mixed = tokens // slots, inner // heads, inner + 2 * groups * state
+    history, states = blocks.kept(), blocks.kept()
+    before = blocks.view(blocks.state((conv - 1) * mixed, history), (conv - 1, mixed, slots))
+    all_in = inner + mixed + heads
+    if blocks.run.old:
+        joined = blocks.matrix(all_in, blocks.view(source, (source.layout[1][0], each, slots)))
+    else:
+        joined = blocks.view(blocks.matrix(all_in, source), (all_in, each, slots))
+    z = blocks.view(joined, (size, heads, each, slots), False)
+    rows = blocks.view(joined, (mixed, each, slots), False)
+    step = blocks.view(joined, (heads, each, slots), False)
+    turned = blocks.view(rows, (each, mixed, slots), False)
+    rolled = blocks.new("concat", (conv - 1 + each, mixed, slots), before, turned)
+    blocks.store(blocks.view(rolled, (conv - 1, mixed, slots), False), history)
+    rows = blocks.new("ssm_conv", (mixed, each, slots), rolled)
+    rows.device = blocks.device
+    rows = blocks.like("unary", blocks.weighted("add", rows))
+    x = blocks.view(rows, (size, heads, each, slots), False)
+    first = blocks.view(rows, (state, groups, each, slots), False)
+    second = blocks.view(rows, (state, groups, each, slots), False)
+    step = blocks.weighted("add", blocks.like("cont", step))
+    scanned = blocks.state(
+        0, states, (x, step, first, second), inner * tokens + state * inner * slots, is_weighted=True
+    )
+    blocks.store(blocks.view(scanned, (state * inner * slots,)), states)
+    y = blocks.view(scanned, (size, heads, each, slots))
+    y = blocks.add(y, blocks.weighted("mul", x))
+    y = blocks.like("glu", blocks.like("cont", z), y)
+    if not blocks.shape.detail("plain_scan"):
+        y = blocks.norm(blocks.view(y, (inner // groups, groups, each, slots)))
+    y = blocks.view(y, (inner, each, slots) if blocks.run.old else (inner, tokens))
+    found = blocks.matrix(blocks.shape.width, y)
+    return blocks.view(found, (blocks.shape.width, tokens)) if blocks.run.old else found
+
+
+def _mamba(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    scan = _mamba1 if blocks.shape.architecture == "mamba" else _mamba2
+    found = scan(blocks, layer, blocks.norm(source))
+    found, source = _outputs(blocks, is_last, found, source)
+    return blocks.add(found, source)
+
+
+def _jamba(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    normed = blocks.norm(source)
+    found = _attention(blocks, layer, normed) if layer.kv_heads else _mamba1(blocks, layer, normed)
+    found, source = _outputs(blocks, is_last, found, source)
+    entering = blocks.add(source, found)
+    normed = blocks.norm(entering)
+    if layer.expert_inner:
+        return blocks.add(entering, blocks.experts(normed, layer, is_normed=False))
+    return blocks.add(entering, blocks.gated(normed, layer.inner))
+
+
+def _falcon_h1(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    """Attention and a recurrence side by side."""
+    attended = _attention(blocks, layer, blocks.norm(source))
+    scanned = _mamba2(blocks, layer, blocks.norm(source))
+    entering = blocks.add(blocks.add(attended, scanned), source)
+    entering = _outputs(blocks, is_last, entering)[0]
+    return blocks.add(blocks.gated(blocks.norm(entering), layer.inner), entering)
+
+
+def _granite_hybrid(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    normed = blocks.norm(source)
+    found = _attention(blocks, layer, normed) if layer.kv_heads else _mamba2(blocks, layer, normed)
+    found, source = _outputs(blocks, is_last, found, source)
+    return _shared(blocks, layer, blocks.add(found, source), "soft_max")
+
+
+def _nemotron_h(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    normed = blocks.norm(source)
+    if layer.state:
+        found = _mamba2(blocks, layer, normed)
+    elif layer.kv_heads:
+        found = _attention(blocks, layer, normed)
+    else:
+        inner = blocks.like("sqr", blocks.like("unary", blocks.matrix(layer.inner, normed)))
+        found = blocks.matrix(blocks.shape.width, inner)
+    late = not blocks.run.old
+    found, source = _outputs(blocks, is_last and not late, found, source)
+    found = blocks.add(found, source)
+    return _outputs(blocks, is_last and late, found)[0]
+
+
+def _lfm2(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    normed = blocks.norm(source)
+    found = _attention(blocks, layer, normed) if layer.kv_heads else _short_convolution(blocks, normed)
+    found, source = _outputs(blocks, is_last, found, source)
+    entering = blocks.add(source, found)
+    return blocks.add(entering, blocks.gated(blocks.norm(entering), layer.inner))
+
+
+def _short_convolution(blocks: Blocks, source: Tensor) -> Tensor:
+    sizes, slots, tokens = blocks.shape.recurrent or {}, blocks.run.slots, blocks.run.tokens
+    width, conv, each = blocks.shape.width, sizes["conv"], tokens // slots
+    history = blocks.kept()
+    joined = blocks.matrix(3 * width, blocks.view(source, (width, each, slots)))
+    b, c, x = (blocks.view(joined, (width, each, slots), False) for _each in range(3))
+    product = blocks.new("mul", (width, each, slots), b, x)
+    turned = blocks.view(product, (each, width, slots), False)
+    before = blocks.view(blocks.state((conv - 1) * width, history), (conv - 1, width, slots))
+    rolled = blocks.new("concat", (conv - 1 + each, width, slots), before, turned)
+    blocks.store(blocks.view(rolled, (conv - 1, width, slots), False), history)
+    out = blocks.new("ssm_conv", (width, each, slots), rolled)
+    out.device = blocks.device
+    y = blocks.matrix(width, blocks.new("mul", (width, each, slots), c, out))
+    return blocks.view(y, (width, tokens))
+
+
+Builder = Callable[[Blocks, LayerShape, Tensor, bool], Tensor]
+#: How a layer of each architecture is built.
+LAYERS: Mapping[str, Builder] = {
+    "llama": _plain,
+    "qwen2": _plain,
+    "qwen2vl": _plain,
+    "qwen3": _plain,
+    "qwen3vl": _plain,
+    "qwen3moe": _plain,
+    "mistral3": _plain,
+    "gemma2": _gemma,
+    "gemma3": _gemma,
+    "phi3": _phi3,
+    "gpt-oss": _gpt_oss,
+    "deepseek2": _deepseek2,
+    "glm4moe": _glm4moe,
+    "mamba": _mamba,
+    "mamba2": _mamba,
+    "jamba": _jamba,
+    "falcon-h1": _falcon_h1,
+    "granitehybrid": _granite_hybrid,
+    "nemotron_h": _nemotron_h,
+    "lfm2": _lfm2,
+}

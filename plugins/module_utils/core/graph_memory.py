@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The compute buffer of one device: its part of the graph is built and given places, as the engine does it.
+
+A device sees its own layers, those before them (which send their result, and on which masks that it needs may
+already be halved) and those after them (of which the scheduler may compute some operations here, and whose
+states are read before what a layer without attention leaves to be done).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .graph_arena import Tensor, arena_bytes
+from .graph_blocks import Blocks, Run
+from .graph_layers import LAYERS
+from .model_shape import LayerShape, ModelShape
+
+_BEFORE, _OWN, _AFTER, _HEAD = range(4)
+# After so many rounds of a pattern of layers the places repeat: no more of them are followed.
+_ROUNDS = 6
+_LONGEST_PATTERN = 16
+
+
+def is_followed(shape: ModelShape) -> bool:
+    """Whether this model's graph is known, and its header had what it takes."""
+    return shape.known and shape.architecture in LAYERS and bool(shape.details)
+
+
+def _shortened(layers: Sequence[LayerShape]) -> list[LayerShape]:
+    """The same layers with fewer rounds of each pattern that repeats."""
+    found: list[LayerShape] = []
+    position = 0
+    while position < len(layers):
+        best = (1, 1)
+        for length in range(1, min(_LONGEST_PATTERN, len(layers) - position) + 1):
+            pattern = layers[position : position + length]
+            rounds = 1
+            while layers[position + rounds * length : position + (rounds + 1) * length] == pattern:
+                rounds += 1
+            if rounds > _ROUNDS and rounds * length > best[0] * best[1]:
+                best = (rounds, length)
+        rounds, length = best
+        found += layers[position : position + min(rounds, _ROUNDS) * length]
+        position += rounds * length
+    return found
+
+
+def _output(blocks: Blocks, source: Tensor) -> None:
+    shape = blocks.shape
+    normed = blocks.norm(source, is_pinned=False)
+    normed.is_output = True
+    logits = blocks.matrix(shape.vocabulary, normed)
+    logits.is_output = True
+    blocks.graph.expand(logits)
+
+
+def buffer_bytes(
+    shape: ModelShape,
+    run: Run,
+    layers: Sequence[LayerShape],
+    before: Sequence[LayerShape],
+    after: Sequence[LayerShape],
+    has_output: bool,
+    has_last_layer: bool,
+    begins: frozenset[bool],
+    copies: int,
+    alignment: int,
+) -> int:
+    """Bytes of the compute buffer of a device with these layers.
+
+    :param begins: the kinds of mask that are first needed here.
+    :param copies: of the inputs, where several devices work as a pipeline.
+    """
+    build = LAYERS[shape.architecture]
+    blocks = Blocks(shape, run)
+    tokens = blocks.input("tokens", (run.tokens,))
+    found = blocks.new("get_rows", (shape.width, run.tokens), tokens)
+    found.device = _HEAD
+    blocks.graph.expand(found)
+    if shape.architecture.startswith("gemma") or shape.detail("embedding_scale"):
+        found = blocks.like("scale", found)
+    own = _shortened([layer for layer in layers if layer.loaded])
+    blocks.device = _BEFORE
+    if before:
+        for window in (False, True):
+            if window not in begins and run.old and run.flash:
+                # Some device before this one halves it.
+                blocks.mask(window).device = _BEFORE
+                blocks.graph.expand(blocks.mask(window))
+        for number, layer in enumerate(before):
+            is_last = not own and not has_last_layer and number == len(before) - 1
+            found = build(blocks, layer, found, is_last)
+    blocks.device = _OWN
+    for number, layer in enumerate(own):
+        found = build(blocks, layer, found, has_last_layer and number == len(own) - 1)
+    blocks.device = _AFTER
+    for layer in after:
+        found = build(blocks, layer, found, False)
+    if has_output:
+        blocks.device = _OWN
+    _output(blocks, found)
+    return arena_bytes(blocks.graph, _OWN, _HEAD, copies, alignment)
