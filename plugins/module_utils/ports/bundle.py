@@ -1,0 +1,69 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A support bundle on a host: what commands print, files, the secrets that must not be in it, and the archive."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+
+# No command of a bundle takes longer where the host is well; one that hangs must not stop the others.
+PATIENCE_S = 30.0
+LARGEST = 32 << 20
+
+
+def run(argv: Sequence[str]) -> str | None:
+    """Give what a command prints; nothing where the host has no such program."""
+    try:
+        answer = ask(argv, timeout=PATIENCE_S)
+    except HerdError as error:
+        return None if not Path(argv[0]).is_absolute() and "no such file" in str(error) else f"{error}\n"
+    return (answer.out + answer.err)[-LARGEST:] + (f"[status {answer.rc}]\n" if answer.rc else "")
+
+
+def read(path: str) -> str | None:
+    """Read a file; nothing where there is none."""
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(LARGEST)
+    except OSError:
+        return None
+
+
+def guarded_files(folder: Path) -> list[Path]:
+    """Name the files below a folder that not everybody may read: those are the ones with secrets in them."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink() and not path.stat().st_mode & stat.S_IROTH
+    ]
+
+
+def units(is_ours: Callable[[str], bool], folder: Path) -> list[str]:
+    """Name the units that this collection has written."""
+    return sorted(path.name for path in folder.glob("*.service") if path.is_file() and is_ours(read(str(path)) or ""))
+
+
+def write(path: Path, top: str, texts: Mapping[str, str]) -> None:
+    """Write the archive, for root alone, in one step."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as sink, tarfile.open(fileobj=sink, mode="w:gz") as archive:
+            for entry, text in sorted(texts.items()):
+                data = text.encode(errors="replace")
+                info = tarfile.TarInfo(f"{top}/{entry}")
+                info.size, info.mode = len(data), 0o600
+                archive.addfile(info, io.BytesIO(data))
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
