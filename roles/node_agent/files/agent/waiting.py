@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import signal
 import time
 from contextlib import suppress
@@ -184,7 +185,8 @@ def _is_between_requests(api: engine.Api) -> bool:
 def idle_command(arguments: argparse.Namespace) -> int:
     """Wait until no request runs or comes, and stop the head in that moment."""
     began = time.monotonic()
-    api = engine.of(node.process(node.unit(arguments.unit).pid).arguments)
+    pid = node.unit(arguments.unit).pid
+    api = engine.of(node.process(pid).arguments)
     left = quiet = 0
     is_idle = api is None
     while api is not None and not is_idle:
@@ -196,6 +198,9 @@ def idle_command(arguments: argparse.Namespace) -> int:
         time.sleep(LOOK_S)
     is_stopped = bool(is_idle and arguments.stop and api)
     if is_stopped:
+        # At once: until systemd has begun to stop it, somebody may have sent.
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
         is_idle = is_stopped = node.run(["systemctl", "stop", arguments.unit], 120.0)[0] == 0
     seconds = round(time.monotonic() - began, 1)
     print(json.dumps({"idle": is_idle, "stopped": is_stopped, "connections": left, "seconds": seconds}))
