@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MIB = 1 << 20
 DAY_S = 86400.0
@@ -35,13 +35,17 @@ class Limits:
     """What a cache may take; 0 is no limit.
 
     :ivar most: bytes of all its files.
-    :ivar keep_free: bytes that stay free on its file system.
+    :ivar keep_free: bytes that stay free on its file system, see C(on).
     :ivar days: a file that the last load did not use, and no load in as many days before it, goes.
     """
 
     most: int = 0
     keep_free: int = 0
     days: float = 0.0
+
+    def on(self, total: int) -> Limits:
+        """The same on a file system of that many bytes: a small one has no more than a tenth to keep free."""
+        return replace(self, keep_free=min(self.keep_free, total // 10))
 
 
 @dataclass(frozen=True)

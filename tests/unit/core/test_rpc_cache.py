@@ -127,6 +127,12 @@ def test_what_is_too_old_or_too_much_goes(limits: Limits, free: int, expected: d
     assert why(rpc_cache.plan(THREE, limits, free, NOW)) == expected
 
 
+@pytest.mark.parametrize(("total_mib", "keep_mib"), [(1 << 20, 4096), (40960, 4096), (2000, 200), (0, 0)])
+def test_a_small_disk_keeps_a_tenth_free(total_mib: int, keep_mib: int) -> None:
+    limits = Limits(most=7, keep_free=4096 * MIB, days=3)
+    assert limits.on(total_mib * MIB) == Limits(7, keep_mib * MIB, 3)
+
+
 def test_a_worker_that_ran_for_a_year_finds_its_files() -> None:
     year = [file("a", written=NOW - 365 * DAY_S), file("b", written=NOW - 365 * DAY_S + 9)]
     assert rpc_cache.plan(year, Limits(days=1), PLENTY, NOW) == []

@@ -40,9 +40,10 @@ def _files(folder: Path) -> list[rpc_cache.CacheFile]:
     return sorted(found, key=lambda file: file.name)
 
 
-def _free(folder: Path) -> int:
+def _space(folder: Path) -> tuple[int, int]:
+    """Bytes that are free, and all."""
     status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
+    return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
 
 
 def _proved(folder: Path) -> float | None:
@@ -74,7 +75,7 @@ def show(arguments: argparse.Namespace, folder: Path) -> int:
     """Say what is there."""
     files = _files(folder)
     size = sum(file.size for file in files)
-    free = _free(folder) if folder.is_dir() else 0
+    free = _space(folder)[0] if folder.is_dir() else 0
     facts = {"folder": str(folder), "files": len(files), "bytes": size, "free": free, "proved": _proved(folder)}
     text = f"{folder}: {len(files)} files of {size // rpc_cache.MIB} MiB, {free // rpc_cache.MIB} MiB free"
     _say(arguments, facts, text)
@@ -86,12 +87,13 @@ def prune(arguments: argparse.Namespace, folder: Path) -> int:
     if not folder.is_dir():
         return EXIT_WELL
     now = time.time()
+    free, total = _space(folder)
     limits = rpc_cache.Limits(
         arguments.max_mib * rpc_cache.MIB, arguments.keep_free_mib * rpc_cache.MIB, arguments.days
     )
     ended = now if arguments.ended else None
     full = disks.without_room(Path(arguments.run_dir), folder.stat().st_dev)
-    removals = rpc_cache.plan(_files(folder), limits, _free(folder), _proved(folder), ended, full)
+    removals = rpc_cache.plan(_files(folder), limits.on(total), free, _proved(folder), ended, full)
     for removal in removals:
         (folder / removal.file.name).unlink(missing_ok=True)
     for scratch in folder.glob(f"{STATE}.*"):
