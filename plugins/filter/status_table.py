@@ -31,6 +31,17 @@ options:
     type: dict
     default: {}
     version_added: 0.2.0
+  routes:
+    description: Results of M(herd.inference.ib_route) by host name.
+    type: dict
+    default: {}
+    version_added: 0.2.0
+  accepted:
+    description: Ids of advisories that the inventory has acknowledged.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -41,14 +52,23 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(nodes), C(devices) and C(gpus) as data, and C(text) as a table of each.
+  description:
+    - C(nodes), C(devices), C(gpus), C(routes) and C(advisories) as data, C(problems) as sentences, and C(text) as a
+      table of each.
   type: dict
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core import status_table
+
+COLUMNS = {
+    "devices": status_table.DEVICE_COLUMNS,
+    "gpus": status_table.GPU_COLUMNS,
+    "routes": status_table.ROUTE_COLUMNS,
+    "advisories": status_table.ADVISORY_COLUMNS,
+}
 
 
 def render(
@@ -56,14 +76,18 @@ def render(
     workers: Mapping[str, Mapping[str, Any]],
     endpoints: Mapping[str, str],
     gpus: Mapping[str, Mapping[str, Any]] | None = None,
+    routes: Mapping[str, Mapping[str, Any]] | None = None,
+    accepted: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Join, and add the tables as text."""
     joined = status_table.status(heads, workers, endpoints)
     joined["gpus"] = status_table.gpu_rows(gpus or {})
+    joined["routes"] = status_table.route_rows(routes or {})
+    joined["advisories"] = status_table.advisory_rows({**workers, **heads}, accepted)
+    joined["problems"] = status_table.problems(workers)
     tables = [status_table.text_table(joined["nodes"])]
-    for name, columns in (("devices", status_table.DEVICE_COLUMNS), ("gpus", status_table.GPU_COLUMNS)):
-        if joined[name]:
-            tables.append(status_table.text_table(joined[name], columns))
+    tables += [status_table.text_table(joined[name], columns) for name, columns in COLUMNS.items() if joined[name]]
+    tables += ["\n".join(joined["problems"])] if joined["problems"] else []
     return {**joined, "text": "\n\n".join(tables)}
 
 

@@ -16,6 +16,8 @@ description:
   - journald keeps a limited amount, so after months the head's first lines may be gone. RV(log_complete) says so;
     devices and layers are then not known, and RV(workers) still are.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment:
+  - herd.inference.information
 options:
   unit:
     description: The head's unit.
@@ -28,13 +30,6 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    description: Never changes anything.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
 """
 
 EXAMPLES = r"""
@@ -89,6 +84,19 @@ release:
   returned: always
   type: str
   sample: 0c1e57098-cpu-1a2b3c4d
+rpc_protocol:
+  description: RPC protocol of that release; empty where its manifest cannot be read.
+  returned: always
+  type: str
+  version_added: 0.2.0
+  sample: 7.0.0
+advisories:
+  description: Known vulnerabilities of that release.
+  returned: always
+  type: list
+  elements: dict
+  version_added: 0.2.0
+  sample: [{id: CVE-2026-34159, means: code execution for whoever reaches the RPC port, fixed: "2026-03, b8492"}]
 endpoint:
   description: Address and port of the API.
   returned: always
@@ -225,12 +233,15 @@ def main() -> None:
         module.fail_json(msg=str(error))
     if unseen:
         module.warn(unseen)
+    manifest = release.manifest_of(arguments)
     address, port = value_of(arguments, "--host"), value_of(arguments, "--port")
     module.exit_json(
         changed=False,
         **asdict(state),
         age_s=round(host.age_of(state.pid), 1) if state.pid else 0.0,
         release=release.release_of(arguments),
+        rpc_protocol=manifest.get("rpc_protocol", ""),
+        advisories=manifest.get("advisories", []),
         endpoint=f"{address}:{port}" if port else "",
         workers=workers,
         devices=[asdict(share) for share in log.devices],

@@ -10,6 +10,8 @@ from typing import Any
 
 COLUMNS = ("host", "role", "unit", "release", "since", "connections", "layers", "mib", "note")
 DEVICE_COLUMNS = ("device", "host", "layers", "model_mib", "kv_mib", "compute_mib", "total_mib")
+ROUTE_COLUMNS = ("host", "interface", "mtu", "port", "rate_gbps", "routes", "note")
+ADVISORY_COLUMNS = ("advisory", "release", "hosts", "accepted", "fixed", "means")
 GPU_COLUMNS = ("host", "gpu", "name", "used_mib", "free_mib", "total_mib", "level", "busy", "celsius", "note")
 
 
@@ -30,10 +32,14 @@ def worker_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unit(info: Mapping[str, Any]) -> str:
+    if info.get("unreachable"):
+        return "unreachable"
     return f"{info.get('active_state', 'unknown')} ({info.get('sub_state', 'unknown')})"
 
 
 def _worker_note(info: Mapping[str, Any]) -> str:
+    if info.get("unreachable"):
+        return _reason(info)
     if info.get("active_state") != "active":
         return ""
     notes = []
@@ -44,6 +50,14 @@ def _worker_note(info: Mapping[str, Any]) -> str:
     if info.get("restarts"):
         notes.append(f"{info['restarts']} restarts")
     return ", ".join(notes)
+
+
+def _reason(info: Mapping[str, Any]) -> str:
+    """Why a host cannot be reached, in one line."""
+    said = str(info.get("msg", ""))
+    for preface in ("Task failed:", "Failed to connect to the host via ssh:"):
+        said = said.replace(preface, "")
+    return " ".join(said.split())[:100] or "no answer"
 
 
 def head_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,6 +71,8 @@ def head_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
         notes.append("layers unknown, the journal lost its start")
     if info.get("restarts"):
         notes.append(f"{info['restarts']} restarts")
+    if info.get("unreachable"):
+        notes = [_reason(info)]
     return {
         "host": host,
         "role": "head_server",
@@ -100,6 +116,66 @@ def status(
         if device["layers"] is not None:
             row["layers"] = (row["layers"] or 0) + device["layers"]
     return {"nodes": [*rows.values(), *worker_rows.values()], "devices": devices}
+
+
+def route_rows(infos: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Describe the way from every host to the others.
+
+    :param infos: by host name, the result of ib_route; of a host that was not asked, nothing.
+    """
+    rows: list[dict[str, Any]] = []
+    for host, info in infos.items():
+        here = info.get("interface")
+        if not here:
+            # Of a host that cannot be reached, the table of nodes says so.
+            if info.get("msg") and not info.get("unreachable") and not info.get("skipped"):
+                rows.append({"host": host, "note": info["msg"]})
+            continue
+        port = info.get("port") or {}
+        states = [str(route["state"]) for route in info.get("routes", [])]
+        rows.append(
+            {
+                "host": host,
+                "interface": here["name"],
+                "mtu": here.get("mtu"),
+                "port": " ".join(filter(None, (port.get("device"), port.get("state")))),
+                "rate_gbps": port.get("rate_gbps") or here.get("speed_gbps"),
+                "routes": ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)),
+                "note": " ".join([*info.get("problems", []), *info.get("advice", [])]),
+            }
+        )
+    return rows
+
+
+def advisory_rows(infos: Mapping[str, Mapping[str, Any]], accepted: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe the known vulnerabilities of the releases that run, with the hosts that run them.
+
+    :param infos: by host name, the results of head_info and rpc_worker_info.
+    :param accepted: ids that the inventory has acknowledged.
+    """
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for host, info in infos.items():
+        for advisory in info.get("advisories") or []:
+            key = (str(advisory["id"]), str(info.get("release", "")))
+            row = rows.setdefault(
+                key,
+                {
+                    "advisory": key[0],
+                    "release": key[1],
+                    "hosts": host,
+                    "accepted": "yes" if key[0] in accepted else "no",
+                    "fixed": advisory.get("fixed", ""),
+                    "means": advisory.get("means", ""),
+                },
+            )
+            if host not in row["hosts"].split(", "):
+                row["hosts"] += f", {host}"
+    return list(rows.values())
+
+
+def problems(infos: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """List what the hosts themselves found wrong, each with its host."""
+    return [f"{host}: {sentence}" for host, info in infos.items() for sentence in info.get("problems") or []]
 
 
 def gpu_rows(infos: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -91,3 +91,61 @@ def test_gpus_are_a_table_of_their_own() -> None:
     line = joined["text"].splitlines()[-3].split()
     assert line == ["vllm-node2", "0", "Tesla", "V100S-PCIE-32GB", "31689", "821", "32510", "critical", "97", "-", "2",
                     "uncorrected", "memory", "errors"]  # fmt: skip
+
+
+def test_a_host_that_cannot_be_reached_says_why() -> None:
+    said = "Task failed: Failed to connect to the host via ssh: Connection timed out during banner exchange\n"
+    dead = {"unreachable": True, "msg": said}
+    joined = render({"vllm-node1": dead}, {"vllm-node2": {**dead, "msg": ""}}, {}, routes={"vllm-node1": dead})
+    assert [(row["unit"], row["note"]) for row in joined["nodes"]] == [
+        ("unreachable", "Connection timed out during banner exchange"),
+        ("unreachable", "no answer"),
+    ]
+    assert joined["routes"] == []
+
+
+def route(state: str) -> dict[str, str]:
+    return {"state": state}
+
+
+def test_the_way_between_the_nodes_is_a_table() -> None:
+    ib0 = {"name": "ib0", "mtu": 2044, "speed_gbps": None}
+    port = {"device": "mlx5_0", "state": "ACTIVE", "rate_gbps": 100.0}
+    infos: dict[str, dict[str, Any]] = {
+        "vllm-node1": {"interface": ib0, "port": port, "routes": [route("fabric"), route("fabric")], "problems": []},
+        "vllm-node2": {
+            "interface": {**ib0, "speed_gbps": 10.0},
+            "port": None,
+            "routes": [route("fallback"), route("fabric")],
+            "problems": ["expected a."],
+            "advice": ["expected b."],
+        },
+        "vllm-node3": {"failed": True, "msg": "expected the program ip"},
+        "vllm-node4": {"skipped": True, "msg": "no"},
+    }
+    rows = render({}, {}, {}, routes=infos)["routes"]
+    assert [(row["host"], row.get("port"), row.get("rate_gbps"), row.get("routes"), row["note"]) for row in rows] == [
+        ("vllm-node1", "mlx5_0 ACTIVE", 100.0, "2 fabric", ""),
+        ("vllm-node2", "", 10.0, "1 fallback, 1 fabric", "expected a. expected b."),
+        ("vllm-node3", None, None, None, "expected the program ip"),
+    ]
+
+
+def test_advisories_of_what_runs_are_named_with_their_hosts() -> None:
+    cve = {"id": "CVE-2026-34159", "means": "code execution", "fixed": "2026-03"}
+    other = {"id": "CVE-2026-21869", "means": "a write out of bounds"}
+    old = {"release": "b7836-cpu-11aa22bb", "advisories": [cve, other]}
+    workers = {"vllm-node2": {**old, "advisories": [cve]}, "vllm-node3": WORKER}
+    joined = render({"vllm-node1": old}, workers, {}, accepted=["CVE-2026-34159"])
+    assert [(row["advisory"], row["hosts"], row["accepted"], row["fixed"]) for row in joined["advisories"]] == [
+        ("CVE-2026-34159", "vllm-node2, vllm-node1", "yes", "2026-03"),
+        ("CVE-2026-21869", "vllm-node1", "no", ""),
+    ]
+    assert "ADVISORY" in joined["text"]
+    assert render({"vllm-node1": HEAD}, {"vllm-node2": WORKER}, {})["advisories"] == []
+
+
+def test_what_a_worker_found_wrong_is_said_with_its_host() -> None:
+    joined = render({}, {"vllm-node2": {**WORKER, "problems": ["expected x."]}}, {})
+    assert joined["problems"] == ["vllm-node2: expected x."]
+    assert joined["text"].splitlines()[-1] == "vllm-node2: expected x."
