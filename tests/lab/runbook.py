@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pages of docs/operations as data: what a page says that is to be typed, where, and what is to be seen then.
+
+A block of fenced C(console) holds commands, each behind a prompt that says where it is typed, and under each what it
+prints. In that, C(…) stands for anything; a line that is not there word for word makes the page wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Every page of a symptom has these headings, in this order.
+SEE, MEANS, MEND, MENDED = SECTIONS = ("See it", "What it means", "Mend it", "It is mended when")
+#: The hosts that a prompt names: the controller, in the root of the clone, or root on a host of the herd, or of one that
+#: was taken out of it.
+PROMPTS = {"$": "controller", "head#": "head", "worker#": "worker", "former#": "former"}
+#: Whatever is printed here.
+ANYTHING = "…"
+
+_BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
+_MESSAGE = re.compile(r"^- `([^`]+)`", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to type, and lines of what it prints."""
+
+    where: str
+    text: str
+    shows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: what the programs say when it is the right one, and the commands of each of its sections."""
+
+    name: str
+    title: str
+    messages: tuple[str, ...]
+    text: str
+    sections: dict[str, tuple[Command, ...]] = field(default_factory=dict)
+
+
+def _commands(text: str) -> Iterator[Command]:
+    for block in _BLOCK.findall(text):
+        found: list[tuple[str, str, list[str]]] = []
+        for line in block.splitlines():
+            prompt, _space, rest = line.partition(" ")
+            if prompt in PROMPTS and rest:
+                found.append((PROMPTS[prompt], rest, []))
+            elif not found:
+                raise ValueError(f"{line!r} stands before any command")
+            elif line.strip():
+                found[-1][2].append(line)
+        for where, command, shows in found:
+            yield Command(where, command, tuple(shows))
+
+
+def read(path: Path) -> Page:
+    """Read one page."""
+    text = path.read_text(encoding="utf-8")
+    parts = _HEADING.split(text)
+    before, rest = parts[0], parts[1:]
+    title = before.splitlines()[0].removeprefix("# ")
+    sections = {name: tuple(_commands(body)) for name, body in zip(rest[::2], rest[1::2], strict=True)}
+    if "```" in before:
+        sections = {"": tuple(_commands(before)), **sections}
+    return Page(path.stem, title, tuple(_MESSAGE.findall(before)), text, sections)
+
+
+def missing(command: Command, output: str) -> list[str]:
+    """Lines that a page shows and that the command did not print, in this order."""
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    at = 0
+    for index, shown in enumerate(command.shows):
+        pattern = re.compile(".*".join(re.escape(part) for part in " ".join(shown.split()).split(ANYTHING)))
+        hit = next((number for number in range(at, len(lines)) if pattern.search(lines[number])), None)
+        if hit is None:
+            return list(command.shows[index:])
+        at = hit + 1
+    return []

@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Somebody who does what a page of docs/operations says, on a lab: types its commands, and reads what they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .recovery import Service
+from .runbook import MEND, MENDED, SEE, Command, Page, missing
+from .testing import HEAD, WORKERS
+
+ROOT = Path(__file__).parents[2]
+#: How long the longest command may take, and how long to look again for what is still to come, in seconds.
+COMMAND_S, PATIENCE_S, PAUSE_S = 600, 120, 2
+PLAYBOOK = "ansible-playbook "
+
+
+class Operator:
+    """Does what pages say.
+
+    :ivar variables: what the inventory says while the fault is there; it is given to each playbook until it is mended.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.variables: dict[str, Any] = {}
+        self._hosts = {"head": HEAD, "worker": WORKERS[0], "former": WORKERS[1]}
+
+    def type(self, command: Command) -> tuple[int, str]:
+        """One command; its exit status, and all that it printed."""
+        if command.where != "controller":
+            state = self.service.manager.places.state(self.service.name)
+            argv = ["ssh", "-F", str(state / "ssh_config"), self._hosts[command.where], command.text]
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+            return done.returncode, done.stdout + done.stderr
+        text = command.text
+        if self.variables and text.startswith(PLAYBOOK):
+            text += f" --extra-vars '{json.dumps(self.variables)}'"
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_INVENTORY": str(ROOT / "inventory/lab"),
+            "ANSIBLE_NOCOLOR": "1",
+            "HERD_LAB": self.service.name,
+        }
+        done = subprocess.run(
+            ["bash", "-c", text],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def see(self, command: Command) -> None:
+        """What a page shows is there, or comes; the exit status may say that something is wrong."""
+        self._until_shown(command, well=False)
+
+    def mend(self, command: Command) -> None:
+        """It works, and prints what the page shows."""
+        self._until_shown(command, well=True, patience=0)
+
+    def mended(self, command: Command) -> None:
+        """All is well, now or soon."""
+        self._until_shown(command, well=True)
+
+    def _until_shown(self, command: Command, *, well: bool, patience: float = PATIENCE_S) -> None:
+        deadline = time.monotonic() + patience
+        while True:
+            status, output = self.type(command)
+            lacking = missing(command, output)
+            if not lacking and not (well and status):
+                return
+            if time.monotonic() >= deadline:
+                raise AssertionError(
+                    f"{command.where}: {command.text}: status {status}, not shown: {lacking}\n{output[-6000:]}"
+                )
+            time.sleep(PAUSE_S)
+
+
+def follow(operator: Operator, page: Page, variables: Mapping[str, Any], hands: Sequence[Any] = ()) -> None:
+    """Follow a page from its first command to its last.
+
+    :param hands: what the page says that somebody does, before its commands are typed that mend the rest.
+    """
+    operator.variables = dict(variables)
+    for command in page.sections[SEE]:
+        operator.see(command)
+    operator.variables = {}
+    for act in hands:
+        act()
+    for command in page.sections[MEND]:
+        operator.mend(command)
+    for command in page.sections[MENDED]:
+        operator.mended(command)
