@@ -17,7 +17,7 @@ from typing import Any
 
 from herd.agent.node import value_of
 from herd.core import certificate
-from herd.core.errors import RemoteFailureError
+from herd.core.errors import HerdError, NotFoundError, RemoteFailureError
 
 HEALTH_TIMEOUT_S = 2.0
 SLOTS_TIMEOUT_S = 5.0
@@ -70,7 +70,14 @@ def connect(api: Api, timeout_s: float) -> http.client.HTTPConnection:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
-    context.load_verify_locations(cadata=certificate.first(Path(api.certificate).read_text(encoding="utf-8")))
+    try:
+        context.load_verify_locations(cadata=certificate.first(Path(api.certificate).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise NotFoundError(
+            f"the certificate that the head was started with, in {api.certificate}",
+            str(error.strerror if isinstance(error, OSError) else error),
+            "run the role head_server, which puts it there",
+        ) from error
     context.verify_flags |= certificate.PARTIAL_CHAIN | certificate.NO_CHECK_TIME
     return http.client.HTTPSConnection(api.address, api.port, timeout=timeout_s, context=context)
 
@@ -87,13 +94,15 @@ def ask(api: Api, method: str, path: str, timeout_s: float, body: Any = None) ->
 
 
 def health(api: Api) -> str:
-    """The head's health in one word: ok, loading, refused or silent."""
+    """The head's health in one word: ok, loading, refused or silent; empty where it cannot be asked from here."""
     try:
         status, _body = ask(api, "GET", "/health", HEALTH_TIMEOUT_S)
     except ConnectionRefusedError:
         return "refused"
     except (OSError, http.client.HTTPException):
         return "silent"
+    except HerdError:
+        return ""
     return {200: "ok", 503: "loading"}.get(status, "silent")
 
 
@@ -114,7 +123,7 @@ def slots(api: Api) -> Slots:
         found = json.loads(body) if status == 200 else None
     except socket.timeout:
         return Slots(None)
-    except (OSError, ValueError, http.client.HTTPException):
+    except (OSError, ValueError, HerdError, http.client.HTTPException):
         return Slots()
     if not isinstance(found, list) or not all(isinstance(slot, dict) for slot in found):
         return Slots()
@@ -127,7 +136,7 @@ def metrics(api: Api) -> dict[str, float]:
     """The head's counters by name, without the engine's prefix; empty where it shows none."""
     try:
         status, body = ask(api, "GET", "/metrics", SLOTS_TIMEOUT_S)
-    except (OSError, http.client.HTTPException):
+    except (OSError, HerdError, http.client.HTTPException):
         return {}
     found: dict[str, float] = {}
     for line in body.decode(errors="replace").splitlines() if status == 200 else ():
