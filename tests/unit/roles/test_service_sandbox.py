@@ -80,6 +80,16 @@ def share(has_gpu: bool) -> str:
     )
 
 
+def queue(has_gpu: bool) -> str:
+    return render(
+        "head_server",
+        "herd-queue.service.j2",
+        head_server_address="10.0.0.31",
+        head_server_port=8000,
+        _head_server_url_host="10.0.0.31",
+    )
+
+
 def worker_firewall(has_gpu: bool) -> str:
     return rpc_firewall.unit(rpc_firewall.WORKER, "/bin/true", "/etc/herd/rpc-firewall.nft")
 
@@ -97,6 +107,7 @@ UNITS: dict[str, Callable[[bool], str]] = {
     "llama-head.service": head,
     "herd-agent.service": agent,
     "herd-share.service": share,
+    "herd-queue.service": queue,
     "herd-rpc-firewall.service": worker_firewall,
     "herd-rpc-client.service": head_firewall,
     "herd-gpu.service": device_nodes,
@@ -118,6 +129,12 @@ def exposure(unit: str, text: str, folder: Path) -> float:
         pytest.skip("this systemd-analyze has no --offline (it came with 250)")
     assert found, done.stdout + done.stderr
     return float(found[1])
+
+
+def test_no_unit_of_a_role_is_forgotten() -> None:
+    templates = {path.name.removesuffix(".j2") for path in (ROOT / "roles").glob("*/templates/*.service.j2")}
+    assert templates <= set(UNITS)
+    assert set(UNITS) == set(LISTED)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
