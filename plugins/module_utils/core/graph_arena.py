@@ -240,6 +240,7 @@ def arena_bytes(graph: Graph, device: int, head: int, copies: int, alignment: in
     :param copies: of the inputs, where several devices work as a pipeline.
     """
     _assign(graph.nodes, head)
+    leaves = [source for node in graph.nodes for source in node.sources if source.op == "none"]
     nodes, entering = _split(graph.nodes)
     arena = Arena(alignment)
     first = 0
@@ -250,6 +251,8 @@ def arena_bytes(graph: Graph, device: int, head: int, copies: int, alignment: in
                 first += copies * arena.padded(tensor.size)
             tensor.is_external = True
     allocator = _Allocator(arena, device)
+    for leaf in leaves:
+        allocator.place(leaf)
     for node in nodes:
         if node.root is not None:
             node.root.views += 1

@@ -42,6 +42,15 @@ class Run:
     cache_type: str
 
 
+@dataclass(frozen=True)
+class Constants:
+    """Small matrices that all delta nets of an older release share."""
+
+    causal: Tensor
+    identity: Tensor
+    diagonal: Tensor
+
+
 class Blocks:
     """Builds the graph of a model; a layer is on the device that C(device) names."""
 
@@ -53,6 +62,7 @@ class Blocks:
         self._inputs: dict[str, Tensor] = {}
         self._masks: dict[bool, Tensor] = {}
         self._places: tuple[Tensor, Tensor] | None = None
+        self.constants: Constants | None = None
 
     def input(self, name: str, shape: tuple[int, ...], element: int = 4) -> Tensor:
         """What the head fills in for each batch, made once."""

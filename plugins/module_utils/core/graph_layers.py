@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from . import graph_delta
 from .graph_arena import Tensor
 from .graph_blocks import Blocks
 from .model_shape import LayerShape
@@ -287,6 +288,27 @@ def _short_convolution(blocks: Blocks, source: Tensor) -> Tensor:
     return blocks.view(y, (width, tokens))
 
 
+def _qwen3next(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+    """Gated delta nets and gated attention; the shared expert has a gate too."""
+    normed = blocks.norm(source)
+    if not blocks.run.old:
+        blocks.graph.expand(normed)
+    if layer.kv_heads:
+        found = graph_delta.attention(blocks, layer, normed)
+    else:
+        found = graph_delta.recurrence(blocks, normed, blocks.constants)
+    found, source = _outputs(blocks, is_last and blocks.run.old, found, source)
+    entering = blocks.add(found, source)
+    normed = blocks.norm(entering)
+    if not layer.expert_inner:
+        return blocks.add(blocks.gated(normed, layer.inner), entering)
+    found = blocks.experts(normed, layer)
+    if layer.shared_inner:
+        gate = blocks.like("unary", blocks.matrix(1, normed))
+        found = blocks.add(found, blocks.like("mul", blocks.gated(normed, layer.shared_inner), gate))
+    return blocks.add(found, entering)
+
+
 Builder = Callable[[Blocks, LayerShape, Tensor, bool], Tensor]
 #: How a layer of each architecture is built.
 LAYERS: Mapping[str, Builder] = {
@@ -310,4 +332,5 @@ LAYERS: Mapping[str, Builder] = {
     "granitehybrid": _granite_hybrid,
     "nemotron_h": _nemotron_h,
     "lfm2": _lfm2,
+    "qwen3next": _qwen3next,
 }

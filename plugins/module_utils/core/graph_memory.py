@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import graph_delta
 from .graph_arena import Tensor, arena_bytes
 from .graph_blocks import Blocks, Run
 from .graph_layers import LAYERS
@@ -51,6 +52,10 @@ def _output(blocks: Blocks, source: Tensor) -> None:
     shape = blocks.shape
     normed = blocks.norm(source, is_pinned=False)
     normed.is_output = True
+    if shape.architecture == "qwen3next" and not blocks.run.old:
+        # The normed result of all tokens is kept for a second head.
+        normed = blocks.rows(normed)
+        normed.is_output = True
     logits = blocks.matrix(shape.vocabulary, normed)
     logits.is_output = True
     blocks.graph.expand(logits)
@@ -81,6 +86,8 @@ def buffer_bytes(
     blocks.graph.expand(found)
     if shape.architecture.startswith("gemma") or shape.detail("embedding_scale"):
         found = blocks.like("scale", found)
+    if shape.architecture == "qwen3next" and run.old:
+        blocks.constants = graph_delta.constants(blocks)
     own = _shortened([layer for layer in layers if layer.loaded])
     blocks.device = _BEFORE
     if before:

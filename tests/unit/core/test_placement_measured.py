@@ -12,19 +12,12 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core import compute_buffer
 from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import from_data, shape_of
-from tests.engine.accuracy import DATA, MARGIN, RELEASES, SHARE, Judged, judge, load, planner
+from tests.engine.accuracy import DATA, MARGIN, SHARE, Judged, judge, load, planner
 from tests.engine.models import header_of, models, published
 
 FILES = sorted(DATA.glob("*.json"))
 SMALL = {model.name for model in models()}
 MIB = 1 << 20
-#: Devices whose buffer is foreseen too large, by model and release.
-LOOSE = {
-    ("qwen3next", "0c1e57098"): 1,
-    ("qwen3next", "b7836"): 7,
-    ("qwen3-next-80b", "0c1e57098"): 6,
-    ("qwen3-next-80b", "b7836"): 5,
-}
 
 
 def test_there_are_enough_of_them() -> None:
@@ -50,13 +43,15 @@ def test_no_device_gets_more_than_was_foreseen(path: Path) -> None:
     assert not [each for each in judged(path) if each.is_under]
 
 
-@pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_compute_buffers_are_near(path: Path, release: str) -> None:
-    """Where they are not, the page of the reference says by how much; a change must not make it worse."""
-    found = [each for each in judged(path) if each.release == release]
-    loose = sum(not each.is_within for each in found)
-    assert loose <= LOOSE.get((path.stem, release), 0)
+def test_compute_buffers_are_near(path: Path) -> None:
+    assert not [each for each in judged(path) if not each.is_within]
+
+
+def test_nearly_all_of_them_are_the_engines_to_the_byte() -> None:
+    """A change of the graph that is wrong by little shows here first."""
+    different = [each for path in FILES for each in judged(path) if each.foreseen != each.measured]
+    assert len(different) <= 4
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
