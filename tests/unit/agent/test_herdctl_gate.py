@@ -34,10 +34,10 @@ GIB = 1 << 30
 class Worker:
     """A double of an RPC worker: one client at a time, as the real one."""
 
-    def __init__(self, version: tuple[int, int, int], devices: int = 1, total: int = 32 * GIB) -> None:
+    def __init__(self, version: tuple[int, int, int], devices: int = 1, total: int = 32 * GIB, port: int = 0) -> None:
         self.version, self.devices, self.total = version, devices, total
         self.clients = 0
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1)
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=1)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -89,14 +89,20 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def gate(herdctl: Path, tmp_path: Path) -> Run:
-    def run(
-        *ports: int, protocol: str = "7.0.0", timeout: float = 0.4, devices: int = 1, memory: int = 0
-    ) -> subprocess.CompletedProcess[str]:
+def gate_file(tmp_path: Path) -> Callable[..., Path]:
+    def write(*ports: int, protocol: str = "7.0.0", timeout: float = 0.4, devices: int = 1, memory: int = 0) -> Path:
         workers = tuple(Expectation(f"vllm-node{i + 2}", "127.0.0.1", p, devices, memory) for i, p in enumerate(ports))
         config = tmp_path / "gate.json"
         config.write_text(write_gate(Gate(parse_version(protocol), timeout, workers)), encoding="utf-8")
-        return run_herdctl(herdctl, "gate", "--config", str(config))
+        return config
+
+    return write
+
+
+@pytest.fixture
+def gate(herdctl: Path, gate_file: Callable[..., Path]) -> Run:
+    def run(*ports: int, **facts: Any) -> subprocess.CompletedProcess[str]:
+        return run_herdctl(herdctl, "gate", "--config", str(gate_file(*ports, **facts)))
 
     return run
 
@@ -181,26 +187,20 @@ def test_something_else_on_the_port(gate: Run) -> None:
     assert "something else at" in done.stderr
 
 
-def test_it_waits_for_a_worker_that_comes_late(gate: Run) -> None:
+def test_it_waits_for_a_worker_that_comes_late(
+    herdctl: Path, gate_file: Callable[..., Path], workers: Callable[..., Worker]
+) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-    late: list[Worker] = []
-
-    def appear() -> None:
-        time.sleep(0.7)
-        worker = Worker.__new__(Worker)
-        worker.version, worker.devices, worker.total, worker.clients = (7, 0, 0), 1, GIB, 0
-        worker.listener = socket.create_server(("127.0.0.1", port), backlog=1)
-        worker.port = port
-        late.append(worker)
-        worker._run()
-
-    threading.Thread(target=appear, daemon=True).start()
-    done = gate(port, timeout=8)
-    late[0].close()
-    assert done.returncode == 0
+    command = [sys.executable, "-I", str(herdctl), "gate", "--config", str(gate_file(port, timeout=30))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        said = [running.stdout.readline()]
+        workers((7, 0, 0), port=port)
+        said += running.stdout.readlines()
+    assert running.returncode == 0
     # One line for each change, not for each attempt.
-    assert [line.split(":")[0].split(" ready")[0] for line in done.stdout.splitlines()] == ["waiting", "vllm-node2"]
+    assert [line.split(":")[0].split(" ready")[0] for line in said] == ["waiting", "vllm-node2"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"schema": 2}), "not json"])
