@@ -16,8 +16,8 @@ from pathlib import Path
 
 #: Every page of a symptom has these headings, in this order.
 SEE, MEANS, MEND, MENDED = SECTIONS = ("See it", "What it means", "Mend it", "It is mended when")
-#: The hosts that a prompt names: the controller, in the root of the clone, or root on a host of the herd, or of one that
-#: was taken out of it.
+#: The hosts that a prompt names: the controller, in the root of the clone, or root on a host of the herd, or on one
+#: that was taken out of it.
 PROMPTS = {"$": "controller", "head#": "head", "worker#": "worker", "former#": "former"}
 #: Whatever is printed here.
 ANYTHING = "…"
@@ -79,7 +79,7 @@ def missing(command: Command, output: str) -> list[str]:
     lines = [" ".join(line.split()) for line in output.splitlines()]
     at = 0
     for index, shown in enumerate(command.shows):
-        pattern = re.compile(".*".join(re.escape(part) for part in " ".join(shown.split()).split(ANYTHING)))
+        pattern = re.compile(".*".join(re.escape(part.strip()) for part in " ".join(shown.split()).split(ANYTHING)))
         hit = next((number for number in range(at, len(lines)) if pattern.search(lines[number])), None)
         if hit is None:
             return list(command.shows[index:])

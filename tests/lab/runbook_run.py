@@ -20,7 +20,7 @@ from .testing import HEAD, WORKERS
 
 ROOT = Path(__file__).parents[2]
 #: How long the longest command may take, and how long to look again for what is still to come, in seconds.
-COMMAND_S, PATIENCE_S, PAUSE_S = 600, 120, 2
+COMMAND_S, PATIENCE_S, PAUSE_S = 600, 60, 2
 PLAYBOOK = "ansible-playbook "
 
 
@@ -28,11 +28,13 @@ class Operator:
     """Does what pages say.
 
     :ivar variables: what the inventory says while the fault is there; it is given to each playbook until it is mended.
+    :ivar inventory: that of the lab, or what somebody has made of it.
     """
 
     def __init__(self, service: Service) -> None:
         self.service = service
         self.variables: dict[str, Any] = {}
+        self.inventory = ROOT / "inventory" / "lab"
         self._hosts = {"head": HEAD, "worker": WORKERS[0], "former": WORKERS[1]}
 
     def type(self, command: Command) -> tuple[int, str]:
@@ -49,7 +51,7 @@ class Operator:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_INVENTORY": str(ROOT / "inventory/lab"),
+            "ANSIBLE_INVENTORY": str(self.inventory),
             "ANSIBLE_NOCOLOR": "1",
             "HERD_LAB": self.service.name,
         }

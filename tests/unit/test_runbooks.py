@@ -68,6 +68,7 @@ def test_every_link_leads_somewhere(path: Path) -> None:
     ("shows", "output", "lacks"),
     [
         (("a … c",), "x\na b c\n", []),
+        (("a … c",), "a c\n", []),
         (("a … c",), "a b\nc\n", ["a … c"]),
         (("first", "second"), "first\nsecond\n", []),
         (("first", "second"), "second\nfirst\n", ["second"]),

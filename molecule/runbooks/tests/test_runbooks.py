@@ -1,0 +1,307 @@
+"""Every page of docs/operations: its fault is made, and then somebody does what the page says, word for word.
+
+Where a fault cannot be had on a lab, the page's commands run on a herd on which all is well; WELL says why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.lab.recovery import Service
+from tests.lab.runbook import Page, read
+from tests.lab.runbook_run import Operator, follow
+from tests.lab.testing import FABRIC, HEAD, NODES, WORKERS
+
+FOLDER = Path(__file__).parents[3] / "docs" / "operations"
+WORKER = WORKERS[0]
+MODEL = "/opt/models/lab-llama.gguf"
+LAB = Path(__file__).parents[3] / "inventory" / "lab"
+NVIDIA_SMI = Path(__file__).parents[3] / "tests" / "fixtures" / "nvidia_smi"
+
+#: A fault, until the page's hands have done what only hands can do.
+Fault = Callable[[Service], AbstractContextManager[object]]
+
+
+def run(service: Service, host: str, script: str) -> str:
+    return service.on(host, "bash", "-c", script)
+
+
+def await_state(service: Service, host: str, unit: str, words: str) -> None:
+    """Until the journal of a unit has these words."""
+    for _attempt in range(60):
+        if words in service.on(host, "journalctl", "-q", "-u", unit, "-n", "80", "--no-pager"):
+            return
+        time.sleep(1)
+    raise AssertionError(f"{unit} on {host} never said {words!r}")
+
+
+@contextmanager
+def stopped_head(service: Service) -> Iterator[None]:
+    service.on(HEAD, "systemctl", "stop", "llama-head")
+    yield
+
+
+@contextmanager
+def cut_fabric(service: Service) -> Iterator[None]:
+    service.cable(WORKER, "ib", up=False)
+    yield
+    service.cable(WORKER, "ib", up=True)
+
+
+@contextmanager
+def cut_ethernet(service: Service) -> Iterator[None]:
+    service.cable(WORKER, "eth", up=False)
+    # A connection that ssh keeps would go on waiting for its answer.
+    run_dir = service.manager.places.state(service.name) / "cm"
+    for path in run_dir.glob("*"):
+        path.unlink(missing_ok=True)
+    yield
+    service.cable(WORKER, "eth", up=True)
+
+
+@contextmanager
+def killed_worker(service: Service) -> Iterator[None]:
+    service.on(WORKER, "kill", "-KILL", str(service.pid(WORKER, "llama-rpc")))
+    yield
+
+
+@contextmanager
+def killed_worker_under_load(service: Service) -> Iterator[None]:
+    run(service, HEAD, "(herdctl query --max-tokens 500 'Tell a long story.' >/dev/null 2>&1 &) ; sleep 2")
+    service.on(WORKER, "kill", "-KILL", str(service.pid(WORKER, "llama-rpc")))
+    yield
+
+
+@contextmanager
+def lost_worker_and_no_agent(service: Service) -> Iterator[None]:
+    service.on(HEAD, "systemctl", "stop", "herd-agent")
+    service.on(WORKER, "systemctl", "restart", "llama-rpc")
+    yield
+    service.on(HEAD, "systemctl", "start", "herd-agent")
+
+
+@contextmanager
+def changed_unit(service: Service) -> Iterator[None]:
+    unit = "/etc/systemd/system/llama-head.service"
+    run(service, HEAD, f"sed -i '/^ExecStart=/s/$/ --no-such-flag/' {unit} && systemctl daemon-reload")
+    run(service, HEAD, "systemctl restart llama-head || true")
+    await_state(service, HEAD, "llama-head", "Scheduled restart job")
+    yield
+
+
+@contextmanager
+def missing_model(service: Service) -> Iterator[None]:
+    run(service, HEAD, f"rm {MODEL}; systemctl restart llama-head || true")
+    yield
+
+
+@contextmanager
+def short_model(service: Service) -> Iterator[None]:
+    run(service, HEAD, f"truncate -s 200000000 {MODEL}; systemctl restart llama-head || true")
+    yield
+
+
+@contextmanager
+def damaged_model(service: Service) -> Iterator[None]:
+    """A byte falls on the disk; the file's size and times stay."""
+    script = f"touch -r {MODEL} /run/times && printf 'X' | dd of={MODEL} bs=1 seek=250000000 conv=notrunc status=none"
+    run(service, HEAD, f"{script} && touch -r /run/times {MODEL}")
+    yield
+
+
+@contextmanager
+def other_release(service: Service) -> Iterator[None]:
+    """One worker's unit is of the other release that lies there."""
+    script = """
+        set -e
+        unit=/etc/systemd/system/llama-rpc.service
+        now=$(basename "$(readlink -f /opt/llama.cpp/current)")
+        other=$(ls /opt/llama.cpp/releases | grep -v "^$now$" | grep b7836)
+        sed -i "s#releases/$now/bin/ggml-rpc-server#releases/$other/bin/rpc-server#" $unit
+        grep -q "$other" $unit
+        systemctl daemon-reload
+        systemctl restart llama-rpc
+    """
+    run(service, WORKER, script)
+    yield
+
+
+@contextmanager
+def route_by_ethernet(service: Service) -> Iterator[None]:
+    service.on(HEAD, "ip", "route", "add", f"{FABRIC[WORKER]}/32", "dev", "eth0")
+    yield
+
+
+@contextmanager
+def taken_port(service: Service) -> Iterator[None]:
+    address = FABRIC[WORKER]
+    service.on(WORKER, "systemctl", "stop", "llama-rpc")
+    run(service, WORKER, f"systemd-run --quiet --unit=stray python3 -m http.server --bind {address} 50052; sleep 2")
+    run(service, WORKER, "systemctl start llama-rpc || true")
+    await_state(service, WORKER, "llama-rpc", "Failed to create server socket")
+    yield
+
+
+@contextmanager
+def head_out_of_memory(service: Service) -> Iterator[None]:
+    service.run_out_of_memory(HEAD, "llama-head")
+    yield
+
+
+@contextmanager
+def head_without_power(service: Service) -> Iterator[None]:
+    service.power_off(HEAD)
+    time.sleep(2)
+    service.power_on(HEAD)
+    yield
+
+
+@contextmanager
+def many_requests(service: Service) -> Iterator[None]:
+    ask = "(herdctl query --max-tokens 1000 'Tell a long story.' >/dev/null 2>&1 &)"
+    run(service, HEAD, f"for each in 1 2 3 4; do {ask}; done; sleep 1")
+    yield
+
+
+@contextmanager
+def silent_agent(service: Service) -> Iterator[None]:
+    service.on(WORKER, "systemctl", "stop", "herd-agent")
+    yield
+
+
+@contextmanager
+def nvidia_smi_says(service: Service, fixture: str, status: int) -> Iterator[None]:
+    """A double of nvidia-smi on the worker that says what was captured from a real one."""
+    text = (NVIDIA_SMI / fixture).read_text(encoding="utf-8")
+    path = "/usr/local/bin/nvidia-smi"
+    script = f"#!/bin/sh\ncat <<'EOF'\n{text}EOF\nexit {status}\n"
+    service.run_program(WORKER, f"import os; open({path!r}, 'w').write({script!r}); os.chmod({path!r}, 0o755)")
+    service.on(WORKER, "systemctl", "restart", "herd-agent")
+    yield
+    service.on(WORKER, "rm", path)
+    service.on(WORKER, "systemctl", "restart", "herd-agent")
+
+
+#: By the name of the page: how its fault is made.
+FAULTS: dict[str, Fault] = {
+    "agent-silent": silent_agent,
+    "connection-refused": stopped_head,
+    "crash-loop": changed_unit,
+    "gpu-broken": lambda service: nvidia_smi_says(service, "mismatch.txt", 18),
+    "head-lost-power": head_without_power,
+    "health-green-no-answer": lost_worker_and_no_agent,
+    "model-corrupt": damaged_model,
+    "model-incomplete": short_model,
+    "node-unreachable": cut_ethernet,
+    "out-of-memory": head_out_of_memory,
+    "port-taken": taken_port,
+    "rpc-disconnected": killed_worker_under_load,
+    "service-does-not-start": missing_model,
+    "slow-generation": many_requests,
+    "version-mismatch": other_release,
+    "worker-crashed": killed_worker,
+    "worker-unreachable": cut_fabric,
+    "wrong-interface": route_by_ethernet,
+}
+#: Faults that are in the inventory: what it says until somebody mends it.
+VARIABLES: dict[str, dict[str, object]] = {
+    "argument-refused": {"head_server_settings": {"flash_attention": "off", "cache_type_v": "q8_0"}},
+    "cuda-out-of-memory": {"head_server_settings": {"context": 8192}, "herd_memory_gib": 1},
+}
+#: Pages whose fault cannot be had here, and why. Their commands run all the same.
+WELL = {
+    "disk-full": "the scenarios cluster and chaos fill disks of their own",
+    "download-slow": "how slow a line may be is the reader's to say",
+    "gpu-memory-high": "the lab has no GPU whose memory could be taken",
+    "low-throughput": "what a lab's processors reach says nothing about V100S",
+    "unauthorised": "a request without a key is the fault, and it is made by the page's own command",
+}
+#: Pages of no one symptom; the agent's has tables of commands, and the scenario worker_lost runs those.
+INDEX, PLANNED, AGENT = "README", "planned-work", "agent"
+PAGES = {path.stem: read(path) for path in FOLDER.glob("*.md") if path.stem != AGENT}
+
+
+@pytest.fixture(scope="session")
+def operator() -> Operator:
+    return Operator(Service(os.environ["HERD_LAB"], []))
+
+
+def symptoms() -> list[Page]:
+    return [page for name, page in sorted(PAGES.items()) if name not in (INDEX, PLANNED)]
+
+
+@pytest.mark.parametrize("page", symptoms(), ids=lambda page: page.name)
+def test_a_page_leads_out_of_its_symptom(operator: Operator, page: Page) -> None:
+    service = operator.service
+    fault = FAULTS.get(page.name)
+    with ExitStack() as faults:
+        if fault is not None:
+            faults.enter_context(fault(service))
+        follow(operator, page, VARIABLES.get(page.name, {}), [faults.close])
+    # What a page leaves behind is a herd that is well, by itself.
+    for _attempt in range(60):
+        if is_well(service):
+            return
+        time.sleep(2)
+    raise AssertionError(f"{page.name} leaves {service.on(HEAD, 'sh', '-c', 'herdctl status; true')}")
+
+
+def is_well(service: Service) -> bool:
+    seen = json.loads(service.on(HEAD, "sh", "-c", "herdctl status --json; true"))
+    return bool(seen["well"]) and set(seen["nodes"]) == set(NODES)
+
+
+@pytest.fixture
+def changed_inventory(tmp_path: Path) -> Callable[[str, list[str], list[str]], Path]:
+    """The lab's inventory with another head and other workers."""
+
+    def change(head: str, workers: list[str], nodes: list[str]) -> Path:
+        place = tmp_path / "inventory"
+        shutil.copytree(LAB, place)
+        hosts = yaml.safe_load((place / "hosts.yml").read_text(encoding="utf-8"))
+        groups = hosts["all"]["children"]
+        for name, members in (("head_server", [head]), ("rpc_worker", workers), ("node", nodes)):
+            groups[name] = {"hosts": dict.fromkeys(members)}
+        (place / "hosts.yml").write_text(yaml.safe_dump(hosts), encoding="utf-8")
+        settings = {"head_server_profile": "lab", "head_server_tensor_split": {}}
+        (place / "group_vars" / "head_server.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        return place
+
+    return change
+
+
+#: What somebody changes in the inventory, and before which of the section's commands: head, workers, nodes.
+CHANGES: dict[str, tuple[int, tuple[str, list[str], list[str]]]] = {
+    "Remove a worker": (0, (HEAD, [WORKERS[0]], [HEAD, WORKERS[0]])),
+    "Move the head": (2, (WORKERS[0], [WORKERS[1]], list(NODES))),
+}
+#: What leaves another herd behind comes last.
+LAST = "Move the head"
+WORK = sorted((name for name in PAGES[PLANNED].sections if name), key=lambda name: name == LAST)
+
+
+@pytest.mark.parametrize("section", WORK)
+def test_planned_work(
+    operator: Operator, section: str, changed_inventory: Callable[[str, list[str], list[str]], Path]
+) -> None:
+    at, change = CHANGES.get(section, (-1, (HEAD, list(WORKERS), list(NODES))))
+    operator.inventory = LAB
+    for index, command in enumerate(PAGES[PLANNED].sections[section]):
+        if index == at:
+            operator.inventory = changed_inventory(*change)
+        operator.mended(command)
+    operator.inventory = LAB
+
+
+def test_the_first_look(operator: Operator) -> None:
+    for command in PAGES[INDEX].sections[""]:
+        operator.see(command)
