@@ -53,8 +53,10 @@ def stopped_head(service: Service) -> Iterator[None]:
 @contextmanager
 def cut_fabric(service: Service) -> Iterator[None]:
     service.cable(WORKER, "ib", up=False)
-    yield
-    service.cable(WORKER, "ib", up=True)
+    try:
+        yield
+    finally:
+        service.cable(WORKER, "ib", up=True)
 
 
 @contextmanager
@@ -64,8 +66,10 @@ def cut_ethernet(service: Service) -> Iterator[None]:
     run_dir = service.manager.places.state(service.name) / "cm"
     for path in run_dir.glob("*"):
         path.unlink(missing_ok=True)
-    yield
-    service.cable(WORKER, "eth", up=True)
+    try:
+        yield
+    finally:
+        service.cable(WORKER, "eth", up=True)
 
 
 @contextmanager
@@ -85,8 +89,10 @@ def killed_worker_under_load(service: Service) -> Iterator[None]:
 def lost_worker_and_no_agent(service: Service) -> Iterator[None]:
     service.on(HEAD, "systemctl", "stop", "herd-agent")
     service.on(WORKER, "systemctl", "restart", "llama-rpc")
-    yield
-    service.on(HEAD, "systemctl", "start", "herd-agent")
+    try:
+        yield
+    finally:
+        service.on(HEAD, "systemctl", "start", "herd-agent")
 
 
 @contextmanager
@@ -186,9 +192,11 @@ def nvidia_smi_says(service: Service, fixture: str, status: int) -> Iterator[Non
     script = f"#!/bin/sh\ncat <<'EOF'\n{text}EOF\nexit {status}\n"
     service.run_program(WORKER, f"import os; open({path!r}, 'w').write({script!r}); os.chmod({path!r}, 0o755)")
     service.on(WORKER, "systemctl", "restart", "herd-agent")
-    yield
-    service.on(WORKER, "rm", path)
-    service.on(WORKER, "systemctl", "restart", "herd-agent")
+    try:
+        yield
+    finally:
+        service.on(WORKER, "rm", path)
+        service.on(WORKER, "systemctl", "restart", "herd-agent")
 
 
 #: By the name of the page: how its fault is made.
