@@ -14,8 +14,12 @@ description:
   - Waits while the connection is refused or the model loads, then asks for a chat completion, in one piece
     and streamed. An open port or a green C(/health) prove nothing, since the engine reports health with a
     dead worker too.
+  - Ends at once where waiting is in vain, which is a unit that has failed, that nobody starts or that crashes again and
+    again, another program at the port, or another certificate.
   - Sends requests, but changes nothing.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment:
+  - herd.inference.information
 requirements:
   - requests
 options:
@@ -35,9 +39,28 @@ options:
     type: str
     required: true
   timeout:
-    description: Seconds to wait for the model to be loaded.
+    description: Seconds to wait for the model to be loaded, on top of what O(model_bytes) takes.
     type: int
     default: 600
+  model_bytes:
+    description: Size of the model's files in bytes; the larger, the longer it is waited for. V(0) is unknown.
+    type: int
+    default: 0
+    version_added: 0.2.0
+  load_mib_per_s:
+    description: Slowest rate in MiB/s at which a model may load; a Gigabit Ethernet carries 112.
+    type: float
+    default: 100
+    version_added: 0.2.0
+  slots:
+    description: Request slots that the head must have. V(0) does not hold it.
+    type: int
+    default: 0
+    version_added: 0.2.0
+  reasoning:
+    description: Whether the answer must have C(reasoning_content), or must not. Not held when left out.
+    type: bool
+    version_added: 0.2.0
   request_timeout:
     description: Longest silence in an answer, in seconds.
     type: int
@@ -51,16 +74,11 @@ options:
     type: int
     default: 8
   unit:
-    description: Unit on this host that serves the API; when it fails, waiting ends. Empty does not look.
+    description:
+      - Unit on this host that serves the API. When it fails, waiting ends; no other process may listen at its port.
+        Empty does not look.
     type: str
     default: ''
-attributes:
-  check_mode:
-    description: Asks the same.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
 """
 
 EXAMPLES = r"""
@@ -69,7 +87,11 @@ EXAMPLES = r"""
     url: http://10.0.0.31:8000
     api_key_file: /etc/herd/head/api-keys
     model: or1-behemoth-q8_0
-    timeout: 1800
+    # 77 GB at 100 MiB/s take 737 seconds; this is what comes on top.
+    model_bytes: 77257181088
+    timeout: 300
+    slots: 1
+    unit: llama-head.service
 """
 
 RETURN = r"""
@@ -78,46 +100,101 @@ waited_s:
   returned: success
   type: float
   sample: 41.2
+limit_s:
+  description: Seconds that it would have been waited for.
+  returned: success
+  type: float
+  version_added: 0.2.0
+  sample: 1036.8
 states:
-  description: States that were met, in order.
+  description: States that were met, in order; V(refused), V(silent), V(loading) and V(ready).
   returned: success
   type: list
   elements: str
   sample: [refused, loading, ready]
+models:
+  description: Ids of the models.
+  returned: success
+  type: list
+  elements: str
+  version_added: 0.2.0
+  sample: [or1-behemoth-q8_0]
+slots:
+  description: Request slots, how many of them were busy, and the context of one in tokens; null is unknown.
+  returned: success
+  type: dict
+  version_added: 0.2.0
+  sample: {total: 1, busy: 0, context: 4096}
 key_required:
   description: Whether a request without a key is refused.
   returned: success
   type: bool
   sample: true
+wrong_key_refused:
+  description: Whether a request with a key that nobody has is refused.
+  returned: success
+  type: bool
+  version_added: 0.2.0
+  sample: true
+reasons:
+  description: Whether the model sends C(reasoning_content).
+  returned: success
+  type: bool
+  version_added: 0.2.0
+  sample: false
 completion:
-  description: The answer in one piece; times in seconds.
+  description:
+    - The answer in one piece; times in seconds. C(reasoning) is the part of C(text) that came as C(reasoning_content).
   returned: success
   type: dict
-  sample: {text: Hello, tokens: 8, seconds: 0.9, first_token_s: null, tokens_per_second: 9.1}
+  sample:
+    text: Hello
+    tokens: 8
+    seconds: 0.9
+    first_token_s: null
+    tokens_per_second: 9.1
+    reasoning: ""
+    finish_reason: length
+    prompt_tokens: 12
+    arrived_per_second: null
 streamed:
-  description: The streamed answer, with the time to the first token.
+  description:
+    - The streamed answer, with the time to the first token. C(tokens_per_second) is what the engine says,
+      C(arrived_per_second) what the client saw between the first token and the last.
   returned: success
   type: dict
-  sample: {text: Hello, tokens: 8, seconds: 0.9, first_token_s: 0.21, tokens_per_second: 9.1}
+  sample:
+    text: Hello
+    tokens: 8
+    seconds: 0.9
+    first_token_s: 0.21
+    tokens_per_second: 9.1
+    reasoning: ""
+    finish_reason: length
+    prompt_tokens: 12
+    arrived_per_second: 9.0
 """
 
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core import certificate
+from ansible_collections.herd.inference.plugins.module_utils.core import api_state, certificate, proc_net
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     MismatchError,
     NotFoundError,
     RemoteFailureError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports import openai, systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import host, openai, systemd
 
 _POLL_S = 0.5
+# What no head was ever given: keys are longer.
+_NOBODYS_KEY = "nobody-has-this-key"
 
 
 def first_key(path: str | None) -> str:
@@ -141,42 +218,74 @@ def trusted(path: str | None) -> str:
         raise NotFoundError(f"the certificate {path}", error.strerror or "none", "run the role head_server") from error
 
 
-def wait_until_ready(api: openai.Api, timeout_s: float, unit: str) -> list[str]:
+def strangers(port: int, unit: str) -> tuple[str, ...]:
+    """Name the processes that listen at the port and are not the unit's."""
+    listeners = proc_net.listening_on(proc_net.parse(host.tcp_tables()), port)
+    owners = {host.owner_of(listener.inode) for listener in listeners}
+    return tuple(
+        sorted(f"{name} ({pid})" for pid, name in owners if pid and f"/{unit}" not in host.control_group_of(pid))
+    )
+
+
+def look(api: openai.Api, given: dict[str, Any], former: str) -> api_state.Look:
+    """Ask the API, and where there is a unit systemd and the kernel."""
+    state, unit = api.health(), given["unit"]
+    if not unit:
+        return api_state.Look(state)
+    shown = systemd.show(unit)
+    # Asked once for each state: it goes through all processes.
+    answers = state not in (former, "refused", "silent")
+    found = strangers(urlsplit(given["url"]).port or 80, unit) if answers else ()
+    return api_state.Look(state, shown.active_state, shown.restarts, found)
+
+
+def wait_until_ready(api: openai.Api, given: dict[str, Any]) -> api_state.Waiting:
     """Follow the states until it is ready; ends early when nothing can heal."""
-    deadline = time.monotonic() + timeout_s
-    states: list[str] = []
-    while True:
-        state = api.health()
-        if not states or states[-1] != state:
-            states.append(state)
-        if state == "ready":
-            return states
-        is_over = time.monotonic() >= deadline
-        has_failed = bool(unit) and systemd.show(unit).active_state in ("failed", "inactive")
-        if is_over or has_failed or state.startswith(("status", "insecure")):
-            raise RemoteFailureError(
-                f"the head to be ready within {timeout_s:g} seconds",
-                " → ".join(states) + (f", its unit said: {systemd.last_words(unit)}" if unit else ""),
-                "raise the timeout if it was still loading, otherwise mend what its journal names",
-            )
-        time.sleep(_POLL_S)
+    begin = time.monotonic()
+    limit = api_state.limit(given["timeout"], given["model_bytes"], given["load_mib_per_s"])
+    waiting = api_state.Waiting(limit, given["unit"])
+    while not waiting.is_over():
+        former = waiting.states[-1] if waiting.states else ""
+        error = waiting.see(look(api, given, former), time.monotonic() - begin)
+        if error is not None:
+            said = f", its unit said: {systemd.last_words(given['unit'])}" if given["unit"] else ""
+            raise type(error)(error.expected, error.found + said, error.remedy)
+        if not waiting.is_over():
+            time.sleep(_POLL_S)
+    return waiting
+
+
+def check_keys(api: openai.Api, given: dict[str, Any]) -> dict[str, bool]:
+    """Whether the head keeps those out who have no key, or another one."""
+    found = {"key_required": api.refuses(""), "wrong_key_refused": api.refuses(_NOBODYS_KEY)}
+    if given["api_key_file"] and not all(found.values()):
+        who = "without a key" if not found["key_required"] else "with another key"
+        raise MismatchError(f"a request {who} to be refused", "an answer", "restart llama-head")
+    return found
 
 
 def prove(api: openai.Api, given: dict[str, Any]) -> dict[str, Any]:
-    """Check the model's id and the key, and ask for an answer in both ways."""
+    """Check the model's id, the slots and the keys, and ask for an answer in both ways."""
     ids = api.models()
     if given["model"] not in ids:
         raise MismatchError(
             f"the model {given['model']}", ", ".join(ids), "see that no other server holds the same port"
         )
-    is_key_required = api.needs_key()
-    if given["api_key_file"] and not is_key_required:
-        raise MismatchError("a request without a key to be refused", "an answer", "restart llama-head")
+    keys, slots = check_keys(api, given), api.slots()
+    api_state.check_slots(given["slots"], slots.total)
     completion = api.chat(given["model"], given["prompt"], given["max_tokens"])
     streamed = api.chat_streamed(given["model"], given["prompt"], given["max_tokens"])
     if completion.tokens < 1 or streamed.first_token_s is None:
         raise RemoteFailureError("at least one token", "none", "look at journalctl -u llama-head")
-    return {"key_required": is_key_required, "completion": asdict(completion), "streamed": asdict(streamed)}
+    api_state.check_reasoning(given["reasoning"], streamed.reasoning, streamed.text)
+    return {
+        **keys,
+        "models": ids,
+        "slots": asdict(slots),
+        "reasons": bool(streamed.reasoning),
+        "completion": asdict(completion),
+        "streamed": asdict(streamed),
+    }
 
 
 def main() -> None:
@@ -188,6 +297,10 @@ def main() -> None:
             "certificate_file": {"type": "path"},
             "model": {"type": "str", "required": True},
             "timeout": {"type": "int", "default": 600},
+            "model_bytes": {"type": "int", "default": 0},
+            "load_mib_per_s": {"type": "float", "default": 100},
+            "slots": {"type": "int", "default": 0},
+            "reasoning": {"type": "bool"},
             "request_timeout": {"type": "int", "default": 120},
             "prompt": {"type": "str", "default": "Say hello."},
             "max_tokens": {"type": "int", "default": 8, "no_log": False},
@@ -203,12 +316,12 @@ def main() -> None:
         api = openai.Api(
             given["url"], first_key(given["api_key_file"]), given["request_timeout"], trusted(given["certificate_file"])
         )
-        states = wait_until_ready(api, given["timeout"], given["unit"])
+        waiting = wait_until_ready(api, given)
         waited = round(time.monotonic() - begin, 2)
         proof = prove(api, given)
     except HerdError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, waited_s=waited, states=states, **proof)
+    module.exit_json(changed=False, waited_s=waited, limit_s=waiting.limit_s, states=waiting.states, **proof)
 
 
 if __name__ == "__main__":

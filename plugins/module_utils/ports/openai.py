@@ -29,6 +29,8 @@ _DATA = "data: "
 _UNAUTHORISED = 401
 _LOADING = 503
 _OK = 200
+# A rate over less than this, in seconds, measures the network's buffers.
+_SHORTEST_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,21 @@ class Completion:
     seconds: float
     first_token_s: float | None
     tokens_per_second: float | None
+    # The part of the text that the model sent as reasoning_content.
+    reasoning: str = ""
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    # By the client's clock, from the first token to the last.
+    arrived_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Request slots of a head; context is the cells that one of them has. None is unknown."""
+
+    total: int | None
+    busy: int | None
+    context: int | None
 
 
 class Api:
@@ -79,22 +96,45 @@ class Api:
         answer = self._send("GET", "/v1/models")
         return [str(model["id"]) for model in answer.json()["data"]]
 
-    def needs_key(self) -> bool:
-        """Say whether a request without a key is refused."""
-        answer = self._session.post(f"{self._url}/v1/chat/completions", json={"messages": []}, timeout=self._timeout_s)
+    def refuses(self, key: str) -> bool:
+        """Say whether a request with this key, or with none, is refused."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            answer = self._session.post(
+                f"{self._url}/v1/chat/completions", json={"messages": []}, headers=headers, timeout=self._timeout_s
+            )
+        except requests.exceptions.RequestException as error:
+            raise self._cut(error) from error
         return answer.status_code == _UNAUTHORISED
+
+    def slots(self) -> Slots:
+        """Ask for the request slots; a head with --no-slots says nothing of them."""
+        try:
+            answer = self._session.get(f"{self._url}/slots", headers=self._headers, timeout=self._timeout_s)
+        except requests.exceptions.RequestException as error:
+            raise self._cut(error) from error
+        listed = answer.json() if answer.status_code == _OK else None
+        if not isinstance(listed, list):
+            return Slots(None, None, None)
+        busy = sum(bool(slot.get("is_processing")) for slot in listed)
+        return Slots(len(listed), busy, next((int(slot["n_ctx"]) for slot in listed if "n_ctx" in slot), None))
 
     def chat(self, model: str, prompt: str, tokens: int) -> Completion:
         """Ask for a chat completion in one piece."""
         begin = time.monotonic()
         data = self._send("POST", "/v1/chat/completions", self._body(model, prompt, tokens)).json()
-        message = data["choices"][0]["message"]
+        choice = data["choices"][0]
+        message = choice["message"]
+        reasoning = message.get("reasoning_content") or ""
         return Completion(
-            text=(message.get("content") or "") + (message.get("reasoning_content") or ""),
+            text=reasoning + (message.get("content") or ""),
             tokens=int(data["usage"]["completion_tokens"]),
             seconds=round(time.monotonic() - begin, 4),
             first_token_s=None,
             tokens_per_second=_rate(data.get("timings")),
+            reasoning=reasoning,
+            finish_reason=choice.get("finish_reason") or "",
+            prompt_tokens=int(data["usage"].get("prompt_tokens", 0)),
         )
 
     def chat_streamed(self, model: str, prompt: str, tokens: int) -> Completion:
@@ -102,16 +142,35 @@ class Api:
         body = {**self._body(model, prompt, tokens), "stream": True, "stream_options": {"include_usage": True}}
         begin = time.monotonic()
         first: float | None = None
-        text, count, timings = "", 0, None
+        last = 0.0
+        text, reasoning, finish = "", "", ""
+        usage: dict[str, Any] = {}
+        timings: dict[str, Any] | None = None
         for event in self._events(self._send("POST", "/v1/chat/completions", body, stream=True)):
             timings = event.get("timings", timings)
-            count = int((event.get("usage") or {}).get("completion_tokens", count))
+            usage = event.get("usage") or usage
             for choice in event.get("choices", []):
-                piece = (choice["delta"].get("content") or "") + (choice["delta"].get("reasoning_content") or "")
-                if piece and first is None:
-                    first = round(time.monotonic() - begin, 4)
-                text += piece
-        return Completion(text, count, round(time.monotonic() - begin, 4), first, _rate(timings))
+                thought = choice["delta"].get("reasoning_content") or ""
+                piece = thought + (choice["delta"].get("content") or "")
+                if piece:
+                    last = time.monotonic() - begin
+                    first = round(last, 4) if first is None else first
+                text, reasoning = text + piece, reasoning + thought
+                finish = choice.get("finish_reason") or finish
+        count = int(usage.get("completion_tokens", 0))
+        took = last - (first or 0.0)
+        return Completion(
+            text,
+            count,
+            round(time.monotonic() - begin, 4),
+            first,
+            _rate(timings),
+            reasoning,
+            finish,
+            int(usage.get("prompt_tokens", 0)),
+            # Of one token, and of several that came in one piece, nothing can be said.
+            round((count - 1) / took, 2) if count > 1 and took >= _SHORTEST_S else None,
+        )
 
     @staticmethod
     def _body(model: str, prompt: str, tokens: int) -> dict[str, Any]:

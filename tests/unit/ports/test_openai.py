@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -35,12 +36,26 @@ PIECES: list[dict[str, Any]] = [
     {"choices": [{"finish_reason": "length", "index": 0, "delta": {}}]},
     {"choices": [], "usage": {"completion_tokens": 2}, "timings": TIMINGS},
 ]
+# A model that reasons, as the engine's chat parser separates it.
+THOUGHTS: list[dict[str, Any]] = [
+    {"choices": [{"finish_reason": None, "index": 0, "delta": {"reasoning_content": "Let me"}}]},
+    {"choices": [{"finish_reason": None, "index": 0, "delta": {"reasoning_content": " see"}}]},
+    *PIECES[1:],
+]
+SLOTS = [
+    {"id": 0, "n_ctx": 2048, "speculative": False, "is_processing": False},
+    {"id": 1, "n_ctx": 2048, "speculative": False, "is_processing": True},
+]
 
 
 class Head(BaseHTTPRequestHandler):
     loading: ClassVar[int] = 0
     cut: ClassVar[bool] = False
     key: ClassVar[str] = "secret"
+    health: ClassVar[int] = 200
+    any_key: ClassVar[bool] = False
+    pieces: ClassVar[list[dict[str, Any]]] = PIECES
+    slots: ClassVar[list[dict[str, Any]] | None] = SLOTS
 
     def log_message(self, *_arguments: Any) -> None:
         """Say nothing."""
@@ -54,16 +69,19 @@ class Head(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/health":
             Head.loading -= 1
-            self.reply(503 if Head.loading >= 0 else 200, b"{}")
+            self.reply(503 if Head.loading >= 0 else Head.health, b"{}")
+        elif self.path == "/slots":
+            self.reply(200 if Head.slots is not None else 501, json.dumps(Head.slots or {"error": {}}).encode())
         else:
             self.reply(200, json.dumps({"data": [{"id": "lab-llama"}]}).encode())
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if Head.key and self.headers.get("Authorization") != f"Bearer {Head.key}":
+        shown = self.headers.get("Authorization", "")
+        if Head.key and shown != f"Bearer {Head.key}" and not (Head.any_key and shown):
             self.reply(401, b"{}")
         elif body.get("stream"):
-            lines = "".join(f"data: {json.dumps(piece)}\n\n" for piece in PIECES) + "data: [DONE]\n\n"
+            lines = "".join(f"data: {json.dumps(piece)}\n\n" for piece in Head.pieces) + "data: [DONE]\n\n"
             self.reply(200, lines.encode(), len(lines) + 100 if Head.cut else None)
         else:
             self.reply(200, json.dumps(WHOLE).encode())
@@ -72,6 +90,7 @@ class Head(BaseHTTPRequestHandler):
 @pytest.fixture
 def url() -> Iterator[str]:
     Head.loading, Head.cut, Head.key = 0, False, "secret"
+    Head.health, Head.any_key, Head.pieces, Head.slots = 200, False, PIECES, SLOTS
     server = ThreadingHTTPServer(("127.0.0.1", 0), Head)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -79,7 +98,19 @@ def url() -> Iterator[str]:
     server.server_close()
 
 
-GIVEN = {"model": "lab-llama", "api_key_file": "/k", "prompt": "hi", "max_tokens": 8}
+GIVEN: dict[str, Any] = {
+    "model": "lab-llama",
+    "api_key_file": "/k",
+    "prompt": "hi",
+    "max_tokens": 8,
+    "slots": 2,
+    "reasoning": None,
+    "url": "http://127.0.0.1:9",
+    "unit": "",
+    "timeout": 10,
+    "model_bytes": 0,
+    "load_mib_per_s": 100.0,
+}
 
 
 def test_a_head_that_answers_is_proved(url: str) -> None:
@@ -88,16 +119,59 @@ def test_a_head_that_answers_is_proved(url: str) -> None:
     assert (proof["completion"]["tokens"], proof["completion"]["tokens_per_second"]) == (8, 630.8)
     assert (proof["streamed"]["text"], proof["streamed"]["tokens"]) == (" ISOFoot", 2)
     assert proof["streamed"]["first_token_s"] is not None
+    assert (proof["streamed"]["finish_reason"], proof["streamed"]["reasoning"], proof["reasons"]) == (
+        "length",
+        "",
+        False,
+    )
+    assert proof["slots"] == {"total": 2, "busy": 1, "context": 2048}
+    assert (proof["wrong_key_refused"], proof["models"]) == (True, ["lab-llama"])
+
+
+def test_reasoning_is_told_from_the_answer(url: str) -> None:
+    Head.pieces = THOUGHTS
+    proof = api_health.prove(Api(url, "secret", 5), {**GIVEN, "reasoning": True})
+    assert (proof["streamed"]["text"], proof["streamed"]["reasoning"]) == ("Let me see ISOFoot", "Let me see")
+    with pytest.raises(MismatchError, match="without reasoning_content, found 10 of 18 characters"):
+        api_health.prove(Api(url, "secret", 5), {**GIVEN, "reasoning": False})
+
+
+def test_other_slots_than_meant_are_an_error(url: str) -> None:
+    with pytest.raises(MismatchError, match="expected 1 request slots, found 2"):
+        api_health.prove(Api(url, "secret", 5), {**GIVEN, "slots": 1})
+    Head.slots = None
+    assert api_health.prove(Api(url, "secret", 5), {**GIVEN, "slots": 1})["slots"]["total"] is None
+
+
+def test_a_head_that_takes_any_key_is_an_error(url: str) -> None:
+    Head.any_key = True
+    with pytest.raises(MismatchError, match="with another key to be refused"):
+        api_health.prove(Api(url, "secret", 5), GIVEN)
+
+
+def test_another_program_at_the_port_ends_the_waiting(url: str) -> None:
+    Head.health = 404
+    with pytest.raises(MismatchError, match="status 404: see what listens at that port"):
+        api_health.wait_until_ready(Api(url, "", 5), GIVEN)
+
+
+def test_a_unit_whose_port_another_process_shares(url: str) -> None:
+    port = int(url.rpartition(":")[2])
+    found = api_health.strangers(port, "llama-head.service")
+    # This very process, which is no unit.
+    assert len(found) == 1
+    assert found[0].endswith(f"({os.getpid()})")
+    assert api_health.strangers(9, "llama-head.service") == ()
 
 
 def test_it_is_followed_while_it_loads(url: str) -> None:
     Head.loading = 2
-    assert api_health.wait_until_ready(Api(url, "", 5), 10, "") == ["loading", "ready"]
+    assert api_health.wait_until_ready(Api(url, "", 5), GIVEN).states == ["loading", "ready"]
 
 
 def test_nothing_there_ends_with_the_states_that_were_met() -> None:
     with pytest.raises(RemoteFailureError, match="found refused"):
-        api_health.wait_until_ready(Api("http://127.0.0.1:9", "", 1), 0, "")
+        api_health.wait_until_ready(Api("http://127.0.0.1:9", "", 1), {**GIVEN, "timeout": 0})
 
 
 def test_another_model_is_named(url: str) -> None:
@@ -128,6 +202,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """The same behind TLS, with a name that is not its address; its URL and its certificate."""
     certificate, _key = openssl.self_signed(tmp_path, "herd.inference", "head", "DNS:head.example.org", 1)
     Head.loading, Head.cut, Head.key = 0, False, "secret"
+    Head.health, Head.any_key, Head.pieces, Head.slots = 200, False, PIECES, SLOTS
     server = ThreadingHTTPServer(("127.0.0.1", 0), Head)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
@@ -141,7 +216,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, str]]:
 def test_a_head_with_tls_is_proved_by_its_own_certificate(secure: tuple[str, str]) -> None:
     url, certificate = secure
     api = Api(url, "secret", 5, certificate)
-    assert api_health.wait_until_ready(api, 10, "") == ["ready"]
+    assert api_health.wait_until_ready(api, GIVEN).states == ["ready"]
     assert api_health.prove(api, GIVEN)["streamed"]["text"] == " ISOFoot"
 
 
@@ -150,8 +225,8 @@ def test_no_other_certificate_will_do(secure: tuple[str, str], tmp_path: Path) -
     other = tmp_path / "other"
     other.mkdir()
     stranger, _key = openssl.self_signed(other, "herd.inference", "head", "DNS:head.example.org", 1)
-    with pytest.raises(RemoteFailureError, match="certificate verify failed"):
-        api_health.wait_until_ready(Api(url, "secret", 5, stranger), 10, "")
+    with pytest.raises(MismatchError, match="certificate verify failed"):
+        api_health.wait_until_ready(Api(url, "secret", 5, stranger), GIVEN)
     # Nor one that the system's authorities would have to vouch for.
-    with pytest.raises(RemoteFailureError, match="certificate verify failed"):
-        api_health.wait_until_ready(Api(url, "secret", 5), 10, "")
+    with pytest.raises(MismatchError, match="certificate verify failed"):
+        api_health.wait_until_ready(Api(url, "secret", 5), GIVEN)

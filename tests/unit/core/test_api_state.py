@@ -1,0 +1,120 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When waiting for a head ends, as a table of what was seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import api_state
+from ansible_collections.herd.inference.plugins.module_utils.core.api_state import Look, Waiting
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, MismatchError
+
+UNIT = "llama-head.service"
+
+
+def follow(looks: list[Look], limit_s: float = 600) -> tuple[Waiting, str]:
+    """Take a look each second; the waiting, and the error that ended it."""
+    waiting = Waiting(limit_s, UNIT)
+    for second, look in enumerate(looks):
+        error = waiting.see(look, float(second))
+        if error is not None:
+            assert second == len(looks) - 1, f"it ended after {second} seconds already: {error}"
+            return waiting, str(error)
+    return waiting, ""
+
+
+@pytest.mark.parametrize(
+    ("looks", "states"),
+    [
+        (
+            [Look("refused"), Look("refused"), Look("loading"), Look("loading"), Look("ready")],
+            ["refused", "loading", "ready"],
+        ),
+        # It starts at its gate, and a worker that comes late costs it a start.
+        (
+            [Look("refused", "activating"), Look("refused", "activating", 1), Look("ready", "active", 1)],
+            ["refused", "ready"],
+        ),
+        ([Look("silent", "active", 7), Look("ready", "active", 7)], ["silent", "ready"]),
+        # The agent stops and starts it in order.
+        ([Look("ready", "active")], ["ready"]),
+        (
+            [Look("refused", "deactivating"), Look("refused", "activating"), Look("ready", "active")],
+            ["refused", "ready"],
+        ),
+    ],
+)
+def test_what_heals_is_waited_for(looks: list[Look], states: list[str]) -> None:
+    waiting, error = follow(looks)
+    assert (waiting.states, error, waiting.is_over()) == (states, "", True)
+
+
+@pytest.mark.parametrize(
+    ("looks", "part"),
+    [
+        (
+            [Look("refused", "activating"), Look("refused", "failed")],
+            f"{UNIT} to run while its model loads, found failed",
+        ),
+        ([Look("refused", "inactive")], "found inactive after 0 s (refused)"),
+        (
+            [Look("refused", "activating", restarts) for restarts in (4, 5, 6, 7)],
+            "found 3 restarts in 3 s (refused): mend what journalctl",
+        ),
+        ([Look("status 404")], "found status 404: see what listens at that port"),
+        ([Look("loading"), Look("status 502")], "found loading \u2192 status 502"),
+        ([Look("insecure (certificate verify failed)")], "found insecure (certificate verify failed): run site.yml"),
+        ([Look("ready", "active", 0, ("python3 (99)",))], f"only {UNIT} to listen at its port, found python3 (99) too"),
+    ],
+)
+def test_what_cannot_heal_ends_it_at_once(looks: list[Look], part: str) -> None:
+    waiting, error = follow(looks)
+    assert part in error
+    assert not waiting.is_over() or looks[-1].strangers
+
+
+@pytest.mark.parametrize(
+    ("state", "cure"),
+    [("loading", "give it more time"), ("silent", "its process hangs"), ("refused", "start it, and see")],
+)
+def test_the_end_of_patience_names_what_it_waited_for(state: str, cure: str) -> None:
+    _waiting, error = follow([Look(state)] * 6, limit_s=5)
+    assert error.startswith(f"expected the head to be ready within 5 seconds, found {state}: {cure}")
+
+
+@pytest.mark.parametrize(
+    ("timeout", "size", "rate", "seconds"),
+    [(600, 0, 100, 600.0), (300, 77257181088, 100, 1036.8), (300, 713281210368, 1000, 980.2), (0, 1048576, 1, 1.0)],
+)
+def test_a_larger_model_may_take_longer(timeout: float, size: int, rate: float, seconds: float) -> None:
+    assert api_state.limit(timeout, size, rate) == seconds
+
+
+def test_a_rate_of_nothing_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="load_mib_per_s above 0, found 0"):
+        api_state.limit(600, 1, 0)
+
+
+@pytest.mark.parametrize(("wanted", "total"), [(0, 4), (2, 2), (2, None)])
+def test_slots_that_will_do(wanted: int, total: int | None) -> None:
+    api_state.check_slots(wanted, total)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reasoning", "found"),
+    [
+        (None, "hm", ""),
+        (True, "hm", ""),
+        (False, "", ""),
+        (True, "", "found an answer without"),
+        (False, "hm", "found 2 of 9 characters of it"),
+    ],
+)
+def test_reasoning_as_meant(wanted: bool | None, reasoning: str, found: str) -> None:
+    if not found:
+        api_state.check_reasoning(wanted, reasoning, "hm, hello")
+        return
+    with pytest.raises(MismatchError, match=found):
+        api_state.check_reasoning(wanted, reasoning, "hm, hello")
