@@ -137,8 +137,12 @@ def test_turned_away_with_an_answer_that_clients_understand(start: Start, head: 
     answer = connection.getresponse()
     assert (answer.status, answer.headers["Retry-After"]) == (503, "30")
     assert json.load(answer)["error"]["code"] == 503
+    # A client that wants TLS would not understand that.
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"\x16")
+        assert client.recv(1) == b""
     assert head.peers == []
-    assert "1 connections were turned away" in end(process)
+    assert "2 connections were turned away" in end(process)
 
 
 def test_no_head_is_idle(herdctl: Path) -> None:
