@@ -70,9 +70,6 @@ class Queue:
                 await asyncio.gather(_copy(reader, head_writer), _copy(head_reader, writer))
             finally:
                 head_writer.close()
-        except asyncio.TimeoutError:
-            # It has said nothing.
-            return
         except OSError as error:
             self.lost += 1
             print(f"a connection was lost after {time.monotonic() - began:.1f} seconds: {error!r}", flush=True)
@@ -91,7 +88,11 @@ class Queue:
 
     async def _turn_away(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The first byte of a handshake of TLS: who wants that understands no answer in plain words.
-        if await asyncio.wait_for(reader.read(1), 5.0) == b"\x16":
+        try:
+            first = await asyncio.wait_for(reader.read(1), 5.0)
+        except asyncio.TimeoutError:
+            return
+        if first in (b"\x16", b""):
             return
         # An answer before the question would reset the connection, and the client would not see it.
         with suppress(asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
