@@ -12,15 +12,11 @@ short_description: Say which releases of the engine a host has, and whether they
 version_added: 0.1.0
 description:
   - Reads the releases below a prefix, the link C(current), and the builds that are ready to be distributed.
+  - Says which programs run from which release, what is known against those, and what does not fit together.
 author:
   - herd.inference contributors (@herd-inference)
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment:
+  - herd.inference.information
 options:
   prefix:
     description:
@@ -44,6 +40,12 @@ EXAMPLES = r"""
   herd.inference.release_info:
     prefix: /opt/llama.cpp
     verify: true
+  register: releases
+
+- name: Stop where something does not fit
+  ansible.builtin.assert:
+    that: releases.problems | length == 0
+    fail_msg: "{{ releases.problems | join(' ') }}"
 """
 
 RETURN = r"""
@@ -65,11 +67,40 @@ releases:
   sample:
     - id: 0c1e57098-cpu-5f1c20ab
       release: 0c1e57098
+      commit: 0c1e57098bba43ac29e6e3b677cdceebdd22334f
+      backend: cpu
       rpc_protocol: 7.0.0
       advisories: []
+      size_bytes: 96837632
       in_use: true
       whole: true
       problems: []
+running:
+  description: Programs of these releases that run, with their services; an empty unit is something started by hand.
+  returned: success
+  type: list
+  elements: dict
+  version_added: 0.2.0
+  sample:
+    - {release: 0c1e57098-cpu-5f1c20ab, pid: 4711, name: ggml-rpc-server, unit: llama-rpc.service}
+advisories:
+  description: Known vulnerabilities of the current release and of those that run.
+  returned: success
+  type: list
+  elements: dict
+  version_added: 0.2.0
+  sample:
+    - id: CVE-2026-34159
+      means: unauthenticated code execution for whoever reaches the RPC worker's port
+      fixed: 2026-03, b8492
+      releases: [b7836-cpu-11aa22bb]
+problems:
+  description: What does not fit together, a sentence each.
+  returned: success
+  type: list
+  elements: str
+  version_added: 0.2.0
+  sample: []
 serving:
   description:
     - Whether this host gives its builds to other nodes at this moment, which it does only during an installation.
@@ -83,13 +114,15 @@ built:
   sample: {}
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.inference.plugins.module_utils.core import release_state
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import release_files, systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import host, release_files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
 
 SERVER = "herd-share.service"
@@ -106,11 +139,40 @@ def describe(store: ReleaseStore, release: str, in_use: list[str], verify: bool)
     return {
         "id": release,
         "release": (manifest or {}).get("release", ""),
+        "commit": (manifest or {}).get("commit", ""),
+        "backend": (manifest or {}).get("backend", ""),
+        "size_bytes": sum(int(facts.get("size", 0)) for facts in (manifest or {}).get("files", {}).values()),
         "rpc_protocol": (manifest or {}).get("rpc_protocol", ""),
         "advisories": [advisory["id"] for advisory in (manifest or {}).get("advisories", [])],
         "in_use": release in in_use,
         "whole": not problems if verify or problems else None,
         "problems": problems,
+    }
+
+
+def programs(store: ReleaseStore) -> list[release_state.Program]:
+    """What runs from these releases, with its service."""
+    return [
+        release_state.Program(release, pid, name, release_state.unit_of(host.control_group_of(pid)))
+        for release, pid, name in store.programs()
+    ]
+
+
+def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
+    """Everything that the module returns."""
+    running, current = programs(store), store.current() or ""
+    manifests = {name: store.manifest(name) for name in store.installed()}
+    in_use = sorted({program.release for program in running})
+    known = [manifest for manifest in manifests.values() if manifest is not None]
+    return {
+        "current": current,
+        "previous": store.previous() or "",
+        "releases": [describe(store, name, store.in_use(), verify) for name in manifests],
+        "running": [asdict(program) for program in running],
+        "advisories": release_state.advisories(known, [current, *in_use]),
+        "problems": release_state.problems(current, manifests, running, len(store.leftovers())),
+        "serving": systemd.show(SERVER).active_state not in ("inactive", "failed"),
+        "built": (release_files.read_json(store.prefix / "dist" / f"{wanted}.json") or {}) if wanted else {},
     }
 
 
@@ -124,20 +186,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    prefix, wanted = Path(module.params["prefix"]), module.params["release"]
-    store = ReleaseStore(prefix)
+    given = module.params
     try:
-        in_use = store.in_use()
-        module.exit_json(
-            changed=False,
-            current=store.current() or "",
-            previous=store.previous() or "",
-            releases=[describe(store, name, in_use, module.params["verify"]) for name in store.installed()],
-            serving=systemd.show(SERVER).active_state not in ("inactive", "failed"),
-            built=(release_files.read_json(prefix / "dist" / f"{wanted}.json") or {}) if wanted else {},
-        )
+        found = gather(ReleaseStore(Path(given["prefix"])), given["release"], given["verify"])
     except HerdError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

@@ -88,10 +88,10 @@ class ReleaseStore:
         """What differs between the installed release and its manifest."""
         return release_files.differences(self.releases / str(manifest["id"]), manifest["files"])
 
-    def in_use(self) -> list[str]:
-        """Ids of releases that running programs were started from, or that a unit will start one from."""
+    def programs(self) -> list[tuple[str, int, str]]:
+        """Release, id and name of each running program that was started from one."""
         top = str(self.releases.resolve()) + os.sep
-        found = self._named_by_units()
+        found: list[tuple[str, int, str]] = []
         for process in Path("/proc").iterdir():
             if process.name.isdigit():
                 try:
@@ -99,8 +99,13 @@ class ReleaseStore:
                 except OSError:
                     continue  # It ended, or belongs to the kernel.
                 if program.startswith(top):
-                    found.add(program[len(top) :].split(os.sep, 1)[0])
+                    name = program.removesuffix(" (deleted)").rsplit(os.sep, 1)[1]
+                    found.append((program[len(top) :].split(os.sep, 1)[0], int(process.name), name))
         return sorted(found)
+
+    def in_use(self) -> list[str]:
+        """Ids of releases that running programs were started from, or that a unit will start one from."""
+        return sorted(self._named_by_units() | {program[0] for program in self.programs()})
 
     def _named_by_units(self) -> set[str]:
         """A service that is down, or that a killed playbook has not changed yet, starts from here at boot."""
