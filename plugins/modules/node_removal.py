@@ -103,8 +103,11 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
     yield from rests.tables(removal.our_tables)
     yield from rests.firewalld_rules(rules)
     ours = [*map(Path, rests.FOLDERS), *(prefix / n for n in removal.PREFIX_ENTRIES), *(models_dir / m for m in models)]
-    yield from rests.paths(chain(rests.links(Path("/opt/herd")), ours))
-    yield from rests.empty(iter([prefix, models_dir, Path("/opt/docs")]), going)
+    docs = Path("/opt/docs")
+    # The page says whose it is, its data cannot.
+    measured = [docs / "architecture-decisions.json"]
+    yield from rests.paths(chain(rests.links(Path("/opt/herd")), measured, ours))
+    yield from rests.empty(iter([prefix, models_dir, docs]), going)
     yield from rests.owned(models_dir, given["user"], going)
     yield from rests.accounts(given["user"], removal.ACCOUNT)
 
