@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Playbooks as an operator starts them, with all that they say, and what the hosts look like around them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .testing import ETHERNET, HEAD, NODES
+
+ROOT = Path(__file__).resolve().parents[2]
+# Programs that run on hosts of the lab.
+PROGRAMS = ROOT / "molecule" / "operations" / "files"
+LAB = os.environ.get("HERD_LAB", "operations")
+CLIENT = "mirror"
+KEYS = "/etc/herd/head/api-keys"
+
+_STATE = r"""
+cat /etc/systemd/system/*.service /etc/herd/*.* | sha256sum
+sha256sum /etc/herd/head/api-keys 2>/dev/null
+find /opt /etc/herd -maxdepth 3 -printf '%p %y %U %m\n' | sort
+systemctl show -p MainPID -p ActiveState llama-head.service llama-rpc.service herd-agent.service
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A playbook that has ended."""
+
+    rc: int
+    output: str
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """Changes by host, from the recap."""
+        return {
+            host: int(count)
+            for host, count in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", self.output, re.MULTILINE)
+            if host != "localhost"
+        }
+
+    @property
+    def calm(self) -> bool:
+        """Whether it has succeeded without a change."""
+        return self.rc == 0 and not any(self.changed.values())
+
+
+class Operator:
+    """Starts playbooks, and keeps all that they say."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.outputs: dict[str, str] = {}
+
+    def _begin(self, playbook: str, more: tuple[str, ...], output: Path) -> subprocess.Popen[bytes]:
+        words = [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "--inventory", "inventory/lab"]
+        env = {**os.environ, "HERD_LAB": LAB, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
+        env.pop("ANSIBLE_FORCE_COLOR", None)
+        with output.open("wb") as sink:
+            return subprocess.Popen(
+                [*words, "-vvv", *more],
+                cwd=ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def play(self, playbook: str, *more: str) -> Run:
+        """Run a playbook to its end; it must say what it will do before it does it."""
+        output = self.folder / f"{len(self.outputs):02}-{Path(playbook).stem}.log"
+        rc = self._begin(playbook, more, output).wait(timeout=900)
+        found = Run(rc, output.read_text(encoding="utf-8", errors="replace"))
+        self.outputs[output.name] = found.output
+        return found
+
+    def play_and_kill(self, playbook: str, *more: str, after: str) -> None:
+        """Run a playbook until it says that, and then end it as a power loss of the controller would."""
+        output = self.folder / f"{len(self.outputs):02}-{Path(playbook).stem}-killed.log"
+        process = self._begin(playbook, more, output)
+        deadline = time.monotonic() + 300
+        while after not in output.read_text(encoding="utf-8", errors="replace"):
+            assert time.monotonic() < deadline and process.poll() is None, output.read_text()
+            time.sleep(0.02)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.outputs[output.name] = output.read_text(encoding="utf-8", errors="replace")
+
+
+def ssh(host: str, script: str, given: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run a shell script on a host of the lab; what is given to it is in no command line."""
+    words = ["ssh", "-F", f"/run/herd-lab/{LAB}/ssh_config", host, script if given is not None else "sh"]
+    text = given if given is not None else script
+    return subprocess.run(words, input=text, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def state() -> dict[str, str]:
+    """What a check must leave as it was."""
+    return {host: ssh(host, _STATE).stdout for host in NODES}
+
+
+def keys() -> list[str]:
+    """The lines of the head's key file."""
+    return ssh(HEAD, f"cat {KEYS}").stdout.split()
+
+
+def status_of(key: str) -> int:
+    """What the service answers to somebody with this key."""
+    asked = ssh(
+        CLIENT,
+        f"curl -s -o /dev/null -m 60 -w '%{{http_code}}' -H @- http://{ETHERNET[HEAD]}:8000/v1/models",
+        f"Authorization: Bearer {key}",
+    )
+    return int(asked.stdout or 0)
+
+
+def pid(unit: str = "llama-head.service", host: str = HEAD) -> int:
+    """Process of a unit; 0 for none."""
+    return int(ssh(host, f"systemctl show -p MainPID --value {unit}").stdout or 0)
+
+
+def give_key(key: str) -> None:
+    """Let the clients use another key from now on."""
+    ssh(CLIENT, "umask 077; cat >/run/key.new; mv /run/key.new /run/key", key)
+
+
+@contextmanager
+def load(key: str) -> Iterator[list[dict[str, Any]]]:
+    """Clients that ask from a host that is no node; what became of their requests, once they have ended."""
+    give_key(key)
+    ssh(CLIENT, "cat >/run/load.py", (PROGRAMS / "load.py").read_text(encoding="utf-8"))
+    ssh(CLIENT, "rm -f /run/key.end")
+    words = ["ssh", "-F", f"/run/herd-lab/{LAB}/ssh_config", CLIENT, f"python3 /run/load.py {ETHERNET[HEAD]} /run/key"]
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryFile("w+") as sink:
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=sink)
+        try:
+            time.sleep(2)
+            yield found
+            time.sleep(2)
+        finally:
+            ssh(CLIENT, "touch /run/key.end")
+            process.wait(timeout=400)
+            sink.seek(0)
+            found.extend(json.loads(sink.read() or "[]"))
+
+
+def search(secrets: Mapping[str, str]) -> set[tuple[str, str, str]]:
+    """Where these secrets can be read on the nodes: host, secret, place."""
+    program = (PROGRAMS / "search.py").read_text(encoding="utf-8")
+    found: set[tuple[str, str, str]] = set()
+    for host in NODES:
+        ssh(host, "cat >/run/search.py", program)
+        done = ssh(host, "python3 /run/search.py", json.dumps(dict(secrets)))
+        assert done.returncode == 0, done.stderr
+        found.update((host, name, place) for name, place in json.loads(done.stdout))
+    return found
