@@ -1,0 +1,110 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""docs/reference/recovery.md, made of what the last real runs of `make chaos` and `make soak` measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+CLONE = Path(__file__).resolve().parents[2]
+FACTS = CLONE / "bench" / "results" / "recovery.json"
+PAGE = CLONE / "docs" / "reference" / "recovery.md"
+
+CHAOS_COLUMNS = (
+    "what happens",
+    "noticed",
+    "serves again",
+    "since its cause is gone",
+    "requests failed",
+    "model loads",
+    "hands needed",
+)
+
+HEAD = """# Recovery
+
+What the agents do when something breaks, and how long it takes: measured, not meant. `make chaos` breaks it for real,
+on three hosts of the lab under a light load, and writes the first table; `make soak` keeps the lab busy with nothing
+broken, and writes the second. The numbers are those of the last recorded runs (`bench/results/recovery.json`), on a
+machine of two shared processors with a small model: the times to notice are those of any cluster, the times to serve
+again are these and the time that a model takes to load.
+"""
+
+BREAKS = """
+## What breaks
+
+Seconds. *Noticed*: until an agent, or the gate, says so in the journal. *Serves again*: until a request is answered
+that was asked after that; where something only comes back from outside (a cable, power), the time since then is beside
+it. *Failed* are requests that were taken and not answered, *refused* those that met a closed port or a model that
+loads; a client asks again and again, one request at a time, and gives up on one after 15 seconds. The tests hold the
+limits: 2 s to notice a process that is gone, 10 s for a host; 10 s and the time to load the model until it serves;
+and no request that is asked after the recovery fails.
+"""
+
+NOTES = """
+- *Needed*: what somebody has to do because it is outside the machine or was done by hand; the group never needs one.
+- A clock is changed for the engine and the agents only, by a library that is loaded before all others
+  (`molecule/chaos/tests/test_chaos.py`): hosts of the lab share the machine's clock, which is left alone. It shows
+  that no time-out of theirs is taken from the time of day. It does not show what a real change does to systemd's
+  calendar timers, to the order of the journal and to certificates.
+- Out of memory is the kernel's own end of a process, by a limit that is set under it.
+"""
+
+BUSY = """
+## What does not break
+
+`make soak`: {minutes:g} minutes of clients that stream or do not, hang up in the middle, and send long prompts. The
+agents must notice nothing and restart nothing. All the while they said {said}. No process was another one at the end.
+
+| phase | answered | hung up by the client | failed | longest, in seconds |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _seconds(value: float) -> str:
+    return "-" if value < 0 else f"{value:.1f}"
+
+
+def chaos_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """One loss, for a table."""
+    times = [_seconds(row[name]) for name in ("noticed", "served", "served_after_return")]
+    failed = f"{row['failed']} (and {row['refused']} refused)"
+    return (row["what"], *times, failed, _seconds(row["load"]), row["hand"])
+
+
+def read_facts(path: Path = FACTS) -> dict[str, Any]:
+    """What was measured so far."""
+    if not path.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def write_facts(part: str, found: Any, path: Path = FACTS, page: Path = PAGE) -> None:
+    """Replace one part of what was measured, and write the page anew."""
+    facts = {**read_facts(path), part: found}
+    path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    page.write_text(render(facts), encoding="utf-8")
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """The page."""
+    text = HEAD
+    if "chaos" in facts:
+        text += BREAKS + "\n" + _table(CHAOS_COLUMNS, [chaos_cells(row) for row in facts["chaos"]]) + NOTES
+    if "busy" in facts:
+        busy = facts["busy"]
+        said = [f"{name}: {line}" for name, lines in busy["said"].items() for line in lines]
+        names = ("what", "answered", "hung_up", "failed", "longest_s")
+        rows = "\n".join(f"| {' | '.join(str(phase[name]) for name in names)} |" for phase in busy["phases"])
+        text += BUSY.format(minutes=busy["minutes"], rows=rows, said="; ".join(said) or "nothing")
+    return text

@@ -1,0 +1,49 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page on recovery is what its facts make it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.lab import recovery_page
+
+ROW = {
+    "what": "a worker is killed",
+    "noticed": 0.84,
+    "served": 5.25,
+    "served_after_return": -1.0,
+    "failed": 1,
+    "refused": 7,
+    "load": 2.0,
+    "hand": "none",
+}
+BUSY = {
+    "minutes": 30.0,
+    "phases": [{"what": "3 clients", "answered": 7, "hung_up": 2, "failed": 0, "longest_s": 1.5}],
+    "said": {"vllm-node1": []},
+}
+
+
+def test_the_committed_page_is_that_of_the_last_record() -> None:
+    facts = recovery_page.read_facts()
+    assert facts.keys() <= {"chaos", "busy"}
+    assert recovery_page.PAGE.read_text(encoding="utf-8") == recovery_page.render(facts)
+
+
+def test_a_record_replaces_its_own_part_only(tmp_path: Path) -> None:
+    facts, page = tmp_path / "recovery.json", tmp_path / "recovery.md"
+    recovery_page.write_facts("chaos", [ROW], facts, page)
+    assert "| a worker is killed | 0.8 | 5.2 | - | 1 (and 7 refused) | 2.0 | none |" in page.read_text(encoding="utf-8")
+    recovery_page.write_facts("busy", BUSY, facts, page)
+    text = page.read_text(encoding="utf-8")
+    assert "| a worker is killed |" in text
+    assert "| 3 clients | 7 | 2 | 0 | 1.5 |" in text
+    assert "All the while they said nothing." in text
+
+
+def test_what_the_agents_said_while_nothing_was_wrong_is_shown() -> None:
+    said = {"vllm-node1": ["vllm-node2 has not answered for 6 seconds"], "vllm-node2": []}
+    text = recovery_page.render({"busy": {**BUSY, "said": said}})
+    assert "they said vllm-node1: vllm-node2 has not answered for 6 seconds." in text
