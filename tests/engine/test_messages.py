@@ -44,6 +44,10 @@ ENGINE = {
 }
 #: Our own, and where they are.
 OURS = {
+    "expected traffic to … to leave by …, found it on …": (
+        "to leave by {name}, found it on {route.interface}",
+        "plugins/module_utils/core/fabric_route.py",
+    ),
     "resetting connections to": ("resetting connections to {worker.name}", "roles/node_agent/files/agent/gate.py"),
     "to speak RPC protocol": ("to speak RPC protocol", "plugins/module_utils/core/gate_rule.py"),
     "waiting: expected worker … to answer with RPC protocol …": (

@@ -223,7 +223,7 @@ FAULTS: dict[str, Fault] = {
 #: Faults that are in the inventory: what it says until somebody mends it.
 VARIABLES: dict[str, dict[str, object]] = {
     "argument-refused": {"head_server_settings": {"flash_attention": "off", "cache_type_v": "q8_0"}},
-    "cuda-out-of-memory": {"head_server_settings": {"context": 8192}, "herd_memory_gib": 1},
+    "cuda-out-of-memory": {"herd_memory_gib": 0.25},
 }
 #: Pages whose fault cannot be had here, and why. Their commands run all the same.
 WELL = {
