@@ -296,7 +296,10 @@ def capabilities(given: dict[str, Any]) -> tuple[str, ...]:
 
 
 def command_line(
-    given: dict[str, Any], devices: list[placement_order.Device], found: tuple[Path, dict[str, Any]]
+    given: dict[str, Any],
+    devices: list[placement_order.Device],
+    found: tuple[Path, dict[str, Any]],
+    accepted: list[str],
 ) -> tuple[list[str], list[flag_subject.Finding]]:
     """Build the head's command line, and say what the flag guard finds in it."""
     directory, manifest = found
@@ -323,7 +326,7 @@ def command_line(
         tuple(given["model_types"]),
         {str(name): str(value) for name, value in given["environment"].items()},
     )
-    return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, given["accepted_rules"])
+    return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, accepted)
 
 
 def main() -> None:
@@ -373,8 +376,10 @@ def main() -> None:
             raise NotFoundError(
                 f"a release at {prefix / 'current'}", "none", "run the role llama_release on this host first"
             )
+        # Before a build there is only the release in use, and the one to come may have what it lacks.
+        accepted = given["accepted_rules"] + (["tls-not-built"] if module.check_mode else [])
         argv, findings = (
-            command_line(given, devices, found) if found else ([str(prefix / "current/bin/llama-server")], [])
+            command_line(given, devices, found, accepted) if found else ([str(prefix / "current/bin/llama-server")], [])
         )
         for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
             module.warn(warning)

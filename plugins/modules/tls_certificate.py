@@ -196,9 +196,11 @@ def main() -> None:
     certificate_path, key_path = Path(given["certificate_path"]), Path(given["key_path"])
     try:
         rules.check_given(given["certificate"], given["key"])
+        # A bare host may not have it yet.
+        can_look = openssl.is_there() or not module.check_mode
         before = (read(certificate_path), read(key_path))
         has_both = all(text.strip() for text in before)
-        is_ours = has_both and _ORGANISATION in openssl.subject_of(rules.first(before[0]))
+        is_ours = can_look and has_both and _ORGANISATION in openssl.subject_of(rules.first(before[0]))
         good = is_ours and is_good(rules.first(before[0]), given["names"] if given["generate"] else [])
         source = rules.decide(bool(given["certificate"].strip()), given["generate"], has_both, is_ours, good)
         if source == rules.GIVEN:
@@ -206,7 +208,7 @@ def main() -> None:
         else:
             after = before if source == rules.KEEP else ("", "") if module.check_mode else generated(given)
         # In check mode a pair that is not made yet cannot be looked at.
-        public = require_pair(rules.first(after[0]), after[1]) if after[0] else ""
+        public = require_pair(rules.first(after[0]), after[1]) if after[0] and can_look else ""
         gid = group_id(given["group"], module.check_mode)
         files = ((certificate_path, after[0], _CERTIFICATE_MODE, 0), (key_path, after[1], _KEY_MODE, gid))
         wrong = [

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, RemoteFailureError
@@ -14,6 +15,11 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.commands impo
 def _ask(*words: str, text: str | None = None) -> tuple[int, str, str]:
     answer = ask(["openssl", *words], text=text)
     return answer.rc, answer.out, answer.err
+
+
+def is_there() -> bool:
+    """Whether this host has the program."""
+    return shutil.which("openssl") is not None
 
 
 def public_key_of_key(key: str) -> str:
