@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -227,3 +228,48 @@ def remove_empty_parents() -> None:
 def stop_scope(lab: str, host: str) -> None:
     if systemd_is_pid1():
         run(["systemctl", "stop", scope_name(lab, host)], check=False)
+
+
+def memory_folder(proc_cgroup: str) -> tuple[Path, str]:
+    """A process' group for memory, and the name of the file that takes its limit, from /proc/PID/cgroup."""
+    for line in proc_cgroup.splitlines():
+        _number, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return Path("/sys/fs/cgroup/memory") / path.lstrip("/"), "memory.limit_in_bytes"
+    return Path("/sys/fs/cgroup") / own_path(proc_cgroup).lstrip("/"), "memory.max"
+
+
+def run_out_of_memory(pid: int, room: int, patience: float = 60.0) -> None:
+    """Have the kernel end a process that asks for more bytes than this, on top of what it has."""
+    folder, limit = memory_folder(Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii"))
+    if limit == "memory.max":
+        # Its unit's own group: a process may only be in a leaf.
+        now = int((folder / "memory.current").read_text(encoding="ascii"))
+        (folder / limit).write_text(str(now + room), encoding="ascii")
+        return
+    group = folder / f"{CGROUP_NAME}-out-of-memory"
+    group.mkdir()
+    try:
+        # What it has stays with its former group.
+        (group / limit).write_text(str(room), encoding="ascii")
+        (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
+        end = time.monotonic() + patience
+        while "oom_kill 0" in (group / "memory.oom_control").read_text(encoding="ascii"):
+            if time.monotonic() >= end:
+                raise LabError(f"Process {pid} has not asked for memory within {patience:.0f} s, so it lives.")
+            time.sleep(0.02)
+    finally:
+        _leave(group, folder)
+
+
+def _leave(group: Path, folder: Path) -> None:
+    """Empty a group and remove it; what ends in it needs a moment."""
+    for _each in range(100):
+        for pid in (group / "cgroup.procs").read_text(encoding="ascii").split():
+            with suppress(OSError):
+                (folder / "cgroup.procs").write_text(pid, encoding="ascii")
+        with suppress(OSError):
+            group.rmdir()
+            return
+        time.sleep(0.05)
+    raise LabError(f"The group {group} cannot be removed.")

@@ -174,6 +174,19 @@ def leader(nspawn: int) -> int | None:
     return None
 
 
+def outer_pid(leader: int, inner: int) -> int:
+    """What the machine calls a process of the host with this PID 1."""
+    ours = Path(f"/proc/{leader}/ns/pid").readlink()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):
+            text = (entry / "status").read_text(encoding="ascii", errors="replace")
+            if parent_and_inner_pid(text)[1] == inner and (entry / "ns/pid").readlink() == ours:
+                return int(entry.name)
+    raise LabError(f"The host with PID 1 {leader} has no process {inner}.")
+
+
 def make_disk(places: Places, lab: str, host: Host, lower: Sequence[Path], files: dict[str, str]) -> None:
     """The host's own, writable layer; made whole or not at all. An existing one is kept."""
     disk = places.disk(lab, host.name)

@@ -13,38 +13,55 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import network
+from . import cgroups, hosts, network
 from .config import Host
 from .lab import Manager
 from .naming import Places
+from .recovery_page import chaos_cells
 from .testing import ETHERNET, HEAD
 
 STOP = "/run/stop-load"
+# A host that is none of the group's: whatever becomes of those, it goes on asking.
+CLIENT = "mirror"
+# A request that takes longer has failed, for this client.
+PATIENCE_S = 15
 
-# Runs on the head until it is told to stop: a client that asks one short question after the other, and writes
+# Runs on the client's host until it is told to stop: asks one short question after the other, and writes
 # down what became of each. A refused one is asked again a little later, as users do.
 LOAD = """
 import json, os, sys, time, urllib.request
-key = open("/etc/herd/head/api-keys").read().split()[0]
 body = {"model": "lab-llama", "max_tokens": 4, "messages": [{"role": "user", "content": "Say hello."}]}
 while not os.path.exists("%(stop)s"):
     request = urllib.request.Request(
         "http://%(address)s:8000/v1/chat/completions",
         json.dumps(body).encode(),
-        {"Authorization": "Bearer " + key, "Content-Type": "application/json"},
+        {"Authorization": "Bearer %(key)s", "Content-Type": "application/json"},
     )
     began, error = time.time(), ""
     try:
-        answer = json.load(urllib.request.urlopen(request, timeout=120))
+        answer = json.load(urllib.request.urlopen(request, timeout=%(patience)d))
         error = "" if answer["usage"]["completion_tokens"] else "no tokens"
     except Exception as problem:
         error = type(problem).__name__ + ": " + str(problem)
     print(json.dumps({"began": began, "ended": time.time(), "error": error}), flush=True)
     time.sleep(0.2)
+"""
+
+# One question to which there is one answer.
+ANSWER = """
+import json, urllib.request
+body = {"prompt": "Say hello.", "n_predict": 24, "temperature": 0, "seed": 1, "cache_prompt": False}
+request = urllib.request.Request(
+    "http://%(address)s:8000/completion",
+    json.dumps(body).encode(),
+    {"Authorization": "Bearer %(key)s", "Content-Type": "application/json"},
+)
+print(json.load(urllib.request.urlopen(request, timeout=60))["content"])
 """
 
 
@@ -66,6 +83,7 @@ class Row:
     :ivar served_after_return: the same, from when the cause was gone, where it did not go by itself.
     :ivar failed: requests that failed; refused: those that were not even taken.
     :ivar load: how long the head took to load the model.
+    :ivar hand: what somebody has to do, where nothing but that ends it.
     """
 
     what: str
@@ -75,13 +93,11 @@ class Row:
     failed: int = 0
     refused: int = 0
     load: float = -1.0
+    hand: str = "none"
 
     def cells(self) -> tuple[str, ...]:
         """For a table."""
-        numbers = [self.noticed, self.served, self.served_after_return]
-        shown = ["-" if number < 0 else f"{number:.1f}" for number in numbers]
-        load = "-" if self.load < 0 else f"{self.load:.1f}"
-        return (self.what, *shown, f"{self.failed} (and {self.refused} refused)", load)
+        return chaos_cells(asdict(self))
 
 
 class Service:
@@ -112,19 +128,34 @@ class Service:
         self._output.write_text("", encoding="utf-8")
         with self._output.open("a", encoding="utf-8") as sink:
             self._load = subprocess.Popen(
-                [*self._ssh(HEAD), "python3", "-u", "-"], stdin=subprocess.PIPE, stdout=sink, text=True
+                [*self._ssh(CLIENT), "python3", "-u", "-"], stdin=subprocess.PIPE, stdout=sink, text=True
             )
         assert self._load.stdin is not None
-        self._load.stdin.write(LOAD % {"address": ETHERNET[HEAD], "stop": STOP})
+        self._load.stdin.write(LOAD % {**self._where(), "stop": STOP, "patience": PATIENCE_S})
         self._load.stdin.close()
         self.wait_for_answer(time.time(), 60)
 
+    def _where(self) -> dict[str, str]:
+        return {"address": ETHERNET[HEAD], "key": self.on(HEAD, "cat", "/etc/herd/head/api-keys").split()[0]}
+
+    def run_program(self, host: str, program: str) -> str:
+        """Run a Python program on a host, which gets it over its standard input; gives what it prints."""
+        done = subprocess.run(
+            [*self._ssh(host), "python3", "-"], input=program, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, f"{host}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def answer(self) -> str:
+        """What the model says to the one question; other weights would say something else."""
+        return self.run_program(CLIENT, ANSWER % self._where())
+
     def end_load(self) -> None:
         """Ask no more."""
-        self.on(HEAD, "touch", STOP)
+        self.on(CLIENT, "touch", STOP)
         if self._load is not None:
             self._load.wait(timeout=150)
-        self.on(HEAD, "rm", "-f", STOP)
+        self.on(CLIENT, "rm", "-f", STOP)
 
     def host(self, name: str) -> Host:
         return self.lab.host(name)
@@ -136,10 +167,26 @@ class Service:
     def power_on(self, name: str) -> None:
         self.manager.start(self.lab, self.host(name))
 
-    def fabric(self, name: str, *, up: bool) -> None:
-        """Plug the fabric's cable of a host out or in."""
+    def cable(self, name: str, label: str, *, up: bool) -> None:
+        """Plug a host's cable of one network, C(ib) or C(eth), out or in."""
         host = self.host(name)
-        network.set_cable(self.name, host, network.network_of(host, "ib"), up=up)
+        network.set_cable(self.name, host, network.network_of(host, label), up=up)
+
+    @contextmanager
+    def slow_fabric(self, name: str, rate: str) -> Iterator[None]:
+        """Slow down the fabric of a host for a while."""
+        host = self.host(name)
+        fabric = network.network_of(host, "ib")
+        network.slow(self.name, host, fabric, rate, None)
+        try:
+            yield
+        finally:
+            network.full_speed(self.name, host, fabric)
+
+    def run_out_of_memory(self, name: str, unit: str) -> None:
+        """Let the kernel end a unit's process when it asks for 32 MiB more than it has."""
+        pid = self.pid(name, unit)
+        cgroups.run_out_of_memory(hosts.outer_pid(self.manager.leader(self.name, self.host(name)), pid), 32 << 20)
 
     def pid(self, host: str, unit: str) -> int:
         return int(self.on(host, "systemctl", "show", "--property=MainPID", "--value", unit))
@@ -174,6 +221,19 @@ class Service:
             time.sleep(0.3)
         raise AssertionError(f"{host} did not say {words!r} within {seconds:g} seconds: {self.said([host], since)}")
 
+    def wait_for_line(self, host: str, unit: str, since: float, words: str, seconds: float) -> float:
+        """When the journal of a unit first had this."""
+        deadline = time.time() + seconds
+        since_word = f"@{since:.6f}"
+        while time.time() < deadline:
+            text = self.on(host, "journalctl", "-q", "-u", unit, "-o", "json", "--since", since_word, "--no-pager")
+            for line in text.splitlines():
+                entry: dict[str, Any] = json.loads(line)
+                if words in str(entry.get("MESSAGE", "")):
+                    return int(entry["__REALTIME_TIMESTAMP"]) / 1e6
+            time.sleep(0.3)
+        raise AssertionError(f"{unit} on {host} did not say {words!r} within {seconds:g} seconds")
+
     def wait_for_answer(self, since: float, seconds: float) -> float:
         """When the first request was answered that was asked after this."""
         deadline = time.time() + seconds
@@ -199,9 +259,9 @@ class Service:
             row.served_after_return = answered - returned
         # Some more, so that it shows whether all goes well from here.
         time.sleep(3)
-        errors = [request for request in self.requests() if request.began >= began - 1 and request.error]
+        errors = [request for request in self.requests() if request.ended >= began and request.error]
         row.refused = sum("refused" in request.error or "503" in request.error for request in errors)
-        row.failed = len([request for request in errors if request.ended >= began]) - row.refused
+        row.failed = len(errors) - row.refused
         late = [request for request in errors if request.began > answered]
         assert not late, f"requests failed after the recovery: {late}"
         self.rows.append(row)

@@ -60,3 +60,14 @@ def test_a_scope_is_delegated_and_carries_lab_and_host() -> None:
     assert "--unit=herd-lab-demo.node1.scope" in argv
     assert "--property=Delegate=yes" in argv
     assert argv[-2:] == ["--", "true"]
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "limit"),
+    [
+        (HYBRID_PROC, "/sys/fs/cgroup/memory/m", "memory.limit_in_bytes"),
+        ("0::/u/v\n", "/sys/fs/cgroup/u/v", "memory.max"),
+    ],
+)
+def test_where_memory_is_limited(text: str, folder: str, limit: str) -> None:
+    assert cgroups.memory_folder(text) == (Path(folder), limit)

@@ -1,0 +1,5 @@
+"""What these tests share with those of the scenario worker_lost."""
+
+from __future__ import annotations
+
+pytest_plugins = ["tests.lab.recovery_plugin"]
