@@ -110,7 +110,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 )
 from ansible_collections.herd.inference.plugins.module_utils.ports import openssl, systemd
 
-_KEY_MODE, _CERTIFICATE_MODE = 0o640, 0o644
+_KEY_MODE = 0o640
+_CERTIFICATE_MODE = 0o644
 _ORGANISATION = "herd.inference"
 
 
