@@ -21,6 +21,7 @@ from pathlib import Path
 
 from herd.agent import engine, node
 from herd.agent.serve import ready
+from herd.agent.settings import Marks
 from herd.core import proc_net
 
 #: Connections to the head from this address of the loopback network are the queue's own, and are not led back to it.
@@ -31,6 +32,8 @@ LINGER_S = 1.0
 # A head that was restarted has answered before the queue is ended; this is for one that ends in between.
 CONNECT_S, PAUSE_S = 30.0, 0.5
 QUIET_LOOKS, LOOK_S = 3, 0.1
+# An idle engine has ended by then.
+END_S = 5.0
 NFT, KEPT = "/usr/sbin/nft", ("ip", "herd_queue", "kept")
 #: Long enough for whoever tries again to find a head that was restarted, short enough to notice.
 RETRY_AFTER_S = 30
@@ -189,6 +192,26 @@ def _is_between_requests(api: engine.Api) -> bool:
     return False
 
 
+def _stop(unit: str, pid: int) -> bool:
+    """Stop the head at once: until systemd has begun to, somebody may have sent."""
+    marks = Marks(Path("/run/herd"))
+    is_held = marks.get("hold") is not None
+    if not is_held:
+        # Or the agent would start it again before systemd is told that it was meant.
+        marks.set("hold", "herdctl idle", END_S + 10)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        # A second signal, such as systemd's own, would make a failure of its end.
+        until = time.monotonic() + END_S
+        while time.monotonic() < until:
+            os.kill(pid, 0)
+            time.sleep(LOOK_S / 5)
+    is_stopped = node.run(["systemctl", "stop", unit], 120.0)[0] == 0
+    if not is_held:
+        marks.clear("hold")
+    return is_stopped
+
+
 def idle_command(arguments: argparse.Namespace) -> int:
     """Wait until no request runs or comes, and stop the head in that moment."""
     began = time.monotonic()
@@ -205,10 +228,7 @@ def idle_command(arguments: argparse.Namespace) -> int:
         time.sleep(LOOK_S)
     is_stopped = bool(is_idle and arguments.stop and api)
     if is_stopped:
-        # At once: until systemd has begun to stop it, somebody may have sent.
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        is_idle = is_stopped = node.run(["systemctl", "stop", arguments.unit], 120.0)[0] == 0
+        is_idle = is_stopped = _stop(arguments.unit, pid)
     seconds = round(time.monotonic() - began, 1)
     print(json.dumps({"idle": is_idle, "stopped": is_stopped, "connections": left, "seconds": seconds}))
     return 0 if is_idle else 1
