@@ -5,8 +5,8 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
-SCENARIOS := cluster el8_build bad_input model_parts
-SLOW_SCENARIOS := cuda_build firewalld chaos exposed
+SCENARIOS := cluster el8_build bad_input model_parts operations
+SLOW_SCENARIOS := cuda_build firewalld chaos exposed runbooks
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
