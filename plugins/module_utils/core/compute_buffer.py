@@ -3,54 +3,32 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bytes that each device needs for the graph itself: its inputs and what lies between its operations.
 
-All of it grows with the micro-batch, the masks with the context too. The inputs follow from the settings
-exactly. What lies between operations is reused by the engine's allocator from one operation to the next;
-the terms here are what is alive at the widest place of each kind of layer, in floats a token, with the
-allocator's leftovers. They were found by measuring (docs/reference/placement-accuracy.md) and are upper
-bounds there: exact for dense models of published sizes, some more for the rest.
+For an architecture whose layers are known the engine's graph is built and given its places (C(graph_memory)):
+what comes out is the engine's own number. For any other this is an upper bound: all inputs, and one and a half
+times what is alive at the widest place of any known kind of layer with these dimensions, in floats a token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import graph_memory
 from .graph_blocks import Run
 from .kv_cache import CacheSettings, layer_cells
-from .model_shape import LayerShape, ModelShape
+from .model_shape import PADDING, LayerShape, ModelShape
 
 _FLOAT = 4
-# An architecture that was not measured gets so much more than the widest place that can be told.
+# What lies between operations is told from the dimensions only; holes that nothing fits come on top.
 _UNKNOWN_FACTOR = 1.5
-# Floats a token of a recurrent layer as multiples of width, inner width, and twice groups times state.
-_RECURRENT: Mapping[str, tuple[float, float, float]] = {
-    "mamba": (16.2, 0, 0),
-    "mamba2": (14, 0, 0.5),
-    "jamba": (16.2, 0, 0),
-    "falcon-h1": (1.5, 7, 2),
-    "granitehybrid": (15, 0, 0.5),
-    "nemotron_h": (15.2, 0, 0.5),
-    "lfm2": (7, 0, 0),
-    "qwen3next": (10, 2, 0),
-}
-_RECURRENT_BOUND = (16.2, 7, 2)
+# Floats a token of a recurrent layer, the widest of all known ones: times width, inner width, and twice groups
+# times state.
+_RECURRENT = (16.2, 7.0, 2.0)
 # Where a layer without attention ends a device and another begins the next, part of the work is done on the
 # next one and goes to and fro: copies of its inner width on this side, and more on the other.
-_RETURNING = frozenset(("mamba", "mamba2", "jamba", "granitehybrid", "nemotron_h"))
 _SENT, _RECEIVED = 4, 9.1
-# Widths that lie before the logits of older releases; what is left of the arena decides it. Plain layers leave
-# it in order, others do not.
-_BEFORE_LOGITS: Mapping[str, float] = {
-    "llama": 2,
-    "qwen2": 2,
-    "qwen3": 2,
-    "qwen3moe": 2,
-    "jamba": 12,
-    "qwen3next": 14,
-    "nemotron_h": 17,
-}
-_BEFORE_LOGITS_BOUND = 9.0
+# Widths that may lie before the logits where older releases reserve them; the holes that are left decide it.
+_BEFORE_LOGITS = 17.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +60,7 @@ class Place:
     :param layers: its layers; has_output whether it ends the graph; has_last_layer whether the last layer
         that is computed is here.
     :param begins: the kinds of mask that are first needed here, True for windows.
+    :param first: how many layers are before its first one.
     :param before: the few layers before its first one, after those that follow its last one.
     """
 
@@ -89,11 +68,12 @@ class Place:
     has_output: bool
     has_last_layer: bool
     begins: frozenset[bool] = frozenset()
+    first: int = 0
     before: Sequence[LayerShape] = ()
     after: Sequence[LayerShape] = ()
 
 
-def _attention(shape: ModelShape, layer: LayerShape, rules: Rules) -> float:
+def _attention(shape: ModelShape, layer: LayerShape) -> float:
     if shape.latent:
         heads, rank = shape.latent["heads"], shape.latent["rank"]
         key, value, rope = shape.latent["key"], shape.latent["value"], shape.latent["rope"]
@@ -101,86 +81,58 @@ def _attention(shape: ModelShape, layer: LayerShape, rules: Rules) -> float:
             return heads * (2 * rank + rope + key + value) + 4 * shape.width + 3 * shape.experts
         return heads * (4 * key + 2 * value) + 3 * shape.width
     query = layer.heads * layer.key
-    if shape.architecture == "phi3":
-        return (
-            2 * query + 2 * layer.kv_heads * (layer.key + layer.value) + (3 if rules.float_masks else 1) * shape.width
-        )
-    gated = query + 1.2 * shape.width if shape.architecture == "qwen3next" else 0
-    return 2 * query + gated + layer.kv_heads * (layer.key + layer.value) + shape.width
+    # A gate is as wide as the queries, and lies beside them.
+    return 3 * query + 2 * layer.kv_heads * (layer.key + layer.value) + 3 * shape.width
 
 
-def _dense(shape: ModelShape, layer: LayerShape, rules: Rules) -> float:
-    width, query, name = shape.width, layer.heads * layer.key, shape.architecture
-    if name.startswith("gemma"):
-        return 3 * layer.inner + 3 * max(width, query) + (1 if rules.float_masks else 0.5) * width
-    if name == "granitehybrid":
-        # What the recurrence leaves free is too narrow for a wide block.
-        return 3 * layer.inner + (10 if layer.inner > 4 * width else 4.2) * width
-    if name.startswith("nemotron_h"):
-        return 2 * layer.inner + 3 * width
-    if name == "falcon-h1":
-        return 3 * layer.inner + 4 * width
-    if query >= layer.inner:
-        return 3 * layer.inner + 3 * width
-    return 3 * layer.inner + 2 * width + max(width, query)
+def _dense(shape: ModelShape, layer: LayerShape) -> float:
+    return 3 * layer.inner + 4 * max(shape.width, layer.heads * layer.key)
 
 
-def _experts(shape: ModelShape, layer: LayerShape, rules: Rules) -> float:
+def _experts(shape: ModelShape, layer: LayerShape) -> float:
     width, query, used = shape.width, layer.heads * layer.key, layer.experts_used
     inner = layer.expert_inner * used
-    if shape.architecture == "gpt-oss":
-        return (
-            3 * inner
-            + (4 if rules.float_masks else 3) * width
-            + query
-            + 2 * layer.kv_heads * layer.key
-            + 2 * shape.experts
-        )
-    entering = 3 * inner + 2 * width + max(query, 1.5 * width)
+    entering = 3 * inner + 4 * width + max(query, 1.5 * width)
     leaving = inner + 2 * used * width + 2 * width + max(query - width, 0)
     return max(entering, leaving) + 2 * shape.experts
 
 
 def _recurrence(shape: ModelShape) -> float:
     found = shape.recurrent or {}
-    row = _RECURRENT.get(shape.architecture, _RECURRENT_BOUND)
     mixed = 2 * found.get("groups", 0) * found.get("state", 0)
-    return row[0] * shape.width + row[1] * found.get("inner", 0) + row[2] * mixed
+    return _RECURRENT[0] * shape.width + _RECURRENT[1] * found.get("inner", 0) + _RECURRENT[2] * mixed
 
 
 def _returns(layer: LayerShape, following: LayerShape) -> bool:
-    """Whether work of a layer goes to the device of the following one and comes back."""
-    return not layer.kv_heads and not layer.expert_inner and not following.kv_heads
+    """Whether work of a layer may go to the device of the following one and come back."""
+    return not layer.kv_heads and not following.kv_heads
 
 
 def _returning(shape: ModelShape, place: Place) -> float:
     """Floats a token that lie on a device because of that."""
-    if shape.architecture not in _RETURNING or not place.layers:
+    if not shape.recurrent or not place.layers:
         return 0.0
-    inner = (shape.recurrent or {}).get("inner", 0)
+    inner = shape.recurrent.get("inner", 0)
     sent = _SENT * inner if place.after and _returns(place.layers[-1], place.after[0]) else 0.0
     received = place.before and _returns(place.before[-1], place.layers[0])
     return sent + (_RECEIVED * inner if received else 0.0)
 
 
-def layer_floats(shape: ModelShape, layer: LayerShape, rules: Rules, is_last: bool, is_several: bool) -> float:
+def layer_floats(shape: ModelShape, layer: LayerShape, is_several: bool) -> float:
     """Floats a token that are alive at the widest place of a layer, without inputs and masks.
 
-    :param is_last: whether it is the last layer of the graph.
     :param is_several: whether there are several slots.
     """
     found = [3.0 * shape.width]
     if layer.kv_heads:
-        found.append(_attention(shape, layer, rules))
+        found.append(_attention(shape, layer))
     if layer.state:
         # Several slots have their states side by side.
         found.append(_recurrence(shape) + (3 * shape.width if is_several else 0))
-    # After the attention of the last layer only the tokens go on whose answer is wanted.
-    if not is_last or rules.reserves_logits or shape.architecture == "gpt-oss":
-        if layer.inner:
-            found.append(_dense(shape, layer, rules))
-        if layer.expert_inner:
-            found.append(_experts(shape, layer, rules))
+    if layer.inner:
+        found.append(_dense(shape, layer))
+    if layer.expert_inner:
+        found.append(_experts(shape, layer))
     return max(found)
 
 
@@ -241,6 +193,7 @@ def _followed(
         shape,
         run,
         place.layers,
+        place.first,
         place.before,
         place.after,
         place.has_output,
@@ -258,7 +211,7 @@ def device_bytes(
     rules: Rules,
     copies: int,
     flash: bool = True,
-    alignment: int = 32,
+    alignment: int = PADDING,
 ) -> int:
     """Bytes of the compute buffer of one device.
 
@@ -274,21 +227,13 @@ def device_bytes(
     kinds = mask_cells(shape, trunk, settings, rules)
     element = 2 if flash else _FLOAT
     halves = sum(kinds) * tokens * element
-    widest = max(
-        (
-            layer_floats(shape, layer, rules, place.has_last_layer and number == len(trunk) - 1, settings.slots > 1)
-            for number, layer in enumerate(trunk)
-        ),
-        default=0.0,
-    )
-    if shape.architecture == "qwen3next" and rules.float_masks and place.before and trunk and trunk[0].state:
-        widest = max(widest, (trunk[0].experts_used ** 2 + 2.0) * shape.width)
-    if shape.architecture == "lfm2" and _rotations(shape, settings, rules):
-        widest += 3.1 * shape.width
+    widest = max((layer_floats(shape, layer, settings.slots > 1) for layer in trunk), default=0.0)
     if copies > 1:
         widest += _returning(shape, place)
-    if not shape.known:
-        widest *= _UNKNOWN_FACTOR
+    if rules.float_masks and trunk and not trunk[0].kv_heads and place.before:
+        # What the experts before gave is added up here, and each part comes with all that lies between its rows.
+        widest = max(widest, (place.before[-1].experts_used ** 2 + 2.0) * shape.width)
+    widest *= _UNKNOWN_FACTOR
     work = widest * tokens * _FLOAT
     if not flash and trunk:
         heads = max((layer.heads for layer in trunk), default=0)
@@ -323,7 +268,7 @@ def _old_device(
     begun = [layer for layer in trunk if layer.window in place.begins]
     masks = [cells * tokens * _FLOAT for cells in mask_cells(shape, begun, settings, OLD)]
     singles = sum(masks)
-    before = singles + max((_attention(shape, layer, OLD) for layer in trunk), default=0.0) * tokens * _FLOAT
+    before = singles + max((_attention(shape, layer) for layer in trunk), default=0.0) * tokens * _FLOAT
     if shape.recurrent:
         before += 6 * width
     row = max((max(layer.inner, layer.expert_inner * layer.experts_used) for layer in trunk), default=0)
@@ -333,33 +278,12 @@ def _old_device(
     wasted = float(sum(mask - min(3, mask // row) * row if row else mask for mask in masks))
     if shape.recurrent:
         wasted += width
-    if _is_roomy(shape, trunk):
-        # The input's place and those of masks are used again by narrow rows.
-        work -= width if masks else 2 * width
-        wasted = float(sum(_left_over(mask, row, width) for mask in masks))
     logits = 0.0
     if place.has_output:
-        several = _BEFORE_LOGITS.get(shape.architecture, _BEFORE_LOGITS_BOUND)
         # On a single device the masks may still be in the way.
-        logits = (shape.vocabulary + several * shape.width) * tokens * _FLOAT + singles + (halves if singles else 0)
+        logits = (shape.vocabulary + _BEFORE_LOGITS * shape.width) * tokens * _FLOAT
+        logits += singles + (halves if singles else 0)
     return int(max(max(before, work + wasted) + halves + inputs, logits)) + 4096
-
-
-def _is_roomy(shape: ModelShape, layers: Sequence[LayerShape]) -> bool:
-    """Whether key heads are few and dense blocks wide, so that one finds room in what the other has left."""
-    return not shape.recurrent and all(
-        2 * layer.kv_heads * (layer.key + layer.value) <= shape.width
-        and layer.inner >= 3.2 * shape.width
-        and not layer.window
-        for layer in layers
-    )
-
-
-def _left_over(mask: int, row: int, width: int) -> int:
-    """What a mask leaves free and nothing uses again: wide rows go there if they fit, narrow ones otherwise."""
-    if row and mask >= row:
-        return mask - min(3, mask // row) * row + 2 * width
-    return mask - min(2, mask // width) * width
 
 
 def head_bytes(shape: ModelShape, settings: CacheSettings, rules: Rules, copies: int, flash: bool = True) -> int:

@@ -62,6 +62,7 @@ class Blocks:
         self._inputs: dict[str, Tensor] = {}
         self._masks: dict[bool, Tensor] = {}
         self._places: tuple[Tensor, Tensor] | None = None
+        self.parts: list[Tensor] = []
         self.constants: Constants | None = None
 
     def input(self, name: str, shape: tuple[int, ...], element: int = 4) -> Tensor:
@@ -254,6 +255,7 @@ class Blocks:
         gating: str = "soft_max",
         is_biased: bool = False,
         is_normed: bool = True,
+        is_scaled: bool = False,
         groups: int = 0,
     ) -> Tensor:
         """A few experts for each token, chosen by a gate; their outputs are added up.
@@ -277,8 +279,11 @@ class Blocks:
         elif is_normed:
             flat = self.view(weights, (used, tokens))
             total = self.new("sum_rows", (1, tokens), flat)
-            total = self.new("clamp", (1, tokens), total)
+            # Older releases write over what they clamp.
+            total = self.like("unary" if self.run.old else "clamp", total)
             weights = self.view(self.like("div", flat, total), (1, used, tokens))
+        if is_scaled:
+            weights = self.like("scale", weights)
         graph.expand(weights)
         row = self.view(source, (shape.width, 1, tokens))
         up = self._of_experts(layer.expert_inner, row, chosen, used)

@@ -128,8 +128,11 @@ def _shared(blocks: Blocks, layer: LayerShape, entering: Tensor, gating: str) ->
     normed = blocks.norm(entering)
     if not layer.expert_inner:
         return blocks.add(blocks.gated(normed, layer.inner), entering)
-    is_biased = gating == "sigmoid"
-    found = blocks.experts(normed, layer, gating, is_biased, groups=blocks.shape.detail("expert_groups"))
+    is_biased, old, scale = gating == "sigmoid", blocks.run.old, blocks.shape.detail("expert_scale")
+    # Newer releases leave out a scale that changes nothing.
+    is_scaled = scale == 2 or (old and (scale > 0 or blocks.shape.architecture == "glm4moe"))
+    groups = blocks.shape.detail("expert_groups")
+    found = blocks.experts(normed, layer, gating, is_biased, is_scaled=is_scaled, groups=groups)
     if layer.shared_inner:
         found = blocks.add(found, blocks.gated(normed, layer.shared_inner))
     return blocks.add(found, entering)

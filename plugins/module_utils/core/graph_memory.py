@@ -61,10 +61,21 @@ def _output(blocks: Blocks, source: Tensor) -> None:
     blocks.graph.expand(logits)
 
 
+def _deepened(blocks: Blocks, source: Tensor, number: int) -> Tensor:
+    """The result of a layer with what its part of wider embeddings adds."""
+    if number >= len(blocks.parts):
+        return source
+    entering = blocks.parts[number]
+    part = Tensor("view", entering.layout[1], (entering,), root=entering, is_dense=False)
+    part.size = entering.size
+    return blocks.add(source, part)
+
+
 def buffer_bytes(
     shape: ModelShape,
     run: Run,
     layers: Sequence[LayerShape],
+    first: int,
     before: Sequence[LayerShape],
     after: Sequence[LayerShape],
     has_output: bool,
@@ -75,6 +86,7 @@ def buffer_bytes(
 ) -> int:
     """Bytes of the compute buffer of a device with these layers.
 
+    :param first: layers before this device's first one.
     :param begins: the kinds of mask that are first needed here.
     :param copies: of the inputs, where several devices work as a pipeline.
     """
@@ -86,6 +98,13 @@ def buffer_bytes(
     blocks.graph.expand(found)
     if shape.architecture.startswith("gemma") or shape.detail("embedding_scale"):
         found = blocks.like("scale", found)
+    deep = shape.detail("deepstack")
+    if deep:
+        # Pictures would enter the first layers too: each gets a part of much wider embeddings.
+        wide = blocks.new("pad", ((1 + deep) * shape.width, run.tokens), found)
+        found = blocks.view(wide, (shape.width, run.tokens), False)
+        blocks.graph.expand(found)
+    blocks.parts = [found] * deep
     if shape.architecture == "qwen3next" and run.old:
         blocks.constants = graph_delta.constants(blocks)
     own = _shortened([layer for layer in layers if layer.loaded])
@@ -98,13 +117,14 @@ def buffer_bytes(
                 blocks.graph.expand(blocks.mask(window))
         for number, layer in enumerate(before):
             is_last = not own and not has_last_layer and number == len(before) - 1
-            found = build(blocks, layer, found, is_last)
+            found = _deepened(blocks, build(blocks, layer, found, is_last), first - len(before) + number)
     blocks.device = _OWN
     for number, layer in enumerate(own):
-        found = build(blocks, layer, found, has_last_layer and number == len(own) - 1)
+        is_last = has_last_layer and number == len(own) - 1
+        found = _deepened(blocks, build(blocks, layer, found, is_last), first + number)
     blocks.device = _AFTER
-    for layer in after:
-        found = build(blocks, layer, found, False)
+    for number, layer in enumerate(after):
+        found = _deepened(blocks, build(blocks, layer, found, False), first + len(own) + number)
     if has_output:
         blocks.device = _OWN
     _output(blocks, found)

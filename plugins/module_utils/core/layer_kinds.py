@@ -138,7 +138,14 @@ def details(keys: Keys, names: Collection[str]) -> Mapping[str, int]:
 
     :param names: of the layers' tensors, without C(blk.N.).
     """
+    scale = keys.get("expert_weights_scale") or 0
+    # 1 for a scale that changes nothing, 2 for another.
+    rare = {
+        "deepstack": keys.number("n_deepstack_layers", 0),
+        "expert_scale": int(scale != 0) + int(scale not in (0, 1)),
+    }
     return {
+        **{name: int(value) for name, value in rare.items() if value},
         "query_rank": keys.number("attention.q_lora_rank", 0) if "attn_q_a.weight" in names else 0,
         "expert_groups": keys.number("expert_group_count", 0),
         "embedding_scale": int(keys.get("embedding_scale") is not None),

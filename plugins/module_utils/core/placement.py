@@ -18,7 +18,7 @@ from . import compute_buffer, cuda_memory, host_memory, token_rate
 from .compute_buffer import NEW, OLD, Place, Rules
 from .errors import InvalidInputError
 from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
-from .model_shape import ModelShape
+from .model_shape import CUDA_PADDING, PADDING, ModelShape
 from .placement_order import Device, Holder, check_split, devices_in_engine_order, engine_split, predict_layers
 
 MIB = 1 << 20
@@ -205,6 +205,7 @@ class Planner:
             has_output,
             has_last_layer=placed[trunk[-1]] == number,
             begins=self._begins(placed, number),
+            first=sum(layer < first for layer in trunk),
             before=[everything[layer] for layer in trunk if layer < first][-_NEIGHBOURS:],
             after=[everything[layer] for layer in trunk if layer > last][:_NEIGHBOURS],
         )
@@ -214,7 +215,9 @@ class Planner:
         weights += (shape.output_cuda if cuda else shape.output) if has_output else 0
         kept = sum(cache_bytes(shape, layer, cache, self.rules.hybrid_bug) for layer in layers)
         state = sum(state_bytes(layer, cache) for layer in layers)
-        compute = compute_buffer.device_bytes(shape, place, cache, self.rules, self.copies, self.request.flash)
+        compute = compute_buffer.device_bytes(
+            shape, place, cache, self.rules, self.copies, self.request.flash, CUDA_PADDING if cuda else PADDING
+        )
         overhead = cuda_memory.overhead_bytes(shape, layers, cache) if cuda else 0
         total = weights + kept + state + compute + overhead
         return DevicePlan(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -51,7 +52,22 @@ def test_compute_buffers_are_near(path: Path) -> None:
 def test_nearly_all_of_them_are_the_engines_to_the_byte() -> None:
     """A change of the graph that is wrong by little shows here first."""
     different = [each for path in FILES for each in judged(path) if each.foreseen != each.measured]
-    assert len(different) <= 4
+    assert len(different) <= 2
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_bound_of_unknown_architectures_would_be_one_for_the_known(path: Path) -> None:
+    data, runs = load(path)
+    shape = replace(from_data(data), known=False)
+    for case, devices, _head in runs:
+        assert not [each for each in judge(shape, case, devices) if each.is_under], case
+
+
+def test_a_shape_without_details_gets_the_bound_too() -> None:
+    data, runs = load(DATA / "qwen3moe.json")
+    shape = replace(from_data(data), details=None)
+    for case, devices, _head in runs:
+        assert not [each for each in judge(shape, case, devices) if each.is_under], case
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
