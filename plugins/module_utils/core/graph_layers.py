@@ -114,7 +114,11 @@ def _deepseek2(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool)
         both = blocks.matrix(heads * (plain + value), row)
         key_plain = blocks.view(both, (plain, heads, tokens), False)
         values = blocks.like("cont", blocks.view(both, (value, heads, tokens), False))
-        queries = blocks.new("concat", (key, heads, tokens), query_plain, query_rope)
+        if blocks.run.old:
+            queries = blocks.new("concat", (key, heads, tokens), query_plain, query_rope)
+        else:
+            # Newer releases rotate a part of each head where it lies.
+            queries = blocks.rope(blocks.view(query, (key, heads, tokens)))
         spread = blocks.new("repeat", (rope, heads, tokens), key_rope)
         keys = blocks.new("concat", (key, heads, tokens), key_plain, spread)
         found = blocks.attention(layer, queries, keys, values, False, shape.width)
