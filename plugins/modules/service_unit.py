@@ -87,12 +87,20 @@ def digest(content: str, files: dict[str, str], triggers: list[str]) -> str:
     return hashlib.sha256("\0\0".join(parts).encode()).hexdigest()[:16]
 
 
-def next_action(state: systemd.UnitState, runs_with: str, wanted: str, restart_reason: str) -> tuple[str, str]:
-    """Decide what the service needs, and say why."""
+def next_action(
+    state: systemd.UnitState, runs_with: str, wanted: str, restart_reason: str, is_edited: bool = False
+) -> tuple[str, str]:
+    """Decide what the service needs, and say why.
+
+    :param is_edited: whether somebody has changed the unit's file. What runs may have been started from that, and
+        bear the name of what was there before.
+    """
     if state.active_state not in ("active", "activating", "reloading"):
         return "start", f"it is {state.active_state}"
     if state.pid and runs_with != wanted:
         return "restart", "it runs with an older unit"
+    if state.pid and is_edited:
+        return "restart", "its unit was changed by hand"
     if state.active_state == "activating" and not state.pid:
         return "restart", "it is between two attempts to start"
     if restart_reason:
@@ -120,10 +128,12 @@ def main() -> None:
     try:
         state = systemd.show(name)
         runs_with = host.environment_of(state.pid).get("HERD_UNIT", "") if state.pid else ""
-        action, reason = next_action(state, runs_with, wanted, module.params["restart_reason"])
-        paths = {str(systemd.UNIT_DIRECTORY / name): text, **others}
+        unit = str(systemd.UNIT_DIRECTORY / name)
+        paths = {unit: text, **others}
         before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in paths}
         stale = [path for path in paths if before[path] != paths[path]]
+        is_edited = unit in stale and before[unit] != ""
+        action, reason = next_action(state, runs_with, wanted, module.params["restart_reason"], is_edited)
         is_enabled = state.enabled == module.params["enabled"]
         if not module.check_mode:
             if stale:

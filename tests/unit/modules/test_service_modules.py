@@ -43,6 +43,15 @@ def test_what_a_service_needs(state: UnitState, runs_with: str, reason: str, act
     assert service_unit.next_action(state, runs_with, "new", reason)[0] == action
 
 
+def test_what_may_run_from_an_edited_unit_is_restarted() -> None:
+    assert service_unit.next_action(RUNNING, "new", "new", "", is_edited=True) == (
+        "restart",
+        "its unit was changed by hand",
+    )
+    # What does not run has nothing of it.
+    assert service_unit.next_action(UnitState(), "", "new", "", is_edited=True)[0] == "start"
+
+
 def test_everything_that_a_process_depends_on_is_in_its_name() -> None:
     names = {
         service_unit.digest("a", {}, []),
