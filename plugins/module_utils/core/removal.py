@@ -28,7 +28,7 @@ def is_ours(text: str) -> bool:
 
 def our_tables(listing: str) -> list[tuple[str, str]]:
     """Name our tables, family and name, in what C(nft list tables) prints."""
-    return [(family, name) for family, name in _TABLE.findall(listing)]
+    return list(_TABLE.findall(listing))
 
 
 def check_prefix(path: str) -> str:

@@ -27,23 +27,7 @@ DOWN = (FIXTURES / "addresses-down.json").read_text(encoding="ascii")
 
 # A double of a ConnectX-6 at HDR100, in the words of the kernel and of ibv_devinfo: no lab has one.
 FILES = {"state": "4: ACTIVE", "phys_state": "5: LinkUp", "rate": "100 Gb/sec (2X HDR)", "link_layer": "InfiniBand"}
-DEVINFO = """\
-hca_id:	mlx5_0
-	transport:			InfiniBand (0)
-	phys_port_cnt:			1
-		port:	1
-			state:			PORT_ACTIVE (4)
-			max_mtu:		4096 (5)
-			active_mtu:		4096 (5)
-			link_layer:		InfiniBand
-
-hca_id:	mlx5_1
-	transport:			InfiniBand (0)
-		port:	1
-			max_mtu:		4096 (5)
-			active_mtu:		1024 (3)
-			link_layer:		Ethernet
-"""
+DEVINFO = (FIXTURES / "ibv_devinfo.txt").read_text(encoding="ascii")
 
 WANTED = Wanted("ib0", "10.100.0.31", 2044, 4096, 100, "InfiniBand")
 IB0 = Interface(
