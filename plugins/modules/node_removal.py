@@ -43,6 +43,10 @@ options:
     type: list
     elements: int
     default: []
+  page:
+    description: The page of decisions on the head. Its figures go with it, and its folder if nothing else is in it.
+    type: path
+    default: /opt/docs/architecture-decisions.md
 attributes:
   check_mode:
     description: Says what would go.
@@ -99,15 +103,17 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
     def rules(listed: list[str]) -> tuple[str, ...]:
         return tuple(rule for port in given["ports"] for rule in firewalld_rules.change([], listed, port).remove)
 
-    yield from rests.files(removal.is_ours)
+    page = Path(given["page"])
+    # The page says whose it is, its figures cannot; it may be gone already, if a run was interrupted.
+    is_theirs = page.is_file() and not removal.is_ours(rests.beginning(page))
+    measured = [] if is_theirs else [page.with_suffix(".json")]
+
+    yield from rests.files(removal.is_ours, page)
     yield from rests.tables(removal.our_tables)
     yield from rests.firewalld_rules(rules)
     ours = [*map(Path, rests.FOLDERS), *(prefix / n for n in removal.PREFIX_ENTRIES), *(models_dir / m for m in models)]
-    docs = Path("/opt/docs")
-    # The page says whose it is, its data cannot.
-    measured = [docs / "architecture-decisions.json"]
     yield from rests.paths(chain(rests.links(Path("/opt/herd")), measured, ours))
-    yield from rests.empty(iter([prefix, models_dir, docs]), going)
+    yield from rests.empty(iter([prefix, models_dir, page.parent]), going)
     yield from rests.owned(models_dir, given["user"], going)
     yield from rests.accounts(given["user"], removal.ACCOUNT)
 
@@ -121,6 +127,7 @@ def main() -> None:
             "models": {"type": "list", "elements": "str", "default": []},
             "user": {"type": "str", "required": True},
             "ports": {"type": "list", "elements": "int", "default": []},
+            "page": {"type": "path", "default": "/opt/docs/architecture-decisions.md"},
         },
         supports_check_mode=True,
     )

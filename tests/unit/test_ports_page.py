@@ -18,6 +18,8 @@ DEFAULTS = {
     "50060": ("llama_release", "llama_release_port"),
     "50061": ("node_agent", "node_agent_port"),
     "50062": ("model_store", "model_store_share_port"),
+    "50063": ("head_server", "head_server_queue_port"),
+    "50064": ("node", "node_bandwidth_port"),
 }
 FACTS = {"8000": "herd_api_port", "50052": "herd_rpc_port"}
 

@@ -27,7 +27,6 @@ PLACES = (
     "etc/tmpfiles.d/*",
     "etc/sysctl.d/*",
     "etc/udev/rules.d/*",
-    "opt/docs/*",
 )
 FOLDERS = ("/etc/herd", "/opt/herd", "/run/herd", "/var/lib/herd", "/var/cache/herd", "/var/log/herd")
 LINKS = ("/usr/local/bin/herdctl", "/usr/local/bin/llama-cluster-monitor", "/usr/local/bin/llama-service-status")
@@ -71,10 +70,10 @@ def _remove_unit(path: Path) -> None:
     ask(["systemctl", "reset-failed", path.name])
 
 
-def files(is_ours: Callable[[str], bool]) -> Iterator[Rest]:
+def files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Rest]:
     """Find units and other files by what they say of themselves; units first, the agent before what it watches."""
-    found = [path for pattern in PLACES for path in Path("/").glob(pattern)]
-    ours = [path for path in found if path.is_file() and not path.is_symlink() and is_ours(_beginning(path))]
+    found = [*(path for pattern in PLACES for path in Path("/").glob(pattern)), *more]
+    ours = [path for path in found if path.is_file() and not path.is_symlink() and is_ours(beginning(path))]
     is_unit = {path: path.parent == systemd.UNIT_DIRECTORY and path.suffix != ".conf" for path in ours}
     for path in sorted(ours, key=lambda path: (not is_unit[path], "agent" not in path.name, path.name)):
         if is_unit[path]:
@@ -83,7 +82,8 @@ def files(is_ours: Callable[[str], bool]) -> Iterator[Rest]:
             yield Rest("file", str(path), partial(unlink, path))
 
 
-def _beginning(path: Path) -> str:
+def beginning(path: Path) -> str:
+    """Read so much of a file that it can say whose it is."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         return stream.read(_HEAD)
 
