@@ -233,10 +233,12 @@ def look(api: openai.Api, given: dict[str, Any], former: str) -> api_state.Look:
     if not unit:
         return api_state.Look(state)
     shown = systemd.show(unit)
+    # Whoever holds the port may not answer: a listener that is not the unit's ends the waiting then too.
+    taken = shown.restarts > 0 and state == "refused" and api_state.PORT_TAKEN in systemd.last_words(unit)
     # Asked once for each state: it goes through all processes.
     answers = state not in (former, "refused", "silent")
-    found = strangers(urlsplit(given["url"]).port or 80, unit) if answers else ()
-    return api_state.Look(state, shown.active_state, shown.restarts, found)
+    found = strangers(urlsplit(given["url"]).port or 80, unit) if answers or taken else ()
+    return api_state.Look(state, shown.active_state, shown.restarts, found, taken)
 
 
 def wait_until_ready(api: openai.Api, given: dict[str, Any]) -> api_state.Waiting:

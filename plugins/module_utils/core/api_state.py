@@ -12,6 +12,11 @@ from .errors import HerdError, InvalidInputError, MismatchError, RemoteFailureEr
 READY = "ready"
 #: So many restarts of the unit while somebody waits are a crash loop; one may be a worker that came late.
 CRASHES = 3
+#: What the engine says when it cannot have its port (tools/server/server-http.cpp; held by tests/engine/test_messages.py).
+PORT_TAKEN = "couldn't bind HTTP server socket"
+#: Seconds for which the kernel keeps closed connections of the server before (TIME_WAIT, 60), and one more start.
+#: Releases bind with other flags (SO_REUSEPORT, SO_REUSEADDR), and one of other flags gets no port until then.
+PORT_HELD_S = 90
 MIB = 1 << 20
 
 
@@ -22,12 +27,14 @@ class Look:
     :param state: refused, silent, loading, ready, C(status N) or C(insecure (why)), as the API's client names it.
     :param active: the unit's state as systemd names it; empty where no unit is looked at.
     :param strangers: processes beside the unit's own that listen at its port.
+    :param port_taken: whether the unit's last words were that it cannot have its port.
     """
 
     state: str
     active: str = ""
     restarts: int = 0
     strangers: tuple[str, ...] = ()
+    port_taken: bool = False
 
 
 @dataclass
@@ -86,7 +93,7 @@ class Waiting:
                 f"{look.active} after {elapsed_s:.0f} s ({self._way()})",
                 f"mend what journalctl -u {self.unit} -n 50 names, and start it",
             )
-        if crashes >= CRASHES:
+        if crashes >= CRASHES and not (look.port_taken and elapsed_s < PORT_HELD_S):
             return RemoteFailureError(
                 f"{self.unit} to load its model",
                 f"{crashes} restarts in {elapsed_s:.0f} s ({self._way()})",

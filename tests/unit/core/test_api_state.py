@@ -38,6 +38,11 @@ def follow(looks: list[Look], limit_s: float = 600) -> tuple[Waiting, str]:
             ["refused", "ready"],
         ),
         ([Look("silent", "active", 7), Look("ready", "active", 7)], ["silent", "ready"]),
+        # Connections of the release before hold its port for a minute.
+        (
+            [Look("refused", "activating", n, (), n > 0) for n in range(7)] + [Look("ready", "active", 7)],
+            ["refused", "ready"],
+        ),
         # The agent stops and starts it in order.
         ([Look("ready", "active")], ["ready"]),
         (
@@ -62,6 +67,15 @@ def test_what_heals_is_waited_for(looks: list[Look], states: list[str]) -> None:
         (
             [Look("refused", "activating", restarts) for restarts in (4, 5, 6, 7)],
             "found 3 restarts in 3 s (refused): mend what journalctl",
+        ),
+        (
+            [Look("refused", "activating", n, (), n > 0) for n in range(90)]
+            + [Look("refused", "activating", 90, (), True)],
+            "found 90 restarts in 90 s (refused): mend what journalctl",
+        ),
+        (
+            [Look("refused", "activating"), Look("refused", "activating", 1, ("python3 (99)",), True)],
+            f"only {UNIT} to listen at its port, found python3 (99) too",
         ),
         ([Look("status 404")], "found status 404: see what listens at that port"),
         ([Look("loading"), Look("status 502")], "found loading \u2192 status 502"),
