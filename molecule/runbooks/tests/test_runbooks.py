@@ -247,6 +247,11 @@ def symptoms() -> list[Page]:
     return [page for name, page in sorted(PAGES.items()) if name not in (INDEX, PLANNED)]
 
 
+def test_the_first_look(operator: Operator) -> None:
+    for command in PAGES[INDEX].sections[""]:
+        operator.see(command)
+
+
 @pytest.mark.parametrize("page", symptoms(), ids=lambda page: page.name)
 def test_a_page_leads_out_of_its_symptom(operator: Operator, page: Page) -> None:
     service = operator.service
@@ -289,12 +294,14 @@ def changed_inventory(tmp_path: Path) -> Callable[[str, list[str], list[str]], P
 
 #: What somebody changes in the inventory, and before which of the section's commands: head, workers, nodes.
 CHANGES: dict[str, tuple[int, tuple[str, list[str], list[str]]]] = {
-    "Remove a worker": (0, (HEAD, [WORKERS[0]], [HEAD, WORKERS[0]])),
+    "Remove a worker": (0, (HEAD, [WORKERS[0]], list(NODES))),
     "Move the head": (2, (WORKERS[0], [WORKERS[1]], list(NODES))),
 }
-#: What leaves another herd behind comes last.
-LAST = "Move the head"
-WORK = sorted((name for name in PAGES[PLANNED].sections if name), key=lambda name: name == LAST)
+#: What the inventory says from the first command of a section on.
+SETTINGS: dict[str, dict[str, object]] = {"Turn TLS on": {"herd_api_tls": True, "head_server_tls_generate": True}}
+#: What leaves another herd behind comes last, in this order: the worker that is removed is the one that is added.
+LAST = ("Remove a worker", "Add a worker", "Turn TLS on", "Move the head", "Take the herd off its machines")
+WORK = [name for name in PAGES[PLANNED].sections if name and name not in LAST] + list(LAST)
 
 
 @pytest.mark.parametrize("section", WORK)
@@ -302,14 +309,13 @@ def test_planned_work(
     operator: Operator, section: str, changed_inventory: Callable[[str, list[str], list[str]], Path]
 ) -> None:
     at, change = CHANGES.get(section, (-1, (HEAD, list(WORKERS), list(NODES))))
-    operator.inventory = LAB
+    operator.inventory, operator.variables = LAB, SETTINGS.get(section, {})
     for index, command in enumerate(PAGES[PLANNED].sections[section]):
         if index == at:
             operator.inventory = changed_inventory(*change)
         operator.mended(command)
-    operator.inventory = LAB
+    operator.inventory, operator.variables = LAB, {}
 
 
-def test_the_first_look(operator: Operator) -> None:
-    for command in PAGES[INDEX].sections[""]:
-        operator.see(command)
+def test_every_piece_of_planned_work_is_done() -> None:
+    assert set(WORK) == {name for name in PAGES[PLANNED].sections if name}
