@@ -1,12 +1,15 @@
 """Measures what an operator waits for, and writes the figures as JSON.
 
-    .venv/bin/python bench/run.py [no-change|build] [--lab NAME]
+    .venv/bin/python bench/run.py [no-change|build|status] [--lab NAME]
 
 no-change: site.yml on a lab that has converged: wall time, tasks, where the time goes. It is compared, in the
 same run, with as many tasks that do nothing (C(ping)): the ratio says what our modules add to Ansible's own cost.
 
 build: the release built by the role on the lab's build host with an empty compiler cache, then with a full one.
 It is compared, in the same run, with the commands that a user would type instead: cmake and ninja by hand.
+
+status: playbooks/status.yml on a lab that serves, with all hosts, just after one lost its power, and later. It is
+compared, in the same run, with what an operator types instead: ssh to each host, for its unit, its route and its GPU.
 
 The figures of one machine are in bench/results/; nothing asserts on a clock.
 """
@@ -17,14 +20,17 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
+HOSTS = ("vllm-node1", "vllm-node2", "vllm-node3")
 
 
 def say(text: str) -> None:
@@ -132,14 +138,58 @@ def build(lab: str) -> dict[str, Any]:
     }
 
 
+LOOK_BY_HAND = "systemctl status 'llama-*'; ip route; ip -s link; nvidia-smi; journalctl -n 20 -u 'llama-*'"
+
+
+def looks_by_hand(lab: str) -> float:
+    """One host after the other, as a loop in a shell does it."""
+    config = f"/run/herd-lab/{lab}/ssh_config"
+    start = time.monotonic()
+    for host in HOSTS:
+        argv = ["ssh", "-F", config, "-o", "ConnectTimeout=2", host, LOOK_BY_HAND]
+        subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return time.monotonic() - start
+
+
+def looks(lab: str, times: int) -> float:
+    """The median of some runs of status.yml, in seconds."""
+    return statistics.median(playbook(lab, "playbooks/status.yml")[0] for _each in range(times))
+
+
+def status(lab: str) -> dict[str, Any]:
+    say("site.yml, so that there is something to see")
+    playbook(lab, "site.yml")
+    well, by_hand = looks(lab, 3), looks_by_hand(lab)
+    lab_command = [sys.executable, "-m", "tests.lab", "--name", lab]
+    say(f"without the power of {HOSTS[-1]}")
+    subprocess.run([*lab_command, "crash", HOSTS[-1]], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    try:
+        just_dead = looks(lab, 1)
+        dead, dead_by_hand = looks(lab, 3), looks_by_hand(lab)
+    finally:
+        subprocess.run([*lab_command, "start", HOSTS[-1]], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return {
+        "seconds": round(well, 1),
+        "by_hand_seconds": round(by_hand, 1),
+        "ratio_to_by_hand": round(well / by_hand, 2),
+        "one_host_just_dead_seconds": round(just_dead, 1),
+        "one_host_dead_seconds": round(dead, 1),
+        "one_host_dead_by_hand_seconds": round(dead_by_hand, 1),
+        "one_host_dead_ratio_to_by_hand": round(dead / dead_by_hand, 2),
+    }
+
+
+KINDS: dict[str, Callable[[str], dict[str, Any]]] = {"no-change": no_change, "build": build, "status": status}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("no-change", "build"), nargs="*", default=["no-change", "build"])
+    parser.add_argument("what", choices=tuple(KINDS), nargs="*", default=list(KINDS))
     parser.add_argument("--lab", default="bench", help="name of a running lab (python3 -m tests.lab up)")
     arguments = parser.parse_args()
     machine = {"cores": os.cpu_count(), "python": platform.python_version()}
     for what in arguments.what:
-        figures = {"no-change": no_change, "build": build}[what](arguments.lab)
+        figures = KINDS[what](arguments.lab)
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{what}.json"
         path.write_text(json.dumps({"machine": machine, **figures}, indent=2) + "\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -179,34 +178,27 @@ def test_what_runs_comes_from_the_current_release(name: str) -> None:
     assert all(release["whole"] for release in found["releases"])
 
 
-def status(path: Path) -> tuple[dict[str, Any], float, float]:
-    """What the status says, the seconds that it took, and how busy the machine was: 1 is a machine for itself."""
-    busy, begin = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), time.monotonic()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def status(path: Path) -> dict[str, Any]:
+    """What the status says; how long it takes is measured by C(bench/run.py status)."""
     done = run(
         str(BIN / "ansible-playbook"), "playbooks/status.yml", "-i", "inventory/lab", "-e", f"status_file={path}"
     )
-    took, after = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stdout + done.stderr
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"status: {took:.1f} s, {used:.1f} s of processor, load {busy:.1f}")
-    return json.loads(path.read_text(encoding="utf-8")), took, busy
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_the_status_shows_all_and_takes_no_longer_for_a_dead_host(on: On, tmp_path: Path) -> None:
-    found, took, busy = status(tmp_path / "well.json")
+def test_the_status_shows_all_and_a_dead_host_too(on: On, tmp_path: Path) -> None:
+    found = status(tmp_path / "well.json")
     assert {row["host"]: row["unit"] for row in found["nodes"]} == dict.fromkeys(NODES, "active (running)")
     assert [row["routes"] for row in found["routes"]] == ["2 fabric"] * 3
     assert (found["advisories"], found["problems"]) == ([], [])
-    assert took < 5 * busy
     lab("crash", WORKER)
     try:
-        found, took, busy = status(tmp_path / "dead.json")
+        found = status(tmp_path / "dead.json")
         rows = {row["host"]: row for row in found["nodes"]}
         assert rows[WORKER]["unit"] == "unreachable"
         assert rows[WORKER]["note"]
         assert {rows[name]["unit"] for name in (WORKERS[1],)} == {"active (running)"}
-        assert took < 5 * busy
     finally:
         lab("start", WORKER)
     wait_for("the group serves again", lambda: serves(on), 180)
