@@ -192,6 +192,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 )
 from ansible_collections.herd.inference.plugins.module_utils.ports import host, openai, systemd
 
+_LAST_START_LINES = 40
 _POLL_S = 0.5
 # What no head was ever given: keys are longer.
 _NOBODYS_KEY = "nobody-has-this-key"
@@ -234,7 +235,9 @@ def look(api: openai.Api, given: dict[str, Any], former: str) -> api_state.Look:
         return api_state.Look(state)
     shown = systemd.show(unit)
     # Whoever holds the port may not answer: a listener that is not the unit's ends the waiting then too.
-    taken = shown.restarts > 0 and state == "refused" and api_state.PORT_TAKEN in systemd.last_words(unit)
+    # The engine's own words stand before what systemd says of its end and of the next start.
+    refused = shown.restarts > 0 and state == "refused"
+    taken = refused and api_state.PORT_TAKEN in systemd.last_words(unit, _LAST_START_LINES)
     # Asked once for each state: it goes through all processes.
     answers = state not in (former, "refused", "silent")
     found = strangers(urlsplit(given["url"]).port or 80, unit) if answers or taken else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET, FABRIC, HEAD, LAB, NODES, WORKERS
+from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS
 
 On = Callable[[str], Host]
+LAB = os.environ["HERD_LAB"]
 ZONES = {"vllm-node2": "public", "vllm-node3": "trusted"}
 TO_WORKER = f'rule family="ipv4" source address="{FABRIC[HEAD]}" port port="50052" protocol="tcp" accept'
 TO_HEAD = 'rule family="ipv4" port port="8000" protocol="tcp" accept'
