@@ -10,7 +10,6 @@ have limits, and what does not keep them is an error and not a heartbeat.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -179,7 +178,8 @@ class _Reader:
 
     def number(self, name: str) -> float:
         value = self._get(name)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+        # The limit comes first: a whole number of hundreds of digits fits no float. Nothing compares with NaN.
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= _COUNT:
             raise ValueError(f"{self.where}.{name} is no number from 0")
         return float(value)
 

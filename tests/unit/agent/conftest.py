@@ -34,3 +34,17 @@ def run_herdctl(herdctl: Path, *arguments: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, "-I", str(herdctl), *arguments], capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def run_inside(herdctl: Path, code: str, *arguments: str) -> str:
+    """Run code that imports the installed program's parts; what it prints."""
+    code = f"import sys\nsys.path.insert(0, sys.argv[1])\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, str(herdctl.parents[1] / "lib"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -97,13 +97,16 @@ def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> S
             return Sighting("bad", detail=f"HTTP status {answer.status}")
         return Sighting("beat", heartbeat.read(raw, name))
     except HerdError as error:
-        return Sighting("bad", detail=error.found)
+        return Sighting("bad", detail=heartbeat.plain(error.found))
     except ConnectionRefusedError:
         return Sighting("refused", detail="connection refused")
     except (http.client.HTTPException, ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
         return Sighting("bad", detail=heartbeat.plain(str(error) or type(error).__name__))
     except OSError as error:
         return Sighting("silent", detail=heartbeat.plain(str(error) or type(error).__name__))
+    except Exception as error:
+        # Whatever a stranger sends: it must not end the thread that asks, which nobody would see.
+        return Sighting("bad", detail=heartbeat.plain(f"{type(error).__name__}: {error}"))
     finally:
         with suppress(OSError):
             connection.close()

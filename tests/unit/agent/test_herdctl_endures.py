@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must not end a part of the agent: its threads are seen by nobody, so each of them has to go on by itself."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from .conftest import run_inside
+
+
+class Peer(threading.Thread):
+    """Another node's agent, which answers with what it was given, one after the other, and then with the last."""
+
+    def __init__(self, *bodies: bytes) -> None:
+        super().__init__(daemon=True)
+        self.bodies = list(bodies)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+
+    def run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _address = self.listener.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    body = self.bodies.pop(0) if len(self.bodies) > 1 else self.bodies[0]
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    huge = b'{"schema":1,"node":"n","agent":"a","sequence":1,"boot_id":"b","uptime_s":' + b"9" * 400 + b"}"
+    good = b'{"schema":1,"node":"n","agent":"a","sequence":2,"boot_id":"b","uptime_s":1}'
+    found = Peer(huge, good)
+    found.start()
+    yield found
+    found.listener.close()
+
+
+FOLLOW = """
+import json, time
+from herd.agent import beats
+from herd.core import heartbeat
+if sys.argv[3] == "broken":
+    # A fault of our own that nobody has thought of, at the first heartbeat only.
+    whole = heartbeat.read
+    def read(raw, node):
+        heartbeat.read = whole
+        raise ZeroDivisionError("nobody thought of it")
+    heartbeat.read = read
+beats.EVERY_S, seen, once = 0.05, [], beats.fetch
+def fetch(*arguments):
+    sighting = once(*arguments)
+    seen.append([sighting.kind, sighting.detail])
+    return sighting
+beats.fetch = fetch
+followers = beats.Followers(int(sys.argv[2]))
+followers.follow({"n": "127.0.0.1"})
+until = time.monotonic() + 20
+while time.monotonic() < until and (not seen or seen[-1][0] != "beat"):
+    time.sleep(0.02)
+print(json.dumps(seen))
+"""
+
+
+@pytest.mark.parametrize(("fault", "words"), [("none", "is no number from 0"), ("broken", "nobody thought of it")])
+def test_a_follower_goes_on_after_nonsense(herdctl: Path, peer: Peer, fault: str, words: str) -> None:
+    seen = json.loads(run_inside(herdctl, FOLLOW, str(peer.port), fault))
+    assert [detail for kind, detail in seen if kind == "bad" and words in detail]
+    assert seen[-1][0] == "beat"
