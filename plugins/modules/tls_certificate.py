@@ -15,7 +15,7 @@ description:
     its own. A private key is never part of a result, of a difference, of a log or of a program's arguments.
   - Sees that both belong together and that the certificate is valid, before a service is started with them.
   - A certificate that the host has signed itself is made anew when it ends within 30 days, or when O(names) has names
-    that it lacks. One that somebody put there is left alone.
+    that it lacks, or when the key beside it is not its own. One that somebody put there is left alone.
 author: herd.inference contributors (@herd-inference)
 requirements:
   - the program openssl, 1.1.1 or newer, on the host
@@ -128,6 +128,24 @@ def is_good(certificate: str, names: list[str]) -> bool:
     return openssl.is_valid_for(certificate, rules.RENEW_S) and has >= set(wanted)
 
 
+def belong_together(certificate: str, key: str) -> bool:
+    """Whether both are whole and of one pair: a renewal that was killed leaves a new certificate and an old key."""
+    try:
+        return openssl.public_key_of_key(key) == openssl.public_key_of_certificate(certificate)
+    except MismatchError:
+        return False
+
+
+def source_of(given: dict[str, Any], before: tuple[str, str], can_look: bool) -> str:
+    """Decide from what is there. Of a pair that was put there, what does not fit is an error, and not decided here."""
+    has_both = all(text.strip() for text in before)
+    is_ours = can_look and has_both and _ORGANISATION in openssl.subject_of(rules.first(before[0]))
+    good = is_ours and is_good(rules.first(before[0]), given["names"] if given["generate"] else [])
+    if good and given["generate"]:
+        good = belong_together(rules.first(before[0]), before[1])
+    return rules.decide(bool(given["certificate"].strip()), given["generate"], has_both, is_ours, good)
+
+
 def require_pair(certificate: str, key: str) -> str:
     """See that a service can start with these; gives the public key."""
     public = openssl.public_key_of_certificate(certificate)
@@ -200,10 +218,7 @@ def main() -> None:
         # A bare host may not have it yet.
         can_look = openssl.is_there() or not module.check_mode
         before = (read(certificate_path), read(key_path))
-        has_both = all(text.strip() for text in before)
-        is_ours = can_look and has_both and _ORGANISATION in openssl.subject_of(rules.first(before[0]))
-        good = is_ours and is_good(rules.first(before[0]), given["names"] if given["generate"] else [])
-        source = rules.decide(bool(given["certificate"].strip()), given["generate"], has_both, is_ours, good)
+        source = source_of(given, before, can_look)
         if source == rules.GIVEN:
             after = (given["certificate"].strip() + "\n", given["key"].strip() + "\n")
         else:

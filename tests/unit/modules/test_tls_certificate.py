@@ -45,6 +45,29 @@ def test_a_foreign_key_is_an_error_without_the_key(tmp_path: Path) -> None:
     assert key.splitlines()[1] not in str(caught.value)
 
 
+def test_a_renewal_that_was_killed_between_its_two_files_is_made_again(tmp_path: Path) -> None:
+    old, new = pair(tmp_path / "a"), pair(tmp_path / "b")
+    given = {"certificate": "", "generate": True, "names": NAMES}
+    assert tls_certificate.source_of(given, new, True) == rules.KEEP
+    assert tls_certificate.source_of(given, (new[0], old[1]), True) == rules.GENERATE
+    assert tls_certificate.source_of(given, (new[0], old[1][:200]), True) == rules.GENERATE
+    # Nothing may be generated: what is there is looked at, and refused by its own words.
+    assert tls_certificate.source_of({**given, "generate": False}, (new[0], old[1]), True) == rules.KEEP
+
+
+def test_a_pair_that_somebody_else_made_is_never_made_anew(tmp_path: Path) -> None:
+    names = rules.subject_names(NAMES)
+    pairs = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        pairs.append(openssl.self_signed(tmp_path / name, "Example", "vllm-node1", names, 825))
+    mixed = (pairs[0][0], pairs[1][1])
+    given = {"certificate": "", "generate": True, "names": NAMES}
+    assert tls_certificate.source_of(given, mixed, True) == rules.KEEP
+    with pytest.raises(MismatchError, match="another one"):
+        tls_certificate.require_pair(*mixed)
+
+
 def test_what_openssl_cannot_read_is_an_error_without_the_key(tmp_path: Path) -> None:
     certificate, _key = pair(tmp_path)
     broken = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
