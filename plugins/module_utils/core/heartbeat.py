@@ -27,8 +27,8 @@ _TEXT = 300
 _COUNT = 2**53
 _LIST = 512
 _ENDPOINT = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}:\d{1,5}")
-# What a terminal would take for a command.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# What a terminal would take for a command, and halves of characters, which cannot be written at all.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ the Ansible modules use. It needs nothing but Python's standard library, from 3.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -31,6 +32,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command, or the one that the program's name stands for."""
+    for stream in (sys.stdout, sys.stderr):
+        # Much of what is written comes from elsewhere, and a locale may know less than Unicode.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     given = sys.argv[1:] if argv is None else argv
     arguments = parser().parse_args([*operate.NAMES.get(Path(sys.argv[0]).name, []), *given])
     try:

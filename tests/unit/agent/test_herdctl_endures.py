@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -77,3 +80,28 @@ def test_a_follower_goes_on_after_nonsense(herdctl: Path, peer: Peer, fault: str
     seen = json.loads(run_inside(herdctl, FOLLOW, str(peer.port), fault))
     assert [detail for kind, detail in seen if kind == "bad" and words in detail]
     assert seen[-1][0] == "beat"
+
+
+@pytest.mark.parametrize("reason", ["a half \udcff", "\u8a9e"])
+def test_what_a_locale_cannot_write_is_written_all_the_same(herdctl: Path, tmp_path: Path, reason: str) -> None:
+    settings = {"schema": 1, "node": "n", "address": "127.0.0.2", "port": 9, "peers": {}, "run_dir": str(tmp_path)}
+    path = tmp_path / "agent.json"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(herdctl),
+            "hold",
+            "--config",
+            str(path),
+            "--reason",
+            reason.encode(errors="surrogateescape"),
+        ],
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"held for 600 seconds: {reason.encode('ascii', 'backslashreplace').decode()};" in done.stdout

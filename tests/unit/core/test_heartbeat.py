@@ -112,6 +112,9 @@ def changed(path: str, value: Any) -> bytes:
         (changed("boot_id", KeyError), "no boot_id"),
         (changed("agent", "x" * 301), "plain text"),
         (changed("hold.reason", "\x1b]0;owned\x07"), "plain text"),
+        (changed("hold.reason", "half of \ud800 a character"), "plain text"),
+        (changed("boot_id", "\udfff"), "plain text"),
+        (changed("head.workers", ["\ud83d"]), "plain text"),
         (changed("hold.seconds", None), "no number"),
         (changed("worker", "active"), "not an object"),
         (changed("worker.pid", KeyError), "no pid"),
@@ -134,6 +137,13 @@ def test_what_is_no_heartbeat_is_an_error(raw: bytes, found: str) -> None:
         heartbeat.read(raw, "vllm-node2")
     assert found in caught.value.found
     assert len(caught.value.found) <= 300
+
+
+def test_what_is_made_fit_can_be_written_and_read() -> None:
+    text = heartbeat.plain("\x1b[2J \ud800 \u8a9e \U0001f600")
+    assert text.encode().decode() == text == " [2J   \u8a9e \U0001f600"
+    beat = replace(BEAT, hold=heartbeat.Hold(text, 1.0))
+    assert heartbeat.read(heartbeat.write(beat)) == beat
 
 
 def test_an_older_agent_tells_of_no_disks() -> None:
