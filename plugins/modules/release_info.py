@@ -120,7 +120,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_state
+from ansible_collections.herd.inference.plugins.module_utils.core import release_plan, release_state
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.ports import host, release_files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
@@ -161,7 +161,7 @@ def programs(store: ReleaseStore) -> list[release_state.Program]:
 def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
     """Everything that the module returns."""
     running, current = programs(store), store.current() or ""
-    manifests = {name: store.manifest(name) for name in store.installed()}
+    manifests = {name: store.manifest(name) for name in release_plan.ours(store.installed())}
     in_use = sorted({program.release for program in running})
     known = [manifest for manifest in manifests.values() if manifest is not None]
     return {

@@ -132,7 +132,7 @@ def lines(current: str | None, releases: list[str], leftovers: Sequence[Path] = 
 def not_built(prefix: str) -> dict[str, Any]:
     """What can be said before the first build: all of it is still to come."""
     store = ReleaseStore(Path(prefix))
-    before = lines(store.current(), store.installed())
+    before = lines(store.current(), release_plan.ours(store.installed()))
     return {
         "changed": True,
         "needed": True,
@@ -159,7 +159,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     with nullcontext() if module.check_mode else store.alone():
         leftovers = store.leftovers()
         problems = store.problems(manifest)
-        current, installed = store.current(), store.installed()
+        current, installed = store.current(), release_plan.ours(store.installed())
         plan = release_plan.plan(
             release, not problems, current, installed, store.in_use(), module.params["keep"], store.previous()
         )

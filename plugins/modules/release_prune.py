@@ -15,6 +15,7 @@ description:
     installation that was killed left.
   - The releases that C(current) and C(previous) name, that a running program was started from and that a unit of
     systemd names are never removed. Nothing is removed where there is no C(current).
+  - What lies in C(releases/) under a name that is not a release's, or is a link, neither counts nor goes.
 author:
   - herd.inference contributors (@herd-inference)
 attributes:
@@ -79,7 +80,8 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     store, keep = ReleaseStore(Path(module.params["prefix"])), max(0, module.params["keep"])
     # No folder is made where there is none.
     with nullcontext() if module.check_mode or not store.releases.is_dir() else store.alone():
-        current, installed, leftovers = store.current(), store.installed(), store.leftovers()
+        current, leftovers = store.current(), store.leftovers()
+        installed = release_plan.ours(store.installed())
         going: tuple[str, ...] = ()
         if current in installed:
             plan = release_plan.plan(current, True, current, installed, store.in_use(), keep, store.previous())

@@ -63,7 +63,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     MismatchError,
     NotFoundError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.core.release_plan import BUILD_ID
+from ansible_collections.herd.inference.plugins.module_utils.core.release_plan import BUILD_ID, ours
 from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
 
 
@@ -73,7 +73,7 @@ def require_whole(store: ReleaseStore, release: str) -> None:
     if manifest is None:
         raise NotFoundError(
             expected=f"release {release} on this node",
-            found=f"only {', '.join(store.installed()) or 'none'}",
+            found=f"only {', '.join(ours(store.installed())) or 'none'}",
             remedy="choose one that every node has, or set herd_release and run site.yml, which installs it",
         )
     problems = store.problems(manifest)

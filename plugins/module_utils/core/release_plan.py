@@ -33,6 +33,11 @@ class Plan:
         return self.fetch or self.link or bool(self.prune)
 
 
+def ours(names: Iterable[str]) -> list[str]:
+    """Of the names in C(releases/) those of releases, damaged ones too; what else lies there is the operator's."""
+    return [name for name in names if BUILD_ID.fullmatch(name)]
+
+
 def check_manifest(manifest: Mapping[str, Any]) -> None:
     """A manifest whose names are only names: it decides which files are written where."""
     if not BUILD_ID.fullmatch(str(manifest.get("id", ""))):
@@ -75,7 +80,7 @@ def plan(
     """What is left to do.
 
     :param whole: the wanted release is there and every file is what the manifest says.
-    :param installed: ids of all releases on the node, oldest first.
+    :param installed: ids of all releases on the node, oldest first; other names neither count nor go.
     :param in_use: ids of releases that running programs come from, or that units name.
     :param keep: how many releases besides the wanted one stay, for going back.
     :param previous: the release that was current before this one; it always stays.
@@ -83,7 +88,7 @@ def plan(
     # The first one to go back to is the one that is current until now, however old it is.
     first_back = previous if current == wanted else current
     protected = {wanted, first_back, *in_use}
-    others = [release for release in installed if release not in (wanted, first_back)]
+    others = [release for release in ours(installed) if release not in (wanted, first_back)]
     others += [first_back] if first_back is not None and first_back in installed and first_back != wanted else []
     surplus = others[: max(0, len(others) - keep)]
     return Plan(

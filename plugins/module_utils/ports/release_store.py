@@ -39,10 +39,14 @@ class ReleaseStore:
         self.former = prefix / "previous"
 
     def installed(self) -> list[str]:
-        """Ids of the releases that are there, oldest first."""
+        """Names of the folders that are there, oldest first. A link is never a release of ours."""
         if not self.releases.is_dir():
             return []
-        found = [path for path in self.releases.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        found = [
+            path
+            for path in self.releases.iterdir()
+            if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+        ]
         return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime, path.name))]
 
     def current(self) -> str | None:

@@ -10,6 +10,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core import release
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 
 NEW = "0c1e57098-cpu-11111111"
+A, B, C = "a-cpu-0000000a", "b-cpu-0000000b", "c-cpu-0000000c"
 MANIFEST: dict[str, Any] = {
     "id": NEW,
     "cuda": None,
@@ -27,15 +28,15 @@ DRIVER = (
     [
         (False, None, [], [], 2, (True, True, ())),
         (True, NEW, [NEW], [], 2, (False, False, ())),
-        (True, "a", ["a", NEW], [], 2, (False, True, ())),
-        (False, "c", ["a", "b", "c"], [], 2, (True, True, ("a",))),
-        (True, NEW, ["a", "b", "c", NEW], [], 1, (False, False, ("a", "b"))),
-        (True, NEW, ["a", "b", "c", NEW], ["a"], 1, (False, False, ("b",))),
+        (True, A, [A, NEW], [], 2, (False, True, ())),
+        (False, C, [A, B, C], [], 2, (True, True, (A,))),
+        (True, NEW, [A, B, C, NEW], [], 1, (False, False, (A, B))),
+        (True, NEW, [A, B, C, NEW], [A], 1, (False, False, (B,))),
         # Going forward from the oldest: it was current, so it is what one would go back to.
-        (False, "a", ["a", "b", "c"], [], 1, (True, True, ("b", "c"))),
-        (False, "a", ["a"], ["a"], 0, (True, True, ())),
+        (False, A, [A, B, C], [], 1, (True, True, (B, C))),
+        (False, A, [A], [A], 0, (True, True, ())),
         # Both names, current and previous, stay whatever keep says.
-        (False, "a", ["a"], [], 0, (True, True, ())),
+        (False, A, [A], [], 0, (True, True, ())),
     ],
 )
 def test_plan(
@@ -53,8 +54,15 @@ def test_plan(
 
 def test_the_one_to_go_back_to_stays_longest() -> None:
     """It may be the oldest, after going forward, back and forward again."""
-    found = release_plan.plan(NEW, True, NEW, ["a", "b", "c", NEW], [], 1, previous="a")
-    assert found.prune == ("b", "c")
+    found = release_plan.plan(NEW, True, NEW, [A, B, C, NEW], [], 1, previous=A)
+    assert found.prune == (B, C)
+
+
+def test_what_an_operator_keeps_beside_them_neither_counts_nor_goes() -> None:
+    names = ["backup-of-ops", A, "b7836-cpu-11aa22bb.bak", B, "notes", NEW]
+    assert release_plan.ours(names) == [A, B, NEW]
+    assert release_plan.plan(NEW, True, NEW, names, [], 2).prune == ()
+    assert release_plan.plan(NEW, True, NEW, names, [], 1).prune == (A,)
 
 
 def test_space_counts_both_forms() -> None:

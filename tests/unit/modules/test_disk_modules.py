@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,11 @@ def test_while_a_fetch_is_under_way_nothing_goes(tmp_path: Path, capsys: pytest.
 # release_prune
 
 
+def build(letter: str) -> str:
+    """The id of a release that a table names by a letter."""
+    return f"{letter}-cpu-11111111"
+
+
 class Node:
     """A prefix with six releases, the oldest first; f is current and a was before it."""
 
@@ -166,14 +172,18 @@ class Node:
         self.units.mkdir()
         monkeypatch.setattr(release_store, "UNITS", self.units)
         for number, name in enumerate("abcdef"):
-            place = self.prefix / "releases" / name / "bin"
+            place = self.prefix / "releases" / build(name) / "bin"
             place.mkdir(parents=True)
             os.utime(place.parent, (1000 + number, 1000 + number))
         for link, name in (("current", "f"), ("previous", "a")):
-            (self.prefix / link).symlink_to(Path("releases") / name)
+            (self.prefix / link).symlink_to(Path("releases") / build(name))
 
     def there(self) -> str:
-        return "".join(sorted(path.name for path in (self.prefix / "releases").iterdir()))
+        return letters(path.name for path in (self.prefix / "releases").iterdir())
+
+
+def letters(names: Iterable[str]) -> str:
+    return "".join(sorted(name.removesuffix("-cpu-11111111") for name in names))
 
 
 @pytest.fixture
@@ -186,7 +196,7 @@ def test_current_and_previous_stay(node: Node, capsys: pytest.CaptureFixture[str
     foreseen = run(release_prune, capsys, check=True, prefix=str(node.prefix), keep=keep)
     assert node.there() == "abcdef"
     done = run(release_prune, capsys, prefix=str(node.prefix), keep=keep)
-    assert node.there() == left == "".join(sorted(done["kept"]))
+    assert node.there() == left == letters(done["kept"])
     assert foreseen["removed"] == done["removed"]
     assert foreseen["changed"] is done["changed"] is (left != "abcdef")
     assert not run(release_prune, capsys, prefix=str(node.prefix), keep=keep)["changed"]
@@ -195,9 +205,10 @@ def test_current_and_previous_stay(node: Node, capsys: pytest.CaptureFixture[str
 def test_what_runs_and_what_a_unit_names_stays(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     releases = node.prefix / "releases"
     (node.units / "llama-rpc.service").write_text(
-        f"[Service]\nExecStart=/usr/bin/stdbuf -oL {releases}/b/bin/ggml-rpc-server -p 50052\n", encoding="utf-8"
+        f"[Service]\nExecStart=/usr/bin/stdbuf -oL {releases}/{build('b')}/bin/ggml-rpc-server -p 50052\n",
+        encoding="utf-8",
     )
-    program = releases / "c" / "bin" / "worker"
+    program = releases / build("c") / "bin" / "worker"
     shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
     with subprocess.Popen([str(program), "60"]) as process:
         try:
@@ -209,8 +220,22 @@ def test_what_runs_and_what_a_unit_names_stays(node: Node, capsys: pytest.Captur
     assert node.there() == "abf"
 
 
+def test_what_an_operator_keeps_beside_them_neither_counts_nor_goes(
+    node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    releases = node.prefix / "releases"
+    (releases / "backup-of-ops").mkdir()
+    os.utime(releases / "backup-of-ops", (1, 1))
+    elsewhere = node.prefix / "elsewhere"
+    elsewhere.mkdir()
+    (releases / build("g")).symlink_to(elsewhere)
+    done = run(release_prune, capsys, prefix=str(node.prefix), keep=2)
+    assert letters(done["kept"]) == "aef"
+    assert {path.name for path in releases.iterdir()} == {*map(build, "aefg"), "backup-of-ops"}
+
+
 def test_what_a_killed_installation_left_goes(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
-    (node.prefix / "releases" / ".incoming-g" / "bin").mkdir(parents=True)
+    (node.prefix / "releases" / f".incoming-{build('g')}" / "bin").mkdir(parents=True)
     (node.prefix / ".current-77").symlink_to("nowhere")
     found = run(release_prune, capsys, prefix=str(node.prefix), keep=9)
     assert len(found["leftovers"]) == 2
