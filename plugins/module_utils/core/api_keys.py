@@ -22,16 +22,18 @@ from .errors import InvalidInputError
 
 #: What begins the company of a key that was given: nobody is ever given it.
 COMPANY = "unused-"
-_NUMBERED = re.compile(r"herd-(\d+)-")
+_NUMBERED = re.compile(r"herd-([0-9]+)-")
+# What a header of HTTP carries as it is, whoever writes it.
+_PRINTABLE = re.compile(r"[!-~]+")
 
 STEPS = ("none", "begin", "finish")
 
 
 def check(keys: Sequence[str]) -> None:
     """Stop at keys that the engine would read differently."""
-    if any(not key.strip() or any(c.isspace() for c in key) or key.startswith(("#", COMPANY)) for key in keys):
+    if any(not _PRINTABLE.fullmatch(key) or key.startswith(("#", COMPANY)) for key in keys):
         raise InvalidInputError(
-            f"API keys without blanks, and none that begins with # or {COMPANY}",
+            f"API keys of printable ASCII without blanks, and none that begins with # or {COMPANY}",
             "another kind",
             "correct head_server_api_keys",
         )

@@ -122,10 +122,14 @@ class HeadView:
 
 @dataclass(frozen=True)
 class Probe:
-    """How the completion ended that the agent asked for."""
+    """How the completion ended that the agent asked for.
+
+    :param asked: whether the head could be asked at all; if not, nothing is known of it.
+    """
 
     answered: bool
     detail: str = ""
+    asked: bool = True
 
 
 class Backoff:
@@ -526,11 +530,12 @@ class Supervisor:
     def _ask(self, suspicion: str, probe: Probe | None, actions: list[Action]) -> None:
         """Ask a head that may be hung for a completion; it is, if none comes and it still looks so."""
         if self._probing and probe is not None:
-            if not probe.answered and suspicion:
+            self._say_once("unasked", "" if probe.asked else f"no completion can be asked for: {probe.detail}", actions)
+            if probe.asked and not probe.answered and suspicion:
                 actions.append(Action(SAY, f"a completion was not answered: {probe.detail}"))
                 self._hung = suspicion
             self._probing = ""
-            # An answer to it is progress, whatever the slots show.
+            # An answer to it is progress, whatever the slots show; and who cannot ask tries again later.
             self._progress_at, self._unanswered_at, self._mute_at = self._last or 0.0, None, None
         elif suspicion and not self._probing:
             self._probing = suspicion

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,17 +84,14 @@ def test_a_follower_goes_on_after_nonsense(herdctl: Path, peer: Peer, fault: str
 
 
 @pytest.mark.parametrize("reason", ["a half \udcff", "\u8a9e"])
-def test_what_a_locale_cannot_write_is_written_all_the_same(herdctl: Path, tmp_path: Path, reason: str) -> None:
-    settings = {"schema": 1, "node": "n", "address": "127.0.0.2", "port": 9, "peers": {}, "run_dir": str(tmp_path)}
-    path = tmp_path / "agent.json"
-    path.write_text(json.dumps(settings), encoding="utf-8")
+def test_what_a_locale_cannot_write_is_written_all_the_same(herdctl: Path, settings: Path, reason: str) -> None:
     done = subprocess.run(
         [
             sys.executable,
             str(herdctl),
             "hold",
             "--config",
-            str(path),
+            str(settings),
             "--reason",
             reason.encode(errors="surrogateescape"),
         ],
@@ -105,3 +103,59 @@ def test_what_a_locale_cannot_write_is_written_all_the_same(herdctl: Path, tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert f"held for 600 seconds: {reason.encode('ascii', 'backslashreplace').decode()};" in done.stdout
+
+
+ENGINE = """
+import json
+from pathlib import Path
+from herd.agent import engine, service, settings
+said = []
+service.say = said.append
+agent = service.Agent(settings.read_settings(sys.argv[2]))
+agent.engine.api = engine.of(["llama-server", "--port", sys.argv[3], "--api-key-file", sys.argv[4]])
+if sys.argv[5] == "broken":
+    def fail(*_arguments):
+        raise ZeroDivisionError("nobody thought of it")
+    engine.health = engine.complete = fail
+agent.engine.look()
+agent.engine.look()
+found = {"health": agent.engine.health, "said": said}
+for name, api in (("probe", agent.engine.api), ("no api", None)):
+    agent._probe = None
+    agent._ask_for_token(api)
+    found[name] = [agent._probe.asked, agent._probe.answered]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    path = tmp_path / "agent.json"
+    data = {"schema": 1, "node": "n", "address": "127.0.0.2", "port": 9, "peers": {}, "run_dir": str(tmp_path)}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault", "expected"),
+    [
+        (b"abc\n", "", {"health": "ok", "said": "", "probe": [True, True], "no api": [False, False]}),
+        # None of it says anything of the head, which serves: nothing is to be done about it.
+        ("schl\u00fcssel\n".encode(), "", {"health": "ok", "said": "printable ASCII", "probe": [False, False]}),
+        (b"\xff\xfe\n", "", {"health": "ok", "said": "printable ASCII", "probe": [False, False]}),
+        (None, "", {"health": "ok", "said": "No such file", "probe": [False, False]}),
+        (b"abc\n", "broken", {"health": "", "said": "nobody thought of it", "probe": [False, False]}),
+    ],
+)
+def test_the_engine_is_watched_whatever_the_key(
+    herdctl: Path, settings: Path, tmp_path: Path, keys: bytes | None, fault: str, expected: dict[str, Any]
+) -> None:
+    head, path = Peer(b"{}"), tmp_path / "api-keys"
+    head.start()
+    if keys is not None:
+        path.write_bytes(keys)
+    found = json.loads(run_inside(herdctl, ENGINE, str(settings), str(head.port), str(path), fault))
+    head.listener.close()
+    said = expected.pop("said")
+    assert [said in text for text in found.pop("said")] == ([True] if said else [])
+    assert found == {"no api": [False, False], **expected}

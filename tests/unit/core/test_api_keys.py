@@ -36,7 +36,9 @@ def test_what_the_file_holds(existing: str, keys: list[str], wanted: str) -> Non
     assert content(wanted, keys) == wanted
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "#a", "a\nb", "unused-a"])
+@pytest.mark.parametrize(
+    "key", ["", " ", "a b", "#a", "a\nb", "unused-a", "schl\u00fcssel-1", "a\u200b", "a\x7f", "\ud800a", "a\x00"]
+)
 def test_a_key_that_the_engine_would_read_differently(key: str) -> None:
     with pytest.raises(HerdError) as caught:
         content("", [key])

@@ -405,6 +405,16 @@ def test_a_token_meanwhile_saves_a_head_that_did_not_answer_the_probe(group: Gro
     assert group.restarts() == []
 
 
+def test_a_head_that_cannot_be_asked_is_left_alone_and_asked_again(group: Group) -> None:
+    group.head = suspicious(True, 1)
+    for probed in (1, 2):
+        group.run(200)
+        assert len(probes(group)) == probed
+        group.step(probe=Probe(False, "no key", asked=False))
+    assert group.restarts() == []
+    assert [said for said in group.said() if "no key" in said] == ["no completion can be asked for: no key"]
+
+
 def test_idle_heads_are_not_asked_where_nobody_wants_that() -> None:
     group = Group(Limits(idle_probe_s=0))
     assert not [action for action in group.run(3000) if action.kind == "probe"]

@@ -17,7 +17,7 @@ from typing import Any
 
 from herd.agent.node import value_of
 from herd.core import certificate
-from herd.core.errors import HerdError, NotFoundError, RemoteFailureError
+from herd.core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
 
 HEALTH_TIMEOUT_S = 2.0
 SLOTS_TIMEOUT_S = 5.0
@@ -38,10 +38,32 @@ class Api:
         """What a request needs; the key is read anew each time, since it may be rotated."""
         found = {"Content-Type": "application/json"}
         if self.key_file:
-            keys = Path(self.key_file).read_text(encoding="utf-8").split()
+            try:
+                keys = Path(self.key_file).read_bytes().split()
+            except OSError as error:
+                raise NotFoundError(
+                    f"the keys that the head was started with, in {self.key_file}",
+                    str(error.strerror),
+                    "run site.yml, which puts them there",
+                ) from error
             if keys:
-                found["Authorization"] = f"Bearer {keys[0]}"
+                if not keys[0].isascii():
+                    raise InvalidInputError(
+                        f"a key of printable ASCII in the first line of {self.key_file}",
+                        "other characters, which no header of HTTP carries",
+                        "correct head_server_api_keys and run site.yml, or rotate_key.yml where they are made",
+                    )
+                found["Authorization"] = f"Bearer {keys[0].decode()}"
         return found
+
+
+def why_without_key(api: Api) -> str:
+    """Say what is wrong with the file of keys, nothing if it can be used."""
+    try:
+        api.headers()
+    except HerdError as error:
+        return str(error)
+    return ""
 
 
 def of(arguments: Sequence[str]) -> Api | None:
@@ -82,11 +104,14 @@ def connect(api: Api, timeout_s: float) -> http.client.HTTPConnection:
     return http.client.HTTPSConnection(api.address, api.port, timeout=timeout_s, context=context)
 
 
-def ask(api: Api, method: str, path: str, timeout_s: float, body: Any = None) -> tuple[int, bytes]:
+def ask(
+    api: Api, method: str, path: str, timeout_s: float, body: Any = None, with_key: bool = True
+) -> tuple[int, bytes]:
     """One request; its status and its answer."""
+    headers = api.headers() if with_key else {}
     connection = connect(api, timeout_s)
     try:
-        connection.request(method, path, None if body is None else json.dumps(body), api.headers())
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         return answer.status, answer.read(LARGEST)
     finally:
@@ -96,7 +121,8 @@ def ask(api: Api, method: str, path: str, timeout_s: float, body: Any = None) ->
 def health(api: Api) -> str:
     """The head's health in one word: ok, loading, refused or silent; empty where it cannot be asked from here."""
     try:
-        status, _body = ask(api, "GET", "/health", HEALTH_TIMEOUT_S)
+        # The engine gives it without a key too, and what is wrong with the file of keys is no illness of the head.
+        status, _body = ask(api, "GET", "/health", HEALTH_TIMEOUT_S, with_key=False)
     except ConnectionRefusedError:
         return "refused"
     except (OSError, http.client.HTTPException):

@@ -22,7 +22,7 @@ from contextlib import suppress
 from herd.agent import beats, disks, engine, node
 from herd.agent.settings import DEFAULT_PATH, Marks, Settings, read_settings
 from herd.core import heartbeat, proc_net
-from herd.core.errors import HerdError
+from herd.core.errors import RemoteFailureError
 from herd.core.supervision import (
     PROBE,
     RESTART,
@@ -69,21 +69,29 @@ class EngineWatch:
         self.tokens = -1
         self._rates: deque[tuple[float, int]] = deque()
         self._asked_at = 0.0
+        self._said = ""
 
     def follow(self) -> None:
         """Ask again and again."""
         while True:
-            api = self.api
+            self.look()
+            time.sleep(TICK_S)
+
+    def look(self) -> None:
+        """Ask once. What goes wrong in that is no word of the head's, so nothing follows from it."""
+        api, said = self.api, ""
+        try:
             if api is None:
                 self.health, self.slots = "", engine.Slots()
             else:
-                try:
-                    self._ask(api)
-                except OSError as error:
-                    self.health = "silent"
-                    say(f"the head cannot be asked: {error}")
-                    time.sleep(SLOTS_EVERY_S)
-            time.sleep(TICK_S)
+                self._ask(api)
+                said = "" if self.slots.known or self.health != "ok" else engine.why_without_key(api)
+        except Exception as error:
+            self.health, self.slots = "", engine.Slots()
+            said = f"the head cannot be asked: {type(error).__name__}: {error}"
+        if said and said != self._said:
+            say(said)
+        self._said = said
 
     def _ask(self, api: engine.Api) -> None:
         health = engine.health(api)
@@ -266,13 +274,16 @@ class Agent:
             say(action.reason)
 
     def _ask_for_token(self, api: engine.Api | None) -> None:
-        if api is None:
-            return
         try:
-            took = engine.complete(api, self.settings.limits.probe_s)
-            self._probe = Probe(True, f"{took:.2f} seconds")
-        except HerdError as error:
+            if api is None:
+                self._probe = Probe(False, "its command line names no port", asked=False)
+            else:
+                self._probe = Probe(True, f"{engine.complete(api, self.settings.limits.probe_s):.2f} seconds")
+        except RemoteFailureError as error:
             self._probe = Probe(False, error.found)
+        except Exception as error:
+            # A key or a certificate that cannot be used, or a fault of our own: none is the head's silence.
+            self._probe = Probe(False, str(error) or type(error).__name__, asked=False)
 
     @staticmethod
     def _systemctl(*arguments: str) -> None:
