@@ -75,6 +75,7 @@ class Worker:
     :param state: the kernel's letter for the process, C(T) for one that was stopped.
     :param clients: C(address:port) of the established connections to its port.
     :param stale: connections that the client has closed and the worker has not.
+    :param unit_age_s: how old systemd's word on the unit is.
     """
 
     unit: str
@@ -90,6 +91,7 @@ class Worker:
     listening: bool
     clients: tuple[str, ...]
     stale: int
+    unit_age_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Head:
     :param lost: workers that it is not connected to.
     :param busy: slots that work on a request, and waiting those requests that wait for one; -1 is unknown.
     :param supervision: what the agent is doing about it, in one word, and reason why.
+    :param unit_age_s: how old systemd's word on the unit is.
     """
 
     unit: str
@@ -123,6 +126,7 @@ class Head:
     reason: str
     recoveries: int
     draining: bool
+    unit_age_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -176,8 +180,9 @@ class _Reader:
             raise ValueError(f"{self.where}.{name} is no whole number from {least}")
         return value
 
-    def number(self, name: str) -> float:
-        value = self._get(name)
+    def number(self, name: str, absent: float | None = None) -> float:
+        """A number; where an older agent does not tell it, the other one."""
+        value = self._get(name) if absent is None else self.data.get(name, absent)
         # The limit comes first: a whole number of hundreds of digits fits no float. Nothing compares with NaN.
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= _COUNT:
             raise ValueError(f"{self.where}.{name} is no number from 0")
@@ -224,6 +229,7 @@ def _read_worker(found: _Reader) -> Worker:
         listening=found.truth("listening"),
         clients=clients,
         stale=found.count("stale"),
+        unit_age_s=found.number("unit_age_s", 0.0),
     )
 
 
@@ -250,6 +256,7 @@ def _read_head(found: _Reader) -> Head:
         reason=found.text("reason"),
         recoveries=found.count("recoveries"),
         draining=found.truth("draining"),
+        unit_age_s=found.number("unit_age_s", 0.0),
     )
 
 

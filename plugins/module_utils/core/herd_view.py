@@ -26,6 +26,8 @@ NODE_COLUMNS = (
 )
 # States of an agent in which nothing is wrong.
 CALM = ("watching", "held")
+# Systemd is asked every second.
+OLD_S = 5.0
 
 
 def _gpus(gpus: tuple[Gpu, ...]) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def _head_note(head: Head) -> str:
 def _rows_of(name: str, beat: Heartbeat) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     head, worker = beat.head, beat.worker
+    age = max((unit.unit_age_s for unit in (head, worker) if unit is not None), default=0.0)
     if head is not None:
         rows.append(
             {
@@ -91,8 +94,9 @@ def _rows_of(name: str, beat: Heartbeat) -> list[dict[str, Any]]:
     if beat.hold is not None:
         held = f"held for {beat.hold.seconds:.0f} s: {beat.hold.reason}"
         rows[0]["note"] = f"{rows[0]['note']}; {held}" if rows[0].get("note") else held
-    for disk in beat.disks:
-        said = disk_space.words(disk_space.Space(disk.path, disk.free_mib, disk.total_mib), disk.state)
+    found = [disk_space.words(disk_space.Space(d.path, d.free_mib, d.total_mib), d.state) for d in beat.disks]
+    found.append(f"systemd has not answered for {age:.0f} s" if age > OLD_S else "")
+    for said in found:
         if said:
             rows[0]["note"] = f"{rows[0]['note']}; {said}" if rows[0].get("note") else said
     rows[0].update(_gpus(beat.gpus))

@@ -85,11 +85,13 @@ class Sighting:
 
     :param kind: C(beat); C(refused): the host lives and its agent does not; C(bad): something else answered;
         C(silent): nothing came.
+    :param at: when it came; None is the moment in which it is looked at.
     """
 
     kind: str
     beat: Heartbeat | None = None
     detail: str = ""
+    at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,10 @@ class _Peer:
     """What is remembered of one worker."""
 
     answered_at: float | None = None
+    came_at: float | None = None
     agent: str = ""
     sequence: int = -1
+    changed_at: float = 0.0
     identity: tuple[str, int, int] = ("", 0, 0)
     paired: tuple[str, int, int] = ("", 0, 0)
     linked: bool = False
@@ -215,24 +219,28 @@ class Supervisor:
     def _follow(self, now: float, sightings: Mapping[str, Sighting], actions: list[Action]) -> None:
         for name, sighting in sightings.items():
             peer = self._peers.setdefault(name, _Peer())
-            beat = sighting.beat
+            beat, at = sighting.beat, now if sighting.at is None else sighting.at
             if sighting.kind == "silent":
                 continue
+            came_at, peer.came_at = peer.came_at, at
             if sighting.kind == "beat" and beat is not None:
-                is_news = beat.agent != peer.agent or beat.sequence > peer.sequence
-                if not is_news:
-                    # The same again, from an agent that hangs: its host answers, which is all that it says.
-                    peer.answered_at = now if peer.answered_at is None else peer.answered_at
-                    continue
-                peer.agent, peer.sequence = beat.agent, beat.sequence
-                if beat.worker is not None:
-                    peer.identity = _identity(beat, beat.worker)
-                self._say_once(f"agent {name}", "", actions)
+                if beat.agent != peer.agent or beat.sequence > peer.sequence:
+                    peer.agent, peer.sequence, peer.changed_at = beat.agent, beat.sequence, at
+                    if beat.worker is not None:
+                        peer.identity = _identity(beat, beat.worker)
+                    self._say_once(f"agent {name}", "", actions)
+                elif at - peer.changed_at >= self.limits.silent_s:
+                    # Its main thread hangs, and its watchdog will end it. But a host that is away answers nothing at
+                    # all, and what became of the worker is seen in the head's own connections.
+                    text = f"the agent of {name} hangs: it says the same again; its host answers, so nothing is done"
+                    self._say_once(f"agent {name}", text, actions)
             else:
                 kind = "is away" if sighting.kind == "refused" else "makes no sense"
                 text = f"the agent of {name} {kind} ({sighting.detail}); its host answers, so nothing is done about it"
                 self._say_once(f"agent {name}", text, actions)
-            peer.answered_at = now
+            # An answer counts from when it came: one that is looked at again is no other.
+            if at != came_at:
+                peer.answered_at = max(at, peer.answered_at or at)
 
     def _lost_link(self, now: float, name: str, head: HeadView, sighting: Sighting) -> str:
         """Why the connection to a worker is not there, or nothing."""
@@ -470,6 +478,9 @@ class Supervisor:
                     self.backoff.note(now)
                     actions.append(Action(RESTART, "its process has ended", gently=True))
             self._set(self.state if self.state == "recovering" else "starting", self.reason)
+            return
+        if head.active == "active":
+            # Its process is gone, and systemd has not said yet what that means.
             return
         if self._was_active or self.state != "stopped":
             actions.append(Action(SAY, f"the head's unit is {head.active}: it was stopped, and stays so"))

@@ -121,6 +121,41 @@ def test_gpus_are_told_of(
     assert found.gpus == gpus
 
 
+def test_heartbeats_go_on_while_systemd_is_stalled(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A double in the search path, which says what the real one says of a unit that runs, and hangs when told to."""
+    folder, stalled = tmp_path / "bin", tmp_path / "stalled"
+    folder.mkdir()
+    program = folder / "systemctl"
+    said = f"MainPID={os.getpid()}\\nNRestarts=0\\nLoadState=loaded\\nActiveState=active\\nSubState=running\\nJob=\\n"
+    program.write_text(f"#!/bin/sh\nwhile [ -e {stalled} ]; do sleep 0.2; done\nprintf '{said}'\n", encoding="ascii")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    _path, port = start(worker_unit="llama-rpc.service")
+
+    def wait_for(is_so: Callable[[heartbeat.Worker], bool]) -> heartbeat.Heartbeat:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            found = heartbeat.read(ask(port)[1])
+            if found.worker is not None and is_so(found.worker):
+                return found
+            time.sleep(0.1)
+        raise AssertionError(found)
+
+    first = wait_for(lambda worker: worker.pid == os.getpid())
+    stalled.touch()
+    try:
+        later = wait_for(lambda worker: worker.unit_age_s >= 3)
+    finally:
+        stalled.unlink()
+    # More than one of them: each tick of the agent makes one.
+    assert later.sequence >= first.sequence + 3
+    assert later.worker is not None
+    assert (later.worker.pid, later.worker.active) == (os.getpid(), "active")
+    assert wait_for(lambda worker: worker.unit_age_s < 2).sequence > later.sequence
+
+
 def test_there_is_nothing_else_to_get(start: Start) -> None:
     _path, port = start()
     asked = [

@@ -121,6 +121,7 @@ def changed(path: str, value: Any) -> bytes:
         (changed("worker.clients", ["10.100.0.31:40112"] * 513), "no list"),
         (changed("worker.clients", ["localhost"]), "address:port"),
         (changed("worker.clients", [7]), "plain text"),
+        (changed("worker.unit_age_s", "old"), "no number"),
         (changed("worker.job", 1), "neither true nor false"),
         (changed("head.workers", "vllm-node2"), "no list"),
         (changed("head.tokens_per_second", -1), "no number"),
@@ -146,8 +147,10 @@ def test_what_is_made_fit_can_be_written_and_read() -> None:
     assert heartbeat.read(heartbeat.write(beat)) == beat
 
 
-def test_an_older_agent_tells_of_no_disks() -> None:
+def test_what_an_older_agent_does_not_tell() -> None:
     assert heartbeat.read(changed("disks", KeyError)) == replace(BEAT, disks=())
+    assert heartbeat.read(changed("worker.unit_age_s", KeyError)) == BEAT
+    assert heartbeat.read(changed("head.unit_age_s", KeyError)) == BEAT
 
 
 def test_what_a_newer_agent_adds_is_passed_over() -> None:

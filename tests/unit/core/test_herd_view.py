@@ -66,6 +66,7 @@ def test_what_is_not_well(change: Sighting, note: str) -> None:
         ({"worker": replace(WORKER, restarts=3)}, "3 restarts"),
         ({"worker": WORKER, "hold": Hold("a new cable", 61.0)}, "held for 61 s: a new cable"),
         ({"head": replace(HEAD, draining=True)}, "draining"),
+        ({"worker": replace(WORKER, unit_age_s=12.3)}, "systemd has not answered for 12 s"),
     ],
 )
 def test_what_is_well_and_worth_a_word(parts: dict[str, Any], note: str) -> None:

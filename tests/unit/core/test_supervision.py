@@ -196,6 +196,20 @@ def agent_dies(group: Group) -> None:
     group.instead[A] = REFUSED
 
 
+def agent_hangs(group: Group) -> None:
+    """Its main thread hangs, for instance in the kernel; the one that gives heartbeats gives the last one."""
+    group.instead[A] = group.sighting(A)
+
+
+def agent_hangs_in_systemd(group: Group) -> None:
+    """A worker whose systemd says nothing: heartbeats go on, with what was last said of the unit."""
+    change(group, unit_age_s=900.0)
+
+
+def process_ends_before_systemd_says_so(group: Group) -> None:
+    group.head = replace(RUNNING, pid=0)
+
+
 def nonsense(group: Group) -> None:
     group.instead[A] = BAD
 
@@ -285,6 +299,9 @@ def clock_went_back(group: Group) -> None:
         nothing,
         torn_table,
         agent_dies,
+        agent_hangs,
+        agent_hangs_in_systemd,
+        process_ends_before_systemd_says_so,
         nonsense,
         short_cut,
         stopped_by_hand,
@@ -311,6 +328,7 @@ def test_no_false_alarm(group: Group, happens: Callable[[Group], None]) -> None:
     ("happens", "words"),
     [
         (agent_dies, "the agent of vllm-node2 is away"),
+        (agent_hangs, "the agent of vllm-node2 hangs: it says the same again"),
         (nonsense, "the agent of vllm-node2 makes no sense (HTTP status 500)"),
         (stopped_by_hand, "the head's unit is inactive: it was stopped, and stays so"),
         (held, "held: by hand"),
@@ -343,6 +361,15 @@ def test_a_head_that_ends_by_itself_is_noticed_and_left_to_systemd(group: Group)
     assert "seconds after it was noticed" in group.said()[-1]
 
 
+def test_a_head_whose_systemd_is_late_is_not_said_to_be_stopped(group: Group) -> None:
+    process_ends_before_systemd_says_so(group)
+    group.run(30)
+    assert group.said()[-1] == "the head serves"
+    group.head = AUTO_RESTART
+    group.step()
+    assert group.restarts() == ["its process has ended"]
+
+
 def test_a_head_that_ends_on_a_held_node_is_left_to_systemd_alone(group: Group) -> None:
     group.hold = "by hand"
     group.head = AUTO_RESTART
@@ -368,10 +395,20 @@ def test_silence_counts_once_for_a_head(group: Group) -> None:
     assert len(group.restarts()) == 1
 
 
-def test_the_same_heartbeat_again_and_again_is_silence(group: Group) -> None:
-    """An agent that hangs, or somebody who says again what was once true."""
-    group.instead[A] = group.sighting(A)
-    group.run(10)
+def test_an_answer_that_is_looked_at_again_and_again_is_silence(group: Group) -> None:
+    """The thread that asks hangs in a conversation with a host that has frozen."""
+    group.instead[A] = replace(group.sighting(A), at=group.now)
+    group.run(5.5)
+    assert group.restarts() == []
+    group.run(4.5)
+    assert group.restarts() == ["vllm-node2 has not answered for 6 seconds: its host or the fabric is away"]
+
+
+def test_silence_is_counted_from_the_answer_on(group: Group) -> None:
+    group.instead[A] = replace(group.sighting(A), at=group.now)
+    group.run(3)
+    group.instead[A] = SILENT
+    group.run(3.5)
     assert len(group.restarts()) == 1
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -148,7 +149,8 @@ class Followers:
     def _keep(self, name: str, address: str) -> None:
         while (name, address) in self._followed:
             sighting = fetch(name, address, self.port)
-            self._seen[name] = (time.monotonic(), sighting)
+            at = time.monotonic()
+            self._seen[name] = (at, replace(sighting, at=at))
             time.sleep(EVERY_S)
 
     def sightings(self, names: Collection[str], now: float) -> dict[str, Sighting]:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ COMMAND_TIMEOUT_S = 10.0
 # systemd is asked that often for a unit, and that often where there is none yet.
 UNIT_S = 1.0
 ABSENT_S = 5.0
+# An answer that takes longer is taken when it comes.
+WAIT_S = 0.4
 
 
 @dataclass(frozen=True)
@@ -57,19 +60,26 @@ def run(argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S) -> tuple[int,
     return done.returncode, done.stdout + done.stderr
 
 
-def unit(name: str) -> Unit:
-    """Ask systemd for the state of a unit."""
+def ask_unit(name: str) -> Unit | None:
+    """Ask systemd for the state of a unit; None where it does not answer."""
     names = "LoadState,ActiveState,SubState,MainPID,NRestarts,Job"
-    _status, text = run(["systemctl", "show", f"--property={names}", name])
+    status, text = run(["systemctl", "show", f"--property={names}", name])
     found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    if status or "ActiveState" not in found:
+        return None
     return Unit(
         loaded=found.get("LoadState") == "loaded",
-        active=found.get("ActiveState", "unknown"),
+        active=found["ActiveState"],
         sub=found.get("SubState", ""),
         job=found.get("Job", "0") not in ("", "0"),
         pid=int(found.get("MainPID") or 0),
         restarts=int(found.get("NRestarts") or 0),
     )
+
+
+def unit(name: str) -> Unit:
+    """The state of a unit; where systemd does not answer, that of one that is not there."""
+    return ask_unit(name) or Unit()
 
 
 def process(pid: int) -> Process:
@@ -113,21 +123,46 @@ def release_of(arguments: Sequence[str]) -> str:
 
 
 class Watched:
-    """A unit and its process. systemd is only asked now and then, or when the process is another one."""
+    """A unit and its process. systemd is only asked now and then, or when the process is another one.
+
+    It is asked in a thread: systemd may be stalled, and what is told of this node must go on meanwhile, with what it
+    said last.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.unit, self.process = Unit(), Process()
+        self.unit, self.process, self.heard_at = Unit(), Process(), 0.0
+        self._heard = (self.unit, 0.0)
         self._asked_at = -ABSENT_S
+        self._known = self.unit
+        self._asking = threading.Thread()
 
     def look(self, now: float) -> None:
         """Look again."""
+        before, was = self._heard, self.process
+        found = process(before[0].pid)
+        every = UNIT_S if before[0].loaded else ABSENT_S
+        if (now - self._asked_at >= every or found.started != was.started) and not self._asking.is_alive():
+            self._asked_at, self._asking = now, threading.Thread(target=self._ask, daemon=True)
+            self._asking.start()
+            # As a rule it answers in a few milliseconds, and what it says is of now.
+            self._asking.join(WAIT_S)
+        heard = self._heard
+        self.unit, self.heard_at = heard
         found = process(self.unit.pid)
-        every = UNIT_S if self.unit.loaded else ABSENT_S
-        if now - self._asked_at >= every or found.started != self.process.started:
-            self.unit, self._asked_at = unit(self.name), now
-            found = process(self.unit.pid)
-        self.process = found
+        # Its number may be another process's by now, until systemd has said what became of it.
+        self.process = Process() if heard[0] is self._known and found.started != was.started else found
+        self._known = heard[0]
+
+    def _ask(self) -> None:
+        asked_at = time.monotonic()
+        found = ask_unit(self.name)
+        if found is not None:
+            self._heard = (found, asked_at)
+
+    def age_s(self, now: float) -> float:
+        """How old systemd's word is."""
+        return round(max(0.0, now - self.heard_at), 1)
 
 
 class Protocols:

@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from herd.agent import beats, disks, engine, node
@@ -132,6 +132,7 @@ class Agent:
         self.supervisor, self.watch = Supervisor(settings.limits), WorkerWatch(settings.limits)
         self.boot_id, self.run_id, self.sequence = node.boot_id(), secrets.token_hex(8), 0
         self._probe: Probe | None = None
+        self._ordering = threading.Thread()
         self.beat = self._heartbeat(None, None, None)
 
     # What is told
@@ -173,7 +174,7 @@ class Agent:
         for action in self.watch.step(now, view, hold):
             if action.kind == RESTART:
                 say(f"noticed: {action.reason}")
-                self._systemctl("restart", "--no-block", watched.name)
+                self._order(lambda: self._systemctl("restart", "--no-block", watched.name))
             else:
                 say(action.reason)
         return heartbeat.Worker(
@@ -190,6 +191,7 @@ class Agent:
             listening=bool(number and proc_net.listening_on(table, number)),
             clients=tuple(f"{found.remote_address}:{found.remote_port}" for found in clients)[:256],
             stale=view.stale,
+            unit_age_s=watched.age_s(now),
         )
 
     # The head
@@ -257,16 +259,13 @@ class Agent:
             reason=heartbeat.plain(self.supervisor.reason),
             recoveries=self.supervisor.recoveries,
             draining=self.supervisor.state == "draining" or self.marks.get("drain") is not None,
+            unit_age_s=watched.age_s(now),
         )
 
     def _act(self, action: Action, watched: node.Watched, view: HeadView) -> None:
         if action.kind == RESTART:
             say(f"restarting the head, whose gate waits for every worker: {action.reason}")
-            # What cannot end well is not waited for. systemd would take the time that a stop may take; a restart
-            # of what has ended begins at once.
-            if not action.gently and node.unit(watched.name).pid == view.pid:
-                self._systemctl("kill", "--kill-who=main", "--signal=SIGKILL", watched.name)
-            self._systemctl("try-restart" if action.gently else "restart", "--no-block", watched.name)
+            self._order(lambda: self._restart_head(watched.name, 0 if action.gently else view.pid))
         elif action.kind == PROBE:
             say(f"asking the head for a token: {action.reason}")
             threading.Thread(target=self._ask_for_token, args=(self.engine.api,), daemon=True).start()
@@ -284,6 +283,21 @@ class Agent:
         except Exception as error:
             # A key or a certificate that cannot be used, or a fault of our own: none is the head's silence.
             self._probe = Probe(False, str(error) or type(error).__name__, asked=False)
+
+    def _restart_head(self, name: str, pid: int) -> None:
+        # What cannot end well is not waited for. systemd would take the time that a stop may take; a restart of what
+        # has ended begins at once.
+        if pid and node.unit(name).pid == pid:
+            self._systemctl("kill", "--kill-who=main", "--signal=SIGKILL", name)
+        self._systemctl("restart" if pid else "try-restart", "--no-block", name)
+
+    def _order(self, work: Callable[[], None]) -> None:
+        """Let systemd do something, in a thread: it may be stalled, and heartbeats must go on."""
+        if self._ordering.is_alive():
+            say("systemd does not answer yet to what it was told before; it is told again later")
+            return
+        self._ordering = threading.Thread(target=work, daemon=True)
+        self._ordering.start()
 
     @staticmethod
     def _systemctl(*arguments: str) -> None:
