@@ -42,6 +42,14 @@ options:
     description: Restart the service although nothing changed, for this reason, when it is not empty.
     type: str
     default: ''
+  stop_timeout:
+    description:
+      - How long, in seconds, to wait for the end of a service that goes on serving what it had begun when it was told
+        to stop. If it takes longer, nothing is started, and the module fails.
+      - With V(0) systemd is waited for, as long as its job takes.
+    type: float
+    default: 0
+    version_added: 0.2.0
 attributes:
   check_mode:
     description: Compares files and the running process; says what would be done.
@@ -118,15 +126,17 @@ def main() -> None:
             "triggers": {"type": "list", "elements": "str", "default": []},
             "enabled": {"type": "bool", "default": True},
             "restart_reason": {"type": "str", "default": ""},
+            "stop_timeout": {"type": "float", "default": 0},
         },
         supports_check_mode=True,
     )
     name: str = module.params["name"]
+    patience: float = module.params["stop_timeout"]
     others: dict[str, str] = module.params["files"]
     wanted = digest(module.params["content"], others, module.params["triggers"])
     text = module.params["content"].replace("@HERD_UNIT@", wanted)
     try:
-        state = systemd.show(name)
+        state = systemd.settle(name, patience) if patience and not module.check_mode else systemd.show(name)
         runs_with = host.environment_of(state.pid).get("HERD_UNIT", "") if state.pid else ""
         unit = str(systemd.UNIT_DIRECTORY / name)
         paths = {unit: text, **others}
@@ -144,8 +154,10 @@ def main() -> None:
                 systemd.reload()
             if not is_enabled:
                 systemd.enable(name) if module.params["enabled"] else systemd.disable(name)
-            if action != "none":
-                systemd.restart(name) if action == "restart" else systemd.start(name)
+            if action == "restart":
+                systemd.restart_within(name, patience) if patience else systemd.restart(name)
+            elif action == "start":
+                systemd.start(name)
     except HerdError as error:
         module.fail_json(msg=str(error))
     diff: list[dict[str, Any]] = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.commands impo
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 # Starting the head waits for its gate, which waits for workers.
 JOB_TIMEOUT_S = 1800
+SETTLE_PAUSE_S = 0.5
 _PROPERTIES = (
     "LoadState",
     "ActiveState",
@@ -164,6 +166,35 @@ def restart(unit: str) -> None:
 def stop(unit: str) -> None:
     """Stop a unit and wait for its job."""
     _systemctl("stop", unit, timeout=JOB_TIMEOUT_S)
+
+
+def settle(unit: str, timeout_s: float) -> UnitState:
+    """Wait until a unit has ended that is ending; what it is then.
+
+    Whoever told it to start meanwhile would wait as long as its end takes, and leave a job behind when giving up.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (state := show(unit)).active_state == "deactivating":
+        if time.monotonic() >= deadline:
+            raise RemoteFailureError(
+                f"{unit}, which was told to end, to have ended within {timeout_s:g} seconds",
+                "that it still serves what it had begun before",
+                f"try again when that has come to its end (systemctl status {unit}), or cut it off with "
+                f"systemctl kill --signal=SIGKILL {unit}",
+            )
+        time.sleep(SETTLE_PAUSE_S)
+    return state
+
+
+def restart_within(unit: str, timeout_s: float) -> None:
+    """Restart a unit whose end may take long, if it ends in time; if not, no job is left that would start it later."""
+    # systemd begins with it at once, if nothing else is to be done for the unit.
+    _systemctl("stop", "--no-block", unit)
+    deadline = time.monotonic() + SETTLE_PAUSE_S
+    while show(unit).active_state == "active" and time.monotonic() < deadline:
+        time.sleep(SETTLE_PAUSE_S / 10)
+    settle(unit, timeout_s)
+    start(unit)
 
 
 def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -> str:
