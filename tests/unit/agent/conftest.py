@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,11 @@ def run_herdctl(herdctl: Path, *arguments: str) -> subprocess.CompletedProcess[s
     )
 
 
-def run_inside(herdctl: Path, code: str, *arguments: str) -> str:
+def run_inside(herdctl: Path, code: str, *arguments: str, wrapper: Sequence[str] = ()) -> str:
     """Run code that imports the installed program's parts; what it prints."""
     code = f"import sys\nsys.path.insert(0, sys.argv[1])\n{code}"
     done = subprocess.run(
-        [sys.executable, "-I", "-c", code, str(herdctl.parents[1] / "lib"), *arguments],
+        [*wrapper, sys.executable, "-I", "-c", code, str(herdctl.parents[1] / "lib"), *arguments],
         capture_output=True,
         text=True,
         timeout=60,

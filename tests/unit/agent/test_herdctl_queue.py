@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import jinja2
 import pytest
 
-from .conftest import run_herdctl
+from .conftest import run_herdctl, run_inside
 
 Start = Callable[..., tuple[subprocess.Popen[str], int]]
 
@@ -149,3 +150,36 @@ def test_no_head_is_idle(herdctl: Path) -> None:
     done = run_herdctl(herdctl, "idle", "--unit", "no-such-unit.service", "--timeout", "10")
     assert done.returncode == 0
     assert json.loads(done.stdout)["idle"] is True
+
+
+TEMPLATES = Path(__file__).parents[3] / "roles" / "head_server" / "templates"
+# What is left when herdctl is killed in the moment in which it cuts connections that clients keep.
+KILLED = """
+import json, subprocess, time
+from herd.agent import engine, waiting
+waiting._is_working, waiting.CUT_S = lambda api: False, 1
+nft = lambda *words: subprocess.run([waiting.NFT, *words], capture_output=True, text=True, check=True).stdout
+nft("-f", sys.argv[2])
+found = [waiting._is_between_requests(engine.Api("127.0.0.1", 8000, "", ""))]
+found.append("8000 timeout 1s" in nft("list set ip herd_queue cut"))
+time.sleep(1.5)
+found.append("8000" in nft("list set ip herd_queue cut"))
+waiting._is_between_requests(engine.Api("127.0.0.1", 8000, "", ""))
+found.append(" drop" in nft("list table ip herd_queue"))
+subprocess.run([sys.executable, "-I", sys.argv[3], "idle", "--unit", "no-such-unit.service"], check=True)
+found.append(" drop" in nft("list table ip herd_queue"))
+print()
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/usr/sbin/nft").exists(), reason="needs nft and a network namespace of its own"
+)
+def test_a_kill_leaves_no_connection_cut(herdctl: Path, tmp_path: Path) -> None:
+    template = jinja2.Environment(trim_blocks=True).from_string((TEMPLATES / "herd-queue.nft.j2").read_text("utf-8"))
+    path = tmp_path / "queue.nft"
+    rules = {"_head_server_queue_match": "tcp dport 8000", "_head_server_queue_target": "redirect to :50063"}
+    path.write_text(template.render(head_server_firewalld_sources=[], **rules), encoding="utf-8")
+    said = run_inside(herdctl, KILLED, str(path), str(herdctl), wrapper=("unshare", "--net"))
+    assert json.loads(said.splitlines()[-1]) == [True, True, False, True, False]

@@ -34,7 +34,10 @@ CONNECT_S, PAUSE_S = 30.0, 0.5
 QUIET_LOOKS, LOOK_S = 3, 0.1
 # An idle engine has ended by then.
 END_S = 5.0
-NFT, KEPT = "/usr/sbin/nft", ("ip", "herd_queue", "kept")
+NFT, KEPT, CUT = "/usr/sbin/nft", "ip herd_queue kept", "ip herd_queue cut"
+FORGET = f"flush chain {KEPT}; flush set {CUT}"
+# Longer than an idle engine takes to end; whoever is killed in between leaves a rule that matches nothing any more.
+CUT_S = 30
 #: Long enough for whoever tries again to find a head that was restarted, short enough to notice.
 RETRY_AFTER_S = 30
 TURNED_AWAY = (
@@ -157,8 +160,9 @@ def _is_working(api: engine.Api) -> bool:
     return slots.known is not True or slots.busy > 0 or engine.metrics(api).get("requests_deferred", 0) > 0
 
 
-def _nft(*words: str) -> str:
-    status, said = node.run([NFT, *words])
+def _nft(commands: str) -> str:
+    """Let the kernel take all of these commands, or none."""
+    status, said = node.run([NFT, commands])
     return said if status == 0 else ""
 
 
@@ -170,25 +174,11 @@ def _is_between_requests(api: engine.Api) -> bool:
     """
     if _is_working(api):
         return False
-    words = [
-        "iif",
-        "!=",
-        "lo",
-        "tcp",
-        "dport",
-        str(api.port),
-        "ct",
-        "state",
-        "established",
-        "meta",
-        "length",
-        ">",
-        "100",
-    ]
-    _nft("add", "rule", *KEPT, *words, "counter", "drop")
-    if not _is_working(api) and " packets 0 " in _nft("list", "chain", *KEPT):
+    rule = "iif != lo tcp dport @cut ct state established meta length > 100 counter drop"
+    _nft(f"{FORGET}; add element {CUT} {{ {api.port} timeout {CUT_S}s }}; add rule {KEPT} {rule}")
+    if not _is_working(api) and " packets 0 " in _nft(f"list chain {KEPT}"):
         return True
-    _nft("flush", "chain", *KEPT)
+    _nft(FORGET)
     return False
 
 
@@ -215,6 +205,8 @@ def _stop(unit: str, pid: int) -> bool:
 def idle_command(arguments: argparse.Namespace) -> int:
     """Wait until no request runs or comes, and stop the head in that moment."""
     began = time.monotonic()
+    # Of one that was killed.
+    _nft(FORGET)
     pid = node.unit(arguments.unit).pid
     api = engine.of(node.process(pid).arguments)
     left = quiet = 0
@@ -229,6 +221,8 @@ def idle_command(arguments: argparse.Namespace) -> int:
     is_stopped = bool(is_idle and arguments.stop and api)
     if is_stopped:
         is_idle = is_stopped = _stop(arguments.unit, pid)
+    if not is_stopped:
+        _nft(FORGET)
     seconds = round(time.monotonic() - began, 1)
     print(json.dumps({"idle": is_idle, "stopped": is_stopped, "connections": left, "seconds": seconds}))
     return 0 if is_idle else 1
