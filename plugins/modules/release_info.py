@@ -59,6 +59,14 @@ previous:
   returned: success
   type: str
   sample: b7836-cpu-11aa22bb
+changing:
+  description:
+    - The change that has begun and is not proved yet, as M(herd.inference.release_switch) has noted it. C(back) is the
+      release that a rollback goes to. Empty unless a change is under way, or was killed.
+  returned: success
+  type: dict
+  version_added: 0.2.0
+  sample: {}
 releases:
   description: Installed releases, oldest first.
   returned: success
@@ -120,7 +128,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_plan, release_state
+from ansible_collections.herd.inference.plugins.module_utils.core import release_change, release_plan, release_state
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.ports import host, release_files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
@@ -160,17 +168,18 @@ def programs(store: ReleaseStore) -> list[release_state.Program]:
 
 def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
     """Everything that the module returns."""
-    running, current = programs(store), store.current() or ""
+    running, current, changing = programs(store), store.current() or "", release_change.note(store.noted())
     manifests = {name: store.manifest(name) for name in release_plan.ours(store.installed())}
     in_use = sorted({program.release for program in running})
     known = [manifest for manifest in manifests.values() if manifest is not None]
     return {
         "current": current,
         "previous": store.previous() or "",
+        "changing": changing,
         "releases": [describe(store, name, store.in_use(), verify) for name in manifests],
         "running": [asdict(program) for program in running],
         "advisories": release_state.advisories(known, [current, *in_use]),
-        "problems": release_state.problems(current, manifests, running, len(store.leftovers())),
+        "problems": release_state.problems(current, manifests, running, len(store.leftovers()), changing),
         "serving": systemd.show(SERVER).active_state not in ("inactive", "failed"),
         "built": (release_files.read_json(store.prefix / "dist" / f"{wanted}.json") or {}) if wanted else {},
     }

@@ -166,6 +166,8 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         if not module.params["switch"]:
             # What is current is what it goes back to, so nothing is taken away yet.
             plan = release_plan.Plan(plan.fetch, link=False, prune=())
+        # An upgrade or a rollback that was killed is settled by this: the node gets what the inventory names.
+        settles = module.params["switch"] and store.note.exists()
         if not module.check_mode:
             store.tidy()
         if plan.fetch:
@@ -175,11 +177,13 @@ def result(module: AnsibleModule) -> dict[str, Any]:
                 store.install(manifest, module.params["location"])
             if plan.link:
                 store.switch(release)
+            if settles:
+                store.end()
             for surplus in plan.prune:
                 store.remove(surplus)
             store.tidy()
     after = sorted(({*installed} | {release}) - {*plan.prune})
-    changes = plan.changes or bool(leftovers)
+    changes = plan.changes or settles or bool(leftovers)
     points_to = current if not module.params["switch"] else release
     return {
         "changed": changes,
@@ -190,7 +194,10 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         "problems": problems,
         "removed": list(plan.prune),
         "driver_note": note,
-        "diff": {"before": lines(current, installed, leftovers), "after": lines(points_to, after)},
+        "diff": {
+            "before": lines(current, installed, leftovers) + ("an interrupted change of release\n" if settles else ""),
+            "after": lines(points_to, after),
+        },
     }
 
 

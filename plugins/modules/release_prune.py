@@ -13,8 +13,9 @@ version_added: 0.2.0
 description:
   - Does what M(herd.inference.release_install) does after an installation, without one; and removes what an
     installation that was killed left.
-  - The releases that C(current) and C(previous) name, that a running program was started from and that a unit of
-    systemd names are never removed. Nothing is removed where there is no C(current).
+  - The releases that C(current) and C(previous) name, that a running program was started from, that a unit of
+    systemd names and that a change which was killed has noted are never removed. Nothing is removed where there is no
+    C(current).
   - What lies in C(releases/) under a name that is not a release's, or is a link, neither counts nor goes.
 author:
   - herd.inference contributors (@herd-inference)
@@ -70,7 +71,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_plan
+from ansible_collections.herd.inference.plugins.module_utils.core import release_change, release_plan
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
 
@@ -84,7 +85,8 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         installed = release_plan.ours(store.installed())
         going: tuple[str, ...] = ()
         if current in installed:
-            plan = release_plan.plan(current, True, current, installed, store.in_use(), keep, store.previous())
+            needed = [*store.in_use(), *release_change.note(store.noted()).values()]
+            plan = release_plan.plan(current, True, current, installed, needed, keep, store.previous())
             going = plan.prune
         if not module.check_mode:
             for release in going:

@@ -13,16 +13,20 @@ version_added: 0.2.0
 description:
   - Holds every file of the release against its manifest, then points C(current) to it in one step. What was current
     until now becomes C(previous).
+  - A change of several nodes may be killed when some links have moved and others have not. So it has three steps on
+    each node; O(state=begun) notes it in C(switch.json) before anything stops, O(state=switched) moves the link, and
+    O(state=proved) removes the note when the service has answered. While the note is there,
+    M(herd.inference.release_info) returns it as C(changing), and it says where to go back to.
   - Nothing is fetched, so it takes a second or two. Services are not touched; the roles that run them follow
     C(current).
 author:
   - herd.inference contributors (@herd-inference)
 attributes:
   check_mode:
-    description: Verifies the release and says whether the link would move.
+    description: Verifies the release and says whether the link would move, or the note would change.
     support: full
   diff_mode:
-    description: Shows where the link points before and after.
+    description: Shows where the link points, and what is noted, before and after.
     support: full
 options:
   prefix:
@@ -35,9 +39,32 @@ options:
       - Id of the release, as RV(herd.inference.release_info#module:releases) has it.
     type: str
     required: true
+  state:
+    description: The step.
+    type: str
+    choices: [begun, switched, proved]
+    default: switched
+  former:
+    description: Id of the release that is left, for O(state=begun); empty if there is none.
+    type: str
+    default: ""
+  rollback:
+    description:
+      - Whether this is a way back, for O(state=begun). One that is killed goes to O(id) again when a rollback is asked
+        for, and a change forward that is killed goes back to O(former).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
+- name: Note that these nodes go back, before the head stops
+  herd.inference.release_switch:
+    prefix: /opt/llama.cpp
+    id: b7836-cuda70-11aa22bb
+    former: 0c1e57098-cuda70-5f1c20ab
+    rollback: true
+    state: begun
+
 - name: Go back
   herd.inference.release_switch:
     prefix: /opt/llama.cpp
@@ -52,12 +79,14 @@ previous:
   sample: 0c1e57098-cuda70-5f1c20ab
 """
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.inference.plugins.module_utils.core import release_change
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     MismatchError,
@@ -85,25 +114,49 @@ def require_whole(store: ReleaseStore, release: str) -> None:
         )
 
 
+def lines(current: str, note: Mapping[str, str] | None) -> str:
+    """The state of a node for a diff."""
+    known = release_change.note(note)
+    said = f"from {known['from'] or 'none'} to {known['to']}" if known else "damaged"
+    return f"current: {current or 'none'}\n" + (f"change not proved yet: {said}\n" if note is not None else "")
+
+
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Look, and move the link if it points elsewhere."""
-    store, wanted = ReleaseStore(Path(module.params["prefix"])), module.params["id"]
+    """Look, and take the step if it is not taken yet."""
+    store, wanted, state = ReleaseStore(Path(module.params["prefix"])), module.params["id"], module.params["state"]
     with nullcontext() if module.check_mode else store.alone():
-        require_whole(store, wanted)
-        current = store.current() or ""
-        if current != wanted and not module.check_mode:
-            store.switch(wanted)
+        if state != "proved":
+            require_whole(store, wanted)
+        current, note = store.current() or "", (store.noted() or {}) if store.note.exists() else None
+        goal, noted = current, note
+        if state == "begun":
+            noted = release_change.begun(module.params["former"], wanted, module.params["rollback"])
+        elif state == "proved":
+            noted = None
+        else:
+            goal = wanted
+        if not module.check_mode:
+            if noted != note:
+                store.end() if noted is None else store.begin(noted)
+            if goal != current:
+                store.switch(goal)
     return {
-        "changed": current != wanted,
+        "changed": (goal, noted) != (current, note),
         "previous": store.previous() or "",
-        "diff": {"before": f"current: {current or 'none'}\n", "after": f"current: {wanted}\n"},
+        "diff": {"before": lines(current, note), "after": lines(goal, noted)},
     }
 
 
 def main() -> None:
     """Read the arguments, switch, answer."""
     module = AnsibleModule(
-        argument_spec={"prefix": {"type": "path", "required": True}, "id": {"type": "str", "required": True}},
+        argument_spec={
+            "prefix": {"type": "path", "required": True},
+            "id": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["begun", "switched", "proved"], "default": "switched"},
+            "former": {"type": "str", "default": ""},
+            "rollback": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
     )
     try:

@@ -47,13 +47,18 @@ def advisories(releases: Iterable[Mapping[str, Any]], used: Iterable[str]) -> li
 
 
 def problems(
-    current: str, installed: Mapping[str, Mapping[str, Any] | None], running: Sequence[Program], leftovers: int
+    current: str,
+    installed: Mapping[str, Mapping[str, Any] | None],
+    running: Sequence[Program],
+    leftovers: int,
+    changing: Mapping[str, str] | None = None,
 ) -> list[str]:
     """What is wrong with the releases of a host, a sentence each.
 
     :param current: the release that the link names; empty where there is none.
     :param installed: manifests by id; None where one cannot be read.
     :param leftovers: what installations that were killed have left.
+    :param changing: the change of release that is not proved yet, if there is one.
     """
     found = []
     if current and current not in installed:
@@ -78,6 +83,11 @@ def problems(
     if len([protocol for protocol in protocols if protocol]) > 1:
         listed = ", ".join(f"{protocol} ({release})" for protocol, release in sorted(protocols.items()) if protocol)
         found.append(f"expected one RPC protocol, found {listed}: a head of one aborts with workers of the other.")
+    if changing:
+        found.append(
+            f"expected a service that has answered since the last change of release, found one to {changing['to']} "
+            f"that has not come to its end: if none is under way, run playbooks/upgrade.yml or rollback.yml again."
+        )
     if leftovers:
         found.append(
             f"expected no half-installed release, found {leftovers}: the next run of site.yml removes what a killed "

@@ -37,6 +37,7 @@ class ReleaseStore:
         self.releases = prefix / "releases"
         self.link = prefix / "current"
         self.former = prefix / "previous"
+        self.note = prefix / "switch.json"
 
     def installed(self) -> list[str]:
         """Names of the folders that are there, oldest first. A link is never a release of ours."""
@@ -65,6 +66,7 @@ class ReleaseStore:
                 *self.releases.glob(f"{HIDDEN}*"),
                 *self.prefix.glob(f"{HIDDEN_LINK}*"),
                 *self.prefix.glob(f"{HIDDEN_PREVIOUS}*"),
+                *self.prefix.glob(f".{self.note.name}.*"),
             ]
         )
 
@@ -169,6 +171,20 @@ class ReleaseStore:
         if current not in (None, release):
             _point(self.former, str(current), HIDDEN_PREVIOUS)
         _point(self.link, release, HIDDEN_LINK)
+        _sync(self.prefix)
+
+    def noted(self) -> dict[str, Any] | None:
+        """The change that has begun and is not proved yet, as this node has noted it."""
+        return release_files.read_json(self.note)
+
+    def begin(self, change: Mapping[str, str]) -> None:
+        """Note a change, on disk before anything stops."""
+        release_files.write_json(self.note, dict(change))
+        _sync(self.prefix)
+
+    def end(self) -> None:
+        """Forget the change, which is proved or superseded."""
+        self.note.unlink(missing_ok=True)
         _sync(self.prefix)
 
     def remove(self, release: str) -> None:
