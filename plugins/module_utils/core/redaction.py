@@ -13,6 +13,14 @@ LEFT_OUT = "[left out]"
 SHORTEST = 6
 
 _WORD = r"[\w.~+/=-]"
+_NAME = r"api[_-]?keys?|token|secret|passw(?:or)?d|passphrase|credentials?"
+# A quotation mark, which is escaped in a text within a text.
+_QUOTE = r"""(?:\\?["'])?"""
+# What stands behind the name; a path says where a secret is, and is none. A secret may begin with a stroke as well.
+_VALUE = (
+    rf"(?! {_QUOTE} /(?:data|dev|etc|home|mnt|opt|proc|root|run|srv|sys|tmp|usr|var)/ ) ({_QUOTE})"
+    r"""(?: (?<=")[^"\n]{4,} | (?<=')[^'\n]{4,} | [^\s"',;}\]]{4,} )"""
+)
 _PATTERNS = (
     # Private keys, whole.
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), LEFT_OUT),
@@ -21,14 +29,19 @@ _PATTERNS = (
     (re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-|xox[a-z]-)[\w-]{6,}"), LEFT_OUT),
     (re.compile(r"\bherd-\d+-[\w-]{20,}"), LEFT_OUT),
     # Name and password in front of a host.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s:@]+:[^/\s@]+@"), rf"\1{LEFT_OUT}@"),
-    # Names of settings, of variables and of JSON; the name may say a file, which is no secret.
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://)[^/\s:@]+:[^/\s@]+@"), rf"\1{LEFT_OUT}@"),
+    # Options with their values, in a command line or in a list of words. One whose name ends in -file says no secret.
     (
         re.compile(
-            r"""(?ix) ( ["']? [\w-]* (?: api[_-]?keys? | token | secret | passw(?:or)?d | passphrase | credentials? )
-                ["']? \s* [=:] \s* ["']? ) (?! /) [^\s"',;}\]]{4,}"""
+            rf"(?ix) ( (?<![\w-]) (?: --(?:[\w-]*[_-])?(?:keys?|{_NAME}) | -hft ) {_QUOTE}"
+            rf" (?: = | [ \t]+ | \s*,\s* | \s*\n\s*-[ ]+ ) ) (?! {_QUOTE}--) {_VALUE}"
         ),
-        rf"\1{LEFT_OUT}",
+        rf"\1\2{LEFT_OUT}",
+    ),
+    # Names of settings, of variables and of JSON.
+    (
+        re.compile(rf"(?ix) ( (?<![\w-]) [\w-]* (?:{_NAME}) {_QUOTE} \s* [=:] \s* ) {_VALUE}"),
+        rf"\1\2{LEFT_OUT}",
     ),
 )
 
