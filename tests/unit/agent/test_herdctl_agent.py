@@ -59,8 +59,8 @@ def start(herdctl: Path, tmp_path: Path) -> Iterator[Start]:
             environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
             started.append(subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL))
             assert channel.recv(64) == b"READY=1"
-            # It says again and again that it lives.
-            assert channel.recv(64) == b"WATCHDOG=1"
+            # It says again and again that it lives, and that it is ready: the first word may have been lost.
+            assert channel.recv(64) == b"READY=1\nWATCHDOG=1"
         return path, port
 
     yield begin

@@ -330,7 +330,8 @@ class Agent:
         while True:
             time.sleep(TICK_S)
             self.tick()
-            notify("WATCHDOG=1")
+            # Ready as well: that word may have been lost, and systemd would end what is never ready.
+            notify("READY=1\nWATCHDOG=1")
 
 
 def agent_command(arguments: argparse.Namespace) -> int:
