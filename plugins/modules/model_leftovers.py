@@ -90,15 +90,34 @@ def look(folder: Path) -> tuple[list[model_leftovers.Hidden], list[str]]:
     return hidden, others
 
 
+def remove(folder: Path, leftover: model_leftovers.Leftover, days: float) -> model_leftovers.Leftover | None:
+    """Remove what one fetch left, unless a fetch of the same model has begun meanwhile: then None."""
+    lock = folder / f".{leftover.model}.lock"
+    is_made = not lock.exists()
+    with held([lock], make=True) as busy:
+        if busy:
+            return None
+        # What is there now that nobody can begin any more.
+        hidden, others = look(folder)
+        others_of = [file for file in hidden if not (is_made and file.name == lock.name)]
+        found = [left for left in model_leftovers.plan(others_of, others, time.time(), days) if left == leftover]
+        # The lock goes last: who waits for it takes a new one.
+        for name in sorted(leftover.files if found else (), key=lambda name: name == lock.name):
+            (folder / name).unlink(missing_ok=True)
+        if is_made:
+            lock.unlink(missing_ok=True)
+    return leftover if found else None
+
+
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Look, and remove what goes."""
     folder, days = Path(module.params["path"]), float(module.params["days"])
     with held(sorted(folder.glob(".*.lock"))) as busy:
         hidden, others = look(folder)
         found = [] if busy else model_leftovers.plan(hidden, others, time.time(), days)
-        names = [name for leftover in found for name in leftover.files]
-        for name in names if not module.check_mode else ():
-            (folder / name).unlink(missing_ok=True)
+    if not module.check_mode:
+        found = [left for left in (remove(folder, leftover, days) for leftover in found) if left is not None]
+    names = [name for leftover in found for name in leftover.files]
     return {
         "changed": bool(names),
         "removed": names,
@@ -118,6 +137,13 @@ def main() -> None:
         module.exit_json(**result(module))
     except HerdError as error:
         module.fail_json(msg=str(error))
+    except OSError as error:
+        trouble = HerdError(
+            f"to read and tidy the folder {module.params['path']}",
+            f"{error.strerror} at {error.filename}",
+            "correct that, and run again",
+        )
+        module.fail_json(msg=str(trouble))
 
 
 if __name__ == "__main__":

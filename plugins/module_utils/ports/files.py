@@ -359,22 +359,39 @@ def locked(path: str, patience: float, waiting: Callable[[str], object]) -> Iter
         os.close(fd)
 
 
+def _trouble(path: Path, error: OSError) -> HerdError:
+    return HerdError(
+        f"a lock at {path}", str(error.strerror), "see what lies there, and remove it if no fetch has made it"
+    )
+
+
 @contextmanager
-def held(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Hold those of these locks that are free, and say which others somebody holds."""
+def held(paths: Sequence[Path], make: bool = False) -> Iterator[list[Path]]:
+    """Hold those of these locks that are free, and say which others somebody holds.
+
+    :param make: make those that are not there; for who then removes what they guard, and them.
+    """
     busy: list[Path] = []
     fds: list[int] = []
     try:
         for path in paths:
             try:
-                fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT if make else 0)
+                fd = os.open(path, flags, 0o600)
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                raise _trouble(path, error) from None
             fds.append(fd)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if make and not _is_still(str(path), fd):
+                    # Who held it has removed it; whoever comes next has another one.
+                    busy.append(path)
             except BlockingIOError:
                 busy.append(path)
+            except OSError as error:
+                raise _trouble(path, error) from None
         yield busy
     finally:
         for fd in fds:

@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""model_leftovers beside fetches that begin while it works, and in a folder where something odd lies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.herd.inference.plugins.modules import model_leftovers
+
+
+def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    with patch_module_args({"path": str(folder)}), pytest.raises(SystemExit):
+        model_leftovers.main()
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two models' leftovers, one without a lock."""
+    for name in (".a.gguf.incoming", ".a.gguf.journal", ".b.gguf.incoming", ".b.gguf.lock"):
+        path = tmp_path / name
+        path.write_text("x", encoding="utf-8")
+        os.utime(path, (1e9, 1e9))
+    return tmp_path
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen between the plan and what is done about it."""
+    whole = model_leftovers.model_leftovers.plan
+    calls: list[int] = []
+
+    def plan(*arguments: Any) -> Any:
+        found = whole(*arguments)
+        if not calls:
+            happens()
+        calls.append(1)
+        return found
+
+    monkeypatch.setattr(model_leftovers.model_leftovers, "plan", plan)
+
+
+def test_all_goes_with_the_locks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(run(folder, capsys)["removed"]) == 4
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.gguf", "b.gguf"])
+def test_a_fetch_that_begins_meanwhile_keeps_its_files(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    fds: list[int] = []
+
+    def begin() -> None:
+        # It has its lock and has written nothing yet.
+        fds.append(os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT))
+        fcntl.flock(fds[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    if name == "a.gguf":
+        meanwhile(monkeypatch, begin)
+    else:
+        # Its lock is there, and held until the plan is made.
+        whole = model_leftovers.remove
+        monkeypatch.setattr(model_leftovers, "remove", lambda *given: [fds or begin(), whole(*given)][1])
+    removed = run(folder, capsys)["removed"]
+    os.close(fds[0])
+    assert removed
+    assert not [gone for gone in removed if name in gone]
+    assert (folder / f".{name}.incoming").exists()
+    assert (folder / f".{name}.lock").exists()
+
+
+def test_a_fetch_that_was_here_meanwhile_keeps_its_files(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    meanwhile(monkeypatch, lambda: os.utime(folder / ".a.gguf.incoming", (now, now)))
+    assert not [gone for gone in run(folder, capsys)["removed"] if "a.gguf" in gone]
+    assert sorted(path.name for path in folder.iterdir()) == [".a.gguf.incoming", ".a.gguf.journal"]
+
+
+def test_what_is_no_lock_is_one_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / ".c.gguf.lock").symlink_to(".c.gguf.lock")
+    found = run(folder, capsys)
+    assert found["failed"]
+    assert f"expected a lock at {folder / '.c.gguf.lock'}, found Too many levels" in found["msg"]
+    assert len(list(folder.iterdir())) == 5
