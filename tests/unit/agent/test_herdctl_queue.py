@@ -8,11 +8,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -129,6 +131,66 @@ def test_a_client_that_gives_up_harms_nobody(start: Start, head: Head) -> None:
         process.send_signal(signal.SIGTERM)
         assert client.recv(1) == b"x"
     assert "2 connections waited" in process.communicate(timeout=60)[0]
+
+
+def test_who_leaves_while_waiting_is_forgotten_at_once(start: Start, head: Head) -> None:
+    process, port = start(head.port)
+    gone = [socket.create_connection(("127.0.0.1", port), timeout=30) for _each in range(5)]
+    for client in gone:
+        client.sendall(b"a question")
+        client.close()
+    descriptors = Path(f"/proc/{process.pid}/fd")
+    with socket.create_connection(("127.0.0.1", port), timeout=30):
+        deadline = time.monotonic() + 20
+        while (found := sum(1 for _each in sockets_of(descriptors))) > 4 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        # The listener, the loop's own pair, and the one that still waits.
+        assert found == 4
+    # The last one may have left before the queue ended as well.
+    assert re.search("[56] left before", end(process))
+
+
+def sockets_of(descriptors: Path) -> list[str]:
+    links = []
+    for path in descriptors.iterdir():
+        with suppress(OSError):
+            links.append(str(path.readlink()))
+    return [link for link in links if link.startswith("socket:")]
+
+
+def test_nobody_gets_much_memory(start: Start, head: Head) -> None:
+    process, port = start(head.port)
+    clients = [socket.create_connection(("127.0.0.1", port), timeout=30) for _each in range(40)]
+    status = Path(f"/proc/{process.pid}/status")
+
+    def resident_kib() -> int:
+        return int(status.read_text(encoding="ascii").split("VmRSS:")[1].split()[0])
+
+    before = resident_kib()
+    sent = 0
+    for client in clients:
+        client.settimeout(0.05)
+        with suppress(TimeoutError):
+            while True:
+                sent += client.send(b"x" * 65536)
+    # What did not fit into the buffers of both kernels has stayed with the clients.
+    assert resident_kib() - before < 40 * 192
+    assert sent > 0
+    for client in clients:
+        client.close()
+
+
+def test_too_many_are_sent_away(start: Start, head: Head) -> None:
+    process, port = start(head.port, "--most", "3")
+    clients = [socket.create_connection(("127.0.0.1", port), timeout=30) for _each in range(5)]
+    # The last ones are cut, and the first one goes on waiting.
+    assert [client.recv(1) for client in clients[3:]] == [b"", b""]
+    clients[0].settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        clients[0].recv(1)
+    for client in clients:
+        client.close()
+    assert "2 were too many" in end(process)
 
 
 def test_turned_away_with_an_answer_that_clients_understand(start: Start, head: Head) -> None:

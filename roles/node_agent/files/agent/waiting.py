@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,9 @@ from herd.core import proc_net
 #: Connections to the head from this address of the loopback network are the queue's own, and are not led back to it.
 OWN_ADDRESS = "127.0.0.2"
 PIECE = 65536
+# Nobody has shown a key here, so nobody gets much memory: so many connections, and so many bytes of each, in the kernel
+# and here. A question that is longer waits in its client; the unit has a limit on all of it (MemoryMax).
+MOST, LIMIT, RECEIVE = 1024, 16384, 65536
 # A first packet that was led here just before the end must still find somebody.
 LINGER_S = 1.0
 # A head that was restarted has answered before the queue is ended; this is for one that ends in between.
@@ -47,18 +51,45 @@ TURNED_AWAY = (
 TURNED_AWAY_BODY = b'{"error": {"code": 503, "message": "the service is being drained", "type": "unavailable_error"}}'
 
 
+class _Reader(asyncio.StreamReader):
+    """What a client sends; it can be waited for its end without reading."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=LIMIT)
+        self.ended = asyncio.Event()
+
+    def feed_eof(self) -> None:
+        """Note that nothing more comes."""
+        super().feed_eof()
+        self.ended.set()
+
+    def set_exception(self, exc: Exception) -> None:
+        """Note that the connection is broken."""
+        super().set_exception(exc)
+        self.ended.set()
+
+
 class Queue:
     """Connections that wait; what became of them is told at the end."""
 
-    def __init__(self, address: str, port: int, is_closed: bool) -> None:
-        self.address, self.port, self.is_closed = address, port, is_closed
+    def __init__(self, address: str, port: int, is_closed: bool, most: int = MOST) -> None:
+        self.address, self.port, self.is_closed, self.most = address, port, is_closed, most
         self.open = asyncio.Event()
         self.running: set[asyncio.Task[None]] = set()
-        self.came = self.lost = 0
+        self.came = self.lost = self.too_many = self.left = 0
         self.longest = 0.0
 
-    async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def protocol(self) -> asyncio.StreamReaderProtocol:
+        """What the loop makes for each connection."""
+        reader = _Reader()
+        return asyncio.StreamReaderProtocol(reader, lambda _reader, writer: self.client(reader, writer))
+
+    async def client(self, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
+        if len(self.running) >= self.most:
+            self.too_many += 1
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         if task is not None:
             self.running.add(task)
@@ -69,7 +100,9 @@ class Queue:
             if self.is_closed:
                 await self._turn_away(reader, writer)
                 return
-            await self.open.wait()
+            if not await self._wait(reader):
+                self.left += 1
+                return
             self.longest = max(self.longest, time.monotonic() - began)
             head_reader, head_writer = await self._connect()
             try:
@@ -82,11 +115,21 @@ class Queue:
         finally:
             writer.close()
 
+    async def _wait(self, reader: _Reader) -> bool:
+        """Wait until clients are handed on; false where this one has gone, as the engine would see it too."""
+        waits = [asyncio.ensure_future(event.wait()) for event in (self.open, reader.ended)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return not reader.ended.is_set()
+
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         until = time.monotonic() + CONNECT_S
         while True:
             try:
-                return await asyncio.open_connection(self.address, self.port, local_addr=(OWN_ADDRESS, 0))
+                return await asyncio.open_connection(self.address, self.port, limit=LIMIT, local_addr=(OWN_ADDRESS, 0))
             except OSError:
                 if time.monotonic() >= until:
                     raise
@@ -125,11 +168,16 @@ async def _drop(reader: asyncio.StreamReader) -> None:
 
 async def serve(arguments: argparse.Namespace) -> Queue:
     """Take connections until told to end; then hand on what waits, and end with the last of it."""
-    queue = Queue(arguments.target, arguments.target_port, arguments.turn_away)
+    queue = Queue(arguments.target, arguments.target_port, arguments.turn_away, arguments.most)
     ended = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, ended.set)
-    server = await asyncio.start_server(queue.client, arguments.address, arguments.port, backlog=1024)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Those that it accepts have it too.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE)
+    listener.bind((arguments.address, arguments.port))
+    server = await asyncio.get_running_loop().create_server(queue.protocol, sock=listener, backlog=1024)
     ready()
     await ended.wait()
     queue.open.set()
@@ -144,7 +192,8 @@ def queue_command(arguments: argparse.Namespace) -> int:
     """Run the queue."""
     queue = asyncio.run(serve(arguments))
     did = "were turned away" if queue.is_closed else f"waited, {queue.longest:.1f} seconds at the longest"
-    print(f"{queue.came} connections {did}; {queue.lost} were lost", flush=True)
+    few = f"{queue.left} left before, {queue.too_many} were too many; " if queue.left or queue.too_many else ""
+    print(f"{queue.came} connections {did}; {few}{queue.lost} were lost", flush=True)
     return 0
 
 
@@ -239,6 +288,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     queue.add_argument("--port", type=int, required=True)
     queue.add_argument("--target", required=True, help="IPv4 address of the head")
     queue.add_argument("--target-port", type=int, required=True)
+    queue.add_argument("--most", type=int, default=MOST, help="connections at once (default: %(default)s)")
     queue.add_argument("--turn-away", action="store_true", help="answer 503 at once instead")
     queue.set_defaults(run=queue_command)
     idle = commands.add_parser(
