@@ -20,7 +20,9 @@ description:
 author: herd.inference contributors (@herd-inference)
 options:
   prefix:
-    description: Folder of the releases. Only what the roles make in it goes, and the folder if nothing else is in it.
+    description:
+      - Folder of the releases. Only releases with a manifest, builds, and files and links that the roles make in it go,
+        and its folders if nothing else is in them. What somebody else has put there is named in RV(left).
     type: path
     required: true
   models_dir:
@@ -89,7 +91,36 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core import firewalld_rules, removal
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import release_files
 from ansible_collections.herd.inference.plugins.module_utils.ports import removal as rests
+
+
+def is_ours(path: Path) -> bool:
+    """Whether something with one of our names below the prefix is ours by what it says."""
+    if path.parent.name == "releases" and not path.name.startswith("."):
+        manifest = path / release_files.MANIFEST
+        return manifest.is_file() and removal.is_release(path.name, release_files.read_json(manifest))
+    if path.parent.name == "dist" and not removal.PREFIX_ENTRIES["dist"].fullmatch(path.name):
+        return path.suffix == ".json" and removal.is_pointer(path.name, release_files.read_json(path))
+    return True
+
+
+def below(prefix: Path) -> Iterator[rests.Rest]:
+    """Find what is ours below the prefix, whose folders may hold what somebody else has put there."""
+    yield from rests.paths(rests.links_into(prefix, prefix / "releases", removal.PREFIX_LINKS))
+    for path in rests.below(prefix, removal.PREFIX_ENTRIES, is_ours):
+        whole = path.parent.name == "releases" and not path.name.startswith(".")
+        yield from rests.releases([path]) if whole else rests.paths(iter([path]))
+
+
+def kept(folder: Path, going: set[str]) -> Iterator[str]:
+    """Name what is in a folder and stays, of our own folders what is in them."""
+    for name in rests.entries(folder):
+        path = folder / name
+        if str(path) in going or name.startswith("."):
+            continue
+        inner = rests.entries(path) if name in removal.PREFIX_ENTRIES and not path.is_symlink() else []
+        yield from [str(path / other) for other in inner if str(path / other) not in going] or [str(path)]
 
 
 def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
@@ -111,9 +142,12 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
     yield from rests.files(removal.is_ours, page)
     yield from rests.tables(removal.our_tables)
     yield from rests.firewalld_rules(rules)
-    ours = [*map(Path, rests.FOLDERS), *(prefix / n for n in removal.PREFIX_ENTRIES), *(models_dir / m for m in models)]
+    ours = [*map(Path, rests.FOLDERS), *(models_dir / m for m in models)]
     yield from rests.paths(chain(rests.links(Path("/opt/herd")), measured, ours))
-    yield from rests.empty(iter([prefix, models_dir, page.parent]), going)
+    yield from below(prefix)
+    # The folders of a system that has none of its own in them are still the system's.
+    shared = [] if removal.is_system(str(prefix)) else [*(prefix / n for n in removal.PREFIX_ENTRIES if n), prefix]
+    yield from rests.empty(iter([*shared, models_dir, page.parent]), going)
     yield from rests.owned(models_dir, given["user"], going)
     yield from rests.accounts(given["user"], removal.ACCOUNT)
 
@@ -150,8 +184,7 @@ def main() -> None:
             removed=removed,
         )
     folders = (Path(given["prefix"]), Path(given["models_dir"]))
-    there = [str(folder / name) for folder in folders for name in rests.entries(folder) if not name.startswith(".")]
-    left = [path for path in there if path not in going]
+    left = [path for folder in folders for path in kept(folder, going)]
     diff = {"before": "".join(f"{line}\n" for line in removed), "after": ""} if removed else {}
     module.exit_json(changed=bool(removed), removed=removed, left=left, diff=diff)
 

@@ -5,18 +5,39 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from .errors import InvalidInputError
+from .release_plan import BUILD_ID
 
 #: Every file that this collection writes outside its own folders says so in one of its first lines.
 MARK = "herd.inference"
 _FIRST_LINES = 3
 _TABLE = re.compile(r"table (\w+) (herd_\w+)")
 _SHARD = re.compile(r"(?P<stem>.+)-00001-of-(?P<count>\d{5})\.gguf")
-#: What the roles make below the prefix of the releases.
-PREFIX_ENTRIES = ("releases", "current", "previous", "dist", "build", "etc")
+#: Folders below the prefix, the inner ones first, with the names of what the roles make in them. The names of the
+#: folders are everybody's: such a folder goes only when nothing else is in it.
+PREFIX_ENTRIES = {
+    "releases": re.compile(rf"{BUILD_ID.pattern}|\.incoming-.+"),
+    "dist": re.compile(rf"\.?{BUILD_ID.pattern}\.(tar\.gz|json)(\.\d+)?"),
+    "build/sources": re.compile(r"[0-9a-f]{64}\.(archive|part)"),
+    "build": re.compile(rf"{BUILD_ID.pattern}(\.lock)?"),
+    "etc": re.compile(r"toolchain\.json|\.toolchain\.json\.\d+"),
+    "": re.compile(r"switch\.json|\.switch\.json\.\d+"),
+}
+#: Links below the prefix, into its releases.
+PREFIX_LINKS = re.compile(r"current|previous|\.(current|previous)-\d+")
+#: Folders of the system: whatever is in them has other owners. Everything below the first ones too.
+_SYSTEM_TREES = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys")
+_SYSTEM_FOLDERS = (
+    *("/", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/usr", "/usr/local", "/var", "/opt/herd"),
+    *(f"/usr/{name}" for name in ("bin", "include", "lib", "lib64", "libexec", "sbin", "share", "src")),
+    *(f"/usr/local/{name}" for name in ("bin", "etc", "include", "lib", "lib64", "libexec", "sbin", "share", "src")),
+    *(f"/var/{name}" for name in ("cache", "db", "lib", "lock", "log", "mail", "opt", "run", "spool", "tmp")),
+)
 #: Comment of the account that the role node makes.
 ACCOUNT = "herd.inference services"
 
@@ -29,6 +50,24 @@ def is_ours(text: str) -> bool:
 def our_tables(listing: str) -> list[tuple[str, str]]:
     """Name our tables, family and name, in what C(nft list tables) prints."""
     return list(_TABLE.findall(listing))
+
+
+def is_system(path: str) -> bool:
+    """Say whether a folder is the system's, and not one that could be the releases' alone."""
+    normal = "/" + posixpath.normpath(path).lstrip("/")
+    return normal in _SYSTEM_FOLDERS or any(f"{normal}/".startswith(f"{tree}/") for tree in _SYSTEM_TREES)
+
+
+def is_pointer(name: str, content: Any) -> bool:
+    """Say whether a file in C(dist/) names the newest build of the release after which it is called."""
+    build = str(content.get("id", "")) if isinstance(content, dict) else ""
+    return bool(BUILD_ID.fullmatch(build)) and build.startswith(f"{name.removesuffix('.json')}-")
+
+
+def is_release(name: str, manifest: Any) -> bool:
+    """Say whether a folder of this name holds a release, from what its manifest says; a damaged one says nothing."""
+    is_named = bool(BUILD_ID.fullmatch(name))
+    return is_named and (not isinstance(manifest, dict) or manifest.get("id", name) == name)
 
 
 def check_prefix(path: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import model_lock
+from .removal import is_system
 
 #: Facts of the inventory that are one for the whole site.
 SHARED_FACTS = (
@@ -69,7 +70,7 @@ def problems(site: Site, ansible_version: str) -> list[str]:
     if found:
         # The other checks read what these have found missing.
         return found
-    return [*_fabric(site), *_ports(site), *_model(site), *_platforms(site, ansible_version)]
+    return [*_prefix(site), *_fabric(site), *_ports(site), *_model(site), *_platforms(site, ansible_version)]
 
 
 def host_problems(facts: Mapping[str, Any], fabric_address: str, interface: str, mtu: int | None) -> list[str]:
@@ -161,6 +162,15 @@ def _shared_facts(site: Site) -> Iterator[str]:
                 f"fact {fact}: expected one value for the whole site, found different ones: "
                 f"set it once, in group_vars/all, and nowhere else."
             )
+
+
+def _prefix(site: Site) -> Iterator[str]:
+    prefix = str(site.hosts[site.group("node")[0]]["herd_prefix"])
+    if not prefix.startswith("/") or ".." in prefix.split("/") or is_system(prefix):
+        yield (
+            f"fact herd_prefix: expected the absolute path of a folder that is the releases' alone, such as "
+            f"/opt/llama.cpp, found {prefix!r}: choose another (remove.yml takes away what is in the former one)."
+        )
 
 
 def _fabric(site: Site) -> Iterator[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -116,6 +117,35 @@ def paths(names: Iterator[Path]) -> Iterator[Rest]:
             )
 
 
+def below(prefix: Path, patterns: Mapping[str, re.Pattern[str]], is_ours: Callable[[Path], bool]) -> Iterator[Path]:
+    """Find what has one of our names in its folder below the prefix, and says nothing else of itself."""
+    for folder, pattern in patterns.items():
+        for name in entries(prefix / folder):
+            path = prefix / folder / name
+            if not path.is_symlink() and (pattern.fullmatch(name) or folder == "dist") and is_ours(path):
+                yield path
+
+
+def links_into(prefix: Path, releases: Path, names: re.Pattern[str]) -> Iterator[Path]:
+    """Find links of these names that point to a release."""
+    for path in (prefix / name for name in entries(prefix) if names.fullmatch(name)):
+        if path.is_symlink() and (prefix / path.readlink()).parent == releases:
+            yield path
+
+
+def releases(paths: Iterable[Path]) -> Iterator[Rest]:
+    """Find whole releases among these; each goes out of sight first, so that a kill leaves no half one."""
+    for path in paths:
+        yield Rest("folder", str(path), partial(_remove_release, path))
+
+
+def _remove_release(path: Path) -> None:
+    hidden = path.with_name(f".incoming-old-{path.name}")
+    unlink(hidden)
+    path.rename(hidden)
+    unlink(hidden)
+
+
 def links(root: Path) -> Iterator[Path]:
     """Name the commands in everybody's path that are links to the node's own program."""
     for path in map(Path, LINKS):
@@ -126,7 +156,7 @@ def links(root: Path) -> Iterator[Path]:
 def empty(folders: Iterator[Path], going: Collection[str]) -> Iterator[Rest]:
     """Find folders with nothing in them but what goes."""
     for path in folders:
-        if path.is_dir() and not {str(entry) for entry in path.iterdir()}.difference(going):
+        if path.is_dir() and not path.is_symlink() and not {str(entry) for entry in path.iterdir()}.difference(going):
             yield Rest("folder", str(path), path.rmdir)
 
 

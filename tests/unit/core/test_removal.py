@@ -43,6 +43,21 @@ def test_folders_that_cannot_be_meant(path: str) -> None:
         removal.check_prefix(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        *((path, True) for path in ("/", "/usr", "/usr/local", "/usr/local/", "//usr//local", "/usr/./local", "/var")),
+        *((path, True) for path in ("/opt", "/home", "/etc", "/etc/llama", "/usr/local/etc", "/opt/x/..", "/opt/herd")),
+        *(
+            (path, False)
+            for path in ("/opt/llama.cpp", "/usr/local/llama", "/var/lib/llama", "/home/a/herd", "/etcetera")
+        ),
+    ],
+)
+def test_folders_of_the_system(path: str, expected: bool) -> None:
+    assert removal.is_system(path) is expected
+
+
 THERE = [
     "m.gguf",
     ".m.gguf.lock",

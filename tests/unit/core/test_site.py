@@ -56,6 +56,17 @@ def test_a_good_site_has_no_problems() -> None:
 
 
 @pytest.mark.parametrize(
+    "prefix", ["/usr/local", "/usr", "/opt", "/home", "/etc/llama", "llama.cpp", "/opt/../etc", ""]
+)
+def test_a_prefix_that_is_not_the_releases_alone(prefix: str) -> None:
+    groups, hosts = good()
+    for facts in hosts.values():
+        facts["herd_prefix"] = prefix
+    (problem,) = found(groups, hosts)
+    assert problem.startswith("fact herd_prefix: expected the absolute path of a folder that is the releases' alone")
+
+
+@pytest.mark.parametrize(
     ("group", "members", "says"),
     [
         ("head_server", ["node1", "node2"], "group head_server: expected exactly one host"),

@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What goes below the prefix of the releases, and what stays there because it is somebody else's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import removal
+from ansible_collections.herd.inference.plugins.module_utils.ports import removal as rests
+from ansible_collections.herd.inference.plugins.modules import node_removal
+
+OLD, NEW = "b7836-cpu-11aa22bb", "0c1e57098-cpu-5f1c20ab"
+OURS = {
+    f"releases/{OLD}/manifest.json": json.dumps({"id": OLD}),
+    f"releases/{NEW}/manifest.json": "damaged",
+    f"releases/{NEW}/bin/llama-server": "x",
+    f"releases/.incoming-{OLD}/bin/llama-server": "x",
+    f"dist/{NEW}.tar.gz": "x",
+    f"dist/{NEW}.json": json.dumps({"id": NEW}),
+    "dist/0c1e57098.json": json.dumps({"id": NEW}),
+    f"dist/.{NEW}.tar.gz.4711": "x",
+    f"build/{NEW}/build.log": "x",
+    f"build/{NEW}.lock": "",
+    f"build/sources/{'a' * 64}.archive": "x",
+    "etc/toolchain.json": "{}",
+    "switch.json": "{}",
+}
+THEIRS = {
+    "releases/backup-of-ops/manifest.json": "{}",
+    "releases/b1-cpu-00000000/README": "no manifest",
+    "releases/b2-cpu-00000000/manifest.json": json.dumps({"id": "something-else"}),
+    "dist/site.json": "{}",
+    "dist/app.js": "x",
+    "build/Makefile": "x",
+    "build/sources/notes": "x",
+    "etc/app.conf": "x",
+    "notes": "x",
+}
+
+
+def fill(prefix: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = prefix / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def remove(prefix: Path, check: bool = False) -> set[str]:
+    """As the module does it, below the prefix only: the rest of it looks at this very host."""
+    going: set[str] = set()
+    folders = iter([*(prefix / name for name in removal.PREFIX_ENTRIES if name), prefix])
+    for part in (node_removal.below(prefix), rests.empty(folders, going)):
+        for rest in part:
+            if not check:
+                rest.remove()
+            going.add(rest.name)
+    return going
+
+
+def files(prefix: Path) -> set[str]:
+    return {str(path.relative_to(prefix)) for path in prefix.rglob("*") if path.is_symlink() or path.is_file()}
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> Path:
+    folder = tmp_path / "llama.cpp"
+    fill(folder, OURS)
+    (folder / "current").symlink_to(Path("releases") / NEW)
+    (folder / "previous").symlink_to(folder / "releases" / OLD)
+    (folder / ".current-77").symlink_to(Path("releases") / NEW)
+    return folder
+
+
+def test_nothing_of_ours_stays(prefix: Path) -> None:
+    foreseen = remove(prefix, check=True)
+    assert files(prefix) >= {*OURS}
+    assert remove(prefix) == foreseen
+    assert not prefix.exists()
+    assert remove(prefix) == set()
+
+
+def test_what_somebody_else_has_put_there_stays_and_is_named(prefix: Path) -> None:
+    fill(prefix, THEIRS)
+    going = remove(prefix)
+    assert files(prefix) == {*THEIRS}
+    left = set(node_removal.kept(prefix, going))
+    assert left == {
+        str(prefix / name)
+        for name in (
+            "releases/backup-of-ops",
+            "releases/b1-cpu-00000000",
+            "releases/b2-cpu-00000000",
+            "dist/site.json",
+            "dist/app.js",
+            "build/Makefile",
+            "build/sources",
+            "etc/app.conf",
+            "notes",
+        )
+    }
+
+
+def test_links_that_point_elsewhere_stay(tmp_path: Path) -> None:
+    for name, target in (("current", "/srv/app"), ("previous", "releases/../../x")):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "releases").mkdir()
+    (tmp_path / "releases" / OLD).symlink_to("/srv/app")
+    assert remove(tmp_path) == set()
+    assert files(tmp_path) == {"current", "previous", f"releases/{OLD}"}
+
+
+def test_a_release_whose_removal_is_killed_goes_the_next_time(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(path: Path) -> None:
+        if not path.is_symlink() and (path / "manifest.json").exists():
+            (path / "manifest.json").unlink()
+            raise KeyboardInterrupt
+        unlink(path)
+
+    unlink = rests.unlink
+    monkeypatch.setattr(rests, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove(prefix)
+    monkeypatch.undo()
+    remove(prefix)
+    assert not prefix.exists()
