@@ -142,7 +142,7 @@ def test_who_leaves_while_waiting_is_forgotten_at_once(start: Start, head: Head)
     descriptors = Path(f"/proc/{process.pid}/fd")
     with socket.create_connection(("127.0.0.1", port), timeout=30):
         deadline = time.monotonic() + 20
-        while (found := sum(1 for _each in sockets_of(descriptors))) > 4 and time.monotonic() < deadline:
+        while (found := sum(1 for _each in sockets_of(descriptors))) != 4 and time.monotonic() < deadline:
             time.sleep(0.1)
         # The listener, the loop's own pair, and the one that still waits.
         assert found == 4
