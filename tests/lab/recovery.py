@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -50,6 +51,21 @@ while not os.path.exists("%(stop)s"):
         error = type(problem).__name__ + ": " + str(problem)
     print(json.dumps({"began": began, "ended": time.time(), "error": error}), flush=True)
     time.sleep(0.2)
+"""
+
+# Runs on the client's host: a request that the head takes the memory for.
+LARGE_REQUEST = r"""
+import socket, time
+time.sleep(2)
+with socket.create_connection(("%(address)s", 8000), timeout=60) as connection:
+    size = 200 << 20
+    connection.sendall(b"POST /completion HTTP/1.1\r\nHost: head\r\nContent-Length: %%d\r\n" %% size)
+    connection.sendall(b"Authorization: Bearer %(key)s\r\nContent-Type: application/json\r\n\r\n")
+    try:
+        for _each in range(size >> 20):
+            connection.sendall(b" " * (1 << 20))
+    except OSError:
+        pass
 """
 
 # One question to which there is one answer.
@@ -187,6 +203,15 @@ class Service:
         """Let the kernel end a unit's process when it asks for 32 MiB more than it has."""
         pid = self.pid(name, unit)
         cgroups.run_out_of_memory(hosts.outer_pid(self.manager.leader(self.name, self.host(name)), pid), 32 << 20)
+
+    def run_head_out_of_memory(self, unit: str) -> float:
+        """The same for the head, which asks for memory when a large request comes; when it was ended."""
+        with ThreadPoolExecutor() as pool:
+            request = pool.submit(self.run_program, CLIENT, LARGE_REQUEST % self._where())
+            self.run_out_of_memory(HEAD, unit)
+            ended = time.time()
+            request.result()
+        return ended
 
     def pid(self, host: str, unit: str) -> int:
         return int(self.on(host, "systemctl", "show", "--property=MainPID", "--value", unit))

@@ -6,12 +6,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.recovery import CLIENT, PATIENCE_S, Row, Service
+from tests.lab.recovery import PATIENCE_S, Row, Service
 from tests.lab.testing import HEAD, NODES, WORKERS
 
 FIRST, SECOND = WORKERS
@@ -118,29 +117,8 @@ def test_a_worker_runs_out_of_memory(service: Service) -> None:
     assert row.served <= 2 * (RECOVERY_S + row.load), row
 
 
-# Runs on the client's host: a request that the head takes the memory for.
-LARGE_REQUEST = r"""
-import socket, time
-time.sleep(2)
-with socket.create_connection(("10.0.0.31", 8000), timeout=60) as connection:
-    size = 200 << 20
-    connection.sendall(b"POST /completion HTTP/1.1\r\nHost: head\r\nContent-Length: %%d\r\n" %% size)
-    connection.sendall(b"Authorization: Bearer %(key)s\r\nContent-Type: application/json\r\n\r\n")
-    try:
-        for _each in range(size >> 20):
-            connection.sendall(b" " * (1 << 20))
-    except OSError:
-        pass
-"""
-
-
 def test_the_head_runs_out_of_memory(service: Service) -> None:
-    key = service.on(HEAD, "cat", "/etc/herd/head/api-keys").split()[0]
-    with ThreadPoolExecutor() as pool:
-        request = pool.submit(service.run_program, CLIENT, LARGE_REQUEST % {"key": key})
-        service.run_out_of_memory(HEAD, "llama-head")
-        began = time.time()
-        request.result()
+    began = service.run_head_out_of_memory("llama-head")
     noticed = service.wait_for_words(HEAD, began - 2, "noticed: the head's process has ended", 20)
     row = Row("the head runs out of memory", max(0.0, noticed - began))
     check(service.account(row, began), PROCESS_S)
