@@ -19,6 +19,10 @@ LAB = os.environ["HERD_LAB"]
 ZONES = {"vllm-node2": "public", "vllm-node3": "trusted"}
 TO_WORKER = f'rule family="ipv4" source address="{FABRIC[HEAD]}" port port="50052" protocol="tcp" accept'
 TO_HEAD = 'rule family="ipv4" port port="8000" protocol="tcp" accept'
+TO_AGENT = [
+    f'rule family="ipv4" source address="{address}" port port="50061" protocol="tcp" accept'
+    for address in FABRIC.values()
+]
 
 
 def connects(host: Host, address: str, port: int) -> bool:
@@ -35,7 +39,8 @@ def test_firewalld_is_in_charge(on: On, name: str) -> None:
 def test_rules_in_force_are_the_permanent_ones(on: On, name: str, rule: str) -> None:
     zone = ZONES.get(name, "public")
     for mode in ("", "--permanent"):
-        assert on(name).check_output(f"firewall-cmd {mode} --zone={zone} --list-rich-rules").splitlines() == [rule]
+        found = on(name).check_output(f"firewall-cmd {mode} --zone={zone} --list-rich-rules").splitlines()
+        assert sorted(found) == sorted([rule, *TO_AGENT])
     others = {"public", "trusted"} - {zone}
     for other in others:
         assert on(name).check_output(f"firewall-cmd --permanent --zone={other} --list-rich-rules") == ""
