@@ -53,7 +53,8 @@ class Waiting:
         """Take one look in; an error where nothing is left to wait for."""
         if not self.states or self.states[-1] != look.state:
             self.states.append(look.state)
-        if self.first_restarts is None:
+        # A start that came too early for its port is no crash of what comes after it.
+        if self.first_restarts is None or (look.port_taken and elapsed_s < PORT_HELD_S):
             self.first_restarts = look.restarts
         return self._foreign(look) or (None if look.state == READY else self._hopeless(look, elapsed_s))
 
@@ -93,7 +94,7 @@ class Waiting:
                 f"{look.active} after {elapsed_s:.0f} s ({self._way()})",
                 f"mend what journalctl -u {self.unit} -n 50 names, and start it",
             )
-        if crashes >= CRASHES and not (look.port_taken and elapsed_s < PORT_HELD_S):
+        if crashes >= CRASHES:
             return RemoteFailureError(
                 f"{self.unit} to load its model",
                 f"{crashes} restarts in {elapsed_s:.0f} s ({self._way()})",
