@@ -11,7 +11,12 @@ from tests.lab import config
 from tests.lab.config import Bind
 from tests.lab.process import LabError
 
-VARIABLES = {"HERD_CACHE": "/cache", "LAB_REPOSITORY": "/cache/lab/repository/x", "LAB_SHARED": "/data/x/.shared", "EMPTY": ""}
+VARIABLES = {
+    "HERD_CACHE": "/cache",
+    "LAB_REPOSITORY": "/cache/lab/repository/x",
+    "LAB_SHARED": "/data/x/.shared",
+    "EMPTY": "",
+}
 TWO = """
 binds = ["${LAB_REPOSITORY}:/srv/repo:ro"]
 [hosts.node1]
