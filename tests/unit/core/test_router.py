@@ -15,7 +15,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import Engine
 from tests.unit.core.flag_lines import NEW, OLD
 
-LINE = router.arguments("/etc/herd/router/presets.ini", 2, ("10.0.0.42", 8080), "/etc/herd/router/api-keys", 600)
+line = router.arguments("/etc/herd/router/presets.ini", 2, ("10.0.0.42", 8080), "/etc/herd/router/api-keys", 600)
 
 
 def offer(name: str = "strand-14b", settings: dict[str, Any] | None = None, **facts: Any) -> router.Offer:
@@ -24,7 +24,7 @@ def offer(name: str = "strand-14b", settings: dict[str, Any] | None = None, **fa
 
 
 def test_the_routers_line_holds_nothing_of_a_model() -> None:
-    assert LINE == [
+    assert line == [
         *("--models-preset", "/etc/herd/router/presets.ini", "--models-max", "2"),
         *("--host", "10.0.0.42", "--port", "8080", "--api-key-file", "/etc/herd/router/api-keys"),
         *("--timeout", "600"),
@@ -128,12 +128,12 @@ def test_names_that_the_engine_would_misread_are_refused(offers: list[router.Off
 def test_what_is_derived_is_clean() -> None:
     offers = [offer(aliases=("fast",), sleep_s=60, devices=("CUDA0",), at_start=True), offer("b")]
     engine = Engine(NEW, True, ("70",))
-    assert router.findings(offers, LINE, engine, capabilities=("7.0",), given_environment={}) == []
+    assert router.findings(offers, line, engine, capabilities=("7.0",), given_environment={}) == []
 
 
 def test_findings_name_the_model() -> None:
     bad = offer("b", settings={"extra_arguments": ["--flash-atn", "on", "--timeout", "9", "--host", "::"]})
-    found = router.findings([offer("a"), bad], LINE, Engine(NEW))
+    found = router.findings([offer("a"), bad], line, Engine(NEW))
     assert {(finding.rule, finding.found) for finding in found} == {
         ("unknown-flag", "--flash-atn in the preset of b"),
         ("preset-overridden", "--timeout in the preset of b"),
@@ -142,12 +142,12 @@ def test_findings_name_the_model() -> None:
 
 
 def test_an_older_release_is_refused_until_the_rule_is_accepted() -> None:
-    found = router.findings([replace(offer(), aliases=("x",))], LINE, Engine(OLD))
+    found = router.findings([replace(offer(), aliases=("x",))], line, Engine(OLD))
     assert [(finding.rule, finding.severity) for finding in found] == [
         ("router-of-older-release", "error"),
         ("alias-of-older-release", "error"),
     ]
-    accepted = router.findings([offer()], LINE, Engine(OLD), ["router-of-older-release"])
+    accepted = router.findings([offer()], line, Engine(OLD), ["router-of-older-release"])
     assert [(finding.rule, finding.severity) for finding in accepted] == [("router-of-older-release", "warning")]
 
 
