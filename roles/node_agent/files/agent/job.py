@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from herd.agent import engine, gate, job_guard, job_step, node
 from herd.agent.job_registry import Registry
@@ -65,7 +66,7 @@ class Step:
     """An engine on a node, as a step of the job."""
 
     def __init__(self, name: str, host: str, order: dict[str, Any], folder: Path, events: queue.Queue[Any]) -> None:
-        self.name, self.host, self.port, self.pid = name, host, 0, 0
+        self.name, self.host, self.port, self.is_listening = name, host, 0, False
         path = folder / f"{name}.json"
         path.write_text(json.dumps(order, indent=2) + "\n", encoding="utf-8")
         argv = [
@@ -79,7 +80,7 @@ class Step:
         argv += ["--mem=0", "--cpu-bind=none", "--unbuffered", f"--job-name={name}"]
         with (folder / f"{name}.step.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*argv, sys.executable, os.path.abspath(sys.argv[0]), "job", "step", "--order", str(path)],
+                [*argv, sys.executable, str(Path(sys.argv[0]).absolute()), "job", "step", "--order", str(path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -170,9 +171,10 @@ class Runtime:
         elif self.steps.get(step.name) is not step:
             return
         elif kind == "started":
-            step.pid, step.port = int(event["pid"]), int(event["port"])
-            say(f"{step.name} on {step.host}: process {step.pid}, port {step.port}; {event['binding']}")
+            step.port = int(event["port"])
+            say(f"{step.name} on {step.host}: process {event['pid']}, port {step.port}; {event['binding']}")
         elif kind == "listening":
+            step.is_listening = True
             say(f"{step.name} on {step.host} listens on port {event['port']}")
         elif kind == "progress":
             size = self.job.models[0].size if self.job.models else 0
@@ -206,7 +208,7 @@ class Runtime:
     def _order(self, role: str, here: tier_job.Node, argv: list[str], first: int) -> dict[str, Any]:
         address = here.fabric if role == "worker" else here.address
         name = "head" if role == "head" else f"rpc-{here.name}"
-        order = {
+        order: dict[str, Any] = {
             "role": role,
             "argv": argv,
             "address": address,
@@ -243,7 +245,7 @@ class Runtime:
                 self.release.program("worker"), here.fabric, self.job.cpus, bool(self.job.cache)
             )
             steps.append(self._start(f"rpc-{here.name}", here, self._order("worker", here, argv, self.job.worker_port)))
-        self.wait(until, "the start of the workers", lambda: all(step.port for step in steps))
+        self.wait(until, "the start of the workers", lambda: all(step.is_listening for step in steps))
         return {step.host: step.port for step in steps}
 
     def pass_gate(self, ports: dict[str, int]) -> None:
@@ -279,7 +281,7 @@ class Runtime:
             argv = self._router_argv()
         step = self._start("head", self.head, self._order("head", self.head, argv, self.job.port))
         began = time.monotonic()
-        self.wait(began + self.job.timing.start, "the start of the head", lambda: step.port)
+        self.wait(began + self.job.timing.start, "the start of the head", lambda: step.is_listening)
         self.registry.at(step.port)
         alias = self.job.models[0].id if self.job.models else ""
         self.api = engine.Api(self.head.address, step.port, self.job.key_file, alias)
@@ -342,7 +344,7 @@ class Runtime:
         total = 0
         for name in self._loaded_models(self.api):
             try:
-                status, body = engine.ask(self.api, "GET", f"/slots?model={name}", engine.SLOTS_TIMEOUT_S)
+                status, body = engine.ask(self.api, "GET", f"/slots?model={quote(name)}&autoload=false", engine.SLOTS_TIMEOUT_S)
                 total += sum(1 for slot in json.loads(body) if slot.get("is_processing")) if status == 200 else 0
             except (OSError, ValueError, HerdError, AttributeError, http.client.HTTPException):
                 return None
@@ -417,9 +419,8 @@ class Runtime:
         if status:
             say(f"scontrol requeue {self.job_id} ended with {status}: {text.strip()}")
             return 143
+        # At once: the nodes are free for the others when the last process has ended.
         say("requeued")
-        # Slurm ends what is left of the job.
-        time.sleep(self.job.timing.grace)
         return 0
 
     def live(self) -> int:
@@ -518,6 +519,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     step = what.add_parser("step", help="run one engine on its node (what srun starts)")
     step.add_argument("--order", required=True)
     step.set_defaults(run=job_step.step_command)
+    only = what.add_parser("engine", help="become the engine, with the signals of the job kept from it")
+    only.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
+    only.set_defaults(run=job_step.engine_command)
     guard = what.add_parser("guard", help="open a worker's port to its head alone (what herd-job-guard.service runs)")
     guard.add_argument("--config", default=job_guard.DEFAULT_PATH)
     guard.set_defaults(run=job_guard.guard_command)

@@ -31,7 +31,7 @@ from typing import Any
 
 from herd.agent import node
 from herd.core import numa_binding, proc_net, tier_job
-from herd.core.errors import HerdError, InsufficientError, InvalidInputError
+from herd.core.errors import HerdError, InsufficientError, InvalidInputError, NotFoundError
 
 TICK_S = 0.2
 PR_SET_PDEATHSIG = 1
@@ -45,10 +45,20 @@ def emit(event: str, **facts: Any) -> None:
     print(json.dumps({"event": event, **facts}), flush=True)
 
 
-def _prepare_engine() -> None:
-    """Between fork and exec: the engine does not outlive this process, and does not see the job's signals."""
+def engine_command(arguments: argparse.Namespace) -> int:
+    """Become the engine: it does not outlive the process that started it, and does not see the job's signals."""
+    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_THE_ENGINE)
+    argv = [word for index, word in enumerate(arguments.argv) if index or word != "--"]
+    if os.getppid() != parent:
+        return 1
+    try:
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        raise NotFoundError(
+            f"the program {argv[0]}", error.strerror or str(error), "run playbooks/slurm.yml --tags release"
+        ) from error
 
 
 def _number(path: Path) -> int | None:
@@ -84,6 +94,8 @@ def binding(interface: str) -> numa_binding.Binding:
 
 def _bindable(address: str, port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the engine does: connections of the one before that are about to end do not keep it.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError:
@@ -140,13 +152,13 @@ class Engine:
         if bound.processors:
             os.sched_setaffinity(0, bound.processors)
         with Path(order["log"]).open("ab") as log:
+            shim = [sys.executable, str(Path(sys.argv[0]).absolute()), "job", "engine", "--"]
             self.process = subprocess.Popen(
-                [buffered, "-oL", *argv] if buffered else argv,
+                [*shim, *([buffered, "-oL"] if buffered else []), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=environment,
-                preexec_fn=_prepare_engine,
             )
         self.began, self.is_listening = time.monotonic(), False
         emit("started", pid=self.process.pid, port=self.port, binding=bound.reason)
@@ -157,7 +169,7 @@ class Engine:
         with suppress(OSError):
             for handle in Path(f"/proc/{self.process.pid}/fd").iterdir():
                 with suppress(OSError):
-                    target = os.readlink(handle)
+                    target = str(handle.readlink())
                     if target.startswith("socket:["):
                         found.add(int(target[8:-1]))
         return found
