@@ -401,8 +401,18 @@ class Door:
         connected = request.header("x-herd-gone-connect").split(" ")[-1]
         had = upstreams_of(request.header("x-herd-upstreams")).get(name, "")
         if connected == "-" and now.is_ready and now.endpoint != had:
-            path = request.header("x-herd-path")
-            return Forward(name, now.endpoint, path, shown_model=request.header("x-herd-model"), relay=True)
+            return Forward(
+                tier=name,
+                endpoint=now.endpoint,
+                path=request.header("x-herd-path"),
+                key=request.header("x-herd-key"),
+                limits=request.header("x-herd-limits"),
+                task=request.header("x-herd-task"),
+                shown_model=request.header("x-herd-model"),
+                stream=request.header("x-herd-stream") == "1",
+                relay=True,
+                fallback_from=request.header("x-herd-fallback-from"),
+            )
         if not now.is_ready:
             return away(name, now)
         status = request.header("x-herd-gone-status").split(" ")[-1]

@@ -124,6 +124,11 @@ def as_data(keys: Sequence[Key]) -> dict[str, Any]:
     }
 
 
+def shortened(text: str) -> str:
+    """Write a file of keys for people, with the first digits of its hashes."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", text)
+
+
 def owner(keys: Sequence[Key], shown: str) -> Key | None:
     """Find whose key it is. All are compared, so that the time it takes tells nothing."""
     digest = sha256(shown[:LONGEST])

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .door_rules import READY, Now
+from .door_rules import READY, Now, upstreams_of
 from .errors import InvalidInputError
 
 #: Seconds after which a view of the tiers that nobody wrote anew is not believed any more.
@@ -106,6 +106,12 @@ def configuration(endpoints: Mapping[str, str], keepalive: int = 64) -> str:
         inside = _SERVER.format(endpoint=endpoint, keepalive=keepalive) if endpoint else _NOBODY
         blocks.append(f"upstream herd_{name} {{\n{inside}}}\n")
     return "\n".join(blocks)
+
+
+def known_endpoints(text: str) -> dict[str, str]:
+    """Read the endpoint of each tier, empty for none, back out of what was written."""
+    found = re.search(r'default "([^"]*)";', text)
+    return upstreams_of(found[1]) if found else {}
 
 
 def key_configuration(key: str) -> str:

@@ -161,6 +161,11 @@ def restart(unit: str) -> None:
     _systemctl("restart", unit, timeout=JOB_TIMEOUT_S)
 
 
+def reload_unit(unit: str) -> None:
+    """Make a unit read its configuration, and wait for its job."""
+    _systemctl("reload", unit, timeout=JOB_TIMEOUT_S)
+
+
 def stop(unit: str) -> None:
     """Stop a unit and wait for its job."""
     _systemctl("stop", unit, timeout=JOB_TIMEOUT_S)
