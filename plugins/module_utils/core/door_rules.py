@@ -96,6 +96,7 @@ class Site:
     choose: Chooser = lambda task: None
     tasks: Sequence[str] = ()
     paths: Collection[str] = ENGINE_PATHS
+    watch_streams: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ class Forward:
 
     :ivar model: what the body's C(model) must be replaced by; empty where it may stay.
     :ivar shown_model: the id of the model, for the log.
-    :ivar relay: whether the door itself takes it there, since nginx's process knows another endpoint, or none, or
-        since the body must be changed.
+    :ivar relay: whether the door itself takes it there, since nginx's process knows another endpoint, or none, since
+        the body must be changed, or since it is a stream, which is watched.
     """
 
     tier: str
@@ -373,7 +374,8 @@ class Door:
             )
             now = self.tier_now(other.name)
         has = upstreams_of(request.header("x-herd-upstreams")).get(wanted.tier, "")
-        return replace(wanted, endpoint=now.endpoint, relay=bool(wanted.model) or has != now.endpoint)
+        is_watched = wanted.stream and self.site.watch_streams
+        return replace(wanted, endpoint=now.endpoint, relay=bool(wanted.model) or is_watched or has != now.endpoint)
 
     def _fallback(self, request: Request, tier: str, may: Sequence[str]) -> Tier | None:
         """Find the tier that stands in: one that the request names, or the inventory, or any if the request says so."""

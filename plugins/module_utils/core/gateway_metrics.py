@@ -9,9 +9,11 @@ The engine has no histograms. nginx sees when the first byte of an answer came a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from .stream_watch import Tokens
 
 TTFT_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0)
 DURATION_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -32,15 +34,51 @@ class Line:
     sent: int
     ttft: float | None
     complete: bool
-    key: str = ""
-    task: str = ""
 
 
-def parse_line(raw: bytes) -> Line | None:
+def read_line(raw: bytes) -> dict[str, Any] | None:
     """Read a line as nginx sends it to syslog; None for what is none of ours."""
-    start = raw.find(b"{")
     try:
-        data = json.loads(raw[start:])
+        data = json.loads(raw[max(0, raw.find(b"{")) :])
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _number(text: str, kind: Callable[[str], float]) -> float | None:
+    try:
+        return kind(text)
+    except ValueError:
+        return None
+
+
+def entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
+    """Write a line for the access log: with numbers as numbers, what is empty left out, and tokens where known."""
+    line: dict[str, Any] = {}
+    for name, value in data.items():
+        text = str(value)
+        if name in ("status", "sent", "received"):
+            line[name] = _number(text, int)
+        elif name == "duration":
+            line[name] = _number(text, float)
+        elif name == "ttft":
+            # One value for each server that was asked, of which the engine is the last.
+            line[name] = _number(text.rsplit(" ", maxsplit=1)[-1], float) if data.get("stream") == "1" else None
+        elif name in ("stream", "complete"):
+            line[name] = text in ("1", "OK")
+        elif name == "engine":
+            line[name] = text.rsplit(" ", maxsplit=1)[-1] if data.get("tier") else ""
+        else:
+            line[name] = text
+    line["prompt_tokens"], line["completion_tokens"] = tokens.prompt, tokens.completion
+    return {name: value for name, value in line.items() if value not in ("", None)}
+
+
+def parse_line(data: Mapping[str, Any] | None) -> Line | None:
+    """Say what is counted of a line."""
+    if data is None:
+        return None
+    try:
         # One value for each server asked, of which the engine is the last.
         first = str(data.get("ttft", "")).split(" ")[-1]
         tier = str(data["tier"])
@@ -52,8 +90,6 @@ def parse_line(raw: bytes) -> Line | None:
             sent=int(data["sent"]),
             ttft=float(first) if is_measured else None,
             complete=data.get("complete") == "OK",
-            key=str(data.get("key", "")),
-            task=str(data.get("task", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -107,6 +143,8 @@ class _Tier:
     statuses: dict[int, int] = field(default_factory=dict)
     cut: int = 0
     sent: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 class Metrics:
@@ -133,6 +171,13 @@ class Metrics:
         if line.ttft is not None:
             tier.ttft.add(line.ttft)
 
+    def count_tokens(self, tier: str, tokens: Tokens) -> None:
+        """Count the tokens of a stream."""
+        found = self._tiers.get(tier)
+        if found:
+            found.prompt_tokens += tokens.prompt or 0
+            found.completion_tokens += tokens.completion or 0
+
     def refuse(self, code: str) -> None:
         """Count a request that no engine saw."""
         self._refused[code] = self._refused.get(code, 0) + 1
@@ -147,6 +192,8 @@ class Metrics:
                 "ttft_p50_s": tier.ttft.quantile(0.5),
                 "ttft_p95_s": tier.ttft.quantile(0.95),
                 "duration_p50_s": tier.duration.quantile(0.5),
+                "prompt_tokens": tier.prompt_tokens,
+                "completion_tokens": tier.completion_tokens,
             }
             for name, tier in self._tiers.items()
         }
@@ -171,6 +218,7 @@ class Metrics:
         sent = block("herd_gateway_sent_bytes_total", "counter", "Bytes of answers.")
         ttft = block("herd_gateway_ttft_seconds", "histogram", "Time to the first byte of a stream.")
         duration = block("herd_gateway_duration_seconds", "histogram", "Time of a whole request.")
+        tokens = block("herd_gateway_tokens_total", "counter", "Tokens of streams, as the engine counted them.")
         for name, tier in self._tiers.items():
             labels = f'tier="{name}"'
             requests += [
@@ -179,6 +227,8 @@ class Metrics:
             ]
             cut.append(f"herd_gateway_cut_total{{{labels}}} {tier.cut}")
             sent.append(f"herd_gateway_sent_bytes_total{{{labels}}} {tier.sent}")
+            tokens.append(f'herd_gateway_tokens_total{{{labels},kind="prompt"}} {tier.prompt_tokens}')
+            tokens.append(f'herd_gateway_tokens_total{{{labels},kind="completion"}} {tier.completion_tokens}')
             ttft += tier.ttft.lines("herd_gateway_ttft_seconds", labels)
             duration += tier.duration.lines("herd_gateway_duration_seconds", labels)
         refused = block("herd_gateway_refused_total", "counter", "Requests that no engine saw, by the error's code.")

@@ -14,28 +14,42 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
 from herd.agent.service import notify
-from herd.core import door_http, door_rules
+from herd.core import door_http, door_rules, stream_watch
 from herd.core.door_http import Answer, Request
 from herd.core.door_rules import SOON, Door, Forward
 from herd.core.errors import InvalidInputError
-from herd.core.gateway_metrics import Metrics, parse_line
+from herd.core.gateway_metrics import Metrics, entry, parse_line, read_line
 
 CONNECT_S = 5.0
 CHUNK = 64 * 1024
 #: Beyond the body itself: what JSON takes when a longer name is put into it, and nginx's own limit comes first.
 SLACK = 64 * 1024
 ALIVE_EVERY_S = 5.0
+#: Answers of which something is known for the log, at most: of a line that nginx never sent nothing must stay.
+MOST_PASSED = 4096
 FIRST_FD = 3
+#: Seconds after which a process that leaves ends answers that still run.
+LEAVE_S = 4 * 3600.0
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What is known of an answer that the door has passed on."""
+
+    endpoint: str
+    tokens: stream_watch.Tokens
+    is_whole: bool
 
 
 class Gateway:
@@ -48,6 +62,11 @@ class Gateway:
         self._keys = Keys(settings)
         self.tiers = Tiers(settings)
         self._looked = -1.0
+        self._passed: dict[str, Passed] = {}
+        self._lines: list[str] = []
+        #: Set when another process is about to take over: connections end with their next answer.
+        self.is_leaving = False
+        self.connections: set[Connection] = set()
 
     def look(self) -> None:
         """Read what changed."""
@@ -61,6 +80,43 @@ class Gateway:
         for name, tier in self.door.now.items():
             if before and before.get(name) != (tier.state, tier.endpoint):
                 say(f"tier {name}: {tier.state} {tier.endpoint} {'' if tier.is_ready else tier.reason}".rstrip())
+
+    def why_cut(self, tier: str) -> str:
+        """Say why an answer of a tier ends before its end."""
+        self._looked = -1.0
+        self.look()
+        now = self.door.tier_now(tier)
+        why = "its engine ended" if now.is_ready else now.reason
+        return f"The answer of the tier {tier} ends here: {why}. What came before is part of it."
+
+    def passed(self, identity: str, tier: str, known: Passed) -> None:
+        """Keep what is known of an answer until nginx says how its request ended."""
+        self.metrics.count_tokens(tier, known.tokens)
+        if len(self._passed) >= MOST_PASSED:
+            self._passed.pop(next(iter(self._passed)))
+        self._passed[identity] = known
+
+    def ended(self, raw: bytes) -> None:
+        """Count and log a request that has ended."""
+        data = read_line(raw)
+        known = self._passed.pop(str(data.get("id", "")), None) if data else None
+        if data is not None and known is not None:
+            data["engine"] = known.endpoint
+            if not known.is_whole:
+                data["complete"] = ""
+        self.metrics.add(parse_line(data))
+        if data is not None:
+            self._lines.append(json.dumps(entry(data, known.tokens if known else stream_watch.Tokens())))
+
+    def write_log(self) -> None:
+        """Write the lines of the access log. The file is opened each time, so that it may be rotated at any."""
+        lines, self._lines = self._lines, []
+        if lines and self.settings.access_log:
+            try:
+                with Path(self.settings.access_log).open("a", encoding="utf-8") as file:
+                    file.write("".join(f"{line}\n" for line in lines))
+            except OSError as error:
+                say(f"{len(lines)} lines of the access log are lost: {error}")
 
     def answer(self, request: Request) -> Answer | Forward:
         """Answer a request, or say where it goes."""
@@ -122,9 +178,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = transport
+        self._gateway.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what was done for a client that has left."""
+        self._gateway.connections.discard(self)
         if self._task:
             self._task.cancel()
 
@@ -176,15 +234,18 @@ class Connection(asyncio.Protocol):
             return
         verdict = self._gateway.answer(request)
         if isinstance(verdict, Forward):
-            self._transport.write(door_http.render(Answer(200, headers=verdict.headers())))
-            return
+            verdict = Answer(200, headers=verdict.headers())
         self._write(verdict, request)
 
     def _write(self, answer: Answer, request: Request) -> None:
         if answer.status >= 400:
             with suppress(ValueError, KeyError, TypeError):
                 self._gateway.metrics.refuse(json.loads(answer.body)["error"]["code"])
+        if self._gateway.is_leaving:
+            answer.headers["Connection"] = "close"
         self._transport.write(door_http.render(answer, with_body=request.method != "HEAD"))
+        if self._gateway.is_leaving:
+            self._transport.close()
 
     async def _relay(self, request: Request, target: str) -> None:
         """Take a request to an engine, and its answer back as it comes."""
@@ -197,29 +258,47 @@ class Connection(asyncio.Protocol):
         try:
             reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port), limit=CHUNK), CONNECT_S)
         except (OSError, ValueError, asyncio.TimeoutError):
-            self._write(self._ended(request), request)
             self._task = None
+            self._write(self._ended(request), request)
             return
+        answer = stream_watch.Answer()
         try:
             writer.write(self._engine_head(request, endpoint, len(body)) + body)
-            await writer.drain()
-            began = False
-            while True:
-                chunk = await reader.read(CHUNK)
-                if not chunk:
-                    break
-                began = True
-                self._transport.write(chunk)
-                await self._may_write.wait()
-            if not began:
-                self._write(self._ended(request), request)
-        except OSError:
-            # nginx sees from the answer's form that it did not come to its end, and so does the client.
-            pass
+            await self._pass_on(request, reader, answer)
         finally:
             writer.close()
             # Where the answer ends is for nginx to see; a connection that has carried one is not used again.
             self._transport.close()
+            known = Passed(endpoint, answer.tokens, answer.is_whole)
+            self._gateway.passed(request.header("x-request-id"), request.header("x-herd-tier"), known)
+
+    async def _pass_on(self, request: Request, reader: asyncio.StreamReader, answer: stream_watch.Answer) -> None:
+        """Pass an answer on. The head of a stream waits for the first piece of its body."""
+        held: bytearray | None = bytearray()
+        with suppress(OSError, stream_watch.BadAnswerError):
+            while True:
+                chunk = await reader.read(CHUNK)
+                if not chunk:
+                    break
+                answer.feed(chunk)
+                if held is None:
+                    self._transport.write(chunk)
+                    await self._may_write.wait()
+                    continue
+                held += chunk
+                if answer.status and (answer.has_body or not answer.is_stream):
+                    self._transport.write(bytes(held))
+                    held = None
+        if held is not None:
+            # Nothing of it has reached the client.
+            if answer.is_whole:
+                self._transport.write(bytes(held))
+            else:
+                self._write(self._ended(request), request)
+        elif not answer.is_whole and answer.may_end_here:
+            message = self._gateway.why_cut(request.header("x-herd-tier"))
+            event = stream_watch.error_event(message, "tier_unavailable")
+            self._transport.write(stream_watch.as_chunk(event) + b"0\r\n\r\n")
 
     def _ended(self, request: Request) -> Answer:
         tier = request.header("x-herd-tier")
@@ -275,32 +354,62 @@ def count_lines(gateway: Gateway, log: socket.socket) -> None:
     """Count the requests that have ended."""
     with suppress(BlockingIOError):
         for _each in range(256):
-            gateway.metrics.add(parse_line(log.recv(CHUNK)))
+            gateway.ended(log.recv(CHUNK))
+    gateway.write_log()
 
 
 async def serve(settings: Settings, listening: Sequence[socket.socket]) -> None:
-    """Serve until systemd ends it."""
+    """Serve until told to leave, and then until the last answer has come to its end."""
     requests, log = listening
     gateway = Gateway(settings)
     gateway.look()
     loop = asyncio.get_running_loop()
+    leaving = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leaving.set)
     loop.add_reader(log.fileno(), count_lines, gateway, log)
-    server = await loop.create_unix_server(lambda: Connection(gateway), sock=requests, backlog=1024)
+    # Not create_unix_server, which removes the socket's file at the end from Python 3.13 on: it is systemd's.
+    server = await loop.create_server(lambda: Connection(gateway), sock=requests, backlog=1024)
     notify("READY=1")
-    tiers = ", ".join(settings.site.tiers)
-    say(f"at the door of {tiers}")
-    async with server:
-        while True:
-            notify("WATCHDOG=1")
-            await asyncio.sleep(ALIVE_EVERY_S)
-            gateway.look()
+    say(f"at the door of {', '.join(settings.site.tiers)}")
+    while not leaving.is_set():
+        notify("WATCHDOG=1")
+        gateway.look()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(leaving.wait(), ALIVE_EVERY_S)
+    # Whoever comes next has the same sockets: what arrives from now on waits there. A connection that is open is
+    # not closed under nginx, which may be writing to it; it ends with the next answer.
+    loop.remove_reader(log.fileno())
+    server.close()
+    gateway.is_leaving = True
+    end = loop.time() + LEAVE_S
+    while gateway.connections and loop.time() < end:
+        await asyncio.sleep(0.2)
 
 
 def door_command(arguments: argparse.Namespace) -> int:
-    """Run the door."""
+    """Run the door in a process of its own, which outlives this one until its last answer has ended.
+
+    systemd ends only this one when it restarts the service, so that no stream is cut by an update of the door.
+    """
     settings = read_settings(arguments.config)
-    asyncio.run(serve(settings, sockets(arguments)))
-    return 0
+    listening = sockets(arguments)
+    child = os.fork()
+    if not child:
+        asyncio.run(serve(settings, listening))
+        return 0
+
+    def leave(*_signal: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+        os._exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+    for made in listening:
+        made.close()
+    _pid, status = os.waitpid(child, 0)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

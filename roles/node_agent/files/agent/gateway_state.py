@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -56,7 +56,7 @@ class Settings:
     test: Sequence[str]
     reload: Sequence[str]
     max_body: int = 8 << 20
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    access_log: str = ""
 
 
 def _site(data: Mapping[str, Any]) -> Site:
@@ -71,7 +71,12 @@ def _site(data: Mapping[str, Any]) -> Site:
         for tier in data["tiers"]
     }
     limits = {str(name): Limits(**values) for name, values in data.get("limits", {}).items()}
-    return Site(tiers=tiers, limits=limits, paths=frozenset(map(str, data.get("paths") or ENGINE_PATHS)))
+    return Site(
+        tiers=tiers,
+        limits=limits,
+        paths=frozenset(map(str, data.get("paths") or ENGINE_PATHS)),
+        watch_streams=bool(data.get("watch_streams", True)),
+    )
 
 
 def read_settings(path: str) -> Settings:
@@ -93,6 +98,7 @@ def read_settings(path: str) -> Settings:
             test=tuple(map(str, nginx["test"])),
             reload=tuple(map(str, nginx["reload"])),
             max_body=int(data.get("max_body", Settings.max_body)),
+            access_log=str(data.get("access_log") or ""),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(
