@@ -64,7 +64,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(tiers), the plan of each tier by its name (C(data), C(limits), C(memory_mib), C(tables)).
+    - C(tiers), the plan of each tier by its name (C(data), C(limits), C(memory_mib), C(table)).
     - C(problems), sentences that stop, and C(warnings), sentences that do not.
   type: dict
   sample: {tiers: {}, problems: [], warnings: []}

@@ -28,7 +28,7 @@ def _alone(slurm: Slurm) -> Iterator[None]:
 
 
 def no_engine(slurm: Slurm) -> bool:
-    return not any(slurm.on(host, "pgrep -f 'llama-server|ggml-rpc-server'").rc == 0 for host in NODES)
+    return not any(slurm.on(host, "pgrep -f '[/]llama-server|[/]ggml-rpc-server'").rc == 0 for host in NODES)
 
 
 def test_root_is_told_how_to_submit(slurm: Slurm) -> None:
@@ -83,7 +83,7 @@ def test_a_preempted_job_ends_its_answers_first_and_comes_back(slurm: Slurm, tie
 def test_a_job_whose_runtime_is_killed_leaves_nothing(slurm: Slurm) -> None:
     slurm.submit("reasoning")
     slurm.wait_ready("reasoning")
-    slurm.sure("vasp-01", "kill -9 $(pgrep -f 'herdctl job run')")
+    slurm.sure("vasp-01", "kill -9 $(pgrep -f '[h]erdctl job run')")
     until("every engine to end", lambda: no_engine(slurm), 20)
     until("the job to end", lambda: not slurm.jobs(), 60)
     for host in ("vasp-02", "vasp-03"):
@@ -95,8 +95,9 @@ def test_a_job_whose_runtime_is_killed_leaves_nothing(slurm: Slurm) -> None:
 
 
 def test_a_port_that_is_taken_is_passed_over(slurm: Slurm) -> None:
-    listen = "import socket,time; s=socket.socket(); s.bind(('', 8080)); s.listen(); time.sleep(120)"
-    slurm.sure("vasp-02", f'systemd-run -q --unit=taken python3 -c "{listen}"')
+    listen = "import socket,time; s=socket.create_server(('', 8080)); time.sleep(120)"
+    slurm.sure("vasp-02", f'systemd-run -q --collect --unit=taken python3 -c "{listen}"')
+    until("somebody to listen", lambda: slurm.sure("vasp-02", "ss -Hltn 'sport = 8080'"), 20)
     try:
         slurm.submit("fast")
         entry = slurm.wait_ready("fast")

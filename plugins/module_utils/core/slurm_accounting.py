@@ -224,7 +224,8 @@ def partition_problems(
             )
         if facts.get("PreemptMode", "REQUEUE") == "OFF":
             found.append(
-                f"expected the partition {name} to let jobs be preempted, found PreemptMode=OFF: change it in slurm.conf."
+                f"expected the partition {name} to let jobs be preempted, found PreemptMode=OFF: change it in "
+                f"slurm.conf."
             )
         allowed = facts.get("AllowQos", "ALL").split(",")
         for one in qos.get(name, ()):

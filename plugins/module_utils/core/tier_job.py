@@ -14,7 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import engine_settings, placement_order
+from . import engine_settings, flag_guard, flag_subject, placement_order, router
+from .command_line import CommandLine
 from .errors import InvalidInputError
 
 SCHEMA = 1
@@ -27,6 +28,7 @@ class Node:
 
     :param gpus: how many GPUs it offers; without one its processor holds layers where it is a worker.
     :param memory_mib: least memory of one of its GPUs, 0 for none.
+    :param capabilities: compute capabilities of its GPUs.
     """
 
     name: str
@@ -35,16 +37,23 @@ class Node:
     interface: str = ""
     gpus: int = 0
     memory_mib: int = 0
+    capabilities: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that the tier serves; id as in the API."""
+    """A model that the tier serves; id as in the API.
+
+    :param devices: of a router's model, the engine's names of its devices; empty leaves that to the engine.
+    :param split: shares of these devices.
+    """
 
     id: str
     path: str
     layers: int
     size: int
+    devices: Sequence[str] = ()
+    split: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,8 @@ class Job:
     guard: str = ""
     cache: Mapping[str, Any] | None = None
     environment: Mapping[str, str] | None = None
-    router: Mapping[str, Any] | None = None
+    models_max: int = 2
+    sleep_idle_seconds: int = 0
 
 
 def read_job(text: str) -> Job:
@@ -162,6 +172,67 @@ def worker_argv(program: str, address: str, threads: int, has_cache: bool) -> li
     argv = engine_settings.worker_arguments(address, 0, threads, has_cache)
     argv[argv.index("-p") + 1] = PORT
     return [program, *argv]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line that was held against the traps of its release.
+
+    :param files: other files that it needs, by the name that stands for them in it.
+    :param environment: variables that it needs.
+    :param warnings: what does not stop.
+    """
+
+    argv: list[str]
+    warnings: list[str]
+    environment: Mapping[str, str]
+    files: Mapping[str, str]
+
+
+def head_line(
+    job: Job, program: str, manifest: Mapping[str, Any], placed: Sequence[placement_order.Device], head: Node
+) -> Line:
+    """The head's command line; what this build does not take, or does not survive, is an error."""
+    engine = flag_subject.engine_of(manifest, program.rsplit("/", 1)[-1])
+    argv = head_argv(job, program, engine.accepted, placed, head.address)
+    capabilities = sorted({capability for node in job.nodes.values() for capability in node.capabilities})
+    subject = flag_subject.Subject(
+        flag_subject.HEAD,
+        CommandLine(with_port(argv[1:], job.port)),
+        engine,
+        tuple(capabilities),
+        int(job.settings["context"]),
+        environment=dict(job.environment or {}),
+    )
+    warnings = flag_guard.require_clean(flag_guard.inspect(subject, ()), program)
+    return Line(argv, warnings, {}, {})
+
+
+#: Stands for the file of a router's presets.
+PRESETS = "{presets}"
+
+
+def router_line(job: Job, program: str, manifest: Mapping[str, Any], head: Node) -> Line:
+    """A router's command line, and the presets of its models."""
+    engine = flag_subject.engine_of(manifest, program.rsplit("/", 1)[-1])
+    offers = [
+        router.Offer(
+            id=model.id,
+            path=model.path,
+            settings=job.settings,
+            sleep_s=job.sleep_idle_seconds,
+            devices=tuple(model.devices),
+            split=tuple(model.split),
+        )
+        for model in job.models
+    ]
+    timeout = int(job.settings["timeout_s"])
+    argv = router.arguments(PRESETS, job.models_max, (head.address, job.port), job.key_file, timeout)
+    found = router.findings(offers, argv, engine, (), tuple(head.capabilities), dict(job.environment or {}))
+    warnings = flag_guard.require_clean(found, program)
+    argv[argv.index("--port") + 1] = PORT
+    presets = router.presets(offers, engine.accepted)
+    return Line([program, *argv], warnings, router.environment(job.key_file), {PRESETS: presets})
 
 
 #: Stands for the port that is chosen on the node itself.

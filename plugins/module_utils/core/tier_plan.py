@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import engine_settings, host_memory, placement_facts, tier_job
+from . import engine_settings, host_memory, model_ids, placement_facts, router_plan, tier_job
 from .errors import InvalidInputError
 from .placement_facts import Site
 
@@ -19,6 +19,8 @@ MIB = 1 << 20
 RUNTIME_MIB = 512
 #: A worker or router has its loader's and its allocator's slack on top of what a plan counts.
 SPARE = 1.1
+#: Left free on each GPU, as by the roles head_server and fast_router.
+RESERVE_MIB = 1024
 #: What the runtime needs of a grace: for the gateway to notice, and for stopping and requeueing.
 LEAST_GRACE_S = 15
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -118,11 +120,14 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
         found.append(
             f"expected a grace of at least {LEAST_GRACE_S} seconds, found {tier['grace']}: answers could not end in it."
         )
-    limit = limit_seconds(tier["time_limit"])
+    try:
+        limit = limit_seconds(tier["time_limit"])
+    except InvalidInputError as error:
+        return [*found, str(error)]
     if tier["renew_before"] < tier["grace"] + 120 or tier["renew_before"] > limit / 2:
         found.append(
-            f"expected renew_before between {tier['grace'] + 120} seconds (the grace, and Slurm's own lateness) and half "
-            f"of the time limit ({limit // 2}), found {tier['renew_before']}: change one of the two."
+            f"expected renew_before between {tier['grace'] + 120} seconds (the grace, and Slurm's own lateness) and "
+            f"half of the time limit ({limit // 2}), found {tier['renew_before']}: change one of the two."
         )
     return found
 
@@ -148,7 +153,9 @@ def _plan(
     if not workers and not facts[head]["gpus"]:
         # Without a GPU the engine's own processor holds the layers; a plan calls that a worker on the same host.
         workers = [head]
-    return placement_facts.plan_for(entry, Site(workers, head, facts), settings, cluster.release, split, {})
+    return placement_facts.plan_for(
+        entry, Site(workers, head, facts, True, RESERVE_MIB), settings, cluster.release, split, {}
+    )
 
 
 def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, int]:
@@ -165,85 +172,120 @@ def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, int]
     return found
 
 
+def _distributed(
+    tier: Mapping[str, Any], cluster: Cluster, names: Sequence[str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The plan of a distributed tier's one model: what it needs, where its layers go, what does not fit."""
+    entry = cluster.models[tier["models"][0]]
+    plan = _plan(entry, names, cluster, settings, tier["split"])
+    needs = _memory(plan, entry).values()
+    return {
+        "least": int(plan["head"]["least"]) if plan["known"] else 0,
+        "comfortable": max(needs, default=0),
+        "problems": plan.get("problems", []),
+        "table": plan["table"],
+        "split": dict(tier["split"]) or plan.get("split", {}),
+        "models": {},
+    }
+
+
+def _router(
+    tier: Mapping[str, Any], cluster: Cluster, names: Sequence[str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The plan of a router: whether the largest of its models fit together."""
+    host = cluster.hosts[names[0]]
+    entries = [
+        router_plan.Entry(
+            model_ids.api_id(tier["kind"], cluster.models[key]), placement_facts.shape_in(cluster.models[key]), settings
+        )
+        for key in tier["models"]
+    ]
+    machine = router_plan.Machine(
+        names[0],
+        list(host.get("herd_gpus") or []),
+        float(host.get("herd_memory_gib") or 0),
+        reserve_mib=RESERVE_MIB,
+    )
+    plan = router_plan.plan(entries, machine, tier["models_max"], cluster.release)
+    return {
+        "least": plan["memory"]["least"],
+        "comfortable": plan["memory"]["comfortable"],
+        "problems": plan["problems"],
+        "table": plan["table"],
+        "split": {},
+        "models": {model["id"]: model for model in plan["models"]},
+    }
+
+
 def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
     """Everything that the role writes down of a tier.
 
-    :returns: data of the runtime, the script's limits, tables for people, and what does not fit.
+    :returns: data of the runtime, the script's limits, a table for people, and what does not fit.
     """
     hosts = chosen_hosts(tier, cluster)
-    settings = engine_settings.merged(tier.get("settings") or {})
+    settings = engine_settings.merged(tier["settings"])
     missing = [key for key in tier["models"] if key not in cluster.models]
     if missing:
         raise InvalidInputError(
-            f"models of the tier {tier['name']} among {', '.join(sorted(cluster.models))}", missing[0],
+            f"models of the tier {tier['name']} among {', '.join(sorted(cluster.models))}",
+            missing[0],
             "correct herd_tiers, or describe the model in herd_models",
-        )  # fmt: skip
-    entries = {key: cluster.models[key] for key in tier["models"]}
+        )
     is_router = tier["kind"] == tier_job.ROUTER
-    names = hosts[: tier["nodes"]]
-    plans = {key: _plan(entry, names, cluster, settings, tier.get("split") or {}) for key, entry in entries.items()}
-    needs = sorted((max(_memory(plans[key], entries[key]).values(), default=0) for key in entries), reverse=True)
-    most = sum(needs[: tier["models_max"]] if is_router else needs)
+    plan = (_router if is_router else _distributed)(tier, cluster, hosts[: tier["nodes"]], settings)
     # In whole GiB, as people write it.
-    memory_mib = -(-int(most * SPARE / MIB + RUNTIME_MIB) // 1024) * 1024
-    split = dict(tier.get("split") or {}) or next(iter(plans.values())).get("split", {})
-    others = sorted(set(cluster.hosts) - set(hosts))
-    limits = {
-        "memory": tier["memory"] or f"{memory_mib // 1024}G",
-        "nodelist": hosts if len(hosts) == tier["nodes"] else [],
-        "exclude": others if len(hosts) != tier["nodes"] else [],
-    }
+    memory_mib = -(-int(plan["comfortable"] * SPARE / MIB + RUNTIME_MIB) // 1024) * 1024
+    everywhere = len(hosts) == tier["nodes"]
+    found = [f"tier {tier['name']}: {text}" for text in plan["problems"]]
     given = placement_facts.limit_bytes(tier["memory"])
-    fits = [f"tier {tier['name']}: {text}" for plan in plans.values() for text in plan.get("problems", [])]
-    if given and given < _least(plans.values()):
-        fits.append(
-            f"tier {tier['name']}: expected a memory limit of at least {_least(plans.values()) // MIB} MiB, found "
-            f"{tier['memory']}: Slurm would kill it; {limits['memory'] if not tier['memory'] else f'{memory_mib // 1024}G'} "
-            f"is what it needs with everything cached."
+    if given and given < plan["least"] + RUNTIME_MIB * MIB:
+        found.append(
+            f"tier {tier['name']}: expected a memory limit of at least {plan['least'] // MIB + RUNTIME_MIB} MiB, found "
+            f"{tier['memory']}: Slurm would kill it; with everything cached it takes {memory_mib // 1024}G."
         )
     return {
         "name": tier["name"],
-        "data": _data(tier, cluster, entries, split, hosts),
-        "limits": limits,
+        "data": _data(tier, cluster, plan, hosts),
+        "limits": {
+            "memory": tier["memory"] or f"{memory_mib // 1024}G",
+            "nodelist": hosts if everywhere else [],
+            "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
+        },
         "memory_mib": memory_mib,
-        "tables": [plan["table"] for plan in plans.values()],
-        "problems": fits,
-        "settings": settings,
+        "table": plan["table"],
+        "problems": found,
     }
 
 
-def _least(plans: Any) -> int:
-    return max((int(plan["head"]["least"]) for plan in plans if plan["known"]), default=0)
+def _node(host: Mapping[str, Any]) -> dict[str, Any]:
+    gpus = list(host.get("herd_gpus") or [])
+    return {
+        "address": str(host["ansible_host"]),
+        "fabric": str(host["herd_fabric_address"]),
+        "interface": str(host.get("herd_fabric_interface") or ""),
+        "gpus": len(gpus),
+        "memory_mib": int(min((float(gpu["memory_mib"]) for gpu in gpus), default=0)),
+        "capabilities": sorted({str(gpu["compute_capability"]) for gpu in gpus if gpu.get("compute_capability")}),
+    }
 
 
-def _data(
-    tier: Mapping[str, Any],
-    cluster: Cluster,
-    entries: Mapping[str, Mapping[str, Any]],
-    split: Mapping[str, int],
-    hosts: Sequence[str],
+def _model(
+    tier: Mapping[str, Any], entry: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any]
 ) -> dict[str, Any]:
+    name = model_ids.api_id(tier["kind"], entry)
+    placed = plan["models"].get(name, {})
+    return {
+        "id": name,
+        "path": f"{cluster.paths.models}/{entry['file']}",
+        "layers": int(entry["layers"]),
+        "size": int(entry.get("size") or entry.get("size_estimate") or 0),
+        "devices": placed.get("devices", []),
+        "split": placed.get("split", []),
+    }
+
+
+def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
     paths, is_router = cluster.paths, tier["kind"] == tier_job.ROUTER
-    nodes = {}
-    for name in hosts:
-        host = cluster.hosts[name]
-        gpus = list(host.get("herd_gpus") or [])
-        nodes[name] = {
-            "address": str(host["ansible_host"]),
-            "fabric": str(host["herd_fabric_address"]),
-            "interface": str(host.get("herd_fabric_interface") or ""),
-            "gpus": len(gpus),
-            "memory_mib": int(min((float(gpu["memory_mib"]) for gpu in gpus), default=0)),
-        }
-    models = [
-        {
-            "id": _router_id(str(entry["file"])) if is_router else str(entry["name"]),
-            "path": f"{paths.models}/{entry['file']}",
-            "layers": int(entry["layers"]),
-            "size": int(entry.get("size") or entry.get("size_estimate") or 0),
-        }
-        for entry in entries.values()
-    ]
     return {
         "schema": tier_job.SCHEMA,
         "tier": tier["name"],
@@ -256,34 +298,18 @@ def _data(
         "port": tier["port"],
         "worker_port": cluster.worker_port,
         "ports": cluster.ports,
-        "models": models,
-        "settings": dict(tier.get("settings") or {}),
-        "split": {} if is_router else split,
-        "nodes": nodes,
+        "models": [_model(tier, cluster.models[key], cluster, plan) for key in tier["models"]],
+        "models_max": tier["models_max"],
+        "sleep_idle_seconds": tier["sleep_idle_seconds"],
+        "settings": dict(tier["settings"]),
+        "split": plan["split"],
+        "nodes": {name: _node(cluster.hosts[name]) for name in hosts},
         "cpus": tier["cpus"],
         "guard": paths.guard,
         "cache": {} if is_router else {"folder": paths.cache, "prune": ["--folder", f"{paths.cache}/rpc"]},
-        "environment": {str(name): str(value) for name, value in (tier.get("environment") or {}).items()},
+        "environment": {str(name): str(value) for name, value in tier["environment"].items()},
         "timing": {"grace": tier["grace"], "renew_before": tier["renew_before"]},
-        "router": _router(tier, paths) if is_router else {},
     }
-
-
-def _router_id(file: str) -> str:
-    """The engine's id of a file in router mode."""
-    return re.sub(r"(-\d{5}-of-\d{5})?\.gguf$", "", file)
-
-
-def _router(tier: Mapping[str, Any], paths: Paths) -> dict[str, Any]:
-    arguments = ["--models-dir", paths.models, "--models-max", str(tier["models_max"]), "--metrics"]
-    settings = engine_settings.merged(tier.get("settings") or {})
-    arguments += ["--ctx-size", str(settings["context"] * settings["slots"]), "--parallel", str(settings["slots"])]
-    arguments += ["--batch-size", str(settings["batch"]), "--ubatch-size", str(settings["ubatch"])]
-    if settings["threads"]:
-        arguments += ["--threads", str(settings["threads"])]
-    if tier["sleep_idle_seconds"]:
-        arguments += ["--sleep-idle-seconds", str(tier["sleep_idle_seconds"])]
-    return {"arguments": arguments}
 
 
 def crowding(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> list[str]:
@@ -299,7 +325,7 @@ def crowding(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> list[str]:
         has = len(cluster.hosts[host].get("herd_gpus") or [])
         if has and len(names) > has:
             found.append(
-                f"{' and '.join(names)} each want a GPU of {host}, which has {has}: they run one at a time. Give one of "
-                f"them other hosts, or let them share the GPU (gres: shard:1) if both fit into it."
+                f"{' and '.join(names)} each want a GPU of {host}, which has {has}: they run one at a time. Give one "
+                f"of them other hosts, or let them share the GPU (gres: shard:1) if both fit into it."
             )
     return found

@@ -59,7 +59,9 @@ def job(**changes: Any) -> tier_job.Job:
     ],
 )
 def test_data_of_something_else_is_refused_in_one_sentence(changes: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError, match=r"expected a job's data of schema 1, found .*: run playbooks/slurm.yml"):
+    with pytest.raises(
+        InvalidInputError, match=r"expected a job's data of schema 1, found .*: run playbooks/slurm.yml"
+    ):
         job(**changes)
 
 
@@ -179,3 +181,49 @@ def test_a_renewal_waits_for_a_quiet_moment_and_not_for_ever() -> None:
     assert not busy.is_due(609.0, 3)
     # Slurm's own lateness and the grace are left.
     assert busy.is_due(610.0, 3)
+
+
+MANIFEST = {
+    "flags": {
+        "llama-server": [
+            "--load-mode", "--fit", "--cache-ram", "--model", "--alias", "--host", "--port", "--api-key-file", "--rpc",
+            "--device", "--tensor-split", "--split-mode", "--n-gpu-layers", "--ctx-size", "--parallel", "--threads",
+            "--batch-size", "--ubatch-size", "--cache-type-k", "--cache-type-v", "--flash-attn", "--timeout",
+            "--metrics",
+            "--log-verbosity", "--models-preset", "--models-max", "--sleep-idle-seconds",
+        ],
+    },
+    "cuda": {"architectures": ["70"]},
+}  # fmt: skip
+
+
+def line_of(**changes: Any) -> tier_job.Line:
+    tier = job(**changes)
+    head, workers = tier_job.crew(tier, HOSTS)
+    placed = tier_job.devices(tier, head, workers, PORTS)
+    return tier_job.head_line(tier, "/x/bin/llama-server", MANIFEST, placed, head)
+
+
+def test_a_head_that_its_release_takes() -> None:
+    line = line_of()
+    assert line.argv[0] == "/x/bin/llama-server"
+    assert tier_job.PORT in line.argv
+
+
+@pytest.mark.parametrize(
+    "settings", [{"flash_attention": "off", "cache_type_v": "q4_0"}, {"extra_arguments": ["--no-such-flag"]}]
+)
+def test_a_head_that_would_not_live_is_refused_before_it_starts(settings: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="this build of /x/bin/llama-server takes and survives"):
+        line_of(settings=settings)
+
+
+def test_a_router_brings_its_models_presets_and_closes_their_ports() -> None:
+    tier = job(kind="router", models_max=2, sleep_idle_seconds=600)
+    head, _workers = tier_job.crew(tier, ["vasp-02"])
+    line = tier_job.router_line(tier, "/x/bin/llama-server", MANIFEST, head)
+    assert tier_job.PORT in line.argv
+    assert line.argv[line.argv.index("--models-preset") + 1] == tier_job.PRESETS
+    assert "[OR1-Behemoth]" in line.files[tier_job.PRESETS]
+    assert "sleep-idle-seconds = 600" in line.files[tier_job.PRESETS]
+    assert line.environment["LLAMA_ARG_API_KEY_FILE"] == "/etc/herd/tiers/api-keys"

@@ -133,10 +133,6 @@ class Release:
         """The program of the head or of the worker."""
         return str(self.folder / "bin" / self.manifest["programs"][role])
 
-    def accepted(self, role: str) -> list[str]:
-        """The flags that it accepts."""
-        return list(self.manifest["flags"][self.manifest["programs"][role]])
-
 
 class Runtime:
     """One job."""
@@ -271,15 +267,24 @@ class Runtime:
 
     def start_head(self, ports: dict[str, int]) -> None:
         """Start the engine that answers, and wait until it does."""
+        program, manifest = self.release.program("head"), self.release.manifest
         if self.job.kind == tier_job.DISTRIBUTED:
             placed = tier_job.devices(self.job, self.head, self.workers, ports)
             say("layers: " + ", ".join(f"{d.name} {d.host} {d.layers}" for d in placed))
             self.remote = tier_job.remote_bytes(placed, self.job.models[0].size)
-            accepted = self.release.accepted("head")
-            argv = tier_job.head_argv(self.job, self.release.program("head"), accepted, placed, self.head.address)
+            line = tier_job.head_line(self.job, program, manifest, placed, self.head)
         else:
-            argv = self._router_argv()
-        step = self._start("head", self.head, self._order("head", self.head, argv, self.job.port))
+            line = tier_job.router_line(self.job, program, manifest, self.head)
+        for warning in line.warnings:
+            say(f"warning: {warning}")
+        argv = list(line.argv)
+        for mark, text in line.files.items():
+            path = self.folder / "models.ini"
+            path.write_text(text, encoding="utf-8")
+            argv[argv.index(mark)] = str(path)
+        order = self._order("head", self.head, argv, self.job.port)
+        order["environment"].update(line.environment)
+        step = self._start("head", self.head, order)
         began = time.monotonic()
         self.wait(began + self.job.timing.start, "the start of the head", lambda: step.is_listening)
         self.registry.at(step.port)
@@ -290,11 +295,6 @@ class Runtime:
             self._prove()
         step.tell("loaded")
         say(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
-
-    def _router_argv(self) -> list[str]:
-        router = dict(self.job.router or {})
-        argv = [self.release.program("head"), "--host", self.head.address, "--port", tier_job.PORT]
-        return [*argv, "--api-key-file", self.job.key_file, *map(str, router.get("arguments", []))]
 
     def _is_healthy(self) -> bool:
         return self.api is not None and engine.health(self.api) == "ok"
@@ -344,7 +344,9 @@ class Runtime:
         total = 0
         for name in self._loaded_models(self.api):
             try:
-                status, body = engine.ask(self.api, "GET", f"/slots?model={quote(name)}&autoload=false", engine.SLOTS_TIMEOUT_S)
+                status, body = engine.ask(
+                    self.api, "GET", f"/slots?model={quote(name)}&autoload=false", engine.SLOTS_TIMEOUT_S
+                )
                 total += sum(1 for slot in json.loads(body) if slot.get("is_processing")) if status == 200 else 0
             except (OSError, ValueError, HerdError, AttributeError, http.client.HTTPException):
                 return None
