@@ -32,32 +32,17 @@ options:
     type: str
     required: true
   models:
-    description: The models that are named, in the order in which they are offered.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      file:
-        description: Its file below O(folder), the first one of shards.
-        type: str
-        required: true
-      shape:
-        description: Its shape as in C(herd_models), which stands in for a file that is not there yet.
-        type: dict
-        default: {}
-      settings:
-        description: Settings over O(settings).
-        type: dict
-        default: {}
-      aliases:
-        description: Other names by which clients may ask for it.
-        type: list
-        elements: str
-        default: []
-      load_at_start:
-        description: Whether it is loaded when the router starts.
-        type: bool
-        default: false
+    description:
+      - The models that are named, by their keys in O(entries), in the order in which they are offered. Each may have
+        C(settings) (over O(settings)), C(aliases) (other names by which clients may ask for it) and C(load_at_start)
+        (whether it is loaded when the router starts).
+    type: dict
+    default: {}
+  entries:
+    description:
+      - What is known of them, as in C(herd_models); C(file), and C(shape) for a file that is not there yet.
+    type: dict
+    default: {}
   folder:
     description: Folder of the models' files.
     type: path
@@ -154,8 +139,8 @@ EXAMPLES = r"""
     name: vasp-02
     folder: /scratch/ai/models
     models:
-      - file: strand-rust-coder-14b-q8_0.gguf
-        aliases: [strand-rust-coder]
+      strand-rust-coder-14b-q8_0: {aliases: [strand-rust-coder]}
+    entries: "{{ herd_models }}"
     settings: {context: 8192, batch: 512, cache_type_k: q8_0, cache_type_v: q8_0}
     gpus: [{name: Tesla V100S-PCIE-32GB, memory_mib: 32768, compute_capability: "7.0"}]
     listen_address: 10.0.0.42
@@ -233,20 +218,56 @@ from ansible_collections.herd.inference.plugins.module_utils.core import (
     router_plan,
     shape_reader,
 )
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError,
+    InvalidInputError,
+    NotFoundError,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports import memory, model_folder, release
 from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import open_file
 
 
+def named_models(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The models that the inventory names, with what it says of them."""
+    found = []
+    for key, told in given["models"].items():
+        wanted, entry = dict(told or {}), given["entries"].get(key)
+        if not entry or not entry.get("file"):
+            raise InvalidInputError(
+                "every model of the router to be in herd_models, with its file", key, "correct fast_router_models"
+            )
+        unknown = sorted(set(wanted) - {"settings", "aliases", "load_at_start"})
+        if unknown:
+            raise InvalidInputError(
+                f"settings, aliases or load_at_start for the model {key}",
+                unknown[0],
+                "correct fast_router_models; settings of the engine stand below settings",
+            )
+        found.append(
+            {
+                "file": str(entry["file"]),
+                "shape": entry.get("shape") or {},
+                "settings": wanted.get("settings") or {},
+                "aliases": [str(alias) for alias in wanted.get("aliases") or ()],
+                "load_at_start": bool(wanted.get("load_at_start")),
+                "named": True,
+            }
+        )
+    return found
+
+
 def candidates(given: dict[str, Any]) -> list[dict[str, Any]]:
     """The named models, and those that are found beside them."""
-    named = [{**model, "named": True} for model in given["models"]]
+    named = named_models(given)
     files = {model["file"] for model in named}
     # A check before the first run: the folder is made by an earlier role.
     is_there = not given["check_mode"] or Path(given["folder"]).exists()
     found = router.models_among(model_folder.listed(Path(given["folder"]))) if given["scan"] and is_there else []
     found = [file for file in found if file not in files and router.model_id(file) not in given["exclude"]]
-    return named + [{"file": file, "aliases": [], "settings": {}, "shape": {}, "named": False} for file in found]
+    return named + [
+        {"file": file, "aliases": [], "settings": {}, "shape": {}, "load_at_start": False, "named": False}
+        for file in found
+    ]
 
 
 def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_plan.Entry:
@@ -289,7 +310,7 @@ def offers_of(
             tuple(model["aliases"]),
             given["sleep_idle_seconds"],
             given["stop_seconds"],
-            bool(model.get("load_at_start")),
+            model["load_at_start"],
             tuple(placed.get(entry.id, {}).get("devices", ())),
             tuple(placed.get(entry.id, {}).get("split", ())),
         )
@@ -358,19 +379,13 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def main() -> None:
     """Run the module."""
-    model = {
-        "file": {"type": "str", "required": True},
-        "shape": {"type": "dict", "default": {}},
-        "settings": {"type": "dict", "default": {}},
-        "aliases": {"type": "list", "elements": "str", "default": []},
-        "load_at_start": {"type": "bool", "default": False},
-    }
     module = AnsibleModule(
         argument_spec={
             "prefix": {"type": "path", "required": True},
             "release": {"type": "str", "required": True},
             "name": {"type": "str", "required": True},
-            "models": {"type": "list", "elements": "dict", "default": [], "options": model},
+            "models": {"type": "dict", "default": {}},
+            "entries": {"type": "dict", "default": {}},
             "folder": {"type": "path", "required": True},
             "scan": {"type": "bool", "default": True},
             "exclude": {"type": "list", "elements": "str", "default": []},

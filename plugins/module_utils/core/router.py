@@ -199,3 +199,40 @@ def findings(
         for finding in flag_guard.inspect(subject, accepted_rules):
             found.append(replace(finding, found=f"{finding.found} in the preset of {offer.id}"))
     return found
+
+
+@dataclass(frozen=True)
+class State:
+    """One model as a running router tells of it.
+
+    :param state: C(unloaded), C(loading), C(loaded) or C(sleeping), as the engine names them.
+    :param exit_code: of its last process, where that failed.
+    """
+
+    id: str
+    aliases: tuple[str, ...]
+    state: str
+    exit_code: int | None
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self.state in ("loading", "loaded", "sleeping")
+
+
+def states(answer: Mapping[str, Any]) -> list[State]:
+    """Read what a router answers to GET /models."""
+    found = []
+    for model in answer["data"]:
+        status = model.get("status") or {}
+        code = int(status.get("exit_code", 0)) if status.get("failed") else None
+        found.append(
+            State(str(model["id"]), tuple(model.get("aliases") or ()), str(status.get("value", "unknown")), code)
+        )
+    return found
+
+
+def to_be_asked(found: Sequence[State], offered: Sequence[str]) -> str:
+    """The model to prove a router with: one that is in memory already, so that none has to make room for it."""
+    order = ("loaded", "sleeping", "loading")
+    there = sorted((s for s in found if s.is_in_memory and s.id in offered), key=lambda s: order.index(s.state))
+    return there[0].id if there else next(iter(offered), "")

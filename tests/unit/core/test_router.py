@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import Engine
 from tests.unit.core.flag_lines import NEW, OLD
 
+ROOT = Path(__file__).parents[3]
 line = router.arguments("/etc/herd/router/presets.ini", 2, ("10.0.0.42", 8080), "/etc/herd/router/api-keys", 600)
 
 
@@ -156,3 +159,24 @@ def test_keys_reach_the_models_processes_and_downloads_go_nowhere() -> None:
     assert variables["LLAMA_ARG_API_KEY_FILE"] == "/etc/herd/router/api-keys"
     assert variables["MODEL_ENDPOINT"] == "http://127.0.0.1:9/"
     assert "LLAMA_API_KEY" not in variables
+
+
+ANSWER = json.loads((ROOT / "tests/fixtures/router/0c1e57098-models.json").read_text(encoding="utf-8"))
+
+
+def test_the_states_of_a_running_router() -> None:
+    """A sleeping model, a loaded one, and one whose file is cut short, as 0c1e57098 tells of them."""
+    assert router.states(ANSWER) == [
+        router.State("a", ("first-model", "task:borrowing"), "sleeping", None),
+        router.State("b", (), "loaded", None),
+        router.State("broken", (), "unloaded", 1),
+    ]
+    assert [state.id for state in router.states(ANSWER) if state.is_in_memory] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "asked"),
+    [(["a", "b", "broken"], "b"), (["a", "broken"], "a"), (["broken"], "broken"), (["new"], "new"), ([], "")],
+)
+def test_a_model_that_is_in_memory_is_asked_first(offered: list[str], asked: str) -> None:
+    assert router.to_be_asked(router.states(ANSWER), offered) == asked

@@ -15,6 +15,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.ports import memory
 from ansible_collections.herd.inference.plugins.modules import router_plan
+from ansible_collections.herd.inference.plugins.modules.placement import shape_at
 from tests.engine.models import models
 from tests.unit.core.flag_lines import NEW, OLD
 
@@ -51,6 +52,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
         "release": RELEASE,
         "name": "vasp-02",
         "folder": str(folder),
+        "entries": {name: {"file": f"{name}.gguf"} for name in ("a", "b", "c", "cut", "none")},
         "settings": {"context": 512},
         "listen_address": "10.0.0.42",
         "listen_port": 8080,
@@ -74,7 +76,7 @@ def ids(found: dict[str, Any]) -> list[str]:
 
 def test_every_model_of_the_folder_is_offered_and_broken_ones_are_not(run: Run, tmp_path: Path) -> None:
     place = release_at(tmp_path / "prefix")
-    found = run(models=[{"file": "b.gguf", "aliases": ["fast"], "settings": {"context": 1024}, "load_at_start": True}])
+    found = run(models={"b": {"aliases": ["fast"], "settings": {"context": 1024}, "load_at_start": True}})
     assert not found["changed"] and not found["pending"]
     assert ids(found) == ["b", "a", "c"]
     assert set(found["left_out"]) == {"cut", "notes"}
@@ -91,7 +93,7 @@ def test_every_model_of_the_folder_is_offered_and_broken_ones_are_not(run: Run, 
 
 def test_only_named_ones_without_a_scan(run: Run, tmp_path: Path) -> None:
     release_at(tmp_path / "prefix")
-    assert ids(run(models=[{"file": "c.gguf"}], scan=False)) == ["c"]
+    assert ids(run(models={"c": {}}, scan=False)) == ["c"]
     assert ids(run(exclude=["a", "cut", "notes"])) == ["b", "c"]
     assert run(exclude=["a", "cut", "notes"])["left_out"] == {}
 
@@ -99,11 +101,16 @@ def test_only_named_ones_without_a_scan(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"models": [{"file": "none.gguf"}]}, "expected a model at"),
-        ({"models": [{"file": "cut.gguf"}]}, "expected a whole model at"),
-        ({"models": [{"file": "a.gguf", "aliases": ["b"]}]}, "expected ids and aliases that each name one model"),
+        ({"models": {"none": {}}}, "expected a model at"),
+        ({"models": {"cut": {}}}, "expected a whole model at"),
+        ({"models": {"a": {"aliases": ["b"]}}}, "expected ids and aliases that each name one model"),
+        ({"models": {"who": {}}}, "expected every model of the router to be in herd_models"),
+        (
+            {"models": {"a": {"context": 4}}},
+            "expected settings, aliases or load_at_start for the model a, found context",
+        ),
         ({"exclude": ["a", "b", "c"]}, "expected at least one model that the router can offer"),
-        ({"folder": "/nonexistent"}, "expected a folder of models at /nonexistent"),
+        ({"folder": "/no/where"}, "expected a folder of models at /no/where"),
         ({"settings": {"contexts": 1}}, "expected settings of the head among"),
         ({"models_max": 0}, "expected at least one model in memory"),
         ({"settings": {"extra_arguments": ["--flash-atn", "on"]}}, "--flash-atn in the preset of a"),
@@ -120,7 +127,7 @@ def test_what_cannot_work_stops(run: Run, tmp_path: Path, arguments: dict[str, A
 def test_a_gpu_that_is_too_small_is_a_problem_and_a_file_that_was_found_is_left_out(run: Run, tmp_path: Path) -> None:
     release_at(tmp_path / "prefix")
     gpu = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 600, "compute_capability": "7.0", "id": 1}
-    found = run(gpus=[gpu], models=[{"file": "a.gguf"}], settings={"context": 512})
+    found = run(gpus=[gpu], models={"a": None}, settings={"context": 512})
     assert not found["plan"]["fits"] and found["plan"]["cures"]
     roomy = run(gpus=[{**gpu, "memory_mib": 8192}])
     assert roomy["plan"]["fits"]
@@ -137,9 +144,14 @@ def test_an_older_release_says_why_it_is_refused(run: Run, tmp_path: Path) -> No
 
 
 def test_a_check_before_the_first_run_knows_what_the_inventory_says(run: Run, tmp_path: Path) -> None:
-    shape = {"file": "new.gguf", "shape": {}}
-    found = run(models=[shape], folder="/nonexistent", _ansible_check_mode=True)
-    assert found["pending"] and ids(found) == ["new"]
+    nowhere = str(tmp_path / "nowhere")
+    found = run(models={"none": {}}, folder=nowhere, _ansible_check_mode=True)
+    assert found["pending"] and ids(found) == ["none"]
     assert not found["plan"]["known"]
-    assert run(_ansible_check_mode=True, folder="/nonexistent")["pending"]
+    shape = shape_at(LLAMA.write(tmp_path / "m.gguf"))
+    told = run(
+        models={"a": {}}, entries={"a": {"file": "a.gguf", "shape": shape}}, folder=nowhere, _ansible_check_mode=True
+    )
+    assert told["plan"]["known"] and told["plan"]["fits"]
+    assert run(_ansible_check_mode=True, folder=nowhere)["pending"]
     assert run()["failed"]

@@ -59,6 +59,16 @@ def head(has_gpu: bool) -> str:
     )
 
 
+def router(has_gpu: bool) -> str:
+    return render(
+        "fast_router",
+        "llama-router.service.j2",
+        fast_router_user="llama",
+        _fast_router_has_gpu=has_gpu,
+        __fast_router_plan={"argv": ["/bin/true"], "environment": gpus.environment([V100] if has_gpu else [])},
+    )
+
+
 def agent(has_gpu: bool) -> str:
     return render(
         "node_agent",
@@ -105,6 +115,7 @@ def device_nodes(has_gpu: bool) -> str:
 UNITS: dict[str, Callable[[bool], str]] = {
     "llama-rpc.service": worker,
     "llama-head.service": head,
+    "llama-router.service": router,
     "herd-agent.service": agent,
     "herd-share.service": share,
     "herd-queue.service": queue,
@@ -157,7 +168,7 @@ def test_gpu_devices_have_a_cost(tmp_path: Path, unit: str) -> None:
     assert exposure(unit, UNITS[unit](False), tmp_path) < exposure(unit, UNITS[unit](True), tmp_path)
 
 
-@pytest.mark.parametrize("render_unit", [worker, head])
+@pytest.mark.parametrize("render_unit", [worker, head, router])
 def test_a_gpu_unit_comes_after_its_device_nodes(render_unit: Any) -> None:
     lines = render_unit(True).splitlines()
     assert f"Wants={gpus.NODES_UNIT}" in lines
