@@ -108,6 +108,10 @@ def head_firewall(has_gpu: bool) -> str:
     return rpc_firewall.unit(rpc_firewall.HEAD, "/bin/true", "/etc/herd/rpc-client.nft")
 
 
+def job_guard(has_gpu: bool) -> str:
+    return render("slurm_tiers", "herd-job-guard.service.j2", slurm_tiers_user="llama")
+
+
 def device_nodes(has_gpu: bool) -> str:
     return gpus.nodes_unit()
 
@@ -121,6 +125,7 @@ UNITS: dict[str, Callable[[bool], str]] = {
     "herd-queue.service": queue,
     "herd-rpc-firewall.service": worker_firewall,
     "herd-rpc-client.service": head_firewall,
+    "herd-job-guard.service": job_guard,
     "herd-gpu.service": device_nodes,
 }
 LISTED = {row["unit"]: row for row in rows("exposure.md")}
