@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -13,16 +12,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from herd.core import tier_job
+from herd.core import endpoints, tier_job
 
-EVERY_S = 2.0
+EVERY_S = endpoints.HEARTBEAT_S
 
 
 class Registry:
     """The entry, written whenever it changes and every two seconds as a sign of life."""
 
     def __init__(self, job: tier_job.Job, head: tier_job.Node, job_id: str, release: str) -> None:
-        self.folder, self.path = Path(job.registry), Path(job.registry) / f"{job.tier}-{job_id}.json"
+        self.folder, self.path = Path(job.registry), Path(job.registry) / endpoints.file_name(job.tier, job_id)
         self.job, self.head, self.job_id, self.release = job, head, job_id, release
         self.state, self.percent, self.port = "", 0, 0
         self.models: list[str] = [model.id for model in job.models]
@@ -80,27 +79,26 @@ class Registry:
             # Nothing can be asked where there is no port yet.
             if self._is_over or not self.port:
                 return
-            entry = {
-                "schema": 1,
-                "tier": self.job.tier,
-                "job_id": self.job_id,
-                "host": self.head.name,
-                "address": self.head.address,
-                "port": self.port,
-                "models": self.models,
-                "state": self.state,
-                "percent": self.percent,
-                "context": int(self.job.settings["context"]),
-                "slots": int(self.job.settings["slots"]),
-                "release": self.release,
-                "started": self.started,
-                "heartbeat": time.time(),
-            }
-            scratch = self.folder / f".{self.path.name}.{os.getpid()}"
+            entry = endpoints.Endpoint(
+                tier=self.job.tier,
+                job_id=self.job_id,
+                host=self.head.name,
+                address=self.head.address,
+                port=self.port,
+                models=tuple(self.models),
+                state=self.state,
+                percent=self.percent,
+                context=int(self.job.settings["context"]),
+                slots=int(self.job.settings["slots"]),
+                release=self.release,
+                started=self.started,
+                heartbeat=time.time(),
+            )
+            scratch = self.folder / endpoints.scratch_name(self.job.tier, self.job_id, os.getpid())
             try:
                 # No locks on a shared file system: whole, on the disk, and then under its name in one step.
                 with scratch.open("w", encoding="utf-8") as stream:
-                    stream.write(json.dumps(entry) + "\n")
+                    stream.write(endpoints.write(entry))
                     stream.flush()
                     os.fsync(stream.fileno())
                 scratch.replace(self.path)
