@@ -23,9 +23,10 @@ from typing import Any
 import jinja2
 import yaml
 
+from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
 from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
 from tests.engine.builds import binaries
-from tests.engine.flag_runs import NEW, cache, free_port
+from tests.engine.flag_runs import NEW, cache, free_port, listens
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "gateway"
@@ -44,6 +45,14 @@ LIMITS = {
     "roomy": {"requests_per_minute": 0, "burst": 1, "concurrency": 0},
     "narrow": {"requests_per_minute": 6, "burst": 3, "concurrency": 8},
     "one": {"requests_per_minute": 0, "burst": 1, "concurrency": 1},
+}
+TASKS = {
+    "schema": 1,
+    "types": {
+        "fix": {"tier": "fast", "model": FAST_MODEL, "why": "It is quick."},
+        "borrowing": {"tier": "reasoning", "model": REASONING_MODEL, "why": "It thinks."},
+    },
+    "default": None,
 }
 MAIN = """
 {user}
@@ -99,7 +108,8 @@ def install_herdctl(root: Path) -> Path:
     role = ROOT / "roles" / "node_agent" / "files"
     files = {"lib/herd/__init__.py": "", "lib/herd/core/__init__.py": "", "lib/herd/agent/__init__.py": ""}
     for name, folder in (("core", ROOT / "plugins" / "module_utils" / "core"), ("agent", role / "agent")):
-        files.update({f"lib/herd/{name}/{p.name}": p.read_text(encoding="utf-8") for p in folder.glob("*.py")})
+        sources = [path for path in folder.iterdir() if path.suffix in (".py", ".css", ".js")]
+        files.update({f"lib/herd/{name}/{path.name}": path.read_text(encoding="utf-8") for path in sources})
     files["bin/herdctl"] = (role / "herdctl.py").read_text(encoding="utf-8")
     agent_files.install(root, files, ("bin/herdctl",))
     return root / "bin" / "herdctl"
@@ -167,7 +177,7 @@ class Gateway:
     def write_view(self) -> None:
         """Write what the manager of the tiers writes."""
         data = {"schema": 1, "written": time.time(), "tiers": self.tiers}
-        scratch = self.root / "tiers.json.new"
+        scratch = self.root / f"tiers.json.{threading.get_ident()}"
         scratch.write_text(json.dumps(data), encoding="utf-8")
         scratch.replace(self.root / "tiers.json")
 
@@ -205,10 +215,9 @@ class Gateway:
             {"id": name, "sha256": hashlib.sha256(str(user["key"]).encode()).hexdigest(), **user}
             for name, user in users.items()
         ]
-        for entry in entries:
-            entry.pop("key", None)
+        keys = gateway_keys.parse(entries, LIMITS, self.ports)
         scratch = self.root / "keys.json.new"
-        scratch.write_text(json.dumps({"schema": 1, "keys": entries}), encoding="utf-8")
+        scratch.write_text(json.dumps(gateway_keys.as_data(keys)), encoding="utf-8")
         scratch.replace(self.root / "keys.json")
 
     # Its own services
@@ -240,13 +249,13 @@ class Gateway:
 
     def start_nginx(self) -> None:
         self.start("nginx", self.nginx())
-        wait_for((self.root / "nginx.pid").exists, "nginx")
+        wait_for(lambda: all(map(listens, self.ports.values())), "nginx")
 
     def log(self, name: str) -> str:
         path = self.root / f"{name}.log"
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
-    def access(self) -> list[dict[str, str]]:
+    def access(self) -> list[dict[str, Any]]:
         """The lines of the access log."""
         return [json.loads(line) for line in self.log("access").splitlines()]
 
@@ -282,6 +291,7 @@ class Gateway:
             "schema": 1,
             "tiers": [{**tier, "fallback": self.fallback.get(tier["name"], "")} for tier in tiers],
             "limits": LIMITS,
+            "tasks": TASKS,
             "keys": f"{self.root}/keys.json",
             "revoked": f"{self.root}/revoked.json",
             "view": f"{self.root}/tiers.json",
@@ -303,14 +313,22 @@ class Gateway:
         keys = self.root / f"keys-{port}"
         keys.write_text(f"{key}\n", encoding="utf-8")
         server = str(binaries(NEW) / "llama-server")
-        argv = [server, "-m", str(lab_model()), "--alias", alias, "--host", "127.0.0.1", "--port", str(port)]
-        argv += ["--api-key-file", str(keys), "-c", "4096", "-t", "1", "--metrics", "--no-warmup", *words]
+        argv = [server, "--host", "127.0.0.1", "--port", str(port), "--api-key-file", str(keys), "-t", "1", *words]
+        if alias:
+            argv += ["-m", str(lab_model()), "--alias", alias, "-c", "8192", "--metrics", "--no-warmup"]
         with log.open("wb") as out:
             process = subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         engine = Engine(port, process, log)
         self.stack.callback(engine.stop)
-        wait_for(lambda: "server: listening on" in log.read_text(errors="replace"), f"the engine ({log})", 60)
+        wait_for(lambda: "listening on http" in log.read_text(errors="replace"), f"the engine ({log})", 60)
         return engine
+
+    def router(self, *names: str) -> Engine:
+        """Start an engine that loads models when they are asked for."""
+        preset = self.root / "models.ini"
+        sections = "".join(f"[{name}]\nmodel = {lab_model()}\nctx-size = 4096\nthreads = 1\n" for name in names)
+        preset.write_text(f"version = 1\n{sections}", encoding="utf-8")
+        return self.engine("", "--models-preset", str(preset), "--models-max", "1")
 
 
 @contextmanager

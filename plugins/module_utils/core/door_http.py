@@ -18,6 +18,7 @@ from typing import Any
 LONGEST_HEAD = 64 * 1024
 REASONS = {
     200: "OK",
+    302: "Found",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",

@@ -280,7 +280,7 @@ def _tasks(status: Mapping[str, Any]) -> str:
         '<section aria-labelledby="h-tasks"><h2 id="h-tasks">Models by task</h2>'
         "<p>Instead of a model, a request may name what it is for: as the model <code>task:fix</code>, in the header "
         "<code>X-Herd-Task: fix</code>, or in the path <code>/task/fix/v1/chat/completions</code>.</p>"
-        '<div class="wide" tabindex="0" role="region" aria-labelledby="h-tasks"><table><thead><tr>'
+        '<div class="wide" tabindex="0" role="region" aria-label="Table of tasks"><table><thead><tr>'
         '<th scope="col">Task</th><th scope="col">Tier</th><th scope="col">Model</th><th scope="col">Why</th>'
         f"</tr></thead><tbody>{lines}</tbody></table></div></section>"
     )

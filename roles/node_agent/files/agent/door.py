@@ -25,7 +25,8 @@ from typing import Any
 
 from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
 from herd.agent.service import notify
-from herd.core import door_http, door_rules, stream_watch
+from herd.agent.status_assets import read_assets
+from herd.core import door_http, door_rules, status_facts, status_page, stream_watch, task_table
 from herd.core.door_http import Answer, Request
 from herd.core.door_rules import SOON, Door, Forward
 from herd.core.errors import InvalidInputError
@@ -61,6 +62,8 @@ class Gateway:
         self.metrics = Metrics(settings.site.tiers)
         self._keys = Keys(settings)
         self.tiers = Tiers(settings)
+        self._tasks = task_table.read(settings.raw["tasks"]) if settings.raw.get("tasks") else task_table.EMPTY
+        self._assets = read_assets()
         self._looked = -1.0
         self._passed: dict[str, Passed] = {}
         self._lines: list[str] = []
@@ -139,27 +142,45 @@ class Gateway:
             "/health": self._health,
             "/v1/health": self._health,
             "/metrics": self._metrics,
+            "/status": self._status_page,
             "/status.json": self._status_json,
+            "/": self._first_page,
         }
         page = pages.get(path)
         if page is None:
             return None
         if request.method not in ("GET", "HEAD"):
             return door_http.error(405, f"{path} is asked with GET.", "method_not_allowed", {"Allow": "GET, HEAD"})
-        return page(tier)
+        return page(request, tier)
 
-    def _health(self, tier: str) -> Answer:
+    def _health(self, _request: Request, tier: str) -> Answer:
         now = self.door.tier_now(tier)
         return door_http.as_json(200, {"status": "ok"}) if now.is_ready else door_rules.away(tier, now)
 
-    def _metrics(self, _tier: str) -> Answer:
+    def _metrics(self, _request: Request, _tier: str) -> Answer:
         states = {name: self.door.tier_now(name).state for name in self.settings.site.tiers}
         text = self.metrics.text(states)
         return Answer(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
 
-    def _status_json(self, _tier: str) -> Answer:
-        view = self.tiers.view if not self.tiers.is_silent else {}
-        return door_http.as_json(200, {"view": view, "measured": self.metrics.summary()})
+    def _status(self) -> dict[str, Any]:
+        view = {} if self.tiers.is_silent else self.tiers.view
+        measured = self.metrics.summary()
+        is_silent = self.tiers.is_silent
+        tiers = self.settings.site.tiers
+        return status_facts.collect(tiers, self.door.now, view, measured, time.time(), self._tasks, is_silent)
+
+    def _status_json(self, _request: Request, _tier: str) -> Answer:
+        return door_http.as_json(200, self._status(), {"Cache-Control": "no-store"})
+
+    def _status_page(self, request: Request, _tier: str) -> Answer:
+        # tailscale serve ends TLS, and says so.
+        scheme = request.header("x-forwarded-proto") or request.header("x-herd-scheme")
+        address = status_page.origin(request.header("x-herd-host"), scheme)
+        body = status_page.render(self._status(), self._assets, address)
+        return Answer(200, body, "text/html; charset=utf-8", status_page.headers(self._assets))
+
+    def _first_page(self, _request: Request, _tier: str) -> Answer:
+        return Answer(302, b"", headers={"Location": "status"})
 
 
 class Connection(asyncio.Protocol):
