@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch reference engine-test accuracy
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch reference engine-test gateway-test accuracy
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
@@ -28,13 +28,13 @@ test: setup ## Everything that CI runs
 test-slow: setup ## What is too slow for `make test`: CUDA build, both releases, kills at random moments
 	@for name in $(SLOW_SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
 	@$(BIN)/python -m pytest -v tests/slow
-	@$(MAKE) --no-print-directory engine-test
+	@$(MAKE) --no-print-directory engine-test gateway-test
 
 lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py tests/engine
+	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py tests/engine tests/gateway
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
@@ -65,6 +65,10 @@ soak: setup ## Half an hour of load in which nothing is wrong and the agents mus
 engine-test: setup ## The real engine does what we say of it, in both releases
 	@$(BIN)/python -m tests.engine.builds >/dev/null
 	@$(BIN)/python -m pytest -q tests/engine
+
+gateway-test: setup ## The gateway with real nginx, engines and clients: doors, abuse, engines that come and go
+	@$(BIN)/python -m tests.engine.builds 0c1e57098 >/dev/null
+	@$(BIN)/python -m pytest -q tests/gateway
 
 accuracy: setup ## Measure what the engine allocates, and write the accuracy table of placement
 	@$(BIN)/python -m tests.engine.builds >/dev/null

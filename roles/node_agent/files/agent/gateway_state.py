@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from herd.core import gateway_keys, upstreams
+from herd.core import gateway_keys, task_table, upstreams
 from herd.core.door_rules import ENGINE_PATHS, Now, Site, Tier
 from herd.core.errors import HerdError, InvalidInputError
 from herd.core.rate_limit import Limits
@@ -71,8 +71,11 @@ def _site(data: Mapping[str, Any]) -> Site:
         for tier in data["tiers"]
     }
     limits = {str(name): Limits(**values) for name, values in data.get("limits", {}).items()}
+    tasks = task_table.read(data["tasks"]) if data.get("tasks") else task_table.EMPTY
     return Site(
         tiers=tiers,
+        choose=tasks.choose,
+        tasks=tasks.names,
         limits=limits,
         paths=frozenset(map(str, data.get("paths") or ENGINE_PATHS)),
         watch_streams=bool(data.get("watch_streams", True)),
