@@ -26,6 +26,8 @@ STATES = (LOADING, READY, DRAINING)
 HEARTBEAT_S, LIFE_S = 2.0, 15.0
 #: Seconds that a writer's clock may be ahead of the reader's.
 AHEAD_S = 60.0
+#: Seconds after which what a job has left behind is removed, once Slurm does not know the job any more.
+RUBBISH_S = 600.0
 #: Bytes of the largest entry that is read at all.
 LARGEST = 64 * 1024
 _TIER = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -33,6 +35,7 @@ _JOB = re.compile(r"\d{1,12}")
 _FILE = re.compile(r"(?P<tier>[a-z][a-z0-9-]{0,31})-(?P<job>\d{1,12})\.json")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _OCTET = re.compile(r"0|[1-9]\d{0,2}")
+_FAR = 1e15
 _REMEDY = "leave it: the next sign of life of its job replaces it, and nobody sends requests there meanwhile"
 
 
@@ -45,6 +48,7 @@ class Endpoint:
     :param slots: requests that it computes at the same time.
     :param started: when its job began, in seconds since 1970 by the writer's clock.
     :param heartbeat: when this was written, by the same clock.
+    :param load: what the engine has to do and how full its GPUs are, for the status page; None where it does not say.
     """
 
     tier: str
@@ -60,6 +64,7 @@ class Endpoint:
     release: str
     started: float
     heartbeat: float
+    load: Mapping[str, Any] | None = None
 
     @property
     def where(self) -> str:
@@ -105,7 +110,10 @@ def is_entry(name: str) -> bool:
 
 def as_data(entry: Endpoint) -> dict[str, Any]:
     """An entry as it is written, and as the view of the tiers passes it on."""
-    return {"schema": SCHEMA, **asdict(entry), "models": list(entry.models)}
+    data = {"schema": SCHEMA, **asdict(entry), "models": list(entry.models)}
+    if entry.load is None:
+        del data["load"]
+    return data
 
 
 def write(entry: Endpoint) -> str:
@@ -162,6 +170,21 @@ def _models(data: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(_text({"models": model}, "models") for model in value)
 
 
+def _plain(value: Any, depth: int) -> Any:
+    """What only the status page shows: numbers that are numbers, lines of text, and little of both."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, (int, float)):
+        return value if abs(value) < _FAR else None
+    if isinstance(value, str):
+        return value[:64] if value.isprintable() else None
+    if isinstance(value, list) and depth:
+        return [_plain(one, depth - 1) for one in value[:64]]
+    if isinstance(value, dict) and depth:
+        return {str(name)[:64]: _plain(one, depth - 1) for name, one in list(value.items())[:32]}
+    return None
+
+
 def from_data(data: Any) -> Endpoint:
     """Read an entry that is parsed; fields that are unknown are left aside, since later versions may add some."""
     if not isinstance(data, dict):
@@ -170,7 +193,6 @@ def from_data(data: Any) -> Endpoint:
         raise _wrong(f"schema {SCHEMA}", data.get("schema"))
     if data.get("state") not in STATES:
         raise _wrong(f"a state of {', '.join(STATES)}", data.get("state"))
-    far = 1e11
     return Endpoint(
         tier=_word(data, "tier", _TIER, "a tier's name"),
         job_id=_word(data, "job_id", _JOB, "a job's number"),
@@ -183,8 +205,9 @@ def from_data(data: Any) -> Endpoint:
         context=_whole(data, "context", 0, 1 << 40),
         slots=_whole(data, "slots", 0, 1 << 20),
         release=_text(data, "release"),
-        started=float(_number(data, "started", 0, far)),
-        heartbeat=float(_number(data, "heartbeat", 0, far)),
+        started=float(_number(data, "started", 0, _FAR)),
+        heartbeat=float(_number(data, "heartbeat", 0, _FAR)),
+        load=_plain(data["load"], 3) if isinstance(data.get("load"), dict) else None,
     )
 
 
@@ -273,6 +296,22 @@ def _one_for_each_port(entries: Sequence[Endpoint], dead: list[Dead]) -> Registr
         tuple(sorted(owners.values(), key=lambda one: (one.tier, one.job_id))),
         tuple(sorted(dead, key=lambda one: one.file)),
     )
+
+
+def rubbish(files: Mapping[str, str], wall: float, jobs: Collection[str]) -> list[str]:
+    """Files that jobs have left behind that are long gone; what cannot be read is left for people.
+
+    :param jobs: numbers of all jobs that Slurm still knows.
+    """
+    found = []
+    for name, text in sorted(files.items()):
+        try:
+            entry = read(text, name)
+        except InvalidInputError:
+            continue
+        if entry.job_id not in jobs and wall - entry.heartbeat > RUBBISH_S:
+            found.append(name)
+    return found
 
 
 #: Names of an entry's fields, for those who document them.

@@ -43,7 +43,30 @@ def files(*entries: Endpoint) -> dict[str, str]:
 
 def test_what_is_written_is_read() -> None:
     assert endpoints.read(endpoints.write(FAST), "fast-12.json") == FAST
-    assert json.loads(endpoints.write(FAST)).keys() == set(endpoints.FIELDS)
+    assert json.loads(endpoints.write(FAST)).keys() == set(endpoints.FIELDS) - {"load"}
+
+
+def test_what_an_engine_has_to_do_is_passed_on() -> None:
+    gpus = [{"host": "vasp-02", "name": "Tesla V100S", "used_mib": 28000, "total_mib": 32510}]
+    busy = replace(FAST, load={"processing": 1, "tokens_per_s": 12.7, "gpus": gpus})
+    assert endpoints.read(endpoints.write(busy)) == busy
+
+
+@pytest.mark.parametrize(
+    ("load", "kept"),
+    [
+        ("much", None),
+        ([1], None),
+        ({"a": float("inf"), "b": 1}, {"a": None, "b": 1}),
+        ({"a": "x\x00"}, {"a": None}),
+        ({"a": [[[[1]]]]}, {"a": [[None]]}),
+        ({"a": float("nan")}, {"a": None}),
+    ],
+)
+def test_of_a_strange_load_what_is_plain_is_kept(load: Any, kept: Any) -> None:
+    entry = endpoints.read(json.dumps({**endpoints.as_data(FAST), "load": load}))
+    assert entry.load == kept
+    assert endpoints.read(endpoints.write(entry)) == entry
 
 
 def test_what_a_job_wrote_is_read() -> None:
