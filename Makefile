@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
 SCENARIOS := cluster el8_build bad_input model_parts operations
-SLOW_SCENARIOS := cuda_build firewalld chaos exposed runbooks slurm_tiers
+SLOW_SCENARIOS := cuda_build firewalld chaos exposed runbooks slurm_tiers router
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
