@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -73,7 +74,9 @@ http {{
 
 def nginx_program() -> str:
     """Where nginx is; HERD_NGINX names another version."""
-    return os.environ.get("HERD_NGINX") or shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or ""
+    found = os.environ.get("HERD_NGINX") or shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    assert found, "nginx is needed: apt-get install nginx-light (it need not run), or name one in HERD_NGINX"
+    return found
 
 
 def render(given: Mapping[str, Any]) -> dict[str, str]:
@@ -162,7 +165,9 @@ class Gateway:
     tiers: dict[str, dict[str, Any]] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     fallback: dict[str, str] = field(default_factory=dict)
+    sockets: list[socket.socket] = field(default_factory=list)
     clock_runs: bool = True
+    is_silent: bool = False
     watch_streams: bool = True
 
     @property
@@ -183,7 +188,8 @@ class Gateway:
 
     def keep_view(self) -> None:
         while self.clock_runs:
-            self.write_view()
+            if not self.is_silent:
+                self.write_view()
             time.sleep(1)
 
     def ready(self, tier: str, port: int, models: Sequence[str] = (), job: str = "1", started: float = 1.0) -> None:
@@ -222,9 +228,11 @@ class Gateway:
 
     # Its own services
 
-    def start(self, name: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        log = (self.root / f"{name}.log").open("ab")
-        self.processes[name] = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    def start(self, name: str, argv: Sequence[str], files: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+        with (self.root / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=files
+            )
         return self.processes[name]
 
     def stop(self, name: str, number: int = signal.SIGTERM) -> None:
@@ -236,10 +244,31 @@ class Gateway:
     def program(self, *words: str) -> list[str]:
         return [sys.executable, "-I", "-u", str(self.herdctl), *words, "--config", str(self.root / "gateway.json")]
 
+    def open_sockets(self) -> None:
+        """What systemd does for herd-door.socket."""
+        for name, kind in (("door", socket.SOCK_STREAM), ("log", socket.SOCK_DGRAM)):
+            made = socket.socket(socket.AF_UNIX, kind)
+            made.bind(f"{self.root}/{name}.sock")
+            if kind == socket.SOCK_STREAM:
+                made.listen(1024)
+            self.sockets.append(self.stack.enter_context(made))
+
     def start_door(self) -> None:
-        sockets = ("--socket", f"{self.root}/door.sock", "--log-socket", f"{self.root}/log.sock")
-        self.start("door", [*self.program("door"), *sockets])
-        wait_for(lambda: "at the door" in self.log("door"), "the door")
+        """Start the door as systemd does, with the sockets as its files 3 and 4."""
+        said = self.log("door").count("at the door")
+        numbers = [made.fileno() for made in self.sockets]
+        shell = 'exec 3<&"$0" 4<&"$1"; shift; LISTEN_FDS=2 LISTEN_PID=$$ exec "$@"'
+        argv = ["bash", "-c", shell, *map(str, numbers), *self.program("door")]
+        self.start("door", argv, tuple(numbers))
+        wait_for(lambda: self.log("door").count("at the door") > said, "the door")
+
+    def restart_door(self) -> None:
+        """Restart it as systemd does: only its first process is told, and the next one has the same sockets."""
+        self.stop("door")
+        self.start_door()
+
+    def reload_nginx(self) -> None:
+        subprocess.run(self.nginx("-s", "reload"), check=True, capture_output=True)
 
     def start_upstreams(self) -> None:
         self.start("upstreams", self.program("upstreams"))
@@ -355,6 +384,7 @@ def gateway(root: Path, **more: Any) -> Iterator[Gateway]:
         once = subprocess.run([*made.program("upstreams"), "--once"], capture_output=True, text=True, check=False)
         # nginx does not run yet, so that it cannot be told; the files are there.
         assert made.knows("fast", 0) or (made.etc / "herd" / "upstreams.conf").exists(), once.stderr
+        made.open_sockets()
         made.start_door()
         made.start_nginx()
         made.start_upstreams()

@@ -173,6 +173,19 @@ def away(tier: str, now: Now, more: Mapping[str, Any] | None = None) -> Answer:
     )
 
 
+def failing(tier: str, now: Now, status: str) -> Answer:
+    """Say that an engine that should answer does not.
+
+    :param status: how nginx, or the engine, put it.
+    """
+    why = {
+        "401": "its engine does not accept the gateway's key",
+        "503": "its engine loads a model",
+        "504": "its engine gave no answer in time",
+    }.get(status, "its engine ended before it answered")
+    return away(tier, replace(now, state="failing", reason=why, retry_after=SOON) if now.is_ready else now)
+
+
 def read_body(request: Request) -> dict[str, Any] | None:
     """Read the body of a request; None for one that is no JSON object."""
     try:
@@ -415,13 +428,4 @@ class Door:
                 relay=True,
                 fallback_from=request.header("x-herd-fallback-from"),
             )
-        if not now.is_ready:
-            return away(name, now)
-        status = request.header("x-herd-gone-status").split(" ")[-1]
-        # 401 and 503 are the engine's own words; the others are nginx's.
-        why = {
-            "401": "its engine does not accept the gateway's key",
-            "503": "its engine loads a model",
-            "504": "its engine gave no answer in time",
-        }.get(status, "its engine ended before it answered")
-        return away(name, replace(now, state="failing", reason=why, retry_after=SOON))
+        return failing(name, now, request.header("x-herd-gone-status").split(" ")[-1])

@@ -28,7 +28,7 @@ from herd.agent.service import notify
 from herd.agent.status_assets import read_assets
 from herd.core import door_http, door_rules, status_facts, status_page, stream_watch, task_table
 from herd.core.door_http import Answer, Request
-from herd.core.door_rules import SOON, Door, Forward
+from herd.core.door_rules import Door, Forward
 from herd.core.errors import InvalidInputError
 from herd.core.gateway_metrics import Metrics, entry, parse_line, read_line
 
@@ -37,6 +37,8 @@ CHUNK = 64 * 1024
 #: Beyond the body itself: what JSON takes when a longer name is put into it, and nginx's own limit comes first.
 SLACK = 64 * 1024
 ALIVE_EVERY_S = 5.0
+#: What an engine says of itself and not of the request: it does not take the gateway's key, or it loads.
+OWN_WORDS = (401, 503)
 #: Answers of which something is known for the log, at most: of a line that nginx never sent nothing must stay.
 MOST_PASSED = 4096
 FIRST_FD = 3
@@ -280,7 +282,7 @@ class Connection(asyncio.Protocol):
             reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port), limit=CHUNK), CONNECT_S)
         except (OSError, ValueError, asyncio.TimeoutError):
             self._task = None
-            self._write(self._ended(request), request)
+            self._write(self._failed(request, ""), request)
             return
         answer = stream_watch.Answer()
         try:
@@ -307,27 +309,26 @@ class Connection(asyncio.Protocol):
                     await self._may_write.wait()
                     continue
                 held += chunk
+                if answer.status in OWN_WORDS:
+                    break
                 if answer.status and (answer.has_body or not answer.is_stream):
                     self._transport.write(bytes(held))
                     held = None
         if held is not None:
             # Nothing of it has reached the client.
-            if answer.is_whole:
+            if answer.is_whole and answer.status not in OWN_WORDS:
                 self._transport.write(bytes(held))
             else:
-                self._write(self._ended(request), request)
+                self._write(self._failed(request, str(answer.status or "")), request)
         elif not answer.is_whole and answer.may_end_here:
             message = self._gateway.why_cut(request.header("x-herd-tier"))
             event = stream_watch.error_event(message, "tier_unavailable")
             self._transport.write(stream_watch.as_chunk(event) + b"0\r\n\r\n")
 
-    def _ended(self, request: Request) -> Answer:
+    def _failed(self, request: Request, status: str) -> Answer:
         tier = request.header("x-herd-tier")
         self._gateway.look()
-        now = self._gateway.door.tier_now(tier)
-        if now.is_ready:
-            now = replace(now, state="failing", reason="its engine ended before it answered", retry_after=SOON)
-        return door_rules.away(tier, now)
+        return door_rules.failing(tier, self._gateway.door.tier_now(tier), status)
 
     @staticmethod
     def _engine_head(request: Request, endpoint: str, length: int) -> bytes:

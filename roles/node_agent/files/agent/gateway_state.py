@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from herd.core import gateway_keys, task_table, upstreams
+from herd.core import endpoints, gateway_keys, task_table, upstreams
 from herd.core.door_rules import ENGINE_PATHS, Now, Site, Tier
 from herd.core.errors import HerdError, InvalidInputError
 from herd.core.rate_limit import Limits
@@ -29,9 +29,6 @@ DEFAULT_PATH = "/etc/herd/gateway.json"
 FRESH_S = 0.05
 #: Seconds between two looks into the registry, and after which one is not believed any more.
 REGISTRY_EVERY_S, REGISTRY_LIFE_S = 1.0, 5.0
-#: Seconds after which an endpoint that says nothing is dead, and how far its clock may be ahead.
-HEARTBEAT_LIFE_S, HEARTBEAT_AHEAD_S = 15.0, 60.0
-LARGEST_ENTRY = 64 * 1024
 
 Value = TypeVar("Value")
 
@@ -138,30 +135,21 @@ class Watched(Generic[Value]):
             return False
 
 
-def _text(entry: Any, name: str) -> str:
-    return str(entry.get(name) or "") if isinstance(entry, dict) else ""
-
-
-def read_registry(folder: Path, wall: float) -> list[Mapping[str, Any]]:
+def read_registry(folder: Path, tiers: Collection[str], wall: float) -> list[Mapping[str, Any]]:
     """Read the entries of those endpoints that are alive. What cannot be read is dead."""
-    alive = []
-    for path in sorted(folder.glob("*.json")):
-        with suppress(OSError, ValueError, TypeError):
-            if path.stat().st_size > LARGEST_ENTRY:
-                continue
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            age = wall - float(entry.get("heartbeat", 0))
-            is_its_own = path.stem == f"{_text(entry, 'tier')}-{_text(entry, 'job_id')}"
-            if entry.get("schema") == 1 and is_its_own and -HEARTBEAT_AHEAD_S <= age <= HEARTBEAT_LIFE_S:
-                alive.append(entry)
-    return alive
+    texts: dict[str, str] = {}
+    for path in folder.iterdir():
+        with suppress(OSError, UnicodeDecodeError):
+            if endpoints.is_entry(path.name) and path.stat().st_size <= endpoints.LARGEST:
+                texts[path.name] = path.read_text(encoding="utf-8")
+    return [endpoints.as_data(entry) for entry in endpoints.look(texts, wall, tiers).alive]
 
 
 class Registry:
     """Looks at the registry in a thread of its own while it is needed: a shared file system may hang."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, tiers: Collection[str]) -> None:
+        self._folder, self._tiers = folder, tiers
         self._needed = threading.Event()
         self._found: tuple[float, list[Mapping[str, Any]]] = (-REGISTRY_LIFE_S, [])
         threading.Thread(target=self._follow, daemon=True).start()
@@ -171,7 +159,7 @@ class Registry:
             self._needed.wait()
             self._needed.clear()
             with suppress(OSError):
-                self._found = (time.monotonic(), read_registry(self._folder, time.time()))
+                self._found = (time.monotonic(), read_registry(self._folder, self._tiers, time.time()))
             time.sleep(REGISTRY_EVERY_S)
 
     def entries(self) -> list[Mapping[str, Any]]:
@@ -187,7 +175,7 @@ class Tiers:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._view: Watched[dict[str, Any]] = Watched(settings.view, json.loads, {})
-        self._registry = Registry(settings.registry)
+        self._registry = Registry(settings.registry, settings.site.tiers)
         self.is_silent = False
         self.view: Mapping[str, Any] = {}
 
