@@ -38,6 +38,8 @@ from herd.core.rpc_protocol import parse_version
 
 TICK_S = 0.2
 LOOK_S = 1.0
+# Seconds between two looks at the engine's counters, for the status page.
+LOAD_EVERY_S = 5.0
 # A head that does not answer its own health check for so long does not answer anybody.
 SILENT_S = 60.0
 SLURM_TIMEOUT_S = 15.0
@@ -47,6 +49,8 @@ MEMORY_SHARE = 0.9
 AGAIN_S = 5.0
 # A group that has served for so long is taken for well again.
 WELL_S = 600.0
+# Its writer lives no more: a sign of life comes every two seconds.
+FORGOTTEN_S = 86400.0
 
 
 def say(text: str) -> None:
@@ -175,6 +179,8 @@ class Runtime:
         elif kind == "progress":
             size = self.job.models[0].size if self.job.models else 0
             self.registry.load(tier_job.percent(int(event["read"]), size, int(event["sent"]), self.remote))
+        elif kind == "gpus":
+            self.registry.gpus[step.host] = list(event["gpus"])
         elif kind == "note":
             say(f"{step.name} on {step.host}: {event['text']}")
         elif kind == "error":
@@ -360,6 +366,13 @@ class Runtime:
             self.busy = self.count_busy() if is_needed else None
             time.sleep(TICK_S)
 
+    def _follow_load(self) -> None:
+        """In a thread of its own too. A router is not asked: it would load models for it; neither what may sleep."""
+        while self.job.kind == tier_job.DISTRIBUTED and not self.job.sleep_idle_seconds:
+            api = self.api
+            self.registry.doing.add(engine.metrics(api) if api and self.registry.state == "ready" else {})
+            time.sleep(LOAD_EVERY_S)
+
     def serve(self) -> None:
         """Look after the group until it is lost or has to go."""
         self.registry.ready(self._models())
@@ -430,6 +443,7 @@ class Runtime:
         self.folder.mkdir(parents=True, exist_ok=True)
         restarts: list[float] = []
         threading.Thread(target=self._follow_busy, daemon=True).start()
+        threading.Thread(target=self._follow_load, daemon=True).start()
         self.registry.begin()
         say(
             f"tier {self.job.tier}, job {self.job_id}: head {self.head.name}"
@@ -484,13 +498,21 @@ def _hosts() -> list[str]:
     return text.split()
 
 
-def _sweep(folder: Path, days: float, now: float) -> None:
-    """Remove the logs of jobs that have long ended."""
-    for entry in folder.glob("[0-9]*") if days > 0 else ():
+def _sweep(job: tier_job.Job, now: float) -> None:
+    """Remove the logs of jobs that have long ended, and entries of the registry that nobody can have written lately."""
+    logs, oldest = Path(job.logs), now - job.log_days * 86400
+    for entry in logs.glob("[0-9]*") if job.log_days > 0 else ():
         with suppress(OSError):
-            newest = max((file.stat().st_mtime for file in entry.iterdir()), default=entry.stat().st_mtime)
-            if now - newest > days * 86400:
+            if max((file.stat().st_mtime for file in entry.iterdir()), default=entry.stat().st_mtime) < oldest:
                 shutil.rmtree(entry)
+    for path in logs.glob("slurm-*.out") if job.log_days > 0 else ():
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+    for path in Path(job.registry).glob(f"*{job.tier}-*.json*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < now - FORGOTTEN_S:
+                path.unlink()
 
 
 def run_command(arguments: argparse.Namespace) -> int:
@@ -507,7 +529,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     runtime = Runtime(job, _hosts(), os.environ["SLURM_JOB_ID"])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, lambda received, _frame: runtime.signals.put(signal.Signals(received).name))
-    _sweep(Path(job.logs), job.log_days, time.time())
+    _sweep(job, time.time())
     return runtime.live()
 
 
