@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from herd.core import endpoints, tier_job
+from herd.core.engine_load import EngineLoad
 
 EVERY_S = endpoints.HEARTBEAT_S
 
@@ -26,6 +28,8 @@ class Registry:
         self.state, self.percent, self.port = "", 0, 0
         self.models: list[str] = [model.id for model in job.models]
         self.started = time.time()
+        self.doing = EngineLoad()
+        self.gpus: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
         self._is_over = False
 
@@ -93,6 +97,7 @@ class Registry:
                 release=self.release,
                 started=self.started,
                 heartbeat=time.time(),
+                load=self.doing.as_data(dict(self.gpus)),
             )
             scratch = self.folder / endpoints.scratch_name(self.job.tier, self.job_id, os.getpid())
             try:

@@ -232,10 +232,20 @@ def _cache(order: dict[str, Any], moment: str) -> None:
             emit("note", text=f"cache: {text.strip()[:300] or f'status {status}'}")
 
 
+def _emit_gpus(gpus: node.Gpus) -> None:
+    """Tell how full the GPUs of this node are that the job has."""
+    known = [gpu for gpu in gpus.readings if gpu.memory_total_mib > 0 and gpu.memory_used_mib >= 0]
+    if known:
+        facts = [{"name": g.name, "used_mib": g.memory_used_mib, "total_mib": g.memory_total_mib} for g in known]
+        emit("gpus", gpus=facts)
+
+
 def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
     """Watch the engine until it ends, or until it is to end."""
     signals, lines = orders
     interface, last = str(engine.order.get("interface", "")), 0.0
+    gpus, told = node.Gpus(), time.monotonic()
+    threading.Thread(target=gpus.follow, daemon=True).start()
     sent_before, shows_progress = _sent(interface), engine.order.get("role") == "head"
     while True:
         with suppress(queue.Empty):
@@ -253,6 +263,9 @@ def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
             return 1
         engine.look()
         now = time.monotonic()
+        if now - told >= gpus.EVERY_S:
+            told = now
+            _emit_gpus(gpus)
         if shows_progress and now - last >= 1.0:
             last = now
             emit("progress", read=engine.loaded(), sent=_sent(interface) - sent_before)
