@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch reference engine-test gateway-test accuracy
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch reference engine-test gateway-test browser-test accuracy
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
@@ -22,7 +22,7 @@ demo-down: setup ## Remove every trace of the demo
 
 test: setup ## Everything that CI runs
 	@tools/lab-ready
-	@$(MAKE) --no-print-directory lint unit compat sanity lab-test
+	@$(MAKE) --no-print-directory lint unit compat sanity lab-test browser-test
 	@for name in $(SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
 
 test-slow: setup ## What is too slow for `make test`: CUDA build, both releases, kills at random moments
@@ -34,7 +34,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py tests/engine tests/gateway
+	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py tests/engine tests/gateway tests/browser
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
@@ -68,7 +68,12 @@ engine-test: setup ## The real engine does what we say of it, in both releases
 
 gateway-test: setup ## The gateway with real nginx, engines and clients: doors, abuse, engines that come and go
 	@$(BIN)/python -m tests.engine.builds 0c1e57098 >/dev/null
-	@$(BIN)/python -m pytest -q tests/gateway
+	@tools/gateway-ready
+	@$(BIN)/python -m pytest -q tests/gateway tests/browser/test_examples.py
+
+browser-test: setup ## The status page in a real, headless Chromium, through a real nginx
+	@tools/gateway-ready
+	@$(BIN)/python -m pytest -q tests/browser/test_status_page.py
 
 accuracy: setup ## Measure what the engine allocates, and write the accuracy table of placement
 	@$(BIN)/python -m tests.engine.builds >/dev/null

@@ -6,78 +6,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.browser.chromium import DESK, PHONE, Browser, browser
-from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway, gateway, wait_for
+from tests.browser.chromium import DESK, PHONE, Browser
+from tests.browser.conftest import settled, url
+from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway
 
 #: What WCAG's text demands a page to bear: 1280 pixels at a zoom of 400 %.
 NARROW = (320, 700)
-PREEMPTED = "preempted by VASP job 88, pending: Priority"
 AXE = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
-
-
-@pytest.fixture(scope="module")
-def made() -> Iterator[Gateway]:
-    root = Path(tempfile.mkdtemp(prefix="herd-page-", dir="/tmp"))
-    try:
-        with gateway(root) as found:
-            yield found
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as found:
-        yield found
-
-
-@pytest.fixture
-def page(chromium: Browser, made: Gateway) -> Iterator[Browser]:
-    """A desk's browser, and after the test nothing that it complained of, or asked of anybody else."""
-    made.ready("fast", 9, [FAST_MODEL])
-    made.away("reasoning", "preempted", PREEMPTED, 30, expected=time.time() + 1500)
-    settled(made, "fast", "ready")
-    settled(made, "reasoning", "preempted")
-    chromium.complaints.clear()
-    chromium.asked.clear()
-    chromium.look()
-    yield chromium
-    own = made.url(path="")
-    # The page has an icon of its own in its address, which nobody is asked for.
-    assert [url for url in chromium.asked if not url.startswith((own, "data:,"))] == []
-    assert chromium.complaints == []
-
-
-def url(made: Gateway, path: str = "/status") -> str:
-    return made.url(path=path)
-
-
-def facts(made: Gateway) -> dict[str, Any]:
-    with urllib.request.urlopen(url(made, "/status.json"), timeout=10) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
-
-
-def settled(made: Gateway, tier: str, state: str) -> None:
-    def is_so() -> bool:
-        return any(row["name"] == tier and row["state"] == state for row in facts(made)["tiers"])
-
-    wait_for(is_so, f"the door knows that {tier} is {state}")
 
 
 def violations(page: Browser) -> list[str]:
@@ -232,28 +173,3 @@ def test_every_way_leads_there(page: Browser, made: Gateway, path: str) -> None:
     page.wait(lambda: page.run("document.contentType") == "application/json", "the facts as JSON")
     # For what is no page, the browser itself looks for an icon.
     page.complaints[:] = [text for text in page.complaints if "favicon.ico" not in text]
-
-
-def test_the_examples_are_what_they_say(page: Browser, made: Gateway) -> None:
-    """Copied out of the page, they get an answer of a real engine."""
-    pytest.importorskip("openai")
-    engines = {"fast": made.router(FAST_MODEL), "reasoning": made.engine(REASONING_MODEL)}
-    try:
-        for tier, model in (("fast", FAST_MODEL), ("reasoning", REASONING_MODEL)):
-            made.ready(tier, engines[tier].port, [model])
-            settled(made, tier, "ready")
-        page.go(url(made))
-        given = {**os.environ, "HERD_API_KEY": "herd-key-of-ann", "no_proxy": "*"}
-        for name in ("curl-fast", "curl-reasoning"):
-            text = page.run(f"document.querySelector('#{name}').textContent").replace("500}", "5}")
-            done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, env=given, check=False)
-            assert json.loads(done.stdout)["usage"]["completion_tokens"] == 5, done.stdout + done.stderr
-        text = page.run("document.querySelector('#python').textContent").replace("max_tokens=500", "max_tokens=5")
-        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=given, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip()
-        found = {row["name"]: row["measured"]["requests"] for row in facts(made)["tiers"]}
-        assert found == {"fast": 2, "reasoning": 1}
-    finally:
-        for engine in engines.values():
-            engine.stop()
