@@ -178,10 +178,12 @@ def parse_ending(text: str, job_id: str) -> Ending:
     """
     runs: list[list[Mapping[str, str]]] = []
     for line in text.splitlines():
-        values = line.split("|")
-        facts = dict(zip(SACCT_FIELDS.split(","), values))
+        names, values = SACCT_FIELDS.split(","), line.split("|")
+        if len(values) != len(names):
+            continue
+        facts = dict(zip(names, values))
         number = facts["JobIDRaw"]
-        if number == job_id and len(values) >= len(facts):
+        if number == job_id:
             runs.append([facts])
         elif number.startswith(f"{job_id}.") and runs:
             runs[-1].append(facts)

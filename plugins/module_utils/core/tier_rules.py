@@ -143,6 +143,7 @@ class Facts:
     """Everything that a decision stands on.
 
     :param endings: how jobs ended, by their numbers, as far as it was asked for.
+    :param drained: jobs that said that they end, with how often they had been restarted then.
     """
 
     wall: float
@@ -150,6 +151,7 @@ class Facts:
     endpoints: Sequence[Endpoint] = ()
     stops: Mapping[str, Stop] = field(default_factory=dict)
     endings: Mapping[str, Ending] = field(default_factory=dict)
+    drained: Mapping[str, int] = field(default_factory=dict)
 
 
 def own_jobs(wanted: Wanted, queue: Queue) -> list[Job]:
@@ -460,7 +462,7 @@ def _state(wanted: Wanted, memory: Memory, facts: Facts, base: Tier, job: Job | 
     served = _served(memory, facts, base, wanted)
     if served is not None:
         return served
-    if job is not None and job.state == COMPLETING:
+    if job is not None and (job.state == COMPLETING or (job.is_running and _has_drained(job, facts))):
         return replace(base, state=DRAINING, reason=f"job {job.id} is ending", retry_after_s=30)
     if job is not None and job.is_running:
         if job.state in ("SUSPENDED", "STOPPED"):
@@ -483,6 +485,11 @@ def _state(wanted: Wanted, memory: Memory, facts: Facts, base: Tier, job: Job | 
     if not wanted.enabled:
         return replace(base, state=STOPPED, reason="stopped: not enabled in the inventory", retry_after_s=600)
     return _absent(wanted, memory, facts, base)
+
+
+def _has_drained(job: Job, facts: Facts) -> bool:
+    """It has left the registry, and the queue does not show yet that it ends."""
+    return facts.drained.get(job.id) == job.restarts
 
 
 _START = "herdctl tiers start brings it back"
@@ -524,9 +531,9 @@ def _waiting(wanted: Wanted, memory: Memory, facts: Facts, base: Tier, job: Job)
     reason = job.reason or "not looked at yet"
     pending = f"pending: {reason}" + (f" ({text})" if text else "")
     start = job.start if job.start and job.start > facts.wall else None
-    if start is None and rivals and rivals[0].end and rivals[0].is_running:
-        # At the latest: the job that came first may end sooner.
-        start = rivals[0].end
+    if rivals and rivals[0].is_running and rivals[0].end and (start is None or job.reason == "BeginTime"):
+        # At the latest: the job that comes first may end sooner. Slurm's own guess, if it has one, knows of that.
+        start = max(start or 0.0, rivals[0].end)
     expected = None if start is None else start + memory.load_s
     base = replace(
         base,

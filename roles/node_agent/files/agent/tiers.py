@@ -39,6 +39,8 @@ REGISTRY_S = 0.5
 SLURM_S, AFTER_FAILURE_S, AFTER_ACTION_S = 2.0, 5.0, 1.0
 #: Longer than Slurm's own patience with its controller.
 TIMEOUT_S, SBATCH_TIMEOUT_S = 40.0, 60.0
+# Slurm's programs try for a while before they say that nobody answers.
+SILENT_S = 10.0
 LOG_TAIL = 8192
 
 
@@ -269,6 +271,7 @@ class Manager:
         self.registry_problem = ""
         self.first_seen: dict[str, float] = {}
         self.endings: dict[str, Ending] = {}
+        self.drained: dict[str, int] = {}
         self.states: dict[str, str] = {}
         self.written: tuple[float, str] = (0.0, "")
         self._wake = threading.Event()
@@ -294,7 +297,15 @@ class Manager:
         gone = tier_rules.gone_jobs(found.alive, self.queue, self.first_seen)
         if gone:
             found = endpoints.look(files, wall, self.names, gone, broken)
-        return Facts(wall, self.queue, found.alive, self.stops.all(self.names), dict(self.endings)), found
+        restarts = {job.id: job.restarts for job in self.queue.jobs}
+        for entry in found.alive:
+            if entry.state == endpoints.DRAINING and entry.job_id in restarts:
+                self.drained[entry.job_id] = restarts[entry.job_id]
+        queue = self.queue
+        if queue.taken and not queue.problem and wall - queue.taken > SILENT_S:
+            queue = replace(queue, problem=f"no answer for {wall - queue.taken:.0f} seconds", since=queue.taken)
+        stops = self.stops.all(self.names)
+        return Facts(wall, queue, found.alive, stops, dict(self.endings), dict(self.drained)), found
 
     # Slurm
 
@@ -330,14 +341,15 @@ class Manager:
         self._sweep()
         live = {job.id for job in self.queue.jobs} | {memory.job for memory in self.memories.of.values()}
         self.endings = {job: ending for job, ending in self.endings.items() if job in live}
+        self.drained = {job: count for job, count in self.drained.items() if job in live}
         return is_busy
 
     def _sweep(self) -> None:
         """Remove what jobs that are long gone have left in the registry: nobody else would."""
         for name in endpoints.rubbish(self.files[1], time.time(), {job.id for job in self.queue.jobs}):
-            say(f"removing {name} from the registry: its job is long gone")
             with suppress(OSError):
                 (self.settings.registry / name).unlink()
+                say(f"removed {name} from the registry: its job is long gone")
 
     def _do(self, wanted: Wanted, action: tier_rules.Action) -> None:
         if action.kind == tier_rules.EXPLAIN:
