@@ -15,7 +15,14 @@ from tests.lab.runbook import MEND, MENDED, SECTIONS, SEE, Command, Page, missin
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "operations"
 INDEX, PLANNED, AGENT = "README", "planned-work", "agent"
-SLURM = [read(path) for path in sorted((FOLDER / "slurm").glob("*.md")) if path.stem != INDEX]
+#: Pages with an index of their own, by folder.
+ASIDE = [
+    (folder, read(path))
+    for folder in ("router", "slurm")
+    for path in sorted((FOLDER / folder).glob("*.md"))
+    if path.stem != INDEX
+]
+SLURM = [page for _folder, page in ASIDE]
 SYMPTOMS = [read(path) for path in sorted(FOLDER.glob("*.md")) if path.stem not in (INDEX, PLANNED, AGENT)]
 ALL = [*SYMPTOMS, read(FOLDER / f"{INDEX}.md"), read(FOLDER / f"{PLANNED}.md")]
 LONGEST_PAGE = 60
@@ -46,9 +53,9 @@ def test_every_message_of_the_index_is_on_its_page() -> None:
     assert [row for row in rows if row[0] not in pages[row[1]].messages] == []
 
 
-@pytest.mark.parametrize("page", SLURM, ids=lambda page: page.name)
-def test_a_symptom_of_a_job_is_in_the_index_of_jobs(page: Page) -> None:
-    assert f"({page.name}.md)" in (FOLDER / "slurm" / f"{INDEX}.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("folder", "page"), ASIDE, ids=[page.name for _folder, page in ASIDE])
+def test_a_symptom_of_a_job_or_router_is_in_its_index(folder: str, page: Page) -> None:
+    assert f"({page.name}.md)" in (FOLDER / folder / f"{INDEX}.md").read_text(encoding="utf-8")
     assert page.messages
 
 
