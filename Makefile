@@ -1,12 +1,12 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch reference engine-test gateway-test browser-test accuracy
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test accuracy
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
 SCENARIOS := cluster el8_build bad_input model_parts operations
-SLOW_SCENARIOS := cuda_build firewalld chaos exposed runbooks slurm_tiers router
+SLOW_SCENARIOS := cuda_build firewalld chaos exposed runbooks slurm_tiers slurm_preemption router
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
@@ -84,6 +84,10 @@ reference: setup ## Write the pages of docs/reference that are made of tables in
 
 bench-fetch: setup ## gguf_fetch against curl, wget, aria2 and huggingface_hub: 4 GiB over loopback
 	@$(BIN)/python bench/fetch.py
+
+bench-gateway: setup ## What the gateway adds to an engine that is asked directly: 1, 8 and 32 clients
+	@$(BIN)/python -m tests.engine.builds 0c1e57098 >/dev/null
+	@$(BIN)/python bench/gateway.py
 
 bench: setup ## Time and task count of a no-change run, cold and warm build
 	@tools/lab-ready

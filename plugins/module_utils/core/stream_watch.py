@@ -61,6 +61,13 @@ def as_chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+def for_one_answer(begun: bytes) -> bytes:
+    """Say in the head of an answer that its connection ends with it: it is not the engine's own that we pass on."""
+    head, gap, body = begun.partition(b"\r\n\r\n")
+    kept = [line for line in head.split(b"\r\n") if not line.lower().startswith((b"connection:", b"keep-alive:"))]
+    return b"\r\n".join([*kept, b"Connection: close"]) + gap + body
+
+
 class Answer:
     """An answer as it comes.
 

@@ -312,12 +312,12 @@ class Connection(asyncio.Protocol):
                 if answer.status in OWN_WORDS:
                     break
                 if answer.status and (answer.has_body or not answer.is_stream):
-                    self._transport.write(bytes(held))
+                    self._transport.write(stream_watch.for_one_answer(bytes(held)))
                     held = None
         if held is not None:
             # Nothing of it has reached the client.
             if answer.is_whole and answer.status not in OWN_WORDS:
-                self._transport.write(bytes(held))
+                self._transport.write(stream_watch.for_one_answer(bytes(held)))
             else:
                 self._write(self._failed(request, str(answer.status or "")), request)
         elif not answer.is_whole and answer.may_end_here:
