@@ -18,26 +18,33 @@ RATES = {
     "prompt_tokens_per_s": ("prompt_tokens_total", "prompt_seconds_total"),
 }
 
+#: What a speed is made of at least.
+LEAST_TOKENS, LEAST_S = 8.0, 0.1
+
 
 class EngineLoad:
     """One engine's counters, looked at again and again."""
 
     def __init__(self) -> None:
-        self._before: Mapping[str, float] = {}
+        self._base: dict[str, float] = {}
         self._rates: dict[str, float] = {}
         self._now: Mapping[str, float] = {}
 
     def add(self, counters: Mapping[str, float]) -> None:
         """Take what was read; nothing where it did not answer."""
-        for name, (tokens, seconds) in RATES.items():
-            passed = counters.get(seconds, 0.0) - self._before.get(seconds, 0.0)
-            made = counters.get(tokens, 0.0) - self._before.get(tokens, 0.0)
-            # Less than before is an engine that was started anew; what it says then is all of its own.
-            if passed > 0 and made > 0:
-                self._rates[name] = round(made / passed, 2)
-        if counters:
-            self._before = dict(counters)
         self._now = counters
+        for name, (tokens, seconds) in RATES.items():
+            if tokens not in counters or seconds not in counters:
+                continue
+            if counters[tokens] < self._base.get(tokens, 0.0) or counters[seconds] < self._base.get(seconds, 0.0):
+                # An engine that was started anew counts from the beginning.
+                self._base.update({tokens: 0.0, seconds: 0.0})
+            made = counters[tokens] - self._base.get(tokens, 0.0)
+            passed = counters[seconds] - self._base.get(seconds, 0.0)
+            # A single token takes no time by the engine's clock: less than this waits for more.
+            if made >= LEAST_TOKENS and passed >= LEAST_S:
+                self._rates[name] = round(made / passed, 2)
+                self._base.update({tokens: counters[tokens], seconds: counters[seconds]})
 
     def as_data(self, gpus: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any] | None:
         """What the registry's entry says of it; None where nothing is known.

@@ -54,3 +54,13 @@ def test_gpus_are_told_with_their_hosts() -> None:
     assert EngineLoad().as_data({"vasp-02": [gpu], "vasp-01": [gpu], "vasp-03": []}) == {
         "gpus": [{"host": "vasp-01", **gpu}, {"host": "vasp-02", **gpu}]
     }
+
+
+def test_one_token_in_no_time_is_no_speed() -> None:
+    proved = counters(1, 0.0, 4, 0.01)
+    assert after(proved) == {"processing": 1, "waiting": 2}
+    assert (after(proved, counters(11, 1.0, 4, 0.01)) or {})["tokens_per_s"] == 11.0
+
+
+def test_few_tokens_wait_for_more() -> None:
+    assert (after(counters(100, 10), counters(104, 12), counters(108, 14)) or {})["tokens_per_s"] == 2.0
