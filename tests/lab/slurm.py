@@ -23,6 +23,9 @@ TIERS = {"fast": "run-14b.slurm", "reasoning": "run-72b-distributed.slurm"}
 JOB_NAMES = {"fast": "llama-14b", "reasoning": "llama-72b"}
 MANAGER = "herd-tiers.service"
 KEY_FILE = "/etc/herd/tiers/api-keys"
+# What inventory/lab_slurm lets through the gateway; it opens nothing but labs.
+TESTER = "herd-AAQgLa7MEdRRSsZOnn7R8dgXOwmao6CMq3XLW3xFj-M"
+GATEWAY = {"fast": "http://10.0.0.5:8080", "reasoning": "http://10.0.0.5:8081"}
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,16 @@ class Slurm:
         ran = self.on(host, line, timeout=seconds + 30)
         text, _newline, status = ran.out.rpartition("\n")
         return Answer(int(status) if status.isdigit() else 0, text, ran.rc == 0, ran.rc)
+
+    def chat_at(self, tier: str, key: str = TESTER, tokens: int = 4, stream: bool = False) -> Answer:
+        """Ask the gateway for a chat completion, from a host that is no node of the cluster."""
+        body = {
+            "model": "lab-llama",
+            "max_tokens": tokens,
+            "stream": stream,
+            "messages": [{"role": "user", "content": "Say hello."}],
+        }
+        return self.ask(f"{GATEWAY[tier]}/v1/chat/completions", key, body, host="mirror")
 
     def chat(self, entry: dict[str, Any], tokens: int = 4, stream: bool = False, seconds: float = 60.0) -> Answer:
         """Ask an endpoint for a chat completion."""
