@@ -76,7 +76,9 @@ def test_nothing_listens_that_is_not_listed(on: On, name: str) -> None:
 def test_what_is_always_open_is_open(on: On, name: str) -> None:
     found = {(listener.transport, listener.port) for listener in listeners(on(name))}
     wanted = {
-        (row["transport"], row["port"]) for row in LISTED if row["open"] == "always" and name in GROUPS.get(row["on"], ())
+        (row["transport"], row["port"])
+        for row in LISTED
+        if row["open"] == "always" and name in GROUPS.get(row["on"], ())
     }
     assert wanted <= found
 
