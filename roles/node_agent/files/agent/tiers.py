@@ -51,13 +51,14 @@ def say(text: str) -> None:
 
 @dataclass(frozen=True)
 class Settings:
-    """The manager's configuration."""
+    """The manager's configuration; every is the number of seconds between two looks at Slurm."""
 
     registry: Path
     logs: Path
     state: Path
     view: Path
     tiers: Sequence[Wanted]
+    every: float
 
     def tier(self, name: str) -> Wanted:
         """A tier by its name."""
@@ -88,7 +89,12 @@ def read_settings(path: str) -> Settings:
             for tier in data["tiers"]
         ]
         return Settings(
-            Path(data["registry"]), Path(data["logs"]), Path(data["state"]), Path(data["view"]), tuple(tiers)
+            registry=Path(data["registry"]),
+            logs=Path(data["logs"]),
+            state=Path(data["state"]),
+            view=Path(data["view"]),
+            tiers=tuple(tiers),
+            every=float(data.get("every", SLURM_S)),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(
@@ -312,7 +318,7 @@ class Manager:
     def follow_slurm(self) -> None:
         """Ask Slurm, decide, do; again and again, one after the other."""
         while True:
-            pause = SLURM_S
+            pause = self.settings.every
             try:
                 queue = self.slurm.queue(self.queue)
                 if bool(queue.problem) != bool(self.queue.problem):
@@ -321,7 +327,7 @@ class Manager:
                 if queue.problem:
                     pause = AFTER_FAILURE_S
                 elif self.act():
-                    pause = AFTER_ACTION_S
+                    pause = min(AFTER_ACTION_S, pause)
             except (OSError, HerdError, ValueError) as error:
                 say(f"could not do what was to be done, and will try again: {type(error).__name__}: {error}")
                 pause = AFTER_FAILURE_S
