@@ -81,7 +81,7 @@ def test_two_jobs_cannot_have_one_gpu() -> None:
     assert "fast and reasoning each want a GPU of vasp-02, which has 1" in warning
 
     def two_nodes(tiers: dict[str, Any]) -> None:
-        tiers["reasoning"].update(nodes=2, hosts=["vasp-01", "vasp-03"], split={})
+        tiers["reasoning"].update(nodes=2, hosts=["vasp-01", "vasp-03"], split={"vasp-01": 39, "vasp-03": 41})
 
     apart = plan("beefcake2_slurm", two_nodes)
     assert (apart["problems"], apart["warnings"]) == ([], [])
