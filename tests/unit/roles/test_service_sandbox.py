@@ -100,6 +100,27 @@ def queue(has_gpu: bool) -> str:
     )
 
 
+def tiers(has_gpu: bool) -> str:
+    return render(
+        "slurm_tiers",
+        "herd-tiers.service.j2",
+        slurm_tiers_user="llama",
+        slurm_tiers_shared_directory="/cluster/shared",
+    )
+
+
+def job_guard(has_gpu: bool) -> str:
+    return render("slurm_tiers", "herd-job-guard.service.j2", slurm_tiers_user="llama")
+
+
+def door(has_gpu: bool) -> str:
+    return render("gateway", "herd-door.service.j2")
+
+
+def upstreams(has_gpu: bool) -> str:
+    return render("gateway", "herd-upstreams.service.j2")
+
+
 def worker_firewall(has_gpu: bool) -> str:
     return rpc_firewall.unit(rpc_firewall.WORKER, "/bin/true", "/etc/herd/rpc-firewall.nft")
 
@@ -123,6 +144,10 @@ UNITS: dict[str, Callable[[bool], str]] = {
     "herd-agent.service": agent,
     "herd-share.service": share,
     "herd-queue.service": queue,
+    "herd-tiers.service": tiers,
+    "herd-job-guard.service": job_guard,
+    "herd-door.service": door,
+    "herd-upstreams.service": upstreams,
     "herd-rpc-firewall.service": worker_firewall,
     "herd-rpc-client.service": head_firewall,
     "herd-job-guard.service": job_guard,
