@@ -120,7 +120,7 @@ def _tier(tier: Tier, now: Now, seen: Mapping[str, Any], measured: Mapping[str, 
         "percent": None if percent is None or now.state != "loading" else int(min(percent, 100)),
         "expected": _moment(now.expected),
         "retry_after_s": None if now.is_ready else max(1, int(now.retry_after)),
-        "job_id": _text(seen.get("job_id")) or None,
+        "job_id": _text(seen.get("job_id") or entry.get("job_id")) or None,
         "pending_reason": _text(seen.get("pending_reason")) or None,
         "models": list(dict.fromkeys((*tier.models, *now.models))),
         "port": tier.port,
@@ -149,7 +149,7 @@ def collect(
 
     :param tiers: the tiers of the inventory, in its order.
     :param now: how they are, as the door sees it.
-    :param view: the manager's view, for what is only for people; empty where there is none that is new enough.
+    :param view: the manager's view, for what is only for people; while the manager is silent, only its C(endpoints).
     :param measured: what the gateway counted, by tier.
     :param wall: UNIX time.
     :param is_silent: whether the manager of the tiers says nothing.

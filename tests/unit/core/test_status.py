@@ -144,6 +144,16 @@ def test_without_a_view_every_tier_is_unknown() -> None:
     assert "The manager of the tiers says nothing" in page(status)
 
 
+def test_while_the_manager_is_silent_engines_still_say_how_they_are() -> None:
+    now = upstreams.from_registry([ENTRY], list(TIERS))
+    status = status_facts.collect(TIERS, now, {"tiers": {"fast": {"endpoints": [ENTRY]}}}, {}, WALL, is_silent=True)
+    fast, reasoning = status["tiers"]
+    assert (fast["ready"], fast["job_id"], fast["host"], fast["context"]) == (True, "1234", "vasp-02", 32768)
+    assert reasoning["state"] == "unknown"
+    text = words(page(json.loads(json.dumps(status))))
+    assert "1 of 2 tiers answer; reasoning does not at present. The manager of the tiers says nothing" in text
+
+
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*sorted(ENTRY), "gpus"]), inner),

@@ -165,11 +165,8 @@ class Gateway:
         return Answer(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
 
     def _status(self) -> dict[str, Any]:
-        view = {} if self.tiers.is_silent else self.tiers.view
-        measured = self.metrics.summary()
-        is_silent = self.tiers.is_silent
-        tiers = self.settings.site.tiers
-        return status_facts.collect(tiers, self.door.now, view, measured, time.time(), self._tasks, is_silent)
+        seen, measured, tiers = self.tiers, self.metrics.summary(), self.settings.site.tiers
+        return status_facts.collect(tiers, self.door.now, seen.view, measured, time.time(), self._tasks, seen.is_silent)
 
     def _status_json(self, _request: Request, _tier: str) -> Answer:
         return door_http.as_json(200, self._status(), {"Cache-Control": "no-store"})

@@ -177,6 +177,7 @@ class Tiers:
         self._view: Watched[dict[str, Any]] = Watched(settings.view, json.loads, {})
         self._registry = Registry(settings.registry, settings.site.tiers)
         self.is_silent = False
+        #: For people: the manager's view, or what the registry has of it.
         self.view: Mapping[str, Any] = {}
 
     def look(self) -> dict[str, Now]:
@@ -188,7 +189,11 @@ class Tiers:
             self.is_silent = found is None
             say("the manager of the tiers is silent: going by the registry" if self.is_silent else "the manager speaks")
         if found is None:
-            return upstreams.from_registry(self._registry.entries(), list(self.settings.site.tiers))
+            names, entries = list(self.settings.site.tiers), self._registry.entries()
+            # What engines say of themselves is as new as ever.
+            own = {name: {"endpoints": [entry for entry in entries if entry.get("tier") == name]} for name in names}
+            self.view = {"tiers": own}
+            return upstreams.from_registry(entries, names)
         return found
 
 
