@@ -353,13 +353,9 @@ def _gib(size: int) -> str:
     return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 180 else f"{seconds / 60:.0f} minutes"
-
-
 def explain(job: str, ending: Ending) -> tuple[str, str]:
     """Why a job ended, and what an operator may do; without full stops."""
-    ran = f"after {_minutes(ending.elapsed)}"
+    ran = f"after {utc_time.span(ending.elapsed)}"
     log = f": {ending.log}" if ending.log else ""
     if ending.state == "OUT_OF_MEMORY":
         used = f"; {_gib(ending.needed)} was seen" if ending.needed else ""
@@ -562,7 +558,7 @@ def _absent(wanted: Wanted, memory: Memory, facts: Facts, base: Tier) -> Tier:
         return replace(
             base,
             state=BACKING_OFF,
-            reason=f"{memory.why}{count}; the next job follows in {_minutes(left)}",
+            reason=f"{memory.why}{count}; the next job follows in {utc_time.span(left)}",
             expected=memory.not_before + memory.load_s,
             retry_after_s=_clamp(left + memory.load_s, 10, 900),
             advice=memory.advice,
