@@ -114,7 +114,7 @@ def job_guard(has_gpu: bool) -> str:
 
 
 def door(has_gpu: bool) -> str:
-    return render("gateway", "herd-door.service.j2")
+    return render("gateway", "herd-door.service.j2", _gateway_engine_addresses=["10.0.0.41", "10.0.0.42"])
 
 
 def upstreams(has_gpu: bool) -> str:
