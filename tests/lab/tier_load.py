@@ -4,9 +4,9 @@
 """Load on a gateway, and what became of every request. Runs on a host of a lab with nothing but Python.
 
 Standard input has the key; the arguments are seconds, clients for each address, and addresses as C(10.0.0.5:8080). It
-prints a JSON list: for each request when it began and ended, and what became of it. C(whole) came to its end, C(refused)
-is an honest refusal before the first byte, C(told) was cut with an error that says so, and anything else is a fault in
-words.
+prints a JSON list: for each request when it began and ended, and what became of it. C(whole) came to its end, C(told)
+was cut with an error that says so, C(refused) is an honest refusal before the first byte, and anything else is a fault
+in words.
 """
 
 from __future__ import annotations
