@@ -109,10 +109,6 @@ def tiers(has_gpu: bool) -> str:
     )
 
 
-def job_guard(has_gpu: bool) -> str:
-    return render("slurm_tiers", "herd-job-guard.service.j2", slurm_tiers_user="llama")
-
-
 def door(has_gpu: bool) -> str:
     return render("gateway", "herd-door.service.j2", _gateway_engine_addresses=["10.0.0.41", "10.0.0.42"])
 
@@ -145,7 +141,6 @@ UNITS: dict[str, Callable[[bool], str]] = {
     "herd-share.service": share,
     "herd-queue.service": queue,
     "herd-tiers.service": tiers,
-    "herd-job-guard.service": job_guard,
     "herd-door.service": door,
     "herd-upstreams.service": upstreams,
     "herd-rpc-firewall.service": worker_firewall,
