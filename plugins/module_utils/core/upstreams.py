@@ -22,7 +22,12 @@ VIEW_SCHEMA = 1
 _ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # nginx itself must not remember that an engine failed: the registry says what there is.
-_SERVER = "    server {endpoint} max_fails=0;\n    keepalive {keepalive};\n"
+_SERVER = "    server {endpoint} max_fails=0;\n"
+# The engine closes a connection that was idle for five seconds. Ours must end before: a request that meets the end on
+# its way is lost, since it is not sent twice.
+_KEPT = "    keepalive 64;\n    keepalive_timeout 4s;\n"
+#: The first nginx that knows keepalive_timeout there.
+_KNOWS_TIMEOUT = (1, 15, 3)
 # Nobody listens there; nginx answers 502, of which the door makes an honest answer.
 _NOBODY = "    server 127.0.0.1:9 down;\n"
 
@@ -86,10 +91,20 @@ def from_registry(entries: Sequence[Mapping[str, Any]], tiers: Sequence[str]) ->
     return found
 
 
-def configuration(endpoints: Mapping[str, str], keepalive: int = 64) -> str:
+def may_keep(version: str) -> bool:
+    """Say whether connections to engines may be kept open by an nginx that says this of its version.
+
+    EL8's first one, 1.14, cannot be told for how long.
+    """
+    found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", version)
+    return found is not None and tuple(map(int, found.groups())) >= _KNOWS_TIMEOUT
+
+
+def configuration(endpoints: Mapping[str, str], keep: bool = False) -> str:
     """Write nginx's upstreams.
 
     :param endpoints: the endpoint of each tier, empty for none.
+    :param keep: whether connections to engines are kept open.
     """
     for name, endpoint in endpoints.items():
         host, _colon, port = endpoint.partition(":")
@@ -103,7 +118,7 @@ def configuration(endpoints: Mapping[str, str], keepalive: int = 64) -> str:
         f'map $server_port $herd_upstreams {{\n    default "{known}";\n}}\n',
     ]
     for name, endpoint in sorted(endpoints.items()):
-        inside = _SERVER.format(endpoint=endpoint, keepalive=keepalive) if endpoint else _NOBODY
+        inside = _SERVER.format(endpoint=endpoint) + (_KEPT if keep else "") if endpoint else _NOBODY
         blocks.append(f"upstream herd_{name} {{\n{inside}}}\n")
     return "\n".join(blocks)
 

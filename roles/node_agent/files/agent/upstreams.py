@@ -86,12 +86,14 @@ class Upstreams:
         self._tiers = Tiers(settings)
         self._refused: tuple[Mapping[Path, str], float] = ({}, 0.0)
         self._unloaded = False
+        _status, version = run([*settings.test, "-v"])
+        self._keep = upstreams.may_keep(version)
 
     def wanted(self) -> dict[Path, str]:
         """Say what the files must hold."""
         now = self._tiers.look()
         endpoints = {name: now[name].endpoint if name in now else "" for name in self.settings.site.tiers}
-        files = {UPSTREAMS: upstreams.configuration(endpoints)}
+        files = {UPSTREAMS: upstreams.configuration(endpoints, self._keep)}
         try:
             key = self.settings.engine_key.read_text(encoding="utf-8").split()
         except OSError as error:
