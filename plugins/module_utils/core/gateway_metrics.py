@@ -63,7 +63,8 @@ def entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
             line[name] = _number(text, float)
         elif name == "ttft":
             # One value for each server that was asked, of which the engine is the last.
-            line[name] = _number(text.rsplit(" ", maxsplit=1)[-1], float) if data.get("stream") == "1" else None
+            is_stream = data.get("stream") == "1" and data.get("status") == "200"
+            line[name] = _number(text.rsplit(" ", maxsplit=1)[-1], float) if is_stream else None
         elif name in ("stream", "complete"):
             line[name] = text in ("1", "OK")
         elif name == "engine":
@@ -82,7 +83,8 @@ def parse_line(data: Mapping[str, Any] | None) -> Line | None:
         # One value for each server asked, of which the engine is the last.
         first = str(data.get("ttft", "")).split(" ")[-1]
         tier = str(data["tier"])
-        is_measured = tier and data.get("stream") == "1" and first not in ("", "-")
+        # The first byte of an error is no first token.
+        is_measured = tier and data.get("stream") == "1" and data["status"] == "200" and first not in ("", "-")
         return Line(
             tier=tier,
             status=int(data["status"]),

@@ -40,7 +40,13 @@ def test_a_line_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("more", "ttft"),
-    [({"stream": "0"}, None), ({"ttft": "0.003 : -"}, None), ({"ttft": ""}, None), ({"tier": ""}, None)],
+    [
+        ({"stream": "0"}, None),
+        ({"ttft": "0.003 : -"}, None),
+        ({"ttft": ""}, None),
+        ({"tier": ""}, None),
+        ({"status": "503"}, None),
+    ],
 )
 def test_only_a_stream_that_began_has_a_first_token(more: dict[str, str], ttft: float | None) -> None:
     found = line(**more)
