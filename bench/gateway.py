@@ -183,11 +183,12 @@ class Wire:
                 return
             seen.first = seen.first or now - began
             seen.whole = data.endswith(b"data: [DONE]\n\n")
-            text = data[6:].split(b"\n", 1)[0]
-            if text.isdigit():
-                seen.delays.append(now - int(text) / 1e9)
-                seen.joined += bool(last and now - last < JOINED_S) or data.count(b"data: ") > 1
-                last = now
+            # What the end of a stream says comes with its last piece, and is none.
+            for event in data.split(b"\n\n"):
+                if event[6:].isdigit():
+                    seen.delays.append(now - int(event[6:]) / 1e9)
+                    seen.joined += bool(last and now - last < JOINED_S)
+                    last = now
 
 
 async def compare(ports: Sequence[tuple[int, str]], clients: int, seconds: float, stream: bool, tokens: int) -> Any:
