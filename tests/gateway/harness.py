@@ -31,6 +31,8 @@ from tests.engine.flag_runs import NEW, cache, free_port, listens
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "gateway"
+#: What herdctl runs with; nodes may have one as old as 3.9.
+NODE_PYTHON = os.environ.get("HERD_NODE_PYTHON") or sys.executable
 ENGINE_KEY = "engine-key-of-the-tests"
 FAST_MODEL, REASONING_MODEL = "small-one", "large-one"
 USERS: dict[str, dict[str, Any]] = {
@@ -242,7 +244,7 @@ class Gateway:
             process.wait(30)
 
     def program(self, *words: str) -> list[str]:
-        return [sys.executable, "-I", "-u", str(self.herdctl), *words, "--config", str(self.root / "gateway.json")]
+        return [NODE_PYTHON, "-I", "-u", str(self.herdctl), *words, "--config", str(self.root / "gateway.json")]
 
     def open_sockets(self) -> None:
         """What systemd does for herd-door.socket."""
