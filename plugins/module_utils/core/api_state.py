@@ -12,7 +12,7 @@ from .errors import HerdError, InvalidInputError, MismatchError, RemoteFailureEr
 READY = "ready"
 #: So many restarts of the unit while somebody waits are a crash loop; one may be a worker that came late.
 CRASHES = 3
-#: What the engine says when it cannot have its port (tools/server/server-http.cpp; held by tests/engine/test_messages.py).
+#: What the engine says when it cannot have its port (server-http.cpp; held by tests/engine/test_messages.py).
 PORT_TAKEN = "couldn't bind HTTP server socket"
 #: Seconds for which the kernel keeps closed connections of the server before (TIME_WAIT, 60), and one more start.
 #: Releases bind with other flags (SO_REUSEPORT, SO_REUSEADDR), and one of other flags gets no port until then.
