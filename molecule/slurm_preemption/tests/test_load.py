@@ -47,14 +47,15 @@ def test_work_that_comes_first_cuts_nobody(ready: Kept) -> None:
     through_the_gateway(ready)
     jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
     with ThreadPoolExecutor(1) as other:
-        load = other.submit(put_load, ready, 60.0)
-        time.sleep(6)
+        load = other.submit(put_load, ready, 70.0)
+        time.sleep(12)
         ready.vasp(20, "--time=2")
         found = load.result()
     kinds = Counter(one["what"] for one in found)
+    print(dict(kinds))
     assert not faults(found), kinds
-    assert kinds["whole"] > 10
-    assert kinds["refused"] > 10
+    assert kinds["whole"] >= CLIENTS
+    assert kinds["refused"] >= CLIENTS
     for name, job in jobs.items():
         stops = _time_of(ready, job, "stopping after ")
         first = min(
@@ -94,12 +95,13 @@ def kill_manager(cluster: Kept) -> None:
 def test_trouble_under_load_is_told_honestly(ready: Kept, trouble: Callable[[Kept], None]) -> None:
     through_the_gateway(ready)
     with ThreadPoolExecutor(1) as other:
-        load = other.submit(put_load, ready, 20.0)
-        time.sleep(5)
+        load = other.submit(put_load, ready, 25.0)
+        time.sleep(8)
         trouble(ready)
         found = load.result()
     kinds = Counter(one["what"] for one in found)
+    print(dict(kinds))
     assert not faults(found), kinds
-    assert kinds["whole"] > 10
+    assert kinds["whole"] >= CLIENTS
     for name in JOB_NAMES:
         ready.wait(name, "ready", 150)
