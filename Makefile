@@ -1,12 +1,12 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch reference engine-test accuracy
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test accuracy
 SHELL := /bin/bash
 BIN := .venv/bin
 # Scenarios of `make test`, and those that take too long for it.
 SCENARIOS := cluster el8_build bad_input model_parts operations
-SLOW_SCENARIOS := cuda_build firewalld chaos exposed runbooks
+SLOW_SCENARIOS := cuda_build firewalld chaos exposed runbooks slurm_tiers slurm_preemption router
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
@@ -22,19 +22,19 @@ demo-down: setup ## Remove every trace of the demo
 
 test: setup ## Everything that CI runs
 	@tools/lab-ready
-	@$(MAKE) --no-print-directory lint unit compat sanity lab-test
+	@$(MAKE) --no-print-directory lint unit compat sanity lab-test browser-test
 	@for name in $(SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
 
 test-slow: setup ## What is too slow for `make test`: CUDA build, both releases, kills at random moments
 	@for name in $(SLOW_SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
 	@$(BIN)/python -m pytest -v tests/slow
-	@$(MAKE) --no-print-directory engine-test
+	@$(MAKE) --no-print-directory engine-test gateway-test
 
 lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py tests/engine
+	@$(BIN)/mypy roles/*/files tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py tests/engine tests/gateway tests/browser
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
@@ -66,6 +66,15 @@ engine-test: setup ## The real engine does what we say of it, in both releases
 	@$(BIN)/python -m tests.engine.builds >/dev/null
 	@$(BIN)/python -m pytest -q tests/engine
 
+gateway-test: setup ## The gateway with real nginx, engines and clients: doors, abuse, engines that come and go
+	@$(BIN)/python -m tests.engine.builds 0c1e57098 >/dev/null
+	@tools/gateway-ready
+	@$(BIN)/python -m pytest -q tests/gateway tests/browser/test_examples.py
+
+browser-test: setup ## The status page in a real, headless Chromium, through a real nginx
+	@tools/gateway-ready
+	@$(BIN)/python -m pytest -q tests/browser/test_status_page.py
+
 accuracy: setup ## Measure what the engine allocates, and write the accuracy table of placement
 	@$(BIN)/python -m tests.engine.builds >/dev/null
 	@PYTHONPATH=collections $(BIN)/python -m tests.engine.accuracy
@@ -75,6 +84,10 @@ reference: setup ## Write the pages of docs/reference that are made of tables in
 
 bench-fetch: setup ## gguf_fetch against curl, wget, aria2 and huggingface_hub: 4 GiB over loopback
 	@$(BIN)/python bench/fetch.py
+
+bench-gateway: setup ## What the gateway adds to an engine that is asked directly: 1, 8 and 32 clients
+	@$(BIN)/python -m tests.engine.builds 0c1e57098 >/dev/null
+	@$(BIN)/python bench/gateway.py
 
 bench: setup ## Time and task count of a no-change run, cold and warm build
 	@tools/lab-ready

@@ -117,10 +117,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core import (
     engine_settings,
-    gguf,
-    gguf_facts,
-    model_shape,
     placement_facts,
+    shape_reader,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.ports import memory
@@ -129,11 +127,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source i
 
 def shape_at(path: Path) -> dict[str, Any]:
     """Read the shape out of the header, of all shards where there are several."""
-    headers = []
-    for name in gguf_facts.shard_names(path.name):
-        with open_file(path.with_name(name)) as source:
-            headers.append(gguf.read_header(source))
-    return model_shape.shape_of(gguf.join_shards(headers, str(path))).to_data()
+    return shape_reader.shape_of_files(str(path.parent), path.name, lambda file: open_file(Path(file))).to_data()
 
 
 def look(given: dict[str, Any]) -> dict[str, Any]:

@@ -55,10 +55,13 @@ def listens(port: int) -> bool:
     return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in lines)
 
 
-def get(port: int, path: str, body: Mapping[str, Any] | None = None, limit: float = 20) -> tuple[int, Any]:
+def get(
+    port: int, path: str, body: Mapping[str, Any] | None = None, limit: float = 20, key: str = ""
+) -> tuple[int, Any]:
     """Status and JSON of an answer."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
     try:
         with urllib.request.urlopen(request, timeout=limit) as answer:
             return int(answer.status), json.load(answer)
@@ -120,6 +123,39 @@ class Run:
     def contexts(self) -> list[int]:
         """Cells of each slot."""
         return [slot["n_ctx"] for slot in get(self.port, "/slots")[1]]
+
+
+@dataclass
+class RouterRun(Run):
+    """A router and its log."""
+
+    key: str = ""
+
+    def chat(self, model: str, limit: float = 30, tokens: int = 2) -> int:
+        """Status of a chat completion of a model."""
+        body = {"model": model, "max_tokens": tokens, "messages": [{"role": "user", "content": "hello"}]}
+        return get(self.port, "/v1/chat/completions", body, limit, self.key)[0]
+
+    def models(self) -> dict[str, dict[str, Any]]:
+        """What it says of its models, by id."""
+        return {model["id"]: model for model in get(self.port, "/models", key=self.key)[1]["data"]}
+
+    def states(self) -> dict[str, str]:
+        """The state of each model."""
+        return {name: model["status"]["value"] for name, model in self.models().items()}
+
+    def told(self, model: str) -> list[str]:
+        """The words that a model's process is started with."""
+        return [str(word) for word in self.models()[model]["status"]["args"]]
+
+    def becomes(self, model: str, state: str, limit: float = 20) -> bool:
+        """Whether a model comes to this state."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            if self.states()[model] == state:
+                return True
+            time.sleep(0.05)
+        return False
 
 
 @dataclass
@@ -191,6 +227,29 @@ class Build:
         argv += [*(["--port", str(chosen)] if chosen else []), "--threads", "1", "--no-warmup", *words]
         home = {"PATH": os.environ["PATH"], "HOME": str(self.place), **(environment or {})}
         return self._start(argv, chosen or 8080, home)
+
+    def preset(self, name: str, *words: str, model: Path | None = None) -> str:
+        """A section of a preset file."""
+        lines = [f"[{name}]", f"model = {model or self.model}", "threads = 1"]
+        for argument in CommandLine(words).arguments:
+            lines.append(f"{argument.flag.lstrip('-')} = {argument.value or 'true'}")
+        return "\n".join(lines) + "\n"
+
+    def broken(self) -> Path:
+        """A file that was cut short."""
+        path = self.place / "broken.gguf"
+        path.write_bytes(self.model.read_bytes()[:100_000])
+        return path
+
+    def router(self, presets: str, *words: str, environment: Mapping[str, str] | None = None) -> RouterRun:
+        """A router with these presets."""
+        port = free_port()
+        path = self.place / f"presets-{port}.ini"
+        path.write_text(presets, encoding="utf-8")
+        argv = [str(self.binaries / "llama-server"), "--models-preset", str(path), "--host", "127.0.0.1"]
+        home = {"PATH": os.environ["PATH"], "HOME": str(self.place), **(environment or {})}
+        run = self._start([*argv, "--port", str(port), *words], port, home)
+        return RouterRun(run.process, run.log_path, port)
 
     def worker(self, *words: str, environment: Mapping[str, str] | None = None) -> Run:
         """A worker, with these words as they are."""

@@ -14,19 +14,17 @@ import re
 import stat
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
 from ansible_collections.herd.inference.plugins.module_utils.core.flag_rules import RULES
 from ansible_collections.herd.inference.plugins.module_utils.ports import openssl
-from tests.engine.flag_runs import NEW, OLD, Build, cache, free_port
-from tests.lab import model as lab_model
+from tests.engine.flag_runs import Build, cache, free_port
 from tests.lab import sources
 
-# A head size of 32, which every quantised type of cache divides.
-SHAPE = lab_model.Shape("guard-llama", 2, 128, 256, 4, 2, 4096, "herd.inference guard model 1", 1)
 ONE = ("--ctx-size", "512", "--parallel", "1", "--fit", "off")
 Shown = Callable[[Build], None]
 SHOWN: dict[str, Shown] = {}
@@ -41,25 +39,6 @@ def shows(rule: str) -> Callable[[Shown], Shown]:
         return function
 
     return keep
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    archive = sources.ensure(sources.SOURCES[0], cache() / "sources")
-    (part,) = lab_model.cached(SHAPE, archive).glob("*.part1of1")
-    path = tmp_path_factory.mktemp("model") / "guard.gguf"
-    path.symlink_to(part)
-    return path
-
-
-@pytest.fixture(params=[OLD, NEW])
-def build(request: pytest.FixtureRequest, model: Path, tmp_path: Path) -> Iterator[Build]:
-    binaries = Path(os.environ.get("HERD_ENGINES") or cache() / "engines") / request.param / "bin"
-    assert (binaries / "llama-server").exists(), (
-        f"no build of {request.param} in {binaries}: tests/engine/builds.py makes it"
-    )
-    with Build(request.param, binaries, model, tmp_path).session() as running:
-        yield running
 
 
 def refused(build: Build, rule: str, words: list[str], says: str) -> None:
@@ -397,6 +376,66 @@ def router_with_rpc(build: Build) -> None:
     assert second.process.poll() is None
     assert "rror" not in second.log
     assert build.guard(["--port", "1", *words, "--models-dir", "/m"]) == ["router-with-rpc"]
+
+
+@shows("router-of-older-release")
+def router_of_older_release(build: Build) -> None:
+    """What a broken file and a third model do; a newer router gives up on the one and waits for the other."""
+    whole, broken = build.preset("whole", *ONE), build.preset("broken", *ONE, model=build.broken())
+    run = build.router(f"{whole}\n{broken}", "--models-max", "1")
+    assert run.healthy()
+    if build.is_new:
+        assert run.chat("broken") == 500
+        assert run.chat("whole") == 200
+    else:
+        with pytest.raises(OSError, match="timed out"):
+            run.chat("broken", limit=4)
+        assert run.states()["broken"] == "loading"
+        # A place for ever: with one, no other model is served any more.
+        with pytest.raises(OSError, match="timed out"):
+            run.chat("whole", limit=4)
+    expected = [] if build.is_new else ["router-of-older-release"]
+    assert build.guard(["--port", "1", "--models-max", "1"], "router") == expected
+
+
+@shows("alias-of-older-release")
+def alias_of_older_release(build: Build) -> None:
+    words = [*ONE, "--alias", "first,task:fix"]
+    run = build.router(build.preset("whole", *words))
+    assert run.healthy()
+    assert run.chat("task:fix") == (200 if build.is_new else 400)
+    assert build.guard(words, "preset") == ([] if build.is_new else ["alias-of-older-release"])
+
+
+@shows("preset-reserved")
+def preset_reserved(build: Build) -> None:
+    run = build.router(build.preset("whole", *ONE, "--host", "0.0.0.0", "--port", "1"))
+    assert run.healthy()
+    assert run.chat("whole") == 200
+    words = run.told("whole")
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    assert words[words.index("--port") + 1] != "1"
+    assert build.guard([*ONE, "--host", "0.0.0.0"], "preset") == ["preset-reserved"]
+
+
+@shows("preset-overridden")
+def preset_overridden(build: Build) -> None:
+    run = build.router(build.preset("whole", *ONE), "--ctx-size", "256")
+    assert run.healthy()
+    words = run.told("whole")
+    assert words[words.index("--ctx-size") + 1] == "256"
+    above = CommandLine(["--ctx-size", "256"])
+    assert build.guard(ONE, "preset", above=above) == ["preset-overridden"]
+
+
+@shows("preset-cut-off")
+def preset_cut_off(build: Build) -> None:
+    for value in ("on;off", "on#off"):
+        run = build.router(build.preset("whole", *ONE, "--flash-attn", value))
+        assert run.healthy()
+        words = run.told("whole")
+        assert words[words.index("--flash-attn") + 1] == "on"
+        assert "preset-cut-off" in build.guard([*ONE, "--flash-attn", value], "preset")
 
 
 @shows("slots-divide-context")

@@ -83,6 +83,7 @@ def variables(manager: Manager, lab: str) -> dict[str, str]:
         "HERD_CACHE": str(manager.places.cache),
         "LAB_NAME": lab,
         "LAB_REPOSITORY": str(manager.store.repository()),
+        "LAB_SHARED": str(manager.places.shared(lab)),
         "CLONE": str(CLONE),
     }
 

@@ -283,7 +283,7 @@ class Manager:
         found: set[str] = set()
         for folder in (self.places.state(name) / "hosts", self.places.data / name):
             if folder.is_dir():
-                found |= {path.name.removeprefix(".new-") for path in folder.iterdir()}
+                found |= {path.name.removeprefix(".new-") for path in folder.iterdir()} - {".shared"}
         for namespace in network.namespaces():
             owner = split_namespace(namespace)
             if owner is not None and owner[0] == name and owner[1] is not None:

@@ -107,5 +107,9 @@ class Places:
     def host_state(self, lab: str, host: str) -> Path:
         return self.state(lab) / "hosts" / host
 
+    def shared(self, lab: str) -> Path:
+        """A directory that hosts may have in common; no host's name begins with a dot."""
+        return self.data / lab / ".shared"
+
     def disk(self, lab: str, host: str) -> Path:
         return self.data / lab / host

@@ -61,12 +61,12 @@ class Run:
 class Operator:
     """Starts playbooks, and keeps all that they say."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, inventory: str = "inventory/lab") -> None:
+        self.folder, self.inventory = folder, inventory
         self.outputs: dict[str, str] = {}
 
     def _begin(self, playbook: str, more: tuple[str, ...], output: Path) -> subprocess.Popen[bytes]:
-        words = [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "--inventory", "inventory/lab"]
+        words = [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "--inventory", self.inventory]
         env = {**os.environ, "HERD_LAB": LAB, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1"}
         env.pop("ANSIBLE_FORCE_COLOR", None)
         with output.open("wb") as sink:

@@ -18,7 +18,7 @@ from pathlib import Path
 SEE, MEANS, MEND, MENDED = SECTIONS = ("See it", "What it means", "Mend it", "It is mended when")
 #: The hosts that a prompt names: the controller, in the root of the clone, or root on a host of the herd, or on one
 #: that was taken out of it.
-PROMPTS = {"$": "controller", "head#": "head", "worker#": "worker", "former#": "former"}
+PROMPTS = {"$": "controller", "head#": "head", "worker#": "worker", "former#": "former", "slurm-ctl#": "slurm-ctl"}
 #: Whatever is printed here.
 ANYTHING = "…"
 

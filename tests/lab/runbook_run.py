@@ -35,7 +35,7 @@ class Operator:
         self.service = service
         self.variables: dict[str, Any] = {}
         self.inventory = ROOT / "inventory" / "lab"
-        self._hosts = {"head": HEAD, "worker": WORKERS[0], "former": WORKERS[1]}
+        self._hosts = {"head": HEAD, "worker": WORKERS[0], "former": WORKERS[1], "slurm-ctl": "slurm-ctl"}
 
     def type(self, command: Command) -> tuple[int, str]:
         """One command; its exit status, and all that it printed."""

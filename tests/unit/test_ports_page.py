@@ -15,6 +15,7 @@ from tests.lab.tables import rows
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = {
+    "8080": ("fast_router", "fast_router_port"),
     "50060": ("llama_release", "llama_release_port"),
     "50061": ("node_agent", "node_agent_port"),
     "50062": ("model_store", "model_store_share_port"),

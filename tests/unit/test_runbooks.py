@@ -15,12 +15,20 @@ from tests.lab.runbook import MEND, MENDED, SECTIONS, SEE, Command, Page, missin
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "operations"
 INDEX, PLANNED, AGENT = "README", "planned-work", "agent"
+#: Pages with an index of their own, by folder.
+ASIDE = [
+    (folder, read(path))
+    for folder in ("router", "slurm")
+    for path in sorted((FOLDER / folder).glob("*.md"))
+    if path.stem != INDEX
+]
+SLURM = [page for _folder, page in ASIDE]
 SYMPTOMS = [read(path) for path in sorted(FOLDER.glob("*.md")) if path.stem not in (INDEX, PLANNED, AGENT)]
 ALL = [*SYMPTOMS, read(FOLDER / f"{INDEX}.md"), read(FOLDER / f"{PLANNED}.md")]
 LONGEST_PAGE = 60
 
 
-@pytest.mark.parametrize("page", SYMPTOMS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*SYMPTOMS, *SLURM], ids=lambda page: page.name)
 def test_a_page_of_a_symptom_has_its_shape(page: Page) -> None:
     assert tuple(page.sections) == SECTIONS
     for name in (SEE, MEND, MENDED):
@@ -45,7 +53,13 @@ def test_every_message_of_the_index_is_on_its_page() -> None:
     assert [row for row in rows if row[0] not in pages[row[1]].messages] == []
 
 
-@pytest.mark.parametrize("page", ALL, ids=lambda page: page.name)
+@pytest.mark.parametrize(("folder", "page"), ASIDE, ids=[page.name for _folder, page in ASIDE])
+def test_a_symptom_of_a_job_or_router_is_in_its_index(folder: str, page: Page) -> None:
+    assert f"({page.name}.md)" in (FOLDER / folder / f"{INDEX}.md").read_text(encoding="utf-8")
+    assert page.messages
+
+
+@pytest.mark.parametrize("page", [*ALL, *SLURM], ids=lambda page: page.name)
 def test_every_playbook_that_a_page_names_exists(page: Page) -> None:
     for name in re.findall(r"\b(?:site\.yml|playbooks/\w+\.yml)", page.text):
         assert (ROOT / name).is_file(), name
@@ -56,7 +70,7 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", [*FOLDER.glob("*.md"), ROOT / "README.md"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*FOLDER.rglob("*.md"), ROOT / "README.md"], ids=lambda path: path.stem)
 def test_every_link_leads_somewhere(path: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", path.read_text(encoding="utf-8")):
         there = (path.parent / target).resolve() if target else path

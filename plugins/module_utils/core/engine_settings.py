@@ -122,7 +122,12 @@ def head_arguments(
     argv += ["--device", ",".join(device.name for device in devices)]
     if len(devices) > 1:
         argv += ["--tensor-split", ",".join(str(share) for share in engine_split(devices))]
-    argv += ["--split-mode", str(settings["split_mode"]), "--n-gpu-layers", str(settings["gpu_layers"])]
+    return argv + model_arguments(settings, accepted)
+
+
+def model_arguments(settings: Mapping[str, Any], accepted: Collection[str]) -> list[str]:
+    """The arguments that say how a model is loaded and computed, wherever it is."""
+    argv = ["--split-mode", str(settings["split_mode"]), "--n-gpu-layers", str(settings["gpu_layers"])]
     # The context is what one slot gets, and the engine divides what it is given by the slots.
     argv += ["--ctx-size", str(settings["context"] * settings["slots"]), "--parallel", str(settings["slots"])]
     if settings["threads"]:

@@ -21,6 +21,11 @@ PLANNED = (
     "--n-gpu-layers",
 )  # fmt: skip
 SECRETS = ("--api-key", "--hf-token")
+# A router gives these to its models, or takes them from them.
+ROUTERS_OWN = (
+    "--host", "--port", "--api-key-file", "--ssl-cert-file", "--ssl-key-file", "--models-dir", "--models-max",
+    "--models-preset", "--models-autoload", "--no-models-autoload",
+)  # fmt: skip
 REMOTE_MODELS = ("--hf-repo", "--model-url", "--docker-repo", "-dr")
 _SECRET_VARIABLES = ("LLAMA_API_KEY", "HF_TOKEN")
 _UNQUANTISED = ("f32", "f16", "bf16")
@@ -363,6 +368,40 @@ def router_with_rpc(subject: Subject) -> Iterator[Hit]:
     router = [name for name in ("--models-dir", "--models-preset") if subject.line.has(name)]
     if subject.has_rpc and router:
         yield Hit(f"{router[0]} with --rpc")
+
+
+def router_of_older_release(subject: Subject) -> Iterator[Hit]:
+    """A router that neither gives up on a model nor waits for one."""
+    if subject.engine.accepted and "--load-mode" not in subject.engine.accepted:
+        yield Hit("a router of this release")
+
+
+def alias_of_older_release(subject: Subject) -> Iterator[Hit]:
+    """An alias that the router does not read."""
+    if subject.engine.accepted and "--load-mode" not in subject.engine.accepted and subject.line.has("--alias"):
+        yield Hit(f"--alias {subject.line.value('--alias')}")
+
+
+def preset_reserved(subject: Subject) -> Iterator[Hit]:
+    """What the router says to each of its models itself."""
+    for name in ROUTERS_OWN:
+        if subject.line.has(name):
+            yield Hit(name)
+
+
+def preset_overridden(subject: Subject) -> Iterator[Hit]:
+    """A flag that stands above the preset too."""
+    above = {argument.name for argument in subject.above.arguments} if subject.above else set()
+    for name in dict.fromkeys(argument.name for argument in _flags(subject)):
+        if name in above and name not in ROUTERS_OWN:
+            yield Hit(name)
+
+
+def preset_cut_off(subject: Subject) -> Iterator[Hit]:
+    """A value that the preset file cannot hold."""
+    for word in subject.line.words:
+        if re.search(r"[#;\r\n]", word):
+            yield Hit(repr(word))
 
 
 def micro_batch_above_batch(subject: Subject) -> Iterator[Hit]:

@@ -13,6 +13,8 @@ from .command_line import CommandLine
 
 ERROR, WARNING = "error", "warning"
 HEAD, WORKER, BENCH = "head", "worker", "bench"
+# llama-server in router mode, and what it is told of one of its models.
+ROUTER, PRESET = "router", "preset"
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ def engine_of(manifest: Mapping[str, Any], program: str) -> Engine:
 class Subject:
     """One command line and what is known of where it will run.
 
-    :param program: C(head), C(worker) or C(bench).
+    :param program: C(head), C(worker), C(bench), C(router) or C(preset).
     :param capabilities: compute capabilities of the GPUs that it will use, its workers' included.
     :param context: tokens that each slot was asked to hold; 0 if nobody said.
     :param model_types: types of the model's tensors, as far as they are known.
     :param environment: variables of the process beside the host's own; None if they are not known.
+    :param above: of a preset, its router's command line.
     """
 
     program: str
@@ -63,6 +66,7 @@ class Subject:
     context: int = 0
     model_types: tuple[str, ...] = ()
     environment: Mapping[str, str] | None = None
+    above: CommandLine | None = None
 
     @property
     def has_rpc(self) -> bool:

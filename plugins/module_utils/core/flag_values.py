@@ -31,6 +31,10 @@ def _slots(value: str) -> str:
     return "" if value == "-1" else _between(1)(value)
 
 
+def _seconds_of_sleep(value: str) -> str:
+    return "" if value == "-1" else _between(1)(value)
+
+
 def _layers(value: str) -> str:
     return "" if value in ("auto", "all") or _INTEGER.fullmatch(value) else "a whole number, auto or all"
 
@@ -58,11 +62,14 @@ HEAD: Mapping[str, Callable[[str], str]] = {
     "--load-mode": _one_of("auto", "none", "mmap", "mlock", "mmap+mlock", "dio"),
     "--log-verbosity": _between(-1),
     "--main-gpu": _between(0),
+    "--models-max": _between(0),
     "--n-gpu-layers": _layers,
     "--numa": _one_of("distribute", "isolate", "numactl"),
     "--parallel": _slots,
     "--port": _between(1, 65535),
+    "--sleep-idle-seconds": _seconds_of_sleep,
     "--split-mode": _one_of("none", "layer", "row", "tensor"),
+    "--stop-timeout": _between(1),
     "--tensor-split": _shares,
     "--threads": _between(-1),
     "--threads-batch": _between(-1),

@@ -130,8 +130,8 @@ def _groups(site: Site) -> Iterator[str]:
             f"the head uses its own GPU without a worker; take it out of rpc_worker."
         )
     needed_by = {
-        "node": ("head_server", "rpc_worker", "llama_build", "model_store"),
-        "llama_release": ("head_server", "rpc_worker"),
+        "node": ("head_server", "rpc_worker", "llama_build", "model_store", "fast_router"),
+        "llama_release": ("head_server", "rpc_worker", "fast_router"),
         "node_agent": ("head_server",),
         "model_store": ("head_server",),
         "toolchain": ("llama_build",),

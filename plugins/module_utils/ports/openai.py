@@ -96,6 +96,11 @@ class Api:
         answer = self._send("GET", "/v1/models")
         return [str(model["id"]) for model in answer.json()["data"]]
 
+    def router_models(self) -> dict[str, Any]:
+        """Ask a router for its models and their states; loads none."""
+        answer: dict[str, Any] = self._send("GET", "/models").json()
+        return answer
+
     def refuses(self, key: str) -> bool:
         """Say whether a request with this key, or with none, is refused."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}

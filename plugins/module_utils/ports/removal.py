@@ -29,7 +29,15 @@ PLACES = (
     "etc/sysctl.d/*",
     "etc/udev/rules.d/*",
 )
-FOLDERS = ("/etc/herd", "/opt/herd", "/run/herd", "/var/lib/herd", "/var/cache/herd", "/var/log/herd")
+FOLDERS = (
+    "/etc/herd",
+    "/opt/herd",
+    "/run/herd",
+    "/var/lib/herd",
+    "/var/lib/herd-tiers",
+    "/var/cache/herd",
+    "/var/log/herd",
+)
 LINKS = ("/usr/local/bin/herdctl", "/usr/local/bin/llama-cluster-monitor", "/usr/local/bin/llama-service-status")
 _HEAD = 400
 

@@ -16,7 +16,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 
-from herd.agent import cache, ending, gate, operate, serve, service, waiting
+from herd.agent import (
+    cache,
+    choose,
+    door,
+    ending,
+    gate,
+    job,
+    key,
+    models,
+    operate,
+    serve,
+    service,
+    tiers,
+    upstreams,
+    waiting,
+)
 from herd.core.errors import HerdError
 from herd.core.gate_rule import EXIT_CONFIG
 
@@ -25,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = argparse.ArgumentParser(prog="herdctl", description="Looks after one node of an inference cluster.")
     commands = top.add_subparsers(dest="command", required=True)
-    for command in (gate, ending, serve, service, operate, waiting, cache):
+    every = (gate, ending, serve, service, operate, waiting, cache, job, door, upstreams, key, choose, tiers, models)
+    for command in every:
         command.add_command(commands)
     return top
 

@@ -24,7 +24,8 @@ def herdctl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     role = ROOT / "roles" / "node_agent" / "files"
     files = {"lib/herd/__init__.py": "", "lib/herd/core/__init__.py": "", "lib/herd/agent/__init__.py": ""}
     for name, folder in (("core", ROOT / "plugins" / "module_utils" / "core"), ("agent", role / "agent")):
-        files.update({f"lib/herd/{name}/{p.name}": p.read_text(encoding="utf-8") for p in folder.glob("*.py")})
+        sources = [path for path in folder.iterdir() if path.suffix in (".py", ".css", ".js")]
+        files.update({f"lib/herd/{name}/{path.name}": path.read_text(encoding="utf-8") for path in sources})
     files["bin/herdctl"] = (role / "herdctl.py").read_text(encoding="utf-8")
     agent_files.install(root, files, ("bin/herdctl",))
     return root / "bin" / "herdctl"

@@ -55,6 +55,16 @@ def test_a_good_site_has_no_problems() -> None:
     assert found(*good()) == []
 
 
+def test_a_router_needs_a_release_on_its_host() -> None:
+    groups, hosts = good()
+    groups["fast_router"] = ["node3"]
+    assert found(groups, hosts) == []
+    groups["llama_release"] = ["node1", "node2"]
+    assert any(
+        "host node3: expected it in group llama_release because it is in fast_router" in p for p in found(groups, hosts)
+    )
+
+
 @pytest.mark.parametrize(
     "prefix", ["/usr/local", "/usr", "/opt", "/home", "/etc/llama", "llama.cpp", "/opt/../etc", ""]
 )

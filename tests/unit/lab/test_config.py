@@ -11,7 +11,12 @@ from tests.lab import config
 from tests.lab.config import Bind
 from tests.lab.process import LabError
 
-VARIABLES = {"HERD_CACHE": "/cache", "LAB_REPOSITORY": "/cache/lab/repository/x", "EMPTY": ""}
+VARIABLES = {
+    "HERD_CACHE": "/cache",
+    "LAB_REPOSITORY": "/cache/lab/repository/x",
+    "LAB_SHARED": "/data/x/.shared",
+    "EMPTY": "",
+}
 TWO = """
 binds = ["${LAB_REPOSITORY}:/srv/repo:ro"]
 [hosts.node1]
@@ -47,7 +52,9 @@ def test_a_definition_survives_the_way_through_json() -> None:
 @pytest.mark.parametrize("path", sorted((Path(config.__file__).parent / "labs").glob("*.toml")), ids=lambda p: p.stem)
 def test_the_definitions_of_this_repository_are_right(path: Path) -> None:
     lab = config.read(path, "demo", VARIABLES)
-    assert lab.host("vllm-node1").eth == "10.0.0.31"
+    # The addresses of the inventories that are used with them.
+    name, address = ("vasp-01", "10.0.0.41") if path.stem == "slurm" else ("vllm-node1", "10.0.0.31")
+    assert lab.host(name).eth == address
 
 
 HOST = '[hosts.a]\neth = "10.0.0.2"\n'

@@ -59,6 +59,16 @@ def head(has_gpu: bool) -> str:
     )
 
 
+def router(has_gpu: bool) -> str:
+    return render(
+        "fast_router",
+        "llama-router.service.j2",
+        fast_router_user="llama",
+        _fast_router_has_gpu=has_gpu,
+        __fast_router_plan={"argv": ["/bin/true"], "environment": gpus.environment([V100] if has_gpu else [])},
+    )
+
+
 def agent(has_gpu: bool) -> str:
     return render(
         "node_agent",
@@ -90,12 +100,33 @@ def queue(has_gpu: bool) -> str:
     )
 
 
+def tiers(has_gpu: bool) -> str:
+    return render(
+        "slurm_tiers",
+        "herd-tiers.service.j2",
+        slurm_tiers_user="llama",
+        slurm_tiers_shared_directory="/cluster/shared",
+    )
+
+
+def door(has_gpu: bool) -> str:
+    return render("gateway", "herd-door.service.j2", _gateway_engine_addresses=["10.0.0.41", "10.0.0.42"])
+
+
+def upstreams(has_gpu: bool) -> str:
+    return render("gateway", "herd-upstreams.service.j2")
+
+
 def worker_firewall(has_gpu: bool) -> str:
     return rpc_firewall.unit(rpc_firewall.WORKER, "/bin/true", "/etc/herd/rpc-firewall.nft")
 
 
 def head_firewall(has_gpu: bool) -> str:
     return rpc_firewall.unit(rpc_firewall.HEAD, "/bin/true", "/etc/herd/rpc-client.nft")
+
+
+def job_guard(has_gpu: bool) -> str:
+    return render("slurm_tiers", "herd-job-guard.service.j2", slurm_tiers_user="llama")
 
 
 def device_nodes(has_gpu: bool) -> str:
@@ -105,11 +136,16 @@ def device_nodes(has_gpu: bool) -> str:
 UNITS: dict[str, Callable[[bool], str]] = {
     "llama-rpc.service": worker,
     "llama-head.service": head,
+    "llama-router.service": router,
     "herd-agent.service": agent,
     "herd-share.service": share,
     "herd-queue.service": queue,
+    "herd-tiers.service": tiers,
+    "herd-door.service": door,
+    "herd-upstreams.service": upstreams,
     "herd-rpc-firewall.service": worker_firewall,
     "herd-rpc-client.service": head_firewall,
+    "herd-job-guard.service": job_guard,
     "herd-gpu.service": device_nodes,
 }
 LISTED = {row["unit"]: row for row in rows("exposure.md")}
@@ -157,7 +193,7 @@ def test_gpu_devices_have_a_cost(tmp_path: Path, unit: str) -> None:
     assert exposure(unit, UNITS[unit](False), tmp_path) < exposure(unit, UNITS[unit](True), tmp_path)
 
 
-@pytest.mark.parametrize("render_unit", [worker, head])
+@pytest.mark.parametrize("render_unit", [worker, head, router])
 def test_a_gpu_unit_comes_after_its_device_nodes(render_unit: Any) -> None:
     lines = render_unit(True).splitlines()
     assert f"Wants={gpus.NODES_UNIT}" in lines

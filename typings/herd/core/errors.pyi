@@ -12,3 +12,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     NotFoundError as NotFoundError,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    InsufficientError as InsufficientError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    MismatchError as MismatchError,
+)

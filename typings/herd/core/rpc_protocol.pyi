@@ -30,3 +30,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol i
 from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol import (
     request as request,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol import (
+    parse_version as parse_version,
+)

@@ -230,4 +230,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 #: Names of the cluster's documents, and what they start.
-NAMES: Mapping[str, Sequence[str]] = {"llama-cluster-monitor": ["watch"], "llama-service-status": ["status"]}
+NAMES: Mapping[str, Sequence[str]] = {
+    "llama-cluster-monitor": ["watch"],
+    "llama-model-selector": ["choose"],
+    "llama-service-status": ["status"],
+}

@@ -1,0 +1,190 @@
+"""A router of models on a node: what its clients and its host see of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from tests.lab.testing import ETHERNET
+
+On = Callable[[str], Host]
+NODE = "vllm-node2"
+URL = f"http://{ETHERNET[NODE]}:8080"
+OFFERED = {"lab-llama", "second", "third"}
+KEYS = "/etc/herd/router/api-keys"
+
+
+@pytest.fixture(scope="module")
+def key(on: On) -> str:
+    return on(NODE).check_output(f"grep -v '^#' {KEYS} | head -n1")
+
+
+Ask = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture(scope="module")
+def ask(on: On, key: str) -> Ask:
+    """Status and answer of a request from a host that is none of the herd's."""
+
+    def request(path: str, body: dict[str, Any] | None = None, given: str | None = None) -> tuple[int, Any]:
+        data = f"-d '{json.dumps(body)}'" if body is not None else ""
+        said = on("mirror").check_output(
+            f"echo 'Authorization: Bearer {key if given is None else given}' | "
+            f"curl -sS --max-time 120 -w '\\n%{{http_code}}' -H @/dev/stdin {data} '{URL}{path}'"
+        )
+        answer, status = said.rsplit("\n", 1)
+        return int(status), json.loads(answer) if answer.startswith("{") else answer
+
+    return request
+
+
+def chat(ask: Ask, model: str) -> int:
+    body = {"model": model, "max_tokens": 2, "messages": [{"role": "user", "content": "Hello"}]}
+    return ask("/v1/chat/completions", body)[0]
+
+
+def states(ask: Ask) -> dict[str, str]:
+    return {model["id"]: model["status"]["value"] for model in ask("/models")[1]["data"]}
+
+
+def comes(ask: Ask, wanted: dict[str, str], limit: float = 60) -> dict[str, str]:
+    """The states, once they are what is wanted or the time is up."""
+    end = time.monotonic() + limit
+    found = states(ask)
+    while not wanted.items() <= found.items() and time.monotonic() < end:
+        time.sleep(0.5)
+        found = states(ask)
+    return found
+
+
+def children(on: On) -> dict[str, int]:
+    """Ports of the models' processes, by model."""
+    words = on(NODE).check_output("pgrep -u llama -a llama-server")
+    found = {}
+    for line in words.splitlines():
+        argv = line.split()
+        if "--alias" in argv and "127.0.0.1" in argv:
+            found[argv[argv.index("--alias") + 1]] = int(argv[argv.index("--port") + 1])
+    return found
+
+
+def test_what_is_whole_and_a_model_is_offered(ask: Ask) -> None:
+    """Neither the file that was cut short, nor what is no model, nor a companion of one."""
+    assert set(states(ask)) == OFFERED
+    status, answer = ask("/v1/chat/completions", {"model": "cut", "messages": []})
+    assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+    assert "not found" in answer["error"]["message"]
+
+
+def test_two_are_in_memory_and_the_least_recently_used_makes_room(ask: Ask) -> None:
+    assert [chat(ask, model) for model in ("second", "third", "second", "fast")] == [200] * 4
+    found = states(ask)
+    assert found["third"] == "unloaded"
+    assert {found["second"], found["lab-llama"]} <= {"loaded", "sleeping"}
+
+
+def test_an_alias_leads_to_its_model(ask: Ask) -> None:
+    status, answer = ask("/completion", {"model": "task:fix", "prompt": "fn main", "n_predict": 2})
+    assert status == 200
+    assert answer["model"] in ("lab-llama", "task:fix")
+    assert states(ask)["lab-llama"] == "loaded"
+
+
+def test_an_idle_model_gives_its_memory_back_and_wakes(on: On, ask: Ask) -> None:
+    assert chat(ask, "second") == 200
+    awake = int(on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1 | xargs ps -o rss= -p"))
+    assert comes(ask, {"second": "sleeping"})["second"] == "sleeping"
+    asleep = int(on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1 | xargs ps -o rss= -p"))
+    assert asleep < awake / 2, (awake, asleep)
+    # Nobody who only looks wakes it.
+    assert ask("/models")[0] == 200
+    assert states(ask)["second"] == "sleeping"
+    assert chat(ask, "second") == 200
+
+
+def test_no_key_no_answer_neither_from_the_router_nor_from_a_models_process(on: On, ask: Ask) -> None:
+    assert chat(ask, "second") == 200
+    for given in ("", "a-guess"):
+        assert ask("/v1/models", given=given)[0] == 401
+        assert ask("/v1/chat/completions", {"model": "second", "messages": []}, given=given)[0] == 401
+    ports = children(on)
+    assert ports
+    for port in ports.values():
+        said = on(NODE).check_output(
+            "setpriv --reuid=nobody --clear-groups curl -s -o /dev/null -w '%{http_code}' -d '{\"prompt\": \"x\"}' "
+            f"http://127.0.0.1:{port}/completion"
+        )
+        assert said == "401"
+
+
+def test_what_it_listens_on(on: On) -> None:
+    """One port for clients, on the host's own address; all others are its models' on the loopback interface."""
+    said = on(NODE).check_output("ss -Hltnp | grep llama-server")
+    addresses = {line.split()[3] for line in said.splitlines()}
+    outside = {address for address in addresses if not address.startswith("127.0.0.1:")}
+    assert outside == {f"{ETHERNET[NODE]}:8080"}
+
+
+def test_its_sandbox_is_as_closed_as_the_page_says(on: On) -> None:
+    said = on(NODE).check_output("systemd-analyze security --no-pager llama-router.service | tail -n1")
+    assert float(said.split(":")[1].split()[0]) <= 1.4
+
+
+def test_no_key_is_where_it_could_be_read(on: On, key: str) -> None:
+    node = on(NODE)
+    assert node.file(KEYS).mode == 0o640
+    for command in (
+        "ps -eo args",
+        "systemctl show llama-router.service",
+        "cat /etc/systemd/system/llama-router.service /etc/herd/router/presets.ini",
+        "journalctl -u llama-router.service --no-pager",
+    ):
+        assert key not in node.check_output(command), command
+
+
+def test_a_models_process_that_dies_is_started_again_for_the_next_request(on: On, ask: Ask) -> None:
+    assert chat(ask, "second") == 200
+    before = on(NODE).check_output("systemctl show -p MainPID --value llama-router")
+    on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1 | xargs kill -9")
+    assert comes(ask, {"second": "unloaded"}, 10)["second"] == "unloaded"
+    assert chat(ask, "second") == 200
+    assert on(NODE).check_output("systemctl show -p MainPID --value llama-router") == before
+
+
+def test_a_router_that_is_killed_comes_back_and_leaves_nothing_behind(on: On, ask: Ask) -> None:
+    assert chat(ask, "second") == 200
+    node = on(NODE)
+    before = node.check_output("systemctl show -p MainPID --value llama-router")
+    models = node.check_output("pgrep -u llama -f -- '--alias (second|third|lab-llama)' | tr '\\n' ' '").split()
+    node.check_output(f"kill -9 {before}")
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        said = node.run("systemctl show -p MainPID --value llama-router").stdout.strip()
+        if said not in ("0", before) and node.run(f"curl -sf {URL}/health").rc == 0:
+            break
+        time.sleep(0.5)
+    assert chat(ask, "second") == 200
+    still = node.check_output("pgrep -u llama llama-server | tr '\\n' ' '").split()
+    assert not set(models) & set(still)
+
+
+def test_a_restart_under_load_takes_no_longer_than_it_was_given(on: On, ask: Ask, key: str) -> None:
+    assert chat(ask, "third") == 200
+    on("mirror").check_output(
+        f"(echo 'Authorization: Bearer {key}' | curl -sN --max-time 60 -H @/dev/stdin "
+        '-d \'{"model": "third", "prompt": "x", "n_predict": 900, "stream": true, "ignore_eos": true}\' '
+        f"{URL}/completion > /tmp/stream 2>&1; echo $? > /tmp/stream.rc) </dev/null >/dev/null 2>&1 &"
+    )
+    time.sleep(1)
+    begin = time.monotonic()
+    on(NODE).check_output("systemctl restart llama-router")
+    assert time.monotonic() - begin < 4 + 10
+    assert on(NODE).check_output("systemctl show -p Result --value llama-router") == "success"
+    assert chat(ask, "third") == 200
+    # The client was told: its stream has come to an end.
+    on("mirror").check_output("timeout 20 sh -c 'until test -s /tmp/stream.rc; do sleep 0.2; done'")

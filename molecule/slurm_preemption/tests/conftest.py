@@ -1,0 +1,30 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Slurm cluster of this scenario with its manager."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.kept_tiers import Kept
+from tests.lab.slurm import CONTROLLER, MANAGER, NODES, TIERS
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def ready(cluster: Kept) -> Iterator[Kept]:
+    """Both tiers ready, with nothing else in the queue; and left so that they become ready again."""
+    cluster.sure(CONTROLLER, f"scancel --user=vasp; systemctl start {MANAGER}; herdctl tiers start {' '.join(TIERS)}")
+    for tier in TIERS:
+        cluster.wait(tier, "ready", 300)
+    yield cluster
+    cluster.sure(CONTROLLER, f"scancel --user=vasp; herdctl tiers start {' '.join(TIERS)}")
+    for node in NODES:
+        cluster.on(CONTROLLER, f"scontrol update nodename={node} state=resume")

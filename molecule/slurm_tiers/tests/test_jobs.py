@@ -1,0 +1,210 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tiers as jobs: what runs where, who may reach what, and what becomes of a job whose processes end."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.lab.slurm import CONTROLLER, NODES, SCRIPTS, TIERS, Slurm, until
+
+FABRIC = {"vasp-01": "10.100.0.41", "vasp-02": "10.100.0.42", "vasp-03": "10.100.0.43"}
+ENGINES = "llama-server|ggml-rpc-server"
+CONNECT = (
+    "python3 -c 'import socket, sys; s = socket.socket(); s.settimeout(3); "
+    'sys.exit(s.connect_ex(("{address}", {port})))\''
+)
+REFUSED = 111
+
+
+def engines(slurm: Slurm, host: str) -> list[str]:
+    """User and command line of every engine on a host."""
+    lines = slurm.on(host, "ps -eo user:16,args --no-headers").out.splitlines()
+    return [line for line in lines if re.search(rf"/bin/({ENGINES})( |$)", line) and "herdctl" not in line]
+
+
+def pids(slurm: Slurm, host: str, program: str, tier_port: str = "") -> list[int]:
+    lines = slurm.on(host, "ps -eo pid,args --no-headers").out.splitlines()
+    return [int(line.split()[0]) for line in lines if line.split()[1].endswith(f"/{program}") and tier_port in line]
+
+
+def head_pid(slurm: Slurm) -> int:
+    """The reasoning tier's head: it alone has RPC workers."""
+    (found,) = pids(slurm, "vasp-01", "llama-server", "--rpc")
+    return found
+
+
+# The scripts
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_script_is_what_people_can_read_and_submit(slurm: Slurm, tier: str) -> None:
+    path = f"{SCRIPTS}/{TIERS[tier]}"
+    text = slurm.sure(CONTROLLER, f"cat {path}")
+    for line in ("--qos=ai_opportunistic", "--partition=gpu_ai", "--requeue", "--signal=B:USR1@1800", "--mem="):
+        assert line in text
+    slurm.sure(CONTROLLER, f"bash -n {path}")
+    slurm.sure(CONTROLLER, f"sbatch --test-only {path}", "llama")
+    data = json.loads(slurm.sure(CONTROLLER, f"cat {path}.json"))
+    assert data["tier"] == tier
+    assert slurm.key() not in text + json.dumps(data)
+
+
+# Both at the same time
+
+
+def test_both_tiers_serve_at_the_same_time(serving: Slurm) -> None:
+    entries = [serving.wait_ready(tier) for tier in TIERS]
+    with ThreadPoolExecutor(2) as both:
+        answers = list(both.map(serving.chat, entries))
+    assert [answer.status for answer in answers] == [200, 200]
+    assert all(answer.json()["usage"]["completion_tokens"] == 4 for answer in answers)
+
+
+def test_an_entry_says_what_there_is(serving: Slurm) -> None:
+    entry = serving.wait_ready("reasoning")
+    assert {name: entry[name] for name in ("schema", "host", "address", "models", "percent", "context", "slots")} == {
+        "schema": 1,
+        "host": "vasp-01",
+        "address": "10.0.0.41",
+        "models": ["lab-llama"],
+        "percent": 100,
+        "context": 2048,
+        "slots": 2,
+    }
+    assert serving.jobs("llama-72b")[0][0] == entry["job_id"]
+    later = until(
+        "a heartbeat", lambda: [e for e in serving.entries("reasoning") if e["heartbeat"] > entry["heartbeat"]], 6
+    )
+    assert later[0]["started"] == entry["started"]
+
+
+def test_a_job_has_one_folder_of_logs(serving: Slurm) -> None:
+    job = serving.wait_ready("reasoning")["job_id"]
+    folder = serving.shared / "ai" / "logs" / job
+    names = {path.name for path in folder.iterdir()}
+    assert {"job.log", "head.log", "head.json", "rpc-vasp-02.log", "rpc-vasp-03.log"} <= names
+    assert "layers: RPC0 vasp-02 4, RPC1 vasp-03 4" in serving.log(job)
+    assert not any(serving.key() in path.read_text(errors="replace") for path in folder.iterdir())
+
+
+def test_engines_are_the_jobs_users_and_show_no_key(serving: Slurm) -> None:
+    key = serving.key()
+    found = {host: engines(serving, host) for host in NODES}
+    assert all(found.values()), found
+    assert all(line.startswith("llama ") for lines in found.values() for line in lines)
+    for host in NODES:
+        assert key not in serving.on(host, "cat /proc/*/cmdline /proc/*/environ 2>/dev/null | tr '\\0' '\\n'").out
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_an_engine_takes_the_gateways_key_alone(serving: Slurm, tier: str) -> None:
+    entry = serving.wait_ready(tier)
+    url = f"http://{entry['address']}:{entry['port']}/v1/models"
+    assert serving.ask(url, "").status == 401
+    assert serving.ask(url, "wrong").status == 401
+    assert serving.ask(url, serving.key()).status == 200
+
+
+# The workers' ports
+
+
+def test_only_the_jobs_own_head_reaches_a_worker(serving: Slurm) -> None:
+    until("the tier to be ready", lambda: serving.ready("reasoning"), 60)
+    for worker in ("vasp-02", "vasp-03"):
+        target = CONNECT.format(address=FABRIC[worker], port=50052)
+        other = "vasp-03" if worker == "vasp-02" else "vasp-02"
+        assert serving.on(other, target, "llama").rc == REFUSED, "another node's job"
+        assert serving.on(worker, target, "llama").rc == REFUSED, "the worker's own node"
+        assert serving.on("vasp-01", target, "vasp").rc == REFUSED, "another user of the head's node"
+        assert serving.on("vasp-01", target).rc == REFUSED, "root on the head's node"
+        bound = serving.sure(worker, "ss -Hltn 'sport = 50052'")
+        assert bound.split()[3] == f"{FABRIC[worker]}:50052"
+
+
+def test_the_guard_opens_nothing_else(serving: Slurm) -> None:
+    ask = (
+        "python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(3);"
+        ' s.connect("/run/herd-guard/guard.sock"); s.sendall(sys.argv[1].encode() + b"\\n");'
+        " print(s.recv(200).decode())'"
+    )
+    for asked, answer in (
+        ('{"port": 22, "address": "10.100.0.41"}', "refused: port 22"),
+        ('{"port": 50053, "address": "10.0.0.9"}', "refused: '10.0.0.9'"),
+        ('{"port": "50053; flush ruleset", "address": "10.100.0.41"}', "refused: port"),
+        ('{"port": 50053, "address": "10.100.0.41 . 22 }, { 10.0.0.9"}', "refused:"),
+        ("{}", ""),
+        ("nonsense", ""),
+        ("[" * 5000, ""),
+    ):
+        said = serving.on("vasp-02", f"{ask} '{asked}'", "llama").out
+        assert said.startswith(answer), (asked, said)
+    assert serving.on("vasp-02", f"{ask} '{{}}'", "vasp").rc != 0
+    assert serving.on("vasp-02", "nft list ruleset").out.count("10.100.0.41 . 500") == 1
+
+
+def test_the_guard_is_sandboxed(slurm: Slurm) -> None:
+    said = slurm.sure("vasp-02", "systemd-analyze security herd-job-guard.service --no-pager")
+    level = float(re.findall(r"exposure level for herd-job-guard.service: ([0-9.]+)", said)[0])
+    assert level <= 2.5
+
+
+def test_a_guard_that_was_killed_leaves_what_runs_alone(serving: Slurm) -> None:
+    serving.sure("vasp-02", "systemctl kill --signal=SIGKILL herd-job-guard.service")
+    until("the guard", lambda: serving.on("vasp-02", "systemctl is-active herd-job-guard.service").rc == 0, 20)
+    assert serving.chat(serving.wait_ready("reasoning")).status == 200
+
+
+# What ends
+
+
+def recovered(slurm: Slurm, tier: str, job: str, lost: str) -> None:
+    """The same job serves again, and has said what it lost."""
+    until("the loss to be seen", lambda: lost in slurm.log(job), 20)
+    entry = until("the tier to be ready again", lambda: slurm.ready(tier), 120)
+    assert entry["job_id"] == job
+    assert slurm.chat(entry).status == 200
+
+
+def test_a_worker_that_is_killed_takes_its_head_along_and_both_come_back(serving: Slurm) -> None:
+    job = serving.wait_ready("reasoning")["job_id"]
+    (worker,) = pids(serving, "vasp-02", "ggml-rpc-server")
+    before = head_pid(serving)
+    serving.sure("vasp-02", f"kill -9 {worker}")
+    recovered(serving, "reasoning", job, "lost: rpc-vasp-02 on vasp-02 has ended by SIGKILL")
+    assert head_pid(serving) != before
+
+
+def test_a_head_that_is_killed_comes_back(serving: Slurm) -> None:
+    job = serving.wait_ready("reasoning")["job_id"]
+    serving.sure("vasp-01", f"kill -9 {head_pid(serving)}")
+    recovered(serving, "reasoning", job, "lost: head on vasp-01 has ended by SIGKILL")
+
+
+def test_a_step_that_is_killed_leaves_no_engine(serving: Slurm) -> None:
+    job = serving.wait_ready("reasoning")["job_id"]
+    (engine,) = pids(serving, "vasp-03", "ggml-rpc-server")
+    serving.sure("vasp-03", f"kill -9 $(ps -o ppid= -p {engine})")
+    until("the engine to end with it", lambda: serving.on("vasp-03", f"kill -0 {engine}").rc != 0, 10)
+    recovered(serving, "reasoning", job, "lost: ")
+
+
+def test_a_word_of_slurm_does_not_reach_an_engine(serving: Slurm) -> None:
+    """As at a preemption every process of the step is signalled, in the middle of an answer, which comes to its end."""
+    entry = serving.wait_ready("fast")
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(serving.chat, entry, 40, stream=True)
+        until("the request to run", lambda: pids(serving, "vasp-02", "llama-server"), 10)
+        time.sleep(1)
+        for engine in pids(serving, "vasp-02", "llama-server"):
+            serving.sure("vasp-02", f"kill -TERM {engine}")
+        found = answer.result()
+    assert found.status == 200
+    assert found.text.rstrip().endswith("data: [DONE]")
+    assert serving.ready("fast")

@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a job begins and ends by itself, without the manager of the tiers: submitted as people do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.lab.slurm import CONTROLLER, MANAGER, NODES, SCRIPTS, Slurm, until
+
+
+@pytest.fixture(autouse=True)
+def _alone(slurm: Slurm) -> Iterator[None]:
+    """The manager, where there is one, would submit its own."""
+    has_manager = slurm.on(CONTROLLER, f"systemctl is-active {MANAGER}").rc == 0
+    if has_manager:
+        slurm.sure(CONTROLLER, f"systemctl stop {MANAGER}")
+    slurm.cancel_all()
+    yield
+    slurm.cancel_all()
+    if has_manager:
+        slurm.sure(CONTROLLER, f"systemctl start {MANAGER}")
+
+
+def no_engine(slurm: Slurm) -> bool:
+    return not any(slurm.on(host, "pgrep -f '[/]llama-server|[/]ggml-rpc-server'").rc == 0 for host in NODES)
+
+
+def test_root_is_told_how_to_submit(slurm: Slurm) -> None:
+    job = slurm.sure(
+        CONTROLLER, f"cd / && sbatch --parsable --account=root --qos=normal {SCRIPTS}/run-14b.slurm"
+    ).strip()
+    said = until("the job to say who it is for", lambda: slurm.log(job), 30)
+    assert "expected to run as llama, found root: submit it as that user: sudo -u llama sbatch" in said
+
+
+def test_a_job_that_is_cancelled_drains_and_does_not_come_back(slurm: Slurm) -> None:
+    job = slurm.submit("fast")
+    entry = slurm.wait_ready("fast")
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(slurm.chat, entry, 30, stream=True)
+        time.sleep(2)
+        slurm.sure(CONTROLLER, f"scancel {job}")
+        until("the entry to say so", lambda: [e for e in slurm.entries("fast") if e["state"] == "draining"], 3)
+        found = answer.result()
+    assert found.status == 200
+    assert found.text.rstrip().endswith("data: [DONE]")
+    until("the job to end", lambda: not slurm.jobs(), 40)
+    assert slurm.entries("fast") == []
+    assert "is not requeued" in slurm.log(job)
+    until("every engine to end", lambda: no_engine(slurm), 5)
+
+
+@pytest.mark.parametrize("tier", ["fast", "reasoning"])
+def test_a_preempted_job_ends_its_answers_first_and_comes_back(slurm: Slurm, tier: str) -> None:
+    job = slurm.submit(tier)
+    entry = slurm.wait_ready(tier)
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(slurm.chat, entry, 20, stream=True)
+        time.sleep(2)
+        began = time.monotonic()
+        vasp = slurm.vasp(5)
+        until("the tier to leave the registry", lambda: not slurm.ready(tier), 15)
+        left = time.monotonic() - began
+        found = answer.result()
+    assert found.status == 200, "what was running when the job had to go"
+    assert found.text.rstrip().endswith("data: [DONE]")
+    until("VASP to run", lambda: "RUNNING" in slurm.on(CONTROLLER, f"squeue -h -j {vasp} -o %T").out, 40)
+    # Slurm itself would have waited until the grace is over.
+    assert time.monotonic() - began < 36
+    assert "requeued" in slurm.log(job)
+    assert left < 15
+    # It is the same job that comes back, when VASP is done and Slurm's own pause is over.
+    slurm.sure(CONTROLLER, f"scontrol update jobid={job} starttime=now")
+    assert slurm.wait_ready(tier)["job_id"] == job
+
+
+def test_a_job_whose_runtime_is_killed_leaves_nothing(slurm: Slurm) -> None:
+    slurm.submit("reasoning")
+    slurm.wait_ready("reasoning")
+    slurm.sure("vasp-01", "kill -9 $(pgrep -f '[h]erdctl job run')")
+    until("every engine to end", lambda: no_engine(slurm), 20)
+    until("the job to end", lambda: not slurm.jobs(), 60)
+    for host in ("vasp-02", "vasp-03"):
+        until(
+            "the port to be closed",
+            lambda at=host: "elements" not in slurm.sure(at, "nft list table inet herd_jobs"),
+            10,
+        )
+
+
+def test_a_port_that_is_taken_is_passed_over(slurm: Slurm) -> None:
+    listen = "import socket,time; s=socket.create_server(('', 8080)); time.sleep(120)"
+    slurm.sure("vasp-02", f'systemd-run -q --collect --unit=taken python3 -c "{listen}"')
+    until("somebody to listen", lambda: slurm.sure("vasp-02", "ss -Hltn 'sport = 8080'"), 20)
+    try:
+        slurm.submit("fast")
+        entry = slurm.wait_ready("fast")
+        assert entry["port"] == 8081
+        assert slurm.chat(entry).status == 200
+    finally:
+        slurm.sure("vasp-02", "systemctl stop taken.service")
+
+
+def test_a_job_near_its_time_limit_renews_itself_in_a_quiet_moment(slurm: Slurm) -> None:
+    line = f"sbatch --parsable --time=2 --signal=B:USR1@90 {SCRIPTS}/run-14b.slurm"
+    job = slurm.sure(CONTROLLER, line, "llama").strip()
+    slurm.wait_ready("fast")
+    until("the signal", lambda: "the time limit is near" in slurm.log(job), 100)
+    until("the renewal", lambda: "requeued" in slurm.log(job), 40)
+    assert "a quiet moment" in slurm.log(job)
+    until("the job to wait for its turn", lambda: [j for j in slurm.jobs() if j[:2] == (job, "PENDING")], 30)
+
+
+def test_a_model_that_is_not_there_ends_the_job_with_its_reason(slurm: Slurm) -> None:
+    slurm.sure("vasp-01", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/away")
+    try:
+        job = slurm.submit("reasoning")
+        until("the job to give up", lambda: not slurm.jobs(), 120)
+    finally:
+        slurm.sure("vasp-01", "mv /scratch/ai/models/away /scratch/ai/models/lab-llama.gguf")
+    assert "giving up after 4 failures" in slurm.log(job)
+    assert "lost: head on vasp-01 has ended with status 1" in slurm.log(job)
+    state = slurm.sure(CONTROLLER, f"sacct -X -n -P -j {job} -o state,exitcode").strip()
+    assert state == "FAILED|1:0"

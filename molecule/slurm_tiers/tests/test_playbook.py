@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What playbooks/slurm.yml does to Slurm's accounting and to the job scripts, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lab.playbooks import ROOT, Operator
+from tests.lab.slurm import CONTROLLER, SCRIPTS, Slurm
+
+PLAY = "playbooks/slurm.yml"
+
+
+@pytest.fixture(scope="session")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    return Operator(tmp_path_factory.mktemp("playbooks"), "inventory/lab_slurm")
+
+
+def qos(slurm: Slurm) -> str:
+    return slurm.sure(CONTROLLER, "sacctmgr -nP show qos format=Name,Priority,PreemptMode,Preempt,GraceTime,MaxWall")
+
+
+def scripts(slurm: Slurm) -> str:
+    return slurm.sure(CONTROLLER, f"cd {SCRIPTS} && sha256sum *")
+
+
+def changed_tiers(folder: Path, **changes: Any) -> str:
+    """The lab's tiers with a change to the fast one, as a file for -e."""
+    path = ROOT / "inventory/lab_slurm/group_vars/all/tiers.yml"
+    tiers = yaml.safe_load(path.read_text(encoding="utf-8"))["herd_tiers"]
+    tiers[0].update(changes)
+    target = folder / "tiers.json"
+    target.write_text(json.dumps({"herd_tiers": tiers}), encoding="utf-8")
+    return f"@{target}"
+
+
+def test_accounting_is_only_verified_unless_asked_for(slurm: Slurm, operator: Operator) -> None:
+    slurm.sure(CONTROLLER, "sacctmgr -i modify qos ai_opportunistic set GraceTime=60 MaxWall=2-00:00:00")
+    before = qos(slurm)
+    verified = operator.play(PLAY, "--tags", "preflight", "-e", "slurm_tiers_accounting_set_up=false")
+    assert verified.rc != 0
+    assert "sacctmgr -i modify qos ai_opportunistic set GraceTime=30" in verified.output
+    assert "slurm_tiers_accounting_set_up: true" in verified.output
+    assert qos(slurm) == before
+
+
+def test_a_check_shows_what_would_be_set_up(slurm: Slurm, operator: Operator) -> None:
+    before = qos(slurm)
+    run = operator.play(PLAY, "--tags", "slurm_tiers", "--check", "--diff")
+    assert run.rc == 0, run.output
+    assert "QoS ai_opportunistic: GraceTime 60" in run.output
+    assert "QoS ai_opportunistic: GraceTime 30" in run.output
+    assert qos(slurm) == before
+
+
+def test_only_the_difference_is_set_up(slurm: Slurm, operator: Operator) -> None:
+    slurm.sure(CONTROLLER, "sacctmgr -i add qos site_own set Priority=7")
+    slurm.sure(CONTROLLER, "sacctmgr -i modify user llama where account=ai set qos+=site_own")
+    run = operator.play(PLAY, "--tags", "slurm_tiers")
+    assert run.rc == 0, run.output
+    lines = qos(slurm).splitlines()
+    # What the site has set besides is still there.
+    assert "ai_opportunistic|100|requeue||00:00:30|2-00:00:00" in lines
+    assert "site_own" in slurm.sure(CONTROLLER, "sacctmgr -nP show assoc user=llama format=QOS")
+    slurm.sure(CONTROLLER, "sacctmgr -i modify qos ai_opportunistic set MaxWall=-1")
+    slurm.sure(CONTROLLER, "sacctmgr -i modify user llama where account=ai set qos-=site_own")
+    slurm.sure(CONTROLLER, "sacctmgr -i delete qos site_own")
+
+
+def test_nothing_is_left_to_do(operator: Operator) -> None:
+    run = operator.play(PLAY, "--tags", "preflight,slurm_tiers")
+    assert run.calm, run.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"partition": "gpu_none"}, "invalid partition specified: gpu_none"),
+        ({"qos": "vasp_priority"}, "Invalid qos specification"),
+        ({"gres": "gpu:a100:1"}, "Requested node configuration is not available"),
+    ],
+)
+def test_a_script_that_slurm_would_not_take_is_not_put_in_place(
+    slurm: Slurm, operator: Operator, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    before = slurm.sure(CONTROLLER, f"sha256sum {SCRIPTS}/run-14b.slurm")
+    run = operator.play(PLAY, "--tags", "slurm_tiers", "-e", changed_tiers(tmp_path, **changes))
+    assert run.rc != 0
+    assert words in run.output
+    assert slurm.sure(CONTROLLER, f"sha256sum {SCRIPTS}/run-14b.slurm") == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"settings": {"context": 1048576, "slots": 4}}, "expected"),
+        ({"memory": "100M"}, "Slurm would kill it"),
+        ({"models": ["lab-lama"]}, "models of the tier fast among lab-llama"),
+        ({"hosts": ["vasp-04"]}, "hosts of the tier fast among"),
+    ],
+)
+def test_tiers_that_cannot_work_stop_before_anything_changes(
+    slurm: Slurm, operator: Operator, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    before = scripts(slurm)
+    run = operator.play(PLAY, "--tags", "slurm_tiers", "-e", changed_tiers(tmp_path, **changes))
+    assert run.rc != 0
+    assert words in run.output
+    assert scripts(slurm) == before
+
+
+def test_no_key_is_ever_said(slurm: Slurm, operator: Operator) -> None:
+    key = slurm.key()
+    assert operator.outputs
+    assert not [name for name, output in operator.outputs.items() if key in output]

@@ -1,0 +1,51 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What users are told of the tiers, and where a type of task goes, on a real cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.lab.slurm import CONTROLLER, GATEWAY, TESTER, Slurm, until
+
+
+def status(slurm: Slurm) -> dict[str, Any]:
+    """What the gateway says to a host that is no node, without a key."""
+    answer = slurm.ask(f"{GATEWAY['fast']}/status.json", "", host="mirror")
+    assert answer.status == 200
+    return {tier["name"]: tier for tier in answer.json()["tiers"]}
+
+
+def test_everybody_may_see_how_the_tiers_are(serving: Slurm) -> None:
+    until("both tiers to be ready there", lambda: all(tier["ready"] for tier in status(serving).values()), 30)
+    page = serving.ask(f"{GATEWAY['reasoning']}/status", "", host="mirror")
+    assert page.status == 200
+    assert "All tiers answer." in page.text
+    # The example names the gateway as this reader does.
+    assert "http://10.0.0.5:8081/v1/chat/completions" in page.text
+
+
+def test_the_page_knows_how_fast_the_reasoning_tier_is(serving: Slurm) -> None:
+    serving.wait_ready("reasoning")
+    assert serving.chat_at("reasoning", tokens=64).status == 200
+    load = until("its load in the registry", lambda: (serving.ready("reasoning") or {}).get("load"), 30)
+    assert 0 <= load["processing"] <= 2
+    entry = until(
+        "its speed in the registry", lambda: (serving.ready("reasoning") or {}).get("load", {}).get("tokens_per_s"), 30
+    )
+    assert 0 < entry < 10_000
+
+
+def test_a_type_of_task_is_chosen_by_users_and_by_the_gateway_alike(serving: Slurm) -> None:
+    # Somebody without any rights.
+    said = serving.sure(CONTROLLER, "llama-model-selector fix --json", "nobody")
+    assert json.loads(said)["tier"] == "fast"
+    assert serving.sure(CONTROLLER, "llama-model-selector borrowing --model", "nobody") == "lab-llama\n"
+    body = {"model": "task:fix", "max_tokens": 2, "messages": [{"role": "user", "content": "Say hello."}]}
+    # At the other tier's port: the task decides.
+    before = status(serving)["fast"]["measured"]["requests"]
+    answer = serving.ask(f"{GATEWAY['reasoning']}/v1/chat/completions", TESTER, body, host="mirror")
+    assert answer.status == 200, answer.text
+    until("the request in the fast tier's count", lambda: status(serving)["fast"]["measured"]["requests"] > before, 10)

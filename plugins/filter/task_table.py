@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make the table of tasks that the gateway reads."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: task_table
+short_description: Make the table of tasks that the gateway reads
+version_added: 0.2.0
+description:
+  - From the inventory's types of tasks, each with the models that are good at it, to one tier and one model for each,
+    under the id by which that model is asked for there. The best model is taken that an enabled tier serves.
+author: herd.inference contributors (@herd-inference)
+positional: _input
+options:
+  _input:
+    description:
+      - The table of the inventory. C(types) has by its name each type of task, and C(default) is what every other type
+        gets; without it other types are refused.
+      - Each of them has C(models), keys of C(models), best first; C(tier), where only one tier may have it; and
+        C(reason), a sentence for people.
+    type: dict
+    required: true
+  tiers:
+    description: The tiers, as in C(herd_tiers).
+    type: list
+    elements: dict
+    required: true
+  models:
+    description: The models, as in C(herd_models).
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show where tasks go
+  ansible.builtin.debug:
+    msg: "{{ herd_tasks | herd.inference.task_table(tiers=herd_tiers, models=herd_models) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The table, with C(tier), C(model) and C(why) for each of C(types), and for C(default) or null.
+  type: dict
+  sample:
+    schema: 1
+    types:
+      fix: {tier: fast, model: strand-rust-coder-14b-q8_0, why: Compiles most often.}
+    default: null
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.herd.inference.plugins.module_utils.core import task_table as rules
+
+
+def task_table(
+    tasks: Mapping[str, Any], tiers: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    return rules.publish(tasks, tiers, models)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"task_table": task_table}

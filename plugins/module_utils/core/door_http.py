@@ -1,0 +1,127 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests as nginx hands them to the door, and answers: HTTP/1.1 between two programs of one host.
+
+nginx has read the request from its client already, and sends it whole, with its length. So this knows the little
+that nginx sends, and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+LONGEST_HEAD = 64 * 1024
+REASONS = {
+    200: "OK",
+    302: "Found",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Payload Too Large",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+#: OpenAI's names for kinds of errors, from which its clients choose their exceptions together with the status.
+KINDS = {401: "invalid_request_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+_LINE = re.compile(rb"([A-Z]{1,16}) (/[\x21-\x7e]*) HTTP/1\.[01]")
+
+
+class HeadError(Exception):
+    """What came is not what nginx sends."""
+
+
+@dataclass
+class Request:
+    """A request.
+
+    :ivar headers: values by their small name; several of one name in their order.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, Sequence[str]]
+    body: bytes = b""
+
+    def header(self, name: str) -> str:
+        """Give the value of a header that there may be once."""
+        values = self.headers.get(name, ())
+        return values[0] if len(values) == 1 else ""
+
+
+@dataclass
+class Answer:
+    """An answer."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def parse_head(head: bytes) -> tuple[Request, int]:
+    """Read everything before the body, without the empty line.
+
+    :returns: the request without its body, and the body's length.
+    """
+    first, _newline, rest = head.partition(b"\r\n")
+    line = _LINE.fullmatch(first)
+    if not line:
+        raise HeadError("no request line")
+    headers: dict[str, list[str]] = {}
+    for raw in rest.split(b"\r\n") if rest else []:
+        name, colon, value = raw.partition(b":")
+        if not colon or not name or name != name.strip():
+            raise HeadError("no header")
+        headers.setdefault(name.decode("latin-1").lower(), []).append(value.strip().decode("latin-1"))
+    if "transfer-encoding" in headers:
+        raise HeadError("a body without a length")
+    length = headers.get("content-length", ["0"])
+    if len(length) != 1 or not length[0].isascii() or not length[0].isdigit():
+        raise HeadError("no length")
+    return Request(line[1].decode(), line[2].decode(), headers), int(length[0])
+
+
+def render(answer: Answer, with_body: bool = True) -> bytes:
+    """Write an answer. Values lose what would begin another header."""
+    lines = [
+        f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Status')}",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {len(answer.body)}",
+        *(f"{name}: {clean(value)}" for name, value in answer.headers.items()),
+    ]
+    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + (answer.body if with_body else b"")
+
+
+def clean(value: str) -> str:
+    """Make a text one that a header may hold."""
+    return "".join(c if " " <= c <= "~" else "?" for c in value)
+
+
+def as_json(status: int, data: Any, headers: Mapping[str, str] | None = None) -> Answer:
+    """Answer with JSON."""
+    return Answer(status, json.dumps(data).encode(), headers=dict(headers or {}))
+
+
+def error(
+    status: int,
+    message: str,
+    code: str,
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
+    param: str | None = None,
+) -> Answer:
+    """Answer with an error in the shape of OpenAI's API, which its clients understand.
+
+    :param more: what we have to say beyond that shape.
+    """
+    kind = KINDS.get(status, "invalid_request_error")
+    body = {"message": message, "type": kind, "param": param, "code": code, **(more or {})}
+    return as_json(status, {"error": body}, headers)

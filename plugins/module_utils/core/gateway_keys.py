@@ -1,0 +1,151 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The users' keys of the gateway: what is kept of them, and whose key it is that somebody shows.
+
+Only hashes are kept. A key is 256 random bits that this program made, so that a plain hash is enough: there is
+nothing to guess, and a slow hash would only help somebody who wants to keep the gateway busy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import InvalidInputError
+
+SCHEMA = 1
+#: What every key begins with, so that one that got somewhere it should not be is recognised.
+PREFIX = "herd-"
+#: No longer than this is hashed.
+LONGEST = 512
+ACTIVE, REVOKED = "active", "revoked"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_CLASS = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key as the gateway knows it.
+
+    :ivar id: what stands in the log; a user may have several keys, each with an id of its own.
+    :ivar limits: the class of limits that hold for it.
+    :ivar tiers: the tiers that it opens; all if there are none.
+    :ivar expires: UNIX time from which it opens nothing; None for never.
+    """
+
+    id: str
+    user: str
+    sha256: str
+    limits: str = "default"
+    tiers: tuple[str, ...] = ()
+    expires: float | None = None
+    revoked: bool = False
+
+
+def sha256(key: str) -> str:
+    """Say what is kept of a key."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def new_key(fresh: Callable[[], str]) -> str:
+    """Make a key of what is random."""
+    return PREFIX + fresh()
+
+
+def _problem(expected: str, found: str) -> InvalidInputError:
+    return InvalidInputError(expected, found, "correct gateway_keys; `herdctl key new` writes such an entry")
+
+
+def parse(entries: Sequence[Mapping[str, Any]], classes: Collection[str], tiers: Collection[str]) -> tuple[Key, ...]:
+    """Read the entries of the inventory.
+
+    :raises InvalidInputError: for one that could not work, or would open more than it says.
+    """
+    keys: list[Key] = []
+    for entry in entries:
+        identity = str(entry.get("id", ""))
+        if not _NAME.fullmatch(identity):
+            raise _problem("an id of letters, digits and . _ @ - for each key", repr(identity))
+        digest = str(entry.get("sha256", ""))
+        if not _HASH.fullmatch(digest):
+            raise _problem(f"a SHA-256 of 64 small hexadecimal digits for the key {identity}", "something else")
+        key = Key(
+            id=identity,
+            user=str(entry.get("user") or identity),
+            sha256=digest,
+            limits=str(entry.get("limits") or "default"),
+            tiers=tuple(map(str, entry.get("tiers") or ())),
+            expires=float(entry["expires"]) if entry.get("expires") else None,
+            revoked=str(entry.get("state") or ACTIVE) == REVOKED,
+        )
+        if key.limits not in classes:
+            raise _problem(f"limits of {', '.join(sorted(classes))} for the key {identity}", repr(key.limits))
+        unknown = [name for name in key.tiers if name not in tiers]
+        if unknown:
+            raise _problem(f"tiers of {', '.join(sorted(tiers))} for the key {identity}", ", ".join(unknown))
+        keys.append(key)
+    for name, values in (("id", [key.id for key in keys]), ("sha256", [key.sha256 for key in keys])):
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise _problem(f"each {name} once", f"{twice[0][:16]} more than once")
+    return tuple(keys)
+
+
+def check_class(name: str) -> None:
+    """Stop at a class of limits whose name nginx could not use."""
+    if not _CLASS.fullmatch(name):
+        raise InvalidInputError(
+            "names of small letters, digits and _ for classes of limits", repr(name), "correct gateway_limits"
+        )
+
+
+def as_data(keys: Sequence[Key]) -> dict[str, Any]:
+    """Say what is written for the door."""
+    return {
+        "schema": SCHEMA,
+        "keys": [
+            {
+                "id": key.id,
+                "user": key.user,
+                "sha256": key.sha256,
+                "limits": key.limits,
+                "tiers": list(key.tiers),
+                "expires": key.expires,
+                "state": REVOKED if key.revoked else ACTIVE,
+            }
+            for key in keys
+        ],
+    }
+
+
+def shortened(text: str) -> str:
+    """Write a file of keys for people, with the first digits of its hashes."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", text)
+
+
+def owner(keys: Sequence[Key], shown: str) -> Key | None:
+    """Find whose key it is. All are compared, so that the time it takes tells nothing."""
+    digest = sha256(shown[:LONGEST])
+    found: Key | None = None
+    for key in keys:
+        if hmac.compare_digest(key.sha256, digest):
+            found = key
+    return found if len(shown) <= LONGEST else None
+
+
+def refusal(key: Key | None, revoked: Collection[str], now: float) -> str:
+    """Say why a key opens nothing; nothing if it does.
+
+    :param revoked: ids that were revoked on the host itself, without waiting for a playbook.
+    """
+    if key is None:
+        return "unknown"
+    if key.revoked or key.id in revoked:
+        return "revoked"
+    return "expired" if key.expires is not None and now >= key.expires else ""

@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which processors an engine should run on: those near its GPU, and near the fabric's adapter.
+
+Memory follows by itself: the kernel gives a process pages of the node that it runs on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Processors to run on; none leaves them as they are. The reason is for the log."""
+
+    processors: tuple[int, ...]
+    reason: str
+
+
+def parse_list(text: str) -> tuple[int, ...]:
+    """Read the kernel's lists, such as C(0-3,8)."""
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        first, _dash, last = part.partition("-")
+        if first.strip().isdigit():
+            found |= set(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))
+
+
+def near(
+    nodes: Mapping[int, Collection[int]], allowed: Collection[int], gpu_node: int | None, fabric_node: int | None
+) -> Binding:
+    """Choose processors.
+
+    :param nodes: processors of each NUMA node.
+    :param allowed: processors that this process may use, as its job was given them.
+    :param gpu_node: NUMA node of the GPU; None, or a negative one, where the machine does not say.
+    """
+    if len(nodes) < 2:
+        return Binding((), "this machine has one NUMA node")
+    gpu = gpu_node if gpu_node in nodes else None
+    fabric = fabric_node if fabric_node in nodes else None
+    wanted = gpu if gpu is not None else fabric
+    if wanted is None:
+        return Binding((), "the machine does not say where its GPU and its fabric's adapter are")
+    what = "the GPU" if gpu is not None else "the fabric's adapter"
+    if gpu is not None and fabric is not None:
+        what += " and the fabric's adapter" if gpu == fabric else f"; the fabric's adapter is at node {fabric}"
+    chosen = tuple(sorted(set(nodes[wanted]) & set(allowed)))
+    if not chosen:
+        return Binding((), f"none of the job's processors is at NUMA node {wanted}, near {what}")
+    return Binding(chosen, f"NUMA node {wanted}, near {what}")

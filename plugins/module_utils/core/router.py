@@ -1,0 +1,238 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""llama-server in router mode: several models behind one port, each a process of its own that comes on demand.
+
+Every model is a section of a preset file (common/preset.cpp); no directory is given to the engine, which would offer
+whatever lies there, also what does not fit. What stands on the router's own command line overrides every preset, so
+it holds only what is the router's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import engine_settings, flag_guard
+from .command_line import SWITCHES, CommandLine
+from .errors import InvalidInputError
+from .flag_subject import PRESET, ROUTER, Engine, Finding, Subject
+
+#: Keys of a preset that no command line knows (common_params_add_preset_options).
+PRESET_KEYS = frozenset({"--load-on-startup", "--stop-timeout"})
+#: A section of that name is the engine's own, and one of "*" is for all.
+RESERVED_IDS = ("default",)
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/-]{0,127}")
+_SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
+#: The engine's own companions of a model, which are none themselves (common/preset.cpp).
+_COMPANIONS = re.compile(r"mmproj|^(mtp|dspark|dflash)-")
+#: Nobody listens at the discard port: what a client asks the engine to fetch is refused at once.
+NOWHERE = "http://127.0.0.1:9/"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model that the router offers.
+
+    :param id: by which clients ask for it.
+    :param path: its file, the first one of shards.
+    :param settings: merged settings (engine_settings).
+    :param aliases: other names by which clients may ask for it.
+    :param sleep_s: idle seconds after which it gives its memory back until the next request; 0 is never.
+    :param stop_s: seconds that its process has to end before it is killed.
+    :param devices: names of the devices that it uses; empty leaves that to the engine.
+    :param split: shares of these devices, where there are several.
+    """
+
+    id: str
+    path: str
+    settings: Mapping[str, Any]
+    aliases: tuple[str, ...] = ()
+    sleep_s: int = 0
+    stop_s: int = 10
+    at_start: bool = False
+    devices: tuple[str, ...] = ()
+    split: tuple[int, ...] = ()
+
+
+def model_id(file: str) -> str:
+    """The id of a model's file, as the engine itself would name it: without folder, ending and number of the shard."""
+    name = file.rsplit("/", 1)[-1]
+    return _SHARD.sub("", name[: -len(".gguf")] if name.endswith(".gguf") else name)
+
+
+def models_among(files: Collection[str]) -> list[str]:
+    """The files of a directory that are models: whole ones and first shards; no parts, no companions of others.
+
+    :param files: paths below the directory.
+    """
+    found = []
+    for file in sorted(files):
+        name = file.rsplit("/", 1)[-1]
+        shard = re.search(r"-([0-9]{5})-of-[0-9]{5}\.gguf$", name)
+        if name.endswith(".gguf") and not _COMPANIONS.search(name) and (not shard or shard[1] == "00001"):
+            found.append(file)
+    return found
+
+
+def require_distinct(offers: Sequence[Offer]) -> None:
+    """Stop at an id or alias that the engine cannot read, or that two models have: it would not start."""
+    if not offers:
+        raise InvalidInputError(
+            "at least one model that the router can offer",
+            "none",
+            "name models in fast_router_models, or put a model's file into fast_router_directory",
+        )
+    owners: dict[str, str] = {}
+    for offer in offers:
+        for name in (offer.id, *offer.aliases):
+            pattern = _ID if name == offer.id else _ALIAS
+            if not pattern.fullmatch(name) or name in RESERVED_IDS:
+                raise InvalidInputError(
+                    "ids and aliases of models of letters, digits, dots, hyphens, plus signs and underscores (aliases "
+                    "also colons and slashes), none of them 'default'",
+                    repr(name),
+                    "rename the file or the alias",
+                )
+            if name in owners:
+                raise InvalidInputError(
+                    "ids and aliases that each name one model",
+                    f"{name} for {owners[name]} and {offer.id}" if owners[name] != offer.id else f"{name} twice",
+                    "change one of them",
+                )
+            owners[name] = offer.id
+
+
+def preset_words(offer: Offer, accepted: Collection[str]) -> list[str]:
+    """What a preset says, as the words of a command line."""
+    words = ["--model", offer.path]
+    if offer.aliases:
+        words += ["--alias", ",".join(offer.aliases)]
+    if offer.devices:
+        words += ["--device", ",".join(offer.devices)]
+    if len(offer.split) > 1:
+        words += ["--tensor-split", ",".join(str(share) for share in offer.split)]
+    # The time-out is the router's, which waits for the model's process and overrides what that is told.
+    settings = engine_settings.model_arguments(offer.settings, accepted)
+    at = settings.index("--timeout")
+    words += settings[:at] + settings[at + 2 :]
+    if offer.sleep_s:
+        words += ["--sleep-idle-seconds", str(offer.sleep_s)]
+    if offer.at_start:
+        words += ["--load-on-startup", "true"]
+    return [*words, "--stop-timeout", str(offer.stop_s)]
+
+
+def _lines(words: Sequence[str]) -> list[str]:
+    lines = []
+    for argument in CommandLine(words).arguments:
+        value = "true" if argument.value is None and argument.name in SWITCHES else argument.value
+        lines.append(f"{argument.flag.lstrip('-')} = {value or ''}".rstrip())
+    return lines
+
+
+def presets(offers: Sequence[Offer], accepted: Collection[str]) -> str:
+    """The text of the preset file."""
+    require_distinct(offers)
+    sections = ["\n".join([f"[{offer.id}]", *_lines(preset_words(offer, accepted))]) for offer in offers]
+    # Not even a version at the top: releases before --load-mode offer what stands there as a model called default.
+    return "# Written by herd.inference. Changes made here are lost.\n" + "\n\n".join(sections) + "\n"
+
+
+def arguments(
+    preset_file: str, models_max: int, listen: tuple[str, int], api_key_file: str, timeout_s: int
+) -> list[str]:
+    """The router's own arguments.
+
+    :param listen: address and port of the API.
+    """
+    if models_max < 1:
+        raise InvalidInputError(
+            "at least one model in memory", f"{models_max}", "0 would be as many as are asked for, which no plan holds"
+        )
+    return [
+        *("--models-preset", preset_file, "--models-max", str(models_max)),
+        *("--host", listen[0], "--port", str(listen[1]), "--api-key-file", api_key_file),
+        *("--timeout", str(timeout_s)),
+    ]  # fmt: skip
+
+
+def environment(api_key_file: str, folder: str = "/nonexistent") -> dict[str, str]:
+    """Variables of the router, which its models' processes inherit.
+
+    :param folder: an empty one, where the engine looks for models that it fetched itself.
+    """
+    return {
+        # Each model's process listens on the loopback interface. The router takes the key out of what it passes on
+        # to them (0c1e57098), so that without this every user of the host could ask them.
+        "LLAMA_ARG_API_KEY_FILE": api_key_file,
+        # A client may ask the engine to fetch a model (POST /models); what it had fetched it would offer.
+        "MODEL_ENDPOINT": NOWHERE,
+        "HF_HUB_CACHE": folder,
+        "LLAMA_CACHE": folder,
+    }
+
+
+def findings(
+    offers: Sequence[Offer],
+    argv: Sequence[str],
+    engine: Engine,
+    accepted_rules: Collection[str] = (),
+    capabilities: tuple[str, ...] = (),
+    given_environment: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """What the flag guard says of the router's command line and of every preset.
+
+    :param argv: the router's arguments, without the program.
+    :param given_environment: variables that somebody adds to those of environment().
+    """
+    line = CommandLine(argv)
+    own = Subject(ROUTER, line, engine, capabilities, environment=given_environment)
+    found = flag_guard.inspect(own, accepted_rules)
+    with_keys = replace(engine, accepted=engine.accepted | PRESET_KEYS)
+    for offer in offers:
+        words = CommandLine(preset_words(offer, engine.accepted))
+        subject = Subject(PRESET, words, with_keys, capabilities, int(offer.settings["context"]), above=line)
+        for finding in flag_guard.inspect(subject, accepted_rules):
+            found.append(replace(finding, found=f"{finding.found} in the preset of {offer.id}"))
+    return found
+
+
+@dataclass(frozen=True)
+class State:
+    """One model as a running router tells of it.
+
+    :param state: C(unloaded), C(loading), C(loaded) or C(sleeping), as the engine names them.
+    :param exit_code: of its last process, where that failed.
+    """
+
+    id: str
+    aliases: tuple[str, ...]
+    state: str
+    exit_code: int | None
+
+    @property
+    def is_in_memory(self) -> bool:
+        return self.state in ("loading", "loaded", "sleeping")
+
+
+def states(answer: Mapping[str, Any]) -> list[State]:
+    """Read what a router answers to GET /models."""
+    found = []
+    for model in answer["data"]:
+        status = model.get("status") or {}
+        code = int(status.get("exit_code", 0)) if status.get("failed") else None
+        found.append(
+            State(str(model["id"]), tuple(model.get("aliases") or ()), str(status.get("value", "unknown")), code)
+        )
+    return found
+
+
+def to_be_asked(found: Sequence[State], offered: Sequence[str]) -> str:
+    """The model to prove a router with: one that is in memory already, so that none has to make room for it."""
+    order = ("loaded", "sleeping", "loading")
+    there = sorted((s for s in found if s.is_in_memory and s.id in offered), key=lambda s: order.index(s.state))
+    return there[0].id if there else next(iter(offered), "")

@@ -1,0 +1,317 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the models of a router fit beside each other on one machine, whichever of them are asked for.
+
+The router has so many models in memory at once, each a process of its own with its own context on the GPU; which
+ones, its clients decide. So the largest of them must fit together, on every device and in the machine's memory. One
+that is evicted has ended before the next is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import host_memory, placement_cures, placement_facts
+from .engine_settings import LOAD_MODES
+from .errors import InvalidInputError
+from .kv_cache import BYTES_PER_ELEMENT
+from .model_shape import ModelShape
+from .placement import MIB, Group, Host, Memory, Plan, Planner, mib, rules_of
+
+_LOCKED = tuple(mode for mode in LOAD_MODES if mode not in ("mmap",))
+_SMALLEST_CONTEXT = 2048
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model as the plan sees it.
+
+    :param shape: None where nobody knows it yet: nothing can be said of it.
+    :param settings: merged settings (engine_settings).
+    :param is_named: whether the inventory names it; a file that was merely found is left out if it cannot fit.
+    """
+
+    id: str
+    shape: ModelShape | None
+    settings: Mapping[str, Any]
+    is_named: bool = True
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the router runs.
+
+    :param gpus: as in herd_gpus; none is the processor.
+    :param free_mib: of each GPU, as asked from it; None where nobody did.
+    :param memory_max: limit of the service or job, such as 64G.
+    """
+
+    name: str
+    gpus: Sequence[Mapping[str, Any]] = ()
+    memory_gib: float = 0.0
+    free_mib: Sequence[float] | None = None
+    reserve_mib: int = 0
+    memory_max: str = ""
+
+    def devices(self) -> tuple[Memory, ...]:
+        """Its devices; one with neither GPU nor memory can hold nothing."""
+        if not self.gpus and not self.memory_gib:
+            raise InvalidInputError(
+                f"herd_gpus or herd_memory_gib for {self.name}, which is to hold models",
+                "neither",
+                "describe the machine in the inventory",
+            )
+        return placement_facts.memories(self.gpus, self.free_mib, self.reserve_mib, self.memory_gib)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one model takes: bytes on each device, and of its process on the host."""
+
+    entry: Entry
+    plan: Plan
+    totals: tuple[int, ...]
+    least: int
+    comfortable: int
+
+
+@dataclass(frozen=True)
+class _Try:
+    """A plan of all models on one machine."""
+
+    needs: tuple[Need, ...]
+    memories: tuple[Memory, ...]
+    machine: Machine
+    models_max: int
+
+    def together(self, device: int) -> int:
+        """Bytes of the largest models on a device."""
+        return sum(sorted((need.totals[device] for need in self.needs), reverse=True)[: self.models_max])
+
+    def left(self, device: int) -> int:
+        """Bytes that stay free beside the reserve."""
+        return self.memories[device].free - self.memories[device].reserve - self.together(device)
+
+    def host(self, sizes: Sequence[int]) -> int:
+        """Bytes of the largest processes together, and the router's own."""
+        return host_memory.PROCESS + sum(sorted(sizes, reverse=True)[: self.models_max])
+
+    @property
+    def least(self) -> int:
+        return self.host([need.least for need in self.needs])
+
+    @property
+    def comfortable(self) -> int:
+        return self.host([need.comfortable for need in self.needs])
+
+    def largest(self, device: int = 0) -> list[str]:
+        """The models that are counted, largest first."""
+        ranked = sorted(self.needs, key=lambda need: -need.totals[device])
+        return [need.entry.id for need in ranked[: self.models_max]]
+
+    @property
+    def fits(self) -> bool:
+        return all(self.left(device) >= 0 for device in range(len(self.memories))) and not list(self.host_problems())
+
+    def device_problems(self) -> Iterator[str]:
+        for number, memory in enumerate(self.memories):
+            if self.left(number) >= 0:
+                continue
+            ids = self.largest(number)
+            parts = {need.entry.id: need.totals[number] for need in self.needs}
+            listed = " and ".join(f"{mib(parts[name])} for {name}" for name in ids)
+            free = f"{mib(memory.free)} free"
+            if memory.reserve:
+                free += f", of which {mib(memory.reserve)} are reserved"
+            yield (
+                f"device {number} of {self.machine.name}: expected room for the largest {len(ids)} of "
+                f"{len(self.needs)} models at the same time ({listed}), found {free}: {mib(-self.left(number))} are "
+                f"missing."
+            )
+
+    def host_problems(self) -> Iterator[str]:
+        limit = placement_facts.limit_bytes(self.machine.memory_max)
+        least, comfortable = self.least, self.comfortable
+        if limit and limit < least:
+            yield (
+                f"the router's processes on {self.machine.name}: expected a memory limit of at least {mib(least)}, "
+                f"found {mib(limit)}: raise it; {mib(comfortable)} lets the files' pages stay."
+            )
+        memory = int(self.machine.memory_gib * _GIB)
+        if memory and memory < least:
+            yield (
+                f"host {self.machine.name}: expected at least {mib(least)} of memory for the router's processes, found "
+                f"{mib(memory)}: choose a larger machine, fewer models in memory or load_mode mmap."
+            )
+
+
+def _planner(entry: Entry, shape: ModelShape, machine: Machine, memories: tuple[Memory, ...], release: str) -> Planner:
+    host = Host(machine.name, memories, "", int(machine.memory_gib * _GIB))
+    return Planner(shape, placement_facts.request_of(entry.settings), Group((), host), rules_of(release))
+
+
+def _need(entry: Entry, planner: Planner) -> Need:
+    plan = planner.plan()
+    totals = tuple(device.total for device in plan.devices)
+    least, comfortable = plan.head.least, plan.head.comfortable
+    if not any(memory.is_cuda for memory in planner.memories):
+        # On a processor the device's buffers are the process's own, and its weights pages of the file, if mapped.
+        weights = sum(device.weights for device in plan.devices)
+        buffers = sum(totals) - weights
+        locked = str(entry.settings["load_mode"]) in _LOCKED
+        least += buffers + (weights if locked else 0)
+        comfortable += buffers + (0 if plan.head.mapped else weights)
+    return Need(entry, plan, totals, least, comfortable)
+
+
+def _tried(entries: Sequence[Entry], machine: Machine, models_max: int, release: str) -> _Try:
+    memories = machine.devices()
+    needs = [_need(entry, _planner(entry, entry.shape, machine, memories, release)) for entry in entries if entry.shape]
+    return _Try(tuple(needs), memories, machine, models_max)
+
+
+def _with(entries: Sequence[Entry], **settings: Any) -> list[Entry]:
+    return [replace(entry, settings={**entry.settings, **settings}) for entry in entries]
+
+
+def _cures(entries: Sequence[Entry], machine: Machine, models_max: int, release: str) -> Iterator[str]:
+    """What would fit, each tried."""
+
+    def fits(others: Sequence[Entry], count: int = models_max) -> bool:
+        return bool(others) and _tried(others, machine, count, release).fits
+
+    for count in range(models_max - 1, 0, -1):
+        if fits(entries, count):
+            yield f"{count} in memory at the same time (models_max) fits; others are loaded when they are asked for."
+            break
+    context = max(int(entry.settings["context"]) for entry in entries)
+    while context > _SMALLEST_CONTEXT:
+        context //= 2
+        smaller = [
+            replace(e, settings={**e.settings, "context": min(context, int(e.settings["context"]))}) for e in entries
+        ]
+        if fits(smaller):
+            yield f"A context of at most {context} for each slot of every model fits."
+            break
+    for name in ("q8_0", "q4_0"):
+        if all(BYTES_PER_ELEMENT[name] >= BYTES_PER_ELEMENT[str(e.settings["cache_type_k"])] for e in entries):
+            continue
+        if all(str(e.settings["flash_attention"]) != "off" for e in entries) and fits(
+            _with(entries, cache_type_k=name, cache_type_v=name)
+        ):
+            yield f"Cache types {name} for keys and values of every model (cache_type_k, cache_type_v) fit."
+            break
+    ranked = sorted((e for e in entries if e.shape), key=lambda e: -(e.shape.file_size if e.shape else 0))
+    for count in range(1, len(ranked)):
+        without = [entry for entry in entries if entry not in ranked[:count]]
+        if fits(without):
+            yield f"Without {' and '.join(entry.id for entry in ranked[:count])} the others fit."
+            break
+
+
+def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: str) -> dict[str, Any]:
+    """Plan all models of a router as plain data.
+
+    :returns: known (whether every shape was there), fits, problems, cures, warnings, left_out (ids with the reason),
+        models (id, devices, split, bytes), together (bytes on each device), memory (least and comfortable, bytes),
+        table.
+    """
+    memories = machine.devices()
+    left_out: dict[str, str] = {}
+    problems: list[str] = []
+    cures: list[str] = []
+    chosen: list[Entry] = []
+    for entry in entries:
+        if entry.shape is None:
+            continue
+        planner = _planner(entry, entry.shape, machine, memories, release)
+        alone = planner.plan()
+        if alone.fits:
+            chosen.append(entry)
+        elif entry.is_named:
+            problems += [f"model {entry.id}: {text}" for text in alone.problems]
+            # More machines do not help a router.
+            cures += [f"model {entry.id}: {text}" for text in placement_cures.cures(planner, {}) if "node" not in text]
+        else:
+            left_out[entry.id] = alone.problems[0]
+    tried = _tried(chosen, machine, models_max, release)
+    together = [*tried.device_problems(), *tried.host_problems()]
+    if together:
+        cures += list(_cures(chosen, machine, models_max, release))
+    unknown = [entry.id for entry in entries if entry.shape is None]
+    warnings = [f"{need.entry.id}: {text}" for need in tried.needs for text in need.plan.warnings]
+    warnings += [f"{name}: nothing is known of it, neither its file nor a shape in herd_models." for name in unknown]
+    data = {
+        "known": not unknown,
+        "fits": not problems and not together,
+        "problems": problems + together,
+        "cures": cures,
+        "warnings": warnings,
+        "left_out": left_out,
+        "models_max": models_max,
+        "models": [_model(need) for need in tried.needs],
+        "largest": tried.largest(),
+        "together": [tried.together(number) for number in range(len(tried.memories))],
+        "free": [memory.free - memory.reserve for memory in tried.memories],
+        "memory": {"least": tried.least, "comfortable": tried.comfortable},
+    }
+    return {**data, "table": _table(data, tried)}
+
+
+def _model(need: Need) -> dict[str, Any]:
+    # Without a GPU the engine is told no device: its processor is none.
+    on_gpu = [device for device in need.plan.devices if device.modelled]
+    return {
+        "id": need.entry.id,
+        "devices": [device.name for device in on_gpu],
+        "split": list(need.plan.tensor_split) if len(on_gpu) > 1 else [],
+        "totals": list(need.totals),
+        "least": need.least,
+        "comfortable": need.comfortable,
+        "file_size": need.entry.shape.file_size if need.entry.shape else 0,
+        "rate_empty": round(need.plan.rate_empty, 1),
+    }
+
+
+def _table(data: Mapping[str, Any], tried: _Try) -> str:
+    rows: list[tuple[str, ...]] = [
+        ("model", "context", "slots", "weights", "cache", "compute", "CUDA", "total", "process")
+    ]
+    for need in sorted(tried.needs, key=lambda n: -sum(n.totals)):
+        devices, settings = need.plan.devices, need.entry.settings
+        sums = (
+            sum(device.weights for device in devices),
+            sum(device.cache + device.state for device in devices),
+            sum(device.compute for device in devices),
+            sum(device.overhead for device in devices),
+            sum(need.totals),
+            need.least,
+        )
+        rows.append(
+            (need.entry.id, str(settings["context"]), str(settings["slots"]), *(f"{n / MIB:.0f}" for n in sums))
+        )
+    width = max(len(row[0]) for row in rows)
+    count = min(int(data["models_max"]), len(tried.needs))
+    lines = [f"router on {tried.machine.name}, {count} of {len(tried.needs)} models in memory", ""]
+    lines += ["  ".join([row[0].ljust(width), *(cell.rjust(8) for cell in row[1:])]) for row in rows]
+    lines += ["", "in MiB; weights and cache are exact, compute is an upper bound, CUDA is modelled"]
+    for number, total in enumerate(data["together"] if tried.needs else ()):
+        name = tried.memories[number].name or f"device {number}"
+        lines.append(
+            f"{name}: the largest {len(tried.largest(number))} together ({', '.join(tried.largest(number))}) take "
+            f"{mib(total)} of {mib(data['free'][number])}, {mib(tried.left(number))} are left"
+        )
+    memory = data["memory"]
+    lines.append(
+        f"processes: at least {mib(memory['least'])} of memory, {mib(memory['comfortable'])} if files are to stay "
+        f"cached"
+    )
+    lines += [f"left out: {name}: {reason}" for name, reason in data["left_out"].items()]
+    lines += [f"warning: {text}" for text in data["warnings"]]
+    lines += [f"does not fit: {text}" for text in data["problems"]]
+    lines += [f"cure: {text}" for text in data["cures"]]
+    return "\n".join(lines)

@@ -1,0 +1,34 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A model's shape out of the headers of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from . import gguf, gguf_facts, model_shape
+from .errors import MismatchError
+
+
+def shape_of_files(
+    folder: str, name: str, opened: Callable[[str], AbstractContextManager[gguf.Source]]
+) -> model_shape.ModelShape:
+    """Read the headers of a file, or of all shards where its name is that of the first one.
+
+    :param opened: gives the file at a path.
+    """
+    headers = []
+    for file in gguf_facts.shard_names(name):
+        path = f"{folder.rstrip('/')}/{file}"
+        with opened(path) as source:
+            header = gguf.read_header(source)
+        if not header.is_whole:
+            raise MismatchError(
+                f"a whole model at {path}",
+                f"{header.data_end - header.file_size} bytes missing at its end",
+                "fetch it again, or wait until it is copied",
+            )
+        headers.append(header)
+    return model_shape.shape_of(gguf.join_shards(headers, f"{folder.rstrip('/')}/{name}"))

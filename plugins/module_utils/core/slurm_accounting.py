@@ -1,0 +1,237 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Slurm's accounting and configuration must say so that inference can live beside work that comes first.
+
+Two qualities of service, of which the one preempts the other, an account, users that may use them, and partitions. What
+a site has besides is never taken away: a user keeps every other QoS, a QoS every other limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+#: For sacctmgr -nP show qos and show assoc.
+QOS_FIELDS = "Name,Priority,PreemptMode,Preempt,GraceTime"
+ASSOC_FIELDS = "Cluster,Account,User,QOS,DefaultQOS"
+#: Of scontrol show config: what it must contain, why, and how to set it.
+_CONFIGURATION = {
+    "PreemptType": ("preempt/qos", "a QoS preempts another one"),
+    "PreemptMode": ("REQUEUE", "a preempted job goes back into the queue"),
+    "AccountingStorageEnforce": ("qos", "a job gets only a QoS that its user may use"),
+}
+
+
+@dataclass(frozen=True)
+class Qos:
+    """A quality of service.
+
+    :param preempts: names of those that it preempts.
+    :param mode: PreemptMode, for one that is preempted.
+    :param grace: seconds that one that is preempted has.
+    """
+
+    name: str
+    priority: int = 0
+    preempts: frozenset[str] = frozenset()
+    mode: str = ""
+    grace: int = 0
+
+
+@dataclass(frozen=True)
+class User:
+    """A user in an account, and the QoS that are allowed there."""
+
+    name: str
+    account: str
+    qos: frozenset[str] = frozenset()
+    default_qos: str = ""
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """What there is, or what is wanted."""
+
+    qos: Mapping[str, Qos] = field(default_factory=dict)
+    accounts: frozenset[str] = frozenset()
+    users: Mapping[tuple[str, str], User] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of sacctmgr, and what it changes in words."""
+
+    argv: tuple[str, ...]
+    before: str
+    after: str
+
+
+def seconds(text: str) -> int:
+    """A time as sacctmgr prints it ([D-]HH:MM:SS) in seconds."""
+    days, dash, clock = text.strip().partition("-")
+    if not dash:
+        days, clock = "0", text.strip()
+    total = 0
+    for part in clock.split(":"):
+        total = total * 60 + (int(part) if part.isdigit() else 0)
+    return int(days or 0) * 86400 + total
+
+
+def parse_qos(text: str) -> dict[str, Qos]:
+    """Read C(sacctmgr -nP show qos format=QOS_FIELDS)."""
+    found = {}
+    for line in text.splitlines():
+        parts = line.split("|")
+        if len(parts) >= 5 and parts[0]:
+            preempts = frozenset(name for name in parts[3].split(",") if name)
+            mode = "" if parts[2].lower() == "cluster" else parts[2].upper()
+            found[parts[0]] = Qos(parts[0], int(parts[1] or 0), preempts, mode, seconds(parts[4]))
+    return found
+
+
+def parse_accounting(qos: str, associations: str, cluster: str) -> Accounting:
+    """Read what there is of one cluster."""
+    accounts, users = set(), {}
+    for line in associations.splitlines():
+        parts = line.split("|")
+        if len(parts) < 5 or parts[0].lower() != cluster.lower():
+            continue
+        _cluster, account, user, allowed, default = parts[:5]
+        accounts.add(account)
+        if user:
+            names = frozenset(name for name in allowed.split(",") if name)
+            users[user, account] = User(user, account, names, default)
+    return Accounting(parse_qos(qos), frozenset(accounts), users)
+
+
+def _qos_settings(wanted: Qos, found: Qos | None) -> dict[str, tuple[str, str]]:
+    """What to set, by sacctmgr's name: before and after."""
+    have = found or Qos(wanted.name)
+    changes = {}
+    if have.priority != wanted.priority:
+        changes["Priority"] = (str(have.priority), str(wanted.priority))
+    if wanted.mode and have.mode != wanted.mode:
+        changes["PreemptMode"] = (have.mode or "cluster", wanted.mode)
+    if wanted.grace and have.grace != wanted.grace:
+        changes["GraceTime"] = (str(have.grace), str(wanted.grace))
+    if not wanted.preempts <= have.preempts:
+        everyone = have.preempts | wanted.preempts
+        changes["Preempt"] = (",".join(sorted(have.preempts)) or "none", ",".join(sorted(everyone)))
+    return changes
+
+
+def _qos_step(wanted: Qos, found: Qos | None) -> Step | None:
+    changes = _qos_settings(wanted, found)
+    if found is not None and not changes:
+        return None
+    words = [f"{name}={after}" for name, (_before, after) in changes.items()]
+    verb = ("add", "qos", wanted.name) if found is None else ("modify", "qos", wanted.name)
+    return Step(
+        (*verb, *(("set", *words) if words else ())),
+        "" if found is None else f"QoS {wanted.name}: {_shown({n: b for n, (b, _a) in changes.items()})}\n",
+        f"QoS {wanted.name}: {_shown({n: a for n, (_b, a) in changes.items()})}\n",
+    )
+
+
+def _shown(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "as it is made"
+
+
+def _user_steps(wanted: User, found: User | None) -> Iterator[Step]:
+    if found is None:
+        yield Step(
+            ("add", "user", wanted.name, f"Account={wanted.account}"), "", f"user {wanted.name} in {wanted.account}\n"
+        )
+        found = User(wanted.name, wanted.account)
+    # sacctmgr refuses a default that is not allowed yet, so they are two calls.
+    where = ("modify", "user", wanted.name, "where", f"Account={wanted.account}", "set")
+    missing = sorted(wanted.qos - found.qos)
+    if missing:
+        has = ",".join(sorted(found.qos)) or "no QoS"
+        yield Step(
+            (*where, f"QOS+={','.join(missing)}"),
+            f"user {wanted.name} in {wanted.account}: {has}\n",
+            f"user {wanted.name} in {wanted.account}: {','.join(sorted(found.qos | wanted.qos))}\n",
+        )
+    if wanted.default_qos and wanted.default_qos != found.default_qos:
+        yield Step(
+            (*where, f"DefaultQOS={wanted.default_qos}"),
+            f"user {wanted.name} in {wanted.account}: by default {found.default_qos or 'none'}\n",
+            f"user {wanted.name} in {wanted.account}: by default {wanted.default_qos}\n",
+        )
+
+
+def steps(wanted: Accounting, found: Accounting) -> list[Step]:
+    """What sacctmgr has to do, in an order in which it can."""
+    # One that is preempted must be there before the one that preempts it is.
+    qos = sorted(wanted.qos.values(), key=lambda one: (len(one.preempts), one.name))
+    calls = [step for one in qos for step in [_qos_step(one, found.qos.get(one.name))] if step]
+    for account in sorted(wanted.accounts - found.accounts):
+        calls.append(Step(("add", "account", account), "", f"account {account}\n"))
+    for key in sorted(wanted.users):
+        calls += _user_steps(wanted.users[key], found.users.get(key))
+    return calls
+
+
+def parse_configuration(text: str) -> dict[str, str]:
+    """Read C(scontrol show config)."""
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+    return {name.strip(): value.strip() for name, _sign, value in pairs}
+
+
+def parse_partitions(text: str) -> dict[str, dict[str, str]]:
+    """Read C(scontrol -o show partition)."""
+    found = {}
+    for line in text.splitlines():
+        facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        if "PartitionName" in facts:
+            found[facts["PartitionName"]] = facts
+    return found
+
+
+def configuration_problems(configuration: Mapping[str, str]) -> list[str]:
+    """What slurm.conf lacks; that is for those to change whose cluster it is."""
+    found = []
+    for name, (wanted, why) in _CONFIGURATION.items():
+        has = configuration.get(name, "")
+        if wanted.lower() not in has.lower().replace(" ", "").split(",") and wanted.lower() != has.lower():
+            found.append(
+                f"expected {name} with {wanted} in slurm.conf, so that {why}, found {has or 'none'}: "
+                f"set it there, and restart slurmctld."
+            )
+    return found
+
+
+def partition_problems(
+    partitions: Mapping[str, Mapping[str, str]], wanted: Sequence[str], qos: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """What is wrong with the partitions.
+
+    :param qos: QoS that jobs of a partition have, by its name.
+    """
+    found = []
+    for name in wanted:
+        facts = partitions.get(name)
+        if facts is None:
+            listed = ", ".join(sorted(partitions)) or "none"
+            found.append(f"expected the partition {name}, found {listed}: add it to slurm.conf, or name another one.")
+            continue
+        if facts.get("State") != "UP":
+            found.append(
+                f"expected the partition {name} to be UP, found {facts.get('State')}: "
+                f"scontrol update partition={name} state=up."
+            )
+        if facts.get("PreemptMode", "REQUEUE") == "OFF":
+            found.append(
+                f"expected the partition {name} to let jobs be preempted, found PreemptMode=OFF: change it in "
+                f"slurm.conf."
+            )
+        allowed = facts.get("AllowQos", "ALL").split(",")
+        for one in qos.get(name, ()):
+            if allowed != ["ALL"] and one not in allowed:
+                found.append(
+                    f"expected the partition {name} to allow the QoS {one}, found {','.join(allowed)}: "
+                    f"add it to AllowQos in slurm.conf."
+                )
+    return found

@@ -1,0 +1,219 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What squeue and sacct print, as facts.
+
+Their JSON is not to be relied on in the versions of enterprise distributions, and a separator may be in a name, so
+squeue is asked for columns of fixed width. Times are asked for in seconds since 1970 (C(SLURM_TIME_FORMAT=%s)).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+#: What has to be in the environment of squeue and sacct.
+ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s"}
+_COLUMNS = (
+    ("JobArrayID", 24), ("Name", 64), ("UserName", 40), ("State", 20), ("Reason", 160), ("RestartCnt", 8),
+    ("SubmitTime", 24), ("StartTime", 24), ("EndTime", 24), ("NodeList", 512), ("ReqNodes", 512), ("Partition", 64),
+    ("QOS", 64), ("exit_code", 12), ("Comment", 64),
+)  # fmt: skip
+SQUEUE_FORMAT = ",".join(f"{name}:{width}" for name, width in _COLUMNS)
+SACCT_FIELDS = "JobIDRaw,State,ExitCode,ElapsedRaw,Timelimit,ReqMem,MaxRSS,NodeList"
+PENDING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+RUNNING = frozenset({"RUNNING", "CONFIGURING", "SIGNALING", "STAGE_OUT", "RESIZING", "SUSPENDED", "STOPPED"})
+COMPLETING = "COMPLETING"
+_NONE = frozenset({"", "(null)", "None", "N/A", "n/a", "Unknown", "None assigned"})
+_SIZE = re.compile(r"([\d.]+)([KMGTP]?)")
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as squeue shows it.
+
+    :param start: when it began, or is expected to; None where Slurm does not know.
+    :param end: when it ended, or its time limit ends it.
+    """
+
+    id: str
+    name: str
+    user: str
+    state: str
+    reason: str = ""
+    restarts: int = 0
+    submitted: float | None = None
+    start: float | None = None
+    end: float | None = None
+    nodes: tuple[str, ...] = ()
+    partition: str = ""
+    qos: str = ""
+    exit_code: int = 0
+    comment: str = ""
+
+    @property
+    def is_pending(self) -> bool:
+        """It waits."""
+        return self.state in PENDING
+
+    @property
+    def is_running(self) -> bool:
+        """It has its nodes."""
+        return self.state in RUNNING
+
+    @property
+    def is_live(self) -> bool:
+        """It is not over."""
+        return self.is_pending or self.is_running or self.state == COMPLETING
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job's last run ended, from accounting, with its steps taken together.
+
+    :param state: Slurm's word, empty where nobody knows.
+    :param by: number of the user that cancelled it.
+    :param elapsed: seconds that it ran.
+    :param needed: most memory of one of its steps on a node, in bytes.
+    :param allowed: its memory limit as Slurm prints it.
+    :param log: the last words of its own log.
+    """
+
+    state: str = ""
+    by: str = ""
+    exit_code: int = 0
+    signal: int = 0
+    elapsed: float = 0.0
+    limit: str = ""
+    needed: int = 0
+    allowed: str = ""
+    nodes: str = ""
+    reason: str = ""
+    log: str = ""
+
+
+def _word(text: str) -> str:
+    word = text.strip()
+    return "" if word in _NONE else word
+
+
+def _time(text: str) -> float | None:
+    word = text.strip()
+    return float(word) if word.isdigit() and int(word) else None
+
+
+def _whole(text: str) -> int:
+    word = text.strip()
+    return int(word) if word.isdigit() else 0
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Expand a list of hosts as Slurm writes it: C(vasp-[01-03,05],ctl)."""
+    found: list[str] = []
+    for part in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", _word(text)):
+        found += _expand(part)
+    return tuple(found)
+
+
+def _expand(part: str) -> Iterator[str]:
+    before, bracket, rest = part.partition("[")
+    if not bracket:
+        yield part.strip()
+        return
+    inside, _bracket, after = rest.partition("]")
+    for piece in inside.split(","):
+        first, dash, last = piece.partition("-")
+        if not (dash and first.isdigit() and last.isdigit() and int(last) - int(first) < 65536):
+            numbers: Sequence[str] = (piece,)
+        else:
+            numbers = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+        for number in numbers:
+            for tail in _expand(after) if after else ("",):
+                yield f"{before}{number}{tail}"
+
+
+def parse_queue(text: str) -> list[Job]:
+    """Read what C(squeue --noheader --states=all --Format=SQUEUE_FORMAT) printed."""
+    found = []
+    for line in text.splitlines():
+        facts, at = {}, 0
+        for name, width in _COLUMNS:
+            facts[name], at = line[at : at + width], at + width
+        # Members of arrays have an underscore in their number, and are nobody's tier.
+        if not facts["JobArrayID"].strip().split("_")[0].isdigit():
+            continue
+        found.append(
+            Job(
+                id=facts["JobArrayID"].strip(),
+                name=facts["Name"].strip(),
+                user=facts["UserName"].strip(),
+                state=facts["State"].strip(),
+                reason=_word(facts["Reason"]),
+                restarts=_whole(facts["RestartCnt"]),
+                submitted=_time(facts["SubmitTime"]),
+                start=_time(facts["StartTime"]),
+                end=_time(facts["EndTime"]),
+                nodes=hosts(facts["NodeList"]) or hosts(facts["ReqNodes"]),
+                partition=facts["Partition"].strip(),
+                qos=facts["QOS"].strip(),
+                exit_code=_whole(facts["exit_code"]),
+                comment=_word(facts["Comment"]),
+            )
+        )
+    return found
+
+
+def size(text: str) -> int:
+    """A size as sacct prints it (198412K, 46.50M) in bytes."""
+    match = _SIZE.fullmatch(text.strip())
+    return int(float(match.group(1)) * _UNITS[match.group(2)]) if match else 0
+
+
+def parse_ending(text: str, job_id: str) -> Ending:
+    """Read how the last run of a job ended, of C(sacct -n -P -D --jobs=ID --format=SACCT_FIELDS).
+
+    :returns: an ending without a state where accounting does not know the job.
+    """
+    runs: list[list[Mapping[str, str]]] = []
+    for line in text.splitlines():
+        names, values = SACCT_FIELDS.split(","), line.split("|")
+        if len(values) != len(names):
+            continue
+        facts = dict(zip(names, values))
+        number = facts["JobIDRaw"]
+        if number == job_id:
+            runs.append([facts])
+        elif number.startswith(f"{job_id}.") and runs:
+            runs[-1].append(facts)
+    # A job that somebody cancels while it waits has a last run that never was.
+    if not runs:
+        return Ending()
+    job, steps = runs[-1][0], runs[-1][1:]
+    state, _space, by = job["State"].partition(" by ")
+    # The memory of a step tells, and the job as a whole is only FAILED.
+    if any(step.get("State", "").startswith("OUT_OF_ME") for step in steps):
+        state = "OUT_OF_MEMORY"
+    code, _colon, number = job["ExitCode"].partition(":")
+    return Ending(
+        state=state.split()[0] if state else "",
+        by=by,
+        exit_code=_whole(code),
+        signal=_whole(number),
+        elapsed=float(_whole(job["ElapsedRaw"])),
+        limit=_word(job["Timelimit"]),
+        needed=max((size(step.get("MaxRSS", "")) for step in steps), default=0),
+        allowed=_word(job["ReqMem"]),
+        nodes=_word(job["NodeList"]),
+    )
+
+
+def last_words(text: str) -> str:
+    """The line of a job's log that says most of why it ended."""
+    lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", line).strip() for line in text.splitlines()]
+    for mark in ("lost: ", "expected ", "error: "):
+        for line in reversed(lines):
+            if mark in line:
+                return line.partition("lost: ")[2] or line
+    return next((line for line in reversed(lines) if line), "")

@@ -1,0 +1,185 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Follows an engine's answer as it passes: its first piece, whether it came to its end, how many tokens it had.
+
+The bytes themselves are passed on as they are. They are looked at for three reasons. A release of the engine sends
+the head of a stream when it begins to read the prompt, so only the first piece of the body says when the first token
+came. An engine that is stopped leaves a stream without an end, which we can give it. And the last event says how many
+tokens there were.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+#: As much of the end of a body as its last event takes.
+TAIL = 4096
+LONGEST_HEAD = 64 * 1024
+#: What the last event tells: usage where it was asked for, and the engine's own timings in any case.
+_COUNTS = {
+    name: re.compile(rb'"%s"\D{1,3}(\d{1,12})' % name.encode())
+    for name in ("prompt_tokens", "completion_tokens", "prompt_n", "cache_n", "predicted_n")
+}
+SIZE, DATA, AFTER, TRAILER, END = "size", "data", "after", "trailer", "end"
+
+
+class BadAnswerError(Exception):
+    """What an engine sent is no HTTP that we understand."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of a request; None for what the engine did not say."""
+
+    prompt: int | None = None
+    completion: int | None = None
+
+
+def tokens_of(tail: bytes) -> Tokens:
+    """Read the numbers of tokens from the end of a body."""
+    found: dict[str, int] = {}
+    for name, pattern in _COUNTS.items():
+        numbers = pattern.findall(tail)
+        if numbers:
+            found[name] = int(numbers[-1])
+    read = found.get("prompt_n", 0) + found.get("cache_n", 0)
+    prompt = found.get("prompt_tokens", read if "prompt_n" in found else None)
+    return Tokens(prompt, found.get("completion_tokens", found.get("predicted_n")))
+
+
+def error_event(message: str, code: str) -> bytes:
+    """Write an error as an event of a stream that has begun, as OpenAI's clients understand it."""
+    data = {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+def as_chunk(data: bytes) -> bytes:
+    """Write a chunk of a body."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def for_one_answer(begun: bytes) -> bytes:
+    """Say in the head of an answer that its connection ends with it: it is not the engine's own that we pass on."""
+    head, gap, body = begun.partition(b"\r\n\r\n")
+    kept = [line for line in head.split(b"\r\n") if not line.lower().startswith((b"connection:", b"keep-alive:"))]
+    return b"\r\n".join([*kept, b"Connection: close"]) + gap + body
+
+
+class Answer:
+    """An answer as it comes.
+
+    :ivar status: its status; 0 before the head has come.
+    :ivar is_stream: whether it is a stream of events.
+    :ivar has_body: whether any of the body has come.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.is_stream = False
+        self.has_body = False
+        self.is_chunked = False
+        self._length: int | None = None
+        self._head = bytearray()
+        self._line = bytearray()
+        self._place = SIZE
+        self._left = 0
+        self._tail = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come."""
+        if not self.status:
+            self._head += data
+            end = self._head.find(b"\r\n\r\n")
+            if end < 0:
+                if len(self._head) > LONGEST_HEAD:
+                    raise BadAnswerError("a head without an end")
+                return
+            data = bytes(self._head[end + 4 :])
+            self._read_head(bytes(self._head[:end]))
+            self._head.clear()
+        if self.is_chunked:
+            self._follow(data)
+        elif data:
+            self._body(data)
+            if self._length is not None:
+                self._length -= len(data)
+
+    def _read_head(self, head: bytes) -> None:
+        first, *lines = head.split(b"\r\n")
+        match = re.match(rb"HTTP/1\.[01] (\d{3})", first)
+        if not match:
+            raise BadAnswerError("no status line")
+        self.status = int(match[1])
+        for line in lines:
+            name, _colon, value = line.partition(b":")
+            name, value = name.strip().lower(), value.strip().lower()
+            if name == b"transfer-encoding":
+                self.is_chunked = value == b"chunked"
+            elif name == b"content-length" and value.isdigit():
+                self._length = int(value)
+            elif name == b"content-type":
+                self.is_stream = value.startswith(b"text/event-stream")
+
+    def _body(self, data: bytes) -> None:
+        self.has_body = True
+        self._tail += data
+        del self._tail[:-TAIL]
+
+    def _follow(self, data: bytes) -> None:
+        position = 0
+        while position < len(data):
+            if self._place == DATA:
+                piece = data[position : position + self._left]
+                self._body(piece)
+                self._left -= len(piece)
+                position += len(piece)
+                if not self._left:
+                    self._place = AFTER
+                continue
+            if self._place == END:
+                return
+            end = data.find(b"\n", position)
+            if end < 0:
+                self._line += data[position:]
+                if len(self._line) > LONGEST_HEAD:
+                    raise BadAnswerError("a line of a chunk without an end")
+                return
+            line = (bytes(self._line) + data[position:end]).strip()
+            self._line.clear()
+            position = end + 1
+            self._next(line)
+
+    def _next(self, line: bytes) -> None:
+        if self._place == AFTER:
+            self._place = SIZE
+        elif self._place == TRAILER:
+            self._place = TRAILER if line else END
+        else:
+            try:
+                self._left = int(line.partition(b";")[0], 16)
+            except ValueError:
+                raise BadAnswerError("a chunk without a size") from None
+            self._place = DATA if self._left else TRAILER
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it came to its end, once nothing more comes."""
+        if not self.status:
+            return False
+        if self.is_chunked:
+            return self._place == END
+        return self._length is None or self._length <= 0
+
+    @property
+    def may_end_here(self) -> bool:
+        """Whether a stream that was cut can be given an end: not in the middle of a chunk, nor of an event."""
+        between = self.is_chunked and self._place == SIZE and not self._line
+        return bool(self.is_stream and between and (not self._tail or self._tail.endswith(b"\n\n")))
+
+    @property
+    def tokens(self) -> Tokens:
+        """The numbers of tokens that it told."""
+        return tokens_of(bytes(self._tail))

@@ -1,0 +1,331 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a tier of the inventory to its job: the data of its runtime, its limits, and whether it can work at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import engine_settings, host_memory, model_ids, placement_facts, router_plan, tier_job
+from .errors import InvalidInputError
+from .placement_facts import Site
+
+MIB = 1 << 20
+#: The runtime's own process and srun, for each node.
+RUNTIME_MIB = 512
+#: A worker or router has its loader's and its allocator's slack on top of what a plan counts.
+SPARE = 1.1
+#: Left free on each GPU, as by the roles head_server and fast_router.
+RESERVE_MIB = 1024
+#: What the runtime needs of a grace: for the gateway to notice, and for stopping and requeueing.
+LEAST_GRACE_S = 15
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TIME = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things are on the hosts."""
+
+    prefix: str
+    models: str
+    shared: str
+    key_file: str
+    guard: str
+    cache: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What all tiers have in common.
+
+    :param hosts: variables of each host of slurm_nodes, by its name in the inventory, which is that in Slurm.
+    :param models: herd_models.
+    """
+
+    hosts: Mapping[str, Mapping[str, Any]]
+    models: Mapping[str, Mapping[str, Any]]
+    release: str
+    user: str
+    worker_port: int
+    paths: Paths
+    ports: int = 16
+
+
+def limit_seconds(text: str) -> int:
+    """A time limit as Slurm writes it, in seconds: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
+    word = str(text).strip()
+    if not _TIME.fullmatch(word):
+        raise InvalidInputError("a time limit such as 12:00:00 or 7-00:00:00", repr(text), "correct it in herd_tiers")
+    days, dash, clock = word.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if dash:
+        hours, minutes, seconds = (*parts, 0, 0)[:3]
+    elif len(parts) == 3:
+        hours, minutes, seconds = parts
+    else:
+        hours, (minutes, seconds) = 0, (*parts, 0)[:2]
+    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
+
+
+def chosen_hosts(tier: Mapping[str, Any], cluster: Cluster) -> list[str]:
+    """The hosts that a job of the tier may run on, in Slurm's order."""
+    hosts = sorted(tier.get("hosts") or cluster.hosts)
+    unknown = [host for host in hosts if host not in cluster.hosts]
+    if unknown:
+        raise InvalidInputError(
+            f"hosts of the tier {tier['name']} among {', '.join(sorted(cluster.hosts))}",
+            unknown[0],
+            "correct herd_tiers, or put the host into the group slurm_nodes",
+        )
+    if len(hosts) < tier["nodes"]:
+        raise InvalidInputError(
+            f"at least {tier['nodes']} hosts for the tier {tier['name']}", f"{len(hosts)}", "correct nodes or hosts"
+        )
+    return hosts
+
+
+def problems(tiers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the tiers as data, before anything is planned."""
+    found = []
+    for key in ("name", "job_name", "script", "gateway_port"):
+        values = [tier[key] for tier in tiers]
+        twice = sorted({str(value) for value in values if values.count(value) > 1})
+        if twice:
+            found.append(f"herd_tiers: expected a {key} of its own for each tier, found {twice[0]} twice: change one.")
+    for tier in tiers:
+        found += [f"tier {tier['name']}: {text}" for text in _tier_problems(tier)]
+    return found
+
+
+def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
+    found = []
+    if not _NAME.fullmatch(tier["name"]):
+        found.append(
+            f"expected a name of small letters, digits and hyphens, found {tier['name']!r}: it names files of the "
+            f"registry."
+        )
+    if not _SCRIPT.fullmatch(tier["script"]) or tier["script"].endswith(".json"):
+        found.append(f"expected a file name for the script, found {tier['script']!r}: write one such as run-14b.slurm.")
+    if tier["kind"] == tier_job.DISTRIBUTED and len(tier["models"]) != 1:
+        found.append(f"expected one model, found {len(tier['models'])}: a distributed engine serves one.")
+    if tier["kind"] == tier_job.ROUTER and tier["nodes"] != 1:
+        found.append(f"expected one node, found {tier['nodes']}: a router runs on one.")
+    if tier["grace"] < LEAST_GRACE_S:
+        found.append(
+            f"expected a grace of at least {LEAST_GRACE_S} seconds, found {tier['grace']}: answers could not end in it."
+        )
+    try:
+        limit = limit_seconds(tier["time_limit"])
+    except InvalidInputError as error:
+        return [*found, str(error)]
+    if tier["renew_before"] < tier["grace"] + 120 or tier["renew_before"] > limit / 2:
+        found.append(
+            f"expected renew_before between {tier['grace'] + 120} seconds (the grace, and Slurm's own lateness) and "
+            f"half of the time limit ({limit // 2}), found {tier['renew_before']}: change one of the two."
+        )
+    return found
+
+
+def _facts(host: Mapping[str, Any], port: int) -> dict[str, Any]:
+    return {
+        "gpus": list(host.get("herd_gpus") or []),
+        "memory_gib": host.get("herd_memory_gib") or 0,
+        "address": host.get("herd_fabric_address", ""),
+        "port": port,
+    }
+
+
+def _plan(
+    entry: Mapping[str, Any],
+    names: Sequence[str],
+    cluster: Cluster,
+    settings: Mapping[str, Any],
+    split: Mapping[str, int],
+) -> dict[str, Any]:
+    head, *workers = names
+    facts = {name: _facts(cluster.hosts[name], cluster.worker_port) for name in names}
+    if not workers and not facts[head]["gpus"]:
+        # Without a GPU the engine's own processor holds the layers; a plan calls that a worker on the same host.
+        workers = [head]
+    return placement_facts.plan_for(
+        entry, Site(workers, head, facts, True, RESERVE_MIB), settings, cluster.release, split, {}
+    )
+
+
+def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes for each host, with everything cached and locked."""
+    shape = placement_facts.shape_in(entry)
+    if not plan["known"] or shape is None:
+        return {}
+    head = plan["head"]
+    found = {str(head["host"]) if "host" in head else "": int(head["comfortable"])}
+    for device in plan["devices"]:
+        if device["endpoint"]:
+            need = host_memory.worker_need(int(device["total"]), shape.largest, bool(device["modelled"])).least
+            found[device["host"]] = found.get(device["host"], 0) + need
+    return found
+
+
+def _distributed(
+    tier: Mapping[str, Any], cluster: Cluster, names: Sequence[str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The plan of a distributed tier's one model: what it needs, where its layers go, what does not fit."""
+    entry = cluster.models[tier["models"][0]]
+    plan = _plan(entry, names, cluster, settings, tier["split"])
+    needs = _memory(plan, entry).values()
+    return {
+        "least": int(plan["head"]["least"]) if plan["known"] else 0,
+        "comfortable": max(needs, default=0),
+        "problems": plan.get("problems", []),
+        "table": plan["table"],
+        "split": dict(tier["split"]) or plan.get("split", {}),
+        "models": {},
+    }
+
+
+def _router(
+    tier: Mapping[str, Any], cluster: Cluster, names: Sequence[str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The plan of a router: whether the largest of its models fit together."""
+    host = cluster.hosts[names[0]]
+    entries = [
+        router_plan.Entry(
+            model_ids.api_id(tier["kind"], cluster.models[key]), placement_facts.shape_in(cluster.models[key]), settings
+        )
+        for key in tier["models"]
+    ]
+    machine = router_plan.Machine(
+        names[0],
+        list(host.get("herd_gpus") or []),
+        float(host.get("herd_memory_gib") or 0),
+        reserve_mib=RESERVE_MIB,
+    )
+    plan = router_plan.plan(entries, machine, tier["models_max"], cluster.release)
+    return {
+        "least": plan["memory"]["least"],
+        "comfortable": plan["memory"]["comfortable"],
+        "problems": plan["problems"],
+        "table": plan["table"],
+        "split": {},
+        "models": {model["id"]: model for model in plan["models"]},
+    }
+
+
+def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
+    """Everything that the role writes down of a tier.
+
+    :returns: data of the runtime, the script's limits, a table for people, and what does not fit.
+    """
+    hosts = chosen_hosts(tier, cluster)
+    settings = engine_settings.merged(tier["settings"])
+    missing = [key for key in tier["models"] if key not in cluster.models]
+    if missing:
+        raise InvalidInputError(
+            f"models of the tier {tier['name']} among {', '.join(sorted(cluster.models))}",
+            missing[0],
+            "correct herd_tiers, or describe the model in herd_models",
+        )
+    is_router = tier["kind"] == tier_job.ROUTER
+    plan = (_router if is_router else _distributed)(tier, cluster, hosts[: tier["nodes"]], settings)
+    # In whole GiB, as people write it.
+    memory_mib = -(-int(plan["comfortable"] * SPARE / MIB + RUNTIME_MIB) // 1024) * 1024
+    everywhere = len(hosts) == tier["nodes"]
+    found = [f"tier {tier['name']}: {text}" for text in plan["problems"]]
+    given = placement_facts.limit_bytes(tier["memory"])
+    if given and given < plan["least"] + RUNTIME_MIB * MIB:
+        found.append(
+            f"tier {tier['name']}: expected a memory limit of at least {plan['least'] // MIB + RUNTIME_MIB} MiB, found "
+            f"{tier['memory']}: Slurm would kill it; with everything cached it takes {memory_mib // 1024}G."
+        )
+    return {
+        "name": tier["name"],
+        "data": _data(tier, cluster, plan, hosts),
+        "limits": {
+            "memory": tier["memory"] or f"{memory_mib // 1024}G",
+            "nodelist": hosts if everywhere else [],
+            "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
+        },
+        "memory_mib": memory_mib,
+        "table": plan["table"],
+        "problems": found,
+    }
+
+
+def _node(host: Mapping[str, Any]) -> dict[str, Any]:
+    gpus = list(host.get("herd_gpus") or [])
+    return {
+        "address": str(host["ansible_host"]),
+        "fabric": str(host["herd_fabric_address"]),
+        "interface": str(host.get("herd_fabric_interface") or ""),
+        "gpus": len(gpus),
+        "memory_mib": int(min((float(gpu["memory_mib"]) for gpu in gpus), default=0)),
+        "capabilities": sorted({str(gpu["compute_capability"]) for gpu in gpus if gpu.get("compute_capability")}),
+    }
+
+
+def _model(
+    tier: Mapping[str, Any], entry: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any]
+) -> dict[str, Any]:
+    name = model_ids.api_id(tier["kind"], entry)
+    placed = plan["models"].get(name, {})
+    return {
+        "id": name,
+        "path": f"{cluster.paths.models}/{entry['file']}",
+        "layers": int(entry["layers"]),
+        "size": int(entry.get("size") or entry.get("size_estimate") or 0),
+        "devices": placed.get("devices", []),
+        "split": placed.get("split", []),
+    }
+
+
+def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
+    paths, is_router = cluster.paths, tier["kind"] == tier_job.ROUTER
+    return {
+        "schema": tier_job.SCHEMA,
+        "tier": tier["name"],
+        "kind": tier["kind"],
+        "user": cluster.user,
+        "prefix": paths.prefix,
+        "registry": f"{paths.shared}/ai/endpoints",
+        "logs": f"{paths.shared}/ai/logs",
+        "key_file": paths.key_file,
+        "port": tier["port"],
+        "worker_port": cluster.worker_port,
+        "ports": cluster.ports,
+        "models": [_model(tier, cluster.models[key], cluster, plan) for key in tier["models"]],
+        "models_max": tier["models_max"],
+        "sleep_idle_seconds": tier["sleep_idle_seconds"],
+        "settings": dict(tier["settings"]),
+        "split": plan["split"],
+        "nodes": {name: _node(cluster.hosts[name]) for name in hosts},
+        "cpus": tier["cpus"],
+        "guard": paths.guard,
+        "cache": {} if is_router else {"folder": paths.cache, "prune": ["--folder", f"{paths.cache}/rpc"]},
+        "environment": {str(name): str(value) for name, value in tier["environment"].items()},
+        "timing": {"grace": tier["grace"], "renew_before": tier["renew_before"]},
+    }
+
+
+def crowding(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> list[str]:
+    """Where tiers cannot run at the same time, because they want a GPU that only one of them can have."""
+    wanted: dict[str, list[str]] = {}
+    for tier in tiers:
+        hosts = chosen_hosts(tier, cluster)
+        if tier["enabled"] and tier["gres"].startswith("gpu") and len(hosts) == tier["nodes"]:
+            for host in hosts:
+                wanted.setdefault(host, []).append(tier["name"])
+    found = []
+    for host, names in sorted(wanted.items()):
+        has = len(cluster.hosts[host].get("herd_gpus") or [])
+        if has and len(names) > has:
+            found.append(
+                f"{' and '.join(names)} each want a GPU of {host}, which has {has}: they run one at a time. Give one "
+                f"of them other hosts, or let them share the GPU (gres: shard:1) if both fit into it."
+            )
+    return found

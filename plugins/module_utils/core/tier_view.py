@@ -1,0 +1,193 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the manager of the tiers says of them, for all who want to know: the gateway, the status page, people.
+
+It is one file on the controller, written whole and in one step whenever something changes and every two seconds anyhow.
+Readers believe it for ten seconds; with an older one they go by the registry, and say that the manager is silent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import endpoints
+from .endpoints import Endpoint
+from .errors import InvalidInputError
+from .heartbeat import plain
+
+SCHEMA = 1
+PATH = "/run/herd/tiers.json"
+READY, LOADING, DRAINING = endpoints.READY, endpoints.LOADING, endpoints.DRAINING
+PENDING, PREEMPTED, BACKING_OFF, STOPPED = "pending", "preempted", "backing-off", "stopped"
+STATES = (READY, LOADING, DRAINING, PENDING, PREEMPTED, BACKING_OFF, STOPPED)
+#: Seconds between two writings, and after which a view is not believed any more.
+EVERY_S, LIFE_S = 2.0, 10.0
+_COLUMNS = ("TIER", "STATE", "JOB", "WHERE", "MODELS", "SINCE", "BACK", "WHY")
+
+
+@dataclass(frozen=True)
+class Tier:
+    """How a tier is.
+
+    :param reason: for people, without a full stop.
+    :param retry_after_s: seconds after which a client may ask again.
+    :param expected: when it is expected back, in seconds since 1970; None where nobody knows.
+    :param percent: of the model that is loaded, while it is loading.
+    :param pending_reason: Slurm's own word for why the job waits.
+    :param advice: what an operator may do; empty where there is nothing to do.
+    :param endpoints: those that are alive, the one of the newest job in front.
+    """
+
+    enabled: bool
+    state: str
+    reason: str = ""
+    retry_after_s: int = 30
+    expected: float | None = None
+    percent: int | None = None
+    job_id: str | None = None
+    pending_reason: str | None = None
+    advice: str = ""
+    nodes: tuple[str, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """How all tiers are.
+
+    :param written: when, in seconds since 1970.
+    :param problems: what is wrong beyond one tier: Slurm does not answer, files of the registry that are dead.
+    """
+
+    written: float
+    tiers: Mapping[str, Tier] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    def age_problem(self, wall: float) -> str:
+        """Why it is not to be believed; empty where it is."""
+        age = wall - self.written
+        if -LIFE_S <= age <= LIFE_S:
+            return ""
+        return (
+            f"the manager of the tiers has said nothing for {age:.0f} seconds" if age > 0 else "it is from the future"
+        )
+
+
+def _tier_data(tier: Tier) -> dict[str, Any]:
+    return {
+        "enabled": tier.enabled,
+        "state": tier.state,
+        "reason": tier.reason,
+        "retry_after_s": tier.retry_after_s,
+        "expected": tier.expected,
+        "percent": tier.percent,
+        "job_id": tier.job_id,
+        "pending_reason": tier.pending_reason,
+        "advice": tier.advice,
+        "nodes": list(tier.nodes),
+        "endpoints": [endpoints.as_data(entry) for entry in tier.endpoints],
+    }
+
+
+def as_data(view: View) -> dict[str, Any]:
+    """The view as it is written."""
+    return {
+        "schema": SCHEMA,
+        "written": view.written,
+        "tiers": {name: _tier_data(tier) for name, tier in view.tiers.items()},
+        "problems": list(view.problems),
+    }
+
+
+def write(view: View) -> str:
+    """The text of the view's file."""
+    return json.dumps(as_data(view), separators=(",", ":")) + "\n"
+
+
+def _optional(value: Any) -> Any:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _word(value: Any) -> str | None:
+    return plain(str(value)) if value is not None else None
+
+
+def _tier(data: Mapping[str, Any]) -> Tier:
+    if data["state"] not in STATES:
+        raise ValueError(f"state {data['state']!r}")
+    percent = _optional(data.get("percent"))
+    return Tier(
+        enabled=data["enabled"] is True,
+        state=str(data["state"]),
+        reason=plain(str(data.get("reason") or "")),
+        retry_after_s=max(1, int(_optional(data.get("retry_after_s")) or 30)),
+        expected=_optional(data.get("expected")),
+        percent=None if percent is None else int(percent),
+        job_id=_word(data.get("job_id")),
+        pending_reason=_word(data.get("pending_reason")),
+        advice=plain(str(data.get("advice") or "")),
+        nodes=tuple(map(str, data.get("nodes") or ())),
+        endpoints=tuple(endpoints.from_data(entry) for entry in data.get("endpoints") or ()),
+    )
+
+
+def read(text: str) -> View:
+    """Read a view, whatever its age."""
+    try:
+        data = json.loads(text)
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']}")
+        tiers = {str(name): _tier(tier) for name, tier in data["tiers"].items()}
+        return View(float(data["written"]), tiers, tuple(plain(str(line)) for line in data.get("problems") or ()))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidInputError) as error:
+        raise InvalidInputError(
+            f"the manager's view of the tiers, schema {SCHEMA}",
+            f"{type(error).__name__}: {error}"[:200],
+            "see that herd-tiers.service runs on the controller (journalctl -u herd-tiers)",
+        ) from error
+
+
+def _span(seconds: float) -> str:
+    minutes = int(max(0.0, seconds) // 60)
+    if minutes < 1:
+        return f"{max(0.0, seconds):.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _row(name: str, tier: Tier, wall: float) -> tuple[str, ...]:
+    entry = tier.endpoints[0] if tier.endpoints else None
+    where = f"{entry.host}:{entry.port}" if entry else ",".join(tier.nodes)
+    back = "" if tier.state == READY or tier.expected is None else f"in {_span(tier.expected - wall)}"
+    state = f"{tier.state} {tier.percent} %" if tier.state == LOADING and tier.percent is not None else tier.state
+    return (
+        name,
+        state,
+        tier.job_id or "-",
+        where or "-",
+        ", ".join(entry.models) if entry else "-",
+        _span(wall - entry.started) if entry else "-",
+        back or "-",
+        tier.reason or "-",
+    )
+
+
+def table(view: View, wall: float) -> str:
+    """The view for people: one line for each tier, and below it what can be done."""
+    rows = [_COLUMNS, *(_row(name, tier, wall) for name, tier in view.tiers.items())]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS) - 1)]
+    lines = []
+    for row in rows:
+        lines.append("  ".join([*(text.ljust(width) for text, width in zip(row, widths)), row[-1]]).rstrip())
+    lines += [f"{name}: {tier.advice}." for name, tier in view.tiers.items() if tier.advice]
+    lines += notes(view, wall)
+    return "\n".join(lines)
+
+
+def notes(view: View, wall: float) -> Sequence[str]:
+    """What is wrong beyond one tier."""
+    old = view.age_problem(wall)
+    return [*([f"This is old: {old} (systemctl status herd-tiers)."] if old else []), *view.problems]

@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""nginx of this host: its configuration, tried before it is put in place, and what its processes have read of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+
+PROC = Path("/proc")
+
+
+def test(root: Path, files: Mapping[str, str]) -> None:
+    """Have nginx read a copy of its configuration with these files in it.
+
+    :raises InvalidInputError: if it would not take it.
+    """
+    with tempfile.TemporaryDirectory(prefix="herd-nginx-") as made:
+        copy = Path(made) / "nginx"
+        shutil.copytree(root, copy, ignore_dangling_symlinks=True)
+        for name, text in files.items():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_text(text, encoding="utf-8")
+        # The copy must not read what is in place: includes name it by its full path.
+        for path in copy.rglob("*"):
+            content = path.read_bytes() if path.is_file() else b""
+            moved = content.replace(f"{root}/".encode(), f"{copy}/".encode())
+            if moved != content:
+                path.write_bytes(moved)
+        answer = ask(["nginx", "-q", "-t", "-c", str(copy / "nginx.conf")])
+        if answer.rc:
+            found = " ".join((answer.out + answer.err).replace(f"{copy}/", f"{root}/").split())
+            raise InvalidInputError(
+                "a configuration that nginx takes", found, "correct the variable, or the file, that it names"
+            )
+
+
+def read_at(master: int) -> float:
+    """Say when the youngest process of nginx began, which is when it read its configuration last; 0 for none."""
+    newest = 0.0
+    for status in PROC.glob("[0-9]*/status"):
+        with suppress(OSError):
+            text = status.read_text(encoding="utf-8", errors="replace")
+            if f"\nPPid:\t{master}\n" in text:
+                newest = max(newest, status.parent.stat().st_mtime)
+    return newest
+
+
+def is_newer(paths: Iterable[Path], than: float) -> bool:
+    """Say whether any of these files changed later."""
+    return any(path.exists() and path.stat().st_mtime > than for path in paths)

@@ -1,0 +1,175 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep the hashes of the users' keys of the gateway."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gateway_keys
+short_description: Write which keys open the gateway
+version_added: 0.2.0
+description:
+  - Checks the entries and writes them for the door, which reads the file again when it changes. A key that is revoked
+    here, or no longer named, opens nothing from that moment on.
+  - Only hashes are ever part of it. C(herdctl key new) makes a key and such an entry.
+author: herd.inference contributors (@herd-inference)
+options:
+  path:
+    description: The file.
+    type: path
+    default: /etc/herd/gateway/keys.json
+  keys:
+    description: The keys.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      id:
+        description: What stands in the log. A user may have several keys, each with an id of its own.
+        type: str
+        required: true
+      sha256:
+        description: SHA-256 of the key as 64 hexadecimal digits.
+        type: str
+        required: true
+      user:
+        description: Whose key it is; the id where it is not given.
+        type: str
+      limits:
+        description: One of O(limits).
+        type: str
+        default: default
+      tiers:
+        description: Tiers that it opens; all where none is given.
+        type: list
+        elements: str
+        default: []
+      expires:
+        description: UNIX time in seconds from which it opens nothing.
+        type: float
+      state:
+        description: V(revoked) keeps the id and opens nothing.
+        type: str
+        choices: [active, revoked]
+        default: active
+  limits:
+    description: Names of the classes of limits that there are.
+    type: list
+    elements: str
+    default: [default]
+  tiers:
+    description: Names of the tiers that there are.
+    type: list
+    elements: str
+    required: true
+  group:
+    description: Group that may read the file; the owner is root.
+    type: str
+    required: true
+attributes:
+  check_mode:
+    description: Compares content, group and mode.
+    support: full
+  diff_mode:
+    description: Shows ids, users, limits and states; of a hash its first digits.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Let two users in, and one no longer
+  herd.inference.gateway_keys:
+    tiers: [fast, reasoning]
+    group: herd-door
+    keys:
+      - id: ann
+        sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      - id: bob-2026
+        user: bob
+        tiers: [fast]
+        sha256: 60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752
+      - id: eve
+        state: revoked
+        sha256: fd61a03af4f77d870fc21e05e7e80678095c92d808cfb3b5c279ee04c74aca13
+"""
+
+RETURN = r"""
+active:
+  description: Number of keys that open something.
+  returned: always
+  type: int
+  sample: 2
+"""
+
+import grp
+import json
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+
+MODE = 0o640
+ENTRY = {
+    "id": {"type": "str", "required": True},
+    "sha256": {"type": "str", "required": True},
+    "user": {"type": "str"},
+    "limits": {"type": "str", "default": "default"},
+    "tiers": {"type": "list", "elements": "str", "default": []},
+    "expires": {"type": "float"},
+    "state": {"type": "str", "choices": [gateway_keys.ACTIVE, gateway_keys.REVOKED], "default": "active"},
+}
+
+
+def group_id(name: str) -> int:
+    """Give the group's number; on a bare host in check mode there is none yet."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return -1
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "default": "/etc/herd/gateway/keys.json"},
+            "keys": {"type": "list", "elements": "dict", "default": [], "options": ENTRY, "no_log": False},
+            "limits": {"type": "list", "elements": "str", "default": ["default"]},
+            "tiers": {"type": "list", "elements": "str", "required": True},
+            "group": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    path = Path(module.params["path"])
+    try:
+        for name in module.params["limits"]:
+            gateway_keys.check_class(name)
+        keys = gateway_keys.parse(module.params["keys"], module.params["limits"], module.params["tiers"])
+        wanted = json.dumps(gateway_keys.as_data(keys), indent=2) + "\n"
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        gid = group_id(module.params["group"])
+        status = path.stat() if path.exists() else None
+        is_right = status and status.st_mode & 0o777 == MODE and status.st_gid == gid and status.st_uid == 0
+        is_changed = before != wanted or not is_right
+        if is_changed and not module.check_mode:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.chown(path.parent, 0, gid)
+            path.parent.chmod(0o750)
+            systemd.write_file(path, wanted, MODE, gid)
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"expected to write {path}, found {error.strerror}: mend its directory.")
+    shown = [gateway_keys.shortened(text) for text in (before, wanted)]
+    diff = {"before_header": str(path), "after_header": str(path), "before": shown[0], "after": shown[1]}
+    active = sum(not key.revoked for key in keys)
+    module.exit_json(changed=is_changed, active=active, diff=diff if is_changed else {})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say what a running router offers."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: router_info
+short_description: Say which models a running router offers, and which of them are in memory
+version_added: 0.2.0
+description:
+  - Asks llama-server in router mode for its models. No model is loaded for it, and none is woken.
+author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment:
+  - herd.inference.information
+requirements:
+  - requests
+options:
+  url:
+    description: Address of the API, without a path.
+    type: str
+    required: true
+  api_key_file:
+    description: File on this host whose first line is the key. Empty sends none.
+    type: path
+  timeout:
+    description: Seconds to wait until the router answers.
+    type: int
+    default: 60
+  expected:
+    description: Ids of the models that it must offer, and no others. Empty does not hold it.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: See what the router offers
+  herd.inference.router_info:
+    url: http://10.0.0.42:8080
+    api_key_file: /etc/herd/router/api-keys
+"""
+
+RETURN = r"""
+models:
+  description:
+    - Each model with C(id), C(aliases), C(state) (V(unloaded), V(loading), V(loaded), V(sleeping)) and C(exit_code) of
+      its last process where that failed.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{id: strand-rust-coder-14b-q8_0, aliases: [], state: loaded, exit_code: null}]
+in_memory:
+  description: Ids of the models that hold memory, or a place among those that may.
+  returned: success
+  type: list
+  elements: str
+  sample: [strand-rust-coder-14b-q8_0]
+ask:
+  description: A model that can be asked with the least harm, one that is in memory where there is one.
+  returned: success
+  type: str
+  sample: strand-rust-coder-14b-q8_0
+"""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.herd.inference.plugins.module_utils.core import router
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError,
+    MismatchError,
+    RemoteFailureError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.ports import openai
+
+_POLL_S = 0.5
+
+
+def key_in(path: str | None) -> str:
+    """The first key of the file."""
+    if not path:
+        return ""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise MismatchError(f"the key file {path}", error.strerror or "none", "run the role fast_router") from error
+    return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
+
+
+def look(given: dict[str, Any]) -> dict[str, Any]:
+    """Wait for the router, and ask it."""
+    api = openai.Api(given["url"], key_in(given["api_key_file"]), 10)
+    end = time.monotonic() + given["timeout"]
+    state = api.health()
+    while state != "ready" and time.monotonic() < end:
+        time.sleep(_POLL_S)
+        state = api.health()
+    if state != "ready":
+        raise RemoteFailureError(
+            f"a router at {given['url']} within {given['timeout']} seconds", state, "look at journalctl -u llama-router"
+        )
+    found = router.states(api.router_models())
+    ids, expected = {model.id for model in found}, set(given["expected"])
+    if expected and ids != expected:
+        listed = "; ".join(
+            f"{text}: {', '.join(sorted(names))}"
+            for text, names in (("missing", expected - ids), ("not planned", ids - expected))
+            if names
+        )
+        raise MismatchError("the router to offer what was planned", listed, "look at journalctl -u llama-router")
+    return {
+        "models": [{**asdict(model), "aliases": list(model.aliases)} for model in found],
+        "in_memory": [model.id for model in found if model.is_in_memory],
+        "ask": router.to_be_asked(found, given["expected"] or [model.id for model in found]),
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "api_key_file": {"type": "path", "no_log": False},
+            "timeout": {"type": "int", "default": 60},
+            "expected": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    if openai.REQUESTS_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("requests"))
+    try:
+        module.exit_json(changed=False, **look(module.params))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

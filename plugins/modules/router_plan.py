@@ -1,0 +1,421 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plan a router of models from the inventory's facts, the files on its host and the release there."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: router_plan
+short_description: Plan which models a router offers, and whether the largest fit together
+version_added: 0.2.0
+description:
+  - Takes the models that are named and, where asked, every other GGUF file of a folder, reads their headers, and sees
+    that the largest O(models_max) of them fit together on the GPUs and in the memory of this host. A file that cannot
+    fit, or that is not whole, is left out with the reason, unless it was named.
+  - Writes the router's command line and the preset of each model in the dialect of the release in use, and holds
+    both against the traps of C(docs/reference/flag-guard.md). An error stops, a warning is shown.
+  - Changes nothing.
+author: herd.inference contributors (@herd-inference)
+options:
+  prefix:
+    description: Directory of the releases.
+    type: path
+    required: true
+  release:
+    description: The engine's release, whose rules of allocation are used.
+    type: str
+    required: true
+  name:
+    description: Name of this host in the plan.
+    type: str
+    required: true
+  models:
+    description:
+      - The models that are named, by their keys in O(entries), in the order in which they are offered. Each may have
+        C(settings) (over O(settings)), C(aliases) (other names by which clients may ask for it) and C(load_at_start)
+        (whether it is loaded when the router starts).
+    type: dict
+    default: {}
+  entries:
+    description:
+      - What is known of them, as in C(herd_models); C(file), and C(shape) for a file that is not there yet.
+    type: dict
+    default: {}
+  folder:
+    description: Folder of the models' files.
+    type: path
+    required: true
+  scan:
+    description: Whether every other model in O(folder), and in the folders in it, is offered as well.
+    type: bool
+    default: true
+  exclude:
+    description: Ids of models of the folder that are not offered.
+    type: list
+    elements: str
+    default: []
+  settings:
+    description: Settings of every model, as in C(head_server_settings).
+    type: dict
+    default: {}
+  models_max:
+    description: Models in memory at the same time; the least recently used one makes room for another.
+    type: int
+    default: 2
+  sleep_idle_seconds:
+    description: Idle seconds after which a model gives its memory back until the next request. V(0) is never.
+    type: int
+    default: 0
+  stop_seconds:
+    description: Seconds that a model's process has to end before it is killed.
+    type: int
+    default: 10
+  gpus:
+    description: GPUs of this host that are used, as in C(herd_gpus); without one the processor computes.
+    type: list
+    elements: dict
+    default: []
+  free_mib:
+    description: Free memory of each GPU in MiB, as asked from it. By default what such a GPU has free when unused.
+    type: list
+    elements: float
+  reserve_mib:
+    description: MiB that stay free on each GPU.
+    type: int
+    default: 0
+  memory_gib:
+    description: Memory of this host in GiB; asked from the host when V(0).
+    type: float
+    default: 0
+  memory_max:
+    description: Memory limit of the service, such as V(64G). Empty is none.
+    type: str
+    default: ''
+  listen_address:
+    description: Address of the API.
+    type: str
+    required: true
+  listen_port:
+    description: Port of the API.
+    type: int
+    required: true
+  timeout_s:
+    description: Longest silence of a connection in seconds; a model that is being loaded is silent too.
+    type: int
+    default: 600
+  api_key_file:
+    description: File of the API keys.
+    type: path
+    required: true
+  preset_file:
+    description: File of the presets.
+    type: path
+    required: true
+  environment:
+    description: Variables that are added to the service's own; some of them are settings of the engine, or secrets.
+    type: dict
+    default: {}
+  accepted_rules:
+    description: Ids of the flag guard's rules whose findings are to be shown and not to stop.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    description: Never changes anything; without a release or a folder it says so in RV(pending).
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Plan the router
+  herd.inference.router_plan:
+    prefix: /opt/llama.cpp
+    release: 0c1e57098
+    name: vasp-02
+    folder: /scratch/ai/models
+    models:
+      strand-rust-coder-14b-q8_0: {aliases: [strand-rust-coder]}
+    entries: "{{ herd_models }}"
+    settings: {context: 8192, batch: 512, cache_type_k: q8_0, cache_type_v: q8_0}
+    gpus: [{name: Tesla V100S-PCIE-32GB, memory_mib: 32768, compute_capability: "7.0"}]
+    listen_address: 10.0.0.42
+    listen_port: 8080
+    api_key_file: /etc/herd/router/api-keys
+    preset_file: /etc/herd/router/presets.ini
+"""
+
+RETURN = r"""
+pending:
+  description: True when there is no release or no folder yet, which only check mode accepts.
+  returned: always
+  type: bool
+  sample: false
+release:
+  description: Id of the release.
+  returned: always
+  type: str
+  sample: 0c1e57098-cuda70-1a2b3c4d
+argv:
+  description: The command line, with the program's path in the pinned release.
+  returned: always
+  type: list
+  elements: str
+  sample: [/opt/llama.cpp/releases/0c1e57098-cuda70-1a2b3c4d/bin/llama-server, --models-max, "2"]
+offers:
+  description: The models that are offered; id, path, aliases.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{id: strand-rust-coder-14b-q8_0, path: /m/strand-rust-coder-14b-q8_0.gguf, aliases: []}]
+left_out:
+  description: Ids of models in the folder that are not offered, with the reason.
+  returned: always
+  type: dict
+  sample: {}
+files:
+  description: Files of the service by path, the presets among them.
+  returned: always
+  type: dict
+  sample: {/etc/herd/router/presets.ini: "[strand-rust-coder-14b-q8_0]"}
+environment:
+  description: Variables of the service.
+  returned: always
+  type: dict
+  sample: {LLAMA_ARG_API_KEY_FILE: /etc/herd/router/api-keys}
+plan:
+  description:
+    - C(fits), C(problems), C(cures) and C(warnings) in words, C(models) with bytes, C(largest) by id, C(together) and
+      C(free) in bytes of each device, C(memory) with C(least) and C(comfortable) in bytes, and C(table) as text.
+  returned: always
+  type: dict
+  sample: {fits: true, largest: [strand-rust-coder-14b-q8_0]}
+findings:
+  description: What the flag guard shows and does not stop at, each with its rule, remedy and source.
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import (
+    engine_settings,
+    flag_guard,
+    flag_subject,
+    gpus,
+    placement_facts,
+    router,
+    router_plan,
+    shape_reader,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
+    HerdError,
+    InvalidInputError,
+    NotFoundError,
+)
+from ansible_collections.herd.inference.plugins.module_utils.ports import memory, model_folder, release
+from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import open_file
+
+
+def named_models(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The models that the inventory names, with what it says of them."""
+    found = []
+    for key, told in given["models"].items():
+        wanted, entry = dict(told or {}), given["entries"].get(key)
+        if not entry or not entry.get("file"):
+            raise InvalidInputError(
+                "every model of the router to be in herd_models, with its file", key, "correct fast_router_models"
+            )
+        unknown = sorted(set(wanted) - {"settings", "aliases", "load_at_start"})
+        if unknown:
+            raise InvalidInputError(
+                f"settings, aliases or load_at_start for the model {key}",
+                unknown[0],
+                "correct fast_router_models; settings of the engine stand below settings",
+            )
+        found.append(
+            {
+                "file": str(entry["file"]),
+                "shape": entry.get("shape") or {},
+                "settings": wanted.get("settings") or {},
+                "aliases": [str(alias) for alias in wanted.get("aliases") or ()],
+                "load_at_start": bool(wanted.get("load_at_start")),
+                "named": True,
+            }
+        )
+    return found
+
+
+def candidates(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """The named models, and those that are found beside them."""
+    named = named_models(given)
+    files = {model["file"] for model in named}
+    # A check before the first run: the folder is made by an earlier role.
+    is_there = not given["check_mode"] or Path(given["folder"]).exists()
+    found = router.models_among(model_folder.listed(Path(given["folder"]))) if given["scan"] and is_there else []
+    found = [file for file in found if file not in files and router.model_id(file) not in given["exclude"]]
+    return named + [
+        {"file": file, "aliases": [], "settings": {}, "shape": {}, "load_at_start": False, "named": False}
+        for file in found
+    ]
+
+
+def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_plan.Entry:
+    """What the plan knows of a model: its file's header, or what the inventory says of one that is not there yet."""
+    path = Path(given["folder"]) / model["file"]
+    settings = engine_settings.merged(given["settings"], model["settings"])
+    try:
+        shape = shape_reader.shape_of_files(str(path.parent), path.name, lambda name: open_file(Path(name)))
+    except NotFoundError:
+        if not given["check_mode"]:
+            raise
+        return router_plan.Entry(router.model_id(path.name), placement_facts.shape_in(model), settings, model["named"])
+    return router_plan.Entry(router.model_id(path.name), shape, settings, model["named"])
+
+
+def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_plan.Entry]], dict[str, str]]:
+    """Every candidate with its entry, and those that cannot be read with the reason."""
+    entries, unread = [], {}
+    engine_settings.merged(given["settings"])
+    for model in candidates(given):
+        try:
+            entries.append((model, entry_of(model, given)))
+        except HerdError as error:
+            if model["named"]:
+                raise
+            unread[router.model_id(model["file"])] = str(error)
+    return entries, unread
+
+
+def offers_of(
+    given: dict[str, Any], entries: list[tuple[dict[str, Any], router_plan.Entry]], plan: dict[str, Any]
+) -> list[router.Offer]:
+    """What the router offers: all that is not left out, on the devices of the plan."""
+    placed = {model["id"]: model for model in plan["models"]}
+    return [
+        router.Offer(
+            entry.id,
+            f"{given['folder'].rstrip('/')}/{model['file']}",
+            entry.settings,
+            tuple(model["aliases"]),
+            given["sleep_idle_seconds"],
+            given["stop_seconds"],
+            model["load_at_start"],
+            tuple(placed.get(entry.id, {}).get("devices", ())),
+            tuple(placed.get(entry.id, {}).get("split", ())),
+        )
+        for model, entry in entries
+        if entry.id not in plan["left_out"]
+    ]
+
+
+def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Plan, and give the result with warnings."""
+    found = release.current_manifest(Path(given["prefix"]))
+    if found is None and not given["check_mode"]:
+        raise NotFoundError(
+            f"a release at {given['prefix']}/current", "none", "run the role llama_release on this host first"
+        )
+    entries, left_out = read(given)
+    machine = router_plan.Machine(
+        given["name"],
+        given["gpus"],
+        given["memory_gib"] or memory.total_bytes() / (1 << 30),
+        given["free_mib"],
+        given["reserve_mib"],
+        given["memory_max"],
+    )
+    plan = router_plan.plan([entry for _model, entry in entries], machine, given["models_max"], given["release"])
+    offers = offers_of(given, entries, plan)
+    is_pending = found is None or (given["check_mode"] and not offers)
+    if not is_pending:
+        router.require_distinct(offers)
+    argv = router.arguments(
+        given["preset_file"],
+        given["models_max"],
+        (given["listen_address"], given["listen_port"]),
+        given["api_key_file"],
+        given["timeout_s"],
+    )
+    findings: list[flag_subject.Finding] = []
+    warnings = [f"{name} is not offered: {reason}" for name, reason in {**left_out, **plan["left_out"]}.items()]
+    program, directory, accepted = "llama-server", Path(given["prefix"]) / "current", frozenset[str]()
+    if found is not None:
+        directory, program = found[0], found[1]["programs"]["head"]
+        engine = flag_subject.engine_of(found[1], program)
+        accepted = engine.accepted
+        capabilities = {str(gpu["compute_capability"]) for gpu in given["gpus"] if gpu.get("compute_capability")}
+        added = {str(name): str(value) for name, value in given["environment"].items()}
+        findings = router.findings(offers, argv, engine, given["accepted_rules"], tuple(sorted(capabilities)), added)
+        warnings += flag_guard.require_clean(findings, "the router")
+    presets = router.presets(offers, accepted) if offers else ""
+    result = {
+        "pending": is_pending,
+        "release": found[1]["id"] if found else "",
+        "argv": [str(directory / "bin" / program), *argv],
+        "offers": [{"id": offer.id, "path": offer.path, "aliases": list(offer.aliases)} for offer in offers],
+        "left_out": {**left_out, **plan["left_out"]},
+        "files": {given["preset_file"]: presets, **gpus.unit_files(given["gpus"])},
+        "environment": {
+            **router.environment(given["api_key_file"]),
+            **gpus.environment(given["gpus"], given["name"]),
+            **given["environment"],
+        },
+        "plan": plan,
+        "findings": [asdict(finding) for finding in findings],
+    }
+    return result, warnings + plan["warnings"]
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "prefix": {"type": "path", "required": True},
+            "release": {"type": "str", "required": True},
+            "name": {"type": "str", "required": True},
+            "models": {"type": "dict", "default": {}},
+            "entries": {"type": "dict", "default": {}},
+            "folder": {"type": "path", "required": True},
+            "scan": {"type": "bool", "default": True},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "settings": {"type": "dict", "default": {}},
+            "models_max": {"type": "int", "default": 2},
+            "sleep_idle_seconds": {"type": "int", "default": 0},
+            "stop_seconds": {"type": "int", "default": 10},
+            "gpus": {"type": "list", "elements": "dict", "default": []},
+            "free_mib": {"type": "list", "elements": "float"},
+            "reserve_mib": {"type": "int", "default": 0},
+            "memory_gib": {"type": "float", "default": 0},
+            "memory_max": {"type": "str", "default": ""},
+            "listen_address": {"type": "str", "required": True},
+            "listen_port": {"type": "int", "required": True},
+            "timeout_s": {"type": "int", "default": 600},
+            "api_key_file": {"type": "path", "required": True, "no_log": False},
+            "preset_file": {"type": "path", "required": True},
+            "environment": {"type": "dict", "default": {}},
+            "accepted_rules": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result, warnings = look({**module.params, "check_mode": module.check_mode})
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    for warning in warnings:
+        module.warn(warning)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

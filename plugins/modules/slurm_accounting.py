@@ -1,0 +1,238 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""See that Slurm's accounting is what preemptible inference needs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: slurm_accounting
+short_description: Verify, or set up, QoS, account and users in Slurm's accounting
+version_added: 0.2.0
+description:
+  - Holds the accounting against what is wanted, and slurm.conf and the partitions against what preemption needs.
+  - Only verifies unless O(set_up) is true. It then calls sacctmgr for what differs, and for nothing else. What a site
+    has besides is left alone. A user keeps every other QoS, and nothing is ever removed.
+  - slurm.conf and the partitions in it are only looked at. They belong to whoever runs the cluster.
+author: herd.inference contributors (@herd-inference)
+options:
+  set_up:
+    description: Whether what is missing is set up.
+    type: bool
+    default: false
+  cluster:
+    description: Name of the cluster in the accounting; the one of slurm.conf when empty.
+    type: str
+    default: ''
+  qos:
+    description: Qualities of service.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name.
+        type: str
+        required: true
+      priority:
+        description: Its Priority.
+        type: int
+        required: true
+      preempts:
+        description: Names of those that it preempts.
+        type: list
+        elements: str
+        default: []
+      preempt_mode:
+        description: How its jobs are preempted, such as V(REQUEUE). The cluster's mode when empty.
+        type: str
+        default: ''
+      grace:
+        description: Seconds that its jobs have when they are preempted.
+        type: int
+        default: 0
+  accounts:
+    description: Accounts.
+    type: list
+    elements: str
+    default: []
+  users:
+    description: Users in accounts.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the user on the hosts.
+        type: str
+        required: true
+      account:
+        description: Account of the user.
+        type: str
+        required: true
+      qos:
+        description: QoS that the user may use there, besides what is allowed already.
+        type: list
+        elements: str
+        default: []
+      default_qos:
+        description: QoS of jobs that name none. Left as it is when empty.
+        type: str
+        default: ''
+  partitions:
+    description: Partitions that must be there and up, each with the QoS of the jobs that will be submitted to it.
+    type: dict
+    default: {}
+  configuration:
+    description: Whether slurm.conf is held against what preemption needs.
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    description: Says what would be set up.
+    support: full
+  diff_mode:
+    description: Shows each QoS, account and user that would differ.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Verify that VASP comes first
+  herd.inference.slurm_accounting:
+    qos:
+      - {name: ai_opportunistic, priority: 100, preempt_mode: REQUEUE, grace: 30}
+      - {name: vasp_priority, priority: 1000, preempts: [ai_opportunistic]}
+    accounts: [ai]
+    users:
+      - {name: llama, account: ai, qos: [ai_opportunistic], default_qos: ai_opportunistic}
+    partitions: {gpu_ai: [ai_opportunistic], gpu_vasp: [vasp_priority]}
+"""
+
+RETURN = r"""
+commands:
+  description: Calls of sacctmgr that were made, or that would be.
+  returned: always
+  type: list
+  elements: str
+  sample: ["sacctmgr -i add qos ai_opportunistic set Priority=100 PreemptMode=REQUEUE GraceTime=30"]
+problems:
+  description: What only those can change whose cluster it is; always empty when the module succeeds.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+version:
+  description: Version of Slurm.
+  returned: always
+  type: str
+  sample: 22.05.8
+"""
+
+import shlex
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import slurm_accounting
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.ports import slurm
+
+
+def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
+    """What is asked for."""
+    qos = {
+        one["name"]: slurm_accounting.Qos(
+            one["name"], one["priority"], frozenset(one["preempts"]), one["preempt_mode"].upper(), one["grace"]
+        )
+        for one in given["qos"]
+    }
+    users = {
+        (one["name"], one["account"]): slurm_accounting.User(
+            one["name"], one["account"], frozenset(one["qos"]), one["default_qos"]
+        )
+        for one in given["users"]
+    }
+    return slurm_accounting.Accounting(qos, frozenset(given["accounts"]), users)
+
+
+def problems_of(given: dict[str, Any], configuration: dict[str, str]) -> list[str]:
+    """What is wrong with slurm.conf and its partitions."""
+    partitions = slurm_accounting.parse_partitions(slurm.ask("scontrol", "--oneliner", "show", "partition"))
+    found = slurm_accounting.configuration_problems(configuration) if given["configuration"] else []
+    return found + slurm_accounting.partition_problems(partitions, sorted(given["partitions"]), given["partitions"])
+
+
+def require_set_up(steps: list[slurm_accounting.Step], commands: list[str]) -> None:
+    """Stop where the accounting is only to be verified."""
+    if steps:
+        found = "".join(step.before or "nothing\n" for step in steps).replace("\n", "; ").rstrip("; ")
+        raise MismatchError(
+            f"{'; '.join(step.after.strip() for step in steps)} in Slurm's accounting",
+            found,
+            f"ask whoever runs the cluster to run: {' && '.join(commands)} (or let the role do it with "
+            "slurm_tiers_accounting_set_up: true)",
+        )
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "set_up": {"type": "bool", "default": False},
+            "cluster": {"type": "str", "default": ""},
+            "qos": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "priority": {"type": "int", "required": True},
+                    "preempts": {"type": "list", "elements": "str", "default": []},
+                    "preempt_mode": {"type": "str", "default": ""},
+                    "grace": {"type": "int", "default": 0},
+                },
+            },
+            "accounts": {"type": "list", "elements": "str", "default": []},
+            "users": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "account": {"type": "str", "required": True},
+                    "qos": {"type": "list", "elements": "str", "default": []},
+                    "default_qos": {"type": "str", "default": ""},
+                },
+            },
+            "partitions": {"type": "dict", "default": {}},
+            "configuration": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    try:
+        configuration = slurm_accounting.parse_configuration(slurm.ask("scontrol", "show", "config"))
+        cluster = given["cluster"] or configuration.get("ClusterName", "")
+        found = slurm_accounting.parse_accounting(
+            slurm.show("qos", slurm_accounting.QOS_FIELDS), slurm.show("assoc", slurm_accounting.ASSOC_FIELDS), cluster
+        )
+        steps = slurm_accounting.steps(wanted_by(given), found)
+        argvs = [["sacctmgr", "-i", *step.argv] for step in steps]
+        commands = [shlex.join(argv) for argv in argvs]
+        problems = problems_of(given, configuration)
+        if not given["set_up"]:
+            require_set_up(steps, commands)
+        for argv in [] if module.check_mode else argvs:
+            slurm.ask(*argv)
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    if problems:
+        module.fail_json(msg=" ".join(problems), problems=problems, commands=commands)
+    diff = [{"before": step.before, "after": step.after} for step in steps]
+    version = configuration.get("SLURM_VERSION", "")
+    module.exit_json(changed=bool(steps), commands=commands, problems=problems, version=version, diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Serve local servers to the tailnet."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tailscale_serve
+short_description: Serve local HTTP servers to the tailnet with tailscale serve
+version_added: 0.2.0
+description:
+  - Sees that C(tailscale serve) takes requests for some paths to servers of this machine. Only paths that differ are
+    set or taken out; others, which somebody else may have put there, stay.
+  - What it serves is for the tailnet alone. If the port is open to the internet (Funnel), that is ended.
+  - tailscaled takes the path off before it hands a request over, so the server sees what comes after it.
+  - Works with the command line of Tailscale 1.52 and newer.
+author: herd.inference contributors (@herd-inference)
+options:
+  mounts:
+    description:
+      - By path (V(/), V(/reasoning/)), the URL of a server of this machine, such as V(http://127.0.0.1:8081).
+      - With O(state=absent) only the paths count.
+    type: dict
+    required: true
+  https_port:
+    description: The port at which the tailnet reaches it.
+    type: int
+    default: 443
+  exclusive:
+    description: Whether all other paths of that port are taken out.
+    type: bool
+    default: false
+  state:
+    description: Whether the paths are served.
+    type: str
+    choices: [present, absent]
+    default: present
+  program:
+    description: The command C(tailscale).
+    type: str
+    default: tailscale
+attributes:
+  check_mode:
+    description: Asks tailscaled, and changes nothing.
+    support: full
+  diff_mode:
+    description: Shows what the port serves before and after.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Serve both tiers to the tailnet
+  herd.inference.tailscale_serve:
+    mounts:
+      /: http://127.0.0.1:8080
+      /reasoning/: http://127.0.0.1:8081
+"""
+
+RETURN = r"""
+name:
+  description: Name of this machine in its tailnet.
+  returned: always
+  type: str
+  sample: slurm-ctl.tailc46cd0.ts.net
+address:
+  description: Its IPv4 address there, empty where it has none.
+  returned: always
+  type: str
+  sample: 100.101.102.103
+url:
+  description: Where the tailnet reaches it.
+  returned: always
+  type: str
+  sample: https://slurm-ctl.tailc46cd0.ts.net/
+commands:
+  description: What was run, or would be, without the program's name.
+  returned: always
+  type: list
+  elements: list
+  sample: [[serve, --bg, --yes, --https=443, --set-path=/, "http://127.0.0.1:8080"]]
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core import tailscale_serve as rules
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.ports.tailscale import Tailscale
+
+
+def reconcile(params: dict[str, Any], tailscale: Tailscale, check_mode: bool) -> dict[str, Any]:
+    """Look, plan, act, and look again."""
+    wanted = {str(path): str(target) for path, target in params["mounts"].items()}
+    port, is_present = params["https_port"], params["state"] == "present"
+    machine = rules.read_machine(tailscale.status())
+
+    def planned() -> rules.Plan:
+        served = rules.read_served(tailscale.served(), machine, port)
+        # What is to go is known by its path.
+        known = wanted if is_present else dict.fromkeys(wanted, "http://127.0.0.1:1")
+        return rules.plan(served, known, port, is_present, params["exclusive"])
+
+    plan = planned()
+    if plan.commands and not check_mode:
+        for command in plan.commands:
+            tailscale.run(command)
+        left = planned().commands
+        if left:
+            raise MismatchError(
+                "tailscaled to serve what it was told to",
+                f"that it would still need: tailscale {' '.join(left[0])}",
+                "look at: tailscale serve status",
+            )
+    return {
+        "changed": bool(plan.commands),
+        "diff": {"before": plan.before, "after": plan.after},
+        "name": machine.name,
+        "address": machine.address,
+        "url": f"https://{machine.name}{'' if port == 443 else f':{port}'}/",
+        "commands": [list(command) for command in plan.commands],
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "mounts": {"type": "dict", "required": True},
+            "https_port": {"type": "int", "default": 443},
+            "exclusive": {"type": "bool", "default": False},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "program": {"type": "str", "default": "tailscale"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = reconcile(module.params, Tailscale(module.params["program"]), module.check_mode)
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,444 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The door: decides for nginx what becomes of every request, and counts what became of it.
+
+nginx asks over a Unix socket, and the connections stay open. A request that nginx's process cannot take where it
+belongs (since an engine has just come or gone, or since its body names another model) is taken there by the door
+itself, byte by byte as it comes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
+from herd.agent.service import notify
+from herd.agent.status_assets import read_assets
+from herd.core import door_http, door_rules, status_facts, status_page, stream_watch, task_table
+from herd.core.door_http import Answer, Request
+from herd.core.door_rules import Door, Forward
+from herd.core.errors import InvalidInputError
+from herd.core.gateway_metrics import Metrics, entry, parse_line, read_line
+
+CONNECT_S = 5.0
+CHUNK = 64 * 1024
+#: Beyond the body itself: what JSON takes when a longer name is put into it, and nginx's own limit comes first.
+SLACK = 64 * 1024
+ALIVE_EVERY_S = 5.0
+#: What an engine says of itself and not of the request: it does not take the gateway's key, or it loads.
+OWN_WORDS = (401, 503)
+#: Answers of which something is known for the log, at most: of a line that nginx never sent nothing must stay.
+MOST_PASSED = 4096
+FIRST_FD = 3
+#: Seconds after which a process that leaves ends answers that still run.
+LEAVE_S = 4 * 3600.0
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What is known of an answer that the door has passed on."""
+
+    endpoint: str
+    tokens: stream_watch.Tokens
+    is_whole: bool
+
+
+class Gateway:
+    """What all connections share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.door = Door(settings.site)
+        self.metrics = Metrics(settings.site.tiers)
+        self._keys = Keys(settings)
+        self.tiers = Tiers(settings)
+        self._tasks = task_table.read(settings.raw["tasks"]) if settings.raw.get("tasks") else task_table.EMPTY
+        self._assets = read_assets()
+        self._looked = -1.0
+        self._passed: dict[str, Passed] = {}
+        self._lines: list[str] = []
+        #: Set when another process is about to take over: connections end with their next answer.
+        self.is_leaving = False
+        self.connections: set[Connection] = set()
+
+    def look(self) -> None:
+        """Read what changed."""
+        now = time.monotonic()
+        if now - self._looked < FRESH_S:
+            return
+        self._looked = now
+        self.door.keys, self.door.revoked = self._keys.look()
+        before = {name: (tier.state, tier.endpoint) for name, tier in self.door.now.items()}
+        self.door.now = self.tiers.look()
+        for name, tier in self.door.now.items():
+            if before and before.get(name) != (tier.state, tier.endpoint):
+                say(f"tier {name}: {tier.state} {tier.endpoint} {'' if tier.is_ready else tier.reason}".rstrip())
+
+    def why_cut(self, tier: str) -> str:
+        """Say why an answer of a tier ends before its end."""
+        self._looked = -1.0
+        self.look()
+        now = self.door.tier_now(tier)
+        why = "its engine ended" if now.is_ready else now.reason
+        return f"The answer of the tier {tier} ends here: {why}. What came before is part of it."
+
+    def passed(self, identity: str, tier: str, known: Passed) -> None:
+        """Keep what is known of an answer until nginx says how its request ended."""
+        self.metrics.count_tokens(tier, known.tokens)
+        if len(self._passed) >= MOST_PASSED:
+            self._passed.pop(next(iter(self._passed)))
+        self._passed[identity] = known
+
+    def ended(self, raw: bytes) -> None:
+        """Count and log a request that has ended."""
+        data = read_line(raw)
+        known = self._passed.pop(str(data.get("id", "")), None) if data else None
+        if data is not None and known is not None:
+            data["engine"] = known.endpoint
+            if not known.is_whole:
+                data["complete"] = ""
+        self.metrics.add(parse_line(data))
+        if data is not None:
+            self._lines.append(json.dumps(entry(data, known.tokens if known else stream_watch.Tokens())))
+
+    def write_log(self) -> None:
+        """Write the lines of the access log. The file is opened each time, so that it may be rotated at any."""
+        lines, self._lines = self._lines, []
+        if lines and self.settings.access_log:
+            try:
+                with Path(self.settings.access_log).open("a", encoding="utf-8") as file:
+                    file.write("".join(f"{line}\n" for line in lines))
+            except OSError as error:
+                say(f"{len(lines)} lines of the access log are lost: {error}")
+
+    def answer(self, request: Request) -> Answer | Forward:
+        """Answer a request, or say where it goes."""
+        self.look()
+        if request.header("x-herd-gone"):
+            return self.door.gone(request)
+        page = self._page(request)
+        if page is not None:
+            return page
+        return self.door.decide(request, time.time(), time.monotonic())
+
+    def _page(self, request: Request) -> Answer | None:
+        """Answer what the door itself knows, to everybody: it names no user and holds no secret."""
+        path = request.target.partition("?")[0]
+        tier = request.header("x-herd-port-tier")
+        first, _slash, rest = path[1:].partition("/")
+        if first in self.settings.site.tiers:
+            tier, path = first, "/" + rest
+        pages = {
+            "/health": self._health,
+            "/v1/health": self._health,
+            "/metrics": self._metrics,
+            "/status": self._status_page,
+            "/status.json": self._status_json,
+            "/": self._first_page,
+        }
+        page = pages.get(path)
+        if page is None:
+            return None
+        if request.method not in ("GET", "HEAD"):
+            return door_http.error(405, f"{path} is asked with GET.", "method_not_allowed", {"Allow": "GET, HEAD"})
+        return page(request, tier)
+
+    def _health(self, _request: Request, tier: str) -> Answer:
+        now = self.door.tier_now(tier)
+        return door_http.as_json(200, {"status": "ok"}) if now.is_ready else door_rules.away(tier, now)
+
+    def _metrics(self, _request: Request, _tier: str) -> Answer:
+        states = {name: self.door.tier_now(name).state for name in self.settings.site.tiers}
+        text = self.metrics.text(states)
+        return Answer(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def _status(self) -> dict[str, Any]:
+        seen, measured, tiers = self.tiers, self.metrics.summary(), self.settings.site.tiers
+        return status_facts.collect(tiers, self.door.now, seen.view, measured, time.time(), self._tasks, seen.is_silent)
+
+    def _status_json(self, _request: Request, _tier: str) -> Answer:
+        return door_http.as_json(200, self._status(), {"Cache-Control": "no-store"})
+
+    def _status_page(self, request: Request, _tier: str) -> Answer:
+        # tailscale serve ends TLS, and says so.
+        scheme = request.header("x-forwarded-proto") or request.header("x-herd-scheme")
+        address = status_page.origin(request.header("x-herd-host"), scheme)
+        body = status_page.render(self._status(), self._assets, address)
+        return Answer(200, body, "text/html; charset=utf-8", status_page.headers(self._assets))
+
+    def _first_page(self, _request: Request, _tier: str) -> Answer:
+        return Answer(302, b"", headers={"Location": "status"})
+
+
+class Connection(asyncio.Protocol):
+    """A connection of nginx, with one request after the other."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._transport: Any = None
+        self._buffer = bytearray()
+        self._request: Request | None = None
+        self._length = 0
+        self._task: asyncio.Task[None] | None = None
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = transport
+        self._gateway.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop what was done for a client that has left."""
+        self._gateway.connections.discard(self)
+        if self._task:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """Wait, since nginx, and so the client, takes less than the engine gives."""
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._may_write.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come, and answer what is whole."""
+        self._buffer += data
+        while self._task is None and self._next():
+            pass
+
+    def _next(self) -> bool:
+        if self._request is None:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                if len(self._buffer) > door_http.LONGEST_HEAD:
+                    self._transport.close()
+                return False
+            try:
+                self._request, self._length = door_http.parse_head(bytes(self._buffer[:end]))
+            except door_http.HeadError as error:
+                self._transport.write(door_http.render(door_http.error(400, f"Bad request: {error}.", "bad_request")))
+                self._transport.close()
+                return False
+            del self._buffer[: end + 4]
+            if self._length > self._gateway.settings.max_body + SLACK:
+                self._transport.write(door_http.render(door_http.error(413, "The body is too large.", "too_large")))
+                self._transport.close()
+                return False
+        if len(self._buffer) < self._length:
+            return False
+        request = replace(self._request, body=bytes(self._buffer[: self._length]))
+        del self._buffer[: self._length]
+        self._request = None
+        self._handle(request)
+        return True
+
+    def _handle(self, request: Request) -> None:
+        target = request.header("x-herd-relay")
+        if target:
+            self._gateway.metrics.relayed += 1
+            self._task = asyncio.get_running_loop().create_task(self._relay(request, target))
+            return
+        verdict = self._gateway.answer(request)
+        if isinstance(verdict, Forward):
+            verdict = Answer(200, headers=verdict.headers())
+        self._write(verdict, request)
+
+    def _write(self, answer: Answer, request: Request) -> None:
+        if answer.status >= 400:
+            with suppress(ValueError, KeyError, TypeError):
+                self._gateway.metrics.refuse(json.loads(answer.body)["error"]["code"])
+        if self._gateway.is_leaving:
+            answer.headers["Connection"] = "close"
+        self._transport.write(door_http.render(answer, with_body=request.method != "HEAD"))
+        if self._gateway.is_leaving:
+            self._transport.close()
+
+    async def _relay(self, request: Request, target: str) -> None:
+        """Take a request to an engine, and its answer back as it comes."""
+        endpoint, _blank, model = target.partition(" ")
+        host, _colon, port = endpoint.partition(":")
+        body = request.body
+        data = door_rules.read_body(request) if model else None
+        if data is not None:
+            body = json.dumps({**data, "model": model}).encode()
+        try:
+            reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port), limit=CHUNK), CONNECT_S)
+        except (OSError, ValueError, asyncio.TimeoutError):
+            self._task = None
+            self._write(self._failed(request, ""), request)
+            return
+        answer = stream_watch.Answer()
+        try:
+            writer.write(self._engine_head(request, endpoint, len(body)) + body)
+            await self._pass_on(request, reader, answer)
+        finally:
+            writer.close()
+            # Where the answer ends is for nginx to see; a connection that has carried one is not used again.
+            self._transport.close()
+            known = Passed(endpoint, answer.tokens, answer.is_whole)
+            self._gateway.passed(request.header("x-request-id"), request.header("x-herd-tier"), known)
+
+    async def _pass_on(self, request: Request, reader: asyncio.StreamReader, answer: stream_watch.Answer) -> None:
+        """Pass an answer on. The head of a stream waits for the first piece of its body."""
+        held: bytearray | None = bytearray()
+        with suppress(OSError, stream_watch.BadAnswerError):
+            while True:
+                chunk = await reader.read(CHUNK)
+                if not chunk:
+                    break
+                answer.feed(chunk)
+                if held is None:
+                    self._transport.write(chunk)
+                    await self._may_write.wait()
+                    continue
+                held += chunk
+                if answer.status in OWN_WORDS:
+                    break
+                if answer.status and (answer.has_body or not answer.is_stream):
+                    self._transport.write(stream_watch.for_one_answer(bytes(held)))
+                    held = None
+        if held is not None:
+            # Nothing of it has reached the client.
+            if answer.is_whole and answer.status not in OWN_WORDS:
+                self._transport.write(stream_watch.for_one_answer(bytes(held)))
+            else:
+                self._write(self._failed(request, str(answer.status or "")), request)
+        elif not answer.is_whole and answer.may_end_here:
+            message = self._gateway.why_cut(request.header("x-herd-tier"))
+            event = stream_watch.error_event(message, "tier_unavailable")
+            self._transport.write(stream_watch.as_chunk(event) + b"0\r\n\r\n")
+
+    def _failed(self, request: Request, status: str) -> Answer:
+        tier = request.header("x-herd-tier")
+        self._gateway.look()
+        return door_rules.failing(tier, self._gateway.door.tier_now(tier), status)
+
+    @staticmethod
+    def _engine_head(request: Request, endpoint: str, length: int) -> bytes:
+        names = ("authorization", "content-type", "accept", "anthropic-version")
+        given = [f"{name}: {request.header(name)}" for name in names if request.header(name)]
+        path = request.target
+        lines = [f"POST {path} HTTP/1.1", f"Host: {endpoint}", *given, f"Content-Length: {length}", "Connection: close"]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def given_sockets() -> list[socket.socket]:
+    """Take the sockets that systemd holds for us, so that nothing is lost while the door restarts."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    return [socket.socket(fileno=number) for number in range(FIRST_FD, FIRST_FD + count)]
+
+
+def own_socket(path: str, kind: int) -> socket.socket:
+    """Make a socket where systemd holds none."""
+    Path(path).unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, kind)
+    made.bind(path)
+    return made
+
+
+def sockets(arguments: argparse.Namespace) -> tuple[socket.socket, socket.socket]:
+    """Give the socket of requests and the one of log lines."""
+    found = given_sockets() or [
+        own_socket(path, kind)
+        for path, kind in ((arguments.socket, socket.SOCK_STREAM), (arguments.log_socket, socket.SOCK_DGRAM))
+        if path
+    ]
+    by_kind = {made.type: made for made in found}
+    if set(by_kind) != {socket.SOCK_STREAM, socket.SOCK_DGRAM}:
+        raise InvalidInputError(
+            "a stream and a datagram socket", f"{len(found)} sockets", "start herd-door.socket, or give both paths"
+        )
+    for made in found:
+        made.setblocking(False)
+    return by_kind[socket.SOCK_STREAM], by_kind[socket.SOCK_DGRAM]
+
+
+def count_lines(gateway: Gateway, log: socket.socket) -> None:
+    """Count the requests that have ended."""
+    with suppress(BlockingIOError):
+        for _each in range(256):
+            gateway.ended(log.recv(CHUNK))
+    gateway.write_log()
+
+
+async def serve(settings: Settings, listening: Sequence[socket.socket]) -> None:
+    """Serve until told to leave, and then until the last answer has come to its end."""
+    requests, log = listening
+    gateway = Gateway(settings)
+    gateway.look()
+    loop = asyncio.get_running_loop()
+    leaving = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leaving.set)
+    loop.add_reader(log.fileno(), count_lines, gateway, log)
+    # Not create_unix_server, which removes the socket's file at the end from Python 3.13 on: it is systemd's.
+    server = await loop.create_server(lambda: Connection(gateway), sock=requests, backlog=1024)
+    notify("READY=1")
+    say(f"at the door of {', '.join(settings.site.tiers)}")
+    while not leaving.is_set():
+        notify("WATCHDOG=1")
+        gateway.look()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(leaving.wait(), ALIVE_EVERY_S)
+    # Whoever comes next has the same sockets: what arrives from now on waits there. A connection that is open is
+    # not closed under nginx, which may be writing to it; it ends with the next answer.
+    loop.remove_reader(log.fileno())
+    server.close()
+    gateway.is_leaving = True
+    end = loop.time() + LEAVE_S
+    while gateway.connections and loop.time() < end:
+        await asyncio.sleep(0.2)
+
+
+def door_command(arguments: argparse.Namespace) -> int:
+    """Run the door in a process of its own, which outlives this one until its last answer has ended.
+
+    systemd ends only this one when it restarts the service, so that no stream is cut by an update of the door.
+    """
+    settings = read_settings(arguments.config)
+    listening = sockets(arguments)
+    child = os.fork()
+    if not child:
+        asyncio.run(serve(settings, listening))
+        return 0
+
+    def leave(*_signal: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+        os._exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+    for made in listening:
+        made.close()
+    _pid, status = os.waitpid(child, 0)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe C(herdctl door)."""
+    door = commands.add_parser(
+        "door",
+        help="decide for nginx what becomes of requests (what herd-door.service runs)",
+        description="Checks keys and limits, chooses tier and model, says why a tier is away, counts what was served.",
+    )
+    door.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")
+    door.add_argument("--socket", default="", help="where nginx asks, if systemd does not hold a socket for it")
+    door.add_argument("--log-socket", default="", help="where nginx sends its log, likewise")
+    door.set_defaults(run=door_command)

@@ -1,0 +1,225 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gateway's services know: their settings, the users' keys, and how the tiers are.
+
+All of it comes from files that others write, and is read again when they changed. A file that cannot be read leaves
+what was known before, but for the tiers: of those a service only believes what is new.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from herd.core import endpoints, gateway_keys, task_table, upstreams
+from herd.core.door_rules import ENGINE_PATHS, Now, Site, Tier
+from herd.core.errors import HerdError, InvalidInputError
+from herd.core.rate_limit import Limits
+
+SCHEMA = 1
+DEFAULT_PATH = "/etc/herd/gateway.json"
+#: Seconds for which files are not looked at again.
+FRESH_S = 0.05
+#: Seconds between two looks into the registry, and after which one is not believed any more.
+REGISTRY_EVERY_S, REGISTRY_LIFE_S = 1.0, 5.0
+
+Value = TypeVar("Value")
+
+
+def say(text: str) -> None:
+    """Write a line to the journal."""
+    print(text, flush=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Configuration of the services of the gateway."""
+
+    site: Site
+    raw: Mapping[str, Any]
+    keys: Path
+    revoked: Path
+    view: Path
+    registry: Path
+    engine_key: Path
+    nginx_root: Path
+    test: Sequence[str]
+    reload: Sequence[str]
+    max_body: int = 8 << 20
+    access_log: str = ""
+
+
+def _site(data: Mapping[str, Any]) -> Site:
+    tiers = {
+        str(tier["name"]): Tier(
+            name=str(tier["name"]),
+            models=tuple(map(str, tier.get("models", ()))),
+            rewrites=tier.get("kind") == "router",
+            fallback=str(tier.get("fallback") or ""),
+            port=int(tier["port"]),
+        )
+        for tier in data["tiers"]
+    }
+    limits = {str(name): Limits(**values) for name, values in data.get("limits", {}).items()}
+    tasks = task_table.read(data["tasks"]) if data.get("tasks") else task_table.EMPTY
+    return Site(
+        tiers=tiers,
+        choose=tasks.choose,
+        tasks=tasks.names,
+        limits=limits,
+        paths=frozenset(map(str, data.get("paths") or ENGINE_PATHS)),
+        watch_streams=bool(data.get("watch_streams", True)),
+    )
+
+
+def read_settings(path: str) -> Settings:
+    """Read the configuration."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']}")
+        nginx = data["nginx"]
+        return Settings(
+            site=_site(data),
+            raw=data,
+            keys=Path(data["keys"]),
+            revoked=Path(data["revoked"]),
+            view=Path(data["view"]),
+            registry=Path(data["registry"]),
+            engine_key=Path(data["engine_key"]),
+            nginx_root=Path(nginx["root"]),
+            test=tuple(map(str, nginx["test"])),
+            reload=tuple(map(str, nginx["reload"])),
+            max_body=int(data.get("max_body", Settings.max_body)),
+            access_log=str(data.get("access_log") or ""),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInputError(
+            f"the gateway's configuration of schema {SCHEMA} at {path}",
+            f"{type(error).__name__}: {error}",
+            "run the role gateway, which writes it, or name another file with --config",
+        ) from error
+
+
+class Watched(Generic[Value]):
+    """A file that is read when it changed."""
+
+    def __init__(self, path: Path, read: Callable[[str], Value], value: Value) -> None:
+        self.path, self._read = path, read
+        self.value = value
+        self._mark: tuple[int, ...] = ()
+        self._trouble = ""
+
+    def look(self) -> bool:
+        """Read the file if it changed, and say whether it did."""
+        try:
+            facts = self.path.stat()
+            mark = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
+            if mark == self._mark:
+                return False
+            self.value = self._read(self.path.read_text(encoding="utf-8"))
+            self._mark, self._trouble = mark, ""
+            return True
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, HerdError) as error:
+            trouble = f"{self.path} cannot be read, what it said before holds: {error}"
+            if trouble != self._trouble:
+                self._trouble = trouble
+                say(trouble)
+            return False
+
+
+def read_registry(folder: Path, tiers: Collection[str], wall: float) -> list[Mapping[str, Any]]:
+    """Read the entries of those endpoints that are alive. What cannot be read is dead."""
+    texts: dict[str, str] = {}
+    for path in folder.iterdir():
+        with suppress(OSError, UnicodeDecodeError):
+            if endpoints.is_entry(path.name) and path.stat().st_size <= endpoints.LARGEST:
+                texts[path.name] = path.read_text(encoding="utf-8")
+    return [endpoints.as_data(entry) for entry in endpoints.look(texts, wall, tiers).alive]
+
+
+class Registry:
+    """Looks at the registry in a thread of its own while it is needed: a shared file system may hang."""
+
+    def __init__(self, folder: Path, tiers: Collection[str]) -> None:
+        self._folder, self._tiers = folder, tiers
+        self._needed = threading.Event()
+        self._found: tuple[float, list[Mapping[str, Any]]] = (-REGISTRY_LIFE_S, [])
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        while True:
+            self._needed.wait()
+            self._needed.clear()
+            with suppress(OSError):
+                self._found = (time.monotonic(), read_registry(self._folder, self._tiers, time.time()))
+            time.sleep(REGISTRY_EVERY_S)
+
+    def entries(self) -> list[Mapping[str, Any]]:
+        """Give what was found last, if that is not long ago, and have it looked at again."""
+        self._needed.set()
+        when, found = self._found
+        return found if time.monotonic() - when <= REGISTRY_LIFE_S else []
+
+
+class Tiers:
+    """How the tiers are: by the manager's view, or by the registry while the manager is silent."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._view: Watched[dict[str, Any]] = Watched(settings.view, json.loads, {})
+        self._registry = Registry(settings.registry, settings.site.tiers)
+        self.is_silent = False
+        #: For people: the manager's view, or what the registry has of it.
+        self.view: Mapping[str, Any] = {}
+
+    def look(self) -> dict[str, Now]:
+        """Say how they are now."""
+        self._view.look()
+        self.view = self._view.value
+        found = upstreams.from_view(self.view, time.time())
+        if (found is None) != self.is_silent:
+            self.is_silent = found is None
+            say("the manager of the tiers is silent: going by the registry" if self.is_silent else "the manager speaks")
+        if found is None:
+            names, entries = list(self.settings.site.tiers), self._registry.entries()
+            # What engines say of themselves is as new as ever.
+            own = {name: {"endpoints": [entry for entry in entries if entry.get("tier") == name]} for name in names}
+            self.view = {"tiers": own}
+            return upstreams.from_registry(entries, names)
+        return found
+
+
+class Keys:
+    """The users' keys."""
+
+    def __init__(self, settings: Settings) -> None:
+        site = settings.site
+        classes = set(site.limits) | {"default"}
+
+        def parse(text: str) -> tuple[gateway_keys.Key, ...]:
+            return gateway_keys.parse(json.loads(text)["keys"], classes, set(site.tiers))
+
+        def parse_revoked(text: str) -> frozenset[str]:
+            return frozenset(map(str, json.loads(text)["revoked"]))
+
+        self._keys: Watched[tuple[gateway_keys.Key, ...]] = Watched(settings.keys, parse, ())
+        self._revoked: Watched[frozenset[str]] = Watched(settings.revoked, parse_revoked, frozenset())
+
+    def look(self) -> tuple[tuple[gateway_keys.Key, ...], frozenset[str]]:
+        """Give the keys and the ids of those that were revoked on this host."""
+        changed = [self._keys.look()]
+        if self._revoked.path.exists():
+            changed.append(self._revoked.look())
+        elif self._revoked.value:
+            self._revoked.value = frozenset()
+        if any(changed):
+            say(f"{len(self._keys.value)} keys, {len(self._revoked.value)} revoked on this host")
+        return self._keys.value, self._revoked.value

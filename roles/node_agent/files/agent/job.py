@@ -1,0 +1,551 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runtime of a tier's job: what the job script ends in.
+
+It starts the engines as steps of the job, the workers before the head, holds the head back until every worker is ready,
+and tells the registry what there is. Health is that of processes; a worker's port is never touched once it serves.
+When the job has to go, it leaves the registry first, lets running answers end, stops the processes, and has itself
+requeued, all within the grace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import pwd
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from herd.agent import engine, gate, job_guard, job_step, node
+from herd.agent.job_registry import Registry
+from herd.core import tier_job
+from herd.core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
+from herd.core.gate_rule import Expectation, Gate
+from herd.core.rpc_protocol import parse_version
+
+TICK_S = 0.2
+LOOK_S = 1.0
+# Seconds between two looks at the engine's counters, for the status page.
+LOAD_EVERY_S = 5.0
+# A head that does not answer its own health check for so long does not answer anybody.
+SILENT_S = 60.0
+SLURM_TIMEOUT_S = 15.0
+STOP_HEAD_S = 2.0
+# CUDA reports a little less than the figure on the box.
+MEMORY_SHARE = 0.9
+AGAIN_S = 5.0
+# A group that has served for so long is taken for well again.
+WELL_S = 600.0
+# Its writer lives no more: a sign of life comes every two seconds.
+FORGOTTEN_S = 86400.0
+
+
+def say(text: str) -> None:
+    """Write a line into the job's log."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
+
+
+class EndingError(Exception):
+    """The job has to go; with a grace if it was told to, in its own time if it renews itself."""
+
+
+class GroupLostError(Exception):
+    """A process of the group has ended, or cannot begin: none of them is of use without it."""
+
+
+class Step:
+    """An engine on a node, as a step of the job."""
+
+    def __init__(self, name: str, host: str, order: dict[str, Any], folder: Path, events: queue.Queue[Any]) -> None:
+        self.name, self.host, self.port, self.is_listening = name, host, 0, False
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(order, indent=2) + "\n", encoding="utf-8")
+        argv = [
+            "srun",
+            "--overlap",
+            "--nodes=1",
+            "--ntasks=1",
+            f"--nodelist={host}",
+            f"--cpus-per-task={order['cpus']}",
+        ]
+        argv += ["--mem=0", "--cpu-bind=none", "--unbuffered", f"--job-name={name}"]
+        with (folder / f"{name}.step.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*argv, sys.executable, str(Path(sys.argv[0]).absolute()), "job", "step", "--order", str(path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                # A signal for the job's own process group is not one for the steps.
+                start_new_session=True,
+            )
+        self._events = events
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout or ():
+            with suppress(ValueError):
+                self._events.put((self, json.loads(line)))
+        self._events.put((self, {"event": "gone", "status": self.process.wait()}))
+
+    def tell(self, text: str) -> None:
+        """Tell the step something; one that is gone needs no telling."""
+        with suppress(OSError, ValueError):
+            if self.process.stdin:
+                self.process.stdin.write(f"{text}\n")
+                self.process.stdin.flush()
+
+    def stop(self, patience_s: float) -> None:
+        """Have the engine ended, and wait for it."""
+        self.tell(f"stop {patience_s:g}")
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(patience_s + 3.0)
+        if self.process.poll() is None:
+            self.process.kill()
+
+
+class Release:
+    """The release in use, the same for all engines of the job."""
+
+    def __init__(self, prefix: str) -> None:
+        link = Path(prefix) / "current"
+        try:
+            self.folder = link.resolve(strict=True)
+            self.manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise NotFoundError(f"a release at {link}", str(error), "run playbooks/slurm.yml --tags release") from error
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return str(self.manifest["id"])
+
+    def program(self, role: str) -> str:
+        """The program of the head or of the worker."""
+        return str(self.folder / "bin" / self.manifest["programs"][role])
+
+
+class Runtime:
+    """One job."""
+
+    def __init__(self, job: tier_job.Job, hosts: Sequence[str], job_id: str) -> None:
+        self.job, self.job_id = job, job_id
+        self.head, self.workers = tier_job.crew(job, hosts)
+        self.release = Release(job.prefix)
+        self.folder = Path(job.logs) / job_id
+        self.events: queue.Queue[tuple[Step, dict[str, Any]]] = queue.Queue()
+        self.signals: queue.Queue[str] = queue.Queue()
+        self.steps: dict[str, Step] = {}
+        self.registry = Registry(job, self.head, job_id, self.release.id)
+        self.api: engine.Api | None = None
+        self.renewal: tier_job.Renewal | None = None
+        self.remote = 0
+        self.busy: int | None = None
+
+    # What happens
+
+    def look(self, timeout_s: float = TICK_S) -> None:
+        """Take what has happened; what ends the group or the job is raised."""
+        with suppress(queue.Empty):
+            self._signal(self.signals.get_nowait(), "the job's script")
+        try:
+            step, event = self.events.get(timeout=timeout_s)
+        except queue.Empty:
+            return
+        kind = event.get("event")
+        if kind == "signal":
+            self._signal(str(event["name"]), f"step {step.name}")
+        elif self.steps.get(step.name) is not step:
+            return
+        elif kind == "started":
+            step.port = int(event["port"])
+            say(f"{step.name} on {step.host}: process {event['pid']}, port {step.port}; {event['binding']}")
+        elif kind == "listening":
+            step.is_listening = True
+            say(f"{step.name} on {step.host} listens on port {event['port']}")
+        elif kind == "progress":
+            size = self.job.models[0].size if self.job.models else 0
+            self.registry.load(tier_job.percent(int(event["read"]), size, int(event["sent"]), self.remote))
+        elif kind == "gpus":
+            self.registry.gpus[step.host] = list(event["gpus"])
+        elif kind == "note":
+            say(f"{step.name} on {step.host}: {event['text']}")
+        elif kind == "error":
+            raise GroupLostError(f"{step.name} on {step.host}: {event['text']}")
+        elif kind == "exit":
+            raise GroupLostError(f"{step.name} on {step.host} has ended {_how(int(event['status']))}")
+        elif kind == "gone":
+            raise GroupLostError(f"the step {step.name} on {step.host} is gone, srun ended {_how(event['status'])}")
+
+    def _signal(self, name: str, where: str) -> None:
+        if name == "SIGUSR1":
+            if self.renewal is None:
+                self.renewal = tier_job.renewal_for(self.job.timing, time.monotonic())
+                say(f"the time limit is near: looking for a quiet moment ({name} at {where})")
+        elif name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            raise EndingError(f"{name} at {where}")
+
+    def wait(self, until: float, what: str, is_done: Any) -> None:
+        """Wait for something, while everything is watched."""
+        while not is_done():
+            if time.monotonic() >= until:
+                raise GroupLostError(f"{what} takes too long")
+            self.look()
+
+    # Starting
+
+    def _order(self, role: str, here: tier_job.Node, argv: list[str], first: int) -> dict[str, Any]:
+        address = here.fabric if role == "worker" else here.address
+        name = "head" if role == "head" else f"rpc-{here.name}"
+        order: dict[str, Any] = {
+            "role": role,
+            "argv": argv,
+            "address": address,
+            "port": first,
+            "ports": self.job.ports,
+            "cpus": self.job.cpus,
+            "interface": here.interface,
+            "log": str(self.folder / f"{name}.log"),
+            "environment": {
+                "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                # Its crash handler would ask for a debugger.
+                "GGML_NO_BACKTRACE": "1",
+                **(self.job.environment or {}),
+            },
+        }
+        if role == "worker":
+            cache = self.job.cache or {}
+            order.update(guard=self.job.guard, allow=self.head.fabric, cache=cache.get("prune", []))
+            if cache:
+                order["environment"]["LLAMA_CACHE"] = cache["folder"]
+        return order
+
+    def _start(self, name: str, here: tier_job.Node, order: dict[str, Any]) -> Step:
+        step = Step(name, here.name, order, self.folder, self.events)
+        self.steps[name] = step
+        return step
+
+    def start_workers(self) -> dict[str, int]:
+        """Start the workers; the port of each."""
+        until = time.monotonic() + self.job.timing.start
+        steps = []
+        for here in self.workers:
+            argv = tier_job.worker_argv(
+                self.release.program("worker"), here.fabric, self.job.cpus, bool(self.job.cache)
+            )
+            steps.append(self._start(f"rpc-{here.name}", here, self._order("worker", here, argv, self.job.worker_port)))
+        self.wait(until, "the start of the workers", lambda: all(step.is_listening for step in steps))
+        return {step.host: step.port for step in steps}
+
+    def pass_gate(self, ports: dict[str, int]) -> None:
+        """Wait until every worker answers with the right protocol and devices, before there is a head."""
+        expected = tuple(
+            Expectation(
+                here.name, here.fabric, ports[here.name], max(1, here.gpus), int(here.memory_mib * MEMORY_SHARE)
+            )
+            for here in self.workers
+        )
+        rule = Gate(parse_version(str(self.release.manifest["rpc_protocol"])), self.job.timing.start, expected)
+        verdicts: list[Any] = []
+        done = threading.Event()
+
+        def ask() -> None:
+            verdicts.extend(gate.wait_for(rule, say))
+            done.set()
+
+        threading.Thread(target=ask, daemon=True).start()
+        self.wait(time.monotonic() + self.job.timing.start + 10, "the gate", done.is_set)
+        if verdicts:
+            raise GroupLostError("; ".join(str(verdict.error) for verdict in verdicts))
+
+    def start_head(self, ports: dict[str, int]) -> None:
+        """Start the engine that answers, and wait until it does."""
+        program, manifest = self.release.program("head"), self.release.manifest
+        if self.job.kind == tier_job.DISTRIBUTED:
+            placed = tier_job.devices(self.job, self.head, self.workers, ports)
+            say("layers: " + ", ".join(f"{d.name} {d.host} {d.layers}" for d in placed))
+            self.remote = tier_job.remote_bytes(placed, self.job.models[0].size)
+            line = tier_job.head_line(self.job, program, manifest, placed, self.head)
+        else:
+            line = tier_job.router_line(self.job, program, manifest, self.head)
+        for warning in line.warnings:
+            say(f"warning: {warning}")
+        argv = list(line.argv)
+        for mark, text in line.files.items():
+            path = self.folder / "models.ini"
+            path.write_text(text, encoding="utf-8")
+            argv[argv.index(mark)] = str(path)
+        order = self._order("head", self.head, argv, self.job.port)
+        order["environment"].update(line.environment)
+        step = self._start("head", self.head, order)
+        began = time.monotonic()
+        self.wait(began + self.job.timing.start, "the start of the head", lambda: step.is_listening)
+        self.registry.at(step.port)
+        alias = self.job.models[0].id if self.job.models else ""
+        self.api = engine.Api(self.head.address, step.port, self.job.key_file, alias)
+        self.wait(began + self.job.timing.load, "loading the model", self._is_healthy)
+        if self.job.kind == tier_job.DISTRIBUTED:
+            self._prove()
+        step.tell("loaded")
+        say(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
+
+    def _is_healthy(self) -> bool:
+        return self.api is not None and engine.health(self.api) == "ok"
+
+    def _prove(self) -> None:
+        """Health says nothing of the workers; a token does."""
+        if self.api is None:
+            return
+        found: list[str] = []
+        done = threading.Event()
+
+        def ask(api: engine.Api) -> None:
+            try:
+                engine.complete(api, self.job.timing.start)
+            except HerdError as error:
+                found.append(str(error))
+            done.set()
+
+        threading.Thread(target=ask, args=(self.api,), daemon=True).start()
+        self.wait(time.monotonic() + self.job.timing.start + 10, "the first token", done.is_set)
+        if found:
+            raise GroupLostError(found[0])
+
+    # Serving
+
+    def _models(self) -> list[str]:
+        if self.job.kind == tier_job.DISTRIBUTED or self.api is None:
+            return [model.id for model in self.job.models]
+        with suppress(OSError, ValueError, HerdError, KeyError, TypeError, http.client.HTTPException):
+            _status, body = engine.ask(self.api, "GET", "/v1/models", engine.SLOTS_TIMEOUT_S)
+            return [str(model["id"]) for model in json.loads(body)["data"]]
+        return [model.id for model in self.job.models]
+
+    def _loaded_models(self, api: engine.Api) -> list[str]:
+        with suppress(OSError, ValueError, HerdError, KeyError, TypeError, http.client.HTTPException):
+            _status, body = engine.ask(api, "GET", "/models", engine.SLOTS_TIMEOUT_S)
+            return [str(m["id"]) for m in json.loads(body)["data"] if m.get("status", {}).get("value") == "loaded"]
+        return []
+
+    def count_busy(self) -> int | None:
+        """How many requests run; None where the engine does not say."""
+        if self.api is None:
+            return 0
+        if self.job.kind == tier_job.DISTRIBUTED:
+            slots = engine.slots(self.api)
+            return slots.busy if slots.known else None
+        total = 0
+        for name in self._loaded_models(self.api):
+            try:
+                status, body = engine.ask(
+                    self.api, "GET", f"/slots?model={quote(name)}&autoload=false", engine.SLOTS_TIMEOUT_S
+                )
+                total += sum(1 for slot in json.loads(body) if slot.get("is_processing")) if status == 200 else 0
+            except (OSError, ValueError, HerdError, AttributeError, http.client.HTTPException):
+                return None
+        return total
+
+    def _follow_busy(self) -> None:
+        """In a thread of its own: an engine that computes may let one wait for an answer."""
+        while True:
+            # Only when it matters: the engine writes a line for every question.
+            is_needed = self.registry.state == "draining" or self.renewal is not None
+            self.busy = self.count_busy() if is_needed else None
+            time.sleep(TICK_S)
+
+    def _follow_load(self) -> None:
+        """In a thread of its own too. A router is not asked: it would load models for it; neither what may sleep."""
+        while self.job.kind == tier_job.DISTRIBUTED and not self.job.sleep_idle_seconds:
+            api = self.api
+            self.registry.doing.add(engine.metrics(api) if api and self.registry.state == "ready" else {})
+            time.sleep(LOAD_EVERY_S)
+
+    def serve(self) -> None:
+        """Look after the group until it is lost or has to go."""
+        self.registry.ready(self._models())
+        well, looked = time.monotonic(), 0.0
+        while True:
+            self.look()
+            now = time.monotonic()
+            if now - looked >= LOOK_S:
+                looked = now
+                if self._is_healthy():
+                    well = now
+                elif now - well > SILENT_S:
+                    raise GroupLostError(f"the head has not answered its health check for {SILENT_S:.0f} seconds")
+            if self.renewal and self.renewal.is_due(now, self.busy):
+                raise EndingError("the time limit is near, and this is a quiet moment")
+
+    # Ending
+
+    def stop_group(self, gently: bool) -> None:
+        """Stop the head, then the workers."""
+        steps, self.steps = dict(self.steps), {}
+        head = steps.pop("head", None)
+        if head:
+            head.stop(STOP_HEAD_S if gently else 0.0)
+        for step in steps.values():
+            step.tell("stop 0")
+        for step in steps.values():
+            step.stop(0.0)
+        self.api = None
+
+    def drain(self, reason: str) -> None:
+        """Leave the registry, let running answers end, stop."""
+        was_ready = self.registry.state == "ready"
+        began = time.monotonic()
+        rule = tier_job.drain_for(self.job.timing, began)
+        self.registry.drain()
+        say(f"draining: {reason}")
+        while was_ready and not rule.may_stop(time.monotonic(), self.busy):
+            try:
+                self.look()
+            except EndingError:
+                continue
+            except GroupLostError as error:
+                say(f"{error}; it was to end anyway")
+                break
+        left = self.busy if was_ready else 0
+        say(f"stopping after {time.monotonic() - began:.1f} seconds, {left or 'no'} requests still run")
+        self.stop_group(gently=True)
+        self.registry.remove()
+
+    def requeue(self) -> int:
+        """Go back into the queue; one that somebody cancelled, or that is over anyway, does not."""
+        status, text = node.run(["squeue", "--noheader", f"--jobs={self.job_id}", "--format=%T"], SLURM_TIMEOUT_S)
+        state = text.strip()
+        if status == 0 and state not in ("RUNNING", ""):
+            say(f"the job is {state}: it is not requeued")
+            return 143
+        status, text = node.run(["scontrol", "requeue", self.job_id], SLURM_TIMEOUT_S)
+        if status:
+            say(f"scontrol requeue {self.job_id} ended with {status}: {text.strip()}")
+            return 143
+        # At once: the nodes are free for the others when the last process has ended.
+        say("requeued")
+        return 0
+
+    def live(self) -> int:
+        """Begin, serve, end."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        restarts: list[float] = []
+        threading.Thread(target=self._follow_busy, daemon=True).start()
+        threading.Thread(target=self._follow_load, daemon=True).start()
+        self.registry.begin()
+        say(
+            f"tier {self.job.tier}, job {self.job_id}: head {self.head.name}"
+            + (f", workers {', '.join(here.name for here in self.workers)}" if self.workers else "")
+            + f", release {self.release.id}"
+        )
+        try:
+            while True:
+                try:
+                    ports = self.start_workers()
+                    if ports:
+                        self.pass_gate(ports)
+                    self.start_head(ports)
+                    self.serve()
+                except GroupLostError as error:
+                    now = time.monotonic()
+                    restarts = [*(at for at in restarts if now - at < WELL_S), now]
+                    say(f"lost: {error}")
+                    self.registry.begin()
+                    self.stop_group(gently=False)
+                    if len(restarts) > self.job.restarts:
+                        say(f"giving up after {len(restarts)} failures within {WELL_S:.0f} seconds")
+                        return 1
+                    self._pause(AGAIN_S * len(restarts))
+        except EndingError as ending:
+            self.drain(str(ending))
+            return self.requeue()
+        finally:
+            self.stop_group(gently=False)
+            self.registry.remove()
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with suppress(GroupLostError):
+                self.look()
+
+
+def _how(status: int) -> str:
+    return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+
+
+def _hosts() -> list[str]:
+    listed = os.environ.get("SLURM_JOB_NODELIST", "")
+    if not listed or "SLURM_JOB_ID" not in os.environ:
+        raise InvalidInputError(
+            "to be inside a Slurm job", "no SLURM_JOB_NODELIST", "submit the job script with sbatch"
+        )
+    status, text = node.run(["scontrol", "show", "hostnames", listed], SLURM_TIMEOUT_S)
+    if status:
+        raise RemoteFailureError(f"the nodes in {listed} from scontrol show hostnames", text.strip(), "see slurmctld")
+    return text.split()
+
+
+def _sweep(job: tier_job.Job, now: float) -> None:
+    """Remove the logs of jobs that have long ended, and entries of the registry that nobody can have written lately."""
+    logs, oldest = Path(job.logs), now - job.log_days * 86400
+    for entry in logs.glob("[0-9]*") if job.log_days > 0 else ():
+        with suppress(OSError):
+            if max((file.stat().st_mtime for file in entry.iterdir()), default=entry.stat().st_mtime) < oldest:
+                shutil.rmtree(entry)
+    for path in logs.glob("slurm-*.out") if job.log_days > 0 else ():
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+    for path in Path(job.registry).glob(f"*{job.tier}-*.json*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < now - FORGOTTEN_S:
+                path.unlink()
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Be the job."""
+    try:
+        job = tier_job.read_job(Path(arguments.data).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotFoundError(
+            f"the tier's data at {arguments.data}", error.strerror or str(error), "run playbooks/slurm.yml --tags tiers"
+        ) from error
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    if user != job.user:
+        raise MismatchError(f"to run as {job.user}", user, f"submit it as that user: sudo -u {job.user} sbatch …")
+    runtime = Runtime(job, _hosts(), os.environ["SLURM_JOB_ID"])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, lambda received, _frame: runtime.signals.put(signal.Signals(received).name))
+    _sweep(job, time.time())
+    return runtime.live()
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe C(herdctl job)."""
+    job = commands.add_parser("job", help="run a tier inside a Slurm job (what the job script ends in)")
+    what = job.add_subparsers(dest="what", required=True)
+    run = what.add_parser("run", help="start the tier's engines and look after them until the job has to go")
+    run.add_argument("--data", required=True, help="the tier's data, beside its job script")
+    run.set_defaults(run=run_command)
+    step = what.add_parser("step", help="run one engine on its node (what srun starts)")
+    step.add_argument("--order", required=True)
+    step.set_defaults(run=job_step.step_command)
+    only = what.add_parser("engine", help="become the engine, with the signals of the job kept from it")
+    only.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
+    only.set_defaults(run=job_step.engine_command)
+    guard = what.add_parser("guard", help="open a worker's port to its head alone (what herd-job-guard.service runs)")
+    guard.add_argument("--config", default=job_guard.DEFAULT_PATH)
+    guard.set_defaults(run=job_guard.guard_command)

@@ -1,0 +1,113 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A job's own entry in the registry of endpoints: one file that only this job writes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from herd.core import endpoints, tier_job
+from herd.core.engine_load import EngineLoad
+
+EVERY_S = endpoints.HEARTBEAT_S
+
+
+class Registry:
+    """The entry, written whenever it changes and every two seconds as a sign of life."""
+
+    def __init__(self, job: tier_job.Job, head: tier_job.Node, job_id: str, release: str) -> None:
+        self.folder, self.path = Path(job.registry), Path(job.registry) / endpoints.file_name(job.tier, job_id)
+        self.job, self.head, self.job_id, self.release = job, head, job_id, release
+        self.state, self.percent, self.port = "", 0, 0
+        self.models: list[str] = [model.id for model in job.models]
+        self.started = time.time()
+        self.doing = EngineLoad()
+        self.gpus: dict[str, Sequence[Mapping[str, Any]]] = {}
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    def begin(self) -> None:
+        """There is a job, and its model is not loaded."""
+        with self._lock:
+            is_first, self.state, self.percent = not self.state, "loading", 0
+        self._write()
+        if is_first:
+            threading.Thread(target=self._beat, daemon=True).start()
+
+    def at(self, port: int) -> None:
+        """The port is known."""
+        self.port = port
+        self._write()
+
+    def load(self, percent: int) -> None:
+        """So much is loaded; it never becomes less."""
+        with self._lock:
+            is_more = self.state == "loading" and percent > self.percent
+            self.percent = max(self.percent, percent) if is_more else self.percent
+        if is_more:
+            self._write()
+
+    def ready(self, models: Sequence[str]) -> None:
+        """It answers."""
+        with self._lock:
+            self.models, self.state, self.percent = list(models), "ready", 100
+        self._write()
+
+    def drain(self) -> None:
+        """It answers what it has begun, and is to get no more."""
+        with self._lock:
+            self.state = "draining"
+        self._write()
+
+    def remove(self) -> None:
+        """There is nothing any more."""
+        with self._lock:
+            self._is_over = True
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._is_over:
+            time.sleep(EVERY_S)
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            # Nothing can be asked where there is no port yet.
+            if self._is_over or not self.port:
+                return
+            entry = endpoints.Endpoint(
+                tier=self.job.tier,
+                job_id=self.job_id,
+                host=self.head.name,
+                address=self.head.address,
+                port=self.port,
+                models=tuple(self.models),
+                state=self.state,
+                percent=self.percent,
+                context=int(self.job.settings["context"]),
+                slots=int(self.job.settings["slots"]),
+                release=self.release,
+                started=self.started,
+                heartbeat=time.time(),
+                load=self.doing.as_data(dict(self.gpus)),
+            )
+            scratch = self.folder / endpoints.scratch_name(self.job.tier, self.job_id, os.getpid())
+            try:
+                # No locks on a shared file system: whole, on the disk, and then under its name in one step.
+                with scratch.open("w", encoding="utf-8") as stream:
+                    stream.write(endpoints.write(entry))
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                scratch.replace(self.path)
+            except OSError as error:
+                print(f"the registry cannot be written: {error}", flush=True)
+                with suppress(OSError):
+                    scratch.unlink()

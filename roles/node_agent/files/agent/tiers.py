@@ -1,0 +1,533 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manager of the tiers, and C(herdctl tiers), with which people see and stop them.
+
+It decides nothing itself: the queue, accounting and the registry go into herd.core.tier_rules, and what comes out is
+done and said. Slurm and the shared file system may hang, so each is asked in a thread of its own, and how the tiers are
+is written down in any case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import pwd
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from herd.agent.service import notify
+from herd.core import endpoints, slurm_queue, tier_rules, tier_view
+from herd.core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
+from herd.core.heartbeat import plain
+from herd.core.slurm_queue import Ending
+from herd.core.tier_rules import Facts, Memory, Queue, Stop, Wanted
+
+SCHEMA = 1
+DEFAULT_PATH = "/etc/herd/tiers.json"
+TICK_S = 0.25
+REGISTRY_S = 0.5
+#: Between two looks at Slurm, after one that failed, and after one that asked for something.
+SLURM_S, AFTER_FAILURE_S, AFTER_ACTION_S = 2.0, 5.0, 1.0
+#: Longer than Slurm's own patience with its controller.
+TIMEOUT_S, SBATCH_TIMEOUT_S = 40.0, 60.0
+# Slurm's programs try for a while before they say that nobody answers.
+SILENT_S = 10.0
+LOG_TAIL = 8192
+
+
+def say(text: str) -> None:
+    """Write a line to the journal."""
+    print(text, flush=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The manager's configuration; every is the number of seconds between two looks at Slurm."""
+
+    registry: Path
+    logs: Path
+    state: Path
+    view: Path
+    tiers: Sequence[Wanted]
+    every: float
+
+    def tier(self, name: str) -> Wanted:
+        """A tier by its name."""
+        for wanted in self.tiers:
+            if wanted.name == name:
+                return wanted
+        known = ", ".join(wanted.name for wanted in self.tiers)
+        raise InvalidInputError(f"a tier among {known}", name, "name one of them")
+
+
+def read_settings(path: str) -> Settings:
+    """Read the configuration."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']}")
+        tiers = [
+            Wanted(
+                name=str(tier["name"]),
+                job_name=str(tier["job_name"]),
+                user=str(data["user"]),
+                script=f"{data['scripts']}/{tier['script']}",
+                enabled=bool(tier["enabled"]),
+                preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
+                hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
+                grace=float(tier.get("grace", 30)),
+            )
+            for tier in data["tiers"]
+        ]
+        return Settings(
+            registry=Path(data["registry"]),
+            logs=Path(data["logs"]),
+            state=Path(data["state"]),
+            view=Path(data["view"]),
+            tiers=tuple(tiers),
+            every=float(data.get("every", SLURM_S)),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInputError(
+            f"the configuration of the tiers' manager, schema {SCHEMA}, at {path}",
+            f"{type(error).__name__}: {error}",
+            "run the role slurm_tiers on the controller, which writes it, or name another file with --config",
+        ) from error
+
+
+def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
+    """Put a file in place in one step, and onto the disk."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with scratch.open("w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(path)
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
+
+
+class Stops:
+    """Tiers that somebody stopped: until somebody starts them, over a reboot too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        """The file that says so."""
+        return self.folder / f"stop-{name}.json"
+
+    def all(self, names: Sequence[str]) -> dict[str, Stop]:
+        """Those that are stopped. A file that cannot be read stops too: somebody put it there."""
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                try:
+                    data = json.loads(self.path(name).read_text(encoding="utf-8"))
+                    found[name] = Stop(plain(str(data["reason"])), plain(str(data["by"])), float(data["at"]))
+                except (ValueError, KeyError, TypeError, PermissionError):
+                    found[name] = Stop("no reason that could be read")
+        return found
+
+
+class Memories:
+    """What is remembered of the tiers, on the disk before anything is done that depends on it."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self._path = path
+        data: Any = {}
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))["tiers"]
+        except FileNotFoundError:
+            say("nothing is remembered")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            say(f"what was remembered cannot be read and is forgotten: {error}")
+        known = data if isinstance(data, dict) else {}
+        self.of = {name: tier_rules.memory_from(known.get(name)) for name in names}
+
+    def keep(self, name: str, memory: Memory) -> None:
+        """Remember something of a tier."""
+        if self.of[name] == memory:
+            return
+        self.of = {**self.of, name: memory}
+        data = {"schema": SCHEMA, "tiers": {key: tier_rules.memory_data(one) for key, one in self.of.items()}}
+        write_whole(self._path, json.dumps(data, indent=2) + "\n", 0o600)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a program of Slurm's did; status 124 if it did not end."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """What it complained of, in one line."""
+        return " ".join((self.err or self.out).split())[:300] or f"status {self.status}"
+
+
+class Slurm:
+    """Slurm's own programs. Only times are asked for in another way than people see them."""
+
+    def __init__(self) -> None:
+        # Nothing of what is in somebody's environment: SBATCH_ and SQUEUE_ variables change what programs do.
+        kept = {name: os.environ[name] for name in ("PATH", "SLURM_CONF", "TZ") if name in os.environ}
+        self._environment = {**kept, "LC_ALL": "C", "HOME": "/", **slurm_queue.ENVIRONMENT}
+
+    def run(self, argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> Ran:
+        """Run one."""
+        try:
+            done = subprocess.run(
+                argv,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                check=False,
+                cwd="/",
+                env=self._environment,
+            )
+        except subprocess.TimeoutExpired:
+            return Ran(124, "", f"{argv[0]} did not end within {timeout_s:g} seconds")
+        except OSError as error:
+            return Ran(127, "", f"{argv[0]}: {error.strerror}")
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def queue(self, before: Queue) -> Queue:
+        """Ask for all jobs; what was known before where nobody answers."""
+        asked = time.time()
+        ran = self.run(["squeue", "--all", "--noheader", "--states=all", f"--Format={slurm_queue.SQUEUE_FORMAT}"])
+        if ran.status:
+            return replace(before, problem=ran.said, since=before.since or asked)
+        return Queue(asked, tuple(slurm_queue.parse_queue(ran.out)))
+
+    def ending(self, job: str, queue: Queue, logs: Path) -> Ending:
+        """Ask how a job ended; by the queue where accounting does not answer."""
+        fields = f"--format={slurm_queue.SACCT_FIELDS}"
+        ran = self.run(["sacct", "--noheader", "--parsable2", "--duplicates", f"--jobs={job}", fields])
+        found = slurm_queue.parse_ending(ran.out, job) if ran.status == 0 else Ending()
+        seen = next((one for one in queue.jobs if one.id == job), None)
+        if seen is not None:
+            if found.state in ("", "RUNNING", "PENDING", "REQUEUED") and not seen.is_live:
+                took = (seen.end or 0) - (seen.start or 0) if seen.end and seen.start else 0
+                found = Ending(state=seen.state, exit_code=seen.exit_code >> 8, elapsed=max(0.0, took))
+                found = replace(found, signal=seen.exit_code & 127, nodes=",".join(seen.nodes))
+            found = replace(found, reason=seen.reason)
+        return replace(found, log=_last_words(logs, job))
+
+    def submit(self, wanted: Wanted) -> tuple[Ran, str]:
+        """Submit a tier's job. Slurm itself starts no two of one name and user at once."""
+        argv = ["sbatch", "--parsable", "--dependency=singleton", f"--comment={tier_rules.COMMENT}", wanted.script]
+        ran = self.run(argv, SBATCH_TIMEOUT_S)
+        number = ran.out.strip().split(";")[0]
+        return ran, number if number.isdigit() else ""
+
+
+def _last_words(logs: Path, job: str) -> str:
+    for path in (logs / job / "job.log", logs / f"slurm-{job}.out"):
+        with suppress(OSError), path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - LOG_TAIL))
+            found = slurm_queue.last_words(stream.read().decode(errors="replace"))
+            if found:
+                return plain(found)[:240]
+    return ""
+
+
+def read_registry(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Read the files of the registry: their texts, and names of those that cannot be read."""
+    files, broken = {}, []
+    for path in sorted(folder.iterdir()):
+        if not endpoints.is_entry(path.name):
+            continue
+        try:
+            with path.open("rb") as stream:
+                # One more than may be, so that it shows.
+                files[path.name] = stream.read(endpoints.LARGEST + 1).decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            continue
+        except OSError:
+            broken.append(path.name)
+    return files, broken
+
+
+class Manager:
+    """Follows Slurm and the registry, and keeps one job for each tier."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.names = [wanted.name for wanted in settings.tiers]
+        self.slurm, self.stops = Slurm(), Stops(settings.state)
+        self.memories = Memories(settings.state / "memory.json", self.names)
+        self.queue = Queue()
+        self.files: tuple[float, dict[str, str], list[str]] = (0.0, {}, [])
+        self.registry_problem = ""
+        self.first_seen: dict[str, float] = {}
+        self.endings: dict[str, Ending] = {}
+        self.drained: dict[str, int] = {}
+        self.states: dict[str, str] = {}
+        self.written: tuple[float, str] = (0.0, "")
+        self._wake = threading.Event()
+
+    # What there is
+
+    def follow_registry(self) -> None:
+        """Read the registry again and again."""
+        while True:
+            try:
+                self.files = (time.time(), *read_registry(self.settings.registry))
+                self.registry_problem = ""
+            except OSError as error:
+                self.registry_problem = f"the registry {self.settings.registry} cannot be read: {error.strerror}"
+            time.sleep(REGISTRY_S)
+
+    def look(self, wall: float) -> tuple[Facts, endpoints.Registry]:
+        """Put together what is known."""
+        _when, files, broken = self.files
+        found = endpoints.look(files, wall, self.names, (), broken)
+        for entry in found.alive:
+            self.first_seen.setdefault(entry.job_id, wall)
+        gone = tier_rules.gone_jobs(found.alive, self.queue, self.first_seen)
+        if gone:
+            found = endpoints.look(files, wall, self.names, gone, broken)
+        restarts = {job.id: job.restarts for job in self.queue.jobs}
+        for entry in found.alive:
+            if entry.state == endpoints.DRAINING and entry.job_id in restarts:
+                self.drained[entry.job_id] = restarts[entry.job_id]
+        queue = self.queue
+        if queue.taken and not queue.problem and wall - queue.taken > SILENT_S:
+            queue = replace(queue, problem=f"no answer for {wall - queue.taken:.0f} seconds", since=queue.taken)
+        stops = self.stops.all(self.names)
+        return Facts(wall, queue, found.alive, stops, dict(self.endings), dict(self.drained)), found
+
+    # Slurm
+
+    def follow_slurm(self) -> None:
+        """Ask Slurm, decide, do; again and again, one after the other."""
+        while True:
+            pause = self.settings.every
+            try:
+                queue = self.slurm.queue(self.queue)
+                if bool(queue.problem) != bool(self.queue.problem):
+                    say(f"Slurm does not answer: {queue.problem}" if queue.problem else "Slurm answers")
+                self.queue = queue
+                if queue.problem:
+                    pause = AFTER_FAILURE_S
+                elif self.act():
+                    pause = min(AFTER_ACTION_S, pause)
+            except (OSError, HerdError, ValueError) as error:
+                say(f"could not do what was to be done, and will try again: {type(error).__name__}: {error}")
+                pause = AFTER_FAILURE_S
+            self._wake.wait(pause)
+            self._wake.clear()
+
+    def act(self) -> bool:
+        """Decide and do, for every tier; whether there was anything to do."""
+        is_busy = False
+        for wanted in self.settings.tiers:
+            facts, _registry = self.look(time.time())
+            memory, actions = tier_rules.step(wanted, self.memories.of[wanted.name], facts)
+            self.memories.keep(wanted.name, memory)
+            for action in actions:
+                is_busy = True
+                self._do(wanted, action)
+        self._sweep()
+        live = {job.id for job in self.queue.jobs} | {memory.job for memory in self.memories.of.values()}
+        self.endings = {job: ending for job, ending in self.endings.items() if job in live}
+        self.drained = {job: count for job, count in self.drained.items() if job in live}
+        return is_busy
+
+    def _sweep(self) -> None:
+        """Remove what jobs that are long gone have left in the registry: nobody else would."""
+        for name in endpoints.rubbish(self.files[1], time.time(), {job.id for job in self.queue.jobs}):
+            with suppress(OSError):
+                (self.settings.registry / name).unlink()
+                say(f"removed {name} from the registry: its job is long gone")
+
+    def _do(self, wanted: Wanted, action: tier_rules.Action) -> None:
+        if action.kind == tier_rules.EXPLAIN:
+            ending = self.slurm.ending(action.job, self.queue, self.settings.logs)
+            self.endings[action.job] = ending
+            say(f"{wanted.name}: {tier_rules.explain(action.job, ending)[0]}")
+        elif action.kind == tier_rules.CANCEL:
+            say(f"{wanted.name}: ending job {action.job}: {action.reason}")
+            ran = self.slurm.run(["scancel", action.job])
+            if ran.status:
+                say(f"{wanted.name}: scancel {action.job}: {ran.said}")
+        elif action.kind == tier_rules.SUBMIT:
+            self._submit(wanted)
+
+    def _submit(self, wanted: Wanted) -> None:
+        memory = tier_rules.about_to_submit(self.memories.of[wanted.name], time.time())
+        self.memories.keep(wanted.name, memory)
+        ran, job = self.slurm.submit(wanted)
+        self.memories.keep(
+            wanted.name, tier_rules.submitted(memory, time.time(), ran.status, job, f"{ran.err} {ran.out}")
+        )
+        say(f"{wanted.name}: submitted job {job}" if job else f"{wanted.name}: sbatch {wanted.script}: {ran.said}")
+
+    # What others are told
+
+    def tell(self) -> None:
+        """Write how the tiers are, if that has changed or was long ago."""
+        wall = time.time()
+        facts, registry = self.look(wall)
+        notes = [f"{dead.file} in the registry is dead: {dead.reason}" for dead in registry.dead]
+        notes += [self.registry_problem] if self.registry_problem else []
+        if self.files[0] and wall - self.files[0] > endpoints.LIFE_S:
+            notes.append(f"the registry has not been read for {wall - self.files[0]:.0f} seconds")
+        view = tier_rules.view(self.settings.tiers, self.memories.of, facts, notes)
+        for name, tier in view.tiers.items():
+            self._changed(name, tier)
+        # Without times, which always change.
+        mark = json.dumps({name: [tier.state, tier.reason, [e.where for e in tier.endpoints]]
+                           for name, tier in view.tiers.items()})  # fmt: skip
+        if mark != self.written[1] or not 0 <= wall - self.written[0] < tier_view.EVERY_S - TICK_S:
+            write_whole(self.settings.view, tier_view.write(view))
+            self.written = (wall, mark)
+
+    def _changed(self, name: str, tier: tier_view.Tier) -> None:
+        before = self.states.get(name)
+        if tier.state == before:
+            return
+        self.states[name] = tier.state
+        say(f"{name}: {tier.state}" + (f" ({tier.reason})" if tier.reason else ""))
+        if tier.state == tier_view.READY and before == tier_view.LOADING:
+            self.memories.keep(name, tier_rules.loaded_in(self.memories.of[name], tier.endpoints[0]))
+        # What happened in the registry will soon show in the queue.
+        self._wake.set()
+
+    def live(self) -> None:
+        """Begin, and go on for ever."""
+        for work in (self.follow_registry, self.follow_slurm):
+            threading.Thread(target=work, daemon=True).start()
+        until = time.monotonic() + TIMEOUT_S
+        while not ((self.queue.taken or self.queue.problem) and (self.files[0] or self.registry_problem)):
+            if time.monotonic() > until:
+                break
+            time.sleep(TICK_S)
+        self.tell()
+        notify("READY=1")
+        say(f"keeping {', '.join(self.names) or 'no tier'}")
+        while True:
+            notify("WATCHDOG=1")
+            time.sleep(TICK_S)
+            self.tell()
+
+
+def alone(folder: Path) -> Any:
+    """Only one manager at a time: the file that it holds locked as long as it lives."""
+    stream = (folder / "lock").open("a")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise RemoteFailureError(
+            "no other manager of the tiers", f"one that holds {folder / 'lock'}", "stop herd-tiers.service first"
+        ) from error
+    return stream
+
+
+def manage_command(arguments: argparse.Namespace) -> int:
+    """Run the manager until systemd ends it."""
+    settings = read_settings(arguments.config)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    wrong = {wanted.user for wanted in settings.tiers} - {user}
+    if wrong:
+        raise InvalidInputError(f"to run as {', '.join(sorted(wrong))}", user, "use herd-tiers.service")
+    with alone(settings.state):
+        Manager(settings).live()
+    return 0
+
+
+def read_view(path: Path) -> tier_view.View:
+    """Read what the manager says."""
+    try:
+        return tier_view.read(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotFoundError(
+            f"the manager's view of the tiers at {path}",
+            error.strerror or str(error),
+            "see that herd-tiers.service runs on this host (journalctl -u herd-tiers)",
+        ) from error
+
+
+def show_command(arguments: argparse.Namespace) -> int:
+    """Show the tiers; 0 if the view is new and every tier that is enabled is ready, 3 if not."""
+    settings = read_settings(arguments.config)
+    view, wall = read_view(settings.view), time.time()
+    if arguments.json:
+        data: Mapping[str, Any] = {**tier_view.as_data(view), "is_old": bool(view.age_problem(wall))}
+        print(json.dumps(data, indent=2))
+    else:
+        print(tier_view.table(view, wall))
+    away = [name for name, tier in view.tiers.items() if tier.enabled and tier.state != tier_view.READY]
+    return 3 if away or view.age_problem(wall) else 0
+
+
+def stop_command(arguments: argparse.Namespace) -> int:
+    """Have a tier's job drained and ended, and no new one submitted."""
+    settings = read_settings(arguments.config)
+    for name in arguments.tier:
+        settings.tier(name)
+    for name in arguments.tier:
+        data = {"reason": plain(arguments.reason), "by": _person(), "at": time.time()}
+        _change(lambda name=name, data=data: write_whole(Stops(settings.state).path(name), json.dumps(data) + "\n"))
+        print(f"{name}: its job ends once its running answers have, and none follows until: herdctl tiers start {name}")
+    return 0
+
+
+def start_command(arguments: argparse.Namespace) -> int:
+    """Let a tier come back."""
+    settings = read_settings(arguments.config)
+    for name in arguments.tier:
+        settings.tier(name)
+    for name in arguments.tier:
+        _change(lambda name=name: Stops(settings.state).path(name).unlink(missing_ok=True))
+        print(f"{name}: its job is submitted by the manager")
+    return 0
+
+
+def _person() -> str:
+    return plain(os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name)
+
+
+def _change(work: Any) -> None:
+    try:
+        work()
+    except OSError as error:
+        raise RemoteFailureError(
+            "to be allowed to change the tiers", f"{error.filename}: {error.strerror}", "run it as root (sudo)"
+        ) from error
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe C(herdctl tiers)."""
+    tiers = commands.add_parser(
+        "tiers", help="show, stop or start the tiers that run as Slurm jobs (on the controller)"
+    )
+    tiers.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")
+    tiers.add_argument("--json", action="store_true", help="as JSON")
+    tiers.set_defaults(run=show_command)
+    what = tiers.add_subparsers(dest="what")
+    manage = what.add_parser("manage", help="keep one job for each tier (what herd-tiers.service runs)")
+    manage.set_defaults(run=manage_command)
+    stop = what.add_parser("stop", help="end a tier's job gently, and submit none until it is started")
+    stop.add_argument("tier", nargs="+")
+    stop.add_argument("--reason", default="no reason was given")
+    stop.set_defaults(run=stop_command)
+    start = what.add_parser("start", help="let a stopped tier come back")
+    start.add_argument("tier", nargs="+")
+    start.set_defaults(run=start_command)

@@ -1,0 +1,178 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tells nginx which engines there are: within two seconds, tested before, and only where it is different.
+
+This is the only program of the gateway with rights over nginx.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from herd.agent.gateway_state import DEFAULT_PATH, Settings, Tiers, read_settings, say
+from herd.agent.service import notify
+from herd.core import upstreams
+from herd.core.errors import HerdError, NotFoundError, RemoteFailureError
+
+TICK_S = 0.25
+#: Seconds after which a configuration that nginx did not take is tried again.
+AGAIN_S = 10.0
+COMMAND_S = 30.0
+UPSTREAMS, KEY = Path("herd/upstreams.conf"), Path("herd/engine-key.conf")
+MODES = {UPSTREAMS: 0o644, KEY: 0o600}
+
+
+def run(command: list[str]) -> tuple[int, str]:
+    """Run a command, and give its end and what it said."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=COMMAND_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 127, str(error)
+    return done.returncode, done.stdout + done.stderr
+
+
+def write(path: Path, text: str, mode: int) -> None:
+    """Write a file in one step; nobody else reads it before its mode is right."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.chmod(mode)
+    scratch.replace(path)
+
+
+def test(settings: Settings, files: Mapping[Path, str]) -> None:
+    """Have nginx read a copy of its configuration with these files in it.
+
+    :raises RemoteFailureError: if it would not take it.
+    """
+    root = settings.nginx_root
+    with tempfile.TemporaryDirectory(prefix="herd-nginx-") as made:
+        copy = Path(made) / "nginx"
+        shutil.copytree(root, copy, symlinks=False, ignore_dangling_symlinks=True)
+        for name, text in files.items():
+            write(copy / name, text, MODES.get(name, 0o644))
+        # The copy must not read what is in place: includes name it by its full path.
+        for path in copy.rglob("*"):
+            if path.is_file():
+                content = path.read_bytes()
+                moved = content.replace(f"{root}/".encode(), f"{copy}/".encode())
+                if moved != content:
+                    path.write_bytes(moved)
+        status, text = run([*settings.test, "-q", "-t", "-c", str(copy / "nginx.conf")])
+        if status:
+            # What it says names the copy.
+            found = " ".join(text.replace(f"{copy}/", f"{root}/").split())
+            raise RemoteFailureError(
+                "nginx to take its new upstreams", found, "mend what it names; nothing was changed"
+            )
+
+
+class Upstreams:
+    """Keeps nginx's upstreams like the tiers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._tiers = Tiers(settings)
+        self._refused: tuple[Mapping[Path, str], float] = ({}, 0.0)
+        self._unloaded = False
+        _status, version = run([*settings.test, "-v"])
+        self._keep = upstreams.may_keep(version)
+
+    def wanted(self) -> dict[Path, str]:
+        """Say what the files must hold."""
+        now = self._tiers.look()
+        endpoints = {name: now[name].endpoint if name in now else "" for name in self.settings.site.tiers}
+        files = {UPSTREAMS: upstreams.configuration(endpoints, self._keep)}
+        try:
+            key = self.settings.engine_key.read_text(encoding="utf-8").split()
+        except OSError as error:
+            raise NotFoundError("the key of the engines", str(error), "run the role slurm_tiers") from error
+        files[KEY] = upstreams.key_configuration(key[0] if key else "")
+        return files
+
+    def step(self, now: float) -> bool:
+        """Look once; say whether anything was changed."""
+        files = self.wanted()
+        root = self.settings.nginx_root
+        stale = {name: text for name, text in files.items() if self._held(root / name) != text}
+        refused, when = self._refused
+        if (not stale and not self._unloaded) or (refused == files and now - when < AGAIN_S):
+            return False
+        try:
+            if stale:
+                test(self.settings, files)
+                for name, text in stale.items():
+                    write(root / name, text, MODES[name])
+                self._unloaded = True
+            self._reload()
+        except HerdError:
+            self._refused = (files, now)
+            raise
+        self._refused = ({}, 0.0)
+        self._unloaded = False
+        known = next((line.strip() for line in files[UPSTREAMS].splitlines() if "default" in line), "")
+        say(f"nginx reloaded: {known[len('default ') :]}")
+        return True
+
+    def _reload(self) -> None:
+        status, text = run(list(self.settings.reload))
+        if status:
+            raise RemoteFailureError(
+                "nginx to reload its configuration", " ".join(text.split()) or f"status {status}", "see its journal"
+            )
+
+    @staticmethod
+    def _held(path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except OSError:
+            return ""
+
+    def live(self) -> None:
+        """Go on for ever."""
+        said = ""
+        while True:
+            try:
+                self.step(time.monotonic())
+                said = ""
+            except (HerdError, OSError) as error:
+                # Once for each trouble: it is looked for every quarter of a second.
+                if str(error) != said:
+                    said = str(error)
+                    say(said)
+            notify("READY=1\nWATCHDOG=1")
+            time.sleep(TICK_S)
+
+
+def upstreams_command(arguments: argparse.Namespace) -> int:
+    """Keep nginx's upstreams, or write them once."""
+    settings = read_settings(arguments.config)
+    keeper = Upstreams(settings)
+    if arguments.once:
+        print("changed" if keeper.step(time.monotonic()) else "unchanged")
+        return 0
+    keeper.live()
+    return 0
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe C(herdctl upstreams)."""
+    command = commands.add_parser(
+        "upstreams",
+        help="tell nginx which engines there are (what herd-upstreams.service runs)",
+        description="Writes nginx's upstreams from the view of the tiers, tests them, and reloads nginx.",
+    )
+    command.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")
+    command.add_argument("--once", action="store_true", help="look once and end")
+    command.set_defaults(run=upstreams_command)

@@ -1,0 +1,206 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real, headless Chromium, asked over its own protocol through a pair of pipes."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+PATIENCE_S = 30.0
+# Nothing is asked of anybody but the page's own server.
+FLAGS = (
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--remote-debugging-pipe",
+)
+PHONE, DESK = (360, 740), (1280, 900)
+
+
+class BrowserError(Exception):
+    """The browser does not do what it was asked for."""
+
+
+def program() -> str:
+    """Where it is."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        raise BrowserError("expected chromium on this machine, found none: apt-get install chromium")
+    return found
+
+
+class Browser:
+    """One page at a time."""
+
+    def __init__(self, profile: Path) -> None:
+        asked, self._out = os.pipe()
+        self._in, answered = os.pipe()
+        # The protocol wants them as 3 and 4; bash puts them there, and cannot hit the other one's number.
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (asked, answered)]
+        sandbox = [] if os.geteuid() else ["--no-sandbox"]
+        chromium = [program(), *FLAGS, *sandbox, f"--user-data-dir={profile}", "about:blank"]
+        self.process = subprocess.Popen(
+            ["bash", "-c", f'exec 3<&{ends[0]} 4>&{ends[1]} "$@"', "bash", *chromium],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=ends,
+            start_new_session=True,
+        )
+        for end in (asked, answered, *ends):
+            os.close(end)
+        self._buffer = b""
+        self._number = 0
+        self._session = ""
+        self._is_loaded = False
+        #: Everything that the page's script or the browser complains of.
+        self.complaints: list[str] = []
+        #: Addresses that were asked.
+        self.asked: list[str] = []
+
+    def _receive(self, until: float) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([self._in], [], [], left)[0]:
+                raise BrowserError("expected an answer of the browser, found none in time")
+            piece = os.read(self._in, 1 << 16)
+            if not piece:
+                raise BrowserError(f"expected a browser that runs, found it ended with {self.process.wait()}")
+            self._buffer += piece
+        message, _nul, self._buffer = self._buffer.partition(b"\0")
+        found: dict[str, Any] = json.loads(message)
+        self._note(found.get("method", ""), found.get("params", {}))
+        return found
+
+    def _note(self, method: str, params: Mapping[str, Any]) -> None:
+        if method == "Network.requestWillBeSent":
+            self.asked.append(str(params["request"]["url"]))
+        elif method == "Page.loadEventFired":
+            self._is_loaded = True
+        elif method == "Runtime.exceptionThrown":
+            self.complaints.append(json.dumps(params["exceptionDetails"]))
+        elif method == "Log.entryAdded":
+            self.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """Ask the browser for something."""
+        self._number += 1
+        message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            answer = self._receive(until)
+            if answer.get("id") == self._number:
+                if "error" in answer:
+                    raise BrowserError(f"{method}: {answer['error']}")
+                result: dict[str, Any] = answer["result"]
+                return result
+
+    def open_tab(self) -> None:
+        """Have an empty page."""
+        self._session = ""
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable")
+        self.complaints.clear()
+        self.asked.clear()
+
+    def look(self, size: tuple[int, int] = DESK, dark: bool = False, script: bool = True, zoom: float = 1.0) -> None:
+        """Choose with which eyes pages are looked at."""
+        width, height = size
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=zoom,
+            mobile=size == PHONE,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setScriptExecutionDisabled", value=not script)
+        self.call("Emulation.setTimezoneOverride", timezoneId="Asia/Tokyo")
+        # As if somebody had clicked into it: only then a page may use the clipboard.
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
+
+    def go(self, url: str) -> None:
+        """Open an address, and wait until it is all there."""
+        self._is_loaded = False
+        error = self.call("Page.navigate", url=url).get("errorText")
+        if error:
+            raise BrowserError(f"{url}: {error}")
+        until = time.monotonic() + PATIENCE_S
+        while not self._is_loaded:
+            self._receive(until)
+
+    def run(self, script: str) -> Any:
+        """Let the page compute something; a promise is waited for."""
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise BrowserError(json.dumps(answer["exceptionDetails"]))
+        return answer["result"].get("value")
+
+    def wait(self, what: Callable[[], bool], text: str, patience_s: float = PATIENCE_S) -> None:
+        """Wait until something is so."""
+        until = time.monotonic() + patience_s
+        while not what():
+            if time.monotonic() > until:
+                raise BrowserError(f"expected {text}, waited {patience_s:g} seconds in vain")
+            time.sleep(0.1)
+
+    def text(self, selector: str = "body") -> str:
+        """What a reader reads."""
+        return " ".join(str(self.run(f"document.querySelector({json.dumps(selector)}).innerText")).split())
+
+    def press(self, key: str, code: int) -> None:
+        """Press a key."""
+        for kind in ("keyDown", "keyUp"):
+            more = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
+
+    def picture(self, path: Path) -> None:
+        """Take a picture of the whole page."""
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    def close(self) -> None:
+        """End it, with all its processes."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self._in)
+        os.close(self._out)
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A browser with a profile of its own."""
+    profile = Path(tempfile.mkdtemp(prefix="herd-browser-"))
+    made = Browser(profile)
+    try:
+        made.open_tab()
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(profile, ignore_errors=True)

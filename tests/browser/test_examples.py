@@ -1,0 +1,39 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the status page offers to copy works, with real engines behind the gateway."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.browser.chromium import Browser
+from tests.browser.conftest import facts, settled, url
+from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway
+
+
+def test_the_examples_are_what_they_say(page: Browser, made: Gateway) -> None:
+    """Copied out of the page, they get an answer of a real engine."""
+    engines = {"fast": made.router(FAST_MODEL), "reasoning": made.engine(REASONING_MODEL)}
+    try:
+        for tier, model in (("fast", FAST_MODEL), ("reasoning", REASONING_MODEL)):
+            made.ready(tier, engines[tier].port, [model])
+            settled(made, tier, "ready")
+        page.go(url(made))
+        given = {**os.environ, "HERD_API_KEY": "herd-key-of-ann", "no_proxy": "*"}
+        for name in ("curl-fast", "curl-reasoning"):
+            text = page.run(f"document.querySelector('#{name}').textContent").replace("500}", "5}")
+            done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, env=given, check=False)
+            assert json.loads(done.stdout)["usage"]["completion_tokens"] == 5, done.stdout + done.stderr
+        text = page.run("document.querySelector('#python').textContent").replace("max_tokens=500", "max_tokens=5")
+        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=given, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip()
+        found = {row["name"]: row["measured"]["requests"] for row in facts(made)["tiers"]}
+        assert found == {"fast": 2, "reasoning": 1}
+    finally:
+        for engine in engines.values():
+            engine.stop()

@@ -1,0 +1,175 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The status page in a real browser, through a real nginx and the door."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.resources import files
+
+import pytest
+
+from tests.browser.chromium import DESK, PHONE, Browser
+from tests.browser.conftest import settled, url
+from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway
+
+#: What WCAG's text demands a page to bear: 1280 pixels at a zoom of 400 %.
+NARROW = (320, 700)
+AXE = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+
+
+def violations(page: Browser) -> list[str]:
+    """What axe finds wrong with the page as it is shown."""
+    page.run(f"{AXE};0")
+    options = json.dumps({"runOnly": {"type": "tag", "values": TAGS}, "resultTypes": ["violations"]})
+    found = page.run(f"axe.run(document, {options}).then(r => r.violations)")
+    return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+def test_it_says_how_the_tiers_are(page: Browser, made: Gateway, script: bool) -> None:
+    page.look(script=script)
+    page.go(url(made))
+    assert page.text("#summary") == "1 of 2 tiers answer; reasoning does not at present."
+    assert "Ready It answers." in page.text("#tier-fast")
+    reasoning = page.text("#tier-reasoning")
+    assert "Preempted by VASP job 88, pending: Priority." in reasoning
+    assert "Expected in about 25 minutes" in reasoning
+    assert "try again in 30 seconds" in reasoning
+    assert REASONING_MODEL in reasoning
+    buttons = page.run("[...document.querySelectorAll('button')].map(b => b.textContent)")
+    assert buttons == (["Copy", "Copy", "Copy", "Pause updates"] if script else [])
+    # Tokyo has no summer time; without script it is the server's word.
+    assert page.text("#generated").endswith("UTC") is not script
+
+
+def test_it_stays_up_to_date_without_being_loaded_again(page: Browser, made: Gateway) -> None:
+    page.go(url(made))
+    page.run("window.mark = 1; document.querySelector('#python').focus()")
+    made.away("fast", "loading", "loading 43 %", 12, percent=43)
+    page.wait(lambda: "43 % loaded" in page.text("#tier-fast"), "the page that says so", 15)
+    assert page.run("document.querySelector('progress').value") == 43
+    assert page.text("#summary") == "No tier answers at present."
+    made.ready("fast", 9, [FAST_MODEL])
+    page.wait(lambda: "It answers." in page.text("#tier-fast"), "the page that says so", 15)
+    assert page.run("window.mark") == 1
+    assert page.run("document.activeElement.id") == "python"
+
+
+def test_updates_can_be_paused(page: Browser, made: Gateway) -> None:
+    page.go(url(made))
+    find = "[...document.querySelectorAll('button')].find(b => /updates/.test(b.textContent))"
+    page.run(f"{find}.click()")
+    assert page.run(f"{find}.textContent") == "Resume updates"
+    page.asked.clear()
+    time.sleep(6)
+    page.run("0")
+    assert page.asked == []
+    page.run(f"{find}.click()")
+    time.sleep(6)
+    page.run("0")
+    assert page.asked == [url(made)]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE, NARROW], ids=["desk", "phone", "narrow"])
+def test_it_fits_and_axe_finds_nothing(page: Browser, made: Gateway, size: tuple[int, int], dark: bool) -> None:
+    page.look(size, dark=dark)
+    page.go(url(made))
+    assert page.run("document.documentElement.scrollWidth <= window.innerWidth")
+    background = page.run("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(13, 17, 23)" if dark else "rgb(246, 248, 250)")
+    assert violations(page) == []
+    small = "[...document.querySelectorAll('button')].filter(b => b.getBoundingClientRect().height < 24).length"
+    assert page.run(small) == 0
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("state", ["loading", "draining", "pending", "backing-off", "stopped"])
+def test_axe_finds_nothing_in_any_state(page: Browser, made: Gateway, state: str, dark: bool) -> None:
+    made.away("fast", state, "because of the tests", 9, percent=43 if state == "loading" else None)
+    settled(made, "fast", state)
+    page.look(PHONE, dark=dark)
+    page.go(url(made))
+    assert violations(page) == []
+
+
+def test_it_can_be_used_with_the_keyboard_alone(page: Browser, made: Gateway) -> None:
+    page.go(url(made))
+    reached = []
+    for _step in range(20):
+        page.press("Tab", 9)
+        reached.append(
+            page.run("(e => e === document.body ? '' : e.id || e.textContent.trim())(document.activeElement)")
+        )
+        if reached[-1] == "":
+            break
+    pres = ["curl-fast", "Copy", "curl-reasoning", "Copy", "python", "Copy"]
+    links = ["Look again", "As JSON", "Metrics", "Pause updates"]
+    assert [one for one in reached if one in {*pres, *links}] == pres + links
+
+
+def test_an_example_is_copied_as_it_stands(page: Browser, made: Gateway) -> None:
+    origin = made.url(path="")
+    page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"], origin=origin)
+    page.go(url(made))
+    page.run("document.querySelector('#curl-fast').nextElementSibling.focus()")
+    page.press("Enter", 13)
+    page.wait(lambda: page.text("#curl-fast + button") == "Copied", "the button that says so")
+    assert page.run("navigator.clipboard.readText()") == page.run("document.querySelector('#curl-fast').textContent")
+    page.wait(lambda: page.text("#curl-fast + button") == "Copy", "the button as it was", 5)
+
+
+def test_without_a_clipboard_the_example_is_selected(page: Browser, made: Gateway) -> None:
+    page.go(url(made))
+    # As where the page came without TLS from another host.
+    page.run("Object.defineProperty(navigator, 'clipboard', {value: undefined}); 0")
+    page.run("document.querySelector('#python').nextElementSibling.click()")
+    page.wait(lambda: page.text("#python + button") == "Selected", "the button that says so")
+    assert page.run("getSelection().toString()").startswith("import os\nfrom openai import OpenAI\n")
+
+
+def test_what_slurm_and_jobs_say_is_only_text(page: Browser, made: Gateway) -> None:
+    evil = "<img src=x onerror='window.mark=1'><script>window.mark=1</script>"
+    made.away("fast", "pending", evil, 5, job_id=evil, pending_reason=evil)
+    settled(made, "fast", "pending")
+    page.go(url(made))
+    assert "<script>window.mark=1</script>" in page.text("#tier-fast")
+    # The same again as an update.
+    made.away("fast", "pending", f"{evil} again", 5, job_id=evil, pending_reason=evil)
+    page.wait(lambda: "again" in page.text("#tier-fast"), "the page that says so", 15)
+    assert page.run("window.mark") is None
+    assert page.run("document.images.length") == 0
+
+
+def test_a_script_that_is_not_the_page_s_own_does_not_run(page: Browser, made: Gateway) -> None:
+    page.go(url(made))
+    page.run(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.mark = 1'})); 0"
+    )
+    assert page.run("window.mark") is None
+    assert any("Content Security Policy" in text for text in page.complaints)
+    page.complaints.clear()
+
+
+def test_it_says_when_the_gateway_is_gone_and_when_it_is_back(page: Browser, made: Gateway) -> None:
+    page.go(url(made))
+    made.stop("nginx")
+    page.wait(lambda: "may be out of date" in page.text("#connection"), "the page that says so", 15)
+    made.start_nginx()
+    page.wait(lambda: page.text("#connection") == "", "the page that says no more", 15)
+    assert all("ERR_CONNECTION_REFUSED" in text or "Failed to load" in text for text in page.complaints)
+    page.complaints.clear()
+
+
+@pytest.mark.parametrize("path", ["/", "/fast/status", "/reasoning/status", "/status?x=1"])
+def test_every_way_leads_there(page: Browser, made: Gateway, path: str) -> None:
+    page.go(url(made, path))
+    assert page.text("h1") == "Inference status"
+    page.run("document.querySelector('a[href=\"status.json\"]').click()")
+    page.wait(lambda: page.run("document.contentType") == "application/json", "the facts as JSON")
+    # For what is no page, the browser itself looks for an icon.
+    page.complaints[:] = [text for text in page.complaints if "favicon.ico" not in text]

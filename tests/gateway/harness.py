@@ -1,0 +1,393 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A gateway on this machine: nginx with the role's own templates, herdctl as it is installed, and engines behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
+from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
+from tests.engine.builds import binaries
+from tests.engine.flag_runs import NEW, cache, free_port, listens
+
+ROOT = Path(__file__).parents[2]
+ROLE = ROOT / "roles" / "gateway"
+#: What herdctl runs with; nodes may have one as old as 3.9.
+NODE_PYTHON = os.environ.get("HERD_NODE_PYTHON") or sys.executable
+ENGINE_KEY = "engine-key-of-the-tests"
+FAST_MODEL, REASONING_MODEL = "small-one", "large-one"
+USERS: dict[str, dict[str, Any]] = {
+    "ann": {"key": "herd-key-of-ann", "limits": "roomy"},
+    "bob": {"key": "herd-key-of-bob", "limits": "narrow"},
+    "eve": {"key": "herd-key-of-eve", "state": "revoked"},
+    "old": {"key": "herd-key-of-old", "expires": 1000.0},
+    "fay": {"key": "herd-key-of-fay", "tiers": ["fast"], "limits": "roomy"},
+    "meg": {"key": "herd-key-of-meg", "limits": "one"},
+}
+LIMITS = {
+    "default": {"requests_per_minute": 120, "burst": 30, "concurrency": 8},
+    "roomy": {"requests_per_minute": 0, "burst": 1, "concurrency": 0},
+    "narrow": {"requests_per_minute": 6, "burst": 3, "concurrency": 8},
+    "one": {"requests_per_minute": 0, "burst": 1, "concurrency": 1},
+}
+TASKS = {
+    "schema": 1,
+    "types": {
+        "fix": {"tier": "fast", "model": FAST_MODEL, "why": "It is quick."},
+        "borrowing": {"tier": "reasoning", "model": REASONING_MODEL, "why": "It thinks."},
+    },
+    "default": None,
+}
+MAIN = """
+{user}
+daemon off;
+worker_processes 2;
+pid {root}/nginx.pid;
+error_log {root}/error.log warn;
+worker_rlimit_nofile 4096;
+events {{ worker_connections 1024; }}
+http {{
+    client_body_temp_path {root}/body; proxy_temp_path {root}/proxy; fastcgi_temp_path {root}/fastcgi;
+    uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
+    access_log off;
+    include {root}/etc/conf.d/*.conf;
+}}
+"""
+
+
+def nginx_program() -> str:
+    """Where nginx is; HERD_NGINX names another version."""
+    found = os.environ.get("HERD_NGINX") or shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    assert found, "nginx is needed: apt-get install nginx-light (it need not run), or name one in HERD_NGINX"
+    return found
+
+
+def render(given: Mapping[str, Any]) -> dict[str, str]:
+    """The role's files for nginx, made as Ansible makes them, with these values of its variables."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROLE / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["bool"] = bool
+    values: dict[str, Any] = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text(encoding="utf-8"))
+    values.update(given)
+
+    def resolve(value: Any) -> Any:
+        if isinstance(value, str) and "{{" in value:
+            return environment.from_string(value).render(values)
+        if isinstance(value, list):
+            return [resolve(each) for each in value]
+        return value
+
+    own = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
+    values["_gateway_refusals"] = resolve(own["_gateway_refusals"])
+    values["_gateway_kinds"] = own["_gateway_kinds"]
+    names = {"conf.d/herd.conf": "herd.conf.j2", "herd/locations.conf": "locations.conf.j2"}
+    names["herd/taken.conf"] = "taken.conf.j2"
+    return {name: environment.get_template(template).render(values) for name, template in names.items()}
+
+
+def install_herdctl(root: Path) -> Path:
+    """The program as the role node_agent installs it."""
+    role = ROOT / "roles" / "node_agent" / "files"
+    files = {"lib/herd/__init__.py": "", "lib/herd/core/__init__.py": "", "lib/herd/agent/__init__.py": ""}
+    for name, folder in (("core", ROOT / "plugins" / "module_utils" / "core"), ("agent", role / "agent")):
+        sources = [path for path in folder.iterdir() if path.suffix in (".py", ".css", ".js")]
+        files.update({f"lib/herd/{name}/{path.name}": path.read_text(encoding="utf-8") for path in sources})
+    files["bin/herdctl"] = (role / "herdctl.py").read_text(encoding="utf-8")
+    agent_files.install(root, files, ("bin/herdctl",))
+    return root / "bin" / "herdctl"
+
+
+def wait_for(what: Callable[[], bool], text: str, limit: float = 20.0) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + limit
+    while not what():
+        assert time.monotonic() < end, f"{text} did not come about within {limit:g} seconds"
+        time.sleep(0.02)
+
+
+def lab_model() -> Path:
+    """The lab's model as one file, joined once."""
+    parts = sorted((cache() / "mirror" / "models").glob("lab-llama.gguf.part*"))
+    assert parts, "no model of the lab: run tools/lab-ready"
+    content = b"".join(part.read_bytes() for part in parts)
+    path = cache() / "engines" / f"lab-llama-{hashlib.sha256(content).hexdigest()[:16]}.gguf"
+    if not path.exists():
+        scratch = path.with_suffix(f".{os.getpid()}")
+        scratch.write_bytes(content)
+        scratch.replace(path)
+    return path
+
+
+@dataclass
+class Engine:
+    """A llama-server."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def stop(self, number: int = signal.SIGKILL) -> None:
+        """End it."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        self.process.wait()
+
+
+@dataclass
+class Gateway:
+    """Everything in one folder, and what tests do to it."""
+
+    root: Path
+    ports: dict[str, int]
+    herdctl: Path
+    stack: ExitStack
+    tiers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    fallback: dict[str, str] = field(default_factory=dict)
+    sockets: list[socket.socket] = field(default_factory=list)
+    clock_runs: bool = True
+    is_silent: bool = False
+    watch_streams: bool = True
+
+    @property
+    def etc(self) -> Path:
+        return self.root / "etc"
+
+    def url(self, tier: str = "fast", path: str = "/v1") -> str:
+        return f"http://127.0.0.1:{self.ports[tier]}{path}"
+
+    # What the others of the real thing do
+
+    def write_view(self) -> None:
+        """Write what the manager of the tiers writes."""
+        data = {"schema": 1, "written": time.time(), "tiers": self.tiers}
+        scratch = self.root / f"tiers.json.{threading.get_ident()}"
+        scratch.write_text(json.dumps(data), encoding="utf-8")
+        scratch.replace(self.root / "tiers.json")
+
+    def keep_view(self) -> None:
+        while self.clock_runs:
+            if not self.is_silent:
+                self.write_view()
+            time.sleep(1)
+
+    def ready(self, tier: str, port: int, models: Sequence[str] = (), job: str = "1", started: float = 1.0) -> None:
+        """Say that an engine answers for a tier."""
+        entry = {
+            "schema": 1,
+            "tier": tier,
+            "job_id": job,
+            "host": "lab",
+            "address": "127.0.0.1",
+            "port": port,
+            "models": list(models),
+            "state": "ready",
+            "started": started,
+            "heartbeat": time.time(),
+        }
+        self.tiers[tier] = {"enabled": True, "state": "ready", "reason": "ready", "endpoints": [entry]}
+        self.write_view()
+
+    def away(self, tier: str, state: str, reason: str, retry: int = 30, **more: Any) -> None:
+        """Say that a tier is away."""
+        data = {"enabled": True, "state": state, "reason": reason, "retry_after_s": retry, "endpoints": [], **more}
+        self.tiers[tier] = data
+        self.write_view()
+
+    def write_keys(self, users: Mapping[str, Mapping[str, Any]] = USERS) -> None:
+        """Write the file of keys as the role does."""
+        entries = [
+            {"id": name, "sha256": hashlib.sha256(str(user["key"]).encode()).hexdigest(), **user}
+            for name, user in users.items()
+        ]
+        keys = gateway_keys.parse(entries, LIMITS, self.ports)
+        scratch = self.root / "keys.json.new"
+        scratch.write_text(json.dumps(gateway_keys.as_data(keys)), encoding="utf-8")
+        scratch.replace(self.root / "keys.json")
+
+    # Its own services
+
+    def start(self, name: str, argv: Sequence[str], files: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+        with (self.root / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=files
+            )
+        return self.processes[name]
+
+    def stop(self, name: str, number: int = signal.SIGTERM) -> None:
+        process = self.processes.pop(name, None)
+        if process:
+            process.send_signal(number)
+            process.wait(30)
+
+    def program(self, *words: str) -> list[str]:
+        return [NODE_PYTHON, "-I", "-u", str(self.herdctl), *words, "--config", str(self.root / "gateway.json")]
+
+    def open_sockets(self) -> None:
+        """What systemd does for herd-door.socket."""
+        for name, kind in (("door", socket.SOCK_STREAM), ("log", socket.SOCK_DGRAM)):
+            made = socket.socket(socket.AF_UNIX, kind)
+            made.bind(f"{self.root}/{name}.sock")
+            if kind == socket.SOCK_STREAM:
+                made.listen(1024)
+            self.sockets.append(self.stack.enter_context(made))
+
+    def start_door(self) -> None:
+        """Start the door as systemd does, with the sockets as its files 3 and 4."""
+        said = self.log("door").count("at the door")
+        numbers = [made.fileno() for made in self.sockets]
+        shell = 'exec 3<&"$0" 4<&"$1"; shift; LISTEN_FDS=2 LISTEN_PID=$$ exec "$@"'
+        argv = ["bash", "-c", shell, *map(str, numbers), *self.program("door")]
+        self.start("door", argv, tuple(numbers))
+        wait_for(lambda: self.log("door").count("at the door") > said, "the door")
+
+    def restart_door(self) -> None:
+        """Restart it as systemd does: only its first process is told, and the next one has the same sockets."""
+        self.stop("door")
+        self.start_door()
+
+    def reload_nginx(self) -> None:
+        subprocess.run(self.nginx("-s", "reload"), check=True, capture_output=True)
+
+    def start_upstreams(self) -> None:
+        self.start("upstreams", self.program("upstreams"))
+
+    def nginx(self, *words: str) -> list[str]:
+        return [nginx_program(), "-p", str(self.root), "-c", str(self.etc / "nginx.conf"), *words]
+
+    def start_nginx(self) -> None:
+        self.start("nginx", self.nginx())
+        wait_for(lambda: all(map(listens, self.ports.values())), "nginx")
+
+    def log(self, name: str) -> str:
+        path = self.root / f"{name}.log"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def access(self) -> list[dict[str, Any]]:
+        """The lines of the access log."""
+        return [json.loads(line) for line in self.log("access").splitlines()]
+
+    def knows(self, tier: str, port: int) -> bool:
+        """Whether nginx was told of an engine."""
+        path = self.etc / "herd" / "upstreams.conf"
+        return path.exists() and f"{tier}=127.0.0.1:{port}" in path.read_text(encoding="utf-8")
+
+    def configure(self, **more: Any) -> None:
+        """Write what the role writes."""
+        tiers: list[dict[str, Any]] = [
+            {"name": "fast", "kind": "router", "port": self.ports["fast"], "models": [FAST_MODEL]},
+            {"name": "reasoning", "kind": "distributed", "port": self.ports["reasoning"], "models": [REASONING_MODEL]},
+        ]
+        given = {
+            "gateway_nginx_root": str(self.etc),
+            "gateway_door_socket": f"{self.root}/door.sock",
+            "gateway_log_socket": f"{self.root}/log.sock",
+            "gateway_addresses": ["127.0.0.1"],
+            "gateway_client_timeout": 3,
+            "_gateway_limits": LIMITS,
+            "_gateway_tiers": tiers,
+            **more,
+        }
+        for name, text in render(given).items():
+            (self.etc / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.etc / name).write_text(text, encoding="utf-8")
+        # Files of tests are the user's own.
+        user = "user root;" if os.geteuid() == 0 else ""
+        (self.etc / "nginx.conf").write_text(MAIN.format(root=self.root, user=user), encoding="utf-8")
+        reload = self.nginx("-s", "reload")
+        settings = {
+            "schema": 1,
+            "tiers": [{**tier, "fallback": self.fallback.get(tier["name"], "")} for tier in tiers],
+            "limits": LIMITS,
+            "tasks": TASKS,
+            "keys": f"{self.root}/keys.json",
+            "revoked": f"{self.root}/revoked.json",
+            "view": f"{self.root}/tiers.json",
+            "registry": f"{self.root}/endpoints",
+            "engine_key": f"{self.root}/engine-key",
+            "max_body": 8 << 20,
+            "access_log": f"{self.root}/access.log",
+            "watch_streams": self.watch_streams,
+            "nginx": {"root": str(self.etc), "test": [nginx_program(), "-p", str(self.root)], "reload": reload},
+        }
+        (self.root / "gateway.json").write_text(json.dumps(settings), encoding="utf-8")
+        (self.root / "engine-key").write_text(f"{ENGINE_KEY}\nspare\n", encoding="utf-8")
+        (self.root / "endpoints").mkdir(exist_ok=True)
+
+    def engine(self, alias: str, *words: str, port: int = 0, key: str = ENGINE_KEY) -> Engine:
+        """Start an engine, and wait until it answers."""
+        port = port or free_port()
+        log = self.root / f"engine-{port}.log"
+        keys = self.root / f"keys-{port}"
+        keys.write_text(f"{key}\n", encoding="utf-8")
+        server = str(binaries(NEW) / "llama-server")
+        argv = [server, "--host", "127.0.0.1", "--port", str(port), "--api-key-file", str(keys), "-t", "1", *words]
+        if alias:
+            argv += ["-m", str(lab_model()), "--alias", alias, "-c", "8192", "--metrics", "--no-warmup"]
+        with log.open("wb") as out:
+            process = subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        engine = Engine(port, process, log)
+        self.stack.callback(engine.stop)
+        wait_for(lambda: "listening on http" in log.read_text(errors="replace"), f"the engine ({log})", 60)
+        return engine
+
+    def router(self, *names: str) -> Engine:
+        """Start an engine that loads models when they are asked for."""
+        preset = self.root / "models.ini"
+        sections = "".join(f"[{name}]\nmodel = {lab_model()}\nctx-size = 4096\nthreads = 1\n" for name in names)
+        preset.write_text(f"version = 1\n{sections}", encoding="utf-8")
+        return self.engine("", "--models-preset", str(preset), "--models-max", "1")
+
+
+@contextmanager
+def gateway(root: Path, **more: Any) -> Iterator[Gateway]:
+    """A gateway whose tiers are both away."""
+    with ExitStack() as stack:
+        made = Gateway(root, {"fast": free_port(), "reasoning": free_port()}, install_herdctl(root / "herd"), stack)
+        made.fallback = more.pop("fallback", {})
+        made.watch_streams = more.pop("watch_streams", True)
+        made.configure(**more)
+        made.write_keys()
+        made.away("fast", "stopped", "stopped by the tests")
+        made.away("reasoning", "stopped", "stopped by the tests")
+        beat = threading.Thread(target=made.keep_view, daemon=True)
+        beat.start()
+
+        def end() -> None:
+            made.clock_runs = False
+            beat.join()
+            for name in list(made.processes):
+                made.stop(name, signal.SIGKILL if name == "upstreams" else signal.SIGTERM)
+
+        stack.callback(end)
+        once = subprocess.run([*made.program("upstreams"), "--once"], capture_output=True, text=True, check=False)
+        # nginx does not run yet, so that it cannot be told; the files are there.
+        assert made.knows("fast", 0) or (made.etc / "herd" / "upstreams.conf").exists(), once.stderr
+        made.open_sockets()
+        made.start_door()
+        made.start_nginx()
+        made.start_upstreams()
+        yield made

@@ -1,0 +1,246 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What somebody who means no good, or a broken client, may try; and clients that leave."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.gateway.conftest import Client, chat
+from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, wait_for
+
+
+def raw(made: Gateway, data: bytes, tier: str = "fast", limit: float = 10) -> bytes:
+    """What comes back for these very bytes."""
+    with socket.create_connection(("127.0.0.1", made.ports[tier]), timeout=limit) as wire:
+        wire.sendall(data)
+        found = b""
+        try:
+            while piece := wire.recv(65536):
+                found += piece
+        except (TimeoutError, ConnectionResetError):
+            pass
+        return found
+
+
+def request(path: str, *headers: str, body: bytes = b"", method: str = "POST") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: gateway", "Connection: close", *headers]
+    lines += [f"Content-Length: {len(body)}"] if body else []
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+KEY = "Authorization: Bearer herd-key-of-ann"
+
+
+def slots(engine: Engine) -> list[dict[str, Any]]:
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{engine.port}/slots", headers={"Authorization": f"Bearer {ENGINE_KEY}"}
+    )
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        return list(json.load(answer))
+
+
+def is_busy(engine: Engine) -> bool:
+    return any(slot["is_processing"] for slot in slots(engine))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/slots",
+        "/slots/0?action=erase",
+        "/props",
+        "/models/load",
+        "/models/unload",
+        "/lora-adapters",
+        "/cors-proxy?url=http://10.0.0.1/",
+        "/tools",
+        "/metrics/../slots",
+        "/v1/chat/completions/../../slots",
+        "/v1/%2e%2e/slots",
+        "/v1//chat/completions",
+        "//slots",
+        "/./slots",
+        "/v1/chat/completions%00",
+        "/v1/chat/completions%0d%0aX-Herd-Tier:%20reasoning",
+        "/v1/chat/completions;x",
+        "/reasoning/slots",
+        "/reasoning/reasoning/v1/chat/completions",
+        "/task/fix/slots",
+        "/task/fix/task/fix/v1/chat/completions",
+        "/task/../v1/chat/completions",
+        "/fast/../reasoning/v1/chat/completions",
+        "/@tier_reasoning",
+        "/.herd-no-door",
+        "/.herd-too-large",
+    ],
+)
+def test_there_is_no_way_around_the_door(made: Gateway, engines: dict[str, Engine], path: str) -> None:
+    for method in ("GET", "POST"):
+        answer = raw(made, request(path, KEY, body=b"{}" if method == "POST" else b"", method=method))
+        assert answer.split(b" ", 2)[1] in (b"400", b"404", b"405"), answer[:300]
+        assert b"is_processing" not in answer
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW", "GET"])
+def test_methods_that_nobody_needs(made: Gateway, engines: dict[str, Engine], method: str) -> None:
+    answer = raw(made, request("/v1/chat/completions", KEY, method=method))
+    assert answer.split(b" ", 2)[1] in (b"400", b"405"), answer[:300]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "X-Herd-Relay: 127.0.0.1:1",
+        "X-Herd-Gone: fast",
+        "X-Herd-Port-Tier: reasoning",
+        "X-Herd-Upstreams: fast=127.0.0.1:1",
+        "X-Herd-Tier: reasoning",
+        "X-Herd-Path: /slots",
+        "X-Herd-Key: bob",
+        "X-Accel-Redirect: @tier_reasoning",
+        "X_Herd_Relay: 127.0.0.1:1",
+        "X-Conversation-Id: stay",
+    ],
+)
+def test_what_nginx_tells_the_door_no_client_can(client: Client, engines: dict[str, Engine], header: str) -> None:
+    name, _colon, value = header.partition(": ")
+    answer = client.ask(chat(), headers={name: value})
+    assert answer.status == 200, answer.body
+    assert answer.headers["x-herd-tier"] == "fast"
+    assert client.ask(chat(), headers={name: value}, key=None).status == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (KEY, "Authorization: Bearer herd-key-of-bob"),
+        (KEY, "X-Api-Key: herd-key-of-bob"),
+        ("Authorization: Basic aGVyZC1rZXktb2YtYW5u",),
+        ("Authorization: herd-key-of-ann",),
+        ("Authorization: Bearer",),
+        ("Cookie: key=herd-key-of-ann",),
+    ],
+)
+def test_one_good_key_and_nothing_else(made: Gateway, engines: dict[str, Engine], headers: tuple[str, ...]) -> None:
+    body = json.dumps(chat()).encode()
+    answer = raw(made, request("/v1/chat/completions", *headers, body=body))
+    assert answer.split(b" ", 2)[1] in (b"400", b"401"), answer[:300]
+
+
+def test_requests_in_requests(made: Gateway, engines: dict[str, Engine]) -> None:
+    """Two lengths, a length and chunks, a second request in the body: never two readings of the same bytes."""
+    inner = request("/slots", KEY, method="GET")
+    body = json.dumps(chat()).encode()
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    for data in (
+        request("/v1/chat/completions", KEY, f"Content-Length: {len(body)}", body=body + inner),
+        request("/v1/chat/completions", KEY, "Transfer-Encoding: chunked", "Content-Length: 4") + chunked + inner,
+        request("/v1/chat/completions", KEY, "Transfer-Encoding: xchunked") + chunked,
+        request("/v1/chat/completions", KEY, "Transfer-Encoding : chunked") + chunked + inner,
+        request("/v1/chat/completions", KEY, "Transfer-Encoding: chunked") + chunked + inner,
+    ):
+        answer = raw(made, data, limit=5)
+        assert b"is_processing" not in answer
+        assert answer.count(b"HTTP/1.1 200") <= 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        b'{"model": "\xff"}',
+        b'{"model": ["task:fix"]}',
+        b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+        b"\x1f\x8b\x08\x00garbage",
+    ],
+)
+def test_bodies_that_are_no_question(client: Client, engines: dict[str, Engine], body: bytes) -> None:
+    answer = client.ask(body, method="POST")
+    assert answer.status == 400, answer.body
+    assert answer.error["type"] == "invalid_request_error"
+
+
+def test_a_body_that_is_too_large(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    answer = raw(made, request("/v1/chat/completions", KEY, f"Content-Length: {1 << 40}"))
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"request_too_large" in answer
+    # One that does not say how large it is.
+    data = request("/v1/chat/completions", KEY, "Transfer-Encoding: chunked")
+    piece = b"100000\r\n" + b"x" * (1 << 20) + b"\r\n"
+    assert raw(made, data + piece * 10).startswith(b"HTTP/1.1 413")
+    head = raw(made, request("/v1/chat/completions", KEY, "X-Long: " + "x" * 70_000))
+    assert head.split(b" ", 2)[1] in (b"400", b"431")
+    assert client.ask(chat()).status == 200
+
+
+def test_slow_clients_hold_nobody_up(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    wires = []
+    try:
+        for number in range(60):
+            wire = socket.create_connection(("127.0.0.1", made.ports["fast"]), timeout=20)
+            wires.append(wire)
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\n{KEY}\r\n"
+            wire.sendall(head.encode() if number % 2 else f"{head}Content-Length: 5000\r\n\r\n{{".encode())
+        began = time.monotonic()
+        assert client.ask(chat()).status == 200
+        assert time.monotonic() - began < 2.5
+        # Three seconds are allowed here; then they are gone, and no engine has heard of them.
+        for wire in wires:
+            wire.settimeout(10)
+            with suppress(ConnectionResetError):
+                answer = wire.recv(4096)
+                assert answer == b"" or answer.split(b" ", 2)[1] == b"408"
+    finally:
+        for wire in wires:
+            wire.close()
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_an_engine_stops_for_a_client_that_has_left(
+    client: Client, engines: dict[str, Engine], is_stream: bool
+) -> None:
+    engine = engines["reasoning"]
+    wait_for(lambda: not is_busy(engine), "an idle engine")
+    wire = socket.create_connection(("127.0.0.1", client.gateway.ports["reasoning"]), timeout=20)
+    # Thousands of tokens, a minute of work.
+    body = json.dumps(chat(6000, model=REASONING_MODEL, stream=is_stream)).encode()
+    wire.sendall(request("/v1/chat/completions", KEY, body=body))
+    wait_for(lambda: is_busy(engine), "the engine at work")
+    if is_stream:
+        assert wire.recv(100)
+    wire.close()
+    # For an answer in one piece the engine looks for its client only when no other result has come for a second,
+    # and every question about its slots is one.
+    pause = 0.1 if is_stream else 1.5
+
+    def rests() -> bool:
+        time.sleep(pause)
+        return not is_busy(engine)
+
+    wait_for(rests, "the engine at rest", 12)
+
+
+def test_an_engine_behind_the_gateway_takes_the_gateway_only(engines: dict[str, Engine]) -> None:
+    for engine in engines.values():
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{engine.port}/v1/chat/completions",
+            json.dumps(chat()).encode(),
+            {"Content-Type": "application/json", "Authorization": "Bearer herd-key-of-ann"},
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(asked, timeout=10)
+        assert refused.value.code == 401

@@ -1,0 +1,269 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Engines that come and go, and services of the gateway that restart, while users ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.client import HTTPException, IncompleteRead
+
+import openai
+import pytest
+
+from tests.gateway.conftest import Client, chat, settle
+from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, wait_for
+
+ASK = chat(8, model=REASONING_MODEL)
+
+
+class Load:
+    """Users who ask all the time, and what they were answered."""
+
+    def __init__(self, client: Client, streams: bool) -> None:
+        self.client, self.streams = client, streams
+        self.answers: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self._goes_on = True
+
+    def one(self) -> None:
+        while self._goes_on:
+            try:
+                answer = self.client.ask({**ASK, "stream": self.streams})
+            except (OSError, HTTPException) as error:
+                self.answers["cut"] += 1
+                self.wrong.append(repr(error))
+                continue
+            self.answers[str(answer.status)] += 1
+            if answer.status == 200:
+                whole = answer.body.rstrip().endswith(b"data: [DONE]" if self.streams else b"}")
+                if not whole:
+                    self.answers["ended"] += 1
+                    self.wrong.append(answer.body[-300:].decode())
+            else:
+                self.wrong.append(answer.body.decode())
+                # As a client that reads Retry-After, but less patient.
+                time.sleep(0.2)
+
+    @contextmanager
+    def run(self, users: int = 4) -> Iterator[None]:
+        threads = [threading.Thread(target=self.one) for _each in range(users)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._goes_on = False
+            for thread in threads:
+                thread.join(60)
+
+
+def only(answers: Counter[str], *allowed: str) -> bool:
+    return set(answers) <= set(allowed) and answers["200"] > 0
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_tier_moves_to_another_engine_and_no_request_fails(
+    client: Client, made: Gateway, engines: dict[str, Engine], streams: bool
+) -> None:
+    second = made.engine(REASONING_MODEL)
+    load = Load(client, streams)
+    try:
+        with load.run():
+            for turn in range(4):
+                time.sleep(1.5)
+                target = second if turn % 2 == 0 else engines["reasoning"]
+                moved = time.monotonic()
+                made.ready("reasoning", target.port, [REASONING_MODEL], job=str(10 + turn))
+                wait_for(partial(made.knows, "reasoning", target.port), "nginx told")
+                # A second would do, but this machine may be busy.
+                assert time.monotonic() - moved < 2 or os.getloadavg()[0] > 2
+        assert only(load.answers, "200"), (load.answers, load.wrong[:3])
+    finally:
+        settle(made, engines)
+        second.stop()
+
+
+def test_the_door_and_nginx_restart_and_no_request_fails(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    """As systemd does it: the sockets stay, and only the first process of the door is told."""
+    load = Load(client, True)
+    with load.run():
+        for _each in range(3):
+            time.sleep(1.0)
+            made.restart_door()
+        time.sleep(0.5)
+        made.reload_nginx()
+        time.sleep(1.0)
+    assert only(load.answers, "200"), (load.answers, load.wrong[:3])
+
+
+def test_a_stream_outlives_the_door_that_began_it(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    connection, answer = client.open(chat(150, model=REASONING_MODEL, stream=True))
+    assert answer.read(200)
+    made.restart_door()
+    assert client.ask(ASK).status == 200
+    rest = answer.read()
+    connection.close()
+    assert rest.rstrip().endswith(b"data: [DONE]")
+    assert rest.count(b"data: ") > 100
+
+
+def test_a_stream_that_is_cut_says_so(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    """What the client has stays valid, and the error is one of its own library."""
+    doomed = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": doomed})
+    sdk = openai.OpenAI(base_url=made.url(), api_key="herd-key-of-ann", max_retries=0, timeout=60)
+    pieces: list[str] = []
+    asked = sdk.chat.completions.create(
+        model=REASONING_MODEL, messages=[{"role": "user", "content": "hello"}], max_tokens=4000, stream=True
+    )
+    with pytest.raises(openai.APIError, match="ends here: preempted by VASP job 88") as cut, asked as stream:
+        for chunk in stream:
+            pieces.append(chunk.choices[0].delta.content or "")
+            if len(pieces) == 20:
+                made.away("reasoning", "preempted", "preempted by VASP job 88")
+                doomed.stop()
+    assert cut.value.code == "tier_unavailable"
+    assert len(pieces) >= 20
+    after = client.ask(ASK)
+    assert (after.status, after.error["herd"]["state"]) == (503, "preempted")
+    settle(made, engines)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_engine_that_dies_before_it_answers_is_an_honest_refusal(
+    client: Client, made: Gateway, engines: dict[str, Engine], stream: bool
+) -> None:
+    doomed = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": doomed})
+    threading.Timer(1.0, doomed.stop).start()
+    body = chat(10, model=REASONING_MODEL, stream=stream)
+    body["messages"][0]["content"] = "hello " * 7000
+    answer = client.ask(body)
+    assert answer.status == 503
+    assert answer.error["herd"]["state"] == "failing"
+    assert "ended before it answered" in answer.error["message"]
+    # Nobody has noticed yet; what comes now is refused as honestly, and at once.
+    began = time.monotonic()
+    answer = client.ask({**ASK, "stream": stream})
+    assert (answer.status, answer.error["code"]) == (503, "tier_unavailable")
+    assert time.monotonic() - began < 3
+    assert int(answer.headers["retry-after"]) > 0
+    settle(made, engines)
+
+
+def test_an_answer_in_one_piece_is_whole_or_an_error(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    """Without the door's watch, nginx passes streams on; one that is cut must not look whole."""
+    doomed = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": doomed})
+    connection, answer = client.open(chat(3000, model=REASONING_MODEL, stream=True))
+    answer.read(500)
+    # In the middle of the engine's own chunk nothing can be added: the connection ends without an end.
+    doomed.stop()
+    try:
+        rest = answer.read()
+    except IncompleteRead as error:
+        rest = error.partial
+    assert not rest.rstrip().endswith(b"[DONE]")
+    connection.close()
+    settle(made, engines)
+
+
+def test_an_engine_with_another_key_is_no_riddle(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    other = made.engine(REASONING_MODEL, key="a-key-of-its-own")
+    settle(made, {"reasoning": other})
+    for stream in (False, True):
+        answer = client.ask({**ASK, "stream": stream})
+        assert answer.status == 503
+        assert "does not accept the gateway's key" in answer.error["message"]
+    other.stop()
+    settle(made, engines)
+
+
+def test_the_engines_key_changes(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    other = made.engine(REASONING_MODEL, key="the-next-key")
+    made.ready("reasoning", other.port, [REASONING_MODEL], job="77")
+    (made.root / "engine-key").write_text("the-next-key\n", encoding="utf-8")
+    wait_for(lambda: client.ask(ASK).status == 200, "the new key", 5)
+    mode = (made.etc / "herd" / "engine-key.conf").stat().st_mode & 0o777
+    assert mode == 0o600
+    (made.root / "engine-key").write_text(f"{ENGINE_KEY}\n", encoding="utf-8")
+    other.stop()
+    settle(made, engines)
+    wait_for(lambda: client.ask(ASK).status == 200, "the former key", 5)
+
+
+def test_engines_count_while_the_manager_is_silent(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    port = engines["reasoning"].port
+    entry = {
+        "schema": 1,
+        "tier": "reasoning",
+        "job_id": "5",
+        "host": "lab",
+        "address": "127.0.0.1",
+        "port": port,
+        "models": [REASONING_MODEL],
+        "state": "ready",
+        "percent": 100,
+        "context": 8192,
+        "slots": 4,
+        "release": "r",
+        "started": time.time(),
+        "heartbeat": time.time() + 30,
+    }
+    folder = made.root / "endpoints"
+    (folder / "reasoning-5.json").write_text(json.dumps(entry), encoding="utf-8")
+    (folder / "fast-6.json").write_text('{"schema": 1, "tier"', encoding="utf-8")
+    (folder / "fast-7.json").write_text(json.dumps({**entry, "job_id": "7", "tier": "fast", "heartbeat": 9e12}))
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
+    made.is_silent = True
+    try:
+        wait_for(lambda: "is silent: going by the registry" in made.log("door"), "the door notices", 20)
+        wait_for(lambda: client.ask(ASK).status == 200, "the tier by its entry", 5)
+        answer = client.ask(chat())
+        assert answer.status == 503
+        assert "the manager of the tiers is silent" in answer.error["message"]
+    finally:
+        made.is_silent = False
+        settle(made, engines)
+    wait_for(lambda: client.ask(chat()).status == 200, "the view counts again", 5)
+
+
+def test_upstreams_that_nginx_would_not_take_change_nothing(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    broken = made.etc / "conf.d" / "broken.conf"
+    before = (made.etc / "herd" / "upstreams.conf").read_text(encoding="utf-8")
+    broken.write_text("server { listen 127.0.0.1:1; no_such_thing; }\n", encoding="utf-8")
+    try:
+        made.ready("fast", 1, [], job="9")
+        wait_for(lambda: 'unknown directive "no_such_thing"' in made.log("upstreams"), "it says so", 10)
+        assert (made.etc / "herd" / "upstreams.conf").read_text(encoding="utf-8") == before
+        # The door takes requests where they belong, also while nginx cannot be told.
+        second = made.engine(REASONING_MODEL)
+        made.ready("reasoning", second.port, [REASONING_MODEL], job="10")
+        wait_for(lambda: client.ask(ASK).status == 200, "the door takes it there", 5)
+        second.stop()
+    finally:
+        broken.unlink()
+        settle(made, engines)
+    # It is tried again by itself.
+    wait_for(lambda: client.ask(chat()).status == 200, "the engine", 15)
+
+
+def test_nothing_happens_while_nothing_changes(made: Gateway, engines: dict[str, Engine]) -> None:
+    time.sleep(1)
+    before = made.log("upstreams")
+    facts = (made.etc / "herd" / "upstreams.conf").stat()
+    time.sleep(3)
+    assert made.log("upstreams") == before
+    assert (made.etc / "herd" / "upstreams.conf").stat().st_mtime_ns == facts.st_mtime_ns

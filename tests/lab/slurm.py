@@ -1,0 +1,203 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lab's Slurm cluster as tests see it: jobs, the registry of endpoints, the engines' own API."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CONTROLLER = "slurm-ctl"
+NODES = ("vasp-01", "vasp-02", "vasp-03")
+SHARED = "/cluster/shared"
+SCRIPTS = f"{SHARED}/scripts/llama-cpp"
+TIERS = {"fast": "run-14b.slurm", "reasoning": "run-72b-distributed.slurm"}
+JOB_NAMES = {"fast": "llama-14b", "reasoning": "llama-72b"}
+MANAGER = "herd-tiers.service"
+KEY_FILE = "/etc/herd/tiers/api-keys"
+# What inventory/lab_slurm lets through the gateway; it opens nothing but labs.
+TESTER = "herd-AAQgLa7MEdRRSsZOnn7R8dgXOwmao6CMq3XLW3xFj-M"
+GATEWAY = {"fast": "http://10.0.0.5:8080", "reasoning": "http://10.0.0.5:8081"}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command on a host did."""
+
+    rc: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an engine or the gateway said; status 0 is a connection that ended or never was."""
+
+    status: int
+    text: str
+    is_whole: bool
+    rc: int = 0
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def until(what: str, is_so: Callable[[], Any], seconds: float, every: float = 0.3) -> Any:
+    """Wait for something; its value."""
+    limit = time.monotonic() + seconds
+    while True:
+        found = is_so()
+        if found:
+            return found
+        if time.monotonic() > limit:
+            raise AssertionError(f"{what}: not within {seconds:g} seconds")
+        time.sleep(every)
+
+
+class Slurm:
+    """One lab."""
+
+    def __init__(self, lab: str = "") -> None:
+        self.lab = lab or os.environ["HERD_LAB"]
+        self._had_manager = False
+
+    # Hosts
+
+    def on(self, host: str, command: str, user: str = "", timeout: float = 120.0) -> Ran:
+        """Run a line of shell on a host."""
+        if user:
+            command = f"cd / && runuser -u {user} -- sh -c {shlex.quote(command)}"
+        configuration = f"/run/herd-lab/{self.lab}/ssh_config"
+        argv = ["ssh", "-F", configuration, "-o", "ControlMaster=auto", "-o", "ControlPersist=60"]
+        argv += ["-o", f"ControlPath=/run/herd-lab/{self.lab}/cm/t-%h", host, "--", command]
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout, check=False)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def sure(self, host: str, command: str, user: str = "", timeout: float = 120.0) -> str:
+        """The same, where it must succeed; what it printed."""
+        ran = self.on(host, command, user, timeout)
+        assert ran.rc == 0, f"{host}: {command}: {ran.rc}: {ran.out}{ran.err}"
+        return ran.out
+
+    @property
+    def shared(self) -> Path:
+        """The shared directory as this machine sees it."""
+        described = json.loads((Path("/run/herd-lab") / self.lab / "lab.json").read_text(encoding="utf-8"))
+        binds = [bind for host in described["hosts"] for bind in host["binds"] if bind["target"] == SHARED]
+        return Path(binds[0]["source"])
+
+    # Jobs
+
+    def submit(self, tier: str) -> str:
+        """Submit a tier's job as people do; its id."""
+        return self.sure(CONTROLLER, f"sbatch --parsable {SCRIPTS}/{TIERS[tier]}", "llama").strip()
+
+    def vasp(self, seconds: int, more: str = "") -> str:
+        """A job that comes first, with every GPU; its id."""
+        line = (
+            "sbatch --parsable -D /tmp -o /dev/null -p gpu_vasp --qos=vasp_priority -A vasp -J vasp -N3 --gres=gpu:1 "
+        )
+        return self.sure(CONTROLLER, f"{line}{more} --wrap 'sleep {seconds}'", "vasp").strip()
+
+    def jobs(self, name: str = "") -> list[tuple[str, str, str]]:
+        """Id, state and reason of the jobs in the queue."""
+        which = f"--name={name}" if name else "--user=llama"
+        lines = self.sure(CONTROLLER, f"squeue --noheader {which} --format='%i|%T|%r'").splitlines()
+        return [(parts[0], parts[1], parts[2]) for parts in (line.split("|") for line in lines)]
+
+    def cancel_all(self) -> None:
+        """End every job, and wait until they are gone."""
+        self.sure(CONTROLLER, "scancel --user=llama; scancel --user=vasp")
+        until("every job to end", lambda: not self.sure(CONTROLLER, "squeue --noheader --user=llama,vasp").strip(), 90)
+
+    def log(self, job: str) -> str:
+        """What a job has said."""
+        path = self.shared / "ai" / "logs" / job / "job.log"
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    # Endpoints
+
+    def entries(self, tier: str = "") -> list[dict[str, Any]]:
+        """The registry's entries."""
+        found = []
+        for path in sorted((self.shared / "ai" / "endpoints").glob("*.json")):
+            try:
+                entry = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(entry, dict) and (not tier or entry.get("tier") == tier):
+                found.append(entry)
+        return found
+
+    def ready(self, tier: str) -> dict[str, Any] | None:
+        """The entry of a tier that answers and lives."""
+        return next(
+            (e for e in self.entries(tier) if e["state"] == "ready" and time.time() - e["heartbeat"] < 15), None
+        )
+
+    def wait_ready(self, tier: str, seconds: float = 180.0) -> dict[str, Any]:
+        """Wait for it."""
+        found: dict[str, Any] = until(f"the tier {tier} to be ready", lambda: self.ready(tier), seconds)
+        return found
+
+    def keep_both(self) -> None:
+        """Both tiers ready, by the manager where it runs, by hand otherwise."""
+        self._had_manager = self.on(CONTROLLER, f"systemctl is-active {MANAGER}").rc == 0
+        if not self._had_manager:
+            self.cancel_all()
+            for tier in TIERS:
+                self.submit(tier)
+        for tier in TIERS:
+            self.wait_ready(tier)
+
+    def leave(self) -> None:
+        """End what was submitted by hand."""
+        if not self._had_manager:
+            self.cancel_all()
+
+    def key(self) -> str:
+        """The key of the engines."""
+        return self.sure(CONTROLLER, f"head -n 1 {KEY_FILE}").strip()
+
+    def ask(
+        self, url: str, key: str, body: dict[str, Any] | None = None, seconds: float = 60.0, host: str = CONTROLLER
+    ) -> Answer:
+        """Ask with curl, from a host."""
+        argv = ["curl", "-sS", "-N", "--max-time", str(seconds), "-w", "\n%{http_code}", "-K", "-", url]
+        given = [f'header = "Authorization: Bearer {key}"'] if key else []
+        if body is not None:
+            text = json.dumps(body).replace("\\", "\\\\").replace('"', '\\"')
+            given += ['header = "Content-Type: application/json"', f'data = "{text}"']
+        # The key and the body over standard input: no list of processes shows them.
+        line = f"printf '%s\\n' {' '.join(shlex.quote(item) for item in given)} | {shlex.join(argv)}"
+        ran = self.on(host, line, timeout=seconds + 30)
+        text, _newline, status = ran.out.rpartition("\n")
+        return Answer(int(status) if status.isdigit() else 0, text, ran.rc == 0, ran.rc)
+
+    def chat_at(self, tier: str, key: str = TESTER, tokens: int = 4, stream: bool = False) -> Answer:
+        """Ask the gateway for a chat completion, from a host that is no node of the cluster."""
+        body = {
+            "model": "lab-llama",
+            "max_tokens": tokens,
+            "stream": stream,
+            "messages": [{"role": "user", "content": "Say hello."}],
+        }
+        return self.ask(f"{GATEWAY[tier]}/v1/chat/completions", key, body, host="mirror")
+
+    def chat(self, entry: dict[str, Any], tokens: int = 4, stream: bool = False, seconds: float = 60.0) -> Answer:
+        """Ask an endpoint for a chat completion."""
+        body = {
+            "model": entry["models"][0],
+            "max_tokens": tokens,
+            "stream": stream,
+            "messages": [{"role": "user", "content": "Say hello."}],
+        }
+        return self.ask(f"http://{entry['address']}:{entry['port']}/v1/chat/completions", self.key(), body, seconds)

@@ -1,0 +1,117 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""llama-model-selector on real files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.agent.conftest import run_herdctl
+
+TASKS = {
+    "schema": 1,
+    "types": {
+        "fix": {"tier": "fast", "model": "strand", "why": "It compiles."},
+        "borrowing": {"tier": "reasoning", "model": "OR1-Behemoth", "why": "Reasons deepest."},
+    },
+    "default": None,
+}
+ENDPOINT = {"state": "ready", "address": "10.0.0.42", "port": 8080, "models": ["strand"], "started": 1.0}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """The gateway's configuration and a new view of the tiers, as options."""
+    (tmp_path / "gateway.json").write_text(json.dumps({"schema": 1, "tasks": TASKS}), encoding="utf-8")
+    wall = time.time()
+    view = {
+        "schema": 1,
+        "written": wall,
+        "tiers": {
+            "fast": {"state": "ready", "endpoints": [ENDPOINT]},
+            "reasoning": {"state": "preempted", "reason": "preempted by VASP job 88", "expected": wall + 1500},
+        },
+    }
+    (tmp_path / "tiers.json").write_text(json.dumps(view), encoding="utf-8")
+    return ["--config", str(tmp_path / "gateway.json"), "--view", str(tmp_path / "tiers.json")]
+
+
+def test_it_says_what_would_be_chosen_and_why(herdctl: Path, files: list[str]) -> None:
+    done = run_herdctl(herdctl, "choose", "fix", *files)
+    assert done.stdout == "Task:  fix\nModel: strand\nTier:  fast: answers\nWhy:   It compiles.\n"
+    done = run_herdctl(herdctl, "choose", "borrowing", *files)
+    assert "Tier:  reasoning: preempted by VASP job 88, expected in about 25 minutes\n" in done.stdout
+
+
+def test_under_the_name_of_the_documents(herdctl: Path, files: list[str]) -> None:
+    link = herdctl.parent / "llama-model-selector"
+    link.symlink_to("herdctl")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", str(link), "borrowing", "--model", *files],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        link.unlink()
+    assert (done.returncode, done.stdout) == (0, "OR1-Behemoth\n")
+
+
+def test_programs_get_json(herdctl: Path, files: list[str]) -> None:
+    done = run_herdctl(herdctl, "choose", "Fix", "--json", *files)
+    assert json.loads(done.stdout) == {
+        "task": "Fix",
+        "known": True,
+        "tier": "fast",
+        "model": "strand",
+        "why": "It compiles.",
+        "ready": True,
+        "state": "answers",
+    }
+    assert set(json.loads(run_herdctl(herdctl, "choose", "--json", *files).stdout)) == {"fix", "borrowing"}
+
+
+def test_without_a_type_it_shows_the_table(herdctl: Path, files: list[str]) -> None:
+    lines = run_herdctl(herdctl, "choose", *files).stdout.splitlines()
+    assert lines[0].split() == ["TASK", "TIER", "MODEL", "NOW", "WHY"]
+    assert lines[1].split() == ["fix", "fast", "strand", "answers", "It", "compiles."]
+
+
+def test_an_unknown_type_is_an_error_that_names_the_others(herdctl: Path, files: list[str]) -> None:
+    done = run_herdctl(herdctl, "choose", "poetry", *files)
+    assert done.returncode == 2
+    assert "expected a type of task (fix, borrowing), found 'poetry'" in done.stderr
+
+
+@pytest.mark.parametrize("view", [None, "{", "[]", json.dumps({"schema": 1, "written": 1.0, "tiers": {}})])
+def test_while_nobody_says_how_the_tiers_are_it_still_chooses(
+    herdctl: Path, files: list[str], view: str | None
+) -> None:
+    if view is None:
+        Path(files[3]).unlink()
+    else:
+        Path(files[3]).write_text(view, encoding="utf-8")
+    done = run_herdctl(herdctl, "choose", "fix", *files)
+    assert "Model: strand" in done.stdout
+    assert "the manager of the tiers says nothing" in done.stdout
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", '{"tasks": {"schema": 9}}'])
+def test_without_a_gateway_it_says_where_there_is_one(herdctl: Path, tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "none.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    done = run_herdctl(herdctl, "choose", "fix", "--config", str(path))
+    assert done.returncode == 2
+    assert "gateway" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,232 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the door decides, without a network: every way into a tier and out of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.door_http import Answer, Request
+from ansible_collections.herd.inference.plugins.module_utils.core.door_rules import (
+    Door,
+    Forward,
+    Now,
+    Site,
+    Tier,
+    upstreams_of,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.rate_limit import Limits
+from ansible_collections.herd.inference.plugins.module_utils.core.task_table import Choice
+
+TASKS = {"fix": Choice("fast", "small", "quick"), "borrowing": Choice("reasoning", "large", "thinks")}
+SITE = Site(
+    tiers={
+        "fast": Tier("fast", ("small", "other"), rewrites=True),
+        "reasoning": Tier("reasoning", ("large",), fallback="fast"),
+    },
+    limits={"default": Limits(60, 5, 8)},
+    choose=TASKS.get,
+    tasks=list(TASKS),
+)
+FAST, REASONING = "10.0.0.42:8080", "10.0.0.41:8081"
+NOW = {"fast": Now("ready", "", 30, FAST, ("small", "found")), "reasoning": Now("ready", "", 30, REASONING, ("large",))}
+KNOWN = f"fast={FAST} reasoning={REASONING}"
+
+
+@pytest.fixture
+def door() -> Door:
+    made = Door(SITE)
+    made.now = NOW
+    made.keys = gateway_keys.parse(
+        [
+            {"id": "ann", "sha256": gateway_keys.sha256("a")},
+            {"id": "fay", "sha256": gateway_keys.sha256("f"), "tiers": ["fast"]},
+        ],
+        {"default"},
+        SITE.tiers,
+    )
+    return made
+
+
+def ask(
+    door: Door, body: Any = None, target: str = "/v1/chat/completions", now: float = 0.0, key: str = "a", **headers: str
+) -> Answer | Forward:
+    given = {"authorization": f"Bearer {key}", "x-herd-port-tier": "fast", "x-herd-upstreams": KNOWN}
+    given.update({name.replace("_", "-"): value for name, value in headers.items()})
+    data = json.dumps({} if body is None else body).encode()
+    return door.decide(Request("POST", target, {n: [v] for n, v in given.items()}, data), 1000.0, now)
+
+
+def forward(verdict: Answer | Forward) -> Forward:
+    assert isinstance(verdict, Forward), verdict
+    return verdict
+
+
+def code(verdict: Answer | Forward) -> tuple[int, str]:
+    assert isinstance(verdict, Answer), verdict
+    return verdict.status, json.loads(verdict.body)["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("body", "target", "headers", "tier", "rewritten", "task"),
+    [
+        ({"model": "small"}, "/v1/chat/completions", {}, "fast", "", ""),
+        ({"model": "found"}, "/v1/chat/completions", {}, "fast", "", ""),
+        ({}, "/v1/chat/completions", {}, "fast", "small", ""),
+        ({}, "/v1/chat/completions", {"x_herd_port_tier": "reasoning"}, "reasoning", "", ""),
+        ({"model": "large"}, "/v1/chat/completions", {}, "reasoning", "", ""),
+        ({"model": "small"}, "/v1/chat/completions", {"x_herd_port_tier": "reasoning"}, "fast", "", ""),
+        ({"model": "task:fix"}, "/v1/chat/completions", {}, "fast", "small", "fix"),
+        ({"model": "task:borrowing"}, "/v1/chat/completions", {}, "reasoning", "", "borrowing"),
+        ({"model": "small"}, "/v1/completions", {"task": "fix"}, "fast", "", "fix"),
+        ({"model": "other"}, "/v1/completions", {"task": "fix"}, "fast", "small", "fix"),
+        ({"model": "small"}, "/task/borrowing/v1/embeddings", {"task": "fix"}, "reasoning", "", "borrowing"),
+        ({"model": "large"}, "/reasoning/v1/messages", {}, "reasoning", "", ""),
+    ],
+)
+def test_tier_and_model(
+    door: Door, body: Any, target: str, headers: dict[str, str], tier: str, rewritten: str, task: str
+) -> None:
+    found = forward(ask(door, body, target, **headers))
+    assert (found.tier, found.model, found.task) == (tier, rewritten, task)
+    assert found.path in SITE.paths
+    assert found.relay is bool(rewritten)
+    assert found.headers()["X-Accel-Redirect"] == ("@herd_relay" if rewritten else f"@tier_{tier}")
+
+
+@pytest.mark.parametrize(
+    ("body", "known", "relay"),
+    [
+        ({"model": "large"}, KNOWN, False),
+        ({"model": "large", "stream": True}, KNOWN, True),
+        ({"model": "large", "stream": "yes"}, KNOWN, False),
+        ({"model": "large"}, f"fast={FAST} reasoning=-", True),
+        ({"model": "large"}, f"fast={FAST} reasoning=10.0.0.43:8081", True),
+        ({"model": "large"}, "", True),
+    ],
+)
+def test_the_door_takes_what_nginx_cannot_take_there(door: Door, body: Any, known: str, relay: bool) -> None:
+    found = forward(ask(door, body, x_herd_upstreams=known))
+    assert found.relay is relay
+    assert found.endpoint == REASONING
+    assert found.headers().get("X-Herd-Relay", "") == (REASONING if relay else "")
+
+
+@pytest.mark.parametrize(
+    ("headers", "tier", "of"),
+    [
+        ({}, "fast", "reasoning"),
+        ({"x_herd_fallback": "allow"}, "fast", "reasoning"),
+        ({"x_herd_fallback": "fast"}, "fast", "reasoning"),
+        ({"x_herd_fallback": "none"}, "", ""),
+    ],
+)
+def test_who_stands_in(door: Door, headers: dict[str, str], tier: str, of: str) -> None:
+    door.now = {**NOW, "reasoning": Now("preempted", "preempted by job 88", 60)}
+    verdict = ask(door, {"model": "large"}, **headers)
+    if not tier:
+        assert code(verdict) == (503, "tier_unavailable")
+        return
+    found = forward(verdict)
+    assert (found.tier, found.fallback_from, found.model) == (tier, of, "small")
+
+
+def test_nobody_stands_in_unless_asked_to_or_told_to(door: Door) -> None:
+    door.now = {**NOW, "fast": Now("loading", "loading 43 %", 12, percent=43.0)}
+    verdict = ask(door, {"model": "small"})
+    assert code(verdict) == (503, "tier_unavailable")
+    assert isinstance(verdict, Answer)
+    assert verdict.headers["Retry-After"] == "12"
+    assert "loading 43 %" in json.loads(verdict.body)["error"]["message"]
+    # Not even then where the key does not open it.
+    assert code(ask(door, {"model": "small"}, key="f", x_herd_fallback="any")) == (503, "tier_unavailable")
+    assert forward(ask(door, {"model": "small"}, x_herd_fallback="any")).tier == "reasoning"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ({"key": "b"}, (401, "invalid_api_key")),
+        ({"authorization": ""}, (401, "invalid_api_key")),
+        ({"authorization": "Basic a"}, (401, "invalid_api_key")),
+        ({"x_api_key": "f"}, (401, "invalid_api_key")),
+        ({"body": {"model": "large"}, "key": "f"}, (403, "tier_not_allowed")),
+        ({"target": "/slots"}, (404, "not_found")),
+        ({"target": "/v1/chat/completions/"}, (404, "not_found")),
+        ({"target": "/v1/models"}, (405, "method_not_allowed")),
+        ({"body": []}, (400, "invalid_json")),
+        ({"body": {"model": "none"}}, (404, "model_not_found")),
+        ({"body": {"model": 1}}, (400, "invalid_model")),
+        ({"body": {"model": "task:x"}}, (400, "unknown_task")),
+        ({"x_herd_port_tier": "none"}, (404, "not_found")),
+    ],
+)
+def test_refusals(door: Door, arguments: dict[str, Any], wanted: tuple[int, str]) -> None:
+    assert code(ask(door, **arguments)) == wanted
+
+
+def test_a_rate_is_that_of_a_key(door: Door) -> None:
+    assert all(isinstance(ask(door, {"model": "small"}), Forward) for _each in range(5))
+    verdict = ask(door, {"model": "small"})
+    assert code(verdict) == (429, "rate_limit_exceeded")
+    assert isinstance(verdict, Answer)
+    assert verdict.headers["X-Herd-Key"] == "ann"
+    assert isinstance(ask(door, {"model": "small"}, key="f"), Forward)
+    assert isinstance(ask(door, {"model": "small"}, now=2.0), Forward)
+
+
+def gone(door: Door, **headers: str) -> Answer | Forward:
+    given = {
+        "x-herd-gone": "reasoning",
+        "x-herd-gone-status": "200 : 502",
+        "x-herd-gone-connect": "0.000 : 0.001",
+        "x-herd-upstreams": KNOWN,
+        "x-herd-path": "/v1/chat/completions",
+        "x-herd-key": "ann",
+    }
+    given.update({name.replace("_", "-"): value for name, value in headers.items()})
+    return door.gone(Request("POST", "/", {name: [value] for name, value in given.items()}))
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("200 : 502", "ended before it answered"),
+        ("200 : 504", "no answer in time"),
+        ("200 : 401", "does not accept the gateway's key"),
+        ("200 : 503", "loads a model"),
+    ],
+)
+def test_why_an_engine_gave_no_answer(door: Door, status: str, words: str) -> None:
+    verdict = gone(door, x_herd_gone_status=status)
+    assert code(verdict) == (503, "tier_unavailable")
+    assert isinstance(verdict, Answer)
+    assert words in json.loads(verdict.body)["error"]["message"]
+
+
+def test_what_never_was_sent_goes_to_the_engine_that_there_is(door: Door) -> None:
+    old = f"fast={FAST} reasoning=10.0.0.43:8081"
+    found = forward(gone(door, x_herd_gone_connect="0.000 : -", x_herd_upstreams=old))
+    assert (found.endpoint, found.relay, found.key) == (REASONING, True, "ann")
+    # What was sent may have been heard: never twice.
+    assert isinstance(gone(door, x_herd_upstreams=old), Answer)
+    # And there is no second engine to try.
+    assert isinstance(gone(door, x_herd_gone_connect="0.000 : -"), Answer)
+
+
+def test_a_tier_that_left_meanwhile_says_its_own_reason(door: Door) -> None:
+    door.now = {**NOW, "reasoning": Now("preempted", "preempted by job 88", 60)}
+    verdict = gone(door)
+    assert isinstance(verdict, Answer)
+    assert "preempted by job 88" in json.loads(verdict.body)["error"]["message"]
+    assert verdict.headers["Retry-After"] == "60"
+
+
+def test_what_a_process_of_nginx_knows() -> None:
+    assert upstreams_of("fast=10.0.0.42:8080 reasoning=-") == {"fast": "10.0.0.42:8080", "reasoning": ""}
+    assert upstreams_of("") == {}

@@ -1,0 +1,192 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import endpoints
+from ansible_collections.herd.inference.plugins.module_utils.core.endpoints import Dead, Endpoint
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+
+NOW = 1_763_700_000.0
+FAST = Endpoint(
+    tier="fast",
+    job_id="12",
+    host="vasp-02",
+    address="10.0.0.42",
+    port=8080,
+    models=("lab-llama",),
+    state="ready",
+    percent=100,
+    context=2048,
+    slots=2,
+    release="0c1e57098-0ff1ce",
+    started=NOW - 600,
+    heartbeat=NOW - 1,
+)
+# As a job of the lab wrote it.
+CAPTURED = (
+    '{"schema": 1, "tier": "fast", "job_id": "14", "host": "vasp-02", "address": "10.0.0.42", "port": 8080, "models": '
+    '["lab-llama"], "state": "ready", "percent": 100, "context": 2048, "slots": 2, "release": "0c1e57098-cpu", '
+    '"started": 1795263501.71, "heartbeat": 1795263540.97}\n'
+)
+
+
+def files(*entries: Endpoint) -> dict[str, str]:
+    return {endpoints.file_name(entry.tier, entry.job_id): endpoints.write(entry) for entry in entries}
+
+
+def test_what_is_written_is_read() -> None:
+    assert endpoints.read(endpoints.write(FAST), "fast-12.json") == FAST
+    assert json.loads(endpoints.write(FAST)).keys() == set(endpoints.FIELDS) - {"load"}
+
+
+def test_what_an_engine_has_to_do_is_passed_on() -> None:
+    gpus = [{"host": "vasp-02", "name": "Tesla V100S", "used_mib": 28000, "total_mib": 32510}]
+    busy = replace(FAST, load={"processing": 1, "tokens_per_s": 12.7, "gpus": gpus})
+    assert endpoints.read(endpoints.write(busy)) == busy
+
+
+@pytest.mark.parametrize(
+    ("load", "kept"),
+    [
+        ("much", None),
+        ([1], None),
+        ({"a": float("inf"), "b": 1}, {"a": None, "b": 1}),
+        ({"a": "x\x00"}, {"a": None}),
+        ({"a": [[[[1]]]]}, {"a": [[None]]}),
+        ({"a": float("nan")}, {"a": None}),
+    ],
+)
+def test_of_a_strange_load_what_is_plain_is_kept(load: Any, kept: Any) -> None:
+    entry = endpoints.read(json.dumps({**endpoints.as_data(FAST), "load": load}))
+    assert entry.load == kept
+    assert endpoints.read(endpoints.write(entry)) == entry
+
+
+def test_what_a_job_wrote_is_read() -> None:
+    entry = endpoints.read(CAPTURED, "fast-14.json")
+    assert (entry.where, entry.models, entry.heartbeat) == ("10.0.0.42:8080", ("lab-llama",), 1795263540.97)
+
+
+def test_fields_of_a_later_version_are_left_aside() -> None:
+    assert endpoints.from_data({**endpoints.as_data(FAST), "queue": 3}) == FAST
+
+
+@pytest.mark.parametrize("length", range(len(endpoints.write(FAST)) - 1))
+def test_an_entry_that_is_cut_short_anywhere_is_dead(length: int) -> None:
+    text = endpoints.write(FAST)[:length]
+    found = endpoints.look({"fast-12.json": text}, NOW)
+    assert found.alive == ()
+    assert [dead.file for dead in found.dead] == ["fast-12.json"]
+
+
+WRONG = {
+    "schema": [None, 2, "1", True, 0],
+    "tier": ["", "Fast", "a/b", "../fast", 1, "x" * 33, "fast\n"],
+    "job_id": ["", "12a", 12, "-1", "1" * 13],
+    "host": ["", "a b", "-x", "h;", None],
+    "address": ["", "10.0.0", "10.0.0.256", "10.0.0.042", "vasp-02", "::1", "10.0.0.42; evil", 4, "1.2.3.4\n"],
+    "port": [0, 65536, "8080", 80.5, True, None, -1],
+    "models": [None, "m", [1], ["a\nb"], [["x"]], {"a": 1}],
+    "state": ["", "up", None, 1, ["ready"]],
+    "percent": [-1, 101, "43", None, True],
+    "context": [-1, None, 1.5],
+    "slots": [-1, "2"],
+    "release": [None, 3, "a\x00b", "x" * 257],
+    "started": [-1, "now", None, float("inf")],
+    "heartbeat": [None, "x", float("nan"), True],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_field_that_is_wrong_is_named(field: str, value: Any) -> None:
+    text = json.dumps({**endpoints.as_data(FAST), field: value})
+    with pytest.raises(InvalidInputError):
+        endpoints.read(text)
+    found = endpoints.look({"fast-12.json": text}, NOW)
+    assert found.alive == ()
+    assert "found" in found.dead[0].reason
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "[" * 20000, "{}", "\x00" * 50, '{"schema":1', "x" * 70000, "1e999", '"fast"', "{" * 9]
+)
+def test_no_file_is_too_broken(text: str) -> None:
+    found = endpoints.look({"fast-12.json": text, **files(replace(FAST, job_id="13"))}, NOW)
+    assert [entry.job_id for entry in found.alive] == ["13"]
+    assert found.dead[0].file == "fast-12.json"
+
+
+def test_a_file_under_another_name_is_dead() -> None:
+    found = endpoints.look({"reasoning-12.json": endpoints.write(FAST)}, NOW)
+    assert found.alive == ()
+    assert "fast-12.json" in found.dead[0].reason
+
+
+@pytest.mark.parametrize(
+    ("age", "said"),
+    [
+        (0, ""),
+        (15, ""),
+        (15.1, "no sign of life for 15 seconds"),
+        (7200, "no sign of life for 2 hours"),
+        (-60, ""),
+        (-61, "in the future: set the clock of vasp-02"),
+        (-86400 * 9, "9 days in the future"),
+    ],
+)
+def test_a_heartbeat_is_believed_for_a_while(age: float, said: str) -> None:
+    found = endpoints.look(files(replace(FAST, heartbeat=NOW - age)), NOW)
+    assert bool(found.alive) == (not said)
+    assert said in "".join(dead.reason for dead in found.dead)
+
+
+def test_endpoints_of_unknown_tiers_and_of_jobs_that_are_gone_are_dead() -> None:
+    other = replace(FAST, tier="slow", job_id="13", port=8081)
+    gone = replace(FAST, job_id="14", port=8082)
+    found = endpoints.look(files(FAST, other, gone), NOW, {"fast"}, {"14"}, ["fast-15.json"])
+    assert found.alive == (FAST,)
+    assert found.dead == (
+        Dead("fast-14.json", "its job 14 is gone"),
+        Dead("fast-15.json", "it cannot be read"),
+        Dead("slow-13.json", "there is no tier slow"),
+    )
+
+
+def test_of_two_endpoints_on_one_port_the_later_job_has_it() -> None:
+    later = replace(FAST, tier="reasoning", job_id="11", started=FAST.started + 5)
+    found = endpoints.look(files(FAST, later), NOW)
+    assert found.alive == (later,)
+    assert found.dead == (Dead("fast-12.json", "10.0.0.42:8080 is that of job 11, which began later"),)
+    # A dead one takes nobody's port.
+    stale = replace(later, heartbeat=NOW - 100)
+    assert endpoints.look(files(FAST, stale), NOW).alive == (FAST,)
+
+
+def test_the_newest_job_of_a_tier_is_in_front() -> None:
+    newer = replace(FAST, job_id="13", port=8081, started=FAST.started + 1)
+    found = endpoints.look(files(FAST, newer), NOW)
+    assert found.of("fast") == (newer, FAST)
+    assert found.of("reasoning") == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("fast-12.json", True),
+        ("reasoning-two-7.json", True),
+        (".fast-12.json.345", False),
+        (endpoints.scratch_name("fast", "12", 9), False),
+        ("fast-12.json~", False),
+        ("README", False),
+        ("fast.json", False),
+    ],
+)
+def test_scratch_files_are_no_entries(name: str, is_one: bool) -> None:
+    assert endpoints.is_entry(name) == is_one

@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users' keys of the gateway: which entries are taken, and whose key opens what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+
+HASH = gateway_keys.sha256("herd-a")
+OTHER = gateway_keys.sha256("herd-b")
+
+
+def parse(*entries: dict[str, Any]) -> tuple[gateway_keys.Key, ...]:
+    return gateway_keys.parse(entries, {"default", "batch"}, {"fast", "reasoning"})
+
+
+def test_what_is_written_is_read_again() -> None:
+    keys = parse(
+        {"id": "ann", "sha256": HASH},
+        {
+            "id": "bob-2",
+            "user": "bob",
+            "sha256": OTHER,
+            "limits": "batch",
+            "tiers": ["fast"],
+            "expires": 5,
+            "state": "revoked",
+        },
+    )
+    assert parse(*gateway_keys.as_data(keys)["keys"]) == keys
+    assert (keys[0].user, keys[1].user) == ("ann", "bob")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"id": "", "sha256": HASH}, "an id of letters"),
+        ({"id": "a b", "sha256": HASH}, "an id of letters"),
+        ({"id": "ann", "sha256": "herd-plain-key"}, "64 small hexadecimal"),
+        ({"id": "ann", "sha256": HASH.upper()}, "64 small hexadecimal"),
+        ({"id": "ann"}, "64 small hexadecimal"),
+        ({"id": "ann", "sha256": HASH, "limits": "none"}, "limits of batch, default"),
+        ({"id": "ann", "sha256": HASH, "tiers": ["slow"]}, "tiers of fast, reasoning"),
+    ],
+)
+def test_entries_that_could_not_work(entry: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words) as refused:
+        parse(entry)
+    assert "herd-plain-key" not in str(refused.value)
+
+
+@pytest.mark.parametrize("second", [{"id": "ann", "sha256": OTHER}, {"id": "bob", "sha256": HASH}])
+def test_nothing_twice(second: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="once"):
+        parse({"id": "ann", "sha256": HASH}, second)
+
+
+@pytest.mark.parametrize(
+    ("shown", "owner"),
+    [("herd-a", "ann"), ("herd-b", "bob"), ("herd-c", None), ("", None), (HASH, None), ("herd-a" + " " * 600, None)],
+)
+def test_whose_key_it_is(shown: str, owner: str | None) -> None:
+    found = gateway_keys.owner(parse({"id": "ann", "sha256": HASH}, {"id": "bob", "sha256": OTHER}), shown)
+    assert (found.id if found else None) == owner
+
+
+@pytest.mark.parametrize(
+    ("more", "revoked", "why"),
+    [
+        ({}, (), ""),
+        ({"state": "revoked"}, (), "revoked"),
+        ({}, ("ann",), "revoked"),
+        ({}, ("bob",), ""),
+        ({"expires": 99}, (), "expired"),
+        ({"expires": 101}, (), ""),
+    ],
+)
+def test_why_a_key_opens_nothing(more: dict[str, Any], revoked: tuple[str, ...], why: str) -> None:
+    (key,) = parse({"id": "ann", "sha256": HASH, **more})
+    assert gateway_keys.refusal(key, revoked, 100) == why
+    assert gateway_keys.refusal(None, revoked, 100) == "unknown"
+
+
+def test_a_new_key_is_recognised_and_hashes_are_shown_in_part() -> None:
+    assert gateway_keys.new_key(lambda: "random") == "herd-random"
+    assert gateway_keys.shortened(f'"sha256": "{HASH}"') == f'"sha256": "{HASH[:12]}…"'
+
+
+@pytest.mark.parametrize("name", ["Batch", "a-b", "a b", "", "1a"])
+def test_classes_that_nginx_could_not_name(name: str) -> None:
+    with pytest.raises(InvalidInputError):
+        gateway_keys.check_class(name)

@@ -1,0 +1,134 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From lines of nginx's log to the access log and to metrics."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import gateway_metrics
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway_metrics import (
+    Histogram,
+    Metrics,
+    parse_line,
+    read_line,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.stream_watch import Tokens
+
+# As nginx 1.22 sends it.
+RAW = (
+    b'<190>Nov 21 12:31:31 herd: {"time":"2026-11-21T12:31:31+00:00","id":"353793af","key":"ann","tier":"reasoning",'
+    b'"task":"","model":"large-one","stream":"1","fallback_from":"","status":"200","ttft":"0.003 : 0.061",'
+    b'"duration":"0.247","sent":"1983","received":"335","complete":"OK","engine":"unix:/run/d.sock : 10.0.0.42:8080",'
+    b'"client":"127.0.0.1","method":"POST","path":"/v1/chat/completions"}'
+)
+
+
+def line(**more: str) -> gateway_metrics.Line | None:
+    data = read_line(RAW)
+    assert data is not None
+    return parse_line({**data, **more})
+
+
+def test_a_line_is_read() -> None:
+    found = line()
+    assert found == gateway_metrics.Line("reasoning", 200, 0.247, 1983, 0.061, True)
+
+
+@pytest.mark.parametrize(
+    ("more", "ttft"),
+    [
+        ({"stream": "0"}, None),
+        ({"ttft": "0.003 : -"}, None),
+        ({"ttft": ""}, None),
+        ({"tier": ""}, None),
+        ({"status": "503"}, None),
+    ],
+)
+def test_only_a_stream_that_began_has_a_first_token(more: dict[str, str], ttft: float | None) -> None:
+    found = line(**more)
+    assert found is not None
+    assert found.ttft is ttft
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"<190>herd: []", b'{"tier": 1}', b"\xff\xfe", b'{"tier":"a","status":"x"}']
+)
+def test_what_is_no_line_is_counted_as_such(raw: bytes) -> None:
+    metrics = Metrics(["fast"])
+    metrics.add(parse_line(read_line(raw)))
+    assert metrics.unread == 1
+
+
+def test_an_entry_has_numbers_and_no_gaps() -> None:
+    data = read_line(RAW)
+    assert data is not None
+    assert gateway_metrics.entry(data, Tokens(8, 5)) == {
+        "time": "2026-11-21T12:31:31+00:00",
+        "id": "353793af",
+        "key": "ann",
+        "tier": "reasoning",
+        "model": "large-one",
+        "stream": True,
+        "status": 200,
+        "ttft": 0.061,
+        "duration": 0.247,
+        "sent": 1983,
+        "received": 335,
+        "complete": True,
+        "engine": "10.0.0.42:8080",
+        "client": "127.0.0.1",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "prompt_tokens": 8,
+        "completion_tokens": 5,
+    }
+    json.dumps(gateway_metrics.entry({**data, "status": "-", "duration": ""}, Tokens()))
+
+
+def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
+    histogram = Histogram((1.0, 2.0, 4.0))
+    assert histogram.quantile(0.5) is None
+    for value in (0.5, 1.5, 1.5, 3.0):
+        histogram.add(value)
+    assert histogram.quantile(0.25) == 1.0
+    assert histogram.quantile(0.5) == 1.5
+    assert histogram.quantile(1.0) == 4.0
+    histogram.add(100.0)
+    assert histogram.quantile(1.0) == 4.0
+
+
+def test_prometheus_reads_it() -> None:
+    metrics = Metrics(["fast", "reasoning"])
+    metrics.add(line())
+    metrics.add(line(status="503", complete="", stream="0"))
+    metrics.count_tokens("reasoning", Tokens(8, 5))
+    metrics.count_tokens("unknown", Tokens(8, 5))
+    metrics.refuse("invalid_api_key")
+    text = metrics.text({"fast": "loading", "reasoning": "ready"})
+    lines = text.splitlines()
+    for wanted in (
+        'herd_tier_ready{tier="fast"} 0',
+        'herd_tier_ready{tier="reasoning"} 1',
+        'herd_tier_state{tier="fast",state="loading"} 1',
+        'herd_gateway_requests_total{tier="reasoning",status="200"} 1',
+        'herd_gateway_requests_total{tier="reasoning",status="503"} 1',
+        'herd_gateway_cut_total{tier="reasoning"} 1',
+        'herd_gateway_ttft_seconds_bucket{tier="reasoning",le="0.05"} 0',
+        'herd_gateway_ttft_seconds_bucket{tier="reasoning",le="0.1"} 1',
+        'herd_gateway_ttft_seconds_bucket{tier="reasoning",le="+Inf"} 1',
+        'herd_gateway_ttft_seconds_count{tier="reasoning"} 1',
+        'herd_gateway_duration_seconds_count{tier="reasoning"} 2',
+        'herd_gateway_tokens_total{tier="reasoning",kind="completion"} 5',
+        'herd_gateway_refused_total{code="invalid_api_key"} 1',
+    ):
+        assert wanted in lines
+    # Each family is described once, and its lines follow at once.
+    names = [one.split()[2] for one in lines if one.startswith("# TYPE")]
+    assert len(names) == len(set(names))
+    assert "ann" not in text
+    summary = metrics.summary()["reasoning"]
+    assert (summary["requests"], summary["errors"], summary["cut"]) == (2, 1, 1)

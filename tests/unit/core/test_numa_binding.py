@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processors near a GPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import numa_binding
+
+# Two Xeon Gold 6248 without hyper-threading.
+NODES = {0: range(20), 1: range(20, 40)}
+ALL = range(40)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("0-3,8\n", (0, 1, 2, 3, 8)), ("0", (0,)), ("", ()), ("\n", ()), ("20-22", (20, 21, 22)), ("1,1,0", (0, 1))],
+)
+def test_the_kernels_lists(text: str, numbers: tuple[int, ...]) -> None:
+    assert numa_binding.parse_list(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("gpu", "fabric", "processors", "word"),
+    [
+        (1, 1, tuple(range(20, 40)), "the GPU and the fabric's adapter"),
+        (1, 0, tuple(range(20, 40)), "the fabric's adapter is at node 0"),
+        (0, None, tuple(range(20)), "near the GPU"),
+        (None, 1, tuple(range(20, 40)), "near the fabric's adapter"),
+        (-1, -1, (), "does not say"),
+        (None, None, (), "does not say"),
+    ],
+)
+def test_the_gpu_comes_before_the_fabric(
+    gpu: int | None, fabric: int | None, processors: tuple[int, ...], word: str
+) -> None:
+    found = numa_binding.near(NODES, ALL, gpu, fabric)
+    assert found.processors == processors
+    assert word in found.reason
+
+
+def test_only_what_the_job_was_given() -> None:
+    assert numa_binding.near(NODES, range(10, 30), 1, 1).processors == tuple(range(20, 30))
+
+
+def test_a_job_far_from_its_gpu_stays_where_it_is() -> None:
+    found = numa_binding.near(NODES, range(20), 1, 1)
+    assert found.processors == ()
+    assert "none of the job's processors" in found.reason
+
+
+def test_one_node_needs_no_binding() -> None:
+    assert numa_binding.near({0: range(8)}, range(8), 0, 0).processors == ()

@@ -1,0 +1,182 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The router's command line and presets, in the dialects of both releases."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, router
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import Engine
+from tests.unit.core.flag_lines import NEW, OLD
+
+ROOT = Path(__file__).parents[3]
+line = router.arguments("/etc/herd/router/presets.ini", 2, ("10.0.0.42", 8080), "/etc/herd/router/api-keys", 600)
+
+
+def offer(name: str = "strand-14b", settings: dict[str, Any] | None = None, **facts: Any) -> router.Offer:
+    merged = engine_settings.merged({"context": 8192, "slots": 2, "batch": 512, **(settings or {})})
+    return router.Offer(name, f"/scratch/ai/models/{name}.gguf", merged, **facts)
+
+
+def test_the_routers_line_holds_nothing_of_a_model() -> None:
+    assert line == [
+        *("--models-preset", "/etc/herd/router/presets.ini", "--models-max", "2"),
+        *("--host", "10.0.0.42", "--port", "8080", "--api-key-file", "/etc/herd/router/api-keys"),
+        *("--timeout", "600"),
+    ]
+
+
+@pytest.mark.parametrize("models_max", [0, -1])
+def test_as_many_models_as_are_asked_for_are_refused(models_max: int) -> None:
+    with pytest.raises(InvalidInputError, match="no plan holds"):
+        router.arguments("p", models_max, ("a", 1), "k", 1)
+
+
+def test_a_preset_in_the_newer_dialect() -> None:
+    given = offer(
+        aliases=("fast", "task:fix"), sleep_s=300, devices=("CUDA0",), settings={"load_mode": "lock", "threads": 8}
+    )
+    assert router.presets([given], NEW).splitlines() == [
+        "# Written by herd.inference. Changes made here are lost.",
+        "[strand-14b]",
+        "model = /scratch/ai/models/strand-14b.gguf",
+        "alias = fast,task:fix",
+        "device = CUDA0",
+        "split-mode = layer",
+        "n-gpu-layers = 999",
+        "ctx-size = 16384",
+        "parallel = 2",
+        "threads = 8",
+        "batch-size = 512",
+        "ubatch-size = 512",
+        "cache-type-k = f16",
+        "cache-type-v = f16",
+        "flash-attn = auto",
+        "load-mode = mmap+mlock",
+        "cache-ram = 0",
+        "metrics = true",
+        "fit = off",
+        "log-verbosity = 4",
+        "sleep-idle-seconds = 300",
+        "stop-timeout = 10",
+    ]
+
+
+def test_a_preset_in_the_older_dialect() -> None:
+    lines = router.presets([offer(settings={"load_mode": "lock_read"})], OLD).splitlines()
+    assert {"mlock = true", "no-mmap = true"} <= set(lines)
+    assert not any(line.startswith(("load-mode", "log-verbosity", "version")) for line in lines)
+
+
+def test_several_devices_have_shares_and_a_model_may_be_loaded_at_the_start() -> None:
+    text = router.presets([offer(devices=("CUDA0", "CUDA1"), split=(24, 25), at_start=True)], NEW)
+    assert "device = CUDA0,CUDA1\ntensor-split = 24,25\n" in text
+    assert "load-on-startup = true\n" in text
+
+
+def test_arguments_of_the_operators_own_come_last() -> None:
+    text = router.presets([offer(settings={"extra_arguments": ["--no-warmup", "--temp", "0"]})], NEW)
+    assert "no-warmup = true\ntemp = 0\nstop-timeout" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("strand-rust-coder-14b-q8_0.gguf", "strand-rust-coder-14b-q8_0"),
+        ("/m/deep/DeepSeek-V3-Q4_K_M-00001-of-00009.gguf", "DeepSeek-V3-Q4_K_M"),
+        ("Qwen2.5-72B.Q4_K_M.gguf", "Qwen2.5-72B.Q4_K_M"),
+    ],
+)
+def test_a_models_id_is_its_files_name(file: str, name: str) -> None:
+    assert router.model_id(file) == name
+
+
+def test_only_models_of_a_directory_are_offered() -> None:
+    files = {
+        "a.gguf", "b.gguf.part1of2", "c.gguf.tmp", "mmproj-a.gguf", "a-mmproj.gguf", "mtp-a.gguf", "notes.txt",
+        "big/big-00002-of-00002.gguf", "big/big-00001-of-00002.gguf",
+    }  # fmt: skip
+    assert router.models_among(files) == ["a.gguf", "big/big-00001-of-00002.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("offers", "found"),
+    [
+        ([], "none"),
+        ([offer("a"), offer("a")], "a twice"),
+        ([offer("a"), offer("b", aliases=("a",))], "a for a and b"),
+        ([offer("a", aliases=("x",)), offer("b", aliases=("x",))], "x for a and b"),
+        ([offer("default")], "'default'"),
+        ([offer("my model")], "'my model'"),
+        ([offer("a]b")], "'a]b'"),
+        ([offer("a:q8")], "'a:q8'"),
+        ([offer("a", aliases=("b,c",))], "'b,c'"),
+        ([offer("a", aliases=("c#",))], "'c#'"),
+    ],
+)
+def test_names_that_the_engine_would_misread_are_refused(offers: list[router.Offer], found: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        router.presets(offers, NEW)
+    assert caught.value.found == found
+
+
+def test_what_is_derived_is_clean() -> None:
+    offers = [offer(aliases=("fast",), sleep_s=60, devices=("CUDA0",), at_start=True), offer("b")]
+    engine = Engine(NEW, True, ("70",))
+    assert router.findings(offers, line, engine, capabilities=("7.0",), given_environment={}) == []
+
+
+def test_findings_name_the_model() -> None:
+    bad = offer("b", settings={"extra_arguments": ["--flash-atn", "on", "--timeout", "9", "--host", "::"]})
+    found = router.findings([offer("a"), bad], line, Engine(NEW))
+    assert {(finding.rule, finding.found) for finding in found} == {
+        ("unknown-flag", "--flash-atn in the preset of b"),
+        ("preset-overridden", "--timeout in the preset of b"),
+        ("preset-reserved", "--host in the preset of b"),
+    }
+
+
+def test_an_older_release_is_refused_until_the_rule_is_accepted() -> None:
+    found = router.findings([replace(offer(), aliases=("x",))], line, Engine(OLD))
+    assert [(finding.rule, finding.severity) for finding in found] == [
+        ("router-of-older-release", "error"),
+        ("alias-of-older-release", "error"),
+    ]
+    accepted = router.findings([offer()], line, Engine(OLD), ["router-of-older-release"])
+    assert [(finding.rule, finding.severity) for finding in accepted] == [("router-of-older-release", "warning")]
+
+
+def test_keys_reach_the_models_processes_and_downloads_go_nowhere() -> None:
+    variables = router.environment("/etc/herd/router/api-keys")
+    assert variables["LLAMA_ARG_API_KEY_FILE"] == "/etc/herd/router/api-keys"
+    assert variables["MODEL_ENDPOINT"] == "http://127.0.0.1:9/"
+    assert "LLAMA_API_KEY" not in variables
+
+
+ANSWER = json.loads((ROOT / "tests/fixtures/router/0c1e57098-models.json").read_text(encoding="utf-8"))
+
+
+def test_the_states_of_a_running_router() -> None:
+    """A sleeping model, a loaded one, and one whose file is cut short, as 0c1e57098 tells of them."""
+    assert router.states(ANSWER) == [
+        router.State("a", ("first-model", "task:borrowing"), "sleeping", None),
+        router.State("b", (), "loaded", None),
+        router.State("broken", (), "unloaded", 1),
+    ]
+    assert [state.id for state in router.states(ANSWER) if state.is_in_memory] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "asked"),
+    [(["a", "b", "broken"], "b"), (["a", "broken"], "a"), (["broken"], "broken"), (["new"], "new"), ([], "")],
+)
+def test_a_model_that_is_in_memory_is_asked_first(offered: list[str], asked: str) -> None:
+    assert router.to_be_asked(router.states(ANSWER), offered) == asked

@@ -1,0 +1,131 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What sacctmgr has to do, from what Slurm 22.05 really prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import slurm_accounting
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm_accounting import Accounting, Qos, User
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "slurm"
+LOW = Qos("ai_opportunistic", 100, frozenset(), "REQUEUE", 30)
+HIGH = Qos("vasp_priority", 1000, frozenset({"ai_opportunistic"}))
+LLAMA = User("llama", "ai", frozenset({"ai_opportunistic"}), "ai_opportunistic")
+WANTED = Accounting({"ai_opportunistic": LOW, "vasp_priority": HIGH}, frozenset({"ai"}), {("llama", "ai"): LLAMA})
+NEW = Accounting({"normal": Qos("normal")}, frozenset({"root"}), {("root", "root"): User("root", "root")})
+
+
+def read(name: str) -> str:
+    return (FIXTURES / f"{name}-22.05.txt").read_text(encoding="utf-8")
+
+
+def found(cluster: str = "lab") -> Accounting:
+    return slurm_accounting.parse_accounting(read("qos"), read("assoc"), cluster)
+
+
+def calls(wanted: Accounting, has: Accounting) -> list[str]:
+    return [" ".join(step.argv) for step in slurm_accounting.steps(wanted, has)]
+
+
+def test_what_slurm_prints_is_read() -> None:
+    accounting = found()
+    assert accounting.qos["ai_opportunistic"] == LOW
+    assert accounting.qos["vasp_priority"] == HIGH
+    assert accounting.accounts == {"root", "ai", "vasp"}
+    assert accounting.users["llama", "ai"].qos == {"ai_opportunistic", "normal"}
+    assert accounting.users["llama", "ai"].default_qos == "ai_opportunistic"
+
+
+def test_what_is_right_is_left_alone() -> None:
+    assert calls(WANTED, found()) == []
+
+
+def test_the_associations_of_another_cluster_do_not_count() -> None:
+    assert found("other").users == {}
+    assert "add user llama Account=ai" in calls(WANTED, found("other"))
+
+
+def test_a_new_cluster_gets_everything_in_an_order_that_sacctmgr_takes() -> None:
+    assert calls(WANTED, NEW) == [
+        "add qos ai_opportunistic set Priority=100 PreemptMode=REQUEUE GraceTime=30",
+        "add qos vasp_priority set Priority=1000 Preempt=ai_opportunistic",
+        "add account ai",
+        "add user llama Account=ai",
+        "modify user llama where Account=ai set QOS+=ai_opportunistic",
+        "modify user llama where Account=ai set DefaultQOS=ai_opportunistic",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("has", "expected"),
+    [
+        (Qos("ai_opportunistic", 100, frozenset(), "REQUEUE", 60), "GraceTime=30"),
+        (Qos("ai_opportunistic", 1, frozenset(), "REQUEUE", 30), "Priority=100"),
+        (Qos("ai_opportunistic", 100, frozenset(), "", 30), "PreemptMode=REQUEUE"),
+        (Qos("ai_opportunistic", 100, frozenset(), "CANCEL", 30), "PreemptMode=REQUEUE"),
+    ],
+)
+def test_only_the_difference_is_set(has: Qos, expected: str) -> None:
+    wanted = Accounting({LOW.name: LOW})
+    assert calls(wanted, Accounting({LOW.name: has})) == [f"modify qos ai_opportunistic set {expected}"]
+
+
+def test_what_a_qos_preempts_besides_stays() -> None:
+    has = Accounting({HIGH.name: Qos(HIGH.name, 1000, frozenset({"scavenger"}))})
+    assert calls(Accounting({HIGH.name: HIGH}), has) == [
+        "modify qos vasp_priority set Preempt=ai_opportunistic,scavenger"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("00:00:30", 30), ("00:10:00", 600), ("1-00:00:00", 86400), ("", 0), ("01:00:01", 3601)]
+)
+def test_times(text: str, seconds: int) -> None:
+    assert slurm_accounting.seconds(text) == seconds
+
+
+def test_the_labs_configuration_lets_vasp_come_first() -> None:
+    configuration = slurm_accounting.parse_configuration(read("config"))
+    assert configuration["SLURM_VERSION"] == "22.05.8"
+    assert slurm_accounting.configuration_problems(configuration) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("PreemptType", "preempt/none", "preempt/qos"),
+        ("PreemptMode", "OFF", "REQUEUE"),
+        ("PreemptMode", "GANG,SUSPEND", "REQUEUE"),
+        ("AccountingStorageEnforce", "associations,limits", "qos"),
+    ],
+)
+def test_a_configuration_that_cannot_preempt_is_named(name: str, value: str, word: str) -> None:
+    configuration = {**slurm_accounting.parse_configuration(read("config")), name: value}
+    (problem,) = slurm_accounting.configuration_problems(configuration)
+    assert name in problem
+    assert word in problem
+    assert value in problem
+
+
+def test_both_ways_to_requeue_will_do() -> None:
+    configuration = {**slurm_accounting.parse_configuration(read("config")), "PreemptMode": "GANG,REQUEUE"}
+    assert slurm_accounting.configuration_problems(configuration) == []
+
+
+def test_partitions() -> None:
+    partitions = slurm_accounting.parse_partitions(read("partition"))
+    names = ["gpu_ai", "gpu_vasp"]
+    qos = {"gpu_ai": ["ai_opportunistic"]}
+    assert slurm_accounting.partition_problems(partitions, names, qos) == []
+    (gone,) = slurm_accounting.partition_problems(partitions, ["gpu_other"], {})
+    assert "gpu_ai, gpu_vasp" in gone
+    (down,) = slurm_accounting.partition_problems({"gpu_ai": {**partitions["gpu_ai"], "State": "DOWN"}}, ["gpu_ai"], {})
+    assert "state=up" in down
+    closed = {"gpu_ai": {**partitions["gpu_ai"], "AllowQos": "normal,debug"}}
+    (refused,) = slurm_accounting.partition_problems(closed, ["gpu_ai"], qos)
+    assert "AllowQos" in refused

@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import slurm_queue
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm_queue import Ending, Job
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "slurm"
+# Of Slurm 22.05, with SLURM_TIME_FORMAT=%s.
+SACCT = (FIXTURES / "sacct-22.05.txt").read_text(encoding="utf-8")
+REQUEUED = (FIXTURES / "sacct-requeued-22.05.txt").read_text(encoding="utf-8")
+
+
+def queue() -> list[Job]:
+    return slurm_queue.parse_queue((FIXTURES / "squeue-22.05.txt").read_text(encoding="utf-8"))
+
+
+def test_jobs_of_the_queue_are_read() -> None:
+    waits, other, over = queue()[0], queue()[1], queue()[2]
+    assert waits == Job(
+        id="38", name="llama-72b", user="llama", state="PENDING", reason="BeginTime", restarts=2, submitted=1795266500,
+        start=waits.start, end=waits.end, nodes=("vasp-01", "vasp-02", "vasp-03"), partition="gpu_ai",
+        qos="ai_opportunistic", comment="herd-tiers",
+    )  # fmt: skip
+    assert waits.start is not None
+    assert waits.start > 1795266500
+    assert waits.is_pending
+    assert waits.is_live
+    assert (other.id, other.nodes) == ("37", ("vasp-02",))
+    assert (over.name, over.state, over.is_live, over.qos) == ("vasp", "COMPLETED", False, "vasp_priority")
+
+
+def test_jobs_that_run_are_read() -> None:
+    found = [job for job in queue() if job.state == "RUNNING"]
+    assert found
+    assert all(job.is_running and job.start and job.end and job.nodes and not job.reason for job in found)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n\n", "slurm_load_jobs error: Unable to contact slurm controller", "x" * 3000, "12_[1-4]"]
+)
+def test_what_is_no_queue_has_no_jobs_or_foreign_ones(text: str) -> None:
+    assert all(not job.is_live for job in slurm_queue.parse_queue(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("(null)", ()),
+        ("None assigned", ()),
+        ("vasp-02", ("vasp-02",)),
+        ("vasp-[01-03]", ("vasp-01", "vasp-02", "vasp-03")),
+        ("vasp-[01,03],ctl", ("vasp-01", "vasp-03", "ctl")),
+        ("r[1-2]n[08-10]", ("r1n08", "r1n09", "r1n10", "r2n08", "r2n09", "r2n10")),
+        ("a[9-11]x", ("a9x", "a10x", "a11x")),
+        ("a[1-x],b", ("a1-x", "b")),
+    ],
+)
+def test_lists_of_hosts_are_expanded(text: str, expected: tuple[str, ...]) -> None:
+    assert slurm_queue.hosts(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ("24", Ending("CANCELLED", "0", 0, 0, 4, "1-00:00:00", 218888 << 10, "3G", "vasp-[01-03]")),
+        ("28", Ending("CANCELLED", "0", 0, 0, 0, "00:02:00", 0, "2G", "")),
+        ("29", Ending("FAILED", "", 1, 0, 45, "1-00:00:00", 46992 << 10, "3G", "vasp-[01-03]")),
+        ("33", Ending("FAILED", "", 0, 9, 6, "1-00:00:00", 219864 << 10, "3G", "vasp-[01-03]")),
+        ("34", Ending("FAILED", "", 1, 0, 49, "1-00:00:00", 48758784, "3G", "vasp-[01-03]")),
+        ("3", Ending()),
+        ("99", Ending()),
+    ],
+)
+def test_how_a_job_ended_is_read_from_accounting(job: str, expected: Ending) -> None:
+    assert slurm_queue.parse_ending(SACCT, job) == expected
+
+
+def test_of_a_job_that_was_requeued_the_last_run_counts() -> None:
+    assert slurm_queue.parse_ending(REQUEUED, "37").state == "CANCELLED"
+    assert slurm_queue.parse_ending(REQUEUED, "38").state == "RUNNING"
+
+
+def test_a_step_that_ran_out_of_memory_says_why_the_job_failed() -> None:
+    text = SACCT.replace("34.2|FAILED|1:0", "34.2|OUT_OF_MEMORY|0:125")
+    assert slurm_queue.parse_ending(text, "34").state == "OUT_OF_MEMORY"
+
+
+@pytest.mark.parametrize("text", ["", "x", "|||", "12|", "12|FAILED|1:0", "12.batch|FAILED|1:0|1|||5K|n"])
+def test_what_accounting_does_not_say_is_unknown(text: str) -> None:
+    assert slurm_queue.parse_ending(text, "12") == Ending()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("198412K", 198412 << 10), ("46.50M", 48758784), ("2G", 2 << 30), ("7", 7), ("", 0), ("?", 0)],
+)
+def test_sizes_are_read(text: str, expected: int) -> None:
+    assert slurm_queue.size(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "2026-11-21 12:46:57 lost: head on vasp-01 has ended with status 1\n"
+            "2026-11-21 12:47:00 giving up after 4 failures within 600 seconds\n",
+            "head on vasp-01 has ended with status 1",
+        ),
+        (
+            "herdctl job: expected to run as llama, found root: submit it as that user.\n",
+            "herdctl job: expected to run as llama, found root: submit it as that user.",
+        ),
+        ("slurmstepd: error: *** JOB 12 CANCELLED ***\nbye\n", "slurmstepd: error: *** JOB 12 CANCELLED ***"),
+        ("broken\n\n", "broken"),
+        ("", ""),
+    ],
+)
+def test_a_log_s_last_words_say_why(text: str, expected: str) -> None:
+    assert slurm_queue.last_words(text) == expected

@@ -1,0 +1,337 @@
+"""What /status.json and /status say of the tiers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+import shlex
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.herd.inference.plugins.module_utils.core import status_facts, status_page, upstreams
+from ansible_collections.herd.inference.plugins.module_utils.core.door_rules import Now, Tier
+from ansible_collections.herd.inference.plugins.module_utils.core.task_table import Choice, TaskTable
+
+WALL = 1795263642.0
+TIERS = {
+    "fast": Tier("fast", ("strand",), True, "", 8080),
+    "reasoning": Tier("reasoning", ("OR1-Behemoth",), False, "fast", 8081),
+}
+ENTRY: dict[str, Any] = {
+    "schema": 1,
+    "tier": "fast",
+    "job_id": "1234",
+    "host": "vasp-02",
+    "address": "10.0.0.42",
+    "port": 8080,
+    "models": ["strand", "other"],
+    "state": "ready",
+    "percent": 100,
+    "context": 32768,
+    "slots": 2,
+    "release": "0c1e57098",
+    "started": WALL - 3600,
+    "heartbeat": WALL,
+    "load": {
+        "processing": 2,
+        "waiting": 1,
+        "tokens_per_s": 31.44,
+        "prompt_tokens_per_s": 800,
+        "gpus": [{"host": "vasp-02", "name": "V100S", "used_mib": 16384, "total_mib": 32768}],
+    },
+}
+FAST = {"enabled": True, "state": "ready", "reason": "ready", "job_id": "1234", "endpoints": [ENTRY]}
+PREEMPTED = {
+    "enabled": True,
+    "state": "preempted",
+    "reason": "preempted by VASP job 88, pending: Priority",
+    "retry_after_s": 30,
+    "expected": WALL + 1500,
+    "percent": None,
+    "job_id": "1235",
+    "pending_reason": "Priority",
+    "endpoints": [],
+}
+MEASURED = {"fast": {"requests": 12, "errors": 1, "ttft_p50_s": 0.4123, "ttft_p95_s": 1.31, "in_flight": 3}}
+TASKS = TaskTable({"fix": Choice("fast", "strand", "It compiles.")}, Choice("reasoning", "OR1-Behemoth", "Knows most."))
+ASSETS = status_page.Assets("p { margin: 0 }", "'use strict';")
+
+
+def view(**tiers: Any) -> dict[str, Any]:
+    return {"schema": 1, "written": WALL, "tiers": tiers}
+
+
+def collect(seen: dict[str, Any], **more: Any) -> dict[str, Any]:
+    now = upstreams.from_view(seen, WALL) or {}
+    status = status_facts.collect(TIERS, now, seen, MEASURED, WALL, TASKS, **more)
+    # As it goes to clients.
+    found: dict[str, Any] = json.loads(json.dumps(status, allow_nan=False))
+    return found
+
+
+def page(status: dict[str, Any], address: str = "http://10.0.0.5:8080") -> str:
+    return status_page.render(status, ASSETS, address).decode()
+
+
+def words(text: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
+
+
+def test_a_tier_that_answers() -> None:
+    tier = collect(view(fast=FAST, reasoning=PREEMPTED))["tiers"][0]
+    assert tier == {
+        "name": "fast",
+        "state": "ready",
+        "ready": True,
+        "enabled": True,
+        "reason": "ready",
+        "percent": None,
+        "expected": None,
+        "retry_after_s": None,
+        "job_id": "1234",
+        "pending_reason": None,
+        "models": ["strand", "other"],
+        "port": 8080,
+        "fallback": None,
+        "context": 32768,
+        "slots": 2,
+        "host": "vasp-02",
+        "release": "0c1e57098",
+        "started": "2026-11-21T11:20:42Z",
+        "load": {"running": 2, "waiting": 1, "tokens_per_s": 31.4, "prompt_tokens_per_s": 800.0},
+        "measured": {
+            "requests": 12,
+            "errors": 1,
+            "ttft_p50_s": 0.412,
+            "ttft_p95_s": 1.31,
+            "duration_p50_s": None,
+        },
+        "gpus": [{"host": "vasp-02", "name": "V100S", "used_mib": 16384, "total_mib": 32768}],
+    }
+
+
+def test_a_tier_that_is_away_says_why_and_for_how_long() -> None:
+    tier = collect(view(fast=FAST, reasoning=PREEMPTED))["tiers"][1]
+    assert (tier["ready"], tier["state"], tier["pending_reason"]) == (False, "preempted", "Priority")
+    assert tier["reason"] == "preempted by VASP job 88, pending: Priority"
+    assert (tier["expected"], tier["retry_after_s"]) == ("2026-11-21T12:45:42Z", 30)
+
+
+def test_what_the_engine_does_not_say_the_gateway_counts() -> None:
+    entry = {**ENTRY, "load": None}
+    load = collect(view(fast={**FAST, "endpoints": [entry]}))["tiers"][0]["load"]
+    assert load == {"running": 2, "waiting": 1, "tokens_per_s": None, "prompt_tokens_per_s": None}
+
+
+def test_it_tells_no_address_and_no_key() -> None:
+    text = json.dumps(collect(view(fast=FAST, reasoning=PREEMPTED)))
+    assert "10.0.0.42" not in text
+    assert "key" not in text
+
+
+def test_without_a_view_every_tier_is_unknown() -> None:
+    status = collect({}, is_silent=True)
+    assert [tier["state"] for tier in status["tiers"]] == ["unknown", "unknown"]
+    assert "No tier answers at present." in page(status)
+    assert "The manager of the tiers says nothing" in page(status)
+
+
+def test_while_the_manager_is_silent_engines_still_say_how_they_are() -> None:
+    now = upstreams.from_registry([ENTRY], list(TIERS))
+    status = status_facts.collect(TIERS, now, {"tiers": {"fast": {"endpoints": [ENTRY]}}}, {}, WALL, is_silent=True)
+    fast, reasoning = status["tiers"]
+    assert (fast["ready"], fast["job_id"], fast["host"], fast["context"]) == (True, "1234", "vasp-02", 32768)
+    assert reasoning["state"] == "unknown"
+    text = words(page(json.loads(json.dumps(status))))
+    assert "1 of 2 tiers answer; reasoning does not at present. The manager of the tiers says nothing" in text
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*sorted(ENTRY), "gpus"]), inner),
+    max_leaves=6,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([*sorted(ENTRY), "load"]), JUNK), max_size=2), JUNK)
+def test_nothing_that_a_job_writes_breaks_the_page(entries: list[dict[str, Any]], measured: Any) -> None:
+    ready = [{**entry, "state": "ready"} for entry in entries]
+    tier = {"enabled": True, "endpoints": ready, "job_id": measured}
+    now = {"fast": Now("ready", "ready", 30, "10.0.0.42:8080")}
+    seen = {"tiers": {"fast": tier}}
+    status = status_facts.collect(TIERS, now, seen, {"fast": {"in_flight": measured}}, WALL, TASKS)
+    page(json.loads(json.dumps(status, allow_nan=False)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1, True, "3", None])
+def test_what_is_no_number_is_unknown(value: Any) -> None:
+    entry = {**ENTRY, "context": value, "load": {"tokens_per_s": value, "gpus": [{"used_mib": value, "total_mib": 1}]}}
+    status = status_facts.collect(
+        TIERS, {"fast": Now("ready", "", 30, "10.0.0.42:8080")}, view(fast={**FAST, "endpoints": [entry]}), {}, WALL
+    )
+    tier = status["tiers"][0]
+    assert (tier["context"], tier["load"]["tokens_per_s"], tier["gpus"]) == (None, None, [])
+
+
+# The page
+
+
+class Outline(HTMLParser):
+    """What a browser would have to close by itself, and every id."""
+
+    EMPTY = frozenset({"meta", "link", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+STATES: list[dict[str, Any]] = [
+    {"state": "ready"},
+    {"state": "loading", "reason": "loading 43 %", "percent": 43, "expected": WALL + 40},
+    {"state": "draining", "reason": "preempted by VASP job 88"},
+    {"state": "pending", "reason": "pending: Resources"},
+    {"state": "preempted", "reason": "preempted by VASP job 88, pending: Priority", "expected": WALL + 7200},
+    {"state": "backing-off", "reason": "died 3 times within 60 s: out of memory; raise memory"},
+    {"state": "stopped", "reason": "stopped by ann"},
+    {"state": "of another time"},
+]
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: str(state["state"]))
+def test_the_page_is_whole_in_every_state(state: dict[str, Any]) -> None:
+    outline = Outline()
+    outline.feed(page(collect(view(fast={**FAST, **state}, reasoning=PREEMPTED))))
+    assert outline.open == []
+    assert len(outline.ids) == len(set(outline.ids))
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (
+            STATES[0],
+            "Ready It answers. Models strand , other Context 32,768 tokens Requests now 2 of 2 running, 1 waiting",
+        ),
+        (
+            STATES[1],
+            "Loading It is loading its model. Loading 43 %. 43 % loaded 43 % loaded Expected in about 40 seconds",
+        ),
+        (STATES[2], "Preempted by VASP job 88. Requests are refused with status 503; try again in 30 seconds."),
+        (
+            STATES[3],
+            "Waiting It waits for its turn in the cluster's queue. Pending: Resources. When it comes is not known.",
+        ),
+        (STATES[4], "Expected in about 2 hours, at 14:20 UTC ."),
+        (
+            STATES[5],
+            "Failed It has failed and is tried again later. Died 3 times within 60 s: out of memory; raise memory.",
+        ),
+        (STATES[6], "Stopped It has been switched off. Stopped by ann. Models"),
+        (STATES[7], "Unknown Nobody knows its state."),
+    ],
+)
+def test_a_state_is_said_in_words(state: dict[str, Any], said: str) -> None:
+    assert said in words(page(collect(view(fast={**FAST, **state}, reasoning=PREEMPTED))))
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (("ready", "ready"), "All tiers answer."),
+        (("ready", "pending"), "1 of 2 tiers answer; reasoning does not at present."),
+        (("pending", "pending"), "No tier answers at present."),
+    ],
+)
+def test_the_first_sentence_is_on_all_tiers(states: tuple[str, str], said: str) -> None:
+    tiers = {name: {**FAST, "state": state} for name, state in zip(TIERS, states)}
+    assert said in words(page(collect(view(**tiers))))
+
+
+def test_a_tier_that_is_switched_off_is_not_counted() -> None:
+    status = collect(view(fast=FAST, reasoning={**PREEMPTED, "state": "stopped", "enabled": False}))
+    assert "The tier answers." in words(page(status))
+
+
+EVIL = "<script>alert(1)</script>\"'&</style>"
+
+
+def test_nothing_from_outside_becomes_markup() -> None:
+    entry = {**ENTRY, "models": [EVIL], "host": EVIL, "release": EVIL}
+    entry["load"] = {**ENTRY["load"], "gpus": [{"host": EVIL, "used_mib": 1, "total_mib": 2}]}
+    status = collect(
+        view(
+            fast={**FAST, "endpoints": [entry], "job_id": EVIL},
+            reasoning={**PREEMPTED, "reason": EVIL, "pending_reason": EVIL},
+        )
+    )
+    outline = Outline()
+    outline.feed(page(status))
+    assert outline.tags.count("script") == 1
+    assert outline.open == []
+
+
+def test_the_policy_allows_its_own_style_and_script_and_nothing_else() -> None:
+    headers = status_page.headers(ASSETS)
+    for kind, text in (("style", ASSETS.style), ("script", ASSETS.script)):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert all("\n" not in value for value in headers.values())
+
+
+@pytest.mark.parametrize(
+    ("host", "proto", "expected"),
+    [
+        ("10.0.0.5:8080", "http", "http://10.0.0.5:8080"),
+        ("slurm-ctl.tailc46cd0.ts.net", "https", "https://slurm-ctl.tailc46cd0.ts.net"),
+        ("[fd7a:115c::1]:8080", "", "http://[fd7a:115c::1]:8080"),
+        ("x", "HTTPS", "https://x"),
+        ("", "http", "http://GATEWAY"),
+        ("a b", "http", "http://GATEWAY"),
+        ("x'$(reboot)", "http", "http://GATEWAY"),
+        ("x\nX-Evil: 1", "http", "http://GATEWAY"),
+        ("a" * 300, "http", "http://GATEWAY"),
+        ("x:123456", "http", "http://GATEWAY"),
+    ],
+)
+def test_examples_name_the_gateway_as_its_reader_does(host: str, proto: str, expected: str) -> None:
+    assert status_page.origin(host, proto) == expected
+
+
+def test_the_command_is_one_that_a_shell_reads_as_meant() -> None:
+    argv = shlex.split(status_page.curl_example("http://10.0.0.5:8080", "it's").replace("\\\n", ""))
+    assert argv[:2] == ["curl", "http://10.0.0.5:8080/v1/chat/completions"]
+    assert json.loads(argv[argv.index("-d") + 1])["model"] == "it's"
+
+
+def test_the_program_is_one_that_python_reads_as_meant() -> None:
+    text = status_page.python_example("http://10.0.0.5:8080", "it's")
+    compile(text, "example", "exec")
+    assert 'model="it\'s"' in text
+
+
+def test_tasks_are_a_table_with_the_default_last() -> None:
+    text = words(page(collect(view(fast=FAST))))
+    assert "fix fast strand It compiles. any other reasoning OR1-Behemoth Knows most." in text
+    without = status_facts.collect(TIERS, {}, {}, {}, WALL)
+    assert "Models by task" not in page(json.loads(json.dumps(without)))

@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An engine's answer as it passes, in pieces of every size."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import stream_watch
+from ansible_collections.herd.inference.plugins.module_utils.core.stream_watch import (
+    Answer,
+    BadAnswerError,
+    Tokens,
+    tokens_of,
+)
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = b'data: {"choices":[]}\n\n'
+# As release 0c1e57098 ends a stream that was not asked for its usage.
+LAST = (
+    b'data: {"choices":[{"finish_reason":"length","index":0,"delta":{}}],"timings":{"cache_n":7,"prompt_n":1,'
+    b'"prompt_ms":13.6,"predicted_n":5,"predicted_ms":68.7}}\n\n'
+)
+BODY = b"".join(map(stream_watch.as_chunk, (EVENT, EVENT, LAST, b"data: [DONE]\n\n")))
+WHOLE = HEAD + BODY + b"0\r\n\r\n"
+
+
+def fed(data: bytes, size: int = 1 << 20) -> Answer:
+    answer = Answer()
+    for start in range(0, len(data), size):
+        answer.feed(data[start : start + size])
+    return answer
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
+def test_a_stream_comes_to_its_end(size: int) -> None:
+    answer = fed(WHOLE, size)
+    assert (answer.status, answer.is_stream, answer.has_body, answer.is_whole) == (200, True, True, True)
+    assert answer.tokens == Tokens(prompt=8, completion=5)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_wherever_it_is_cut_that_is_seen(size: int) -> None:
+    for end in range(len(WHOLE)):
+        assert not fed(WHOLE[:end], size).is_whole
+
+
+def test_an_end_is_added_between_two_events_only() -> None:
+    places = {end for end in range(len(WHOLE)) if fed(WHOLE[:end]).may_end_here}
+    expected, position = {len(HEAD)}, len(HEAD)
+    for event in (EVENT, EVENT, LAST, b"data: [DONE]\n\n"):
+        position += len(stream_watch.as_chunk(event))
+        expected.add(position)
+    assert places == expected
+
+
+def test_half_an_event_in_a_whole_chunk_gets_no_end() -> None:
+    assert not fed(HEAD + stream_watch.as_chunk(b"data: {")).may_end_here
+
+
+def test_an_answer_with_a_length() -> None:
+    text = b"HTTP/1.1 200 OK\r\nContent-Length: 70\r\nContent-Type: application/json\r\n\r\n"
+    body = b'{"usage":{"completion_tokens":5,"prompt_tokens":8,"total_tokens":13}}\n'
+    assert len(body) == 70
+    assert fed(text + body, 9).is_whole
+    assert fed(text + body, 9).tokens == Tokens(8, 5)
+    assert not fed(text + body[:-1], 9).is_whole
+    assert not fed(text + body[:-1], 9).may_end_here
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"garbage\r\n\r\n", b"x" * 70_000, HEAD + b"no size\r\n", HEAD + b"5" * 70_000],
+    ids=["no status", "no end", "no size", "no end of a size"],
+)
+def test_what_is_no_answer(data: bytes) -> None:
+    with pytest.raises(BadAnswerError):
+        fed(data)
+
+
+@pytest.mark.parametrize(
+    ("tail", "tokens"),
+    [
+        (b"", Tokens()),
+        (b'"prompt_tokens": 3, "completion_tokens": 4', Tokens(3, 4)),
+        (b'"prompt_n":0,"cache_n":9,"predicted_n":1', Tokens(9, 1)),
+        (b'"predicted_n":2', Tokens(None, 2)),
+        (b'"prompt_tokens":"many"', Tokens()),
+        # The last one counts: progress comes before it.
+        (b'"predicted_n":2 "predicted_n":3', Tokens(None, 3)),
+    ],
+)
+def test_tokens(tail: bytes, tokens: Tokens) -> None:
+    assert tokens_of(tail) == tokens
+
+
+def test_the_connection_ends_with_the_answer() -> None:
+    begun = (
+        b"HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\nKeep-Alive: timeout=5\r\nX: y\r\n\r\nbody: connection: x\r\n\r\n"
+    )
+    wanted = b"HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\nbody: connection: x\r\n\r\n"
+    assert stream_watch.for_one_answer(begun) == wanted

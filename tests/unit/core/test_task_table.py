@@ -1,0 +1,146 @@
+"""Which tier and model a type of task goes to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import model_ids, task_table
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+
+MODELS: dict[str, dict[str, Any]] = {
+    "or1-q4": {"name": "OR1-Behemoth", "file": "OR1-Behemoth.Q4_K_M.gguf"},
+    "strand": {"name": "Strand-Rust-Coder-14B", "file": "strand-rust-coder-14b-q8_0.gguf"},
+    "deepseek": {"name": "DeepSeek-V3", "file": "DeepSeek-V3-Q4_K_M-00001-of-00009.gguf"},
+}
+FAST = {"name": "fast", "kind": "router", "models": ["strand"]}
+REASONING = {"name": "reasoning", "kind": "distributed", "models": ["or1-q4"]}
+TIERS = [FAST, REASONING]
+TASKS: dict[str, Any] = {
+    "default": {"models": ["or1-q4"], "reason": "knows most"},
+    "types": {
+        "fix": {"models": ["strand"], "reason": "compiles most often"},
+        "analyze": {"models": ["or1-q4"], "reason": "has the longer context"},
+        "borrowing": {"models": ["deepseek", "or1-q4", "strand"], "reason": "is best at ownership"},
+    },
+}
+
+
+def table(tasks: Any = TASKS, tiers: Any = None, models: Any = None) -> task_table.TaskTable:
+    # As on its way to the gateway.
+    published = task_table.publish(tasks, tiers or TIERS, models or MODELS)
+    return task_table.read(json.loads(json.dumps(published)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "expected"),
+    [
+        ("router", MODELS["strand"], "strand-rust-coder-14b-q8_0"),
+        ("router", MODELS["deepseek"], "DeepSeek-V3-Q4_K_M"),
+        ("distributed", MODELS["or1-q4"], "OR1-Behemoth"),
+        ("distributed", {"file": "folder/x.gguf"}, "x"),
+    ],
+)
+def test_ids_are_those_of_the_engine(kind: str, model: dict[str, Any], expected: str) -> None:
+    assert model_ids.api_id(kind, model) == expected
+
+
+@pytest.mark.parametrize(
+    ("task", "tier", "model", "why"),
+    [
+        ("fix", "fast", "strand-rust-coder-14b-q8_0", "compiles most often."),
+        (" FIX ", "fast", "strand-rust-coder-14b-q8_0", "compiles most often."),
+        ("analyze", "reasoning", "OR1-Behemoth", "has the longer context."),
+        (
+            "borrowing",
+            "reasoning",
+            "OR1-Behemoth",
+            "is best at ownership. deepseek would come first, but no tier serves it.",
+        ),
+        (
+            "poetry",
+            "reasoning",
+            "OR1-Behemoth",
+            "There is no type 'poetry'; this is the default. knows most.",
+        ),
+    ],
+)
+def test_a_type_has_a_tier_a_model_and_a_reason(task: str, tier: str, model: str, why: str) -> None:
+    assert table().choose(task) == (tier, model, why)
+
+
+def test_only_what_is_in_the_table_is_known() -> None:
+    assert table().names == ["fix", "analyze", "borrowing"]
+    assert table().has("Fix")
+    assert not table().has("poetry")
+
+
+def test_without_a_default_an_unknown_type_is_refused() -> None:
+    without = table({"types": TASKS["types"]})
+    assert without.choose("poetry") is None
+    assert without.choose("fix") is not None
+    assert task_table.EMPTY.choose("fix") is None
+
+
+def test_what_a_client_sends_is_not_repeated_as_it_came() -> None:
+    chosen = table().choose("x\r\nSet-Cookie: a=1" + "y" * 1000)
+    assert chosen is not None
+    assert chosen.why.isprintable()
+    assert len(chosen.why) < 200
+
+
+def test_the_first_tier_that_serves_a_model_has_it_unless_a_tier_is_named() -> None:
+    both = [{**FAST, "models": ["strand"]}, {**REASONING, "models": ["strand"]}]
+    tasks = {"types": {"fix": {"models": ["strand"]}, "complex": {"models": ["strand"], "tier": "reasoning"}}}
+    found = table(tasks, both)
+    assert found.choose("fix") == ("fast", "strand-rust-coder-14b-q8_0", "")
+    assert found.choose("complex") == ("reasoning", "Strand-Rust-Coder-14B", "")
+
+
+def test_a_tier_that_is_switched_off_comes_last() -> None:
+    tasks = {"types": {"any": {"models": ["or1-q4", "strand"]}, "only": {"models": ["or1-q4"]}}}
+    found = table(tasks, [FAST, {**REASONING, "enabled": False}])
+    assert found.choose("any") == (
+        "fast",
+        "strand-rust-coder-14b-q8_0",
+        "or1-q4 would come first, but no enabled tier serves it.",
+    )
+    assert found.choose("only") == ("reasoning", "OR1-Behemoth", "")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "found"),
+    [
+        ({"types": {"Fix it": {"models": ["strand"]}}}, "'Fix it'"),
+        ({"types": {1: {"models": ["strand"]}}}, "found 1"),
+        ({"types": {"fix": {"models": []}}}, "{'models': []}"),
+        ({"types": {"fix": "strand"}}, "'strand'"),
+        ({"types": {"fix": {"models": "strand"}}}, "'strand'"),
+        ({"types": {"fix": {"models": ["strand"], "port": 1}}}, "'port': 1"),
+        ({"types": {"fix": {"models": ["gone"]}}}, "found gone"),
+        ({"types": {"fix": {"models": ["strand"], "tier": "slow"}}}, "found slow"),
+        ({"types": {"fix": {"models": ["strand"], "tier": "reasoning"}}}, "add one of or1-q4"),
+        ({"types": {"fix": {"models": ["deepseek"]}}}, "add one of strand, or1-q4"),
+        ({"types": {}, "default": {"models": ["deepseek"]}}, "herd_tasks: default"),
+        ({"tasks": {}}, "found tasks"),
+    ],
+)
+def test_a_wrong_table_stops(tasks: Any, found: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        table(tasks)
+    assert found in str(caught.value)
+
+
+def test_a_tier_with_a_model_that_there_is_not_stops() -> None:
+    with pytest.raises(InvalidInputError, match="tier fast"):
+        table(TASKS, [{**FAST, "models": ["gone"]}])
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"schema": 2, "types": {}}, {"schema": 1, "types": []}, {"schema": 1, "types": {"fix": {}}}, None]
+)
+def test_what_is_no_published_table_is_refused(data: Any) -> None:
+    with pytest.raises(InvalidInputError, match="role gateway"):
+        task_table.read(data)

@@ -1,0 +1,229 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a tier's job starts where, and when it may stop."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import tier_job
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.placement_order import engine_split
+
+HOSTS = ["vasp-01", "vasp-02", "vasp-03"]
+PORTS = {"vasp-02": 50052, "vasp-03": 50053}
+
+
+def data(**changes: Any) -> dict[str, Any]:
+    facts = {
+        f"vasp-0{n}": {"address": f"10.0.0.4{n}", "fabric": f"10.100.0.4{n}", "interface": "ib0", "gpus": 1}
+        for n in (1, 2, 3)
+    }
+    return {
+        "schema": 1,
+        "tier": "reasoning",
+        "kind": "distributed",
+        "user": "llama",
+        "prefix": "/opt/llama.cpp",
+        "registry": "/cluster/shared/ai/endpoints",
+        "logs": "/cluster/shared/ai/logs",
+        "key_file": "/etc/herd/tiers/api-keys",
+        "port": 8081,
+        "worker_port": 50052,
+        "ports": 16,
+        "models": [{"id": "OR1-Behemoth", "path": "/scratch/ai/models/m.gguf", "layers": 80, "size": 47369119648}],
+        "settings": {"context": 131072, "batch": 512, "cache_type_k": "q4_0", "cache_type_v": "q4_0"},
+        "split": {"vasp-01": 26, "vasp-02": 27, "vasp-03": 27},
+        "nodes": facts,
+        **changes,
+    }
+
+
+def job(**changes: Any) -> tier_job.Job:
+    return tier_job.read_job(json.dumps(data(**changes)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema": 2},
+        {"kind": "vllm"},
+        {"nodes": 5},
+        {"models": [{"id": "x"}]},
+        {"unheard_of": 1},
+        {"timing": {"grace": "soon"}},
+    ],
+)
+def test_data_of_something_else_is_refused_in_one_sentence(changes: dict[str, Any]) -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"expected a job's data of schema 1, found .*: run playbooks/slurm.yml"
+    ):
+        job(**changes)
+
+
+def test_no_data_at_all() -> None:
+    with pytest.raises(InvalidInputError):
+        tier_job.read_job("{")
+
+
+def test_the_first_node_has_the_head() -> None:
+    head, workers = tier_job.crew(job(), HOSTS)
+    assert head.name == "vasp-01"
+    assert [node.name for node in workers] == ["vasp-02", "vasp-03"]
+
+
+def test_a_router_has_no_workers() -> None:
+    assert tier_job.crew(job(kind="router"), ["vasp-02"])[1] == ()
+
+
+@pytest.mark.parametrize("hosts", [["vasp-04"], []])
+def test_a_node_that_the_inventory_lacks_is_named(hosts: list[str]) -> None:
+    with pytest.raises(InvalidInputError, match="slurm_nodes"):
+        tier_job.crew(job(), hosts)
+
+
+def test_the_documents_split_by_host_name_becomes_the_engines_order() -> None:
+    tier = job()
+    head, workers = tier_job.crew(tier, HOSTS)
+    placed = tier_job.devices(tier, head, workers, PORTS)
+    assert [(device.name, device.host, device.endpoint, device.layers) for device in placed] == [
+        ("RPC0", "vasp-02", "10.100.0.42:50052", 27),
+        ("RPC1", "vasp-03", "10.100.0.43:50053", 27),
+        ("CUDA0", "vasp-01", "", 26),
+    ]
+    # Local devices come last, and the output layer is one more of theirs.
+    assert engine_split(placed) == [27, 27, 27]
+
+
+def test_other_nodes_than_those_of_the_split_share_evenly() -> None:
+    tier = job(split={"vasp-01": 40, "vasp-09": 40})
+    head, workers = tier_job.crew(tier, HOSTS)
+    assert [device.layers for device in tier_job.devices(tier, head, workers, PORTS)] == [27, 27, 26]
+
+
+def test_the_heads_command_line() -> None:
+    tier = job()
+    head, workers = tier_job.crew(tier, HOSTS)
+    placed = tier_job.devices(tier, head, workers, PORTS)
+    argv = tier_job.head_argv(tier, "/x/llama-server", ["--load-mode", "--fit"], placed, head.address)
+    assert argv[0] == "/x/llama-server"
+    assert tier_job.with_port(argv, 8083)[argv.index("--port") + 1] == "8083"
+    assert argv[argv.index("--host") + 1] == "10.0.0.41"
+    assert argv[argv.index("--api-key-file") + 1] == "/etc/herd/tiers/api-keys"
+    assert argv[argv.index("--rpc") + 1] == "10.100.0.42:50052,10.100.0.43:50053"
+    assert argv[argv.index("--device") + 1] == "RPC0,RPC1,CUDA0"
+
+
+def test_a_workers_command_line() -> None:
+    argv = tier_job.worker_argv("/x/ggml-rpc-server", "10.100.0.42", 20, has_cache=True)
+    assert tier_job.with_port(argv, 50055) == [
+        "/x/ggml-rpc-server", "-H", "10.100.0.42", "-p", "50055", "-t", "20", "-c",
+    ]  # fmt: skip
+
+
+def test_ports_on_which_somebody_listens_are_passed_over() -> None:
+    assert tier_job.candidates(8080, 4, {8080, 8082, 22}) == [8081, 8083]
+
+
+@pytest.mark.parametrize(
+    ("read", "sent", "remote", "percent"),
+    [(0, 0, 0, 0), (50, 0, 0, 50), (100, 0, 0, 99), (500, 0, 0, 99), (100, 0, 100, 50), (100, 43, 100, 71)],
+)
+def test_how_much_is_loaded(read: int, sent: int, remote: int, percent: int) -> None:
+    assert tier_job.percent(read, 100, sent, remote) == percent
+
+
+def test_a_model_without_a_size_is_not_divided_by() -> None:
+    assert tier_job.percent(5, 0, 0, 0) == 99
+
+
+def drained(busy: list[int | None], grace: float = 30.0) -> float:
+    """When a drain that begins at 0 stops; busy is what is seen every half second, the last one for ever."""
+    rule = tier_job.drain_for(tier_job.Timing(grace=grace), 0.0)
+    for look in range(1000):
+        now = look * 0.5
+        if rule.may_stop(now, busy[min(look, len(busy) - 1)]):
+            return now
+    raise AssertionError("it never stops")
+
+
+@pytest.mark.parametrize(
+    ("busy", "stops"),
+    [
+        # An idle tier waits only until no gateway sends any more.
+        ([0], 3.5),
+        # One that comes in that time is waited for.
+        ([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0], 5.5),
+        # What does not end is cut, with time left for stopping.
+        ([2], 24.0),
+        ([None], 24.0),
+        # A look in which none runs is not enough.
+        ([1] * 8 + [0] + [1] * 8 + [0], 9.0),
+    ],
+)
+def test_a_drain_ends_when_nothing_runs_or_when_the_time_is_up(busy: list[int | None], stops: float) -> None:
+    assert drained(busy) == stops
+
+
+def test_a_renewal_waits_for_a_quiet_moment_and_not_for_ever() -> None:
+    timing = tier_job.Timing(grace=30, renew_before=600)
+    renewal = tier_job.renewal_for(timing, 100.0)
+    assert not renewal.is_due(100.0, 1)
+    assert not renewal.is_due(101.0, 0)
+    assert not renewal.is_due(105.0, 1)
+    assert not renewal.is_due(106.0, 0)
+    assert renewal.is_due(116.0, 0)
+    busy = tier_job.renewal_for(timing, 100.0)
+    assert not busy.is_due(609.0, 3)
+    # Slurm's own lateness and the grace are left.
+    assert busy.is_due(610.0, 3)
+
+
+MANIFEST = {
+    "flags": {
+        "llama-server": [
+            "--load-mode", "--fit", "--cache-ram", "--model", "--alias", "--host", "--port", "--api-key-file", "--rpc",
+            "--device", "--tensor-split", "--split-mode", "--n-gpu-layers", "--ctx-size", "--parallel", "--threads",
+            "--batch-size", "--ubatch-size", "--cache-type-k", "--cache-type-v", "--flash-attn", "--timeout",
+            "--metrics",
+            "--log-verbosity", "--models-preset", "--models-max", "--sleep-idle-seconds",
+        ],
+    },
+    "cuda": {"architectures": ["70"]},
+}  # fmt: skip
+
+
+def line_of(**changes: Any) -> tier_job.Line:
+    tier = job(**changes)
+    head, workers = tier_job.crew(tier, HOSTS)
+    placed = tier_job.devices(tier, head, workers, PORTS)
+    return tier_job.head_line(tier, "/x/bin/llama-server", MANIFEST, placed, head)
+
+
+def test_a_head_that_its_release_takes() -> None:
+    line = line_of()
+    assert line.argv[0] == "/x/bin/llama-server"
+    assert tier_job.PORT in line.argv
+
+
+@pytest.mark.parametrize(
+    "settings", [{"flash_attention": "off", "cache_type_v": "q4_0"}, {"extra_arguments": ["--no-such-flag"]}]
+)
+def test_a_head_that_would_not_live_is_refused_before_it_starts(settings: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="this build of /x/bin/llama-server takes and survives"):
+        line_of(settings=settings)
+
+
+def test_a_router_brings_its_models_presets_and_closes_their_ports() -> None:
+    tier = job(kind="router", models_max=2, sleep_idle_seconds=600)
+    head, _workers = tier_job.crew(tier, ["vasp-02"])
+    line = tier_job.router_line(tier, "/x/bin/llama-server", MANIFEST, head)
+    assert tier_job.PORT in line.argv
+    assert line.argv[line.argv.index("--models-preset") + 1] == tier_job.PRESETS
+    assert "[OR1-Behemoth]" in line.files[tier_job.PRESETS]
+    assert "sleep-idle-seconds = 600" in line.files[tier_job.PRESETS]
+    assert line.environment["LLAMA_ARG_API_KEY_FILE"] == "/etc/herd/tiers/api-keys"

@@ -1,0 +1,165 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the tiers of an inventory to their jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.herd.inference.plugins.filter.tier_plan import DEFAULTS, tier_plan
+from ansible_collections.herd.inference.plugins.module_utils.core import tier_job
+from ansible_collections.herd.inference.plugins.module_utils.core import tier_plan as rules
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+
+ROOT = Path(__file__).parents[3]
+GPU = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0", "memory_mib": 32768}
+PATHS = {
+    "prefix": "/opt/llama.cpp",
+    "models": "/scratch/ai/models",
+    "shared": "/cluster/shared",
+    "key_file": "/etc/herd/tiers/api-keys",
+    "guard": "/run/herd-guard/guard.sock",
+    "cache": "/var/cache/herd/rpc",
+}
+
+
+def read(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def models(site: str) -> dict[str, Any]:
+    if site == "lab_slurm":
+        found: dict[str, Any] = read("inventory/lab/group_vars/all/models.yml")["herd_models"]
+        return found
+    entries = read("inventory/beefcake2/group_vars/all/models.yml")["herd_model_entries"]
+    computed = read("inventory/beefcake2/group_vars/all/models_computed.json")["herd_models_computed"]
+    return {key: {**entry, **computed.get(key, {})} for key, entry in entries.items()}
+
+
+def hosts(gpus: int, memory: int) -> dict[str, dict[str, Any]]:
+    return {
+        f"vasp-0{n}": {
+            "ansible_host": f"10.0.0.4{n}",
+            "herd_fabric_address": f"10.100.0.4{n}",
+            "herd_fabric_interface": "ib0",
+            "herd_gpus": [GPU] * gpus,
+            "herd_memory_gib": memory,
+        }
+        for n in (1, 2, 3)
+    }
+
+
+def plan(site: str, change: Any = None) -> dict[str, Any]:
+    """What the filter says of an inventory's tiers, after a change to their data."""
+    tiers = read(f"inventory/{site}/group_vars/all/tiers.yml")["herd_tiers"]
+    if change:
+        change({tier["name"]: tier for tier in tiers})
+    machines = hosts(0, 4) if site == "lab_slurm" else hosts(1, 376)
+    return tier_plan(tiers, machines, sorted(machines), models(site), "0c1e57098", "llama", 50052, PATHS)
+
+
+def test_the_documents_tiers() -> None:
+    found = plan("beefcake2_slurm")
+    assert found["problems"] == []
+    fast, reasoning = found["tiers"]["fast"], found["tiers"]["reasoning"]
+    assert fast["limits"] == {"memory": "18G", "nodelist": ["vasp-02"], "exclude": []}
+    # 64G killed it; so much is said by hand there, and the plan would take less.
+    assert reasoning["limits"]["memory"] == "200G"
+    assert 47 * 1024 < reasoning["memory_mib"] < 64 * 1024
+    assert reasoning["data"]["split"] == {"vasp-01": 26, "vasp-02": 27, "vasp-03": 27}
+    assert "in MiB" in reasoning["table"]
+
+
+def test_two_jobs_cannot_have_one_gpu() -> None:
+    (warning,) = plan("beefcake2_slurm")["warnings"]
+    assert "fast and reasoning each want a GPU of vasp-02, which has 1" in warning
+
+    def two_nodes(tiers: dict[str, Any]) -> None:
+        tiers["reasoning"].update(nodes=2, hosts=["vasp-01", "vasp-03"], split={"vasp-01": 39, "vasp-03": 41})
+
+    apart = plan("beefcake2_slurm", two_nodes)
+    assert (apart["problems"], apart["warnings"]) == ([], [])
+    assert sum(apart["tiers"]["reasoning"]["data"]["split"].values()) == 80
+
+
+def test_the_labs_tiers_run_side_by_side() -> None:
+    found = plan("lab_slurm")
+    assert (found["problems"], found["warnings"]) == ([], [])
+
+
+@pytest.mark.parametrize("site", ["lab_slurm", "beefcake2_slurm"])
+@pytest.mark.parametrize("tier", ["fast", "reasoning"])
+def test_the_runtime_reads_what_is_written(site: str, tier: str) -> None:
+    data = plan(site)["tiers"][tier]["data"]
+    job = tier_job.read_job(json.dumps(data))
+    assert job.tier == tier
+    assert job.timing.grace == 30
+    assert job.nodes["vasp-02"].fabric == "10.100.0.42"
+
+
+def test_a_router_goes_by_files_and_a_head_by_its_name() -> None:
+    tiers = plan("beefcake2_slurm")["tiers"]
+    assert [m["id"] for m in tiers["fast"]["data"]["models"]] == ["strand-rust-coder-14b-q8_0"]
+    assert [m["id"] for m in tiers["reasoning"]["data"]["models"]] == ["OR1-Behemoth"]
+
+
+def test_any_of_several_hosts_will_do() -> None:
+    def anywhere(tiers: dict[str, Any]) -> None:
+        tiers["fast"].update(hosts=["vasp-02", "vasp-03"])
+
+    limits = plan("beefcake2_slurm", anywhere)["tiers"]["fast"]["limits"]
+    assert (limits["nodelist"], limits["exclude"]) == ([], ["vasp-01"])
+
+
+@pytest.mark.parametrize(
+    ("tier", "change", "words"),
+    [
+        ("reasoning", {"memory": "2G"}, "Slurm would kill it"),
+        ("reasoning", {"settings": {"context": 1048576}}, "expected"),
+        ("fast", {"settings": {"context": 262144}}, "expected"),
+        ("fast", {"models": ["nothing"]}, "models of the tier fast"),
+        ("fast", {"models": ["or1-behemoth-q8_0"]}, "expected"),
+        ("fast", {"hosts": ["vasp-09"]}, "hosts of the tier fast"),
+        ("reasoning", {"nodes": 4}, "at least 4 hosts"),
+        ("reasoning", {"models": ["strand-rust-coder-14b-q8_0", "or1-behemoth-q8_0"]}, "expected one model"),
+        ("fast", {"nodes": 2}, "a router runs on one"),
+        ("fast", {"name": "Fast Tier"}, "small letters"),
+        ("fast", {"name": "reasoning"}, "found reasoning twice"),
+        ("fast", {"gateway_port": 8081}, "found 8081 twice"),
+        ("fast", {"script": "../x"}, "file name"),
+        ("fast", {"grace": 5}, "at least 15 seconds"),
+        ("fast", {"time_limit": "00:20:00"}, "renew_before between"),
+        ("fast", {"time_limit": "a while"}, "time limit such as"),
+        ("fast", {"settings": {"kontext": 1}}, "settings of the head"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_sentence(tier: str, change: dict[str, Any], words: str) -> None:
+    found = plan("beefcake2_slurm", lambda tiers: tiers[tier].update(change))
+    assert any(words in problem for problem in found["problems"]), found["problems"]
+    assert all("Traceback" not in problem and len(problem) < 700 for problem in found["problems"])
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30", 1800), ("30:10", 1810), ("12:00:00", 43200), ("1-0", 86400), ("1-12:30", 131400), ("7-00:00:00", 604800)],
+)
+def test_time_limits(text: str, seconds: int) -> None:
+    assert rules.limit_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1d", "UNLIMITED", "1:2:3:4"])
+def test_no_time_limits(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        rules.limit_seconds(text)
+
+
+def test_the_filters_defaults_are_those_of_the_role() -> None:
+    options = read("roles/slurm_tiers/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    tier = options["slurm_tiers_tiers"]["options"]
+    assert {name: facts["default"] for name, facts in tier.items() if "default" in facts} == DEFAULTS

@@ -1,0 +1,84 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import tier_view, upstreams
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.tier_view import Tier, View
+
+from .test_endpoints import FAST, NOW
+
+VIEW = View(
+    NOW,
+    {
+        "fast": Tier(True, "ready", "", 5, None, 100, "12", None, "", ("vasp-02",), (FAST,)),
+        "reasoning": Tier(
+            True,
+            "preempted",
+            "preempted by VASP's job 88; pending: Priority",
+            60,
+            NOW + 5400,
+            None,
+            "13",
+            "Priority",
+            "nothing to do, it comes back by itself",
+        ),
+    },
+    ("Slurm's controller does not answer since 12:00",),
+)
+
+
+def test_what_is_written_is_read() -> None:
+    assert tier_view.read(tier_view.write(VIEW)) == VIEW
+
+
+def test_the_gateway_reads_the_same() -> None:
+    found = upstreams.from_view(json.loads(tier_view.write(VIEW)), NOW)
+    assert found is not None
+    assert (found["fast"].state, found["fast"].endpoint) == ("ready", "10.0.0.42:8080")
+    assert (found["reasoning"].reason, found["reasoning"].retry_after) == (VIEW.tiers["reasoning"].reason, 60)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"tiers": {"fast": {"enabled": True, "state": "up"}}},
+        {"tiers": {"fast": {"enabled": True}}},
+        {"tiers": ["fast"]},
+        {"tiers": {"fast": {"enabled": True, "state": "ready", "endpoints": [{"schema": 1}]}}},
+        {"written": "now"},
+    ],
+)
+def test_a_view_that_is_wrong_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="herd-tiers"):
+        tier_view.read(json.dumps({**tier_view.as_data(VIEW), **change}))
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "[" * 20000, tier_view.write(VIEW)[:-5]])
+def test_a_file_that_is_no_view_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        tier_view.read(text)
+
+
+@pytest.mark.parametrize(("age", "is_old"), [(0, False), (10, False), (11, True), (-10, False), (-11, True)])
+def test_a_view_is_believed_for_ten_seconds(age: float, is_old: bool) -> None:
+    assert bool(VIEW.age_problem(NOW + age)) == is_old
+
+
+def test_the_table_is_for_people() -> None:
+    assert tier_view.table(VIEW, NOW).splitlines() == [
+        "TIER       STATE      JOB  WHERE         MODELS     SINCE   BACK       WHY",
+        "fast       ready      12   vasp-02:8080  lab-llama  10 min  -          -",
+        "reasoning  preempted  13   -             -          -       in 90 min  preempted by VASP's job 88; pending: "
+        "Priority",
+        "reasoning: nothing to do, it comes back by itself.",
+        "Slurm's controller does not answer since 12:00",
+    ]
+    assert "This is old: the manager of the tiers has said nothing for 30 seconds" in tier_view.table(VIEW, NOW + 30)

@@ -1,0 +1,193 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""tailscale_serve against a double of tailscale that checks its arguments and keeps its state."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import tailscale_serve as rules
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.ports.tailscale import Tailscale
+from ansible_collections.herd.inference.plugins.modules import tailscale_serve
+
+NAME = "slurm-ctl.tailc46cd0.ts.net"
+BOTH = {"/": "http://127.0.0.1:8080", "/reasoning/": "http://127.0.0.1:8081"}
+
+
+class Double:
+    """The double's state, and the module on top of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "state.json"
+        self.program = folder / "tailscale"
+        source = Path(__file__).with_name("tailscale_double.py")
+        self.program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "{source}" "$@"\n', encoding="utf-8")
+        self.program.chmod(0o755)
+        self.put({})
+
+    def put(self, config: dict[str, Any], **more: Any) -> None:
+        state = {"name": NAME, "backend": "Running", "daemon": True, "config": config, **more}
+        self.path.write_text(json.dumps(state), encoding="utf-8")
+
+    @property
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+        return found
+
+    def handlers(self, port: int = 443) -> dict[str, str]:
+        web = self.state["config"].get("Web", {}).get(f"{NAME}:{port}", {})
+        return {path: handler["Proxy"] for path, handler in web.get("Handlers", {}).items()}
+
+    def run(self, check_mode: bool = False, **given: Any) -> dict[str, Any]:
+        params = {"mounts": BOTH, "https_port": 443, "exclusive": False, "state": "present", **given}
+        return tailscale_serve.reconcile(params, Tailscale(str(self.program)), check_mode)
+
+
+@pytest.fixture
+def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Double:
+    made = Double(tmp_path)
+    monkeypatch.setenv("TAILSCALE_DOUBLE", str(made.path))
+    return made
+
+
+def web(handlers: Any, port: int = 443, **more: Any) -> dict[str, Any]:
+    return {"TCP": {str(port): {"HTTPS": True}}, "Web": {f"{NAME}:{port}": {"Handlers": handlers}}, **more}
+
+
+def test_it_serves_both_tiers_and_a_second_run_changes_nothing(double: Double) -> None:
+    first = double.run()
+    assert first["changed"]
+    assert (first["name"], first["address"], first["url"]) == (NAME, "100.101.102.103", f"https://{NAME}/")
+    assert first["diff"] == {
+        "before": {"mounts": {}, "funnel": False},
+        "after": {"mounts": BOTH, "funnel": False},
+    }
+    assert double.handlers() == BOTH
+    second = double.run()
+    assert (second["changed"], second["commands"]) == (False, [])
+    assert second["diff"]["before"] == second["diff"]["after"]
+    assert double.state["changes"] == 2
+
+
+def test_check_mode_says_the_same_and_does_nothing(double: Double) -> None:
+    told = double.run(check_mode=True)
+    assert double.handlers() == {}
+    assert told["diff"] == double.run()["diff"]
+
+
+def test_only_what_differs_is_set(double: Double) -> None:
+    double.put(web({"/": {"Proxy": BOTH["/"]}, "/reasoning/": {"Proxy": "http://127.0.0.1:9"}}))
+    assert double.run()["commands"] == [
+        ["serve", "--bg", "--yes", "--https=443", "--set-path=/reasoning/", "http://127.0.0.1:8081"]
+    ]
+    assert double.handlers() == BOTH
+
+
+def test_a_slash_at_the_end_makes_no_other_place(double: Double) -> None:
+    double.put(web({"/": {"Proxy": BOTH["/"]}, "/reasoning": {"Proxy": BOTH["/reasoning/"]}}))
+    assert not double.run()["changed"]
+
+
+def test_what_others_serve_stays_unless_it_must_not(double: Double) -> None:
+    double.put(web({"/notes": {"Text": "hello"}, "/": {"Path": "/srv"}}))
+    result = double.run()
+    assert result["diff"]["before"]["mounts"] == {"/": "path /srv", "/notes": "text hello"}
+    assert set(double.state["config"]["Web"][f"{NAME}:443"]["Handlers"]) == {"/", "/notes", "/reasoning/"}
+    assert double.run(exclusive=True)["commands"] == [["serve", "--yes", "--https=443", "--set-path=/notes", "off"]]
+    assert double.handlers() == BOTH
+
+
+def test_absent_takes_out_these_and_no_others(double: Double) -> None:
+    double.run()
+    double.run(mounts={"/reasoning": "anything"}, state="absent")
+    assert double.handlers() == {"/": BOTH["/"]}
+    assert not double.run(mounts={"/reasoning": ""}, state="absent")["changed"]
+    double.run(mounts={"/": ""}, state="absent")
+    assert double.state["config"] == {}
+
+
+def test_what_is_open_to_the_internet_is_closed(double: Double) -> None:
+    handlers = {path: {"Proxy": target} for path, target in BOTH.items()}
+    double.put(web(handlers, AllowFunnel={f"{NAME}:443": True}))
+    result = double.run()
+    assert result["diff"]["before"]["funnel"] is True
+    assert result["diff"]["after"]["funnel"] is False
+    assert "AllowFunnel" not in double.state["config"]
+    assert not double.run()["changed"]
+
+
+def test_another_port_is_another_place(double: Double) -> None:
+    double.run()
+    result = double.run(https_port=8443, mounts={"/": "http://127.0.0.1:8080"})
+    assert result["url"] == f"https://{NAME}:8443/"
+    assert (double.handlers(443), double.handlers(8443)) == (BOTH, {"/": "http://127.0.0.1:8080"})
+
+
+def test_a_port_that_forwards_tcp_is_left_alone(double: Double) -> None:
+    double.put({"TCP": {"443": {"TCPForward": "127.0.0.1:22"}}})
+    with pytest.raises(InvalidInputError, match="forwards plain TCP"):
+        double.run()
+    assert "changes" not in double.state
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"daemon": False}, "tailscaled; it doesn't appear to be running"),
+        ({"backend": "NeedsLogin"}, "found state NeedsLogin"),
+        ({"backend": "Stopped"}, "run: tailscale up"),
+        ({"name": ""}, "name none"),
+    ],
+)
+def test_a_machine_that_is_in_no_tailnet(double: Double, state: dict[str, Any], said: str) -> None:
+    double.put({}, **state)
+    with pytest.raises(HerdError) as caught:
+        double.run()
+    assert said in str(caught.value)
+
+
+def test_without_the_program_it_says_so(tmp_path: Path) -> None:
+    params = {"mounts": BOTH, "https_port": 443, "exclusive": False, "state": "present"}
+    with pytest.raises(HerdError, match="install it on this machine"):
+        tailscale_serve.reconcile(params, Tailscale(str(tmp_path / "none")), False)
+
+
+@pytest.mark.parametrize(
+    ("mounts", "port"),
+    [
+        ({"reasoning": "http://127.0.0.1:1"}, 443),
+        ({"/a//b": "http://127.0.0.1:1"}, 443),
+        ({"/../b": "http://127.0.0.1:1"}, 443),
+        ({"/a b": "http://127.0.0.1:1"}, 443),
+        ({"/": "8080"}, 443),
+        ({"/": "http://10.0.0.9:80"}, 443),
+        ({"/": "http://127.0.0.1:99999"}, 443),
+        ({"/": "--help"}, 443),
+        ({"/a": "http://127.0.0.1:1", "/a/": "http://127.0.0.1:2"}, 443),
+        ({"/": "http://127.0.0.1:1"}, 0),
+    ],
+)
+def test_what_tailscale_would_not_understand_stops_before_anything(
+    double: Double, mounts: dict[str, str], port: int
+) -> None:
+    with pytest.raises(InvalidInputError):
+        double.run(mounts=mounts, https_port=port)
+    assert "changes" not in double.state
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"Web": 3}', json.dumps(web(["/"]))])
+def test_what_makes_no_sense_is_an_error(text: str) -> None:
+    with pytest.raises(HerdError):
+        rules.read_served(text, rules.Machine(NAME, ""), 443)
+
+
+def test_nothing_served_is_null_or_an_empty_object() -> None:
+    for text in ("null", "{}"):
+        assert rules.read_served(text, rules.Machine(NAME, ""), 443) == rules.Served()
