@@ -76,7 +76,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core import upstrea
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.ports import nginx, systemd
 
-UPSTREAMS, KEY = "herd/upstreams.conf", "herd/engine-key.conf"
+UPSTREAMS = "herd/upstreams.conf"
+KEY = "herd/engine-key.conf"
 
 
 def text_of(path: Path) -> str:

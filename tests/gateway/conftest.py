@@ -104,6 +104,21 @@ def engines(made: Gateway) -> dict[str, Engine]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave both tiers as the next test expects them, however this one ended."""
+    yield
+    if "engines" in request.fixturenames:
+        made, engines = request.getfixturevalue("made"), request.getfixturevalue("engines")
+        if any(_endpoint(made, tier) != engine.port for tier, engine in engines.items()):
+            settle(made, engines)
+
+
+def _endpoint(made: Gateway, tier: str) -> int:
+    entries = made.tiers[tier]["endpoints"]
+    return int(entries[0]["port"]) if entries else 0
+
+
 def settle(made: Gateway, engines: Mapping[str, Engine]) -> None:
     """Let all engines answer for their tiers, and wait until every process of nginx knows them."""
     models = {"fast": [FAST_MODEL, "small-two"], "reasoning": [REASONING_MODEL]}

@@ -15,7 +15,7 @@ from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, USERS, Engine, Gateway, wait_for
 
 
-def test_a_tier_that_is_away_says_why_and_when(client: Client, made: Gateway) -> None:
+def test_a_tier_that_is_away_says_why_and_when(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     made.away("fast", "loading", "loading 43 %", 12, percent=43)
     wait_for(lambda: client.ask(path="/health").error["herd"]["state"] == "loading", "the door knows")
     for body in (chat(model=FAST_MODEL), chat(stream=True)):
@@ -94,7 +94,7 @@ def test_a_broken_file_of_keys_changes_nothing(client: Client, made: Gateway, en
 
 
 def test_a_rate_is_held_and_says_when_to_come_again(client: Client, engines: dict[str, Engine]) -> None:
-    answers = [client.ask(path="/v1/models", key="herd-key-of-bob") for _each in range(5)]
+    answers = [client.ask(path="/v1/models", key="herd-key-of-rob") for _each in range(5)]
     assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
     assert answers[-1].error["code"] == "rate_limit_exceeded"
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 20
