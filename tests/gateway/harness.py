@@ -218,8 +218,9 @@ class Gateway:
         self.tiers[tier] = data
         self.write_view()
 
-    def write_keys(self, users: Mapping[str, Mapping[str, Any]] = USERS) -> None:
+    def write_keys(self, users: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Write the file of keys as the role does."""
+        users = USERS if users is None else users
         entries = [
             {"id": name, "sha256": hashlib.sha256(str(user["key"]).encode()).hexdigest(), **user}
             for name, user in users.items()

@@ -28,9 +28,9 @@ TASKS: dict[str, Any] = {
 }
 
 
-def table(tasks: Any = TASKS, tiers: Any = None, models: Any = None) -> task_table.TaskTable:
+def table(tasks: Any = None, tiers: Any = None, models: Any = None) -> task_table.TaskTable:
     # As on its way to the gateway.
-    published = task_table.publish(tasks, tiers or TIERS, models or MODELS)
+    published = task_table.publish(TASKS if tasks is None else tasks, tiers or TIERS, models or MODELS)
     return task_table.read(json.loads(json.dumps(published)))
 
 

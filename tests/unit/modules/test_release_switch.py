@@ -15,7 +15,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.filter import release_change as filters
@@ -77,7 +76,7 @@ class Cluster:
     def switch(self, host: str, **arguments: Any) -> None:
         """What the module does; a table of kills has no time for the arguments of thousands of calls."""
         given = {"prefix": str(self.folder / host), "state": "switched", "former": "", "rollback": False, **arguments}
-        release_switch.result(cast("AnsibleModule", SimpleNamespace(params=given, check_mode=False)))
+        release_switch.result(cast(Any, SimpleNamespace(params=given, check_mode=False)))
 
     def looks(self) -> dict[str, dict[str, Any]]:
         """What release_info says, as far as it matters here."""

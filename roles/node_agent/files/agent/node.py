@@ -135,24 +135,28 @@ class Watched:
         self._heard = (self.unit, 0.0)
         self._asked_at = -ABSENT_S
         self._known = self.unit
-        self._asking = threading.Thread()
+        self._asking: threading.Thread | None = None
 
     def look(self, now: float) -> None:
         """Look again."""
         before, was = self._heard, self.process
         found = process(before[0].pid)
         every = UNIT_S if before[0].loaded else ABSENT_S
-        if (now - self._asked_at >= every or found.started != was.started) and not self._asking.is_alive():
-            self._asked_at, self._asking = now, threading.Thread(target=self._ask, daemon=True)
-            self._asking.start()
+        if (now - self._asked_at >= every or found.started != was.started) and not self._is_asking():
+            asking = threading.Thread(target=self._ask, daemon=True)
+            self._asked_at, self._asking = now, asking
+            asking.start()
             # As a rule it answers in a few milliseconds, and what it says is of now.
-            self._asking.join(WAIT_S)
+            asking.join(WAIT_S)
         heard = self._heard
         self.unit, self.heard_at = heard
         found = process(self.unit.pid)
         # Its number may be another process's by now, until systemd has said what became of it.
         self.process = Process() if heard[0] is self._known and found.started != was.started else found
         self._known = heard[0]
+
+    def _is_asking(self) -> bool:
+        return self._asking is not None and self._asking.is_alive()
 
     def _ask(self) -> None:
         asked_at = time.monotonic()

@@ -132,7 +132,7 @@ class Agent:
         self.supervisor, self.watch = Supervisor(settings.limits), WorkerWatch(settings.limits)
         self.boot_id, self.run_id, self.sequence = node.boot_id(), secrets.token_hex(8), 0
         self._probe: Probe | None = None
-        self._ordering = threading.Thread()
+        self._ordering: threading.Thread | None = None
         self.beat = self._heartbeat(None, None, None)
 
     # What is told
@@ -293,7 +293,7 @@ class Agent:
 
     def _order(self, work: Callable[[], None]) -> None:
         """Let systemd do something, in a thread: it may be stalled, and heartbeats must go on."""
-        if self._ordering.is_alive():
+        if self._ordering is not None and self._ordering.is_alive():
             say("systemd does not answer yet to what it was told before; it is told again later")
             return
         self._ordering = threading.Thread(target=work, daemon=True)

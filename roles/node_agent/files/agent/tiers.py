@@ -233,7 +233,7 @@ class Slurm:
         """Submit a tier's job. Slurm itself starts no two of one name and user at once."""
         argv = ["sbatch", "--parsable", "--dependency=singleton", f"--comment={tier_rules.COMMENT}", wanted.script]
         ran = self.run(argv, SBATCH_TIMEOUT_S)
-        number = ran.out.strip().split(";")[0]
+        number = ran.out.strip().split(";", maxsplit=1)[0]
         return ran, number if number.isdigit() else ""
 
 
