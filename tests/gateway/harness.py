@@ -218,11 +218,11 @@ class Gateway:
         self.tiers[tier] = data
         self.write_view()
 
-    def write_keys(self, users: Mapping[str, Mapping[str, Any]] = USERS) -> None:
+    def write_keys(self, users: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Write the file of keys as the role does."""
         entries = [
             {"id": name, "sha256": hashlib.sha256(str(user["key"]).encode()).hexdigest(), **user}
-            for name, user in users.items()
+            for name, user in (USERS if users is None else users).items()
         ]
         keys = gateway_keys.parse(entries, LIMITS, self.ports)
         scratch = self.root / "keys.json.new"

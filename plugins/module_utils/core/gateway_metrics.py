@@ -81,7 +81,7 @@ def parse_line(data: Mapping[str, Any] | None) -> Line | None:
         return None
     try:
         # One value for each server asked, of which the engine is the last.
-        first = str(data.get("ttft", "")).split(" ")[-1]
+        first = str(data.get("ttft", "")).rsplit(" ", maxsplit=1)[-1]
         tier = str(data["tier"])
         # The first byte of an error is no first token.
         is_measured = tier and data.get("stream") == "1" and data["status"] == "200" and first not in ("", "-")
