@@ -223,7 +223,7 @@ class Gateway:
         users = USERS if users is None else users
         entries = [
             {"id": name, "sha256": hashlib.sha256(str(user["key"]).encode()).hexdigest(), **user}
-            for name, user in users.items()
+            for name, user in (USERS if users is None else users).items()
         ]
         keys = gateway_keys.parse(entries, LIMITS, self.ports)
         scratch = self.root / "keys.json.new"
