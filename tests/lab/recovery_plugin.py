@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -13,6 +14,7 @@ import pytest
 
 from .recovery import Row, Service
 from .recovery_page import CHAOS_COLUMNS, write_facts
+from .testing import HEAD
 
 ROWS = pytest.StashKey[list[Row]]()
 
@@ -26,6 +28,15 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
         yield found
     finally:
         found.end_load()
+
+
+@pytest.fixture(autouse=True)
+def calm(service: Service) -> None:
+    """Each loss is the first of its day: an agent that remembers those before waits longer and longer between them."""
+    began = time.time()
+    service.on(HEAD, "systemctl", "restart", "herd-agent")
+    service.wait_for_words(HEAD, began, "watching ", 20)
+    service.wait_for_answer(time.time(), 60)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
