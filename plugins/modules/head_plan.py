@@ -316,6 +316,8 @@ def command_line(
         (given["listen_address"], given["listen_port"]),
         given["api_key_file"],
         (given["tls"].get("certificate") or "", given["tls"].get("key") or ""),
+        # One head on its host, under a unit of its own; api_health names anybody else who listens there.
+        reuse_port=True,
     )
     subject = flag_subject.Subject(
         flag_subject.HEAD,

@@ -103,16 +103,21 @@ def head_arguments(
     listen: tuple[str, int],
     api_key_file: str,
     tls: tuple[str, str] = ("", ""),
+    reuse_port: bool = False,
 ) -> list[str]:
     """Build llama-server's arguments.
 
     :param accepted: every flag that this very build accepts, from its manifest.
     :param listen: address and port of the API.
     :param tls: files of its certificate and its key; empty without TLS.
+    :param reuse_port: whether it takes its port (SO_REUSEPORT) while connections of a release before, which always
+        did so, are kept by the kernel for their minute; other processes of its user could listen there then too.
     """
     endpoints = list(dict.fromkeys(device.endpoint for device in devices if device.endpoint))
     argv = ["--model", model_path, "--alias", alias, "--host", listen[0], "--port", str(listen[1])]
     argv += ["--api-key-file", api_key_file]
+    if reuse_port and "--reuse-port" in accepted:
+        argv += ["--reuse-port"]
     if any(tls):
         argv += ["--ssl-cert-file", tls[0], "--ssl-key-file", tls[1]]
     if endpoints:

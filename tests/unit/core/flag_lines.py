@@ -37,4 +37,5 @@ def derived(flags: frozenset[str], **settings: object) -> list[str]:
         "m",
         ("10.0.0.31", 8000),
         "/etc/herd/head/api-keys",
+        reuse_port=True,
     )

@@ -64,6 +64,14 @@ def test_later_settings_win() -> None:
     assert engine_settings.merged({"context": 1, "slots": 2}, {"context": 3})["context"] == 3
 
 
+@pytest.mark.parametrize(("accepted", "is_there"), [(NEW, True), (OLD, False)])
+def test_a_head_takes_its_port_while_connections_of_the_release_before_are_kept(
+    accepted: frozenset[str], is_there: bool
+) -> None:
+    # The older release does so without being told.
+    assert ("--reuse-port" in derived(accepted)) is is_there
+
+
 def test_an_unknown_profile_is_named() -> None:
     with pytest.raises(InvalidInputError, match="a profile among a, b, found 'c'"):
         engine_settings.profile_named({"b": {}, "a": {}}, "c")
