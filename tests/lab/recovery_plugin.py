@@ -35,7 +35,7 @@ def calm(service: Service) -> None:
     """Each loss is the first of its day: an agent that remembers those before waits longer and longer between them."""
     began = time.time()
     service.on(HEAD, "systemctl", "restart", "herd-agent")
-    service.wait_for_words(HEAD, began, "watching ", 20)
+    service.wait_for_words(HEAD, began, "the head serves", 30)
     service.wait_for_answer(time.time(), 60)
 
 
