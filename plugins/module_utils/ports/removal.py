@@ -11,6 +11,7 @@ import pwd
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,9 @@ def _run(*words: str) -> None:
 def unlink(path: Path) -> None:
     """Remove a file, a link, or a folder with all that is in it."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        # A run that was killed on the controller goes on here, and may be removing the same.
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
@@ -103,7 +106,9 @@ def tables(named: Callable[[str], list[tuple[str, str]]]) -> Iterator[Rest]:
     if not program:
         return
     for family, name in named(ask([program, "list", "tables"]).out):
-        yield Rest("rules", f"{family} {name}", partial(_run, program, "delete", "table", family, name))
+        # Added first, in the same transaction: a run that was killed goes on here, and may have taken it meanwhile.
+        table = f"table {family} {name}"
+        yield Rest("rules", f"{family} {name}", partial(_run, program, f"add {table}; delete {table}"))
 
 
 def firewalld_rules(ours: Callable[[list[str]], tuple[str, ...]]) -> Iterator[Rest]:
