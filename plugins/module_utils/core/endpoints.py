@@ -98,11 +98,6 @@ def file_name(tier: str, job_id: str) -> str:
     return f"{tier}-{job_id}.json"
 
 
-def scratch_name(tier: str, job_id: str, process: int) -> str:
-    """The file that is written first and then renamed; no reader takes it for an entry."""
-    return f".{file_name(tier, job_id)}.{process}"
-
-
 def is_entry(name: str) -> bool:
     """Whether a file of this name may be an entry: scratch files and what people leave there are not."""
     return _FILE.fullmatch(name) is not None

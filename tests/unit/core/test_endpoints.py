@@ -182,7 +182,6 @@ def test_the_newest_job_of_a_tier_is_in_front() -> None:
         ("fast-12.json", True),
         ("reasoning-two-7.json", True),
         (".fast-12.json.345", False),
-        (endpoints.scratch_name("fast", "12", 9), False),
         ("fast-12.json~", False),
         ("README", False),
         ("fast.json", False),

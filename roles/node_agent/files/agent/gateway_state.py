@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from herd.agent.shared_files import read_registry
 from herd.core import endpoints, gateway_keys, task_table, upstreams
 from herd.core.door_rules import ENGINE_PATHS, Now, Site, Tier
 from herd.core.errors import HerdError, InvalidInputError
@@ -135,16 +136,6 @@ class Watched(Generic[Value]):
             return False
 
 
-def read_registry(folder: Path, tiers: Collection[str], wall: float) -> list[Mapping[str, Any]]:
-    """Read the entries of those endpoints that are alive. What cannot be read is dead."""
-    texts: dict[str, str] = {}
-    for path in folder.iterdir():
-        with suppress(OSError, UnicodeDecodeError):
-            if endpoints.is_entry(path.name) and path.stat().st_size <= endpoints.LARGEST:
-                texts[path.name] = path.read_text(encoding="utf-8")
-    return [endpoints.as_data(entry) for entry in endpoints.look(texts, wall, tiers).alive]
-
-
 class Registry:
     """Looks at the registry in a thread of its own while it is needed: a shared file system may hang."""
 
@@ -159,7 +150,9 @@ class Registry:
             self._needed.wait()
             self._needed.clear()
             with suppress(OSError):
-                self._found = (time.monotonic(), read_registry(self._folder, self._tiers, time.time()))
+                files, _broken = read_registry(self._folder)
+                alive = endpoints.look(files, time.time(), self._tiers).alive
+                self._found = (time.monotonic(), [endpoints.as_data(entry) for entry in alive])
             time.sleep(REGISTRY_EVERY_S)
 
     def entries(self) -> list[Mapping[str, Any]]:

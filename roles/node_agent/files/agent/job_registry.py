@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from herd.agent.shared_files import write_whole
 from herd.core import endpoints, tier_job
 from herd.core.engine_load import EngineLoad
 
@@ -99,15 +99,7 @@ class Registry:
                 heartbeat=time.time(),
                 load=self.doing.as_data(dict(self.gpus)),
             )
-            scratch = self.folder / endpoints.scratch_name(self.job.tier, self.job_id, os.getpid())
             try:
-                # No locks on a shared file system: whole, on the disk, and then under its name in one step.
-                with scratch.open("w", encoding="utf-8") as stream:
-                    stream.write(endpoints.write(entry))
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                scratch.replace(self.path)
+                write_whole(self.path, endpoints.write(entry))
             except OSError as error:
                 print(f"the registry cannot be written: {error}", flush=True)
-                with suppress(OSError):
-                    scratch.unlink()

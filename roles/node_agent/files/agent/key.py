@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import secrets
 import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from herd.agent.shared_files import write_whole
 from herd.core import gateway_keys
 from herd.core.errors import HerdError, InvalidInputError, NotFoundError
 
@@ -33,12 +33,8 @@ def read(path: str, name: str) -> list[Any]:
 
 def write_revoked(path: str, ids: Collection[str]) -> None:
     """Write the ids that open nothing, in one step; the door may read them."""
-    target = Path(path)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}")
     # It names users, and holds no secret.
-    scratch.write_text(json.dumps({"revoked": sorted(ids)}) + "\n", encoding="utf-8")
-    scratch.chmod(0o644)
-    scratch.replace(target)
+    write_whole(Path(path), json.dumps({"revoked": sorted(ids)}) + "\n")
 
 
 def new(arguments: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from herd.agent.service import notify
+from herd.agent.shared_files import read_registry, write_whole
 from herd.core import endpoints, slurm_queue, tier_rules, tier_view
 from herd.core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
 from herd.core.heartbeat import plain
@@ -102,21 +103,6 @@ def read_settings(path: str) -> Settings:
             f"{type(error).__name__}: {error}",
             "run the role slurm_tiers on the controller, which writes it, or name another file with --config",
         ) from error
-
-
-def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Put a file in place in one step, and onto the disk."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with scratch.open("w", encoding="utf-8") as stream:
-            os.fchmod(stream.fileno(), mode)
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
 
 
 class Stops:
@@ -245,23 +231,6 @@ def _last_words(logs: Path, job: str) -> str:
             if found:
                 return plain(found)[:240]
     return ""
-
-
-def read_registry(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Read the files of the registry: their texts, and names of those that cannot be read."""
-    files, broken = {}, []
-    for path in sorted(folder.iterdir()):
-        if not endpoints.is_entry(path.name):
-            continue
-        try:
-            with path.open("rb") as stream:
-                # One more than may be, so that it shows.
-                files[path.name] = stream.read(endpoints.LARGEST + 1).decode("utf-8", errors="replace")
-        except FileNotFoundError:
-            continue
-        except OSError:
-            broken.append(path.name)
-    return files, broken
 
 
 class Manager:

@@ -9,7 +9,6 @@ This is the only program of the gateway with rights over nginx.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from herd.agent.gateway_state import DEFAULT_PATH, Settings, Tiers, read_settings, say
 from herd.agent.service import notify
+from herd.agent.shared_files import write_whole
 from herd.core import upstreams
 from herd.core.errors import HerdError, NotFoundError, RemoteFailureError
 
@@ -39,18 +39,6 @@ def run(command: list[str]) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def write(path: Path, text: str, mode: int) -> None:
-    """Write a file in one step; nobody else reads it before its mode is right."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.chmod(mode)
-    scratch.replace(path)
-
-
 def test(settings: Settings, files: Mapping[Path, str]) -> None:
     """Have nginx read a copy of its configuration with these files in it.
 
@@ -61,7 +49,8 @@ def test(settings: Settings, files: Mapping[Path, str]) -> None:
         copy = Path(made) / "nginx"
         shutil.copytree(root, copy, symlinks=False, ignore_dangling_symlinks=True)
         for name, text in files.items():
-            write(copy / name, text, MODES.get(name, 0o644))
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(copy / name, text, MODES.get(name, 0o644))
         # The copy must not read what is in place: includes name it by its full path.
         for path in copy.rglob("*"):
             if path.is_file():
@@ -113,7 +102,8 @@ class Upstreams:
             if stale:
                 test(self.settings, files)
                 for name, text in stale.items():
-                    write(root / name, text, MODES[name])
+                    (root / name).parent.mkdir(parents=True, exist_ok=True)
+                    write_whole(root / name, text, MODES[name])
                 self._unloaded = True
             self._reload()
         except HerdError:
