@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from herd.agent.gateway_state import DEFAULT_PATH, Settings, Tiers, read_settings, say
+from herd.agent.lost_engines import LostEngines
 from herd.agent.service import notify
 from herd.agent.shared_files import write_whole
 from herd.core import upstreams
@@ -131,7 +132,7 @@ class Upstreams:
 
     def live(self) -> None:
         """Go on for ever."""
-        said = ""
+        said, lost = "", LostEngines(run)
         while True:
             try:
                 self.step(time.monotonic())
@@ -141,6 +142,7 @@ class Upstreams:
                 if str(error) != said:
                     said = str(error)
                     say(said)
+            lost.look(self._tiers.view)
             notify("READY=1\nWATCHDOG=1")
             time.sleep(TICK_S)
 
