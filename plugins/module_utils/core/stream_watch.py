@@ -83,7 +83,6 @@ class Answer:
         self.has_body = False
         self.is_chunked = False
         self.has_excess = False
-        self._is_last = False
         self._length: int | None = None
         self._head = bytearray()
         self._line = bytearray()
@@ -117,7 +116,6 @@ class Answer:
         if not match:
             raise BadAnswerError("no status line")
         self.status = int(match[1])
-        self._is_last = first.startswith(b"HTTP/1.0")
         for line in lines:
             name, _colon, value = line.partition(b":")
             name, value = name.strip().lower(), value.strip().lower()
@@ -127,8 +125,6 @@ class Answer:
                 self._length = int(value)
             elif name == b"content-type":
                 self.is_stream = value.startswith(b"text/event-stream")
-            elif name == b"connection":
-                self._is_last = self._is_last or value == b"close"
 
     def _body(self, data: bytes) -> None:
         self.has_body = True
@@ -185,11 +181,6 @@ class Answer:
     def has_end(self) -> bool:
         """Whether it says itself where it ends, and not with its connection."""
         return self.is_chunked or self._length is not None
-
-    @property
-    def is_last(self) -> bool:
-        """Whether its connection carries no other one after it."""
-        return self._is_last or self.has_excess or not self.has_end
 
     @property
     def may_end_here(self) -> bool:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from herd.agent.door_relay import Lines, Relay
+from herd.agent.door_relay import Relay
 from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
 from herd.agent.service import notify
 from herd.agent.status_assets import read_assets
@@ -73,7 +73,6 @@ class Gateway:
         #: Set when another process is about to take over: connections end with their next answer.
         self.is_leaving = False
         self.connections: set[Connection] = set()
-        self.lines = Lines()
 
     def look(self) -> None:
         """Read what changed."""
@@ -199,6 +198,7 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._length = 0
         self._relay: Relay | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -210,6 +210,8 @@ class Connection(asyncio.Protocol):
         self._gateway.connections.discard(self)
         if self._relay:
             self._relay.abandon()
+            if self._task:
+                self._task.cancel()
             self._note(self._relay)
 
     def pause_writing(self) -> None:
@@ -259,7 +261,7 @@ class Connection(asyncio.Protocol):
         if target:
             self._gateway.metrics.relayed += 1
             self._relay = Relay(self._gateway, self, request, target)
-            self._relay.begin()
+            self._task = asyncio.get_running_loop().create_task(self._relay.begin())
             return
         verdict = self._gateway.answer(request)
         if isinstance(verdict, Forward):
