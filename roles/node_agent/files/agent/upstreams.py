@@ -77,7 +77,9 @@ class Upstreams:
         self._refused: tuple[Mapping[Path, str], float] = ({}, 0.0)
         self._unloaded = False
         _status, version = run([*settings.test, "-v"])
-        self._keep = upstreams.may_keep(version)
+        # An engine ends the connection of a stream with that stream, whatever its head said before: a request that
+        # came after it on the same connection would be lost.
+        self._keep = settings.site.watch_streams and upstreams.may_keep(version)
 
     def wanted(self) -> dict[Path, str]:
         """Say what the files must hold."""
