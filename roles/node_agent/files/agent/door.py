@@ -198,7 +198,6 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._length = 0
         self._relay: Relay | None = None
-        self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -210,8 +209,6 @@ class Connection(asyncio.Protocol):
         self._gateway.connections.discard(self)
         if self._relay:
             self._relay.abandon()
-            if self._task:
-                self._task.cancel()
             self._note(self._relay)
 
     def pause_writing(self) -> None:
@@ -261,7 +258,7 @@ class Connection(asyncio.Protocol):
         if target:
             self._gateway.metrics.relayed += 1
             self._relay = Relay(self._gateway, self, request, target)
-            self._task = asyncio.get_running_loop().create_task(self._relay.begin())
+            self._relay.begin()
             return
         verdict = self._gateway.answer(request)
         if isinstance(verdict, Forward):
