@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS
+from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS, wait_for
 
 On = Callable[[str], Host]
 CLONE = Path(__file__).resolve().parents[3]
@@ -58,13 +58,6 @@ def states(answer: dict[str, Any]) -> dict[str, str]:
 def lab(*words: str) -> None:
     done = run(sys.executable, "-m", "tests.lab", *words)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def wait_for(what: str, look: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
-        time.sleep(1)
 
 
 def serves(on: On) -> bool:
