@@ -12,7 +12,9 @@ short_description: Remove units, rules, files and the account that this collecti
 version_added: 0.2.0
 description:
   - Stops and removes every unit that says of itself that this collection wrote it, our tables of nftables, our rules
-    of firewalld, the releases, configuration and keys, the node's own program, caches, and the account with its group.
+    of firewalld, what nginx was told of the gateway, the releases, configuration and keys, the node's own program,
+    caches, and the accounts with their groups.
+  - Where Slurm runs, the jobs of the tiers are cancelled first, after their manager has stopped.
   - Models stay, and belong to root from then on, unless O(models) names their files. Packages, compilers and the
     journal stay.
   - Nothing is removed that does not say, by its text, its name or its place, that it is ours. One that was interrupted
@@ -49,6 +51,31 @@ options:
     description: The page of decisions on the head. Its figures go with it, and its folder if nothing else is in it.
     type: path
     default: /opt/docs/architecture-decisions.md
+  jobs:
+    description: Names of jobs of O(user) in Slurm, which are cancelled; the module waits for their end.
+    type: list
+    elements: str
+    default: []
+  shared:
+    description:
+      - Directory that all hosts of a Slurm cluster share, for the one host on which what is in it goes. The scripts of
+        the jobs with their data, the registry of endpoints and the jobs' logs go, and our folders if nothing else is in
+        them.
+    type: path
+  nginx_root:
+    description:
+      - The directory of nginx's configuration. nginx is asked first whether it can do without what is ours, and then
+        reloaded, which cuts no connection of others; it goes on running.
+    type: path
+    default: /etc/nginx
+  nginx_unit:
+    description: nginx's unit.
+    type: str
+    default: nginx.service
+  door_user:
+    description: The account of the gateway's door. It stays if it is not the one that the role gateway made.
+    type: str
+    default: herd-door
 attributes:
   check_mode:
     description: Says what would go.
@@ -65,6 +92,15 @@ EXAMPLES = r"""
     models_dir: /opt/models
     user: llama
     ports: [50052, 50061, 8000]
+
+- name: Take the tiers off a Slurm cluster's controller
+  herd.inference.node_removal:
+    prefix: /opt/llama.cpp
+    models_dir: /opt/models
+    user: llama
+    ports: [8080, 8081]
+    jobs: [llama-14b, llama-72b]
+    shared: /cluster/shared
 """
 
 RETURN = r"""
@@ -113,6 +149,12 @@ def below(prefix: Path) -> Iterator[rests.Rest]:
         yield from rests.releases([path]) if whole else rests.paths(iter([path]))
 
 
+def in_common(shared: Path, going: set[str]) -> Iterator[rests.Rest]:
+    """Find what is ours in the directory that hosts share, which may hold what somebody else has put there."""
+    yield from rests.shared(shared, removal.SHARED_ENTRIES, removal.SHARED_SCRIPTS, removal.our_scripts)
+    yield from rests.empty((shared / name for name in removal.SHARED_FOLDERS), going)
+
+
 def kept(folder: Path, going: set[str]) -> Iterator[str]:
     """Name what is in a folder and stays, of our own folders what is in them."""
     for name in rests.entries(folder):
@@ -140,16 +182,22 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
     measured = [] if is_theirs else [page.with_suffix(".json")]
 
     yield from rests.files(removal.is_ours, page)
+    yield from rests.jobs(given["user"], given["jobs"])
+    root = Path(given["nginx_root"])
+    yield from rests.nginx_site(root, given["nginx_unit"], removal.NGINX_FILES, removal.is_ours)
     yield from rests.tables(removal.our_tables)
     yield from rests.firewalld_rules(rules)
     ours = [*map(Path, rests.FOLDERS), *(models_dir / m for m in models)]
     yield from rests.paths(chain(rests.links(Path("/opt/herd")), measured, ours))
     yield from below(prefix)
+    if given["shared"]:
+        yield from in_common(Path(given["shared"]), going)
     # The folders of a system that has none of its own in them are still the system's.
     shared = [] if removal.is_system(str(prefix)) else [*(prefix / n for n in removal.PREFIX_ENTRIES if n), prefix]
     yield from rests.empty(iter([*shared, models_dir, page.parent]), going)
     yield from rests.owned(models_dir, given["user"], going)
     yield from rests.accounts(given["user"], removal.ACCOUNT)
+    yield from rests.accounts(given["door_user"], removal.DOOR_ACCOUNT)
 
 
 def main() -> None:
@@ -162,6 +210,11 @@ def main() -> None:
             "user": {"type": "str", "required": True},
             "ports": {"type": "list", "elements": "int", "default": []},
             "page": {"type": "path", "default": "/opt/docs/architecture-decisions.md"},
+            "jobs": {"type": "list", "elements": "str", "default": []},
+            "shared": {"type": "path"},
+            "nginx_root": {"type": "path", "default": "/etc/nginx"},
+            "nginx_unit": {"type": "str", "default": "nginx.service"},
+            "door_user": {"type": "str", "default": "herd-door"},
         },
         supports_check_mode=True,
     )

@@ -21,7 +21,7 @@ options:
   mounts:
     description:
       - By path (V(/), V(/reasoning/)), the URL of a server of this machine, such as V(http://127.0.0.1:8081).
-      - With O(state=absent) only the paths count.
+      - With O(state=absent) a path that leads elsewhere is somebody else's, and stays.
     type: dict
     required: true
   https_port:
@@ -99,9 +99,7 @@ def reconcile(params: dict[str, Any], tailscale: Tailscale, check_mode: bool) ->
 
     def planned() -> rules.Plan:
         served = rules.read_served(tailscale.served(), machine, port)
-        # What is to go is known by its path.
-        known = wanted if is_present else dict.fromkeys(wanted, "http://127.0.0.1:1")
-        return rules.plan(served, known, port, is_present, params["exclusive"])
+        return rules.plan(served, wanted, port, is_present, params["exclusive"])
 
     plan = planned()
     if plan.commands and not check_mode:

@@ -114,7 +114,7 @@ def test_the_client_itself_comes_again_when_told_to(made: Gateway, engines: dict
     answer = patient.chat.completions.create(model=REASONING_MODEL, messages=HELLO, max_tokens=2)
     timer.join()
     assert answer.choices[0].message.content
-    assert len(made.access()) > before + 1
+    wait_for(lambda: len(made.access()) > before + 1, "the lines of both", 3)
 
 
 def curl(made: Gateway, *words: str, tier: str = "fast", path: str = "/v1/chat/completions") -> str:

@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.lab.playbooks import Operator
 from tests.lab.slurm import CONTROLLER, GATEWAY, TESTER, Slurm, until
 
 
@@ -49,3 +53,27 @@ def test_a_type_of_task_is_chosen_by_users_and_by_the_gateway_alike(serving: Slu
     answer = serving.ask(f"{GATEWAY['reasoning']}/v1/chat/completions", TESTER, body, host="mirror")
     assert answer.status == 200, answer.text
     until("the request in the fast tier's count", lambda: status(serving)["fast"]["measured"]["requests"] > before, 10)
+
+
+@pytest.fixture(name="operator")
+def _operator(tmp_path: Path) -> Operator:
+    return Operator(tmp_path, "inventory/lab_slurm")
+
+
+def test_one_table_shows_the_tiers_and_their_jobs(serving: Slurm, operator: Operator, tmp_path: Path) -> None:
+    jobs = {tier: serving.wait_ready(tier)["job_id"] for tier in ("fast", "reasoning")}
+    shown = operator.play("playbooks/status.yml")
+    assert shown.calm
+    written = tmp_path / "status.json"
+    assert operator.play("playbooks/status.yml", "-e", f"status_file={written}").rc == 0
+    tiers = json.loads(written.read_text(encoding="utf-8"))["tiers"]["tiers"]
+    for tier, job in jobs.items():
+        assert [line for line in shown.output.splitlines() if line.split()[:3] == [tier, "ready", job]], shown.output
+        assert (tiers[tier]["state"], tiers[tier]["job_id"]) == ("ready", job)
+
+
+def test_a_controller_that_does_not_answer_is_said_and_stops_nothing(operator: Operator) -> None:
+    # Nobody has this address.
+    shown = operator.play("playbooks/status.yml", "-e", "ansible_host=10.0.0.99")
+    assert shown.rc == 0
+    assert "The manager of the tiers cannot be asked: " in shown.output

@@ -31,6 +31,7 @@ REASONS = {
 }
 #: OpenAI's names for kinds of errors, from which its clients choose their exceptions together with the status.
 KINDS = {401: "invalid_request_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+_NOT_IN_A_HEADER = re.compile(r"[^ -~]")
 _LINE = re.compile(rb"([A-Z]{1,16}) (/[\x21-\x7e]*) HTTP/1\.[01]")
 
 
@@ -102,7 +103,7 @@ def render(answer: Answer, with_body: bool = True) -> bytes:
 
 def clean(value: str) -> str:
     """Make a text one that a header may hold."""
-    return "".join(c if " " <= c <= "~" else "?" for c in value)
+    return _NOT_IN_A_HEADER.sub("?", value)
 
 
 def as_json(status: int, data: Any, headers: Mapping[str, str] | None = None) -> Answer:

@@ -96,7 +96,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Head:
-    """The head of the group.
+    """The head of the group, or a router of models, which has no workers; its slots are those of models in memory.
 
     :param health: C(ok), C(loading), C(refused), C(silent), or nothing where no process runs.
     :param lost: workers that it is not connected to.
@@ -146,6 +146,7 @@ class Heartbeat:
     hold: Hold | None = None
     worker: Worker | None = None
     head: Head | None = None
+    router: Head | None = None
     gpus: tuple[Gpu, ...] = ()
     disks: tuple[Disk, ...] = ()
 
@@ -294,7 +295,8 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
         name = found.text("node")
         if node and name != node:
             raise ValueError(f"the node {name}")
-        hold, worker, head = found.part("hold"), found.part("worker"), found.part("head")
+        hold, worker = found.part("hold"), found.part("worker")
+        head, router = found.part("head"), found.part("router")
         return Heartbeat(
             node=name,
             agent=found.text("agent"),
@@ -304,6 +306,7 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
             hold=None if hold is None else Hold(hold.text("reason"), hold.number("seconds")),
             worker=None if worker is None else _read_worker(worker),
             head=None if head is None else _read_head(head),
+            router=None if router is None else _read_head(router),
             gpus=tuple(map(_read_gpu, found.parts("gpus"))),
             disks=tuple(map(_read_disk, found.parts("disks"))),
         )

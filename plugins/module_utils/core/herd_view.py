@@ -65,21 +65,23 @@ def _head_note(head: Head) -> str:
     return "; ".join(notes)
 
 
+def _head_row(role: str, head: Head) -> dict[str, Any]:
+    return {
+        "role": role,
+        "state": head.health if head.active == "active" and head.health else head.active,
+        "pid": head.pid or None,
+        "release": head.release,
+        "note": _head_note(head),
+    }
+
+
 def _rows_of(name: str, beat: Heartbeat) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    head, worker = beat.head, beat.worker
-    age = max((unit.unit_age_s for unit in (head, worker) if unit is not None), default=0.0)
-    if head is not None:
-        rows.append(
-            {
-                "role": "head",
-                "state": head.health if head.active == "active" and head.health else head.active,
-                "pid": head.pid or None,
-                "release": head.release,
-                "connections": f"{len(head.workers) - len(head.lost)}/{len(head.workers)}",
-                "note": _head_note(head),
-            }
-        )
+    worker = beat.worker
+    age = max((unit.unit_age_s for unit in (beat.head, worker, beat.router) if unit is not None), default=0.0)
+    if beat.head is not None:
+        links = f"{len(beat.head.workers) - len(beat.head.lost)}/{len(beat.head.workers)}"
+        rows.append({**_head_row("head", beat.head), "connections": links})
     if worker is not None:
         rows.append(
             {
@@ -91,6 +93,8 @@ def _rows_of(name: str, beat: Heartbeat) -> list[dict[str, Any]]:
                 "note": _worker_note(worker),
             }
         )
+    if beat.router is not None:
+        rows.append(_head_row("router", beat.router))
     if not rows:
         rows.append({"role": "-", "state": "up"})
     if beat.hold is not None:
@@ -118,14 +122,17 @@ def as_rows(sightings: Mapping[str, Sighting]) -> list[dict[str, Any]]:
 
 
 def _beat_is_well(beat: Heartbeat) -> bool:
-    head, worker = beat.head, beat.worker
+    worker = beat.worker
     if any(disk.state in (disk_space.FULL, disk_space.SILENT) for disk in beat.disks):
         return False
-    if head is not None and (head.active != "active" or head.health != "ok" or head.supervision not in CALM):
-        return False
-    # Nobody does anything about it while it is held.
-    if head is not None and head.supervision == "held" and head.lost:
-        return False
+    for head in (beat.head, beat.router):
+        if head is None:
+            continue
+        if head.active != "active" or head.health != "ok" or head.supervision not in CALM:
+            return False
+        # Nobody does anything about it while it is held.
+        if head.supervision == "held" and head.lost:
+            return False
     return worker is None or (worker.active == "active" and worker.listening and worker.state != "T")
 
 
@@ -133,7 +140,7 @@ def is_well(sightings: Mapping[str, Sighting]) -> bool:
     """Say whether every node answers and what runs there is well, and all of one release."""
     beats = [seen.beat for seen in sightings.values()]
     known = [beat for beat in beats if beat is not None]
-    services = [service for beat in known for service in (beat.head, beat.worker) if service is not None]
+    services = [service for beat in known for service in (beat.head, beat.worker, beat.router) if service is not None]
     releases = {service.release for service in services if service.release}
     return len(known) == len(beats) and len(releases) <= 1 and all(map(_beat_is_well, known))
 
@@ -144,9 +151,9 @@ def _count(value: int) -> str:
 
 def summary(sightings: Mapping[str, Sighting]) -> str:
     """One line on what the service does for its users."""
-    for seen in sightings.values():
-        if seen.beat is not None and seen.beat.head is not None:
-            head = seen.beat.head
+    beats = [seen.beat for seen in sightings.values() if seen.beat is not None]
+    for head in (*(beat.head for beat in beats), *(beat.router for beat in beats)):
+        if head is not None:
             return (
                 f"{head.api or 'no API'}: {head.tokens_per_second:g} tokens/s, {_count(head.busy)} of "
                 f"{_count(head.slots)} slots busy, {_count(head.waiting)} waiting, {head.recoveries} recoveries"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .errors import InvalidInputError
@@ -38,8 +38,20 @@ _SYSTEM_FOLDERS = (
     *(f"/usr/local/{name}" for name in ("bin", "etc", "include", "lib", "lib64", "libexec", "sbin", "share", "src")),
     *(f"/var/{name}" for name in ("cache", "db", "lib", "lock", "log", "mail", "opt", "run", "spool", "tmp")),
 )
-#: Comment of the account that the role node makes.
+#: Comments of the accounts that the roles node and gateway make.
 ACCOUNT = "herd.inference services"
+DOOR_ACCOUNT = "herd.inference gateway"
+#: Folders below the shared directory of a Slurm cluster, with the names of what jobs write in them: their signs of life
+#: and logs, which they themselves remove by these names when they are old.
+SHARED_ENTRIES = {
+    "ai/endpoints": re.compile(r"\.?[a-z][a-z0-9-]{0,31}-\d{1,12}\.json(\.\d+)?"),
+    "ai/logs": re.compile(r"\d{1,12}|slurm-\d{1,12}\.out"),
+}
+#: Where the scripts of jobs are below it, and all folders that the role slurm_tiers makes there, the inner ones first.
+SHARED_SCRIPTS = "scripts/llama-cpp"
+SHARED_FOLDERS = (SHARED_SCRIPTS, "scripts", *SHARED_ENTRIES, "ai")
+#: Files in nginx's folder C(herd), which the role gateway and its service make.
+NGINX_FILES = ("locations.conf", "taken.conf", "upstreams.conf", "engine-key.conf")
 
 
 def is_ours(text: str) -> bool:
@@ -78,6 +90,15 @@ def check_prefix(path: str) -> str:
             "an absolute path of two parts or more, such as /opt/llama.cpp", path or "nothing", "correct the inventory"
         )
     return path
+
+
+def our_scripts(texts: Mapping[str, str]) -> list[str]:
+    """Name the scripts of jobs that are ours among these files, each with its data, which cannot say whose it is.
+
+    :param texts: how each file begins, by its name.
+    """
+    scripts = [name for name, text in texts.items() if not name.endswith(".json") and is_ours(text)]
+    return sorted([*scripts, *(f"{name}.json" for name in scripts if f"{name}.json" in texts)])
 
 
 def model_files(there: Iterable[str], files: Sequence[str]) -> list[str]:

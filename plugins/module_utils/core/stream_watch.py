@@ -61,11 +61,11 @@ def as_chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def for_one_answer(begun: bytes) -> bytes:
-    """Say in the head of an answer that its connection ends with it: it is not the engine's own that we pass on."""
+def for_our_connection(begun: bytes, ends: bool) -> bytes:
+    """Say in the head of an answer whether its connection ends with it: it is not the engine's own that we pass on."""
     head, gap, body = begun.partition(b"\r\n\r\n")
     kept = [line for line in head.split(b"\r\n") if not line.lower().startswith((b"connection:", b"keep-alive:"))]
-    return b"\r\n".join([*kept, b"Connection: close"]) + gap + body
+    return b"\r\n".join([*kept, b"Connection: close"] if ends else kept) + gap + body
 
 
 class Answer:
@@ -74,6 +74,7 @@ class Answer:
     :ivar status: its status; 0 before the head has come.
     :ivar is_stream: whether it is a stream of events.
     :ivar has_body: whether any of the body has come.
+    :ivar has_excess: whether more has come than belongs to it.
     """
 
     def __init__(self) -> None:
@@ -81,6 +82,7 @@ class Answer:
         self.is_stream = False
         self.has_body = False
         self.is_chunked = False
+        self.has_excess = False
         self._length: int | None = None
         self._head = bytearray()
         self._line = bytearray()
@@ -106,6 +108,7 @@ class Answer:
             self._body(data)
             if self._length is not None:
                 self._length -= len(data)
+                self.has_excess = self._length < 0
 
     def _read_head(self, head: bytes) -> None:
         first, *lines = head.split(b"\r\n")
@@ -140,6 +143,7 @@ class Answer:
                     self._place = AFTER
                 continue
             if self._place == END:
+                self.has_excess = True
                 return
             end = data.find(b"\n", position)
             if end < 0:
@@ -172,6 +176,11 @@ class Answer:
         if self.is_chunked:
             return self._place == END
         return self._length is None or self._length <= 0
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it says itself where it ends, and not with its connection."""
+        return self.is_chunked or self._length is not None
 
     @property
     def may_end_here(self) -> bool:

@@ -103,7 +103,7 @@ class HeadView:
     :param progress: changes whenever a token was made or a part of a prompt was read; counts where the slots are known.
     :param state: the kernel's letter for the process, C(T) for one that was stopped.
     :param cpu_s: processor time that the process has used.
-    :param may_sleep: whether it lets go of its workers when it is idle.
+    :param may_sleep: whether it lets go of its workers, or of its memory, when it is idle.
     """
 
     active: str = "inactive"
@@ -178,11 +178,17 @@ def _identity(beat: Heartbeat, worker: Worker) -> tuple[str, int, int]:
 
 
 class Supervisor:
-    """Watches the head of a group and its workers; call C(step) again and again."""
+    """Watches the head of a group and its workers; call C(step) again and again.
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.backoff = Backoff(limits.backoff_s, limits.calm_s)
+    A router of models and the process of each of its models are watched as heads that have no workers.
+
+    :param name: what it is called.
+    :param backoff: where recoveries are counted that others than this one count too.
+    """
+
+    def __init__(self, limits: Limits, name: str = "the head", backoff: Backoff | None = None) -> None:
+        self.limits, self.name = limits, name
+        self.backoff = backoff or Backoff(limits.backoff_s, limits.calm_s)
         self.state, self.reason, self.recoveries = "starting", "", 0
         self._peers: dict[str, _Peer] = {}
         self._last: float | None = None
@@ -354,16 +360,24 @@ class Supervisor:
             if self._unanswered_at is None:
                 self._unanswered_at = now
             quiet = now - self._unanswered_at
-            return f"its slots have not answered for {quiet:.0f} seconds" if quiet >= self.limits.stall_s else ""
+            is_stuck = quiet >= self._patience(now, head)
+            return f"its slots have not answered for {quiet:.0f} seconds" if is_stuck else ""
         self._unanswered_at = None
-        if not head.slots_known or head.may_sleep:
+        if not head.slots_known or (head.may_sleep and head.links):
             return ""
         quiet = now - self._progress_at
         if head.busy > 0:
-            return f"it is busy and made nothing for {quiet:.0f} seconds" if quiet >= self.limits.stall_s else ""
-        if self.limits.idle_probe_s and quiet >= self.limits.idle_probe_s:
+            is_stuck = quiet >= self._patience(now, head)
+            return f"it is busy and made nothing for {quiet:.0f} seconds" if is_stuck else ""
+        # Asked for a token it would wake.
+        if self.limits.idle_probe_s and quiet >= self.limits.idle_probe_s and not head.may_sleep:
             return f"it is idle and made nothing for {quiet:.0f} seconds"
         return ""
+
+    def _patience(self, now: float, head: HeadView) -> float:
+        """Seconds that a busy one may make nothing: one that wakes reads its model first, as long as that takes."""
+        wakes = head.may_sleep and now - self._computed_at < self.limits.stall_s
+        return self.limits.mute_busy_s if wakes else self.limits.stall_s
 
     def _muteness(self, now: float, head: HeadView) -> str:
         """Why the silence of a head's API is more than that of one with too many clients."""
@@ -393,7 +407,7 @@ class Supervisor:
         idle = now - self._computed_at
         if head.health != "loading" or idle < self.limits.stall_s:
             return ""
-        return f"the head says that it loads its model, and its process has done nothing for {idle:.0f} seconds"
+        return f"{self.name} says that it loads its model, and its process has done nothing for {idle:.0f} seconds"
 
     def _begin_process(self, now: float, head: HeadView, actions: list[Action]) -> None:
         self._process = (head.pid, head.started)
@@ -408,7 +422,7 @@ class Supervisor:
             peer.answered_at = None
             peer.unlinked_since = peer.half_open_since = None
         if head.pid:
-            actions.append(Action(SAY, f"the head runs as process {head.pid}"))
+            actions.append(Action(SAY, f"{self.name} runs as process {head.pid}"))
 
     def _restart(self, now: float, reason: str, actions: list[Action], gently: bool = False) -> None:
         if self._trouble_at is None:
@@ -476,7 +490,7 @@ class Supervisor:
         """The process is gone, and it was not the agent who ended it."""
         if self._serving and self.state != "recovering":
             self._trouble_at = now
-            actions.append(Action(SAY, "noticed: the head's process has ended; systemd starts it again"))
+            actions.append(Action(SAY, f"noticed: {self.name}'s process has ended; systemd starts it again"))
         self._serving = False
 
     def _not_running(self, now: float, head: HeadView, hold: str, actions: list[Action]) -> None:
@@ -494,7 +508,7 @@ class Supervisor:
             # Its process is gone, and systemd has not said yet what that means.
             return
         if self._was_active or self.state != "stopped":
-            actions.append(Action(SAY, f"the head's unit is {head.active}: it was stopped, and stays so"))
+            actions.append(Action(SAY, f"{self.name}'s unit is {head.active}: it was stopped, and stays so"))
         self._was_active, self._serving, self._trouble_at = False, False, None
         self._process = (0, 0)
         self._set("stopped")
@@ -530,7 +544,7 @@ class Supervisor:
             return
         self._ask(suspicion, probe, actions)
         if self._hung:
-            self._restart(now, f"the head is hung: {self._hung}, and no token came", actions)
+            self._restart(now, f"{self.name} is hung: {self._hung}, and no token came", actions)
         elif head.health == "ok":
             self._serves(now, head, sightings, actions)
         elif self._serving and head.health in MUTE:
@@ -547,7 +561,7 @@ class Supervisor:
         lasts = now - self._frozen_at
         if lasts < self.limits.frozen_s:
             return ""
-        return f"the head's process {head.pid} has been stopped for {lasts:.0f} seconds"
+        return f"{self.name}'s process {head.pid} has been stopped for {lasts:.0f} seconds"
 
     def _ask(self, suspicion: str, probe: Probe | None, actions: list[Action]) -> None:
         """Ask a head that may be hung for a completion; it is, if none comes and it still looks so."""
@@ -569,7 +583,7 @@ class Supervisor:
         if not self._serving:
             self._serving = True
             took = "" if self._trouble_at is None else f", {now - self._trouble_at:.1f} seconds after it was noticed"
-            actions.append(Action(SAY, f"the head serves{took}"))
+            actions.append(Action(SAY, f"{self.name} serves{took}"))
         self._trouble_at = None
         self._said.pop("trouble", None)
         mixed = self._other_release(head, sightings)

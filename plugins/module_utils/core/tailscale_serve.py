@@ -157,9 +157,10 @@ def plan(
         after[path] = target
 
     if exclusive or not is_present:
-        places = {_same_place(path) for path in wanted}
+        places = {_same_place(path): target for path, target in wanted.items()}
         for place, path in held.items():
-            if (place in places) != is_present:
+            # What is to go leads where it was set to lead; otherwise it is somebody else's.
+            if (place not in places) if is_present else places.get(place) == served.mounts[path]:
                 off(path)
     if is_present:
         for path, target in wanted.items():

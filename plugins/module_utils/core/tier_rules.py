@@ -22,7 +22,7 @@ from .tier_view import BACKING_OFF, PENDING, PREEMPTED, STOPPED, Tier
 
 #: A job that ends sooner has died young.
 YOUNG_S = 600.0
-#: Seconds until the next job after one, two, … that died young.
+#: Seconds until the next job after one, two, … that died young, where the inventory does not say others.
 BACKOFF_S = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 900.0)
 #: After somebody cancelled a job: long enough for that person to stop the tier if that was meant.
 CANCELLED_S = 60.0
@@ -46,6 +46,7 @@ class Wanted:
 
     :param preempted_by: QoS whose jobs come first.
     :param hosts: those that its job may run on.
+    :param backoff: seconds until the next job after one, two, … that died young; the last goes on.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Wanted:
     preempted_by: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     grace: float = 30.0
+    backoff: tuple[float, ...] = BACKOFF_S
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def _rival(job: Job) -> str:
 
 def step(wanted: Wanted, memory: Memory, facts: Facts) -> tuple[Memory, list[Action]]:
     """Decide what to do for a tier; what to remember, and what to do."""
-    if memory.not_before > facts.wall + 2 * BACKOFF_S[-1]:
+    if memory.not_before > facts.wall + 2 * max(*wanted.backoff, CANCELLED_S):
         # The clock was set back.
         memory = replace(memory, not_before=facts.wall)
     queue, jobs = facts.queue, own_jobs(wanted, facts.queue)
@@ -236,7 +238,8 @@ def _with_jobs(
         why = stop.reason if stop else "it is not enabled any more"
         return _cancel(wanted, memory, wall, [job for job in jobs if job.state != COMPLETING], f"stopped: {why}")
     if first.is_pending and first.reason.lower().startswith(_LAUNCH_FAILED):
-        memory = _failed(memory, wall, "the job could not be started on its nodes, and Slurm holds it", _LAUNCH_ADVICE)
+        why = "the job could not be started on its nodes, and Slurm holds it"
+        memory = _failed(wanted, memory, wall, why, _LAUNCH_ADVICE)
         return _cancel(wanted, memory, wall, [first], "its launch failed, and Slurm would hold it for ever")
     ready = [e for e in facts.endpoints if e.tier == wanted.name and e.job_id == first.id and e.state == READY]
     if ready and first.start and wall - first.start >= YOUNG_S and memory.failures:
@@ -275,10 +278,10 @@ def _ended(wanted: Wanted, memory: Memory, facts: Facts) -> tuple[Memory, list[A
     memory = replace(memory, job="", cancelled="", spare_since=0.0)
     if was_cancelled:
         return memory, []
-    return _judge(memory, facts.wall, job, ending), []
+    return _judge(wanted, memory, facts.wall, job, ending), []
 
 
-def _judge(memory: Memory, wall: float, job: str, ending: Ending) -> Memory:
+def _judge(wanted: Wanted, memory: Memory, wall: float, job: str, ending: Ending) -> Memory:
     what, advice = explain(job, ending)
     if ending.state == "CANCELLED":
         return replace(memory, why=what, advice=advice, not_before=wall + CANCELLED_S, failures=0)
@@ -286,12 +289,12 @@ def _judge(memory: Memory, wall: float, job: str, ending: Ending) -> Memory:
         return replace(memory, why=what, advice=advice, not_before=wall, failures=0)
     if ending.elapsed >= YOUNG_S:
         memory = replace(memory, failures=0)
-    return _failed(memory, wall, what, advice)
+    return _failed(wanted, memory, wall, what, advice)
 
 
-def _failed(memory: Memory, wall: float, why: str, advice: str) -> Memory:
+def _failed(wanted: Wanted, memory: Memory, wall: float, why: str, advice: str) -> Memory:
     failures = memory.failures + 1
-    pause = BACKOFF_S[min(failures, len(BACKOFF_S)) - 1]
+    pause = wanted.backoff[min(failures, len(wanted.backoff)) - 1]
     return replace(memory, failures=failures, not_before=wall + pause, why=why, advice=advice)
 
 
@@ -309,7 +312,7 @@ def about_to_submit(memory: Memory, wall: float) -> Memory:
     return replace(memory, asked_at=wall, sure_at=wall + UNSURE_S)
 
 
-def submitted(memory: Memory, wall: float, status: int, job: str, text: str) -> Memory:
+def submitted(wanted: Wanted, memory: Memory, wall: float, status: int, job: str, text: str) -> Memory:
     """What sbatch did.
 
     :param job: its number, empty where Slurm gave none.
@@ -320,7 +323,8 @@ def submitted(memory: Memory, wall: float, status: int, job: str, text: str) -> 
     said = " ".join(text.split())[:300] or f"status {status}"
     if status == 0 or is_unsure(status, text):
         return replace(memory, sure_at=wall + UNSURE_S, why=f"sbatch got no answer ({said})")
-    return replace(_failed(memory, wall, f"Slurm refused the job: {said}", _refusal(said)), asked_at=0.0, sure_at=wall)
+    memory = _failed(wanted, memory, wall, f"Slurm refused the job: {said}", _refusal(said))
+    return replace(memory, asked_at=0.0, sure_at=wall)
 
 
 def is_unsure(status: int, text: str) -> bool:

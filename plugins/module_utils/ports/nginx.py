@@ -17,9 +17,10 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.commands impo
 PROC = Path("/proc")
 
 
-def test(root: Path, files: Mapping[str, str]) -> None:
+def test(root: Path, files: Mapping[str, str], without: Iterable[str] = ()) -> None:
     """Have nginx read a copy of its configuration with these files in it.
 
+    :param without: files that are not in the copy.
     :raises InvalidInputError: if it would not take it.
     """
     with tempfile.TemporaryDirectory(prefix="herd-nginx-") as made:
@@ -28,6 +29,8 @@ def test(root: Path, files: Mapping[str, str]) -> None:
         for name, text in files.items():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_text(text, encoding="utf-8")
+        for name in without:
+            (copy / name).unlink(missing_ok=True)
         # The copy must not read what is in place: includes name it by its full path.
         for path in copy.rglob("*"):
             content = path.read_bytes() if path.is_file() else b""

@@ -10,14 +10,15 @@ import os
 import pwd
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, nginx, slurm, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
 
 #: Where systemd and its like read files of ours.
@@ -29,18 +30,30 @@ PLACES = (
     "etc/tmpfiles.d/*",
     "etc/sysctl.d/*",
     "etc/udev/rules.d/*",
+    "etc/logrotate.d/*",
 )
 FOLDERS = (
     "/etc/herd",
     "/opt/herd",
     "/run/herd",
+    "/run/herd-door",
+    "/run/herd-guard",
     "/var/lib/herd",
     "/var/lib/herd-tiers",
     "/var/cache/herd",
     "/var/log/herd",
 )
-LINKS = ("/usr/local/bin/herdctl", "/usr/local/bin/llama-cluster-monitor", "/usr/local/bin/llama-service-status")
+LINKS = tuple(
+    f"/usr/local/bin/{name}"
+    for name in ("herdctl", "llama-cluster-monitor", "llama-model-selector", "llama-service-status")
+)
+#: Seconds within which jobs that were cancelled have ended, with all that Slurm does after them.
+JOBS_END_S = 300.0
 _HEAD = 400
+# They wait for their clients as long as answers take, or leave behind a process that does.
+_PATIENT = ("herd-queue.service", "herd-door.service")
+# The manager of the tiers would submit jobs anew, the agent start what is stopped, and a socket its service.
+_FIRST = ("herd-tiers.service", "herd-agent.service")
 
 
 @dataclass(frozen=True)
@@ -71,8 +84,7 @@ def unlink(path: Path) -> None:
 
 
 def _remove_unit(path: Path) -> None:
-    if path.name == "herd-queue.service":
-        # It waits for its clients as long as their answers take.
+    if path.name in _PATIENT:
         ask(["systemctl", "kill", "--signal=KILL", path.name])
     ask(["systemctl", "disable", "--quiet", path.name])
     systemd.stop(path.name)
@@ -83,11 +95,15 @@ def _remove_unit(path: Path) -> None:
 
 
 def files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Rest]:
-    """Find units and other files by what they say of themselves; units first, the agent before what it watches."""
+    """Find units and other files by what they say of themselves; units first, of these who would start others."""
     found = [*(path for pattern in PLACES for path in Path("/").glob(pattern)), *more]
     ours = [path for path in found if path.is_file() and not path.is_symlink() and is_ours(beginning(path))]
     is_unit = {path: path.parent == systemd.UNIT_DIRECTORY and path.suffix != ".conf" for path in ours}
-    for path in sorted(ours, key=lambda path: (not is_unit[path], "agent" not in path.name, path.name)):
+
+    def order(path: Path) -> tuple[bool, bool, bool, str]:
+        return (not is_unit[path], path.name not in _FIRST, path.suffix != ".socket", path.name)
+
+    for path in sorted(ours, key=order):
         if is_unit[path]:
             yield Rest("unit", path.name, partial(_remove_unit, path))
         else:
@@ -98,6 +114,81 @@ def beginning(path: Path) -> str:
     """Read so much of a file that it can say whose it is."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         return stream.read(_HEAD)
+
+
+def _jobs(user: str, names: Sequence[str]) -> list[str]:
+    """Name the jobs of a user in Slurm's queue, also those that end, as C(NAME ID); none without Slurm."""
+    try:
+        return slurm.ask(
+            "squeue", "--noheader", f"--user={user}", f"--name={','.join(names)}", "--format=%j %i"
+        ).splitlines()
+    except NotFoundError:
+        return []
+
+
+def _cancel(user: str, names: Sequence[str]) -> None:
+    for name in names:
+        slurm.ask("scancel", f"--user={user}", f"--name={name}")
+    until = time.monotonic() + JOBS_END_S
+    while running := _jobs(user, names):
+        if time.monotonic() >= until:
+            raise RemoteFailureError(
+                f"the cancelled jobs to end within {JOBS_END_S:g} seconds",
+                f"that {', '.join(running)} did not",
+                "look at squeue and at the logs of slurmd on their nodes, and run it again",
+            )
+        time.sleep(1)
+
+
+def jobs(user: str, names: Sequence[str]) -> Iterator[Rest]:
+    """Find jobs of these names, all of which are cancelled at once."""
+    if names and (found := _jobs(user, names)):
+        yield Rest("jobs", ", ".join(sorted(found)), partial(_cancel, user, names))
+
+
+def nginx_site(root: Path, unit: str, names: Sequence[str], is_ours: Callable[[str], bool]) -> Iterator[Rest]:
+    """Find what nginx was told of our gateway: its site, and our files in a folder of their own."""
+    site, folder = root / "conf.d" / "herd.conf", root / "herd"
+    has_site = site.is_file() and is_ours(beginning(site))
+    ours = [folder / name for name in names if (folder / name).is_file()]
+    is_whole = not set(entries(folder)).difference(names)
+    # The folder goes last: as long as it is there, a run that was killed is taken up and has nginx reloaded.
+    if has_site or ours:
+        remove = partial(_remove_site, root, unit, site if has_site else None, ours)
+        yield Rest("site", str(site), remove)
+        yield from (Rest("file", str(path), partial(unlink, path)) for path in ours)
+    if folder.is_dir() and is_whole:
+        yield Rest("folder", str(folder), folder.rmdir)
+
+
+def _remove_site(root: Path, unit: str, site: Path | None, more: Sequence[Path]) -> None:
+    if systemd.show(unit).active_state in ("active", "reloading"):
+        # What others have written may need what is ours; then nothing has changed.
+        nginx.test(root, {}, [str(path.relative_to(root)) for path in (*([site] if site else []), *more)])
+        if site:
+            unlink(site)
+        systemd.reload_unit(unit)
+    elif site:
+        unlink(site)
+
+
+def shared(
+    root: Path,
+    patterns: Mapping[str, re.Pattern[str]],
+    scripts: str,
+    ours: Callable[[Mapping[str, str]], list[str]],
+) -> Iterator[Rest]:
+    """Find what is ours in the directory that all hosts of a Slurm cluster have in common.
+
+    :param scripts: the folder of jobs' scripts.
+    :param ours: which of its files are ours, by how they begin.
+    """
+    folder = root / scripts
+    texts = {name: beginning(folder / name) for name in entries(folder) if (folder / name).is_file()}
+    names = [folder / name for name in ours(texts)]
+    for inner, pattern in patterns.items():
+        names += [root / inner / name for name in entries(root / inner) if pattern.fullmatch(name)]
+    yield from paths(iter(names))
 
 
 def tables(named: Callable[[str], list[tuple[str, str]]]) -> Iterator[Rest]:

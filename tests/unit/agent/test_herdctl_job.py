@@ -183,6 +183,14 @@ def test_no_engine_outlives_its_step(herdctl: Path, tmp_path: Path, steps: list[
     assert gone(engine)
 
 
+def test_a_step_gives_signs_of_life(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
+    step = Step(herdctl, tmp_path)
+    steps.append(step)
+    step.event("started")
+    for _each in range(2):
+        step.event("alive")
+
+
 def test_an_engine_that_ends_is_told(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     step = Step(herdctl, tmp_path)
     steps.append(step)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gpus, removal
+from ansible_collections.herd.inference.plugins.module_utils.core import endpoints, gpus, removal
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 
 ROLES = Path(__file__).parents[3] / "roles"
@@ -86,3 +86,36 @@ THERE = [
 )
 def test_files_of_models(files: list[str], found: list[str]) -> None:
     assert removal.model_files(THERE, files) == found
+
+
+def test_scripts_of_jobs_go_with_their_data() -> None:
+    ours = "#!/bin/sh\n# Written by Ansible (herd.inference, role slurm_tiers).\n"
+    texts = {
+        "run.slurm": ours,
+        "run.slurm.json": "{}",
+        "own.slurm": "#!/bin/sh\n",
+        "own.slurm.json": "{}",
+        "x.json": ours,
+    }
+    assert removal.our_scripts(texts) == ["run.slurm", "run.slurm.json"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "goes"),
+    [
+        ("ai/endpoints", "fast-12.json", True),
+        ("ai/endpoints", ".fast-12.json.4711", True),
+        ("ai/endpoints", "README", False),
+        ("ai/endpoints", "fast.json", False),
+        ("ai/logs", "12", True),
+        ("ai/logs", "slurm-12.out", True),
+        ("ai/logs", "notes-12", False),
+        ("ai/logs", "slurm-12.out.gz", False),
+    ],
+)
+def test_what_jobs_write_in_common(folder: str, name: str, goes: bool) -> None:
+    assert bool(removal.SHARED_ENTRIES[folder].fullmatch(name)) == goes
+
+
+def test_the_registrys_own_names_go() -> None:
+    assert removal.SHARED_ENTRIES["ai/endpoints"].fullmatch(endpoints.file_name("reasoning", "123456789012"))

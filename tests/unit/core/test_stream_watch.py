@@ -59,6 +59,22 @@ def test_half_an_event_in_a_whole_chunk_gets_no_end() -> None:
     assert not fed(HEAD + stream_watch.as_chunk(b"data: {")).may_end_here
 
 
+@pytest.mark.parametrize(
+    ("data", "has_end", "has_excess"),
+    [
+        (WHOLE, True, False),
+        (WHOLE + b"H", True, True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", True, False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n", True, True),
+        (b"HTTP/1.1 200 OK\r\n\r\n{}", False, False),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_where_an_answer_ends(data: bytes, has_end: bool, has_excess: bool, size: int) -> None:
+    answer = fed(data, size)
+    assert (answer.is_whole, answer.has_end, answer.has_excess) == (True, has_end, has_excess)
+
+
 def test_an_answer_with_a_length() -> None:
     text = b"HTTP/1.1 200 OK\r\nContent-Length: 70\r\nContent-Type: application/json\r\n\r\n"
     body = b'{"usage":{"completion_tokens":5,"prompt_tokens":8,"total_tokens":13}}\n'
@@ -99,5 +115,7 @@ def test_the_connection_ends_with_the_answer() -> None:
     begun = (
         b"HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\nKeep-Alive: timeout=5\r\nX: y\r\n\r\nbody: connection: x\r\n\r\n"
     )
+    kept = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nbody: connection: x\r\n\r\n"
     wanted = b"HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\nbody: connection: x\r\n\r\n"
-    assert stream_watch.for_one_answer(begun) == wanted
+    assert stream_watch.for_our_connection(begun, ends=True) == wanted
+    assert stream_watch.for_our_connection(begun, ends=False) == kept

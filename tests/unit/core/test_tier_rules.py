@@ -110,7 +110,7 @@ def test_nothing_is_submitted_while_work_that_comes_first_waits() -> None:
     ],
 )
 def test_whatever_sbatch_says_there_is_no_second_job(status: int, job: str, text: str, again_after: float) -> None:
-    memory = tier_rules.submitted(tier_rules.about_to_submit(Memory(), NOW), NOW, status, job, text)
+    memory = tier_rules.submitted(FAST, tier_rules.about_to_submit(Memory(), NOW), NOW, status, job, text)
     # A queue from before, that Slurm needed long to answer.
     stale = Facts(NOW + again_after - 1, Queue(NOW - 1))
     assert tier_rules.step(FAST, memory, stale)[1] == []
@@ -130,7 +130,7 @@ def test_a_manager_that_was_killed_in_the_middle_of_sbatch_does_not_submit_again
 
 
 def test_a_queue_from_before_the_submission_proves_nothing() -> None:
-    memory = tier_rules.submitted(tier_rules.about_to_submit(Memory(), NOW), NOW + 1, 0, "12", "12")
+    memory = tier_rules.submitted(FAST, tier_rules.about_to_submit(Memory(), NOW), NOW + 1, 0, "12", "12")
     assert tier_rules.step(FAST, memory, Facts(NOW + 2, Queue(NOW - 1)))[1] == []
 
 
@@ -195,6 +195,22 @@ def lose(memory: Memory, wall: float, ending: Ending, job: str = "12") -> Memory
     memory, actions = step(replace(memory, job=job), facts(wall=wall))
     assert actions == [(EXPLAIN, job)]
     return step(memory, facts(wall=wall, endings={job: ending}))[0]
+
+
+def test_the_pauses_are_those_of_the_inventory() -> None:
+    wanted, memory, wall, pauses = replace(FAST, backoff=(3.0, 5.0)), Memory(), NOW, []
+    for number in range(4):
+        memory = replace(memory, job=str(number))
+        memory, _actions = step(memory, facts(wall=wall, endings={str(number): DIED}), wanted)
+        pauses.append(memory.not_before - wall)
+        wall = memory.not_before + 1
+    assert pauses == [3.0, 5.0, 5.0, 5.0]
+    # One that somebody cancelled is not among them, and no clock that was set back.
+    memory, _actions = step(
+        replace(memory, job="9"), facts(wall=wall, endings={"9": Ending(state="CANCELLED")}), wanted
+    )
+    assert memory.not_before == wall + tier_rules.CANCELLED_S
+    assert step(memory, facts(wall=wall + 1), wanted)[0].not_before == memory.not_before
 
 
 def test_ten_jobs_that_die_at_once_come_less_and_less_often() -> None:
@@ -434,7 +450,7 @@ def test_there_are_never_two_jobs_of_a_tier(seed: int) -> None:
                     # The manager is killed, and begins again with what is on the disk.
                     memory = tier_rules.memory_from(kept)
                 else:
-                    memory = tier_rules.submitted(memory, cluster.wall, status, job, text)
+                    memory = tier_rules.submitted(FAST, memory, cluster.wall, status, job, text)
     assert cluster.most == 1
     assert cluster.submits > 3
 

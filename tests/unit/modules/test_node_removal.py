@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core import removal
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.ports import removal as rests
 from ansible_collections.herd.inference.plugins.modules import node_removal
 
@@ -128,3 +129,83 @@ def test_a_release_whose_removal_is_killed_goes_the_next_time(prefix: Path, monk
     monkeypatch.undo()
     remove(prefix)
     assert not prefix.exists()
+
+
+def in_common(shared: Path) -> list[str]:
+    going: set[str] = set()
+    for rest in node_removal.in_common(shared, going):
+        rest.remove()
+        going.add(rest.name)
+    return sorted(str(Path(name).relative_to(shared)) for name in going)
+
+
+SCRIPT = "#!/bin/sh\n# Written by Ansible (herd.inference, role slurm_tiers). Changes made here are lost.\n"
+IN_COMMON = {
+    "scripts/llama-cpp/run-14b.slurm": SCRIPT,
+    "scripts/llama-cpp/run-14b.slurm.json": "{}",
+    "ai/endpoints/fast-12.json": "{}",
+    "ai/logs/12/job.log": "x",
+    "ai/logs/slurm-12.out": "",
+}
+
+
+def test_what_is_ours_in_common_goes(tmp_path: Path) -> None:
+    fill(tmp_path / "shared", IN_COMMON)
+    assert "ai/logs/12" in in_common(tmp_path / "shared")
+    assert list((tmp_path / "shared").iterdir()) == []
+    assert in_common(tmp_path / "shared") == []
+
+
+def test_what_is_somebody_elses_in_common_stays(tmp_path: Path) -> None:
+    theirs = {"scripts/llama-cpp/own.slurm": "#!/bin/sh\n", "ai/notes": "x", "data": "x"}
+    fill(tmp_path / "shared", {**IN_COMMON, **theirs})
+    in_common(tmp_path / "shared")
+    assert files(tmp_path / "shared") == {*theirs}
+
+
+CONF = "# Written by Ansible (herd.inference, role gateway). Changes made here are lost.\n"
+
+
+@pytest.fixture
+def nginx_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """nginx's folder, of an nginx that does not run."""
+    monkeypatch.setattr(rests.systemd, "show", lambda unit: rests.systemd.UnitState())
+    root = tmp_path / "nginx"
+    names = {f"herd/{name}": CONF for name in removal.NGINX_FILES}
+    fill(root, {"nginx.conf": "x", "conf.d/herd.conf": CONF, "conf.d/site.conf": "x", **names})
+    return root
+
+
+def off_nginx(root: Path) -> list[str]:
+    found = list(rests.nginx_site(root, "nginx.service", removal.NGINX_FILES, removal.is_ours))
+    for rest in found:
+        rest.remove()
+    return [rest.kind for rest in found]
+
+
+def test_nginx_keeps_what_is_not_ours(nginx_root: Path) -> None:
+    assert off_nginx(nginx_root) == ["site", *["file"] * 4, "folder"]
+    assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf"}
+    assert off_nginx(nginx_root) == []
+
+
+def test_a_site_of_somebody_else_under_our_name_stays(nginx_root: Path) -> None:
+    (nginx_root / "conf.d/herd.conf").write_text("server {}\n", encoding="utf-8")
+    (nginx_root / "herd/own.conf").write_text("x", encoding="utf-8")
+    off_nginx(nginx_root)
+    assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf", "conf.d/herd.conf", "herd/own.conf"}
+
+
+def test_nginx_is_asked_before_anything_of_it_goes(nginx_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(root: Path, files: dict[str, str], without: list[str]) -> None:
+        asked.append(sorted(without))
+        raise InvalidInputError("a configuration that nginx takes", "none", "correct it")
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(rests.systemd, "show", lambda unit: rests.systemd.UnitState(active_state="active"))
+    monkeypatch.setattr(rests.nginx, "test", refuses)
+    before = files(nginx_root)
+    with pytest.raises(InvalidInputError):
+        off_nginx(nginx_root)
+    assert asked == [["conf.d/herd.conf", *(f"herd/{name}" for name in sorted(removal.NGINX_FILES))]]
+    assert files(nginx_root) == before

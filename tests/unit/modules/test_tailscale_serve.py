@@ -106,10 +106,12 @@ def test_what_others_serve_stays_unless_it_must_not(double: Double) -> None:
 
 def test_absent_takes_out_these_and_no_others(double: Double) -> None:
     double.run()
-    double.run(mounts={"/reasoning": "anything"}, state="absent")
+    # What leads elsewhere by now is somebody else's.
+    assert not double.run(mounts={"/reasoning": "http://127.0.0.1:9000"}, state="absent")["changed"]
+    double.run(mounts={"/reasoning": BOTH["/reasoning/"]}, state="absent")
     assert double.handlers() == {"/": BOTH["/"]}
-    assert not double.run(mounts={"/reasoning": ""}, state="absent")["changed"]
-    double.run(mounts={"/": ""}, state="absent")
+    assert not double.run(mounts={"/reasoning": BOTH["/reasoning/"]}, state="absent")["changed"]
+    double.run(mounts={"/": BOTH["/"]}, state="absent")
     assert double.state["config"] == {}
 
 

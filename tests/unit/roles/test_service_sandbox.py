@@ -114,7 +114,7 @@ def door(has_gpu: bool) -> str:
 
 
 def upstreams(has_gpu: bool) -> str:
-    return render("gateway", "herd-upstreams.service.j2")
+    return render("gateway", "herd-upstreams.service.j2", _gateway_engine_addresses=["10.0.0.41"])
 
 
 def worker_firewall(has_gpu: bool) -> str:

@@ -4,14 +4,15 @@
 """The door: decides for nginx what becomes of every request, and counts what became of it.
 
 nginx asks over a Unix socket, and the connections stay open. A request that nginx's process cannot take where it
-belongs (since an engine has just come or gone, or since its body names another model) is taken there by the door
-itself, byte by byte as it comes.
+belongs (since an engine has just come or gone, since its body names another model, or since it is a stream) is taken
+there by the door itself (C(door_relay)).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -19,10 +20,11 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from herd.agent.door_relay import Relay
 from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
 from herd.agent.service import notify
 from herd.agent.status_assets import read_assets
@@ -32,13 +34,12 @@ from herd.core.door_rules import Door, Forward
 from herd.core.errors import InvalidInputError
 from herd.core.gateway_metrics import Metrics, entry, parse_line, read_line
 
-CONNECT_S = 5.0
 CHUNK = 64 * 1024
 #: Beyond the body itself: what JSON takes when a longer name is put into it, and nginx's own limit comes first.
 SLACK = 64 * 1024
 ALIVE_EVERY_S = 5.0
-#: What an engine says of itself and not of the request: it does not take the gateway's key, or it loads.
-OWN_WORDS = (401, 503)
+#: Seconds for which lines of the log wait for others, so that they are not in the way of the next request.
+LINES_EVERY_S = 0.05
 #: Answers of which something is known for the log, at most: of a line that nginx never sent nothing must stay.
 MOST_PASSED = 4096
 FIRST_FD = 3
@@ -93,6 +94,11 @@ class Gateway:
         now = self.door.tier_now(tier)
         why = "its engine ended" if now.is_ready else now.reason
         return f"The answer of the tier {tier} ends here: {why}. What came before is part of it."
+
+    def failed(self, tier: str, status: str) -> Answer:
+        """Say that an engine gave no answer."""
+        self.look()
+        return door_rules.failing(tier, self.door.tier_now(tier), status)
 
     def passed(self, identity: str, tier: str, known: Passed) -> None:
         """Keep what is known of an answer until nginx says how its request ended."""
@@ -191,9 +197,8 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._request: Request | None = None
         self._length = 0
+        self._relay: Relay | None = None
         self._task: asyncio.Task[None] | None = None
-        self._may_write = asyncio.Event()
-        self._may_write.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -203,21 +208,26 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what was done for a client that has left."""
         self._gateway.connections.discard(self)
-        if self._task:
-            self._task.cancel()
+        if self._relay:
+            self._relay.abandon()
+            if self._task:
+                self._task.cancel()
+            self._note(self._relay)
 
     def pause_writing(self) -> None:
         """Wait, since nginx, and so the client, takes less than the engine gives."""
-        self._may_write.clear()
+        if self._relay:
+            self._relay.wait(True)
 
     def resume_writing(self) -> None:
         """Go on."""
-        self._may_write.set()
+        if self._relay:
+            self._relay.wait(False)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, and answer what is whole."""
         self._buffer += data
-        while self._task is None and self._next():
+        while self._relay is None and self._next():
             pass
 
     def _next(self) -> bool:
@@ -240,9 +250,9 @@ class Connection(asyncio.Protocol):
                 return False
         if len(self._buffer) < self._length:
             return False
-        request = replace(self._request, body=bytes(self._buffer[: self._length]))
+        request, self._request = self._request, None
+        request.body = bytes(self._buffer[: self._length])
         del self._buffer[: self._length]
-        self._request = None
         self._handle(request)
         return True
 
@@ -250,14 +260,20 @@ class Connection(asyncio.Protocol):
         target = request.header("x-herd-relay")
         if target:
             self._gateway.metrics.relayed += 1
-            self._task = asyncio.get_running_loop().create_task(self._relay(request, target))
+            self._relay = Relay(self._gateway, self, request, target)
+            self._task = asyncio.get_running_loop().create_task(self._relay.begin())
             return
         verdict = self._gateway.answer(request)
         if isinstance(verdict, Forward):
             verdict = Answer(200, headers=verdict.headers())
-        self._write(verdict, request)
+        self.refuse(verdict, request)
 
-    def _write(self, answer: Answer, request: Request) -> None:
+    def write(self, data: bytes) -> None:
+        """Take a piece of an engine's answer."""
+        self._transport.write(data)
+
+    def refuse(self, answer: Answer, request: Request) -> None:
+        """Send an answer of our own."""
         if answer.status >= 400:
             with suppress(ValueError, KeyError, TypeError):
                 self._gateway.metrics.refuse(json.loads(answer.body)["error"]["code"])
@@ -267,73 +283,17 @@ class Connection(asyncio.Protocol):
         if self._gateway.is_leaving:
             self._transport.close()
 
-    async def _relay(self, request: Request, target: str) -> None:
-        """Take a request to an engine, and its answer back as it comes."""
-        endpoint, _blank, model = target.partition(" ")
-        host, _colon, port = endpoint.partition(":")
-        body = request.body
-        data = door_rules.read_body(request) if model else None
-        if data is not None:
-            body = json.dumps({**data, "model": model}).encode()
-        try:
-            reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port), limit=CHUNK), CONNECT_S)
-        except (OSError, ValueError, asyncio.TimeoutError):
-            self._task = None
-            self._write(self._failed(request, ""), request)
-            return
-        answer = stream_watch.Answer()
-        try:
-            writer.write(self._engine_head(request, endpoint, len(body)) + body)
-            await self._pass_on(request, reader, answer)
-        finally:
-            writer.close()
-            # Where the answer ends is for nginx to see; a connection that has carried one is not used again.
+    def relayed(self, relay: Relay, stays: bool) -> None:
+        """Go on after an engine's answer, or end as its head has said."""
+        self._relay = None
+        self._note(relay)
+        if not stays:
             self._transport.close()
-            known = Passed(endpoint, answer.tokens, answer.is_whole)
-            self._gateway.passed(request.header("x-request-id"), request.header("x-herd-tier"), known)
 
-    async def _pass_on(self, request: Request, reader: asyncio.StreamReader, answer: stream_watch.Answer) -> None:
-        """Pass an answer on. The head of a stream waits for the first piece of its body."""
-        held: bytearray | None = bytearray()
-        with suppress(OSError, stream_watch.BadAnswerError):
-            while True:
-                chunk = await reader.read(CHUNK)
-                if not chunk:
-                    break
-                answer.feed(chunk)
-                if held is None:
-                    self._transport.write(chunk)
-                    await self._may_write.wait()
-                    continue
-                held += chunk
-                if answer.status in OWN_WORDS:
-                    break
-                if answer.status and (answer.has_body or not answer.is_stream):
-                    self._transport.write(stream_watch.for_one_answer(bytes(held)))
-                    held = None
-        if held is not None:
-            # Nothing of it has reached the client.
-            if answer.is_whole and answer.status not in OWN_WORDS:
-                self._transport.write(stream_watch.for_one_answer(bytes(held)))
-            else:
-                self._write(self._failed(request, str(answer.status or "")), request)
-        elif not answer.is_whole and answer.may_end_here:
-            message = self._gateway.why_cut(request.header("x-herd-tier"))
-            event = stream_watch.error_event(message, "tier_unavailable")
-            self._transport.write(stream_watch.as_chunk(event) + b"0\r\n\r\n")
-
-    def _failed(self, request: Request, status: str) -> Answer:
-        tier = request.header("x-herd-tier")
-        self._gateway.look()
-        return door_rules.failing(tier, self._gateway.door.tier_now(tier), status)
-
-    @staticmethod
-    def _engine_head(request: Request, endpoint: str, length: int) -> bytes:
-        names = ("authorization", "content-type", "accept", "anthropic-version")
-        given = [f"{name}: {request.header(name)}" for name in names if request.header(name)]
-        path = request.target
-        lines = [f"POST {path} HTTP/1.1", f"Host: {endpoint}", *given, f"Content-Length: {length}", "Connection: close"]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+    def _note(self, relay: Relay) -> None:
+        """Keep what is known of an answer for the line of the log, which nginx sends when the request has ended."""
+        known = Passed(relay.endpoint, relay.answer.tokens, relay.answer.is_whole)
+        self._gateway.passed(relay.request.header("x-request-id"), relay.request.header("x-herd-tier"), known)
 
 
 def given_sockets() -> list[socket.socket]:
@@ -377,6 +337,22 @@ def count_lines(gateway: Gateway, log: socket.socket) -> None:
     gateway.write_log()
 
 
+def follow_log(gateway: Gateway, log: socket.socket) -> None:
+    """Count the requests that have ended, some together, a moment after the first of them."""
+    loop = asyncio.get_running_loop()
+
+    def come() -> None:
+        loop.remove_reader(log.fileno())
+        loop.call_later(LINES_EVERY_S, take)
+
+    def take() -> None:
+        count_lines(gateway, log)
+        if not gateway.is_leaving:
+            loop.add_reader(log.fileno(), come)
+
+    loop.add_reader(log.fileno(), come)
+
+
 async def serve(settings: Settings, listening: Sequence[socket.socket]) -> None:
     """Serve until told to leave, and then until the last answer has come to its end."""
     requests, log = listening
@@ -386,11 +362,14 @@ async def serve(settings: Settings, listening: Sequence[socket.socket]) -> None:
     leaving = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leaving.set)
-    loop.add_reader(log.fileno(), count_lines, gateway, log)
+    follow_log(gateway, log)
     # Not create_unix_server, which removes the socket's file at the end from Python 3.13 on: it is systemd's.
     server = await loop.create_server(lambda: Connection(gateway), sock=requests, backlog=1024)
     notify("READY=1")
     say(f"at the door of {', '.join(settings.site.tiers)}")
+    # What is there now stays: to look through it again and again would only make requests wait.
+    gc.collect()
+    gc.freeze()
     while not leaving.is_set():
         notify("WATCHDOG=1")
         gateway.look()

@@ -10,7 +10,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from herd.agent.node import value_of
 from herd.core import certificate
 from herd.core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
+from herd.core.supervision import Probe
 
 HEALTH_TIMEOUT_S = 2.0
 SLOTS_TIMEOUT_S = 5.0
@@ -175,11 +176,25 @@ def metrics(api: Api) -> dict[str, float]:
     return found
 
 
+def probe(question: Callable[[], str]) -> Probe:
+    """Ask something, and say what came of it."""
+    try:
+        return Probe(True, question())
+    except RemoteFailureError as error:
+        return Probe(False, error.found)
+    except Exception as error:
+        # A key or a certificate that cannot be used, or a fault of our own: none is the engine's silence.
+        return Probe(False, str(error) or type(error).__name__, asked=False)
+
+
 def complete(api: Api, timeout_s: float) -> float:
     """Let the head make one token; seconds that it took."""
     began = time.monotonic()
     try:
         body = {"prompt": "ping", "n_predict": 1, "cache_prompt": False}
+        # A router asks for a model; a head answers for its own, whatever it is called.
+        if api.model:
+            body["model"] = api.model
         status, answer = ask(api, "POST", "/completion", timeout_s, body)
     except socket.timeout:
         raise RemoteFailureError(

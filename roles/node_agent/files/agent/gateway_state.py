@@ -28,6 +28,8 @@ SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/gateway.json"
 #: Seconds for which files are not looked at again.
 FRESH_S = 0.05
+#: Seconds for which a view that has not changed is not held against the clock again.
+VIEW_AGAIN_S = 1.0
 #: Seconds between two looks into the registry, and after which one is not believed any more.
 REGISTRY_EVERY_S, REGISTRY_LIFE_S = 1.0, 5.0
 
@@ -169,15 +171,19 @@ class Tiers:
         self.settings = settings
         self._view: Watched[dict[str, Any]] = Watched(settings.view, json.loads, {})
         self._registry = Registry(settings.registry, settings.site.tiers)
+        self._spoken: tuple[float, dict[str, Now]] = (0.0, {})
         self.is_silent = False
         #: For people: the manager's view, or what the registry has of it.
         self.view: Mapping[str, Any] = {}
 
     def look(self) -> dict[str, Now]:
         """Say how they are now."""
-        self._view.look()
+        wall = time.time()
+        if not self._view.look() and 0 <= wall - self._spoken[0] < VIEW_AGAIN_S:
+            return self._spoken[1]
         self.view = self._view.value
-        found = upstreams.from_view(self.view, time.time())
+        found = upstreams.from_view(self.view, wall)
+        self._spoken = (wall, found) if found is not None else (0.0, {})
         if (found is None) != self.is_silent:
             self.is_silent = found is None
             say("the manager of the tiers is silent: going by the registry" if self.is_silent else "the manager speaks")

@@ -42,6 +42,9 @@ LOOK_S = 1.0
 LOAD_EVERY_S = 5.0
 # A head that does not answer its own health check for so long does not answer anybody.
 SILENT_S = 60.0
+# A step of which nothing has been heard for so long is on a node that is gone; Slurm itself notices after minutes, and
+# the engines never.
+STEP_SILENT_S = 20.0
 SLURM_TIMEOUT_S = 15.0
 STOP_HEAD_S = 2.0
 # CUDA reports a little less than the figure on the box.
@@ -71,6 +74,7 @@ class Step:
 
     def __init__(self, name: str, host: str, order: dict[str, Any], folder: Path, events: queue.Queue[Any]) -> None:
         self.name, self.host, self.port, self.is_listening = name, host, 0, False
+        self.silence = 0.0
         path = folder / f"{name}.json"
         path.write_text(json.dumps(order, indent=2) + "\n", encoding="utf-8")
         argv = [
@@ -154,6 +158,7 @@ class Runtime:
         self.renewal: tier_job.Renewal | None = None
         self.remote = 0
         self.busy: int | None = None
+        self.looked = time.monotonic()
 
     # What happens
 
@@ -164,7 +169,9 @@ class Runtime:
         try:
             step, event = self.events.get(timeout=timeout_s)
         except queue.Empty:
+            self._listen_for_silence()
             return
+        step.silence = 0.0
         kind = event.get("event")
         if kind == "signal":
             self._signal(str(event["name"]), f"step {step.name}")
@@ -189,6 +196,17 @@ class Runtime:
             raise GroupLostError(f"{step.name} on {step.host} has ended {_how(int(event['status']))}")
         elif kind == "gone":
             raise GroupLostError(f"the step {step.name} on {step.host} is gone, srun ended {_how(event['status'])}")
+
+    def _listen_for_silence(self) -> None:
+        """Count for how long a step has said nothing. Time in which this process itself stood still does not count."""
+        now = time.monotonic()
+        passed, self.looked = min(now - self.looked, 2 * TICK_S), now
+        for step in self.steps.values():
+            step.silence += passed if step.port else 0.0
+            if step.silence > STEP_SILENT_S:
+                raise GroupLostError(
+                    f"{step.name} on {step.host} has said nothing for {STEP_SILENT_S:.0f} seconds: is the node gone?"
+                )
 
     def _signal(self, name: str, where: str) -> None:
         if name == "SIGUSR1":

@@ -35,6 +35,8 @@ from herd.core.errors import HerdError, InsufficientError, InvalidInputError, No
 
 TICK_S = 0.2
 PR_SET_PDEATHSIG = 1
+# Seconds between two signs of life to the job: a node that loses its power says nothing any more.
+ALIVE_S = 2.0
 # What Slurm or people may send to all processes of a step. SIGINT is left: it is how an engine is told to end.
 NOT_FOR_THE_ENGINE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU)
 GUARD_TIMEOUT_S = 10.0
@@ -243,7 +245,7 @@ def _emit_gpus(gpus: node.Gpus) -> None:
 def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
     """Watch the engine until it ends, or until it is to end."""
     signals, lines = orders
-    interface, last = str(engine.order.get("interface", "")), 0.0
+    interface, last, spoke = str(engine.order.get("interface", "")), 0.0, 0.0
     gpus, told = node.Gpus(), time.monotonic()
     threading.Thread(target=gpus.follow, daemon=True).start()
     sent_before, shows_progress = _sent(interface), engine.order.get("role") == "head"
@@ -266,6 +268,9 @@ def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
         if now - told >= gpus.EVERY_S:
             told = now
             _emit_gpus(gpus)
+        if now - spoke >= ALIVE_S:
+            spoke = now
+            emit("alive")
         if shows_progress and now - last >= 1.0:
             last = now
             emit("progress", read=engine.loaded(), sent=_sent(interface) - sent_before)

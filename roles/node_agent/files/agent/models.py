@@ -6,19 +6,22 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import time
 from dataclasses import asdict
-from typing import Any
 
 from herd.agent import engine, node
+from herd.agent.router_watch import asked, clients_of, models_of, states
 from herd.core import router
 from herd.core.errors import NotFoundError, RemoteFailureError
 from herd.core.status_table import text_table
 
 EXIT_WELL, EXIT_ILL = 0, 1
-ASK_S, POLL_S = 10.0, 0.5
+POLL_S = 0.5
+UNIT = "llama-router.service"
+NFT, TABLE = "/usr/sbin/nft", "inet herd_router"
+# Longer than a stop takes; should this be killed, the port is open again by itself.
+CLOSED_S = 60
 COLUMNS = ("model", "state", "aliases", "note")
 
 
@@ -34,30 +37,6 @@ def routers(port: int = 0) -> list[engine.Api]:
     return [found[port] for port in sorted(found)]
 
 
-def _asked(api: engine.Api, method: str, path: str, body: Any = None) -> Any:
-    try:
-        status, answer = engine.ask(api, method, path, ASK_S, body)
-    except OSError as error:
-        # Of the key file too, which only root and the router's user read.
-        found = str(error) or type(error).__name__
-    except http.client.HTTPException as error:
-        found = type(error).__name__
-    else:
-        if status == 200:
-            return json.loads(answer)
-        found = f"status {status}: {answer[:200].decode(errors='replace')}"
-    raise RemoteFailureError(
-        f"an answer of the router at {api.address}:{api.port}",
-        found,
-        "run this as root; look at its journal or its job",
-    )
-
-
-def states(api: engine.Api) -> list[router.State]:
-    """What it offers; loads nothing and wakes nobody."""
-    return router.states(_asked(api, "GET", "/models"))
-
-
 def _load(api: engine.Api, name: str, timeout_s: float) -> float:
     """Have a model loaded; seconds that it took."""
     began = time.monotonic()
@@ -67,7 +46,7 @@ def _load(api: engine.Api, name: str, timeout_s: float) -> float:
     if name not in found:
         raise NotFoundError(f"a model among {', '.join(sorted(found))}", name, "name one of them")
     if not found[name].is_in_memory:
-        _asked(api, "POST", "/models/load", {"model": name})
+        asked(api, "POST", "/models/load", {"model": name})
     while True:
         state = next(state for state in states(api) if state.id == name)
         if state.state in ("loaded", "sleeping"):
@@ -79,6 +58,54 @@ def _load(api: engine.Api, name: str, timeout_s: float) -> float:
                 "look at the router's journal or the log of its job",
             )
         time.sleep(POLL_S)
+
+
+def _close(port: int, seconds: float) -> bool:
+    """Refuse new connections to a port of this host for a while; those that there are go on."""
+    commands = (
+        f"add table {TABLE}; add set {TABLE} closed {{ type inet_service; flags timeout; }}; "
+        f"add chain {TABLE} input {{ type filter hook input priority -5; policy accept; }}; flush chain {TABLE} input; "
+        f"add rule {TABLE} input tcp dport @closed tcp flags & (syn | ack) == syn reject with tcp reset; "
+        f"add element {TABLE} closed {{ {port} timeout {round(seconds)}s }}"
+    )
+    return node.run([NFT, commands])[0] == 0
+
+
+def _open() -> None:
+    node.run([NFT, f"add table {TABLE}; delete table {TABLE}"])
+
+
+def _answers(pid: int) -> int:
+    """How many requests the models of a router work on."""
+    table = node.sockets()
+    return sum(len(clients_of(process, table)) for _pid, process in models_of(pid).values())
+
+
+def drain_command(arguments: argparse.Namespace) -> int:
+    """Let running answers end while nobody new comes, and stop the router."""
+    began, pid = time.monotonic(), node.unit(UNIT).pid
+    api = engine.of(node.process(pid).arguments)
+    left = 0
+    if api is not None:
+        is_closed = _close(api.port, arguments.timeout + CLOSED_S)
+        quiet = 0
+        # The agent asks models too, for moments; a request may be between two of its parts.
+        while quiet < 3 and time.monotonic() - began < arguments.timeout:
+            left = _answers(pid)
+            quiet = 0 if left else quiet + 1
+            time.sleep(POLL_S / 2)
+        if not is_closed:
+            print("new connections could not be refused: nft is not there, or refused it", flush=True)
+    status, said = node.run(["systemctl", "stop", UNIT], 120.0)
+    _open()
+    if status:
+        raise RemoteFailureError(f"{UNIT} to stop", said.strip() or f"status {status}", "look at its journal")
+    print(
+        json.dumps({"stopped": api is not None, "cut": left, "seconds": round(time.monotonic() - began, 1)})
+        if arguments.json
+        else f"the router is stopped, after {time.monotonic() - began:.1f} seconds; {left} answers were cut"
+    )
+    return EXIT_WELL
 
 
 def _note(state: router.State) -> str:
@@ -124,3 +151,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     found.add_argument("--load", metavar="MODEL", help="have this model loaded; another may make room for it")
     found.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
     found.set_defaults(run=models_command)
+    stop = commands.add_parser(
+        "stop-router",
+        help="let the answers of this node's router end, and stop it",
+        description="Refuses new connections, waits until no model works on an answer, and stops llama-router. What "
+        "still runs then is cut. Exit status: 0 it is stopped, also if it did not run.",
+    )
+    stop.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="that answers are given")
+    stop.add_argument("--json", action="store_true", help="for programs")
+    stop.set_defaults(run=drain_command)

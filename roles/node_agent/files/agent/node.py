@@ -97,6 +97,18 @@ def process(pid: int) -> Process:
     return Process(int(fields[19]), fields[0], cpu_s, arguments)
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, whichever of its threads did."""
+    found: set[int] = set()
+    for path in (PROC / str(pid) / "task").glob("*/children") if pid else ():
+        try:
+            found.update(map(int, path.read_text(encoding="ascii").split()))
+        except OSError:
+            # The thread has ended meanwhile; what it had started is another's now.
+            continue
+    return sorted(found)
+
+
 def sockets() -> list[proc_net.Socket]:
     """Read the kernel's TCP tables."""
     paths = (PROC / "net/tcp", PROC / "net/tcp6")

@@ -78,6 +78,7 @@ def logs_command(arguments: argparse.Namespace) -> int:
     """Become journalctl with the units of this node."""
     settings = _settings(arguments)
     units = {"agent": "herd-agent.service", "worker": settings.worker_unit, "head": settings.head_unit}
+    units["router"] = settings.router_unit
     chosen = [unit for name, unit in units.items() if unit and arguments.of in (name, "all")]
     argv = ["journalctl", "--no-pager", "--output=short-iso", f"--lines={arguments.lines}"]
     argv += [f"--unit={unit}" for unit in chosen] + (["--follow"] if arguments.follow else [])
@@ -204,7 +205,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     watch.add_argument("--interval", type=float, default=2.0, metavar="SECONDS")
     watch.add_argument("--once", action="store_true")
     logs = _add(commands, "logs", logs_command, "show the journal of this node's units", "journalctl's")
-    logs.add_argument("of", nargs="?", choices=["all", "agent", "worker", "head"], default="all")
+    logs.add_argument("of", nargs="?", choices=["all", "agent", "worker", "head", "router"], default="all")
     logs.add_argument("-n", "--lines", type=int, default=50)
     logs.add_argument("-f", "--follow", action="store_true")
     probe = _add(commands, "probe", probe_command, "let the head make one token (on the head)", answer)

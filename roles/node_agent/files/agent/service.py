@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from herd.agent import beats, disks, engine, node
+from herd.agent.router_watch import Hands, RouterWatch
 from herd.agent.settings import DEFAULT_PATH, Marks, Settings, read_settings
 from herd.core import heartbeat, proc_net
-from herd.core.errors import RemoteFailureError
 from herd.core.supervision import (
     PROBE,
     RESTART,
@@ -67,13 +67,15 @@ class EngineWatch:
         self.slots = engine.Slots()
         self.waiting = -1
         self.tokens = -1
+        # Whether it may be asked for its slots, which wakes one that sleeps, and whether all has been asked.
+        self.may_ask, self.ended = True, False
         self._rates: deque[tuple[float, int]] = deque()
         self._asked_at = 0.0
         self._said = ""
 
     def follow(self) -> None:
         """Ask again and again."""
-        while True:
+        while not self.ended:
             self.look()
             time.sleep(TICK_S)
 
@@ -85,7 +87,8 @@ class EngineWatch:
                 self.health, self.slots = "", engine.Slots()
             else:
                 self._ask(api)
-                said = "" if self.slots.known or self.health != "ok" else engine.why_without_key(api)
+                can_tell = self.slots.known or self.health != "ok" or not self.may_ask
+                said = "" if can_tell else engine.why_without_key(api)
         except Exception as error:
             self.health, self.slots = "", engine.Slots()
             said = f"the head cannot be asked: {type(error).__name__}: {error}"
@@ -95,7 +98,7 @@ class EngineWatch:
 
     def _ask(self, api: engine.Api) -> None:
         health = engine.health(api)
-        if health == "ok" and time.monotonic() - self._asked_at >= SLOTS_EVERY_S:
+        if health == "ok" and self.may_ask and time.monotonic() - self._asked_at >= SLOTS_EVERY_S:
             slots, counters = engine.slots(api), engine.metrics(api)
             self._asked_at = time.monotonic()
             self.slots = slots
@@ -106,7 +109,7 @@ class EngineWatch:
                 self._rates.append((self._asked_at, self.tokens))
             while len(self._rates) > 2 and self._rates[1][0] < self._asked_at - RATE_S:
                 self._rates.popleft()
-        elif health != "ok":
+        elif health != "ok" or not self.may_ask:
             self.slots = engine.Slots()
             self._rates.clear()
             if health != "silent":
@@ -129,6 +132,8 @@ class Agent:
         self.marks = Marks(settings.run_dir)
         self.worker = node.Watched(settings.worker_unit) if settings.worker_unit else None
         self.head = node.Watched(settings.head_unit) if settings.head_unit else None
+        hands = Hands(EngineWatch, self._order, self._restart_head, say)
+        self.router = RouterWatch(settings.router_unit, settings.limits, hands) if settings.router_unit else None
         self.gpus, self.engine = node.Gpus(), EngineWatch()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
         self.protocols = node.Protocols(settings.prefix)
@@ -137,12 +142,16 @@ class Agent:
         self.boot_id, self.run_id, self.sequence = node.boot_id(), secrets.token_hex(8), 0
         self._probe: Probe | None = None
         self._ordering: threading.Thread | None = None
-        self.beat = self._heartbeat(None, None, None)
+        self.beat = self._heartbeat(None, None, None, None)
 
     # What is told
 
     def _heartbeat(
-        self, hold: heartbeat.Hold | None, worker: heartbeat.Worker | None, head: heartbeat.Head | None
+        self,
+        hold: heartbeat.Hold | None,
+        worker: heartbeat.Worker | None,
+        head: heartbeat.Head | None,
+        router: heartbeat.Head | None,
     ) -> bytes:
         self.sequence += 1
         return heartbeat.write(
@@ -155,6 +164,7 @@ class Agent:
                 hold=hold,
                 worker=worker,
                 head=head,
+                router=router,
                 gpus=self.gpus.readings,
                 disks=self.disks.readings,
             )
@@ -277,16 +287,12 @@ class Agent:
             say(action.reason)
 
     def _ask_for_token(self, api: engine.Api | None) -> None:
-        try:
+        def answer() -> str:
             if api is None:
-                self._probe = Probe(False, "its command line names no port", asked=False)
-            else:
-                self._probe = Probe(True, f"{engine.complete(api, self.settings.limits.probe_s):.2f} seconds")
-        except RemoteFailureError as error:
-            self._probe = Probe(False, error.found)
-        except Exception as error:
-            # A key or a certificate that cannot be used, or a fault of our own: none is the head's silence.
-            self._probe = Probe(False, str(error) or type(error).__name__, asked=False)
+                raise ValueError("its command line names no port")
+            return f"{engine.complete(api, self.settings.limits.probe_s):.2f} seconds"
+
+        self._probe = engine.probe(answer)
 
     def _restart_head(self, name: str, pid: int) -> None:
         # What cannot end well is not waited for. systemd would take the time that a stop may take; a restart of what
@@ -321,7 +327,8 @@ class Agent:
         table = node.sockets()
         worker = self._look_at_worker(now, self.worker, table, reason) if self.worker else None
         head = self._look_at_head(now, self.head, table, reason) if self.head else None
-        self.beat = self._heartbeat(hold, worker, head)
+        router = self.router.look(now, table, reason) if self.router else None
+        self.beat = self._heartbeat(hold, worker, head, router)
 
     def live(self) -> None:
         """Begin, and go on for ever."""
@@ -351,7 +358,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     agent = commands.add_parser(
         "agent",
         help="watch this node and its group (what herd-agent.service runs)",
-        description="Gives a heartbeat on the fabric, follows those of the workers, and restarts what cannot go on.",
+        description="Gives a heartbeat on the fabric, follows those of the workers, and restarts what cannot go on: a "
+        "head, a worker, a router of models or the process of one of them.",
     )
     agent.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")
     agent.set_defaults(run=agent_command)

@@ -35,6 +35,7 @@ class Settings:
     prefix: Path
     run_dir: Path
     limits: Limits
+    router_unit: str = ""
     disks: Sequence[str] = ()
     disk_limits: disk_space.Limits = field(default_factory=disk_space.Limits)
 
@@ -60,6 +61,7 @@ def read_settings(path: str) -> Settings:
             peers={str(name): str(address) for name, address in data["peers"].items()},
             worker_unit=str(data.get("worker_unit", "")),
             head_unit=str(data.get("head_unit", "")),
+            router_unit=str(data.get("router_unit", "")),
             prefix=Path(data.get("prefix", "/opt/llama.cpp")),
             run_dir=Path(data.get("run_dir", "/run/herd")),
             limits=limits,

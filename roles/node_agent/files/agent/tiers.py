@@ -86,6 +86,7 @@ def read_settings(path: str) -> Settings:
                 preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
                 hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
                 grace=float(tier.get("grace", 30)),
+                backoff=tuple(map(float, data.get("backoff") or tier_rules.BACKOFF_S)),
             )
             for tier in data["tiers"]
         ]
@@ -343,9 +344,8 @@ class Manager:
         memory = tier_rules.about_to_submit(self.memories.of[wanted.name], time.time())
         self.memories.keep(wanted.name, memory)
         ran, job = self.slurm.submit(wanted)
-        self.memories.keep(
-            wanted.name, tier_rules.submitted(memory, time.time(), ran.status, job, f"{ran.err} {ran.out}")
-        )
+        text = f"{ran.err} {ran.out}"
+        self.memories.keep(wanted.name, tier_rules.submitted(wanted, memory, time.time(), ran.status, job, text))
         say(f"{wanted.name}: submitted job {job}" if job else f"{wanted.name}: sbatch {wanted.script}: {ran.said}")
 
     # What others are told

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from herd.agent.gateway_state import DEFAULT_PATH, Settings, Tiers, read_settings, say
+from herd.agent.lost_engines import LostEngines
 from herd.agent.service import notify
 from herd.agent.shared_files import write_whole
 from herd.core import upstreams
@@ -76,7 +77,9 @@ class Upstreams:
         self._refused: tuple[Mapping[Path, str], float] = ({}, 0.0)
         self._unloaded = False
         _status, version = run([*settings.test, "-v"])
-        self._keep = upstreams.may_keep(version)
+        # An engine ends the connection of a stream with that stream, whatever its head said before: a request that
+        # came after it on the same connection would be lost.
+        self._keep = settings.site.watch_streams and upstreams.may_keep(version)
 
     def wanted(self) -> dict[Path, str]:
         """Say what the files must hold."""
@@ -131,7 +134,7 @@ class Upstreams:
 
     def live(self) -> None:
         """Go on for ever."""
-        said = ""
+        said, lost = "", LostEngines(run)
         while True:
             try:
                 self.step(time.monotonic())
@@ -141,6 +144,7 @@ class Upstreams:
                 if str(error) != said:
                     said = str(error)
                     say(said)
+            lost.look(self._tiers.view)
             notify("READY=1\nWATCHDOG=1")
             time.sleep(TICK_S)
 

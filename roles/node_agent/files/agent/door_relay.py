@@ -1,0 +1,158 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How the door itself takes a request to an engine, and the answer back, byte by byte as it comes.
+
+A piece of an answer is passed on in the very call that brings it, with no task between: users see every tenth of a
+millisecond of each token. Each request has a connection of its own to its engine, which ends the one of a stream with
+that stream, whatever its head said before: a second request on it would be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from typing import Any, Protocol
+
+from herd.core import door_rules, stream_watch
+from herd.core.door_http import Answer, Request
+
+CONNECT_S = 5.0
+#: Seconds after which a host that has lost its power is given up: nothing else would ever end the answer.
+SILENT_S = 20
+#: What an engine says of itself and not of the request: it does not take the gateway's key, or it loads.
+OWN_WORDS = (401, 503)
+_PASSED_HEADERS = ("authorization", "content-type", "accept", "anthropic-version")
+
+
+class Asker(Protocol):
+    """Whoever waits for an answer: a connection of nginx."""
+
+    def write(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+
+    def refuse(self, answer: Answer, request: Request) -> None:
+        """Take an answer of ours instead."""
+
+    def relayed(self, relay: Relay, stays: bool) -> None:
+        """Learn that the answer has ended, and whether the connection may carry the next one."""
+
+
+class Desk(Protocol):
+    """What all connections share."""
+
+    is_leaving: bool
+
+    def why_cut(self, tier: str) -> str:
+        """Say why an answer of a tier ends before its end."""
+
+    def failed(self, tier: str, status: str) -> Answer:
+        """Say that an engine gave no answer."""
+
+
+class Relay(asyncio.Protocol):
+    """A request on its way to an engine, and its answer on the way back."""
+
+    def __init__(self, desk: Desk, asker: Asker, request: Request, target: str) -> None:
+        self.endpoint, _blank, model = target.partition(" ")
+        self.request = request
+        self.answer = stream_watch.Answer()
+        self._desk, self._asker = desk, asker
+        self._transport: Any = None
+        #: What has come and was not passed on: the head of a stream waits for the first piece of its body.
+        self._held: bytearray | None = bytearray()
+        self._stays = self._is_over = False
+        data = door_rules.read_body(request) if model else None
+        self._body = request.body if data is None else json.dumps({**data, "model": model}).encode()
+
+    async def begin(self) -> None:
+        """Go to the engine."""
+        host, _colon, port = self.endpoint.partition(":")
+        try:
+            connecting = asyncio.get_running_loop().create_connection(lambda: self, host, int(port))
+            await asyncio.wait_for(connecting, CONNECT_S)
+        except (OSError, ValueError, asyncio.TimeoutError):
+            self._over()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the request."""
+        self._transport = transport
+        if self._is_over:
+            self._transport.abort()
+            return
+        made = transport.get_extra_info("socket")
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S // 4)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_S // 4)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
+        given = [f"{name}: {value}" for name in _PASSED_HEADERS if (value := self.request.header(name))]
+        lines = [f"POST {self.request.target} HTTP/1.1", f"Host: {self.endpoint}", *given, "Connection: close"]
+        head = "\r\n".join([*lines, f"Content-Length: {len(self._body)}", "\r\n"])
+        self._transport.write(head.encode("latin-1", "replace") + self._body)
+        self._body = b""
+
+    def wait(self, must: bool) -> None:
+        """Take nothing of the engine while nginx, and so the client, takes less than it gives."""
+        if self._transport:
+            (self._transport.pause_reading if must else self._transport.resume_reading)()
+
+    def abandon(self) -> None:
+        """Stop, since the client has left: an engine whose connection ends hears of it."""
+        self._is_over = True
+        if self._transport:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of the answer."""
+        if self._is_over:
+            return
+        answer = self.answer
+        try:
+            answer.feed(data)
+        except stream_watch.BadAnswerError:
+            self._over()
+            return
+        if self._held is None:
+            self._asker.write(data)
+        else:
+            self._held += data
+            if answer.status in OWN_WORDS:
+                self._over()
+                return
+            if answer.status and (answer.has_body or not answer.is_stream):
+                self._pass_held()
+        if answer.has_end and answer.is_whole:
+            self._over()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._over()
+
+    def _pass_held(self) -> None:
+        held, self._held = self._held, None
+        self._stays = self.answer.has_end and not self._desk.is_leaving
+        self._asker.write(stream_watch.for_our_connection(bytes(held or b""), ends=not self._stays))
+
+    def _over(self) -> None:
+        """End, at the end of the answer or before it."""
+        if self._is_over:
+            return
+        self._is_over = True
+        answer, tier = self.answer, self.request.header("x-herd-tier")
+        if self._transport:
+            self._transport.abort()
+        if self._held is not None:
+            # Nothing of it has reached the client.
+            if answer.is_whole and answer.status not in OWN_WORDS:
+                self._pass_held()
+            else:
+                self._asker.refuse(self._desk.failed(tier, str(answer.status or "")), self.request)
+                self._stays = True
+        elif not answer.is_whole:
+            self._stays = self._stays and answer.may_end_here
+            if answer.may_end_here:
+                event = stream_watch.error_event(self._desk.why_cut(tier), "tier_unavailable")
+                self._asker.write(stream_watch.as_chunk(event) + b"0\r\n\r\n")
+        self._asker.relayed(self, self._stays and not answer.has_excess)

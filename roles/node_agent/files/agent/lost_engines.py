@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ends connections to engines that are gone without a word, so that whoever waits there is told."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from herd.agent.gateway_state import say
+from herd.core import lost_engines
+
+PROBE_S = 2.0
+TICK_S = 0.5
+
+
+def answers(endpoint: str) -> bool:
+    """Whether anybody takes a connection there."""
+    host, _colon, port = endpoint.partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=PROBE_S).close()
+    except OSError:
+        return False
+    return True
+
+
+class LostEngines:
+    """Follows the view of the tiers; looks at what has left it in a thread of its own, since that may take a while."""
+
+    def __init__(self, run: Callable[[list[str]], tuple[int, str]]) -> None:
+        self._run = run
+        self._watch = lost_engines.Watch()
+        self._lock = threading.Lock()
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def look(self, view: Mapping[str, Any]) -> None:
+        """Take note of a view."""
+        with self._lock:
+            self._watch = lost_engines.followed(self._watch, lost_engines.alive_in(view))
+
+    def _follow(self) -> None:
+        while True:
+            time.sleep(TICK_S)
+            for endpoint in sorted(self._watch.lost):
+                if not answers(endpoint) and endpoint in self._watch.lost:
+                    self._end(endpoint)
+                with self._lock:
+                    self._watch = lost_engines.seen(self._watch, endpoint)
+
+    def _end(self, endpoint: str) -> None:
+        """End what is open to it: nginx and the door then say why."""
+        status, text = self._run(["ss", "-H", "-n", "-t", "-K", "dst", endpoint])
+        if "answers:" in text or status:
+            say(f"{endpoint} is gone, and connections to it could not be ended: {' '.join(text.split())}")
+        elif text.strip():
+            say(f"{endpoint} is gone: {len(text.splitlines())} connections to it were ended")

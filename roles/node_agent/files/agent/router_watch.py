@@ -1,0 +1,305 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A router of models, and the process of each model in memory: watched by the very rules that a head is watched by.
+
+A router that hangs is restarted; it takes its models' processes with it. A model's process that hangs is unloaded
+through the router, which ends it and starts another for the next request; if the router cannot, it is restarted itself.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from herd.agent import engine, node
+from herd.core import heartbeat, proc_net, router
+from herd.core.errors import RemoteFailureError
+from herd.core.supervision import PROBE, RESTART, Action, Backoff, HeadView, Limits, Probe, Supervisor
+
+#: Seconds for the router to answer what it only has to look up.
+LOOK_UP_S = 10.0
+# States of supervision in which nothing is said of a process.
+QUIET = ("watching", "loading", "starting")
+
+
+class EngineWatch(Protocol):
+    """What asks an engine's API again and again, in a thread of its own."""
+
+    api: engine.Api | None
+    health: str
+    slots: engine.Slots
+    may_ask: bool
+    ended: bool
+
+    def follow(self) -> None:
+        """Ask until it is ended."""
+
+    def rate(self) -> float:
+        """Tokens per second of the last seconds."""
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What the agent can do, and how it asks."""
+
+    make_watch: Callable[[], EngineWatch]
+    order: Callable[[Callable[[], None]], None]
+    restart: Callable[[str, int], None]
+    say: Callable[[str], None]
+
+
+@dataclass
+class _Watched:
+    """One process, its API, and the rules for it."""
+
+    supervisor: Supervisor
+    watch: EngineWatch
+    started: int = 0
+    probe: Probe | None = None
+    clients: frozenset[int] = frozenset()
+    told: int = 0
+    view: HeadView = field(default_factory=HeadView)
+
+    def begin(self) -> _Watched:
+        """Ask its API from now on."""
+        threading.Thread(target=self.watch.follow, daemon=True).start()
+        return self
+
+    def step(self, now: float, view: HeadView, hold: str) -> list[Action]:
+        """Look once and say what is to be done."""
+        probe, self.probe, self.view = self.probe, None, view
+        return self.supervisor.step(now, view, {}, hold, probe)
+
+    def ask(self, question: Callable[[], str]) -> None:
+        """Ask for something that may take long."""
+
+        def answer() -> None:
+            self.probe = engine.probe(question)
+
+        threading.Thread(target=answer, daemon=True).start()
+
+
+def models_of(pid: int) -> dict[str, tuple[int, node.Process]]:
+    """The models' processes of a router, by the model's name."""
+    found = {}
+    for child in node.children(pid):
+        process = node.process(child)
+        name = node.value_of(process.arguments, "--alias", "-a").partition(",")[0]
+        if name and "--port" in process.arguments:
+            found[name] = (child, process)
+    return found
+
+
+def clients_of(process: node.Process, table: Sequence[proc_net.Socket]) -> frozenset[int]:
+    """Ports from which requests to a model's process come; the router opens a connection for each."""
+    port = node.value_of(process.arguments, "--port")
+    return frozenset(s.remote_port for s in proc_net.established_from(table, int(port) if port.isdigit() else 0))
+
+
+def asked(api: engine.Api, method: str, path: str, body: Any = None, timeout_s: float = LOOK_UP_S) -> Any:
+    """What a router answers."""
+    try:
+        status, answer = engine.ask(api, method, path, timeout_s, body)
+    except OSError as error:
+        # Of the key file too, which only root and the router's user read.
+        found = str(error) or type(error).__name__
+    except http.client.HTTPException as error:
+        found = type(error).__name__
+    else:
+        if status == 200:
+            return json.loads(answer)
+        found = f"status {status}: {answer[:200].decode(errors='replace')}"
+    raise RemoteFailureError(
+        f"an answer of the router at {api.address}:{api.port}",
+        found,
+        "run this as root; look at its journal or its job",
+    )
+
+
+def states(api: engine.Api, timeout_s: float = LOOK_UP_S) -> list[router.State]:
+    """What a router offers; loads nothing and wakes nobody."""
+    return router.states(asked(api, "GET", "/models", timeout_s=timeout_s))
+
+
+class RouterWatch:
+    """Watches one router."""
+
+    def __init__(self, unit: str, limits: Limits, hands: Hands) -> None:
+        self.limits, self.hands = limits, hands
+        self.watched = node.Watched(unit)
+        self.own = _Watched(Supervisor(limits, "the router"), hands.make_watch()).begin()
+        self.own.watch.may_ask = False
+        self.models: dict[str, _Watched] = {}
+        self._backoffs: dict[str, Backoff] = {}
+        self._recovered = 0
+
+    # What is seen
+
+    def _follow(self, found: dict[str, tuple[int, node.Process]], api: engine.Api | None) -> None:
+        """Watch the processes that there are, each one from its start."""
+        for name in list(self.models):
+            if name not in found or found[name][1].started != self.models[name].started:
+                gone = self.models.pop(name)
+                gone.watch.ended = True
+                self._recovered += gone.supervisor.recoveries
+        for name, (_pid, process) in found.items():
+            if name not in self.models and api is not None:
+                backoff = self._backoffs.setdefault(name, Backoff(self.limits.backoff_s, self.limits.calm_s))
+                supervisor = Supervisor(self.limits, f"the model {name}", backoff)
+                self.models[name] = _Watched(supervisor, self.hands.make_watch(), process.started).begin()
+                own = engine.of(process.arguments)
+                self.models[name].watch.api = own and replace(own, key_file=api.key_file, certificate="", model="")
+
+    def _look_at_model(
+        self, now: float, name: str, pid: int, process: node.Process, table: Sequence[proc_net.Socket], hold: str
+    ) -> None:
+        model, unit = self.models[name], self.watched.unit
+        state, clients = model.watch, clients_of(process, table)
+        may_sleep = node.value_of(process.arguments, "--sleep-idle-seconds") not in ("", "-1")
+        # Whoever asks for the slots of a model that sleeps wakes it, and keeps awake one that would sleep. Connections
+        # that were there before are no questions of this agent's own.
+        state.may_ask = not may_sleep or bool(clients & model.clients)
+        model.clients = clients
+        view = HeadView(
+            active=unit.active,
+            sub=unit.sub,
+            job=unit.job,
+            pid=pid,
+            started=process.started,
+            state=process.state,
+            release=node.release_of(process.arguments),
+            health=state.health,
+            cpu_s=process.cpu_s,
+            may_sleep=may_sleep,
+            slots_known=state.slots.known,
+            busy=state.slots.busy,
+            progress=state.slots.progress,
+        )
+        for action in model.step(now, view, hold):
+            self._act_on_model(action, name, model)
+
+    def look(self, now: float, table: Sequence[proc_net.Socket], hold: str) -> heartbeat.Head | None:
+        """Look once and do what is to be done; what is told of it."""
+        self.watched.look(now)
+        unit, process = self.watched.unit, self.watched.process
+        state = self.own.watch
+        state.api = engine.of(process.arguments)
+        found = models_of(unit.pid) if process.started else {}
+        self._follow(found, state.api)
+        if not unit.loaded:
+            return None
+        for name, (pid, child) in found.items():
+            if name in self.models:
+                self._look_at_model(now, name, pid, child, table, hold)
+        progress = [
+            (pid, self.models[name].view.progress) for name, (pid, _child) in found.items() if name in self.models
+        ]
+        view = HeadView(
+            active=unit.active,
+            sub=unit.sub,
+            job=unit.job,
+            pid=unit.pid if process.started else 0,
+            started=process.started,
+            state=process.state,
+            release=node.release_of(process.arguments),
+            health=state.health,
+            cpu_s=process.cpu_s,
+            slots_known=True,
+            busy=0,
+            progress=json.dumps(progress),
+        )
+        for action in self.own.step(now, view, hold):
+            self._act(action)
+        return self._told(now, view)
+
+    def _told(self, now: float, view: HeadView) -> heartbeat.Head:
+        unit, api, own = self.watched.unit, self.own.watch.api, self.own.supervisor
+        ill = [model.supervisor for model in self.models.values() if model.supervisor.state not in QUIET]
+        said = own if own.state not in QUIET or not ill else ill[0]
+        slots = [model.watch.slots for model in self.models.values() if model.watch.slots.known]
+        return heartbeat.Head(
+            unit=self.watched.name,
+            active=unit.active,
+            sub=unit.sub,
+            job=unit.job,
+            pid=view.pid,
+            started=view.started,
+            restarts=unit.restarts,
+            release=view.release,
+            api=f"{api.address}:{api.port}" if api else "",
+            health=view.health,
+            workers=(),
+            lost=(),
+            slots=sum(one.total for one in slots),
+            busy=sum(one.busy for one in slots),
+            waiting=-1,
+            tokens_total=-1,
+            tokens_per_second=round(sum(model.watch.rate() for model in self.models.values()), 2),
+            supervision=said.state,
+            reason=heartbeat.plain(said.reason),
+            recoveries=self._recovered + sum(one.supervisor.recoveries for one in (self.own, *self.models.values())),
+            draining=False,
+            unit_age_s=self.watched.age_s(now),
+        )
+
+    # What is done
+
+    def _act(self, action: Action) -> None:
+        pid = self.own.view.pid
+        if action.kind == RESTART:
+            self.hands.say(f"restarting the router: {action.reason}")
+            self.hands.order(lambda: self.hands.restart(self.watched.name, 0 if action.gently else pid))
+        elif action.kind == PROBE:
+            self.hands.say(f"asking the router: {action.reason}")
+            self.own.ask(self._ask_router)
+        else:
+            self.hands.say(action.reason)
+
+    def _ask_router(self) -> str:
+        """Have it pass on a question to a model that is awake and idle; where there is none, look up its models."""
+        api = self.own.watch.api
+        if api is None:
+            raise ValueError("its command line names no port")
+        began = time.monotonic()
+        awake = {state.id for state in states(api, self.limits.probe_s) if state.state == "loaded"}
+        idle = [n for n, m in self.models.items() if m.view.busy == 0 and m.supervisor.state == "watching"]
+        for name in (name for name in idle if name in awake):
+            engine.complete(replace(api, model=name), self.limits.probe_s)
+            return f"{time.monotonic() - began:.2f} seconds for a token of {name}"
+        return f"{time.monotonic() - began:.2f} seconds for its models"
+
+    def _act_on_model(self, action: Action, name: str, model: _Watched) -> None:
+        if action.kind == RESTART:
+            model.told += 1
+            if model.told > 1:
+                self.hands.say(f"restarting the router, which did not end the model {name}: {action.reason}")
+                self.hands.order(lambda: self.hands.restart(self.watched.name, self.own.view.pid))
+            else:
+                self.hands.say(f"unloading the model {name}, which the next request loads again: {action.reason}")
+                threading.Thread(target=self._unload, args=(name,), daemon=True).start()
+        elif action.kind == PROBE:
+            self.hands.say(f"asking the model {name} for a token: {action.reason}")
+            model.ask(lambda: self._ask_model(model))
+        else:
+            self.hands.say(action.reason)
+
+    def _ask_model(self, model: _Watched) -> str:
+        if model.watch.api is None:
+            raise ValueError("its command line names no port")
+        return f"{engine.complete(model.watch.api, self.limits.probe_s):.2f} seconds"
+
+    def _unload(self, name: str) -> None:
+        api = self.own.watch.api
+        try:
+            if api is None:
+                raise ValueError("its command line names no port")
+            asked(api, "POST", "/models/unload", {"model": name})
+        except Exception as error:
+            # Also a key that cannot be read. What is not gone soon is told again, and then the router is restarted.
+            self.hands.say(f"the router does not unload {name}: {str(error) or type(error).__name__}")

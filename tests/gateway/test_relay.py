@@ -1,0 +1,161 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Streams on their way through the door: connections that stay open, slow clients, hosts that have gone silent."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+from tests.engine.builds import binaries
+from tests.engine.flag_runs import NEW
+from tests.gateway.conftest import Client, chat, settle
+from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, lab_model, wait_for
+
+STREAM = chat(4, model=REASONING_MODEL, stream=True)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = b'data: {"choices":[]}\n\n'
+ANSWER = HEAD + b"%x\r\n%s\r\n" % (len(EVENT), EVENT) + b"0\r\n\r\n"
+
+
+@contextmanager
+def double(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A double of an engine, for what no real one does: it answers each request in this way."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server, ExitStack() as wires:
+
+        def serve(wire: socket.socket) -> None:
+            with suppress(OSError):
+                while wire.recv(65536):
+                    answer(wire)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    wire = wires.enter_context(server.accept()[0])
+                    threading.Thread(target=serve, args=(wire,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield int(server.getsockname()[1])
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.2], ids=["at once", "later"])
+def test_what_an_engine_sends_beyond_its_answer_reaches_nobody(
+    client: Client, made: Gateway, engines: dict[str, Engine], pause: float
+) -> None:
+    other = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nof-somebody!"
+
+    def answer(wire: socket.socket) -> None:
+        if pause:
+            wire.sendall(ANSWER)
+            time.sleep(pause)
+            wire.sendall(other)
+        else:
+            wire.sendall(ANSWER + other)
+
+    with double(answer) as port:
+        made.ready("reasoning", port, [REASONING_MODEL], job="31")
+        wait_for(lambda: made.knows("reasoning", port), "nginx told")
+        for _each in range(8):
+            found = client.ask(STREAM)
+            assert (found.status, found.body) == (200, EVENT)
+            time.sleep(pause * 2)
+    settle(made, engines)
+
+
+def test_a_slow_client_slows_its_engine_down_and_gets_everything(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    """Nothing is heaped up in the door."""
+    piece = b"data: " + b"x" * 65524 + b"\n\n"
+    chunk = b"%x\r\n%s\r\n" % (len(piece), piece)
+    pieces = 1024
+    sent: list[int] = []
+
+    def answer(wire: socket.socket) -> None:
+        wire.sendall(HEAD)
+        for _each in range(pieces):
+            wire.sendall(chunk)
+            sent.append(len(chunk))
+        wire.sendall(b"0\r\n\r\n")
+
+    with double(answer) as port:
+        made.ready("reasoning", port, [REASONING_MODEL], job="32")
+        wait_for(lambda: made.knows("reasoning", port), "nginx told")
+        connection, reply = client.open(STREAM)
+        assert reply.status == 200
+        before = -1
+        while before != len(sent):
+            before = len(sent)
+            time.sleep(0.5)
+        # What the kernel's buffers of three connections hold.
+        assert sum(sent) < 40 << 20
+        assert len(reply.read()) == pieces * len(piece)
+        connection.close()
+    settle(made, engines)
+
+
+@contextmanager
+def other_host(name: str = "herd-gw-test") -> Iterator[Callable[..., list[str]]]:
+    """A network namespace as another host, with a cable between."""
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", "herd-gw0", "type", "veth", "peer", "name", "herd-gw1", "netns", name)
+        ip("addr", "add", "198.18.77.1/30", "dev", "herd-gw0")
+        ip("link", "set", "herd-gw0", "up")
+        for words in (("link", "set", "lo", "up"), ("addr", "add", "198.18.77.2/30", "dev", "herd-gw1")):
+            ip("-n", name, *words)
+        ip("-n", name, "link", "set", "herd-gw1", "up")
+        yield lambda *words: ["ip", "netns", "exec", name, *words]
+    finally:
+        ip("netns", "del", name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make another host")
+def test_a_stream_of_a_host_that_has_lost_its_power_ends(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    """Nothing comes any more, not even an end: without a look of our own the client would wait for ever."""
+    (made.root / "keys-away").write_text(f"{ENGINE_KEY}\n", encoding="utf-8")
+    log = made.root / "engine-away.log"
+    server = [str(binaries(NEW) / "llama-server"), "--host", "198.18.77.2", "--port", "8080", "-t", "1", "-c", "8192"]
+    server += ["--api-key-file", str(made.root / "keys-away"), "-m", str(lab_model()), "--alias", REASONING_MODEL]
+    with other_host() as there, log.open("wb") as out:
+        process = subprocess.Popen(there(*server), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: "listening on http" in log.read_text(errors="replace"), f"the engine ({log})", 60)
+            made.ready("reasoning", 8080, [REASONING_MODEL], job="33")
+            made.tiers["reasoning"]["endpoints"][0]["address"] = "198.18.77.2"
+            made.write_view()
+            wait_for(lambda: "reasoning=198.18.77.2:8080" in upstreams_file(made), "nginx told")
+            connection, reply = client.open(chat(7000, model=REASONING_MODEL, stream=True))
+            assert reply.status == 200, reply.read()
+            assert reply.read(200)
+            subprocess.run(there("ip", "link", "set", "herd-gw1", "down"), check=True)
+            began = time.monotonic()
+            rest = reply.read()
+            assert time.monotonic() - began < 40
+            last = json.loads(rest.rstrip().rsplit(b"data: ", 1)[1])
+            assert last["error"]["code"] == "tier_unavailable"
+            connection.close()
+        finally:
+            process.kill()
+            process.wait()
+            settle(made, engines)
+
+
+def upstreams_file(made: Gateway) -> str:
+    return (made.etc / "herd" / "upstreams.conf").read_text(encoding="utf-8")
