@@ -66,6 +66,10 @@ def serves(on: On) -> bool:
     )
 
 
+def head_pid(on: On) -> str:
+    return str(on(HEAD).check_output("systemctl show -p MainPID --value llama-head"))
+
+
 @contextmanager
 def changed(host: Host, do: str, undo: str) -> Iterator[None]:
     host.check_output(do)
@@ -185,6 +189,7 @@ def test_the_status_shows_all_and_a_dead_host_too(on: On, tmp_path: Path) -> Non
     assert {row["host"]: row["unit"] for row in found["nodes"]} == dict.fromkeys(NODES, "active (running)")
     assert [row["routes"] for row in found["routes"]] == ["2 fabric"] * 3
     assert (found["advisories"], found["problems"]) == ([], [])
+    head = head_pid(on)
     lab("crash", WORKER)
     try:
         found = status(tmp_path / "dead.json")
@@ -194,4 +199,5 @@ def test_the_status_shows_all_and_a_dead_host_too(on: On, tmp_path: Path) -> Non
         assert {rows[name]["unit"] for name in (WORKERS[1],)} == {"active (running)"}
     finally:
         lab("start", WORKER)
-    wait_for("the group serves again", lambda: serves(on), 180)
+    # The head of before says that it is well until its agent has noticed.
+    wait_for("another head serves", lambda: head_pid(on) not in ("0", head) and serves(on), 180)
