@@ -54,7 +54,7 @@ lab-test: setup ## Tests of the lab itself
 
 scenario: setup ## One molecule scenario: make scenario NAME=cluster
 	@tools/lab-ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test -s $(or $(NAME),cluster)
+	@tools/scenario $(or $(NAME),cluster)
 
 chaos: setup ## Break what can break, and write how long it took to docs/reference/recovery.md
 	@HERD_RECORD=1 $(MAKE) --no-print-directory scenario NAME=chaos

@@ -232,7 +232,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.command_line i
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     InvalidInputError,
-    NotFoundError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol import parse_version
 from ansible_collections.herd.inference.plugins.module_utils.ports import host, release, systemd
@@ -373,11 +372,7 @@ def main() -> None:
         environment = gpus.environment(given["local_gpus"], given["name"])
         devices = place(given)
         require_alone(given["listen_port"], given["unit"])
-        found = release.current_manifest(prefix)
-        if found is None and not module.check_mode:
-            raise NotFoundError(
-                f"a release at {prefix / 'current'}", "none", "run the role llama_release on this host first"
-            )
+        found = release.needed_manifest(prefix, module.check_mode)
         # Before a build there is only the release in use, and the one to come may have what it lacks.
         accepted = given["accepted_rules"] + (["tls-not-built"] if module.check_mode else [])
         argv, findings = (

@@ -334,11 +334,7 @@ def offers_of(
 
 def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Plan, and give the result with warnings."""
-    found = release.current_manifest(Path(given["prefix"]))
-    if found is None and not given["check_mode"]:
-        raise NotFoundError(
-            f"a release at {given['prefix']}/current", "none", "run the role llama_release on this host first"
-        )
+    found = release.needed_manifest(Path(given["prefix"]), given["check_mode"])
     entries, left_out = read(given)
     machine = router_plan.Machine(
         given["name"],

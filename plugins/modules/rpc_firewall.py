@@ -32,7 +32,9 @@ options:
     elements: str
     required: true
   interface:
-    description: Interface of the fabric, for firewalld's zone.
+    description:
+      - Interface of the fabric. What comes by another one is refused, whatever address it claims to be of.
+      - Also for firewalld's zone.
     type: str
     default: ''
   zone:
@@ -101,7 +103,7 @@ def main() -> None:
     )
     given = module.params
     try:
-        inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"])
+        inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
         end = rpc_firewall.WORKER
         table = firewall.Table(
             end.table,

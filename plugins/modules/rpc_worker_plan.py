@@ -133,7 +133,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     HerdError,
     InvalidInputError,
     MismatchError,
-    NotFoundError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, host, release
 
@@ -202,11 +201,7 @@ def main() -> None:
                 "bring the fabric's interface up (ip addr), or correct herd_fabric_address of this host",
             )
         require_free(given["port"], given["unit"])
-        found = release.current_manifest(prefix)
-        if found is None and not module.check_mode:
-            raise NotFoundError(
-                f"a release at {prefix / 'current'}", "none", "run the role llama_release on this host first"
-            )
+        found = release.needed_manifest(prefix, module.check_mode)
         result["environment"] = gpus.environment(given["gpus"])
         result["files"] = gpus.unit_files(given["gpus"])
         argv, findings = command_line(found, given) if found else ([str(prefix / "current/bin/rpc-server")], [])

@@ -25,9 +25,9 @@ import jinja2
 import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
-from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
 from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW, cache, free_port, listens
+from tests.installed import install_herdctl
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "gateway"
@@ -108,18 +108,6 @@ def render(given: Mapping[str, Any]) -> dict[str, str]:
     names = {"conf.d/herd.conf": "herd.conf.j2", "herd/locations.conf": "locations.conf.j2"}
     names["herd/taken.conf"] = "taken.conf.j2"
     return {name: environment.get_template(template).render(values) for name, template in names.items()}
-
-
-def install_herdctl(root: Path) -> Path:
-    """The program as the role node_agent installs it."""
-    role = ROOT / "roles" / "node_agent" / "files"
-    files = {"lib/herd/__init__.py": "", "lib/herd/core/__init__.py": "", "lib/herd/agent/__init__.py": ""}
-    for name, folder in (("core", ROOT / "plugins" / "module_utils" / "core"), ("agent", role / "agent")):
-        sources = [path for path in folder.iterdir() if path.suffix in (".py", ".css", ".js")]
-        files.update({f"lib/herd/{name}/{path.name}": path.read_text(encoding="utf-8") for path in sources})
-    files["bin/herdctl"] = (role / "herdctl.py").read_text(encoding="utf-8")
-    agent_files.install(root, files, ("bin/herdctl",))
-    return root / "bin" / "herdctl"
 
 
 def wait_for(what: Callable[[], bool], text: str, limit: float = 20.0) -> None:

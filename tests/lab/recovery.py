@@ -111,6 +111,12 @@ class Row:
     load: float = -1.0
     hand: str = "none"
 
+    def check(self, notice_s: float, recovery_s: float) -> None:
+        """Hold it against the limits: until it was noticed, and from then to serving without the time to load."""
+        assert self.noticed <= notice_s, self
+        lasts = self.served if self.served_after_return < 0 else self.noticed + self.served_after_return
+        assert lasts - self.noticed <= recovery_s + self.load, self
+
     def cells(self) -> tuple[str, ...]:
         """For a table."""
         return chaos_cells(asdict(self))
@@ -215,6 +221,11 @@ class Service:
 
     def pid(self, host: str, unit: str) -> int:
         return int(self.on(host, "systemctl", "show", "--property=MainPID", "--value", unit))
+
+    def kill(self, host: str, unit: str, signal: str = "KILL") -> float:
+        """Send a signal to a unit's main process; when, in seconds since the epoch."""
+        self.on(host, "kill", f"-{signal}", str(self.pid(host, unit)))
+        return time.time()
 
     # Looking
 

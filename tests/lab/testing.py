@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,3 +33,11 @@ def on() -> Callable[[str], Host]:
         return known[name]
 
     return get
+
+
+def wait_for(what: str, look: Callable[[], bool], seconds: float = 120) -> None:
+    """Look until something is so."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
+        time.sleep(0.5)

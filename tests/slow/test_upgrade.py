@@ -54,7 +54,10 @@ def assert_failed_only_meanwhile(cluster: Cluster, requests: list[Request]) -> s
 def play(cluster: Cluster, notes: Notes, what: str, playbook: str, *arguments: str) -> Run:
     requests: list[Request] = []
     with cluster.under_load(requests):
-        run = cluster.play(playbook, *arguments)
+        run = cluster.play(playbook, "-vvv", *arguments)
+    keys = cluster.on(HEAD, "print(open('/etc/herd/head/api-keys').read())").split()
+    assert keys
+    assert [key[:4] for key in keys if key in run.output] == []
     notes.add(f"{what}: {run.seconds:.0f} s, {assert_failed_only_meanwhile(cluster, requests)}")
     return run
 

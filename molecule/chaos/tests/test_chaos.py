@@ -23,18 +23,6 @@ UNITS = {HEAD: "llama-head", FIRST: "llama-rpc", SECOND: "llama-rpc"}
 WATCH_S = 15.0
 
 
-def check(row: Row, notice_s: float) -> None:
-    assert row.noticed <= notice_s, row
-    lasts = row.served if row.served_after_return < 0 else row.noticed + row.served_after_return
-    assert lasts - row.noticed <= RECOVERY_S + row.load, row
-
-
-def kill(service: Service, host: str, unit: str, signal: str = "KILL") -> float:
-    pid = service.pid(host, unit)
-    service.on(host, "kill", f"-{signal}", str(pid))
-    return time.time()
-
-
 def processes(service: Service) -> dict[str, int]:
     return {host: service.pid(host, unit) for host, unit in UNITS.items()}
 
@@ -67,9 +55,9 @@ def nothing_happens(service: Service, what: str, *, errors: bool = False) -> Ite
 
 
 def test_the_head_is_frozen(service: Service) -> None:
-    began = kill(service, HEAD, "llama-head", "STOP")
+    began = service.kill(HEAD, "llama-head", "STOP")
     noticed = service.wait_for_words(HEAD, began - 1, "noticed: the head's process", 20)
-    check(service.account(Row("the head is frozen", noticed - began), began), HOST_S)
+    service.account(Row("the head is frozen", noticed - began), began).check(HOST_S, RECOVERY_S)
 
 
 @pytest.fixture
@@ -122,7 +110,7 @@ def test_the_head_runs_out_of_memory(service: Service) -> None:
     began = service.run_head_out_of_memory("llama-head")
     noticed = service.wait_for_words(HEAD, began - 2, "noticed: the head's process has ended", 20)
     row = Row("the head runs out of memory", max(0.0, noticed - began))
-    check(service.account(row, began), PROCESS_S)
+    service.account(row, began).check(PROCESS_S, RECOVERY_S)
 
 
 def test_the_heads_host_loses_power(service: Service) -> None:
@@ -207,7 +195,7 @@ def test_the_wrong_release_on_a_worker(service: Service) -> None:
     service.on(FIRST, "systemctl", "restart", "llama-rpc")
     returned = time.time()
     row = Row("a worker comes back with another release", noticed - began, hand="site.yml")
-    check(service.account(row, began, returned), HOST_S)
+    service.account(row, began, returned).check(HOST_S, RECOVERY_S)
 
 
 @contextmanager
@@ -226,10 +214,10 @@ def test_the_models_disk_is_full(service: Service) -> None:
     with full(service, HEAD, "/opt/models"):
         with nothing_happens(service, "the disk of the models is full"):
             time.sleep(5)
-        began = kill(service, HEAD, "llama-head")
+        began = service.kill(HEAD, "llama-head")
         noticed = service.wait_for_words(HEAD, began - 1, "noticed: ", 20)
         row = Row("the disk of the models is full, and the head is killed", noticed - began)
-        check(service.account(row, began), PROCESS_S)
+        service.account(row, began).check(PROCESS_S, RECOVERY_S)
 
 
 def test_the_journals_disk_is_full(service: Service) -> None:
@@ -238,7 +226,7 @@ def test_the_journals_disk_is_full(service: Service) -> None:
         with nothing_happens(service, "the disk of the journals is full"):
             time.sleep(5)
         before = process_told_of(service)
-        began = kill(service, FIRST, "llama-rpc")
+        began = service.kill(FIRST, "llama-rpc")
         noticed = wait(lambda: process_told_of(service) != before, 20)
         answered = service.wait_for_answer(noticed, 60)
         row = Row("the disk of the journals is full, and a worker is killed", noticed - began, answered - began)
@@ -274,12 +262,12 @@ def test_the_caches_disk_is_full(service: Service) -> None:
     # Room for a part of the output layer's tensor.
     with full(service, SECOND, "/var/cache/herd"):
         service.on(SECOND, "truncate", "--size=-5M", "/var/cache/herd/filler")
-        began = kill(service, SECOND, "llama-rpc")
+        began = service.kill(SECOND, "llama-rpc")
         noticed = service.wait_for_words(HEAD, began - 1, "noticed: ", 20)
         row = Row("the disk of a worker's cache is full, and it is killed", noticed - began)
-        check(service.account(row, began), PROCESS_S)
+        service.account(row, began).check(PROCESS_S, RECOVERY_S)
         assert service.answer() == right
-    began = kill(service, SECOND, "llama-rpc")
+    began = service.kill(SECOND, "llama-rpc")
     noticed = service.wait_for_words(HEAD, began - 1, "noticed: ", 20)
     service.account(Row("the same worker is killed when there is room again", noticed - began), began)
     assert service.answer() == right
@@ -394,6 +382,6 @@ def test_clocks_jump(service: Service, clocks: Callable[[Sequence[str], int], No
         with nothing_happens(service, what):
             clocks(hosts, seconds)
             time.sleep(10)
-    began = kill(service, FIRST, "llama-rpc")
+    began = service.kill(FIRST, "llama-rpc")
     noticed = service.wait_for_words(HEAD, began - 1, "noticed: ", 20)
-    check(service.account(Row("a worker is killed after that", noticed - began), began), PROCESS_S)
+    service.account(Row("a worker is killed after that", noticed - began), began).check(PROCESS_S, RECOVERY_S)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET, HEAD, NODES
+from tests.lab.testing import ETHERNET, HEAD, NODES, wait_for
 
 On = Callable[[str], Host]
 CLONE = Path(__file__).resolve().parents[3]
@@ -81,13 +81,6 @@ def playbook(name: str, *arguments: str) -> int:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return sum(map(int, re.findall(r"changed=(\d+)", done.stdout)))
-
-
-def wait_for(what: str, look: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"
-        time.sleep(0.5)
 
 
 def answer(on: On) -> str:

@@ -112,6 +112,53 @@ def test_nodes_that_are_no_head_are_refused(on: On, name: str) -> None:
     assert set(met.values()) == {"refused"}, met
 
 
+SOURCE_PORT = 45678
+# The client of a forged address never sees an answer, so what the worker sends is counted.
+COUNT = f"""nft -f - <<'RULES'
+table inet seen {{ chain out {{ type filter hook output priority 100;
+  tcp sport 50052 tcp dport {SOURCE_PORT} tcp flags & (syn | ack) == (syn | ack) counter; }} }}
+RULES"""
+OPEN = """
+import socket
+channel = socket.socket()
+channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+channel.settimeout(3)
+channel.bind(("%s", %d))
+try:
+    channel.connect(("%s", 50052))
+except OSError as error:
+    print(error)
+"""
+
+
+def accepted(host: Host) -> int:
+    """How many packets the worker has accepted such a connection with."""
+    found = re.search(r"counter packets (\d+)", host.check_output("nft list table inet seen"))
+    assert found
+    return int(found[1])
+
+
+def test_the_heads_address_on_the_ethernet_side_opens_nothing(on: On) -> None:
+    worker, forger = on(WORKERS[0]), on("mirror")
+    head, target = FABRIC[HEAD], FABRIC[WORKERS[0]]
+    python = "setpriv --reuid=llama --clear-groups python3 -c '%s'" % (OPEN % (head, SOURCE_PORT, target))
+    loose = "net.ipv4.conf.all.rp_filter net.ipv4.conf.eth0.rp_filter"
+    before = worker.check_output(f"sysctl -n {loose}").split()
+    worker.check_output(COUNT)
+    worker.check_output("sysctl -qw " + " ".join(f"{key}=0" for key in loose.split()))
+    forger.check_output(f"ip addr add {head}/32 dev lo && ip route add {target}/32 via {ETHERNET[WORKERS[0]]} dev eth0")
+    try:
+        forger.run("python3 -c '%s'" % (OPEN % (head, SOURCE_PORT, target)))
+        assert accepted(worker) == 0
+        # The head itself, by the fabric, is what the same count sees.
+        on(HEAD).run(python)
+        assert accepted(worker) > 0
+    finally:
+        forger.run(f"ip route del {target}/32; ip addr del {head}/32 dev lo")
+        pairs = zip(loose.split(), before, strict=True)
+        worker.run("nft delete table inet seen; sysctl -qw " + " ".join(f"{key}={value}" for key, value in pairs))
+
+
 def test_other_users_of_the_head_are_refused(on: On) -> None:
     workers = [FABRIC[worker] for worker in WORKERS]
     met = answers(on(HEAD), ["root", "nobody", "llama"], workers)

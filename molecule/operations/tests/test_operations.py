@@ -47,13 +47,34 @@ def test_site_with_given_secrets(operator: Operator, tmp_path: Path) -> None:
     remember_keys()
 
 
-LOOKING = ["status", "ask", "plan", "preflight", "check_models"]
+LOOKING = ["status", "ask", "plan", "preflight", "check_models", "check_fabric"]
 
 
 @pytest.mark.parametrize("name", LOOKING)
 def test_what_only_looks(operator: Operator, name: str) -> None:
     run = operator.play(f"playbooks/{name}.yml", "--diff")
     assert run.calm, run.output
+
+
+def measure_fabric(operator: Operator, least_gbps: float) -> Run:
+    limits = {"good": 2 * least_gbps, "acceptable": least_gbps, "critical": least_gbps}
+    words = [f"node_bandwidth_{name}_gbps={value}" for name, value in limits.items()]
+    words += ["bandwidth=true", "node_bandwidth_seconds=2"]
+    return operator.play("playbooks/check_fabric.yml", *(part for word in words for part in ("-e", word)))
+
+
+def test_the_fabric_is_measured(operator: Operator) -> None:
+    """With the real iperf3, over what carries the lab's fabric: between processors of this machine."""
+    run = measure_fabric(operator, 0.01)
+    assert run.rc == 0, run.output
+    measured = [float(rate) for rate in re.findall(r'"gbps": ([0-9.]+)', run.output)]
+    assert len(set(measured)) >= 2 * len(WORKERS)
+    assert min(measured) > 0.01
+    run = measure_fabric(operator, 100_000)
+    assert run.rc != 0
+    assert re.search(r"expected .*Gb/s", run.output), run.output
+    for worker in WORKERS:
+        assert ssh(worker, "pgrep -x iperf3; ss -Hltn sport = :50064").stdout == ""
 
 
 CHECKED = [

@@ -58,6 +58,8 @@ def _head_note(head: Head) -> str:
         notes.append(f"{head.supervision}: {head.reason}" if head.reason else head.supervision)
     if head.draining and head.supervision != "draining":
         notes.append("draining")
+    if head.supervision == "held" and head.lost:
+        notes.append(f"no connection to {', '.join(head.lost)}")
     if head.restarts:
         notes.append(f"{head.restarts} restarts")
     return "; ".join(notes)
@@ -124,7 +126,12 @@ def _beat_is_well(beat: Heartbeat) -> bool:
     if any(disk.state in (disk_space.FULL, disk_space.SILENT) for disk in beat.disks):
         return False
     for head in (beat.head, beat.router):
-        if head is not None and (head.active != "active" or head.health != "ok" or head.supervision not in CALM):
+        if head is None:
+            continue
+        if head.active != "active" or head.health != "ok" or head.supervision not in CALM:
+            return False
+        # Nobody does anything about it while it is held.
+        if head.supervision == "held" and head.lost:
             return False
     return worker is None or (worker.active == "active" and worker.listening and worker.state != "T")
 

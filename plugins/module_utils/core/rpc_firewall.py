@@ -42,8 +42,11 @@ HEAD = End(
 )
 
 
-def worker_rules(address: str, port: int, allowed: Sequence[str]) -> str:
-    """Write who comes in."""
+def worker_rules(address: str, port: int, allowed: Sequence[str], interface: str = "") -> str:
+    """Write who comes in.
+
+    :param interface: the fabric's; whoever forges the head's address on another is refused. Any where it is empty.
+    """
     if not allowed:
         raise InvalidInputError(
             "the fabric address of the head that may use this worker",
@@ -51,10 +54,12 @@ def worker_rules(address: str, port: int, allowed: Sequence[str]) -> str:
             "put one host with herd_fabric_address into the group head_server",
         )
     sources = ", ".join(sorted(set(allowed)))
+    # What this host sends to itself, where it is the head too, comes by the loopback interface.
+    way = f'iifname {{ "lo", "{interface}" }} ' if interface else ""
     return f"""\
   chain input {{
     type filter hook input priority -10; policy accept;
-    ip daddr {address} tcp dport {port} ip saddr {{ {sources} }} accept
+    {way}ip daddr {address} tcp dport {port} ip saddr {{ {sources} }} accept
     tcp dport {port} reject with tcp reset
   }}
 """

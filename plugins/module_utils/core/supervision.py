@@ -100,7 +100,7 @@ class HeadView:
 
     :param links: established connections to each worker, as C(address:port) of this end.
     :param slots_known: None where the slots did not answer in time, False where this head does not show them.
-    :param progress: changes whenever a token was made or a part of a prompt was read.
+    :param progress: changes whenever a token was made or a part of a prompt was read; counts where the slots are known.
     :param state: the kernel's letter for the process, C(T) for one that was stopped.
     :param cpu_s: processor time that the process has used.
     :param may_sleep: whether it lets go of its workers, or of its memory, when it is idle.
@@ -167,6 +167,7 @@ class _Peer:
     identity: tuple[str, int, int] = ("", 0, 0)
     paired: tuple[str, int, int] = ("", 0, 0)
     linked: bool = False
+    links: frozenset[str] = frozenset()
     unlinked_since: float | None = None
     half_open_since: float | None = None
     half_open_sequence: int = -1
@@ -197,7 +198,8 @@ class Supervisor:
         self._serving = False
         self._trouble_at: float | None = None
         self._progress = ""
-        self._progress_at = 0.0
+        self._progress_at = self._token_at = 0.0
+        self._heard = False
         self._unanswered_at: float | None = None
         self._mute_at: float | None = None
         self._computed_at = 0.0
@@ -251,8 +253,11 @@ class Supervisor:
     def _lost_link(self, now: float, name: str, head: HeadView, sighting: Sighting) -> str:
         """Why the connection to a worker is not there, or nothing."""
         peer = self._peers[name]
-        if head.links.get(name):
-            peer.linked, peer.unlinked_since = True, None
+        links = frozenset(head.links.get(name, ()))
+        # A head that loads opens connections that last for a moment; one that counts is there twice.
+        peer.linked, peer.links = peer.linked or bool(links & peer.links), links
+        if links:
+            peer.unlinked_since = None
             return ""
         if head.may_sleep or not (peer.linked or head.health == "ok"):
             return ""
@@ -299,7 +304,7 @@ class Supervisor:
         heard = self._peers[name].answered_at
         if heard is None or now - heard < self.limits.silent_s:
             return ""
-        if self._progress_at - heard > PROGRESS_LAG_S:
+        if self._token_at - heard > PROGRESS_LAG_S:
             # Tokens come, so the worker is there and only its heartbeat is not: it must be heard again to count.
             self._peers[name].answered_at = None
             text = f"{name} has not answered for {now - heard:.0f} seconds, but the head goes on: nothing is done"
@@ -345,10 +350,12 @@ class Supervisor:
         if head.health in MUTE:
             return self._muteness(now, head)
         self._mute_at = None
+        self._heard = self._heard or head.health in ("ok", "loading")
         if head.health != "ok":
             return ""
-        if head.progress != self._progress:
-            self._progress, self._progress_at = head.progress, now
+        # What did not answer shows nothing, and that it does not is no token.
+        if head.slots_known and head.progress != self._progress:
+            self._progress, self._progress_at, self._token_at = head.progress, now, now
         if head.slots_known is None:
             if self._unanswered_at is None:
                 self._unanswered_at = now
@@ -374,6 +381,9 @@ class Supervisor:
 
     def _muteness(self, now: float, head: HeadView) -> str:
         """Why the silence of a head's API is more than that of one with too many clients."""
+        if not self._heard:
+            # An API that never said a word to this agent may be at another address, or behind a firewall.
+            return ""
         if self._mute_at is None:
             self._mute_at = now
         lasts, idle = now - self._mute_at, now - self._computed_at
@@ -403,10 +413,11 @@ class Supervisor:
         self._process = (head.pid, head.started)
         self._mute_at, self._computed_at, self._cpu = None, now, (now, head.cpu_s)
         self._progress, self._progress_at, self._unanswered_at = head.progress, now, None
+        self._token_at = now
         self._probing, self._draining_since, self._serving = "", None, False
         self._hung, self._frozen_at = "", None
         for peer in self._peers.values():
-            peer.linked, peer.paired = False, ("", 0, 0)
+            peer.linked, peer.links, peer.paired = False, frozenset(), ("", 0, 0)
             # What was not heard of since this process began may only have a firewall in front of its agent.
             peer.answered_at = None
             peer.unlinked_since = peer.half_open_since = None
@@ -472,7 +483,7 @@ class Supervisor:
         for peer in self._peers.values():
             peer.answered_at = None if peer.answered_at is None else now
             peer.unlinked_since = peer.half_open_since = None
-        self._progress_at, self._unanswered_at, self._draining_since = now, None, None
+        self._progress_at, self._token_at, self._unanswered_at, self._draining_since = now, now, None, None
         self._mute_at, self._computed_at = None, now
 
     def _ended(self, now: float, actions: list[Action]) -> None:
@@ -562,6 +573,8 @@ class Supervisor:
             self._probing = ""
             # An answer to it is progress, whatever the slots show; and who cannot ask tries again later.
             self._progress_at, self._unanswered_at, self._mute_at = self._last or 0.0, None, None
+            if probe.answered:
+                self._token_at = self._progress_at
         elif suspicion and not self._probing:
             self._probing = suspicion
             actions.append(Action(PROBE, suspicion))

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, NotFoundError
 
 
 def current_manifest(prefix: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -32,6 +32,19 @@ def current_manifest(prefix: Path) -> tuple[Path, dict[str, Any]] | None:
     if not isinstance(manifest, dict):
         raise MismatchError(f"a manifest at {path}", "something else", "run the role llama_release again on this host")
     return release, manifest
+
+
+def needed_manifest(prefix: Path, is_check: bool) -> tuple[Path, dict[str, Any]] | None:
+    """Give what C(current_manifest) gives; only check mode, which may come before the first build, goes without.
+
+    :raises NotFoundError: where no release is installed, other than in check mode.
+    """
+    found = current_manifest(prefix)
+    if found is None and not is_check:
+        raise NotFoundError(
+            f"a release at {prefix / 'current'}", "none", "run the role llama_release on this host first"
+        )
+    return found
 
 
 def manifest_of(arguments: list[str]) -> dict[str, Any]:

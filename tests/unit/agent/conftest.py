@@ -12,23 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
-
-ROOT = Path(__file__).parents[3]
+from tests.installed import install_herdctl
 
 
 @pytest.fixture(scope="session")
 def herdctl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, installed below a folder of its own by what the module agent_install uses."""
-    root: Path = tmp_path_factory.mktemp("herd")
-    role = ROOT / "roles" / "node_agent" / "files"
-    files = {"lib/herd/__init__.py": "", "lib/herd/core/__init__.py": "", "lib/herd/agent/__init__.py": ""}
-    for name, folder in (("core", ROOT / "plugins" / "module_utils" / "core"), ("agent", role / "agent")):
-        sources = [path for path in folder.iterdir() if path.suffix in (".py", ".css", ".js")]
-        files.update({f"lib/herd/{name}/{path.name}": path.read_text(encoding="utf-8") for path in sources})
-    files["bin/herdctl"] = (role / "herdctl.py").read_text(encoding="utf-8")
-    agent_files.install(root, files, ("bin/herdctl",))
-    return root / "bin" / "herdctl"
+    return install_herdctl(tmp_path_factory.mktemp("herd"))
 
 
 def run_herdctl(herdctl: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -159,3 +159,28 @@ def test_the_engine_is_watched_whatever_the_key(
     said = expected.pop("said")
     assert [said in text for text in found.pop("said")] == ([True] if said else [])
     assert found == {"no api": [False, False], **expected}
+
+
+COUNTERS = """
+import json
+from herd.agent import engine, service
+service.SLOTS_EVERY_S = -1.0
+seen = iter([("ok", 100), ("ok", None), ("silent", None), ("ok", 130), ("loading", None)])
+def step(_api):
+    global counter
+    health, counter = next(seen)
+    return health
+engine.health = step
+engine.slots = lambda _api: engine.Slots(True, 2, 1, "")
+engine.metrics = lambda _api: {} if counter is None else {"tokens_predicted_total": counter}
+watch = service.EngineWatch()
+found = []
+for _each in range(5):
+    watch._ask(None)
+    found.append([watch.tokens, len(watch._rates)])
+print(json.dumps(found))
+"""
+
+
+def test_counters_that_do_not_come_are_counted_neither_from_nor_to(herdctl: Path) -> None:
+    assert json.loads(run_inside(herdctl, COUNTERS)) == [[100, 1], [100, 1], [100, 0], [130, 1], [-1, 0]]

@@ -64,6 +64,10 @@ def test_a_router_is_a_row_of_its_own() -> None:
         (seen("vllm-node2", worker=replace(WORKER, listening=False)), "does not listen"),
         (seen("vllm-node2", worker=replace(WORKER, release="b7836-cpu-5f1c20ab")), ""),
         (seen("vllm-node2", head=replace(HEAD, supervision="waiting", reason="lost")), "waiting: lost"),
+        (
+            seen("vllm-node2", head=replace(HEAD, supervision="held", lost=("vllm-node3",))),
+            "no connection to vllm-node3",
+        ),
         (seen("vllm-node2", head=replace(HEAD, health="loading", supervision="loading")), "loading"),
         (seen("vllm-node2", head=replace(HEAD, active="inactive", health="")), ""),
     ],

@@ -25,6 +25,11 @@ def test_the_head_is_accepted_before_everybody_is_refused() -> None:
     ]
 
 
+def test_the_heads_address_counts_on_the_fabric_only() -> None:
+    rules = rpc_firewall.worker_rules(*WORKER, ["10.100.0.31"], "ib0")
+    assert 'iifname { "lo", "ib0" } ip daddr 10.100.0.32 tcp dport 50052 ip saddr { 10.100.0.31 } accept' in rules
+
+
 def test_on_the_head_only_its_user_may_open_a_connection() -> None:
     rules = rpc_firewall.head_rules(["10.100.0.33", "10.100.0.32"], 50052, 990)
     refused = next(line for line in rules.splitlines() if "reject" in line)

@@ -255,6 +255,16 @@ def long_prompt(group: Group) -> None:
         group.step()
 
 
+def short_links_while_it_loads(group: Group) -> None:
+    """The engine opens and closes connections before it allocates, and one look may see one of them."""
+    for port in range(5):
+        group.head = replace(LOADING, links={A: (f"10.100.0.31:{50000 + port}",), B: ()})
+        group.step()
+        group.head = LOADING
+        group.run(10)
+    group.head = replace(RUNNING, pid=LOADING.pid, started=LOADING.started)
+
+
 def silence_with_tokens(group: Group) -> None:
     group.instead[A] = SILENT
     for count in range(100):
@@ -311,6 +321,7 @@ def clock_went_back(group: Group) -> None:
         restarted_by_a_playbook,
         slow_load,
         long_prompt,
+        short_links_while_it_loads,
         silence_with_tokens,
         tokens_while_a_heartbeat_is_blocked,
         asleep,
@@ -325,6 +336,36 @@ def test_no_false_alarm(group: Group, happens: Callable[[Group], None]) -> None:
     happens(group)
     group.run(300)
     assert group.restarts() == []
+
+
+def test_a_link_that_was_there_while_it_loads_and_is_gone(group: Group) -> None:
+    group.head = replace(LOADING, links=LINKS)
+    group.run(2)
+    group.head = LOADING
+    group.run(1)
+    assert group.restarts()[0].startswith("the head has no connection to vllm-node2")
+
+
+@pytest.mark.parametrize("known", [None, False])
+def test_what_does_not_answer_is_no_sign_of_life(group: Group, known: bool | None) -> None:
+    """A head whose slots and counters time out looks other than before, and has made no token."""
+    power_loss(group)
+    group.run(5)
+    group.head = replace(RUNNING, slots_known=known, busy=-1, progress=" -1")
+    group.run(3)
+    assert [reason.partition(":")[0] for reason in group.restarts()] == ["vllm-node2 has not answered for 6 seconds"]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_completion_that_did_not_come_is_no_sign_of_life(group: Group, asked: bool) -> None:
+    group.head = replace(group.head, busy=1)
+    group.run(200)
+    power_loss(group)
+    group.run(5)
+    group.head = replace(RUNNING, busy=1) if asked else group.head
+    group.step(probe=Probe(False, "no key", asked=asked))
+    group.run(3)
+    assert len(group.restarts()) == 1
 
 
 @pytest.mark.parametrize(
@@ -499,6 +540,14 @@ def test_a_head_whose_api_says_nothing_is_asked(group: Group, health: str, share
     assert group.restarts() == []
     group.step(probe=Probe(False, "none within 120 seconds"))
     assert group.restarts()[0].startswith(f"the head is hung: its API has been {word} for ")
+
+
+@pytest.mark.parametrize("health", ["silent", "refused"])
+def test_an_api_that_was_never_heard_is_at_another_address(health: str) -> None:
+    group = Group()
+    group.head = replace(RUNNING, health=health, slots_known=False)
+    group.run(4000)
+    assert (probes(group), group.restarts()) == ([], [])
 
 
 def test_an_api_that_speaks_again_is_left_alone(group: Group) -> None:

@@ -103,13 +103,17 @@ class EngineWatch:
             self._asked_at = time.monotonic()
             self.slots = slots
             self.waiting = int(counters.get("requests_deferred", -1))
-            self.tokens = int(counters.get("tokens_predicted_total", -1))
-            self._rates.append((self._asked_at, self.tokens))
+            if "tokens_predicted_total" in counters:
+                # Counters that did not come in time say nothing, and are not counted from.
+                self.tokens = int(counters["tokens_predicted_total"])
+                self._rates.append((self._asked_at, self.tokens))
             while len(self._rates) > 2 and self._rates[1][0] < self._asked_at - RATE_S:
                 self._rates.popleft()
         elif health != "ok" or not self.may_ask:
             self.slots = engine.Slots()
             self._rates.clear()
+            if health != "silent":
+                self.tokens = -1
         self.health = health
 
     def rate(self) -> float:
@@ -293,9 +297,11 @@ class Agent:
     def _restart_head(self, name: str, pid: int) -> None:
         # What cannot end well is not waited for. systemd would take the time that a stop may take; a restart of what
         # has ended begins at once.
-        if pid and node.unit(name).pid == pid:
+        is_judged = bool(pid) and node.unit(name).pid == pid
+        if is_judged:
             self._systemctl("kill", "--kill-who=main", "--signal=SIGKILL", name)
-        self._systemctl("restart" if pid else "try-restart", "--no-block", name)
+        # A process that is gone by now may have been stopped by somebody: that is not started again.
+        self._systemctl("restart" if is_judged else "try-restart", "--no-block", name)
 
     def _order(self, work: Callable[[], None]) -> None:
         """Let systemd do something, in a thread: it may be stalled, and heartbeats must go on."""
