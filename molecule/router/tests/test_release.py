@@ -30,8 +30,8 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
     return Operator(tmp_path_factory.mktemp("playbooks"))
 
 
-def play(operator: Operator, name: str, tls: bool = False) -> Run:
-    more = ("--extra-vars", json.dumps(TLS)) if tls else ()
+def play(operator: Operator, name: str, *more: str, tls: bool = False) -> Run:
+    more += ("--extra-vars", json.dumps(TLS)) if tls else ()
     return operator.play(f"playbooks/{name}.yml", "--inventory", "molecule/router/inventory", *more)
 
 
@@ -62,6 +62,8 @@ TRUSTED = "--cacert /etc/herd/router.crt"
 
 def test_it_moves_with_the_release_and_speaks_tls(on: On, operator: Operator) -> None:
     (before,) = releases(on)
+    # What a build with OpenSSL needs.
+    assert play(operator, "site", "--tags", "toolchain", tls=True).rc == 0
     run = play(operator, "upgrade", tls=True)
     assert run.rc == 0, run.output
     (after,) = releases(on)
