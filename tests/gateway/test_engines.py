@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPException, IncompleteRead
+from pathlib import Path
 
 import openai
 import pytest
@@ -261,9 +262,19 @@ def test_upstreams_that_nginx_would_not_take_change_nothing(
 
 
 def test_nothing_happens_while_nothing_changes(made: Gateway, engines: dict[str, Engine]) -> None:
-    time.sleep(1)
-    before = made.log("upstreams")
+    # For a few seconds after a request the door expects another one.
+    time.sleep(6)
+    before, turns = made.log("upstreams"), turns_of_the_door(made)
     facts = (made.etc / "herd" / "upstreams.conf").stat()
     time.sleep(3)
+    assert turns_of_the_door(made) - turns <= 5
     assert made.log("upstreams") == before
     assert (made.etc / "herd" / "upstreams.conf").stat().st_mtime_ns == facts.st_mtime_ns
+
+
+def turns_of_the_door(made: Gateway) -> int:
+    """How often the process that serves has gone to sleep."""
+    parent = made.processes["door"].pid
+    (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
+    status = Path(f"/proc/{child}/status").read_text(encoding="utf-8")
+    return int(status.split("\nvoluntary_ctxt_switches:", 1)[1].split()[0])
