@@ -6,9 +6,24 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from tests.lab.slurm import CONTROLLER, MANAGER, Slurm, until
+from tests.lab.slurm import CONTROLLER, GATEWAY, MANAGER, TESTER, Slurm, until
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIENT = "mirror"
+LOADER = Path(__file__).with_name("tier_load.py")
+STOP, SEEN = "/tmp/tier-load-stop", "/tmp/tier-load-seen"
+CLIENTS = 2
+TOKENS = 8
 
 
 class Kept(Slurm):
@@ -33,6 +48,87 @@ class Kept(Slurm):
 
         found: dict[str, Any] = until(f"the tier {name} to be {state}", look, seconds)
         return found
+
+    def hurry(self, job: str) -> None:
+        """Spare a requeued job Slurm's own pause of two minutes."""
+        self.on(CONTROLLER, f"scontrol update jobid={job} starttime=now")
+
+    def wait_ready_again(self, name: str, seconds: float) -> dict[str, Any]:
+        """Wait for a tier whose job may have been requeued."""
+
+        def look() -> dict[str, Any] | None:
+            tier = self.tier(name)
+            if str(tier["pending_reason"]).startswith("BeginTime"):
+                self.hurry(str(tier["job_id"]))
+            return tier if tier["state"] == "ready" else None
+
+        found: dict[str, Any] = until(f"the tier {name} to be ready again", look, seconds, 2.0)
+        return found
+
+    # Load
+
+    def questions(self) -> dict[str, list[dict[str, Any]]]:
+        """What may be asked at each port of the gateway, with what the engine alone answers."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for name, url in GATEWAY.items():
+            entry = self.tier(name)["endpoints"][0]
+            for number in range(4):
+                words = f"Say hello to number {number}."
+                body = {"model": "lab-llama", "max_tokens": TOKENS, "temperature": 0, "seed": number}
+                body["messages"] = [{"role": "user", "content": words}]
+                answer = self.ask(f"http://{entry['address']}:{entry['port']}/v1/chat/completions", self.key(), body)
+                assert answer.status == 200, answer.text
+                text = answer.json()["choices"][0]["message"]["content"]
+                found.setdefault(url.removeprefix("http://"), []).append({"body": body, "text": text})
+        return found
+
+    @contextmanager
+    def load(self, questions: dict[str, list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+        """Load on both tiers from a host that is no node, once some was answered; at its end, what became of all."""
+        self.sure(
+            CLIENT,
+            f"rm -f {STOP}; : >{SEEN}; cat > /tmp/tier_load.py <<'END'\n{LOADER.read_text(encoding='utf-8')}\nEND\n",
+        )
+        given = json.dumps({"key": TESTER, "questions": questions})
+        command = f"printf %s {shlex.quote(given)} | python3 /tmp/tier_load.py {STOP} {CLIENTS} >{SEEN}"
+        found: list[dict[str, Any]] = []
+        with ThreadPoolExecutor(1) as other:
+            running = other.submit(self.sure, CLIENT, command, "", 900.0)
+            try:
+                until("whole answers at both tiers", lambda: running.done() or self._is_answered(questions), 120, 1.0)
+                yield found
+            finally:
+                self.sure(CLIENT, f"touch {STOP}")
+                running.result()
+                found.extend(self._seen())
+
+    def _seen(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.sure(CLIENT, f"cat {SEEN}").splitlines()]
+
+    def _is_answered(self, questions: dict[str, list[dict[str, Any]]]) -> bool:
+        whole = Counter(one["address"] for one in self._seen() if one["what"] == "whole")
+        return all(whole[address] >= CLIENTS for address in questions)
+
+    # Hosts
+
+    def _lab(self, *words: str) -> None:
+        argv = [sys.executable, "-m", "tests.lab", "--name", self.lab, *words]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def lose(self, host: str) -> None:
+        """End a host as a loss of power does: nobody hears a word of it."""
+        for network in ("eth", "ib"):
+            self._lab("cut", host, network)
+        self._lab("crash", host)
+
+    def bring_back(self, host: str) -> None:
+        """Switch it on again."""
+        for network in ("eth", "ib"):
+            self._lab("heal", host, network)
+        self._lab("start", host)
+        # Whoever still talks to the host as it was waits for ever.
+        Path(f"/run/herd-lab/{self.lab}/cm/t-{host}").unlink(missing_ok=True)
 
     def said(self, since: str) -> str:
         """The manager's journal."""

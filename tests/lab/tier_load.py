@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Load on a gateway, and what became of every request. Runs on a host of a lab with nothing but Python.
 
-Standard input has the key; the arguments are seconds, clients for each address, and addresses as C(10.0.0.5:8080). It
-prints a JSON list: for each request when it began and ended, and what became of it. C(whole) came to its end, C(told)
-was cut with an error that says so, C(refused) is an honest refusal before the first byte, and anything else is a fault
-in words.
+The arguments are a file whose appearance ends the load, and the number of clients for each address. Standard input has
+JSON: the key, and for each address as C(10.0.0.5:8080) what may be asked there, each question with the text that the
+engine alone gave for it. It prints a line of JSON for each request: when it began and ended, and what became of it.
+C(whole) came to its end with that text, C(told) was cut with an error that says so after a beginning of it, C(refused)
+is an honest refusal before the first byte, and anything else is a fault in words.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 # No request may hang for longer.
-TIMEOUT_S = 90.0
-TOKENS = 16
+TIMEOUT_S = 60.0
+# The load ends by itself if nobody ends it.
+LONGEST_S = 600.0
+# Between two requests of a client begin at least: four clients stay below what the gateway lets a key ask in a minute.
+EVERY_S = 2.5
 
 
 def events(answer: http.client.HTTPResponse) -> Iterator[str]:
@@ -32,10 +37,10 @@ def events(answer: http.client.HTTPResponse) -> Iterator[str]:
             yield text[6:]
 
 
-def follow(answer: http.client.HTTPResponse) -> str:
-    """What became of a stream."""
+def follow(answer: http.client.HTTPResponse) -> tuple[str, str]:
+    """What became of a stream, and its text."""
     names: set[str] = set()
-    last, was_told = "", False
+    last, was_told, text = "", False, ""
     for data in events(answer):
         last = data
         if data != "[DONE]":
@@ -43,21 +48,30 @@ def follow(answer: http.client.HTTPResponse) -> str:
             was_told = was_told or "error" in found
             if "id" in found:
                 names.add(found["id"])
+            for choice in found.get("choices") or ():
+                text += choice["delta"].get("content") or ""
     if len(names) > 1:
-        return f"events of {len(names)} answers in one stream"
+        return f"events of {len(names)} answers in one stream", text
     if was_told:
-        return "told"
-    return "whole" if last == "[DONE]" else f"a stream that ended after {last[:80]!r}"
+        return "told", text
+    return ("whole" if last == "[DONE]" else f"a stream that ended after {last[:80]!r}"), text
 
 
-def ask(address: str, key: str, stream: bool) -> str:
+def compared(what: str, text: str, expected: str) -> str:
+    """The same, unless the text is not what the engine alone gives."""
+    if what == "whole" and text != expected:
+        return f"wrong bytes: {text!r} instead of {expected!r}"
+    if what == "told" and not expected.startswith(text):
+        return f"wrong bytes before a cut: {text!r} is no beginning of {expected!r}"
+    return what
+
+
+def ask(address: str, key: str, question: Mapping[str, Any], stream: bool) -> str:
     """One request."""
-    body = {"model": "lab-llama", "max_tokens": TOKENS, "stream": stream}
-    text = json.dumps({**body, "messages": [{"role": "user", "content": "Say hello."}]})
     connection = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
     try:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        connection.request("POST", "/v1/chat/completions", text, headers)
+        connection.request("POST", "/v1/chat/completions", json.dumps({**question["body"], "stream": stream}), headers)
         answer = connection.getresponse()
         if answer.status in (429, 503):
             error = json.loads(answer.read())["error"]
@@ -66,34 +80,38 @@ def ask(address: str, key: str, stream: bool) -> str:
         if answer.status != 200:
             return f"{answer.status}: {answer.read()[:200]!r}"
         if stream:
-            return follow(answer)
+            return compared(*follow(answer), question["text"])
         found = json.loads(answer.read())
-        return "whole" if found["choices"][0]["message"] else "an answer without a message"
+        return compared("whole", found["choices"][0]["message"]["content"], question["text"])
     except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
         return f"{type(error).__name__}: {error}"
     finally:
         connection.close()
 
 
-def main(seconds: float, clients: int, addresses: list[str], key: str) -> list[dict[str, Any]]:
-    """All clients, until the time is over."""
-    until, found = time.monotonic() + seconds, []
+def main(stop: Path, clients: int, given: Mapping[str, Any]) -> None:
+    """All clients, until they are told to stop."""
+    until, printing = time.monotonic() + LONGEST_S, threading.Lock()
 
     def client(number: int, address: str) -> None:
-        turn = number
-        while time.monotonic() < until:
+        turn, questions = number, given["questions"][address]
+        while time.monotonic() < until and not stop.exists():
             began, turn = time.time(), turn + 1
-            what = ask(address, key, stream=turn % 2 == 0)
-            found.append({"address": address, "began": began, "ended": time.time(), "what": what})
-            time.sleep(0.5 if what == "refused" else 0.02)
+            what = ask(address, given["key"], questions[turn // 2 % len(questions)], stream=turn % 2 == 0)
+            with printing:
+                print(json.dumps({"address": address, "began": began, "ended": time.time(), "what": what}), flush=True)
+            time.sleep(max(0.0, EVERY_S - (time.time() - began)))
 
-    threads = [threading.Thread(target=client, args=(n, address)) for address in addresses for n in range(clients)]
+    threads = [
+        threading.Thread(target=client, args=(number, address))
+        for address in given["questions"]
+        for number in range(clients)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return found
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(float(sys.argv[1]), int(sys.argv[2]), sys.argv[3:], sys.stdin.readline().strip())))
+    main(Path(sys.argv[1]), int(sys.argv[2]), json.load(sys.stdin))

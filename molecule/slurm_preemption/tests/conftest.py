@@ -23,7 +23,7 @@ def ready(cluster: Kept) -> Iterator[Kept]:
     """Both tiers ready, with nothing else in the queue; and left so that they become ready again."""
     cluster.sure(CONTROLLER, f"scancel --user=vasp; systemctl start {MANAGER}; herdctl tiers start {' '.join(TIERS)}")
     for tier in TIERS:
-        cluster.wait(tier, "ready", 300)
+        cluster.wait_ready_again(tier, 300)
     yield cluster
     cluster.sure(CONTROLLER, f"scancel --user=vasp; herdctl tiers start {' '.join(TIERS)}")
     for node in NODES:

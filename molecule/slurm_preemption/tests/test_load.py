@@ -1,107 +1,247 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Under load every request is answered, cut with a word, or refused with a reason, whatever takes the tier away."""
+"""Under load every request is answered with the engine's own words, cut with a word, or refused with a reason."""
 
 from __future__ import annotations
 
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.lab.kept_tiers import Kept
-from tests.lab.slurm import CONTROLLER, GATEWAY, JOB_NAMES, TESTER, until
+from tests.lab.kept_tiers import CLIENTS, Kept
+from tests.lab.slurm import CONTROLLER, GATEWAY, JOB_NAMES, MANAGER, SCRIPTS, until
 
-LOADER = Path(__file__).parents[3] / "tests" / "lab" / "tier_load.py"
 HONEST = {"whole", "refused", "told"}
-CLIENTS = 3
+SCRIPT = f"{SCRIPTS}/run-14b.slurm"
 
 
-def put_load(cluster: Kept, seconds: float) -> list[dict[str, Any]]:
-    """Load on both tiers from a host that is no node; what became of every request."""
-    addresses = " ".join(url.removeprefix("http://") for url in GATEWAY.values())
-    cluster.sure("mirror", f"cat > /tmp/tier_load.py <<'END'\n{LOADER.read_text(encoding='utf-8')}\nEND\n")
-    command = f"echo {TESTER} | python3 /tmp/tier_load.py {seconds:g} {CLIENTS} {addresses}"
-    found: list[dict[str, Any]] = json.loads(cluster.sure("mirror", command, timeout=seconds + 120))
-    return found
-
-
-def through_the_gateway(cluster: Kept) -> None:
-    """Both tiers answer there."""
-    for tier in JOB_NAMES:
-        until(f"the gateway to know of {tier}", lambda at=tier: cluster.chat_at(at, tokens=1).status == 200, 30)
-
-
-def faults(found: list[dict[str, Any]]) -> Counter[str]:
-    """What nobody may see."""
-    return Counter(one["what"] for one in found if one["what"] not in HONEST)
-
-
-def test_work_that_comes_first_cuts_nobody(ready: Kept) -> None:
-    through_the_gateway(ready)
-    jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
-    with ThreadPoolExecutor(1) as other:
-        load = other.submit(put_load, ready, 70.0)
-        time.sleep(12)
-        ready.vasp(20, "--time=2")
-        found = load.result()
-    kinds = Counter(one["what"] for one in found)
-    print(dict(kinds))
-    assert not faults(found), kinds
-    assert kinds["whole"] >= CLIENTS
-    assert kinds["refused"] >= CLIENTS
-    for name, job in jobs.items():
-        stops = _time_of(ready, job, "stopping after ")
-        first = min(
-            one["began"] for one in found
-            if one["what"] == "refused" and one["address"] in GATEWAY[name]
-        )  # fmt: skip
-        # The log has whole seconds.
-        assert first < stops + 1, f"{name}: the processes stopped before the gateway refused"
+@pytest.fixture(scope="module")
+def questions(cluster: Kept) -> dict[str, list[dict[str, Any]]]:
+    """What the engines alone answer."""
+    cluster.sure(
+        CONTROLLER, f"scancel --user=vasp; systemctl start {MANAGER}; herdctl tiers start {' '.join(JOB_NAMES)}"
+    )
     for name in JOB_NAMES:
-        ready.wait(name, "ready", 240)
-    through_the_gateway(ready)
+        cluster.wait_ready_again(name, 300)
+    return cluster.questions()
+
+
+@contextmanager
+def honest_load(cluster: Kept, questions: dict[str, list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """Load on both tiers, during which nobody sees a fault and some are answered whole at each."""
+    for name in JOB_NAMES:
+        until(f"the gateway to know of {name}", lambda at=name: cluster.chat_at(at, tokens=1).status == 200, 30)
+    with cluster.load(questions) as found:
+        yield found
+    kinds = Counter((one["address"], one["what"]) for one in found)
+    print(sorted(kinds.items()))
+    assert {what for _address, what in kinds} <= HONEST, kinds
+    for address in questions:
+        assert kinds[address, "whole"] >= CLIENTS
+
+
+def refused(found: list[dict[str, Any]], name: str) -> list[float]:
+    """When requests for a tier began that were refused."""
+    return sorted(one["began"] for one in found if one["what"] == "refused" and one["address"] in GATEWAY[name])
 
 
 def _time_of(cluster: Kept, job: str, text: str) -> float:
     lines = [line for line in cluster.log(job).splitlines() if text in line]
-    moment = lines[-1][:19]
-    return float(cluster.sure(CONTROLLER, f"date -d '{moment}' +%s"))
+    return float(cluster.sure(CONTROLLER, f"date -d '{lines[-1][:19]}' +%s"))
 
 
-def cancel(cluster: Kept) -> None:
-    cluster.sure(CONTROLLER, f"scancel {cluster.tier('fast')['job_id']}")
+def test_work_that_comes_first_gets_the_nodes_and_cuts_nobody(
+    ready: Kept, questions: dict[str, list[dict[str, Any]]]
+) -> None:
+    jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
+    with honest_load(ready, questions) as found:
+        first = ready.vasp(20, "--time=2")
+        for name in JOB_NAMES:
+            tier = ready.wait(name, "preempted", 60)
+            assert f"preempted by job {first} of vasp_priority; pending: " in tier["reason"]
+            assert tier["retry_after_s"] >= 10
+            assert tier["endpoints"] == []
+            assert tier["expected"] > time.time()
+        time.sleep(3)
+    for name, job in jobs.items():
+        # The log has whole seconds.
+        stops = _time_of(ready, job, "stopping after ")
+        assert refused(found, name)[0] < stops + 1, f"{name}: the processes stopped before the gateway refused"
+    for name, job in jobs.items():
+        # Requeued, not submitted anew.
+        assert ready.wait_ready_again(name, 240)["job_id"] == job
+        assert len(ready.jobs(JOB_NAMES[name])) == 1
 
 
-def restart_slurm(cluster: Kept) -> None:
-    cluster.sure(CONTROLLER, "systemctl restart slurmctld slurmdbd")
+def test_a_cancelled_job_is_replaced_once_somebody_could_have_stopped_the_tier(
+    ready: Kept, questions: dict[str, list[dict[str, Any]]]
+) -> None:
+    before = ready.tier("fast")["job_id"]
+    with honest_load(ready, questions) as found:
+        ready.sure(CONTROLLER, f"scancel {before}")
+        tier = ready.wait("fast", "backing-off", 60)
+        time.sleep(2)
+    assert f"job {before} was cancelled by user number 0" in tier["reason"]
+    assert tier["advice"] == "herdctl tiers stop keeps the tier away"
+    assert refused(found, "fast")
+    assert not refused(found, "reasoning")
+    assert ready.wait("fast", "ready", 120)["job_id"] != before
 
 
-def kill_engine(cluster: Kept) -> None:
-    cluster.sure("vasp-02", "pkill -KILL -f '[/]llama-server'")
+def test_slurm_and_the_manager_come_and_go_and_what_runs_goes_on(
+    ready: Kept, questions: dict[str, list[dict[str, Any]]]
+) -> None:
+    jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
+    with honest_load(ready, questions) as found:
+        ready.sure(CONTROLLER, "systemctl kill -s KILL slurmctld slurmdbd; systemctl stop slurmctld slurmdbd")
+        problems = until("the manager to say so", lambda: ready.view()["problems"], 60)
+        assert "Slurm does not answer" in problems[0]
+        assert {name: ready.tier(name)["state"] for name in JOB_NAMES} == dict.fromkeys(JOB_NAMES, "ready")
+        ready.sure(CONTROLLER, f"systemctl kill -s KILL {MANAGER}")
+        ready.sure(CONTROLLER, "systemctl start slurmdbd slurmctld")
+        until("the manager to hear Slurm", lambda: ready.view()["problems"] == [], 90)
+    assert {one["what"] for one in found} == {"whole"}
+    for name, job in jobs.items():
+        assert [one[0] for one in ready.jobs(JOB_NAMES[name])] == [job]
+        assert ready.tier(name)["state"] == "ready"
 
 
-def kill_manager(cluster: Kept) -> None:
-    cluster.sure(CONTROLLER, "systemctl kill -s KILL herd-tiers.service")
+def test_an_engine_that_is_killed_is_told_of(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
+    job = ready.tier("fast")["job_id"]
+    with honest_load(ready, questions):
+        ready.sure("vasp-02", "pkill -KILL -f '[/]llama-server'")
+        until("the loss to be seen", lambda: "lost: head on vasp-02 has ended by SIGKILL" in ready.log(job), 20)
+        assert ready.wait_ready_again("fast", 90)["job_id"] == job
 
 
-@pytest.mark.parametrize("trouble", [cancel, restart_slurm, kill_engine, kill_manager], ids=lambda one: one.__name__)
-def test_trouble_under_load_is_told_honestly(ready: Kept, trouble: Callable[[Kept], None]) -> None:
-    through_the_gateway(ready)
-    with ThreadPoolExecutor(1) as other:
-        load = other.submit(put_load, ready, 25.0)
+def test_what_is_wrong_in_the_registry_is_dead_and_named(
+    ready: Kept, questions: dict[str, list[dict[str, Any]]]
+) -> None:
+    entry = ready.tier("fast")["endpoints"][0]
+    folder = ready.shared / "ai" / "endpoints"
+    late = {**entry, "job_id": "999991", "heartbeat": time.time() + 3600, "port": 9000}
+    gone = {**entry, "job_id": "999993", "heartbeat": time.time() + 30, "port": 9001}
+    # Two that claim one port, one of which began before, the other one after.
+    same = {**entry, "job_id": "999994", "heartbeat": time.time() + 30, "started": entry["started"] - 60}
+    files = {
+        "fast-999991.json": json.dumps(late),
+        "fast-999992.json": json.dumps(entry)[:100],
+        "fast-999993.json": json.dumps(gone),
+        "fast-999994.json": json.dumps(same),
+        "fast-999995.json": "",
+        "fast-999996.json": json.dumps({**same, "job_id": "999996", "started": entry["started"] + 60}),
+    }
+    own = folder / f"fast-{entry['job_id']}.json"
+    with honest_load(ready, questions) as found:
+        try:
+            for name, text in files.items():
+                (folder / name).write_text(text, encoding="utf-8")
+            # A queue from before it came does not know yet that a job is none.
+            until("the manager to name them all", lambda: _are_named(ready, files), 20)
+            ready.wait("fast", "ready", 5)
+            assert [one["job_id"] for one in ready.tier("fast")["endpoints"]] == [entry["job_id"]]
+        finally:
+            for name in files:
+                (folder / name).unlink(missing_ok=True)
+        until("the manager to forget them", lambda: ready.view()["problems"] == [], 10)
+        # Its own file, cut short: the next sign of life makes it whole.
+        own.write_text(own.read_text(encoding="utf-8")[:80], encoding="utf-8")
+        until("it to be whole again", lambda: ready.ready("fast"), 5)
+        ready.wait("fast", "ready", 5)
+    assert not refused(found, "reasoning")
+
+
+def _are_named(cluster: Kept, files: Collection[str]) -> bool:
+    problems = cluster.view()["problems"]
+    return all(any(line.startswith(f"{name} in the registry is dead: ") for line in problems) for name in files)
+
+
+def test_a_node_that_is_drained_keeps_what_runs_and_is_the_reason_why_a_job_waits(
+    ready: Kept, questions: dict[str, list[dict[str, Any]]]
+) -> None:
+    job = ready.tier("fast")["job_id"]
+    with honest_load(ready, questions) as found:
+        ready.sure(CONTROLLER, "scontrol update nodename=vasp-02 state=drain reason='a fan'")
         time.sleep(8)
-        trouble(ready)
-        found = load.result()
-    kinds = Counter(one["what"] for one in found)
-    print(dict(kinds))
-    assert not faults(found), kinds
-    assert kinds["whole"] >= CLIENTS
+        assert ready.tier("fast")["state"] == "ready"
+        requeued = time.time()
+        ready.sure(CONTROLLER, f"scontrol requeue {job}")
+        assert ready.wait("fast", "pending", 60)["job_id"] == job
+        ready.hurry(job)
+        tier = until("Slurm to say why", lambda: _waits_for_node(ready), 200)
+        assert "a node is down, drained or reserved" in tier["reason"]
+        assert "sinfo -R" in tier["advice"]
+    assert refused(found, "fast")[0] >= requeued
+    ready.sure(CONTROLLER, "scontrol update nodename=vasp-02 state=resume")
+    assert ready.wait_ready_again("fast", 120)["job_id"] == job
+
+
+def _waits_for_node(cluster: Kept) -> dict[str, object] | None:
+    tier = cluster.tier("fast")
+    return tier if "drained" in tier["reason"] else None
+
+
+def test_a_node_that_loses_its_power_is_missed_and_comes_back(
+    ready: Kept, questions: dict[str, list[dict[str, Any]]]
+) -> None:
+    """The head of the fast tier and a worker of the reasoning tier were on it; nobody hears that they end."""
+    jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
+    try:
+        with honest_load(ready, questions) as found:
+            ready.lose("vasp-02")
+            until("the worker to be missed", lambda: "rpc-vasp-02 on vasp-02 has said nothing" in _log(ready, jobs), 60)
+            for name in JOB_NAMES:
+                until(f"{name} to be away", lambda at=name: ready.tier(at)["endpoints"] == [], 120)
+            tier = until("Slurm to give up the node", lambda: _lost_node(ready), 120)
+            assert tier["job_id"] == jobs["fast"]
+    finally:
+        ready.bring_back("vasp-02")
     for name in JOB_NAMES:
-        ready.wait(name, "ready", 150)
+        assert refused(found, name)
+    for name in JOB_NAMES:
+        ready.wait_ready_again(name, 240)
+    states = ready.sure(CONTROLLER, f"sacct -X -n -P --duplicates -j {jobs['fast']} -S now-1hour -o state")
+    assert "NODE_FAIL" in states
+
+
+def _log(cluster: Kept, jobs: dict[str, str]) -> str:
+    return cluster.log(jobs["reasoning"])
+
+
+def _lost_node(cluster: Kept) -> dict[str, Any] | None:
+    tier = cluster.tier("fast")
+    if str(tier["pending_reason"]).startswith("BeginTime"):
+        cluster.hurry(str(tier["job_id"]))
+    return tier if tier["state"] == "pending" and "a node is down" in tier["reason"] else None
+
+
+def test_a_time_limit_near_which_no_job_renews_itself_cuts_nobody(
+    ready: Kept, questions: dict[str, list[dict[str, Any]]]
+) -> None:
+    before = ready.tier("fast")["job_id"]
+    change = "s/^#SBATCH --time=.*/#SBATCH --time=1/; /^#SBATCH --signal/d"
+    ready.sure(CONTROLLER, "herdctl tiers stop fast --reason 'a test'")
+    ready.wait("fast", "stopped", 60)
+    until("its job to end", lambda: ready.jobs(JOB_NAMES["fast"]) == [], 60)
+    ready.sure(CONTROLLER, f"cp -p {SCRIPT} /tmp/kept.slurm && sed -i '{change}' {SCRIPT}")
+    try:
+        ready.sure(CONTROLLER, "herdctl tiers start fast")
+        job = ready.wait("fast", "ready", 60)["job_id"]
+        assert job != before
+        with honest_load(ready, questions) as found:
+            tier = ready.wait("fast", "backing-off", 150)
+            ready.sure(CONTROLLER, f"cp -p /tmp/kept.slurm {SCRIPT}")
+    finally:
+        ready.sure(CONTROLLER, f"cp -p /tmp/kept.slurm {SCRIPT}")
+    assert f"job {job} reached its time limit of 00:01:00" in tier["reason"]
+    assert "renew_before" in tier["advice"]
+    assert "draining: SIGTERM" in ready.log(job)
+    assert refused(found, "fast")
+    assert not refused(found, "reasoning")
+    assert ready.wait("fast", "ready", 120)["job_id"] != job

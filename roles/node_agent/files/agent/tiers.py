@@ -277,7 +277,8 @@ class Manager:
         gone = tier_rules.gone_jobs(found.alive, self.queue, self.first_seen)
         if gone:
             found = endpoints.look(files, wall, self.names, gone, broken)
-        restarts = {job.id: job.restarts for job in self.queue.jobs}
+        # One that is ending has been counted up already, if it is requeued by somebody else.
+        restarts = {job.id: job.restarts for job in self.queue.jobs if job.is_running}
         for entry in found.alive:
             if entry.state == endpoints.DRAINING and entry.job_id in restarts:
                 self.drained[entry.job_id] = restarts[entry.job_id]
