@@ -281,4 +281,4 @@ def turns_of_the_door(made: Gateway) -> int:
     parent = made.processes["door"].pid
     (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
     status = Path(f"/proc/{child}/status").read_text(encoding="utf-8")
-    return int(status.split("\nvoluntary_ctxt_switches:", 1)[1].split()[0])
+    return int(status.split("\nvoluntary_ctxt_switches:", 1)[1].split(maxsplit=1)[0])
