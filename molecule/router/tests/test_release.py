@@ -21,6 +21,8 @@ On = Callable[[str], Host]
 NODE = "vllm-node2"
 ADDRESS = ETHERNET[NODE]
 TLS = {"herd_api_tls": True, "head_server_tls_generate": True, "fast_router_tls_generate": True}
+# The same build, not made use of: where nodes go back to one without TLS, nothing may ask for it.
+BUILT = {"llama_build_tls": True}
 UNITS = {HEAD: "llama-head", "vllm-node2": "llama-router", "vllm-node3": "llama-rpc"}
 DROP_IN = "/etc/systemd/system/llama-router.service.d/sabotage.conf"
 
@@ -30,8 +32,8 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
     return Operator(tmp_path_factory.mktemp("playbooks"))
 
 
-def play(operator: Operator, name: str, *more: str, tls: bool = False) -> Run:
-    more += ("--extra-vars", json.dumps(TLS)) if tls else ()
+def play(operator: Operator, name: str, *more: str, given: dict[str, bool] | None = None) -> Run:
+    more += ("--extra-vars", json.dumps(given)) if given else ()
     return operator.play(f"playbooks/{name}.yml", "--inventory", "molecule/router/inventory", *more)
 
 
@@ -63,8 +65,8 @@ TRUSTED = "--cacert /etc/herd/router.crt"
 def test_it_moves_with_the_release_and_speaks_tls(on: On, operator: Operator) -> None:
     (before,) = releases(on)
     # What a build with OpenSSL needs.
-    assert play(operator, "site", "--tags", "toolchain", tls=True).rc == 0
-    run = play(operator, "upgrade", tls=True)
+    assert play(operator, "site", "--tags", "toolchain", given=TLS).rc == 0
+    run = play(operator, "upgrade", given=TLS)
     assert run.rc == 0, run.output
     (after,) = releases(on)
     assert after != before
@@ -79,7 +81,7 @@ def test_it_moves_with_the_release_and_speaks_tls(on: On, operator: Operator) ->
     argv = on(NODE).check_output("pgrep -u llama -af 'alias lab-llama' | head -n1")
     assert "--ssl" not in argv
     assert on(NODE).file("/etc/herd/router/tls.key").mode == 0o640
-    assert play(operator, "upgrade", tls=True).calm
+    assert play(operator, "upgrade", given=TLS).calm
 
 
 def test_its_certificate_is_its_own_and_its_agent_asks_with_it(on: On) -> None:
@@ -106,7 +108,7 @@ def test_all_go_back_where_a_router_does_not_come_up(on: On, operator: Operator)
     on(NODE).check_output(f"mkdir -p {Path(DROP_IN).parent}; printf '[Service]\\n%s\\n' \"{refuse}\" > {DROP_IN}")
     on(NODE).check_output("systemctl daemon-reload")
     try:
-        run = play(operator, "upgrade", tls=True)
+        run = play(operator, "upgrade", given=BUILT)
         assert run.rc != 0
         assert f"The service runs {before} again, and has answered" in run.output
     finally:
@@ -135,7 +137,7 @@ def test_all_go_back_where_a_node_cannot_be_reached(on: On, operator: Operator) 
 
     away = threading.Thread(target=go_away)
     away.start()
-    run = play(operator, "upgrade", tls=True)
+    run = play(operator, "upgrade", given=BUILT)
     away.join()
     assert run.rc != 0
     assert "vllm-node3: expected every node to change to" in run.output
