@@ -165,7 +165,7 @@ def _are_named(cluster: Kept, files: Collection[str]) -> bool:
 def test_a_node_that_is_drained_keeps_what_runs_and_is_the_reason_why_a_job_waits(
     ready: Kept, questions: dict[str, list[dict[str, Any]]]
 ) -> None:
-    job = ready.tier("fast")["job_id"]
+    since, job = ready.now(), ready.tier("fast")["job_id"]
     with honest_load(ready, questions) as found:
         ready.sure(CONTROLLER, "scontrol update nodename=vasp-02 state=drain reason='a fan'")
         time.sleep(8)
@@ -180,6 +180,8 @@ def test_a_node_that_is_drained_keeps_what_runs_and_is_the_reason_why_a_job_wait
     assert refused(found, "fast")[0] >= requeued
     ready.sure(CONTROLLER, "scontrol update nodename=vasp-02 state=resume")
     assert ready.wait_ready_again("fast", 120)["job_id"] == job
+    # When it runs again it is not taken for one that still ends.
+    assert ready.said(since).count("fast: draining") == 1
 
 
 def _waits_for_node(cluster: Kept) -> dict[str, object] | None:
