@@ -305,8 +305,22 @@ CHANGES: dict[str, tuple[int, tuple[str, list[str], list[str]]]] = {
     "Remove a worker": (0, (HEAD, [WORKERS[0]], list(NODES))),
     "Move the head": (2, (WORKERS[0], [WORKERS[1]], list(NODES))),
 }
+
+
+def with_another_model() -> dict[str, object]:
+    """The inventory with a second model, the same bytes under another name, which is the one that is served."""
+    models = yaml.safe_load((LAB / "group_vars" / "all" / "models.yml").read_text(encoding="utf-8"))["herd_models"]
+    second = {**models["lab-llama"], "name": "lab-second", "file": "lab-second.gguf"}
+    return {"herd_models": {**models, "lab-second": second}, "herd_model": "lab-second"}
+
+
 #: What the inventory says from the first command of a section on.
-SETTINGS: dict[str, dict[str, object]] = {"Turn TLS on": {"herd_api_tls": True, "head_server_tls_generate": True}}
+SETTINGS: dict[str, dict[str, object]] = {
+    "Change the model": with_another_model(),
+    "Turn TLS on": {"herd_api_tls": True, "head_server_tls_generate": True},
+}
+#: What the head's command line says after a section; the section after it changes it back.
+SERVED = {"Change the model": "/lab-second.gguf", "Change the quantisation": "/lab-llama.gguf"}
 #: What leaves another herd behind comes last, in this order: the worker that is removed is the one that is added.
 LAST = ("Remove a worker", "Add a worker", "Turn TLS on", "Move the head", "Take the herd off its machines")
 WORK = [name for name in PAGES[PLANNED].sections if name and name not in LAST] + list(LAST)
@@ -322,6 +336,7 @@ def test_planned_work(
         if index == at:
             operator.inventory = changed_inventory(*change)
         operator.mended(command)
+    assert SERVED.get(section, "") in operator.service.on(HEAD, "systemctl", "show", "-p", "ExecStart", "llama-head")
     operator.inventory, operator.variables = LAB, {}
 
 
