@@ -5,7 +5,6 @@ Where a fault cannot be had on a lab, the page's commands run on a herd on which
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -258,27 +257,14 @@ def test_a_page_leads_out_of_its_symptom(operator: Operator, page: Page) -> None
     service = operator.service
     # The faults of the pages before would make it wait longer and longer before it recovers the head.
     service.on(HEAD, "systemctl", "restart", "herd-agent")
-    await_well(service, "the lab before it")
+    service.wait_until_well(120)
     fault = FAULTS.get(page.name)
     with ExitStack() as faults:
         if fault is not None:
             faults.enter_context(fault(service))
         follow(operator, page, VARIABLES.get(page.name, {}), [faults.close])
     # What a page leaves behind is a herd that is well, by itself.
-    await_well(service, page.name)
-
-
-def await_well(service: Service, left_by: str) -> None:
-    for _attempt in range(60):
-        if is_well(service):
-            return
-        time.sleep(2)
-    raise AssertionError(f"{left_by} leaves {service.on(HEAD, 'sh', '-c', 'herdctl status; true')}")
-
-
-def is_well(service: Service) -> bool:
-    seen = json.loads(service.on(HEAD, "sh", "-c", "herdctl status --json; true"))
-    return bool(seen["well"]) and set(seen["nodes"]) == set(NODES)
+    service.wait_until_well(120)
 
 
 @pytest.fixture
