@@ -52,9 +52,11 @@ _value:
     - C(to) is the release that the nodes change to, and C(from) the one to go back to if that fails; empty if there is
       none.
     - C(needed) is false only if every node has C(to) as its current release, nothing is left of a change that was
-      killed, and head and workers run from it.
+      killed, and head, workers and routers run from it.
+    - C(behind) names the hosts that do not run C(to), or have not said so.
+    - C(behind) names the hosts that do not run C(to), or have not said so.
   type: dict
-  sample: {to: 0c1e57098-cpu-5f1c20ab, from: b7836-cpu-11aa22bb, needed: true}
+  sample: {to: 0c1e57098-cpu-5f1c20ab, from: b7836-cpu-11aa22bb, needed: true, behind: [vllm-node3]}
 """
 
 
@@ -62,15 +64,17 @@ def release_change(
     hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]], register: str, wanted: str = ""
 ) -> dict[str, Any]:
     """Where a change goes and comes from."""
-    hosts = dict.fromkeys([*groups["head_server"], *groups["llama_release"]])
-    nodes = [
-        rules.Node(
-            hostvars[host][register],
+    hosts = dict.fromkeys([*groups.get("head_server", ()), *groups["llama_release"]])
+    nodes = {
+        host: rules.Node(
+            # A host that could not be reached has said nothing.
+            hostvars[host].get(register) or {},
             [unit for group, unit in rules.SERVICES.items() if host in groups.get(group, ())],
         )
         for host in hosts
-    ]
-    return rules.plan(nodes, wanted)
+    }
+    change = rules.plan(list(nodes.values()), wanted)
+    return {**change, "behind": rules.behind(nodes, change["to"])}
 
 
 class FilterModule:

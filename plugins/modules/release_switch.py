@@ -128,14 +128,20 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         if state != "proved":
             require_whole(store, wanted)
         current, note = store.current() or "", (store.noted() or {}) if store.note.exists() else None
-        goal, noted = current, note
+        goal, noted, former = current, note, store.previous() or ""
+        known = release_change.note(note)
         if state == "begun":
-            noted = release_change.begun(module.params["former"], wanted, module.params["rollback"])
+            before = known.get("previous") or former
+            noted = release_change.begun(module.params["former"], wanted, module.params["rollback"], before)
         elif state == "proved":
             noted = None
+            # It went back: what did not come up is nothing to go back to.
+            former = known["previous"] if known and known["to"] != wanted else former
         else:
             goal = wanted
         if not module.check_mode:
+            if former != (store.previous() or ""):
+                store.remember(former)
             if noted != note:
                 store.end() if noted is None else store.begin(noted)
             if goal != current:

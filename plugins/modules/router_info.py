@@ -25,6 +25,9 @@ options:
   api_key_file:
     description: File on this host whose first line is the key. Empty sends none.
     type: path
+  certificate_file:
+    description: File of the router's certificate on this host, the only one that is trusted. Without TLS there is none.
+    type: path
   timeout:
     description: Seconds to wait until the router answers.
     type: int
@@ -72,7 +75,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core import router
+from ansible_collections.herd.inference.plugins.module_utils.core import certificate, router
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     MismatchError,
@@ -83,20 +86,24 @@ from ansible_collections.herd.inference.plugins.module_utils.ports import openai
 _POLL_S = 0.5
 
 
+def text_of(path: str | None) -> str:
+    """What the role has written for whoever asks; nothing for no file."""
+    try:
+        return Path(path).read_text(encoding="utf-8") if path else ""
+    except OSError as error:
+        raise MismatchError(f"the file {path}", error.strerror or "none", "run the role fast_router") from error
+
+
 def key_in(path: str | None) -> str:
     """The first key of the file."""
-    if not path:
-        return ""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise MismatchError(f"the key file {path}", error.strerror or "none", "run the role fast_router") from error
+    lines = text_of(path).splitlines()
     return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
 
 
 def look(given: dict[str, Any]) -> dict[str, Any]:
     """Wait for the router, and ask it."""
-    api = openai.Api(given["url"], key_in(given["api_key_file"]), 10)
+    trusted = certificate.first(text_of(given["certificate_file"])) if given["certificate_file"] else ""
+    api = openai.Api(given["url"], key_in(given["api_key_file"]), 10, trusted)
     end = time.monotonic() + given["timeout"]
     state = api.health()
     while state != "ready" and time.monotonic() < end:
@@ -128,6 +135,7 @@ def main() -> None:
         argument_spec={
             "url": {"type": "str", "required": True},
             "api_key_file": {"type": "path", "no_log": False},
+            "certificate_file": {"type": "path"},
             "timeout": {"type": "int", "default": 60},
             "expected": {"type": "list", "elements": "str", "default": []},
         },

@@ -109,6 +109,19 @@ options:
     description: File of the API keys.
     type: path
     required: true
+  tls:
+    description: >-
+      Files of the API's certificate (C(certificate)) and of its key (C(key)) on this host; without them it serves
+      without TLS.
+    type: dict
+    default: {}
+    suboptions:
+      certificate:
+        description: File of the certificate.
+        type: path
+      key:
+        description: File of the key.
+        type: path
   preset_file:
     description: File of the presets.
     type: path
@@ -342,6 +355,7 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         (given["listen_address"], given["listen_port"]),
         given["api_key_file"],
         given["timeout_s"],
+        (given["tls"].get("certificate") or "", given["tls"].get("key") or ""),
     )
     findings: list[flag_subject.Finding] = []
     warnings = [f"{name} is not offered: {reason}" for name, reason in {**left_out, **plan["left_out"]}.items()]
@@ -352,7 +366,9 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         accepted = engine.accepted
         capabilities = {str(gpu["compute_capability"]) for gpu in given["gpus"] if gpu.get("compute_capability")}
         added = {str(name): str(value) for name, value in given["environment"].items()}
-        findings = router.findings(offers, argv, engine, given["accepted_rules"], tuple(sorted(capabilities)), added)
+        # Before a build there is only the release in use, and the one to come may have what it lacks.
+        rules = given["accepted_rules"] + (["tls-not-built"] if given["check_mode"] else [])
+        findings = router.findings(offers, argv, engine, rules, tuple(sorted(capabilities)), added)
         warnings += flag_guard.require_clean(findings, "the router")
     presets = router.presets(offers, accepted) if offers else ""
     result = {
@@ -398,6 +414,11 @@ def main() -> None:
             "listen_port": {"type": "int", "required": True},
             "timeout_s": {"type": "int", "default": 600},
             "api_key_file": {"type": "path", "required": True, "no_log": False},
+            "tls": {
+                "type": "dict",
+                "default": {},
+                "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
+            },
             "preset_file": {"type": "path", "required": True},
             "environment": {"type": "dict", "default": {}},
             "accepted_rules": {"type": "list", "elements": "str", "default": []},

@@ -39,6 +39,7 @@ USERS: dict[str, dict[str, Any]] = {
     "ann": {"key": "herd-key-of-ann", "limits": "roomy"},
     "bob": {"key": "herd-key-of-bob", "limits": "narrow"},
     "rob": {"key": "herd-key-of-rob", "limits": "narrow"},
+    "sam": {"key": "herd-key-of-sam", "limits": "narrow"},
     "eve": {"key": "herd-key-of-eve", "state": "revoked"},
     "old": {"key": "herd-key-of-old", "expires": 1000.0},
     "fay": {"key": "herd-key-of-fay", "tiers": ["fast"], "limits": "roomy"},

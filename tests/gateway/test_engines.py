@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPException, IncompleteRead
+from pathlib import Path
 
 import openai
 import pytest
@@ -246,13 +247,17 @@ def test_upstreams_that_nginx_would_not_take_change_nothing(
     broken.write_text("server { listen 127.0.0.1:1; no_such_thing; }\n", encoding="utf-8")
     try:
         made.ready("fast", 1, [], job="9")
-        wait_for(lambda: 'unknown directive "no_such_thing"' in made.log("upstreams"), "it says so", 10)
+        said = f'found [emerg] unknown directive "no_such_thing" in {broken}:1'
+        wait_for(lambda: said in made.log("upstreams"), "it says so", 10)
         assert (made.etc / "herd" / "upstreams.conf").read_text(encoding="utf-8") == before
         # The door takes requests where they belong, also while nginx cannot be told.
         second = made.engine(REASONING_MODEL)
         made.ready("reasoning", second.port, [REASONING_MODEL], job="10")
         wait_for(lambda: client.ask(ASK).status == 200, "the door takes it there", 5)
         second.stop()
+        # It has tried again meanwhile, and is not tired of it; nobody reads the same twice.
+        time.sleep(11)
+        assert made.log("upstreams").count(said) <= 2
     finally:
         broken.unlink()
         settle(made, engines)
@@ -261,9 +266,19 @@ def test_upstreams_that_nginx_would_not_take_change_nothing(
 
 
 def test_nothing_happens_while_nothing_changes(made: Gateway, engines: dict[str, Engine]) -> None:
-    time.sleep(1)
-    before = made.log("upstreams")
+    # For a few seconds after a request the door expects another one.
+    time.sleep(6)
+    before, turns = made.log("upstreams"), turns_of_the_door(made)
     facts = (made.etc / "herd" / "upstreams.conf").stat()
     time.sleep(3)
+    assert turns_of_the_door(made) - turns <= 5
     assert made.log("upstreams") == before
     assert (made.etc / "herd" / "upstreams.conf").stat().st_mtime_ns == facts.st_mtime_ns
+
+
+def turns_of_the_door(made: Gateway) -> int:
+    """How often the process that serves has gone to sleep."""
+    parent = made.processes["door"].pid
+    (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
+    status = Path(f"/proc/{child}/status").read_text(encoding="utf-8")
+    return int(status.split("\nvoluntary_ctxt_switches:", 1)[1].split()[0])

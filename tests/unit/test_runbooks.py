@@ -18,7 +18,7 @@ INDEX, PLANNED, AGENT = "README", "planned-work", "agent"
 #: Pages with an index of their own, by folder.
 ASIDE = [
     (folder, read(path))
-    for folder in ("router", "slurm")
+    for folder in ("gateway", "router", "slurm")
     for path in sorted((FOLDER / folder).glob("*.md"))
     if path.stem != INDEX
 ]

@@ -173,6 +173,95 @@ def test_a_router_that_is_killed_comes_back_and_leaves_nothing_behind(on: On, as
     assert not set(models) & set(still)
 
 
+def settled(on: On) -> str:
+    """The agent's words of the last seconds, once it sees the router serve again."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        told = json.loads(on(NODE).check_output("herdctl status --json"))["nodes"][NODE]["heartbeat"]["router"]
+        if (told["health"], told["supervision"]) == ("ok", "watching"):
+            break
+        time.sleep(0.5)
+    return on(NODE).check_output("journalctl -u herd-agent --since=-60s --output=cat --no-pager")
+
+
+def asked_meanwhile(on: On, key: str, model: str) -> None:
+    """A long question to a model, from a host that is none of the herd's; how it ended is in /tmp/stream."""
+    body = json.dumps({"model": model, "prompt": "x", "n_predict": 500, "ignore_eos": True})
+    on("mirror").check_output(
+        f"rm -f /tmp/stream; (echo 'Authorization: Bearer {key}' | curl -s --max-time 60 -H @/dev/stdin -o /dev/null "
+        f"-w '%{{http_code}}' -d '{body}' {URL}/completion > /tmp/asked 2>&1; mv /tmp/asked /tmp/stream) "
+        "</dev/null >/dev/null 2>&1 &"
+    )
+    time.sleep(1.5)
+
+
+def told_to_the_client(on: On) -> str:
+    return on("mirror").check_output(
+        "timeout 40 sh -c 'until test -s /tmp/stream; do sleep 0.2; done'; cat /tmp/stream"
+    )
+
+
+def test_a_models_process_that_hangs_is_ended_and_the_next_request_loads_it(on: On, ask: Ask, key: str) -> None:
+    """It is stopped in the middle of an answer; /health of the router goes on to say that all is well."""
+    assert chat(ask, "second") == 200
+    router = on(NODE).check_output("systemctl show -p MainPID --value llama-router")
+    asked_meanwhile(on, key, "second")
+    on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1 | xargs kill -STOP")
+    begin = time.monotonic()
+    assert ask("/health")[0] == 200
+    # Who waited is told, and whoever comes next gets an answer, within the time that it takes to notice and to end it.
+    assert told_to_the_client(on) == "500"
+    assert time.monotonic() - begin < 20
+    assert chat(ask, "second") == 200
+    assert "unloading the model second" in settled(on)
+    assert on(NODE).check_output("systemctl show -p MainPID --value llama-router") == router
+
+
+def test_a_router_that_hangs_is_restarted(on: On, ask: Ask, key: str) -> None:
+    assert chat(ask, "second") == 200
+    router = on(NODE).check_output("systemctl show -p MainPID --value llama-router")
+    asked_meanwhile(on, key, "second")
+    on(NODE).check_output(f"kill -STOP {router}")
+    begin = time.monotonic()
+    # Its connection ends, with no status.
+    assert told_to_the_client(on) == "000"
+    assert time.monotonic() - begin < 20
+    assert "restarting the router" in settled(on)
+    assert on(NODE).check_output("systemctl show -p MainPID --value llama-router") != router
+    assert chat(ask, "second") == 200
+
+
+def test_a_model_that_sleeps_is_left_alone(on: On, ask: Ask) -> None:
+    """Half a minute of an agent that watches neither wakes nor ends it."""
+    assert chat(ask, "second") == 200
+    assert comes(ask, {"second": "sleeping"})["second"] == "sleeping"
+    before = on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1")
+    for _each in range(30):
+        assert states(ask)["second"] == "sleeping"
+        time.sleep(1)
+    assert on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1") == before
+
+
+def test_a_stop_lets_answers_end_and_nobody_new_in(on: On, ask: Ask, key: str) -> None:
+    assert chat(ask, "third") == 200
+    asked_meanwhile(on, key, "third")
+    on(NODE).check_output("(herdctl stop-router --json --timeout 60 > /run/stopped) </dev/null >/dev/null 2>&1 &")
+    time.sleep(1.5)
+    # 7: the connection was refused.
+    assert on("mirror").run(f"curl -s --max-time 5 {URL}/health").rc == 7
+    assert told_to_the_client(on) == "200"
+    on(NODE).check_output("timeout 20 sh -c 'until test -s /run/stopped; do sleep 0.2; done'")
+    assert json.loads(on(NODE).check_output("cat /run/stopped"))["cut"] == 0
+    assert on(NODE).check_output("systemctl is-active llama-router || true") == "inactive"
+    assert "herd_router" not in on(NODE).check_output("nft list tables")
+    # The agent has not started what was stopped.
+    time.sleep(3)
+    assert on(NODE).check_output("systemctl is-active llama-router || true") == "inactive"
+    on(NODE).check_output("systemctl start llama-router")
+    settled(on)
+    assert chat(ask, "third") == 200
+
+
 def test_a_restart_under_load_takes_no_longer_than_it_was_given(on: On, ask: Ask, key: str) -> None:
     assert chat(ask, "third") == 200
     on("mirror").check_output(

@@ -44,5 +44,14 @@ def test_a_cold_start(on: On, operator: Operator) -> None:
     follow(operator, read(PAGES / "cold-start-slow.md"), {})
 
 
+def test_a_router_that_gives_no_answer(on: On, operator: Operator) -> None:
+    """A model's process hangs, and so does nobody who would see it."""
+    on(NODE).check_output("herdctl models --load lab-llama")
+    on(NODE).check_output("systemctl stop herd-agent")
+    on(NODE).check_output("pgrep -u llama -f 'alias (second|third|lab-llama)' | xargs kill -STOP")
+    follow(operator, read(PAGES / "router-hangs.md"), {})
+
+
 def test_every_page_is_tried() -> None:
-    assert {path.stem for path in PAGES.glob("*.md")} == {"README", "model-not-found", "cold-start-slow"}
+    pages = {"README", "model-not-found", "cold-start-slow", "router-hangs"}
+    assert {path.stem for path in PAGES.glob("*.md")} == pages

@@ -16,6 +16,8 @@ from tests.lab.playbooks import ROOT, Operator
 from tests.lab.slurm import CONTROLLER, SCRIPTS, Slurm
 
 PLAY = "playbooks/slurm.yml"
+# What is decided on the controller takes a fraction of the time without the nodes.
+ALONE = ("--limit", CONTROLLER)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +46,7 @@ def changed_tiers(folder: Path, **changes: Any) -> str:
 def test_accounting_is_only_verified_unless_asked_for(slurm: Slurm, operator: Operator) -> None:
     slurm.sure(CONTROLLER, "sacctmgr -i modify qos ai_opportunistic set GraceTime=60 MaxWall=2-00:00:00")
     before = qos(slurm)
-    verified = operator.play(PLAY, "--tags", "preflight", "-e", "slurm_tiers_accounting_set_up=false")
+    verified = operator.play(PLAY, "--tags", "preflight", *ALONE, "-e", "slurm_tiers_accounting_set_up=false")
     assert verified.rc != 0
     assert "sacctmgr -i modify qos ai_opportunistic set GraceTime=30" in verified.output
     assert "slurm_tiers_accounting_set_up: true" in verified.output
@@ -53,7 +55,7 @@ def test_accounting_is_only_verified_unless_asked_for(slurm: Slurm, operator: Op
 
 def test_a_check_shows_what_would_be_set_up(slurm: Slurm, operator: Operator) -> None:
     before = qos(slurm)
-    run = operator.play(PLAY, "--tags", "slurm_tiers", "--check", "--diff")
+    run = operator.play(PLAY, "--tags", "slurm_tiers", *ALONE, "--check", "--diff")
     assert run.rc == 0, run.output
     assert "QoS ai_opportunistic: GraceTime 60" in run.output
     assert "QoS ai_opportunistic: GraceTime 30" in run.output
@@ -63,7 +65,7 @@ def test_a_check_shows_what_would_be_set_up(slurm: Slurm, operator: Operator) ->
 def test_only_the_difference_is_set_up(slurm: Slurm, operator: Operator) -> None:
     slurm.sure(CONTROLLER, "sacctmgr -i add qos site_own set Priority=7")
     slurm.sure(CONTROLLER, "sacctmgr -i modify user llama where account=ai set qos+=site_own")
-    run = operator.play(PLAY, "--tags", "slurm_tiers")
+    run = operator.play(PLAY, "--tags", "slurm_tiers", *ALONE)
     assert run.rc == 0, run.output
     lines = qos(slurm).splitlines()
     # What the site has set besides is still there.
@@ -91,7 +93,7 @@ def test_a_script_that_slurm_would_not_take_is_not_put_in_place(
     slurm: Slurm, operator: Operator, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     before = slurm.sure(CONTROLLER, f"sha256sum {SCRIPTS}/run-14b.slurm")
-    run = operator.play(PLAY, "--tags", "slurm_tiers", "-e", changed_tiers(tmp_path, **changes))
+    run = operator.play(PLAY, "--tags", "slurm_tiers", *ALONE, "-e", changed_tiers(tmp_path, **changes))
     assert run.rc != 0
     assert words in run.output
     assert slurm.sure(CONTROLLER, f"sha256sum {SCRIPTS}/run-14b.slurm") == before
@@ -110,7 +112,7 @@ def test_tiers_that_cannot_work_stop_before_anything_changes(
     slurm: Slurm, operator: Operator, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     before = scripts(slurm)
-    run = operator.play(PLAY, "--tags", "slurm_tiers", "-e", changed_tiers(tmp_path, **changes))
+    run = operator.play(PLAY, "--tags", "slurm_tiers", *ALONE, "-e", changed_tiers(tmp_path, **changes))
     assert run.rc != 0
     assert words in run.output
     assert scripts(slurm) == before

@@ -24,6 +24,7 @@ getent passwd llama herd-door
 getent group llama herd-door
 pgrep -af '[h]erdctl|[l]lama-server|[r]pc-server'
 ss -Hltn '( sport = :8080 or sport = :8081 )'
+tailscale serve status --json | grep Proxy
 systemctl list-units --all --plain --no-legend 'herd-*' 'llama-*'
 """
 # A site of somebody else, beside ours.

@@ -73,10 +73,10 @@ def decide(is_given: bool, may_generate: bool, has_both: bool, is_generated: boo
     if may_generate:
         return GENERATE
     raise NotFoundError(
-        "a certificate and a key for the head's API",
+        "a certificate and a key for the API",
         "none",
-        "give head_server_tls_certificate and head_server_tls_key, put both files on the head, "
-        "or let it sign its own with head_server_tls_generate",
+        "give the role's variables …_tls_certificate and …_tls_key (head_server_tls_certificate, of a router "
+        "fast_router_tls_certificate), put both files on the host, or let it sign its own with …_tls_generate",
     )
 
 
@@ -89,12 +89,16 @@ def subject_names(names: Sequence[str]) -> str:
         except ValueError:
             if not re.fullmatch(r"[A-Za-z0-9*]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", name):
                 raise InvalidInputError(
-                    "host names or addresses in head_server_tls_names", repr(name), "correct it in the inventory"
+                    "host names or addresses in head_server_tls_names, or the same of another role",
+                    repr(name),
+                    "correct it in the inventory",
                 ) from None
             words.append(f"DNS:{name}")
     if not words:
         raise InvalidInputError(
-            "a name for the certificate", "none", "name the head as its clients do, in head_server_tls_names"
+            "a name for the certificate",
+            "none",
+            "name the host as its clients do, in head_server_tls_names, or the same of another role",
         )
     return ",".join(words)
 

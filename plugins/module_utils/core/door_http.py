@@ -32,7 +32,7 @@ REASONS = {
 #: OpenAI's names for kinds of errors, from which its clients choose their exceptions together with the status.
 KINDS = {401: "invalid_request_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 _NOT_IN_A_HEADER = re.compile(r"[^ -~]")
-_LINE = re.compile(rb"([A-Z]{1,16}) (/[\x21-\x7e]*) HTTP/1\.[01]")
+_LINE = re.compile(r"([A-Z]{1,16}) (/[\x21-\x7e]*) HTTP/1\.[01]")
 
 
 class HeadError(Exception):
@@ -72,22 +72,23 @@ def parse_head(head: bytes) -> tuple[Request, int]:
 
     :returns: the request without its body, and the body's length.
     """
-    first, _newline, rest = head.partition(b"\r\n")
+    # Decoded once, and with as little else as there can be: every request waits for it.
+    first, *rest = head.decode("latin-1").split("\r\n")
     line = _LINE.fullmatch(first)
     if not line:
         raise HeadError("no request line")
     headers: dict[str, list[str]] = {}
-    for raw in rest.split(b"\r\n") if rest else []:
-        name, colon, value = raw.partition(b":")
+    for raw in rest:
+        name, colon, value = raw.partition(":")
         if not colon or not name or name != name.strip():
             raise HeadError("no header")
-        headers.setdefault(name.decode("latin-1").lower(), []).append(value.strip().decode("latin-1"))
+        headers.setdefault(name.lower(), []).append(value.strip(" \t"))
     if "transfer-encoding" in headers:
         raise HeadError("a body without a length")
     length = headers.get("content-length", ["0"])
     if len(length) != 1 or not length[0].isascii() or not length[0].isdigit():
         raise HeadError("no length")
-    return Request(line[1].decode(), line[2].decode(), headers), int(length[0])
+    return Request(line[1], line[2], headers), int(length[0])
 
 
 def render(answer: Answer, with_body: bool = True) -> bytes:
@@ -103,7 +104,7 @@ def render(answer: Answer, with_body: bool = True) -> bytes:
 
 def clean(value: str) -> str:
     """Make a text one that a header may hold."""
-    return _NOT_IN_A_HEADER.sub("?", value)
+    return value if value.isascii() and value.isprintable() else _NOT_IN_A_HEADER.sub("?", value)
 
 
 def as_json(status: int, data: Any, headers: Mapping[str, str] | None = None) -> Answer:

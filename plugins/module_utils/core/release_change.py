@@ -16,7 +16,11 @@ from typing import Any
 from .release_plan import BUILD_ID
 
 #: The services that run from a release, by the group of their hosts.
-SERVICES = {"head_server": "llama-head.service", "rpc_worker": "llama-rpc.service"}
+SERVICES = {
+    "head_server": "llama-head.service",
+    "rpc_worker": "llama-rpc.service",
+    "fast_router": "llama-router.service",
+}
 
 
 @dataclass(frozen=True)
@@ -37,17 +41,20 @@ class Node:
 
 
 def note(said: Any) -> dict[str, str]:
-    """What a node has noted: C(from), C(to), and where a rollback goes (C(back)); empty if it makes no sense."""
+    """What a node has noted; empty if it makes no sense.
+
+    C(from), C(to), where a rollback goes (C(back)), and what was before C(from) on this node (C(previous)).
+    """
     if not isinstance(said, Mapping):
         return {}
-    found = {name: str(said.get(name) or "") for name in ("from", "to", "back")}
+    found = {name: str(said.get(name) or "") for name in ("from", "to", "back", "previous")}
     is_good = found["to"] and all(not release or BUILD_ID.fullmatch(release) for release in found.values())
     return found if is_good else {}
 
 
-def begun(former: str, wanted: str, is_rollback: bool) -> dict[str, str]:
+def begun(former: str, wanted: str, is_rollback: bool, previous: str = "") -> dict[str, str]:
     """What a node notes. A rollback that was killed goes on; one after a killed upgrade goes to where that began."""
-    return {"from": former, "to": wanted, "back": wanted if is_rollback else former}
+    return {"from": former, "to": wanted, "back": wanted if is_rollback else former, "previous": previous}
 
 
 def plan(nodes: Sequence[Node], wanted: str = "") -> dict[str, Any]:
@@ -66,3 +73,8 @@ def plan(nodes: Sequence[Node], wanted: str = "") -> dict[str, Any]:
         "from": next((release for release in known if release not in ("", to)), ""),
         "needed": bool(notes) or {*currents} != {to} or not all(node.runs(to) for node in nodes),
     }
+
+
+def behind(nodes: Mapping[str, Node], release: str) -> list[str]:
+    """Name the nodes that do not run a release, or have not said so."""
+    return [name for name, node in nodes.items() if node.look.get("current") != release or not node.runs(release)]

@@ -143,11 +143,18 @@ def presets(offers: Sequence[Offer], accepted: Collection[str]) -> str:
 
 
 def arguments(
-    preset_file: str, models_max: int, listen: tuple[str, int], api_key_file: str, timeout_s: int
+    preset_file: str,
+    models_max: int,
+    listen: tuple[str, int],
+    api_key_file: str,
+    timeout_s: int,
+    tls: tuple[str, str] = ("", ""),
 ) -> list[str]:
     """The router's own arguments.
 
     :param listen: address and port of the API.
+    :param tls: files of its certificate and its key; empty without TLS. Its models' processes, which only it asks, have
+        none in any case.
     """
     if models_max < 1:
         raise InvalidInputError(
@@ -157,6 +164,7 @@ def arguments(
         *("--models-preset", preset_file, "--models-max", str(models_max)),
         *("--host", listen[0], "--port", str(listen[1]), "--api-key-file", api_key_file),
         *("--timeout", str(timeout_s)),
+        *(("--ssl-cert-file", tls[0], "--ssl-key-file", tls[1]) if any(tls) else ()),
     ]  # fmt: skip
 
 

@@ -54,7 +54,7 @@ class Cluster:
     user: str
     worker_port: int
     paths: Paths
-    ports: int = 16
+    ports: int = 8
 
 
 def limit_seconds(text: str) -> int:

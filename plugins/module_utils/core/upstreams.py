@@ -75,6 +75,12 @@ def from_view(view: Mapping[str, Any], wall: float) -> dict[str, Now] | None:
         return None
 
 
+def is_late(view: Mapping[str, Any], wall: float) -> bool:
+    """Say whether a view of the tiers should have been written anew, and will soon not be believed any more."""
+    written = _number(view.get("written"))
+    return written is None or abs(wall - written) > VIEW_LIFE_S / 2
+
+
 def from_registry(entries: Sequence[Mapping[str, Any]], tiers: Sequence[str]) -> dict[str, Now]:
     """Say how the tiers are by the registry alone, while their manager is silent: no reasons, but engines.
 

@@ -173,6 +173,14 @@ class ReleaseStore:
         _point(self.link, release, HIDDEN_LINK)
         _sync(self.prefix)
 
+    def remember(self, release: str) -> None:
+        """Point to another release as the one that was current before; empty for none."""
+        if release:
+            _point(self.former, release, HIDDEN_PREVIOUS)
+        else:
+            self.former.unlink(missing_ok=True)
+        _sync(self.prefix)
+
     def noted(self) -> dict[str, Any] | None:
         """The change that has begun and is not proved yet, as this node has noted it."""
         return release_files.read_json(self.note)

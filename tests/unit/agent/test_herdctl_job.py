@@ -225,7 +225,7 @@ def _guard(herdctl: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     program.parent.mkdir()
     program.write_text(NFT.format(python=sys.executable, log=log), encoding="utf-8")
     program.chmod(0o755)
-    rules = {"socket": str(path), "user_id": os.getuid(), "first": 50052, "last": 50067, "addresses": ["10.100.0.41"]}
+    rules = {"socket": str(path), "user_id": os.getuid(), "first": 50052, "last": 50059, "addresses": ["10.100.0.41"]}
     (tmp_path / "guard.json").write_text(json.dumps(rules), encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-I", str(herdctl), "job", "guard", "--config", str(tmp_path / "guard.json")],

@@ -270,6 +270,14 @@ def test_a_configuration_that_cannot_be_read_is_named(home: Home, text: str) -> 
     assert "run the role slurm_tiers on the controller" in done.stderr
 
 
+@pytest.mark.parametrize("every", [0, -1, 61])
+def test_a_look_at_slurm_is_neither_without_a_pause_nor_too_seldom(home: Home, every: int) -> None:
+    home.config.write_text(json.dumps({**home.data, "every": every}), encoding="utf-8")
+    done = home.tiers("manage")
+    assert done.returncode != 0
+    assert f"{every} seconds between two looks at Slurm" in done.stdout + done.stderr
+
+
 def test_without_a_manager_there_is_no_view(home: Home) -> None:
     done = home.tiers()
     assert done.returncode == 2

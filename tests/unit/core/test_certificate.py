@@ -64,7 +64,7 @@ def test_what_is_done(given: bool, may_generate: bool, both: bool, ours: bool, g
 
 @pytest.mark.parametrize("ours", [False, True])
 def test_nothing_to_serve_with_is_an_error(ours: bool) -> None:
-    with pytest.raises(HerdError, match="head_server_tls_generate"):
+    with pytest.raises(HerdError, match="_tls_generate"):
         certificate.decide(False, False, ours, ours, False)
 
 
@@ -80,7 +80,7 @@ def test_a_name_cannot_bring_another_one_along(name: str) -> None:
 
 
 def test_a_certificate_has_a_name() -> None:
-    with pytest.raises(HerdError, match="name the head"):
+    with pytest.raises(HerdError, match="name the host"):
         certificate.subject_names([])
 
 

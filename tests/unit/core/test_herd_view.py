@@ -40,6 +40,20 @@ def test_a_row_for_each_service() -> None:
     assert is_well(WELL)
 
 
+def test_a_router_is_a_row_of_its_own() -> None:
+    router = replace(HEAD, unit="llama-router.service", workers=(), api="10.0.0.32:8080")
+    nodes = {"vllm-node2": seen("vllm-node2", worker=WORKER, router=router)}
+    rows = as_rows(nodes)
+    assert [(row["role"], row["state"], row.get("connections")) for row in rows] == [
+        ("worker", "active", 1),
+        ("router", "ok", None),
+    ]
+    assert summary(nodes).startswith("10.0.0.32:8080: ")
+    assert summary({**WELL, **nodes}).startswith("10.0.0.31:8000: ")
+    assert is_well(nodes)
+    assert not is_well({"vllm-node2": seen("vllm-node2", router=replace(router, health="silent"))})
+
+
 @pytest.mark.parametrize(
     ("change", "note"),
     [

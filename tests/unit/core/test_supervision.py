@@ -13,6 +13,9 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.heartbeat import Heartbeat, Hold, Worker
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision import (
+    PROBE,
+    RESTART,
+    SAY,
     Action,
     Backoff,
     HeadView,
@@ -695,3 +698,41 @@ def test_a_worker_that_only_its_host_can_judge(view: WorkerView, hold: str, seco
         now += 0.5
         found += watch.step(now, view, hold)
     assert [action.kind for action in found] == ["restart"] * restarts
+
+
+class Model:
+    """The process of a model of a router, watched for so many seconds; what was done about it."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.supervisor = Supervisor(Limits(), "the model a", Backoff((0.0, 60.0), 600.0))
+        self.now, self.view = 1000.0, replace(RUNNING, links={}, may_sleep=True, busy=1, progress="x", **changes)
+
+    def run(self, seconds: float, computes: float = 0.0, probe: Probe | None = None) -> list[Action]:
+        done: list[Action] = []
+        for _each in range(round(seconds / 0.5)):
+            self.now += 0.5
+            self.view = replace(self.view, cpu_s=self.view.cpu_s + 0.5 * computes)
+            done += self.supervisor.step(self.now, self.view, {}, probe=probe)
+        return [action for action in done if action.kind != SAY]
+
+
+def test_a_model_that_answers_its_health_and_makes_nothing_is_ended() -> None:
+    model = Model()
+    model.run(1)
+    (asked,) = model.run(185)
+    assert asked.kind == PROBE
+    (ended,) = model.run(0.5, probe=Probe(False, "none within 120 seconds"))
+    assert (ended.kind, ended.reason[:21]) == (RESTART, "the model a is hung: ")
+
+
+def test_a_model_that_wakes_reads_its_file_as_long_as_that_takes() -> None:
+    model = Model()
+    assert model.run(1200, computes=0.3) == []
+    model = Model(slots_known=None)
+    assert model.run(1200, computes=0.3) == []
+
+
+def test_a_model_that_sleeps_is_not_asked_for_a_token() -> None:
+    model = Model(slots_known=False)
+    model.view = replace(model.view, busy=0)
+    assert model.run(3600) == []

@@ -99,3 +99,10 @@ def test_the_key_of_the_engines() -> None:
         with pytest.raises(InvalidInputError) as refused:
             upstreams.key_configuration(key)
         assert key == "" or key not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "late"), [({"written": 100.0}, False), ({"written": 96.0}, True), ({"written": 110.0}, True), ({}, True)]
+)
+def test_a_view_is_late_before_it_is_not_believed_any_more(data: dict[str, Any], late: bool) -> None:
+    assert upstreams.is_late(data, 102.0) is late

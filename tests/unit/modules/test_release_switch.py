@@ -181,6 +181,15 @@ def test_an_upgrade_that_was_killed_goes_back_to_where_it_began(cluster: Cluster
     cluster.assert_serves(OLD)
 
 
+@pytest.mark.parametrize("steps", [None, *range(STEPS)])
+def test_what_did_not_come_up_is_nothing_to_go_back_to(cluster: Cluster, steps: int | None) -> None:
+    if steps is not None:
+        killed(cluster, partial(cluster.upgrade, NEW, works=False), steps)
+    cluster.upgrade(NEW, works=False)
+    cluster.assert_serves(OLD)
+    assert {look["look"]["previous"] for look in cluster.looks().values()} == {OLDER}
+
+
 @pytest.mark.parametrize("steps", range(STEPS + 4))
 def test_a_failed_upgrade_that_was_killed_on_its_way_back(cluster: Cluster, steps: int) -> None:
     killed(cluster, partial(cluster.upgrade, NEW, works=False), steps)
@@ -215,6 +224,16 @@ def test_a_step_foresees_itself_and_has_nothing_to_do_twice(cluster: Cluster, st
         again = cluster.run(release_switch, "n1", check=check, **arguments)
         assert not again["changed"]
         assert again["diff"]["before"] == again["diff"]["after"] == done["diff"]["after"]
+
+
+def test_hosts_that_say_nothing_or_run_another_release_are_named(cluster: Cluster) -> None:
+    looks = cluster.looks()
+    looks["n2"] = {"look": {"unreachable": True}}
+    looks["n3"] = {}
+    assert filters.release_change(looks, GROUPS, "look", OLD)["behind"] == ["n2", "n3"]
+    assert filters.release_change(cluster.looks(), GROUPS, "look", OLD)["behind"] == []
+    cluster.running["n3"] = NEW
+    assert filters.release_change(cluster.looks(), GROUPS, "look", OLD)["behind"] == ["n3"]
 
 
 def test_what_an_interrupted_change_needs_is_not_pruned(cluster: Cluster) -> None:

@@ -76,7 +76,7 @@ def test_what_is_offered_and_in_memory(run: Run) -> None:
     ("arguments", "expected"),
     [
         ({"expected": ["a", "b", "c"]}, "found missing: c; not planned: broken"),
-        ({"api_key_file": "/no/where"}, "expected the key file /no/where"),
+        ({"api_key_file": "/no/where"}, "expected the file /no/where"),
         ({"api_key_file": None}, "status 401"),
         ({"url": "http://127.0.0.1:9", "timeout": 0}, "found refused: look at journalctl -u llama-router"),
     ],

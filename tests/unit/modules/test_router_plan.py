@@ -24,10 +24,11 @@ RELEASE = "0c1e57098"
 Run = Callable[..., dict[str, Any]]
 
 
-def release_at(prefix: Path, flags: frozenset[str] = NEW) -> Path:
+def release_at(prefix: Path, flags: frozenset[str] = NEW, openssl: str = "OFF") -> Path:
     place = prefix / "releases" / RELEASE
     place.mkdir(parents=True)
     manifest = {"id": RELEASE, "programs": {"head": "llama-server"}, "flags": {"llama-server": sorted(flags)}}
+    manifest["cmake"] = {"LLAMA_OPENSSL": openssl}
     (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     (prefix / "current").symlink_to(place)
     return place
@@ -146,6 +147,23 @@ def test_a_gpu_that_is_too_small_is_a_problem_and_a_file_that_was_found_is_left_
     assert "device = CUDA0" in roomy["files"]["/etc/herd/router/presets.ini"]
     assert roomy["environment"]["CUDA_VISIBLE_DEVICES"] == "1"
     assert "/etc/systemd/system/herd-gpu.service" in roomy["files"]
+
+
+TLS = {"certificate": "/etc/herd/router.crt", "key": "/etc/herd/router/tls.key"}
+
+
+def test_tls_is_the_routers_own_and_not_in_a_preset(run: Run, tmp_path: Path) -> None:
+    release_at(tmp_path / "prefix", openssl="ON")
+    found = run(tls=TLS)
+    assert found["argv"][-4:] == ["--ssl-cert-file", TLS["certificate"], "--ssl-key-file", TLS["key"]]
+    assert "ssl" not in found["files"]["/etc/herd/router/presets.ini"]
+
+
+def test_a_release_without_tls_cannot_serve_with_it(run: Run, tmp_path: Path) -> None:
+    release_at(tmp_path / "prefix")
+    assert "tls-not-built" in run(tls=TLS)["msg"]
+    # A check comes before the build that would have it.
+    assert not run(tls=TLS, _ansible_check_mode=True).get("failed")
 
 
 def test_an_older_release_says_why_it_is_refused(run: Run, tmp_path: Path) -> None:

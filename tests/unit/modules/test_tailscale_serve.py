@@ -17,6 +17,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.ports.tailscale import Tailscale
 from ansible_collections.herd.inference.plugins.modules import tailscale_serve
 
+# That of the lab's hosts.
+DOUBLE = Path(__file__).parents[2] / "lab" / "recipes" / "tailnet" / "files" / "usr" / "lib" / "tailscale" / "double.py"
 NAME = "slurm-ctl.tailc46cd0.ts.net"
 BOTH = {"/": "http://127.0.0.1:8080", "/reasoning/": "http://127.0.0.1:8081"}
 
@@ -27,7 +29,7 @@ class Double:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "state.json"
         self.program = folder / "tailscale"
-        source = Path(__file__).with_name("tailscale_double.py")
+        source = DOUBLE
         self.program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "{source}" "$@"\n', encoding="utf-8")
         self.program.chmod(0o755)
         self.put({})

@@ -35,6 +35,8 @@ from herd.core.errors import InvalidInputError
 from herd.core.gateway_metrics import Metrics, entry, parse_line, read_line
 
 CHUNK = 64 * 1024
+#: Seconds after a request for which the next one is expected.
+AWAKE_S = 5.0
 #: Beyond the body itself: what JSON takes when a longer name is put into it, and nginx's own limit comes first.
 SLACK = 64 * 1024
 ALIVE_EVERY_S = 5.0
@@ -68,6 +70,7 @@ class Gateway:
         self._tasks = task_table.read(settings.raw["tasks"]) if settings.raw.get("tasks") else task_table.EMPTY
         self._assets = read_assets()
         self._looked = -1.0
+        self._awake_until, self._is_awake = -1.0, False
         self._passed: dict[str, Passed] = {}
         self._lines: list[str] = []
         #: Set when another process is about to take over: connections end with their next answer.
@@ -86,6 +89,20 @@ class Gateway:
         for name, tier in self.door.now.items():
             if before and before.get(name) != (tier.state, tier.endpoint):
                 say(f"tier {name}: {tier.state} {tier.endpoint} {'' if tier.is_ready else tier.reason}".rstrip())
+
+    def _expect_more(self) -> None:
+        """While there are requests, look at files between them, and not while one waits."""
+        self._awake_until = time.monotonic() + AWAKE_S
+        if not self._is_awake:
+            self._is_awake = True
+            asyncio.get_running_loop().call_later(FRESH_S / 2, self._stay_awake)
+
+    def _stay_awake(self) -> None:
+        self._is_awake = time.monotonic() < self._awake_until
+        if self._is_awake:
+            self._looked = -1.0
+            self.look()
+            asyncio.get_running_loop().call_later(FRESH_S / 2, self._stay_awake)
 
     def why_cut(self, tier: str) -> str:
         """Say why an answer of a tier ends before its end."""
@@ -132,6 +149,7 @@ class Gateway:
     def answer(self, request: Request) -> Answer | Forward:
         """Answer a request, or say where it goes."""
         self.look()
+        self._expect_more()
         if request.header("x-herd-gone"):
             return self.door.gone(request)
         page = self._page(request)
@@ -198,7 +216,6 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._length = 0
         self._relay: Relay | None = None
-        self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -210,8 +227,6 @@ class Connection(asyncio.Protocol):
         self._gateway.connections.discard(self)
         if self._relay:
             self._relay.abandon()
-            if self._task:
-                self._task.cancel()
             self._note(self._relay)
 
     def pause_writing(self) -> None:
@@ -261,7 +276,7 @@ class Connection(asyncio.Protocol):
         if target:
             self._gateway.metrics.relayed += 1
             self._relay = Relay(self._gateway, self, request, target)
-            self._task = asyncio.get_running_loop().create_task(self._relay.begin())
+            self._relay.begin()
             return
         verdict = self._gateway.answer(request)
         if isinstance(verdict, Forward):

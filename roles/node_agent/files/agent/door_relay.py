@@ -11,9 +11,10 @@ that stream, whatever its head said before: a second request on it would be lost
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
-from typing import Any, Protocol
+from typing import Protocol
 
 from herd.core import door_rules, stream_watch
 from herd.core.door_http import Answer, Request
@@ -23,6 +24,16 @@ CONNECT_S = 5.0
 SILENT_S = 20
 #: What an engine says of itself and not of the request: it does not take the gateway's key, or it loads.
 OWN_WORDS = (401, 503)
+#: As much as is read at once.
+CHUNK = 64 * 1024
+_SOCKET_OPTIONS = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S // 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_S // 4),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000),
+)
 _PASSED_HEADERS = ("authorization", "content-type", "accept", "anthropic-version")
 
 
@@ -51,63 +62,109 @@ class Desk(Protocol):
         """Say that an engine gave no answer."""
 
 
-class Relay(asyncio.Protocol):
-    """A request on its way to an engine, and its answer on the way back."""
+class Relay:
+    """A request on its way to an engine, and its answer on the way back.
+
+    A bare socket: asyncio's own connections take five turns of its loop to begin, each of which users wait for.
+    """
 
     def __init__(self, desk: Desk, asker: Asker, request: Request, target: str) -> None:
         self.endpoint, _blank, model = target.partition(" ")
         self.request = request
         self.answer = stream_watch.Answer()
         self._desk, self._asker = desk, asker
-        self._transport: Any = None
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._timer: asyncio.TimerHandle | None = None
         #: What has come and was not passed on: the head of a stream waits for the first piece of its body.
         self._held: bytearray | None = bytearray()
-        self._stays = self._is_over = False
+        self._stays = self._is_connected = self._is_held_up = self._is_over = False
         data = door_rules.read_body(request) if model else None
-        self._body = request.body if data is None else json.dumps({**data, "model": model}).encode()
+        body = request.body if data is None else json.dumps({**data, "model": model}).encode()
+        self._unsent = memoryview(self._head(len(body)) + body)
 
-    async def begin(self) -> None:
-        """Go to the engine."""
-        host, _colon, port = self.endpoint.partition(":")
-        try:
-            connecting = asyncio.get_running_loop().create_connection(lambda: self, host, int(port))
-            await asyncio.wait_for(connecting, CONNECT_S)
-        except (OSError, ValueError, asyncio.TimeoutError):
-            self._over()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the request."""
-        self._transport = transport
-        if self._is_over:
-            self._transport.abort()
-            return
-        made = transport.get_extra_info("socket")
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S // 4)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_S // 4)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_S * 1000)
+    def _head(self, length: int) -> bytes:
         given = [f"{name}: {value}" for name in _PASSED_HEADERS if (value := self.request.header(name))]
         lines = [f"POST {self.request.target} HTTP/1.1", f"Host: {self.endpoint}", *given, "Connection: close"]
-        head = "\r\n".join([*lines, f"Content-Length: {len(self._body)}", "\r\n"])
-        self._transport.write(head.encode("latin-1", "replace") + self._body)
-        self._body = b""
+        return "\r\n".join([*lines, f"Content-Length: {length}", "\r\n"]).encode("latin-1", "replace")
+
+    def begin(self) -> None:
+        """Go to the engine."""
+        host, _colon, port = self.endpoint.partition(":")
+        for level, option, value in _SOCKET_OPTIONS:
+            self._socket.setsockopt(level, option, value)
+        try:
+            status = self._socket.connect_ex((host, int(port)))
+        except (OSError, ValueError, OverflowError):
+            status = errno.EINVAL
+        if status == errno.EINPROGRESS:
+            self._timer = self._loop.call_later(CONNECT_S, self._over)
+            self._loop.add_writer(self._socket, self._connected)
+        elif status:
+            self._over()
+        else:
+            self._connected()
+
+    def _connected(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._loop.remove_writer(self._socket)
+        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._over()
+            return
+        self._is_connected = True
+        self._send()
+        if self._unsent:
+            self._loop.add_writer(self._socket, self._send_rest)
+        if not self._is_held_up:
+            self._loop.add_reader(self._socket, self._read)
+
+    def _send(self) -> None:
+        try:
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            # It takes no more of the request, and may have said why.
+            self._unsent = memoryview(b"")
+
+    def _send_rest(self) -> None:
+        self._send()
+        if not self._unsent:
+            self._loop.remove_writer(self._socket)
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._take(data)
+        else:
+            self._over()
 
     def wait(self, must: bool) -> None:
         """Take nothing of the engine while nginx, and so the client, takes less than it gives."""
-        if self._transport:
-            (self._transport.pause_reading if must else self._transport.resume_reading)()
+        self._is_held_up = must
+        if self._is_over or not self._is_connected:
+            return
+        if must:
+            self._loop.remove_reader(self._socket)
+        else:
+            self._loop.add_reader(self._socket, self._read)
 
     def abandon(self) -> None:
         """Stop, since the client has left: an engine whose connection ends hears of it."""
         self._is_over = True
-        if self._transport:
-            self._transport.abort()
+        if self._timer:
+            self._timer.cancel()
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
 
-    def data_received(self, data: bytes) -> None:
-        """Take a piece of the answer."""
-        if self._is_over:
-            return
+    def _take(self, data: bytes) -> None:
         answer = self.answer
         try:
             answer.feed(data)
@@ -126,10 +183,6 @@ class Relay(asyncio.Protocol):
         if answer.has_end and answer.is_whole:
             self._over()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
-        self._over()
-
     def _pass_held(self) -> None:
         held, self._held = self._held, None
         self._stays = self.answer.has_end and not self._desk.is_leaving
@@ -139,10 +192,8 @@ class Relay(asyncio.Protocol):
         """End, at the end of the answer or before it."""
         if self._is_over:
             return
-        self._is_over = True
+        self.abandon()
         answer, tier = self.answer, self.request.header("x-herd-tier")
-        if self._transport:
-            self._transport.abort()
         if self._held is not None:
             # Nothing of it has reached the client.
             if answer.is_whole and answer.status not in OWN_WORDS:

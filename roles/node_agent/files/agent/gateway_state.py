@@ -183,6 +183,9 @@ class Tiers:
             return self._spoken[1]
         self.view = self._view.value
         found = upstreams.from_view(self.view, wall)
+        if upstreams.is_late(self.view, wall):
+            # In a thread of its own: what it finds must be there when the view is not believed any more.
+            self._registry.entries()
         self._spoken = (wall, found) if found is not None else (0.0, {})
         if (found is None) != self.is_silent:
             self.is_silent = found is None

@@ -11,11 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from herd.agent import beats, engine, node
+from herd.agent.router_watch import states
 from herd.agent.settings import DEFAULT_PATH, Marks, Settings, read_settings
+from herd.core import router
 from herd.core.errors import HerdError, InvalidInputError, NotFoundError
 from herd.core.herd_view import NODE_COLUMNS, as_rows, is_well, summary
 from herd.core.status_table import text_table
@@ -100,9 +102,18 @@ def _api(settings: Settings) -> engine.Api:
     return found
 
 
+def _asked_api(settings: Settings, model: str) -> engine.Api:
+    """The head of this node, or its router with a model that is to be asked, one in memory if there is one."""
+    api = engine.of(node.process(node.unit(settings.router_unit).pid).arguments) if settings.router_unit else None
+    if api is None or node.unit(settings.head_unit).pid:
+        return _api(settings)
+    offered = states(api)
+    return replace(api, model=model or router.to_be_asked(offered, [state.id for state in offered]))
+
+
 def probe_command(arguments: argparse.Namespace) -> int:
-    """Let the head make one token."""
-    api = _api(_settings(arguments))
+    """Let the head make one token, or a model of the router."""
+    api = _asked_api(_settings(arguments), arguments.model)
     found: dict[str, Any] = {"api": f"{api.address}:{api.port}", "health": engine.health(api)}
     try:
         found.update(answered=True, seconds=round(engine.complete(api, arguments.timeout), 3))
@@ -118,8 +129,8 @@ def probe_command(arguments: argparse.Namespace) -> int:
 
 
 def query_command(arguments: argparse.Namespace) -> int:
-    """Ask the head a question and show the answer as it comes."""
-    api = _api(_settings(arguments))
+    """Ask the head, or a model of the router, a question and show the answer as it comes."""
+    api = _asked_api(_settings(arguments), arguments.model)
     began, first, pieces = time.monotonic(), 0.0, 0
     text = ""
     try:
@@ -199,7 +210,7 @@ def _add(
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the operator's commands."""
     well = "0 all is well, 1 something is not, 2 configuration"
-    answer = "0 answered, 2 configuration or no head on this node, 3 no answer"
+    answer = "0 answered, 2 configuration or nobody to ask on this node, 3 no answer"
     _add(commands, "status", status_command, "show what every node says of itself", well)
     watch = _add(commands, "watch", watch_command, "show it live; once if the output is no terminal", well)
     watch.add_argument("--interval", type=float, default=2.0, metavar="SECONDS")
@@ -208,10 +219,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     logs.add_argument("of", nargs="?", choices=["all", "agent", "worker", "head", "router"], default="all")
     logs.add_argument("-n", "--lines", type=int, default=50)
     logs.add_argument("-f", "--follow", action="store_true")
-    probe = _add(commands, "probe", probe_command, "let the head make one token (on the head)", answer)
+    probe = _add(commands, "probe", probe_command, "let the head or a router make one token (on its host)", answer)
+    probe.add_argument("--model", default="", help="of a router; one that is in memory if none is named")
     probe.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS")
-    query = _add(commands, "query", query_command, "ask the head a question (on the head)", answer)
+    query = _add(commands, "query", query_command, "ask the head or a router a question (on its host)", answer)
     query.add_argument("prompt")
+    query.add_argument("--model", default="", help="of a router; one that is in memory if none is named")
     query.add_argument("--max-tokens", type=int, default=64)
     query.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
     drain = _add(

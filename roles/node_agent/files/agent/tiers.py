@@ -38,6 +38,7 @@ TICK_S = 0.25
 REGISTRY_S = 0.5
 #: Between two looks at Slurm, after one that failed, and after one that asked for something.
 SLURM_S, AFTER_FAILURE_S, AFTER_ACTION_S = 2.0, 5.0, 1.0
+MOST_SLURM_S = 60.0
 #: Longer than Slurm's own patience with its controller.
 TIMEOUT_S, SBATCH_TIMEOUT_S = 40.0, 60.0
 # Slurm's programs try for a while before they say that nobody answers.
@@ -76,6 +77,9 @@ def read_settings(path: str) -> Settings:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}")
+        every = float(data.get("every", SLURM_S))
+        if not 0 < every <= MOST_SLURM_S:
+            raise ValueError(f"{every:g} seconds between two looks at Slurm, and not above 0 to {MOST_SLURM_S:g}")
         tiers = [
             Wanted(
                 name=str(tier["name"]),
@@ -96,7 +100,7 @@ def read_settings(path: str) -> Settings:
             state=Path(data["state"]),
             view=Path(data["view"]),
             tiers=tuple(tiers),
-            every=float(data.get("every", SLURM_S)),
+            every=every,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(
@@ -278,7 +282,7 @@ class Manager:
             if entry.state == endpoints.DRAINING and entry.job_id in restarts:
                 self.drained[entry.job_id] = restarts[entry.job_id]
         queue = self.queue
-        if queue.taken and not queue.problem and wall - queue.taken > SILENT_S:
+        if queue.taken and not queue.problem and wall - queue.taken > SILENT_S + self.settings.every:
             queue = replace(queue, problem=f"no answer for {wall - queue.taken:.0f} seconds", since=queue.taken)
         stops = self.stops.all(self.names)
         return Facts(wall, queue, found.alive, stops, dict(self.endings), dict(self.drained)), found

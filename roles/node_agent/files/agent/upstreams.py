@@ -9,6 +9,7 @@ This is the only program of the gateway with rights over nginx.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import tempfile
@@ -28,6 +29,7 @@ TICK_S = 0.25
 AGAIN_S = 10.0
 COMMAND_S = 30.0
 UPSTREAMS, KEY = Path("herd/upstreams.conf"), Path("herd/engine-key.conf")
+_WHEN = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?=\[)|(?<=\] )\d+#\d+: ")
 MODES = {UPSTREAMS: 0o644, KEY: 0o600}
 
 
@@ -61,8 +63,8 @@ def test(settings: Settings, files: Mapping[Path, str]) -> None:
                     path.write_bytes(moved)
         status, text = run([*settings.test, "-q", "-t", "-c", str(copy / "nginx.conf")])
         if status:
-            # What it says names the copy.
-            found = " ".join(text.replace(f"{copy}/", f"{root}/").split())
+            # What it says names the copy; when it said it, and as which process, would make each time another trouble.
+            found = _WHEN.sub("", " ".join(text.replace(f"{copy}/", f"{root}/").split()))
             raise RemoteFailureError(
                 "nginx to take its new upstreams", found, "mend what it names; nothing was changed"
             )
@@ -137,8 +139,8 @@ class Upstreams:
         said, lost = "", LostEngines(run)
         while True:
             try:
-                self.step(time.monotonic())
-                said = ""
+                if self.step(time.monotonic()) or not self._refused[0]:
+                    said = ""
             except (HerdError, OSError) as error:
                 # Once for each trouble: it is looked for every quarter of a second.
                 if str(error) != said:

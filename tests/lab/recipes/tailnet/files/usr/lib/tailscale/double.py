@@ -4,7 +4,8 @@
 """A double of tailscale and tailscaled: no tailnet is to be had where the tests run.
 
 It refuses what the real command refuses, keeps its configuration between calls as tailscaled does (in the file that
-C(TAILSCALE_DOUBLE) names), and prints it in the same form: C(ServeConfig) with C(TCP), C(Web) and C(AllowFunnel).
+C(TAILSCALE_DOUBLE) names, on a host of a lab the one below), and prints it in the same form: C(ServeConfig) with
+C(TCP), C(Web) and C(AllowFunnel).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-STATE = Path(os.environ["TAILSCALE_DOUBLE"])
+STATE = Path(os.environ.get("TAILSCALE_DOUBLE", "/var/lib/tailscale/double.json"))
 FLAGS = {"bg", "yes", "https", "http", "tcp", "tls-terminated-tcp", "set-path"}
 
 

@@ -1,0 +1,150 @@
+"""A change of release takes the router along, forward, back, and back by itself; with TLS in the new one.
+
+The other release is the same source built with OpenSSL (herd_api_tls).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from testinfra.host import Host
+
+from tests.lab.playbooks import Operator, Run
+from tests.lab.testing import ETHERNET, HEAD, NODES
+
+On = Callable[[str], Host]
+NODE = "vllm-node2"
+ADDRESS = ETHERNET[NODE]
+TLS = {"herd_api_tls": True, "head_server_tls_generate": True, "fast_router_tls_generate": True}
+UNITS = {HEAD: "llama-head", "vllm-node2": "llama-router", "vllm-node3": "llama-rpc"}
+DROP_IN = "/etc/systemd/system/llama-router.service.d/sabotage.conf"
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    return Operator(tmp_path_factory.mktemp("playbooks"))
+
+
+def play(operator: Operator, name: str, *more: str, tls: bool = False) -> Run:
+    more += ("--extra-vars", json.dumps(TLS)) if tls else ()
+    return operator.play(f"playbooks/{name}.yml", "--inventory", "molecule/router/inventory", *more)
+
+
+def releases(on: On) -> set[str]:
+    """What the nodes run: one release, if all is well."""
+    found = set()
+    for host, unit in UNITS.items():
+        found.add(
+            on(host).check_output(f"readlink /proc/$(systemctl show -p MainPID --value {unit})/exe").split("/")[-3]
+        )
+    return found | {on(host).check_output("basename $(readlink /opt/llama.cpp/current)") for host in NODES}
+
+
+def status(on: On, url: str, more: str = "", path: str = "/v1/models") -> str:
+    key = on(NODE).check_output("grep -v '^#' /etc/herd/router/api-keys | head -n1")
+    curl = f"curl -s -m 90 -o /dev/null -w '%{{http_code}}' {more} -H @/dev/stdin {url}{path}"
+    return on(NODE).run(f"echo 'Authorization: Bearer {key}' | {curl}").stdout
+
+
+def chat(on: On, url: str, more: str = "") -> str:
+    body = json.dumps({"model": "fast", "max_tokens": 2, "messages": [{"role": "user", "content": "Hello"}]})
+    return status(on, url, f"{more} -d '{body}'", "/v1/chat/completions")
+
+
+PLAIN, SAFE = f"http://{ADDRESS}:8080", f"https://{ADDRESS}:8080"
+TRUSTED = "--cacert /etc/herd/router.crt"
+
+
+def test_it_moves_with_the_release_and_speaks_tls(on: On, operator: Operator) -> None:
+    (before,) = releases(on)
+    # What a build with OpenSSL needs.
+    assert play(operator, "site", "--tags", "toolchain", tls=True).rc == 0
+    run = play(operator, "upgrade", tls=True)
+    assert run.rc == 0, run.output
+    (after,) = releases(on)
+    assert after != before
+    assert chat(on, SAFE, TRUSTED) == "200"
+    # Neither without TLS, nor to whoever trusts somebody else, nor without a key.
+    assert status(on, PLAIN) == "000"
+    assert status(on, SAFE) == "000"
+    assert on(NODE).run(f"curl -s -o /dev/null -w '%{{http_code}}' {TRUSTED} {SAFE}/v1/models").stdout == "401"
+    # All of ours ask it with its certificate; its models' processes have none.
+    assert "made a token" in on(NODE).check_output("herdctl probe")
+    assert "lab-llama" in on(NODE).check_output("herdctl models")
+    argv = on(NODE).check_output("pgrep -u llama -af 'alias lab-llama' | head -n1")
+    assert "--ssl" not in argv
+    assert on(NODE).file("/etc/herd/router/tls.key").mode == 0o640
+    assert play(operator, "upgrade", tls=True).calm
+
+
+def test_its_certificate_is_its_own_and_its_agent_asks_with_it(on: On) -> None:
+    told = json.loads(on(NODE).check_output("herdctl status --json"))["nodes"][NODE]["heartbeat"]["router"]
+    assert (told["health"], told["supervision"]) == ("ok", "watching")
+    names = on(NODE).check_output("openssl x509 -in /etc/herd/router.crt -noout -ext subjectAltName")
+    assert f"IP Address:{ADDRESS}" in names
+
+
+def test_it_goes_back_with_the_release(on: On, operator: Operator) -> None:
+    (safe,) = releases(on)
+    run = play(operator, "rollback")
+    assert run.rc == 0, run.output
+    (plain,) = releases(on)
+    assert plain != safe
+    assert chat(on, PLAIN) == "200"
+
+
+def test_all_go_back_where_a_router_does_not_come_up(on: On, operator: Operator) -> None:
+    (before,) = releases(on)
+    previous = on(NODE).check_output("basename $(readlink /opt/llama.cpp/previous)")
+    # A router of the other release does not start.
+    refuse = f"ExecStartPre=/bin/sh -c '! grep -q releases/{previous} /etc/systemd/system/llama-router.service'"
+    on(NODE).check_output(f"mkdir -p {Path(DROP_IN).parent}; printf '[Service]\\n%s\\n' \"{refuse}\" > {DROP_IN}")
+    on(NODE).check_output("systemctl daemon-reload")
+    try:
+        run = play(operator, "upgrade", tls=True)
+        assert run.rc != 0
+        assert f"The service runs {before} again, and has answered" in run.output
+    finally:
+        on(NODE).check_output(f"rm -r {Path(DROP_IN).parent}; systemctl daemon-reload")
+    assert releases(on) == {before}
+    assert on(NODE).check_output("basename $(readlink /opt/llama.cpp/previous)") == previous
+    assert chat(on, PLAIN) == "200"
+
+
+# Whoever comes is refused and whoever is there is cut, for a while; the fabric, and the worker, go on.
+AWAY = "systemd-run --quiet sh -c 'systemctl stop ssh.socket ssh; pkill -KILL sshd; sleep 100; systemctl start ssh'"
+
+
+def test_all_go_back_where_a_node_cannot_be_reached(on: On, operator: Operator) -> None:
+    """Its worker goes on with the former release, and the head of the new one would take it."""
+    (before,) = releases(on)
+    log = operator.folder / f"{len(operator.outputs):02}-upgrade.log"
+
+    def go_away() -> None:
+        until = time.monotonic() + 400
+        while time.monotonic() < until:
+            if log.exists() and "TASK [Stop llama-head" in log.read_text(encoding="utf-8", errors="replace"):
+                on("vllm-node3").run(AWAY)
+                return
+            time.sleep(0.1)
+
+    away = threading.Thread(target=go_away)
+    away.start()
+    run = play(operator, "upgrade", tls=True)
+    away.join()
+    assert run.rc != 0
+    assert "vllm-node3: expected every node to change to" in run.output
+    assert f"The service runs {before} again, and has answered" in run.output
+    assert chat(on, PLAIN) == "200"
+    time.sleep(100)
+    assert releases(on) == {before}
+    # Its note of the change is still there, and goes when it is asked for again.
+    run = play(operator, "rollback")
+    assert run.rc == 0, run.output
+    (now,) = releases(on)
+    assert now == before

@@ -1,0 +1,37 @@
+"""playbooks/remove.yml takes the router off its host: the last of this scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from testinfra.host import Host
+
+from tests.lab.playbooks import Operator
+
+On = Callable[[str], Host]
+NODE = "vllm-node2"
+LEFT = r"""
+ls -d /etc/herd /opt/herd /opt/llama.cpp /run/herd /var/cache/herd 2>/dev/null
+find /usr/local/bin -xtype l
+ls /etc/systemd/system/*herd* /etc/systemd/system/*llama* 2>/dev/null
+nft list tables | grep herd_
+getent passwd llama
+pgrep -af '[l]lama-server|[h]erdctl'
+ss -Hltn '( sport = :8080 )'
+"""
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    return Operator(tmp_path_factory.mktemp("playbooks"))
+
+
+def test_nothing_of_it_is_left_but_its_models(on: On, operator: Operator) -> None:
+    said = ("--inventory", "molecule/router/inventory", "-e", "remove_confirmed=true")
+    run = operator.play("playbooks/remove.yml", *said)
+    assert run.rc == 0, run.output
+    assert "unit llama-router.service" in run.output
+    assert on(NODE).run(LEFT).stdout == ""
+    assert "/opt/models/second.gguf" in on(NODE).check_output("ls /opt/models/*.gguf")
+    assert operator.play("playbooks/remove.yml", *said).calm

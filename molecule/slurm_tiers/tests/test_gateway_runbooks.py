@@ -1,0 +1,102 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every page of docs/operations/gateway: its fault is made, and then somebody does what it says, word for word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.lab.recovery import Service
+from tests.lab.runbook import Page, read
+from tests.lab.runbook_run import ROOT, Operator, follow
+from tests.lab.slurm import CONTROLLER, TESTER, Slurm
+
+FOLDER = ROOT / "docs" / "operations" / "gateway"
+PAGES = [read(path) for path in sorted(FOLDER.glob("*.md")) if path.stem != "README"]
+OTHER = "/etc/nginx/conf.d/other.conf"
+UPSTREAMS = "/etc/nginx/herd/upstreams.conf"
+
+
+@contextmanager
+def stopped_tier(slurm: Slurm) -> Iterator[None]:
+    slurm.sure(CONTROLLER, "herdctl tiers stop fast --reason 'the page says how to start it'")
+    try:
+        yield
+    finally:
+        slurm.on(CONTROLLER, "herdctl tiers start fast")
+
+
+@contextmanager
+def stopped_door(slurm: Slurm) -> Iterator[None]:
+    slurm.sure(CONTROLLER, "systemctl stop herd-door.socket herd-door.service")
+    yield
+
+
+@contextmanager
+def stopped_nginx(slurm: Slurm) -> Iterator[None]:
+    slurm.sure(CONTROLLER, "systemctl stop nginx")
+    yield
+
+
+@contextmanager
+def broken_nginx(slurm: Slurm) -> Iterator[None]:
+    slurm.sure(CONTROLLER, f"echo 'no_such_thing;' > {OTHER} && echo '# changed' >> {UPSTREAMS}")
+    try:
+        yield
+    finally:
+        slurm.sure(CONTROLLER, f"rm -f {OTHER} /etc/nginx/other.conf.broken")
+
+
+@contextmanager
+def revoked_key(slurm: Slurm) -> Iterator[None]:
+    slurm.sure(CONTROLLER, "herdctl key revoke tester")
+    try:
+        yield
+    finally:
+        slurm.sure(CONTROLLER, "herdctl key restore tester")
+
+
+@contextmanager
+def nothing(slurm: Slurm) -> Iterator[None]:
+    """The page itself asks too often."""
+    yield
+
+
+@contextmanager
+def some_load(slurm: Slurm) -> Iterator[None]:
+    for _each in range(3):
+        assert slurm.chat_at("fast", stream=True).status == 200
+    yield
+
+
+FAULTS: dict[str, Callable[[Slurm], AbstractContextManager[None]]] = {
+    "gateway-unavailable": stopped_door,
+    "key-refused": revoked_key,
+    "nginx-refuses": broken_nginx,
+    "no-answer": stopped_nginx,
+    "slow-first-token": some_load,
+    "tier-away": stopped_tier,
+    "too-many-requests": nothing,
+}
+
+
+def test_every_page_has_its_fault() -> None:
+    assert {page.name for page in PAGES} == set(FAULTS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_mends_its_fault(serving: Slurm, page: Page) -> None:
+    operator = Operator(Service(serving.lab, []))
+    operator.inventory = Path(ROOT / "inventory" / "lab_slurm")
+    # A key of the operator's own, as the pages say.
+    serving.sure(CONTROLLER, f"umask 077; printf %s {TESTER} > key")
+    try:
+        with FAULTS[page.name](serving):
+            follow(operator, page, {})
+    finally:
+        serving.sure(CONTROLLER, "rm -f key; systemctl start herd-door.socket herd-door.service nginx")

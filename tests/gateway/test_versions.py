@@ -1,0 +1,61 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""nginx as old as EL8's first one understands what the role writes.
+
+That one, 1.14, is not to be had everywhere. nginx's own table of directives of its days is: crossplane 0.4.5, which its
+makers published in the summer of 1.14, knows each directive with the places and the number of arguments it may have.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import crossplane
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import upstreams
+from tests.gateway.harness import LIMITS, MAIN, render
+
+ENDPOINTS = {"fast": "10.0.0.42:8080", "reasoning": ""}
+TIERS = [
+    {"name": "fast", "kind": "router", "port": 8080, "models": []},
+    {"name": "reasoning", "kind": "distributed", "port": 8081, "models": []},
+]
+
+
+def written(root: Path, version: str, tls: bool) -> Path:
+    """Everything that a host's nginx would read."""
+    etc = root / "etc"
+    given = {"gateway_nginx_root": str(etc), "gateway_addresses": ["10.0.0.5"], "gateway_tls": tls}
+    names = {"ansible_host": "10.0.0.5", "inventory_hostname": "slurm-ctl"}
+    files = render({**given, **names, "_gateway_limits": LIMITS, "_gateway_tiers": TIERS})
+    files["nginx.conf"] = MAIN.format(root=root, user="")
+    files["herd/upstreams.conf"] = upstreams.configuration(ENDPOINTS, upstreams.may_keep(version))
+    files["herd/engine-key.conf"] = upstreams.key_configuration("a-key-of-the-engines")
+    for name, text in files.items():
+        (etc / name).parent.mkdir(parents=True, exist_ok=True)
+        # The lines of a map are no directives, for which that table takes them.
+        (etc / name).write_text(re.sub(r"(?m)^(map [^{]+\{)[^}]*\}", r"\1}", text), encoding="utf-8")
+    return etc / "nginx.conf"
+
+
+def complaints(configuration: Path) -> list[str]:
+    """What nginx of that time would not take."""
+    found: dict[str, Any] = crossplane.parse(str(configuration), strict=True)
+    names = {Path(each["file"]).name for each in found["config"]}
+    assert names == {"nginx.conf", "herd.conf", "locations.conf", "taken.conf", "upstreams.conf", "engine-key.conf"}
+    return [str(each["error"]) for each in found["errors"]]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_first_nginx_of_el8_knows_every_directive(tmp_path: Path, tls: bool) -> None:
+    assert complaints(written(tmp_path, "nginx version: nginx/1.14.1", tls)) == []
+
+
+def test_what_came_later_would_be_seen(tmp_path: Path) -> None:
+    """For a newer nginx there is a directive that this one does not know there."""
+    (complaint,) = complaints(written(tmp_path, "nginx version: nginx/1.22.1", False))
+    assert '"keepalive_timeout" directive is not allowed here' in complaint
