@@ -318,6 +318,9 @@ def test_planned_work(
 ) -> None:
     at, change = CHANGES.get(section, (-1, (HEAD, list(WORKERS), list(NODES))))
     operator.inventory, operator.variables = LAB, SETTINGS.get(section, {})
+    if section in SERVED:
+        # A lab's disk for models is as large as one of them.
+        operator.service.on(HEAD, "mount", "-o", "remount,size=900m", "/opt/models")
     for index, command in enumerate(PAGES[PLANNED].sections[section]):
         if index == at:
             operator.inventory = changed_inventory(*change)
