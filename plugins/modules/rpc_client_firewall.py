@@ -58,6 +58,12 @@ loaded:
   returned: always
   type: bool
   sample: true
+load:
+  description: The command that loads the rules once more, for whoever must not run without them.
+  returned: always
+  type: list
+  elements: str
+  sample: [/usr/sbin/nft, -f, /etc/herd/rpc-client.nft]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -79,6 +85,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
+    program = firewall.nft_program() or "/usr/sbin/nft"
     end = rpc_firewall.HEAD
     try:
         user_id = firewall.user_id(given["user"])
@@ -92,14 +99,19 @@ def main() -> None:
             end.unit,
             given["path"],
             rpc_firewall.ruleset(end, inside),
-            rpc_firewall.unit(end, firewall.nft_program() or "/usr/sbin/nft", given["path"]),
+            rpc_firewall.unit(end, program, given["path"]),
         )
         found = firewall.look(table)
         if not module.check_mode:
             firewall.bring(table, found)
     except HerdError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=not found.is_right, loaded=found.is_loaded, diff=firewall.difference(table, found))
+    module.exit_json(
+        changed=not found.is_right,
+        loaded=found.is_loaded,
+        load=rpc_firewall.load(program, given["path"]),
+        diff=firewall.difference(table, found),
+    )
 
 
 if __name__ == "__main__":

@@ -69,6 +69,12 @@ loaded:
   returned: always
   type: bool
   sample: true
+load:
+  description: The command that loads the rules once more, for whoever must not run without them.
+  returned: always
+  type: list
+  elements: str
+  sample: [/usr/sbin/nft, -f, /etc/herd/rpc-firewall.nft]
 firewalld:
   description: Whether firewalld runs on this host.
   returned: always
@@ -102,6 +108,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
+    program = firewall.nft_program() or "/usr/sbin/nft"
     try:
         inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
         end = rpc_firewall.WORKER
@@ -111,7 +118,7 @@ def main() -> None:
             end.unit,
             given["path"],
             rpc_firewall.ruleset(end, inside),
-            rpc_firewall.unit(end, firewall.nft_program() or "/usr/sbin/nft", given["path"]),
+            rpc_firewall.unit(end, program, given["path"]),
         )
         found = firewall.look(table)
         has_firewalld = firewall.firewalld_runs()
@@ -133,6 +140,7 @@ def main() -> None:
     module.exit_json(
         changed=not (found.is_right and is_through),
         loaded=found.is_loaded,
+        load=rpc_firewall.load(program, given["path"]),
         firewalld=has_firewalld,
         zone=zone,
         diff=diff,

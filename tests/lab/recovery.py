@@ -24,7 +24,7 @@ from .config import Host
 from .lab import Manager
 from .naming import Places
 from .recovery_page import chaos_cells
-from .testing import ETHERNET, HEAD
+from .testing import ETHERNET, HEAD, NODES
 
 STOP = "/run/stop-load"
 # A host that is none of the group's: whatever becomes of those, it goes on asking.
@@ -246,6 +246,18 @@ class Service:
                 if entry.get("_SYSTEMD_UNIT") == "herd-agent.service":
                     found.append((int(entry["__REALTIME_TIMESTAMP"]) / 1e6, str(entry["MESSAGE"])))
         return sorted(found)
+
+    def is_well(self) -> bool:
+        """Whether the agents say so, of all nodes."""
+        seen = json.loads(self.on(HEAD, "sh", "-c", "herdctl status --json; true"))
+        return bool(seen["well"]) and set(seen["nodes"]) == set(NODES)
+
+    def wait_until_well(self, seconds: float) -> None:
+        """Until all nodes are, also for an agent that has just begun to look."""
+        deadline = time.time() + seconds
+        while not self.is_well():
+            assert time.time() < deadline, self.on(HEAD, "sh", "-c", "herdctl status; true")
+            time.sleep(0.5)
 
     def wait_for_words(self, host: str, since: float, words: str, seconds: float) -> float:
         """When an agent first said this."""

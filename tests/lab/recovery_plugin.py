@@ -33,9 +33,8 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 @pytest.fixture(autouse=True)
 def calm(service: Service) -> None:
     """Each loss is the first of its day: an agent that remembers those before waits longer and longer between them."""
-    began = time.time()
     service.on(HEAD, "systemctl", "restart", "herd-agent")
-    service.wait_for_words(HEAD, began, "the head serves", 30)
+    service.wait_until_well(60)
     service.wait_for_answer(time.time(), 60)
 
 

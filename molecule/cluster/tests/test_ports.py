@@ -10,7 +10,7 @@ import pytest
 from testinfra.host import Host
 
 from tests.lab.tables import rows
-from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS
+from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS, wait_for
 
 On = Callable[[str], Host]
 # Groups that this scenario has; those of others (fast_router, gateway) have nobody here.
@@ -168,6 +168,33 @@ def test_other_users_of_the_head_are_refused(on: On) -> None:
         "nobody": {"refused"},
         "llama": {"connected"},
     }
+
+
+def test_a_worker_whose_rules_failed_at_boot_has_them_and_runs(on: On) -> None:
+    """What fails as a dependency is never tried again by systemd, so the worker depends on no luck of another unit."""
+    host, drop_in = on(WORKERS[1]), "/run/systemd/system/herd-rpc-firewall.service.d"
+    pid = host.check_output("systemctl show -p MainPID --value llama-rpc")
+    head = on(HEAD).check_output("systemctl show -p MainPID --value llama-head")
+    host.check_output(
+        f"systemctl stop llama-rpc herd-rpc-firewall && nft delete table inet herd_rpc && mkdir -p {drop_in} && "
+        f"printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > {drop_in}/fails.conf && systemctl daemon-reload"
+    )
+    try:
+        host.run("systemctl start llama-rpc")
+        assert host.run("systemctl is-failed herd-rpc-firewall").stdout.strip() == "failed"
+        assert host.service("llama-rpc").is_running
+        assert host.check_output("systemctl show -p MainPID --value llama-rpc") != pid
+        assert host.run("nft list table inet herd_rpc").succeeded
+    finally:
+        # A restart of the rules' unit would restart the worker once more.
+        host.run(f"rm -r {drop_in}; systemctl daemon-reload; systemctl start herd-rpc-firewall llama-rpc")
+    wait_for(
+        "another head serves",
+        lambda: (
+            on(HEAD).check_output("systemctl show -p MainPID --value llama-head") not in ("0", head)
+            and on(HEAD).run("herdctl status").rc == 0
+        ),
+    )
 
 
 def test_the_rules_are_there_again_after_somebody_flushed_them_and_the_unit_ran(on: On) -> None:

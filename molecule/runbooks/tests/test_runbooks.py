@@ -5,7 +5,6 @@ Where a fault cannot be had on a lab, the page's commands run on a herd on which
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -258,27 +257,14 @@ def test_a_page_leads_out_of_its_symptom(operator: Operator, page: Page) -> None
     service = operator.service
     # The faults of the pages before would make it wait longer and longer before it recovers the head.
     service.on(HEAD, "systemctl", "restart", "herd-agent")
-    await_well(service, "the lab before it")
+    service.wait_until_well(120)
     fault = FAULTS.get(page.name)
     with ExitStack() as faults:
         if fault is not None:
             faults.enter_context(fault(service))
         follow(operator, page, VARIABLES.get(page.name, {}), [faults.close])
     # What a page leaves behind is a herd that is well, by itself.
-    await_well(service, page.name)
-
-
-def await_well(service: Service, left_by: str) -> None:
-    for _attempt in range(60):
-        if is_well(service):
-            return
-        time.sleep(2)
-    raise AssertionError(f"{left_by} leaves {service.on(HEAD, 'sh', '-c', 'herdctl status; true')}")
-
-
-def is_well(service: Service) -> bool:
-    seen = json.loads(service.on(HEAD, "sh", "-c", "herdctl status --json; true"))
-    return bool(seen["well"]) and set(seen["nodes"]) == set(NODES)
+    service.wait_until_well(120)
 
 
 @pytest.fixture
@@ -305,8 +291,22 @@ CHANGES: dict[str, tuple[int, tuple[str, list[str], list[str]]]] = {
     "Remove a worker": (0, (HEAD, [WORKERS[0]], list(NODES))),
     "Move the head": (2, (WORKERS[0], [WORKERS[1]], list(NODES))),
 }
+
+
+def with_another_model() -> dict[str, object]:
+    """The inventory with a second model, the same bytes under another name, which is the one that is served."""
+    models = yaml.safe_load((LAB / "group_vars" / "all" / "models.yml").read_text(encoding="utf-8"))["herd_models"]
+    second = {**models["lab-llama"], "name": "lab-second", "file": "lab-second.gguf"}
+    return {"herd_models": {**models, "lab-second": second}, "herd_model": "lab-second"}
+
+
 #: What the inventory says from the first command of a section on.
-SETTINGS: dict[str, dict[str, object]] = {"Turn TLS on": {"herd_api_tls": True, "head_server_tls_generate": True}}
+SETTINGS: dict[str, dict[str, object]] = {
+    "Change the model": with_another_model(),
+    "Turn TLS on": {"herd_api_tls": True, "head_server_tls_generate": True},
+}
+#: What the head's command line says after a section; the section after it changes it back.
+SERVED = {"Change the model": "/lab-second.gguf", "Change the quantisation": "/lab-llama.gguf"}
 #: What leaves another herd behind comes last, in this order: the worker that is removed is the one that is added.
 LAST = ("Remove a worker", "Add a worker", "Turn TLS on", "Move the head", "Take the herd off its machines")
 WORK = [name for name in PAGES[PLANNED].sections if name and name not in LAST] + list(LAST)
@@ -318,10 +318,14 @@ def test_planned_work(
 ) -> None:
     at, change = CHANGES.get(section, (-1, (HEAD, list(WORKERS), list(NODES))))
     operator.inventory, operator.variables = LAB, SETTINGS.get(section, {})
+    if section in SERVED:
+        # A lab's disk for models is as large as one of them.
+        operator.service.on(HEAD, "mount", "-o", "remount,size=900m", "/opt/models")
     for index, command in enumerate(PAGES[PLANNED].sections[section]):
         if index == at:
             operator.inventory = changed_inventory(*change)
         operator.mended(command)
+    assert SERVED.get(section, "") in operator.service.on(HEAD, "systemctl", "show", "-p", "ExecStart", "llama-head")
     operator.inventory, operator.variables = LAB, {}
 
 

@@ -100,14 +100,22 @@ table inet {end.table} {{
 """
 
 
+def load(program: str, path: str) -> list[str]:
+    """The command that loads the table; where it is loaded, it replaces it by itself and no connection notices."""
+    return [program, "-f", path]
+
+
 def unit(end: End, program: str, path: str) -> str:
     """Write the unit that loads the table at boot, before the service may start."""
+    command = " ".join(load(program, path))
     return f"""\
 # Written by Ansible (herd.inference, role {end.role}).
 [Unit]
 Description=Firewall of llama.cpp: {end.purpose[0].lower()}{end.purpose[1:]}
 DefaultDependencies=no
 After=local-fs.target nftables.service firewalld.service
+# At boot that one empties /tmp, where systemd puts this unit's /dev together: it would fail, and its worker with it.
+After=systemd-tmpfiles-setup.service
 Before=network-online.target {end.before}
 Conflicts=shutdown.target
 Before=shutdown.target
@@ -115,8 +123,8 @@ Before=shutdown.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart={program} -f {path}
-ExecReload={program} -f {path}
+ExecStart={command}
+ExecReload={command}
 
 # root with one power: to change this host's network rules, which is also why it has this host's network.
 CapabilityBoundingSet=CAP_NET_ADMIN

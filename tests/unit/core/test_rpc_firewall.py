@@ -62,5 +62,7 @@ def test_nobody_to_let_in_is_an_error() -> None:
 def test_the_service_waits_for_the_rules(end: rpc_firewall.End, service: str) -> None:
     unit = rpc_firewall.unit(end, "/usr/sbin/nft", "/etc/herd/rpc-firewall.nft")
     assert service in next(line for line in unit.splitlines() if line.startswith("Before=network"))
+    # Which empties the folder where systemd makes ready what this unit runs in.
+    assert "After=systemd-tmpfiles-setup.service" in unit
     # playbooks/remove.yml knows our units by this.
     assert "herd.inference" in unit

@@ -45,6 +45,7 @@ def worker(has_gpu: bool) -> str:
         rpc_worker_user="llama",
         rpc_worker_allowed=["10.100.0.31"],
         _rpc_worker_has_gpu=has_gpu,
+        __rpc_worker_firewall={"load": rpc_firewall.load("/bin/true", "/etc/herd/rpc-firewall.nft")},
         __rpc_worker_plan={"argv": ["/bin/true"], "environment": gpus.environment([V100] if has_gpu else [])},
     )
 
@@ -55,6 +56,8 @@ def head(has_gpu: bool) -> str:
         "llama-head.service.j2",
         head_server_user="llama",
         _head_server_has_gpu=has_gpu,
+        head_server_workers=["vllm-node2"],
+        __head_server_firewall={"load": rpc_firewall.load("/bin/true", "/etc/herd/rpc-client.nft")},
         __head_server_plan={"argv": ["/bin/true"], "environment": gpus.environment([V100] if has_gpu else [])},
     )
 
