@@ -105,21 +105,28 @@ def test_a_slow_client_slows_its_engine_down_and_gets_everything(
 
 
 @contextmanager
-def other_host(name: str = "herd-gw-test") -> Iterator[Callable[..., list[str]]]:
-    """A network namespace as another host, with a cable between."""
+def other_host() -> Iterator[tuple[str, Callable[..., list[str]]]]:
+    """A network namespace as another host, with a cable between: its address, and how a command is run there.
+
+    Names and addresses are this process's own, since another one may run the same test.
+    """
+    own = os.getpid()
+    name, cable = f"herd-gw-{own}", f"gw{own}"
+    here, there = (f"198.18.{own >> 6 & 255}.{(own & 63) * 4 + end}" for end in (1, 2))
 
     def ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True)
+        done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
 
     ip("netns", "add", name)
     try:
-        ip("link", "add", "herd-gw0", "type", "veth", "peer", "name", "herd-gw1", "netns", name)
-        ip("addr", "add", "198.18.77.1/30", "dev", "herd-gw0")
-        ip("link", "set", "herd-gw0", "up")
-        for words in (("link", "set", "lo", "up"), ("addr", "add", "198.18.77.2/30", "dev", "herd-gw1")):
+        ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("addr", "add", f"{here}/30", "dev", cable)
+        ip("link", "set", cable, "up")
+        for words in (("link", "set", "lo", "up"), ("addr", "add", f"{there}/30", "dev", "eth0")):
             ip("-n", name, *words)
-        ip("-n", name, "link", "set", "herd-gw1", "up")
-        yield lambda *words: ["ip", "netns", "exec", name, *words]
+        ip("-n", name, "link", "set", "eth0", "up")
+        yield there, lambda *words: ["ip", "netns", "exec", name, *words]
     finally:
         ip("netns", "del", name)
 
@@ -131,20 +138,20 @@ def test_a_stream_of_a_host_that_has_lost_its_power_ends(
     """Nothing comes any more, not even an end: without a look of our own the client would wait for ever."""
     (made.root / "keys-away").write_text(f"{ENGINE_KEY}\n", encoding="utf-8")
     log = made.root / "engine-away.log"
-    server = [str(binaries(NEW) / "llama-server"), "--host", "198.18.77.2", "--port", "8080", "-t", "1", "-c", "8192"]
+    server = [str(binaries(NEW) / "llama-server"), "--port", "8080", "-t", "1", "-c", "8192"]
     server += ["--api-key-file", str(made.root / "keys-away"), "-m", str(lab_model()), "--alias", REASONING_MODEL]
-    with other_host() as there, log.open("wb") as out:
-        process = subprocess.Popen(there(*server), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    with other_host() as (address, there), log.open("wb") as out:
+        process = subprocess.Popen(there(*server, "--host", address), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         try:
             wait_for(lambda: "listening on http" in log.read_text(errors="replace"), f"the engine ({log})", 60)
             made.ready("reasoning", 8080, [REASONING_MODEL], job="33")
-            made.tiers["reasoning"]["endpoints"][0]["address"] = "198.18.77.2"
+            made.tiers["reasoning"]["endpoints"][0]["address"] = address
             made.write_view()
-            wait_for(lambda: "reasoning=198.18.77.2:8080" in upstreams_file(made), "nginx told")
+            wait_for(lambda: f"reasoning={address}:8080" in upstreams_file(made), "nginx told")
             connection, reply = client.open(chat(7000, model=REASONING_MODEL, stream=True))
             assert reply.status == 200, reply.read()
             assert reply.read(200)
-            subprocess.run(there("ip", "link", "set", "herd-gw1", "down"), check=True)
+            subprocess.run(there("ip", "link", "set", "eth0", "down"), check=True)
             began = time.monotonic()
             rest = reply.read()
             assert time.monotonic() - began < 40
