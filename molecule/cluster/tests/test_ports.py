@@ -115,8 +115,12 @@ def test_nodes_that_are_no_head_are_refused(on: On, name: str) -> None:
 SOURCE_PORT = 45678
 # The client of a forged address never sees an answer, so what the worker sends is counted.
 COUNT = f"""nft -f - <<'RULES'
-table inet seen {{ chain out {{ type filter hook output priority 100;
-  tcp sport 50052 tcp dport {SOURCE_PORT} tcp flags & (syn | ack) == (syn | ack) counter; }} }}
+table inet seen {{
+  chain out {{
+    type filter hook output priority 100;
+    tcp sport 50052 tcp dport {SOURCE_PORT} tcp flags & (syn | ack) == (syn | ack) counter
+  }}
+}}
 RULES"""
 OPEN = """
 import socket
