@@ -17,6 +17,7 @@ from pathlib import Path
 
 from herd.core import gpu_memory, heartbeat, proc_net
 from herd.core.errors import HerdError
+from herd.core.supervision import HeadView
 
 PROC = Path("/proc")
 COMMAND_TIMEOUT_S = 10.0
@@ -132,6 +133,22 @@ def release_of(arguments: Sequence[str]) -> str:
     """The release that a process runs from, by its command line."""
     parts = Path(arguments[0]).parts if arguments else ()
     return parts[parts.index("releases") + 1] if "releases" in parts[:-1] else ""
+
+
+def engine_view(unit: Unit, process: Process, health: str) -> HeadView:
+    """What a unit and the process of an engine show, for the rules; what its API shows of its work is not in it."""
+    return HeadView(
+        active=unit.active,
+        sub=unit.sub,
+        job=unit.job,
+        pid=unit.pid if process.started else 0,
+        started=process.started,
+        state=process.state,
+        release=release_of(process.arguments),
+        health=health,
+        cpu_s=process.cpu_s,
+        may_sleep=value_of(process.arguments, "--sleep-idle-seconds") not in ("", "-1"),
+    )
 
 
 class Watched:

@@ -161,26 +161,13 @@ class RouterWatch:
     ) -> None:
         model, unit = self.models[name], self.watched.unit
         state, clients = model.watch, clients_of(process, table)
-        may_sleep = node.value_of(process.arguments, "--sleep-idle-seconds") not in ("", "-1")
+        view = node.engine_view(unit, process, state.health)
         # Whoever asks for the slots of a model that sleeps wakes it, and keeps awake one that would sleep. Connections
         # that were there before are no questions of this agent's own.
-        state.may_ask = not may_sleep or bool(clients & model.clients)
+        state.may_ask = not view.may_sleep or bool(clients & model.clients)
         model.clients = clients
-        view = HeadView(
-            active=unit.active,
-            sub=unit.sub,
-            job=unit.job,
-            pid=pid,
-            started=process.started,
-            state=process.state,
-            release=node.release_of(process.arguments),
-            health=state.health,
-            cpu_s=process.cpu_s,
-            may_sleep=may_sleep,
-            slots_known=state.slots.known,
-            busy=state.slots.busy,
-            progress=state.slots.progress,
-        )
+        slots = state.slots
+        view = replace(view, pid=pid, slots_known=slots.known, busy=slots.busy, progress=slots.progress)
         for action in model.step(now, view, hold):
             self._act_on_model(action, name, model)
 
@@ -200,20 +187,9 @@ class RouterWatch:
         progress = [
             (pid, self.models[name].view.progress) for name, (pid, _child) in found.items() if name in self.models
         ]
-        view = HeadView(
-            active=unit.active,
-            sub=unit.sub,
-            job=unit.job,
-            pid=unit.pid if process.started else 0,
-            started=process.started,
-            state=process.state,
-            release=node.release_of(process.arguments),
-            health=state.health,
-            cpu_s=process.cpu_s,
-            slots_known=True,
-            busy=0,
-            progress=json.dumps(progress),
-        )
+        view = node.engine_view(unit, process, state.health)
+        # What sleeps are its models; it has no slots of its own.
+        view = replace(view, may_sleep=False, slots_known=True, busy=0, progress=json.dumps(progress))
         for action in self.own.step(now, view, hold):
             self._act(action)
         return self._told(now, view)

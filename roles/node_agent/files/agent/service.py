@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from herd.agent import beats, disks, engine, node
 from herd.agent.router_watch import Hands, RouterWatch
@@ -230,18 +231,9 @@ class Agent:
         links = self._links(process.arguments, table)
         self.followers.follow({name: self.settings.peers[name] for name in links if name in self.settings.peers})
         state.api = engine.of(process.arguments)
-        view = HeadView(
-            active=unit.active,
-            sub=unit.sub,
-            job=unit.job,
-            pid=unit.pid if process.started else 0,
-            started=process.started,
-            state=process.state,
-            release=node.release_of(process.arguments),
-            health=state.health,
-            cpu_s=process.cpu_s,
+        view = replace(
+            node.engine_view(unit, process, state.health),
             links=links,
-            may_sleep=node.value_of(process.arguments, "--sleep-idle-seconds") not in ("", "-1"),
             slots_known=state.slots.known,
             busy=state.slots.busy,
             progress=f"{state.slots.progress} {state.tokens}",
