@@ -148,6 +148,7 @@ class Wire:
                 "stream": stream,
             }
         ).encode()
+        began = time.monotonic()
         if self.writer is None or self.writer.is_closing() or (self.reader and self.reader.at_eof()):
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         assert self.reader
@@ -155,7 +156,6 @@ class Wire:
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {self.key}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        began = time.monotonic()
         self.writer.write(head.encode() + body)
         answer = await self.reader.readuntil(b"\r\n\r\n")
         status, lower = int(answer[9:12]), answer.lower()

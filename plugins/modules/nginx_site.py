@@ -77,6 +77,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.ports import nginx, systemd
 
 UPSTREAMS = "herd/upstreams.conf"
+CLIENTS = "herd/clients.conf"
 KEY = "herd/engine-key.conf"
 
 
@@ -91,6 +92,8 @@ def kept_elsewhere(root: Path, tiers: list[str]) -> dict[str, str]:
     missing: dict[str, str] = {}
     if set(tiers) - set(known):
         missing[UPSTREAMS] = upstreams.configuration({name: known.get(name, "") for name in tiers})
+    if tiers and not (root / CLIENTS).exists():
+        missing[CLIENTS] = upstreams.clients_configuration("")
     if tiers and not (root / KEY).exists():
         missing[KEY] = "# Written by herd-upstreams as soon as there is a key.\n"
     return missing

@@ -118,8 +118,6 @@ def test_a_tier_that_moves_under_load_loses_nothing(made: Gateway, engines: dict
         settle(made, engines)
         time.sleep(0.5)
         second.stop()
-    assert (streams.unanswered, streams.statuses) == (0, {"200": 96})
-    # nginx ends connections that wait for a request when it is told of the other engine. hey asks again at once, so
-    # that a request may meet that end on its way, and does not send it once more. Rarer than one in a hundred.
-    assert pieces.unanswered <= 1
-    assert set(pieces.statuses) == {"200"}
+    # hey asks again at once on a connection that was left open, and sends nothing a second time.
+    for load in (streams, pieces):
+        assert (load.unanswered, load.statuses) == (0, {"200": 96})

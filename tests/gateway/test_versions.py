@@ -34,6 +34,7 @@ def written(root: Path, version: str, tls: bool) -> Path:
     files = render({**given, **names, "_gateway_limits": LIMITS, "_gateway_tiers": TIERS})
     files["nginx.conf"] = MAIN.format(root=root, user="")
     files["herd/upstreams.conf"] = upstreams.configuration(ENDPOINTS, upstreams.may_keep(version))
+    files["herd/clients.conf"] = upstreams.clients_configuration(version)
     files["herd/engine-key.conf"] = upstreams.key_configuration("a-key-of-the-engines")
     for name, text in files.items():
         (etc / name).parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,8 @@ def complaints(configuration: Path) -> list[str]:
     """What nginx of that time would not take."""
     found: dict[str, Any] = crossplane.parse(str(configuration), strict=True)
     names = {Path(each["file"]).name for each in found["config"]}
-    assert names == {"nginx.conf", "herd.conf", "locations.conf", "taken.conf", "upstreams.conf", "engine-key.conf"}
+    ours = {"herd.conf", "locations.conf", "taken.conf", "upstreams.conf", "clients.conf", "engine-key.conf"}
+    assert names == {"nginx.conf", *ours}
     return [str(each["error"]) for each in found["errors"]]
 
 
@@ -56,6 +58,8 @@ def test_the_first_nginx_of_el8_knows_every_directive(tmp_path: Path, tls: bool)
 
 
 def test_what_came_later_would_be_seen(tmp_path: Path) -> None:
-    """For a newer nginx there is a directive that this one does not know there."""
-    (complaint,) = complaints(written(tmp_path, "nginx version: nginx/1.22.1", False))
+    """For newer ones there are directives that this one does not know there, or not at all."""
+    (complaint,) = complaints(written(tmp_path / "1.22", "nginx version: nginx/1.22.1", False))
     assert '"keepalive_timeout" directive is not allowed here' in complaint
+    found = complaints(written(tmp_path / "1.28", "nginx version: nginx/1.28.0", False))
+    assert any('unknown directive "keepalive_min_timeout"' in each for each in found)

@@ -124,7 +124,7 @@ class Forward:
     def headers(self) -> dict[str, str]:
         """Say it to nginx."""
         given = {
-            "X-Accel-Redirect": "@herd_relay" if self.relay else f"@{'stream' if self.stream else 'tier'}_{self.tier}",
+            "X-Accel-Redirect": "@herd_relay" if self.relay else f"@tier_{self.tier}",
             "X-Herd-Tier": self.tier,
             "X-Herd-Path": self.path,
             "X-Herd-Key": self.key,

@@ -26,8 +26,14 @@ _SERVER = "    server {endpoint} max_fails=0;\n"
 # The engine closes a connection that was idle for five seconds. Ours must end before: a request that meets the end on
 # its way is lost, since it is not sent twice.
 _KEPT = "    keepalive 64;\n    keepalive_timeout 4s;\n"
-#: The first nginx that knows keepalive_timeout there.
-_KNOWS_TIMEOUT = (1, 15, 3)
+#: The first nginx that knows keepalive_timeout there, and the first that knows keepalive_min_timeout.
+_KNOWS_TIMEOUT, _KNOWS_MINIMUM = (1, 15, 3), (1, 27, 4)
+# A process of nginx that was told to leave ends connections of clients as soon as they wait for a request, whatever
+# the last answer's head said; a request that is on its way then is lost. So a newer one is told to wait for it, and
+# an older one says with each answer that it was the last.
+_CLIENTS_KEPT = "keepalive_timeout 75s;\nkeepalive_min_timeout 75s;\n"
+_CLIENTS_ENDED = "keepalive_timeout 0;\n"
+_OURS = "# Written by herd-upstreams. Changes made here are lost.\n"
 # Nobody listens there; nginx answers 502, of which the door makes an honest answer.
 _NOBODY = "    server 127.0.0.1:9 down;\n"
 
@@ -97,13 +103,22 @@ def from_registry(entries: Sequence[Mapping[str, Any]], tiers: Sequence[str]) ->
     return found
 
 
+def _version(said: str) -> tuple[int, ...]:
+    found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", said)
+    return tuple(map(int, found.groups())) if found else ()
+
+
 def may_keep(version: str) -> bool:
     """Say whether connections to engines may be kept open by an nginx that says this of its version.
 
     EL8's first one, 1.14, cannot be told for how long.
     """
-    found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", version)
-    return found is not None and tuple(map(int, found.groups())) >= _KNOWS_TIMEOUT
+    return _version(version) >= _KNOWS_TIMEOUT
+
+
+def clients_configuration(version: str) -> str:
+    """Write how long an nginx that says this of its version keeps connections of clients open."""
+    return _OURS + (_CLIENTS_KEPT if _version(version) >= _KNOWS_MINIMUM else _CLIENTS_ENDED)
 
 
 def configuration(endpoints: Mapping[str, str], keep: bool = False) -> str:

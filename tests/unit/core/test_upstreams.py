@@ -86,6 +86,22 @@ def test_what_nginx_is_told_is_read_again() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "waits"),
+    [
+        ("nginx version: nginx/1.14.1", False),
+        ("nginx version: nginx/1.26.3 (Ubuntu)", False),
+        ("nginx version: nginx/1.27.4", True),
+        ("nginx version: nginx/1.30.6", True),
+        ("sh: nginx: not found", False),
+    ],
+)
+def test_an_nginx_that_cannot_wait_for_a_client_ends_each_connection(said: str, waits: bool) -> None:
+    directives = upstreams.clients_configuration(said).splitlines()[1:]
+    kept = ["keepalive_timeout 75s;", "keepalive_min_timeout 75s;"]
+    assert directives == (kept if waits else ["keepalive_timeout 0;"])
+
+
+@pytest.mark.parametrize(
     "endpoints", [{"fa;st": ""}, {"fast": "10.0.0.1:x"}, {"fast": "evil.example:80"}, {"Fast": ""}]
 )
 def test_nothing_else_gets_into_the_file(endpoints: dict[str, str]) -> None:

@@ -184,7 +184,7 @@ def off_nginx(root: Path) -> list[str]:
 
 
 def test_nginx_keeps_what_is_not_ours(nginx_root: Path) -> None:
-    assert off_nginx(nginx_root) == ["site", *["file"] * 4, "folder"]
+    assert off_nginx(nginx_root) == ["site", *["file"] * len(removal.NGINX_FILES), "folder"]
     assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf"}
     assert off_nginx(nginx_root) == []
 

@@ -28,9 +28,9 @@ TICK_S = 0.25
 #: Seconds after which a configuration that nginx did not take is tried again.
 AGAIN_S = 10.0
 COMMAND_S = 30.0
-UPSTREAMS, KEY = Path("herd/upstreams.conf"), Path("herd/engine-key.conf")
+UPSTREAMS, CLIENTS, KEY = (Path("herd") / name for name in ("upstreams.conf", "clients.conf", "engine-key.conf"))
 _WHEN = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?=\[)|(?<=\] )\d+#\d+: ")
-MODES = {UPSTREAMS: 0o644, KEY: 0o600}
+MODES = {UPSTREAMS: 0o644, CLIENTS: 0o644, KEY: 0o600}
 
 
 def run(command: list[str]) -> tuple[int, str]:
@@ -78,16 +78,17 @@ class Upstreams:
         self._tiers = Tiers(settings)
         self._refused: tuple[Mapping[Path, str], float] = ({}, 0.0)
         self._unloaded = False
-        _status, version = run([*settings.test, "-v"])
+        _status, self._version = run([*settings.test, "-v"])
         # An engine ends the connection of a stream with that stream, whatever its head said before: a request that
         # came after it on the same connection would be lost.
-        self._keep = settings.site.watch_streams and upstreams.may_keep(version)
+        self._keep = settings.site.watch_streams and upstreams.may_keep(self._version)
 
     def wanted(self) -> dict[Path, str]:
         """Say what the files must hold."""
         now = self._tiers.look()
         endpoints = {name: now[name].endpoint if name in now else "" for name in self.settings.site.tiers}
         files = {UPSTREAMS: upstreams.configuration(endpoints, self._keep)}
+        files[CLIENTS] = upstreams.clients_configuration(self._version)
         try:
             key = self.settings.engine_key.read_text(encoding="utf-8").split()
         except OSError as error:
