@@ -36,6 +36,11 @@ options:
     type: dict
     default: {}
     version_added: 0.2.0
+  routers:
+    description: Results of M(herd.inference.router_info) by host name.
+    type: dict
+    default: {}
+    version_added: 0.2.0
   accepted:
     description: Ids of advisories that the inventory has acknowledged.
     type: list
@@ -78,12 +83,14 @@ def render(
     gpus: Mapping[str, Mapping[str, Any]] | None = None,
     routes: Mapping[str, Mapping[str, Any]] | None = None,
     accepted: Sequence[str] = (),
+    routers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Join, and add the tables as text."""
     joined = status_table.status(heads, workers, endpoints)
+    joined["nodes"] += [status_table.router_row(host, info) for host, info in (routers or {}).items()]
     joined["gpus"] = status_table.gpu_rows(gpus or {})
     joined["routes"] = status_table.route_rows(routes or {})
-    joined["advisories"] = status_table.advisory_rows({**workers, **heads}, accepted)
+    joined["advisories"] = status_table.advisory_rows([workers, heads, routers or {}], accepted)
     joined["problems"] = status_table.problems(workers)
     tables = [status_table.text_table(joined["nodes"])]
     tables += [status_table.text_table(joined[name], columns) for name, columns in COLUMNS.items() if joined[name]]

@@ -168,13 +168,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core import head_log, proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core.command_line import value_of
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.ports import host, release, systemd
-
-
-def value_of(arguments: list[str], flag: str) -> str:
-    """Read one argument of the running process."""
-    return arguments[arguments.index(flag) + 1] if flag in arguments[:-1] else ""
 
 
 def workers_of(arguments: list[str]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ short_description: Say which models a running router offers, and which of them a
 version_added: 0.2.0
 description:
   - Asks llama-server in router mode for its models. No model is loaded for it, and none is woken.
+  - Without O(url) it looks at a unit as it is, running or not, and asks where that one answers.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
   - herd.inference.information
@@ -19,9 +20,15 @@ requirements:
   - requests
 options:
   url:
-    description: Address of the API, without a path.
+    description:
+      - Address of the API, without a path; the module fails if nobody answers there.
+      - Without one it is read from the command line of O(unit), as are its key and its certificate. Then nothing is
+        waited for, and what is wrong is RV(problem).
     type: str
-    required: true
+  unit:
+    description: The router's unit, which is looked at where there is no O(url).
+    type: str
+    default: llama-router.service
   api_key_file:
     description: File on this host whose first line is the key. Empty sends none.
     type: path
@@ -44,6 +51,10 @@ EXAMPLES = r"""
   herd.inference.router_info:
     url: http://10.0.0.42:8080
     api_key_file: /etc/herd/router/api-keys
+
+- name: See how the router of this host is
+  herd.inference.router_info:
+    timeout: 2
 """
 
 RETURN = r"""
@@ -66,6 +77,52 @@ ask:
   returned: success
   type: str
   sample: strand-rust-coder-14b-q8_0
+problem:
+  description: Why the models are not known, empty where they are.
+  returned: without O(url)
+  type: str
+  sample: ""
+active_state:
+  description: The unit's state as systemd names it.
+  returned: without O(url)
+  type: str
+  sample: active
+sub_state:
+  description: The finer state.
+  returned: without O(url)
+  type: str
+  sample: running
+since:
+  description: When the unit became active, as systemd prints it.
+  returned: without O(url)
+  type: str
+  sample: Sat 2026-11-21 02:26:35 UTC
+restarts:
+  description: Restarts by systemd since it was started by hand or at boot.
+  returned: without O(url)
+  type: int
+  sample: 0
+pid:
+  description: Main process, V(0) when there is none.
+  returned: without O(url)
+  type: int
+  sample: 4712
+endpoint:
+  description: Address and port of the API.
+  returned: without O(url)
+  type: str
+  sample: 10.0.0.31:8080
+release:
+  description: Id of the release that the process runs from.
+  returned: without O(url)
+  type: str
+  sample: 0c1e57098-cpu-1a2b3c4d
+advisories:
+  description: Known vulnerabilities of that release.
+  returned: without O(url)
+  type: list
+  elements: dict
+  sample: [{id: CVE-2026-34159, means: code execution for whoever reaches the RPC port, fixed: "2026-03, b8492"}]
 """
 
 import time
@@ -76,12 +133,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core import certificate, router
+from ansible_collections.herd.inference.plugins.module_utils.core.command_line import value_of
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     MismatchError,
     RemoteFailureError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports import openai
+from ansible_collections.herd.inference.plugins.module_utils.ports import host, openai, release, systemd
 
 _POLL_S = 0.5
 
@@ -100,10 +158,24 @@ def key_in(path: str | None) -> str:
     return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
 
 
+def api_of(given: dict[str, Any], timeout_s: float) -> openai.Api:
+    """The router's API."""
+    trusted = certificate.first(text_of(given["certificate_file"])) if given["certificate_file"] else ""
+    return openai.Api(given["url"], key_in(given["api_key_file"]), timeout_s, trusted)
+
+
+def offered(found: list[router.State], expected: list[str]) -> dict[str, Any]:
+    """What is said of the models."""
+    return {
+        "models": [{**asdict(model), "aliases": list(model.aliases)} for model in found],
+        "in_memory": [model.id for model in found if model.is_in_memory],
+        "ask": router.to_be_asked(found, expected or [model.id for model in found]),
+    }
+
+
 def look(given: dict[str, Any]) -> dict[str, Any]:
     """Wait for the router, and ask it."""
-    trusted = certificate.first(text_of(given["certificate_file"])) if given["certificate_file"] else ""
-    api = openai.Api(given["url"], key_in(given["api_key_file"]), 10, trusted)
+    api = api_of(given, 10)
     end = time.monotonic() + given["timeout"]
     state = api.health()
     while state != "ready" and time.monotonic() < end:
@@ -122,10 +194,34 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
             if names
         )
         raise MismatchError("the router to offer what was planned", listed, "look at journalctl -u llama-router")
+    return offered(found, given["expected"])
+
+
+def look_at_unit(given: dict[str, Any]) -> dict[str, Any]:
+    """See how the unit is, and ask where its process says that it answers."""
+    state = systemd.show(given["unit"])
+    arguments = host.arguments_of(state.pid) if state.pid else []
+    address, port, key_file, trusted = (
+        value_of(arguments, flag) for flag in ("--host", "--port", "--api-key-file", "--ssl-cert-file")
+    )
+    asked = {
+        "url": f"{'https' if trusted else 'http'}://{'127.0.0.1' if address in ('', '0.0.0.0') else address}:{port}",
+        "api_key_file": given["api_key_file"] or key_file,
+        "certificate_file": given["certificate_file"] or trusted,
+    }
+    found: list[router.State] = []
+    problem = "" if port else "it does not run"
+    try:
+        found = router.states(api_of(asked, given["timeout"]).router_models()) if port else []
+    except HerdError as error:
+        problem = str(error)
     return {
-        "models": [{**asdict(model), "aliases": list(model.aliases)} for model in found],
-        "in_memory": [model.id for model in found if model.is_in_memory],
-        "ask": router.to_be_asked(found, given["expected"] or [model.id for model in found]),
+        **{name: getattr(state, name) for name in ("active_state", "sub_state", "since", "restarts", "pid")},
+        **offered(found, []),
+        "problem": problem,
+        "endpoint": f"{address}:{port}" if port else "",
+        "release": release.release_of(arguments),
+        "advisories": release.manifest_of(arguments).get("advisories", []),
     }
 
 
@@ -133,7 +229,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "url": {"type": "str", "required": True},
+            "url": {"type": "str"},
+            "unit": {"type": "str", "default": "llama-router.service"},
             "api_key_file": {"type": "path", "no_log": False},
             "certificate_file": {"type": "path"},
             "timeout": {"type": "int", "default": 60},
@@ -144,7 +241,7 @@ def main() -> None:
     if openai.REQUESTS_ERROR is not None:
         module.fail_json(msg=missing_required_lib("requests"))
     try:
-        module.exit_json(changed=False, **look(module.params))
+        module.exit_json(changed=False, **(look if module.params["url"] else look_at_unit)(module.params))
     except HerdError as error:
         module.fail_json(msg=str(error))
 

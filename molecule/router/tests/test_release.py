@@ -91,6 +91,27 @@ def test_its_certificate_is_its_own_and_its_agent_asks_with_it(on: On) -> None:
     assert f"IP Address:{ADDRESS}" in names
 
 
+def test_the_status_of_all_nodes_has_a_row_for_it(on: On, operator: Operator, tmp_path: Path) -> None:
+    """Here with TLS, whose certificate the router's own command line names."""
+
+    def row() -> dict[str, str]:
+        run = play(operator, "status", "--extra-vars", f"status_file={tmp_path}/status.json")
+        assert run.rc == 0, run.output
+        rows = json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))["nodes"]
+        (found,) = [each for each in rows if each["role"] == "fast_router"]
+        return dict(found)
+
+    (release,) = releases(on)
+    there = row()
+    assert (there["host"], there["unit"], there["release"]) == (NODE, "active (running)", release)
+    assert "of 3 models in memory" in there["note"]
+    on(NODE).check_output("systemctl stop llama-router")
+    try:
+        assert row()["unit"] == "inactive (dead)"
+    finally:
+        on(NODE).check_output("systemctl start llama-router")
+
+
 def test_it_goes_back_with_the_release(on: On, operator: Operator) -> None:
     (safe,) = releases(on)
     run = play(operator, "rollback")

@@ -59,6 +59,14 @@ SWITCHES = frozenset(
 _WORKER_SWITCHES = frozenset({"--cache", "--help", "-h"})
 
 
+def value_of(arguments: Sequence[str], *flags: str) -> str:
+    """The value behind the first of these flags in the command line of a process; empty for none."""
+    for flag in flags:
+        if flag in arguments[:-1]:
+            return arguments[arguments.index(flag) + 1]
+    return ""
+
+
 @dataclass(frozen=True)
 class Argument:
     """A flag with the value behind it, None for a bare one; a word that belongs to no flag has no flag.

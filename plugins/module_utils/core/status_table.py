@@ -86,6 +86,34 @@ def head_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def router_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe a router, with the models that hold memory and those that did not come up."""
+    models = info.get("models", [])
+    notes = [f"{len(info.get('in_memory', []))} of {len(models)} models in memory"] if models else []
+    notes += [f"{model['id']} {model['state']}" for model in models if model["id"] in info.get("in_memory", [])]
+    notes += [f"{model['id']} failed with {model['exit_code']}" for model in models if model.get("exit_code")]
+    if info.get("active_state") == "active" and info.get("problem"):
+        notes.append(str(info["problem"]))
+    if info.get("restarts"):
+        notes.append(f"{info['restarts']} restarts")
+    if info.get("unreachable"):
+        notes = [_reason(info)]
+    # A host that could not be asked says why.
+    elif "active_state" not in info:
+        notes = [str(info.get("msg", "it says nothing"))]
+    return {
+        "host": host,
+        "role": "fast_router",
+        "unit": _unit(info),
+        "release": info.get("release", ""),
+        "since": info.get("since", ""),
+        "connections": None,
+        "layers": None,
+        "mib": None,
+        "note": ", ".join(notes),
+    }
+
+
 def _device_total(device: Mapping[str, Any]) -> float:
     return float(device["model_mib"]) + float(device["kv_mib"]) + float(device["compute_mib"])
 
@@ -147,14 +175,14 @@ def route_rows(infos: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def advisory_rows(infos: Mapping[str, Mapping[str, Any]], accepted: Sequence[str]) -> list[dict[str, Any]]:
+def advisory_rows(services: Sequence[Mapping[str, Mapping[str, Any]]], accepted: Sequence[str]) -> list[dict[str, Any]]:
     """Describe the known vulnerabilities of the releases that run, with the hosts that run them.
 
-    :param infos: by host name, the results of head_info and rpc_worker_info.
+    :param services: by host name, the results of rpc_worker_info, of head_info and of router_info.
     :param accepted: ids that the inventory has acknowledged.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for host, info in infos.items():
+    for host, info in (pair for infos in services for pair in infos.items()):
         for advisory in info.get("advisories") or []:
             key = (str(advisory["id"]), str(info.get("release", "")))
             row = rows.setdefault(

@@ -149,3 +149,50 @@ def test_what_a_worker_found_wrong_is_said_with_its_host() -> None:
     joined = render({}, {"vllm-node2": {**WORKER, "problems": ["expected x."]}}, {})
     assert joined["problems"] == ["vllm-node2: expected x."]
     assert joined["text"].splitlines()[-1] == "vllm-node2: expected x."
+
+
+ROUTER: dict[str, Any] = {
+    "active_state": "active",
+    "sub_state": "running",
+    "release": "0c1e57098-cpu-1a2b3c4d",
+    "since": "Sat 2026-11-21 02:58:47 UTC",
+    "restarts": 0,
+    "models": [
+        {"id": "a", "aliases": [], "state": "loaded", "exit_code": None},
+        {"id": "b", "aliases": [], "state": "unloaded", "exit_code": None},
+        {"id": "broken", "aliases": [], "state": "unloaded", "exit_code": 1},
+    ],
+    "in_memory": ["a"],
+    "problem": "",
+    "advisories": [{"id": "CVE-1"}],
+}
+
+
+def routers(**infos: Any) -> dict[str, Any]:
+    return {row["host"]: row for row in render({}, {}, {}, routers=infos)["nodes"]}
+
+
+def test_a_router_says_which_models_it_has_in_memory() -> None:
+    row = routers(node=ROUTER)["node"]
+    assert (row["role"], row["unit"]) == ("fast_router", "active (running)")
+    assert row["note"] == "1 of 3 models in memory, a loaded, broken failed with 1"
+
+
+def test_a_router_that_is_away_says_why() -> None:
+    silent = {**ROUTER, "models": [], "in_memory": [], "problem": "expected an answer, found a time-out", "restarts": 2}
+    stopped = {**silent, "active_state": "inactive", "sub_state": "dead", "problem": "it does not run", "restarts": 0}
+    found = routers(
+        silent=silent,
+        stopped=stopped,
+        off={"unreachable": True, "msg": "Failed to connect to the host via ssh: timed out"},
+        broken={"failed": True, "msg": "The requests library is missing."},
+    )
+    assert found["silent"]["note"] == "expected an answer, found a time-out, 2 restarts"
+    assert (found["stopped"]["unit"], found["stopped"]["note"]) == ("inactive (dead)", "")
+    assert (found["off"]["unit"], found["off"]["note"]) == ("unreachable", "timed out")
+    assert found["broken"]["note"] == "The requests library is missing."
+
+
+def test_the_releases_of_routers_count_for_advisories() -> None:
+    (row,) = render({}, {}, {}, routers={"node": ROUTER}, accepted=["CVE-1"])["advisories"]
+    assert (row["advisory"], row["hosts"], row["accepted"]) == ("CVE-1", "node", "yes")

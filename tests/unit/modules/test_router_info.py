@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
 from ansible_collections.herd.inference.plugins.modules import router_info
 
 ANSWER = (Path(__file__).parents[2] / "fixtures/router/0c1e57098-models.json").read_bytes()
@@ -83,3 +84,37 @@ def test_what_is_offered_and_in_memory(run: Run) -> None:
 )
 def test_what_is_wrong_is_said(run: Run, arguments: dict[str, Any], expected: str) -> None:
     assert expected in run(**arguments)["msg"]
+
+
+@pytest.fixture
+def unit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> dict[str, Any]:
+    """A unit, as systemd would show it, and the command line of its process."""
+    key = tmp_path / "unit-keys"
+    key.write_text("secret\n", encoding="utf-8")
+    port = url.rpartition(":")[2]
+    binary = "/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/llama-server"
+    has: dict[str, Any] = {
+        "state": UnitState("loaded", "active", "running", True, 77, 1, since="Sat 2026-11-21 02:26:35 UTC"),
+        "arguments": [binary, "--host", "0.0.0.0", "--port", port, "--api-key-file", str(key)],
+    }
+    monkeypatch.setattr(router_info.systemd, "show", lambda name: has["state"])
+    monkeypatch.setattr(router_info.host, "arguments_of", lambda pid: has["arguments"])
+    return has
+
+
+def test_a_unit_is_asked_where_its_process_answers(run: Run, unit: dict[str, Any]) -> None:
+    found = run(url=None, api_key_file=None, timeout=2)
+    assert (found["problem"], found["in_memory"]) == ("", ["a", "b"])
+    assert (found["active_state"], found["restarts"], found["pid"]) == ("active", 1, 77)
+    assert (found["release"], found["endpoint"].partition(":")[0]) == ("0c1e57098-cpu-1a2b3c4d", "0.0.0.0")
+    assert Double.asked == ["/models"]
+
+
+def test_what_is_wrong_with_a_unit_is_no_failure(run: Run, unit: dict[str, Any]) -> None:
+    unit["arguments"] = [*unit["arguments"][:4], "9"]
+    found = run(url=None, api_key_file=None, timeout=2)
+    assert "failed" not in found
+    assert "127.0.0.1:9" in found["problem"]
+    unit["state"] = UnitState("loaded", "failed", "failed")
+    found = run(url=None, api_key_file=None, timeout=2)
+    assert (found["active_state"], found["models"], found["problem"]) == ("failed", [], "it does not run")

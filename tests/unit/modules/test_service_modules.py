@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core import gpus
+from ansible_collections.herd.inference.plugins.module_utils.core.command_line import value_of
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.head_log import parse
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import release_of
@@ -152,8 +153,8 @@ def test_without_its_start_a_lost_worker_still_counts(workers: list[dict[str, An
 
 def test_the_running_command_line_is_read() -> None:
     arguments = ["/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/llama-server", "--host", "10.0.0.31", "--rpc"]
-    assert head_info.value_of(arguments, "--host") == "10.0.0.31"
-    assert head_info.value_of(arguments, "--rpc") == ""
+    assert value_of(arguments, "--host") == "10.0.0.31"
+    assert value_of(arguments, "--rpc") == ""
     assert release_of(arguments) == "0c1e57098-cpu-1a2b3c4d"
     assert release_of(["/usr/bin/python3"]) == ""
     assert release_of([]) == ""

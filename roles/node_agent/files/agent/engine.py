@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from herd.agent.node import value_of
 from herd.core import certificate
+from herd.core.command_line import value_of
 from herd.core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
 from herd.core.supervision import Probe
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from herd.core import gpu_memory, heartbeat, proc_net
+from herd.core.command_line import value_of
 from herd.core.errors import HerdError
 from herd.core.supervision import HeadView
 
@@ -119,14 +120,6 @@ def sockets() -> list[proc_net.Socket]:
 def boot_id() -> str:
     """The kernel's name for the time since this host was started."""
     return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def value_of(arguments: Sequence[str], *flags: str) -> str:
-    """The value behind a flag of a command line."""
-    for flag in flags:
-        if flag in arguments[:-1]:
-            return arguments[arguments.index(flag) + 1]
-    return ""
 
 
 def release_of(arguments: Sequence[str]) -> str:

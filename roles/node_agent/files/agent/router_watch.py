@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from herd.agent import engine, node
 from herd.core import heartbeat, proc_net, router
+from herd.core.command_line import value_of
 from herd.core.errors import RemoteFailureError
 from herd.core.supervision import PROBE, RESTART, Action, Backoff, HeadView, Limits, Probe, Supervisor
 
@@ -90,7 +91,7 @@ def models_of(pid: int) -> dict[str, tuple[int, node.Process]]:
     found = {}
     for child in node.children(pid):
         process = node.process(child)
-        name = node.value_of(process.arguments, "--alias", "-a").partition(",")[0]
+        name = value_of(process.arguments, "--alias", "-a").partition(",")[0]
         if name and "--port" in process.arguments:
             found[name] = (child, process)
     return found
@@ -98,7 +99,7 @@ def models_of(pid: int) -> dict[str, tuple[int, node.Process]]:
 
 def clients_of(process: node.Process, table: Sequence[proc_net.Socket]) -> frozenset[int]:
     """Ports from which requests to a model's process come; the router opens a connection for each."""
-    port = node.value_of(process.arguments, "--port")
+    port = value_of(process.arguments, "--port")
     return frozenset(s.remote_port for s in proc_net.established_from(table, int(port) if port.isdigit() else 0))
 
 

@@ -24,6 +24,7 @@ from herd.agent import beats, disks, engine, node
 from herd.agent.router_watch import Hands, RouterWatch
 from herd.agent.settings import DEFAULT_PATH, Marks, Settings, read_settings
 from herd.core import heartbeat, proc_net
+from herd.core.command_line import value_of
 from herd.core.supervision import (
     PROBE,
     RESTART,
@@ -180,7 +181,7 @@ class Agent:
         unit, process = watched.unit, watched.process
         if not unit.loaded:
             return None
-        port = node.value_of(process.arguments, "-p", "--port")
+        port = value_of(process.arguments, "-p", "--port")
         number = int(port) if port.isdigit() else 0
         clients = proc_net.established_from(table, number)
         stale = sum(1 for found in table if found.local_port == number and found.state == "CLOSE_WAIT")
@@ -215,7 +216,7 @@ class Agent:
         """Established connections to each worker of the running process, by the worker's name."""
         names = {address: name for name, address in self.settings.peers.items()}
         found = {}
-        for endpoint in filter(None, node.value_of(arguments, "--rpc").split(",")):
+        for endpoint in filter(None, value_of(arguments, "--rpc").split(",")):
             address, _colon, port = endpoint.rpartition(":")
             links = proc_net.established_to(table, address, int(port) if port.isdigit() else 0)
             found[names.get(address, endpoint)] = tuple(f"{s.local_address}:{s.local_port}" for s in links)
