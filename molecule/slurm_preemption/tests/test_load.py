@@ -200,7 +200,7 @@ def test_a_node_that_loses_its_power_is_missed_and_comes_back(
             until("the worker to be missed", lambda: "rpc-vasp-02 on vasp-02 has said nothing" in _log(ready, jobs), 60)
             for name in JOB_NAMES:
                 until(f"{name} to be away", lambda at=name: ready.tier(at)["endpoints"] == [], 120)
-            tier = until("Slurm to give up the node", lambda: _lost_node(ready), 120)
+            tier = until("Slurm to give up the node", lambda: _lost_node(ready, "fast"), 120)
             assert tier["job_id"] == jobs["fast"]
     finally:
         ready.bring_back("vasp-02")
@@ -216,11 +216,40 @@ def _log(cluster: Kept, jobs: dict[str, str]) -> str:
     return cluster.log(jobs["reasoning"])
 
 
-def _lost_node(cluster: Kept) -> dict[str, Any] | None:
-    tier = cluster.tier("fast")
+def _lost_node(cluster: Kept, name: str) -> dict[str, Any] | None:
+    tier = cluster.tier(name)
     if str(tier["pending_reason"]).startswith("BeginTime"):
         cluster.hurry(str(tier["job_id"]))
     return tier if tier["state"] == "pending" and "a node is down" in tier["reason"] else None
+
+
+def test_the_node_of_the_head_loses_its_power_and_the_other_tier_goes_on(
+    ready: Kept, questions: dict[str, list[dict[str, Any]]]
+) -> None:
+    """The batch script of the reasoning tier was there: its job can do nothing for itself, and Slurm ends the rest."""
+    job = ready.tier("reasoning")["job_id"]
+    assert ready.tier("reasoning")["endpoints"][0]["host"] == "vasp-01"
+    others = ("vasp-02", "vasp-03")
+    try:
+        with honest_load(ready, questions) as found:
+            ready.lose("vasp-01")
+            until("reasoning to be away", lambda: ready.tier("reasoning")["endpoints"] == [], 60)
+            tier = until("Slurm to give up the node", lambda: _lost_node(ready, "reasoning"), 180)
+            assert tier["job_id"] == job
+            for node in others:
+                until(f"its worker on {node} to end", lambda at=node: _workers(ready, at) == 0, 60)
+    finally:
+        ready.bring_back("vasp-01")
+    assert refused(found, "reasoning")
+    assert not refused(found, "fast")
+    assert ready.wait_ready_again("reasoning", 240)["job_id"] == job
+    states = ready.sure(CONTROLLER, f"sacct -X -n -P --duplicates -j {job} -S now-1hour -o state")
+    assert "NODE_FAIL" in states
+    assert [_workers(ready, node) for node in others] == [1, 1]
+
+
+def _workers(cluster: Kept, node: str) -> int:
+    return int(cluster.on(node, "pgrep -c -x ggml-rpc-server").stdout or 0)
 
 
 def test_a_time_limit_near_which_no_job_renews_itself_cuts_nobody(
