@@ -249,7 +249,7 @@ def test_the_node_of_the_head_loses_its_power_and_the_other_tier_goes_on(
 
 
 def _workers(cluster: Kept, node: str) -> int:
-    return int(cluster.on(node, "pgrep -c -x ggml-rpc-server").stdout or 0)
+    return int(cluster.on(node, "pgrep -c -x ggml-rpc-server").out or 0)
 
 
 def test_a_time_limit_near_which_no_job_renews_itself_cuts_nobody(
