@@ -240,7 +240,11 @@ def states(answer: Mapping[str, Any]) -> list[State]:
 
 
 def to_be_asked(found: Sequence[State], offered: Sequence[str]) -> str:
-    """The model to prove a router with: one that is in memory already, so that none has to make room for it."""
+    """The model to prove a router with: one that is in memory already, so that none has to make room for it.
+
+    Where none is, rather one whose last process did not fail.
+    """
     order = ("loaded", "sleeping", "loading")
     there = sorted((s for s in found if s.is_in_memory and s.id in offered), key=lambda s: order.index(s.state))
-    return there[0].id if there else next(iter(offered), "")
+    failed = {s.id for s in found if s.exit_code}
+    return there[0].id if there else min(offered, key=lambda name: name in failed, default="")

@@ -176,7 +176,7 @@ def test_the_states_of_a_running_router() -> None:
 
 @pytest.mark.parametrize(
     ("offered", "asked"),
-    [(["a", "b", "broken"], "b"), (["a", "broken"], "a"), (["broken"], "broken"), (["new"], "new"), ([], "")],
+    [(["a", "b", "broken"], "b"), (["a", "broken"], "a"), (["broken"], "broken"), (["broken", "new"], "new"), ([], "")],
 )
 def test_a_model_that_is_in_memory_is_asked_first(offered: list[str], asked: str) -> None:
     assert router.to_be_asked(router.states(ANSWER), offered) == asked
