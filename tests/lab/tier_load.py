@@ -17,7 +17,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ LONGEST_S = 600.0
 EVERY_S = 2.5
 
 
-def events(answer: http.client.HTTPResponse) -> Iterator[str]:
+def events(answer: Iterable[bytes]) -> Iterator[str]:
     """The data of a stream's events."""
     for line in answer:
         text = line.decode("utf-8").strip()
@@ -37,7 +37,7 @@ def events(answer: http.client.HTTPResponse) -> Iterator[str]:
             yield text[6:]
 
 
-def follow(answer: http.client.HTTPResponse) -> tuple[str, str]:
+def follow(answer: Iterable[bytes]) -> tuple[str, str]:
     """What became of a stream, and its text."""
     names: set[str] = set()
     last, was_told, text = "", False, ""

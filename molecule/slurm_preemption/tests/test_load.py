@@ -9,13 +9,15 @@ import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.lab.kept_tiers import CLIENTS, Kept
-from tests.lab.slurm import CONTROLLER, GATEWAY, JOB_NAMES, MANAGER, SCRIPTS, until
+from tests.lab.kept_tiers import CLIENT, CLIENTS, Kept
+from tests.lab.slurm import CONTROLLER, GATEWAY, JOB_NAMES, MANAGER, SCRIPTS, TESTER, Answer, until
+from tests.lab.tier_load import follow
 
 HONEST = {"whole", "refused", "told"}
 SCRIPT = f"{SCRIPTS}/run-14b.slurm"
@@ -77,6 +79,40 @@ def test_work_that_comes_first_gets_the_nodes_and_cuts_nobody(
         # Requeued, not submitted anew.
         assert ready.wait_ready_again(name, 240)["job_id"] == job
         assert len(ready.jobs(JOB_NAMES[name])) == 1
+
+
+def test_an_answer_that_outlasts_the_grace_is_told_of_its_end_and_a_shorter_one_is_whole(ready: Kept) -> None:
+    """Both run when the work that comes first comes: one at the reasoning tier for minutes, the other for seconds."""
+    began = time.monotonic()
+    _stream(ready, "fast", 20)
+    tokens = min(1500, int(8 / (time.monotonic() - began) * 20))
+    with ThreadPoolExecutor(2) as others:
+        long, short = others.submit(_stream, ready, "reasoning", 1900), others.submit(_stream, ready, "fast", tokens)
+        time.sleep(2)
+        assert not short.done()
+        ready.vasp(5, "--time=2")
+        for name in JOB_NAMES:
+            ready.wait(name, "draining", 60)
+        assert (long.done(), short.done()) == (False, False)
+        whole, told = short.result(), long.result()
+    what, text = follow(whole.text.encode().splitlines())
+    assert (whole.status, what, bool(text)) == (200, "whole", True)
+    what, text = follow(told.text.encode().splitlines())
+    assert (told.status, told.is_whole, what) == (200, True, "told")
+    assert "The answer of the tier reasoning ends here: " in told.text
+    for name in JOB_NAMES:
+        ready.wait_ready_again(name, 240)
+    # What came before its end was the engine's.
+    pieces = sum('"content":"' in line for line in told.text.splitlines())
+    assert pieces > 5
+    again, alone = follow(_stream(ready, "reasoning", pieces).text.encode().splitlines())
+    assert (again, alone[: len(text)]) == ("whole", text)
+
+
+def _stream(cluster: Kept, name: str, tokens: int) -> Answer:
+    body = {"model": "lab-llama", "stream": True, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+    body["messages"] = [{"role": "user", "content": "Say hello."}]
+    return cluster.ask(f"{GATEWAY[name]}/v1/chat/completions", TESTER, body, 200, CLIENT)
 
 
 def test_a_cancelled_job_is_replaced_once_somebody_could_have_stopped_the_tier(
