@@ -123,9 +123,10 @@ def tier_plan(
                 found.append(f"tier {tier['name']}: {error}")
                 continue
             found += plan["problems"]
+            warnings += plan["warnings"]
             plans[tier["name"]] = {**plan, "tier": tier}
         if not found:
-            warnings = rules.crowding(whole, cluster)
+            warnings += rules.crowding(whole, cluster)
     return {"tiers": plans, "problems": found, "warnings": warnings}
 
 

@@ -365,7 +365,7 @@ def explain(job: str, ending: Ending) -> tuple[str, str]:
         used = f"; {_gib(ending.needed)} was seen" if ending.needed else ""
         return (
             f"job {job} ran out of memory {ran} (limit {ending.allowed or 'unknown'}{used})",
-            "raise memory of the tier in herd_tiers, or leave it empty for what the plan needs",
+            "give the tier more memory in herd_tiers than it has now",
         )
     if ending.state == "TIMEOUT":
         return (
