@@ -9,8 +9,8 @@ took most.
 
 What can be counted is the documents' own sum. A model of 72 B in four bits has 44 GiB in its file, which goes through
 the head's page cache on its way to the workers. Its context of 128K tokens in q4_0 has 11 GiB, of which the engine
-makes a copy on the host when it keeps a prompt. And there are buffers. That is 58 GiB, and 64G was killed, with prompts of
-25,000 tokens and more. So the limit is a quarter more than the sum.
+makes a copy on the host when it keeps a prompt. And there are buffers. That is 58 GiB, and 64G was killed, with prompts
+of 25,000 tokens and more. So the limit is a quarter more than the sum.
 """
 
 from __future__ import annotations

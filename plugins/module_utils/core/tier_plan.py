@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import engine_settings, job_memory, model_ids, placement_facts, router_plan, tier_job
+from . import engine_settings, job_memory, model_ids, placement_facts, router_plan, tier_job, tier_outdated
 from .errors import InvalidInputError
 from .job_memory import Need
 from .placement_facts import Site
@@ -19,6 +19,8 @@ from .placement_facts import Site
 RESERVE_MIB = 1024
 #: What the runtime needs of a grace: for the gateway to notice, and for stopping and requeueing.
 LEAST_GRACE_S = 15
+#: What stands in a job's script besides its limits.
+_IN_SCRIPT = ("job_name", "partition", "qos", "nodes", "gres", "cpus", "time_limit", "renew_before")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TIME = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
@@ -42,6 +44,7 @@ class Cluster:
 
     :param hosts: variables of each host of slurm_nodes, by its name in the inventory, which is that in Slurm.
     :param models: herd_models.
+    :param account: of the jobs of tiers that name none.
     """
 
     hosts: Mapping[str, Mapping[str, Any]]
@@ -51,6 +54,7 @@ class Cluster:
     worker_port: int
     paths: Paths
     ports: int = 8
+    account: str = ""
 
 
 def limit_seconds(text: str) -> int:
@@ -237,14 +241,19 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
             f"Slurm would kill it; the plan says {memory_mib // 1024}G."
         )
     warnings = job_memory.warnings(given_mib, need.limit_mib, node_mib)
+    limits = {
+        "memory": str(tier["memory"] or f"{memory_mib // 1024}G"),
+        "nodelist": hosts if everywhere else [],
+        "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
+        "account": tier["account"] or cluster.account,
+    }
+    data = _data(tier, cluster, plan, hosts)
+    mark = tier_outdated.mark(data, {**limits, **{name: tier[name] for name in _IN_SCRIPT}})
     return {
         "name": tier["name"],
-        "data": _data(tier, cluster, plan, hosts),
-        "limits": {
-            "memory": tier["memory"] or f"{memory_mib // 1024}G",
-            "nodelist": hosts if everywhere else [],
-            "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
-        },
+        "data": {**data, "plan": mark},
+        "limits": limits,
+        "plan": mark,
         "memory_mib": memory_mib,
         "table": plan["table"],
         "problems": found,

@@ -68,7 +68,7 @@ def test_the_documents_tiers() -> None:
     found = plan("beefcake2_slurm")
     assert found["problems"] == []
     fast, reasoning = found["tiers"]["fast"], found["tiers"]["reasoning"]
-    assert fast["limits"] == {"memory": "28G", "nodelist": ["vasp-02"], "exclude": []}
+    assert fast["limits"] == {"memory": "28G", "nodelist": ["vasp-02"], "exclude": [], "account": ""}
     # 64G killed it; so much is said by hand there.
     assert reasoning["limits"]["memory"] == "200G"
     assert not any("memory limit" in warning for warning in found["warnings"])
@@ -206,3 +206,26 @@ def test_the_filters_defaults_are_those_of_the_role() -> None:
     options = read("roles/slurm_tiers/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     tier = options["slurm_tiers_tiers"]["options"]
     assert {name: facts["default"] for name, facts in tier.items() if "default" in facts} == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("change", "is_other"),
+    [
+        ({}, False),
+        ({"enabled": False}, False),
+        ({"memory": "300G"}, True),
+        ({"settings": {"context": 65536, "cache_type_k": "q4_0", "cache_type_v": "q4_0"}}, True),
+        ({"gres": "shard:1"}, True),
+        ({"hosts": ["vasp-01", "vasp-02", "vasp-03"]}, False),
+        ({"account": "other"}, True),
+        ({"time_limit": "2-00:00:00"}, True),
+        ({"job_name": "llama-72"}, True),
+        ({"grace": 40}, True),
+    ],
+)
+def test_what_a_job_runs_with_has_a_mark(change: dict[str, Any], is_other: bool) -> None:
+    before = plan("beefcake2_slurm")["tiers"]["reasoning"]
+    after = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(change))["tiers"]["reasoning"]
+    assert (before["plan"] != after["plan"]) is is_other
+    assert after["data"]["plan"] == after["tier"]["plan"] == after["plan"]
+    assert tier_job.read_job(json.dumps(after["data"])).plan == after["plan"]

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from herd.agent import engine, gate, job_guard, job_step, node
+from herd.agent import engine, gate, job_data, job_guard, job_step, node
 from herd.agent.job_registry import Registry
 from herd.core import tier_job
 from herd.core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
@@ -535,12 +535,7 @@ def _sweep(job: tier_job.Job, now: float) -> None:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Be the job."""
-    try:
-        job = tier_job.read_job(Path(arguments.data).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFoundError(
-            f"the tier's data at {arguments.data}", error.strerror or str(error), "run playbooks/slurm.yml --tags tiers"
-        ) from error
+    job = job_data.read(Path(arguments.data), arguments.plan, Path(arguments.kept))
     user = pwd.getpwuid(os.geteuid()).pw_name
     if user != job.user:
         raise MismatchError(f"to run as {job.user}", user, f"submit it as that user: sudo -u {job.user} sbatch …")
@@ -557,6 +552,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     what = job.add_subparsers(dest="what", required=True)
     run = what.add_parser("run", help="start the tier's engines and look after them until the job has to go")
     run.add_argument("--data", required=True, help="the tier's data, beside its job script")
+    run.add_argument("--plan", default="", help="the mark of the data that the script was submitted with")
+    run.add_argument("--kept", default="tier.json", help="where they are kept for when the job is requeued")
     run.set_defaults(run=run_command)
     step = what.add_parser("step", help="run one engine on its node (what srun starts)")
     step.add_argument("--order", required=True)
