@@ -45,6 +45,12 @@ def plan_of(text: str) -> str:
     return next((word[len(WORD) :] for word in text.split() if word.startswith(WORD)), "")
 
 
+def submitted_with(submitted: str, job: str) -> str:
+    """The mark with which a manager has submitted a job, of what it remembers of its last one (C(12 1a2b3c4d))."""
+    number, _space, plan = submitted.partition(" ")
+    return plan if number == job else ""
+
+
 def is_outdated(plan: str, text: str, is_managed: bool, submitted: str = "") -> bool:
     """Whether a job runs, or will run, with something else than the inventory says now.
 

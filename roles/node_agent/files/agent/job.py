@@ -31,7 +31,7 @@ from urllib.parse import quote
 
 from herd.agent import engine, gate, job_data, job_guard, job_step, node
 from herd.agent.job_registry import Registry
-from herd.core import tier_job
+from herd.core import tier_job, tier_outdated
 from herd.core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
 from herd.core.gate_rule import Expectation, Gate
 from herd.core.rpc_protocol import parse_version
@@ -156,6 +156,8 @@ class Runtime:
         self.registry = Registry(job, self.head, job_id, self.release.id)
         self.api: engine.Api | None = None
         self.renewal: tier_job.Renewal | None = None
+        # Since it is outdated: the moment to make way for another job of the tier.
+        self.moment: tier_outdated.Moment | None = None
         self.remote = 0
         self.busy: int | None = None
         self.looked = time.monotonic()
@@ -213,6 +215,10 @@ class Runtime:
             if self.renewal is None:
                 self.renewal = tier_job.renewal_for(self.job.timing, time.monotonic())
                 say(f"the time limit is near: looking for a quiet moment ({name} at {where})")
+        elif name == "SIGUSR2":
+            if self.moment is None:
+                self.moment = tier_outdated.Moment()
+                say(f"the tier has changed: looking for a quiet moment to make way for another job ({name} at {where})")
         elif name in ("SIGTERM", "SIGINT", "SIGHUP"):
             raise EndingError(f"{name} at {where}")
 
@@ -380,7 +386,7 @@ class Runtime:
         """In a thread of its own: an engine that computes may let one wait for an answer."""
         while True:
             # Only when it matters: the engine writes a line for every question.
-            is_needed = self.registry.state == "draining" or self.renewal is not None
+            is_needed = self.registry.state == "draining" or self.renewal is not None or self.moment is not None
             self.busy = self.count_busy() if is_needed else None
             time.sleep(TICK_S)
 
@@ -406,6 +412,8 @@ class Runtime:
                     raise GroupLostError(f"the head has not answered its health check for {SILENT_S:.0f} seconds")
             if self.renewal and self.renewal.is_due(now, self.busy):
                 raise EndingError("the time limit is near, and this is a quiet moment")
+            if self.moment and self.moment.is_now(now, self.busy):
+                raise EndingError("the tier has changed, and this is a quiet moment")
 
     # Ending
 
@@ -540,7 +548,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     if user != job.user:
         raise MismatchError(f"to run as {job.user}", user, f"submit it as that user: sudo -u {job.user} sbatch …")
     runtime = Runtime(job, _hosts(), os.environ["SLURM_JOB_ID"])
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda received, _frame: runtime.signals.put(signal.Signals(received).name))
     _sweep(job, time.time())
     return runtime.live()

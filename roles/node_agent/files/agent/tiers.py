@@ -26,7 +26,7 @@ from typing import Any
 
 from herd.agent.service import notify
 from herd.agent.shared_files import read_registry, write_whole
-from herd.core import endpoints, slurm_queue, tier_rules, tier_view
+from herd.core import endpoints, slurm_queue, tier_outdated, tier_rules, tier_view
 from herd.core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
 from herd.core.heartbeat import plain
 from herd.core.slurm_queue import Ending
@@ -90,6 +90,7 @@ def read_settings(path: str) -> Settings:
                 preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
                 hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
                 grace=float(tier.get("grace", 30)),
+                plan=str(tier.get("plan") or ""),
                 backoff=tuple(map(float, data.get("backoff") or tier_rules.BACKOFF_S)),
             )
             for tier in data["tiers"]
@@ -222,7 +223,13 @@ class Slurm:
 
     def submit(self, wanted: Wanted) -> tuple[Ran, str]:
         """Submit a tier's job. Slurm itself starts no two of one name and user at once."""
-        argv = ["sbatch", "--parsable", "--dependency=singleton", f"--comment={tier_rules.COMMENT}", wanted.script]
+        argv = [
+            "sbatch",
+            "--parsable",
+            "--dependency=singleton",
+            f"--comment={tier_rules.comment(wanted)}",
+            wanted.script,
+        ]
         ran = self.run(argv, SBATCH_TIMEOUT_S)
         number = ran.out.strip().split(";", maxsplit=1)[0]
         return ran, number if number.isdigit() else ""
@@ -342,6 +349,11 @@ class Manager:
             ran = self.slurm.run(["scancel", action.job])
             if ran.status:
                 say(f"{wanted.name}: scancel {action.job}: {ran.said}")
+        elif action.kind == tier_rules.RENEW:
+            say(f"{wanted.name}: asking job {action.job} to make way in a quiet moment: {action.reason}")
+            ran = self.slurm.run(["scancel", f"--signal={tier_outdated.SIGNAL}", "--batch", action.job])
+            if ran.status:
+                say(f"{wanted.name}: scancel --signal={tier_outdated.SIGNAL} {action.job}: {ran.said}")
         elif action.kind == tier_rules.SUBMIT:
             self._submit(wanted)
 
