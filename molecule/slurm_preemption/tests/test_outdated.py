@@ -46,11 +46,10 @@ def limit(cluster: Kept, job: str) -> str:
 def test_a_changed_tier_gets_another_job_in_a_quiet_moment(ready: Kept, operator: Operator, tmp_path: Path) -> None:
     entry = ready.tier("fast")["endpoints"][0]
     job = entry["job_id"]
+    run = operator.play(*PLAY, "-e", changed(tmp_path, memory="3G"))
+    assert run.rc == 0, run.output
     with ThreadPoolExecutor(1) as other:
-        # It takes longer than the playbook: no moment is quiet until it has ended.
-        answer = other.submit(ready.chat, entry, 1500, stream=True, seconds=300.0)
-        run = operator.play(*PLAY, "-e", changed(tmp_path, memory="3G"))
-        assert run.rc == 0, run.output
+        answer = other.submit(ready.chat, entry, 200, stream=True)
         until("it to be said", lambda: f"job {job} is outdated" in ready.tier("fast")["advice"], 30)
         found = answer.result()
     assert found.status == 200
