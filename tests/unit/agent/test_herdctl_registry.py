@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry of endpoints as a job writes it, and as the gateway reads it while the manager of the tiers is silent."""
+"""The registry of endpoints as a job writes it, and as the gateway reads it while the tiers' manager is silent."""
 
 from __future__ import annotations
 
