@@ -4,7 +4,8 @@
 """What squeue and sacct print, as facts.
 
 Their JSON is not to be relied on in the versions of enterprise distributions, and a separator may be in a name, so
-squeue is asked for columns of fixed width. Times are asked for in seconds since 1970 (C(SLURM_TIME_FORMAT=%s)).
+squeue is asked for columns of fixed width, which it counts in bytes. Times are asked for in seconds since 1970
+(C(SLURM_TIME_FORMAT=%s)).
 """
 
 from __future__ import annotations
@@ -18,12 +19,30 @@ ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s"}
 _COLUMNS = (
     ("JobArrayID", 24), ("Name", 64), ("UserName", 40), ("State", 20), ("Reason", 160), ("RestartCnt", 8),
     ("SubmitTime", 24), ("StartTime", 24), ("EndTime", 24), ("NodeList", 512), ("ReqNodes", 512), ("Partition", 64),
-    ("QOS", 64), ("exit_code", 12), ("Comment", 64),
+    ("QOS", 64), ("exit_code", 12), ("Comment", 128),
 )  # fmt: skip
+#: Where the last column begins: no line of a job is shorter.
+_LEAST = sum(width for _name, width in _COLUMNS[:-1])
 SQUEUE_FORMAT = ",".join(f"{name}:{width}" for name, width in _COLUMNS)
 SACCT_FIELDS = "JobIDRaw,State,ExitCode,ElapsedRaw,Timelimit,ReqMem,MaxRSS,NodeList"
-PENDING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
-RUNNING = frozenset({"RUNNING", "CONFIGURING", "SIGNALING", "STAGE_OUT", "RESIZING", "SUSPENDED", "STOPPED"})
+PENDING = frozenset(
+    {"PENDING", "EXPEDITING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+)
+RUNNING = frozenset(
+    {
+        "RUNNING", "CONFIGURING", "POWER_UP_NODE", "SIGNALING", "STAGE_OUT", "RESIZING", "SUSPENDED", "STOPPED",
+    }
+)  # fmt: skip
+#: All states in which a job is over. Every other word, also one of a later Slurm, is that of a job that is there: Slurm
+#: has few states and more and more flags, and shows a flag in the state's place.
+OVER = frozenset(
+    {
+        "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
+        "TIMEOUT",
+    }
+)  # fmt: skip
+#: Waiting, and not to be started until somebody releases it.
+HELD = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 COMPLETING = "COMPLETING"
 _NONE = frozenset({"", "(null)", "None", "N/A", "n/a", "Unknown", "None assigned"})
 _SIZE = re.compile(r"([\d.]+)([KMGTP]?)")
@@ -65,8 +84,8 @@ class Job:
 
     @property
     def is_live(self) -> bool:
-        """It is not over."""
-        return self.is_pending or self.is_running or self.state == COMPLETING
+        """It is not over, as far as anybody can tell."""
+        return self.state not in OVER
 
 
 @dataclass(frozen=True)
@@ -134,16 +153,33 @@ def _expand(part: str) -> Iterator[str]:
                 yield f"{before}{number}{tail}"
 
 
-def parse_queue(text: str) -> list[Job]:
+def _is_number(text: str) -> bool:
+    # Members of arrays have an underscore in their number, and are nobody's tier.
+    first = text.strip().split("_")[0]
+    return first.isascii() and first.isdigit()
+
+
+def _lines(printed: bytes) -> Iterator[bytes]:
+    """The line of each job; the name of a job may have an end of a line in it."""
+    kept = b""
+    for part in printed.split(b"\n"):
+        line = kept + b"\n" + part if kept else part
+        kept = b""
+        if not _is_number(line[: _COLUMNS[0][1]].decode("utf-8", "replace")):
+            continue
+        if len(line) < _LEAST:
+            kept = line
+            continue
+        yield line
+
+
+def parse_queue(printed: bytes) -> list[Job]:
     """Read what C(squeue --noheader --states=all --Format=SQUEUE_FORMAT) printed."""
     found = []
-    for line in text.splitlines():
+    for line in _lines(printed):
         facts, at = {}, 0
         for name, width in _COLUMNS:
-            facts[name], at = line[at : at + width], at + width
-        # Members of arrays have an underscore in their number, and are nobody's tier.
-        if not facts["JobArrayID"].strip().split("_")[0].isdigit():
-            continue
+            facts[name], at = line[at : at + width].decode("utf-8", "replace"), at + width
         found.append(
             Job(
                 id=facts["JobArrayID"].strip(),
@@ -171,6 +207,20 @@ def size(text: str) -> int:
     return int(float(match.group(1)) * _UNITS[match.group(2)]) if match else 0
 
 
+def _last_group(steps: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The steps of the engines that were started last, which have a node each, and the job's script."""
+    script: list[Mapping[str, str]] = []
+    group: list[Mapping[str, str]] = []
+    for step in steps:
+        if not step["JobIDRaw"].rpartition(".")[2].isdigit():
+            script.append(step)
+            continue
+        if any(other["NodeList"] == step["NodeList"] for other in group):
+            group = []
+        group.append(step)
+    return [*script, *group]
+
+
 def parse_ending(text: str, job_id: str) -> Ending:
     """Read how the last run of a job ended, of C(sacct -n -P -D --jobs=ID --format=SACCT_FIELDS).
 
@@ -192,8 +242,9 @@ def parse_ending(text: str, job_id: str) -> Ending:
         return Ending()
     job, steps = runs[-1][0], runs[-1][1:]
     state, _space, by = job["State"].partition(" by ")
-    # The memory of a step tells, and the job as a whole is only FAILED.
-    if any(step.get("State", "").startswith("OUT_OF_ME") for step in steps):
+    # The memory of a step tells, and the job as a whole is only FAILED. One that was lost hours ago does not: the
+    # engines were started anew after it.
+    if state in ("FAILED", "COMPLETED") and any(step["State"].startswith("OUT_OF_ME") for step in _last_group(steps)):
         state = "OUT_OF_MEMORY"
     code, _colon, number = job["ExitCode"].partition(":")
     return Ending(
