@@ -49,6 +49,10 @@ options:
     description: Directories C(prefix), C(models), C(shared), C(cache), and the files C(key_file) and C(guard).
     type: dict
     required: true
+  account:
+    description: Account of the jobs of tiers that name none; the user's default when empty.
+    type: str
+    default: ''
 """
 
 EXAMPLES = r"""
@@ -64,7 +68,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(tiers), the plan of each tier by its name (C(data), C(limits), C(memory_mib), C(table)).
+    - C(tiers), the plan of each tier by its name (C(data), C(limits), C(memory_mib), C(table), C(warnings), and
+      C(plan), a mark of all that its job runs with).
     - C(problems), sentences that stop, and C(warnings), sentences that do not.
   type: dict
   sample: {tiers: {}, problems: [], warnings: []}
@@ -109,9 +114,10 @@ def tier_plan(
     user: str,
     worker_port: int,
     paths: Mapping[str, str],
+    account: str = "",
 ) -> dict[str, Any]:
     facts = {name: {key: hosts[name][key] for key in READ if key in hosts[name]} for name in nodes}
-    cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), rules.Paths(**paths))
+    cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), rules.Paths(**paths), account=account)
     whole = [{**DEFAULTS, **tier} for tier in tiers]
     found = rules.problems(whole)
     plans, warnings = {}, []
@@ -123,9 +129,10 @@ def tier_plan(
                 found.append(f"tier {tier['name']}: {error}")
                 continue
             found += plan["problems"]
-            plans[tier["name"]] = {**plan, "tier": tier}
+            warnings += plan["warnings"]
+            plans[tier["name"]] = {**plan, "tier": {**tier, "plan": plan["plan"]}}
         if not found:
-            warnings = rules.crowding(whole, cluster)
+            warnings += rules.crowding(whole, cluster)
     return {"tiers": plans, "problems": found, "warnings": warnings}
 
 

@@ -161,6 +161,21 @@ def test_a_guard_that_was_killed_leaves_what_runs_alone(serving: Slurm) -> None:
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
 
 
+def test_rules_that_somebody_flushes_are_back_at_once(serving: Slurm) -> None:
+    """As nftables.service does when it is restarted: until the table is back, every host reaches a worker."""
+    assert serving.wait_ready("reasoning")
+    pid = serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service")
+    serving.sure("vasp-02", "nft flush ruleset")
+    until("the opening", lambda: "10.100.0.41 . 500" in serving.on("vasp-02", "nft list table inet herd_jobs").out, 5)
+    target = CONNECT.format(address=FABRIC["vasp-02"], port=50052)
+    assert serving.on("vasp-03", target, "llama").rc == REFUSED
+    assert serving.on("vasp-02", target, "llama").rc == REFUSED
+    assert "took the rules away" in serving.sure("vasp-02", "journalctl -u herd-job-guard.service -o cat -n 20")
+    # By itself: it was not restarted, and what runs was left alone.
+    assert serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service") == pid
+    assert serving.chat(serving.wait_ready("reasoning")).status == 200
+
+
 # What ends
 
 

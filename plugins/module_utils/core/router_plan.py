@@ -272,6 +272,8 @@ def _model(need: Need) -> dict[str, Any]:
         "totals": list(need.totals),
         "least": need.least,
         "comfortable": need.comfortable,
+        "mapped": need.plan.head.mapped,
+        "context": sum(device.cache + device.state for device in need.plan.devices),
         "file_size": need.entry.shape.file_size if need.entry.shape else 0,
         "rate_empty": round(need.plan.rate_empty, 1),
     }

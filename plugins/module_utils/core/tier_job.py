@@ -75,7 +75,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that the runtime needs to know of its tier."""
+    """Everything that the runtime needs to know of its tier.
+
+    :param plan: a mark of all that the job runs with (tier_outdated).
+    """
 
     tier: str
     kind: str
@@ -100,6 +103,7 @@ class Job:
     environment: Mapping[str, str] | None = None
     models_max: int = 2
     sleep_idle_seconds: int = 0
+    plan: str = ""
 
 
 def read_job(text: str) -> Job:

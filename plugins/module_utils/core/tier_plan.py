@@ -6,23 +6,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import engine_settings, host_memory, model_ids, placement_facts, router_plan, tier_job
+from . import engine_settings, job_memory, model_ids, placement_facts, router_plan, tier_job, tier_outdated
 from .errors import InvalidInputError
+from .job_memory import Need
 from .placement_facts import Site
 
-MIB = 1 << 20
-#: The runtime's own process and srun, for each node.
-RUNTIME_MIB = 512
-#: A worker or router has its loader's and its allocator's slack on top of what a plan counts.
-SPARE = 1.1
 #: Left free on each GPU, as by the roles head_server and fast_router.
 RESERVE_MIB = 1024
 #: What the runtime needs of a grace: for the gateway to notice, and for stopping and requeueing.
 LEAST_GRACE_S = 15
+#: What stands in a job's script besides its limits.
+_IN_SCRIPT = ("job_name", "partition", "qos", "nodes", "gres", "cpus", "time_limit", "renew_before")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TIME = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
@@ -46,6 +44,7 @@ class Cluster:
 
     :param hosts: variables of each host of slurm_nodes, by its name in the inventory, which is that in Slurm.
     :param models: herd_models.
+    :param account: of the jobs of tiers that name none.
     """
 
     hosts: Mapping[str, Mapping[str, Any]]
@@ -55,6 +54,7 @@ class Cluster:
     worker_port: int
     paths: Paths
     ports: int = 8
+    account: str = ""
 
 
 def limit_seconds(text: str) -> int:
@@ -158,18 +158,17 @@ def _plan(
     )
 
 
-def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, int]:
-    """Bytes for each host, with everything cached and locked."""
+def _largest(needs: Iterable[Need]) -> Need:
+    """What each node of a job must give, as all get the same limit."""
+    found = list(needs)
+    return Need(max((need.least for need in found), default=0), max((need.sum for need in found), default=0))
+
+
+def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> Need:
     shape = placement_facts.shape_in(entry)
     if not plan["known"] or shape is None:
-        return {}
-    head = plan["head"]
-    found = {str(head["host"]) if "host" in head else "": int(head["comfortable"])}
-    for device in plan["devices"]:
-        if device["endpoint"]:
-            need = host_memory.worker_need(int(device["total"]), shape.largest, bool(device["modelled"])).least
-            found[device["host"]] = found.get(device["host"], 0) + need
-    return found
+        return Need()
+    return _largest(job_memory.of_distributed(plan, shape.file_size, shape.largest).values())
 
 
 def _distributed(
@@ -178,10 +177,8 @@ def _distributed(
     """The plan of a distributed tier's one model: what it needs, where its layers go, what does not fit."""
     entry = cluster.models[tier["models"][0]]
     plan = _plan(entry, names, cluster, settings, tier["split"])
-    needs = _memory(plan, entry).values()
     return {
-        "least": int(plan["head"]["least"]) if plan["known"] else 0,
-        "comfortable": max(needs, default=0),
+        "memory": _memory(plan, entry),
         "problems": plan.get("problems", []),
         "table": plan["table"],
         "split": dict(tier["split"]) or plan.get("split", {}),
@@ -208,8 +205,7 @@ def _router(
     )
     plan = router_plan.plan(entries, machine, tier["models_max"], cluster.release)
     return {
-        "least": plan["memory"]["least"],
-        "comfortable": plan["memory"]["comfortable"],
+        "memory": job_memory.of_router(plan["models"], tier["models_max"]),
         "problems": plan["problems"],
         "table": plan["table"],
         "split": {},
@@ -233,27 +229,35 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
         )
     is_router = tier["kind"] == tier_job.ROUTER
     plan = (_router if is_router else _distributed)(tier, cluster, hosts[: tier["nodes"]], settings)
-    # In whole GiB, as people write it.
-    memory_mib = -(-int(plan["comfortable"] * SPARE / MIB + RUNTIME_MIB) // 1024) * 1024
+    need: Need = plan["memory"]
+    node_mib = job_memory.most_mib(min(float(cluster.hosts[host].get("herd_memory_gib") or 0) for host in hosts))
+    memory_mib = min(need.limit_mib, node_mib or need.limit_mib)
     everywhere = len(hosts) == tier["nodes"]
     found = [f"tier {tier['name']}: {text}" for text in plan["problems"]]
-    given = placement_facts.limit_bytes(tier["memory"])
-    if given and given < plan["least"] + RUNTIME_MIB * MIB:
+    given_mib = job_memory.given_mib(tier["memory"])
+    if given_mib and given_mib < need.least_mib:
         found.append(
-            f"tier {tier['name']}: expected a memory limit of at least {plan['least'] // MIB + RUNTIME_MIB} MiB, found "
-            f"{tier['memory']}: Slurm would kill it; with everything cached it takes {memory_mib // 1024}G."
+            f"tier {tier['name']}: expected a memory limit of at least {need.least_mib} MiB, found {tier['memory']}: "
+            f"Slurm would kill it; the plan says {memory_mib // 1024}G."
         )
+    warnings = job_memory.warnings(given_mib, need.limit_mib, node_mib)
+    limits = {
+        "memory": str(tier["memory"] or f"{memory_mib // 1024}G"),
+        "nodelist": hosts if everywhere else [],
+        "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
+        "account": tier["account"] or cluster.account,
+    }
+    data = _data(tier, cluster, plan, hosts)
+    mark = tier_outdated.mark(data, {**limits, **{name: tier[name] for name in _IN_SCRIPT}})
     return {
         "name": tier["name"],
-        "data": _data(tier, cluster, plan, hosts),
-        "limits": {
-            "memory": tier["memory"] or f"{memory_mib // 1024}G",
-            "nodelist": hosts if everywhere else [],
-            "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
-        },
+        "data": {**data, "plan": mark},
+        "limits": limits,
+        "plan": mark,
         "memory_mib": memory_mib,
         "table": plan["table"],
         "problems": found,
+        "warnings": [f"tier {tier['name']}: {text}" for text in warnings],
     }
 
 

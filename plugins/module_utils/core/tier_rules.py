@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from . import tier_view, utc_time
+from . import tier_outdated, tier_view, utc_time
 from .endpoints import DRAINING, LOADING, READY, Endpoint
 from .slurm_queue import COMPLETING, HELD, Ending, Job
 from .tier_view import BACKING_OFF, PENDING, PREEMPTED, STOPPED, Tier
@@ -36,7 +36,7 @@ SPARE_S = 15.0
 LOAD_S = 120.0
 #: How the comment of a job of the manager's begins, and what names its tier in it. Older ones have the first word only.
 COMMENT, COMMENT_TIER = "herd-tiers", "tier="
-SUBMIT, CANCEL, EXPLAIN = "submit", "cancel", "explain"
+SUBMIT, CANCEL, EXPLAIN, RENEW = "submit", "cancel", "explain", "renew"
 #: How the reasons begin with which Slurm holds a job that could not be started, once and as often as it tries.
 _LAUNCH_FAILED = ("launch failed requeued held", "launch failure limit exceeded", "jobholdmaxrequeue")
 
@@ -48,6 +48,7 @@ class Wanted:
     :param preempted_by: QoS whose jobs come first.
     :param hosts: those that its job may run on.
     :param backoff: seconds until the next job after one, two, … that died young; the last goes on.
+    :param plan: mark of what a job is submitted with (tier_outdated); empty where nobody knows.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Wanted:
     preempted_by: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     grace: float = 30.0
+    plan: str = ""
     backoff: tuple[float, ...] = BACKOFF_S
 
 
@@ -111,6 +113,8 @@ class Memory:
     :param failures: jobs in a row that died young.
     :param why: why there is none, for people.
     :param counted: number of the job whose failed launch is among the failures already.
+    :param submitted: number of the last job that was submitted, and its mark.
+    :param renewed_at: when its running job was asked to make way for one that is not outdated.
     """
 
     job: str = ""
@@ -120,6 +124,8 @@ class Memory:
     failures: int = 0
     why: str = ""
     advice: str = ""
+    submitted: str = ""
+    renewed_at: float = 0.0
     cancelled: str = ""
     cancelled_at: float = 0.0
     spare_since: float = 0.0
@@ -161,7 +167,7 @@ class Facts:
 
 def comment(wanted: Wanted) -> str:
     """What a tier's job has as a comment."""
-    return f"{COMMENT} {COMMENT_TIER}{wanted.name}"
+    return tier_outdated.comment(f"{COMMENT} {COMMENT_TIER}{wanted.name}", wanted.plan)
 
 
 def is_managed(job: Job) -> bool:
@@ -225,6 +231,16 @@ def gone_jobs(entries: Sequence[Endpoint], queue: Queue, first_seen: Mapping[tup
         for entry in entries
         if entry.job_id not in there and first_seen.get(run_of(entry), queue.taken) < queue.taken
     }
+
+
+def _launch_failed(job: Job) -> bool:
+    """Whether Slurm holds a job because it could not be started."""
+    return job.is_pending and job.reason.lower().startswith(_LAUNCH_FAILED)
+
+
+def _is_held(job: Job) -> bool:
+    """Whether somebody holds a job."""
+    return job.is_pending and (job.reason.startswith("JobHeld") or job.state in HELD) and not _launch_failed(job)
 
 
 # Who comes first
@@ -291,7 +307,7 @@ def _with_jobs(
     if stop or (not wanted.enabled and is_managed(first)):
         why = stop.reason if stop else "it is not enabled any more"
         return _cancel(wanted, memory, wall, [job for job in jobs if job.state != COMPLETING], f"stopped: {why}")
-    if first.is_pending and first.reason.lower().startswith(_LAUNCH_FAILED):
+    if _launch_failed(first):
         if memory.counted != first.id:
             why = "the job could not be started on its nodes, and Slurm holds it"
             memory = replace(_failed(wanted, memory, wall, why, _LAUNCH_ADVICE), counted=first.id)
@@ -299,6 +315,14 @@ def _with_jobs(
     ready = [e for e in facts.endpoints if e.tier == wanted.name and e.job_id == first.id and e.state == READY]
     if ready and first.start and wall - first.start >= YOUNG_S and memory.failures:
         memory = replace(memory, failures=0, why="", advice="", not_before=0.0)
+    if is_outdated(wanted, memory, first):
+        if first.is_pending and not _is_held(first):
+            return _cancel(wanted, memory, wall, [first], "it is outdated: herd_tiers has changed since")
+        # Nobody but a runtime that serves is certain to know the signal.
+        is_asked = 0 <= wall - memory.renewed_at < tier_outdated.AGAIN_S
+        if first.is_running and ready and tier_outdated.may_be_asked(first.comment) and not is_asked:
+            reason = "it is outdated: herd_tiers has changed since"
+            return replace(memory, renewed_at=wall), [Action(RENEW, wanted.name, first.id, reason)]
     second = [job for job in jobs[1:] if job.state != COMPLETING]
     if not second or first.state == COMPLETING:
         return replace(memory, spare_since=0.0), []
@@ -310,6 +334,12 @@ def _with_jobs(
     if wall - memory.spare_since < SPARE_S:
         return memory, []
     return _cancel(wanted, memory, wall, second, f"{first.id} is this tier's job already")
+
+
+def is_outdated(wanted: Wanted, memory: Memory, job: Job) -> bool:
+    """Whether a job was submitted before its tier was changed."""
+    submitted = tier_outdated.submitted_with(memory.submitted, job.id)
+    return tier_outdated.is_outdated(wanted.plan, job.comment, is_managed(job), submitted)
 
 
 def _cancel(
@@ -374,7 +404,7 @@ def submitted(wanted: Wanted, memory: Memory, wall: float, status: int, job: str
     :param status: of sbatch; 124 if it did not end.
     """
     if status == 0 and job:
-        return replace(memory, job=job, asked_at=0.0, sure_at=wall)
+        return replace(memory, job=job, asked_at=0.0, sure_at=wall, submitted=f"{job} {wanted.plan}".strip())
     said = " ".join(text.split())[:300] or f"status {status}"
     if status == 0 or is_unsure(status, text):
         return replace(memory, sure_at=wall + UNSURE_S, why=f"sbatch got no answer ({said})")
@@ -420,7 +450,7 @@ def explain(job: str, ending: Ending) -> tuple[str, str]:
         used = f"; {_gib(ending.needed)} was seen" if ending.needed else ""
         return (
             f"job {job} ran out of memory {ran} (limit {ending.allowed or 'unknown'}{used})",
-            "raise memory of the tier in herd_tiers, or leave it empty for what the plan needs",
+            "raise memory of the tier in herd_tiers above the limit that it had",
         )
     if ending.state == "TIMEOUT":
         return (
@@ -504,6 +534,9 @@ def report(wanted: Wanted, memory: Memory, facts: Facts) -> Tier:
         endpoints=tuple(own),
     )
     found = _state(wanted, memory, facts, base, jobs[0] if jobs else None, stop)
+    if jobs and is_outdated(wanted, memory, jobs[0]):
+        text = tier_outdated.in_words(jobs[0].id, jobs[0].is_running, tier_outdated.may_be_asked(jobs[0].comment))
+        found = replace(found, advice=f"{found.advice}; {text}" if found.advice else text)
     if not facts.queue.problem:
         return found
     silent = f"Slurm's controller does not answer since {utc_time.clock(facts.queue.since, facts.wall)}"
@@ -600,7 +633,7 @@ def _waiting(wanted: Wanted, memory: Memory, facts: Facts, base: Tier, job: Job)
         advice=advice.replace("JOB", job.id),
         retry_after_s=60 if expected is None else _clamp(expected - facts.wall, 10, 600),
     )
-    if job.reason.startswith("JobHeld") or (job.state in HELD and not text):
+    if _is_held(job):
         advice = f"scontrol release {job.id}"
         return replace(base, state=STOPPED, reason=f"job {job.id} is held", retry_after_s=600, advice=advice)
     if rivals and job.restarts:

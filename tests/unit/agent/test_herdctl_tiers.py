@@ -41,7 +41,7 @@ class Double:
     """Slurm's programs: they print what lies in files, and write down how they were called."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.bin = folder, folder / "bin"
+        self.folder, self.bin, self.comment = folder, folder / "bin", "herd-tiers"
         self.bin.mkdir()
         for name in ("squeue", "sacct", "sbatch", "scancel"):
             self.says(name, "")
@@ -66,7 +66,7 @@ class Double:
         path = self.folder / f"{name}.calls"
         return [shlex.split(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
-    def queue(self, *jobs: tuple[str, str, str], name: str = "llama-14b", comment: str = "herd-tiers") -> None:
+    def queue(self, *jobs: tuple[str, str, str], name: str = "llama-14b") -> None:
         """Jobs of the queue: number, state, reason."""
         now = str(int(time.time()))
         lines = []
@@ -85,7 +85,7 @@ class Double:
                 "",
                 "gpu_ai",
             ]
-            values += ["ai_opportunistic", "0", comment]
+            values += ["ai_opportunistic", "0", self.comment]
             lines.append("".join(value.ljust(width) for value, width in zip(values, WIDTHS, strict=True)))
         self.says("squeue", "\n".join([*lines, ""]))
 
@@ -268,7 +268,8 @@ def test_a_job_of_another_name_is_followed_by_its_number(home: Home) -> None:
 
 
 def test_the_job_of_a_tier_that_was_taken_out_of_the_inventory_is_ended(home: Home) -> None:
-    home.slurm.queue(("12", "RUNNING", "None"), comment="herd-tiers tier=fast")
+    home.slurm.comment = "herd-tiers tier=fast"
+    home.slurm.queue(("12", "RUNNING", "None"))
     data = {**home.data, "tiers": [{**home.data["tiers"][0], "name": "quick"}]}
     home.config.write_text(json.dumps(data), encoding="utf-8")
     home.begin()
@@ -423,3 +424,27 @@ def test_another_user_is_not_the_tiers_own(home: Home) -> None:
     done = home.tiers("manage")
     assert done.returncode == 2
     assert "expected to run as llama-of-nobody" in done.stderr
+
+
+def test_a_job_that_is_outdated_is_asked_to_make_way_and_replaced_once_it_waits(home: Home) -> None:
+    home.data["tiers"][0]["plan"] = "aaaaaaaa"
+    home.config.write_text(json.dumps(home.data), encoding="utf-8")
+    home.slurm.comment = "herd-tiers tier=fast plan=bbbbbbbb"
+    home.slurm.queue(("12", "RUNNING", "None"))
+    home.entry("12")
+    home.begin()
+    wait_for("it to be asked", lambda: home.slurm.calls("scancel"))
+    assert home.slurm.calls("scancel") == [["--signal=USR2", "--batch", "12"]]
+    wait_for("it to be said", lambda: "job 12 is outdated" in home.tier()["advice"])
+    assert "job 12 is outdated" in home.tiers().stdout
+    (home.folder / "registry" / "fast-12.json").unlink()
+    home.slurm.queue(("12", "PENDING", "BeginTime"))
+    wait_for("it to be replaced", lambda: len(home.slurm.calls("scancel")) > 1)
+    assert home.slurm.calls("scancel")[1:] == [["12"]]
+    home.slurm.says("sbatch", "13\n")
+    home.slurm.says("sacct", "")
+    home.slurm.queue()
+    wait_for("another one", lambda: home.slurm.calls("sbatch"))
+    ((_parsable, _singleton, comment, *rest),) = home.slurm.calls("sbatch")
+    assert comment.startswith("--comment=herd-tiers")
+    assert rest[-2:] == ["plan=aaaaaaaa", "/scripts/run-14b.slurm"]

@@ -68,12 +68,53 @@ def test_the_documents_tiers() -> None:
     found = plan("beefcake2_slurm")
     assert found["problems"] == []
     fast, reasoning = found["tiers"]["fast"], found["tiers"]["reasoning"]
-    assert fast["limits"] == {"memory": "18G", "nodelist": ["vasp-02"], "exclude": []}
-    # 64G killed it; so much is said by hand there, and the plan would take less.
+    assert fast["limits"] == {"memory": "28G", "nodelist": ["vasp-02"], "exclude": [], "account": ""}
+    # 64G killed it; so much is said by hand there.
     assert reasoning["limits"]["memory"] == "200G"
-    assert 47 * 1024 < reasoning["memory_mib"] < 64 * 1024
+    assert not any("memory limit" in warning for warning in found["warnings"])
     assert reasoning["data"]["split"] == {"vasp-01": 26, "vasp-02": 27, "vasp-03": 27}
     assert "in MiB" in reasoning["table"]
+
+
+def test_an_empty_limit_is_above_the_one_that_was_killed() -> None:
+    limit = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory=""))["tiers"]["reasoning"]
+    assert limit["limits"]["memory"] == f"{limit['memory_mib'] // 1024}G"
+    assert 64 * 1024 < limit["memory_mib"] < 96 * 1024
+    # What the engine keeps of prompts comes on top of it.
+    settings = {"context": 131072, "cache_type_k": "q4_0", "cache_type_v": "q4_0", "cache_ram_mib": 8192}
+    kept = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory="", settings=settings))
+    assert kept["problems"] == []
+    assert kept["tiers"]["reasoning"]["memory_mib"] >= limit["memory_mib"] + 8192
+
+
+@pytest.mark.parametrize("load_mode", ["mmap", "read", "lock", "lock_read"])
+def test_the_files_pages_count_however_it_is_read(load_mode: str) -> None:
+    def change(tiers: dict[str, Any]) -> None:
+        settings = {**tiers["reasoning"]["settings"], "load_mode": load_mode}
+        tiers["reasoning"].update(memory="", settings=settings)
+
+    assert plan("beefcake2_slurm", change)["tiers"]["reasoning"]["memory_mib"] > 64 * 1024
+
+
+@pytest.mark.parametrize("memory", ["64G", "8G", "5G", "65536"])
+def test_a_limit_that_may_be_too_small_is_said(memory: str) -> None:
+    found = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory=memory))
+    assert found["problems"] == []
+    (warning,) = [text for text in found["warnings"] if "memory limit" in text]
+    assert "tier reasoning: its memory limit of" in warning
+    assert "Slurm kills a job that reaches" in warning
+    assert "Write at least 73G" in warning
+
+
+def test_a_job_does_not_ask_for_more_than_its_smallest_node_has() -> None:
+    tiers = read("inventory/beefcake2_slurm/group_vars/all/tiers.yml")["herd_tiers"]
+    tiers[1]["memory"] = ""
+    machines = hosts(1, 376)
+    machines["vasp-03"]["herd_memory_gib"] = 64
+    found = tier_plan(tiers, machines, sorted(machines), models("beefcake2_slurm"), "0c1e57098", "llama", 50052, PATHS)
+    assert found["problems"] == []
+    assert found["tiers"]["reasoning"]["limits"]["memory"] == "57G"
+    assert any("its smallest node can give it 57G, and it may need 73G" in text for text in found["warnings"])
 
 
 def test_two_jobs_cannot_have_one_gpu() -> None:
@@ -121,6 +162,8 @@ def test_any_of_several_hosts_will_do() -> None:
     ("tier", "change", "words"),
     [
         ("reasoning", {"memory": "2G"}, "Slurm would kill it"),
+        ("reasoning", {"memory": "2000"}, "Slurm would kill it"),
+        ("reasoning", {"memory": "a lot"}, "a memory limit such as 200G"),
         ("reasoning", {"settings": {"context": 1048576}}, "expected"),
         ("fast", {"settings": {"context": 262144}}, "expected"),
         ("fast", {"models": ["nothing"]}, "models of the tier fast"),
@@ -163,3 +206,26 @@ def test_the_filters_defaults_are_those_of_the_role() -> None:
     options = read("roles/slurm_tiers/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     tier = options["slurm_tiers_tiers"]["options"]
     assert {name: facts["default"] for name, facts in tier.items() if "default" in facts} == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("change", "is_other"),
+    [
+        ({}, False),
+        ({"enabled": False}, False),
+        ({"memory": "300G"}, True),
+        ({"settings": {"context": 65536, "cache_type_k": "q4_0", "cache_type_v": "q4_0"}}, True),
+        ({"gres": "shard:1"}, True),
+        ({"hosts": ["vasp-01", "vasp-02", "vasp-03"]}, False),
+        ({"account": "other"}, True),
+        ({"time_limit": "2-00:00:00"}, True),
+        ({"job_name": "llama-72"}, True),
+        ({"grace": 40}, True),
+    ],
+)
+def test_what_a_job_runs_with_has_a_mark(change: dict[str, Any], is_other: bool) -> None:
+    before = plan("beefcake2_slurm")["tiers"]["reasoning"]
+    after = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(change))["tiers"]["reasoning"]
+    assert (before["plan"] != after["plan"]) is is_other
+    assert after["data"]["plan"] == after["tier"]["plan"] == after["plan"]
+    assert tier_job.read_job(json.dumps(after["data"])).plan == after["plan"]

@@ -17,6 +17,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.tier_rules imp
     BACKOFF_S,
     CANCEL,
     EXPLAIN,
+    RENEW,
     SUBMIT,
     UNSURE_S,
     Action,
@@ -607,3 +608,82 @@ def test_there_are_never_two_jobs_of_a_tier(seed: int) -> None:
 def test_an_action_says_why() -> None:
     _memory, actions = tier_rules.step(FAST, Memory(), facts(RUNNING, stops={"fast": Stop("maintenance")}))
     assert actions == [Action(CANCEL, "fast", "12", "stopped: maintenance")]
+
+
+# What is outdated
+
+PLANNED = replace(FAST, plan="aaaaaaaa")
+OLD, NEW = "herd-tiers tier=fast plan=bbbbbbbb", "herd-tiers tier=fast plan=aaaaaaaa"
+
+
+def test_the_comment_of_a_job_says_whose_it_is_and_what_it_runs_with() -> None:
+    comment = tier_rules.comment(PLANNED)
+    assert comment.startswith("herd-tiers")
+    assert comment.endswith(" plan=aaaaaaaa")
+    assert "plan=" not in tier_rules.comment(FAST)
+
+
+@pytest.mark.parametrize("comment", [OLD, "herd-tiers", "by hand plan=bbbbbbbb"])
+def test_a_job_that_waits_and_is_outdated_is_replaced(comment: str) -> None:
+    old = replace(PENDING, comment=comment)
+    memory, actions = step(Memory(job="12"), facts(old), PLANNED)
+    assert actions == [(CANCEL, "12")]
+    assert "job 12 is outdated" in tier_rules.report(PLANNED, memory, facts(old)).advice
+    memory, actions = step(memory, facts(wall=NOW + 2, endings={"12": Ending(state="CANCELLED")}), PLANNED)
+    assert actions == [(SUBMIT, "")], "at once: nobody has cancelled it but the manager"
+    memory = tier_rules.submitted(PLANNED, memory, NOW + 2, 0, "13", "13")
+    # Even where the site has its own words as a comment.
+    for found in (NEW, "project 7", "herd-tiers"):
+        new = replace(PENDING, id="13", comment=found)
+        assert step(memory, facts(new, wall=NOW + 4), PLANNED)[1] == []
+        assert "outdated" not in tier_rules.report(PLANNED, memory, facts(new)).advice
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        replace(PENDING, comment=NEW),
+        replace(PENDING, comment="somebody's own"),
+        # Somebody holds it, and would not be asked by another one.
+        replace(PENDING, comment=OLD, reason="JobHeldUser"),
+        replace(PENDING, comment=OLD, reason="job requeued in held state", state="REQUEUE_HOLD"),
+        replace(RUNNING, comment=NEW),
+        replace(RUNNING, comment="", state="COMPLETING"),
+    ],
+)
+def test_what_is_not_replaced(job: Job) -> None:
+    assert step(Memory(job="12"), facts(job, endpoints=[ENTRY]), PLANNED)[1] == []
+
+
+def test_a_job_that_serves_and_is_outdated_is_asked_to_make_way_and_not_ended() -> None:
+    old = replace(RUNNING, comment=OLD)
+    # While it starts nobody knows whether it has its handlers yet.
+    memory, actions = step(Memory(job="12"), facts(old), PLANNED)
+    assert actions == []
+    memory, actions = step(memory, facts(old, endpoints=[ENTRY]), PLANNED)
+    assert actions == [(RENEW, "12")]
+    report = tier_rules.report(PLANNED, memory, facts(old, endpoints=[ENTRY]))
+    assert report.state == "ready"
+    assert "job 12 is outdated" in report.advice
+    assert "in a quiet moment" in report.advice
+    assert step(memory, facts(old, wall=NOW + 60, endpoints=[ENTRY]), PLANNED)[1] == []
+    assert step(memory, facts(old, wall=NOW + 700, endpoints=[ENTRY]), PLANNED)[1] == [(RENEW, "12")]
+    # It has requeued itself.
+    assert step(memory, facts(replace(PENDING, comment=OLD), wall=NOW + 60), PLANNED)[1] == [(CANCEL, "12")]
+
+
+def test_a_job_of_an_older_version_is_left_until_it_waits() -> None:
+    """Its runtime does not know the signal, and would end in the middle of its answers."""
+    old = replace(RUNNING, comment="herd-tiers")
+    assert step(Memory(job="12"), facts(old, endpoints=[ENTRY]), PLANNED)[1] == []
+    assert "when it is requeued" in tier_rules.report(PLANNED, Memory(job="12"), facts(old)).advice
+
+
+def test_an_outdated_job_is_no_reason_to_keep_a_second_one() -> None:
+    old, second = replace(RUNNING, comment=OLD), replace(PENDING, id="13", comment=NEW)
+    memory = Memory(job="12", renewed_at=NOW - 5)
+    assert step(memory, facts(old, second, endpoints=[ENTRY]), PLANNED)[1] == [(CANCEL, "13")]
+
+
+def test_without_a_mark_in_the_configuration_nothing_is_outdated() -> None:
+    assert step(Memory(job="12"), facts(replace(PENDING, comment=OLD)))[1] == []

@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from herd.agent import engine, gate, job_guard, job_step, node
+from herd.agent import engine, gate, job_data, job_guard, job_step, node
 from herd.agent.job_registry import Registry
-from herd.core import tier_job
+from herd.core import tier_job, tier_outdated
 from herd.core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
 from herd.core.gate_rule import Expectation, Gate
 from herd.core.rpc_protocol import parse_version
@@ -156,6 +156,8 @@ class Runtime:
         self.registry = Registry(job, self.head, job_id, self.release.id)
         self.api: engine.Api | None = None
         self.renewal: tier_job.Renewal | None = None
+        # Since it is outdated: the moment to make way for another job of the tier.
+        self.moment: tier_outdated.Moment | None = None
         self.remote = 0
         self.busy: int | None = None
         self.looked = time.monotonic()
@@ -213,6 +215,10 @@ class Runtime:
             if self.renewal is None:
                 self.renewal = tier_job.renewal_for(self.job.timing, time.monotonic())
                 say(f"the time limit is near: looking for a quiet moment ({name} at {where})")
+        elif name == "SIGUSR2":
+            if self.moment is None:
+                self.moment = tier_outdated.Moment()
+                say(f"the tier has changed: looking for a quiet moment to make way for another job ({name} at {where})")
         elif name in ("SIGTERM", "SIGINT", "SIGHUP"):
             raise EndingError(f"{name} at {where}")
 
@@ -380,7 +386,7 @@ class Runtime:
         """In a thread of its own: an engine that computes may let one wait for an answer."""
         while True:
             # Only when it matters: the engine writes a line for every question.
-            is_needed = self.registry.state == "draining" or self.renewal is not None
+            is_needed = self.registry.state == "draining" or self.renewal is not None or self.moment is not None
             self.busy = self.count_busy() if is_needed else None
             time.sleep(TICK_S)
 
@@ -406,6 +412,8 @@ class Runtime:
                     raise GroupLostError(f"the head has not answered its health check for {SILENT_S:.0f} seconds")
             if self.renewal and self.renewal.is_due(now, self.busy):
                 raise EndingError("the time limit is near, and this is a quiet moment")
+            if self.moment and self.moment.is_now(now, self.busy):
+                raise EndingError("the tier has changed, and this is a quiet moment")
 
     # Ending
 
@@ -535,17 +543,12 @@ def _sweep(job: tier_job.Job, now: float) -> None:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Be the job."""
-    try:
-        job = tier_job.read_job(Path(arguments.data).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFoundError(
-            f"the tier's data at {arguments.data}", error.strerror or str(error), "run playbooks/slurm.yml --tags tiers"
-        ) from error
+    job = job_data.read(Path(arguments.data), arguments.plan, Path(arguments.kept))
     user = pwd.getpwuid(os.geteuid()).pw_name
     if user != job.user:
         raise MismatchError(f"to run as {job.user}", user, f"submit it as that user: sudo -u {job.user} sbatch …")
     runtime = Runtime(job, _hosts(), os.environ["SLURM_JOB_ID"])
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda received, _frame: runtime.signals.put(signal.Signals(received).name))
     _sweep(job, time.time())
     return runtime.live()
@@ -557,6 +560,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     what = job.add_subparsers(dest="what", required=True)
     run = what.add_parser("run", help="start the tier's engines and look after them until the job has to go")
     run.add_argument("--data", required=True, help="the tier's data, beside its job script")
+    run.add_argument("--plan", default="", help="the mark of the data that the script was submitted with")
+    run.add_argument("--kept", default="tier.json", help="where they are kept for when the job is requeued")
     run.set_defaults(run=run_command)
     step = what.add_parser("step", help="run one engine on its node (what srun starts)")
     step.add_argument("--order", required=True)

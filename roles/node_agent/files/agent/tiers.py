@@ -27,7 +27,7 @@ from typing import Any
 
 from herd.agent.service import notify
 from herd.agent.shared_files import read_registry, write_whole
-from herd.core import endpoints, slurm_queue, tier_rules, tier_view
+from herd.core import endpoints, slurm_queue, tier_outdated, tier_rules, tier_view
 from herd.core.errors import InvalidInputError, NotFoundError, RemoteFailureError
 from herd.core.heartbeat import plain
 from herd.core.slurm_queue import Ending
@@ -98,6 +98,7 @@ def read_settings(path: str) -> Settings:
                 preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
                 hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
                 grace=float(tier.get("grace", 30)),
+                plan=str(tier.get("plan") or ""),
                 backoff=tuple(map(float, data.get("backoff") or tier_rules.BACKOFF_S)),
             )
             for tier in data["tiers"]
@@ -431,6 +432,11 @@ class Manager:
             say(f"{wanted.name}: {tier_rules.explain(action.job, ending)[0]}")
         elif action.kind == tier_rules.CANCEL:
             self._end(wanted.name, action.job, action.reason)
+        elif action.kind == tier_rules.RENEW:
+            say(f"{wanted.name}: asking job {action.job} to make way in a quiet moment: {action.reason}")
+            ran = self.slurm.run(["scancel", f"--signal={tier_outdated.SIGNAL}", "--batch", action.job])
+            if ran.status:
+                say(f"{wanted.name}: scancel --signal={tier_outdated.SIGNAL} {action.job}: {ran.said}")
         elif action.kind == tier_rules.SUBMIT:
             self._submit(wanted)
 
