@@ -38,7 +38,7 @@ def test_a_second_job_that_somebody_submits_is_ended(ready: Kept) -> None:
 
 def test_a_job_that_somebody_gives_another_name_is_the_tier_s_all_the_same(ready: Kept) -> None:
     since, job = ready.now(), ready.tier("fast")["job_id"]
-    ready.sure(CONTROLLER, f"scontrol update jobid={job} name=another")
+    ready.sure(CONTROLLER, f"scontrol update jobid={job} jobname=another")
     try:
         until("Slurm to show it", lambda: ready.jobs("another"), 10)
         # Several looks at the queue.
@@ -56,7 +56,7 @@ def test_a_job_that_somebody_gives_another_name_is_the_tier_s_all_the_same(ready
         assert ready.tier("fast")["job_id"] == job
         assert ready.jobs(JOB_NAMES["fast"]) == []
     finally:
-        ready.sure(CONTROLLER, f"scontrol update jobid={job} name={JOB_NAMES['fast']}")
+        ready.sure(CONTROLLER, f"scontrol update jobid={job} jobname={JOB_NAMES['fast']}")
     assert [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [job]
 
 

@@ -196,7 +196,7 @@ def own_jobs(wanted: Wanted, queue: Queue, remembered: str = "") -> list[Job]:
     """
     live = [job for job in queue.jobs if job.is_live and _is_own(wanted, job, remembered)]
     # One that is ending is no reason to end another one.
-    return sorted(live, key=lambda job: (job.state == COMPLETING, not job.is_running, int(job.id.split("_")[0])))
+    return sorted(live, key=lambda job: (job.state == COMPLETING, job.is_pending, int(job.id.split("_")[0])))
 
 
 def stray_jobs(tiers: Sequence[Wanted], memories: Mapping[str, Memory], queue: Queue, user: str) -> list[Job]:

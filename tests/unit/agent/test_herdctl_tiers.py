@@ -365,6 +365,44 @@ print(kept.asked_at, kept.load_s)
     assert home.inside(code).splitlines()[-1] == "1000.0 7.0"
 
 
+def test_a_clock_that_is_set_back_keeps_no_entry_of_a_job_that_is_gone(home: Home) -> None:
+    code = """
+path = manager.settings.registry / "fast-12.json"
+entry = {"schema": 1, "tier": "fast", "job_id": "12", "host": "vasp-02", "address": "10.0.0.42", "port": 8080,
+         "models": ["m"], "state": "ready", "percent": 100, "context": 8, "slots": 1, "release": "r", "started": 1.0}
+real, ahead = time.time, [7200.0]
+time.time = lambda: real() + ahead[0]
+def look():
+    path.write_text(tiers.json.dumps({**entry, "heartbeat": time.time()}), encoding="utf-8")
+    manager.read_registry()
+    return [one.job_id for one in manager.look(time.time())[0].endpoints]
+print(look())
+ahead[0] = 0.0
+print(look(), time.sleep(0.1))
+manager.queue = tiers.Queue(time.time(), ())
+print(look())
+"""
+    assert home.inside(code).splitlines()[-3:] == ["['12']", "['12'] None", "[]"]
+
+
+def test_what_two_threads_look_at_does_not_change_under_their_eyes(home: Home) -> None:
+    """The one asks Slurm and forgets what is over, the other one tells others how the tiers are."""
+    code = """
+looks = threading.Thread(target=lambda: manager.look(time.time()), daemon=True)
+acts = threading.Thread(target=manager.act, daemon=True)
+manager.settings = tiers.replace(manager.settings, tiers=())
+with manager._lock:
+    looks.start()
+    acts.start()
+    time.sleep(0.3)
+    print(looks.is_alive(), acts.is_alive())
+looks.join(20)
+acts.join(20)
+print(looks.is_alive(), acts.is_alive())
+"""
+    assert home.inside(code).splitlines()[-2:] == ["True True", "False False"]
+
+
 def test_a_log_on_a_file_system_that_hangs_holds_nobody_up(home: Home) -> None:
     code = """
 tiers.LOG_S = 0.2
