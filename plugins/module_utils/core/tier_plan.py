@@ -22,6 +22,8 @@ LEAST_GRACE_S = 15
 #: What stands in a job's script besides its limits.
 _IN_SCRIPT = ("job_name", "partition", "qos", "nodes", "gres", "cpus", "time_limit", "renew_before")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+#: What goes through sbatch's directives and squeue's columns as it is.
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TIME = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
 
@@ -109,6 +111,11 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
         found.append(
             f"expected a name of small letters, digits and hyphens, found {tier['name']!r}: it names files of the "
             f"registry."
+        )
+    if not _JOB_NAME.fullmatch(tier["job_name"]):
+        found.append(
+            f"expected a job_name of at most 64 letters, digits, dots, underscores and hyphens, found "
+            f"{tier['job_name'][:80]!r}: people and programs find the job by it, and Slurm's columns cut longer ones."
         )
     if not _SCRIPT.fullmatch(tier["script"]) or tier["script"].endswith(".json"):
         found.append(f"expected a file name for the script, found {tier['script']!r}: write one such as run-14b.slurm.")

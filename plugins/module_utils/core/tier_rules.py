@@ -112,9 +112,9 @@ class Memory:
     :param not_before: no job before then.
     :param failures: jobs in a row that died young.
     :param why: why there is none, for people.
+    :param counted: number of the job whose failed launch is among the failures already.
     :param submitted: number of the last job that was submitted, and its mark.
     :param renewed_at: when its running job was asked to make way for one that is not outdated.
-    :param counted: number of the job whose failed launch is among the failures already.
     """
 
     job: str = ""
@@ -196,7 +196,7 @@ def own_jobs(wanted: Wanted, queue: Queue, remembered: str = "") -> list[Job]:
     """
     live = [job for job in queue.jobs if job.is_live and _is_own(wanted, job, remembered)]
     # One that is ending is no reason to end another one.
-    return sorted(live, key=lambda job: (job.state == COMPLETING, not job.is_running, int(job.id.split("_")[0])))
+    return sorted(live, key=lambda job: (job.state == COMPLETING, job.is_pending, int(job.id.split("_")[0])))
 
 
 def stray_jobs(tiers: Sequence[Wanted], memories: Mapping[str, Memory], queue: Queue, user: str) -> list[Job]:
@@ -231,6 +231,16 @@ def gone_jobs(entries: Sequence[Endpoint], queue: Queue, first_seen: Mapping[tup
         for entry in entries
         if entry.job_id not in there and first_seen.get(run_of(entry), queue.taken) < queue.taken
     }
+
+
+def _launch_failed(job: Job) -> bool:
+    """Whether Slurm holds a job because it could not be started."""
+    return job.is_pending and job.reason.lower().startswith(_LAUNCH_FAILED)
+
+
+def _is_held(job: Job) -> bool:
+    """Whether somebody holds a job."""
+    return job.is_pending and (job.reason.startswith("JobHeld") or job.state in HELD) and not _launch_failed(job)
 
 
 # Who comes first
@@ -297,7 +307,7 @@ def _with_jobs(
     if stop or (not wanted.enabled and is_managed(first)):
         why = stop.reason if stop else "it is not enabled any more"
         return _cancel(wanted, memory, wall, [job for job in jobs if job.state != COMPLETING], f"stopped: {why}")
-    if first.is_pending and first.reason.lower().startswith(_LAUNCH_FAILED):
+    if _launch_failed(first):
         if memory.counted != first.id:
             why = "the job could not be started on its nodes, and Slurm holds it"
             memory = replace(_failed(wanted, memory, wall, why, _LAUNCH_ADVICE), counted=first.id)
@@ -306,7 +316,7 @@ def _with_jobs(
     if ready and first.start and wall - first.start >= YOUNG_S and memory.failures:
         memory = replace(memory, failures=0, why="", advice="", not_before=0.0)
     if is_outdated(wanted, memory, first):
-        if first.is_pending and not first.reason.startswith("JobHeld"):
+        if first.is_pending and not _is_held(first):
             return _cancel(wanted, memory, wall, [first], "it is outdated: herd_tiers has changed since")
         # Nobody but a runtime that serves is certain to know the signal.
         is_asked = 0 <= wall - memory.renewed_at < tier_outdated.AGAIN_S
@@ -623,7 +633,7 @@ def _waiting(wanted: Wanted, memory: Memory, facts: Facts, base: Tier, job: Job)
         advice=advice.replace("JOB", job.id),
         retry_after_s=60 if expected is None else _clamp(expected - facts.wall, 10, 600),
     )
-    if job.reason.startswith("JobHeld") or (job.state in HELD and not text):
+    if _is_held(job):
         advice = f"scontrol release {job.id}"
         return replace(base, state=STOPPED, reason=f"job {job.id} is held", retry_after_s=600, advice=advice)
     if rivals and job.restarts:

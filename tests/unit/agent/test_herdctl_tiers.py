@@ -41,7 +41,7 @@ class Double:
     """Slurm's programs: they print what lies in files, and write down how they were called."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.bin = folder, folder / "bin"
+        self.folder, self.bin, self.comment = folder, folder / "bin", "herd-tiers"
         self.bin.mkdir()
         for name in ("squeue", "sacct", "sbatch", "scancel"):
             self.says(name, "")
@@ -66,7 +66,7 @@ class Double:
         path = self.folder / f"{name}.calls"
         return [shlex.split(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
-    def queue(self, *jobs: tuple[str, str, str], name: str = "llama-14b", comment: str = "herd-tiers") -> None:
+    def queue(self, *jobs: tuple[str, str, str], name: str = "llama-14b") -> None:
         """Jobs of the queue: number, state, reason."""
         now = str(int(time.time()))
         lines = []
@@ -85,7 +85,7 @@ class Double:
                 "",
                 "gpu_ai",
             ]
-            values += ["ai_opportunistic", "0", comment]
+            values += ["ai_opportunistic", "0", self.comment]
             lines.append("".join(value.ljust(width) for value, width in zip(values, WIDTHS, strict=True)))
         self.says("squeue", "\n".join([*lines, ""]))
 
@@ -268,7 +268,8 @@ def test_a_job_of_another_name_is_followed_by_its_number(home: Home) -> None:
 
 
 def test_the_job_of_a_tier_that_was_taken_out_of_the_inventory_is_ended(home: Home) -> None:
-    home.slurm.queue(("12", "RUNNING", "None"), comment="herd-tiers tier=fast")
+    home.slurm.comment = "herd-tiers tier=fast"
+    home.slurm.queue(("12", "RUNNING", "None"))
     data = {**home.data, "tiers": [{**home.data["tiers"][0], "name": "quick"}]}
     home.config.write_text(json.dumps(data), encoding="utf-8")
     home.begin()
@@ -364,6 +365,44 @@ print(kept.asked_at, kept.load_s)
     assert home.inside(code).splitlines()[-1] == "1000.0 7.0"
 
 
+def test_a_clock_that_is_set_back_keeps_no_entry_of_a_job_that_is_gone(home: Home) -> None:
+    code = """
+path = manager.settings.registry / "fast-12.json"
+entry = {"schema": 1, "tier": "fast", "job_id": "12", "host": "vasp-02", "address": "10.0.0.42", "port": 8080,
+         "models": ["m"], "state": "ready", "percent": 100, "context": 8, "slots": 1, "release": "r", "started": 1.0}
+real, ahead = time.time, [7200.0]
+time.time = lambda: real() + ahead[0]
+def look():
+    path.write_text(tiers.json.dumps({**entry, "heartbeat": time.time()}), encoding="utf-8")
+    manager.read_registry()
+    return [one.job_id for one in manager.look(time.time())[0].endpoints]
+print(look())
+ahead[0] = 0.0
+print(look(), time.sleep(0.1))
+manager.queue = tiers.Queue(time.time(), ())
+print(look())
+"""
+    assert home.inside(code).splitlines()[-3:] == ["['12']", "['12'] None", "[]"]
+
+
+def test_what_two_threads_look_at_does_not_change_under_their_eyes(home: Home) -> None:
+    """The one asks Slurm and forgets what is over, the other one tells others how the tiers are."""
+    code = """
+looks = threading.Thread(target=lambda: manager.look(time.time()), daemon=True)
+acts = threading.Thread(target=manager.act, daemon=True)
+manager.settings = tiers.replace(manager.settings, tiers=())
+with manager._lock:
+    looks.start()
+    acts.start()
+    time.sleep(0.3)
+    print(looks.is_alive(), acts.is_alive())
+looks.join(20)
+acts.join(20)
+print(looks.is_alive(), acts.is_alive())
+"""
+    assert home.inside(code).splitlines()[-2:] == ["True True", "False False"]
+
+
 def test_a_log_on_a_file_system_that_hangs_holds_nobody_up(home: Home) -> None:
     code = """
 tiers.LOG_S = 0.2
@@ -428,8 +467,8 @@ def test_another_user_is_not_the_tiers_own(home: Home) -> None:
 def test_a_job_that_is_outdated_is_asked_to_make_way_and_replaced_once_it_waits(home: Home) -> None:
     home.data["tiers"][0]["plan"] = "aaaaaaaa"
     home.config.write_text(json.dumps(home.data), encoding="utf-8")
-    old = "herd-tiers tier=fast plan=bbbbbbbb"
-    home.slurm.queue(("12", "RUNNING", "None"), comment=old)
+    home.slurm.comment = "herd-tiers tier=fast plan=bbbbbbbb"
+    home.slurm.queue(("12", "RUNNING", "None"))
     home.entry("12")
     home.begin()
     wait_for("it to be asked", lambda: home.slurm.calls("scancel"))
@@ -437,13 +476,13 @@ def test_a_job_that_is_outdated_is_asked_to_make_way_and_replaced_once_it_waits(
     wait_for("it to be said", lambda: "job 12 is outdated" in home.tier()["advice"])
     assert "job 12 is outdated" in home.tiers().stdout
     (home.folder / "registry" / "fast-12.json").unlink()
-    home.slurm.queue(("12", "PENDING", "BeginTime"), comment=old)
+    home.slurm.queue(("12", "PENDING", "BeginTime"))
     wait_for("it to be replaced", lambda: len(home.slurm.calls("scancel")) > 1)
     assert home.slurm.calls("scancel")[1:] == [["12"]]
     home.slurm.says("sbatch", "13\n")
     home.slurm.says("sacct", "")
     home.slurm.queue()
     wait_for("another one", lambda: home.slurm.calls("sbatch"))
-    # In one word each, as the double writes them down.
-    ((*_each, first, tier, plan, _script),) = home.slurm.calls("sbatch")
-    assert [first, tier, plan] == ["--comment=herd-tiers", "tier=fast", "plan=aaaaaaaa"]
+    ((_parsable, _singleton, comment, *rest),) = home.slurm.calls("sbatch")
+    assert comment.startswith("--comment=herd-tiers")
+    assert rest[-2:] == ["plan=aaaaaaaa", "/scripts/run-14b.slurm"]

@@ -228,6 +228,12 @@ def test_a_second_job_that_runs_is_left_alone_while_the_first_may_be_ending() ->
     assert step(memory, facts(RUNNING, second, wall=NOW + 20))[1] == [(CANCEL, "13")]
 
 
+def test_a_job_in_a_state_that_nobody_knows_may_be_the_one_that_serves() -> None:
+    first, second = replace(RUNNING, state="SOMETHING_NEW"), replace(RUNNING, id="13")
+    memory, _actions = step(Memory(), facts(first, second))
+    assert step(memory, facts(first, second, wall=NOW + 20))[1] == [(CANCEL, "13")]
+
+
 def test_a_stopped_tier_has_its_job_ended_once_and_gets_none() -> None:
     stops = {"fast": Stop("maintenance", "ann", NOW)}
     memory, actions = step(Memory(), facts(RUNNING, stops=stops))
@@ -646,6 +652,7 @@ def test_a_job_that_waits_and_is_outdated_is_replaced(comment: str) -> None:
         replace(PENDING, comment="somebody's own"),
         # Somebody holds it, and would not be asked by another one.
         replace(PENDING, comment=OLD, reason="JobHeldUser"),
+        replace(PENDING, comment=OLD, reason="job requeued in held state", state="REQUEUE_HOLD"),
         replace(RUNNING, comment=NEW),
         replace(RUNNING, comment="", state="COMPLETING"),
     ],

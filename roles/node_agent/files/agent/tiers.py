@@ -355,7 +355,8 @@ class Manager:
         with self._lock:
             found = registry(())
             runs = {tier_rules.run_of(entry) for entry in found.alive}
-            self.first_seen = {run: self.first_seen.get(run, wall) for run in runs}
+            # Never later than now: the clock may have been set back.
+            self.first_seen = {run: min(wall, self.first_seen.get(run, wall)) for run in runs}
             gone = tier_rules.gone_jobs(found.alive, queue, self.first_seen)
             if gone:
                 found = registry(gone)
