@@ -128,3 +128,16 @@ def test_a_model_that_is_not_there_ends_the_job_with_its_reason(slurm: Slurm) ->
     assert "lost: head on vasp-01 has ended with status 1" in slurm.log(job)
     state = slurm.sure(CONTROLLER, f"sacct -X -n -P -j {job} -o state,exitcode").strip()
     assert state == "FAILED|1:0"
+
+
+def test_a_router_offers_what_lies_on_its_node_when_it_starts(slurm: Slurm) -> None:
+    model, folder = "/scratch/ai/models/lab-llama.gguf", "/scratch/ai/models"
+    slurm.sure("vasp-02", f"ln -f {model} {folder}/second.gguf; head -c 1000000 {model} > {folder}/cut.gguf")
+    try:
+        job = slurm.submit("fast")
+        entry = slurm.wait_ready("fast")
+        assert set(entry["models"]) == {"lab-llama", "second"}
+        assert slurm.chat({**entry, "models": ["second"]}).status == 200
+        assert "cut is not offered: expected a whole model at" in slurm.log(job)
+    finally:
+        slurm.sure("vasp-02", f"rm -f {folder}/second.gguf {folder}/cut.gguf")

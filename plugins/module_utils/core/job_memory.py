@@ -119,6 +119,11 @@ def of_router(models: Sequence[Mapping[str, Any]], models_max: int) -> Need:
     return Need(host_memory.PROCESS + sum(least), host_memory.PROCESS + sum(total))
 
 
+def of_gpus(gpus_mib: int, models_max: int) -> int:
+    """The most that a router's models can take whose weights and contexts all fit on its GPUs."""
+    return gpus_mib * MIB + (models_max + 1) * (host_memory.PROCESS + host_memory.CUDA_HOST)
+
+
 def given_mib(text: Any) -> int:
     """A limit as sbatch reads it, such as C(200G), or C(65536), which is in MiB; 0 for none, or for the whole node."""
     word = str(text or "").strip()

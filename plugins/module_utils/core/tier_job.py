@@ -20,6 +20,8 @@ from .errors import InvalidInputError
 
 SCHEMA = 1
 ROUTER, DISTRIBUTED = "router", "distributed"
+#: Left free on each GPU, as by the roles head_server and fast_router.
+RESERVE_MIB = 1024
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Node:
     gpus: int = 0
     memory_mib: int = 0
     capabilities: Sequence[str] = ()
+    memory_gib: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Model:
 
     :param devices: of a router's model, the engine's names of its devices; empty leaves that to the engine.
     :param split: shares of these devices.
+    :param aliases: of a router's model, other names by which it may be asked for.
+    :param settings: of a router's model, those of the engine that are not the tier's.
+    :param at_start: whether a router loads it before it is asked for.
     """
 
     id: str
@@ -54,6 +60,9 @@ class Model:
     size: int
     devices: Sequence[str] = ()
     split: Sequence[int] = ()
+    aliases: Sequence[str] = ()
+    settings: Mapping[str, Any] | None = None
+    at_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,8 @@ class Job:
     """Everything that the runtime needs to know of its tier.
 
     :param plan: a mark of all that the job runs with (tier_outdated).
+    :param scan: whether a router offers what else lies in the folder, if it fits and exclude does not name it.
+    :param rules: release by whose rules of allocation that is planned.
     """
 
     tier: str
@@ -104,6 +115,10 @@ class Job:
     models_max: int = 2
     sleep_idle_seconds: int = 0
     plan: str = ""
+    folder: str = ""
+    scan: bool = False
+    exclude: Sequence[str] = ()
+    rules: str = ""
 
 
 def read_job(text: str) -> Job:
@@ -223,7 +238,9 @@ def router_line(job: Job, program: str, manifest: Mapping[str, Any], head: Node)
         router.Offer(
             id=model.id,
             path=model.path,
-            settings=job.settings,
+            settings=engine_settings.merged(job.settings, model.settings or {}),
+            aliases=tuple(model.aliases),
+            at_start=model.at_start,
             sleep_s=job.sleep_idle_seconds,
             devices=tuple(model.devices),
             split=tuple(model.split),

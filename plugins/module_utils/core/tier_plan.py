@@ -15,8 +15,6 @@ from .errors import InvalidInputError
 from .job_memory import Need
 from .placement_facts import Site
 
-#: Left free on each GPU, as by the roles head_server and fast_router.
-RESERVE_MIB = 1024
 #: What the runtime needs of a grace: for the gateway to notice, and for stopping and requeueing.
 LEAST_GRACE_S = 15
 #: What stands in a job's script besides its limits.
@@ -123,6 +121,7 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
         found.append(f"expected one model, found {len(tier['models'])}: a distributed engine serves one.")
     if tier["kind"] == tier_job.ROUTER and tier["nodes"] != 1:
         found.append(f"expected one node, found {tier['nodes']}: a router runs on one.")
+    found += _preset_problems(tier)
     if tier["grace"] < LEAST_GRACE_S:
         found.append(
             f"expected a grace of at least {LEAST_GRACE_S} seconds, found {tier['grace']}: answers could not end in it."
@@ -136,6 +135,22 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
             f"expected renew_before between {tier['grace'] + 120} seconds (the grace, and Slurm's own lateness) and "
             f"half of the time limit ({limit // 2}), found {tier['renew_before']}: change one of the two."
         )
+    return found
+
+
+def _preset_problems(tier: Mapping[str, Any]) -> list[str]:
+    if tier["presets"] and tier["kind"] != tier_job.ROUTER:
+        return ["expected presets of a router only, found some: write what the engine is to have into settings."]
+    found = []
+    for key, preset in tier["presets"].items():
+        if key not in tier["models"]:
+            listed = ", ".join(tier["models"])
+            found.append(f"expected presets of its models ({listed}), found one of {key}: correct one of the two.")
+        unknown = sorted(set(preset or {}) - {"aliases", "settings", "load_at_start"})
+        if unknown:
+            found.append(
+                f"expected aliases, settings and load_at_start in the preset of {key}, found {unknown[0]}: correct it."
+            )
     return found
 
 
@@ -161,7 +176,7 @@ def _plan(
         # Without a GPU the engine's own processor holds the layers; a plan calls that a worker on the same host.
         workers = [head]
     return placement_facts.plan_for(
-        entry, Site(workers, head, facts, True, RESERVE_MIB), settings, cluster.release, split, {}
+        entry, Site(workers, head, facts, True, tier_job.RESERVE_MIB), settings, cluster.release, split, {}
     )
 
 
@@ -193,6 +208,20 @@ def _distributed(
     }
 
 
+def _preset(tier: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """What a tier says of one of its models alone."""
+    return tier["presets"].get(key) or {}
+
+
+def _router_memory(tier: Mapping[str, Any], models: Sequence[Mapping[str, Any]], machine: router_plan.Machine) -> Need:
+    need = job_memory.of_router(models, tier["models_max"])
+    if not tier["scan"]:
+        return need
+    # What else lies on the node nobody knows here; but all that is in memory at the same time fits on its GPUs.
+    gpus = sum(int(float(gpu["memory_mib"])) for gpu in machine.gpus)
+    return Need(need.least, max(need.sum, job_memory.of_gpus(gpus, tier["models_max"])) if gpus else need.sum)
+
+
 def _router(
     tier: Mapping[str, Any], cluster: Cluster, names: Sequence[str], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -200,7 +229,9 @@ def _router(
     host = cluster.hosts[names[0]]
     entries = [
         router_plan.Entry(
-            model_ids.api_id(tier["kind"], cluster.models[key]), placement_facts.shape_in(cluster.models[key]), settings
+            model_ids.api_id(tier["kind"], cluster.models[key]),
+            placement_facts.shape_in(cluster.models[key]),
+            engine_settings.merged(settings, _preset(tier, key).get("settings") or {}),
         )
         for key in tier["models"]
     ]
@@ -208,11 +239,11 @@ def _router(
         names[0],
         list(host.get("herd_gpus") or []),
         float(host.get("herd_memory_gib") or 0),
-        reserve_mib=RESERVE_MIB,
+        reserve_mib=tier_job.RESERVE_MIB,
     )
     plan = router_plan.plan(entries, machine, tier["models_max"], cluster.release)
     return {
-        "memory": job_memory.of_router(plan["models"], tier["models_max"]),
+        "memory": _router_memory(tier, plan["models"], machine),
         "problems": plan["problems"],
         "table": plan["table"],
         "split": {},
@@ -276,13 +307,13 @@ def _node(host: Mapping[str, Any]) -> dict[str, Any]:
         "interface": str(host.get("herd_fabric_interface") or ""),
         "gpus": len(gpus),
         "memory_mib": int(min((float(gpu["memory_mib"]) for gpu in gpus), default=0)),
+        "memory_gib": float(host.get("herd_memory_gib") or 0),
         "capabilities": sorted({str(gpu["compute_capability"]) for gpu in gpus if gpu.get("compute_capability")}),
     }
 
 
-def _model(
-    tier: Mapping[str, Any], entry: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any]
-) -> dict[str, Any]:
+def _model(tier: Mapping[str, Any], key: str, cluster: Cluster, plan: Mapping[str, Any]) -> dict[str, Any]:
+    entry, preset = cluster.models[key], _preset(tier, key)
     name = model_ids.api_id(tier["kind"], entry)
     placed = plan["models"].get(name, {})
     return {
@@ -292,6 +323,9 @@ def _model(
         "size": int(entry.get("size") or entry.get("size_estimate") or 0),
         "devices": placed.get("devices", []),
         "split": placed.get("split", []),
+        "aliases": [str(alias) for alias in preset.get("aliases") or ()],
+        "settings": dict(preset.get("settings") or {}),
+        "at_start": bool(preset.get("load_at_start")),
     }
 
 
@@ -309,12 +343,16 @@ def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], ho
         "port": tier["port"],
         "worker_port": cluster.worker_port,
         "ports": cluster.ports,
-        "models": [_model(tier, cluster.models[key], cluster, plan) for key in tier["models"]],
+        "models": [_model(tier, key, cluster, plan) for key in tier["models"]],
         "models_max": tier["models_max"],
         "sleep_idle_seconds": tier["sleep_idle_seconds"],
         "settings": dict(tier["settings"]),
         "split": plan["split"],
         "nodes": {name: _node(cluster.hosts[name]) for name in hosts},
+        "folder": paths.models,
+        "scan": is_router and tier["scan"],
+        "exclude": [str(name) for name in tier["exclude"]],
+        "rules": cluster.release,
         "cpus": tier["cpus"],
         "guard": paths.guard,
         "cache": {} if is_router else {"folder": paths.cache, "prune": ["--folder", f"{paths.cache}/rpc"]},

@@ -22,8 +22,11 @@ from typing import Any
 
 import pytest
 
+from tests.engine.models import models
+
 from .test_herdctl_job import free_ports
 
+LLAMA = next(model for model in models() if model.name == "llama")
 # srun starts here what it is to start there; scontrol says of the job what stands in a file.
 SLURM = """#!{python}
 import os, pathlib, sys
@@ -142,7 +145,13 @@ class Job:
     """A job that runs."""
 
     def __init__(
-        self, herdctl: Path, folder: Path, workers: int = 0, limits: dict[str, Any] | None = None, grace: int = 12
+        self,
+        herdctl: Path,
+        folder: Path,
+        workers: int = 0,
+        limits: dict[str, Any] | None = None,
+        grace: int = 12,
+        more: dict[str, Any] | None = None,
     ) -> None:
         self.folder, self.port = folder, free_ports(8)
         self.log, self.said = folder / "job.log", folder / "word"
@@ -191,6 +200,7 @@ class Job:
             "nodes": {name: {"address": "127.0.0.1", "fabric": "127.0.0.1", "gpus": 1} for name in nodes},
             "timing": {"grace": grace, "settle": 0.5, "reserve": 2, "renew_before": 150, "start": 30, "load": 30},
             "restarts": 1,
+            **(more or {}),
         }
         (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")
         self._line = [
@@ -480,3 +490,21 @@ def test_a_job_whose_tier_has_changed_makes_way_once_nothing_runs(make: Callable
     assert client.communicate(timeout=30)[0].strip() == b'"answered"'
     assert "draining: the tier has changed, and this is a quiet moment" in job.text()
     assert "requeued" in job.text()
+
+
+def test_a_router_offers_what_lies_on_its_node(make: Callable[..., Job], tmp_path: Path) -> None:
+    """Read when the job starts: a whole model, one that is cut short, and what is left out by its name."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    whole = LLAMA.write(folder / "found.gguf")
+    (folder / "cut.gguf").write_bytes(whole.read_bytes()[:-4096])
+    for name in ("not-this-one.gguf", "mmproj-x.gguf"):
+        (folder / name).hardlink_to(whole)
+    facts = {"address": "127.0.0.1", "fabric": "127.0.0.1", "memory_gib": 8}
+    more = {"scan": True, "folder": str(folder), "exclude": ["not-this-one"], "rules": "0c1e57098"}
+    job = make(more={**more, "nodes": {"n0": facts}}).start().ready()
+    assert "warning: cut is not offered: expected a whole model at" in job.text()
+    assert "offers one, two, found" in job.text()
+    presets = (job.folder / "logs" / "77" / "models.ini").read_text(encoding="utf-8")
+    assert re.findall(r"^\[(.*)\]$", presets, re.MULTILINE) == ["one", "two", "found"]
+    assert f"model = {whole}" in presets

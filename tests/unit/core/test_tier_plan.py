@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,13 @@ PATHS = {
 }
 
 
-def read(path: str) -> Any:
+@cache
+def parsed(path: str) -> Any:
     return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def read(path: str) -> Any:
+    return deepcopy(parsed(path))
 
 
 def models(site: str) -> dict[str, Any]:
@@ -68,7 +75,7 @@ def test_the_documents_tiers() -> None:
     found = plan("beefcake2_slurm")
     assert found["problems"] == []
     fast, reasoning = found["tiers"]["fast"], found["tiers"]["reasoning"]
-    assert fast["limits"] == {"memory": "28G", "nodelist": ["vasp-02"], "exclude": [], "account": ""}
+    assert fast["limits"] == {"memory": "43G", "nodelist": ["vasp-02"], "exclude": [], "account": ""}
     # 64G killed it; so much is said by hand there.
     assert reasoning["limits"]["memory"] == "200G"
     assert not any("memory limit" in warning for warning in found["warnings"])
@@ -186,6 +193,11 @@ def test_any_of_several_hosts_will_do() -> None:
         ("fast", {"time_limit": "00:20:00"}, "renew_before between"),
         ("fast", {"time_limit": "a while"}, "time limit such as"),
         ("fast", {"settings": {"kontext": 1}}, "settings of the head"),
+        ("fast", {"presets": {"nothing": {}}}, "found one of nothing"),
+        ("fast", {"presets": {"strand-rust-coder-14b-q8_0": {"context": 1}}}, "found context"),
+        ("fast", {"presets": {"strand-rust-coder-14b-q8_0": {"settings": {"kontext": 1}}}}, "settings of the head"),
+        ("fast", {"presets": {"strand-rust-coder-14b-q8_0": {"settings": {"context": 262144}}}}, "expected room"),
+        ("reasoning", {"presets": {"or1-behemoth-q4_k_m": {}}}, "presets of a router only"),
     ],
 )
 def test_what_cannot_work_is_said_in_one_sentence(tier: str, change: dict[str, Any], words: str) -> None:
@@ -240,3 +252,23 @@ def test_what_a_job_runs_with_has_a_mark(change: dict[str, Any], is_other: bool)
 def test_the_longest_grace_counts_for_a_qos() -> None:
     assert plan("beefcake2_slurm")["graces"] == {"ai_opportunistic": 30}
     assert plan("beefcake2_slurm", lambda tiers: tiers["fast"].update(grace=90))["graces"] == {"ai_opportunistic": 90}
+
+
+def test_a_router_offers_what_its_folder_has_and_each_model_has_its_own() -> None:
+    preset = {"aliases": ["strand"], "settings": {"slots": 2}, "load_at_start": True}
+
+    def change(tiers: dict[str, Any]) -> None:
+        tiers["fast"].update(presets={"strand-rust-coder-14b-q8_0": preset}, exclude=["notes"])
+
+    found = plan("beefcake2_slurm", change)
+    assert found["problems"] == []
+    job = tier_job.read_job(json.dumps(found["tiers"]["fast"]["data"]))
+    assert (job.folder, job.scan, list(job.exclude), job.rules) == ("/scratch/ai/models", True, ["notes"], "0c1e57098")
+    (model,) = job.models
+    assert (list(model.aliases), model.settings, model.at_start) == (["strand"], {"slots": 2}, True)
+    assert not tier_job.read_job(json.dumps(found["tiers"]["reasoning"]["data"])).scan
+
+
+def test_without_a_scan_the_named_models_are_all_that_is_planned_for() -> None:
+    limits = plan("beefcake2_slurm", lambda tiers: tiers["fast"].update(scan=False))["tiers"]["fast"]["limits"]
+    assert limits["memory"] == "28G"

@@ -30,7 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from herd.agent import engine, gate, job_data, job_guard, job_step, job_watch, node
+from herd.agent import engine, gate, job_data, job_guard, job_models, job_step, job_watch, node
 from herd.agent.job_registry import Registry
 from herd.core import job_ending, proc_net, tier_job, tier_outdated
 from herd.core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
@@ -637,7 +637,9 @@ def run_command(arguments: argparse.Namespace) -> int:
     user = pwd.getpwuid(os.geteuid()).pw_name
     if user != job.user:
         raise MismatchError(f"to run as {job.user}", user, f"submit it as that user: sudo -u {job.user} sbatch …")
-    runtime = Runtime(job, _hosts(), os.environ["SLURM_JOB_ID"])
+    hosts = _hosts()
+    tier_job.crew(job, hosts)
+    runtime = Runtime(job_models.with_found(job, hosts[0], say), hosts, os.environ["SLURM_JOB_ID"])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda received, _frame: runtime.signals.put(signal.Signals(received).name))
     _sweep(job, time.time())
