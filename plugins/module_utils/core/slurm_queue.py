@@ -45,6 +45,8 @@ OVER = frozenset(
 HELD = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 COMPLETING = "COMPLETING"
 _NONE = frozenset({"", "(null)", "None", "N/A", "n/a", "Unknown", "None assigned"})
+#: Of a job, of a member of an array (12_3), and of a part of a heterogeneous job (12+0).
+_NUMBER = re.compile(r"([0-9]+)([_+]\S*)?")
 _SIZE = re.compile(r"([\d.]+)([KMGTP]?)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 
@@ -71,6 +73,12 @@ class Job:
     qos: str = ""
     exit_code: int = 0
     comment: str = ""
+
+    @property
+    def number(self) -> int:
+        """Its number, without that of a member or a part."""
+        match = _NUMBER.fullmatch(self.id)
+        return int(match.group(1)) if match else 0
 
     @property
     def is_pending(self) -> bool:
@@ -153,19 +161,13 @@ def _expand(part: str) -> Iterator[str]:
                 yield f"{before}{number}{tail}"
 
 
-def _is_number(text: str) -> bool:
-    # Members of arrays have an underscore in their number, and are nobody's tier.
-    first = text.strip().split("_")[0]
-    return first.isascii() and first.isdigit()
-
-
 def _lines(printed: bytes) -> Iterator[bytes]:
     """The line of each job; the name of a job may have an end of a line in it."""
     kept = b""
     for part in printed.split(b"\n"):
         line = kept + b"\n" + part if kept else part
         kept = b""
-        if not _is_number(line[: _COLUMNS[0][1]].decode("utf-8", "replace")):
+        if not _NUMBER.fullmatch(line[: _COLUMNS[0][1]].decode("utf-8", "replace").strip()):
             continue
         if len(line) < _LEAST:
             kept = line

@@ -88,6 +88,15 @@ def test_a_name_of_any_letters_moves_no_column(name: str, read: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "expected"), [("37", 37), ("37_4", 37), ("37_[1-9%2]", 37), ("37+0", 37), ("37+12", 37)]
+)
+def test_members_of_arrays_and_parts_of_jobs_are_jobs_too(number: str, expected: int) -> None:
+    line = SQUEUE.splitlines(keepends=True)[2]
+    (job,) = slurm_queue.parse_queue(number.ljust(24).encode() + line[24:])
+    assert (job.id, job.number, job.qos) == (number, expected, "vasp_priority")
+
+
+@pytest.mark.parametrize(
     "state",
     [
         "PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "EXPEDITING", "LAUNCH_FAILED", "POWER_UP_NODE",

@@ -456,6 +456,14 @@ def test_how_a_tier_is(jobs: list[Job], entries: list[Endpoint], expected: tuple
     assert said(*jobs, endpoints=entries) == expected
 
 
+def test_of_a_job_that_never_shows_up_in_the_registry_people_hear_where_to_look() -> None:
+    def advice(started: float) -> str:
+        return tier_rules.report(FAST, Memory(load_s=30.0), facts(replace(RUNNING, start=NOW - started))).advice
+
+    assert advice(300) == ""
+    assert advice(340) == "it takes long: see ai/logs/12/job.log in the shared directory"
+
+
 def test_the_gap_between_the_registry_and_the_queue_is_still_draining() -> None:
     assert said(RUNNING, drained={"12": 0})[0] == "draining"
     # Once it has been restarted, it is starting.
