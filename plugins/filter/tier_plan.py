@@ -71,8 +71,9 @@ _value:
     - C(tiers), the plan of each tier by its name (C(data), C(limits), C(memory_mib), C(table), C(warnings), and
       C(plan), a mark of all that its job runs with).
     - C(problems), sentences that stop, and C(warnings), sentences that do not.
+    - C(graces), by QoS the longest grace that a tier of it counts on.
   type: dict
-  sample: {tiers: {}, problems: [], warnings: []}
+  sample: {tiers: {}, problems: [], warnings: [], graces: {ai_opportunistic: 30}}
 """
 
 from collections.abc import Mapping, Sequence
@@ -133,7 +134,8 @@ def tier_plan(
             plans[tier["name"]] = {**plan, "tier": {**tier, "plan": plan["plan"]}}
         if not found:
             warnings += rules.crowding(whole, cluster)
-    return {"tiers": plans, "problems": found, "warnings": warnings}
+    graces = {tier["qos"]: max(one["grace"] for one in whole if one["qos"] == tier["qos"]) for tier in whole}
+    return {"tiers": plans, "problems": found, "warnings": warnings, "graces": graces}
 
 
 class FilterModule:

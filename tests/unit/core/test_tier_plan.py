@@ -235,3 +235,8 @@ def test_what_a_job_runs_with_has_a_mark(change: dict[str, Any], is_other: bool)
     assert (before["plan"] != after["plan"]) is is_other
     assert after["data"]["plan"] == after["tier"]["plan"] == after["plan"]
     assert tier_job.read_job(json.dumps(after["data"])).plan == after["plan"]
+
+
+def test_the_longest_grace_counts_for_a_qos() -> None:
+    assert plan("beefcake2_slurm")["graces"] == {"ai_opportunistic": 30}
+    assert plan("beefcake2_slurm", lambda tiers: tiers["fast"].update(grace=90))["graces"] == {"ai_opportunistic": 90}

@@ -134,8 +134,9 @@ class Agent:
         self.marks = Marks(settings.run_dir)
         self.worker = node.Watched(settings.worker_unit) if settings.worker_unit else None
         self.head = node.Watched(settings.head_unit) if settings.head_unit else None
-        hands = Hands(EngineWatch, self._order, self._restart_head, say)
-        self.router = RouterWatch(settings.router_unit, settings.limits, hands) if settings.router_unit else None
+        hands = Hands(EngineWatch, self._order, lambda name, pid, _reason: self._restart_head(name, pid), say)
+        router = node.Watched(settings.router_unit) if settings.router_unit else None
+        self.router = RouterWatch(router, settings.limits, hands) if router else None
         self.gpus, self.engine = node.Gpus(), EngineWatch()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
         self.protocols = node.Protocols(settings.prefix)
