@@ -39,6 +39,8 @@ COMMENT, COMMENT_TIER = "herd-tiers", "tier="
 SUBMIT, CANCEL, EXPLAIN, RENEW = "submit", "cancel", "explain", "renew"
 #: How the reasons begin with which Slurm holds a job that could not be started, once and as often as it tries.
 _LAUNCH_FAILED = ("launch failed requeued held", "launch failure limit exceeded", "jobholdmaxrequeue")
+#: And with which it does because somebody wants that (scontrol hold, scontrol requeuehold).
+_HELD = ("jobheld", "job requeued in held state")
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,8 @@ def _launch_failed(job: Job) -> bool:
 
 def _is_held(job: Job) -> bool:
     """Whether somebody holds a job."""
-    return job.is_pending and (job.reason.startswith("JobHeld") or job.state in HELD) and not _launch_failed(job)
+    is_so = job.state in HELD or job.reason.lower().startswith(_HELD)
+    return job.is_pending and is_so and not _launch_failed(job)
 
 
 # Who comes first
