@@ -436,6 +436,14 @@ print(repr(tiers._last_words(manager.settings.logs, "12")), time.monotonic() - b
     assert home.inside(code).splitlines()[-1] == "'' True"
 
 
+def test_what_is_no_queue_is_no_empty_one(home: Home) -> None:
+    home.slurm.says("squeue", "squeue: something that a later Slurm prints there\n")
+    home.begin()
+    wait_for("the manager to say so", lambda: home.problems())
+    assert "squeue printed no jobs but b'squeue: something" in home.problems()[0]
+    assert home.slurm.calls("sbatch") == []
+
+
 def test_there_is_one_manager(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     home.begin()

@@ -48,18 +48,42 @@ def test_jobs_that_run_are_read() -> None:
 @pytest.mark.parametrize(
     "printed",
     [
-        b"",
-        b"\n\n",
         b"slurm_load_jobs error: Unable to contact slurm controller",
         b"x" * 3000,
         b"12_[1-4]",
         b"12",
         "\u00b2".encode() + b" " * 2000,
         b"\xff" * 2000,
+        # Columns of another width.
+        b"".join(line[:24] + b" " + line[24:] for line in SQUEUE.splitlines(keepends=True)),
     ],
 )
-def test_what_is_no_queue_has_no_jobs(printed: bytes) -> None:
+def test_what_is_no_queue_is_refused(printed: bytes) -> None:
+    """Whoever took it for an empty one would submit a second job of every tier."""
+    with pytest.raises(ValueError, match="squeue printed no jobs but"):
+        slurm_queue.parse_queue(printed)
+
+
+@pytest.mark.parametrize("printed", [b"", b"\n\n", b"  \n"])
+def test_an_empty_queue_has_no_jobs(printed: bytes) -> None:
     assert slurm_queue.parse_queue(printed) == []
+
+
+@pytest.mark.parametrize("comment", ["x\n2024", "\n12", "a\n12 \n13", "x\n" + "9" * 20 + "\n"])
+def test_a_job_with_lines_in_its_comment_hides_no_other(comment: str) -> None:
+    lines = [line.rstrip(b"\n") for line in SQUEUE.splitlines()]
+    at = sum((24, 64, 40, 20, 160, 8, 24, 24, 24, 512, 512, 64, 64, 12))
+    others = [line[:at] + comment.encode() for line in lines]
+    # Each is followed by one that is as it was.
+    mixed = [line for pair in zip(others, lines, strict=True) for line in pair]
+    found = slurm_queue.parse_queue(b"\n".join(mixed))
+    assert found[1::2] == queue()
+    assert [job.id for job in found[::2]] == [job.id for job in queue()]
+
+
+def test_a_time_in_another_format_moves_no_column() -> None:
+    text = SQUEUE.replace(b"1795266500", b"2026-11-21")
+    assert [job.id for job in slurm_queue.parse_queue(text)] == [job.id for job in queue()]
 
 
 def renamed(line: bytes, name: bytes) -> bytes:
@@ -75,6 +99,8 @@ def renamed(line: bytes, name: bytes) -> bytes:
         (f"a{chr(0xE4) * 40}", f"a{chr(0xE4) * 31}\ufffd"),
         ("first\nsecond", "first\nsecond"),
         ("12\n13", "12\n13"),
+        ("\n", ""),
+        ("12\n13\n14", "12\n13\n14"),
         ("a\x0bb\x85c\u2028d\re", "a\x0bb\x85c\u2028d\re"),
     ],
 )

@@ -232,7 +232,10 @@ class Slurm:
         ran = self.run(["squeue", "--all", "--noheader", "--states=all", f"--Format={slurm_queue.SQUEUE_FORMAT}"])
         if ran.status:
             return replace(before, problem=ran.said, since=before.since or asked)
-        return Queue(asked, tuple(slurm_queue.parse_queue(ran.raw)))
+        try:
+            return Queue(asked, tuple(slurm_queue.parse_queue(ran.raw)))
+        except ValueError as error:
+            return replace(before, problem=plain(str(error)), since=before.since or asked)
 
     def ending(self, job: str, queue: Queue, logs: Path) -> Ending:
         """Ask how a job ended; by the queue where accounting does not answer."""
