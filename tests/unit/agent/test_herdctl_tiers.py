@@ -439,7 +439,7 @@ print(repr(tiers._last_words(manager.settings.logs, "12")), time.monotonic() - b
 def test_what_is_no_queue_is_no_empty_one(home: Home) -> None:
     home.slurm.says("squeue", "squeue: something that a later Slurm prints there\n")
     home.begin()
-    wait_for("the manager to say so", lambda: home.problems())
+    wait_for("the manager to say so", home.problems)
     assert "squeue printed no jobs but b'squeue: something" in home.problems()[0]
     assert home.slurm.calls("sbatch") == []
 
