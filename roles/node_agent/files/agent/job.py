@@ -389,7 +389,10 @@ class Runtime:
         say(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
 
     def _is_healthy(self) -> bool:
-        return self.looker is not None and self.looker.watch.health == "ok"
+        if self.looker and self.looker.watch.health:
+            return self.looker.watch.health == "ok"
+        # Nothing has been asked yet, or this node does not show the engine's process.
+        return self.api is not None and engine.health(self.api) == "ok"
 
     def _token(self, api: engine.Api, timeout_s: float) -> str:
         """Ask for a token; why none came, nothing if one did."""
