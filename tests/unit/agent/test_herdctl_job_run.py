@@ -56,9 +56,9 @@ def test_a_model_whose_file_is_not_there_is_not_offered(make: Callable[..., Job]
 
 
 @needs_another_user
-def test_a_router_that_does_not_answer_is_not_taken_for_idle(make: Callable[..., Job]) -> None:
+def test_a_router_that_does_not_say_what_it_does_is_not_taken_for_idle(make: Callable[..., Job]) -> None:
     job = make().start().ready()
-    client = job.ask(5)
+    client = job.ask(4)
     (job.folder / "mute").touch()
     job.send(signal.SIGTERM)
     assert job.ended() == 0

@@ -72,9 +72,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/slots":
             self.say([{{"is_processing": busy[0] > 0, "id_task": 1}}])
         elif path in ("/models", "/v1/models"):
-            if (folder / "mute").exists():
-                time.sleep(20)
-            self.say({{"data": [{{"id": name, "status": {{"value": "loaded"}}}} for name in ("one", "two")]}})
+            models = {{"data": [{{"id": name, "status": {{"value": "loaded"}}}} for name in ("one", "two")]}}
+            self.say(*(({{"error": "no"}}, 500) if (folder / "mute").exists() else (models,)))
         else:
             self.say({{}})
     def do_POST(self):
