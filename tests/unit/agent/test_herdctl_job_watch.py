@@ -20,7 +20,7 @@ from herd.agent import engine, job_watch, node
 from herd.core.proc_net import Socket
 
 class Engine:
-    def __init__(self):
+    def __init__(self, every_s):
         self.api, self.health, self.slots, self.tokens, self.ended = None, "ok", engine.Slots(True, 2, 0, "x"), 1, False
     def follow(self): pass
 

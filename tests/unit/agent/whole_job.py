@@ -113,6 +113,7 @@ gate.wait_for = lambda rule, say: []
 job.AGAIN_S = 0.5
 changes = json.loads(changes)
 job.SLURM_EVERY_S = changes.pop("every", 0.5)
+job_watch.ASK_EVERY_S = 1.0
 job_watch.LIMITS = replace(job_watch.LIMITS, **changes)
 sys.exit(job.run_command(argparse.Namespace(data=data)))
 """
