@@ -49,6 +49,10 @@ options:
     description: Directories C(prefix), C(models), C(shared), C(cache), and the files C(key_file) and C(guard).
     type: dict
     required: true
+  account:
+    description: Account of the jobs of tiers that name none; the user's default when empty.
+    type: str
+    default: ''
 """
 
 EXAMPLES = r"""
@@ -64,10 +68,12 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(tiers), the plan of each tier by its name (C(data), C(limits), C(memory_mib), C(table)).
+    - C(tiers), the plan of each tier by its name (C(data), C(limits), C(memory_mib), C(table), C(warnings), and
+      C(plan), a mark of all that its job runs with).
     - C(problems), sentences that stop, and C(warnings), sentences that do not.
+    - C(graces), by QoS the longest grace that a tier of it counts on.
   type: dict
-  sample: {tiers: {}, problems: [], warnings: []}
+  sample: {tiers: {}, problems: [], warnings: [], graces: {ai_opportunistic: 30}}
 """
 
 from collections.abc import Mapping, Sequence
@@ -85,6 +91,9 @@ DEFAULTS: dict[str, Any] = {
     "split": {},
     "models_max": 2,
     "sleep_idle_seconds": 0,
+    "scan": True,
+    "exclude": [],
+    "presets": {},
     "nodes": 1,
     "hosts": [],
     "gres": "gpu:1",
@@ -109,9 +118,10 @@ def tier_plan(
     user: str,
     worker_port: int,
     paths: Mapping[str, str],
+    account: str = "",
 ) -> dict[str, Any]:
     facts = {name: {key: hosts[name][key] for key in READ if key in hosts[name]} for name in nodes}
-    cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), rules.Paths(**paths))
+    cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), rules.Paths(**paths), account=account)
     whole = [{**DEFAULTS, **tier} for tier in tiers]
     found = rules.problems(whole)
     plans, warnings = {}, []
@@ -123,10 +133,14 @@ def tier_plan(
                 found.append(f"tier {tier['name']}: {error}")
                 continue
             found += plan["problems"]
-            plans[tier["name"]] = {**plan, "tier": tier}
+            warnings += plan["warnings"]
+            plans[tier["name"]] = {**plan, "tier": {**tier, "plan": plan["plan"]}}
         if not found:
-            warnings = rules.crowding(whole, cluster)
-    return {"tiers": plans, "problems": found, "warnings": warnings}
+            warnings += rules.crowding(whole, cluster)
+            for name, one in plans.items():
+                one["tier"]["crowded"] = rules.crowded(name, whole, cluster)
+    graces = {tier["qos"]: max(one["grace"] for one in whole if one["qos"] == tier["qos"]) for tier in whole}
+    return {"tiers": plans, "problems": found, "warnings": warnings, "graces": graces}
 
 
 class FilterModule:

@@ -85,9 +85,19 @@ options:
     type: dict
     default: {}
   configuration:
-    description: Whether slurm.conf is held against what preemption needs.
+    description: Whether slurm.conf and the version of Slurm are held against what preemption needs.
     type: bool
     default: true
+  graces:
+    description:
+      - Seconds that jobs of a QoS count on when they are preempted, by its name. A QoS that gives less is an error.
+      - A C(KillWait) in slurm.conf that is shorter than the longest of them is warned of.
+    type: dict
+    default: {}
+  viewer:
+    description: User that should see the jobs of all others. C(PrivateData) that hides them is warned of.
+    type: str
+    default: ''
 attributes:
   check_mode:
     description: Says what would be set up.
@@ -107,6 +117,8 @@ EXAMPLES = r"""
     users:
       - {name: llama, account: ai, qos: [ai_opportunistic], default_qos: ai_opportunistic}
     partitions: {gpu_ai: [ai_opportunistic], gpu_vasp: [vasp_priority]}
+    graces: {ai_opportunistic: 30}
+    viewer: llama
 """
 
 RETURN = r"""
@@ -159,8 +171,22 @@ def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
 def problems_of(given: dict[str, Any], configuration: dict[str, str]) -> list[str]:
     """What is wrong with slurm.conf and its partitions."""
     partitions = slurm_accounting.parse_partitions(slurm.ask("scontrol", "--oneliner", "show", "partition"))
-    found = slurm_accounting.configuration_problems(configuration) if given["configuration"] else []
+    found = []
+    if given["configuration"]:
+        found += slurm_accounting.configuration_problems(configuration)
+        found += slurm_accounting.version_problems(configuration)
     return found + slurm_accounting.partition_problems(partitions, sorted(given["partitions"]), given["partitions"])
+
+
+def warnings_of(given: dict[str, Any], configuration: dict[str, str], graces: dict[str, int]) -> list[str]:
+    """What should be known of slurm.conf and does not stop."""
+    if not given["configuration"]:
+        return []
+    level = ""
+    if given["viewer"] and "jobs" in configuration.get("PrivateData", ""):
+        levels = slurm_accounting.parse_levels(slurm.show("user", slurm_accounting.USER_FIELDS))
+        level = levels.get(given["viewer"], "")
+    return slurm_accounting.configuration_warnings(configuration, graces, given["viewer"], level)
 
 
 def require_set_up(steps: list[slurm_accounting.Step], commands: list[str]) -> None:
@@ -207,6 +233,8 @@ def main() -> None:
             },
             "partitions": {"type": "dict", "default": {}},
             "configuration": {"type": "bool", "default": True},
+            "graces": {"type": "dict", "default": {}},
+            "viewer": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
@@ -217,10 +245,14 @@ def main() -> None:
         found = slurm_accounting.parse_accounting(
             slurm.show("qos", slurm_accounting.QOS_FIELDS), slurm.show("assoc", slurm_accounting.ASSOC_FIELDS), cluster
         )
-        steps = slurm_accounting.steps(wanted_by(given), found)
+        wanted = wanted_by(given)
+        steps = slurm_accounting.steps(wanted, found)
         argvs = [["sacctmgr", "-i", *step.argv] for step in steps]
         commands = [shlex.join(argv) for argv in argvs]
-        problems = problems_of(given, configuration)
+        graces = {str(name): int(seconds) for name, seconds in given["graces"].items()}
+        problems = problems_of(given, configuration) + slurm_accounting.grace_problems(graces, wanted, found)
+        for text in warnings_of(given, configuration, graces):
+            module.warn(text)
         if not given["set_up"]:
             require_set_up(steps, commands)
         for argv in [] if module.check_mode else argvs:

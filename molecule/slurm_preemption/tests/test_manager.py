@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from tests.lab.kept_tiers import Kept
 from tests.lab.slurm import CONTROLLER, JOB_NAMES, MANAGER, SCRIPTS, until
@@ -33,6 +34,64 @@ def test_a_second_job_that_somebody_submits_is_ended(ready: Kept) -> None:
     until("it to end", lambda: [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [first], 90)
     assert f"ending job {second}: {first} is this tier's job already" in ready.said(since)
     assert ready.tier("fast")["state"] == "ready"
+
+
+def test_a_job_that_somebody_gives_another_name_is_the_tier_s_all_the_same(ready: Kept) -> None:
+    since, job = ready.now(), ready.tier("fast")["job_id"]
+    ready.sure(CONTROLLER, f"scontrol update jobid={job} jobname=another")
+    try:
+        until("Slurm to show it", lambda: ready.jobs("another"), 10)
+        # Several looks at the queue.
+        time.sleep(10)
+        assert ready.tier("fast")["state"] == "ready"
+        assert ready.tier("fast")["job_id"] == job
+        assert ready.jobs(JOB_NAMES["fast"]) == []
+        assert "submitted" not in ready.said(since)
+        # Also one that has forgotten everything.
+        ready.sure(
+            CONTROLLER, f"systemctl stop {MANAGER}; rm /var/lib/herd-tiers/memory.json; systemctl start {MANAGER}"
+        )
+        ready.wait("fast", "ready", 20)
+        time.sleep(6)
+        assert ready.tier("fast")["job_id"] == job
+        assert ready.jobs(JOB_NAMES["fast"]) == []
+    finally:
+        ready.sure(CONTROLLER, f"scontrol update jobid={job} jobname={JOB_NAMES['fast']}")
+    assert [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [job]
+
+
+def test_a_job_that_somebody_holds_is_left_to_them(ready: Kept) -> None:
+    since, job = ready.now(), ready.tier("fast")["job_id"]
+    ready.sure(CONTROLLER, f"scontrol requeuehold {job}")
+    try:
+        tier = ready.wait("fast", "stopped", 60)
+        assert tier["reason"] == f"job {job} is held"
+        assert tier["advice"] == f"scontrol release {job}"
+        time.sleep(6)
+        assert [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [job]
+        assert "ending job" not in ready.said(since)
+    finally:
+        ready.sure(CONTROLLER, f"scontrol release {job}")
+    assert ready.wait_ready_again("fast", 240)["job_id"] == job
+
+
+def test_the_job_of_a_tier_that_is_not_in_the_inventory_any_more_is_ended(ready: Kept) -> None:
+    settings, since = "/etc/herd/tiers.json", ready.now()
+    kept = ready.sure(CONTROLLER, f"cat {settings}")
+    job, other = ready.tier("fast")["job_id"], ready.tier("reasoning")["job_id"]
+    data = json.loads(kept)
+    data["tiers"] = [tier for tier in data["tiers"] if tier["name"] != "fast"]
+    ready.sure(CONTROLLER, f"cp -p {settings} /tmp/kept.json; cat > {settings} <<'END'\n{json.dumps(data)}\nEND")
+    try:
+        ready.sure(CONTROLLER, f"systemctl restart {MANAGER}")
+        until("its job to end", lambda: ready.jobs(JOB_NAMES["fast"]) == [], 60)
+        assert f"fast: ending job {job}: it belongs to no tier of the inventory" in ready.said(since)
+        # Gently, as for anybody who goes.
+        assert "draining: SIGTERM" in ready.log(job)
+        assert ready.tier("reasoning")["job_id"] == other
+    finally:
+        ready.sure(CONTROLLER, f"cp -p /tmp/kept.json {settings}; systemctl restart {MANAGER}")
+    assert ready.wait("fast", "ready", 90)["job_id"] != job
 
 
 def test_two_jobs_of_a_tier_on_one_node_have_a_port_each_and_both_count(ready: Kept) -> None:

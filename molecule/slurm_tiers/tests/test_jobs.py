@@ -161,6 +161,21 @@ def test_a_guard_that_was_killed_leaves_what_runs_alone(serving: Slurm) -> None:
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
 
 
+def test_rules_that_somebody_flushes_are_back_at_once(serving: Slurm) -> None:
+    """As nftables.service does when it is restarted: until the table is back, every host reaches a worker."""
+    assert serving.wait_ready("reasoning")
+    pid = serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service")
+    serving.sure("vasp-02", "nft flush ruleset")
+    until("the opening", lambda: "10.100.0.41 . 500" in serving.on("vasp-02", "nft list table inet herd_jobs").out, 5)
+    target = CONNECT.format(address=FABRIC["vasp-02"], port=50052)
+    assert serving.on("vasp-03", target, "llama").rc == REFUSED
+    assert serving.on("vasp-02", target, "llama").rc == REFUSED
+    assert "took the rules away" in serving.sure("vasp-02", "journalctl -u herd-job-guard.service -o cat -n 20")
+    # By itself: it was not restarted, and what runs was left alone.
+    assert serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service") == pid
+    assert serving.chat(serving.wait_ready("reasoning")).status == 200
+
+
 # What ends
 
 
@@ -193,6 +208,34 @@ def test_a_step_that_is_killed_leaves_no_engine(serving: Slurm) -> None:
     serving.sure("vasp-03", f"kill -9 $(ps -o ppid= -p {engine})")
     until("the engine to end with it", lambda: serving.on("vasp-03", f"kill -0 {engine}").rc != 0, 10)
     recovered(serving, "reasoning", job, "lost: ")
+
+
+def test_a_worker_that_is_stopped_is_missed(serving: Slurm) -> None:
+    """Its port stays open, and the head is in good health: it only waits."""
+    job = serving.wait_ready("reasoning")["job_id"]
+    (worker,) = pids(serving, "vasp-03", "ggml-rpc-server")
+    serving.sure("vasp-03", f"kill -STOP {worker}")
+    recovered(serving, "reasoning", job, f"lost: vasp-03: the worker's process {worker} has been stopped")
+    assert pids(serving, "vasp-03", "ggml-rpc-server") != [worker]
+
+
+def test_a_models_process_that_is_stopped_is_loaded_again_and_the_router_stays(serving: Slurm) -> None:
+    entry = serving.wait_ready("fast")
+    assert serving.chat(entry).status == 200
+    (model,) = pids(serving, "vasp-02", "llama-server", "--alias")
+    (router,) = pids(serving, "vasp-02", "llama-server", "--models-preset")
+    serving.sure("vasp-02", f"kill -STOP {model}")
+    until("it to end", lambda: serving.on("vasp-02", f"kill -0 {model}").rc != 0, 60)
+    assert serving.chat(entry).status == 200
+    assert pids(serving, "vasp-02", "llama-server", "--models-preset") == [router]
+    assert "unloading the model lab-llama" in serving.log(entry["job_id"])
+
+
+def test_a_router_that_is_stopped_is_missed(serving: Slurm) -> None:
+    job = serving.wait_ready("fast")["job_id"]
+    (router,) = pids(serving, "vasp-02", "llama-server", "--models-preset")
+    serving.sure("vasp-02", f"kill -STOP {router}")
+    recovered(serving, "fast", job, f"lost: the router's process {router} has been stopped")
 
 
 def test_a_word_of_slurm_does_not_reach_an_engine(serving: Slurm) -> None:

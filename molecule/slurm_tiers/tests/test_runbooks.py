@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from tests.lab.recovery import Service
 from tests.lab.runbook import Page, read
 from tests.lab.runbook_run import ROOT, Operator, follow
-from tests.lab.slurm import CONTROLLER, MANAGER, Slurm, until
+from tests.lab.slurm import CONTROLLER, MANAGER, TIERS, Slurm, until
 
 FOLDER = ROOT / "docs" / "operations" / "slurm"
 PAGES = [read(path) for path in sorted(FOLDER.glob("*.md")) if path.stem != "README"]
@@ -45,16 +49,77 @@ def missing_model(slurm: Slurm) -> Iterator[None]:
 
 
 @contextmanager
+def lost_worker(slurm: Slurm) -> Iterator[None]:
+    """A worker is killed while its head answers with it."""
+    job = slurm.submit("reasoning")
+    entry = slurm.wait_ready("reasoning")
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(slurm.chat, entry, 400, stream=True)
+        time.sleep(2)
+        slurm.sure("vasp-02", "pkill -KILL -u llama -f '[/]ggml-rpc-server'")
+        answer.result()
+    until("the loss to be seen", lambda: "lost: " in slurm.log(job), 20)
+    yield
+
+
+@contextmanager
+def nobody_listens(slurm: Slurm) -> Iterator[None]:
+    """The manager is away already."""
+    slurm.sure(CONTROLLER, "systemctl stop nginx")
+    try:
+        yield
+    finally:
+        slurm.sure(CONTROLLER, "systemctl start nginx")
+
+
+@contextmanager
+def some_load(slurm: Slurm) -> Iterator[None]:
+    for tier in TIERS:
+        slurm.submit(tier)
+    for tier in TIERS:
+        slurm.wait_ready(tier)
+        until(f"the gateway to know of {tier}", lambda at=tier: slurm.chat_at(at, stream=True).status == 200, 30)
+    yield
+
+
+@contextmanager
+def foreign_model(slurm: Slurm) -> Iterator[None]:
+    """A model that came after the job began, and of which the inventory does not know."""
+    slurm.submit("fast")
+    slurm.wait_ready("fast")
+    slurm.sure("vasp-02", f"ln -f {MODEL} /scratch/ai/models/second.gguf")
+    try:
+        yield
+    finally:
+        slurm.sure("vasp-02", "rm -f /scratch/ai/models/second.gguf")
+
+
+@contextmanager
 def nothing(slurm: Slurm) -> Iterator[None]:
     """Memory limits are not enforced on a lab's hosts: the commands run on a cluster on which all is well."""
     yield
 
 
 FAULTS: dict[str, Callable[[Slurm], AbstractContextManager[None]]] = {
+    "answers-slow": some_load,
+    "connection-refused": nobody_listens,
     "job-does-not-start": drained_node,
     "job-dies": missing_model,
+    "job-gpu-memory": nothing,
     "job-out-of-memory": nothing,
+    "model-not-found": foreign_model,
+    "worker-lost": lost_worker,
 }
+
+
+def variables(page: Page) -> dict[str, Any]:
+    """What the inventory says while the fault is there."""
+    if page.name != "job-gpu-memory":
+        return {}
+    path = ROOT / "inventory" / "lab_slurm" / "group_vars" / "all" / "tiers.yml"
+    tiers = yaml.safe_load(path.read_text(encoding="utf-8"))["herd_tiers"]
+    tiers[1]["settings"]["context"] = 4194304
+    return {"herd_tiers": tiers}
 
 
 def test_every_page_has_its_fault() -> None:
@@ -69,8 +134,10 @@ def test_a_page_mends_its_fault(slurm: Slurm, page: Page) -> None:
     operator.inventory = Path(ROOT / "inventory" / "lab_slurm")
     try:
         with FAULTS[page.name](slurm):
-            follow(operator, page, {})
+            follow(operator, page, variables(page))
     finally:
+        # Some pages start it.
+        slurm.sure(CONTROLLER, f"systemctl stop {MANAGER}")
         slurm.cancel_all()
         if has_manager:
             slurm.sure(CONTROLLER, f"systemctl start {MANAGER}")

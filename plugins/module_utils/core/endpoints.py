@@ -7,6 +7,10 @@ Only the job writes its file, whole and in one step, again and again as a sign o
 are no locks, since shared file systems do not have them. So a reader must expect everything: files that are old, cut
 short, from a clock that is wrong, of another program, or two that claim the same port. What it cannot believe is dead,
 and named.
+
+Whether an endpoint lives shows in its sign of life becoming another one under the reader's eyes, by the reader's own
+clock that nobody sets. The writer's clock is only held against the reader's where nobody has watched yet, and to name
+one that is wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from .errors import InvalidInputError
@@ -24,8 +28,12 @@ LOADING, READY, DRAINING = "loading", "ready", "draining"
 STATES = (LOADING, READY, DRAINING)
 #: Seconds between two signs of life, and without one after which an endpoint is dead.
 HEARTBEAT_S, LIFE_S = 2.0, 15.0
-#: Seconds that a writer's clock may be ahead of the reader's.
+#: Seconds that a writer's clock may be ahead of the reader's in an entry that nobody has seen change yet.
 AHEAD_S = 60.0
+#: Seconds between two clocks from which on people are told: less may be how long the file took to be seen.
+CLOCK_S = 10.0
+#: Seconds for which an entry must have been watched before it can be rubbish: its writer would have written it anew.
+STILL_S = 3 * HEARTBEAT_S
 #: Seconds after which what a job has left behind is removed, once Slurm does not know the job any more.
 RUBBISH_S = 600.0
 #: Bytes of the largest entry that is read at all.
@@ -82,10 +90,14 @@ class Dead:
 
 @dataclass(frozen=True)
 class Registry:
-    """What a look into the registry found."""
+    """What a look into the registry found.
+
+    :param clocks: what is said of hosts whose clock is wrong.
+    """
 
     alive: tuple[Endpoint, ...] = ()
     dead: tuple[Dead, ...] = ()
+    clocks: tuple[str, ...] = ()
 
     def of(self, tier: str) -> tuple[Endpoint, ...]:
         """The endpoints of a tier, the one that began last in front."""
@@ -224,16 +236,92 @@ def read(text: str, name: str = "") -> Endpoint:
 
 
 def age_problem(entry: Endpoint, wall: float) -> str:
-    """Why an entry's sign of life is none; empty for one that is alive.
+    """Why an entry's sign of life is none by the clocks alone; empty for one that is alive.
 
     :param wall: the reader's clock.
     """
-    age = wall - entry.heartbeat
+    return _age_problem(entry, wall - entry.heartbeat)
+
+
+def _age_problem(entry: Endpoint, age: float) -> str:
     if age > LIFE_S:
         return f"no sign of life for {_span(age)}"
     if age < -AHEAD_S:
         return f"its sign of life is {_span(-age)} in the future: set the clock of {entry.host} (chronyc tracking)"
     return ""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What a reader has seen of an entry's sign of life.
+
+    :param heartbeat: the writer's word.
+    :param since: when the reader saw it first, by a clock that nobody sets.
+    :param ahead: how many seconds the writer's clock was ahead of the reader's at that moment.
+    :param has_changed: whether it was another one before: only that proves that somebody writes it.
+    """
+
+    heartbeat: float
+    since: float
+    ahead: float
+    has_changed: bool = False
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a reader that looks again and again has seen so far.
+
+    :param signs: by the names of the files.
+    :param looked: when it looked last, by a clock that nobody sets.
+    """
+
+    signs: Mapping[str, Sign] = field(default_factory=dict)
+    looked: float = 0.0
+
+
+def watch(before: Watch, files: Mapping[str, str], wall: float, now: float) -> Watch:
+    """Note which signs of life have changed since the last look.
+
+    :param wall: the reader's clock.
+    :param now: its clock that nobody sets.
+    """
+    # What changed in a pause may have changed at its beginning, and its writer be dead since: watching begins anew.
+    known = before.signs if now - before.looked <= LIFE_S else {}
+    # A file that cannot be read for a moment, or is not there, is not forgotten: it would be a new one after that.
+    signs = {name: sign for name, sign in known.items() if now - sign.since <= RUBBISH_S}
+    for name, text in files.items():
+        try:
+            heartbeat = read(text, name).heartbeat
+        except InvalidInputError:
+            continue
+        sign = known.get(name)
+        if sign is None or sign.heartbeat != heartbeat:
+            sign = Sign(heartbeat, now, heartbeat - wall, sign is not None)
+        signs[name] = sign
+    return Watch(signs, now)
+
+
+def _life_problem(entry: Endpoint, sign: Sign | None, wall: float, now: float) -> str:
+    if sign is None or sign.heartbeat != entry.heartbeat:
+        return age_problem(entry, wall)
+    silent = now - sign.since
+    # Where nobody has seen it change, it must be as old as the clocks say, too.
+    problem = "" if sign.has_changed else _age_problem(entry, silent - sign.ahead)
+    return problem or (f"no sign of life for {_span(silent)}" if silent > LIFE_S else "")
+
+
+def _clocks(entries: Sequence[Endpoint], signs: Mapping[str, Sign]) -> tuple[str, ...]:
+    """What is said of clocks that are wrong: a change that was just seen has just been written."""
+    found = {}
+    for entry in entries:
+        sign = signs.get(file_name(entry.tier, entry.job_id))
+        if sign is not None and sign.has_changed and abs(sign.ahead) > CLOCK_S:
+            way = "ahead of" if sign.ahead > 0 else "behind"
+            found[entry.host] = (
+                f"the clock of {entry.host} is {_span(abs(sign.ahead))} {way} this host's: set the wrong one "
+                f"(chronyc tracking)"
+            )
+    return tuple(found[host] for host in sorted(found))
 
 
 def _span(seconds: float) -> str:
@@ -249,6 +337,8 @@ def look(
     tiers: Collection[str] | None = None,
     gone: Collection[str] = (),
     names: Sequence[str] = (),
+    signs: Mapping[str, Sign] | None = None,
+    now: float = 0.0,
 ) -> Registry:
     """Read the whole registry.
 
@@ -257,7 +347,10 @@ def look(
     :param tiers: names of the tiers that there are; None believes every name.
     :param gone: numbers of jobs that are known not to run any more.
     :param names: further files that are there and could not be read from the disk.
+    :param signs: what the reader has seen of their signs of life; without, the clocks alone say who lives.
+    :param now: the reader's clock that nobody sets.
     """
+    signs = signs or {}
     alive: list[Endpoint] = []
     dead = [Dead(name, "it cannot be read") for name in names]
     for name in sorted(files):
@@ -266,7 +359,7 @@ def look(
         except InvalidInputError as error:
             dead.append(Dead(name, f"expected {error.expected}, found {error.found}"))
             continue
-        problem = age_problem(entry, wall)
+        problem = _life_problem(entry, signs.get(name), wall, now)
         if tiers is not None and entry.tier not in tiers:
             problem = f"there is no tier {entry.tier}"
         elif entry.job_id in gone:
@@ -275,7 +368,8 @@ def look(
             dead.append(Dead(name, problem))
         else:
             alive.append(entry)
-    return _one_for_each_port(alive, dead)
+    found = _one_for_each_port(alive, dead)
+    return replace(found, clocks=_clocks(found.alive, signs))
 
 
 def _one_for_each_port(entries: Sequence[Endpoint], dead: list[Dead]) -> Registry:
@@ -293,10 +387,11 @@ def _one_for_each_port(entries: Sequence[Endpoint], dead: list[Dead]) -> Registr
     )
 
 
-def rubbish(files: Mapping[str, str], wall: float, jobs: Collection[str]) -> list[str]:
+def rubbish(files: Mapping[str, str], jobs: Collection[str], signs: Mapping[str, Sign], now: float) -> list[str]:
     """Files that jobs have left behind that are long gone; what cannot be read is left for people.
 
     :param jobs: numbers of all jobs that Slurm still knows.
+    :param signs: what the reader has seen of their signs of life: whose clock is slow writes on.
     """
     found = []
     for name, text in sorted(files.items()):
@@ -304,7 +399,12 @@ def rubbish(files: Mapping[str, str], wall: float, jobs: Collection[str]) -> lis
             entry = read(text, name)
         except InvalidInputError:
             continue
-        if entry.job_id not in jobs and wall - entry.heartbeat > RUBBISH_S:
+        sign = signs.get(name)
+        if entry.job_id in jobs or sign is None or sign.heartbeat != entry.heartbeat:
+            continue
+        silent = now - sign.since
+        age = silent if sign.has_changed else max(silent, silent - sign.ahead)
+        if silent > STILL_S and age > RUBBISH_S:
             found.append(name)
     return found
 

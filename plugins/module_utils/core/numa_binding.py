@@ -3,21 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which processors an engine should run on: those near its GPU, and near the fabric's adapter.
 
-Memory follows by itself: the kernel gives a process pages of the node that it runs on.
+Memory follows by itself: the kernel gives a process pages of the node that it runs on. Where a job has too few
+processors there for all threads of its engine, only the memory comes from there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Binding:
-    """Processors to run on; none leaves them as they are. The reason is for the log."""
+    """Processors to run on; none leaves them as they are. The reason is for the log.
+
+    :param memory: node from which memory is to come where processors are left as they are.
+    """
 
     processors: tuple[int, ...]
     reason: str
+    memory: int | None = None
 
 
 def parse_list(text: str) -> tuple[int, ...]:
@@ -30,14 +36,31 @@ def parse_list(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def first_gpu(environment: Mapping[str, str]) -> int:
+    """The number of a step's first GPU on its node.
+
+    What the job has (C(SLURM_JOB_GPUS)) is said of the node of its script, and handed to the steps on all the others.
+    """
+    for name in ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS"):
+        found = re.match(r"\d+", environment.get(name, ""))
+        if found:
+            return int(found[0])
+    return 0
+
+
 def near(
-    nodes: Mapping[int, Collection[int]], allowed: Collection[int], gpu_node: int | None, fabric_node: int | None
+    nodes: Mapping[int, Collection[int]],
+    allowed: Collection[int],
+    gpu_node: int | None,
+    fabric_node: int | None,
+    threads: int = 1,
 ) -> Binding:
     """Choose processors.
 
     :param nodes: processors of each NUMA node.
     :param allowed: processors that this process may use, as its job was given them.
     :param gpu_node: NUMA node of the GPU; None, or a negative one, where the machine does not say.
+    :param threads: how many threads the engine computes with: on fewer processors they would wait for each other.
     """
     if len(nodes) < 2:
         return Binding((), "this machine has one NUMA node")
@@ -52,4 +75,7 @@ def near(
     chosen = tuple(sorted(set(nodes[wanted]) & set(allowed)))
     if not chosen:
         return Binding((), f"none of the job's processors is at NUMA node {wanted}, near {what}")
+    if len(chosen) < threads:
+        few = f"only {len(chosen)} of the job's processors are at NUMA node {wanted}, near {what}"
+        return Binding((), f"{few}, too few for {threads} threads: only its memory comes from there", wanted)
     return Binding(chosen, f"NUMA node {wanted}, near {what}")

@@ -9,7 +9,7 @@ Looking here costs a worker nothing, while a connection would take its only clie
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 ESTABLISHED = "01"
@@ -33,7 +33,10 @@ STATES = {
 
 @dataclass(frozen=True)
 class Socket:
-    """One line of the table."""
+    """One line of the table.
+
+    :param is_unanswered: something was sent again, or the other end was asked whether it has room, and no answer came.
+    """
 
     local_address: str
     local_port: int
@@ -42,6 +45,7 @@ class Socket:
     state: str
     uid: int
     inode: int
+    is_unanswered: bool = False
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -52,6 +56,10 @@ def _address(text: str) -> tuple[str, int]:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return str(address), int(port, 16)
+
+
+def _hex(text: str) -> int:
+    return int(text.partition(":")[0], 16)
 
 
 def parse(text: str) -> list[Socket]:
@@ -72,6 +80,8 @@ def parse(text: str) -> list[Socket]:
                 state=STATES.get(fields[3].upper(), fields[3]),
                 uid=int(fields[7]),
                 inode=int(fields[9]),
+                # Bytes that were not acknowledged; times sent again; questions for room that nobody answered.
+                is_unanswered=_hex(fields[4]) > 0 and (_hex(fields[6]) > 0 or int(fields[8]) > 0),
             )
         )
     return found
@@ -92,14 +102,14 @@ def listening_on(sockets: Iterable[Socket], port: int) -> list[Socket]:
     return [s for s in sockets if s.state == "LISTEN" and s.local_port == port]
 
 
-def clients_of(sockets: Iterable[Socket], port: int, own: str) -> list[Socket]:
+def clients_of(sockets: Iterable[Socket], port: int, own: str, users: Collection[int] = (0,)) -> list[Socket]:
     """Connections at a local port that somebody may still get an answer on.
 
-    Left out are connections from the address C(own), and those of root on this very host: its side of such a
-    connection stands in the same table.
+    Left out are connections from the address C(own), and those of some users (root) on this very host: their side of
+    such a connection stands in the same table.
     """
     known = list(sockets)
-    ours = {(s.local_address, s.local_port, s.remote_address, s.remote_port) for s in known if s.uid == 0}
+    ours = {(s.local_address, s.local_port, s.remote_address, s.remote_port) for s in known if s.uid in users}
     return [
         s
         for s in known

@@ -78,6 +78,11 @@ def models_among(files: Collection[str]) -> list[str]:
     return found
 
 
+def is_id(name: str) -> bool:
+    """Whether the engine can read a model's id."""
+    return bool(_ID.fullmatch(name)) and name not in RESERVED_IDS
+
+
 def require_distinct(offers: Sequence[Offer]) -> None:
     """Stop at an id or alias that the engine cannot read, or that two models have: it would not start."""
     if not offers:

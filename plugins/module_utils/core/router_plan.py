@@ -240,7 +240,7 @@ def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: s
             left_out[entry.id] = alone.problems[0]
     tried = _tried(chosen, machine, models_max, release)
     together = [*tried.device_problems(), *tried.host_problems()]
-    if together:
+    if together and chosen:
         cures += list(_cures(chosen, machine, models_max, release))
     unknown = [entry.id for entry in entries if entry.shape is None]
     warnings = [f"{need.entry.id}: {text}" for need in tried.needs for text in need.plan.warnings]
@@ -272,6 +272,8 @@ def _model(need: Need) -> dict[str, Any]:
         "totals": list(need.totals),
         "least": need.least,
         "comfortable": need.comfortable,
+        "mapped": need.plan.head.mapped,
+        "context": sum(device.cache + device.state for device in need.plan.devices),
         "file_size": need.entry.shape.file_size if need.entry.shape else 0,
         "rate_empty": round(need.plan.rate_empty, 1),
     }

@@ -9,12 +9,16 @@ a site has besides is never taken away: a user keeps every other QoS, a QoS ever
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 #: For sacctmgr -nP show qos and show assoc.
 QOS_FIELDS = "Name,Priority,PreemptMode,Preempt,GraceTime"
 ASSOC_FIELDS = "Cluster,Account,User,QOS,DefaultQOS"
+USER_FIELDS = "User,AdminLevel"
+#: The first one whose srun has --overlap.
+OLDEST = (20, 11)
 #: Of scontrol show config: what it must contain, why, and how to set it.
 _CONFIGURATION = {
     "PreemptType": ("preempt/qos", "a QoS preempts another one"),
@@ -103,6 +107,12 @@ def parse_accounting(qos: str, associations: str, cluster: str) -> Accounting:
             names = frozenset(name for name in allowed.split(",") if name)
             users[user, account] = User(user, account, names, default)
     return Accounting(parse_qos(qos), frozenset(accounts), users)
+
+
+def parse_levels(text: str) -> dict[str, str]:
+    """Read C(sacctmgr -nP show user format=USER_FIELDS): the AdminLevel of each user."""
+    pairs = (line.split("|") for line in text.splitlines())
+    return {parts[0]: parts[1] for parts in pairs if len(parts) > 1}
 
 
 def _qos_settings(wanted: Qos, found: Qos | None) -> dict[str, tuple[str, str]]:
@@ -200,6 +210,77 @@ def configuration_problems(configuration: Mapping[str, str]) -> list[str]:
                 f"expected {name} with {wanted} in slurm.conf, so that {why}, found {has or 'none'}: "
                 f"set it there, and restart slurmctld."
             )
+    return found
+
+
+def version_problems(configuration: Mapping[str, str]) -> list[str]:
+    """What this Slurm is too old for; one that does not say how old it is will do."""
+    text = configuration.get("SLURM_VERSION", "")
+    found = re.match(r"(\d+)\.(\d+)", text)
+    if found is None or (int(found[1]), int(found[2])) >= OLDEST:
+        return []
+    return [
+        f"expected Slurm {OLDEST[0]}.{OLDEST[1]:02} or newer, whose srun has --overlap, with which the steps of a job "
+        f"run beside each other, found {text}: upgrade it."
+    ]
+
+
+def grace_problems(graces: Mapping[str, int], wanted: Accounting, found: Accounting) -> list[str]:
+    """Where a job counts on more time than its QoS gives it.
+
+    :param graces: seconds that jobs of a QoS count on, by its name.
+    """
+    problems = []
+    for name, grace in sorted(graces.items()):
+        there = found.qos.get(name)
+        has = wanted.qos[name].grace if name in wanted.qos else 0
+        has = has or (there.grace if there else 0)
+        if has < grace:
+            problems.append(
+                f"expected the QoS {name} to give its jobs the {grace} seconds of grace that a tier counts on, found "
+                f"GraceTime {has}: raise it (slurm_tiers_qos), or lower grace in herd_tiers."
+            )
+    return problems
+
+
+def configuration_warnings(
+    configuration: Mapping[str, str], graces: Mapping[str, int], viewer: str = "", level: str = ""
+) -> list[str]:
+    """What does not stop, and should be known: what is different from what a preempted job expects.
+
+    :param graces: seconds that jobs of a QoS count on, by its name.
+    :param viewer: user that should see the jobs of all others; empty for none.
+    :param level: AdminLevel of this user.
+    """
+    found = []
+    longest = max(graces.values(), default=0)
+    wait = re.match(r"\d+", configuration.get("KillWait", ""))
+    if wait and int(wait[0]) < longest:
+        found.append(
+            f"KillWait is {wait[0]} seconds in slurm.conf, and tiers count on a grace of {longest}: a job that is "
+            f"cancelled or requeued by hand is killed before its answers have had that time. A KillWait of {longest} "
+            f"gives it to them."
+        )
+    if "send_user_signal" in configuration.get("PreemptParameters", "").lower():
+        found.append(
+            "PreemptParameters has send_user_signal in slurm.conf: a preempted job is sent the signal of its time "
+            "limit and has to ask Slurm which of the two is meant. While slurmctld does not answer it takes that for "
+            "its time limit, and answers may be cut."
+        )
+    kind, weight = configuration.get("PriorityType", ""), configuration.get("PriorityWeightQOS", "0")
+    if kind != "priority/multifactor" or weight == "0":
+        found.append(
+            f"PriorityType is {kind or 'not known'} with PriorityWeightQOS {weight} in slurm.conf: the priority of a "
+            f"QoS does not count, so a tier's job that waits may start before one that comes first, and is preempted "
+            f"again at once. priority/multifactor with a PriorityWeightQOS above 0 lets it wait."
+        )
+    private = [word.strip().lower() for word in configuration.get("PrivateData", "").split(",")]
+    if viewer and "jobs" in private and level.lower() not in ("operator", "administrator", "admin"):
+        found.append(
+            f"PrivateData hides jobs in slurm.conf, and {viewer} is no operator: the manager of the tiers does not see "
+            f"the jobs that come first. It submits while they wait, and cannot say by which one a tier was preempted. "
+            f"sacctmgr modify user {viewer} set AdminLevel=Operator lets it see them."
+        )
     return found
 
 

@@ -4,7 +4,8 @@
 """What squeue and sacct print, as facts.
 
 Their JSON is not to be relied on in the versions of enterprise distributions, and a separator may be in a name, so
-squeue is asked for columns of fixed width. Times are asked for in seconds since 1970 (C(SLURM_TIME_FORMAT=%s)).
+squeue is asked for columns of fixed width, which it counts in bytes. Times are asked for in seconds since 1970
+(C(SLURM_TIME_FORMAT=%s)).
 """
 
 from __future__ import annotations
@@ -18,14 +19,40 @@ ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s"}
 _COLUMNS = (
     ("JobArrayID", 24), ("Name", 64), ("UserName", 40), ("State", 20), ("Reason", 160), ("RestartCnt", 8),
     ("SubmitTime", 24), ("StartTime", 24), ("EndTime", 24), ("NodeList", 512), ("ReqNodes", 512), ("Partition", 64),
-    ("QOS", 64), ("exit_code", 12), ("Comment", 64),
+    ("QOS", 64), ("exit_code", 12), ("Comment", 128),
 )  # fmt: skip
+_NAMES = [name for name, _width in _COLUMNS]
+#: Begin and end of columns that have one word in every job: where they have not, a line is not that of a job.
+_PLACES = [
+    (start, start + _COLUMNS[index][1])
+    for index in map(_NAMES.index, ("RestartCnt", "SubmitTime"))
+    for start in (sum(width for _name, width in _COLUMNS[:index]),)
+]
+_WORD = re.compile(rb"\S+ *")
 SQUEUE_FORMAT = ",".join(f"{name}:{width}" for name, width in _COLUMNS)
 SACCT_FIELDS = "JobIDRaw,State,ExitCode,ElapsedRaw,Timelimit,ReqMem,MaxRSS,NodeList"
-PENDING = frozenset({"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
-RUNNING = frozenset({"RUNNING", "CONFIGURING", "SIGNALING", "STAGE_OUT", "RESIZING", "SUSPENDED", "STOPPED"})
+PENDING = frozenset(
+    {"PENDING", "EXPEDITING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+)
+RUNNING = frozenset(
+    {
+        "RUNNING", "CONFIGURING", "POWER_UP_NODE", "SIGNALING", "STAGE_OUT", "RESIZING", "SUSPENDED", "STOPPED",
+    }
+)  # fmt: skip
+#: All states in which a job is over. Every other word, also one of a later Slurm, is that of a job that is there: Slurm
+#: has few states and more and more flags, and shows a flag in the state's place.
+OVER = frozenset(
+    {
+        "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
+        "TIMEOUT",
+    }
+)  # fmt: skip
+#: Waiting, and not to be started until somebody releases it.
+HELD = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 COMPLETING = "COMPLETING"
 _NONE = frozenset({"", "(null)", "None", "N/A", "n/a", "Unknown", "None assigned"})
+#: Of a job, of a member of an array (12_3), and of a part of a heterogeneous job (12+0).
+_NUMBER = re.compile(r"([0-9]+)([_+]\S*)?")
 _SIZE = re.compile(r"([\d.]+)([KMGTP]?)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 
@@ -54,6 +81,12 @@ class Job:
     comment: str = ""
 
     @property
+    def number(self) -> int:
+        """Its number, without that of a member or a part."""
+        match = _NUMBER.fullmatch(self.id)
+        return int(match.group(1)) if match else 0
+
+    @property
     def is_pending(self) -> bool:
         """It waits."""
         return self.state in PENDING
@@ -65,8 +98,8 @@ class Job:
 
     @property
     def is_live(self) -> bool:
-        """It is not over."""
-        return self.is_pending or self.is_running or self.state == COMPLETING
+        """It is not over, as far as anybody can tell."""
+        return self.state not in OVER
 
 
 @dataclass(frozen=True)
@@ -134,16 +167,33 @@ def _expand(part: str) -> Iterator[str]:
                 yield f"{before}{number}{tail}"
 
 
-def parse_queue(text: str) -> list[Job]:
-    """Read what C(squeue --noheader --states=all --Format=SQUEUE_FORMAT) printed."""
+def _is_aligned(line: bytes) -> bool:
+    """Whether a line is that of a job, with its columns in their places."""
+    number = line[: _COLUMNS[0][1]].decode("utf-8", "replace").strip()
+    return _NUMBER.fullmatch(number) is not None and all(_WORD.fullmatch(line, *place) for place in _PLACES)
+
+
+def _lines(printed: bytes) -> Iterator[bytes]:
+    """The line of each job. A job's name may have an end of a line in it, and hides no other job for that."""
+    kept = b""
+    for part in printed.split(b"\n"):
+        joined = kept + b"\n" + part if kept else part
+        line = next((line for line in (part, joined) if _is_aligned(line)), b"")
+        kept = b"" if line or len(joined) >= _PLACES[-1][1] else joined
+        if line:
+            yield line
+
+
+def parse_queue(printed: bytes) -> list[Job]:
+    """Read what C(squeue --noheader --states=all --Format=SQUEUE_FORMAT) printed.
+
+    :raises ValueError: if it is none: nothing is known of any job then.
+    """
     found = []
-    for line in text.splitlines():
+    for line in _lines(printed):
         facts, at = {}, 0
         for name, width in _COLUMNS:
-            facts[name], at = line[at : at + width], at + width
-        # Members of arrays have an underscore in their number, and are nobody's tier.
-        if not facts["JobArrayID"].strip().split("_")[0].isdigit():
-            continue
+            facts[name], at = line[at : at + width].decode("utf-8", "replace"), at + width
         found.append(
             Job(
                 id=facts["JobArrayID"].strip(),
@@ -162,6 +212,8 @@ def parse_queue(text: str) -> list[Job]:
                 comment=_word(facts["Comment"]),
             )
         )
+    if not found and printed.strip():
+        raise ValueError(f"squeue printed no jobs but {printed[:200]!r}")
     return found
 
 
@@ -169,6 +221,20 @@ def size(text: str) -> int:
     """A size as sacct prints it (198412K, 46.50M) in bytes."""
     match = _SIZE.fullmatch(text.strip())
     return int(float(match.group(1)) * _UNITS[match.group(2)]) if match else 0
+
+
+def _last_group(steps: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The steps of the engines that were started last, which have a node each, and the job's script."""
+    script: list[Mapping[str, str]] = []
+    group: list[Mapping[str, str]] = []
+    for step in steps:
+        if not step["JobIDRaw"].rpartition(".")[2].isdigit():
+            script.append(step)
+            continue
+        if any(other["NodeList"] == step["NodeList"] for other in group):
+            group = []
+        group.append(step)
+    return [*script, *group]
 
 
 def parse_ending(text: str, job_id: str) -> Ending:
@@ -192,8 +258,9 @@ def parse_ending(text: str, job_id: str) -> Ending:
         return Ending()
     job, steps = runs[-1][0], runs[-1][1:]
     state, _space, by = job["State"].partition(" by ")
-    # The memory of a step tells, and the job as a whole is only FAILED.
-    if any(step.get("State", "").startswith("OUT_OF_ME") for step in steps):
+    # The memory of a step tells, and the job as a whole is only FAILED. One that was lost hours ago does not: the
+    # engines were started anew after it.
+    if state in ("FAILED", "COMPLETED") and any(step["State"].startswith("OUT_OF_ME") for step in _last_group(steps)):
         state = "OUT_OF_MEMORY"
     code, _colon, number = job["ExitCode"].partition(":")
     return Ending(

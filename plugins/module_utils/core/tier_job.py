@@ -20,6 +20,8 @@ from .errors import InvalidInputError
 
 SCHEMA = 1
 ROUTER, DISTRIBUTED = "router", "distributed"
+#: Left free on each GPU, as by the roles head_server and fast_router.
+RESERVE_MIB = 1024
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Node:
     gpus: int = 0
     memory_mib: int = 0
     capabilities: Sequence[str] = ()
+    memory_gib: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Model:
 
     :param devices: of a router's model, the engine's names of its devices; empty leaves that to the engine.
     :param split: shares of these devices.
+    :param aliases: of a router's model, other names by which it may be asked for.
+    :param settings: of a router's model, those of the engine that are not the tier's.
+    :param at_start: whether a router loads it before it is asked for.
     """
 
     id: str
@@ -54,6 +60,9 @@ class Model:
     size: int
     devices: Sequence[str] = ()
     split: Sequence[int] = ()
+    aliases: Sequence[str] = ()
+    settings: Mapping[str, Any] | None = None
+    at_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,12 @@ class Timing:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that the runtime needs to know of its tier."""
+    """Everything that the runtime needs to know of its tier.
+
+    :param plan: a mark of all that the job runs with (tier_outdated).
+    :param scan: whether a router offers what else lies in the folder, if it fits and exclude does not name it.
+    :param rules: release by whose rules of allocation that is planned.
+    """
 
     tier: str
     kind: str
@@ -100,6 +114,11 @@ class Job:
     environment: Mapping[str, str] | None = None
     models_max: int = 2
     sleep_idle_seconds: int = 0
+    plan: str = ""
+    folder: str = ""
+    scan: bool = False
+    exclude: Sequence[str] = ()
+    rules: str = ""
 
 
 def read_job(text: str) -> Job:
@@ -219,7 +238,9 @@ def router_line(job: Job, program: str, manifest: Mapping[str, Any], head: Node)
         router.Offer(
             id=model.id,
             path=model.path,
-            settings=job.settings,
+            settings=engine_settings.merged(job.settings, model.settings or {}),
+            aliases=tuple(model.aliases),
+            at_start=model.at_start,
             sleep_s=job.sleep_idle_seconds,
             devices=tuple(model.devices),
             split=tuple(model.split),
@@ -268,62 +289,3 @@ def remote_bytes(placed: Sequence[placement_order.Device], size: int) -> int:
     """Roughly, what workers are to hold of a model."""
     layers = sum(device.layers for device in placed)
     return int(size * sum(d.layers for d in placed if d.endpoint) / layers) if layers else 0
-
-
-@dataclass
-class Drain:
-    """When a tier that has to go may stop: when nothing runs any more, or when the time is up.
-
-    :param began: when it left the registry's ready endpoints.
-    :param until: when the processes must begin to stop.
-    """
-
-    began: float
-    until: float
-    settle: float
-    idle_since: float | None = None
-
-    def may_stop(self, now: float, busy: int | None) -> bool:
-        """Whether to stop now; busy is None where the engine does not say."""
-        if now >= self.until:
-            return True
-        if now - self.began < self.settle or busy != 0:
-            self.idle_since = None
-            return False
-        if self.idle_since is None:
-            self.idle_since = now
-        # Twice, so that a request between two looks is seen.
-        return now - self.idle_since >= 0.4
-
-
-def drain_for(timing: Timing, now: float) -> Drain:
-    """A drain that ends within the grace."""
-    return Drain(now, now + max(1.0, timing.grace - timing.reserve), timing.settle)
-
-
-@dataclass
-class Renewal:
-    """Looks for a quiet moment before the time limit, and takes any moment when it comes near.
-
-    :param until: when the job must begin to drain at the latest.
-    """
-
-    until: float
-    quiet_s: float = 10.0
-    quiet_since: float | None = None
-
-    def is_due(self, now: float, busy: int | None) -> bool:
-        """Whether to drain now."""
-        if now >= self.until:
-            return True
-        if busy != 0:
-            self.quiet_since = None
-            return False
-        if self.quiet_since is None:
-            self.quiet_since = now
-        return now - self.quiet_since >= self.quiet_s
-
-
-def renewal_for(timing: Timing, now: float) -> Renewal:
-    """From the signal on; Slurm sends it up to a minute early or late."""
-    return Renewal(now + max(0.0, timing.renew_before - timing.grace - 60))

@@ -6,24 +6,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import engine_settings, host_memory, model_ids, placement_facts, router_plan, tier_job
+from . import engine_settings, job_memory, model_ids, placement_facts, router_plan, tier_job, tier_outdated
 from .errors import InvalidInputError
+from .job_memory import Need
 from .placement_facts import Site
 
-MIB = 1 << 20
-#: The runtime's own process and srun, for each node.
-RUNTIME_MIB = 512
-#: A worker or router has its loader's and its allocator's slack on top of what a plan counts.
-SPARE = 1.1
-#: Left free on each GPU, as by the roles head_server and fast_router.
-RESERVE_MIB = 1024
 #: What the runtime needs of a grace: for the gateway to notice, and for stopping and requeueing.
 LEAST_GRACE_S = 15
+#: What stands in a job's script besides its limits.
+_IN_SCRIPT = ("job_name", "partition", "qos", "nodes", "gres", "cpus", "time_limit", "renew_before")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+#: What goes through sbatch's directives and squeue's columns as it is.
+_JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TIME = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
 
@@ -46,6 +44,7 @@ class Cluster:
 
     :param hosts: variables of each host of slurm_nodes, by its name in the inventory, which is that in Slurm.
     :param models: herd_models.
+    :param account: of the jobs of tiers that name none.
     """
 
     hosts: Mapping[str, Mapping[str, Any]]
@@ -55,6 +54,7 @@ class Cluster:
     worker_port: int
     paths: Paths
     ports: int = 8
+    account: str = ""
 
 
 def limit_seconds(text: str) -> int:
@@ -110,12 +110,18 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
             f"expected a name of small letters, digits and hyphens, found {tier['name']!r}: it names files of the "
             f"registry."
         )
+    if not _JOB_NAME.fullmatch(tier["job_name"]):
+        found.append(
+            f"expected a job_name of at most 64 letters, digits, dots, underscores and hyphens, found "
+            f"{tier['job_name'][:80]!r}: people and programs find the job by it, and Slurm's columns cut longer ones."
+        )
     if not _SCRIPT.fullmatch(tier["script"]) or tier["script"].endswith(".json"):
         found.append(f"expected a file name for the script, found {tier['script']!r}: write one such as run-14b.slurm.")
     if tier["kind"] == tier_job.DISTRIBUTED and len(tier["models"]) != 1:
         found.append(f"expected one model, found {len(tier['models'])}: a distributed engine serves one.")
     if tier["kind"] == tier_job.ROUTER and tier["nodes"] != 1:
         found.append(f"expected one node, found {tier['nodes']}: a router runs on one.")
+    found += _preset_problems(tier)
     if tier["grace"] < LEAST_GRACE_S:
         found.append(
             f"expected a grace of at least {LEAST_GRACE_S} seconds, found {tier['grace']}: answers could not end in it."
@@ -129,6 +135,22 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
             f"expected renew_before between {tier['grace'] + 120} seconds (the grace, and Slurm's own lateness) and "
             f"half of the time limit ({limit // 2}), found {tier['renew_before']}: change one of the two."
         )
+    return found
+
+
+def _preset_problems(tier: Mapping[str, Any]) -> list[str]:
+    if tier["presets"] and tier["kind"] != tier_job.ROUTER:
+        return ["expected presets of a router only, found some: write what the engine is to have into settings."]
+    found = []
+    for key, preset in tier["presets"].items():
+        if key not in tier["models"]:
+            listed = ", ".join(tier["models"])
+            found.append(f"expected presets of its models ({listed}), found one of {key}: correct one of the two.")
+        unknown = sorted(set(preset or {}) - {"aliases", "settings", "load_at_start"})
+        if unknown:
+            found.append(
+                f"expected aliases, settings and load_at_start in the preset of {key}, found {unknown[0]}: correct it."
+            )
     return found
 
 
@@ -154,22 +176,21 @@ def _plan(
         # Without a GPU the engine's own processor holds the layers; a plan calls that a worker on the same host.
         workers = [head]
     return placement_facts.plan_for(
-        entry, Site(workers, head, facts, True, RESERVE_MIB), settings, cluster.release, split, {}
+        entry, Site(workers, head, facts, True, tier_job.RESERVE_MIB), settings, cluster.release, split, {}
     )
 
 
-def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, int]:
-    """Bytes for each host, with everything cached and locked."""
+def _largest(needs: Iterable[Need]) -> Need:
+    """What each node of a job must give, as all get the same limit."""
+    found = list(needs)
+    return Need(max((need.least for need in found), default=0), max((need.sum for need in found), default=0))
+
+
+def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> Need:
     shape = placement_facts.shape_in(entry)
     if not plan["known"] or shape is None:
-        return {}
-    head = plan["head"]
-    found = {str(head["host"]) if "host" in head else "": int(head["comfortable"])}
-    for device in plan["devices"]:
-        if device["endpoint"]:
-            need = host_memory.worker_need(int(device["total"]), shape.largest, bool(device["modelled"])).least
-            found[device["host"]] = found.get(device["host"], 0) + need
-    return found
+        return Need()
+    return _largest(job_memory.of_distributed(plan, shape.file_size, shape.largest).values())
 
 
 def _distributed(
@@ -178,15 +199,27 @@ def _distributed(
     """The plan of a distributed tier's one model: what it needs, where its layers go, what does not fit."""
     entry = cluster.models[tier["models"][0]]
     plan = _plan(entry, names, cluster, settings, tier["split"])
-    needs = _memory(plan, entry).values()
     return {
-        "least": int(plan["head"]["least"]) if plan["known"] else 0,
-        "comfortable": max(needs, default=0),
+        "memory": _memory(plan, entry),
         "problems": plan.get("problems", []),
         "table": plan["table"],
         "split": dict(tier["split"]) or plan.get("split", {}),
         "models": {},
     }
+
+
+def _preset(tier: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """What a tier says of one of its models alone."""
+    return tier["presets"].get(key) or {}
+
+
+def _router_memory(tier: Mapping[str, Any], models: Sequence[Mapping[str, Any]], machine: router_plan.Machine) -> Need:
+    need = job_memory.of_router(models, tier["models_max"])
+    if not tier["scan"]:
+        return need
+    # What else lies on the node nobody knows here; but all that is in memory at the same time fits on its GPUs.
+    gpus = sum(int(float(gpu["memory_mib"])) for gpu in machine.gpus)
+    return Need(need.least, max(need.sum, job_memory.of_gpus(gpus, tier["models_max"])) if gpus else need.sum)
 
 
 def _router(
@@ -196,7 +229,9 @@ def _router(
     host = cluster.hosts[names[0]]
     entries = [
         router_plan.Entry(
-            model_ids.api_id(tier["kind"], cluster.models[key]), placement_facts.shape_in(cluster.models[key]), settings
+            model_ids.api_id(tier["kind"], cluster.models[key]),
+            placement_facts.shape_in(cluster.models[key]),
+            engine_settings.merged(settings, _preset(tier, key).get("settings") or {}),
         )
         for key in tier["models"]
     ]
@@ -204,12 +239,11 @@ def _router(
         names[0],
         list(host.get("herd_gpus") or []),
         float(host.get("herd_memory_gib") or 0),
-        reserve_mib=RESERVE_MIB,
+        reserve_mib=tier_job.RESERVE_MIB,
     )
     plan = router_plan.plan(entries, machine, tier["models_max"], cluster.release)
     return {
-        "least": plan["memory"]["least"],
-        "comfortable": plan["memory"]["comfortable"],
+        "memory": _router_memory(tier, plan["models"], machine),
         "problems": plan["problems"],
         "table": plan["table"],
         "split": {},
@@ -233,27 +267,35 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
         )
     is_router = tier["kind"] == tier_job.ROUTER
     plan = (_router if is_router else _distributed)(tier, cluster, hosts[: tier["nodes"]], settings)
-    # In whole GiB, as people write it.
-    memory_mib = -(-int(plan["comfortable"] * SPARE / MIB + RUNTIME_MIB) // 1024) * 1024
+    need: Need = plan["memory"]
+    node_mib = job_memory.most_mib(min(float(cluster.hosts[host].get("herd_memory_gib") or 0) for host in hosts))
+    memory_mib = min(need.limit_mib, node_mib or need.limit_mib)
     everywhere = len(hosts) == tier["nodes"]
     found = [f"tier {tier['name']}: {text}" for text in plan["problems"]]
-    given = placement_facts.limit_bytes(tier["memory"])
-    if given and given < plan["least"] + RUNTIME_MIB * MIB:
+    given_mib = job_memory.given_mib(tier["memory"])
+    if given_mib and given_mib < need.least_mib:
         found.append(
-            f"tier {tier['name']}: expected a memory limit of at least {plan['least'] // MIB + RUNTIME_MIB} MiB, found "
-            f"{tier['memory']}: Slurm would kill it; with everything cached it takes {memory_mib // 1024}G."
+            f"tier {tier['name']}: expected a memory limit of at least {need.least_mib} MiB, found {tier['memory']}: "
+            f"Slurm would kill it; the plan says {memory_mib // 1024}G."
         )
+    warnings = job_memory.warnings(given_mib, need.limit_mib, node_mib)
+    limits = {
+        "memory": str(tier["memory"] or f"{memory_mib // 1024}G"),
+        "nodelist": hosts if everywhere else [],
+        "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
+        "account": tier["account"] or cluster.account,
+    }
+    data = _data(tier, cluster, plan, hosts)
+    mark = tier_outdated.mark(data, {**limits, **{name: tier[name] for name in _IN_SCRIPT}})
     return {
         "name": tier["name"],
-        "data": _data(tier, cluster, plan, hosts),
-        "limits": {
-            "memory": tier["memory"] or f"{memory_mib // 1024}G",
-            "nodelist": hosts if everywhere else [],
-            "exclude": [] if everywhere else sorted(set(cluster.hosts) - set(hosts)),
-        },
+        "data": {**data, "plan": mark},
+        "limits": limits,
+        "plan": mark,
         "memory_mib": memory_mib,
         "table": plan["table"],
         "problems": found,
+        "warnings": [f"tier {tier['name']}: {text}" for text in warnings],
     }
 
 
@@ -265,13 +307,13 @@ def _node(host: Mapping[str, Any]) -> dict[str, Any]:
         "interface": str(host.get("herd_fabric_interface") or ""),
         "gpus": len(gpus),
         "memory_mib": int(min((float(gpu["memory_mib"]) for gpu in gpus), default=0)),
+        "memory_gib": float(host.get("herd_memory_gib") or 0),
         "capabilities": sorted({str(gpu["compute_capability"]) for gpu in gpus if gpu.get("compute_capability")}),
     }
 
 
-def _model(
-    tier: Mapping[str, Any], entry: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any]
-) -> dict[str, Any]:
+def _model(tier: Mapping[str, Any], key: str, cluster: Cluster, plan: Mapping[str, Any]) -> dict[str, Any]:
+    entry, preset = cluster.models[key], _preset(tier, key)
     name = model_ids.api_id(tier["kind"], entry)
     placed = plan["models"].get(name, {})
     return {
@@ -281,6 +323,9 @@ def _model(
         "size": int(entry.get("size") or entry.get("size_estimate") or 0),
         "devices": placed.get("devices", []),
         "split": placed.get("split", []),
+        "aliases": [str(alias) for alias in preset.get("aliases") or ()],
+        "settings": dict(preset.get("settings") or {}),
+        "at_start": bool(preset.get("load_at_start")),
     }
 
 
@@ -298,12 +343,16 @@ def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], ho
         "port": tier["port"],
         "worker_port": cluster.worker_port,
         "ports": cluster.ports,
-        "models": [_model(tier, cluster.models[key], cluster, plan) for key in tier["models"]],
+        "models": [_model(tier, key, cluster, plan) for key in tier["models"]],
         "models_max": tier["models_max"],
         "sleep_idle_seconds": tier["sleep_idle_seconds"],
         "settings": dict(tier["settings"]),
         "split": plan["split"],
         "nodes": {name: _node(cluster.hosts[name]) for name in hosts},
+        "folder": paths.models,
+        "scan": is_router and tier["scan"],
+        "exclude": [str(name) for name in tier["exclude"]],
+        "rules": cluster.release,
         "cpus": tier["cpus"],
         "guard": paths.guard,
         "cache": {} if is_router else {"folder": paths.cache, "prune": ["--folder", f"{paths.cache}/rpc"]},
@@ -312,20 +361,39 @@ def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], ho
     }
 
 
-def crowding(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> list[str]:
-    """Where tiers cannot run at the same time, because they want a GPU that only one of them can have."""
+def _wanted_gpus(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> dict[str, list[str]]:
+    """By host the tiers that want a whole GPU of it and of no other host."""
     wanted: dict[str, list[str]] = {}
     for tier in tiers:
         hosts = chosen_hosts(tier, cluster)
         if tier["enabled"] and tier["gres"].startswith("gpu") and len(hosts) == tier["nodes"]:
             for host in hosts:
                 wanted.setdefault(host, []).append(tier["name"])
-    found = []
+    found = {}
     for host, names in sorted(wanted.items()):
         has = len(cluster.hosts[host].get("herd_gpus") or [])
         if has and len(names) > has:
-            found.append(
-                f"{' and '.join(names)} each want a GPU of {host}, which has {has}: they run one at a time. Give one "
-                f"of them other hosts, or let them share the GPU (gres: shard:1) if both fit into it."
-            )
+            found[host] = names
     return found
+
+
+def crowding(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> list[str]:
+    """Where tiers cannot run at the same time, because they want a GPU that only one of them can have."""
+    return [
+        f"the tiers {' and '.join(names)} NEVER SERVE AT THE SAME TIME: they each want a GPU of {host}, which has "
+        f"{len(cluster.hosts[host]['herd_gpus'])}. Whose job starts first keeps it, and the other one waits until that "
+        f"job has ended. Give one of them other hosts, or let them share the GPU (gres: shard:1) if both fit into it."
+        for host, names in _wanted_gpus(tiers, cluster).items()
+    ]
+
+
+def crowded(name: str, tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> str:
+    """For whoever looks at a tier that waits: with which other one it takes turns, and where; empty for none."""
+    for host, names in _wanted_gpus(tiers, cluster).items():
+        others = [other for other in names if other != name]
+        if name in names:
+            return (
+                f"{name} and {' and '.join(others)} want the same GPU of {host} and never serve at the same time "
+                f"(herd_tiers: other hosts, or gres: shard:1)"
+            )
+    return ""

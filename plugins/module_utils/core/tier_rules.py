@@ -4,9 +4,9 @@
 """What the manager of the tiers does, and what it says of them.
 
 It keeps one job for each tier. What it knows comes from Slurm's queue, from accounting, and from the registry of
-endpoints; what it remembers is little, and all of it can be lost: a job is found again by its name. The one thing that
-must never happen is a second job beside the first, so nothing is submitted unless the queue was seen after everything
-that was submitted before.
+endpoints; what it remembers is little, and all of it can be lost: a job is found again by its number, by the tier that
+its comment names, or by its name. The one thing that must never happen is a second job beside the first, so nothing is
+submitted unless the queue was seen after everything that was submitted before.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from . import tier_view, utc_time
+from . import tier_outdated, tier_view, utc_time
 from .endpoints import DRAINING, LOADING, READY, Endpoint
-from .slurm_queue import COMPLETING, Ending, Job
+from .slurm_queue import COMPLETING, HELD, Ending, Job
 from .tier_view import BACKING_OFF, PENDING, PREEMPTED, STOPPED, Tier
 
 #: A job that ends sooner has died young.
@@ -32,12 +32,15 @@ UNSURE_S = 60.0
 CANCEL_AGAIN_S = 90.0
 #: How long a second running job of a tier is left alone: the first may just be ending.
 SPARE_S = 15.0
-#: Seconds to load a model where nothing is known.
-LOAD_S = 120.0
-#: What a job of the manager's has as a comment.
-COMMENT = "herd-tiers"
-SUBMIT, CANCEL, EXPLAIN = "submit", "cancel", "explain"
-_LAUNCH_FAILED = "launch failed requeued held"
+#: Seconds to load a model where nothing is known, and after which a job that does not show up in the registry is late.
+LOAD_S, LONG_S = 120.0, 300.0
+#: How the comment of a job of the manager's begins, and what names its tier in it. Older ones have the first word only.
+COMMENT, COMMENT_TIER = "herd-tiers", "tier="
+SUBMIT, CANCEL, EXPLAIN, RENEW = "submit", "cancel", "explain", "renew"
+#: How the reasons begin with which Slurm holds a job that could not be started, once and as often as it tries.
+_LAUNCH_FAILED = ("launch failed requeued held", "launch failure limit exceeded", "jobholdmaxrequeue")
+#: And with which it does because somebody wants that (scontrol hold, scontrol requeuehold).
+_HELD = ("jobheld", "job requeued in held state")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Wanted:
     :param preempted_by: QoS whose jobs come first.
     :param hosts: those that its job may run on.
     :param backoff: seconds until the next job after one, two, … that died young; the last goes on.
+    :param crowded: that it cannot run beside another tier, in words; empty where it can.
+    :param plan: mark of what a job is submitted with (tier_outdated); empty where nobody knows.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Wanted:
     preempted_by: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     grace: float = 30.0
+    plan: str = ""
+    crowded: str = ""
     backoff: tuple[float, ...] = BACKOFF_S
 
 
@@ -109,6 +116,9 @@ class Memory:
     :param not_before: no job before then.
     :param failures: jobs in a row that died young.
     :param why: why there is none, for people.
+    :param counted: number of the job whose failed launch is among the failures already.
+    :param submitted: number of the last job that was submitted, and its mark.
+    :param renewed_at: when its running job was asked to make way for one that is not outdated.
     """
 
     job: str = ""
@@ -118,10 +128,13 @@ class Memory:
     failures: int = 0
     why: str = ""
     advice: str = ""
+    submitted: str = ""
+    renewed_at: float = 0.0
     cancelled: str = ""
     cancelled_at: float = 0.0
     spare_since: float = 0.0
     load_s: float = LOAD_S
+    counted: str = ""
 
 
 def memory_from(data: Any) -> Memory:
@@ -156,27 +169,83 @@ class Facts:
     drained: Mapping[str, int] = field(default_factory=dict)
 
 
-def own_jobs(wanted: Wanted, queue: Queue) -> list[Job]:
-    """The tier's jobs that are not over, the one to keep in front: what runs, then what was there first."""
-    live = [job for job in queue.jobs if job.is_live and (job.name, job.user) == (wanted.job_name, wanted.user)]
-    order = {True: 0, False: 1}
+def comment(wanted: Wanted) -> str:
+    """What a tier's job has as a comment."""
+    return tier_outdated.comment(f"{COMMENT} {COMMENT_TIER}{wanted.name}", wanted.plan)
+
+
+def is_managed(job: Job) -> bool:
+    """Whether a manager of tiers submitted it."""
+    return job.comment.split(" ", 1)[0] == COMMENT
+
+
+def tier_of(job: Job) -> str:
+    """The tier that a job of the manager's was submitted for; empty where it does not say so."""
+    words = job.comment.split() if is_managed(job) else []
+    return next((word[len(COMMENT_TIER) :] for word in words if word.startswith(COMMENT_TIER)), "")
+
+
+def _is_own(wanted: Wanted, job: Job, remembered: str) -> bool:
+    """Whether a job is the tier's: names can be changed, in the inventory and in the queue."""
+    if job.user != wanted.user:
+        return False
+    tier = tier_of(job)
+    return tier == wanted.name if tier else job.name == wanted.job_name or (bool(remembered) and job.id == remembered)
+
+
+def own_jobs(wanted: Wanted, queue: Queue, remembered: str = "") -> list[Job]:
+    """The tier's jobs that are not over, the one to keep in front: what runs, then what was there first.
+
+    :param remembered: number of the job that was there last, whatever it is called now.
+    """
+    live = [job for job in queue.jobs if job.is_live and _is_own(wanted, job, remembered)]
     # One that is ending is no reason to end another one.
-    return sorted(live, key=lambda job: (job.state == COMPLETING, order[job.is_running], int(job.id.split("_")[0])))
+    return sorted(live, key=lambda job: (job.state == COMPLETING, job.is_pending, job.number))
 
 
-def gone_jobs(entries: Sequence[Endpoint], queue: Queue, first_seen: Mapping[str, float]) -> set[str]:
-    """Jobs of the registry that Slurm does not have any more.
+def stray_jobs(tiers: Sequence[Wanted], memories: Mapping[str, Memory], queue: Queue, user: str) -> list[Job]:
+    """Jobs that a manager submitted for tiers that there are not any more: nobody else would ever end them.
 
-    :param first_seen: when an entry of the job was first seen: a queue from before then does not know it yet.
+    :param user: that the tiers' jobs run as.
+    """
+    if queue.problem or not queue.taken:
+        return []
+    live = [job for job in queue.jobs if job.is_live and is_managed(job) and job.user == user]
+    own = {job.id for wanted in tiers for job in own_jobs(wanted, queue, memories.get(wanted.name, Memory()).job)}
+    return [job for job in live if job.id not in own and job.state != COMPLETING]
+
+
+def run_of(entry: Endpoint) -> tuple[str, float]:
+    """Names the run of a job: one that was requeued has its number still."""
+    return entry.job_id, entry.started
+
+
+def gone_jobs(entries: Sequence[Endpoint], queue: Queue, first_seen: Mapping[tuple[str, float], float]) -> set[str]:
+    """Jobs of the registry that Slurm does not have any more, or that wait.
+
+    :param first_seen: when an entry of this run of the job was first seen: a queue from before then does not know yet
+        that it runs. It is not held against the entry's own times, which are by another host's clock.
     """
     if queue.problem or not queue.taken:
         return set()
-    running = {job.id for job in queue.jobs if job.is_running or job.state == COMPLETING}
+    # In a state that nobody here knows a job may run.
+    there = {job.id for job in queue.jobs if job.is_live and not job.is_pending}
     return {
         entry.job_id
         for entry in entries
-        if entry.job_id not in running and first_seen.get(entry.job_id, queue.taken) < queue.taken
+        if entry.job_id not in there and first_seen.get(run_of(entry), queue.taken) < queue.taken
     }
+
+
+def _launch_failed(job: Job) -> bool:
+    """Whether Slurm holds a job because it could not be started."""
+    return job.is_pending and job.reason.lower().startswith(_LAUNCH_FAILED)
+
+
+def _is_held(job: Job) -> bool:
+    """Whether somebody holds a job."""
+    is_so = job.state in HELD or job.reason.lower().startswith(_HELD)
+    return job.is_pending and is_so and not _launch_failed(job)
 
 
 # Who comes first
@@ -214,7 +283,10 @@ def step(wanted: Wanted, memory: Memory, facts: Facts) -> tuple[Memory, list[Act
     if memory.not_before > facts.wall + 2 * max(*wanted.backoff, CANCELLED_S):
         # The clock was set back.
         memory = replace(memory, not_before=facts.wall)
-    queue, jobs = facts.queue, own_jobs(wanted, facts.queue)
+    if memory.sure_at > facts.wall + UNSURE_S:
+        # So it was here. How much of the time is over nobody knows.
+        memory = replace(memory, sure_at=facts.wall + UNSURE_S)
+    queue, jobs = facts.queue, own_jobs(wanted, facts.queue, memory.job)
     if queue.problem or not queue.taken:
         return memory, []
     stop = facts.stops.get(wanted.name)
@@ -234,27 +306,45 @@ def _with_jobs(
 ) -> tuple[Memory, list[Action]]:
     first, wall = jobs[0], facts.wall
     memory = replace(memory, job=first.id, asked_at=0.0, sure_at=0.0)
-    if stop or (not wanted.enabled and first.comment == COMMENT):
+    if first.is_running:
+        # Somebody has released it; how it ends is another matter.
+        memory = replace(memory, counted="")
+    if stop or (not wanted.enabled and is_managed(first)):
         why = stop.reason if stop else "it is not enabled any more"
         return _cancel(wanted, memory, wall, [job for job in jobs if job.state != COMPLETING], f"stopped: {why}")
-    if first.is_pending and first.reason.lower().startswith(_LAUNCH_FAILED):
-        why = "the job could not be started on its nodes, and Slurm holds it"
-        memory = _failed(wanted, memory, wall, why, _LAUNCH_ADVICE)
+    if _launch_failed(first):
+        if memory.counted != first.id:
+            why = "the job could not be started on its nodes, and Slurm holds it"
+            memory = replace(_failed(wanted, memory, wall, why, _LAUNCH_ADVICE), counted=first.id)
         return _cancel(wanted, memory, wall, [first], "its launch failed, and Slurm would hold it for ever")
     ready = [e for e in facts.endpoints if e.tier == wanted.name and e.job_id == first.id and e.state == READY]
     if ready and first.start and wall - first.start >= YOUNG_S and memory.failures:
         memory = replace(memory, failures=0, why="", advice="", not_before=0.0)
+    if is_outdated(wanted, memory, first):
+        if first.is_pending and not _is_held(first):
+            return _cancel(wanted, memory, wall, [first], "it is outdated: herd_tiers has changed since")
+        # Nobody but a runtime that serves is certain to know the signal.
+        is_asked = 0 <= wall - memory.renewed_at < tier_outdated.AGAIN_S
+        if first.is_running and ready and tier_outdated.may_be_asked(first.comment) and not is_asked:
+            reason = "it is outdated: herd_tiers has changed since"
+            return replace(memory, renewed_at=wall), [Action(RENEW, wanted.name, first.id, reason)]
     second = [job for job in jobs[1:] if job.state != COMPLETING]
     if not second or first.state == COMPLETING:
         return replace(memory, spare_since=0.0), []
     waiting = [job for job in second if job.is_pending]
     if waiting:
         return _cancel(wanted, memory, wall, waiting, f"{first.id} is this tier's job already")
-    if not memory.spare_since:
+    if not 0 < memory.spare_since <= wall:
         return replace(memory, spare_since=wall), []
     if wall - memory.spare_since < SPARE_S:
         return memory, []
     return _cancel(wanted, memory, wall, second, f"{first.id} is this tier's job already")
+
+
+def is_outdated(wanted: Wanted, memory: Memory, job: Job) -> bool:
+    """Whether a job was submitted before its tier was changed."""
+    submitted = tier_outdated.submitted_with(memory.submitted, job.id)
+    return tier_outdated.is_outdated(wanted.plan, job.comment, is_managed(job), submitted)
 
 
 def _cancel(
@@ -274,9 +364,9 @@ def _ended(wanted: Wanted, memory: Memory, facts: Facts) -> tuple[Memory, list[A
     ending = facts.endings.get(memory.job)
     if ending is None:
         return memory, [Action(EXPLAIN, wanted.name, memory.job, "it has ended")]
-    job, was_cancelled = memory.job, memory.job in memory.cancelled.split(",")
-    memory = replace(memory, job="", cancelled="", spare_since=0.0)
-    if was_cancelled:
+    job, is_known = memory.job, memory.job in (*memory.cancelled.split(","), memory.counted)
+    memory = replace(memory, job="", cancelled="", counted="", spare_since=0.0)
+    if is_known:
         return memory, []
     return _judge(wanted, memory, facts.wall, job, ending), []
 
@@ -319,7 +409,7 @@ def submitted(wanted: Wanted, memory: Memory, wall: float, status: int, job: str
     :param status: of sbatch; 124 if it did not end.
     """
     if status == 0 and job:
-        return replace(memory, job=job, asked_at=0.0, sure_at=wall)
+        return replace(memory, job=job, asked_at=0.0, sure_at=wall, submitted=f"{job} {wanted.plan}".strip())
     said = " ".join(text.split())[:300] or f"status {status}"
     if status == 0 or is_unsure(status, text):
         return replace(memory, sure_at=wall + UNSURE_S, why=f"sbatch got no answer ({said})")
@@ -338,6 +428,7 @@ def is_unsure(status: int, text: str) -> bool:
 # In words
 
 _LAUNCH_ADVICE = "see slurmd's log on its nodes (journalctl -u slurmd) and sinfo -R; a new job follows by itself"
+_LOG = "see ai/logs/JOB/job.log in the shared directory"
 _REFUSALS = (
     ("qos", "see the QoS with sacctmgr show assoc user=… format=user,account,qos, or run playbooks/slurm.yml"),
     ("account", "see the account with sacctmgr show assoc, or run playbooks/slurm.yml"),
@@ -365,7 +456,7 @@ def explain(job: str, ending: Ending) -> tuple[str, str]:
         used = f"; {_gib(ending.needed)} was seen" if ending.needed else ""
         return (
             f"job {job} ran out of memory {ran} (limit {ending.allowed or 'unknown'}{used})",
-            "raise memory of the tier in herd_tiers, or leave it empty for what the plan needs",
+            "raise memory of the tier in herd_tiers above the limit that it had",
         )
     if ending.state == "TIMEOUT":
         return (
@@ -387,7 +478,7 @@ def explain(job: str, ending: Ending) -> tuple[str, str]:
         return (f"job {job} could not be started or was killed on {ending.nodes or 'its nodes'}", _LAUNCH_ADVICE)
     if ending.state == "FAILED":
         how = f"by signal {ending.signal}" if ending.signal else f"with status {ending.exit_code}"
-        return (f"job {job} failed {how} {ran}{log}", f"see ai/logs/{job}/job.log in the shared directory")
+        return (f"job {job} failed {how} {ran}{log}", _LOG.replace("JOB", job))
     if ending.state in ("", "RUNNING", "PENDING"):
         return (f"job {job} is gone from the queue, and accounting does not say why{log}", "see slurmctld's log")
     return (f"job {job} ended {ran} as {ending.state}{log}", "see sacct")
@@ -401,7 +492,7 @@ _WAITS = (
     ("Dependency", "its predecessor is still ending", ""),
     ("Cleaning", "its predecessor is still ending", ""),
     ("JobHeld", "it is held", "scontrol release JOB"),
-    (_LAUNCH_FAILED, "its launch failed, and Slurm holds it", _LAUNCH_ADVICE),
+    *((reason, "its launch failed, and Slurm holds it", _LAUNCH_ADVICE) for reason in _LAUNCH_FAILED),
     ("ReqNodeNotAvail", "a node is down, drained or reserved", "see sinfo -R and scontrol show reservation"),
     ("Nodes required", "a node is down, drained or reserved", "see sinfo -R and scontrol show reservation"),
     ("PartitionDown", "the partition is down", "scontrol update partition=… state=up"),
@@ -439,7 +530,7 @@ def report(wanted: Wanted, memory: Memory, facts: Facts) -> Tier:
     """
     own = [entry for entry in facts.endpoints if entry.tier == wanted.name]
     own.sort(key=lambda entry: (entry.started, int(entry.job_id)), reverse=True)
-    jobs = own_jobs(wanted, facts.queue)
+    jobs = own_jobs(wanted, facts.queue, memory.job)
     stop = facts.stops.get(wanted.name)
     base = Tier(
         enabled=wanted.enabled and stop is None,
@@ -449,6 +540,11 @@ def report(wanted: Wanted, memory: Memory, facts: Facts) -> Tier:
         endpoints=tuple(own),
     )
     found = _state(wanted, memory, facts, base, jobs[0] if jobs else None, stop)
+    if wanted.crowded and found.enabled and found.state == PENDING:
+        found = replace(found, advice=f"{found.advice}; {wanted.crowded}" if found.advice else wanted.crowded)
+    if jobs and is_outdated(wanted, memory, jobs[0]):
+        text = tier_outdated.in_words(jobs[0].id, jobs[0].is_running, tier_outdated.may_be_asked(jobs[0].comment))
+        found = replace(found, advice=f"{found.advice}; {text}" if found.advice else text)
     if not facts.queue.problem:
         return found
     silent = f"Slurm's controller does not answer since {utc_time.clock(facts.queue.since, facts.wall)}"
@@ -476,10 +572,13 @@ def _state(wanted: Wanted, memory: Memory, facts: Facts, base: Tier, job: Job | 
             reason=f"starting as job {job.id}",
             expected=max(facts.wall + 2, expected),
             retry_after_s=_clamp(expected - facts.wall, 5, 120),
+            advice=f"it takes long: {_LOG}".replace("JOB", job.id) if facts.wall > expected + LONG_S else "",
         )
     if stop is not None:
         by = f" by {stop.by}" if stop.by else ""
         return replace(base, state=STOPPED, reason=f"stopped{by}: {stop.reason}", retry_after_s=600, advice=_START)
+    if job is not None and not job.is_pending:
+        return replace(base, state=PENDING, reason=f"job {job.id} is {job.state}")
     if job is not None:
         return _waiting(wanted, memory, facts, base, job)
     if not wanted.enabled:
@@ -505,7 +604,8 @@ def _served(memory: Memory, facts: Facts, base: Tier, wanted: Wanted) -> Tier | 
         return replace(base, state=READY, percent=100, job_id=first.job_id, retry_after_s=1, endpoints=ordered)
     if LOADING in best:
         entry = best[LOADING]
-        took = max(1.0, facts.wall - entry.started)
+        # Both by the clock of the host that loads it.
+        took = max(1.0, entry.heartbeat - entry.started)
         left = took * (100 - entry.percent) / entry.percent if entry.percent else max(5.0, memory.load_s - took)
         left = min(left, 1800.0)
         return replace(
@@ -542,8 +642,9 @@ def _waiting(wanted: Wanted, memory: Memory, facts: Facts, base: Tier, job: Job)
         advice=advice.replace("JOB", job.id),
         retry_after_s=60 if expected is None else _clamp(expected - facts.wall, 10, 600),
     )
-    if job.reason.startswith("JobHeld"):
-        return replace(base, state=STOPPED, reason=f"job {job.id} is held", retry_after_s=600)
+    if _is_held(job):
+        advice = f"scontrol release {job.id}"
+        return replace(base, state=STOPPED, reason=f"job {job.id} is held", retry_after_s=600, advice=advice)
     if rivals and job.restarts:
         return replace(base, state=PREEMPTED, reason=f"preempted by {_rival(rivals[0])}; {pending}")
     if rivals:

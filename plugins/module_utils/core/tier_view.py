@@ -169,7 +169,8 @@ def _row(name: str, tier: Tier, wall: float) -> tuple[str, ...]:
         tier.job_id or "-",
         where or "-",
         ", ".join(entry.models) if entry else "-",
-        _span(wall - entry.started) if entry else "-",
+        # Both by the clock of its own host.
+        _span(entry.heartbeat - entry.started) if entry else "-",
         back or "-",
         tier.reason or "-",
     )

@@ -18,9 +18,12 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
+import jinja2
 import pytest
 
 from .conftest import run_herdctl
+
+TABLE = Path(__file__).parents[3] / "roles/slurm_tiers/templates/job-guard.nft.j2"
 
 # Listens as the engine does, and tells which signals have come to it.
 ENGINE = """
@@ -39,6 +42,9 @@ time.sleep(120)
 """
 NFT = """#!{python}
 import pathlib, sys
+# What is loaded, and what there is: neither changes anything here.
+if sys.argv[1].startswith("-"):
+    sys.exit(0)
 with pathlib.Path("{log}").open("a") as log:
     log.write(sys.argv[1] + "\\n")
 """
@@ -289,6 +295,68 @@ def test_nothing_else_is_opened(guard: tuple[Path, Path], asked: str) -> None:
     channel.close()
     assert answer == "" or answer.startswith("refused: ")
     assert not log.exists()
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/usr/sbin/nft").exists(), reason="needs nft and a network namespace of its own"
+)
+@pytest.mark.parametrize("removal", ["flush ruleset", "flush chain inet herd_jobs input"])
+def test_rules_that_somebody_takes_away_come_back(herdctl: Path, tmp_path: Path, removal: str) -> None:
+    """With the real nft, in a network of its own, and the role's own table."""
+    rules = {
+        "_slurm_tiers_worker_ports": "50052-50059",
+        "_slurm_tiers_addresses": ["10.100.0.41", "10.100.0.42"],
+        "_slurm_tiers_user_id": "990",
+    }
+    table, path = tmp_path / "guard.nft", tmp_path / "guard.sock"
+    table.write_text(jinja2.Template(TABLE.read_text(encoding="utf-8")).render(rules) + "\n", encoding="utf-8")
+    facts = {"socket": str(path), "user_id": os.getuid(), "first": 50052, "last": 50059, "addresses": ["10.100.0.41"]}
+    (tmp_path / "guard.json").write_text(json.dumps({**facts, "table": str(table)}), encoding="utf-8")
+    log = tmp_path / "guard.log"
+    with log.open("w") as out:
+        argv = [sys.executable, "-I", str(herdctl), "job", "guard", "--config", str(tmp_path / "guard.json")]
+        process = subprocess.Popen(
+            ["unshare", "--net", *argv],
+            stdout=out,
+            stderr=out,
+        )
+
+    def nft(command: str) -> str:
+        inside = ["nsenter", f"--net=/proc/{process.pid}/ns/net", "nft", command]
+        return subprocess.run(inside, capture_output=True, text=True, check=False).stdout
+
+    def is_whole() -> bool:
+        said = nft("list table inet herd_jobs")
+        return said.count("reject with tcp reset") == 2 and "10.100.0.41 . 50053" in said
+
+    try:
+        channel, answer = ask(path, '{"port": 50053, "address": "10.100.0.41"}')
+        assert (answer, is_whole()) == ("open", True)
+        nft(removal)
+        assert not is_whole()
+        # A worker that is to start at this very moment is not refused for it.
+        second, answer = ask(path, '{"port": 50054, "address": "10.100.0.41"}')
+        assert answer == "open"
+        limit = time.monotonic() + 30
+        while "took the rules away" not in log.read_text() and time.monotonic() < limit:
+            time.sleep(0.05)
+        assert is_whole(), log.read_text()
+        assert "took the rules away" in log.read_text()
+        assert "10.100.0.41 . 50054" in nft("list table inet herd_jobs")
+        second.close()
+        channel.close()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_guard_that_cannot_close_the_ports_does_not_begin(herdctl: Path, tmp_path: Path) -> None:
+    rules = {"socket": str(tmp_path / "g"), "user_id": 0, "first": 1, "last": 2, "addresses": []}
+    (tmp_path / "guard.json").write_text(json.dumps({**rules, "table": str(tmp_path / "none.nft")}), encoding="utf-8")
+    done = run_herdctl(herdctl, "job", "guard", "--config", str(tmp_path / "guard.json"))
+    assert done.returncode == 2
+    assert "none.nft" in done.stderr
+    assert not (tmp_path / "g").exists()
 
 
 def test_rules_that_cannot_be_read(herdctl: Path, tmp_path: Path) -> None:

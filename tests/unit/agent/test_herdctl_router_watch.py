@@ -49,13 +49,12 @@ def model(pid, name, sleeps=""):
 
 watches, models, clients = [], {}, []
 router_watch.threading = type("threads", (), {"Thread": Now})
-router_watch.node.Watched = Unit
 router_watch.models_of = lambda pid: dict(models) if pid else {}
 router_watch.clients_of = lambda process, table: frozenset(clients)
 router_watch.asked = lambda api, method, path, body=None, timeout_s=0: done.append([path, body["model"]])
-restart = lambda unit, pid: done.append(["restart", pid])
+restart = lambda unit, pid, reason: done.append(["restart", pid])
 hands = router_watch.Hands(Watch, lambda work: work(), restart, lambda text: None)
-watch = router_watch.RouterWatch("llama-router.service", Limits(), hands)
+watch = router_watch.RouterWatch(Unit("llama-router.service"), Limits(), hands)
 now = [100.0]
 
 def run(seconds, hold=""):

@@ -11,16 +11,18 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.agent.conftest import run_herdctl
+from tests.unit.agent.conftest import run_herdctl, run_inside
 
-WIDTHS = (24, 64, 40, 20, 160, 8, 24, 24, 24, 512, 512, 64, 64, 12, 64)
+WIDTHS = (24, 64, 40, 20, 160, 8, 24, 24, 24, 512, 512, 64, 64, 12, 128)
 ENTRY = {
     "schema": 1, "tier": "fast", "host": "vasp-02", "address": "10.0.0.42", "port": 8080, "models": ["lab-llama"],
     "state": "ready", "percent": 100, "context": 2048, "slots": 2, "release": "r", "started": 1.0,
@@ -41,7 +43,7 @@ class Double:
     """Slurm's programs: they print what lies in files, and write down how they were called."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.bin = folder, folder / "bin"
+        self.folder, self.bin, self.comment = folder, folder / "bin", "herd-tiers"
         self.bin.mkdir()
         for name in ("squeue", "sacct", "sbatch", "scancel"):
             self.says(name, "")
@@ -66,14 +68,14 @@ class Double:
         path = self.folder / f"{name}.calls"
         return [shlex.split(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
-    def queue(self, *jobs: tuple[str, str, str]) -> None:
+    def queue(self, *jobs: tuple[str, str, str], name: str = "llama-14b") -> None:
         """Jobs of the queue: number, state, reason."""
         now = str(int(time.time()))
         lines = []
         for number, state, reason in jobs:
             values = [
                 number,
-                "llama-14b",
+                name,
                 getpass.getuser(),
                 state,
                 reason,
@@ -85,7 +87,7 @@ class Double:
                 "",
                 "gpu_ai",
             ]
-            values += ["ai_opportunistic", "0", "herd-tiers"]
+            values += ["ai_opportunistic", "0", self.comment]
             lines.append("".join(value.ljust(width) for value, width in zip(values, WIDTHS, strict=True)))
         self.says("squeue", "\n".join([*lines, ""]))
 
@@ -129,9 +131,19 @@ class Home:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["tiers"]["fast"]
         return found
 
+    def problems(self) -> list[str]:
+        path = self.folder / "run" / "tiers.json"
+        found: list[str] = json.loads(path.read_text(encoding="utf-8"))["problems"] if path.exists() else []
+        return found
+
+    def inside(self, code: str) -> str:
+        """What code prints that has this home's manager before it, which has done nothing yet."""
+        begin = f"from herd.agent import tiers\nmanager = tiers.Manager(tiers.read_settings({str(self.config)!r}))\n"
+        return run_inside(self.herdctl, f"import threading, time\n{begin}{code}")
+
     def entry(self, job: str, **change: Any) -> None:
         path = self.folder / "registry" / f"fast-{job}.json"
-        text = json.dumps({**ENTRY, "job_id": job, "heartbeat": time.time() + 40, **change})
+        text = json.dumps({**ENTRY, "job_id": job, "heartbeat": time.time(), **change})
         scratch = path.with_name(f".{path.name}.1")
         scratch.write_text(text, encoding="utf-8")
         scratch.replace(path)
@@ -151,7 +163,7 @@ def test_a_job_is_submitted_once_and_followed(home: Home) -> None:
     home.begin()
     wait_for("a submission", lambda: home.slurm.calls("sbatch"))
     assert home.slurm.calls("sbatch") == [
-        ["--parsable", "--dependency=singleton", "--comment=herd-tiers", "/scripts/run-14b.slurm"]
+        ["--parsable", "--dependency=singleton", "--comment=herd-tiers", "tier=fast", "/scripts/run-14b.slurm"]
     ]
     home.slurm.queue(("12", "RUNNING", "None"))
     wait_for("it to start", lambda: home.tier()["reason"] == "starting as job 12")
@@ -244,6 +256,194 @@ def test_while_slurm_is_away_nothing_is_done_and_what_runs_is_shown(home: Home) 
     assert home.slurm.calls("sbatch") == []
 
 
+def test_a_job_of_another_name_is_followed_by_its_number(home: Home) -> None:
+    home.slurm.queue(("12", "RUNNING", "None"))
+    home.begin()
+    wait_for("the job", lambda: home.tier()["job_id"] == "12")
+    # As after scontrol update, or another job_name in the inventory.
+    home.slurm.queue(("12", "RUNNING", "None"), name="llama-new")
+    looks = len(home.slurm.calls("squeue"))
+    wait_for("looks", lambda: len(home.slurm.calls("squeue")) >= looks + 5)
+    assert home.tier()["job_id"] == "12"
+    assert home.slurm.calls("sbatch") == []
+    assert home.slurm.calls("scancel") == []
+
+
+def test_the_job_of_a_tier_that_was_taken_out_of_the_inventory_is_ended(home: Home) -> None:
+    home.slurm.comment = "herd-tiers tier=fast"
+    home.slurm.queue(("12", "RUNNING", "None"))
+    data = {**home.data, "tiers": [{**home.data["tiers"][0], "name": "quick"}]}
+    home.config.write_text(json.dumps(data), encoding="utf-8")
+    home.begin()
+    wait_for("its end", lambda: home.slurm.calls("scancel"))
+    looks = len(home.slurm.calls("squeue"))
+    wait_for("looks", lambda: len(home.slurm.calls("squeue")) >= looks + 5)
+    # Not again at once: it may have answers to end.
+    assert home.slurm.calls("scancel") == [["12"]]
+    journal = (home.folder / "journal").read_text(encoding="utf-8")
+    assert "fast: ending job 12: it belongs to no tier of the inventory" in journal
+
+
+def test_a_node_with_a_slow_clock_serves_and_its_clock_is_named(home: Home) -> None:
+    home.slurm.queue(("12", "RUNNING", "None"))
+    home.begin()
+
+    def is_ready() -> bool:
+        home.entry("12", heartbeat=time.time() - 3600)
+        return bool(home.tier()["state"] == "ready")
+
+    wait_for("it to be ready", is_ready)
+    wait_for("its clock to be named", lambda: any("the clock of vasp-02 is 60 minutes" in p for p in home.problems()))
+
+
+def test_a_manager_that_begins_anew_does_not_say_that_such_an_engine_is_away(home: Home) -> None:
+    home.slurm.queue(("12", "RUNNING", "None"))
+    home.entry("12", heartbeat=time.time() - 3600)
+    stop = threading.Event()
+
+    def beats() -> None:
+        while not stop.wait(0.5):
+            home.entry("12", heartbeat=time.time() - 3600)
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(beats)
+        try:
+            home.begin()
+            wait_for("a view", lambda: home.tier()["state"])
+            assert home.tier()["state"] == "ready"
+            journal = (home.folder / "journal").read_text(encoding="utf-8")
+            assert "fast: loading" not in journal
+        finally:
+            stop.set()
+
+
+def test_whatever_goes_wrong_once_slurm_is_asked_again(home: Home) -> None:
+    home.slurm.queue(("12", "RUNNING", "None"))
+    code = """
+tiers.AFTER_FAILURE_S = tiers.REGISTRY_S = 0.01
+asked = []
+def queue(before):
+    asked.append(1)
+    raise RuntimeError("dictionary changed size during iteration")
+manager.slurm.queue = queue
+read = []
+def read_registry(folder):
+    read.append(1)
+    raise RuntimeError("a surprise")
+tiers.read_registry = read_registry
+for work in (manager.follow_slurm, manager.follow_registry):
+    threading.Thread(target=work, daemon=True).start()
+until = time.monotonic() + 20
+while time.monotonic() < until and not (len(asked) >= 3 and len(read) >= 3):
+    time.sleep(0.01)
+print(len(asked) >= 3, len(read) >= 3, manager.registry_problem)
+"""
+    said = home.inside(code).splitlines()
+    assert said[-1].startswith("True True the registry ")
+    assert said[-1].endswith("cannot be read: RuntimeError: a surprise")
+    again = "could not do what was to be done, and will try again: RuntimeError: dictionary changed size"
+    assert any(again in line for line in said)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_systemd_hears_of_a_manager_only_while_slurm_is_asked(home: Home, hangs: bool) -> None:
+    home.slurm.queue(("12", "RUNNING", "None"))
+    code = f"""
+heard = []
+tiers.notify = heard.append
+tiers.STUCK_S = 0.5
+manager.slurm.queue = lambda before: time.sleep(60 if {hangs} else 0.01) or tiers.Queue(time.time(), ())
+manager.act = lambda: False
+manager.queue = tiers.Queue(time.time(), ())
+threading.Thread(target=manager.live, daemon=True).start()
+until = time.monotonic() + 20
+while time.monotonic() < until and "READY=1" not in heard:
+    time.sleep(0.01)
+time.sleep(1)
+heard.clear()
+time.sleep(0.6)
+print("WATCHDOG=1" in heard)
+"""
+    assert home.inside(code).splitlines()[-1] == str(not hangs)
+
+
+def test_what_two_threads_remember_at_once_is_all_remembered(home: Home) -> None:
+    code = """
+memories, begun, other = manager.memories, threading.Event(), []
+def submits(memory):
+    begun.wait()
+    time.sleep(0.3)
+    return tiers.tier_rules.about_to_submit(memory, 1000.0)
+first = threading.Thread(target=lambda: memories.change("fast", submits))
+second = threading.Thread(target=lambda: memories.change("fast", lambda one: tiers.replace(one, load_s=7.0)))
+first.start()
+time.sleep(0.1)
+second.start()
+begun.set()
+first.join()
+second.join()
+kept = tiers.Memories(manager.settings.state / "memory.json", ["fast"]).of["fast"]
+print(kept.asked_at, kept.load_s)
+"""
+    assert home.inside(code).splitlines()[-1] == "1000.0 7.0"
+
+
+def test_a_clock_that_is_set_back_keeps_no_entry_of_a_job_that_is_gone(home: Home) -> None:
+    code = """
+path = manager.settings.registry / "fast-12.json"
+entry = {"schema": 1, "tier": "fast", "job_id": "12", "host": "vasp-02", "address": "10.0.0.42", "port": 8080,
+         "models": ["m"], "state": "ready", "percent": 100, "context": 8, "slots": 1, "release": "r", "started": 1.0}
+real, ahead = time.time, [7200.0]
+time.time = lambda: real() + ahead[0]
+def look():
+    path.write_text(tiers.json.dumps({**entry, "heartbeat": time.time()}), encoding="utf-8")
+    manager.read_registry()
+    return [one.job_id for one in manager.look(time.time())[0].endpoints]
+print(look())
+ahead[0] = 0.0
+print(look(), time.sleep(0.1))
+manager.queue = tiers.Queue(time.time(), ())
+print(look())
+"""
+    assert home.inside(code).splitlines()[-3:] == ["['12']", "['12'] None", "[]"]
+
+
+def test_what_two_threads_look_at_does_not_change_under_their_eyes(home: Home) -> None:
+    """The one asks Slurm and forgets what is over, the other one tells others how the tiers are."""
+    code = """
+looks = threading.Thread(target=lambda: manager.look(time.time()), daemon=True)
+acts = threading.Thread(target=manager.act, daemon=True)
+manager.settings = tiers.replace(manager.settings, tiers=())
+with manager._lock:
+    looks.start()
+    acts.start()
+    time.sleep(0.3)
+    print(looks.is_alive(), acts.is_alive())
+looks.join(20)
+acts.join(20)
+print(looks.is_alive(), acts.is_alive())
+"""
+    assert home.inside(code).splitlines()[-2:] == ["True True", "False False"]
+
+
+def test_a_log_on_a_file_system_that_hangs_holds_nobody_up(home: Home) -> None:
+    code = """
+tiers.LOG_S = 0.2
+tiers._read_last_words = lambda logs, job: time.sleep(60)
+began = time.monotonic()
+print(repr(tiers._last_words(manager.settings.logs, "12")), time.monotonic() - began < 10)
+"""
+    assert home.inside(code).splitlines()[-1] == "'' True"
+
+
+def test_what_is_no_queue_is_no_empty_one(home: Home) -> None:
+    home.slurm.says("squeue", "squeue: something that a later Slurm prints there\n")
+    home.begin()
+    wait_for("the manager to say so", home.problems)
+    assert "squeue printed no jobs but b'squeue: something" in home.problems()[0]
+    assert home.slurm.calls("sbatch") == []
+
+
 def test_there_is_one_manager(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     home.begin()
@@ -293,3 +493,27 @@ def test_another_user_is_not_the_tiers_own(home: Home) -> None:
     done = home.tiers("manage")
     assert done.returncode == 2
     assert "expected to run as llama-of-nobody" in done.stderr
+
+
+def test_a_job_that_is_outdated_is_asked_to_make_way_and_replaced_once_it_waits(home: Home) -> None:
+    home.data["tiers"][0]["plan"] = "aaaaaaaa"
+    home.config.write_text(json.dumps(home.data), encoding="utf-8")
+    home.slurm.comment = "herd-tiers tier=fast plan=bbbbbbbb"
+    home.slurm.queue(("12", "RUNNING", "None"))
+    home.entry("12")
+    home.begin()
+    wait_for("it to be asked", lambda: home.slurm.calls("scancel"))
+    assert home.slurm.calls("scancel") == [["--signal=USR2", "--batch", "12"]]
+    wait_for("it to be said", lambda: "job 12 is outdated" in home.tier()["advice"])
+    assert "job 12 is outdated" in home.tiers().stdout
+    (home.folder / "registry" / "fast-12.json").unlink()
+    home.slurm.queue(("12", "PENDING", "BeginTime"))
+    wait_for("it to be replaced", lambda: len(home.slurm.calls("scancel")) > 1)
+    assert home.slurm.calls("scancel")[1:] == [["12"]]
+    home.slurm.says("sbatch", "13\n")
+    home.slurm.says("sacct", "")
+    home.slurm.queue()
+    wait_for("another one", lambda: home.slurm.calls("sbatch"))
+    ((_parsable, _singleton, comment, *rest),) = home.slurm.calls("sbatch")
+    assert comment.startswith("--comment=herd-tiers")
+    assert rest[-2:] == ["plan=aaaaaaaa", "/scripts/run-14b.slurm"]

@@ -147,6 +147,158 @@ def test_a_heartbeat_is_believed_for_a_while(age: float, said: str) -> None:
     assert said in "".join(dead.reason for dead in found.dead)
 
 
+# Whose clock is wrong, and who lives
+
+
+class Reader:
+    """A reader that looks every half second at what a node writes whose clock is not as the reader's."""
+
+    def __init__(self, ahead: float, began: float = 0.0) -> None:
+        self.ahead, self.now = ahead, 5000.0
+        self.watch = endpoints.Watch()
+        self.beat, self.text = NOW, ""
+        self.writes = True
+        self.pass_(began, looks=False)
+
+    @property
+    def wall(self) -> float:
+        return NOW + self.now - 5000.0
+
+    def pass_(self, seconds: float, looks: bool = True) -> None:
+        until = self.now + seconds
+        while True:
+            if self.writes:
+                self.beat = self.wall - self.wall % endpoints.HEARTBEAT_S + self.ahead
+            if looks:
+                self.watch = endpoints.watch(self.watch, self.files(), self.wall, self.now)
+            if self.now >= until:
+                return
+            self.now += 0.5
+
+    def files(self) -> dict[str, str]:
+        return files(replace(FAST, heartbeat=self.beat))
+
+    def look(self) -> endpoints.Registry:
+        return endpoints.look(self.files(), self.wall, signs=self.watch.signs, now=self.now)
+
+    def said(self) -> str:
+        return "".join(dead.reason for dead in self.look().dead)
+
+
+@pytest.mark.parametrize("ahead", [0.0, -15.0, -16.0, 40.0, 55.0, 61.0, -3600.0, 86400.0, -1.7e9, 1e12])
+def test_an_engine_lives_as_long_as_its_sign_of_life_changes_whatever_its_clock_says(ahead: float) -> None:
+    reader = Reader(ahead)
+    reader.pass_(2.5)
+    assert reader.said() == ""
+    reader.pass_(60)
+    assert reader.said() == ""
+    # It loses its power.
+    reader.writes = False
+    reader.pass_(endpoints.LIFE_S - 3)
+    assert reader.said() == ""
+    reader.pass_(4)
+    assert "no sign of life for 1" in reader.said()
+    reader.writes = True
+    reader.pass_(2)
+    assert reader.said() == ""
+
+
+@pytest.mark.parametrize("ahead", [0.0, -14.0, 40.0, 55.0, 61.0, -3600.0, 86400.0])
+def test_what_nobody_has_seen_change_is_believed_for_fifteen_seconds_at_most(ahead: float) -> None:
+    reader = Reader(ahead)
+    reader.writes = False
+    reader.pass_(0)
+    assert (reader.said() == "") == (-15 <= ahead <= 60)
+    reader.pass_(16)
+    said = "in the future: set the clock of vasp-02" if ahead > 80 else "no sign of life for "
+    assert said in reader.said()
+
+
+def test_a_reader_that_has_paused_knows_nothing_of_what_changed_meanwhile() -> None:
+    reader = Reader(-3600.0)
+    reader.pass_(30)
+    assert reader.said() == ""
+    # It wrote on for a while, and died when nobody looked.
+    reader.pass_(30, looks=False)
+    reader.writes = False
+    reader.pass_(0)
+    assert "no sign of life for 60 minutes" in reader.said()
+    reader.pass_(5)
+    assert "no sign of life for 60 minutes" in reader.said()
+
+
+@pytest.mark.parametrize("broken", [{}, {"fast-12.json": '{"schema": 1'}])
+def test_an_entry_that_could_not_be_read_for_a_moment_is_the_same_as_before(broken: dict[str, str]) -> None:
+    reader = Reader(-3600.0)
+    reader.pass_(30)
+    reader.watch = endpoints.watch(reader.watch, broken, reader.wall, reader.now + 0.5)
+    reader.pass_(0)
+    assert reader.said() == ""
+    # Of one that is dead that makes no living one.
+    reader.writes = False
+    reader.pass_(20)
+    assert "no sign of life for" in reader.said()
+    reader.watch = endpoints.watch(reader.watch, broken, reader.wall, reader.now + 0.5)
+    reader.pass_(0)
+    assert "no sign of life for" in reader.said()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (0.0, ""), (-9.0, ""), (9.0, ""),
+        (-20.0, "the clock of vasp-02 is 2"), (-3600.0, "the clock of vasp-02 is 60 minutes behind this host's"),
+        (55.0, "seconds ahead of this host's: set the wrong one (chronyc tracking)"),
+        (86400.0, "the clock of vasp-02 is 24 hours ahead of this host's"),
+    ],
+)  # fmt: skip
+def test_a_clock_that_is_wrong_is_named(ahead: float, said: str) -> None:
+    reader = Reader(ahead)
+    reader.pass_(4)
+    assert [said in line for line in reader.look().clocks] == ([True] if said else [])
+    assert reader.look().alive
+
+
+def test_a_host_with_two_engines_has_one_clock() -> None:
+    signs: endpoints.Watch = endpoints.Watch()
+    for turn in range(3):
+        beat = NOW - 100 + 2 * turn
+        both = files(replace(FAST, heartbeat=beat), replace(FAST, job_id="13", port=8081, heartbeat=beat))
+        signs = endpoints.watch(signs, both, NOW + 2 * turn, 2.0 * turn)
+    assert len(endpoints.look(both, NOW + 4, signs=signs.signs, now=4.0).clocks) == 1
+
+
+def test_what_a_job_has_left_is_rubbish_once_it_is_long_gone() -> None:
+    def rubbish(reader: Reader, jobs: set[str]) -> list[str]:
+        return endpoints.rubbish(reader.files(), jobs, reader.watch.signs, reader.now)
+
+    old = Reader(-700.0)
+    old.writes = False
+    old.beat = NOW - 700
+    old.pass_(5)
+    # Its writer may live, and its clock be wrong.
+    assert rubbish(old, set()) == []
+    old.pass_(2)
+    assert rubbish(old, set()) == ["fast-12.json"]
+    assert rubbish(old, {"12"}) == []
+    assert endpoints.rubbish({"fast-12.json": "{"}, set(), old.watch.signs, old.now) == []
+    assert endpoints.rubbish(old.files(), set(), {}, old.now) == []
+    slow = Reader(-700.0)
+    slow.pass_(60)
+    assert rubbish(slow, set()) == []
+    slow.writes = False
+    slow.pass_(590)
+    assert rubbish(slow, set()) == []
+    slow.pass_(15)
+    assert rubbish(slow, set()) == ["fast-12.json"]
+    future = Reader(86400.0)
+    future.writes = False
+    future.pass_(590)
+    assert rubbish(future, set()) == []
+    future.pass_(15)
+    assert rubbish(future, set()) == ["fast-12.json"]
+
+
 def test_endpoints_of_unknown_tiers_and_of_jobs_that_are_gone_are_dead() -> None:
     other = replace(FAST, tier="slow", job_id="13", port=8081)
     gone = replace(FAST, job_id="14", port=8082)

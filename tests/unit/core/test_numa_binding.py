@@ -53,3 +53,26 @@ def test_a_job_far_from_its_gpu_stays_where_it_is() -> None:
 
 def test_one_node_needs_no_binding() -> None:
     assert numa_binding.near({0: range(8)}, range(8), 0, 0).processors == ()
+
+
+def test_too_few_processors_near_the_gpu_do_not_starve_the_engine() -> None:
+    found = numa_binding.near(NODES, [*range(18), 20, 21], 1, 1, threads=20)
+    assert found.processors == ()
+    assert found.memory == 1
+    assert "only 2 of the job's processors are at NUMA node 1" in found.reason
+    assert numa_binding.near(NODES, [*range(18), 20, 21], 1, 1, threads=2).processors == (20, 21)
+
+
+@pytest.mark.parametrize(
+    ("environment", "index"),
+    [
+        # The step's own word; the job's is that of the node of its script.
+        ({"SLURM_STEP_GPUS": "3", "SLURM_JOB_GPUS": "0"}, 3),
+        ({"SLURM_JOB_GPUS": "1,2"}, 1),
+        ({"SLURM_STEP_GPUS": "2-3"}, 2),
+        ({"SLURM_STEP_GPUS": ""}, 0),
+        ({}, 0),
+    ],
+)
+def test_the_first_gpu_of_a_step(environment: dict[str, str], index: int) -> None:
+    assert numa_binding.first_gpu(environment) == index

@@ -65,3 +65,26 @@ def sock(local: str, local_port: int, remote: str, remote_port: int, state: str 
 )
 def test_who_may_still_get_an_answer(sockets: list[proc_net.Socket], count: int) -> None:
     assert len(proc_net.clients_of(sockets, 8000, "127.0.0.2")) == count
+
+
+@pytest.mark.parametrize(
+    ("table", "port", "unanswered"),
+    [
+        ("tcp-busy-worker.txt", 51011, 0),
+        # The other end does not read, and says so whenever it is asked.
+        ("tcp-full-window.txt", 50053, 0),
+        # What was sent is sent again and again.
+        ("tcp-cable-out.txt", 50052, 1),
+        # Nothing leaves this host.
+        ("tcp-own-cable-out.txt", 50052, 1),
+    ],
+)
+def test_a_connection_whose_other_end_is_away(table: str, port: int, unanswered: int) -> None:
+    sockets = read(table)
+    assert [s for s in sockets if s.state == "ESTABLISHED" and port in (s.local_port, s.remote_port)]
+    assert sum(s.is_unanswered for s in sockets) == unanswered
+
+
+def test_the_side_of_another_user_than_root() -> None:
+    sockets = [sock(HEAD, 8000, HEAD, 40000), sock(HEAD, 40000, HEAD, 8000, uid=990), sock(HEAD, 8000, CLIENT, 40001)]
+    assert [s.remote_port for s in proc_net.clients_of(sockets, 8000, "", (0, 990))] == [40001]

@@ -129,3 +129,69 @@ def test_partitions() -> None:
     closed = {"gpu_ai": {**partitions["gpu_ai"], "AllowQos": "normal,debug"}}
     (refused,) = slurm_accounting.partition_problems(closed, ["gpu_ai"], qos)
     assert "AllowQos" in refused
+
+
+def said(**changes: str) -> list[str]:
+    configuration = {**slurm_accounting.parse_configuration(read("config")), **changes}
+    return slurm_accounting.configuration_warnings(configuration, {"ai_opportunistic": 30}, "llama")
+
+
+def test_nothing_of_the_labs_configuration_is_warned_of() -> None:
+    assert said() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"KillWait": "10 sec"}, "KillWait is 10 seconds"),
+        ({"PreemptParameters": "reorder_count=1,send_user_signal"}, "send_user_signal"),
+        ({"PriorityType": "priority/basic"}, "priority/basic"),
+        ({"PriorityWeightQOS": "0"}, "PriorityWeightQOS 0"),
+        ({"PrivateData": "accounts,jobs,users"}, "AdminLevel=Operator"),
+    ],
+)
+def test_what_is_different_on_a_foreign_cluster_is_warned_of(changes: dict[str, str], words: str) -> None:
+    (warning,) = said(**changes)
+    assert words in warning
+
+
+@pytest.mark.parametrize("level", ["Operator", "Administrator"])
+def test_whoever_may_see_all_jobs_is_not_warned_of(level: str) -> None:
+    configuration = {**slurm_accounting.parse_configuration(read("config")), "PrivateData": "jobs"}
+    assert slurm_accounting.configuration_warnings(configuration, {}, "llama", level) == []
+    assert slurm_accounting.configuration_warnings(configuration, {}) == []
+
+
+def test_levels() -> None:
+    assert slurm_accounting.parse_levels("llama|None\nroot|Administrator\n\n") == {
+        "llama": "None",
+        "root": "Administrator",
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "is_old"), [("22.05.8", False), ("20.11.0", False), ("20.02.7", True), ("19.05.8", True), ("", False)]
+)
+def test_a_slurm_without_steps_that_overlap_is_refused(version: str, is_old: bool) -> None:
+    found = slurm_accounting.version_problems({"SLURM_VERSION": version})
+    assert bool(found) is is_old
+    assert all("--overlap" in text and version in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("graces", "has", "expected"),
+    [
+        ({"ai_opportunistic": 30}, 30, []),
+        ({"ai_opportunistic": 90}, 30, ["ai_opportunistic"]),
+        ({"ai_opportunistic": 30}, 0, []),
+        # One that the inventory does not describe counts as it is, and one that nobody has gives no time.
+        ({"site": 30}, 60, []),
+        ({"site": 90}, 60, ["site"]),
+        ({"none": 30}, 30, ["none"]),
+    ],
+)
+def test_a_tier_cannot_count_on_more_than_its_qos_gives(graces: dict[str, int], has: int, expected: list[str]) -> None:
+    there = Accounting({LOW.name: Qos(LOW.name, 100, grace=has), "site": Qos("site", 1, grace=has)})
+    found = slurm_accounting.grace_problems(graces, WANTED, there)
+    assert [name for name in expected if any(f"the QoS {name} to give" in text for text in found)] == expected
+    assert len(found) == len(expected)

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,11 @@ SACCT = (FIXTURES / "sacct-22.05.txt").read_text(encoding="utf-8")
 REQUEUED = (FIXTURES / "sacct-requeued-22.05.txt").read_text(encoding="utf-8")
 
 
+SQUEUE = (FIXTURES / "squeue-22.05.txt").read_bytes()
+
+
 def queue() -> list[Job]:
-    return slurm_queue.parse_queue((FIXTURES / "squeue-22.05.txt").read_text(encoding="utf-8"))
+    return slurm_queue.parse_queue(SQUEUE)
 
 
 def test_jobs_of_the_queue_are_read() -> None:
@@ -42,10 +46,104 @@ def test_jobs_that_run_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n\n", "slurm_load_jobs error: Unable to contact slurm controller", "x" * 3000, "12_[1-4]"]
+    "printed",
+    [
+        b"slurm_load_jobs error: Unable to contact slurm controller",
+        b"x" * 3000,
+        b"12_[1-4]",
+        b"12",
+        "\u00b2".encode() + b" " * 2000,
+        b"\xff" * 2000,
+        # Columns of another width.
+        b"".join(line[:24] + b" " + line[24:] for line in SQUEUE.splitlines(keepends=True)),
+    ],
 )
-def test_what_is_no_queue_has_no_jobs_or_foreign_ones(text: str) -> None:
-    assert all(not job.is_live for job in slurm_queue.parse_queue(text))
+def test_what_is_no_queue_is_refused(printed: bytes) -> None:
+    """Whoever took it for an empty one would submit a second job of every tier."""
+    with pytest.raises(ValueError, match="squeue printed no jobs but"):
+        slurm_queue.parse_queue(printed)
+
+
+@pytest.mark.parametrize("printed", [b"", b"\n\n", b"  \n"])
+def test_an_empty_queue_has_no_jobs(printed: bytes) -> None:
+    assert slurm_queue.parse_queue(printed) == []
+
+
+@pytest.mark.parametrize("comment", ["x\n2024", "\n12", "a\n12 \n13", "x\n" + "9" * 20 + "\n"])
+def test_a_job_with_lines_in_its_comment_hides_no_other(comment: str) -> None:
+    lines = [line.rstrip(b"\n") for line in SQUEUE.splitlines()]
+    at = sum((24, 64, 40, 20, 160, 8, 24, 24, 24, 512, 512, 64, 64, 12))
+    others = [line[:at] + comment.encode() for line in lines]
+    # Each is followed by one that is as it was.
+    mixed = [line for pair in zip(others, lines, strict=True) for line in pair]
+    found = slurm_queue.parse_queue(b"\n".join(mixed))
+    assert found[1::2] == queue()
+    assert [job.id for job in found[::2]] == [job.id for job in queue()]
+
+
+def test_a_time_in_another_format_moves_no_column() -> None:
+    text = SQUEUE.replace(b"1795266500", b"2026-11-21")
+    assert [job.id for job in slurm_queue.parse_queue(text)] == [job.id for job in queue()]
+
+
+def renamed(line: bytes, name: bytes) -> bytes:
+    """As squeue prints a job of this name: it counts bytes, and cuts between any two of them."""
+    return line[:24] + name[:64].ljust(64) + line[88:]
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("\u00dcbergangszust\u00e4nde", "\u00dcbergangszust\u00e4nde"),
+        ("\u00e4" * 40, "\u00e4" * 32),
+        (f"a{chr(0xE4) * 40}", f"a{chr(0xE4) * 31}\ufffd"),
+        ("first\nsecond", "first\nsecond"),
+        ("12\n13", "12\n13"),
+        ("\n", ""),
+        ("12\n13\n14", "12\n13\n14"),
+        ("a\x0bb\x85c\u2028d\re", "a\x0bb\x85c\u2028d\re"),
+    ],
+)
+def test_a_name_of_any_letters_moves_no_column(name: str, read: str) -> None:
+    lines = SQUEUE.splitlines(keepends=True)
+    found = slurm_queue.parse_queue(b"".join([*lines[:2], renamed(lines[2], name.encode()), *lines[3:]]))
+    expected = queue()
+    expected[2] = replace(expected[2], name=read)
+    assert found == expected
+    assert found[2].qos == "vasp_priority"
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [("37", 37), ("37_4", 37), ("37_[1-9%2]", 37), ("37+0", 37), ("37+12", 37)]
+)
+def test_members_of_arrays_and_parts_of_jobs_are_jobs_too(number: str, expected: int) -> None:
+    line = SQUEUE.splitlines(keepends=True)[2]
+    (job,) = slurm_queue.parse_queue(number.ljust(24).encode() + line[24:])
+    assert (job.id, job.number, job.qos) == (number, expected, "vasp_priority")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "EXPEDITING", "LAUNCH_FAILED", "POWER_UP_NODE",
+        "RECONFIG_FAIL", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESIZING", "RESV_DEL_HOLD", "REVOKED", "SIGNALING",
+        "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "UPDATE_DB", "SOMETHING_NEW", "",
+    ],
+)  # fmt: skip
+def test_a_job_is_there_unless_slurm_says_that_it_is_over(state: str) -> None:
+    assert Job("1", "a", "b", state).is_live
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
+        "TIMEOUT",
+    ],
+)  # fmt: skip
+def test_a_job_that_is_over_is_none(state: str) -> None:
+    job = Job("1", "a", "b", state)
+    assert not (job.is_live or job.is_running or job.is_pending)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +185,29 @@ def test_of_a_job_that_was_requeued_the_last_run_counts() -> None:
     assert slurm_queue.parse_ending(REQUEUED, "38").state == "RUNNING"
 
 
-def test_a_step_that_ran_out_of_memory_says_why_the_job_failed() -> None:
-    text = SACCT.replace("34.2|FAILED|1:0", "34.2|OUT_OF_MEMORY|0:125")
+@pytest.mark.parametrize("step", ["34.9|COMPLETED|0:0", "34.11|FAILED|1:0", "34.batch|FAILED|1:0"])
+@pytest.mark.parametrize("state", ["FAILED", "COMPLETED"])
+def test_a_step_that_ran_out_of_memory_says_why_the_job_failed(step: str, state: str) -> None:
+    text = SACCT.replace(step, f"{step.partition('|')[0]}|OUT_OF_MEMORY|0:125").replace("34|FAILED", f"34|{state}")
     assert slurm_queue.parse_ending(text, "34").state == "OUT_OF_MEMORY"
+
+
+@pytest.mark.parametrize("step", ["34.2|FAILED|1:0", "34.0|COMPLETED|0:0", "34.8|FAILED|1:0", "34.6|COMPLETED|0:0"])
+def test_a_step_of_a_group_that_was_started_anew_does_not_say_why_the_job_ended(step: str) -> None:
+    text = SACCT.replace(step, f"{step.partition('|')[0]}|OUT_OF_MEMORY|0:125")
+    assert slurm_queue.parse_ending(text, "34").state == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("CANCELLED by 0", "CANCELLED"), ("TIMEOUT", "TIMEOUT"), ("PREEMPTED", "PREEMPTED"),
+        ("NODE_FAIL", "NODE_FAIL"), ("REQUEUED", "REQUEUED"),
+    ],
+)  # fmt: skip
+def test_what_ended_a_job_is_not_its_memory_where_slurm_says_otherwise(said: str, state: str) -> None:
+    text = SACCT.replace("34.11|FAILED|1:0", "34.11|OUT_OF_MEMORY|0:125").replace("34|FAILED", f"34|{said}")
+    assert slurm_queue.parse_ending(text, "34").state == state
 
 
 @pytest.mark.parametrize("text", ["", "x", "|||", "12|", "12|FAILED|1:0", "12.batch|FAILED|1:0|1|||5K|n"])

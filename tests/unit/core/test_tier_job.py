@@ -141,48 +141,6 @@ def test_a_model_without_a_size_is_not_divided_by() -> None:
     assert tier_job.percent(5, 0, 0, 0) == 99
 
 
-def drained(busy: list[int | None], grace: float = 30.0) -> float:
-    """When a drain that begins at 0 stops; busy is what is seen every half second, the last one for ever."""
-    rule = tier_job.drain_for(tier_job.Timing(grace=grace), 0.0)
-    for look in range(1000):
-        now = look * 0.5
-        if rule.may_stop(now, busy[min(look, len(busy) - 1)]):
-            return now
-    raise AssertionError("it never stops")
-
-
-@pytest.mark.parametrize(
-    ("busy", "stops"),
-    [
-        # An idle tier waits only until no gateway sends any more.
-        ([0], 3.5),
-        # One that comes in that time is waited for.
-        ([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0], 5.5),
-        # What does not end is cut, with time left for stopping.
-        ([2], 24.0),
-        ([None], 24.0),
-        # A look in which none runs is not enough.
-        ([1] * 8 + [0] + [1] * 8 + [0], 9.0),
-    ],
-)
-def test_a_drain_ends_when_nothing_runs_or_when_the_time_is_up(busy: list[int | None], stops: float) -> None:
-    assert drained(busy) == stops
-
-
-def test_a_renewal_waits_for_a_quiet_moment_and_not_for_ever() -> None:
-    timing = tier_job.Timing(grace=30, renew_before=600)
-    renewal = tier_job.renewal_for(timing, 100.0)
-    assert not renewal.is_due(100.0, 1)
-    assert not renewal.is_due(101.0, 0)
-    assert not renewal.is_due(105.0, 1)
-    assert not renewal.is_due(106.0, 0)
-    assert renewal.is_due(116.0, 0)
-    busy = tier_job.renewal_for(timing, 100.0)
-    assert not busy.is_due(609.0, 3)
-    # Slurm's own lateness and the grace are left.
-    assert busy.is_due(610.0, 3)
-
-
 MANIFEST = {
     "flags": {
         "llama-server": [

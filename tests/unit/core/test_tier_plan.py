@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,13 @@ PATHS = {
 }
 
 
-def read(path: str) -> Any:
+@cache
+def parsed(path: str) -> Any:
     return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def read(path: str) -> Any:
+    return deepcopy(parsed(path))
 
 
 def models(site: str) -> dict[str, Any]:
@@ -68,23 +75,71 @@ def test_the_documents_tiers() -> None:
     found = plan("beefcake2_slurm")
     assert found["problems"] == []
     fast, reasoning = found["tiers"]["fast"], found["tiers"]["reasoning"]
-    assert fast["limits"] == {"memory": "18G", "nodelist": ["vasp-02"], "exclude": []}
-    # 64G killed it; so much is said by hand there, and the plan would take less.
+    assert fast["limits"] == {"memory": "43G", "nodelist": ["vasp-02"], "exclude": [], "account": ""}
+    # 64G killed it; so much is said by hand there.
     assert reasoning["limits"]["memory"] == "200G"
-    assert 47 * 1024 < reasoning["memory_mib"] < 64 * 1024
+    assert not any("memory limit" in warning for warning in found["warnings"])
     assert reasoning["data"]["split"] == {"vasp-01": 26, "vasp-02": 27, "vasp-03": 27}
     assert "in MiB" in reasoning["table"]
 
 
+def test_an_empty_limit_is_above_the_one_that_was_killed() -> None:
+    limit = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory=""))["tiers"]["reasoning"]
+    assert limit["limits"]["memory"] == f"{limit['memory_mib'] // 1024}G"
+    assert 64 * 1024 < limit["memory_mib"] < 96 * 1024
+    # What the engine keeps of prompts comes on top of it.
+    settings = {"context": 131072, "cache_type_k": "q4_0", "cache_type_v": "q4_0", "cache_ram_mib": 8192}
+    kept = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory="", settings=settings))
+    assert kept["problems"] == []
+    assert kept["tiers"]["reasoning"]["memory_mib"] >= limit["memory_mib"] + 8192
+
+
+@pytest.mark.parametrize("load_mode", ["mmap", "read", "lock", "lock_read"])
+def test_the_files_pages_count_however_it_is_read(load_mode: str) -> None:
+    def change(tiers: dict[str, Any]) -> None:
+        settings = {**tiers["reasoning"]["settings"], "load_mode": load_mode}
+        tiers["reasoning"].update(memory="", settings=settings)
+
+    assert plan("beefcake2_slurm", change)["tiers"]["reasoning"]["memory_mib"] > 64 * 1024
+
+
+@pytest.mark.parametrize("memory", ["64G", "8G", "5G", "65536"])
+def test_a_limit_that_may_be_too_small_is_said(memory: str) -> None:
+    found = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory=memory))
+    assert found["problems"] == []
+    (warning,) = [text for text in found["warnings"] if "memory limit" in text]
+    assert "tier reasoning: its memory limit of" in warning
+    assert "Slurm kills a job that reaches" in warning
+    assert "Write at least 73G" in warning
+
+
+def test_a_job_does_not_ask_for_more_than_its_smallest_node_has() -> None:
+    tiers = read("inventory/beefcake2_slurm/group_vars/all/tiers.yml")["herd_tiers"]
+    tiers[1]["memory"] = ""
+    machines = hosts(1, 376)
+    machines["vasp-03"]["herd_memory_gib"] = 64
+    found = tier_plan(tiers, machines, sorted(machines), models("beefcake2_slurm"), "0c1e57098", "llama", 50052, PATHS)
+    assert found["problems"] == []
+    assert found["tiers"]["reasoning"]["limits"]["memory"] == "57G"
+    assert any("its smallest node can give it 57G, and it may need 73G" in text for text in found["warnings"])
+
+
 def test_two_jobs_cannot_have_one_gpu() -> None:
     (warning,) = plan("beefcake2_slurm")["warnings"]
-    assert "fast and reasoning each want a GPU of vasp-02, which has 1" in warning
+    assert (
+        "the tiers fast and reasoning NEVER SERVE AT THE SAME TIME: they each want a GPU of vasp-02, which has 1"
+        in (warning)
+    )
+    tiers = plan("beefcake2_slurm")["tiers"]
+    for name in ("fast", "reasoning"):
+        assert "want the same GPU of vasp-02 and never serve at the same time" in tiers[name]["tier"]["crowded"]
 
     def two_nodes(tiers: dict[str, Any]) -> None:
         tiers["reasoning"].update(nodes=2, hosts=["vasp-01", "vasp-03"], split={"vasp-01": 39, "vasp-03": 41})
 
     apart = plan("beefcake2_slurm", two_nodes)
     assert (apart["problems"], apart["warnings"]) == ([], [])
+    assert apart["tiers"]["fast"]["tier"]["crowded"] == ""
     assert sum(apart["tiers"]["reasoning"]["data"]["split"].values()) == 80
 
 
@@ -121,6 +176,8 @@ def test_any_of_several_hosts_will_do() -> None:
     ("tier", "change", "words"),
     [
         ("reasoning", {"memory": "2G"}, "Slurm would kill it"),
+        ("reasoning", {"memory": "2000"}, "Slurm would kill it"),
+        ("reasoning", {"memory": "a lot"}, "a memory limit such as 200G"),
         ("reasoning", {"settings": {"context": 1048576}}, "expected"),
         ("fast", {"settings": {"context": 262144}}, "expected"),
         ("fast", {"models": ["nothing"]}, "models of the tier fast"),
@@ -133,10 +190,21 @@ def test_any_of_several_hosts_will_do() -> None:
         ("fast", {"name": "reasoning"}, "found reasoning twice"),
         ("fast", {"gateway_port": 8081}, "found 8081 twice"),
         ("fast", {"script": "../x"}, "file name"),
+        ("fast", {"job_name": "x" * 65}, "expected a job_name of at most 64"),
+        ("fast", {"job_name": "llama\n#SBATCH --mem=1G"}, "expected a job_name of at most 64"),
+        ("fast", {"job_name": "llama 14b"}, "expected a job_name of at most 64"),
+        ("fast", {"job_name": "-llama"}, "expected a job_name of at most 64"),
+        ("fast", {"job_name": "llama\u00fc"}, "expected a job_name of at most 64"),
+        ("fast", {"job_name": ""}, "expected a job_name of at most 64"),
         ("fast", {"grace": 5}, "at least 15 seconds"),
         ("fast", {"time_limit": "00:20:00"}, "renew_before between"),
         ("fast", {"time_limit": "a while"}, "time limit such as"),
         ("fast", {"settings": {"kontext": 1}}, "settings of the head"),
+        ("fast", {"presets": {"nothing": {}}}, "found one of nothing"),
+        ("fast", {"presets": {"strand-rust-coder-14b-q8_0": {"context": 1}}}, "found context"),
+        ("fast", {"presets": {"strand-rust-coder-14b-q8_0": {"settings": {"kontext": 1}}}}, "settings of the head"),
+        ("fast", {"presets": {"strand-rust-coder-14b-q8_0": {"settings": {"context": 262144}}}}, "expected room"),
+        ("reasoning", {"presets": {"or1-behemoth-q4_k_m": {}}}, "presets of a router only"),
     ],
 )
 def test_what_cannot_work_is_said_in_one_sentence(tier: str, change: dict[str, Any], words: str) -> None:
@@ -163,3 +231,51 @@ def test_the_filters_defaults_are_those_of_the_role() -> None:
     options = read("roles/slurm_tiers/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     tier = options["slurm_tiers_tiers"]["options"]
     assert {name: facts["default"] for name, facts in tier.items() if "default" in facts} == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("change", "is_other"),
+    [
+        ({}, False),
+        ({"enabled": False}, False),
+        ({"memory": "300G"}, True),
+        ({"settings": {"context": 65536, "cache_type_k": "q4_0", "cache_type_v": "q4_0"}}, True),
+        ({"gres": "shard:1"}, True),
+        ({"hosts": ["vasp-01", "vasp-02", "vasp-03"]}, False),
+        ({"account": "other"}, True),
+        ({"time_limit": "2-00:00:00"}, True),
+        ({"job_name": "llama-72"}, True),
+        ({"grace": 40}, True),
+    ],
+)
+def test_what_a_job_runs_with_has_a_mark(change: dict[str, Any], is_other: bool) -> None:
+    before = plan("beefcake2_slurm")["tiers"]["reasoning"]
+    after = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(change))["tiers"]["reasoning"]
+    assert (before["plan"] != after["plan"]) is is_other
+    assert after["data"]["plan"] == after["tier"]["plan"] == after["plan"]
+    assert tier_job.read_job(json.dumps(after["data"])).plan == after["plan"]
+
+
+def test_the_longest_grace_counts_for_a_qos() -> None:
+    assert plan("beefcake2_slurm")["graces"] == {"ai_opportunistic": 30}
+    assert plan("beefcake2_slurm", lambda tiers: tiers["fast"].update(grace=90))["graces"] == {"ai_opportunistic": 90}
+
+
+def test_a_router_offers_what_its_folder_has_and_each_model_has_its_own() -> None:
+    preset = {"aliases": ["strand"], "settings": {"slots": 2}, "load_at_start": True}
+
+    def change(tiers: dict[str, Any]) -> None:
+        tiers["fast"].update(presets={"strand-rust-coder-14b-q8_0": preset}, exclude=["notes"])
+
+    found = plan("beefcake2_slurm", change)
+    assert found["problems"] == []
+    job = tier_job.read_job(json.dumps(found["tiers"]["fast"]["data"]))
+    assert (job.folder, job.scan, list(job.exclude), job.rules) == ("/scratch/ai/models", True, ["notes"], "0c1e57098")
+    (model,) = job.models
+    assert (list(model.aliases), model.settings, model.at_start) == (["strand"], {"slots": 2}, True)
+    assert not tier_job.read_job(json.dumps(found["tiers"]["reasoning"]["data"])).scan
+
+
+def test_without_a_scan_the_named_models_are_all_that_is_planned_for() -> None:
+    limits = plan("beefcake2_slurm", lambda tiers: tiers["fast"].update(scan=False))["tiers"]["fast"]["limits"]
+    assert limits["memory"] == "28G"

@@ -17,6 +17,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.tier_rules imp
     BACKOFF_S,
     CANCEL,
     EXPLAIN,
+    RENEW,
     SUBMIT,
     UNSURE_S,
     Action,
@@ -39,6 +40,7 @@ ENTRY = Endpoint(
     tier="fast", job_id="12", host="vasp-02", address="10.0.0.42", port=8080, models=("m",), state="ready", percent=100,
     context=2048, slots=1, release="r", started=NOW - 690, heartbeat=NOW - 1,
 )  # fmt: skip
+SEEN = {tier_rules.run_of(ENTRY): NOW - 50}
 PRIORITY = "pending: Priority (jobs of higher priority come first)"
 DIED = Ending(state="FAILED", exit_code=1, elapsed=4, log="head on vasp-02 has ended with status 1")
 
@@ -59,13 +61,85 @@ def test_a_tier_without_a_job_gets_one() -> None:
     assert step(Memory(), facts())[1] == [(SUBMIT, "")]
 
 
+@pytest.mark.parametrize("remembered", ["", "12"])
 @pytest.mark.parametrize(
-    "state", ["PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "STOPPED"]
-)
-def test_a_tier_with_a_job_gets_none(state: str) -> None:
-    memory, actions = step(Memory(), facts(replace(RUNNING, state=state)))
+    "state",
+    [
+        "PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "STOPPED", "POWER_UP_NODE",
+        "UPDATE_DB", "EXPEDITING", "LAUNCH_FAILED", "RECONFIG_FAIL", "SOMETHING_NEW",
+    ],
+)  # fmt: skip
+def test_a_tier_with_a_job_gets_none(state: str, remembered: str) -> None:
+    job = replace(RUNNING, state=state)
+    memory, actions = step(Memory(job=remembered), facts(job))
     assert actions == []
     assert memory.job == "12"
+    # Nothing is held against an entry of a job that may run.
+    is_there = state not in ("PENDING", "REQUEUED", "EXPEDITING")
+    assert (tier_rules.gone_jobs([ENTRY], Queue(NOW, (job,)), SEEN) == set()) is is_there
+
+
+def test_a_job_in_a_state_that_nobody_knows_is_shown_as_it_is() -> None:
+    assert said(replace(RUNNING, state="SOMETHING_NEW")) == ("pending", "job 12 is SOMETHING_NEW", 30)
+
+
+NAMED = "herd-tiers tier=fast data=0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("job", "remembered"),
+    [
+        # The inventory has another name for it than the job that runs.
+        (replace(RUNNING, name="llama-new"), "12"),
+        (replace(RUNNING, name="llama-new", comment=""), "12"),
+        (replace(RUNNING, name="llama-new", comment=NAMED), ""),
+        (replace(RUNNING, name="llama-new", comment="herd-tiers tier=fast"), "9"),
+        # What an older manager submitted, and what people did.
+        (RUNNING, ""),
+        (replace(RUNNING, comment=""), ""),
+    ],
+)
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "COMPLETING"])
+def test_a_job_is_known_by_its_number_its_tier_and_its_name(job: Job, remembered: str, state: str) -> None:
+    job = replace(job, state=state)
+    memory, actions = step(Memory(job=remembered), facts(job))
+    assert (memory.job, actions) == ("12", [])
+    assert tier_rules.report(FAST, Memory(job=remembered), facts(job)).job_id == "12"
+    assert tier_rules.stray_jobs([FAST], {"fast": Memory(job=remembered)}, Queue(NOW, (job,)), "llama") == []
+
+
+@pytest.mark.parametrize(
+    ("job", "remembered", "is_stray"),
+    [
+        # Of a tier that is not there any more, whatever name it goes by.
+        (replace(RUNNING, comment="herd-tiers tier=gone"), "", True),
+        (replace(RUNNING, comment="herd-tiers tier=gone"), "12", True),
+        (replace(PENDING, comment="herd-tiers tier=gone"), "", True),
+        (replace(RUNNING, comment="herd-tiers tier=gone", state="SOMETHING_NEW"), "", True),
+        # Of an older manager, for a tier of another name.
+        (replace(RUNNING, name="llama-old"), "", True),
+        (replace(RUNNING, name="llama-old"), "12", False),
+        # Over, or ending; somebody else's, or submitted by hand.
+        (replace(RUNNING, name="llama-old", state="CANCELLED"), "", False),
+        (replace(RUNNING, name="llama-old", state="COMPLETING"), "", False),
+        (replace(RUNNING, name="llama-old", user="ann"), "", False),
+        (replace(RUNNING, name="llama-old", comment=""), "", False),
+        (replace(RUNNING, name="llama-old", comment="herd-tiersome"), "", False),
+        (RUNNING, "", False),
+    ],
+)
+def test_a_job_of_no_tier_is_ended(job: Job, remembered: str, is_stray: bool) -> None:
+    memories = {"fast": Memory(job=remembered)}
+    assert tier_rules.stray_jobs([FAST], memories, Queue(NOW, (job,)), "llama") == ([job] if is_stray else [])
+    assert tier_rules.stray_jobs([FAST], memories, Queue(0.0, (job,)), "llama") == []
+    assert tier_rules.stray_jobs([FAST], memories, Queue(NOW, (job,), "silent"), "llama") == []
+
+
+def test_what_is_submitted_is_known_as_the_tier_s_own() -> None:
+    job = replace(RUNNING, comment=tier_rules.comment(FAST))
+    assert tier_rules.is_managed(job)
+    assert tier_rules.tier_of(job) == "fast"
+    assert tier_rules.tier_of(replace(RUNNING, comment="tier=fast")) == ""
 
 
 @pytest.mark.parametrize(
@@ -73,6 +147,7 @@ def test_a_tier_with_a_job_gets_none(state: str) -> None:
     [
         replace(RUNNING, name="llama-72b"),
         replace(RUNNING, user="root"),
+        replace(RUNNING, comment="herd-tiers tier=slow"),
         replace(RUNNING, state="FAILED"),
         replace(RUNNING, state="CANCELLED"),
         replace(VASP, reason="Dependency", state="PENDING"),
@@ -153,6 +228,12 @@ def test_a_second_job_that_runs_is_left_alone_while_the_first_may_be_ending() ->
     assert step(memory, facts(RUNNING, second, wall=NOW + 20))[1] == [(CANCEL, "13")]
 
 
+def test_a_job_in_a_state_that_nobody_knows_may_be_the_one_that_serves() -> None:
+    first, second = replace(RUNNING, state="SOMETHING_NEW"), replace(RUNNING, id="13")
+    memory, _actions = step(Memory(), facts(first, second))
+    assert step(memory, facts(first, second, wall=NOW + 20))[1] == [(CANCEL, "13")]
+
+
 def test_a_stopped_tier_has_its_job_ended_once_and_gets_none() -> None:
     stops = {"fast": Stop("maintenance", "ann", NOW)}
     memory, actions = step(Memory(), facts(RUNNING, stops=stops))
@@ -174,18 +255,54 @@ def test_a_tier_that_is_not_enabled_loses_only_the_manager_s_own_job() -> None:
     off = replace(FAST, enabled=False)
     assert step(Memory(), facts(), off)[1] == []
     assert step(Memory(), facts(RUNNING), off)[1] == [(CANCEL, "12")]
+    assert step(Memory(), facts(replace(RUNNING, comment=NAMED)), off)[1] == [(CANCEL, "12")]
     assert step(Memory(), facts(replace(RUNNING, comment="")), off)[1] == []
 
 
-def test_a_job_whose_launch_failed_is_not_left_held_for_ever() -> None:
-    held = replace(PENDING, reason="launch failed requeued held")
+@pytest.mark.parametrize(
+    "reason",
+    ["launch failed requeued held", "launch failure limit exceeded requeued held", "JobHoldMaxRequeue"],
+)
+@pytest.mark.parametrize("state", ["PENDING", "REQUEUE_HOLD"])
+def test_a_job_whose_launch_failed_is_not_left_held_for_ever(reason: str, state: str) -> None:
+    held = replace(PENDING, reason=reason, state=state)
     memory, actions = step(Memory(), facts(held))
     assert actions == [(CANCEL, "12")]
+    tier = tier_rules.report(FAST, memory, facts(held))
+    assert tier.reason == f"pending: {reason} (its launch failed, and Slurm holds it)"
+    assert "journalctl -u slurmd" in tier.advice
+    # However long it takes, it has failed once.
+    cancels = 0
+    for tick in range(100):
+        memory, actions = step(memory, facts(held, wall=NOW + 2 * tick))
+        cancels += len(actions)
+        assert (memory.failures, memory.not_before) == (1, NOW + BACKOFF_S[0])
+    assert cancels == 2
     ending = {"12": Ending(state="CANCELLED")}
     memory, actions = step(memory, facts(wall=NOW + 1, endings=ending))
     assert actions == []
     assert "launch" not in memory.job
     assert "Slurm holds it" in tier_rules.report(FAST, memory, facts(wall=NOW + 1)).reason
+    # The next one that fails is another one.
+    memory, actions = step(memory, facts(replace(held, id="13"), wall=NOW + 400))
+    assert (actions, memory.failures) == ([(CANCEL, "13")], 2)
+
+
+def test_a_held_job_that_somebody_else_ends_has_failed_once_too() -> None:
+    held = replace(PENDING, reason="JobHoldMaxRequeue")
+    memory, _actions = step(Memory(), facts(held))
+    # A second job was ended meanwhile.
+    memory = replace(memory, cancelled="13")
+    memory, _actions = step(memory, facts(wall=NOW + 1, endings={"12": Ending(state="CANCELLED")}))
+    assert (memory.failures, memory.not_before, memory.counted) == (1, NOW + BACKOFF_S[0], "")
+
+
+def test_a_held_job_that_somebody_released_is_judged_by_how_it_ends() -> None:
+    memory, _actions = step(Memory(), facts(replace(PENDING, reason="JobHoldMaxRequeue")))
+    memory, _actions = step(memory, facts(RUNNING, wall=NOW + 100))
+    memory = replace(memory, cancelled="")
+    memory, _actions = step(memory, facts(wall=NOW + 200, endings={"12": DIED}))
+    assert (memory.failures, memory.why) == (2, tier_rules.explain("12", DIED)[0])
 
 
 # Jobs that end
@@ -271,6 +388,26 @@ def test_a_clock_that_is_set_back_does_not_keep_a_tier_away() -> None:
     assert step(memory, facts())[1] == [(SUBMIT, "")]
 
 
+def test_a_clock_that_is_set_back_after_a_submission_makes_it_sure_a_minute_later() -> None:
+    unsure = tier_rules.submitted(FAST, tier_rules.about_to_submit(Memory(), NOW + 86400), NOW + 86400, 124, "", "x")
+    lost = tier_rules.submitted(FAST, Memory(), NOW + 86400, 0, "12", "")
+    for after in (unsure, lost):
+        endings = {"12": Ending("TIMEOUT", elapsed=1e5)}
+        memory, actions = step(after, facts(endings=endings))
+        # It may still be on its way.
+        assert actions == []
+        memory, actions = step(memory, facts(wall=NOW + UNSURE_S - 1, endings=endings))
+        assert actions == []
+        assert step(memory, facts(wall=NOW + UNSURE_S + 1, endings=endings))[1] == [(SUBMIT, "")]
+
+
+def test_a_clock_that_is_set_back_does_not_keep_a_second_job() -> None:
+    second = replace(RUNNING, id="13")
+    memory, actions = step(Memory(spare_since=NOW + 86400), facts(RUNNING, second))
+    assert actions == []
+    assert step(memory, facts(RUNNING, second, wall=NOW + 20))[1] == [(CANCEL, "13")]
+
+
 @pytest.mark.parametrize("data", [None, [], {"job": 5}, {"failures": "x", "not_before": None}, {"unknown": 1}, "x"])
 def test_a_memory_that_is_broken_is_none(data: Any) -> None:
     assert tier_rules.memory_from(data) == Memory()
@@ -288,8 +425,13 @@ def said(*jobs: Job, memory: Memory | None = None, **more: Any) -> tuple[str, st
     ("jobs", "entries", "expected"),
     [
         ([RUNNING], [ENTRY], ("ready", "", 1)),
-        ([RUNNING], [replace(ENTRY, state="loading", percent=43, started=NOW - 43)], ("loading", "loading 43 %", 57)),
-        ([RUNNING], [replace(ENTRY, state="loading", percent=0, started=NOW - 20)], ("loading", "loading 0 %", 100)),
+        ([RUNNING], [replace(ENTRY, state="loading", percent=43, started=NOW - 44)], ("loading", "loading 43 %", 57)),
+        ([RUNNING], [replace(ENTRY, state="loading", percent=0, started=NOW - 21)], ("loading", "loading 0 %", 100)),
+        # Both times are by a clock that is a day ahead, or behind.
+        ([RUNNING], [replace(ENTRY, state="loading", percent=43, started=NOW + 86400 - 43, heartbeat=NOW + 86400)],
+         ("loading", "loading 43 %", 57)),
+        ([RUNNING], [replace(ENTRY, state="loading", percent=43, started=NOW - 86400 - 43, heartbeat=NOW - 86400)],
+         ("loading", "loading 43 %", 57)),
         ([replace(RUNNING, start=NOW - 10)], [], ("loading", "starting as job 12", 110)),
         ([RUNNING, WAITING], [replace(ENTRY, state="draining")],
          ("draining", "making way for job 88 of vasp_priority", 60)),
@@ -304,12 +446,24 @@ def said(*jobs: Job, memory: Memory | None = None, **more: Any) -> tuple[str, st
         ([PENDING], [], ("pending", PRIORITY, 60)),
         ([replace(PENDING, reason="")], [], ("pending", "pending: not looked at yet", 60)),
         ([replace(PENDING, reason="JobHeldUser")], [], ("stopped", "job 12 is held", 600)),
+        ([replace(PENDING, reason="job requeued in held state")], [], ("stopped", "job 12 is held", 600)),
+        ([replace(PENDING, reason="None", state="SPECIAL_EXIT")], [], ("stopped", "job 12 is held", 600)),
+        ([replace(PENDING, reason="job requeued in held state", state="REQUEUE_HOLD")], [],
+         ("stopped", "job 12 is held", 600)),
         ([replace(RUNNING, state="SUSPENDED")], [], ("pending", "job 12 is suspended", 120)),
         ([], [], ("pending", "its job is about to be submitted", 30)),
     ],
 )  # fmt: skip
 def test_how_a_tier_is(jobs: list[Job], entries: list[Endpoint], expected: tuple[str, str, int]) -> None:
     assert said(*jobs, endpoints=entries) == expected
+
+
+def test_of_a_job_that_never_shows_up_in_the_registry_people_hear_where_to_look() -> None:
+    def advice(started: float) -> str:
+        return tier_rules.report(FAST, Memory(load_s=30.0), facts(replace(RUNNING, start=NOW - started))).advice
+
+    assert advice(300) == ""
+    assert advice(340) == "it takes long: see ai/logs/12/job.log in the shared directory"
 
 
 def test_the_gap_between_the_registry_and_the_queue_is_still_draining() -> None:
@@ -338,6 +492,7 @@ def test_when_it_is_expected_back() -> None:
         ("AssocGrpGRES", "a limit of its account is reached", "show assoc"),
         ("PartitionTimeLimit", "longer than the partition's", "time_limit"),
         ("JobHeldAdmin", "", "scontrol release 12"),
+        ("job requeued in held state", "", "scontrol release 12"),
         ("BadConstraints", "no node is as it wants", "gres"),
         ("SomethingNew", "SomethingNew", ""),
     ],
@@ -362,14 +517,25 @@ def test_what_runs_goes_on_while_slurm_does_not_answer() -> None:
 
 def test_a_job_of_the_registry_is_gone_only_if_the_queue_is_newer() -> None:
     def gone(taken: float, *jobs: Job, problem: str = "") -> set[str]:
-        return tier_rules.gone_jobs([ENTRY], Queue(taken, jobs, problem), {"12": NOW})
+        return tier_rules.gone_jobs([ENTRY], Queue(taken, jobs, problem), SEEN)
 
     assert gone(NOW + 1) == {"12"}
     assert gone(NOW + 1, PENDING) == {"12"}
-    assert gone(NOW - 1) == set()
+    assert gone(NOW - 51) == set()
     assert gone(NOW + 1, RUNNING) == set()
     assert gone(NOW + 1, replace(RUNNING, state="COMPLETING")) == set()
     assert gone(NOW + 1, problem="silent") == set()
+
+
+def test_a_job_that_was_requeued_and_runs_again_is_not_gone() -> None:
+    """The queue was seen while it waited; then it began, and its entry was there before the queue was seen again."""
+    again = replace(ENTRY, started=NOW + 100)
+    seen = {**SEEN, tier_rules.run_of(again): NOW + 105}
+    assert tier_rules.gone_jobs([again], Queue(NOW + 99, (PENDING,)), seen) == set()
+    # Of its former run nothing is left, whatever its file says.
+    assert tier_rules.gone_jobs([ENTRY], Queue(NOW + 99, (PENDING,)), seen) == {"12"}
+    assert tier_rules.gone_jobs([again], Queue(NOW + 106, (RUNNING,)), seen) == set()
+    assert tier_rules.gone_jobs([again], Queue(NOW + 106, (PENDING,)), seen) == {"12"}
 
 
 def test_how_long_a_load_takes_is_remembered() -> None:
@@ -407,7 +573,7 @@ class Cluster:
         for when, job in list(self.arriving):
             if when <= self.wall:
                 self.arriving.remove((when, job))
-                self.jobs[job] = replace(PENDING, id=job)
+                self.jobs[job] = replace(PENDING, id=job, comment=tier_rules.comment(FAST))
         self.most = max(self.most, len(self.jobs))
 
     def look(self) -> None:
@@ -423,8 +589,9 @@ class Cluster:
             if fate < 0.05:
                 del self.jobs[job.id]
             elif fate < 0.5:
-                state = self.dice.choice(["PENDING", "RUNNING", "COMPLETING", "REQUEUED"])
-                self.jobs[job.id] = replace(job, state=state)
+                states = ["PENDING", "RUNNING", "COMPLETING", "REQUEUED", "POWER_UP_NODE", "UPDATE_DB", "EXPEDITING"]
+                name = self.dice.choice([job.name, job.name, "renamed"])
+                self.jobs[job.id] = replace(job, state=self.dice.choice(states), name=name)
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -458,3 +625,92 @@ def test_there_are_never_two_jobs_of_a_tier(seed: int) -> None:
 def test_an_action_says_why() -> None:
     _memory, actions = tier_rules.step(FAST, Memory(), facts(RUNNING, stops={"fast": Stop("maintenance")}))
     assert actions == [Action(CANCEL, "fast", "12", "stopped: maintenance")]
+
+
+# What is outdated
+
+PLANNED = replace(FAST, plan="aaaaaaaa")
+OLD, NEW = "herd-tiers tier=fast plan=bbbbbbbb", "herd-tiers tier=fast plan=aaaaaaaa"
+
+
+def test_the_comment_of_a_job_says_whose_it_is_and_what_it_runs_with() -> None:
+    comment = tier_rules.comment(PLANNED)
+    assert comment.startswith("herd-tiers")
+    assert comment.endswith(" plan=aaaaaaaa")
+    assert "plan=" not in tier_rules.comment(FAST)
+
+
+@pytest.mark.parametrize("comment", [OLD, "herd-tiers", "by hand plan=bbbbbbbb"])
+def test_a_job_that_waits_and_is_outdated_is_replaced(comment: str) -> None:
+    old = replace(PENDING, comment=comment)
+    memory, actions = step(Memory(job="12"), facts(old), PLANNED)
+    assert actions == [(CANCEL, "12")]
+    assert "job 12 is outdated" in tier_rules.report(PLANNED, memory, facts(old)).advice
+    memory, actions = step(memory, facts(wall=NOW + 2, endings={"12": Ending(state="CANCELLED")}), PLANNED)
+    assert actions == [(SUBMIT, "")], "at once: nobody has cancelled it but the manager"
+    memory = tier_rules.submitted(PLANNED, memory, NOW + 2, 0, "13", "13")
+    # Even where the site has its own words as a comment.
+    for found in (NEW, "project 7", "herd-tiers"):
+        new = replace(PENDING, id="13", comment=found)
+        assert step(memory, facts(new, wall=NOW + 4), PLANNED)[1] == []
+        assert "outdated" not in tier_rules.report(PLANNED, memory, facts(new)).advice
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        replace(PENDING, comment=NEW),
+        replace(PENDING, comment="somebody's own"),
+        # Somebody holds it, and would not be asked by another one.
+        replace(PENDING, comment=OLD, reason="JobHeldUser"),
+        replace(PENDING, comment=OLD, reason="job requeued in held state", state="REQUEUE_HOLD"),
+        replace(PENDING, comment=OLD, reason="job requeued in held state"),
+        replace(RUNNING, comment=NEW),
+        replace(RUNNING, comment="", state="COMPLETING"),
+    ],
+)
+def test_what_is_not_replaced(job: Job) -> None:
+    assert step(Memory(job="12"), facts(job, endpoints=[ENTRY]), PLANNED)[1] == []
+
+
+def test_a_job_that_serves_and_is_outdated_is_asked_to_make_way_and_not_ended() -> None:
+    old = replace(RUNNING, comment=OLD)
+    # While it starts nobody knows whether it has its handlers yet.
+    memory, actions = step(Memory(job="12"), facts(old), PLANNED)
+    assert actions == []
+    memory, actions = step(memory, facts(old, endpoints=[ENTRY]), PLANNED)
+    assert actions == [(RENEW, "12")]
+    report = tier_rules.report(PLANNED, memory, facts(old, endpoints=[ENTRY]))
+    assert report.state == "ready"
+    assert "job 12 is outdated" in report.advice
+    assert "in a quiet moment" in report.advice
+    assert step(memory, facts(old, wall=NOW + 60, endpoints=[ENTRY]), PLANNED)[1] == []
+    assert step(memory, facts(old, wall=NOW + 700, endpoints=[ENTRY]), PLANNED)[1] == [(RENEW, "12")]
+    # It has requeued itself.
+    assert step(memory, facts(replace(PENDING, comment=OLD), wall=NOW + 60), PLANNED)[1] == [(CANCEL, "12")]
+
+
+def test_a_job_of_an_older_version_is_left_until_it_waits() -> None:
+    """Its runtime does not know the signal, and would end in the middle of its answers."""
+    old = replace(RUNNING, comment="herd-tiers")
+    assert step(Memory(job="12"), facts(old, endpoints=[ENTRY]), PLANNED)[1] == []
+    assert "when it is requeued" in tier_rules.report(PLANNED, Memory(job="12"), facts(old)).advice
+
+
+def test_an_outdated_job_is_no_reason_to_keep_a_second_one() -> None:
+    old, second = replace(RUNNING, comment=OLD), replace(PENDING, id="13", comment=NEW)
+    memory = Memory(job="12", renewed_at=NOW - 5)
+    assert step(memory, facts(old, second, endpoints=[ENTRY]), PLANNED)[1] == [(CANCEL, "13")]
+
+
+def test_without_a_mark_in_the_configuration_nothing_is_outdated() -> None:
+    assert step(Memory(job="12"), facts(replace(PENDING, comment=OLD)))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("job", "entries", "is_said"), [(PENDING, [], True), (RUNNING, [ENTRY], False), (RUNNING, [], False)]
+)
+def test_a_tier_that_waits_says_with_which_one_it_takes_turns(job: Job, entries: list[Endpoint], is_said: bool) -> None:
+    wanted = replace(FAST, crowded="fast and reasoning never serve at the same time")
+    report = tier_rules.report(wanted, Memory(job="12"), facts(job, endpoints=entries))
+    assert ("never serve at the same time" in report.advice) is is_said

@@ -13,7 +13,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -145,17 +144,30 @@ class Registry:
         self._folder, self._tiers = folder, tiers
         self._needed = threading.Event()
         self._found: tuple[float, list[Mapping[str, Any]]] = (-REGISTRY_LIFE_S, [])
+        self._watch, self._trouble = endpoints.Watch(), ""
         threading.Thread(target=self._follow, daemon=True).start()
 
     def _follow(self) -> None:
         while True:
             self._needed.wait()
             self._needed.clear()
-            with suppress(OSError):
-                files, _broken = read_registry(self._folder)
-                alive = endpoints.look(files, time.time(), self._tiers).alive
-                self._found = (time.monotonic(), [endpoints.as_data(entry) for entry in alive])
+            try:
+                self._read()
+                self._trouble = ""
+            except Exception as error:
+                # Whatever it is, the next look may go well, and nobody else looks.
+                trouble = f"the registry {self._folder} cannot be read: {type(error).__name__}: {error}"
+                if trouble != self._trouble:
+                    self._trouble = trouble
+                    say(trouble)
             time.sleep(REGISTRY_EVERY_S)
+
+    def _read(self) -> None:
+        files, _broken = read_registry(self._folder)
+        wall, now = time.time(), time.monotonic()
+        self._watch = endpoints.watch(self._watch, files, wall, now)
+        found = endpoints.look(files, wall, self._tiers, signs=self._watch.signs, now=now)
+        self._found = (now, [endpoints.as_data(entry) for entry in found.alive])
 
     def entries(self) -> list[Mapping[str, Any]]:
         """Give what was found last, if that is not long ago, and have it looked at again."""

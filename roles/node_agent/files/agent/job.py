@@ -4,7 +4,8 @@
 """The runtime of a tier's job: what the job script ends in.
 
 It starts the engines as steps of the job, the workers before the head, holds the head back until every worker is ready,
-and tells the registry what there is. Health is that of processes; a worker's port is never touched once it serves.
+and tells the registry what there is. It looks after processes and their connections, and asks the engine that answers;
+a worker's port is never touched once it serves.
 When the job has to go, it leaves the registry first, lets running answers end, stops the processes, and has itself
 requeued, all within the grace.
 """
@@ -25,27 +26,28 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from herd.agent import engine, gate, job_guard, job_step, node
+from herd.agent import engine, gate, job_data, job_guard, job_models, job_step, job_watch, node
 from herd.agent.job_registry import Registry
-from herd.core import tier_job
+from herd.core import job_ending, proc_net, tier_job, tier_outdated
 from herd.core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
 from herd.core.gate_rule import Expectation, Gate
 from herd.core.rpc_protocol import parse_version
 
 TICK_S = 0.2
-LOOK_S = 1.0
 # Seconds between two looks at the engine's counters, for the status page.
 LOAD_EVERY_S = 5.0
-# A head that does not answer its own health check for so long does not answer anybody.
-SILENT_S = 60.0
+# A count of what runs that is older than this is none: whoever was asked does not answer.
+COUNTED_S = 1.0
 # A step of which nothing has been heard for so long is on a node that is gone; Slurm itself notices after minutes, and
 # the engines never.
 STEP_SILENT_S = 20.0
 SLURM_TIMEOUT_S = 15.0
+# Seconds between two questions to Slurm, where it is asked at all.
+SLURM_EVERY_S, AGAIN_SLURM_S = 5.0, 2.0
 STOP_HEAD_S = 2.0
 # CUDA reports a little less than the figure on the box.
 MEMORY_SHARE = 0.9
@@ -62,7 +64,14 @@ def say(text: str) -> None:
 
 
 class EndingError(Exception):
-    """The job has to go; with a grace if it was told to, in its own time if it renews itself."""
+    """The job has to go.
+
+    :param until: when its processes must begin to stop; None is what its own grace leaves.
+    """
+
+    def __init__(self, reason: str, until: float | None = None) -> None:
+        super().__init__(reason)
+        self.until = until
 
 
 class GroupLostError(Exception):
@@ -155,10 +164,19 @@ class Runtime:
         self.steps: dict[str, Step] = {}
         self.registry = Registry(job, self.head, job_id, self.release.id)
         self.api: engine.Api | None = None
-        self.renewal: tier_job.Renewal | None = None
+        self.renewal: job_ending.Renewal | None = None
+        # Since it is outdated: the moment to make way for another job of the tier.
+        self.moment: tier_outdated.Moment | None = None
         self.remote = 0
-        self.busy: int | None = None
+        # Models of a router whose files are not there.
+        self.missing: set[str] = set()
+        # Requests that run, and when they were counted.
+        self.counted: tuple[int | None, float] = (None, 0.0)
         self.looked = time.monotonic()
+        self.looker: job_watch.Looker | None = None
+        # What Slurm said last, how long before that this process did not know it, and whether it is asked again.
+        self.words: queue.Queue[tuple[job_ending.Word, float]] = queue.Queue()
+        self.asks_slurm = threading.Event()
 
     # What happens
 
@@ -166,6 +184,10 @@ class Runtime:
         """Take what has happened; what ends the group or the job is raised."""
         with suppress(queue.Empty):
             self._signal(self.signals.get_nowait(), "the job's script")
+        with suppress(queue.Empty):
+            self._hear_slurm(*self.words.get_nowait())
+        if self.looker and (lost := self.looker.look()):
+            raise GroupLostError(lost)
         try:
             step, event = self.events.get(timeout=timeout_s)
         except queue.Empty:
@@ -180,12 +202,16 @@ class Runtime:
         elif kind == "started":
             step.port = int(event["port"])
             say(f"{step.name} on {step.host}: process {event['pid']}, port {step.port}; {event['binding']}")
+            if step.name == "head":
+                self._watch(int(event["pid"]))
         elif kind == "listening":
             step.is_listening = True
             say(f"{step.name} on {step.host} listens on port {event['port']}")
         elif kind == "progress":
             size = self.job.models[0].size if self.job.models else 0
             self.registry.load(tier_job.percent(int(event["read"]), size, int(event["sent"]), self.remote))
+        elif kind == "alive" and self.looker:
+            self.looker.watch.hear(step.host, event.get("worker") or {})
         elif kind == "gpus":
             self.registry.gpus[step.host] = list(event["gpus"])
         elif kind == "note":
@@ -211,10 +237,59 @@ class Runtime:
     def _signal(self, name: str, where: str) -> None:
         if name == "SIGUSR1":
             if self.renewal is None:
-                self.renewal = tier_job.renewal_for(self.job.timing, time.monotonic())
+                # It may be a preemption: Slurm can be told to say that with this signal too (send_user_signal).
+                self.asks_slurm.set()
+                self.renewal = job_ending.renewal_for(self.job.timing, time.monotonic())
                 say(f"the time limit is near: looking for a quiet moment ({name} at {where})")
+        elif name == "SIGUSR2":
+            if self.moment is None:
+                self.moment = tier_outdated.Moment()
+                say(f"the tier has changed: looking for a quiet moment to make way for another job ({name} at {where})")
         elif name in ("SIGTERM", "SIGINT", "SIGHUP"):
+            # The grace may be another one than the tier's.
+            self.asks_slurm.set()
             raise EndingError(f"{name} at {where}")
+
+    # What Slurm says
+
+    def _follow_slurm(self) -> None:
+        """In a thread of its own: an answer may take long. A job of which no step runs is told nothing by a signal."""
+        known = time.monotonic()
+        while True:
+            is_asked = self.asks_slurm.wait(SLURM_EVERY_S)
+            if not is_asked and self.registry.state == "ready":
+                known = time.monotonic()
+                continue
+            self.asks_slurm.clear()
+            asked = time.monotonic()
+            argv = ["env", "SLURM_TIME_FORMAT=%s", "scontrol", "show", "job", self.job_id]
+            status, text = node.run(argv, SLURM_TIMEOUT_S)
+            word = job_ending.parse_word(text)
+            if status == 0 and word.end is not None:
+                self.words.put((word, time.monotonic() - known))
+                known = asked
+            elif is_asked:
+                time.sleep(AGAIN_SLURM_S)
+                self.asks_slurm.set()
+
+    def _hear_slurm(self, word: job_ending.Word, passed: float) -> None:
+        now = time.monotonic()
+        if word.is_preempted:
+            left = word.grace(time.time(), passed)
+            until = job_ending.grace_until(self.job.timing, now, left)
+            raise EndingError(f"preempted, {left:.0f} seconds are left", until)
+        if self.renewal and word.end is not None:
+            self.renewal.limit(self.job.timing, now, word.end - time.time())
+
+    # What the engines do
+
+    def _watch(self, pid: int) -> None:
+        watch: job_watch.Watch = job_watch.ModelsWatch(pid, say)
+        if self.job.kind == tier_job.DISTRIBUTED:
+            reached = {here.name: here.fabric for here in self.workers}
+            ports = {step.host: step.port for step in self.steps.values() if step.name != "head"}
+            watch = job_watch.HeadWatch(pid, {name: f"{reached[name]}:{ports[name]}" for name in reached}, say)
+        self.looker = job_watch.Looker(watch, say)
 
     def wait(self, until: float, what: str, is_done: Any) -> None:
         """Wait for something, while everything is watched."""
@@ -315,74 +390,93 @@ class Runtime:
         alias = self.job.models[0].id if self.job.models else ""
         self.api = engine.Api(self.head.address, step.port, self.job.key_file, alias)
         self.wait(began + self.job.timing.load, "loading the model", self._is_healthy)
-        if self.job.kind == tier_job.DISTRIBUTED:
-            self._prove()
+        self._prove(self.api)
         step.tell("loaded")
         say(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
 
     def _is_healthy(self) -> bool:
+        if self.looker and self.looker.watch.health:
+            return self.looker.watch.health == "ok"
+        # Nothing has been asked yet, or this node does not show the engine's process.
         return self.api is not None and engine.health(self.api) == "ok"
 
-    def _prove(self) -> None:
-        """Health says nothing of the workers; a token does."""
-        if self.api is None:
-            return
+    def _token(self, api: engine.Api, timeout_s: float) -> str:
+        """Ask for a token; why none came, nothing if one did."""
         found: list[str] = []
         done = threading.Event()
 
-        def ask(api: engine.Api) -> None:
+        def ask() -> None:
             try:
-                engine.complete(api, self.job.timing.start)
-            except HerdError as error:
-                found.append(str(error))
+                engine.complete(api, timeout_s)
+            except Exception as error:
+                found.append(str(error) or type(error).__name__)
             done.set()
 
-        threading.Thread(target=ask, args=(self.api,), daemon=True).start()
-        self.wait(time.monotonic() + self.job.timing.start + 10, "the first token", done.is_set)
-        if found:
-            raise GroupLostError(found[0])
+        threading.Thread(target=ask, daemon=True).start()
+        self.wait(time.monotonic() + timeout_s + 10, "the first token", done.is_set)
+        return found[0] if found else ""
+
+    def _prove(self, api: engine.Api) -> None:
+        """Health says nothing of the workers, and nothing of a router's models; a token does."""
+        if self.job.kind == tier_job.DISTRIBUTED:
+            if found := self._token(api, self.job.timing.start):
+                raise GroupLostError(found)
+            return
+        self.missing = {model.id for model in self.job.models if not Path(model.path).is_file()}
+        why = []
+        for model in self.job.models:
+            if model.id in self.missing:
+                found = f"its file {model.path} is not on {self.head.name}"
+            else:
+                found = self._token(replace(api, model=model.id), self.job.timing.load)
+            if not found:
+                return
+            # The others do not suffer for it.
+            why.append(f"the model {model.id} gives no token: {found}")
+            say(f"warning: {why[-1]}")
+        raise GroupLostError(f"none of the models can be used; {why[0]}" if why else "the tier has no models")
 
     # Serving
 
     def _models(self) -> list[str]:
-        if self.job.kind == tier_job.DISTRIBUTED or self.api is None:
-            return [model.id for model in self.job.models]
-        with suppress(OSError, ValueError, HerdError, KeyError, TypeError, http.client.HTTPException):
-            _status, body = engine.ask(self.api, "GET", "/v1/models", engine.SLOTS_TIMEOUT_S)
-            return [str(model["id"]) for model in json.loads(body)["data"]]
-        return [model.id for model in self.job.models]
-
-    def _loaded_models(self, api: engine.Api) -> list[str]:
-        with suppress(OSError, ValueError, HerdError, KeyError, TypeError, http.client.HTTPException):
-            _status, body = engine.ask(api, "GET", "/models", engine.SLOTS_TIMEOUT_S)
-            return [str(m["id"]) for m in json.loads(body)["data"] if m.get("status", {}).get("value") == "loaded"]
-        return []
+        offered = [model.id for model in self.job.models]
+        if self.job.kind == tier_job.ROUTER and self.api is not None:
+            with suppress(OSError, ValueError, HerdError, KeyError, TypeError, http.client.HTTPException):
+                _status, body = engine.ask(self.api, "GET", "/v1/models", engine.SLOTS_TIMEOUT_S)
+                offered = [str(model["id"]) for model in json.loads(body)["data"]]
+        there = [name for name in offered if name not in self.missing]
+        # A gateway passes on what it knows.
+        return [*there, *(alias for model in self.job.models if model.id in there for alias in model.aliases)]
 
     def count_busy(self) -> int | None:
-        """How many requests run; None where the engine does not say."""
-        if self.api is None:
+        """How many requests run; None where nobody says."""
+        api = self.api
+        if api is None:
             return 0
         if self.job.kind == tier_job.DISTRIBUTED:
-            slots = engine.slots(self.api)
+            slots = engine.slots(api)
             return slots.busy if slots.known else None
-        total = 0
-        for name in self._loaded_models(self.api):
-            try:
-                status, body = engine.ask(
-                    self.api, "GET", f"/slots?model={quote(name)}&autoload=false", engine.SLOTS_TIMEOUT_S
-                )
-                total += sum(1 for slot in json.loads(body) if slot.get("is_processing")) if status == 200 else 0
-            except (OSError, ValueError, HerdError, AttributeError, http.client.HTTPException):
-                return None
-        return total
+        # A router does not tell of requests that wait for their model, or for another one to make room; but everybody
+        # who waits for an answer is connected. A gateway's connection that only was kept is closed after 4 seconds.
+        try:
+            # What this process asks is not meant; one that it has just closed is shown as root's.
+            return len(proc_net.clients_of(node.sockets(), api.port, "", (0, os.getuid())))
+        except (OSError, ValueError):
+            return None
 
     def _follow_busy(self) -> None:
         """In a thread of its own: an engine that computes may let one wait for an answer."""
         while True:
             # Only when it matters: the engine writes a line for every question.
-            is_needed = self.registry.state == "draining" or self.renewal is not None
-            self.busy = self.count_busy() if is_needed else None
+            is_needed = self.registry.state == "draining" or self.renewal is not None or self.moment is not None
+            at = time.monotonic()
+            self.counted = (self.count_busy() if is_needed else None, at)
             time.sleep(TICK_S)
+
+    def _busy(self, now: float) -> int | None:
+        """How many requests run at the moment, if that is known."""
+        busy, at = self.counted
+        return busy if now - at <= COUNTED_S else None
 
     def _follow_load(self) -> None:
         """In a thread of its own too. A router is not asked: it would load models for it; neither what may sleep."""
@@ -394,23 +488,21 @@ class Runtime:
     def serve(self) -> None:
         """Look after the group until it is lost or has to go."""
         self.registry.ready(self._models())
-        well, looked = time.monotonic(), 0.0
         while True:
             self.look()
             now = time.monotonic()
-            if now - looked >= LOOK_S:
-                looked = now
-                if self._is_healthy():
-                    well = now
-                elif now - well > SILENT_S:
-                    raise GroupLostError(f"the head has not answered its health check for {SILENT_S:.0f} seconds")
-            if self.renewal and self.renewal.is_due(now, self.busy):
-                raise EndingError("the time limit is near, and this is a quiet moment")
+            if self.renewal and (reason := self.renewal.reason(now, self._busy(now))):
+                raise EndingError(reason, self.renewal.drain_until(self.job.timing, now))
+            if self.moment and self.moment.is_now(now, self._busy(now)):
+                raise EndingError("the tier has changed, and this is a quiet moment")
 
     # Ending
 
     def stop_group(self, gently: bool) -> None:
         """Stop the head, then the workers."""
+        looker, self.looker = self.looker, None
+        if looker:
+            looker.watch.end()
         steps, self.steps = dict(self.steps), {}
         head = steps.pop("head", None)
         if head:
@@ -421,23 +513,33 @@ class Runtime:
             step.stop(0.0)
         self.api = None
 
-    def drain(self, reason: str) -> None:
+    def drain(self, ending: EndingError) -> None:
         """Leave the registry, let running answers end, stop."""
         was_ready = self.registry.state == "ready"
-        began = time.monotonic()
-        rule = tier_job.drain_for(self.job.timing, began)
+        timing, began = self.job.timing, time.monotonic()
+        until = job_ending.grace_until(timing, began) if ending.until is None else ending.until
+        rule = job_ending.Drain(began, until, timing.settle)
         self.registry.drain()
-        say(f"draining: {reason}")
-        while was_ready and not rule.may_stop(time.monotonic(), self.busy):
+        say(f"draining: {ending}; running answers have at most {max(0.0, until - began):.0f} seconds")
+        while was_ready:
+            now = time.monotonic()
+            if rule.may_stop(now, self._busy(now), self.counted[1]):
+                break
             try:
                 self.look()
-            except EndingError:
-                continue
+            except EndingError as error:
+                # One that renews itself may be preempted meanwhile, and a grace be shorter than it should be.
+                now = time.monotonic()
+                sooner = job_ending.grace_until(timing, now) if error.until is None else error.until
+                if sooner < rule.until - TICK_S:
+                    say(f"{error}: running answers have {max(0.0, sooner - now):.0f} seconds more")
+                rule.hurry(sooner)
             except GroupLostError as error:
                 say(f"{error}; it was to end anyway")
                 break
-        left = self.busy if was_ready else 0
-        say(f"stopping after {time.monotonic() - began:.1f} seconds, {left or 'no'} requests still run")
+        left = self._busy(time.monotonic()) if was_ready else 0
+        count = "an unknown number of" if left is None else left or "no"
+        say(f"stopping after {time.monotonic() - began:.1f} seconds, {count} requests still run")
         self.stop_group(gently=True)
         self.registry.remove()
 
@@ -462,6 +564,7 @@ class Runtime:
         restarts: list[float] = []
         threading.Thread(target=self._follow_busy, daemon=True).start()
         threading.Thread(target=self._follow_load, daemon=True).start()
+        threading.Thread(target=self._follow_slurm, daemon=True).start()
         self.registry.begin()
         say(
             f"tier {self.job.tier}, job {self.job_id}: head {self.head.name}"
@@ -487,7 +590,7 @@ class Runtime:
                         return 1
                     self._pause(AGAIN_S * len(restarts))
         except EndingError as ending:
-            self.drain(str(ending))
+            self.drain(ending)
             return self.requeue()
         finally:
             self.stop_group(gently=False)
@@ -535,17 +638,14 @@ def _sweep(job: tier_job.Job, now: float) -> None:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Be the job."""
-    try:
-        job = tier_job.read_job(Path(arguments.data).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFoundError(
-            f"the tier's data at {arguments.data}", error.strerror or str(error), "run playbooks/slurm.yml --tags tiers"
-        ) from error
+    job = job_data.read(Path(arguments.data), arguments.plan, Path(arguments.kept))
     user = pwd.getpwuid(os.geteuid()).pw_name
     if user != job.user:
         raise MismatchError(f"to run as {job.user}", user, f"submit it as that user: sudo -u {job.user} sbatch …")
-    runtime = Runtime(job, _hosts(), os.environ["SLURM_JOB_ID"])
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    hosts = _hosts()
+    tier_job.crew(job, hosts)
+    runtime = Runtime(job_models.with_found(job, hosts[0], say), hosts, os.environ["SLURM_JOB_ID"])
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda received, _frame: runtime.signals.put(signal.Signals(received).name))
     _sweep(job, time.time())
     return runtime.live()
@@ -557,6 +657,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     what = job.add_subparsers(dest="what", required=True)
     run = what.add_parser("run", help="start the tier's engines and look after them until the job has to go")
     run.add_argument("--data", required=True, help="the tier's data, beside its job script")
+    run.add_argument("--plan", default="", help="the mark of the data that the script was submitted with")
+    run.add_argument("--kept", default="tier.json", help="where they are kept for when the job is requeued")
     run.set_defaults(run=run_command)
     step = what.add_parser("step", help="run one engine on its node (what srun starts)")
     step.add_argument("--order", required=True)

@@ -6,6 +6,10 @@
 A worker's protocol has no authentication, and which node has the head is known when a job runs. A job may not change a
 firewall; this service may, and only so far: it puts pairs of an address of the cluster and a port of the workers into
 one set of nftables, for the one user that jobs run as. What a job forgets the kernel forgets a minute later.
+
+Without its table every worker would be open to the whole fabric, and whoever loads another set of rules takes it away
+without a word (nftables.service when it is restarted, C(nft flush ruleset)). So the guard looks again and again whether
+its rules are there as it loaded them, and puts them back, with everything that is open.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +27,15 @@ from typing import Any
 
 from herd.agent import node
 from herd.agent.service import notify, say
-from herd.core.errors import InvalidInputError
+from herd.core.errors import InvalidInputError, RemoteFailureError
 
 DEFAULT_PATH = "/etc/herd/job-guard.json"
+TABLE_PATH = "/etc/herd/job-guard.nft"
 TABLE, SET = "herd_jobs", "open"
 # How long an opening outlives whoever asked for it, and how often it is renewed.
 LIFE_S, RENEW_S = 60, 20.0
+# Between two looks whether the rules are there: for so long at most a worker is open to all when somebody removes them.
+LOOK_S = 1.0
 LONGEST = 4096
 ASK_S = 10.0
 MOST = 64
@@ -35,13 +43,17 @@ MOST = 64
 
 @dataclass(frozen=True)
 class Rules:
-    """What may be opened: ports of the workers to addresses of nodes, for one user."""
+    """What may be opened: ports of the workers to addresses of nodes, for one user.
+
+    :param table: the file with the table of nftables that closes all of them.
+    """
 
     socket: str
     user_id: int
     first: int
     last: int
     addresses: frozenset[str]
+    table: str = TABLE_PATH
 
     def refusal(self, port: Any, address: Any) -> str:
         """Why not; nothing if it may."""
@@ -62,6 +74,7 @@ def read_rules(path: str) -> Rules:
             int(data["first"]),
             int(data["last"]),
             frozenset(map(str, data["addresses"])),
+            str(data.get("table", TABLE_PATH)),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
@@ -80,17 +93,67 @@ def _element(verb: str, pair: tuple[str, int]) -> str:
     return f"{verb} element inet {TABLE} {SET} {{ {pair[0]} . {pair[1]}{life} }}"
 
 
+def rules_now() -> tuple[str, str]:
+    """What closes the ports at this moment, and what went wrong where there is nothing."""
+    # By numbers: a name that cannot be looked up for a moment is no change. And without what is open, which changes.
+    status, text = node.run(["nft", "--stateless", "--terse", "--numeric", f"list table inet {TABLE}"])
+    return ("", text.strip() or f"nft ended with {status}") if status else (text, "")
+
+
 class Openings:
     """What is open, and how many asked for it. An element's time cannot be changed: it is put in anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: str) -> None:
         self._lock = threading.Lock()
         self._held: dict[tuple[str, int], int] = {}
+        self._table, self._wanted, self._said = table, "", ""
+
+    def begin(self) -> None:
+        """Close everything, and remember how that looks."""
+        problem = self._load()
+        if problem:
+            raise RemoteFailureError(f"nft to load {self._table}", problem, "see nft -f on this node")
+
+    def _load(self) -> str:
+        status, text = node.run(["nft", "-f", self._table])
+        if status:
+            return text.strip() or f"nft ended with {status}"
+        self._wanted, problem = rules_now()
+        return problem
+
+    def look(self) -> None:
+        """See that the rules are there, and put them back where they are not."""
+        with self._lock:
+            found, problem = rules_now()
+            if found == self._wanted:
+                self._complain("")
+            else:
+                self._restore(problem or "they were changed")
+
+    def _complain(self, problem: str) -> None:
+        """Say what goes on being wrong once."""
+        if problem and problem != self._said:
+            say(problem)
+        self._said = problem
+
+    def _restore(self, why: str) -> None:
+        problem = self._load()
+        if problem:
+            self._complain(
+                f"the workers' ports are OPEN TO ALL, for the rules are gone and cannot be put back: {problem}"
+            )
+            return
+        failed = [f"{pair[0]} at port {pair[1]}: {text}" for pair in self._held for text in [self._put(pair)] if text]
+        say(
+            f"somebody took the rules away that close the workers' ports ({' '.join(why.split())[:200]}): they are "
+            f"back, with {len(self._held)} that are open" + "".join(f"; {text}" for text in failed)
+        )
+        self._said = ""
 
     def add(self, pair: tuple[str, int]) -> str:
         """Open; what went wrong."""
         with self._lock:
-            problem = self._put(pair)
+            problem = self._sure(pair)
             if not problem:
                 self._held[pair] = self._held.get(pair, 0) + 1
             return problem
@@ -98,7 +161,7 @@ class Openings:
     def renew(self, pair: tuple[str, int]) -> None:
         """Keep it open."""
         with self._lock:
-            problem = self._put(pair)
+            problem = self._sure(pair)
         if problem:
             say(f"{pair[0]} at port {pair[1]}: {problem}")
 
@@ -111,10 +174,24 @@ class Openings:
             else:
                 nft(_element("delete", pair))
 
+    def _sure(self, pair: tuple[str, int]) -> str:
+        problem = self._put(pair)
+        if problem:
+            self._restore(problem)
+            problem = self._put(pair)
+        return problem
+
     @staticmethod
     def _put(pair: tuple[str, int]) -> str:
         # Only what is there can be taken out, and in between nobody may find it closed.
         return nft(_element("add", pair), _element("delete", pair), _element("add", pair))
+
+
+def watch(openings: Openings) -> None:
+    """See to the rules for ever."""
+    while True:
+        time.sleep(LOOK_S)
+        openings.look()
 
 
 def _peer(connection: socket.socket) -> int:
@@ -159,7 +236,9 @@ def serve(connection: socket.socket, rules: Rules, openings: Openings) -> None:
 def guard_command(arguments: argparse.Namespace) -> int:
     """Serve until systemd ends it."""
     rules = read_rules(arguments.config)
-    openings, path = Openings(), Path(rules.socket)
+    openings, path = Openings(rules.table), Path(rules.socket)
+    openings.begin()
+    threading.Thread(target=watch, args=(openings,), daemon=True).start()
     with suppress(FileNotFoundError):
         path.unlink()
     room = threading.BoundedSemaphore(MOST)

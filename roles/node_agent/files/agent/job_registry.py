@@ -76,7 +76,11 @@ class Registry:
     def _beat(self) -> None:
         while not self._is_over:
             time.sleep(EVERY_S)
-            self._write()
+            try:
+                self._write()
+            except Exception as error:
+                # Whatever it is: without this thread an engine that serves would be taken for dead.
+                print(f"the sign of life was not written: {type(error).__name__}: {error}", flush=True)
 
     def _write(self) -> None:
         with self._lock:

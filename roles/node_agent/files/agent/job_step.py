@@ -31,10 +31,13 @@ from typing import Any
 
 from herd.agent import node
 from herd.core import numa_binding, proc_net, tier_job
+from herd.core.command_line import value_of
 from herd.core.errors import HerdError, InsufficientError, InvalidInputError, NotFoundError
 
 TICK_S = 0.2
 PR_SET_PDEATHSIG = 1
+# The system call's numbers; the C library has no function for it.
+SET_MEMPOLICY, MPOL_PREFERRED = {"x86_64": 238, "aarch64": 237}, 1
 # Seconds between two signs of life to the job: a node that loses its power says nothing any more.
 ALIVE_S = 2.0
 # What Slurm or people may send to all processes of a step. SIGINT is left: it is how an engine is told to end.
@@ -78,12 +81,11 @@ def _gpu_node() -> int | None:
             is_nvidia = (device / "vendor").read_text(encoding="ascii").strip() == "0x10de"
             if is_nvidia and (device / "class").read_text(encoding="ascii").startswith("0x03"):
                 gpus.append(_number(device / "numa_node"))
-    first = os.environ.get("SLURM_JOB_GPUS", os.environ.get("SLURM_STEP_GPUS", "0")).split(",")[0]
-    index = int(first) if first.isdigit() else 0
+    index = numa_binding.first_gpu(os.environ)
     return gpus[index] if index < len(gpus) else None
 
 
-def binding(interface: str) -> numa_binding.Binding:
+def binding(interface: str, threads: int) -> numa_binding.Binding:
     """Where the engine should run on this machine."""
     nodes = {}
     for folder in Path("/sys/devices/system/node").glob("node[0-9]*"):
@@ -91,7 +93,17 @@ def binding(interface: str) -> numa_binding.Binding:
             text = (folder / "cpulist").read_text(encoding="ascii")
             nodes[int(folder.name[4:])] = numa_binding.parse_list(text)
     fabric = _number(Path("/sys/class/net") / interface / "device/numa_node") if interface else None
-    return numa_binding.near(nodes, os.sched_getaffinity(0), _gpu_node(), fabric)
+    return numa_binding.near(nodes, os.sched_getaffinity(0), _gpu_node(), fabric, threads)
+
+
+def prefer_memory(numa_node: int) -> bool:
+    """Let memory of this process, and of what it starts, come from a node while there is some; whether it will."""
+    number = SET_MEMPOLICY.get(os.uname().machine)
+    if number is None or not 0 <= numa_node < 64:
+        return False
+    mask = ctypes.c_uint64(1 << numa_node)
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    return bool(call(ctypes.c_long(number), MPOL_PREFERRED, ctypes.byref(mask), ctypes.c_ulong(65)) == 0)
 
 
 def _bindable(address: str, port: int) -> bool:
@@ -139,6 +151,18 @@ def open_guard(path: str, port: int, allowed: str) -> socket.socket:
     return channel
 
 
+def _loaded(pid: int) -> int:
+    read = mapped = 0
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines():
+            if line.startswith("rchar:"):
+                read = int(line.split()[1])
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("RssFile:"):
+                mapped = int(line.split()[1]) * 1024
+    return max(read, mapped)
+
+
 class Engine:
     """The engine's process."""
 
@@ -150,9 +174,12 @@ class Engine:
         argv = tier_job.with_port(order["argv"], self.port)
         buffered = shutil.which("stdbuf")
         environment = {**os.environ, **order.get("environment", {})}
-        bound = binding(order.get("interface", ""))
+        threads = value_of(argv, "--threads", "-t")
+        bound = binding(order.get("interface", ""), int(threads) if threads.isdigit() else int(order.get("cpus", 1)))
         if bound.processors:
             os.sched_setaffinity(0, bound.processors)
+        elif bound.memory is not None and not prefer_memory(bound.memory):
+            emit("note", text="the kernel does not let its memory come from one NUMA node")
         with Path(order["log"]).open("ab") as log:
             shim = [sys.executable, str(Path(sys.argv[0]).absolute()), "job", "engine", "--"]
             self.process = subprocess.Popen(
@@ -193,16 +220,8 @@ class Engine:
             self.stop(0.0)
 
     def loaded(self) -> int:
-        """Bytes of files that it has read, or has in memory as they are."""
-        read = mapped = 0
-        with suppress(OSError, ValueError):
-            for line in Path(f"/proc/{self.process.pid}/io").read_text(encoding="ascii").splitlines():
-                if line.startswith("rchar:"):
-                    read = int(line.split()[1])
-            for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines():
-                if line.startswith("RssFile:"):
-                    mapped = int(line.split()[1]) * 1024
-        return max(read, mapped)
+        """Bytes of files that it, or a process of a router's model, has read, or has in memory as they are."""
+        return max(_loaded(pid) for pid in (self.process.pid, *node.children(self.process.pid)))
 
     def stop(self, patience_s: float) -> None:
         """End it: gently first, if there is time."""
@@ -234,6 +253,20 @@ def _cache(order: dict[str, Any], moment: str) -> None:
             emit("note", text=f"cache: {text.strip()[:300] or f'status {status}'}")
 
 
+def worker_facts(pid: int, port: int) -> dict[str, Any]:
+    """What a worker's step tells of its engine."""
+    process, table = node.process(pid), node.sockets()
+    clients = proc_net.established_from(table, port)
+    return {
+        "pid": pid,
+        "started": process.started,
+        "state": process.state,
+        "clients": [f"{found.remote_address}:{found.remote_port}" for found in clients][:64],
+        "stale": sum(1 for found in table if found.local_port == port and found.state == "CLOSE_WAIT"),
+        "unanswered": any(found.is_unanswered for found in clients),
+    }
+
+
 def _emit_gpus(gpus: node.Gpus) -> None:
     """Tell how full the GPUs of this node are that the job has."""
     known = [gpu for gpu in gpus.readings if gpu.memory_total_mib > 0 and gpu.memory_used_mib >= 0]
@@ -249,6 +282,7 @@ def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
     gpus, told = node.Gpus(), time.monotonic()
     threading.Thread(target=gpus.follow, daemon=True).start()
     sent_before, shows_progress = _sent(interface), engine.order.get("role") == "head"
+    is_worker = engine.order.get("role") == "worker"
     while True:
         with suppress(queue.Empty):
             emit("signal", name=signals.get_nowait())
@@ -270,7 +304,8 @@ def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
             _emit_gpus(gpus)
         if now - spoke >= ALIVE_S:
             spoke = now
-            emit("alive")
+            pid = engine.process.pid
+            emit("alive", **({"worker": worker_facts(pid, engine.port)} if is_worker else {}))
         if shows_progress and now - last >= 1.0:
             last = now
             emit("progress", read=engine.loaded(), sent=_sent(interface) - sent_before)

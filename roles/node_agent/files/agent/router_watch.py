@@ -45,13 +45,27 @@ class EngineWatch(Protocol):
         """Tokens per second of the last seconds."""
 
 
+class Process(Protocol):
+    """The router's process and what it belongs to: a unit of systemd, or a job."""
+
+    name: str
+    unit: node.Unit
+    process: node.Process
+
+    def look(self, now: float) -> None:
+        """Look again."""
+
+    def age_s(self, now: float) -> float:
+        """How old the word on the unit is."""
+
+
 @dataclass(frozen=True)
 class Hands:
     """What the agent can do, and how it asks."""
 
     make_watch: Callable[[], EngineWatch]
     order: Callable[[Callable[[], None]], None]
-    restart: Callable[[str, int], None]
+    restart: Callable[[str, int, str], None]
     say: Callable[[str], None]
 
 
@@ -131,9 +145,8 @@ def states(api: engine.Api, timeout_s: float = LOOK_UP_S) -> list[router.State]:
 class RouterWatch:
     """Watches one router."""
 
-    def __init__(self, unit: str, limits: Limits, hands: Hands) -> None:
-        self.limits, self.hands = limits, hands
-        self.watched = node.Watched(unit)
+    def __init__(self, watched: Process, limits: Limits, hands: Hands) -> None:
+        self.limits, self.hands, self.watched = limits, hands, watched
         self.own = _Watched(Supervisor(limits, "the router"), hands.make_watch()).begin()
         self.own.watch.may_ask = False
         self.models: dict[str, _Watched] = {}
@@ -225,13 +238,18 @@ class RouterWatch:
             unit_age_s=self.watched.age_s(now),
         )
 
+    def end(self) -> None:
+        """Ask nobody any more."""
+        for watched in (self.own, *self.models.values()):
+            watched.watch.ended = True
+
     # What is done
 
     def _act(self, action: Action) -> None:
         pid = self.own.view.pid
         if action.kind == RESTART:
             self.hands.say(f"restarting the router: {action.reason}")
-            self.hands.order(lambda: self.hands.restart(self.watched.name, 0 if action.gently else pid))
+            self.hands.order(lambda: self.hands.restart(self.watched.name, 0 if action.gently else pid, action.reason))
         elif action.kind == PROBE:
             self.hands.say(f"asking the router: {action.reason}")
             self.own.ask(self._ask_router)
@@ -255,8 +273,9 @@ class RouterWatch:
         if action.kind == RESTART:
             model.told += 1
             if model.told > 1:
-                self.hands.say(f"restarting the router, which did not end the model {name}: {action.reason}")
-                self.hands.order(lambda: self.hands.restart(self.watched.name, self.own.view.pid))
+                reason = f"it did not end the model {name}: {action.reason}"
+                self.hands.say(f"restarting the router: {reason}")
+                self.hands.order(lambda: self.hands.restart(self.watched.name, self.own.view.pid, reason))
             else:
                 self.hands.say(f"unloading the model {name}, which the next request loads again: {action.reason}")
                 threading.Thread(target=self._unload, args=(name,), daemon=True).start()

@@ -63,7 +63,8 @@ def notify(text: str) -> None:
 class EngineWatch:
     """Asks the head's API in a thread of its own: an answer may take as long as it likes."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = SLOTS_EVERY_S) -> None:
+        self.every_s = every_s
         self.api: engine.Api | None = None
         self.health = ""
         self.slots = engine.Slots()
@@ -100,7 +101,7 @@ class EngineWatch:
 
     def _ask(self, api: engine.Api) -> None:
         health = engine.health(api)
-        if health == "ok" and self.may_ask and time.monotonic() - self._asked_at >= SLOTS_EVERY_S:
+        if health == "ok" and self.may_ask and time.monotonic() - self._asked_at >= self.every_s:
             slots, counters = engine.slots(api), engine.metrics(api)
             self._asked_at = time.monotonic()
             self.slots = slots
@@ -134,8 +135,9 @@ class Agent:
         self.marks = Marks(settings.run_dir)
         self.worker = node.Watched(settings.worker_unit) if settings.worker_unit else None
         self.head = node.Watched(settings.head_unit) if settings.head_unit else None
-        hands = Hands(EngineWatch, self._order, self._restart_head, say)
-        self.router = RouterWatch(settings.router_unit, settings.limits, hands) if settings.router_unit else None
+        hands = Hands(EngineWatch, self._order, lambda name, pid, _reason: self._restart_head(name, pid), say)
+        router = node.Watched(settings.router_unit) if settings.router_unit else None
+        self.router = RouterWatch(router, settings.limits, hands) if router else None
         self.gpus, self.engine = node.Gpus(), EngineWatch()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
         self.protocols = node.Protocols(settings.prefix)

@@ -18,16 +18,17 @@ import pwd
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from herd.agent.service import notify
 from herd.agent.shared_files import read_registry, write_whole
-from herd.core import endpoints, slurm_queue, tier_rules, tier_view
-from herd.core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
+from herd.core import endpoints, slurm_queue, tier_outdated, tier_rules, tier_view
+from herd.core.errors import InvalidInputError, NotFoundError, RemoteFailureError
 from herd.core.heartbeat import plain
 from herd.core.slurm_queue import Ending
 from herd.core.tier_rules import Facts, Memory, Queue, Stop, Wanted
@@ -43,7 +44,13 @@ MOST_SLURM_S = 60.0
 TIMEOUT_S, SBATCH_TIMEOUT_S = 40.0, 60.0
 # Slurm's programs try for a while before they say that nobody answers.
 SILENT_S = 10.0
+#: Longer than anything that the thread which asks Slurm waits for: after that it hangs, and systemd is to begin anew.
+STUCK_S = max(SBATCH_TIMEOUT_S, TIMEOUT_S, MOST_SLURM_S) + 30.0
+#: For a log on a file system that may hang.
+LOG_S = 5.0
 LOG_TAIL = 8192
+#: Between two tries to end the job of a tier that there is not any more.
+STRAY_AGAIN_S = 90.0
 
 
 def say(text: str) -> None:
@@ -55,6 +62,7 @@ def say(text: str) -> None:
 class Settings:
     """The manager's configuration; every is the number of seconds between two looks at Slurm."""
 
+    user: str
     registry: Path
     logs: Path
     state: Path
@@ -90,11 +98,14 @@ def read_settings(path: str) -> Settings:
                 preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
                 hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
                 grace=float(tier.get("grace", 30)),
+                plan=str(tier.get("plan") or ""),
+                crowded=str(tier.get("crowded") or ""),
                 backoff=tuple(map(float, data.get("backoff") or tier_rules.BACKOFF_S)),
             )
             for tier in data["tiers"]
         ]
         return Settings(
+            user=str(data["user"]),
             registry=Path(data["registry"]),
             logs=Path(data["logs"]),
             state=Path(data["state"]),
@@ -137,7 +148,7 @@ class Memories:
     """What is remembered of the tiers, on the disk before anything is done that depends on it."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
-        self._path = path
+        self._path, self._lock, self._is_written = path, threading.Lock(), True
         data: Any = {}
         try:
             data = json.loads(path.read_text(encoding="utf-8"))["tiers"]
@@ -148,13 +159,25 @@ class Memories:
         known = data if isinstance(data, dict) else {}
         self.of = {name: tier_rules.memory_from(known.get(name)) for name in names}
 
-    def keep(self, name: str, memory: Memory) -> None:
-        """Remember something of a tier."""
-        if self.of[name] == memory:
-            return
-        self.of = {**self.of, name: memory}
-        data = {"schema": SCHEMA, "tiers": {key: tier_rules.memory_data(one) for key, one in self.of.items()}}
-        write_whole(self._path, json.dumps(data, indent=2) + "\n", 0o600)
+    def decide(
+        self, name: str, rule: Callable[[Memory], tuple[Memory, list[tier_rules.Action]]]
+    ) -> list[tier_rules.Action]:
+        """Remember of a tier what a rule makes of it, and give what is to be done; one rule at a time."""
+        with self._lock:
+            memory, actions = rule(self.of[name])
+            if self.of[name] != memory:
+                self.of = {**self.of, name: memory}
+                self._is_written = False
+            # What could not be written once is written as soon as it can.
+            if not self._is_written:
+                data = {"schema": SCHEMA, "tiers": {key: tier_rules.memory_data(one) for key, one in self.of.items()}}
+                write_whole(self._path, json.dumps(data, indent=2) + "\n", 0o600)
+                self._is_written = True
+        return actions
+
+    def change(self, name: str, rule: Callable[[Memory], Memory]) -> None:
+        """Remember something else of a tier."""
+        self.decide(name, lambda memory: (rule(memory), []))
 
 
 @dataclass(frozen=True)
@@ -162,8 +185,13 @@ class Ran:
     """What a program of Slurm's did; status 124 if it did not end."""
 
     status: int
-    out: str
+    raw: bytes
     err: str
+
+    @property
+    def out(self) -> str:
+        """What it printed."""
+        return self.raw.decode("utf-8", errors="replace")
 
     @property
     def said(self) -> str:
@@ -178,25 +206,26 @@ class Slurm:
         # Nothing of what is in somebody's environment: SBATCH_ and SQUEUE_ variables change what programs do.
         kept = {name: os.environ[name] for name in ("PATH", "SLURM_CONF", "TZ") if name in os.environ}
         self._environment = {**kept, "LC_ALL": "C", "HOME": "/", **slurm_queue.ENVIRONMENT}
+        #: When it was last seen to go on: it waits for one program at a time, and for none for ever.
+        self.seen = time.monotonic()
 
     def run(self, argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> Ran:
         """Run one."""
+        self.seen = time.monotonic()
         try:
             done = subprocess.run(
                 argv,
                 capture_output=True,
-                text=True,
-                errors="replace",
                 timeout=timeout_s,
                 check=False,
                 cwd="/",
                 env=self._environment,
             )
         except subprocess.TimeoutExpired:
-            return Ran(124, "", f"{argv[0]} did not end within {timeout_s:g} seconds")
+            return Ran(124, b"", f"{argv[0]} did not end within {timeout_s:g} seconds")
         except OSError as error:
-            return Ran(127, "", f"{argv[0]}: {error.strerror}")
-        return Ran(done.returncode, done.stdout, done.stderr)
+            return Ran(127, b"", f"{argv[0]}: {error.strerror}")
+        return Ran(done.returncode, done.stdout, done.stderr.decode("utf-8", errors="replace"))
 
     def queue(self, before: Queue) -> Queue:
         """Ask for all jobs; what was known before where nobody answers."""
@@ -204,7 +233,10 @@ class Slurm:
         ran = self.run(["squeue", "--all", "--noheader", "--states=all", f"--Format={slurm_queue.SQUEUE_FORMAT}"])
         if ran.status:
             return replace(before, problem=ran.said, since=before.since or asked)
-        return Queue(asked, tuple(slurm_queue.parse_queue(ran.out)))
+        try:
+            return Queue(asked, tuple(slurm_queue.parse_queue(ran.raw)))
+        except ValueError as error:
+            return replace(before, problem=plain(str(error)), since=before.since or asked)
 
     def ending(self, job: str, queue: Queue, logs: Path) -> Ending:
         """Ask how a job ended; by the queue where accounting does not answer."""
@@ -222,13 +254,23 @@ class Slurm:
 
     def submit(self, wanted: Wanted) -> tuple[Ran, str]:
         """Submit a tier's job. Slurm itself starts no two of one name and user at once."""
-        argv = ["sbatch", "--parsable", "--dependency=singleton", f"--comment={tier_rules.COMMENT}", wanted.script]
+        comment = f"--comment={tier_rules.comment(wanted)}"
+        argv = ["sbatch", "--parsable", "--dependency=singleton", comment, wanted.script]
         ran = self.run(argv, SBATCH_TIMEOUT_S)
         number = ran.out.strip().split(";", maxsplit=1)[0]
         return ran, number if number.isdigit() else ""
 
 
 def _last_words(logs: Path, job: str) -> str:
+    """What a job's log says last; nothing where the shared file system does not answer for a while."""
+    found: list[str] = []
+    reading = threading.Thread(target=lambda: found.append(_read_last_words(logs, job)), daemon=True)
+    reading.start()
+    reading.join(LOG_S)
+    return found[0] if found else ""
+
+
+def _read_last_words(logs: Path, job: str) -> str:
     for path in (logs / job / "job.log", logs / f"slurm-{job}.out"):
         with suppress(OSError), path.open("rb") as stream:
             stream.seek(max(0, path.stat().st_size - LOG_TAIL))
@@ -236,6 +278,23 @@ def _last_words(logs: Path, job: str) -> str:
             if found:
                 return plain(found)[:240]
     return ""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the registry had when it was read last.
+
+    :param when: by the clock that nobody sets; 0 if it never was.
+    """
+
+    when: float = 0.0
+    files: Mapping[str, str] = field(default_factory=dict)
+    broken: Sequence[str] = ()
+    watch: endpoints.Watch = field(default_factory=endpoints.Watch)
+
+
+def _step(wanted: Wanted, facts: Facts, memory: Memory) -> tuple[Memory, list[tier_rules.Action]]:
+    return tier_rules.step(wanted, memory, facts)
 
 
 class Manager:
@@ -247,14 +306,17 @@ class Manager:
         self.slurm, self.stops = Slurm(), Stops(settings.state)
         self.memories = Memories(settings.state / "memory.json", self.names)
         self.queue = Queue()
-        self.files: tuple[float, dict[str, str], list[str]] = (0.0, {}, [])
+        self.read = Read()
         self.registry_problem = ""
-        self.first_seen: dict[str, float] = {}
+        self.first_seen: dict[tuple[str, float], float] = {}
         self.endings: dict[str, Ending] = {}
         self.drained: dict[str, int] = {}
+        self.strays: dict[str, float] = {}
         self.states: dict[str, str] = {}
         self.written: tuple[float, str] = (0.0, "")
         self._wake = threading.Event()
+        # For what both the thread that asks Slurm and the one that tells others change.
+        self._lock = threading.Lock()
 
     # What there is
 
@@ -262,31 +324,61 @@ class Manager:
         """Read the registry again and again."""
         while True:
             try:
-                self.files = (time.time(), *read_registry(self.settings.registry))
+                self.read_registry()
+                self._sweep()
                 self.registry_problem = ""
-            except OSError as error:
-                self.registry_problem = f"the registry {self.settings.registry} cannot be read: {error.strerror}"
+            except Exception as error:
+                # Whatever it is: nobody else reads it, and the next time it may go well.
+                said = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                self.registry_problem = f"the registry {self.settings.registry} cannot be read: {said}"
             time.sleep(REGISTRY_S)
+
+    def read_registry(self) -> None:
+        """Read it once."""
+        files, broken = read_registry(self.settings.registry)
+        now = time.monotonic()
+        self.read = Read(now, files, broken, endpoints.watch(self.read.watch, files, time.time(), now))
+
+    def _sweep(self) -> None:
+        """Remove what jobs that are long gone have left in the registry: nobody else would."""
+        queue, read = self.queue, self.read
+        if queue.problem or not queue.taken:
+            return
+        for name in endpoints.rubbish(read.files, {job.id for job in queue.jobs}, read.watch.signs, read.when):
+            with suppress(OSError):
+                (self.settings.registry / name).unlink()
+                say(f"removed {name} from the registry: its job is long gone")
 
     def look(self, wall: float) -> tuple[Facts, endpoints.Registry]:
         """Put together what is known."""
-        _when, files, broken = self.files
-        found = endpoints.look(files, wall, self.names, (), broken)
-        for entry in found.alive:
-            self.first_seen.setdefault(entry.job_id, wall)
-        gone = tier_rules.gone_jobs(found.alive, self.queue, self.first_seen)
-        if gone:
-            found = endpoints.look(files, wall, self.names, gone, broken)
-        # One that is ending has been counted up already, if it is requeued by somebody else.
-        restarts = {job.id: job.restarts for job in self.queue.jobs if job.is_running}
-        for entry in found.alive:
-            if entry.state == endpoints.DRAINING and entry.job_id in restarts:
-                self.drained[entry.job_id] = restarts[entry.job_id]
-        queue = self.queue
+        read, queue, now = self.read, self.queue, time.monotonic()
+
+        def registry(gone: Collection[str]) -> endpoints.Registry:
+            return endpoints.look(read.files, wall, self.names, gone, read.broken, read.watch.signs, now)
+
+        with self._lock:
+            found = registry(())
+            runs = {tier_rules.run_of(entry) for entry in found.alive}
+            # Never later than now: the clock may have been set back.
+            self.first_seen = {run: min(wall, self.first_seen.get(run, wall)) for run in runs}
+            gone = tier_rules.gone_jobs(found.alive, queue, self.first_seen)
+            if gone:
+                found = registry(gone)
+            # One that is ending has been counted up already, if it is requeued by somebody else.
+            restarts = {job.id: job.restarts for job in queue.jobs if job.is_running}
+            for entry in found.alive:
+                if entry.state == endpoints.DRAINING and entry.job_id in restarts:
+                    self.drained[entry.job_id] = restarts[entry.job_id]
+            endings, drained = dict(self.endings), dict(self.drained)
         if queue.taken and not queue.problem and wall - queue.taken > SILENT_S + self.settings.every:
             queue = replace(queue, problem=f"no answer for {wall - queue.taken:.0f} seconds", since=queue.taken)
-        stops = self.stops.all(self.names)
-        return Facts(wall, queue, found.alive, stops, dict(self.endings), dict(self.drained)), found
+        return Facts(wall, queue, found.alive, self.stops.all(self.names), endings, drained), found
+
+    def _may_live_on(self) -> bool:
+        """Whether an entry is dead that was never watched for long enough to see it change."""
+        _facts, found = self.look(time.time())
+        signs = self.read.watch.signs
+        return any(dead.file in signs and not signs[dead.file].has_changed for dead in found.dead)
 
     # Slurm
 
@@ -294,6 +386,7 @@ class Manager:
         """Ask Slurm, decide, do; again and again, one after the other."""
         while True:
             pause = self.settings.every
+            self.slurm.seen = time.monotonic()
             try:
                 queue = self.slurm.queue(self.queue)
                 if bool(queue.problem) != bool(self.queue.problem):
@@ -303,7 +396,8 @@ class Manager:
                     pause = AFTER_FAILURE_S
                 elif self.act():
                     pause = min(AFTER_ACTION_S, pause)
-            except (OSError, HerdError, ValueError) as error:
+            except Exception as error:
+                # Whatever it is: without this thread no tier would ever have a job again.
                 say(f"could not do what was to be done, and will try again: {type(error).__name__}: {error}")
                 pause = AFTER_FAILURE_S
             self._wake.wait(pause)
@@ -314,43 +408,56 @@ class Manager:
         is_busy = False
         for wanted in self.settings.tiers:
             facts, _registry = self.look(time.time())
-            memory, actions = tier_rules.step(wanted, self.memories.of[wanted.name], facts)
-            self.memories.keep(wanted.name, memory)
-            for action in actions:
+            for action in self.memories.decide(wanted.name, partial(_step, wanted, facts)):
                 is_busy = True
                 self._do(wanted, action)
-        self._sweep()
+        self._end_strays()
         live = {job.id for job in self.queue.jobs} | {memory.job for memory in self.memories.of.values()}
-        self.endings = {job: ending for job, ending in self.endings.items() if job in live}
-        self.drained = {job: count for job, count in self.drained.items() if job in live}
+        with self._lock:
+            self.endings = {job: ending for job, ending in self.endings.items() if job in live}
+            self.drained = {job: count for job, count in self.drained.items() if job in live}
         return is_busy
 
-    def _sweep(self) -> None:
-        """Remove what jobs that are long gone have left in the registry: nobody else would."""
-        for name in endpoints.rubbish(self.files[1], time.time(), {job.id for job in self.queue.jobs}):
-            with suppress(OSError):
-                (self.settings.registry / name).unlink()
-                say(f"removed {name} from the registry: its job is long gone")
+    def _end_strays(self) -> None:
+        """End the jobs of tiers that are not in the inventory any more: they would come back for ever."""
+        now = time.monotonic()
+        found = tier_rules.stray_jobs(self.settings.tiers, self.memories.of, self.queue, self.settings.user)
+        self.strays = {job: at for job, at in self.strays.items() if now - at < STRAY_AGAIN_S}
+        for job in found:
+            if job.id not in self.strays:
+                self.strays[job.id] = now
+                name = tier_rules.tier_of(job) or plain(job.name)
+                self._end(name, job.id, "it belongs to no tier of the inventory")
+
+    def _end(self, name: str, job: str, reason: str) -> None:
+        say(f"{name}: ending job {job}: {reason}")
+        ran = self.slurm.run(["scancel", job])
+        if ran.status:
+            say(f"{name}: scancel {job}: {ran.said}")
 
     def _do(self, wanted: Wanted, action: tier_rules.Action) -> None:
         if action.kind == tier_rules.EXPLAIN:
             ending = self.slurm.ending(action.job, self.queue, self.settings.logs)
-            self.endings[action.job] = ending
+            with self._lock:
+                self.endings[action.job] = ending
             say(f"{wanted.name}: {tier_rules.explain(action.job, ending)[0]}")
         elif action.kind == tier_rules.CANCEL:
-            say(f"{wanted.name}: ending job {action.job}: {action.reason}")
-            ran = self.slurm.run(["scancel", action.job])
+            self._end(wanted.name, action.job, action.reason)
+        elif action.kind == tier_rules.RENEW:
+            say(f"{wanted.name}: asking job {action.job} to make way in a quiet moment: {action.reason}")
+            ran = self.slurm.run(["scancel", f"--signal={tier_outdated.SIGNAL}", "--batch", action.job])
             if ran.status:
-                say(f"{wanted.name}: scancel {action.job}: {ran.said}")
+                say(f"{wanted.name}: scancel --signal={tier_outdated.SIGNAL} {action.job}: {ran.said}")
         elif action.kind == tier_rules.SUBMIT:
             self._submit(wanted)
 
     def _submit(self, wanted: Wanted) -> None:
-        memory = tier_rules.about_to_submit(self.memories.of[wanted.name], time.time())
-        self.memories.keep(wanted.name, memory)
+        self.memories.change(wanted.name, lambda memory: tier_rules.about_to_submit(memory, time.time()))
         ran, job = self.slurm.submit(wanted)
         text = f"{ran.err} {ran.out}"
-        self.memories.keep(wanted.name, tier_rules.submitted(wanted, memory, time.time(), ran.status, job, text))
+        self.memories.change(
+            wanted.name, lambda memory: tier_rules.submitted(wanted, memory, time.time(), ran.status, job, text)
+        )
         say(f"{wanted.name}: submitted job {job}" if job else f"{wanted.name}: sbatch {wanted.script}: {ran.said}")
 
     # What others are told
@@ -360,9 +467,11 @@ class Manager:
         wall = time.time()
         facts, registry = self.look(wall)
         notes = [f"{dead.file} in the registry is dead: {dead.reason}" for dead in registry.dead]
+        notes += registry.clocks
         notes += [self.registry_problem] if self.registry_problem else []
-        if self.files[0] and wall - self.files[0] > endpoints.LIFE_S:
-            notes.append(f"the registry has not been read for {wall - self.files[0]:.0f} seconds")
+        unread = time.monotonic() - self.read.when
+        if self.read.when and unread > endpoints.LIFE_S:
+            notes.append(f"the registry has not been read for {unread:.0f} seconds")
         view = tier_rules.view(self.settings.tiers, self.memories.of, facts, notes)
         for name, tier in view.tiers.items():
             self._changed(name, tier)
@@ -380,7 +489,7 @@ class Manager:
         self.states[name] = tier.state
         say(f"{name}: {tier.state}" + (f" ({tier.reason})" if tier.reason else ""))
         if tier.state == tier_view.READY and before == tier_view.LOADING:
-            self.memories.keep(name, tier_rules.loaded_in(self.memories.of[name], tier.endpoints[0]))
+            self.memories.change(name, lambda memory: tier_rules.loaded_in(memory, tier.endpoints[0]))
         # What happened in the registry will soon show in the queue.
         self._wake.set()
 
@@ -389,15 +498,22 @@ class Manager:
         for work in (self.follow_registry, self.follow_slurm):
             threading.Thread(target=work, daemon=True).start()
         until = time.monotonic() + TIMEOUT_S
-        while not ((self.queue.taken or self.queue.problem) and (self.files[0] or self.registry_problem)):
+        while not ((self.queue.taken or self.queue.problem) and (self.read.when or self.registry_problem)):
             if time.monotonic() > until:
                 break
+            time.sleep(TICK_S)
+        # What was said before holds for longer than this: an engine whose node has a wrong clock is not said to be away
+        # only because nobody has seen its entry change yet.
+        until = time.monotonic() + endpoints.STILL_S
+        while self._may_live_on() and time.monotonic() < until:
             time.sleep(TICK_S)
         self.tell()
         notify("READY=1")
         say(f"keeping {', '.join(self.names) or 'no tier'}")
         while True:
-            notify("WATCHDOG=1")
+            # One that nobody hears of any more has no thread that keeps jobs: systemd is to begin anew.
+            if time.monotonic() - self.slurm.seen < STUCK_S:
+                notify("WATCHDOG=1")
             time.sleep(TICK_S)
             self.tell()
 
@@ -418,9 +534,8 @@ def manage_command(arguments: argparse.Namespace) -> int:
     """Run the manager until systemd ends it."""
     settings = read_settings(arguments.config)
     user = pwd.getpwuid(os.geteuid()).pw_name
-    wrong = {wanted.user for wanted in settings.tiers} - {user}
-    if wrong:
-        raise InvalidInputError(f"to run as {', '.join(sorted(wrong))}", user, "use herd-tiers.service")
+    if user != settings.user:
+        raise InvalidInputError(f"to run as {settings.user}", user, "use herd-tiers.service")
     with alone(settings.state):
         Manager(settings).live()
     return 0

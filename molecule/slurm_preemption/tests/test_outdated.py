@@ -1,0 +1,85 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A tier is changed in the inventory while its job runs, which lives by being requeued."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.lab.kept_tiers import Kept
+from tests.lab.playbooks import ROOT, Operator
+from tests.lab.slurm import CONTROLLER, until
+
+PLAY = ("playbooks/slurm.yml", "--tags", "slurm_tiers", "--limit", CONTROLLER)
+
+
+@pytest.fixture
+def operator(ready: Kept, tmp_path: Path) -> Iterator[Operator]:
+    found = Operator(tmp_path, "inventory/lab_slurm")
+    yield found
+    assert found.play(*PLAY).rc == 0
+    until("the tiers as the inventory has them", lambda: "outdated" not in json.dumps(ready.view()["tiers"]), 240, 2.0)
+
+
+def changed(folder: Path, **changes: Any) -> str:
+    """The lab's tiers with a change to the fast one, as a file for -e."""
+    path = ROOT / "inventory/lab_slurm/group_vars/all/tiers.yml"
+    tiers = yaml.safe_load(path.read_text(encoding="utf-8"))["herd_tiers"]
+    tiers[0].update(changes)
+    target = folder / "tiers.json"
+    target.write_text(json.dumps({"herd_tiers": tiers}), encoding="utf-8")
+    return f"@{target}"
+
+
+def limit(cluster: Kept, job: str) -> str:
+    return cluster.sure(CONTROLLER, f"squeue -h -j {job} -O MinMemory").strip()
+
+
+def test_a_changed_tier_gets_another_job_in_a_quiet_moment(ready: Kept, operator: Operator, tmp_path: Path) -> None:
+    entry = ready.tier("fast")["endpoints"][0]
+    job = entry["job_id"]
+    run = operator.play(*PLAY, "-e", changed(tmp_path, memory="3G"))
+    assert run.rc == 0, run.output
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(ready.chat, entry, 200, stream=True)
+        until("it to be said", lambda: f"job {job} is outdated" in ready.tier("fast")["advice"], 30)
+        found = answer.result()
+    assert found.status == 200
+    assert found.text.rstrip().endswith("data: [DONE]")
+
+    def is_new() -> bool:
+        tier = ready.tier("fast")
+        return tier["state"] == "ready" and tier["job_id"] != job
+
+    until("another job of it", is_new, 180)
+    assert "this is a quiet moment" in ready.log(job)
+    assert limit(ready, ready.tier("fast")["job_id"]) == "3G"
+    assert "outdated" not in ready.tier("fast")["advice"]
+
+
+def test_a_job_that_is_requeued_before_it_is_replaced_runs_with_its_own_data(
+    ready: Kept, operator: Operator, tmp_path: Path
+) -> None:
+    """Nobody is there who would replace it: its limits are those that were submitted, and so are its data."""
+    job = ready.tier("fast")["job_id"]
+    try:
+        run = operator.play(*PLAY, "-e", changed(tmp_path, memory="3G", settings={"context": 1024, "threads": 2}))
+        assert run.rc == 0, run.output
+        ready.sure(CONTROLLER, "systemctl stop herd-tiers.service")
+        if job in {one[0] for one in ready.jobs()}:
+            ready.sure(CONTROLLER, f"scontrol requeue {job}")
+            until("it to wait", lambda: [one for one in ready.jobs() if one[:2] == (job, "PENDING")], 60)
+            ready.hurry(job)
+            assert ready.wait_ready("fast", 120)["context"] == 2048
+    finally:
+        ready.sure(CONTROLLER, "systemctl start herd-tiers.service")
+    until("another job of it", lambda: ready.tier("fast")["job_id"] not in (job, None), 240, 2.0)
+    assert ready.wait_ready("fast", 120)["context"] == 1024

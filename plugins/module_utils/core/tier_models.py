@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which models a tier's router offers on the node that its job got: those that are named, and what else lies there.
+
+It goes by the rule of the role fast_router (router_plan): the largest models that may be in memory at the same time
+must fit together. What was merely found makes way, the largest first; what is named was planned before and stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import engine_settings, router, router_plan
+from .errors import HerdError
+from .model_shape import ModelShape
+from .tier_job import RESERVE_MIB, Job, Model, Node
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model's file on the node.
+
+    :param file: its path below the directory of models; of shards the first one.
+    :param shape: None where it cannot be read.
+    :param problem: why not.
+    """
+
+    file: str
+    shape: ModelShape | None = None
+    problem: str = ""
+
+
+def settings_of(job: Job, model: Model) -> dict[str, Any]:
+    """The engine's settings for a model: the tier's, and its own over them."""
+    return engine_settings.merged(job.settings, model.settings or {})
+
+
+def machine_of(job: Job, node: Node, limit: str) -> router_plan.Machine:
+    """The node as the plan sees it.
+
+    :param limit: of the job's memory there, such as 64G.
+    """
+    gpus = [{"memory_mib": node.memory_mib}] * node.gpus
+    return router_plan.Machine(node.name, gpus, node.memory_gib, reserve_mib=RESERVE_MIB, memory_max=limit)
+
+
+def _unusable(name: str, names: Collection[str]) -> str:
+    """Why a model cannot have the name of its file; empty where it can."""
+    if name in names:
+        return "another model has this name"
+    return "" if router.is_id(name) else "its file's name has more than letters, digits, dots, hyphens and underscores"
+
+
+def _problems(job: Job, machine: router_plan.Machine, models: Sequence[tuple[Model, Found, bool]]) -> dict[str, Any]:
+    entries = [
+        router_plan.Entry(model.id, found.shape, settings_of(job, model), is_named) for model, found, is_named in models
+    ]
+    return router_plan.plan(entries, machine, job.models_max, job.rules)
+
+
+def offered(job: Job, node: Node, files: Sequence[Found], limit: str = "") -> tuple[tuple[Model, ...], list[str]]:
+    """The models that are offered, and why others are not.
+
+    :param files: of the directory, in the order in which they are offered.
+    """
+    notes: list[str] = []
+    there = {f"{job.folder}/{one.file}": one for one in files}
+    chosen = [(model, there.get(model.path, Found(model.path)), True) for model in job.models]
+    names = {name for model in job.models for name in (model.id, *model.aliases)}
+    paths = {model.path for model in job.models}
+    for path, one in there.items():
+        name = router.model_id(one.file)
+        if path in paths:
+            continue
+        problem = one.problem if one.shape is None else _unusable(name, names)
+        if one.shape is None or problem:
+            notes.append(f"{name} is not offered: {problem}")
+            continue
+        names.add(name)
+        chosen.append((Model(name, path, len(one.shape.layers), one.shape.file_size), one, False))
+    machine = machine_of(job, node, limit)
+    while True:
+        try:
+            plan = _problems(job, machine, chosen)
+        except HerdError as error:
+            return job.models, [*notes, f"only what is named is offered: {error}"]
+        alone = plan["left_out"]
+        notes += [f"{name} is not offered: {reason}" for name, reason in alone.items()]
+        chosen = [one for one in chosen if one[0].id not in alone]
+        more = [one for one in chosen if not one[2]]
+        if plan["fits"] or not more:
+            break
+        largest = max(more, key=lambda one: (one[0].size, one[0].id))
+        notes.append(f"{largest[0].id} is not offered: beside the others it does not fit: {plan['problems'][0]}")
+        chosen.remove(largest)
+    placed = {model["id"]: model for model in plan["models"]}
+    return tuple(_placed(model, placed.get(model.id, {})) for model, _found, _named in chosen), notes
+
+
+def _placed(model: Model, place: Any) -> Model:
+    if not place:
+        return model
+    return replace(model, devices=tuple(place["devices"]), split=tuple(place["split"]))

@@ -1,0 +1,81 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The models that lie on the node of a router's job, read when it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from herd.core import router, shape_reader, tier_job, tier_models
+from herd.core.errors import HerdError, InvalidInputError, NotFoundError
+
+
+class _Source:
+    """A model's file, of which only what is asked for is read."""
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self._handle, self.name, self.size = handle, str(path), os.fstat(handle).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes from there, fewer at the end."""
+        return os.pread(self._handle, length, offset)
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[_Source]:
+    path = Path(name)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"a model at {path}", "no such file", "fetch it again") from error
+    except OSError as error:
+        raise InvalidInputError(f"a file that can be read at {path}", str(error.strerror), "mend its mode") from error
+    try:
+        yield _Source(path, handle)
+    finally:
+        os.close(handle)
+
+
+def _listed(folder: Path) -> list[str]:
+    """Names of files in a folder and in the folders in it, relative to it; hidden ones are left out."""
+    found = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            found += [f"{entry.name}/{file.name}" for file in sorted(entry.iterdir()) if file.is_file()]
+        elif entry.is_file():
+            found.append(entry.name)
+    return found
+
+
+def _found(folder: Path, file: str) -> tier_models.Found:
+    path = folder / file
+    try:
+        return tier_models.Found(file, shape_reader.shape_of_files(str(path.parent), path.name, _opened))
+    except (HerdError, OSError, ValueError) as error:
+        return tier_models.Found(file, problem=str(error))
+
+
+def with_found(job: tier_job.Job, here: str, say: Callable[[str], None]) -> tier_job.Job:
+    """The job with every model that its router is to offer on this node."""
+    if job.kind != tier_job.ROUTER or not job.scan:
+        return job
+    folder = Path(job.folder)
+    try:
+        files = [file for file in router.models_among(_listed(folder)) if router.model_id(file) not in job.exclude]
+    except OSError as error:
+        say(f"warning: only what is named is offered: {folder} cannot be read: {error.strerror}")
+        return job
+    limit = os.environ.get("SLURM_MEM_PER_NODE", "")
+    found = [_found(folder, file) for file in files]
+    models, notes = tier_models.offered(job, job.nodes[here], found, f"{limit}M" if limit.isdigit() else "")
+    for note in notes:
+        say(f"warning: {note}")
+    say(f"offers {', '.join(model.id for model in models)}")
+    return replace(job, models=models)

@@ -1,0 +1,232 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engines of a tier's job, watched by the rules by which an agent watches a head, its workers and a router.
+
+The job's runtime and its head are on one node, so it sees the head's process and connections itself. Of a worker it
+knows what the worker's step tells with every sign of life. What the rules would have restarted is lost here: then the
+whole group starts anew.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from herd.agent import engine, node
+from herd.agent.router_watch import Hands, RouterWatch
+from herd.agent.service import TICK_S, EngineWatch
+from herd.core import heartbeat, proc_net
+from herd.core.supervision import PROBE, RESTART, Action, Limits, Probe, Sighting, Supervisor, WorkerView, WorkerWatch
+from herd.core.unanswered import Unanswered
+
+#: That a step says nothing is the job's own matter. What a worker's end means is told by its step first.
+LIMITS = Limits(silent_s=math.inf, confirm_s=2.0)
+#: Seconds between two looks at what an engine does: it writes lines for each into its log, which is kept for weeks.
+ASK_EVERY_S = 10.0
+Say = Callable[[str], None]
+
+
+class Started:
+    """A process that the job has started: to the rules what a unit of systemd is."""
+
+    def __init__(self, name: str, pid: int) -> None:
+        self.name = name
+        self.unit = node.Unit(True, "active", "running", False, pid, 0)
+        self.process = node.process(pid)
+        self._started = self.process.started
+
+    def look(self, now: float) -> None:
+        """Look again. That it has ended is told by its step; its number may be another process's by then."""
+        found = node.process(self.unit.pid)
+        self.process = found if found.started == self._started else node.Process()
+
+    def age_s(self, now: float) -> float:
+        """Nobody else is asked."""
+        return 0.0
+
+
+class _Worker:
+    """What is known of one worker."""
+
+    def __init__(self, name: str, endpoint: str) -> None:
+        self.name = name
+        address, _colon, port = endpoint.rpartition(":")
+        self.address, self.port = address, int(port)
+        self.watch = WorkerWatch(LIMITS)
+        self.facts: Mapping[str, Any] = {}
+        self.at, self.sequence = 0.0, 0
+
+    def hear(self, facts: Mapping[str, Any]) -> None:
+        """Take a sign of life."""
+        self.facts, self.at, self.sequence = facts, time.monotonic(), self.sequence + 1
+
+    def view(self) -> WorkerView:
+        """As the rules for a worker want it."""
+        facts = self.facts
+        return WorkerView("active", False, facts["pid"], facts["started"], facts["state"], facts["stale"])
+
+    def sighting(self) -> Sighting:
+        """As the rules for a head want it."""
+        if not self.facts:
+            return Sighting("silent", detail="its step has said nothing of it yet")
+        facts = self.facts
+        worker = heartbeat.Worker(
+            unit=self.name,
+            active="active",
+            sub="running",
+            job=False,
+            pid=facts["pid"],
+            started=facts["started"],
+            state=facts["state"],
+            restarts=0,
+            release="",
+            protocol="",
+            listening=True,
+            clients=tuple(facts["clients"]),
+            stale=facts["stale"],
+        )
+        beat = heartbeat.Heartbeat(self.name, "step", self.sequence, self.name, 0.0, worker=worker)
+        return Sighting("beat", beat, at=self.at)
+
+
+class HeadWatch:
+    """Watches a head and its workers.
+
+    :param endpoints: where the head reaches each worker, by the host's name.
+    """
+
+    def __init__(self, pid: int, endpoints: Mapping[str, str], say: Say) -> None:
+        self.started, self.say, self.lost = Started("the head", pid), say, ""
+        self.workers = {name: _Worker(name, endpoint) for name, endpoint in endpoints.items()}
+        self.supervisor, self.engine, self.links = Supervisor(LIMITS), EngineWatch(ASK_EVERY_S), Unanswered()
+        self._probe: Probe | None = None
+        threading.Thread(target=self.engine.follow, daemon=True).start()
+
+    @property
+    def health(self) -> str:
+        """What the head says of itself."""
+        return self.engine.health
+
+    def hear(self, host: str, facts: Mapping[str, Any]) -> None:
+        """Take a worker's sign of life."""
+        if host in self.workers:
+            self.workers[host].hear(facts)
+
+    def look(self, now: float, table: Sequence[proc_net.Socket]) -> None:
+        """Look once; what is lost is said in C(lost)."""
+        self.started.look(now)
+        process, state = self.started.process, self.engine
+        state.api = engine.of(process.arguments)
+        found = {w.name: proc_net.established_to(table, w.address, w.port) for w in self.workers.values()}
+        view = replace(
+            node.engine_view(self.started.unit, process, state.health),
+            links={name: tuple(f"{s.local_address}:{s.local_port}" for s in links) for name, links in found.items()},
+            slots_known=state.slots.known,
+            busy=state.slots.busy,
+            progress=f"{state.slots.progress} {state.tokens}",
+        )
+        sightings = {worker.name: worker.sighting() for worker in self.workers.values()}
+        probe, self._probe = self._probe, None
+        for action in self.supervisor.step(now, view, sightings, "", probe):
+            self._act(action)
+        for worker in self.workers.values():
+            for action in worker.watch.step(now, worker.view()) if worker.facts else ():
+                self._act(replace(action, reason=f"{worker.name}: {action.reason}"))
+        away = {name for name, links in found.items() if any(link.is_unanswered for link in links)}
+        away |= {worker.name for worker in self.workers.values() if worker.facts.get("unanswered")}
+        self.lost = self.lost or self.links.step(now, away)
+
+    def _act(self, action: Action) -> None:
+        if action.kind == RESTART:
+            self.lost = self.lost or action.reason
+        elif action.kind == PROBE:
+            self.say(f"asking the head for a token: {action.reason}")
+            threading.Thread(target=self._ask, args=(self.engine.api,), daemon=True).start()
+        else:
+            self.say(action.reason)
+
+    def _ask(self, api: engine.Api | None) -> None:
+        def answer() -> str:
+            if api is None:
+                raise ValueError("its command line names no port")
+            return f"{engine.complete(api, LIMITS.probe_s):.2f} seconds"
+
+        self._probe = engine.probe(answer)
+
+    def end(self) -> None:
+        """Ask nothing any more."""
+        self.engine.ended = True
+
+
+class ModelsWatch:
+    """Watches a router and the processes of its models; one that hangs is unloaded, and the next request loads it."""
+
+    def __init__(self, pid: int, say: Say) -> None:
+        self.lost = ""
+        hands = Hands(lambda: EngineWatch(ASK_EVERY_S), lambda work: work(), self._lose, say)
+        self.router = RouterWatch(Started("the router", pid), LIMITS, hands)
+
+    @property
+    def health(self) -> str:
+        """What the router says of itself."""
+        return self.router.own.watch.health
+
+    def hear(self, host: str, facts: Mapping[str, Any]) -> None:
+        """A router has no workers."""
+
+    def look(self, now: float, table: Sequence[proc_net.Socket]) -> None:
+        """Look once; what is lost is said in C(lost)."""
+        self.router.look(now, table, "")
+
+    def _lose(self, name: str, pid: int, reason: str) -> None:
+        self.lost = self.lost or reason
+
+    def end(self) -> None:
+        """Ask nothing any more."""
+        self.router.end()
+
+
+class Watch(Protocol):
+    """Either of them."""
+
+    lost: str
+
+    @property
+    def health(self) -> str:
+        """What the engine says of itself."""
+
+    def hear(self, host: str, facts: Mapping[str, Any]) -> None:
+        """Take a worker's sign of life."""
+
+    def look(self, now: float, table: Sequence[proc_net.Socket]) -> None:
+        """Look once."""
+
+    def end(self) -> None:
+        """Ask nothing any more."""
+
+
+class Looker:
+    """Looks from time to time. A fault of these rules is said, and ends nothing that serves."""
+
+    def __init__(self, watch: Watch, say: Say) -> None:
+        self.watch, self.say = watch, say
+        self._looked, self._said = -TICK_S, ""
+
+    def look(self) -> str:
+        """Look if it is time to; why the group is lost, or nothing."""
+        now = time.monotonic()
+        if now - self._looked >= TICK_S:
+            self._looked = now
+            try:
+                self.watch.look(now, node.sockets())
+            except Exception as error:
+                text = f"the engines cannot be watched: {type(error).__name__}: {error}"
+                if text != self._said:
+                    self._said = text
+                    self.say(text)
+        return self.watch.lost

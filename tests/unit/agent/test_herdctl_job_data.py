@@ -1,0 +1,72 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""herdctl job run: which data a job runs with after its tier was changed. Where they are right it goes on, and stops at
+the next thing that it needs: to run as the user of the jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import run_herdctl
+
+
+def data(plan: str, user: str) -> dict[str, Any]:
+    facts = {
+        "schema": 1,
+        "tier": "fast",
+        "kind": "router",
+        "user": user,
+        "prefix": "/opt/llama.cpp",
+        "registry": "/none",
+        "logs": "/none",
+        "key_file": "/none",
+        "port": 8080,
+        "worker_port": 50052,
+        "ports": 8,
+        "models": [],
+        "split": {},
+        "nodes": {},
+    }
+    return {**facts, "plan": plan} if plan else facts
+
+
+@pytest.mark.parametrize(
+    ("given", "there", "kept", "runs", "says"),
+    [
+        # A script of an older version, which has no mark: whatever is there.
+        ("", "bb", "", "user-now", ""),
+        ("", "", "", "user-now", ""),
+        ("aa", "aa", "", "user-now", ""),
+        # Requeued after the tier was changed: as it was submitted.
+        ("aa", "bb", "aa", "user-kept", ""),
+        ("aa", None, "aa", "user-kept", ""),
+        ("aa", "nonsense", "aa", "user-kept", ""),
+        # It waited while the tier was changed, and never ran before.
+        ("aa", "bb", "", "", "found bb"),
+        ("aa", "bb", "cc", "", "found bb"),
+        ("aa", None, "", "", "found none"),
+    ],
+)
+def test_a_job_runs_with_what_it_was_submitted_with(
+    herdctl: Path, tmp_path: Path, given: str, there: str | None, kept: str, runs: str, says: str
+) -> None:
+    path, keep = tmp_path / "run.slurm.json", tmp_path / "tier.json"
+    if there is not None:
+        path.write_text("{" if there == "nonsense" else json.dumps(data(there, "user-now")), encoding="utf-8")
+    if kept:
+        keep.write_text(json.dumps(data(kept, "user-kept")), encoding="utf-8")
+    more = ["--plan", given, "--kept", str(keep)] if given else []
+    done = run_herdctl(herdctl, "job", "run", "--data", str(path), *more)
+    assert done.returncode == 2
+    if runs:
+        assert f"expected to run as {runs}, found" in done.stderr
+    else:
+        assert f"expected the tier's data {given} with which this job was submitted" in done.stderr
+        assert says in done.stderr
+    if given and given == there:
+        assert json.loads(keep.read_text(encoding="utf-8"))["plan"] == given

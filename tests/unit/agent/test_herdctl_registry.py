@@ -1,0 +1,88 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The registry of endpoints as a job writes it, and as the gateway reads it while the tiers' manager is silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.unit.agent.conftest import run_inside
+
+# A node that writes, with a clock of its own, and the gateway's reader.
+BEGIN = """
+import json, threading, time
+from pathlib import Path
+from herd.agent import gateway_state
+gateway_state.REGISTRY_EVERY_S = 0.05
+folder = Path(sys.argv[2])
+entry = {"schema": 1, "tier": "fast", "job_id": "12", "host": "vasp-02", "address": "10.0.0.42", "port": 8080,
+         "models": ["m"], "state": "ready", "percent": 100, "context": 8, "slots": 1, "release": "r", "started": 1.0}
+def beat(ahead):
+    scratch = folder / ".fast-12.json.1"
+    scratch.write_text(json.dumps({**entry, "heartbeat": time.time() + ahead}), encoding="utf-8")
+    scratch.replace(folder / "fast-12.json")
+def wait(is_so, seconds=20):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not is_so():
+        time.sleep(0.02)
+    return is_so()
+reader = gateway_state.Registry(folder, ["fast"])
+"""
+
+
+def test_the_gateway_believes_an_engine_whose_node_has_a_slow_clock(herdctl: Path, tmp_path: Path) -> None:
+    code = """
+beat(-3600)
+print(wait(lambda: reader.entries(), 0.5))
+def serves():
+    beat(-3600)
+    return [one["job_id"] for one in reader.entries()]
+print(wait(serves))
+"""
+    assert run_inside(herdctl, BEGIN + code, str(tmp_path)).splitlines() == ["[]", "['12']"]
+
+
+def test_the_gateway_looks_again_whatever_went_wrong(herdctl: Path, tmp_path: Path) -> None:
+    code = """
+real, asked = gateway_state.read_registry, []
+def broken(folder):
+    asked.append(1)
+    if len(asked) < 4:
+        raise RuntimeError("a surprise")
+    return real(folder)
+gateway_state.read_registry = broken
+beat(0)
+print([one["job_id"] for one in wait(reader.entries)])
+"""
+    said = run_inside(herdctl, BEGIN + code, str(tmp_path)).splitlines()
+    # Once for each trouble.
+    assert said == [f"the registry {tmp_path} cannot be read: RuntimeError: a surprise", "['12']"]
+
+
+def test_a_job_goes_on_with_its_signs_of_life_whatever_went_wrong_once(herdctl: Path, tmp_path: Path) -> None:
+    code = """
+from types import SimpleNamespace
+from herd.agent import job_registry
+job_registry.EVERY_S = 0.02
+job = SimpleNamespace(tier="fast", registry=str(folder), models=[], settings={"context": 8, "slots": 1})
+head = SimpleNamespace(name="vasp-02", address="10.0.0.42")
+mine = job_registry.Registry(job, head, "12", "r")
+mine.begin()
+mine.at(8080)
+class Broken:
+    def as_data(self, gpus):
+        raise RuntimeError("dictionary changed size during iteration")
+well, mine.doing = mine.doing, Broken()
+time.sleep(0.2)
+mine.doing = well
+def heartbeat():
+    return json.loads((folder / "fast-12.json").read_text(encoding="utf-8"))["heartbeat"]
+before = heartbeat()
+print(wait(lambda: heartbeat() > before))
+mine.remove()
+print((folder / "fast-12.json").exists())
+"""
+    said = run_inside(herdctl, BEGIN + code, str(tmp_path)).splitlines()
+    assert said[-2:] == ["True", "False"]
+    assert "the sign of life was not written: RuntimeError: dictionary changed size during iteration" in said

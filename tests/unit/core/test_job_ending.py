@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a tier's job may stop, and when it must."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import job_ending
+from ansible_collections.herd.inference.plugins.module_utils.core.tier_job import Timing
+
+# As scontrol of Slurm 22.05 prints it, its other lines left out.
+RUNS = """JobId=12 JobName=llama-72b
+   UserId=llama(990) GroupId=llama(990) MCS_label=N/A
+   JobState=RUNNING Reason=None Dependency=(null)
+   RunTime=00:01:40 TimeLimit=1-00:00:00 TimeMin=N/A
+   SubmitTime=1795000000 EligibleTime=1795000000
+   StartTime=1795000000 EndTime={end} Deadline=N/A
+   PreemptEligibleTime=1795000000 PreemptTime={preempted}
+   SuspendTime=None SecsPreSuspend=0 LastSchedEval=1795000000 Scheduler=Main
+"""
+START = 1795000000.0
+
+
+def word(end: int = 86400, preempted: int | None = None) -> job_ending.Word:
+    said = "None" if preempted is None else str(int(START) + preempted)
+    return job_ending.parse_word(RUNS.format(end=int(START) + end, preempted=said))
+
+
+def test_a_job_that_runs() -> None:
+    assert word() == job_ending.Word("RUNNING", START, START + 86400, None)
+    assert not word().is_preempted
+
+
+def test_a_job_that_is_preempted() -> None:
+    found = word(end=130, preempted=100)
+    assert found.is_preempted
+    # Heard at once.
+    assert found.grace(START + 100, 1.0) == 30
+    # Asked every five seconds: it was four seconds ago.
+    assert found.grace(START + 104, 5.0) == 26
+    # A clock that is a minute ahead takes nothing away.
+    assert found.grace(START + 160, 5.0) == 25
+    # One behind gives nothing.
+    assert found.grace(START + 40, 5.0) == 30
+
+
+def test_a_run_before_this_one_was_preempted() -> None:
+    assert not word(preempted=-500).is_preempted
+
+
+@pytest.mark.parametrize("text", ["", "slurm_load_jobs error: Invalid job id specified", "StartTime=Unknown EndTime="])
+def test_nothing_is_known(text: str) -> None:
+    assert job_ending.parse_word(text) == job_ending.Word()
+    assert not job_ending.parse_word(text).is_preempted
+
+
+def drained(busy: list[int | None], grace: float = 30.0) -> float:
+    """When a drain that begins at 0 stops; busy is what is seen every half second, the last one for ever."""
+    timing = Timing(grace=grace)
+    rule = job_ending.Drain(0.0, job_ending.grace_until(timing, 0.0), timing.settle)
+    for look in range(1000):
+        now = look * 0.5
+        if rule.may_stop(now, busy[min(look, len(busy) - 1)]):
+            return now
+    raise AssertionError("it never stops")
+
+
+@pytest.mark.parametrize(
+    ("busy", "stops"),
+    [
+        # An idle tier waits only until no gateway sends any more.
+        ([0], 3.5),
+        # One that comes in that time is waited for.
+        ([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0], 5.5),
+        # What does not end is cut, with time left for stopping.
+        ([2], 24.0),
+        ([None], 24.0),
+        # A look in which none runs is not enough.
+        ([1] * 8 + [0] + [1] * 8 + [0], 9.0),
+    ],
+)
+def test_a_drain_ends_when_nothing_runs_or_when_the_time_is_up(busy: list[int | None], stops: float) -> None:
+    assert drained(busy) == stops
+
+
+def test_the_same_count_seen_twice_is_one() -> None:
+    rule = job_ending.Drain(0.0, 24.0, 3.0)
+    assert not rule.may_stop(5.0, 0, seen=4.0)
+    assert not rule.may_stop(7.0, 0, seen=4.0)
+    assert rule.may_stop(7.5, 0, seen=7.0)
+
+
+@pytest.mark.parametrize(("left", "until"), [(None, 124.0), (90.0, 124.0), (20.0, 114.0), (3.0, 101.0), (-9.0, 101.0)])
+def test_a_grace_is_what_slurm_gives(left: float | None, until: float) -> None:
+    assert job_ending.grace_until(Timing(grace=30), 100.0, left) == until
+
+
+def test_a_renewal_waits_for_a_quiet_moment_and_not_for_ever() -> None:
+    timing = Timing(grace=30, renew_before=600)
+    renewal = job_ending.renewal_for(timing, 100.0)
+    assert not renewal.reason(100.0, 1)
+    assert not renewal.reason(101.0, 0)
+    assert not renewal.reason(105.0, 1)
+    assert not renewal.reason(106.0, None)
+    assert not renewal.reason(107.0, 0)
+    assert "a quiet moment" in renewal.reason(117.0, 0)
+
+
+def test_answers_have_half_of_the_time_where_no_moment_is_quiet() -> None:
+    timing = Timing(grace=30, renew_before=600)
+    renewal = job_ending.renewal_for(timing, 100.0)
+    assert not renewal.reason(354.0, 3)
+    assert "no moment was quiet" in renewal.reason(355.0, 3)
+    # Slurm's own lateness and the grace are left.
+    assert renewal.drain_until(timing, 355.0) == 610.0
+
+
+@pytest.mark.parametrize(
+    ("left", "due", "until"),
+    [
+        (1800.0, 977.5, 1855.0),
+        # Submitted by hand with a limit of two minutes.
+        (60.0, 112.0, 115.0),
+        (20.0, 100.0, 100.0),
+    ],
+)
+def test_the_limit_is_the_one_that_slurm_has(left: float, due: float, until: float) -> None:
+    timing = Timing(grace=30, renew_before=600)
+    renewal = job_ending.renewal_for(timing, 100.0)
+    renewal.limit(timing, 100.0, left)
+    assert (renewal.due, renewal.until) == (due, until)
+
+
+def test_a_renewal_that_is_late_has_the_grace() -> None:
+    timing = Timing(grace=30, renew_before=90)
+    assert job_ending.renewal_for(timing, 100.0).drain_until(timing, 100.0) == 124.0

@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which models the router of a job offers on its node."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core import (
+    flag_subject,
+    placement_facts,
+    tier_job,
+    tier_models,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.tier_models import Found
+from tests.unit.core.flag_lines import NEW
+from tests.unit.core.test_tier_plan import models, plan
+
+STRAND = "strand-rust-coder-14b-q8_0"
+SHAPE = placement_facts.shape_in(models("beefcake2_slurm")[STRAND])
+LARGE = placement_facts.shape_in(models("beefcake2_slurm")["or1-behemoth-q4_k_m"])
+assert SHAPE
+assert LARGE
+
+
+def job(**changes: Any) -> tier_job.Job:
+    tiers = plan("beefcake2_slurm", lambda found: found["fast"].update(changes))
+    assert tiers["problems"] == []
+    return tier_job.read_job(json.dumps(tiers["tiers"]["fast"]["data"]))
+
+
+def small(layers: int) -> Any:
+    """A model with some layers of the large one."""
+    assert SHAPE
+    return replace(SHAPE, layers=SHAPE.layers[:layers], file_size=SHAPE.file_size * layers // len(SHAPE.layers))
+
+
+def offered(tier: tier_job.Job, *files: Found, limit: str = "") -> tuple[list[str], str]:
+    """Of files beside the one that is named."""
+    named = Found(tier.models[0].path.removeprefix(f"{tier.folder}/"), SHAPE)
+    found, notes = tier_models.offered(tier, tier.nodes["vasp-02"], [named, *files], limit)
+    return [model.id for model in found], "\n".join(notes)
+
+
+def test_what_lies_there_and_fits_is_offered_beside_what_is_named() -> None:
+    tier = job()
+    path = tier.models[0].path.removeprefix(f"{tier.folder}/")
+    found, notes = tier_models.offered(
+        tier, tier.nodes["vasp-02"], [Found(path, SHAPE), Found("x/small.gguf", small(8))]
+    )
+    assert [model.id for model in found] == [STRAND, "small"]
+    assert notes == []
+    assert found[1].path == "/scratch/ai/models/x/small.gguf"
+    assert (found[1].layers, list(found[1].devices)) == (8, ["CUDA0"])
+    # Of shards the first one names all of them.
+    assert offered(tier, Found("s-00001-of-00002.gguf", small(8)))[0] == [STRAND, "s"]
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (Found("large.gguf", LARGE), "large is not offered: "),
+        (Found("cut.gguf", problem="expected a whole model"), "cut is not offered: expected a whole model"),
+        (Found(f"other/{STRAND}.gguf", SHAPE), "another model has this name"),
+        (Found("my model.gguf", SHAPE), "its file's name has more than letters"),
+        (Found("default.gguf", SHAPE), "default is not offered"),
+    ],
+)
+def test_what_cannot_be_offered_is_left_out_with_its_reason(file: Found, words: str) -> None:
+    ids, notes = offered(job(), file)
+    assert ids == [STRAND]
+    assert words in notes
+
+
+def test_what_was_found_makes_way_for_what_is_named() -> None:
+    """The largest two must fit together, whichever are asked for."""
+    files = [Found("twin.gguf", SHAPE), Found("small.gguf", small(4))]
+    ids, notes = offered(job(), *files)
+    assert ids == [STRAND, "small"]
+    assert "twin is not offered: beside the others it does not fit: " in notes
+    assert offered(job(models_max=1), *files)[0] == [STRAND, "twin", "small"]
+
+
+def test_the_limit_of_the_job_counts() -> None:
+    ids, notes = offered(job(), Found("small.gguf", small(4)), limit="1M")
+    assert ids == [STRAND]
+    assert "expected a memory limit of at least" in notes
+
+
+def test_a_named_model_that_cannot_be_read_stays_for_the_engine_to_say_so() -> None:
+    tier = job()
+    for limit in ("", "1M"):
+        found, _notes = tier_models.offered(tier, tier.nodes["vasp-02"], [Found("cut.gguf", problem="cut")], limit)
+        assert [model.id for model in found] == [STRAND]
+
+
+def test_nothing_is_found_on_a_node_of_which_nothing_is_known() -> None:
+    tier = job()
+    node = replace(tier.nodes["vasp-02"], gpus=0, memory_gib=0.0)
+    found, notes = tier_models.offered(tier, node, [Found("small.gguf", small(4))])
+    assert [model.id for model in found] == [STRAND]
+    assert "only what is named is offered" in notes[0]
+
+
+def test_each_model_has_its_own_preset() -> None:
+    preset = {"aliases": ["strand"], "settings": {"context": 4096}, "load_at_start": True}
+    tier = job(presets={STRAND: preset})
+    found, _notes = tier_models.offered(tier, tier.nodes["vasp-02"], [Found("small.gguf", small(4))])
+    program = "llama-server"
+    manifest = {"id": "0c1e57098", "programs": {"head": program}, "flags": {program: sorted(NEW)}}
+    assert flag_subject.engine_of(manifest, program)
+    line = tier_job.router_line(replace(tier, models=found), f"/x/{program}", manifest, tier.nodes["vasp-02"])
+    one, two = line.files[tier_job.PRESETS].split("[small]")
+    assert "ctx-size = 4096" in one
+    assert "alias = strand" in one
+    assert "load-on-startup = true" in one
+    assert "ctx-size = 32768" in two
+    assert "alias" not in two

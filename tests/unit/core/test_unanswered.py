@@ -1,0 +1,22 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connections whose other end is away."""
+
+from __future__ import annotations
+
+from ansible_collections.herd.inference.plugins.module_utils.core.unanswered import Unanswered
+
+
+def test_what_lasts_is_said() -> None:
+    rule = Unanswered(20.0)
+    assert rule.step(100.0, ["vasp-02"]) == ""
+    assert rule.step(119.5, ["vasp-02", "vasp-03"]) == ""
+    found = rule.step(120.0, ["vasp-02", "vasp-03"])
+    assert found == "vasp-02 has acknowledged nothing for 20 seconds: its host or the fabric is away"
+
+
+def test_what_is_answered_meanwhile_begins_anew() -> None:
+    rule = Unanswered(20.0)
+    for now in range(0, 200, 10):
+        assert rule.step(float(now), ["vasp-02"] if now % 20 else []) == ""
