@@ -368,8 +368,12 @@ def follow_log(gateway: Gateway, log: socket.socket) -> None:
     loop.add_reader(log.fileno(), come)
 
 
-async def serve(settings: Settings, listening: Sequence[socket.socket]) -> None:
-    """Serve until told to leave, and then until the last answer has come to its end."""
+async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline: int) -> None:
+    """Serve until told to leave, and then until the last answer has come to its end.
+
+    :param lifeline: what can be read when the process that systemd knows has ended, however it did: from then on
+        another door is at its place, or soon will be.
+    """
     requests, log = listening
     gateway = Gateway(settings)
     gateway.look()
@@ -377,6 +381,12 @@ async def serve(settings: Settings, listening: Sequence[socket.socket]) -> None:
     leaving = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leaving.set)
+
+    def alone() -> None:
+        loop.remove_reader(lifeline)
+        leaving.set()
+
+    loop.add_reader(lifeline, alone)
     follow_log(gateway, log)
     # Not create_unix_server, which removes the socket's file at the end from Python 3.13 on: it is systemd's.
     server = await loop.create_server(lambda: Connection(gateway), sock=requests, backlog=1024)
@@ -407,18 +417,27 @@ def door_command(arguments: argparse.Namespace) -> int:
     """
     settings = read_settings(arguments.config)
     listening = sockets(arguments)
+    lifeline, held = os.pipe()
     child = os.fork()
     if not child:
-        asyncio.run(serve(settings, listening))
+        os.close(held)
+        asyncio.run(serve(settings, listening, lifeline))
         return 0
 
     def leave(*_signal: object) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
+        # Our end of the pipe closes with us, as it does if we are killed: that tells the child.
         os._exit(0)
+
+    def hangs(*_signal: object) -> None:
+        # The child has not said for half a minute that it lives: it would never read that we are gone.
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os._exit(1)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
+    signal.signal(signal.SIGABRT, hangs)
+    os.close(lifeline)
     for made in listening:
         made.close()
     _pid, status = os.waitpid(child, 0)
