@@ -38,7 +38,7 @@ def lives(pid: int) -> bool:
 def listens_still(pid: int, made: Gateway) -> bool:
     """Whether a process takes new requests, of the socket that systemd gave it as its file 3."""
     with suppress(OSError):
-        return os.readlink(f"/proc/{pid}/fd/3") == os.readlink(f"/proc/self/fd/{made.sockets[0].fileno()}")
+        return Path(f"/proc/{pid}/fd/3").readlink() == Path(f"/proc/self/fd/{made.sockets[0].fileno()}").readlink()
     return False
 
 
