@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the gateway measured: from the lines of nginx's access log to histograms that Prometheus reads.
 
-The engine has no histograms. nginx sees when the first byte of an answer came and when the last one went.
+The engine has no histograms. nginx sees when an answer's head came and when its last byte went; the door, which carries
+streams, sees when the first token came.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Line:
     """A line of the access log, of a request that has ended.
 
     :ivar tier: the tier that answered; empty where none was asked.
-    :ivar ttft: seconds until the first byte of a stream; None for what was no stream, or gave none.
+    :ivar ttft: seconds until the first token of a stream; None for what was no stream, or gave none.
     :ivar complete: whether the client got all that there was.
     """
 
@@ -218,7 +219,7 @@ class Metrics:
         requests = block("herd_gateway_requests_total", "counter", "Requests that a tier was asked, by status.")
         cut = block("herd_gateway_cut_total", "counter", "Answers that did not come to their end.")
         sent = block("herd_gateway_sent_bytes_total", "counter", "Bytes of answers.")
-        ttft = block("herd_gateway_ttft_seconds", "histogram", "Time to the first byte of a stream.")
+        ttft = block("herd_gateway_ttft_seconds", "histogram", "Time to the first token of a stream.")
         duration = block("herd_gateway_duration_seconds", "histogram", "Time of a whole request.")
         tokens = block("herd_gateway_tokens_total", "counter", "Tokens of streams, as the engine counted them.")
         for name, tier in self._tiers.items():

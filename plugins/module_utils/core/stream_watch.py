@@ -4,9 +4,9 @@
 """Follows an engine's answer as it passes: its first piece, whether it came to its end, how many tokens it had.
 
 The bytes themselves are passed on as they are. They are looked at for three reasons. A release of the engine sends
-the head of a stream when it begins to read the prompt, so only the first piece of the body says when the first token
-came. An engine that is stopped leaves a stream without an end, which we can give it. And the last event says how many
-tokens there were.
+the head of a stream when it begins to read the prompt, and then a comment every half minute, so only the first event
+with a piece of the answer in it says when the first token came. An engine that is stopped leaves a stream without an
+end, which we can give it. And the last event says how many tokens there were.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 #: As much of the end of a body as its last event takes.
 TAIL = 4096
@@ -23,6 +24,16 @@ _COUNTS = {
     name: re.compile(rb'"%s"\D{1,3}(\d{1,12})' % name.encode())
     for name in ("prompt_tokens", "completion_tokens", "prompt_n", "cache_n", "predicted_n")
 }
+#: Events that come before the first token.
+_NO_PIECES = (
+    "error",
+    "message_start",
+    "ping",
+    "response.created",
+    "response.failed",
+    "response.in_progress",
+    "response.queued",
+)
 SIZE, DATA, AFTER, TRAILER, END = "size", "data", "after", "trailer", "end"
 
 
@@ -50,10 +61,31 @@ def tokens_of(tail: bytes) -> Tokens:
     return Tokens(prompt, found.get("completion_tokens", found.get("predicted_n")))
 
 
-def error_event(message: str, code: str) -> bytes:
-    """Write an error as an event of a stream that has begun, as OpenAI's clients understand it."""
-    data = {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
-    return b"data: " + json.dumps(data).encode() + b"\n\n"
+def _has_token(choice: Any) -> bool:
+    if not isinstance(choice, dict):
+        return False
+    delta = choice.get("delta")
+    told = isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
+    return bool(told or "text" in choice or choice.get("finish_reason"))
+
+
+def is_piece(event: bytes) -> bool:
+    """Whether an event of a stream is a piece of the answer, and not only a sign that there will be one.
+
+    A release of the engine sends a comment for every half minute in which it only reads the prompt; where a client
+    asked for it, it tells how far it has read; and some APIs begin with an event that says nothing yet.
+    """
+    lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
+    try:
+        data = json.loads(b"\n".join(lines))
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(data, dict):
+        return True
+    if "error" in data or "prompt_progress" in data or data.get("type") in _NO_PIECES:
+        return False
+    choices = data.get("choices")
+    return any(map(_has_token, choices)) if isinstance(choices, list) else True
 
 
 def as_chunk(data: bytes) -> bytes:
@@ -74,6 +106,7 @@ class Answer:
     :ivar status: its status; 0 before the head has come.
     :ivar is_stream: whether it is a stream of events.
     :ivar has_body: whether any of the body has come.
+    :ivar has_piece: whether a stream has brought a piece of the answer: a comment or a sign of progress is none.
     :ivar has_excess: whether more has come than belongs to it.
     """
 
@@ -81,6 +114,7 @@ class Answer:
         self.status = 0
         self.is_stream = False
         self.has_body = False
+        self.has_piece = False
         self.is_chunked = False
         self.has_excess = False
         self._length: int | None = None
@@ -89,6 +123,7 @@ class Answer:
         self._place = SIZE
         self._left = 0
         self._tail = bytearray()
+        self._event = bytearray()
 
     def feed(self, data: bytes) -> None:
         """Take what has come."""
@@ -130,6 +165,14 @@ class Answer:
         self.has_body = True
         self._tail += data
         del self._tail[:-TAIL]
+        if self.is_stream and not self.has_piece:
+            self._look_for_piece(data)
+
+    def _look_for_piece(self, data: bytes) -> None:
+        self._event += data
+        *events, rest = bytes(self._event).replace(b"\r\n", b"\n").split(b"\n\n")
+        self.has_piece = any(map(is_piece, events)) or len(rest) > LONGEST_HEAD
+        self._event[:] = b"" if self.has_piece else rest
 
     def _follow(self, data: bytes) -> None:
         position = 0

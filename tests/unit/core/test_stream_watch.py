@@ -111,6 +111,49 @@ def test_tokens(tail: bytes, tokens: Tokens) -> None:
     assert tokens_of(tail) == tokens
 
 
+TOKEN = b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"Hi"}}]}\n\n'
+ROLE = b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}]}\n\n'
+PROGRESS = ROLE.replace(b"]}\n", b'],"prompt_progress":{"total":9,"cache":0,"processed":4,"time_ms":1}}\n')
+
+
+@pytest.mark.parametrize(
+    ("event", "is_piece"),
+    [
+        (TOKEN, True),
+        (ROLE, False),
+        (PROGRESS, False),
+        (b":\n\n", False),
+        (b": ping\n\n", False),
+        (EVENT, False),
+        (b"data: [DONE]\n\n", False),
+        (b'data: {"error":{"code":400}}\n\n', False),
+        (b'data: {"choices":[{"index":0,"delta":{"reasoning_content":"Hm"}}]}\n\n', True),
+        (b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n', True),
+        (b'data: {"choices":[{"index":0,"text":""}]}\n\n', True),
+        (b'data: {"choices":[{"index":0,"text":"\\"prompt_progress\\":"}]}\n\n', True),
+        (b'data: {"content":"Hi","stop":false}\n\n', True),
+        (b'event: message_start\ndata: {"type":"message_start","message":{}}\n\n', False),
+        (b'event: ping\ndata: {"type":"ping"}\n\n', False),
+        (b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{}}\n\n', True),
+        (b'event: response.created\ndata: {"type":"response.created","response":{}}\n\n', False),
+        (b'event: response.in_progress\ndata: {"type":"response.in_progress","prompt_progress":{}}\n\n', False),
+        (b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"Hi"}\n\n', True),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_what_is_a_piece_of_an_answer(event: bytes, is_piece: bool, size: int) -> None:
+    before = b"".join(map(stream_watch.as_chunk, (b":\n\n", PROGRESS)))
+    answer = fed(HEAD + before + stream_watch.as_chunk(event), size)
+    assert answer.has_body
+    assert answer.has_piece is is_piece
+    assert not fed(HEAD + before, size).has_piece
+    assert fed(HEAD + before + stream_watch.as_chunk(event.replace(b"\n", b"\r\n")), size).has_piece is is_piece
+
+
+def test_an_event_that_does_not_end_is_a_piece() -> None:
+    assert fed(HEAD + stream_watch.as_chunk(b"data: " + b"x" * 70_000)).has_piece
+
+
 def test_the_connection_ends_with_the_answer() -> None:
     begun = (
         b"HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\nKeep-Alive: timeout=5\r\nX: y\r\n\r\nbody: connection: x\r\n\r\n"

@@ -28,7 +28,7 @@ from herd.agent.door_relay import Relay
 from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
 from herd.agent.service import notify
 from herd.agent.status_assets import read_assets
-from herd.core import door_http, door_rules, status_facts, status_page, stream_watch, task_table
+from herd.core import door_http, door_rules, error_shapes, status_facts, status_page, stream_watch, task_table
 from herd.core.door_http import Answer, Request
 from herd.core.door_rules import Door, Forward
 from herd.core.errors import InvalidInputError
@@ -56,6 +56,7 @@ class Passed:
     endpoint: str
     tokens: stream_watch.Tokens
     is_whole: bool
+    ttft: float | None = None
 
 
 class Gateway:
@@ -130,6 +131,8 @@ class Gateway:
         known = self._passed.pop(str(data.get("id", "")), None) if data else None
         if data is not None and known is not None:
             data["engine"] = known.endpoint
+            # nginx has only seen when the head came, or a sign of life.
+            data["ttft"] = "-" if known.ttft is None else f"{known.ttft:.3f}"
             if not known.is_whole:
                 data["complete"] = ""
         self.metrics.add(parse_line(data))
@@ -292,6 +295,7 @@ class Connection(asyncio.Protocol):
         if answer.status >= 400:
             with suppress(ValueError, KeyError, TypeError):
                 self._gateway.metrics.refuse(json.loads(answer.body)["error"]["code"])
+        answer = error_shapes.for_path(request.target, answer)
         if self._gateway.is_leaving:
             answer.headers["Connection"] = "close"
         self._transport.write(door_http.render(answer, with_body=request.method != "HEAD"))
@@ -307,7 +311,7 @@ class Connection(asyncio.Protocol):
 
     def _note(self, relay: Relay) -> None:
         """Keep what is known of an answer for the line of the log, which nginx sends when the request has ended."""
-        known = Passed(relay.endpoint, relay.answer.tokens, relay.answer.is_whole)
+        known = Passed(relay.endpoint, relay.answer.tokens, relay.answer.is_whole, relay.ttft)
         self._gateway.passed(relay.request.header("x-request-id"), relay.request.header("x-herd-tier"), known)
 
 

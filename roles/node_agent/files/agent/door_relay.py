@@ -16,7 +16,7 @@ import json
 import socket
 from typing import Protocol
 
-from herd.core import door_rules, stream_watch
+from herd.core import door_rules, error_shapes, stream_watch
 from herd.core.door_http import Answer, Request
 
 CONNECT_S = 5.0
@@ -72,11 +72,15 @@ class Relay:
         self.endpoint, _blank, model = target.partition(" ")
         self.request = request
         self.answer = stream_watch.Answer()
+        #: Seconds until the first piece of a stream; None before it.
+        self.ttft: float | None = None
         self._desk, self._asker = desk, asker
         self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._timer: asyncio.TimerHandle | None = None
-        #: What has come and was not passed on: the head of a stream waits for the first piece of its body.
+        #: What has come and was not passed on. The head of a stream waits for the first byte of its body, also if that
+        #: is only a sign of life: who sends one every half minute knows that there are clients that give up without.
         self._held: bytearray | None = bytearray()
         self._stays = self._is_connected = self._is_held_up = self._is_over = False
         data = door_rules.read_body(request) if model else None
@@ -171,6 +175,8 @@ class Relay:
         except stream_watch.BadAnswerError:
             self._over()
             return
+        if answer.has_piece and self.ttft is None:
+            self.ttft = self._loop.time() - self._began
         if self._held is None:
             self._asker.write(data)
         else:
@@ -204,6 +210,6 @@ class Relay:
         elif not answer.is_whole:
             self._stays = self._stays and answer.may_end_here
             if answer.may_end_here:
-                event = stream_watch.error_event(self._desk.why_cut(tier), "tier_unavailable")
+                event = error_shapes.as_event(self.request.target, self._desk.why_cut(tier), "tier_unavailable")
                 self._asker.write(stream_watch.as_chunk(event) + b"0\r\n\r\n")
         self._asker.relayed(self, self._stays and not answer.has_excess)
