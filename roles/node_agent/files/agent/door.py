@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from herd.agent.door_frozen import end_frozen
 from herd.agent.door_relay import Relay
 from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
 from herd.agent.service import notify
@@ -104,6 +105,15 @@ class Gateway:
             self._looked = -1.0
             self.look()
             asyncio.get_running_loop().call_later(FRESH_S / 2, self._stay_awake)
+
+    def relays(self) -> list[Relay]:
+        """Give the answers that are on their way through the door."""
+        return [wire.relay for wire in self.connections if wire.relay]
+
+    def ready(self) -> set[str]:
+        """Give the engines to which requests may go."""
+        self.look()
+        return {now.endpoint for now in self.door.now.values() if now.is_ready}
 
     def why_cut(self, tier: str) -> str:
         """Say why an answer of a tier ends before its end."""
@@ -210,7 +220,10 @@ class Gateway:
 
 
 class Connection(asyncio.Protocol):
-    """A connection of nginx, with one request after the other."""
+    """A connection of nginx, with one request after the other.
+
+    :ivar relay: the answer of an engine that is on its way over it.
+    """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -218,7 +231,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._request: Request | None = None
         self._length = 0
-        self._relay: Relay | None = None
+        self.relay: Relay | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -228,24 +241,24 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what was done for a client that has left."""
         self._gateway.connections.discard(self)
-        if self._relay:
-            self._relay.abandon()
-            self._note(self._relay)
+        if self.relay:
+            self.relay.abandon()
+            self._note(self.relay)
 
     def pause_writing(self) -> None:
         """Wait, since nginx, and so the client, takes less than the engine gives."""
-        if self._relay:
-            self._relay.wait(True)
+        if self.relay:
+            self.relay.wait(True)
 
     def resume_writing(self) -> None:
         """Go on."""
-        if self._relay:
-            self._relay.wait(False)
+        if self.relay:
+            self.relay.wait(False)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, and answer what is whole."""
         self._buffer += data
-        while self._relay is None and self._next():
+        while self.relay is None and self._next():
             pass
 
     def _next(self) -> bool:
@@ -278,8 +291,8 @@ class Connection(asyncio.Protocol):
         target = request.header("x-herd-relay")
         if target:
             self._gateway.metrics.relayed += 1
-            self._relay = Relay(self._gateway, self, request, target)
-            self._relay.begin()
+            self.relay = Relay(self._gateway, self, request, target)
+            self.relay.begin()
             return
         verdict = self._gateway.answer(request)
         if isinstance(verdict, Forward):
@@ -304,7 +317,7 @@ class Connection(asyncio.Protocol):
 
     def relayed(self, relay: Relay, stays: bool) -> None:
         """Go on after an engine's answer, or end as its head has said."""
-        self._relay = None
+        self.relay = None
         self._note(relay)
         if not stays:
             self._transport.close()
@@ -394,6 +407,7 @@ async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline
     follow_log(gateway, log)
     # Not create_unix_server, which removes the socket's file at the end from Python 3.13 on: it is systemd's.
     server = await loop.create_server(lambda: Connection(gateway), sock=requests, backlog=1024)
+    looks = asyncio.ensure_future(end_frozen(gateway))
     notify("READY=1")
     say(f"at the door of {', '.join(settings.site.tiers)}")
     # What is there now stays: to look through it again and again would only make requests wait.
@@ -412,6 +426,7 @@ async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline
     end = loop.time() + LEAVE_S
     while gateway.connections and loop.time() < end:
         await asyncio.sleep(0.2)
+    looks.cancel()
 
 
 def door_command(arguments: argparse.Namespace) -> int:

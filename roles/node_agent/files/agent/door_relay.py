@@ -76,7 +76,7 @@ class Relay:
         self.ttft: float | None = None
         self._desk, self._asker = desk, asker
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()
+        self._began = self._moved = self._loop.time()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._timer: asyncio.TimerHandle | None = None
         #: What has come and was not passed on. The head of a stream waits for the first byte of its body, also if that
@@ -152,6 +152,7 @@ class Relay:
     def wait(self, must: bool) -> None:
         """Take nothing of the engine while nginx, and so the client, takes less than it gives."""
         self._is_held_up = must
+        self._moved = self._loop.time()
         if self._is_over or not self._is_connected:
             return
         if must:
@@ -168,8 +169,18 @@ class Relay:
         self._loop.remove_writer(self._socket)
         self._socket.close()
 
+    @property
+    def moved(self) -> float:
+        """When anything has come of its engine; that of a client that takes nothing is not waited for."""
+        return self._loop.time() if self._is_held_up else self._moved
+
+    def give_up(self) -> None:
+        """End it, since nothing will come of its engine any more."""
+        self._over()
+
     def _take(self, data: bytes) -> None:
         answer = self.answer
+        self._moved = self._loop.time()
         try:
             answer.feed(data)
         except stream_watch.BadAnswerError:
