@@ -19,10 +19,23 @@ from typing import Any
 #: As much of the end of a body as its last event takes.
 TAIL = 4096
 LONGEST_HEAD = 64 * 1024
-#: What the last event tells: usage where it was asked for, and the engine's own timings in any case.
+#: What the last event tells: usage where it was asked for, and the engine's own timings in any case. Each API has its
+#: own words, and one of them says in its first event what it has read.
 _COUNTS = {
     name: re.compile(rb'"%s"\D{1,3}(\d{1,12})' % name.encode())
-    for name in ("prompt_tokens", "completion_tokens", "prompt_n", "cache_n", "predicted_n")
+    for name in (
+        "prompt_tokens",
+        "completion_tokens",
+        "input_tokens",
+        "cache_read_input_tokens",
+        "output_tokens",
+        "prompt_n",
+        "cache_n",
+        "predicted_n",
+    )
+}
+_TIMES = {
+    name: re.compile(rb'"%s"\D{1,3}(\d{1,12}(?:\.\d{1,9})?)' % name.encode()) for name in ("prompt_ms", "predicted_ms")
 }
 #: Events that come before the first token.
 _NO_PIECES = (
@@ -43,22 +56,33 @@ class BadAnswerError(Exception):
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of a request; None for what the engine did not say."""
+    """Tokens of a request; None for what the engine did not say.
+
+    :ivar read: as many of the prompt as were not known from an earlier request.
+    :ivar read_s: seconds that it took to read those.
+    :ivar written_s: seconds that it took to write the answer.
+    """
 
     prompt: int | None = None
     completion: int | None = None
+    read: int | None = None
+    read_s: float | None = None
+    written_s: float | None = None
 
 
 def tokens_of(tail: bytes) -> Tokens:
     """Read the numbers of tokens from the end of a body."""
-    found: dict[str, int] = {}
-    for name, pattern in _COUNTS.items():
-        numbers = pattern.findall(tail)
-        if numbers:
-            found[name] = int(numbers[-1])
-    read = found.get("prompt_n", 0) + found.get("cache_n", 0)
-    prompt = found.get("prompt_tokens", read if "prompt_n" in found else None)
-    return Tokens(prompt, found.get("completion_tokens", found.get("predicted_n")))
+    found = {name: int(numbers[-1]) for name, pattern in _COUNTS.items() if (numbers := pattern.findall(tail))}
+    times = {
+        name: round(float(numbers[-1]) / 1000, 6) for name, each in _TIMES.items() if (numbers := each.findall(tail))
+    }
+    prompt = found.get("prompt_tokens")
+    if prompt is None and "input_tokens" in found:
+        prompt = found["input_tokens"] + found.get("cache_read_input_tokens", 0)
+    if prompt is None and "prompt_n" in found:
+        prompt = found["prompt_n"] + found.get("cache_n", 0)
+    completion = next((found[n] for n in ("completion_tokens", "output_tokens", "predicted_n") if n in found), None)
+    return Tokens(prompt, completion, found.get("prompt_n"), read_s, written_s)
 
 
 def _has_token(choice: Any) -> bool:
@@ -124,6 +148,8 @@ class Answer:
         self._left = 0
         self._tail = bytearray()
         self._event = bytearray()
+        #: What came before the first piece, of which there is little.
+        self._early = b""
 
     def feed(self, data: bytes) -> None:
         """Take what has come."""
@@ -171,7 +197,12 @@ class Answer:
     def _look_for_piece(self, data: bytes) -> None:
         self._event += data
         *events, rest = bytes(self._event).replace(b"\r\n", b"\n").split(b"\n\n")
-        self.has_piece = any(map(is_piece, events)) or len(rest) > LONGEST_HEAD
+        for event in events:
+            if is_piece(event):
+                self.has_piece = True
+                break
+            self._early = (self._early + event)[-TAIL:]
+        self.has_piece = self.has_piece or len(rest) > LONGEST_HEAD
         self._event[:] = b"" if self.has_piece else rest
 
     def _follow(self, data: bytes) -> None:
@@ -234,4 +265,4 @@ class Answer:
     @property
     def tokens(self) -> Tokens:
         """The numbers of tokens that it told."""
-        return tokens_of(bytes(self._tail))
+        return tokens_of(self._early + bytes(self._tail))

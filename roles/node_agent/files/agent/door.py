@@ -18,9 +18,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,25 @@ LEAVE_S = 4 * 3600.0
 
 @dataclass(frozen=True)
 class Passed:
-    """What is known of an answer that the door has passed on."""
+    """What is known of an answer that the door has passed on.
 
+    :ivar is_whole: whether it came to its end, or was a refusal of ours.
+    """
+
+    tier: str
     endpoint: str
     tokens: stream_watch.Tokens
     is_whole: bool
     ttft: float | None = None
+
+
+def read_passed(data: Any) -> tuple[str, Passed]:
+    """Read what another door has handed on.
+
+    :raises TypeError, KeyError: for what none has.
+    """
+    known = {**data["known"], "tokens": stream_watch.Tokens(**data["known"]["tokens"])}
+    return str(data["id"]), Passed(**known)
 
 
 class Gateway:
@@ -77,6 +90,8 @@ class Gateway:
         self._lines: list[str] = []
         #: Set when another process is about to take over: connections end with their next answer.
         self.is_leaving = False
+        #: How what is known of an answer goes to the next door.
+        self.hand_on: Callable[[bytes], None] | None = None
         self.connections: set[Connection] = set()
 
     def look(self) -> None:
@@ -126,18 +141,29 @@ class Gateway:
     def failed(self, tier: str, status: str) -> Answer:
         """Say that an engine gave no answer."""
         self.look()
-        return door_rules.failing(tier, self.door.tier_now(tier), status)
+        answer = door_rules.failing(tier, self.door.tier_now(tier), status)
+        # nginx says it of everything that it takes to the door again.
+        answer.headers.pop("X-Herd-Tier", None)
+        return answer
 
-    def passed(self, identity: str, tier: str, known: Passed) -> None:
+    def passed(self, identity: str, known: Passed) -> None:
         """Keep what is known of an answer until nginx says how its request ended."""
-        self.metrics.count_tokens(tier, known.tokens)
+        if self.is_leaving and self.hand_on:
+            # The line of the log comes to the next door, and after this: both come over the same socket.
+            self.hand_on(json.dumps({"passed": {"id": identity, "known": asdict(known)}}).encode())
+            return
+        self.metrics.count_tokens(known.tier, known.tokens)
         if len(self._passed) >= MOST_PASSED:
             self._passed.pop(next(iter(self._passed)))
         self._passed[identity] = known
 
     def ended(self, raw: bytes) -> None:
-        """Count and log a request that has ended."""
+        """Count and log a request that has ended, or take what a former door knows of one."""
         data = read_line(raw)
+        if data is not None and "passed" in data:
+            with suppress(TypeError, KeyError):
+                self.passed(*read_passed(data["passed"]))
+            return
         known = self._passed.pop(str(data.get("id", "")), None) if data else None
         if data is not None and known is not None:
             data["engine"] = known.endpoint
@@ -203,6 +229,10 @@ class Gateway:
 
     def _status(self) -> dict[str, Any]:
         seen, measured, tiers = self.tiers, self.metrics.summary(), self.settings.site.tiers
+        if not self.settings.site.watch_streams:
+            # What nginx carries nobody counts.
+            for each in measured.values():
+                del each["in_flight"]
         return status_facts.collect(tiers, self.door.now, seen.view, measured, time.time(), self._tasks, seen.is_silent)
 
     def _status_json(self, _request: Request, _tier: str) -> Answer:
@@ -232,6 +262,7 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._length = 0
         self.relay: Relay | None = None
+        self._is_noted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -243,7 +274,8 @@ class Connection(asyncio.Protocol):
         self._gateway.connections.discard(self)
         if self.relay:
             self.relay.abandon()
-            self._note(self.relay)
+            self.note(self.relay)
+            self.relay = None
 
     def pause_writing(self) -> None:
         """Wait, since nginx, and so the client, takes less than the engine gives."""
@@ -291,6 +323,8 @@ class Connection(asyncio.Protocol):
         target = request.header("x-herd-relay")
         if target:
             self._gateway.metrics.relayed += 1
+            self._gateway.metrics.begin(request.header("x-herd-tier"))
+            self._is_noted = False
             self.relay = Relay(self._gateway, self, request, target)
             self.relay.begin()
             return
@@ -305,7 +339,8 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, answer: Answer, request: Request) -> None:
         """Send an answer of our own."""
-        if answer.status >= 400:
+        # Those for which a tier was asked are counted there.
+        if answer.status >= 400 and not request.header("x-herd-relay") and not request.header("x-herd-gone"):
             with suppress(ValueError, KeyError, TypeError):
                 self._gateway.metrics.refuse(json.loads(answer.body)["error"]["code"])
         answer = error_shapes.for_path(request.target, answer)
@@ -318,14 +353,19 @@ class Connection(asyncio.Protocol):
     def relayed(self, relay: Relay, stays: bool) -> None:
         """Go on after an engine's answer, or end as its head has said."""
         self.relay = None
-        self._note(relay)
         if not stays:
             self._transport.close()
 
-    def _note(self, relay: Relay) -> None:
+    def note(self, relay: Relay) -> None:
         """Keep what is known of an answer for the line of the log, which nginx sends when the request has ended."""
-        known = Passed(relay.endpoint, relay.answer.tokens, relay.answer.is_whole, relay.ttft)
-        self._gateway.passed(relay.request.header("x-request-id"), relay.request.header("x-herd-tier"), known)
+        if self._is_noted:
+            return
+        self._is_noted = True
+        tier = relay.request.header("x-herd-tier")
+        self._gateway.metrics.end(tier)
+        is_whole = relay.answer.is_whole or relay.is_refused
+        known = Passed(tier, relay.endpoint, relay.tokens, is_whole, relay.ttft)
+        self._gateway.passed(relay.request.header("x-request-id"), known)
 
 
 def given_sockets() -> list[socket.socket]:
@@ -363,9 +403,13 @@ def sockets(arguments: argparse.Namespace) -> tuple[socket.socket, socket.socket
 
 def count_lines(gateway: Gateway, log: socket.socket) -> None:
     """Count the requests that have ended."""
+    lines: list[bytes] = []
     with suppress(BlockingIOError):
         for _each in range(256):
-            gateway.ended(log.recv(CHUNK))
+            lines.append(log.recv(CHUNK))
+    # What a former door knows of an answer comes first, since nginx may have been quicker.
+    for line in sorted(lines, key=lambda each: b'{"passed":' not in each[:16]):
+        gateway.ended(line)
     gateway.write_log()
 
 
@@ -383,6 +427,18 @@ def follow_log(gateway: Gateway, log: socket.socket) -> None:
             loop.add_reader(log.fileno(), come)
 
     loop.add_reader(log.fileno(), come)
+
+
+def sender(log: socket.socket) -> Callable[[bytes], None]:
+    """Send to the socket from which the next door reads the lines of the log."""
+    where = log.getsockname()
+
+    def send(data: bytes) -> None:
+        # One who does not take it now knows less of an answer, and nobody waits for that.
+        with suppress(OSError):
+            log.sendto(data, where)
+
+    return send
 
 
 async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline: int) -> None:
@@ -422,6 +478,7 @@ async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline
     # not closed under nginx, which may be writing to it; it ends with the next answer.
     loop.remove_reader(log.fileno())
     server.close()
+    gateway.hand_on = sender(log)
     gateway.is_leaving = True
     end = loop.time() + LEAVE_S
     while gateway.connections and loop.time() < end:
