@@ -34,9 +34,7 @@ _COUNTS = {
         "predicted_n",
     )
 }
-_TIMES = {
-    name: re.compile(rb'"%s"\D{1,3}(\d{1,12}(?:\.\d{1,9})?)' % name.encode()) for name in ("prompt_ms", "predicted_ms")
-}
+_TIMES = [re.compile(rb'"%s"\D{1,3}(\d{1,12}(?:\.\d{1,9})?)' % name) for name in (b"prompt_ms", b"predicted_ms")]
 #: Events that come before the first token.
 _NO_PIECES = (
     "error",
@@ -70,12 +68,14 @@ class Tokens:
     written_s: float | None = None
 
 
+def _seconds(numbers: list[bytes]) -> float | None:
+    return round(float(numbers[-1]) / 1000, 6) if numbers else None
+
+
 def tokens_of(tail: bytes) -> Tokens:
     """Read the numbers of tokens from the end of a body."""
     found = {name: int(numbers[-1]) for name, pattern in _COUNTS.items() if (numbers := pattern.findall(tail))}
-    times = {
-        name: round(float(numbers[-1]) / 1000, 6) for name, each in _TIMES.items() if (numbers := each.findall(tail))
-    }
+    read_s, written_s = (_seconds(pattern.findall(tail)) for pattern in _TIMES)
     prompt = found.get("prompt_tokens")
     if prompt is None and "input_tokens" in found:
         prompt = found["input_tokens"] + found.get("cache_read_input_tokens", 0)
