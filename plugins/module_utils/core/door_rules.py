@@ -39,6 +39,19 @@ ENGINE_PATHS = frozenset(
         "/tokenize",
     }
 )
+#: Of these the answer tells how many tokens it has.
+TOLD_PATHS = frozenset(
+    {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/messages",
+        "/v1/responses",
+        "/chat/completions",
+        "/completions",
+        "/completion",
+        "/infill",
+    }
+)
 TASK_ALIAS = "task:"
 READY = "ready"
 #: Seconds after which a client may come again where nobody knows better.
@@ -106,7 +119,7 @@ class Forward:
     :ivar model: what the body's C(model) must be replaced by; empty where it may stay.
     :ivar shown_model: the id of the model, for the log.
     :ivar relay: whether the door itself takes it there, since nginx's process knows another endpoint, or none, since
-        the body must be changed, or since it is a stream, which is watched.
+        the body must be changed, or since its answer is watched.
     """
 
     tier: str
@@ -387,7 +400,7 @@ class Door:
             )
             now = self.tier_now(other.name)
         has = upstreams_of(request.header("x-herd-upstreams")).get(wanted.tier, "")
-        is_watched = wanted.stream and self.site.watch_streams
+        is_watched = self.site.watch_streams and (wanted.stream or wanted.path in TOLD_PATHS)
         return replace(wanted, endpoint=now.endpoint, relay=bool(wanted.model) or is_watched or has != now.endpoint)
 
     def _fallback(self, request: Request, tier: str, may: Sequence[str]) -> Tier | None:

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the gateway measured: from the lines of nginx's access log to histograms that Prometheus reads.
 
-The engine has no histograms. nginx sees when the first byte of an answer came and when the last one went.
+The engine has no histograms. nginx sees when an answer's head came and when its last byte went; the door, which carries
+streams, sees when the first token came.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .engine_load import RATES, EngineLoad
 from .stream_watch import Tokens
 
 TTFT_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0)
@@ -24,7 +26,7 @@ class Line:
     """A line of the access log, of a request that has ended.
 
     :ivar tier: the tier that answered; empty where none was asked.
-    :ivar ttft: seconds until the first byte of a stream; None for what was no stream, or gave none.
+    :ivar ttft: seconds until the first token of a stream; None for what was no stream, or gave none.
     :ivar complete: whether the client got all that there was.
     """
 
@@ -68,7 +70,9 @@ def entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
         elif name in ("stream", "complete"):
             line[name] = text in ("1", "OK")
         elif name == "engine":
-            line[name] = text.rsplit(" ", maxsplit=1)[-1] if data.get("tier") else ""
+            # Whoever was asked after the engine only said why it gave no answer.
+            engines = [where for where in text.split(" ") if where not in ("", ":", ",") and "unix:" not in where]
+            line[name] = engines[-1] if engines and data.get("tier") else ""
         else:
             line[name] = text
     line["prompt_tokens"], line["completion_tokens"] = tokens.prompt, tokens.completion
@@ -147,6 +151,10 @@ class _Tier:
     sent: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    running: int = 0
+    #: As an engine counts, of which the speed is made.
+    counters: dict[str, float] = field(default_factory=dict)
+    load: EngineLoad = field(default_factory=EngineLoad)
 
 
 class Metrics:
@@ -173,15 +181,36 @@ class Metrics:
         if line.ttft is not None:
             tier.ttft.add(line.ttft)
 
-    def count_tokens(self, tier: str, tokens: Tokens) -> None:
-        """Count the tokens of a stream."""
+    def begin(self, tier: str) -> None:
+        """Count an answer that is on its way."""
         found = self._tiers.get(tier)
         if found:
-            found.prompt_tokens += tokens.prompt or 0
-            found.completion_tokens += tokens.completion or 0
+            found.running += 1
+
+    def end(self, tier: str) -> None:
+        """Count one less."""
+        found = self._tiers.get(tier)
+        if found:
+            found.running -= 1
+
+    def count_tokens(self, tier: str, tokens: Tokens) -> None:
+        """Count the tokens of an answer."""
+        found = self._tiers.get(tier)
+        if not found:
+            return
+        found.prompt_tokens += tokens.prompt or 0
+        found.completion_tokens += tokens.completion or 0
+        for number, seconds, (count, time) in (
+            (tokens.completion, tokens.written_s, RATES["tokens_per_s"]),
+            (tokens.read, tokens.read_s, RATES["prompt_tokens_per_s"]),
+        ):
+            if number and seconds:
+                found.counters[count] = found.counters.get(count, 0.0) + number
+                found.counters[time] = found.counters.get(time, 0.0) + seconds
+        found.load.add(found.counters)
 
     def refuse(self, code: str) -> None:
-        """Count a request that no engine saw."""
+        """Count a request that was refused before any tier was asked."""
         self._refused[code] = self._refused.get(code, 0) + 1
 
     def summary(self) -> dict[str, dict[str, Any]]:
@@ -196,6 +225,8 @@ class Metrics:
                 "duration_p50_s": tier.duration.quantile(0.5),
                 "prompt_tokens": tier.prompt_tokens,
                 "completion_tokens": tier.completion_tokens,
+                "in_flight": tier.running,
+                **(tier.load.as_data({}) or {}),
             }
             for name, tier in self._tiers.items()
         }
@@ -217,23 +248,25 @@ class Metrics:
         state += [f'herd_tier_state{{tier="{name}",state="{value}"}} 1' for name, value in states.items()]
         requests = block("herd_gateway_requests_total", "counter", "Requests that a tier was asked, by status.")
         cut = block("herd_gateway_cut_total", "counter", "Answers that did not come to their end.")
+        running = block("herd_gateway_in_flight", "gauge", "Answers on their way through the door.")
         sent = block("herd_gateway_sent_bytes_total", "counter", "Bytes of answers.")
-        ttft = block("herd_gateway_ttft_seconds", "histogram", "Time to the first byte of a stream.")
+        ttft = block("herd_gateway_ttft_seconds", "histogram", "Time to the first token of a stream.")
         duration = block("herd_gateway_duration_seconds", "histogram", "Time of a whole request.")
-        tokens = block("herd_gateway_tokens_total", "counter", "Tokens of streams, as the engine counted them.")
+        tokens = block("herd_gateway_tokens_total", "counter", "Tokens of answers, as the engine counted them.")
         for name, tier in self._tiers.items():
             labels = f'tier="{name}"'
             requests += [
                 f'herd_gateway_requests_total{{{labels},status="{status}"}} {count}'
                 for status, count in sorted(tier.statuses.items())
             ]
+            running.append(f"herd_gateway_in_flight{{{labels}}} {tier.running}")
             cut.append(f"herd_gateway_cut_total{{{labels}}} {tier.cut}")
             sent.append(f"herd_gateway_sent_bytes_total{{{labels}}} {tier.sent}")
             tokens.append(f'herd_gateway_tokens_total{{{labels},kind="prompt"}} {tier.prompt_tokens}')
             tokens.append(f'herd_gateway_tokens_total{{{labels},kind="completion"}} {tier.completion_tokens}')
             ttft += tier.ttft.lines("herd_gateway_ttft_seconds", labels)
             duration += tier.duration.lines("herd_gateway_duration_seconds", labels)
-        refused = block("herd_gateway_refused_total", "counter", "Requests that no engine saw, by the error's code.")
+        refused = block("herd_gateway_refused_total", "counter", "Requests refused before any tier was asked, by code.")
         refused += [f'herd_gateway_refused_total{{code="{c}"}} {n}' for c, n in sorted(self._refused.items())]
         relayed = block("herd_gateway_relayed_total", "counter", "Requests that the door itself took to an engine.")
         relayed.append(f"herd_gateway_relayed_total {self.relayed}")

@@ -5,16 +5,23 @@
 
 A host that loses its power says nothing to those who wait for its answers, and nginx would wait for hours. What an
 engine that has ended in order leaves behind is nothing; what a registry that cannot be read for a while takes away is
-still there, and answers.
+still there, and answers. An engine that was frozen is neither: its kernel takes connections, and nothing ever comes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .upstreams import endpoint_of
+
+#: What somebody finds who asks an engine how it is: an answer; a connection, and no answer; not even that.
+ANSWERS, SILENT, NOBODY = "answers", "silent", "nobody"
+#: Seconds without an answer after which one that takes connections is given up: it may have much to do.
+FROZEN_S = 60.0
+#: Seconds in which nothing has come over any connection to an engine, after which it is asked how it is.
+STILL_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -23,10 +30,12 @@ class Watch:
 
     :param alive: those in the registry.
     :param lost: those that were there, and of which nobody has seen yet whether they still answer.
+    :param silent: since when, by a clock that does not jump, those have not answered that take connections.
     """
 
     alive: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
+    silent: Mapping[str, float] = field(default_factory=dict)
 
 
 def alive_in(view: Mapping[str, Any]) -> frozenset[str]:
@@ -42,9 +51,28 @@ def alive_in(view: Mapping[str, Any]) -> frozenset[str]:
 def followed(watch: Watch, alive: Collection[str]) -> Watch:
     """What is known after another look into the registry."""
     now = frozenset(alive)
-    return Watch(now, (watch.lost | watch.alive) - now)
+    return replace(watch, alive=now, lost=(watch.lost | watch.alive) - now)
 
 
-def seen(watch: Watch, endpoint: str) -> Watch:
-    """What is known once somebody has looked whether a lost engine answers."""
-    return Watch(watch.alive, watch.lost - {endpoint})
+def asked(watch: Watch, endpoint: str, found: str, now: float) -> tuple[Watch, bool]:
+    """What is known once somebody has asked a lost engine how it is, and whether connections to it are to be ended."""
+    if endpoint not in watch.lost:
+        # It has come back meanwhile.
+        return replace(watch, silent=_without(watch.silent, endpoint)), False
+    since = watch.silent.get(endpoint, now)
+    if found == SILENT and now - since < FROZEN_S:
+        return replace(watch, silent={**watch.silent, endpoint: since}), False
+    known = replace(watch, lost=watch.lost - {endpoint}, silent=_without(watch.silent, endpoint))
+    return known, found != ANSWERS
+
+
+def _without(silent: Mapping[str, float], endpoint: str) -> dict[str, float]:
+    return {name: since for name, since in silent.items() if name != endpoint}
+
+
+def still(moved: Mapping[str, float], ready: Collection[str], now: float) -> list[str]:
+    """Engines that may be frozen, and are to be asked: of one that is registered as ready its own job takes care.
+
+    :param moved: when anything has come over any connection to an engine.
+    """
+    return sorted(name for name, when in moved.items() if name not in ready and now - when >= STILL_S)

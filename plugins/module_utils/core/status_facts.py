@@ -91,7 +91,7 @@ def _load(entry: Mapping[str, Any], measured: Mapping[str, Any], slots: int | No
         "running": running,
         "waiting": waiting,
         "tokens_per_s": _rate(load.get("tokens_per_s", measured.get("tokens_per_s"))),
-        "prompt_tokens_per_s": _rate(load.get("prompt_tokens_per_s")),
+        "prompt_tokens_per_s": _rate(load.get("prompt_tokens_per_s", measured.get("prompt_tokens_per_s"))),
     }
 
 

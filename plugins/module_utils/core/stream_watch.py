@@ -4,9 +4,9 @@
 """Follows an engine's answer as it passes: its first piece, whether it came to its end, how many tokens it had.
 
 The bytes themselves are passed on as they are. They are looked at for three reasons. A release of the engine sends
-the head of a stream when it begins to read the prompt, so only the first piece of the body says when the first token
-came. An engine that is stopped leaves a stream without an end, which we can give it. And the last event says how many
-tokens there were.
+the head of a stream when it begins to read the prompt, and then a comment every half minute, so only the first event
+with a piece of the answer in it says when the first token came. An engine that is stopped leaves a stream without an
+end, which we can give it. And the last event says how many tokens there were.
 """
 
 from __future__ import annotations
@@ -14,15 +14,37 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 #: As much of the end of a body as its last event takes.
 TAIL = 4096
 LONGEST_HEAD = 64 * 1024
-#: What the last event tells: usage where it was asked for, and the engine's own timings in any case.
+#: What the last event tells: usage where it was asked for, and the engine's own timings in any case. Each API has its
+#: own words, and one of them says in its first event what it has read.
 _COUNTS = {
     name: re.compile(rb'"%s"\D{1,3}(\d{1,12})' % name.encode())
-    for name in ("prompt_tokens", "completion_tokens", "prompt_n", "cache_n", "predicted_n")
+    for name in (
+        "prompt_tokens",
+        "completion_tokens",
+        "input_tokens",
+        "cache_read_input_tokens",
+        "output_tokens",
+        "prompt_n",
+        "cache_n",
+        "predicted_n",
+    )
 }
+_TIMES = [re.compile(rb'"%s"\D{1,3}(\d{1,12}(?:\.\d{1,9})?)' % name) for name in (b"prompt_ms", b"predicted_ms")]
+#: Events that come before the first token.
+_NO_PIECES = (
+    "error",
+    "message_start",
+    "ping",
+    "response.created",
+    "response.failed",
+    "response.in_progress",
+    "response.queued",
+)
 SIZE, DATA, AFTER, TRAILER, END = "size", "data", "after", "trailer", "end"
 
 
@@ -32,28 +54,62 @@ class BadAnswerError(Exception):
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of a request; None for what the engine did not say."""
+    """Tokens of a request; None for what the engine did not say.
+
+    :ivar read: as many of the prompt as were not known from an earlier request.
+    :ivar read_s: seconds that it took to read those.
+    :ivar written_s: seconds that it took to write the answer.
+    """
 
     prompt: int | None = None
     completion: int | None = None
+    read: int | None = None
+    read_s: float | None = None
+    written_s: float | None = None
+
+
+def _seconds(numbers: list[bytes]) -> float | None:
+    return round(float(numbers[-1]) / 1000, 6) if numbers else None
 
 
 def tokens_of(tail: bytes) -> Tokens:
     """Read the numbers of tokens from the end of a body."""
-    found: dict[str, int] = {}
-    for name, pattern in _COUNTS.items():
-        numbers = pattern.findall(tail)
-        if numbers:
-            found[name] = int(numbers[-1])
-    read = found.get("prompt_n", 0) + found.get("cache_n", 0)
-    prompt = found.get("prompt_tokens", read if "prompt_n" in found else None)
-    return Tokens(prompt, found.get("completion_tokens", found.get("predicted_n")))
+    found = {name: int(numbers[-1]) for name, pattern in _COUNTS.items() if (numbers := pattern.findall(tail))}
+    read_s, written_s = (_seconds(pattern.findall(tail)) for pattern in _TIMES)
+    prompt = found.get("prompt_tokens")
+    if prompt is None and "input_tokens" in found:
+        prompt = found["input_tokens"] + found.get("cache_read_input_tokens", 0)
+    if prompt is None and "prompt_n" in found:
+        prompt = found["prompt_n"] + found.get("cache_n", 0)
+    completion = next((found[n] for n in ("completion_tokens", "output_tokens", "predicted_n") if n in found), None)
+    return Tokens(prompt, completion, found.get("prompt_n"), read_s, written_s)
 
 
-def error_event(message: str, code: str) -> bytes:
-    """Write an error as an event of a stream that has begun, as OpenAI's clients understand it."""
-    data = {"error": {"message": message, "type": "server_error", "param": None, "code": code}}
-    return b"data: " + json.dumps(data).encode() + b"\n\n"
+def _has_token(choice: Any) -> bool:
+    if not isinstance(choice, dict):
+        return False
+    delta = choice.get("delta")
+    told = isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
+    return bool(told or "text" in choice or choice.get("finish_reason"))
+
+
+def is_piece(event: bytes) -> bool:
+    """Whether an event of a stream is a piece of the answer, and not only a sign that there will be one.
+
+    A release of the engine sends a comment for every half minute in which it only reads the prompt; where a client
+    asked for it, it tells how far it has read; and some APIs begin with an event that says nothing yet.
+    """
+    lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
+    try:
+        data = json.loads(b"\n".join(lines))
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(data, dict):
+        return True
+    if "error" in data or "prompt_progress" in data or data.get("type") in _NO_PIECES:
+        return False
+    choices = data.get("choices")
+    return any(map(_has_token, choices)) if isinstance(choices, list) else True
 
 
 def as_chunk(data: bytes) -> bytes:
@@ -74,6 +130,7 @@ class Answer:
     :ivar status: its status; 0 before the head has come.
     :ivar is_stream: whether it is a stream of events.
     :ivar has_body: whether any of the body has come.
+    :ivar has_piece: whether a stream has brought a piece of the answer: a comment or a sign of progress is none.
     :ivar has_excess: whether more has come than belongs to it.
     """
 
@@ -81,6 +138,7 @@ class Answer:
         self.status = 0
         self.is_stream = False
         self.has_body = False
+        self.has_piece = False
         self.is_chunked = False
         self.has_excess = False
         self._length: int | None = None
@@ -89,6 +147,9 @@ class Answer:
         self._place = SIZE
         self._left = 0
         self._tail = bytearray()
+        self._event = bytearray()
+        #: What came before the first piece, of which there is little.
+        self._early = b""
 
     def feed(self, data: bytes) -> None:
         """Take what has come."""
@@ -130,6 +191,19 @@ class Answer:
         self.has_body = True
         self._tail += data
         del self._tail[:-TAIL]
+        if self.is_stream and not self.has_piece:
+            self._look_for_piece(data)
+
+    def _look_for_piece(self, data: bytes) -> None:
+        self._event += data
+        *events, rest = bytes(self._event).replace(b"\r\n", b"\n").split(b"\n\n")
+        for event in events:
+            if is_piece(event):
+                self.has_piece = True
+                break
+            self._early = (self._early + event)[-TAIL:]
+        self.has_piece = self.has_piece or len(rest) > LONGEST_HEAD
+        self._event[:] = b"" if self.has_piece else rest
 
     def _follow(self, data: bytes) -> None:
         position = 0
@@ -191,4 +265,4 @@ class Answer:
     @property
     def tokens(self) -> Tokens:
         """The numbers of tokens that it told."""
-        return tokens_of(bytes(self._tail))
+        return tokens_of(self._early + bytes(self._tail))

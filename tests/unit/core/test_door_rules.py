@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
+from ansible_collections.herd.inference.plugins.module_utils.core import door_rules, gateway_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.door_http import Answer, Request
 from ansible_collections.herd.inference.plugins.module_utils.core.door_rules import (
     Door,
@@ -95,8 +96,8 @@ def test_tier_and_model(
     found = forward(ask(door, body, target, **headers))
     assert (found.tier, found.model, found.task) == (tier, rewritten, task)
     assert found.path in SITE.paths
-    assert found.relay is bool(rewritten)
-    assert found.headers()["X-Accel-Redirect"] == ("@herd_relay" if rewritten else f"@tier_{tier}")
+    assert found.relay is (bool(rewritten) or found.path in door_rules.TOLD_PATHS)
+    assert found.headers()["X-Accel-Redirect"] == ("@herd_relay" if found.relay else f"@tier_{tier}")
 
 
 @pytest.mark.parametrize(
@@ -111,10 +112,18 @@ def test_tier_and_model(
     ],
 )
 def test_the_door_takes_what_nginx_cannot_take_there(door: Door, body: Any, known: str, relay: bool) -> None:
-    found = forward(ask(door, body, x_herd_upstreams=known))
+    found = forward(ask(door, body, "/v1/embeddings", x_herd_upstreams=known))
     assert found.relay is relay
     assert found.endpoint == REASONING
     assert found.headers().get("X-Herd-Relay", "") == (REASONING if relay else "")
+
+
+@pytest.mark.parametrize("path", sorted(door_rules.ENGINE_PATHS))
+def test_the_door_itself_takes_what_tells_its_tokens(door: Door, path: str) -> None:
+    told = path in door_rules.TOLD_PATHS
+    assert forward(ask(door, {"model": "large"}, path, x_herd_upstreams=KNOWN)).relay is told
+    door.site = replace(SITE, watch_streams=False)
+    assert forward(ask(door, {"model": "large", "stream": True}, path, x_herd_upstreams=KNOWN)).relay is False
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,43 @@ def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
     assert histogram.quantile(1.0) == 4.0
 
 
+@pytest.mark.parametrize(
+    ("engine", "wanted"),
+    [
+        ("unix:/run/d.sock : 10.0.0.42:8080", "10.0.0.42:8080"),
+        # It gave no answer, and the door was asked why.
+        ("unix:/run/d.sock : 10.0.0.42:8080 : unix:/run/d.sock", "10.0.0.42:8080"),
+        ("unix:/run/d.sock : 10.0.0.42:8080, 10.0.0.43:8080 : unix:/run/d.sock", "10.0.0.43:8080"),
+        ("unix:/run/d.sock : unix:/run/d.sock", None),
+        ("", None),
+    ],
+)
+def test_the_engine_is_who_was_asked_last_and_is_no_door(engine: str, wanted: str | None) -> None:
+    data = read_line(RAW)
+    assert data is not None
+    assert gateway_metrics.entry({**data, "engine": engine}, Tokens()).get("engine") == wanted
+
+
+def test_what_runs_and_how_fast_is_counted_by_tier() -> None:
+    metrics = Metrics(["fast", "reasoning"])
+    assert metrics.summary()["fast"]["in_flight"] == 0
+    assert "tokens_per_s" not in metrics.summary()["fast"]
+    for _each in range(3):
+        metrics.begin("fast")
+    metrics.end("fast")
+    metrics.begin("unknown")
+    metrics.end("unknown")
+    metrics.count_tokens("fast", Tokens(100, 20, 90, 0.3, 1.0))
+    metrics.count_tokens("fast", Tokens(100, 40, 10, 0.1, 1.0))
+    # Of this one nobody knows how long it took.
+    metrics.count_tokens("fast", Tokens(100, 4000))
+    fast = metrics.summary()["fast"]
+    # The speed is that of the last request.
+    assert (fast["in_flight"], fast["tokens_per_s"], fast["prompt_tokens_per_s"]) == (2, 40.0, 100.0)
+    assert (fast["prompt_tokens"], fast["completion_tokens"]) == (300, 4060)
+    assert 'herd_gateway_in_flight{tier="fast"} 2' in metrics.text({})
+
+
 def test_prometheus_reads_it() -> None:
     metrics = Metrics(["fast", "reasoning"])
     metrics.add(line())

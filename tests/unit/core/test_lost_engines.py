@@ -47,8 +47,9 @@ def test_what_was_there_and_is_not_any_more_is_lost_until_somebody_has_looked() 
     # Still so at the next look.
     watch = lost_engines.followed(watch, {TWO})
     assert watch.lost == {ONE}
-    watch = lost_engines.seen(watch, ONE)
+    watch, must_end = lost_engines.asked(watch, ONE, lost_engines.ANSWERS, 1.0)
     assert not watch.lost
+    assert not must_end
     assert not lost_engines.followed(watch, {TWO}).lost
 
 
@@ -56,3 +57,54 @@ def test_what_comes_back_is_not_lost() -> None:
     watch = lost_engines.followed(Watch(frozenset({ONE})), set())
     assert watch.lost == {ONE}
     assert not lost_engines.followed(watch, {ONE}).lost
+
+
+def lost(*silent: str, since: float = 100.0) -> Watch:
+    return Watch(frozenset(), frozenset({ONE, TWO}), dict.fromkeys(silent, since))
+
+
+@pytest.mark.parametrize(
+    ("watch", "found", "now", "is_lost", "silent", "must_end"),
+    [
+        (lost(), "nobody", 100.0, {TWO}, {}, True),
+        (lost(), "answers", 100.0, {TWO}, {}, False),
+        (lost(ONE, TWO), "answers", 900.0, {TWO}, {TWO: 100.0}, False),
+        # It may have much to do: it is asked again.
+        (lost(), "silent", 100.0, {ONE, TWO}, {ONE: 100.0}, False),
+        (lost(ONE), "silent", 159.0, {ONE, TWO}, {ONE: 100.0}, False),
+        (lost(ONE), "silent", 160.0, {TWO}, {}, True),
+        (lost(ONE), "nobody", 101.0, {TWO}, {}, True),
+        # It has come back while it was asked.
+        (Watch(frozenset({ONE}), frozenset(), {ONE: 1.0}), "nobody", 900.0, set(), {}, False),
+    ],
+)
+def test_what_becomes_of_a_lost_engine(
+    watch: Watch, found: str, now: float, is_lost: set[str], silent: dict[str, float], must_end: bool
+) -> None:
+    known, ends = lost_engines.asked(watch, ONE, found, now)
+    assert (known.lost, dict(known.silent), ends) == (is_lost, silent, must_end)
+
+
+def test_one_that_takes_connections_and_never_answers_is_given_up_after_a_while() -> None:
+    watch, now = lost_engines.followed(Watch(frozenset({ONE})), set()), 100.0
+    ends = False
+    while not ends:
+        watch, ends = lost_engines.asked(watch, ONE, lost_engines.SILENT, now)
+        watch = lost_engines.followed(watch, set())
+        now += 2.5
+    assert lost_engines.FROZEN_S <= now - 100.0 < lost_engines.FROZEN_S + 6
+    assert not watch.lost
+
+
+@pytest.mark.parametrize(
+    ("moved", "ready", "asked"),
+    [
+        ({}, set(), []),
+        ({ONE: 100.0}, set(), [ONE]),
+        # Something came just now, and of what is ready its job takes care.
+        ({ONE: 100.5, TWO: 50.0}, set(), [TWO]),
+        ({ONE: 100.0, TWO: 50.0}, {TWO}, [ONE]),
+    ],
+)
+def test_who_is_asked_whether_it_is_frozen(moved: dict[str, float], ready: set[str], asked: list[str]) -> None:
+    assert lost_engines.still(moved, ready, 100.0 + lost_engines.STILL_S) == asked

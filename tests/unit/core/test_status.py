@@ -16,8 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.herd.inference.plugins.module_utils.core import status_facts, status_page, upstreams
+from ansible_collections.herd.inference.plugins.module_utils.core import (
+    gateway_metrics,
+    status_facts,
+    status_page,
+    upstreams,
+)
 from ansible_collections.herd.inference.plugins.module_utils.core.door_rules import Now, Tier
+from ansible_collections.herd.inference.plugins.module_utils.core.stream_watch import Tokens
 from ansible_collections.herd.inference.plugins.module_utils.core.task_table import Choice, TaskTable
 
 WALL = 1795263642.0
@@ -126,9 +132,19 @@ def test_a_tier_that_is_away_says_why_and_for_how_long() -> None:
 
 
 def test_what_the_engine_does_not_say_the_gateway_counts() -> None:
-    entry = {**ENTRY, "load": None}
-    load = collect(view(fast={**FAST, "endpoints": [entry]}))["tiers"][0]["load"]
-    assert load == {"running": 2, "waiting": 1, "tokens_per_s": None, "prompt_tokens_per_s": None}
+    """A router's engine is not asked for its counters."""
+    metrics = gateway_metrics.Metrics(TIERS)
+    for _each in range(3):
+        metrics.begin("fast")
+    metrics.count_tokens("fast", Tokens(prompt=900, completion=50, read=800, read_s=2.0, written_s=2.5))
+    seen = view(fast={**FAST, "endpoints": [{**ENTRY, "load": None}]})
+    now = upstreams.from_view(seen, WALL) or {}
+    status = status_facts.collect(TIERS, now, seen, metrics.summary(), WALL)
+    fast, reasoning = status["tiers"]
+    assert fast["load"] == {"running": 2, "waiting": 1, "tokens_per_s": 20.0, "prompt_tokens_per_s": 400.0}
+    assert reasoning["load"] == {"running": 0, "waiting": None, "tokens_per_s": None, "prompt_tokens_per_s": None}
+    text = words(page(json.loads(json.dumps(status))))
+    assert "20 tokens/s" in text
 
 
 def test_it_tells_no_address_and_no_key() -> None:

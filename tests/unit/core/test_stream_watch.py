@@ -37,7 +37,7 @@ def fed(data: bytes, size: int = 1 << 20) -> Answer:
 def test_a_stream_comes_to_its_end(size: int) -> None:
     answer = fed(WHOLE, size)
     assert (answer.status, answer.is_stream, answer.has_body, answer.is_whole) == (200, True, True, True)
-    assert answer.tokens == Tokens(prompt=8, completion=5)
+    assert answer.tokens == Tokens(prompt=8, completion=5, read=1, read_s=0.0136, written_s=0.0687)
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
@@ -100,7 +100,16 @@ def test_what_is_no_answer(data: bytes) -> None:
     [
         (b"", Tokens()),
         (b'"prompt_tokens": 3, "completion_tokens": 4', Tokens(3, 4)),
-        (b'"prompt_n":0,"cache_n":9,"predicted_n":1', Tokens(9, 1)),
+        (b'"prompt_n":0,"cache_n":9,"predicted_n":1', Tokens(9, 1, 0)),
+        # As /v1/messages and /v1/responses have it: the former counts what it knew already apart.
+        (b'"usage":{"cache_read_input_tokens":7,"input_tokens":1,"output_tokens":12}', Tokens(8, 12)),
+        (
+            b'"usage":{"input_tokens":8,"output_tokens":12,"total_tokens":20,"input_tokens_details":{"cached_tokens":7}'
+            b'}},"timings":{"cache_n":7,"prompt_n":1,"prompt_ms":16.24,"prompt_per_token_ms":16.24,"predicted_n":12,'
+            b'"predicted_ms":236.369,"predicted_per_token_ms":21.48809090909091}}',
+            Tokens(8, 12, 1, 0.01624, 0.236369),
+        ),
+        (b'"content":"\\"output_tokens\\": 900"', Tokens()),
         (b'"predicted_n":2', Tokens(None, 2)),
         (b'"prompt_tokens":"many"', Tokens()),
         # The last one counts: progress comes before it.
@@ -109,6 +118,65 @@ def test_what_is_no_answer(data: bytes) -> None:
 )
 def test_tokens(tail: bytes, tokens: Tokens) -> None:
     assert tokens_of(tail) == tokens
+
+
+TOKEN = b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"Hi"}}]}\n\n'
+ROLE = b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}]}\n\n'
+PROGRESS = ROLE.replace(b"]}\n", b'],"prompt_progress":{"total":9,"cache":0,"processed":4,"time_ms":1}}\n')
+
+
+@pytest.mark.parametrize(
+    ("event", "is_piece"),
+    [
+        (TOKEN, True),
+        (ROLE, False),
+        (PROGRESS, False),
+        (b":\n\n", False),
+        (b": ping\n\n", False),
+        (EVENT, False),
+        (b"data: [DONE]\n\n", False),
+        (b'data: {"error":{"code":400}}\n\n', False),
+        (b'data: {"choices":[{"index":0,"delta":{"reasoning_content":"Hm"}}]}\n\n', True),
+        (b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n', True),
+        (b'data: {"choices":[{"index":0,"text":""}]}\n\n', True),
+        (b'data: {"choices":[{"index":0,"text":"\\"prompt_progress\\":"}]}\n\n', True),
+        (b'data: {"content":"Hi","stop":false}\n\n', True),
+        (b'event: message_start\ndata: {"type":"message_start","message":{}}\n\n', False),
+        (b'event: ping\ndata: {"type":"ping"}\n\n', False),
+        (b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{}}\n\n', True),
+        (b'event: response.created\ndata: {"type":"response.created","response":{}}\n\n', False),
+        (b'event: response.in_progress\ndata: {"type":"response.in_progress","prompt_progress":{}}\n\n', False),
+        (b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"Hi"}\n\n', True),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_what_is_a_piece_of_an_answer(event: bytes, is_piece: bool, size: int) -> None:
+    before = b"".join(map(stream_watch.as_chunk, (b":\n\n", PROGRESS)))
+    answer = fed(HEAD + before + stream_watch.as_chunk(event), size)
+    assert answer.has_body
+    assert answer.has_piece is is_piece
+    assert not fed(HEAD + before, size).has_piece
+    assert fed(HEAD + before + stream_watch.as_chunk(event.replace(b"\n", b"\r\n")), size).has_piece is is_piece
+
+
+@pytest.mark.parametrize("size", [1, 100, 100_000])
+def test_tokens_that_the_first_event_tells_are_not_forgotten(size: int) -> None:
+    """As /v1/messages of release 0c1e57098 has it."""
+    start = (
+        b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"cache_read_input_tokens":3,'
+        b'"input_tokens":8,"output_tokens":0}}}\n\n'
+    )
+    delta = (
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":'
+        b'{"type":"text_delta","text":" Stra"}}\n\n'
+    )
+    end = b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"output_tokens":100}}\n\n'
+    answer = fed(HEAD + b"".join(map(stream_watch.as_chunk, (start + delta, *[delta] * 99, end))), size)
+    assert answer.tokens == Tokens(11, 100)
+
+
+def test_an_event_that_does_not_end_is_a_piece() -> None:
+    assert fed(HEAD + stream_watch.as_chunk(b"data: " + b"x" * 70_000)).has_piece
 
 
 def test_the_connection_ends_with_the_answer() -> None:

@@ -18,17 +18,18 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from herd.agent.door_frozen import end_frozen
 from herd.agent.door_relay import Relay
 from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
 from herd.agent.service import notify
 from herd.agent.status_assets import read_assets
-from herd.core import door_http, door_rules, status_facts, status_page, stream_watch, task_table
+from herd.core import door_http, door_rules, error_shapes, status_facts, status_page, stream_watch, task_table
 from herd.core.door_http import Answer, Request
 from herd.core.door_rules import Door, Forward
 from herd.core.errors import InvalidInputError
@@ -51,11 +52,25 @@ LEAVE_S = 4 * 3600.0
 
 @dataclass(frozen=True)
 class Passed:
-    """What is known of an answer that the door has passed on."""
+    """What is known of an answer that the door has passed on.
 
+    :ivar is_whole: whether it came to its end, or was a refusal of ours.
+    """
+
+    tier: str
     endpoint: str
     tokens: stream_watch.Tokens
     is_whole: bool
+    ttft: float | None = None
+
+
+def read_passed(data: Any) -> tuple[str, Passed]:
+    """Read what another door has handed on.
+
+    :raises TypeError, KeyError: for what none has.
+    """
+    known = {**data["known"], "tokens": stream_watch.Tokens(**data["known"]["tokens"])}
+    return str(data["id"]), Passed(**known)
 
 
 class Gateway:
@@ -75,6 +90,8 @@ class Gateway:
         self._lines: list[str] = []
         #: Set when another process is about to take over: connections end with their next answer.
         self.is_leaving = False
+        #: How what is known of an answer goes to the next door.
+        self.hand_on: Callable[[bytes], None] | None = None
         self.connections: set[Connection] = set()
 
     def look(self) -> None:
@@ -104,6 +121,15 @@ class Gateway:
             self.look()
             asyncio.get_running_loop().call_later(FRESH_S / 2, self._stay_awake)
 
+    def relays(self) -> list[Relay]:
+        """Give the answers that are on their way through the door."""
+        return [wire.relay for wire in self.connections if wire.relay]
+
+    def ready(self) -> set[str]:
+        """Give the engines to which requests may go."""
+        self.look()
+        return {now.endpoint for now in self.door.now.values() if now.is_ready}
+
     def why_cut(self, tier: str) -> str:
         """Say why an answer of a tier ends before its end."""
         self._looked = -1.0
@@ -115,21 +141,34 @@ class Gateway:
     def failed(self, tier: str, status: str) -> Answer:
         """Say that an engine gave no answer."""
         self.look()
-        return door_rules.failing(tier, self.door.tier_now(tier), status)
+        answer = door_rules.failing(tier, self.door.tier_now(tier), status)
+        # nginx says it of everything that it takes to the door again.
+        answer.headers.pop("X-Herd-Tier", None)
+        return answer
 
-    def passed(self, identity: str, tier: str, known: Passed) -> None:
+    def passed(self, identity: str, known: Passed) -> None:
         """Keep what is known of an answer until nginx says how its request ended."""
-        self.metrics.count_tokens(tier, known.tokens)
+        if self.is_leaving and self.hand_on:
+            # The line of the log comes to the next door, and after this: both come over the same socket.
+            self.hand_on(json.dumps({"passed": {"id": identity, "known": asdict(known)}}).encode())
+            return
+        self.metrics.count_tokens(known.tier, known.tokens)
         if len(self._passed) >= MOST_PASSED:
             self._passed.pop(next(iter(self._passed)))
         self._passed[identity] = known
 
     def ended(self, raw: bytes) -> None:
-        """Count and log a request that has ended."""
+        """Count and log a request that has ended, or take what a former door knows of one."""
         data = read_line(raw)
+        if data is not None and "passed" in data:
+            with suppress(TypeError, KeyError):
+                self.passed(*read_passed(data["passed"]))
+            return
         known = self._passed.pop(str(data.get("id", "")), None) if data else None
         if data is not None and known is not None:
             data["engine"] = known.endpoint
+            # nginx has only seen when the head came, or a sign of life.
+            data["ttft"] = "-" if known.ttft is None else f"{known.ttft:.3f}"
             if not known.is_whole:
                 data["complete"] = ""
         self.metrics.add(parse_line(data))
@@ -190,6 +229,10 @@ class Gateway:
 
     def _status(self) -> dict[str, Any]:
         seen, measured, tiers = self.tiers, self.metrics.summary(), self.settings.site.tiers
+        if not self.settings.site.watch_streams:
+            # What nginx carries nobody counts.
+            for each in measured.values():
+                del each["in_flight"]
         return status_facts.collect(tiers, self.door.now, seen.view, measured, time.time(), self._tasks, seen.is_silent)
 
     def _status_json(self, _request: Request, _tier: str) -> Answer:
@@ -207,7 +250,10 @@ class Gateway:
 
 
 class Connection(asyncio.Protocol):
-    """A connection of nginx, with one request after the other."""
+    """A connection of nginx, with one request after the other.
+
+    :ivar relay: the answer of an engine that is on its way over it.
+    """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -215,7 +261,8 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._request: Request | None = None
         self._length = 0
-        self._relay: Relay | None = None
+        self.relay: Relay | None = None
+        self._is_noted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -225,24 +272,25 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what was done for a client that has left."""
         self._gateway.connections.discard(self)
-        if self._relay:
-            self._relay.abandon()
-            self._note(self._relay)
+        if self.relay:
+            self.relay.abandon()
+            self.note(self.relay)
+            self.relay = None
 
     def pause_writing(self) -> None:
         """Wait, since nginx, and so the client, takes less than the engine gives."""
-        if self._relay:
-            self._relay.wait(True)
+        if self.relay:
+            self.relay.wait(True)
 
     def resume_writing(self) -> None:
         """Go on."""
-        if self._relay:
-            self._relay.wait(False)
+        if self.relay:
+            self.relay.wait(False)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, and answer what is whole."""
         self._buffer += data
-        while self._relay is None and self._next():
+        while self.relay is None and self._next():
             pass
 
     def _next(self) -> bool:
@@ -275,8 +323,10 @@ class Connection(asyncio.Protocol):
         target = request.header("x-herd-relay")
         if target:
             self._gateway.metrics.relayed += 1
-            self._relay = Relay(self._gateway, self, request, target)
-            self._relay.begin()
+            self._gateway.metrics.begin(request.header("x-herd-tier"))
+            self._is_noted = False
+            self.relay = Relay(self._gateway, self, request, target)
+            self.relay.begin()
             return
         verdict = self._gateway.answer(request)
         if isinstance(verdict, Forward):
@@ -289,9 +339,11 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, answer: Answer, request: Request) -> None:
         """Send an answer of our own."""
-        if answer.status >= 400:
+        # Those for which a tier was asked are counted there.
+        if answer.status >= 400 and not request.header("x-herd-relay") and not request.header("x-herd-gone"):
             with suppress(ValueError, KeyError, TypeError):
                 self._gateway.metrics.refuse(json.loads(answer.body)["error"]["code"])
+        answer = error_shapes.for_path(request.target, answer)
         if self._gateway.is_leaving:
             answer.headers["Connection"] = "close"
         self._transport.write(door_http.render(answer, with_body=request.method != "HEAD"))
@@ -300,15 +352,20 @@ class Connection(asyncio.Protocol):
 
     def relayed(self, relay: Relay, stays: bool) -> None:
         """Go on after an engine's answer, or end as its head has said."""
-        self._relay = None
-        self._note(relay)
+        self.relay = None
         if not stays:
             self._transport.close()
 
-    def _note(self, relay: Relay) -> None:
+    def note(self, relay: Relay) -> None:
         """Keep what is known of an answer for the line of the log, which nginx sends when the request has ended."""
-        known = Passed(relay.endpoint, relay.answer.tokens, relay.answer.is_whole)
-        self._gateway.passed(relay.request.header("x-request-id"), relay.request.header("x-herd-tier"), known)
+        if self._is_noted:
+            return
+        self._is_noted = True
+        tier = relay.request.header("x-herd-tier")
+        self._gateway.metrics.end(tier)
+        is_whole = relay.answer.is_whole or relay.is_refused
+        known = Passed(tier, relay.endpoint, relay.tokens, is_whole, relay.ttft)
+        self._gateway.passed(relay.request.header("x-request-id"), known)
 
 
 def given_sockets() -> list[socket.socket]:
@@ -346,9 +403,13 @@ def sockets(arguments: argparse.Namespace) -> tuple[socket.socket, socket.socket
 
 def count_lines(gateway: Gateway, log: socket.socket) -> None:
     """Count the requests that have ended."""
+    lines: list[bytes] = []
     with suppress(BlockingIOError):
         for _each in range(256):
-            gateway.ended(log.recv(CHUNK))
+            lines.append(log.recv(CHUNK))
+    # What a former door knows of an answer comes first, since nginx may have been quicker.
+    for line in sorted(lines, key=lambda each: b'{"passed":' not in each[:16]):
+        gateway.ended(line)
     gateway.write_log()
 
 
@@ -368,8 +429,24 @@ def follow_log(gateway: Gateway, log: socket.socket) -> None:
     loop.add_reader(log.fileno(), come)
 
 
-async def serve(settings: Settings, listening: Sequence[socket.socket]) -> None:
-    """Serve until told to leave, and then until the last answer has come to its end."""
+def sender(log: socket.socket) -> Callable[[bytes], None]:
+    """Send to the socket from which the next door reads the lines of the log."""
+    where = log.getsockname()
+
+    def send(data: bytes) -> None:
+        # One who does not take it now knows less of an answer, and nobody waits for that.
+        with suppress(OSError):
+            log.sendto(data, where)
+
+    return send
+
+
+async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline: int) -> None:
+    """Serve until told to leave, and then until the last answer has come to its end.
+
+    :param lifeline: what can be read when the process that systemd knows has ended, however it did: from then on
+        another door is at its place, or soon will be.
+    """
     requests, log = listening
     gateway = Gateway(settings)
     gateway.look()
@@ -377,9 +454,16 @@ async def serve(settings: Settings, listening: Sequence[socket.socket]) -> None:
     leaving = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leaving.set)
+
+    def alone() -> None:
+        loop.remove_reader(lifeline)
+        leaving.set()
+
+    loop.add_reader(lifeline, alone)
     follow_log(gateway, log)
     # Not create_unix_server, which removes the socket's file at the end from Python 3.13 on: it is systemd's.
     server = await loop.create_server(lambda: Connection(gateway), sock=requests, backlog=1024)
+    looks = asyncio.ensure_future(end_frozen(gateway))
     notify("READY=1")
     say(f"at the door of {', '.join(settings.site.tiers)}")
     # What is there now stays: to look through it again and again would only make requests wait.
@@ -394,10 +478,12 @@ async def serve(settings: Settings, listening: Sequence[socket.socket]) -> None:
     # not closed under nginx, which may be writing to it; it ends with the next answer.
     loop.remove_reader(log.fileno())
     server.close()
+    gateway.hand_on = sender(log)
     gateway.is_leaving = True
     end = loop.time() + LEAVE_S
     while gateway.connections and loop.time() < end:
         await asyncio.sleep(0.2)
+    looks.cancel()
 
 
 def door_command(arguments: argparse.Namespace) -> int:
@@ -407,18 +493,27 @@ def door_command(arguments: argparse.Namespace) -> int:
     """
     settings = read_settings(arguments.config)
     listening = sockets(arguments)
+    lifeline, held = os.pipe()
     child = os.fork()
     if not child:
-        asyncio.run(serve(settings, listening))
+        os.close(held)
+        asyncio.run(serve(settings, listening, lifeline))
         return 0
 
     def leave(*_signal: object) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
+        # Our end of the pipe closes with us, as it does if we are killed: that tells the child.
         os._exit(0)
+
+    def hangs(*_signal: object) -> None:
+        # The child has not said for half a minute that it lives: it would never read that we are gone.
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        os._exit(1)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
+    signal.signal(signal.SIGABRT, hangs)
+    os.close(lifeline)
     for made in listening:
         made.close()
     _pid, status = os.waitpid(child, 0)

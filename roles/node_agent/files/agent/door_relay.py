@@ -14,12 +14,15 @@ import asyncio
 import errno
 import json
 import socket
+from dataclasses import replace
 from typing import Protocol
 
-from herd.core import door_rules, stream_watch
+from herd.core import door_rules, error_shapes, stream_watch
 from herd.core.door_http import Answer, Request
 
 CONNECT_S = 5.0
+#: As much of an answer in one piece as waits for its end.
+MOST_HELD = 1024 * 1024
 #: Seconds after which a host that has lost its power is given up: nothing else would ever end the answer.
 SILENT_S = 20
 #: What an engine says of itself and not of the request: it does not take the gateway's key, or it loads.
@@ -45,6 +48,9 @@ class Asker(Protocol):
 
     def refuse(self, answer: Answer, request: Request) -> None:
         """Take an answer of ours instead."""
+
+    def note(self, relay: Relay) -> None:
+        """Learn what is known of an answer, before the last of it goes on its way."""
 
     def relayed(self, relay: Relay, stays: bool) -> None:
         """Learn that the answer has ended, and whether the connection may carry the next one."""
@@ -72,11 +78,17 @@ class Relay:
         self.endpoint, _blank, model = target.partition(" ")
         self.request = request
         self.answer = stream_watch.Answer()
+        #: Seconds until the first piece of a stream; None before it.
+        self.ttft: float | None = None
+        #: Whether we had to say in its place why there is no answer.
+        self.is_refused = False
         self._desk, self._asker = desk, asker
         self._loop = asyncio.get_running_loop()
+        self._began = self._moved = self._loop.time()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._timer: asyncio.TimerHandle | None = None
-        #: What has come and was not passed on: the head of a stream waits for the first piece of its body.
+        #: What has come and was not passed on. The head of a stream waits for the first byte of its body, also if that
+        #: is only a sign of life: who sends one every half minute knows that there are clients that give up without.
         self._held: bytearray | None = bytearray()
         self._stays = self._is_connected = self._is_held_up = self._is_over = False
         data = door_rules.read_body(request) if model else None
@@ -148,6 +160,7 @@ class Relay:
     def wait(self, must: bool) -> None:
         """Take nothing of the engine while nginx, and so the client, takes less than it gives."""
         self._is_held_up = must
+        self._moved = self._loop.time()
         if self._is_over or not self._is_connected:
             return
         if must:
@@ -164,13 +177,38 @@ class Relay:
         self._loop.remove_writer(self._socket)
         self._socket.close()
 
+    @property
+    def moved(self) -> float:
+        """When anything has come of its engine; that of a client that takes nothing is not waited for."""
+        return self._loop.time() if self._is_held_up else self._moved
+
+    @property
+    def tokens(self) -> stream_watch.Tokens:
+        """The numbers of its tokens. How fast they came an engine does not tell in every API."""
+        found = self.answer.tokens
+        if found.written_s is not None or self.ttft is None or not found.completion:
+            return found
+        # From the first one on, which has taken the time of the prompt.
+        taken = self._moved - self._began - self.ttft
+        return replace(found, written_s=taken * found.completion / max(1, found.completion - 1))
+
+    def give_up(self) -> None:
+        """End it, since nothing will come of its engine any more."""
+        self._over()
+
     def _take(self, data: bytes) -> None:
         answer = self.answer
+        self._moved = self._loop.time()
         try:
             answer.feed(data)
         except stream_watch.BadAnswerError:
             self._over()
             return
+        if answer.has_piece and self.ttft is None:
+            self.ttft = self._moved - self._began
+        ends = answer.has_end and answer.is_whole
+        if ends and (self._held is None or answer.status not in OWN_WORDS):
+            self._asker.note(self)
         if self._held is None:
             self._asker.write(data)
         else:
@@ -178,10 +216,15 @@ class Relay:
             if answer.status in OWN_WORDS:
                 self._over()
                 return
-            if answer.status and (answer.has_body or not answer.is_stream):
+            if answer.has_body if answer.is_stream else answer.status and self._is_enough:
                 self._pass_held()
-        if answer.has_end and answer.is_whole:
+        if ends:
             self._over()
+
+    @property
+    def _is_enough(self) -> bool:
+        """Whether an answer in one piece is there, so that it is no refusal any more."""
+        return self.answer.is_whole or len(self._held or b"") > MOST_HELD
 
     def _pass_held(self) -> None:
         held, self._held = self._held, None
@@ -194,16 +237,17 @@ class Relay:
             return
         self.abandon()
         answer, tier = self.answer, self.request.header("x-herd-tier")
-        if self._held is not None:
+        self.is_refused = self._held is not None and (not answer.is_whole or answer.status in OWN_WORDS)
+        self._asker.note(self)
+        if self.is_refused:
             # Nothing of it has reached the client.
-            if answer.is_whole and answer.status not in OWN_WORDS:
-                self._pass_held()
-            else:
-                self._asker.refuse(self._desk.failed(tier, str(answer.status or "")), self.request)
-                self._stays = True
+            self._asker.refuse(self._desk.failed(tier, str(answer.status or "")), self.request)
+            self._stays = True
+        elif self._held is not None:
+            self._pass_held()
         elif not answer.is_whole:
             self._stays = self._stays and answer.may_end_here
             if answer.may_end_here:
-                event = stream_watch.error_event(self._desk.why_cut(tier), "tier_unavailable")
+                event = error_shapes.as_event(self.request.target, self._desk.why_cut(tier), "tier_unavailable")
                 self._asker.write(stream_watch.as_chunk(event) + b"0\r\n\r\n")
         self._asker.relayed(self, self._stays and not answer.has_excess)

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from herd.agent.gateway_state import say
@@ -16,16 +17,20 @@ from herd.core import lost_engines
 
 PROBE_S = 2.0
 TICK_S = 0.5
+#: As little as an engine answers to, without a key.
+QUESTION = b"GET /health HTTP/1.0\r\n\r\n"
 
 
-def answers(endpoint: str) -> bool:
-    """Whether anybody takes a connection there."""
+def ask(endpoint: str) -> str:
+    """How an engine is that may be gone."""
     host, _colon, port = endpoint.partition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=PROBE_S).close()
-    except OSError:
-        return False
-    return True
+    found = lost_engines.NOBODY
+    with suppress(OSError), socket.create_connection((host, int(port)), timeout=PROBE_S) as wire:
+        found = lost_engines.SILENT
+        wire.sendall(QUESTION)
+        # One that ends the connection is gone as well.
+        found = lost_engines.ANSWERS if wire.recv(1) else lost_engines.NOBODY
+    return found
 
 
 class LostEngines:
@@ -46,10 +51,11 @@ class LostEngines:
         while True:
             time.sleep(TICK_S)
             for endpoint in sorted(self._watch.lost):
-                if not answers(endpoint) and endpoint in self._watch.lost:
-                    self._end(endpoint)
+                found = ask(endpoint)
                 with self._lock:
-                    self._watch = lost_engines.seen(self._watch, endpoint)
+                    self._watch, must_end = lost_engines.asked(self._watch, endpoint, found, time.monotonic())
+                if must_end:
+                    self._end(endpoint)
 
     def _end(self, endpoint: str) -> None:
         """End what is open to it: nginx and the door then say why."""

@@ -1,0 +1,127 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the log, the metrics and the status page say of requests: each once, with its engine and its tokens."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import pytest
+
+from tests.gateway.conftest import Client, chat, settle
+from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.test_first_token import logged
+
+ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 12}
+ASKED: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": ASK,
+    "/v1/completions": {"prompt": "hello", "max_tokens": 12},
+    "/v1/messages": ASK,
+    "/v1/responses": {"input": "hello", "max_output_tokens": 12},
+}
+
+
+def counts(client: Client, name: str) -> dict[str, float]:
+    """The lines of a metric."""
+    found = client.ask(path="/metrics").body.decode()
+    pairs = (line.rpartition(" ") for line in found.splitlines() if line.startswith(name))
+    return {labels: float(value) for labels, _blank, value in pairs}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("path", ASKED)
+def test_the_log_knows_the_tokens_of_every_answer(
+    client: Client, made: Gateway, engines: dict[str, Engine], path: str, stream: bool
+) -> None:
+    tokens = 'herd_gateway_tokens_total{tier="reasoning",kind="completion"}'
+    before = counts(client, tokens)[tokens]
+    found = client.ask({**ASKED[path], "model": REASONING_MODEL, "stream": stream}, path=path)
+    assert found.status == 200
+    line = logged(made, found.headers["x-request-id"])
+    assert line["completion_tokens"] == 12
+    assert line["prompt_tokens"] == (2 if path == "/v1/completions" else 8)
+    assert line["complete"]
+    assert line["engine"] == f"127.0.0.1:{engines['reasoning'].port}"
+    assert ("ttft" in line) is stream
+    assert counts(client, tokens)[tokens] == before + 12
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_the_page_knows_how_much_a_router_has_to_do_and_how_fast_it_is(
+    client: Client, made: Gateway, engines: dict[str, Engine], stream: bool
+) -> None:
+    """Its engine is not asked: it would load models for that."""
+
+    def load() -> dict[str, Any]:
+        return dict(client.ask(path="/status.json").data["tiers"][0]["load"])
+
+    assert client.ask(chat(40, model=FAST_MODEL, stream=stream)).status == 200
+    assert load()["tokens_per_s"] > 1
+    connection, answer = client.open(chat(3000, model=FAST_MODEL, stream=True))
+    assert answer.read(200)
+    assert load()["running"] == 1
+    assert counts(client, "herd_gateway_in_flight") == {
+        'herd_gateway_in_flight{tier="fast"}': 1,
+        'herd_gateway_in_flight{tier="reasoning"}': 0,
+    }
+    answer.close()
+    connection.close()
+    wait_for(lambda: load()["running"] == 0, "the end of the answer", 5)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
+def test_what_an_engine_refuses_is_counted_once_and_is_no_cut(
+    client: Client, made: Gateway, engines: dict[str, Engine], path: str
+) -> None:
+    """One through the door, and one through nginx, which asks the door what to say."""
+    stranger = made.engine(REASONING_MODEL, key="another-key")
+    settle(made, {"reasoning": stranger})
+    asked = 'herd_gateway_requests_total{tier="reasoning",status="503"}'
+    cut = 'herd_gateway_cut_total{tier="reasoning"}'
+    before = [counts(client, name) for name in (asked, cut, "herd_gateway_refused_total")]
+    body = {"input": "hello"} if path == "/v1/embeddings" else ASK
+    connection, answer = client.open({**body, "model": REASONING_MODEL}, path=path)
+    answer.read()
+    connection.close()
+    assert (answer.status, answer.headers.get_all("X-Herd-Tier")) == (503, ["reasoning"])
+    assert answer.headers["Retry-After"] == "5"
+    lines = made.access()
+    wait_for(lambda: len(made.access()) > len(lines) or made.access()[-1]["status"] == 503, "the line of the log", 5)
+    time.sleep(0.2)
+    line = made.access()[-1]
+    assert (line["status"], line["complete"], line["engine"]) == (503, True, f"127.0.0.1:{stranger.port}")
+    now = [counts(client, name) for name in (asked, cut, "herd_gateway_refused_total")]
+    assert now[0][asked] == before[0].get(asked, 0) + 1
+    assert now[1:] == before[1:]
+    stranger.stop()
+    settle(made, engines)
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
+def test_the_next_door_logs_what_the_former_one_knows_of_a_stream(
+    client: Client, made: Gateway, engines: dict[str, Engine], is_cut: bool
+) -> None:
+    engine = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": engine})
+    connection, answer = client.open(chat(150, model=REASONING_MODEL, stream=True))
+    assert answer.read(200)
+    made.restart_door()
+    if is_cut:
+        engine.stop()
+    rest = answer.read()
+    connection.close()
+    line = logged(made, answer.headers["X-Request-Id"])
+    assert line["engine"] == f"127.0.0.1:{engine.port}"
+    assert line["ttft"] > 0
+    assert line["complete"] is not is_cut
+    if is_cut:
+        assert re.search(rb"ends here", rest)
+    else:
+        assert (line["prompt_tokens"], line["completion_tokens"]) == (8, 150)
+        text = client.ask(path="/metrics").body.decode()
+        assert 'herd_gateway_tokens_total{tier="reasoning",kind="completion"} 150' in text
+    engine.stop()
+    settle(made, engines)

@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A door that ends in another way than it should: nothing of it stays, and nobody takes half an answer for a whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from http.client import IncompleteRead
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.conftest import Client, chat
+from tests.gateway.harness import REASONING_MODEL, Engine, Gateway, wait_for
+
+STREAM = chat(150, model=REASONING_MODEL, stream=True)
+
+
+def child_of(made: Gateway) -> int:
+    """The process that serves; systemd knows only the one that began it."""
+    first = made.processes["door"].pid
+    (child,) = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="ascii").split()
+    return int(child)
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs: one that has ended may wait for somebody who asks how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def listens_still(pid: int, made: Gateway) -> bool:
+    """Whether a process takes new requests, of the socket that systemd gave it as its file 3."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/fd/3").readlink() == Path(f"/proc/self/fd/{made.sockets[0].fileno()}").readlink()
+    return False
+
+
+@pytest.fixture
+def child(made: Gateway) -> Iterator[int]:
+    found = child_of(made)
+    yield found
+    if lives(found):
+        with suppress(ProcessLookupError):
+            os.kill(found, signal.SIGKILL)
+    if "door" not in made.processes:
+        made.start_door()
+
+
+def test_a_door_whose_first_process_is_killed_serves_what_it_has_and_goes(
+    client: Client, made: Gateway, engines: dict[str, Engine], child: int
+) -> None:
+    connection, answer = client.open(STREAM)
+    assert answer.read(200)
+    assert listens_still(child, made)
+    made.stop("door", signal.SIGKILL)
+    wait_for(lambda: not listens_still(child, made), "the former door's leave", 5)
+    made.start_door()
+    rest = answer.read()
+    connection.close()
+    assert rest.rstrip().endswith(b"data: [DONE]")
+    assert client.ask(chat()).status == 200
+    assert lives(child_of(made))
+
+
+def test_a_door_that_hangs_is_ended_with_its_first_process(made: Gateway, child: int) -> None:
+    """systemd's watchdog sends SIGABRT, and to the first process only."""
+    os.kill(child, signal.SIGSTOP)
+    made.stop("door", signal.SIGABRT)
+    wait_for(lambda: not lives(child), "the end of what hung", 5)
+
+
+def test_nobody_takes_what_a_door_that_crashed_left_for_a_whole_answer(
+    client: Client, made: Gateway, engines: dict[str, Engine], child: int
+) -> None:
+    connection, answer = client.open(STREAM)
+    assert answer.read(200)
+    process = made.processes.pop("door")
+    os.kill(child, signal.SIGKILL)
+    # The first process ends too, so that systemd begins another door.
+    assert process.wait(10) == 1
+    with pytest.raises(IncompleteRead) as cut:
+        answer.read()
+    assert not cut.value.partial.rstrip().endswith(b"[DONE]")
+    connection.close()
+    made.start_door()
+    assert client.ask(chat()).status == 200

@@ -1,0 +1,173 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When the first token came, whatever the engine sends while it reads a prompt; and what an API's client is told."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import openai
+import pytest
+
+from tests.gateway.conftest import Client, chat, settle
+from tests.gateway.harness import REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.test_relay import HEAD, double
+
+LONG = chat(3, model=REASONING_MODEL, stream=True)
+LONG["messages"][0]["content"] = "hello " * 7000
+PING = b"3\r\n:\n\n\r\n"
+TOKEN = b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"Hi"}}]}\n\n'
+PIECE = b"%x\r\n%s\r\n" % (len(TOKEN), TOKEN)
+ASK = {"messages": [{"role": "user", "content": "hello"}], "model": REASONING_MODEL, "max_tokens": 9, "stream": True}
+ASKED = {
+    "/v1/chat/completions": ASK,
+    "/v1/messages": ASK,
+    "/v1/responses": {"input": "hello", "model": REASONING_MODEL, "stream": True},
+}
+
+
+def logged(made: Gateway, identity: str | None) -> dict[str, Any]:
+    """The line of a request in the access log."""
+    assert identity
+    wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line of the log", 5)
+    return next(line for line in made.access() if line["id"] == identity)
+
+
+@contextmanager
+def instead(made: Gateway, engines: dict[str, Engine], answer: Callable[[socket.socket], None]) -> Iterator[None]:
+    """A double at the place of the reasoning tier's engine."""
+    with double(answer) as port:
+        made.ready("reasoning", port, [REASONING_MODEL], job="41")
+        wait_for(lambda: made.knows("reasoning", port), "nginx told")
+        try:
+            yield
+        finally:
+            settle(made, engines)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"sse_ping_interval": 1}, {"return_progress": True}, {"sse_ping_interval": 1, "return_progress": True}],
+    ids=["pings", "progress", "both"],
+)
+def test_an_engine_that_reads_a_long_prompt_has_sent_no_token(
+    client: Client, made: Gateway, engines: dict[str, Engine], more: dict[str, Any]
+) -> None:
+    """Its signs of life reach the client as they come, and are no token."""
+    other = "hello there " if "return_progress" in more else "hello again "
+    body = {**LONG, "cache_prompt": False, "messages": [{"role": "user", "content": other * 1000}], **more}
+    began = time.monotonic()
+    connection, answer = client.open(body)
+    first, text = 0.0, b""
+    while b'"content":"' not in text:
+        text += answer.readline()
+        first = first or time.monotonic() - began
+    token = time.monotonic() - began
+    text += answer.read()
+    connection.close()
+    assert text.startswith(b":") or b"prompt_progress" in text.partition(b"\n\n")[0]
+    assert text.rstrip().endswith(b"[DONE]")
+    # The client sees a moment more than the gateway: what nginx takes for reading the prompt.
+    found = logged(made, answer.headers["X-Request-Id"])
+    assert first < found["ttft"] <= token
+    assert (token - found["ttft"]) < (token - first) / 2
+
+
+def test_what_ends_after_a_sign_of_life_is_a_stream_with_an_error(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    def answer(wire: socket.socket) -> None:
+        wire.sendall(HEAD + PING)
+        time.sleep(0.5)
+        wire.sendall(PING)
+        wire.close()
+
+    with instead(made, engines, answer):
+        found = client.ask(LONG)
+        assert found.status == 200
+        assert found.body.startswith(b":\n\n:\n\ndata: ")
+        assert json.loads(found.body.rpartition(b"data: ")[2])["error"]["code"] == "tier_unavailable"
+        line = logged(made, found.headers["x-request-id"])
+        assert "ttft" not in line
+        assert not line["complete"]
+
+
+def test_what_ends_before_any_sign_of_life_is_an_honest_refusal(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    def answer(wire: socket.socket) -> None:
+        wire.sendall(HEAD)
+        time.sleep(0.5)
+        wire.close()
+
+    with instead(made, engines, answer):
+        for path, body in ASKED.items():
+            found = client.ask(body, path=path)
+            assert (found.status, int(found.headers["retry-after"])) == (503, 5)
+            assert found.data["error"]["code"] == "tier_unavailable"
+            assert (found.data.get("type"), found.data["error"]["type"]) == (
+                ("error", "overloaded_error") if path == "/v1/messages" else (None, "server_error")
+            )
+
+
+@pytest.mark.parametrize("path", ASKED)
+def test_a_cut_is_an_error_to_the_client_of_each_api(
+    client: Client, made: Gateway, engines: dict[str, Engine], path: str
+) -> None:
+    """An engine of each API is asked, and stopped in the middle."""
+    doomed = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": doomed})
+    more = {"max_output_tokens": 4000} if path == "/v1/responses" else {"max_tokens": 4000}
+    connection, answer = client.open({**ASKED[path], **more}, path=path)
+    assert answer.read(2000)
+    doomed.stop()
+    rest = answer.read()
+    connection.close()
+    event = rest.rstrip().rpartition(b"\n\n")[2].decode()
+    name, _data, text = event.rpartition("data: ")
+    data = json.loads(text)
+    assert "ends here" in data["error"]["message"]
+    if path == "/v1/chat/completions":
+        assert not name
+    else:
+        assert (name, data["type"]) == ("event: error\n", "error")
+    settle(made, engines)
+
+
+def test_openais_client_notices_the_cut_of_a_response(made: Gateway, engines: dict[str, Engine]) -> None:
+    doomed = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": doomed})
+    sdk = openai.OpenAI(base_url=made.url(), api_key="herd-key-of-ann", max_retries=0, timeout=60)
+    events = 0
+    with (
+        pytest.raises(openai.APIError, match="ends here"),
+        sdk.responses.create(model=REASONING_MODEL, input="hello", max_output_tokens=4000, stream=True) as stream,
+    ):
+        for _event in stream:
+            events += 1
+            if events == 20:
+                doomed.stop()
+    assert events >= 20
+    settle(made, engines)
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/fast/v1/messages/count_tokens", "/task/fix/v1/messages"])
+def test_what_the_door_refuses_has_the_shape_of_anthropics_errors(
+    client: Client, made: Gateway, engines: dict[str, Engine], path: str
+) -> None:
+    made.away("fast", "loading", "loading 43 %", 12)
+    wait_for(lambda: client.ask(path="/fast/health").status == 503, "the door knows")
+    away = client.ask(ASK | {"model": ""}, path=path)
+    assert (away.status, away.headers["retry-after"], away.data["type"]) == (503, "12", "error")
+    assert away.data["error"]["type"] == "overloaded_error"
+    assert "loading 43 %" in away.data["error"]["message"]
+    nobody = client.ask(ASK, path=path, key="herd-key-of-nobody")
+    assert (nobody.status, nobody.data["type"]) == (401, "error")
+    assert nobody.data["error"]["type"] == "authentication_error"
+    settle(made, engines)

@@ -1,0 +1,83 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An engine that was frozen: its kernel takes connections and keeps them, and nothing ever comes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+import time
+
+from tests.gateway.conftest import Client, chat, settle
+from tests.gateway.harness import REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.test_first_token import PIECE, TOKEN
+from tests.gateway.test_relay import HEAD, double
+
+
+def test_a_stream_of_a_frozen_engine_ends(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    frozen = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": frozen})
+    connection, answer = client.open(chat(7000, model=REASONING_MODEL, stream=True))
+    assert answer.read(200)
+    try:
+        frozen.process.send_signal(signal.SIGSTOP)
+        made.tiers["reasoning"]["endpoints"][0]["state"] = "draining"
+        made.tiers["reasoning"] |= {"state": "draining", "reason": "its time is over"}
+        made.write_view()
+        began = time.monotonic()
+        rest = answer.read()
+        # Twenty seconds in which nothing came, ten in which it was asked, and a look in between.
+        assert 15 < time.monotonic() - began < 50
+        last = json.loads(rest.rstrip().rsplit(b"data: ", 1)[1])
+        assert last["error"]["code"] == "tier_unavailable"
+        assert "its time is over" in last["error"]["message"]
+        connection.close()
+    finally:
+        frozen.stop()
+        settle(made, engines)
+
+
+def test_an_answer_that_a_frozen_engine_has_not_begun_is_a_refusal(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    frozen = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": frozen})
+    try:
+        frozen.process.send_signal(signal.SIGSTOP)
+        threading.Timer(1.0, made.away, ("reasoning", "preempted", "preempted by VASP job 88")).start()
+        found = client.ask(chat(20, model=REASONING_MODEL, stream=True))
+        assert (found.status, found.error["herd"]["state"]) == (503, "preempted")
+    finally:
+        frozen.stop()
+        settle(made, engines)
+
+
+def test_an_engine_that_reads_a_prompt_for_long_is_waited_for(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    """It is not registered any more, says nothing for half a minute, and answers when it is asked how it is."""
+    asked: list[float] = []
+
+    def answer(wire: socket.socket) -> None:
+        asked.append(time.monotonic())
+        if len(asked) > 1:
+            wire.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            wire.close()
+            return
+        wire.sendall(HEAD + PIECE)
+        time.sleep(36)
+        wire.sendall(PIECE + b"0\r\n\r\n")
+
+    with double(answer) as port:
+        made.ready("reasoning", port, [REASONING_MODEL], job="51")
+        wait_for(lambda: made.knows("reasoning", port), "nginx told")
+        connection, reply = client.open(chat(20, model=REASONING_MODEL, stream=True))
+        made.away("reasoning", "preempted", "preempted by VASP job 88")
+        assert reply.read() == TOKEN * 2
+        connection.close()
+        # The door has asked it once more than whoever ends connections of engines that are lost.
+        assert asked[-1] - asked[0] > 15
+    settle(made, engines)
