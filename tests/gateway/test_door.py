@@ -93,6 +93,27 @@ def test_a_broken_file_of_keys_changes_nothing(client: Client, made: Gateway, en
     made.write_keys()
 
 
+@pytest.mark.parametrize("name", ["revoked", "keys"])
+def test_a_door_that_never_read_who_may_come_in_lets_nobody_in(
+    client: Client, made: Gateway, engines: dict[str, Engine], name: str
+) -> None:
+    path = made.root / f"{name}.json"
+    try:
+        path.write_text('{"revoked": "fay", "keys": [{"id":', encoding="utf-8")
+        made.restart_door()
+        # The former process answers once more at each of nginx's connections.
+        wait_for(lambda: client.ask(chat()).status == 503, "the new process", 5)
+        for key in ("herd-key-of-fay", "herd-key-of-ann"):
+            answer = client.ask(chat(), key=key)
+            assert (answer.status, answer.error["code"]) == (503, "gateway_unavailable")
+        # Who is there is nobody's secret.
+        assert client.ask(path="/health", key=None).status == 200
+    finally:
+        (made.root / "revoked.json").unlink(missing_ok=True)
+        made.write_keys()
+    wait_for(lambda: client.ask(chat()).status == 200, "the door knows again", 2)
+
+
 def test_a_rate_is_held_and_says_when_to_come_again(client: Client, engines: dict[str, Engine]) -> None:
     answers = [client.ask(path="/v1/models", key="herd-key-of-rob") for _each in range(5)]
     assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]

@@ -200,8 +200,8 @@ class Door:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.keys: tuple[gateway_keys.Key, ...] = ()
-        self.revoked: frozenset[str] = frozenset()
+        #: The keys and the ids of those that were revoked on this host; None while that is not known.
+        self.admitted: tuple[tuple[gateway_keys.Key, ...], frozenset[str]] | None = None
         self.now: Mapping[str, Now] = {}
         self._buckets = Buckets()
 
@@ -249,8 +249,16 @@ class Door:
             )
         if len(set(shown)) > 1:
             return error(401, "You provided more than one API key.", "invalid_api_key", challenge)
-        key = gateway_keys.owner(self.keys, shown[0])
-        refused = gateway_keys.refusal(key, self.revoked, wall)
+        if self.admitted is None:
+            return error(
+                503,
+                "The gateway cannot read which keys are good. Its operator finds why in the journal of herd-door.",
+                "gateway_unavailable",
+                {"Retry-After": str(SOON)},
+            )
+        keys, revoked = self.admitted
+        key = gateway_keys.owner(keys, shown[0])
+        refused = gateway_keys.refusal(key, revoked, wall)
         if key is None or refused:
             # Whether a key was ever good is nobody's business who does not hold it; who holds it may know.
             return error(401, f"The API key that you provided is {refused}.", "invalid_api_key", challenge)

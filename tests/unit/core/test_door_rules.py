@@ -42,7 +42,7 @@ KNOWN = f"fast={FAST} reasoning={REASONING}"
 def door() -> Door:
     made = Door(SITE)
     made.now = NOW
-    made.keys = gateway_keys.parse(
+    keys = gateway_keys.parse(
         [
             {"id": "ann", "sha256": gateway_keys.sha256("a")},
             {"id": "fay", "sha256": gateway_keys.sha256("f"), "tiers": ["fast"]},
@@ -50,6 +50,7 @@ def door() -> Door:
         {"default"},
         SITE.tiers,
     )
+    made.admitted = (keys, frozenset())
     return made
 
 
@@ -134,6 +135,14 @@ def test_who_stands_in(door: Door, headers: dict[str, str], tier: str, of: str) 
         return
     found = forward(verdict)
     assert (found.tier, found.fallback_from, found.model) == (tier, of, "small")
+
+
+def test_nobody_comes_in_while_it_is_not_known_who_may(door: Door) -> None:
+    door.admitted = None
+    verdict = ask(door, {"model": "large"})
+    assert code(verdict) == (503, "gateway_unavailable")
+    assert isinstance(verdict, Answer)
+    assert int(verdict.headers["Retry-After"]) > 0
 
 
 def test_nobody_stands_in_unless_asked_to_or_told_to(door: Door) -> None:

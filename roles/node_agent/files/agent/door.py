@@ -83,7 +83,7 @@ class Gateway:
         if now - self._looked < FRESH_S:
             return
         self._looked = now
-        self.door.keys, self.door.revoked = self._keys.look()
+        self.door.admitted = self._keys.look()
         before = {name: (tier.state, tier.endpoint) for name, tier in self.door.now.items()}
         self.door.now = self.tiers.look()
         for name, tier in self.door.now.items():
