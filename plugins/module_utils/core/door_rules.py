@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
-from . import gateway_keys
+from . import gateway_keys, task_table
 from .door_http import Answer, Request, as_json, error
 from .rate_limit import Buckets, Limits
 
@@ -361,7 +361,10 @@ class Door:
                 known = ", ".join(self.site.tasks)
                 return error(400, f"There is no task {task[:64]!r}. There are: {known}.", "unknown_task", param="task")
             tier = tiers[chosen[0]]
-            return tier, chosen[1], task, tier.rewrites and asked != chosen[1]
+            # Only words of the inventory go on, into nginx's headers and into the log.
+            known_task = task_table.normal(task)
+            known_task = known_task if known_task in self.site.tasks else task_table.DEFAULT
+            return tier, chosen[1], known_task, tier.rewrites and asked != chosen[1]
         own = tiers.get(tier_name)
         if own is None:
             return error(404, f"There is no tier {tier_name[:64]!r}.", "not_found")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.door_rules imp
     upstreams_of,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.rate_limit import Limits
-from ansible_collections.herd.inference.plugins.module_utils.core.task_table import Choice
+from ansible_collections.herd.inference.plugins.module_utils.core.task_table import Choice, TaskTable
 
 TASKS = {"fix": Choice("fast", "small", "quick"), "borrowing": Choice("reasoning", "large", "thinks")}
 SITE = Site(
@@ -38,9 +39,8 @@ NOW = {"fast": Now("ready", "", 30, FAST, ("small", "found")), "reasoning": Now(
 KNOWN = f"fast={FAST} reasoning={REASONING}"
 
 
-@pytest.fixture
-def door() -> Door:
-    made = Door(SITE)
+def at_work(site: Site) -> Door:
+    made = Door(site)
     made.now = NOW
     keys = gateway_keys.parse(
         [
@@ -52,6 +52,11 @@ def door() -> Door:
     )
     made.admitted = (keys, frozenset())
     return made
+
+
+@pytest.fixture
+def door() -> Door:
+    return at_work(SITE)
 
 
 def ask(
@@ -135,6 +140,39 @@ def test_who_stands_in(door: Door, headers: dict[str, str], tier: str, of: str) 
         return
     found = forward(verdict)
     assert (found.tier, found.fallback_from, found.model) == (tier, of, "small")
+
+
+DEFAULTED = replace(SITE, choose=TaskTable(TASKS, TASKS["fix"]).choose)
+
+
+@pytest.mark.parametrize(
+    ("task", "logged"),
+    [
+        ("borrowing", "borrowing"),
+        (" Borrowing", "borrowing"),
+        ("polish", "default"),
+        ("a-z_0", "default"),
+        ("x" * 32, "default"),
+    ],
+)
+def test_what_goes_on_of_a_task_is_a_word_of_the_inventory(task: str, logged: str) -> None:
+    door = at_work(DEFAULTED)
+    for found in (
+        forward(ask(door, {"model": f"task:{task}"})),
+        forward(ask(door, {}, x_herd_task=task)),
+        forward(ask(door, {}, f"/task/{task}/v1/chat/completions")),
+    ):
+        assert found.headers()["X-Herd-Task"] == logged
+
+
+@pytest.mark.parametrize(
+    "task", ["please rewrite my secret code", "x" * 33, "x" * 9000, "caf\u00e9", "a:b", "-", "%20"]
+)
+def test_a_text_is_no_task_also_where_there_is_a_default(task: str) -> None:
+    door = at_work(DEFAULTED)
+    assert code(ask(door, {"model": f"task:{task}"})) == (400, "unknown_task")
+    assert code(ask(door, {}, task=task)) == (400, "unknown_task")
+    assert code(ask(door, {}, f"/task/{task}/v1/chat/completions")) == (400, "unknown_task")
 
 
 def test_nobody_comes_in_while_it_is_not_known_who_may(door: Door) -> None:
