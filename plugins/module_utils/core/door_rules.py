@@ -50,6 +50,7 @@ class Tier:
     """A tier as the inventory has it.
 
     :ivar models: ids under which its models are asked for; the first is its default.
+    :ivar keys: the inventory's names of these models: two tiers may serve one under different ids.
     :ivar rewrites: whether its engine looks at the C(model) of a request: a router does.
     :ivar fallback: the tier that answers when this one is away, without having been asked to; empty for none.
     """
@@ -59,6 +60,7 @@ class Tier:
     rewrites: bool = False
     fallback: str = ""
     port: int = 0
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Forward:
     :ivar shown_model: the id of the model, for the log.
     :ivar relay: whether the door itself takes it there, since nginx's process knows another endpoint, or none, since
         the body must be changed, or since it is a stream, which is watched.
+    :ivar stand_ins: tiers that may answer instead if no connection to this one's engine comes about.
     """
 
     tier: str
@@ -120,6 +123,7 @@ class Forward:
     stream: bool = False
     relay: bool = False
     fallback_from: str = ""
+    stand_ins: tuple[str, ...] = ()
 
     def headers(self) -> dict[str, str]:
         """Say it to nginx."""
@@ -134,6 +138,7 @@ class Forward:
             "X-Herd-Stream": "1" if self.stream else "0",
             "X-Herd-Relay": f"{self.endpoint} {self.model}".strip() if self.relay else "",
             "X-Herd-Fallback-From": self.fallback_from,
+            "X-Herd-Stand-Ins": " ".join(self.stand_ins),
         }
         return {name: value for name, value in given.items() if value}
 
@@ -171,6 +176,11 @@ def away(tier: str, now: Now, more: Mapping[str, Any] | None = None) -> Answer:
         {"Retry-After": str(seconds), "X-Herd-Tier": tier},
         {"herd": detail},
     )
+
+
+def unsent() -> Answer:
+    """Say to nginx that no connection to an engine came about, so that it asks what becomes of the request."""
+    return Answer(502, headers={"X-Herd-Unsent": "1"})
 
 
 def failing(tier: str, now: Now, status: str) -> Answer:
@@ -383,60 +393,85 @@ class Door:
         may = [name for name in self.site.tiers if not key.tiers or name in key.tiers]
         if wanted.tier not in may:
             return error(403, f"Your key does not open the tier {wanted.tier}.", "tier_not_allowed")
-        now = self.tier_now(wanted.tier)
-        if not now.is_ready:
-            other = self._fallback(request, wanted.tier, may)
-            if other is None:
-                return away(wanted.tier, now)
-            model = (*other.models, *self.tier_now(other.name).models, "")[0]
-            wanted = replace(
-                wanted,
-                fallback_from=wanted.tier,
-                tier=other.name,
-                model=model if other.rewrites else "",
-                shown_model=model,
-            )
-            now = self.tier_now(other.name)
+        wanted = replace(wanted, stand_ins=self._stand_ins(request, wanted.tier, may))
+        if not self.tier_now(wanted.tier).is_ready:
+            elsewhere = self._elsewhere(wanted)
+            if elsewhere is None:
+                return away(wanted.tier, self.tier_now(wanted.tier))
+            wanted = elsewhere
+        endpoint = self.tier_now(wanted.tier).endpoint
         has = upstreams_of(request.header("x-herd-upstreams")).get(wanted.tier, "")
         is_watched = wanted.stream and self.site.watch_streams
-        return replace(wanted, endpoint=now.endpoint, relay=bool(wanted.model) or is_watched or has != now.endpoint)
+        return replace(wanted, endpoint=endpoint, relay=bool(wanted.model) or is_watched or has != endpoint)
 
-    def _fallback(self, request: Request, tier: str, may: Sequence[str]) -> Tier | None:
-        """Find the tier that stands in: one that the request names, or the inventory, or any if the request says so."""
+    def _stand_ins(self, request: Request, tier: str, may: Sequence[str]) -> tuple[str, ...]:
+        """Name the tiers that may stand in: one that the request names, or the inventory, or any if it says so."""
         asked = request.header("x-herd-fallback").lower()
         if asked in ("no", "none", "never"):
-            return None
+            return ()
         policy = self.site.tiers[tier].fallback
         names = [asked] if asked in self.site.tiers else [policy] if policy else []
         if asked in ("allow", "any", "yes", "1", "true"):
             names += list(self.site.tiers)
-        for name in names:
-            if name != tier and name in may and self.tier_now(name).is_ready:
-                return self.site.tiers[name]
+        return tuple(name for name in dict.fromkeys(names) if name != tier and name in may)
+
+    def _elsewhere(self, wanted: Forward) -> Forward | None:
+        """Take a request to the first tier that may stand in and answers; those before it are not tried again."""
+        for index, name in enumerate(wanted.stand_ins):
+            now = self.tier_now(name)
+            if now.is_ready:
+                other = self.site.tiers[name]
+                model = self._model_there(other, wanted)
+                return replace(
+                    wanted,
+                    fallback_from=wanted.fallback_from or wanted.tier,
+                    stand_ins=wanted.stand_ins[index + 1 :],
+                    tier=name,
+                    endpoint=now.endpoint,
+                    model=model if other.rewrites else "",
+                    shown_model=model,
+                )
         return None
+
+    def _model_there(self, other: Tier, wanted: Forward) -> str:
+        """Choose the model of a tier that stands in: the one that was asked for if it has it, else its default."""
+        model = wanted.shown_model
+        if self.is_known(other, model):
+            return model
+        own = self.site.tiers[wanted.tier]
+        here, there = dict(zip(own.models, own.keys)), dict(zip(other.keys, other.models))
+        return there.get(here.get(model, ""), "") or (*other.models, *self.tier_now(other.name).models, "")[0]
 
     def gone(self, request: Request) -> Verdict:
         """Say what becomes of a request whose engine gave no answer. Nothing of it has reached the client.
 
-        nginx tells what it met: it sends no request a second time, but one that found nobody to be sent to has
-        not been sent at all, and goes to the engine that there is now.
+        nginx tells what it met: no request is sent a second time, but one that found nobody to be sent to has not
+        been sent at all, and goes to the engine that there is now, or to a tier that may stand in.
         """
         name = request.header("x-herd-gone")
         now = self.tier_now(name)
-        # Of each try the last one counts; a connection that did not come about has no time.
-        connected = request.header("x-herd-gone-connect").split(" ")[-1]
-        had = upstreams_of(request.header("x-herd-upstreams")).get(name, "")
-        if connected == "-" and now.is_ready and now.endpoint != had:
-            return Forward(
+        # Of each try the last one counts; a connection that did not come about has no time. The door says it in words.
+        is_unsent = request.header("x-herd-gone-connect").split(" ")[-1] == "-" or request.header("x-herd-gone-unsent")
+        relayed = request.header("x-herd-gone-relay").partition(" ")[0]
+        had = relayed or upstreams_of(request.header("x-herd-upstreams")).get(name, "")
+        tier = self.site.tiers.get(name)
+        if is_unsent and tier is not None:
+            model = request.header("x-herd-model")
+            given = Forward(
                 tier=name,
                 endpoint=now.endpoint,
                 path=request.header("x-herd-path"),
                 key=request.header("x-herd-key"),
                 limits=request.header("x-herd-limits"),
                 task=request.header("x-herd-task"),
-                shown_model=request.header("x-herd-model"),
+                model=model if tier.rewrites else "",
+                shown_model=model,
                 stream=request.header("x-herd-stream") == "1",
                 relay=True,
                 fallback_from=request.header("x-herd-fallback-from"),
+                stand_ins=tuple(n for n in request.header("x-herd-stand-ins").split() if n in self.site.tiers),
             )
+            found = given if now.is_ready and now.endpoint != had else self._elsewhere(given)
+            if found is not None:
+                return found
         return failing(name, now, request.header("x-herd-gone-status").split(" ")[-1])

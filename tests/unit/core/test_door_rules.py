@@ -266,6 +266,73 @@ def test_what_never_was_sent_goes_to_the_engine_that_there_is(door: Door) -> Non
     assert isinstance(gone(door, x_herd_gone_connect="0.000 : -"), Answer)
 
 
+UNSENT = {"x_herd_gone_connect": "0.000 : -"}
+RELAYED = {"x_herd_gone_connect": "0.000 : 0.001", "x_herd_gone_unsent": "1", "x_herd_gone_relay": REASONING}
+
+
+@pytest.mark.parametrize("met", [UNSENT, RELAYED], ids=["nginx", "relay"])
+def test_another_tier_stands_in_for_an_engine_that_died_unannounced(door: Door, met: dict[str, str]) -> None:
+    asked = {"x_herd_stand_ins": "none fast", "x_herd_model": "large", "x_herd_stream": "1"}
+    found = forward(gone(door, **met, **asked))
+    assert (found.tier, found.endpoint, found.fallback_from, found.stand_ins) == ("fast", FAST, "reasoning", ())
+    assert (found.model, found.shown_model, found.relay, found.stream) == ("small", "small", True, True)
+    # Nobody is asked who may not, or is not ready, or where something was sent.
+    assert isinstance(gone(door, **met, x_herd_model="large"), Answer)
+    assert isinstance(gone(door, **asked), Answer)
+    door.now = {**NOW, "fast": Now("loading", "loading", 5)}
+    assert isinstance(gone(door, **met, **asked), Answer)
+
+
+def test_a_relay_is_not_sent_to_the_same_engine_again(door: Door) -> None:
+    """nginx's process may have heard of yet another one."""
+    old = f"fast={FAST} reasoning=10.0.0.43:8081"
+    assert isinstance(gone(door, **RELAYED, x_herd_upstreams=old), Answer)
+    other = {**RELAYED, "x_herd_gone_relay": "10.0.0.43:8081 large"}
+    assert forward(gone(door, **other, x_herd_upstreams=KNOWN)).endpoint == REASONING
+
+
+def test_a_router_is_told_its_model_again(door: Door) -> None:
+    old = f"fast=10.0.0.43:8080 reasoning={REASONING}"
+    found = forward(gone(door, **UNSENT, x_herd_gone="fast", x_herd_model="other", x_herd_upstreams=old))
+    assert (found.tier, found.endpoint, found.model) == ("fast", FAST, "other")
+
+
+@pytest.mark.parametrize(
+    ("header", "key", "wanted"),
+    [
+        ({}, "a", ("fast",)),
+        ({"x_herd_fallback": "no"}, "a", ()),
+        ({"x_herd_fallback": "allow"}, "a", ("fast", "third")),
+        ({"x_herd_fallback": "third"}, "a", ("third",)),
+        ({"x_herd_fallback": "reasoning"}, "a", ()),
+    ],
+)
+def test_who_may_stand_in_goes_with_a_request(header: dict[str, str], key: str, wanted: tuple[str, ...]) -> None:
+    door = at_work(replace(SITE, tiers={**SITE.tiers, "third": Tier("third", ("large",))}))
+    found = forward(ask(door, {"model": "large"}, key=key, **header))
+    assert found.stand_ins == wanted
+    assert found.headers().get("X-Herd-Stand-Ins", "") == " ".join(wanted)
+
+
+@pytest.mark.parametrize(
+    ("third", "asked", "model"),
+    [
+        (Tier("third", ("first", "large"), rewrites=True), "large", "large"),
+        (Tier("third", ("first", "big-q4"), rewrites=True, keys=("one", "big")), "large", "big-q4"),
+        (Tier("third", ("first", "big-q4"), keys=("one", "big")), "large", "big-q4"),
+        (Tier("third", ("first", "big-q4"), rewrites=True, keys=("one", "two")), "large", "first"),
+        (Tier("third", ("first",), rewrites=True), "large", "first"),
+    ],
+)
+def test_who_stands_in_has_the_model_that_was_asked_for_if_it_can(third: Tier, asked: str, model: str) -> None:
+    reasoning = Tier("reasoning", ("large",), keys=("big",), fallback="third")
+    door = at_work(replace(SITE, tiers={"fast": SITE.tiers["fast"], "reasoning": reasoning, "third": third}))
+    away = Now("preempted", "preempted by job 88", 60)
+    door.now = {"reasoning": away, "third": Now("ready", "", 30, "10.0.0.45:8082", ("first",))}
+    found = forward(ask(door, {"model": asked}))
+    assert (found.tier, found.shown_model, found.model) == ("third", model, model if third.rewrites else "")
+
+
 def test_a_tier_that_left_meanwhile_says_its_own_reason(door: Door) -> None:
     door.now = {**NOW, "reasoning": Now("preempted", "preempted by job 88", 60)}
     verdict = gone(door)

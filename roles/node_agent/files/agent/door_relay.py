@@ -194,7 +194,10 @@ class Relay:
             return
         self.abandon()
         answer, tier = self.answer, self.request.header("x-herd-tier")
-        if self._held is not None:
+        if not self._is_connected:
+            self._asker.refuse(door_rules.unsent(), self.request)
+            self._stays = True
+        elif self._held is not None:
             # Nothing of it has reached the client.
             if answer.is_whole and answer.status not in OWN_WORDS:
                 self._pass_held()

@@ -68,6 +68,7 @@ def _site(data: Mapping[str, Any]) -> Site:
             rewrites=tier.get("kind") == "router",
             fallback=str(tier.get("fallback") or ""),
             port=int(tier["port"]),
+            keys=tuple(map(str, tier.get("keys", ()))),
         )
         for tier in data["tiers"]
     }
