@@ -10,13 +10,15 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.gateway.conftest import Client, chat
-from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.harness import ENGINE_KEY, FAST_MODEL, REASONING_MODEL, Engine, Gateway, wait_for
 
 
 def raw(made: Gateway, data: bytes, tier: str = "fast", limit: float = 10) -> bytes:
@@ -185,6 +187,46 @@ def test_a_body_that_is_too_large(client: Client, made: Gateway, engines: dict[s
     head = raw(made, request("/v1/chat/completions", KEY, "X-Long: " + "x" * 70_000))
     assert head.split(b" ", 2)[1] in (b"400", b"431")
     assert client.ask(chat()).status == 200
+
+
+def door_memory(made: Gateway, word: str) -> int:
+    """Memory of the process that serves, in MiB."""
+    first = made.processes["door"].pid
+    (child,) = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="utf-8").split()
+    lines = Path(f"/proc/{child}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{word}:"))
+
+
+def test_a_body_of_a_million_lists_holds_nobody_up(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    body = b'{"a":[' + b"[]," * 2_500_000 + b"0]}"
+    before = door_memory(made, "VmRSS")
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(client.ask, body, method="POST") for _each in range(4)]
+        waits = []
+        while not all(map(Future.done, asked)):
+            began = time.monotonic()
+            assert client.ask(path="/health").status == 200
+            waits.append(time.monotonic() - began)
+    for answer in (each.result() for each in asked):
+        assert (answer.status, answer.error["code"]) == (400, "body_too_complex")
+    assert max(waits) < 0.5, waits
+    # Four bodies, each twice for a moment; what is built of one alone would take 250.
+    assert door_memory(made, "VmHWM") - before < 120
+
+
+@pytest.mark.parametrize("place", ["before", "after", "without"])
+def test_a_large_body_gets_its_model_and_reaches_the_engine_whole(
+    client: Client, made: Gateway, engines: dict[str, Engine], place: str
+) -> None:
+    """The engine counts what came: the padding is a part that it skips."""
+    padding = {"padding": 'é"[{' * 400_000}
+    given = {"before": {"model": "task:fix", **padding}, "after": {**padding, "model": "task:fix"}, "without": padding}
+    for is_stream in (False, True):
+        answer = client.ask(chat(3, stream=is_stream, **given[place]))
+        assert answer.status == 200, answer.body
+        assert f'"model":"{FAST_MODEL}"'.encode() in answer.body
+    # Nothing of it stays while nothing of it is needed.
+    wait_for(lambda: door_memory(made, "VmRSS") < 120, "little memory", 5)
 
 
 def test_slow_clients_hold_nobody_up(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:

@@ -10,12 +10,11 @@ engine but the body, its type, and a path that is written here.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
-from . import gateway_keys, task_table
+from . import body_scan, gateway_keys, task_table
 from .door_http import Answer, Request, as_json, error
 from .rate_limit import Buckets, Limits
 
@@ -109,6 +108,7 @@ class Forward:
     :ivar shown_model: the id of the model, for the log.
     :ivar relay: whether the door itself takes it there, since nginx's process knows another endpoint, or none, since
         the body must be changed, or since it is a stream, which is watched.
+    :ivar at: where in the body its model is, if the body is large.
     :ivar stand_ins: tiers that may answer instead if no connection to this one's engine comes about.
     """
 
@@ -124,6 +124,7 @@ class Forward:
     relay: bool = False
     fallback_from: str = ""
     stand_ins: tuple[str, ...] = ()
+    at: str = ""
 
     def headers(self) -> dict[str, str]:
         """Say it to nginx."""
@@ -139,6 +140,7 @@ class Forward:
             "X-Herd-Relay": f"{self.endpoint} {self.model}".strip() if self.relay else "",
             "X-Herd-Fallback-From": self.fallback_from,
             "X-Herd-Stand-Ins": " ".join(self.stand_ins),
+            "X-Herd-At": self.at,
         }
         return {name: value for name, value in given.items() if value}
 
@@ -194,15 +196,6 @@ def failing(tier: str, now: Now, status: str) -> Answer:
         "504": "its engine gave no answer in time",
     }.get(status, "its engine ended before it answered")
     return away(tier, replace(now, state="failing", reason=why, retry_after=SOON) if now.is_ready else now)
-
-
-def read_body(request: Request) -> dict[str, Any] | None:
-    """Read the body of a request; None for one that is no JSON object."""
-    try:
-        data = json.loads(request.body)
-    except (ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None
 
 
 class Door:
@@ -275,7 +268,17 @@ class Door:
         return key
 
     def decide(self, request: Request, wall: float, now: float) -> Verdict:
-        """Answer, or say where it goes.
+        """Answer, or say where it goes, without a pause."""
+        steps = self.steps(request, wall, now)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                verdict: Verdict = end.value
+                return verdict
+
+    def steps(self, request: Request, wall: float, now: float) -> Generator[None, None, Verdict]:
+        """Answer, or say where it goes, with pauses in which others have their turn.
 
         :param wall: UNIX time.
         :param now: seconds of a clock that does not jump.
@@ -291,7 +294,7 @@ class Door:
         key = self.authorize(request, wall)
         if isinstance(key, Answer):
             return key
-        verdict = self._for_key(request, key, (task, tier_name, path), now)
+        verdict = yield from self._for_key(request, key, (task, tier_name, path), now)
         if isinstance(verdict, Answer):
             verdict.headers["X-Herd-Key"] = key.id
         return verdict
@@ -306,7 +309,9 @@ class Door:
             return "", first, "/" + rest
         return "", port_tier, asked
 
-    def _for_key(self, request: Request, key: gateway_keys.Key, place: tuple[str, str, str], now: float) -> Verdict:
+    def _for_key(
+        self, request: Request, key: gateway_keys.Key, place: tuple[str, str, str], now: float
+    ) -> Generator[None, None, Verdict]:
         task, tier_name, path = place
         limits = self.site.limits.get(key.limits, Limits())
         wait = self._buckets.take(key.id, limits, now)
@@ -320,10 +325,13 @@ class Door:
             )
         if request.method == "GET":
             return self._list(path)
-        body = read_body(request)
-        if body is None:
+        try:
+            body = yield from body_scan.read(request.body)
+        except body_scan.NotJsonError:
             return error(400, "The body is no JSON object.", "invalid_json")
-        chosen = self._choose(request, body, task, tier_name)
+        except body_scan.TooMuchError:
+            return error(400, "The body has more strings, lists and objects than any prompt.", "body_too_complex")
+        chosen = self._choose(request, body.model, task, tier_name)
         if isinstance(chosen, Answer):
             return chosen
         tier, model, task, is_rewritten = chosen
@@ -336,7 +344,8 @@ class Door:
             task=task,
             model=model if is_rewritten else "",
             shown_model=model,
-            stream=body.get("stream") is True,
+            stream=body.stream,
+            at=body.at,
         )
         return self._enter(request, wanted, key)
 
@@ -351,14 +360,11 @@ class Door:
         names = ", ".join(name for name, _tier in self._all_models())
         return error(404, f"There is no model {model[:200]!r}. There are: {names}.", "model_not_found", param="model")
 
-    def _choose(
-        self, request: Request, body: Mapping[str, Any], task: str, tier_name: str
-    ) -> tuple[Tier, str, str, bool] | Answer:
+    def _choose(self, request: Request, asked: Any, task: str, tier_name: str) -> tuple[Tier, str, str, bool] | Answer:
         """Choose tier and model: by the task, else by the model's id, else by the port.
 
         :returns: the tier, the model's id, the task, and whether the body must be given that id.
         """
-        asked = body.get("model")
         if asked is not None and not isinstance(asked, str):
             return error(400, "The model is no text.", "invalid_model", param="model")
         task = task or request.header("x-herd-task") or request.header("task")
@@ -469,6 +475,7 @@ class Door:
                 stream=request.header("x-herd-stream") == "1",
                 relay=True,
                 fallback_from=request.header("x-herd-fallback-from"),
+                at=request.header("x-herd-at"),
                 stand_ins=tuple(n for n in request.header("x-herd-stand-ins").split() if n in self.site.tiers),
             )
             found = given if now.is_ready and now.endpoint != had else self._elsewhere(given)

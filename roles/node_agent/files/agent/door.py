@@ -18,11 +18,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from herd.agent.door_relay import Relay
 from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
@@ -45,8 +46,53 @@ LINES_EVERY_S = 0.05
 #: Answers of which something is known for the log, at most: of a line that nginx never sent nothing must stay.
 MOST_PASSED = 4096
 FIRST_FD = 3
+#: Bytes of bodies of which the door does not know yet what becomes of them, at most: whoever comes then comes again.
+MOST_HELD = 256 << 20
 #: Seconds after which a process that leaves ends answers that still run.
 LEAVE_S = 4 * 3600.0
+
+
+#: What the door does for a request until it knows what becomes of it, with pauses in which others have their turn.
+Steps = Generator[None, None, Union[Answer, Forward]]
+
+
+class Turns:
+    """Requests whose bodies take a while to look through: a piece of each in turn, and everything else in between."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Steps, Callable[[Answer | Forward], None]]] = deque()
+        self._is_on = False
+
+    def take(self, steps: Steps, done: Callable[[Answer | Forward], None]) -> None:
+        """Go on until it is known what becomes of a request; for most that is at once."""
+        if not self._is_over(steps, done):
+            self._waiting.append((steps, done))
+            self._go_on()
+
+    @staticmethod
+    def _is_over(steps: Steps, done: Callable[[Answer | Forward], None]) -> bool:
+        try:
+            next(steps)
+        except StopIteration as end:
+            # Steps that were closed, since nobody waits for them any more, end with nothing.
+            if end.value is not None:
+                done(end.value)
+            return True
+        return False
+
+    def _go_on(self) -> None:
+        if self._waiting and not self._is_on:
+            self._is_on = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_on = False
+        steps, done = self._waiting.popleft()
+        try:
+            if not self._is_over(steps, done):
+                self._waiting.append((steps, done))
+        finally:
+            self._go_on()
 
 
 @dataclass(frozen=True)
@@ -73,6 +119,8 @@ class Gateway:
         self._awake_until, self._is_awake = -1.0, False
         self._passed: dict[str, Passed] = {}
         self._lines: list[str] = []
+        self.turns = Turns()
+        self.held = 0
         #: Set when another process is about to take over: connections end with their next answer.
         self.is_leaving = False
         self.connections: set[Connection] = set()
@@ -146,8 +194,8 @@ class Gateway:
             except OSError as error:
                 say(f"{len(lines)} lines of the access log are lost: {error}")
 
-    def answer(self, request: Request) -> Answer | Forward:
-        """Answer a request, or say where it goes."""
+    def answer(self, request: Request) -> Answer | Forward | Steps:
+        """Answer a request, or say where it goes, or what has to be done before."""
         self.look()
         self._expect_more()
         if request.header("x-herd-gone"):
@@ -155,7 +203,7 @@ class Gateway:
         page = self._page(request)
         if page is not None:
             return page
-        return self.door.decide(request, time.time(), time.monotonic())
+        return self.door.steps(request, time.time(), time.monotonic())
 
     def _page(self, request: Request) -> Answer | None:
         """Answer what the door itself knows, to everybody: it names no user and holds no secret."""
@@ -216,6 +264,12 @@ class Connection(asyncio.Protocol):
         self._request: Request | None = None
         self._length = 0
         self._relay: Relay | None = None
+        self._steps: Steps | None = None
+        self._held = 0
+
+    def _hold(self, much: int) -> None:
+        self._gateway.held += much - self._held
+        self._held = much
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -225,6 +279,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what was done for a client that has left."""
         self._gateway.connections.discard(self)
+        self._hold(0)
+        if self._steps:
+            self._steps.close()
         if self._relay:
             self._relay.abandon()
             self._note(self._relay)
@@ -242,7 +299,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come, and answer what is whole."""
         self._buffer += data
-        while self._relay is None and self._next():
+        while self._relay is None and self._steps is None and self._next():
             pass
 
     def _next(self) -> bool:
@@ -263,6 +320,13 @@ class Connection(asyncio.Protocol):
                 self._transport.write(door_http.render(door_http.error(413, "The body is too large.", "too_large")))
                 self._transport.close()
                 return False
+            self._hold(self._length)
+            if self._gateway.held > MOST_HELD:
+                soon = {"Retry-After": str(door_rules.SOON)}
+                busy = door_http.error(503, "Too many large requests at the same time.", "gateway_busy", soon)
+                self._transport.write(door_http.render(busy))
+                self._transport.close()
+                return False
         if len(self._buffer) < self._length:
             return False
         request, self._request = self._request, None
@@ -276,9 +340,20 @@ class Connection(asyncio.Protocol):
         if target:
             self._gateway.metrics.relayed += 1
             self._relay = Relay(self._gateway, self, request, target)
+            self._hold(0)
             self._relay.begin()
             return
-        verdict = self._gateway.answer(request)
+        found = self._gateway.answer(request)
+        if isinstance(found, (Answer, Forward)):
+            self._say(found, request)
+            return
+        self._steps = found
+        self._gateway.turns.take(found, lambda verdict: self._say(verdict, request))
+
+    def _say(self, verdict: Answer | Forward, request: Request) -> None:
+        """Tell nginx what becomes of a request."""
+        self._steps = None
+        self._hold(0)
         if isinstance(verdict, Forward):
             verdict = Answer(200, headers=verdict.headers())
         self.refuse(verdict, request)

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import socket
 from typing import Protocol
 
-from herd.core import door_rules, stream_watch
+from herd.core import body_scan, door_rules, stream_watch
 from herd.core.door_http import Answer, Request
 
 CONNECT_S = 5.0
@@ -79,8 +78,10 @@ class Relay:
         #: What has come and was not passed on: the head of a stream waits for the first piece of its body.
         self._held: bytearray | None = bytearray()
         self._stays = self._is_connected = self._is_held_up = self._is_over = False
-        data = door_rules.read_body(request) if model else None
-        body = request.body if data is None else json.dumps({**data, "model": model}).encode()
+        body, request.body = request.body, b""
+        if model:
+            body = body_scan.with_model(body, model, request.header("x-herd-at"))
+        # Nothing else holds the body, which may be large, while an answer comes for hours.
         self._unsent = memoryview(self._head(len(body)) + body)
 
     def _head(self, length: int) -> bytes:
@@ -132,6 +133,7 @@ class Relay:
         self._send()
         if not self._unsent:
             self._loop.remove_writer(self._socket)
+            self._unsent = memoryview(b"")
 
     def _read(self) -> None:
         try:
