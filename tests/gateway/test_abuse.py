@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +22,7 @@ import pytest
 
 from tests.gateway.conftest import Client, chat
 from tests.gateway.harness import ENGINE_KEY, FAST_MODEL, REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.test_relay import other_host
 
 
 def raw(made: Gateway, data: bytes, tier: str = "fast", limit: float = 10) -> bytes:
@@ -249,6 +253,62 @@ def test_slow_clients_hold_nobody_up(client: Client, made: Gateway, engines: dic
     finally:
         for wire in wires:
             wire.close()
+
+
+HOLD = """
+import resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+held = []
+for number in range(2500):
+    try:
+        held.append(socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2))
+        held[-1].sendall(b"P")
+    except OSError:
+        pass
+print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+def answers(host: str, port: int) -> bool:
+    with socket.socket() as wire:
+        wire.settimeout(2)
+        return wire.connect_ex((host, port)) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make another host and count its connections")
+def test_an_address_that_holds_more_connections_than_nginx_has_closes_nothing_for_others(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    """They send a letter and no more: nginx keeps those, and has no request yet that it could limit."""
+    with other_host() as (there, at_it):
+        first, _dot, last = there.rpartition(".")
+        here = f"{first}.{int(last) - 1}"
+        made.configure(gateway_addresses=["127.0.0.1", here], gateway_header_timeout=30)
+        made.reload_nginx()
+        wait_for(lambda: answers(here, made.ports["fast"]), "nginx at the cable")
+        try:
+            subprocess.run(["nft", "-f", str(made.etc / "herd" / "gateway.nft")], check=True)
+            words = at_it(sys.executable, "-c", HOLD, here, str(made.ports["fast"]))
+            with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+                assert holder.stdout and holder.stdin
+                held = int(holder.stdout.readline())
+                for _each in range(5):
+                    assert client.ask(chat()).status == 200
+                assert held == 256
+                holder.stdin.close()
+            # Whoever lets go may come again.
+            ask = at_it("curl", "-s", "-m", "5", f"http://{here}:{made.ports['fast']}/health")
+            wait_for(lambda: subprocess.run(ask, capture_output=True, check=False).returncode == 0, "a free place", 5)
+            # And 0 is no limit.
+            made.configure(gateway_connections_per_address=0)
+            subprocess.run(["nft", "-f", str(made.etc / "herd" / "gateway.nft")], check=True)
+            tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+            assert "herd_gateway" not in tables
+        finally:
+            subprocess.run(["nft", "delete", "table", "inet", "herd_gateway"], check=False, capture_output=True)
+            made.configure()
+            made.reload_nginx()
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
