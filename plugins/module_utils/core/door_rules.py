@@ -98,6 +98,7 @@ class Site:
     tasks: Sequence[str] = ()
     paths: Collection[str] = ENGINE_PATHS
     watch_streams: bool = True
+    cors_origins: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -288,9 +289,10 @@ class Door:
         is_list = path in ("/v1/models", "/models") or path.startswith("/v1/models/")
         if path not in self.site.paths and not is_list:
             return error(404, f"There is nothing at {asked[:200]}.", "not_found")
-        method = "GET" if is_list else "POST"
-        if request.method != method:
-            return error(405, f"{path} is asked with {method}.", "method_not_allowed", {"Allow": method})
+        methods = ("GET", "HEAD") if is_list else ("POST",)
+        if request.method not in methods:
+            allowed = {"Allow": ", ".join(methods)}
+            return error(405, f"{path} is asked with {methods[0]}.", "method_not_allowed", allowed)
         key = self.authorize(request, wall)
         if isinstance(key, Answer):
             return key
@@ -298,6 +300,24 @@ class Door:
         if isinstance(verdict, Answer):
             verdict.headers["X-Herd-Key"] = key.id
         return verdict
+
+    def preflight(self, request: Request) -> Answer | None:
+        """Answer a browser that asks whether a page of another site may send a request; it shows no key for that.
+
+        nginx says with every answer which site may read it.
+        """
+        origin = request.header("origin")
+        if request.method != "OPTIONS" or not ({origin, "*"} & set(self.site.cors_origins)) or not origin:
+            return None
+        return Answer(
+            200,
+            content_type="text/plain",
+            headers={
+                "Access-Control-Allow-Methods": "GET, HEAD, POST",
+                "Access-Control-Allow-Headers": request.header("access-control-request-headers")[:1000],
+                "Access-Control-Max-Age": "600",
+            },
+        )
 
     def _place(self, asked: str, port_tier: str) -> tuple[str, str, str]:
         """Take task and tier from a path; the rest of it is compared literally, so that there are no tricks."""
@@ -323,7 +343,7 @@ class Door:
                 "rate_limit_exceeded",
                 {"Retry-After": str(seconds)},
             )
-        if request.method == "GET":
+        if request.method != "POST":
             return self._list(path)
         try:
             body = yield from body_scan.read(request.body)

@@ -227,6 +227,26 @@ def test_a_rate_is_that_of_a_key(door: Door) -> None:
     assert isinstance(ask(door, {"model": "small"}, now=2.0), Forward)
 
 
+@pytest.mark.parametrize(
+    ("origins", "method", "origin", "is_answered"),
+    [
+        ((), "OPTIONS", "https://a.example", False),
+        (("https://a.example",), "OPTIONS", "https://a.example", True),
+        (("https://a.example",), "OPTIONS", "https://b.example", False),
+        (("https://a.example",), "POST", "https://a.example", False),
+        (("*",), "OPTIONS", "https://b.example", True),
+        (("*",), "OPTIONS", "", False),
+    ],
+)
+def test_which_pages_may_ask(origins: tuple[str, ...], method: str, origin: str, is_answered: bool) -> None:
+    door = at_work(replace(SITE, cors_origins=origins))
+    headers = {"origin": [origin], "access-control-request-headers": ["authorization"]}
+    answer = door.preflight(Request(method, "/v1/models", headers))
+    assert (answer is not None) is is_answered
+    if answer is not None:
+        assert answer.headers["Access-Control-Allow-Headers"] == "authorization"
+
+
 def gone(door: Door, **headers: str) -> Answer | Forward:
     given = {
         "x-herd-gone": "reasoning",

@@ -180,7 +180,12 @@ class Gateway:
             data["engine"] = known.endpoint
             if not known.is_whole:
                 data["complete"] = ""
-        self.metrics.add(parse_line(data))
+        if data is not None and data.get("refused"):
+            # nginx has done so itself, and no engine has seen it.
+            data["engine"] = ""
+            self.metrics.refuse(str(data["refused"]))
+        else:
+            self.metrics.add(parse_line(data))
         if data is not None:
             self._lines.append(json.dumps(entry(data, known.tokens if known else stream_watch.Tokens())))
 
@@ -200,7 +205,7 @@ class Gateway:
         self._expect_more()
         if request.header("x-herd-gone"):
             return self.door.gone(request)
-        page = self._page(request)
+        page = self.door.preflight(request) or self._page(request)
         if page is not None:
             return page
         return self.door.steps(request, time.time(), time.monotonic())

@@ -81,6 +81,7 @@ def _site(data: Mapping[str, Any]) -> Site:
         limits=limits,
         paths=frozenset(map(str, data.get("paths") or ENGINE_PATHS)),
         watch_streams=bool(data.get("watch_streams", True)),
+        cors_origins=frozenset(map(str, data.get("cors_origins") or ())),
     )
 
 
