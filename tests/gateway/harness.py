@@ -107,6 +107,8 @@ def render(given: Mapping[str, Any]) -> dict[str, str]:
     values["_gateway_kinds"] = own["_gateway_kinds"]
     names = {"conf.d/herd.conf": "herd.conf.j2", "herd/locations.conf": "locations.conf.j2"}
     names["herd/taken.conf"] = "taken.conf.j2"
+    names["herd/cors.conf"] = "cors.conf.j2"
+    names["herd/gateway.nft"] = "gateway.nft.j2"
     return {name: environment.get_template(template).render(values) for name, template in names.items()}
 
 
@@ -298,6 +300,7 @@ class Gateway:
             "gateway_log_socket": f"{self.root}/log.sock",
             "gateway_addresses": ["127.0.0.1"],
             "gateway_client_timeout": 3,
+            "gateway_header_timeout": 3,
             "_gateway_limits": LIMITS,
             "_gateway_tiers": tiers,
             **more,
@@ -322,6 +325,7 @@ class Gateway:
             "max_body": 8 << 20,
             "access_log": f"{self.root}/access.log",
             "watch_streams": self.watch_streams,
+            "cors_origins": more.get("gateway_cors_origins", []),
             "nginx": {"root": str(self.etc), "test": [nginx_program(), "-p", str(self.root)], "reload": reload},
         }
         (self.root / "gateway.json").write_text(json.dumps(settings), encoding="utf-8")

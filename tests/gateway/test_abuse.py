@@ -6,17 +6,23 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.gateway.conftest import Client, chat
-from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.harness import ENGINE_KEY, FAST_MODEL, REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.test_relay import other_host
 
 
 def raw(made: Gateway, data: bytes, tier: str = "fast", limit: float = 10) -> bytes:
@@ -187,6 +193,46 @@ def test_a_body_that_is_too_large(client: Client, made: Gateway, engines: dict[s
     assert client.ask(chat()).status == 200
 
 
+def door_memory(made: Gateway, word: str) -> int:
+    """Memory of the process that serves, in MiB."""
+    first = made.processes["door"].pid
+    (child,) = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="utf-8").split()
+    lines = Path(f"/proc/{child}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{word}:"))
+
+
+def test_a_body_of_a_million_lists_holds_nobody_up(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+    body = b'{"a":[' + b"[]," * 2_500_000 + b"0]}"
+    before = door_memory(made, "VmRSS")
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(client.ask, body, method="POST") for _each in range(4)]
+        waits = []
+        while not all(map(Future.done, asked)):
+            began = time.monotonic()
+            assert client.ask(path="/health").status == 200
+            waits.append(time.monotonic() - began)
+    for answer in (each.result() for each in asked):
+        assert (answer.status, answer.error["code"]) == (400, "body_too_complex")
+    assert max(waits) < 0.5, waits
+    # Four bodies, each twice for a moment; what is built of one alone would take 250.
+    assert door_memory(made, "VmHWM") - before < 120
+
+
+@pytest.mark.parametrize("place", ["before", "after", "without"])
+def test_a_large_body_gets_its_model_and_reaches_the_engine_whole(
+    client: Client, made: Gateway, engines: dict[str, Engine], place: str
+) -> None:
+    """The engine counts what came: the padding is a part that it skips."""
+    padding = {"padding": 'é"[{' * 400_000}
+    given = {"before": {"model": "task:fix", **padding}, "after": {**padding, "model": "task:fix"}, "without": padding}
+    for is_stream in (False, True):
+        answer = client.ask(chat(3, stream=is_stream, **given[place]))
+        assert answer.status == 200, answer.body
+        assert f'"model":"{FAST_MODEL}"'.encode() in answer.body
+    # Nothing of it stays while nothing of it is needed.
+    wait_for(lambda: door_memory(made, "VmRSS") < 120, "little memory", 5)
+
+
 def test_slow_clients_hold_nobody_up(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     wires = []
     try:
@@ -207,6 +253,62 @@ def test_slow_clients_hold_nobody_up(client: Client, made: Gateway, engines: dic
     finally:
         for wire in wires:
             wire.close()
+
+
+HOLD = """
+import resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+held = []
+for number in range(2500):
+    try:
+        held.append(socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2))
+        held[-1].sendall(b"P")
+    except OSError:
+        pass
+print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+def answers(host: str, port: int) -> bool:
+    with socket.socket() as wire:
+        wire.settimeout(2)
+        return wire.connect_ex((host, port)) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make another host and count its connections")
+def test_an_address_that_holds_more_connections_than_nginx_has_closes_nothing_for_others(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    """They send a letter and no more: nginx keeps those, and has no request yet that it could limit."""
+    with other_host() as (there, at_it):
+        first, _dot, last = there.rpartition(".")
+        here = f"{first}.{int(last) - 1}"
+        made.configure(gateway_addresses=["127.0.0.1", here], gateway_header_timeout=30)
+        made.reload_nginx()
+        wait_for(lambda: answers(here, made.ports["fast"]), "nginx at the cable")
+        try:
+            subprocess.run(["nft", "-f", str(made.etc / "herd" / "gateway.nft")], check=True)
+            words = at_it(sys.executable, "-c", HOLD, here, str(made.ports["fast"]))
+            with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+                assert holder.stdout and holder.stdin
+                held = int(holder.stdout.readline())
+                for _each in range(5):
+                    assert client.ask(chat()).status == 200
+                assert held == 256
+                holder.stdin.close()
+            # Whoever lets go may come again.
+            ask = at_it("curl", "-s", "-m", "5", f"http://{here}:{made.ports['fast']}/health")
+            wait_for(lambda: subprocess.run(ask, capture_output=True, check=False).returncode == 0, "a free place", 5)
+            # And 0 is no limit.
+            made.configure(gateway_connections_per_address=0)
+            subprocess.run(["nft", "-f", str(made.etc / "herd" / "gateway.nft")], check=True)
+            tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+            assert "herd_gateway" not in tables
+        finally:
+            subprocess.run(["nft", "delete", "table", "inet", "herd_gateway"], check=False, capture_output=True)
+            made.configure()
+            made.reload_nginx()
 
 
 @pytest.mark.parametrize("is_stream", [True, False])

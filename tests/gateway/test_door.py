@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from tests.engine.flag_runs import free_port
 from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, USERS, Engine, Gateway, wait_for
 
@@ -91,6 +92,28 @@ def test_a_broken_file_of_keys_changes_nothing(client: Client, made: Gateway, en
     time.sleep(0.3)
     assert client.ask(chat()).status == 200
     made.write_keys()
+
+
+@pytest.mark.parametrize("name", ["revoked", "keys"])
+def test_a_door_that_never_read_who_may_come_in_lets_nobody_in(
+    client: Client, made: Gateway, engines: dict[str, Engine], name: str
+) -> None:
+    path = made.root / f"{name}.json"
+    try:
+        path.write_text('{"revoked": "fay", "keys": [{"id":', encoding="utf-8")
+        made.restart_door()
+        # The former process answers once more at each connection that nginx has kept.
+        made.reload_nginx()
+        wait_for(lambda: all(client.ask(chat()).status == 503 for _each in range(8)), "the new process", 10)
+        for key in ("herd-key-of-fay", "herd-key-of-ann"):
+            answer = client.ask(chat(), key=key)
+            assert (answer.status, answer.error["code"]) == (503, "gateway_unavailable")
+        # Who is there is nobody's secret.
+        assert client.ask(path="/health", key=None).status == 200
+    finally:
+        (made.root / "revoked.json").unlink(missing_ok=True)
+        made.write_keys()
+    wait_for(lambda: client.ask(chat()).status == 200, "the door knows again", 2)
 
 
 def test_a_rate_is_held_and_says_when_to_come_again(client: Client, engines: dict[str, Engine]) -> None:
@@ -193,6 +216,27 @@ def test_another_tier_stands_in_if_asked_to(client: Client, made: Gateway, engin
         assert answer.headers["x-herd-tier"] == "fast"
         assert answer.headers["x-herd-fallback-from"] == "reasoning"
         assert f'"model":"{FAST_MODEL}"'.encode() in answer.body
+    settle(made, engines)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("is_known", [True, False], ids=["nginx knows it", "the door goes there"])
+def test_another_tier_stands_in_for_an_engine_that_died_unannounced(
+    client: Client, made: Gateway, engines: dict[str, Engine], is_stream: bool, is_known: bool
+) -> None:
+    port = free_port()
+    made.ready("reasoning", port, [REASONING_MODEL], job="77")
+    if is_known:
+        wait_for(lambda: made.knows("reasoning", port), "nginx told")
+    time.sleep(0.5 if is_known else 0.15)
+    ask = chat(model=REASONING_MODEL, stream=is_stream)
+    answer = client.ask(ask, headers={"X-Herd-Fallback": "allow"})
+    assert answer.status == 200, answer.body
+    assert (answer.headers["x-herd-tier"], answer.headers["x-herd-fallback-from"]) == ("fast", "reasoning")
+    assert f'"model":"{FAST_MODEL}"'.encode() in answer.body
+    refused = client.ask(ask)
+    assert (refused.status, refused.error["herd"]["state"]) == (503, "failing")
+    assert refused.error["herd"]["tier"] == "reasoning"
     settle(made, engines)
 
 

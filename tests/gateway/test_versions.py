@@ -10,6 +10,7 @@ makers published in the summer of 1.14, knows each directive with the places and
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ TIERS = [
 ]
 
 
-def written(root: Path, version: str, tls: bool) -> Path:
+def written(root: Path, version: str, tls: bool, origins: Sequence[str] = ()) -> Path:
     """Everything that a host's nginx would read."""
     etc = root / "etc"
     given = {"gateway_nginx_root": str(etc), "gateway_addresses": ["10.0.0.5"], "gateway_tls": tls}
+    given["gateway_cors_origins"] = origins
     names = {"ansible_host": "10.0.0.5", "inventory_hostname": "slurm-ctl"}
     files = render({**given, **names, "_gateway_limits": LIMITS, "_gateway_tiers": TIERS})
     files["nginx.conf"] = MAIN.format(root=root, user="")
@@ -39,7 +41,7 @@ def written(root: Path, version: str, tls: bool) -> Path:
     for name, text in files.items():
         (etc / name).parent.mkdir(parents=True, exist_ok=True)
         # The lines of a map are no directives, for which that table takes them.
-        (etc / name).write_text(re.sub(r"(?m)^(map [^{]+\{)[^}]*\}", r"\1}", text), encoding="utf-8")
+        (etc / name).write_text(re.sub(r'(?m)^(map [^{]+\{)(?:"[^"]*"|[^}"])*\}', r"\1}", text), encoding="utf-8")
     return etc / "nginx.conf"
 
 
@@ -47,14 +49,23 @@ def complaints(configuration: Path) -> list[str]:
     """What nginx of that time would not take."""
     found: dict[str, Any] = crossplane.parse(str(configuration), strict=True)
     names = {Path(each["file"]).name for each in found["config"]}
-    ours = {"herd.conf", "locations.conf", "taken.conf", "upstreams.conf", "clients.conf", "engine-key.conf"}
+    ours = {
+        "herd.conf",
+        "locations.conf",
+        "taken.conf",
+        "cors.conf",
+        "upstreams.conf",
+        "clients.conf",
+        "engine-key.conf",
+    }
     assert names == {"nginx.conf", *ours}
     return [str(each["error"]) for each in found["errors"]]
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_the_first_nginx_of_el8_knows_every_directive(tmp_path: Path, tls: bool) -> None:
-    assert complaints(written(tmp_path, "nginx version: nginx/1.14.1", tls)) == []
+@pytest.mark.parametrize("origins", [[], ["https://chat.example.org"], ["*"]])
+def test_the_first_nginx_of_el8_knows_every_directive(tmp_path: Path, tls: bool, origins: list[str]) -> None:
+    assert complaints(written(tmp_path, "nginx version: nginx/1.14.1", tls, origins)) == []
 
 
 def test_what_came_later_would_be_seen(tmp_path: Path) -> None:

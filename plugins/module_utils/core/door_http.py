@@ -27,6 +27,7 @@ REASONS = {
     413: "Payload Too Large",
     429: "Too Many Requests",
     500: "Internal Server Error",
+    502: "Bad Gateway",
     503: "Service Unavailable",
 }
 #: OpenAI's names for kinds of errors, from which its clients choose their exceptions together with the status.

@@ -10,12 +10,11 @@ engine but the body, its type, and a path that is written here.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
-from . import gateway_keys
+from . import body_scan, gateway_keys, task_table
 from .door_http import Answer, Request, as_json, error
 from .rate_limit import Buckets, Limits
 
@@ -63,6 +62,7 @@ class Tier:
     """A tier as the inventory has it.
 
     :ivar models: ids under which its models are asked for; the first is its default.
+    :ivar keys: the inventory's names of these models: two tiers may serve one under different ids.
     :ivar rewrites: whether its engine looks at the C(model) of a request: a router does.
     :ivar fallback: the tier that answers when this one is away, without having been asked to; empty for none.
     """
@@ -72,6 +72,7 @@ class Tier:
     rewrites: bool = False
     fallback: str = ""
     port: int = 0
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Site:
     tasks: Sequence[str] = ()
     paths: Collection[str] = ENGINE_PATHS
     watch_streams: bool = True
+    cors_origins: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class Forward:
     :ivar shown_model: the id of the model, for the log.
     :ivar relay: whether the door itself takes it there, since nginx's process knows another endpoint, or none, since
         the body must be changed, or since its answer is watched.
+    :ivar at: where in the body its model is, if the body is large.
+    :ivar stand_ins: tiers that may answer instead if no connection to this one's engine comes about.
     """
 
     tier: str
@@ -133,6 +137,8 @@ class Forward:
     stream: bool = False
     relay: bool = False
     fallback_from: str = ""
+    stand_ins: tuple[str, ...] = ()
+    at: str = ""
 
     def headers(self) -> dict[str, str]:
         """Say it to nginx."""
@@ -147,6 +153,8 @@ class Forward:
             "X-Herd-Stream": "1" if self.stream else "0",
             "X-Herd-Relay": f"{self.endpoint} {self.model}".strip() if self.relay else "",
             "X-Herd-Fallback-From": self.fallback_from,
+            "X-Herd-Stand-Ins": " ".join(self.stand_ins),
+            "X-Herd-At": self.at,
         }
         return {name: value for name, value in given.items() if value}
 
@@ -186,6 +194,11 @@ def away(tier: str, now: Now, more: Mapping[str, Any] | None = None) -> Answer:
     )
 
 
+def unsent() -> Answer:
+    """Say to nginx that no connection to an engine came about, so that it asks what becomes of the request."""
+    return Answer(502, headers={"X-Herd-Unsent": "1"})
+
+
 def failing(tier: str, now: Now, status: str) -> Answer:
     """Say that an engine that should answer does not.
 
@@ -199,22 +212,13 @@ def failing(tier: str, now: Now, status: str) -> Answer:
     return away(tier, replace(now, state="failing", reason=why, retry_after=SOON) if now.is_ready else now)
 
 
-def read_body(request: Request) -> dict[str, Any] | None:
-    """Read the body of a request; None for one that is no JSON object."""
-    try:
-        data = json.loads(request.body)
-    except (ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None
-
-
 class Door:
     """Decides. What changes (keys, tiers) is put in from outside; buckets are all that it remembers."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.keys: tuple[gateway_keys.Key, ...] = ()
-        self.revoked: frozenset[str] = frozenset()
+        #: The keys and the ids of those that were revoked on this host; None while that is not known.
+        self.admitted: tuple[tuple[gateway_keys.Key, ...], frozenset[str]] | None = None
         self.now: Mapping[str, Now] = {}
         self._buckets = Buckets()
 
@@ -262,15 +266,33 @@ class Door:
             )
         if len(set(shown)) > 1:
             return error(401, "You provided more than one API key.", "invalid_api_key", challenge)
-        key = gateway_keys.owner(self.keys, shown[0])
-        refused = gateway_keys.refusal(key, self.revoked, wall)
+        if self.admitted is None:
+            return error(
+                503,
+                "The gateway cannot read which keys are good. Its operator finds why in the journal of herd-door.",
+                "gateway_unavailable",
+                {"Retry-After": str(SOON)},
+            )
+        keys, revoked = self.admitted
+        key = gateway_keys.owner(keys, shown[0])
+        refused = gateway_keys.refusal(key, revoked, wall)
         if key is None or refused:
             # Whether a key was ever good is nobody's business who does not hold it; who holds it may know.
             return error(401, f"The API key that you provided is {refused}.", "invalid_api_key", challenge)
         return key
 
     def decide(self, request: Request, wall: float, now: float) -> Verdict:
-        """Answer, or say where it goes.
+        """Answer, or say where it goes, without a pause."""
+        steps = self.steps(request, wall, now)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                verdict: Verdict = end.value
+                return verdict
+
+    def steps(self, request: Request, wall: float, now: float) -> Generator[None, None, Verdict]:
+        """Answer, or say where it goes, with pauses in which others have their turn.
 
         :param wall: UNIX time.
         :param now: seconds of a clock that does not jump.
@@ -280,16 +302,35 @@ class Door:
         is_list = path in ("/v1/models", "/models") or path.startswith("/v1/models/")
         if path not in self.site.paths and not is_list:
             return error(404, f"There is nothing at {asked[:200]}.", "not_found")
-        method = "GET" if is_list else "POST"
-        if request.method != method:
-            return error(405, f"{path} is asked with {method}.", "method_not_allowed", {"Allow": method})
+        methods = ("GET", "HEAD") if is_list else ("POST",)
+        if request.method not in methods:
+            allowed = {"Allow": ", ".join(methods)}
+            return error(405, f"{path} is asked with {methods[0]}.", "method_not_allowed", allowed)
         key = self.authorize(request, wall)
         if isinstance(key, Answer):
             return key
-        verdict = self._for_key(request, key, (task, tier_name, path), now)
+        verdict = yield from self._for_key(request, key, (task, tier_name, path), now)
         if isinstance(verdict, Answer):
             verdict.headers["X-Herd-Key"] = key.id
         return verdict
+
+    def preflight(self, request: Request) -> Answer | None:
+        """Answer a browser that asks whether a page of another site may send a request; it shows no key for that.
+
+        nginx says with every answer which site may read it.
+        """
+        origin = request.header("origin")
+        if request.method != "OPTIONS" or not ({origin, "*"} & set(self.site.cors_origins)) or not origin:
+            return None
+        return Answer(
+            200,
+            content_type="text/plain",
+            headers={
+                "Access-Control-Allow-Methods": "GET, HEAD, POST",
+                "Access-Control-Allow-Headers": request.header("access-control-request-headers")[:1000],
+                "Access-Control-Max-Age": "600",
+            },
+        )
 
     def _place(self, asked: str, port_tier: str) -> tuple[str, str, str]:
         """Take task and tier from a path; the rest of it is compared literally, so that there are no tricks."""
@@ -301,7 +342,9 @@ class Door:
             return "", first, "/" + rest
         return "", port_tier, asked
 
-    def _for_key(self, request: Request, key: gateway_keys.Key, place: tuple[str, str, str], now: float) -> Verdict:
+    def _for_key(
+        self, request: Request, key: gateway_keys.Key, place: tuple[str, str, str], now: float
+    ) -> Generator[None, None, Verdict]:
         task, tier_name, path = place
         limits = self.site.limits.get(key.limits, Limits())
         wait = self._buckets.take(key.id, limits, now)
@@ -313,12 +356,15 @@ class Door:
                 "rate_limit_exceeded",
                 {"Retry-After": str(seconds)},
             )
-        if request.method == "GET":
+        if request.method != "POST":
             return self._list(path)
-        body = read_body(request)
-        if body is None:
+        try:
+            body = yield from body_scan.read(request.body)
+        except body_scan.NotJsonError:
             return error(400, "The body is no JSON object.", "invalid_json")
-        chosen = self._choose(request, body, task, tier_name)
+        except body_scan.TooMuchError:
+            return error(400, "The body has more strings, lists and objects than any prompt.", "body_too_complex")
+        chosen = self._choose(request, body.model, task, tier_name)
         if isinstance(chosen, Answer):
             return chosen
         tier, model, task, is_rewritten = chosen
@@ -331,7 +377,8 @@ class Door:
             task=task,
             model=model if is_rewritten else "",
             shown_model=model,
-            stream=body.get("stream") is True,
+            stream=body.stream,
+            at=body.at,
         )
         return self._enter(request, wanted, key)
 
@@ -346,14 +393,11 @@ class Door:
         names = ", ".join(name for name, _tier in self._all_models())
         return error(404, f"There is no model {model[:200]!r}. There are: {names}.", "model_not_found", param="model")
 
-    def _choose(
-        self, request: Request, body: Mapping[str, Any], task: str, tier_name: str
-    ) -> tuple[Tier, str, str, bool] | Answer:
+    def _choose(self, request: Request, asked: Any, task: str, tier_name: str) -> tuple[Tier, str, str, bool] | Answer:
         """Choose tier and model: by the task, else by the model's id, else by the port.
 
         :returns: the tier, the model's id, the task, and whether the body must be given that id.
         """
-        asked = body.get("model")
         if asked is not None and not isinstance(asked, str):
             return error(400, "The model is no text.", "invalid_model", param="model")
         task = task or request.header("x-herd-task") or request.header("task")
@@ -366,7 +410,10 @@ class Door:
                 known = ", ".join(self.site.tasks)
                 return error(400, f"There is no task {task[:64]!r}. There are: {known}.", "unknown_task", param="task")
             tier = tiers[chosen[0]]
-            return tier, chosen[1], task, tier.rewrites and asked != chosen[1]
+            # Only words of the inventory go on, into nginx's headers and into the log.
+            known_task = task_table.normal(task)
+            known_task = known_task if known_task in self.site.tasks else task_table.DEFAULT
+            return tier, chosen[1], known_task, tier.rewrites and asked != chosen[1]
         own = tiers.get(tier_name)
         if own is None:
             return error(404, f"There is no tier {tier_name[:64]!r}.", "not_found")
@@ -385,60 +432,86 @@ class Door:
         may = [name for name in self.site.tiers if not key.tiers or name in key.tiers]
         if wanted.tier not in may:
             return error(403, f"Your key does not open the tier {wanted.tier}.", "tier_not_allowed")
-        now = self.tier_now(wanted.tier)
-        if not now.is_ready:
-            other = self._fallback(request, wanted.tier, may)
-            if other is None:
-                return away(wanted.tier, now)
-            model = (*other.models, *self.tier_now(other.name).models, "")[0]
-            wanted = replace(
-                wanted,
-                fallback_from=wanted.tier,
-                tier=other.name,
-                model=model if other.rewrites else "",
-                shown_model=model,
-            )
-            now = self.tier_now(other.name)
+        wanted = replace(wanted, stand_ins=self._stand_ins(request, wanted.tier, may))
+        if not self.tier_now(wanted.tier).is_ready:
+            elsewhere = self._elsewhere(wanted)
+            if elsewhere is None:
+                return away(wanted.tier, self.tier_now(wanted.tier))
+            wanted = elsewhere
+        endpoint = self.tier_now(wanted.tier).endpoint
         has = upstreams_of(request.header("x-herd-upstreams")).get(wanted.tier, "")
         is_watched = self.site.watch_streams and (wanted.stream or wanted.path in TOLD_PATHS)
-        return replace(wanted, endpoint=now.endpoint, relay=bool(wanted.model) or is_watched or has != now.endpoint)
+        return replace(wanted, endpoint=endpoint, relay=bool(wanted.model) or is_watched or has != endpoint)
 
-    def _fallback(self, request: Request, tier: str, may: Sequence[str]) -> Tier | None:
-        """Find the tier that stands in: one that the request names, or the inventory, or any if the request says so."""
+    def _stand_ins(self, request: Request, tier: str, may: Sequence[str]) -> tuple[str, ...]:
+        """Name the tiers that may stand in: one that the request names, or the inventory, or any if it says so."""
         asked = request.header("x-herd-fallback").lower()
         if asked in ("no", "none", "never"):
-            return None
+            return ()
         policy = self.site.tiers[tier].fallback
         names = [asked] if asked in self.site.tiers else [policy] if policy else []
         if asked in ("allow", "any", "yes", "1", "true"):
             names += list(self.site.tiers)
-        for name in names:
-            if name != tier and name in may and self.tier_now(name).is_ready:
-                return self.site.tiers[name]
+        return tuple(name for name in dict.fromkeys(names) if name != tier and name in may)
+
+    def _elsewhere(self, wanted: Forward) -> Forward | None:
+        """Take a request to the first tier that may stand in and answers; those before it are not tried again."""
+        for index, name in enumerate(wanted.stand_ins):
+            now = self.tier_now(name)
+            if now.is_ready:
+                other = self.site.tiers[name]
+                model = self._model_there(other, wanted)
+                return replace(
+                    wanted,
+                    fallback_from=wanted.fallback_from or wanted.tier,
+                    stand_ins=wanted.stand_ins[index + 1 :],
+                    tier=name,
+                    endpoint=now.endpoint,
+                    model=model if other.rewrites else "",
+                    shown_model=model,
+                )
         return None
+
+    def _model_there(self, other: Tier, wanted: Forward) -> str:
+        """Choose the model of a tier that stands in: the one that was asked for if it has it, else its default."""
+        model = wanted.shown_model
+        if self.is_known(other, model):
+            return model
+        own = self.site.tiers[wanted.tier]
+        here, there = dict(zip(own.models, own.keys)), dict(zip(other.keys, other.models))
+        return there.get(here.get(model, ""), "") or (*other.models, *self.tier_now(other.name).models, "")[0]
 
     def gone(self, request: Request) -> Verdict:
         """Say what becomes of a request whose engine gave no answer. Nothing of it has reached the client.
 
-        nginx tells what it met: it sends no request a second time, but one that found nobody to be sent to has
-        not been sent at all, and goes to the engine that there is now.
+        nginx tells what it met: no request is sent a second time, but one that found nobody to be sent to has not
+        been sent at all, and goes to the engine that there is now, or to a tier that may stand in.
         """
         name = request.header("x-herd-gone")
         now = self.tier_now(name)
-        # Of each try the last one counts; a connection that did not come about has no time.
-        connected = request.header("x-herd-gone-connect").split(" ")[-1]
-        had = upstreams_of(request.header("x-herd-upstreams")).get(name, "")
-        if connected == "-" and now.is_ready and now.endpoint != had:
-            return Forward(
+        # Of each try the last one counts; a connection that did not come about has no time. The door says it in words.
+        is_unsent = request.header("x-herd-gone-connect").split(" ")[-1] == "-" or request.header("x-herd-gone-unsent")
+        relayed = request.header("x-herd-gone-relay").partition(" ")[0]
+        had = relayed or upstreams_of(request.header("x-herd-upstreams")).get(name, "")
+        tier = self.site.tiers.get(name)
+        if is_unsent and tier is not None:
+            model = request.header("x-herd-model")
+            given = Forward(
                 tier=name,
                 endpoint=now.endpoint,
                 path=request.header("x-herd-path"),
                 key=request.header("x-herd-key"),
                 limits=request.header("x-herd-limits"),
                 task=request.header("x-herd-task"),
-                shown_model=request.header("x-herd-model"),
+                model=model if tier.rewrites else "",
+                shown_model=model,
                 stream=request.header("x-herd-stream") == "1",
                 relay=True,
                 fallback_from=request.header("x-herd-fallback-from"),
+                at=request.header("x-herd-at"),
+                stand_ins=tuple(n for n in request.header("x-herd-stand-ins").split() if n in self.site.tiers),
             )
+            found = given if now.is_ready and now.endpoint != had else self._elsewhere(given)
+            if found is not None:
+                return found
         return failing(name, now, request.header("x-herd-gone-status").split(" ")[-1])

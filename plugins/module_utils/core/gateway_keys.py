@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,19 @@ def _problem(expected: str, found: str) -> InvalidInputError:
     return InvalidInputError(expected, found, "correct gateway_keys; `herdctl key new` writes such an entry")
 
 
+def _moment(identity: str, given: Any) -> float | None:
+    """Read when a key ends; nothing given is never, and nothing else is."""
+    if given is None:
+        return None
+    try:
+        moment = float(given)
+    except (TypeError, ValueError):
+        moment = math.nan
+    if not math.isfinite(moment):
+        raise _problem(f"a UNIX time in seconds at which the key {identity} expires", repr(given))
+    return moment
+
+
 def parse(entries: Sequence[Mapping[str, Any]], classes: Collection[str], tiers: Collection[str]) -> tuple[Key, ...]:
     """Read the entries of the inventory.
 
@@ -75,14 +89,17 @@ def parse(entries: Sequence[Mapping[str, Any]], classes: Collection[str], tiers:
         digest = str(entry.get("sha256", ""))
         if not _HASH.fullmatch(digest):
             raise _problem(f"a SHA-256 of 64 small hexadecimal digits for the key {identity}", "something else")
+        state = str(entry.get("state") or ACTIVE)
+        if state not in (ACTIVE, REVOKED):
+            raise _problem(f"a state of {ACTIVE} or {REVOKED} for the key {identity}", repr(state))
         key = Key(
             id=identity,
             user=str(entry.get("user") or identity),
             sha256=digest,
             limits=str(entry.get("limits") or "default"),
             tiers=tuple(map(str, entry.get("tiers") or ())),
-            expires=float(entry["expires"]) if entry.get("expires") else None,
-            revoked=str(entry.get("state") or ACTIVE) == REVOKED,
+            expires=_moment(identity, entry.get("expires")),
+            revoked=state == REVOKED,
         )
         if key.limits not in classes:
             raise _problem(f"limits of {', '.join(sorted(classes))} for the key {identity}", repr(key.limits))
@@ -95,6 +112,21 @@ def parse(entries: Sequence[Mapping[str, Any]], classes: Collection[str], tiers:
         if twice:
             raise _problem(f"each {name} once", f"{twice[0][:16]} more than once")
     return tuple(keys)
+
+
+def parse_revoked(data: Any) -> frozenset[str]:
+    """Read the ids that were revoked on the host itself.
+
+    :raises InvalidInputError: for what is no list of ids: of that it is not known whom it would let in.
+    """
+    ids = data.get("revoked") if isinstance(data, dict) else None
+    if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
+        raise InvalidInputError(
+            "a list of ids under revoked",
+            "something else",
+            "take the file away, and revoke again with `herdctl key revoke`",
+        )
+    return frozenset(ids)
 
 
 def check_class(name: str) -> None:

@@ -51,7 +51,7 @@ SHARED_ENTRIES = {
 SHARED_SCRIPTS = "scripts/llama-cpp"
 SHARED_FOLDERS = (SHARED_SCRIPTS, "scripts", *SHARED_ENTRIES, "ai")
 #: Files in nginx's folder C(herd), which the role gateway and its service make.
-NGINX_FILES = ("locations.conf", "taken.conf", "upstreams.conf", "clients.conf", "engine-key.conf")
+NGINX_FILES = ("locations.conf", "taken.conf", "cors.conf", "upstreams.conf", "clients.conf", "engine-key.conf")
 
 
 def is_ours(text: str) -> bool:

@@ -20,6 +20,8 @@ from .errors import InvalidInputError
 
 SCHEMA = 1
 _TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+#: What stands in the log for a type that the table does not have.
+DEFAULT = "default"
 _KEYS = {"models", "tier", "reason"}
 
 
@@ -55,12 +57,16 @@ class TaskTable:
         return normal(task) in self.types
 
     def choose(self, task: str) -> Choice | None:
-        """Say where a task of this type goes; None for a type that is not known where there is no default."""
+        """Say where a task of this type goes; None for a type that is not known where there is no default.
+
+        What can be no type is a text that went to the wrong place, and has no default either.
+        """
         found = self.types.get(normal(task))
-        if found is not None or self.default is None:
+        if found is not None or self.default is None or not _TYPE.fullmatch(normal(task)):
             return found
-        shown = "".join(c if c.isprintable() else "?" for c in task[:64])
-        return self.default._replace(why=f"There is no type {shown!r}; this is the default. {self.default.why}".strip())
+        return self.default._replace(
+            why=f"There is no type {normal(task)!r}; this is the default. {self.default.why}".strip()
+        )
 
 
 def normal(task: str) -> str:

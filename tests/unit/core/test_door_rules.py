@@ -22,7 +22,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.door_rules imp
     upstreams_of,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.rate_limit import Limits
-from ansible_collections.herd.inference.plugins.module_utils.core.task_table import Choice
+from ansible_collections.herd.inference.plugins.module_utils.core.task_table import Choice, TaskTable
 
 TASKS = {"fix": Choice("fast", "small", "quick"), "borrowing": Choice("reasoning", "large", "thinks")}
 SITE = Site(
@@ -39,11 +39,10 @@ NOW = {"fast": Now("ready", "", 30, FAST, ("small", "found")), "reasoning": Now(
 KNOWN = f"fast={FAST} reasoning={REASONING}"
 
 
-@pytest.fixture
-def door() -> Door:
-    made = Door(SITE)
+def at_work(site: Site) -> Door:
+    made = Door(site)
     made.now = NOW
-    made.keys = gateway_keys.parse(
+    keys = gateway_keys.parse(
         [
             {"id": "ann", "sha256": gateway_keys.sha256("a")},
             {"id": "fay", "sha256": gateway_keys.sha256("f"), "tiers": ["fast"]},
@@ -51,7 +50,13 @@ def door() -> Door:
         {"default"},
         SITE.tiers,
     )
+    made.admitted = (keys, frozenset())
     return made
+
+
+@pytest.fixture
+def door() -> Door:
+    return at_work(SITE)
 
 
 def ask(
@@ -145,6 +150,47 @@ def test_who_stands_in(door: Door, headers: dict[str, str], tier: str, of: str) 
     assert (found.tier, found.fallback_from, found.model) == (tier, of, "small")
 
 
+DEFAULTED = replace(SITE, choose=TaskTable(TASKS, TASKS["fix"]).choose)
+
+
+@pytest.mark.parametrize(
+    ("task", "logged"),
+    [
+        ("borrowing", "borrowing"),
+        (" Borrowing", "borrowing"),
+        ("polish", "default"),
+        ("a-z_0", "default"),
+        ("x" * 32, "default"),
+    ],
+)
+def test_what_goes_on_of_a_task_is_a_word_of_the_inventory(task: str, logged: str) -> None:
+    door = at_work(DEFAULTED)
+    for found in (
+        forward(ask(door, {"model": f"task:{task}"})),
+        forward(ask(door, {}, x_herd_task=task)),
+        forward(ask(door, {}, f"/task/{task}/v1/chat/completions")),
+    ):
+        assert found.headers()["X-Herd-Task"] == logged
+
+
+@pytest.mark.parametrize(
+    "task", ["please rewrite my secret code", "x" * 33, "x" * 9000, "caf\u00e9", "a:b", "-", "%20"]
+)
+def test_a_text_is_no_task_also_where_there_is_a_default(task: str) -> None:
+    door = at_work(DEFAULTED)
+    assert code(ask(door, {"model": f"task:{task}"})) == (400, "unknown_task")
+    assert code(ask(door, {}, task=task)) == (400, "unknown_task")
+    assert code(ask(door, {}, f"/task/{task}/v1/chat/completions")) == (400, "unknown_task")
+
+
+def test_nobody_comes_in_while_it_is_not_known_who_may(door: Door) -> None:
+    door.admitted = None
+    verdict = ask(door, {"model": "large"})
+    assert code(verdict) == (503, "gateway_unavailable")
+    assert isinstance(verdict, Answer)
+    assert int(verdict.headers["Retry-After"]) > 0
+
+
 def test_nobody_stands_in_unless_asked_to_or_told_to(door: Door) -> None:
     door.now = {**NOW, "fast": Now("loading", "loading 43 %", 12, percent=43.0)}
     verdict = ask(door, {"model": "small"})
@@ -189,6 +235,26 @@ def test_a_rate_is_that_of_a_key(door: Door) -> None:
     assert isinstance(ask(door, {"model": "small"}, now=2.0), Forward)
 
 
+@pytest.mark.parametrize(
+    ("origins", "method", "origin", "is_answered"),
+    [
+        ((), "OPTIONS", "https://a.example", False),
+        (("https://a.example",), "OPTIONS", "https://a.example", True),
+        (("https://a.example",), "OPTIONS", "https://b.example", False),
+        (("https://a.example",), "POST", "https://a.example", False),
+        (("*",), "OPTIONS", "https://b.example", True),
+        (("*",), "OPTIONS", "", False),
+    ],
+)
+def test_which_pages_may_ask(origins: tuple[str, ...], method: str, origin: str, is_answered: bool) -> None:
+    door = at_work(replace(SITE, cors_origins=origins))
+    headers = {"origin": [origin], "access-control-request-headers": ["authorization"]}
+    answer = door.preflight(Request(method, "/v1/models", headers))
+    assert (answer is not None) is is_answered
+    if answer is not None:
+        assert answer.headers["Access-Control-Allow-Headers"] == "authorization"
+
+
 def gone(door: Door, **headers: str) -> Answer | Forward:
     given = {
         "x-herd-gone": "reasoning",
@@ -226,6 +292,73 @@ def test_what_never_was_sent_goes_to_the_engine_that_there_is(door: Door) -> Non
     assert isinstance(gone(door, x_herd_upstreams=old), Answer)
     # And there is no second engine to try.
     assert isinstance(gone(door, x_herd_gone_connect="0.000 : -"), Answer)
+
+
+UNSENT = {"x_herd_gone_connect": "0.000 : -"}
+RELAYED = {"x_herd_gone_connect": "0.000 : 0.001", "x_herd_gone_unsent": "1", "x_herd_gone_relay": REASONING}
+
+
+@pytest.mark.parametrize("met", [UNSENT, RELAYED], ids=["nginx", "relay"])
+def test_another_tier_stands_in_for_an_engine_that_died_unannounced(door: Door, met: dict[str, str]) -> None:
+    asked = {"x_herd_stand_ins": "none fast", "x_herd_model": "large", "x_herd_stream": "1"}
+    found = forward(gone(door, **met, **asked))
+    assert (found.tier, found.endpoint, found.fallback_from, found.stand_ins) == ("fast", FAST, "reasoning", ())
+    assert (found.model, found.shown_model, found.relay, found.stream) == ("small", "small", True, True)
+    # Nobody is asked who may not, or is not ready, or where something was sent.
+    assert isinstance(gone(door, **met, x_herd_model="large"), Answer)
+    assert isinstance(gone(door, **asked), Answer)
+    door.now = {**NOW, "fast": Now("loading", "loading", 5)}
+    assert isinstance(gone(door, **met, **asked), Answer)
+
+
+def test_a_relay_is_not_sent_to_the_same_engine_again(door: Door) -> None:
+    """nginx's process may have heard of yet another one."""
+    old = f"fast={FAST} reasoning=10.0.0.43:8081"
+    assert isinstance(gone(door, **RELAYED, x_herd_upstreams=old), Answer)
+    other = {**RELAYED, "x_herd_gone_relay": "10.0.0.43:8081 large"}
+    assert forward(gone(door, **other, x_herd_upstreams=KNOWN)).endpoint == REASONING
+
+
+def test_a_router_is_told_its_model_again(door: Door) -> None:
+    old = f"fast=10.0.0.43:8080 reasoning={REASONING}"
+    found = forward(gone(door, **UNSENT, x_herd_gone="fast", x_herd_model="other", x_herd_upstreams=old))
+    assert (found.tier, found.endpoint, found.model) == ("fast", FAST, "other")
+
+
+@pytest.mark.parametrize(
+    ("header", "key", "wanted"),
+    [
+        ({}, "a", ("fast",)),
+        ({"x_herd_fallback": "no"}, "a", ()),
+        ({"x_herd_fallback": "allow"}, "a", ("fast", "third")),
+        ({"x_herd_fallback": "third"}, "a", ("third",)),
+        ({"x_herd_fallback": "reasoning"}, "a", ()),
+    ],
+)
+def test_who_may_stand_in_goes_with_a_request(header: dict[str, str], key: str, wanted: tuple[str, ...]) -> None:
+    door = at_work(replace(SITE, tiers={**SITE.tiers, "third": Tier("third", ("large",))}))
+    found = forward(ask(door, {"model": "large"}, key=key, **header))
+    assert found.stand_ins == wanted
+    assert found.headers().get("X-Herd-Stand-Ins", "") == " ".join(wanted)
+
+
+@pytest.mark.parametrize(
+    ("third", "asked", "model"),
+    [
+        (Tier("third", ("first", "large"), rewrites=True), "large", "large"),
+        (Tier("third", ("first", "big-q4"), rewrites=True, keys=("one", "big")), "large", "big-q4"),
+        (Tier("third", ("first", "big-q4"), keys=("one", "big")), "large", "big-q4"),
+        (Tier("third", ("first", "big-q4"), rewrites=True, keys=("one", "two")), "large", "first"),
+        (Tier("third", ("first",), rewrites=True), "large", "first"),
+    ],
+)
+def test_who_stands_in_has_the_model_that_was_asked_for_if_it_can(third: Tier, asked: str, model: str) -> None:
+    reasoning = Tier("reasoning", ("large",), keys=("big",), fallback="third")
+    door = at_work(replace(SITE, tiers={"fast": SITE.tiers["fast"], "reasoning": reasoning, "third": third}))
+    away = Now("preempted", "preempted by job 88", 60)
+    door.now = {"reasoning": away, "third": Now("ready", "", 30, "10.0.0.45:8082", ("first",))}
+    found = forward(ask(door, {"model": asked}))
+    assert (found.tier, found.shown_model, found.model) == ("third", model, model if third.rewrites else "")
 
 
 def test_a_tier_that_left_meanwhile_says_its_own_reason(door: Door) -> None:

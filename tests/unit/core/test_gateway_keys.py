@@ -47,6 +47,11 @@ def test_what_is_written_is_read_again() -> None:
         ({"id": "ann"}, "64 small hexadecimal"),
         ({"id": "ann", "sha256": HASH, "limits": "none"}, "limits of batch, default"),
         ({"id": "ann", "sha256": HASH, "tiers": ["slow"]}, "tiers of fast, reasoning"),
+        ({"id": "ann", "sha256": HASH, "state": "Revoked"}, "a state of active or revoked"),
+        ({"id": "ann", "sha256": HASH, "expires": "tomorrow"}, "a UNIX time in seconds"),
+        ({"id": "ann", "sha256": HASH, "expires": ""}, "a UNIX time in seconds"),
+        ({"id": "ann", "sha256": HASH, "expires": float("nan")}, "a UNIX time in seconds"),
+        ({"id": "ann", "sha256": HASH, "expires": float("inf")}, "a UNIX time in seconds"),
     ],
 )
 def test_entries_that_could_not_work(entry: dict[str, Any], words: str) -> None:
@@ -78,6 +83,8 @@ def test_whose_key_it_is(shown: str, owner: str | None) -> None:
         ({}, ("ann",), "revoked"),
         ({}, ("bob",), ""),
         ({"expires": 99}, (), "expired"),
+        ({"expires": 0}, (), "expired"),
+        ({"expires": None}, (), ""),
         ({"expires": 101}, (), ""),
     ],
 )
@@ -85,6 +92,15 @@ def test_why_a_key_opens_nothing(more: dict[str, Any], revoked: tuple[str, ...],
     (key,) = parse({"id": "ann", "sha256": HASH, **more})
     assert gateway_keys.refusal(key, revoked, 100) == why
     assert gateway_keys.refusal(None, revoked, 100) == "unknown"
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], {}, {"revoked": None}, {"revoked": "ann"}, {"revoked": [1]}, {"revoked": {}}]
+)
+def test_what_was_revoked_is_known_or_it_is_not(data: Any) -> None:
+    with pytest.raises(InvalidInputError, match="a list of ids under revoked"):
+        gateway_keys.parse_revoked(data)
+    assert gateway_keys.parse_revoked({"revoked": ["ann"]}) == {"ann"}
 
 
 def test_a_new_key_is_recognised_and_hashes_are_shown_in_part() -> None:

@@ -18,11 +18,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from herd.agent.door_frozen import end_frozen
 from herd.agent.door_relay import Relay
@@ -46,8 +47,53 @@ LINES_EVERY_S = 0.05
 #: Answers of which something is known for the log, at most: of a line that nginx never sent nothing must stay.
 MOST_PASSED = 4096
 FIRST_FD = 3
+#: Bytes of bodies of which the door does not know yet what becomes of them, at most: whoever comes then comes again.
+MOST_HELD = 256 << 20
 #: Seconds after which a process that leaves ends answers that still run.
 LEAVE_S = 4 * 3600.0
+
+
+#: What the door does for a request until it knows what becomes of it, with pauses in which others have their turn.
+Steps = Generator[None, None, Union[Answer, Forward]]
+
+
+class Turns:
+    """Requests whose bodies take a while to look through: a piece of each in turn, and everything else in between."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Steps, Callable[[Answer | Forward], None]]] = deque()
+        self._is_on = False
+
+    def take(self, steps: Steps, done: Callable[[Answer | Forward], None]) -> None:
+        """Go on until it is known what becomes of a request; for most that is at once."""
+        if not self._is_over(steps, done):
+            self._waiting.append((steps, done))
+            self._go_on()
+
+    @staticmethod
+    def _is_over(steps: Steps, done: Callable[[Answer | Forward], None]) -> bool:
+        try:
+            next(steps)
+        except StopIteration as end:
+            # Steps that were closed, since nobody waits for them any more, end with nothing.
+            if end.value is not None:
+                done(end.value)
+            return True
+        return False
+
+    def _go_on(self) -> None:
+        if self._waiting and not self._is_on:
+            self._is_on = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_on = False
+        steps, done = self._waiting.popleft()
+        try:
+            if not self._is_over(steps, done):
+                self._waiting.append((steps, done))
+        finally:
+            self._go_on()
 
 
 @dataclass(frozen=True)
@@ -88,6 +134,8 @@ class Gateway:
         self._awake_until, self._is_awake = -1.0, False
         self._passed: dict[str, Passed] = {}
         self._lines: list[str] = []
+        self.turns = Turns()
+        self.held = 0
         #: Set when another process is about to take over: connections end with their next answer.
         self.is_leaving = False
         #: How what is known of an answer goes to the next door.
@@ -100,7 +148,7 @@ class Gateway:
         if now - self._looked < FRESH_S:
             return
         self._looked = now
-        self.door.keys, self.door.revoked = self._keys.look()
+        self.door.admitted = self._keys.look()
         before = {name: (tier.state, tier.endpoint) for name, tier in self.door.now.items()}
         self.door.now = self.tiers.look()
         for name, tier in self.door.now.items():
@@ -171,7 +219,12 @@ class Gateway:
             data["ttft"] = "-" if known.ttft is None else f"{known.ttft:.3f}"
             if not known.is_whole:
                 data["complete"] = ""
-        self.metrics.add(parse_line(data))
+        if data is not None and data.get("refused"):
+            # nginx has done so itself, and no engine has seen it.
+            data["engine"] = ""
+            self.metrics.refuse(str(data["refused"]))
+        else:
+            self.metrics.add(parse_line(data))
         if data is not None:
             self._lines.append(json.dumps(entry(data, known.tokens if known else stream_watch.Tokens())))
 
@@ -185,16 +238,16 @@ class Gateway:
             except OSError as error:
                 say(f"{len(lines)} lines of the access log are lost: {error}")
 
-    def answer(self, request: Request) -> Answer | Forward:
-        """Answer a request, or say where it goes."""
+    def answer(self, request: Request) -> Answer | Forward | Steps:
+        """Answer a request, or say where it goes, or what has to be done before."""
         self.look()
         self._expect_more()
         if request.header("x-herd-gone"):
             return self.door.gone(request)
-        page = self._page(request)
+        page = self.door.preflight(request) or self._page(request)
         if page is not None:
             return page
-        return self.door.decide(request, time.time(), time.monotonic())
+        return self.door.steps(request, time.time(), time.monotonic())
 
     def _page(self, request: Request) -> Answer | None:
         """Answer what the door itself knows, to everybody: it names no user and holds no secret."""
@@ -263,6 +316,12 @@ class Connection(asyncio.Protocol):
         self._length = 0
         self.relay: Relay | None = None
         self._is_noted = False
+        self._steps: Steps | None = None
+        self._held = 0
+
+    def _hold(self, much: int) -> None:
+        self._gateway.held += much - self._held
+        self._held = much
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -272,6 +331,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what was done for a client that has left."""
         self._gateway.connections.discard(self)
+        self._hold(0)
+        if self._steps:
+            self._steps.close()
         if self.relay:
             self.relay.abandon()
             self.note(self.relay)
@@ -290,7 +352,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what has come, and answer what is whole."""
         self._buffer += data
-        while self.relay is None and self._next():
+        while self.relay is None and self._steps is None and self._next():
             pass
 
     def _next(self) -> bool:
@@ -311,6 +373,13 @@ class Connection(asyncio.Protocol):
                 self._transport.write(door_http.render(door_http.error(413, "The body is too large.", "too_large")))
                 self._transport.close()
                 return False
+            self._hold(self._length)
+            if self._gateway.held > MOST_HELD:
+                soon = {"Retry-After": str(door_rules.SOON)}
+                busy = door_http.error(503, "Too many large requests at the same time.", "gateway_busy", soon)
+                self._transport.write(door_http.render(busy))
+                self._transport.close()
+                return False
         if len(self._buffer) < self._length:
             return False
         request, self._request = self._request, None
@@ -326,9 +395,20 @@ class Connection(asyncio.Protocol):
             self._gateway.metrics.begin(request.header("x-herd-tier"))
             self._is_noted = False
             self.relay = Relay(self._gateway, self, request, target)
+            self._hold(0)
             self.relay.begin()
             return
-        verdict = self._gateway.answer(request)
+        found = self._gateway.answer(request)
+        if isinstance(found, (Answer, Forward)):
+            self._say(found, request)
+            return
+        self._steps = found
+        self._gateway.turns.take(found, lambda verdict: self._say(verdict, request))
+
+    def _say(self, verdict: Answer | Forward, request: Request) -> None:
+        """Tell nginx what becomes of a request."""
+        self._steps = None
+        self._hold(0)
         if isinstance(verdict, Forward):
             verdict = Answer(200, headers=verdict.headers())
         self.refuse(verdict, request)

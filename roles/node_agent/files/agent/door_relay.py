@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import socket
 from dataclasses import replace
 from typing import Protocol
 
-from herd.core import door_rules, error_shapes, stream_watch
+from herd.core import body_scan, door_rules, error_shapes, stream_watch
 from herd.core.door_http import Answer, Request
 
 CONNECT_S = 5.0
@@ -91,8 +90,10 @@ class Relay:
         #: is only a sign of life: who sends one every half minute knows that there are clients that give up without.
         self._held: bytearray | None = bytearray()
         self._stays = self._is_connected = self._is_held_up = self._is_over = False
-        data = door_rules.read_body(request) if model else None
-        body = request.body if data is None else json.dumps({**data, "model": model}).encode()
+        body, request.body = request.body, b""
+        if model:
+            body = body_scan.with_model(body, model, request.header("x-herd-at"))
+        # Nothing else holds the body, which may be large, while an answer comes for hours.
         self._unsent = memoryview(self._head(len(body)) + body)
 
     def _head(self, length: int) -> bytes:
@@ -144,6 +145,7 @@ class Relay:
         self._send()
         if not self._unsent:
             self._loop.remove_writer(self._socket)
+            self._unsent = memoryview(b"")
 
     def _read(self) -> None:
         try:
@@ -239,7 +241,10 @@ class Relay:
         answer, tier = self.answer, self.request.header("x-herd-tier")
         self.is_refused = self._held is not None and (not answer.is_whole or answer.status in OWN_WORDS)
         self._asker.note(self)
-        if self.is_refused:
+        if not self._is_connected:
+            self._asker.refuse(door_rules.unsent(), self.request)
+            self._stays = True
+        elif self.is_refused:
             # Nothing of it has reached the client.
             self._asker.refuse(self._desk.failed(tier, str(answer.status or "")), self.request)
             self._stays = True

@@ -4,7 +4,8 @@
 """What the gateway's services know: their settings, the users' keys, and how the tiers are.
 
 All of it comes from files that others write, and is read again when they changed. A file that cannot be read leaves
-what was known before, but for the tiers: of those a service only believes what is new.
+what was known before, but for the tiers: of those a service only believes what is new. Keys open nothing as long as
+nothing was known before.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def _site(data: Mapping[str, Any]) -> Site:
             rewrites=tier.get("kind") == "router",
             fallback=str(tier.get("fallback") or ""),
             port=int(tier["port"]),
+            keys=tuple(map(str, tier.get("keys", ()))),
         )
         for tier in data["tiers"]
     }
@@ -78,6 +80,7 @@ def _site(data: Mapping[str, Any]) -> Site:
         limits=limits,
         paths=frozenset(map(str, data.get("paths") or ENGINE_PATHS)),
         watch_streams=bool(data.get("watch_streams", True)),
+        cors_origins=frozenset(map(str, data.get("cors_origins") or ())),
     )
 
 
@@ -111,11 +114,14 @@ def read_settings(path: str) -> Settings:
 
 
 class Watched(Generic[Value]):
-    """A file that is read when it changed."""
+    """A file that is read when it changed.
+
+    :ivar is_known: whether its value is what the file says, or said before it could not be read any more.
+    """
 
     def __init__(self, path: Path, read: Callable[[str], Value], value: Value) -> None:
         self.path, self._read = path, read
-        self.value = value
+        self.value, self.is_known = value, False
         self._mark: tuple[int, ...] = ()
         self._trouble = ""
 
@@ -127,14 +133,19 @@ class Watched(Generic[Value]):
             if mark == self._mark:
                 return False
             self.value = self._read(self.path.read_text(encoding="utf-8"))
-            self._mark, self._trouble = mark, ""
+            self._mark, self._trouble, self.is_known = mark, "", True
             return True
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, HerdError) as error:
-            trouble = f"{self.path} cannot be read, what it said before holds: {error}"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, HerdError) as error:
+            so = "what it said before holds" if self.is_known else "and what it said before is not known"
+            trouble = f"{self.path} cannot be read, {so}: {error}"
             if trouble != self._trouble:
                 self._trouble = trouble
                 say(trouble)
             return False
+
+    def forget(self, value: Value) -> None:
+        """Go by another value, since the file is gone."""
+        self.value, self.is_known, self._mark = value, True, ()
 
 
 class Registry:
@@ -212,7 +223,7 @@ class Tiers:
 
 
 class Keys:
-    """The users' keys."""
+    """The users' keys. As long as it is not known which there are, or which were revoked, none opens anything."""
 
     def __init__(self, settings: Settings) -> None:
         site = settings.site
@@ -222,18 +233,25 @@ class Keys:
             return gateway_keys.parse(json.loads(text)["keys"], classes, set(site.tiers))
 
         def parse_revoked(text: str) -> frozenset[str]:
-            return frozenset(map(str, json.loads(text)["revoked"]))
+            return gateway_keys.parse_revoked(json.loads(text))
 
         self._keys: Watched[tuple[gateway_keys.Key, ...]] = Watched(settings.keys, parse, ())
         self._revoked: Watched[frozenset[str]] = Watched(settings.revoked, parse_revoked, frozenset())
 
-    def look(self) -> tuple[tuple[gateway_keys.Key, ...], frozenset[str]]:
-        """Give the keys and the ids of those that were revoked on this host."""
-        changed = [self._keys.look()]
-        if self._revoked.path.exists():
-            changed.append(self._revoked.look())
-        elif self._revoked.value:
-            self._revoked.value = frozenset()
+    def look(self) -> tuple[tuple[gateway_keys.Key, ...], frozenset[str]] | None:
+        """Give the keys and the ids of those that were revoked on this host; None where that is not known."""
+        changed = [self._keys.look(), self._look_revoked()]
         if any(changed):
             say(f"{len(self._keys.value)} keys, {len(self._revoked.value)} revoked on this host")
-        return self._keys.value, self._revoked.value
+        return (self._keys.value, self._revoked.value) if self._keys.is_known and self._revoked.is_known else None
+
+    def _look_revoked(self) -> bool:
+        """Without the file nothing is revoked; a file that cannot be looked at is there."""
+        try:
+            self._revoked.path.stat()
+        except FileNotFoundError:
+            self._revoked.forget(frozenset())
+            return False
+        except OSError:
+            pass
+        return self._revoked.look()

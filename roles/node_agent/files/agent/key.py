@@ -23,12 +23,15 @@ KEYS, REVOKED = "/etc/herd/gateway/keys.json", "/etc/herd/gateway/revoked.json"
 def read(path: str, name: str) -> list[Any]:
     """Read one of the two files; nothing where there is none."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))[name]
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        if name == "revoked":
+            return sorted(gateway_keys.parse_revoked(found))
+        return list(found[name])
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInputError(f"a file with {name} at {path}", str(error), "run the role gateway") from error
-    return list(found)
+        remedy = "run the role gateway" if name == "keys" else "take it away, and revoke again"
+        raise InvalidInputError(f"a file with {name} at {path}", str(error), remedy) from error
 
 
 def write_revoked(path: str, ids: Collection[str]) -> None:
