@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rules for SELinux, compiled by its own compiler: that they let nginx do what it has to do, and nothing else.
 
-The policy around them is a double, which has no more than the names that they use: the one of a distribution is as large
-as a distribution. A rule of what must never be allowed stops the compiler where something allows it.
+The policy around them is a double, which has no more than the names that they use: a distribution's own is as large as
+the distribution. A rule of what must never be allowed stops the compiler where something allows it.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _run(*argv: str) -> str:
         raise RemoteFailureError(
             expected=f"success of: {' '.join(argv)}",
             found=said or f"exit status {answer.rc}",
-            remedy="run it by hand as root; semodule and semanage are of policycoreutils and policycoreutils-python-utils",
+            remedy="run it by hand as root; semodule is of policycoreutils, semanage of policycoreutils-python-utils",
         )
     return answer.out
 
