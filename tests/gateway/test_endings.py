@@ -9,9 +9,11 @@ import getpass
 import gzip
 import json
 import os
+import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -240,11 +242,52 @@ def rotate_program() -> str:
     return found
 
 
-def rendered(log: Path) -> str:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may rotate what is another user's")
+def test_the_log_is_rotated_as_its_own_user(tmp_path: Path) -> None:
+    """Its folder belongs to the door, as systemd makes it (LogsDirectory): root does nothing there in its own name."""
+    program, user = rotate_program(), pwd.getpwnam("daemon")
+    folder = Path(tempfile.mkdtemp(prefix="herd-logs-", dir="/tmp"))
+    log = folder / "gateway.log"
+    try:
+        folder.chmod(0o750)
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        (tmp_path / "rotate.conf").write_text(rendered(log, "daemon"), encoding="utf-8")
+        for _each in range(3):
+            log.write_text('{"id": "1"}\n', encoding="utf-8")
+            log.chmod(0o600)
+            os.chown(log, user.pw_uid, user.pw_gid)
+            command = [program, "--force", "--state", str(tmp_path / "state"), str(tmp_path / "rotate.conf")]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert (done.returncode, "error" in done.stderr) == (0, False), done.stderr
+        found = {path.name: path.stat() for path in folder.iterdir()}
+        assert set(found) == {"gateway.log.1", "gateway.log.2.gz", "gateway.log.3.gz"}
+        assert {(facts.st_uid, facts.st_mode & 0o777) for facts in found.values()} == {(user.pw_uid, 0o600)}
+    finally:
+        shutil.rmtree(folder)
+
+
+def rendered(log: Path, user: str = "") -> str:
     """The role's file for logrotate, for this log and this user."""
     text = (ROLE / "templates" / "logrotate.j2").read_text(encoding="utf-8")
-    given = {"gateway_access_log": str(log), "gateway_user": getpass.getuser()}
+    given = {"gateway_access_log": str(log), "gateway_user": user or getpass.getuser()}
     return str(jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(text).render(given))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["in one piece", "stream"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/completions", "/v1/responses"])
+def test_every_way_of_asking_is_told_when_to_come_again(
+    client: Client, made: Gateway, engines: dict[str, Engine], path: str, stream: bool
+) -> None:
+    body = chat(4, model=REASONING_MODEL, stream=stream, prompt="hello", input="hello")
+    asked = {"path": path, "key": None, "headers": {"x-api-key": "herd-key-of-ann"}}
+    assert client.ask(body, **asked).status == 200
+    made.away("reasoning", "preempted", "preempted by VASP job 88", 41)
+    wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the door knows")
+    answer = client.ask(body, **asked)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "41")
+    assert answer.headers["content-type"].startswith("application/json")
+    assert "preempted by VASP job 88" in answer.data["error"]["message"]
+    settle(made, engines)
 
 
 def test_a_restart_of_the_door_gives_no_key_more_than_its_burst(
