@@ -72,6 +72,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
 
 
@@ -107,6 +108,8 @@ def main() -> None:
         if is_changed and not module.check_mode:
             agent_files.install(root, files, programs)
             agent_files.make_links(missing)
+    except HerdError as error:
+        module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"expected to write below {root}, found {error}: free space or mend its permissions.")
     shown = [{name: source.get(name, "") for name in names} for source in (before, files)]

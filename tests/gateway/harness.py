@@ -163,6 +163,9 @@ class Gateway:
     clock_runs: bool = True
     is_silent: bool = False
     watch_streams: bool = True
+    tasks: Mapping[str, Any] = field(default_factory=lambda: TASKS)
+    #: Instead of one small model for each tier, what an inventory has.
+    own_tiers: Sequence[Mapping[str, Any]] = ()
 
     @property
     def etc(self) -> Path:
@@ -294,6 +297,8 @@ class Gateway:
             {"name": "fast", "kind": "router", "port": self.ports["fast"], "models": [FAST_MODEL]},
             {"name": "reasoning", "kind": "distributed", "port": self.ports["reasoning"], "models": [REASONING_MODEL]},
         ]
+        if self.own_tiers:
+            tiers = [{**tier, "port": self.ports[tier["name"]]} for tier in self.own_tiers]
         given = {
             "gateway_nginx_root": str(self.etc),
             "gateway_door_socket": f"{self.root}/door.sock",
@@ -316,7 +321,7 @@ class Gateway:
             "schema": 1,
             "tiers": [{**tier, "fallback": self.fallback.get(tier["name"], "")} for tier in tiers],
             "limits": LIMITS,
-            "tasks": TASKS,
+            "tasks": self.tasks,
             "keys": f"{self.root}/keys.json",
             "revoked": f"{self.root}/revoked.json",
             "view": f"{self.root}/tiers.json",
@@ -364,6 +369,8 @@ def gateway(root: Path, **more: Any) -> Iterator[Gateway]:
         made = Gateway(root, {"fast": free_port(), "reasoning": free_port()}, install_herdctl(root / "herd"), stack)
         made.fallback = more.pop("fallback", {})
         made.watch_streams = more.pop("watch_streams", True)
+        made.tasks = more.pop("tasks", TASKS)
+        made.own_tiers = more.pop("own_tiers", ())
         made.configure(**more)
         made.write_keys()
         made.away("fast", "stopped", "stopped by the tests")

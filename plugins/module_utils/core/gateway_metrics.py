@@ -54,6 +54,18 @@ def _number(text: str, kind: Callable[[str], float]) -> float | None:
         return None
 
 
+def is_whole(data: Mapping[str, Any]) -> bool:
+    """Whether a client got all that there was.
+
+    nginx also calls a request complete whose engine has ended its answer too early. Where the answer's head had said
+    how long it would be, that shows.
+    """
+    if data.get("complete") != "OK" or data.get("method") == "HEAD":
+        return data.get("complete") == "OK"
+    length, sent = (_number(str(data.get(name) or ""), int) for name in ("length", "sent"))
+    return length is None or sent is None or sent >= length
+
+
 def entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
     """Write a line for the access log: with numbers as numbers, what is empty left out, and tokens where known."""
     line: dict[str, Any] = {}
@@ -67,8 +79,12 @@ def entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
             # One value for each server that was asked, of which the engine is the last.
             is_stream = data.get("stream") == "1" and data.get("status") == "200"
             line[name] = _number(text.rsplit(" ", maxsplit=1)[-1], float) if is_stream else None
-        elif name in ("stream", "complete"):
-            line[name] = text in ("1", "OK")
+        elif name == "stream":
+            line[name] = text == "1"
+        elif name == "complete":
+            line[name] = is_whole(data)
+        elif name == "length":
+            continue
         elif name == "engine":
             # Whoever was asked after the engine only said why it gave no answer.
             engines = [where for where in text.split(" ") if where not in ("", ":", ",") and "unix:" not in where]
@@ -95,7 +111,7 @@ def parse_line(data: Mapping[str, Any] | None) -> Line | None:
             duration=float(data["duration"]),
             sent=int(data["sent"]),
             ttft=float(first) if is_measured else None,
-            complete=data.get("complete") == "OK",
+            complete=is_whole(data),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

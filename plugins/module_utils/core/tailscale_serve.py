@@ -40,11 +40,13 @@ class Served:
     :ivar mounts: by path, where requests go; something other than a proxy is in words.
     :ivar is_public: whether the whole internet gets it (Funnel).
     :ivar is_web: whether the port serves HTTPS, or nothing yet.
+    :ivar is_held: whether a command in the foreground (C(tailscale serve) without C(--bg)) has the port until it ends.
     """
 
     mounts: Mapping[str, str] = field(default_factory=dict)
     is_public: bool = False
     is_web: bool = True
+    is_held: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,13 @@ def read_served(text: str, machine: Machine, port: int) -> Served:
         tcp = (data.get("TCP") or {}).get(str(port)) or {}
         web = (data.get("Web") or {}).get(where) or {}
         handlers = web.get("Handlers") or {}
+        # Services of the tailnet have names and addresses of their own, and do not concern this machine's ports.
+        sessions = (data.get("Foreground") or {}).values()
         return Served(
             mounts={str(path): _in_words(handler) for path, handler in sorted(handlers.items())},
             is_public=bool((data.get("AllowFunnel") or {}).get(where)),
             is_web=not tcp or bool(tcp.get("HTTPS")),
+            is_held=any(str(port) in (session.get("TCP") or {}) for session in sessions),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise RemoteFailureError(
@@ -170,6 +175,12 @@ def plan(
         if served.is_public and wanted and not any("--bg" in command for command in commands):
             first = next(iter(wanted))
             on(held.get(_same_place(first), first), wanted[first])
+    if served.is_held and any("--bg" in command for command in commands):
+        raise InvalidInputError(
+            f"port {port} free for HTTPS",
+            "that a command in the foreground has it",
+            f"end it (tailscale serve or tailscale funnel without --bg, at port {port}), or choose another https_port",
+        )
     is_public = served.is_public and bool(after) and not any("--bg" in command for command in commands)
     return Plan(tuple(commands), _picture(served.mounts, served.is_public), _picture(after, is_public))
 

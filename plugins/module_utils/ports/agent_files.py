@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from . import selinux
+
 KEPT_VERSIONS = 2
 
 
@@ -85,6 +87,8 @@ def install(root: Path, files: Mapping[str, str], programs: tuple[str, ...]) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
         path.chmod(0o755 if name in programs else 0o644)
+    # systemd executes what is labelled as a program, which a new file below /opt is not by itself.
+    selinux.relabel(scratch)
     if target.exists():
         shutil.rmtree(target)
     scratch.rename(target)

@@ -55,6 +55,28 @@ def test_only_a_stream_that_began_has_a_first_token(more: dict[str, str], ttft: 
 
 
 @pytest.mark.parametrize(
+    ("more", "is_whole"),
+    [
+        ({}, True),
+        ({"length": ""}, True),
+        ({"length": "1983"}, True),
+        # Its engine ended in the middle, which nginx calls complete all the same.
+        ({"length": "1984"}, False),
+        ({"length": "5000", "method": "HEAD", "sent": "0"}, True),
+        ({"length": "1983", "complete": ""}, False),
+    ],
+)
+def test_an_answer_that_is_shorter_than_its_head_said_is_cut(more: dict[str, str], is_whole: bool) -> None:
+    found, data = line(**more), read_line(RAW)
+    assert found is not None
+    assert data is not None
+    assert found.complete is is_whole
+    written = gateway_metrics.entry({**data, **more}, Tokens())
+    assert written["complete"] is is_whole
+    assert "length" not in written
+
+
+@pytest.mark.parametrize(
     "raw", [b"", b"{", b"<190>herd: []", b'{"tier": 1}', b"\xff\xfe", b'{"tier":"a","status":"x"}']
 )
 def test_what_is_no_line_is_counted_as_such(raw: bytes) -> None:

@@ -141,6 +141,31 @@ def test_a_port_that_forwards_tcp_is_left_alone(double: Double) -> None:
     assert "changes" not in double.state
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_a_port_that_somebody_serves_in_the_foreground_is_left_alone(double: Double, check_mode: bool) -> None:
+    session = web({"/": {"Proxy": "http://127.0.0.1:3000"}}, AllowFunnel={f"{NAME}:443": True})
+    double.put({"Foreground": {"1f9a": session}})
+    with pytest.raises(InvalidInputError, match="a command in the foreground has it"):
+        double.run(check_mode=check_mode)
+    assert "changes" not in double.state
+    # It has that port only; and there is nothing of ours to take out.
+    assert double.run(https_port=8443)["changed"]
+    assert not double.run(state="absent")["changed"]
+    assert double.state["config"]["Foreground"] == {"1f9a": session}
+
+
+def test_services_of_the_tailnet_are_another_matter(double: Double) -> None:
+    there = "svc-llm.tailc46cd0.ts.net:443"
+    service = {"TCP": {"443": {"HTTPS": True}}, "Web": {there: {"Handlers": {"/": {"Proxy": BOTH["/"]}}}}}
+    double.put({"Services": {"svc:llm": service}})
+    first = double.run()
+    assert first["diff"]["before"]["mounts"] == {}
+    assert double.handlers() == BOTH
+    assert not double.run()["changed"]
+    double.run(state="absent")
+    assert double.state["config"] == {"Services": {"svc:llm": service}}
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [

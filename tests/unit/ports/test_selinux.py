@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import selinux
+from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files, selinux
 
 
 @pytest.fixture
@@ -46,3 +46,16 @@ def test_what_cannot_be_labelled_is_an_error(tmp_path: Path, asked: Path) -> Non
     (tmp_path / "refuse").touch()
     with pytest.raises(HerdError, match="no policy"):
         selinux.relabel(tmp_path / "release")
+
+
+def test_what_systemd_executes_of_the_agent_is_labelled_before_it_is_in_place(tmp_path: Path, asked: Path) -> None:
+    files = {"bin/herdctl": "#!/usr/bin/python3\n"}
+    (tmp_path / "enforce").write_text("1")
+    (tmp_path / "refuse").touch()
+    with pytest.raises(HerdError, match="no policy"):
+        agent_files.install(tmp_path / "herd", files, ("bin/herdctl",))
+    assert not (tmp_path / "herd" / "current").exists()
+    (tmp_path / "refuse").unlink()
+    version = agent_files.install(tmp_path / "herd", files, ("bin/herdctl",))
+    assert asked.read_text().splitlines()[-1].startswith(f"-R {tmp_path}/herd/versions/.new.")
+    assert agent_files.current_version(tmp_path / "herd") == version

@@ -74,6 +74,8 @@ def serve(state: dict[str, Any], words: list[str]) -> None:
     if mount not in (posixpath.normpath(mount), posixpath.normpath(mount) + "/"):
         fail(f"failed to clean the mount point: invalid mount point {mount}")
     where = f"{state['name']}:{port}"
+    if any(port in session.get("TCP", {}) for session in config.get("Foreground", {}).values()):
+        fail("foreground already exists under this port")
     if config.get("TCP", {}).get(port, {}).get("TCPForward"):
         fail(f'want to serve "https" but port is already serving "tcp" for {state["name"]}')
     if is_off:
