@@ -511,9 +511,11 @@ class Runtime:
         rule = job_ending.Drain(began, until, timing.settle)
         self.registry.drain()
         say(f"draining: {ending}; running answers have at most {max(0.0, until - began):.0f} seconds")
+        busy: int | None = 0
         while was_ready:
             now = time.monotonic()
-            if rule.may_stop(now, self._busy(now), self.counted[1]):
+            busy = self._busy(now)
+            if rule.may_stop(now, busy, self.counted[1]):
                 break
             try:
                 self.look()
@@ -527,8 +529,7 @@ class Runtime:
             except GroupLostError as error:
                 say(f"{error}; it was to end anyway")
                 break
-        left = self._busy(time.monotonic()) if was_ready else 0
-        count = "an unknown number of" if left is None else left or "no"
+        count = "an unknown number of" if busy is None else busy or "no"
         say(f"stopping after {time.monotonic() - began:.1f} seconds, {count} requests still run")
         self.stop_group(gently=True)
         self.registry.remove()
