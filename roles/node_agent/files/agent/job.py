@@ -278,11 +278,13 @@ class Runtime:
     # What the engines do
 
     def _watch(self, pid: int) -> None:
-        watch: job_watch.Watch = job_watch.ModelsWatch(pid, say)
-        if self.job.kind == tier_job.DISTRIBUTED:
-            reached = {here.name: here.fabric for here in self.workers}
+        watch: job_watch.Watch
+        if self.job.kind == tier_job.ROUTER:
+            watch = job_watch.ModelsWatch(pid, say)
+        else:
             ports = {step.host: step.port for step in self.steps.values() if step.name != "head"}
-            watch = job_watch.HeadWatch(pid, {name: f"{reached[name]}:{ports[name]}" for name in reached}, say)
+            reached = {here.name: f"{here.fabric}:{ports[here.name]}" for here in self.workers}
+            watch = job_watch.HeadWatch(pid, reached, say)
         self.looker = job_watch.Looker(watch, say)
 
     def wait(self, until: float, what: str, is_done: Any) -> None:
