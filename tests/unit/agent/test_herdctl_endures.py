@@ -164,7 +164,6 @@ def test_the_engine_is_watched_whatever_the_key(
 COUNTERS = """
 import json
 from herd.agent import engine, service
-service.SLOTS_EVERY_S = -1.0
 seen = iter([("ok", 100), ("ok", None), ("silent", None), ("ok", 130), ("loading", None)])
 def step(_api):
     global counter
@@ -173,7 +172,7 @@ def step(_api):
 engine.health = step
 engine.slots = lambda _api: engine.Slots(True, 2, 1, "")
 engine.metrics = lambda _api: {} if counter is None else {"tokens_predicted_total": counter}
-watch = service.EngineWatch()
+watch = service.EngineWatch(-1.0)
 found = []
 for _each in range(5):
     watch._ask(None)

@@ -197,6 +197,22 @@ def test_a_step_gives_signs_of_life(herdctl: Path, tmp_path: Path, steps: list[S
         step.event("alive")
 
 
+def test_a_worker_tells_of_its_connections(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
+    step = Step(herdctl, tmp_path, role="worker")
+    steps.append(step)
+    engine = step.event("started")["pid"]
+    with socket.create_connection(("127.0.0.1", step.event("listening")["port"])) as head:
+        where = f"127.0.0.1:{head.getsockname()[1]}"
+        # It may have told of itself just before.
+        facts = [step.event("alive")["worker"] for _each in range(2)][-1]
+    assert facts["clients"] == [where]
+    assert facts["pid"] == engine
+    assert facts["started"] > 0
+    assert facts["state"] in "SR"
+    assert facts["stale"] == 0
+    assert facts["unanswered"] is False
+
+
 def test_an_engine_that_ends_is_told(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     step = Step(herdctl, tmp_path)
     steps.append(step)

@@ -147,6 +147,7 @@ class Job:
         limits: dict[str, Any] | None = None,
         grace: int = 12,
         more: dict[str, Any] | None = None,
+        restarts: int = 1,
     ) -> None:
         self.folder, self.port = folder, free_ports(8)
         self.log, self.said = folder / "job.log", folder / "word"
@@ -194,7 +195,7 @@ class Job:
             "split": {},
             "nodes": {name: {"address": "127.0.0.1", "fabric": "127.0.0.1", "gpus": 1} for name in nodes},
             "timing": {"grace": grace, "settle": 0.5, "reserve": 2, "renew_before": 150, "start": 30, "load": 30},
-            "restarts": 1,
+            "restarts": restarts,
             **(more or {}),
         }
         (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")

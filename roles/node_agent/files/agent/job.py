@@ -284,11 +284,13 @@ class Runtime:
     # What the engines do
 
     def _watch(self, pid: int) -> None:
-        watch: job_watch.Watch = job_watch.ModelsWatch(pid, say)
-        if self.job.kind == tier_job.DISTRIBUTED:
-            reached = {here.name: here.fabric for here in self.workers}
+        watch: job_watch.Watch
+        if self.job.kind == tier_job.ROUTER:
+            watch = job_watch.ModelsWatch(pid, say)
+        else:
             ports = {step.host: step.port for step in self.steps.values() if step.name != "head"}
-            watch = job_watch.HeadWatch(pid, {name: f"{reached[name]}:{ports[name]}" for name in reached}, say)
+            reached = {here.name: f"{here.fabric}:{ports[here.name]}" for here in self.workers}
+            watch = job_watch.HeadWatch(pid, reached, say)
         self.looker = job_watch.Looker(watch, say)
 
     def wait(self, until: float, what: str, is_done: Any) -> None:
@@ -521,9 +523,11 @@ class Runtime:
         rule = job_ending.Drain(began, until, timing.settle)
         self.registry.drain()
         say(f"draining: {ending}; running answers have at most {max(0.0, until - began):.0f} seconds")
+        busy: int | None = 0
         while was_ready:
             now = time.monotonic()
-            if rule.may_stop(now, self._busy(now), self.counted[1]):
+            busy = self._busy(now)
+            if rule.may_stop(now, busy, self.counted[1]):
                 break
             try:
                 self.look()
@@ -537,8 +541,7 @@ class Runtime:
             except GroupLostError as error:
                 say(f"{error}; it was to end anyway")
                 break
-        left = self._busy(time.monotonic()) if was_ready else 0
-        count = "an unknown number of" if left is None else left or "no"
+        count = "an unknown number of" if busy is None else busy or "no"
         say(f"stopping after {time.monotonic() - began:.1f} seconds, {count} requests still run")
         self.stop_group(gently=True)
         self.registry.remove()
