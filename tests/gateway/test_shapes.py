@@ -85,8 +85,7 @@ def test_a_port_of_tls_says_so_to_others(made: Gateway, engines: dict[str, Engin
 
 def test_the_log_says_what_was_refused(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     raw(made, request("/v1/embeddings?secret=1", KEY, f"Content-Length: {1 << 40}"))
-    assert line(made, status=413)["path"] == "/v1/embeddings"
-    assert line(made, status=413)["method"] == "POST"
+    assert line(made, status=413, method="POST", path="/v1/embeddings")
     # Of a request that is one too many, nginx knows all that the door has said.
     connection, answer = client.open(chat(300, model=REASONING_MODEL, stream=True), key="herd-key-of-meg")
     assert answer.status == 200
@@ -94,8 +93,8 @@ def test_the_log_says_what_was_refused(client: Client, made: Gateway, engines: d
     crowded = client.ask(chat(model=REASONING_MODEL), key="herd-key-of-meg", path="/reasoning/v1/chat/completions")
     connection.close()
     assert crowded.error["code"] == "concurrency_exceeded"
-    found = line(made, status=429, key="meg")
-    assert (found["method"], found["path"]) == ("POST", "/reasoning/v1/chat/completions")
+    found = line(made, status=429, key="meg", path="/reasoning/v1/chat/completions")
+    assert found["method"] == "POST"
     assert (found["tier"], found["model"], found["refused"]) == ("reasoning", REASONING_MODEL, "concurrency_exceeded")
     assert "engine" not in found
     metrics = client.ask(path="/metrics", key=None).body.decode()
@@ -103,7 +102,7 @@ def test_the_log_says_what_was_refused(client: Client, made: Gateway, engines: d
     assert 'herd_gateway_refused_total{code="request_too_large"}' in metrics
     assert 'herd_gateway_requests_total{tier="reasoning",status="429"}' not in metrics
     raw(made, request("/v1/models", KEY, method="TRACE"))
-    assert line(made, status=405, method="TRACE")["path"] == "/v1/models"
+    assert line(made, status=405, method="TRACE", path="/v1/models")
     # What is no HTTP at all has neither, and is counted all the same.
     raw(made, b"\x16\x03\x01\x00\xa5\r\n\r\n")
     wait_for(lambda: any({"path", "method"}.isdisjoint(each) for each in made.access()), "its line", 5)
@@ -140,9 +139,17 @@ def test_a_gateway_without_a_door_says_so_and_logs_what_was_asked(
         assert int(answer.headers["retry-after"]) > 0
     finally:
         aside.rename(door)
-    found = line(made, status=503)
-    assert (found["method"], found["path"]) == ("POST", "/v1/chat/completions")
+    assert line(made, status=503, method="POST", path="/v1/chat/completions", refused="gateway_unavailable")
     wait_for(lambda: client.ask(chat()).status == 200, "the door", 5)
+
+
+def test_a_request_that_the_door_cannot_read_costs_no_other_one(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
+    """The door ends that connection, which nginx must not take for the next request."""
+    for _each in range(100):
+        assert raw(made, b"GET /v1/\xff\xfe HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")[9:12] == b"400"
+        assert client.ask(path="/v1/models").status == 200
 
 
 def test_nothing_is_complained_of_in_nginx_s_own_log(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:

@@ -365,21 +365,15 @@ class Connection(asyncio.Protocol):
             try:
                 self._request, self._length = door_http.parse_head(bytes(self._buffer[:end]))
             except door_http.HeadError as error:
-                self._transport.write(door_http.render(door_http.error(400, f"Bad request: {error}.", "bad_request")))
-                self._transport.close()
-                return False
+                return self._turn_away(door_http.error(400, f"Bad request: {error}.", "bad_request"))
             del self._buffer[: end + 4]
             if self._length > self._gateway.settings.max_body + SLACK:
-                self._transport.write(door_http.render(door_http.error(413, "The body is too large.", "too_large")))
-                self._transport.close()
-                return False
+                return self._turn_away(door_http.error(413, "The body is too large.", "too_large"))
             self._hold(self._length)
             if self._gateway.held > MOST_HELD:
                 soon = {"Retry-After": str(door_rules.SOON)}
                 busy = door_http.error(503, "Too many large requests at the same time.", "gateway_busy", soon)
-                self._transport.write(door_http.render(busy))
-                self._transport.close()
-                return False
+                return self._turn_away(busy)
         if len(self._buffer) < self._length:
             return False
         request, self._request = self._request, None
@@ -387,6 +381,13 @@ class Connection(asyncio.Protocol):
         del self._buffer[: self._length]
         self._handle(request)
         return True
+
+    def _turn_away(self, answer: Answer) -> bool:
+        """Refuse what was not read to its end. nginx is told that the connection ends: another's request is next."""
+        answer.headers["Connection"] = "close"
+        self._transport.write(door_http.render(answer))
+        self._transport.close()
+        return False
 
     def _handle(self, request: Request) -> None:
         target = request.header("x-herd-relay")
