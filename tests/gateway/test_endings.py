@@ -51,7 +51,7 @@ def line_of(made: Gateway, identity: str) -> dict[str, Any]:
 def test_an_answer_in_one_piece_that_is_cut_never_looks_whole(
     client: Client, made: Gateway, engines: dict[str, Engine], kind: str, way: str
 ) -> None:
-    """Its head has been passed on, so that no other status can be: the connection ends before the answer does."""
+    """It is an honest refusal; or, where its head has been passed on, the connection ends before the answer does."""
 
     def answer(wire: socket.socket) -> None:
         wire.sendall(CUTS[kind])
@@ -65,17 +65,20 @@ def test_an_answer_in_one_piece_that_is_cut_never_looks_whole(
         wait_for(lambda: made.knows(tier, port), "nginx told")
         time.sleep(0.5)
         connection, reply = client.open(chat(), tier=tier)
-        assert reply.status == 200
-        assert reply.getheader("X-Herd-Tier") == tier
-        with pytest.raises((IncompleteRead, ConnectionResetError)):
-            reply.read()
+        assert (reply.getheader("X-Herd-Tier") or "").startswith(tier)
+        if reply.status == 503:
+            assert json.loads(reply.read())["error"]["code"] == "tier_unavailable"
+        else:
+            assert reply.status == 200
+            with pytest.raises((IncompleteRead, ConnectionResetError)):
+                reply.read()
         connection.close()
         sdk = openai.OpenAI(base_url=made.url(tier), api_key="herd-key-of-ann", max_retries=0, timeout=20)
-        with pytest.raises(openai.APIConnectionError):
+        with pytest.raises((openai.APIConnectionError, openai.InternalServerError)):
             sdk.chat.completions.create(model=f"task:{'borrowing' if way == 'nginx' else 'fix'}", messages=[])
         line = line_of(made, reply.getheader("X-Request-Id") or "")
-        assert line["status"] == 200
-        if way == "the door" or kind == "known length":
+        assert line["status"] == reply.status
+        if reply.status == 200 and (way == "the door" or kind == "known length"):
             assert line["complete"] is False
     settle(made, engines)
 
