@@ -60,6 +60,21 @@ def test_a_job_that_somebody_gives_another_name_is_the_tier_s_all_the_same(ready
     assert [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [job]
 
 
+def test_a_job_that_somebody_holds_is_left_to_them(ready: Kept) -> None:
+    since, job = ready.now(), ready.tier("fast")["job_id"]
+    ready.sure(CONTROLLER, f"scontrol requeuehold {job}")
+    try:
+        tier = ready.wait("fast", "stopped", 60)
+        assert tier["reason"] == f"job {job} is held"
+        assert tier["advice"] == f"scontrol release {job}"
+        time.sleep(6)
+        assert [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [job]
+        assert "ending job" not in ready.said(since)
+    finally:
+        ready.sure(CONTROLLER, f"scontrol release {job}")
+    assert ready.wait_ready_again("fast", 240)["job_id"] == job
+
+
 def test_the_job_of_a_tier_that_is_not_in_the_inventory_any_more_is_ended(ready: Kept) -> None:
     settings, since = "/etc/herd/tiers.json", ready.now()
     kept = ready.sure(CONTROLLER, f"cat {settings}")

@@ -21,8 +21,14 @@ _COLUMNS = (
     ("SubmitTime", 24), ("StartTime", 24), ("EndTime", 24), ("NodeList", 512), ("ReqNodes", 512), ("Partition", 64),
     ("QOS", 64), ("exit_code", 12), ("Comment", 128),
 )  # fmt: skip
-#: Where the last column begins: no line of a job is shorter.
-_LEAST = sum(width for _name, width in _COLUMNS[:-1])
+_NAMES = [name for name, _width in _COLUMNS]
+#: Begin and end of columns that have one word in every job: where they have not, a line is not that of a job.
+_PLACES = [
+    (start, start + _COLUMNS[index][1])
+    for index in map(_NAMES.index, ("RestartCnt", "SubmitTime"))
+    for start in (sum(width for _name, width in _COLUMNS[:index]),)
+]
+_WORD = re.compile(rb"\S+ *")
 SQUEUE_FORMAT = ",".join(f"{name}:{width}" for name, width in _COLUMNS)
 SACCT_FIELDS = "JobIDRaw,State,ExitCode,ElapsedRaw,Timelimit,ReqMem,MaxRSS,NodeList"
 PENDING = frozenset(
@@ -45,6 +51,8 @@ OVER = frozenset(
 HELD = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 COMPLETING = "COMPLETING"
 _NONE = frozenset({"", "(null)", "None", "N/A", "n/a", "Unknown", "None assigned"})
+#: Of a job, of a member of an array (12_3), and of a part of a heterogeneous job (12+0).
+_NUMBER = re.compile(r"([0-9]+)([_+]\S*)?")
 _SIZE = re.compile(r"([\d.]+)([KMGTP]?)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 
@@ -71,6 +79,12 @@ class Job:
     qos: str = ""
     exit_code: int = 0
     comment: str = ""
+
+    @property
+    def number(self) -> int:
+        """Its number, without that of a member or a part."""
+        match = _NUMBER.fullmatch(self.id)
+        return int(match.group(1)) if match else 0
 
     @property
     def is_pending(self) -> bool:
@@ -153,28 +167,28 @@ def _expand(part: str) -> Iterator[str]:
                 yield f"{before}{number}{tail}"
 
 
-def _is_number(text: str) -> bool:
-    # Members of arrays have an underscore in their number, and are nobody's tier.
-    first = text.strip().split("_")[0]
-    return first.isascii() and first.isdigit()
+def _is_aligned(line: bytes) -> bool:
+    """Whether a line is that of a job, with its columns in their places."""
+    number = line[: _COLUMNS[0][1]].decode("utf-8", "replace").strip()
+    return _NUMBER.fullmatch(number) is not None and all(_WORD.fullmatch(line, *place) for place in _PLACES)
 
 
 def _lines(printed: bytes) -> Iterator[bytes]:
-    """The line of each job; the name of a job may have an end of a line in it."""
+    """The line of each job. A job's name may have an end of a line in it, and hides no other job for that."""
     kept = b""
     for part in printed.split(b"\n"):
-        line = kept + b"\n" + part if kept else part
-        kept = b""
-        if not _is_number(line[: _COLUMNS[0][1]].decode("utf-8", "replace")):
-            continue
-        if len(line) < _LEAST:
-            kept = line
-            continue
-        yield line
+        joined = kept + b"\n" + part if kept else part
+        line = next((line for line in (part, joined) if _is_aligned(line)), b"")
+        kept = b"" if line or len(joined) >= _PLACES[-1][1] else joined
+        if line:
+            yield line
 
 
 def parse_queue(printed: bytes) -> list[Job]:
-    """Read what C(squeue --noheader --states=all --Format=SQUEUE_FORMAT) printed."""
+    """Read what C(squeue --noheader --states=all --Format=SQUEUE_FORMAT) printed.
+
+    :raises ValueError: if it is none: nothing is known of any job then.
+    """
     found = []
     for line in _lines(printed):
         facts, at = {}, 0
@@ -198,6 +212,8 @@ def parse_queue(printed: bytes) -> list[Job]:
                 comment=_word(facts["Comment"]),
             )
         )
+    if not found and printed.strip():
+        raise ValueError(f"squeue printed no jobs but {printed[:200]!r}")
     return found
 
 

@@ -32,13 +32,15 @@ UNSURE_S = 60.0
 CANCEL_AGAIN_S = 90.0
 #: How long a second running job of a tier is left alone: the first may just be ending.
 SPARE_S = 15.0
-#: Seconds to load a model where nothing is known.
-LOAD_S = 120.0
+#: Seconds to load a model where nothing is known, and after which a job that does not show up in the registry is late.
+LOAD_S, LONG_S = 120.0, 300.0
 #: How the comment of a job of the manager's begins, and what names its tier in it. Older ones have the first word only.
 COMMENT, COMMENT_TIER = "herd-tiers", "tier="
 SUBMIT, CANCEL, EXPLAIN, RENEW = "submit", "cancel", "explain", "renew"
 #: How the reasons begin with which Slurm holds a job that could not be started, once and as often as it tries.
 _LAUNCH_FAILED = ("launch failed requeued held", "launch failure limit exceeded", "jobholdmaxrequeue")
+#: And with which it does because somebody wants that (scontrol hold, scontrol requeuehold).
+_HELD = ("jobheld", "job requeued in held state")
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ def own_jobs(wanted: Wanted, queue: Queue, remembered: str = "") -> list[Job]:
     """
     live = [job for job in queue.jobs if job.is_live and _is_own(wanted, job, remembered)]
     # One that is ending is no reason to end another one.
-    return sorted(live, key=lambda job: (job.state == COMPLETING, job.is_pending, int(job.id.split("_")[0])))
+    return sorted(live, key=lambda job: (job.state == COMPLETING, job.is_pending, job.number))
 
 
 def stray_jobs(tiers: Sequence[Wanted], memories: Mapping[str, Memory], queue: Queue, user: str) -> list[Job]:
@@ -240,7 +242,8 @@ def _launch_failed(job: Job) -> bool:
 
 def _is_held(job: Job) -> bool:
     """Whether somebody holds a job."""
-    return job.is_pending and (job.reason.startswith("JobHeld") or job.state in HELD) and not _launch_failed(job)
+    is_so = job.state in HELD or job.reason.lower().startswith(_HELD)
+    return job.is_pending and is_so and not _launch_failed(job)
 
 
 # Who comes first
@@ -423,6 +426,7 @@ def is_unsure(status: int, text: str) -> bool:
 # In words
 
 _LAUNCH_ADVICE = "see slurmd's log on its nodes (journalctl -u slurmd) and sinfo -R; a new job follows by itself"
+_LOG = "see ai/logs/JOB/job.log in the shared directory"
 _REFUSALS = (
     ("qos", "see the QoS with sacctmgr show assoc user=… format=user,account,qos, or run playbooks/slurm.yml"),
     ("account", "see the account with sacctmgr show assoc, or run playbooks/slurm.yml"),
@@ -472,7 +476,7 @@ def explain(job: str, ending: Ending) -> tuple[str, str]:
         return (f"job {job} could not be started or was killed on {ending.nodes or 'its nodes'}", _LAUNCH_ADVICE)
     if ending.state == "FAILED":
         how = f"by signal {ending.signal}" if ending.signal else f"with status {ending.exit_code}"
-        return (f"job {job} failed {how} {ran}{log}", f"see ai/logs/{job}/job.log in the shared directory")
+        return (f"job {job} failed {how} {ran}{log}", _LOG.replace("JOB", job))
     if ending.state in ("", "RUNNING", "PENDING"):
         return (f"job {job} is gone from the queue, and accounting does not say why{log}", "see slurmctld's log")
     return (f"job {job} ended {ran} as {ending.state}{log}", "see sacct")
@@ -564,6 +568,7 @@ def _state(wanted: Wanted, memory: Memory, facts: Facts, base: Tier, job: Job | 
             reason=f"starting as job {job.id}",
             expected=max(facts.wall + 2, expected),
             retry_after_s=_clamp(expected - facts.wall, 5, 120),
+            advice=f"it takes long: {_LOG}".replace("JOB", job.id) if facts.wall > expected + LONG_S else "",
         )
     if stop is not None:
         by = f" by {stop.by}" if stop.by else ""

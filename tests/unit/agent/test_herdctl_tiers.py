@@ -11,8 +11,10 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +296,27 @@ def test_a_node_with_a_slow_clock_serves_and_its_clock_is_named(home: Home) -> N
     wait_for("its clock to be named", lambda: any("the clock of vasp-02 is 60 minutes" in p for p in home.problems()))
 
 
+def test_a_manager_that_begins_anew_does_not_say_that_such_an_engine_is_away(home: Home) -> None:
+    home.slurm.queue(("12", "RUNNING", "None"))
+    home.entry("12", heartbeat=time.time() - 3600)
+    stop = threading.Event()
+
+    def beats() -> None:
+        while not stop.wait(0.5):
+            home.entry("12", heartbeat=time.time() - 3600)
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(beats)
+        try:
+            home.begin()
+            wait_for("a view", lambda: home.tier()["state"])
+            assert home.tier()["state"] == "ready"
+            journal = (home.folder / "journal").read_text(encoding="utf-8")
+            assert "fast: loading" not in journal
+        finally:
+            stop.set()
+
+
 def test_whatever_goes_wrong_once_slurm_is_asked_again(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     code = """
@@ -411,6 +434,14 @@ began = time.monotonic()
 print(repr(tiers._last_words(manager.settings.logs, "12")), time.monotonic() - began < 10)
 """
     assert home.inside(code).splitlines()[-1] == "'' True"
+
+
+def test_what_is_no_queue_is_no_empty_one(home: Home) -> None:
+    home.slurm.says("squeue", "squeue: something that a later Slurm prints there\n")
+    home.begin()
+    wait_for("the manager to say so", home.problems)
+    assert "squeue printed no jobs but b'squeue: something" in home.problems()[0]
+    assert home.slurm.calls("sbatch") == []
 
 
 def test_there_is_one_manager(home: Home) -> None:

@@ -48,18 +48,42 @@ def test_jobs_that_run_are_read() -> None:
 @pytest.mark.parametrize(
     "printed",
     [
-        b"",
-        b"\n\n",
         b"slurm_load_jobs error: Unable to contact slurm controller",
         b"x" * 3000,
         b"12_[1-4]",
         b"12",
         "\u00b2".encode() + b" " * 2000,
         b"\xff" * 2000,
+        # Columns of another width.
+        b"".join(line[:24] + b" " + line[24:] for line in SQUEUE.splitlines(keepends=True)),
     ],
 )
-def test_what_is_no_queue_has_no_jobs(printed: bytes) -> None:
+def test_what_is_no_queue_is_refused(printed: bytes) -> None:
+    """Whoever took it for an empty one would submit a second job of every tier."""
+    with pytest.raises(ValueError, match="squeue printed no jobs but"):
+        slurm_queue.parse_queue(printed)
+
+
+@pytest.mark.parametrize("printed", [b"", b"\n\n", b"  \n"])
+def test_an_empty_queue_has_no_jobs(printed: bytes) -> None:
     assert slurm_queue.parse_queue(printed) == []
+
+
+@pytest.mark.parametrize("comment", ["x\n2024", "\n12", "a\n12 \n13", "x\n" + "9" * 20 + "\n"])
+def test_a_job_with_lines_in_its_comment_hides_no_other(comment: str) -> None:
+    lines = [line.rstrip(b"\n") for line in SQUEUE.splitlines()]
+    at = sum((24, 64, 40, 20, 160, 8, 24, 24, 24, 512, 512, 64, 64, 12))
+    others = [line[:at] + comment.encode() for line in lines]
+    # Each is followed by one that is as it was.
+    mixed = [line for pair in zip(others, lines, strict=True) for line in pair]
+    found = slurm_queue.parse_queue(b"\n".join(mixed))
+    assert found[1::2] == queue()
+    assert [job.id for job in found[::2]] == [job.id for job in queue()]
+
+
+def test_a_time_in_another_format_moves_no_column() -> None:
+    text = SQUEUE.replace(b"1795266500", b"2026-11-21")
+    assert [job.id for job in slurm_queue.parse_queue(text)] == [job.id for job in queue()]
 
 
 def renamed(line: bytes, name: bytes) -> bytes:
@@ -75,6 +99,8 @@ def renamed(line: bytes, name: bytes) -> bytes:
         (f"a{chr(0xE4) * 40}", f"a{chr(0xE4) * 31}\ufffd"),
         ("first\nsecond", "first\nsecond"),
         ("12\n13", "12\n13"),
+        ("\n", ""),
+        ("12\n13\n14", "12\n13\n14"),
         ("a\x0bb\x85c\u2028d\re", "a\x0bb\x85c\u2028d\re"),
     ],
 )
@@ -85,6 +111,15 @@ def test_a_name_of_any_letters_moves_no_column(name: str, read: str) -> None:
     expected[2] = replace(expected[2], name=read)
     assert found == expected
     assert found[2].qos == "vasp_priority"
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [("37", 37), ("37_4", 37), ("37_[1-9%2]", 37), ("37+0", 37), ("37+12", 37)]
+)
+def test_members_of_arrays_and_parts_of_jobs_are_jobs_too(number: str, expected: int) -> None:
+    line = SQUEUE.splitlines(keepends=True)[2]
+    (job,) = slurm_queue.parse_queue(number.ljust(24).encode() + line[24:])
+    assert (job.id, job.number, job.qos) == (number, expected, "vasp_priority")
 
 
 @pytest.mark.parametrize(

@@ -446,6 +446,8 @@ def said(*jobs: Job, memory: Memory | None = None, **more: Any) -> tuple[str, st
         ([PENDING], [], ("pending", PRIORITY, 60)),
         ([replace(PENDING, reason="")], [], ("pending", "pending: not looked at yet", 60)),
         ([replace(PENDING, reason="JobHeldUser")], [], ("stopped", "job 12 is held", 600)),
+        ([replace(PENDING, reason="job requeued in held state")], [], ("stopped", "job 12 is held", 600)),
+        ([replace(PENDING, reason="None", state="SPECIAL_EXIT")], [], ("stopped", "job 12 is held", 600)),
         ([replace(PENDING, reason="job requeued in held state", state="REQUEUE_HOLD")], [],
          ("stopped", "job 12 is held", 600)),
         ([replace(RUNNING, state="SUSPENDED")], [], ("pending", "job 12 is suspended", 120)),
@@ -454,6 +456,14 @@ def said(*jobs: Job, memory: Memory | None = None, **more: Any) -> tuple[str, st
 )  # fmt: skip
 def test_how_a_tier_is(jobs: list[Job], entries: list[Endpoint], expected: tuple[str, str, int]) -> None:
     assert said(*jobs, endpoints=entries) == expected
+
+
+def test_of_a_job_that_never_shows_up_in_the_registry_people_hear_where_to_look() -> None:
+    def advice(started: float) -> str:
+        return tier_rules.report(FAST, Memory(load_s=30.0), facts(replace(RUNNING, start=NOW - started))).advice
+
+    assert advice(300) == ""
+    assert advice(340) == "it takes long: see ai/logs/12/job.log in the shared directory"
 
 
 def test_the_gap_between_the_registry_and_the_queue_is_still_draining() -> None:
@@ -482,6 +492,7 @@ def test_when_it_is_expected_back() -> None:
         ("AssocGrpGRES", "a limit of its account is reached", "show assoc"),
         ("PartitionTimeLimit", "longer than the partition's", "time_limit"),
         ("JobHeldAdmin", "", "scontrol release 12"),
+        ("job requeued in held state", "", "scontrol release 12"),
         ("BadConstraints", "no node is as it wants", "gres"),
         ("SomethingNew", "SomethingNew", ""),
     ],
@@ -653,6 +664,7 @@ def test_a_job_that_waits_and_is_outdated_is_replaced(comment: str) -> None:
         # Somebody holds it, and would not be asked by another one.
         replace(PENDING, comment=OLD, reason="JobHeldUser"),
         replace(PENDING, comment=OLD, reason="job requeued in held state", state="REQUEUE_HOLD"),
+        replace(PENDING, comment=OLD, reason="job requeued in held state"),
         replace(RUNNING, comment=NEW),
         replace(RUNNING, comment="", state="COMPLETING"),
     ],

@@ -232,7 +232,10 @@ class Slurm:
         ran = self.run(["squeue", "--all", "--noheader", "--states=all", f"--Format={slurm_queue.SQUEUE_FORMAT}"])
         if ran.status:
             return replace(before, problem=ran.said, since=before.since or asked)
-        return Queue(asked, tuple(slurm_queue.parse_queue(ran.raw)))
+        try:
+            return Queue(asked, tuple(slurm_queue.parse_queue(ran.raw)))
+        except ValueError as error:
+            return replace(before, problem=plain(str(error)), since=before.since or asked)
 
     def ending(self, job: str, queue: Queue, logs: Path) -> Ending:
         """Ask how a job ended; by the queue where accounting does not answer."""
@@ -370,6 +373,12 @@ class Manager:
             queue = replace(queue, problem=f"no answer for {wall - queue.taken:.0f} seconds", since=queue.taken)
         return Facts(wall, queue, found.alive, self.stops.all(self.names), endings, drained), found
 
+    def _may_live_on(self) -> bool:
+        """Whether an entry is dead that was never watched for long enough to see it change."""
+        _facts, found = self.look(time.time())
+        signs = self.read.watch.signs
+        return any(dead.file in signs and not signs[dead.file].has_changed for dead in found.dead)
+
     # Slurm
 
     def follow_slurm(self) -> None:
@@ -491,6 +500,11 @@ class Manager:
         while not ((self.queue.taken or self.queue.problem) and (self.read.when or self.registry_problem)):
             if time.monotonic() > until:
                 break
+            time.sleep(TICK_S)
+        # What was said before holds for longer than this: an engine whose node has a wrong clock is not said to be away
+        # only because nobody has seen its entry change yet.
+        until = time.monotonic() + endpoints.STILL_S
+        while self._may_live_on() and time.monotonic() < until:
             time.sleep(TICK_S)
         self.tell()
         notify("READY=1")
