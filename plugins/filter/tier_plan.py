@@ -137,6 +137,8 @@ def tier_plan(
             plans[tier["name"]] = {**plan, "tier": {**tier, "plan": plan["plan"]}}
         if not found:
             warnings += rules.crowding(whole, cluster)
+            for name, one in plans.items():
+                one["tier"]["crowded"] = rules.crowded(name, whole, cluster)
     graces = {tier["qos"]: max(one["grace"] for one in whole if one["qos"] == tier["qos"]) for tier in whole}
     return {"tiers": plans, "problems": found, "warnings": warnings, "graces": graces}
 

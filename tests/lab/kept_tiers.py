@@ -116,16 +116,24 @@ class Kept(Slurm):
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def cut(self, host: str, network: str) -> None:
+        """Unplug one network of a host."""
+        self._lab("cut", host, network)
+
+    def heal(self, host: str, network: str) -> None:
+        """Plug it in again."""
+        self._lab("heal", host, network)
+
     def lose(self, host: str) -> None:
         """End a host as a loss of power does: nobody hears a word of it."""
         for network in ("eth", "ib"):
-            self._lab("cut", host, network)
+            self.cut(host, network)
         self._lab("crash", host)
 
     def bring_back(self, host: str) -> None:
         """Switch it on again."""
         for network in ("eth", "ib"):
-            self._lab("heal", host, network)
+            self.heal(host, network)
         self._lab("start", host)
         # Whoever still talks to the host as it was waits for ever.
         Path(f"/run/herd-lab/{self.lab}/cm/t-{host}").unlink(missing_ok=True)

@@ -120,6 +120,20 @@ def test_an_engine_that_is_killed_is_told_of(ready: Kept, questions: dict[str, l
         assert ready.wait_ready_again("fast", 90)["job_id"] == job
 
 
+def test_a_node_that_loses_the_fabric_alone_is_missed(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
+    """Its processes live and its step speaks, over the other network; the head waits for an answer that never comes."""
+    job = ready.tier("reasoning")["job_id"]
+    try:
+        with honest_load(ready, questions) as found:
+            ready.cut("vasp-03", "ib")
+            said = "lost: vasp-03 has acknowledged nothing for 30 seconds"
+            until("the loss to be seen", lambda: said in ready.log(job), 90)
+    finally:
+        ready.heal("vasp-03", "ib")
+    assert {one["what"] for one in found if one["address"] in GATEWAY["fast"]} == {"whole"}
+    assert ready.wait_ready_again("reasoning", 180)["job_id"] == job
+
+
 def test_what_is_wrong_in_the_registry_is_dead_and_named(
     ready: Kept, questions: dict[str, list[dict[str, Any]]]
 ) -> None:

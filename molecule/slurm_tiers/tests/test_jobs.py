@@ -210,6 +210,34 @@ def test_a_step_that_is_killed_leaves_no_engine(serving: Slurm) -> None:
     recovered(serving, "reasoning", job, "lost: ")
 
 
+def test_a_worker_that_is_stopped_is_missed(serving: Slurm) -> None:
+    """Its port stays open, and the head is in good health: it only waits."""
+    job = serving.wait_ready("reasoning")["job_id"]
+    (worker,) = pids(serving, "vasp-03", "ggml-rpc-server")
+    serving.sure("vasp-03", f"kill -STOP {worker}")
+    recovered(serving, "reasoning", job, f"lost: vasp-03: the worker's process {worker} has been stopped")
+    assert pids(serving, "vasp-03", "ggml-rpc-server") != [worker]
+
+
+def test_a_models_process_that_is_stopped_is_loaded_again_and_the_router_stays(serving: Slurm) -> None:
+    entry = serving.wait_ready("fast")
+    assert serving.chat(entry).status == 200
+    (model,) = pids(serving, "vasp-02", "llama-server", "--alias")
+    (router,) = pids(serving, "vasp-02", "llama-server", "--models-preset")
+    serving.sure("vasp-02", f"kill -STOP {model}")
+    until("it to end", lambda: serving.on("vasp-02", f"kill -0 {model}").rc != 0, 60)
+    assert serving.chat(entry).status == 200
+    assert pids(serving, "vasp-02", "llama-server", "--models-preset") == [router]
+    assert "unloading the model lab-llama" in serving.log(entry["job_id"])
+
+
+def test_a_router_that_is_stopped_is_missed(serving: Slurm) -> None:
+    job = serving.wait_ready("fast")["job_id"]
+    (router,) = pids(serving, "vasp-02", "llama-server", "--models-preset")
+    serving.sure("vasp-02", f"kill -STOP {router}")
+    recovered(serving, "fast", job, f"lost: the router's process {router} has been stopped")
+
+
 def test_a_word_of_slurm_does_not_reach_an_engine(serving: Slurm) -> None:
     """As at a preemption every process of the step is signalled, in the middle of an answer, which comes to its end."""
     entry = serving.wait_ready("fast")

@@ -117,6 +117,34 @@ def test_a_job_near_its_time_limit_renews_itself_in_a_quiet_moment(slurm: Slurm)
     until("the job to wait for its turn", lambda: [j for j in slurm.jobs() if j[:2] == (job, "PENDING")], 30)
 
 
+def test_a_router_without_its_models_is_never_ready(slurm: Slurm) -> None:
+    slurm.sure("vasp-02", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/away")
+    try:
+        job = slurm.submit("fast")
+        until("the loss to be said", lambda: "lost: none of the models can be used" in slurm.log(job), 60)
+        assert not slurm.ready("fast")
+        assert "lab-llama.gguf is not on vasp-02" in slurm.log(job)
+    finally:
+        slurm.sure("vasp-02", "mv /scratch/ai/models/away /scratch/ai/models/lab-llama.gguf")
+    # The same job tries again.
+    assert slurm.wait_ready("fast")["job_id"] == job
+
+
+def test_a_job_that_is_preempted_before_it_is_ready_goes_at_once(slurm: Slurm) -> None:
+    """The workers run, and their node's port for the head is taken away, so that the gate waits."""
+    block = "nft add table inet held; nft add chain inet held in '{ type filter hook input priority -50; }'; "
+    slurm.sure("vasp-03", block + "nft add rule inet held in tcp dport 50052-50059 drop")
+    try:
+        job = slurm.submit("reasoning")
+        until("the workers to run", lambda: "rpc-vasp-03 on vasp-03 listens" in slurm.log(job), 60)
+        vasp = slurm.vasp(5)
+        until("VASP to run", lambda: "RUNNING" in slurm.on(CONTROLLER, f"squeue -h -j {vasp} -o %T").out, 40)
+        assert "draining: " in slurm.log(job)
+        assert "stopping after 0." in slurm.log(job)
+    finally:
+        slurm.sure("vasp-03", "nft delete table inet held")
+
+
 def test_a_model_that_is_not_there_ends_the_job_with_its_reason(slurm: Slurm) -> None:
     slurm.sure("vasp-01", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/away")
     try:

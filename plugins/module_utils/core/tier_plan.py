@@ -361,20 +361,39 @@ def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], ho
     }
 
 
-def crowding(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> list[str]:
-    """Where tiers cannot run at the same time, because they want a GPU that only one of them can have."""
+def _wanted_gpus(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> dict[str, list[str]]:
+    """By host the tiers that want a whole GPU of it and of no other host."""
     wanted: dict[str, list[str]] = {}
     for tier in tiers:
         hosts = chosen_hosts(tier, cluster)
         if tier["enabled"] and tier["gres"].startswith("gpu") and len(hosts) == tier["nodes"]:
             for host in hosts:
                 wanted.setdefault(host, []).append(tier["name"])
-    found = []
+    found = {}
     for host, names in sorted(wanted.items()):
         has = len(cluster.hosts[host].get("herd_gpus") or [])
         if has and len(names) > has:
-            found.append(
-                f"{' and '.join(names)} each want a GPU of {host}, which has {has}: they run one at a time. Give one "
-                f"of them other hosts, or let them share the GPU (gres: shard:1) if both fit into it."
-            )
+            found[host] = names
     return found
+
+
+def crowding(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> list[str]:
+    """Where tiers cannot run at the same time, because they want a GPU that only one of them can have."""
+    return [
+        f"the tiers {' and '.join(names)} NEVER SERVE AT THE SAME TIME: they each want a GPU of {host}, which has "
+        f"{len(cluster.hosts[host]['herd_gpus'])}. Whose job starts first keeps it, and the other one waits until that "
+        f"job has ended. Give one of them other hosts, or let them share the GPU (gres: shard:1) if both fit into it."
+        for host, names in _wanted_gpus(tiers, cluster).items()
+    ]
+
+
+def crowded(name: str, tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> str:
+    """For whoever looks at a tier that waits: with which other one it takes turns, and where; empty for none."""
+    for host, names in _wanted_gpus(tiers, cluster).items():
+        others = [other for other in names if other != name]
+        if name in names:
+            return (
+                f"{name} and {' and '.join(others)} want the same GPU of {host} and never serve at the same time "
+                f"(herd_tiers: other hosts, or gres: shard:1)"
+            )
+    return ""

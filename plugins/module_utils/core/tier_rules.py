@@ -50,6 +50,7 @@ class Wanted:
     :param preempted_by: QoS whose jobs come first.
     :param hosts: those that its job may run on.
     :param backoff: seconds until the next job after one, two, … that died young; the last goes on.
+    :param crowded: that it cannot run beside another tier, in words; empty where it can.
     :param plan: mark of what a job is submitted with (tier_outdated); empty where nobody knows.
     """
 
@@ -62,6 +63,7 @@ class Wanted:
     hosts: tuple[str, ...] = ()
     grace: float = 30.0
     plan: str = ""
+    crowded: str = ""
     backoff: tuple[float, ...] = BACKOFF_S
 
 
@@ -538,6 +540,8 @@ def report(wanted: Wanted, memory: Memory, facts: Facts) -> Tier:
         endpoints=tuple(own),
     )
     found = _state(wanted, memory, facts, base, jobs[0] if jobs else None, stop)
+    if wanted.crowded and found.enabled and found.state == PENDING:
+        found = replace(found, advice=f"{found.advice}; {wanted.crowded}" if found.advice else wanted.crowded)
     if jobs and is_outdated(wanted, memory, jobs[0]):
         text = tier_outdated.in_words(jobs[0].id, jobs[0].is_running, tier_outdated.may_be_asked(jobs[0].comment))
         found = replace(found, advice=f"{found.advice}; {text}" if found.advice else text)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-#: A network that is slow, or switched over, answers within this.
-PATIENCE_S = 20.0
+#: A network that is slow, or switched over, answers within this. A node that is gone is missed before.
+PATIENCE_S = 30.0
 
 
 class Unanswered:

@@ -1,305 +1,31 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl job run: a whole job on this host.
-
-Slurm and the engines are doubles; processes, connections and signals are not.
-"""
+"""herdctl job run: when a tier is ready, and when it goes. What hangs, and what takes longer, is in tests/slow."""
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.engine.models import models
-
-from .test_herdctl_job import free_ports
-
-LLAMA = next(model for model in models() if model.name == "llama")
-# srun starts here what it is to start there; scontrol says of the job what stands in a file.
-SLURM = """#!{python}
-import os, pathlib, sys
-name, words = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
-folder = pathlib.Path("{folder}")
-with (folder / "slurm.log").open("a") as log:
-    log.write(" ".join([name, *words][:4]) + "\\n")
-if name == "srun":
-    words = [word for at, word in enumerate(words) if not (word.startswith("--") and at < 12)]
-    os.execvp(words[0], words)
-elif words[:2] == ["show", "hostnames"]:
-    print(words[2].replace(",", "\\n"))
-elif words[:2] == ["show", "job"]:
-    said = folder / "word"
-    print(said.read_text() if said.exists() else "slurm_load_jobs error")
-    sys.exit(not said.exists())
-elif name == "squeue":
-    print("RUNNING")
-"""
-# Answers as a router, or as a head that keeps a connection to each worker; a folder says what it does wrong.
-HEAD = """#!{python}
-import http.server, json, pathlib, socket, sys, threading, time
-from urllib.parse import urlparse
-words, folder = sys.argv[1:], pathlib.Path("{folder}")
-port = int(words[words.index("--port") + 1])
-kept = []
-for endpoint in words[words.index("--rpc") + 1].split(",") if "--rpc" in words else ():
-    host, _colon, number = endpoint.partition(":")
-    kept.append(socket.create_connection((host, int(number))))
-busy = [0]
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def log_message(self, *each): pass
-    def say(self, found, status=200):
-        body = json.dumps(found).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def do_GET(self):
-        path = urlparse(self.path).path
-        if path == "/slow":
-            busy[0] += 1
-            time.sleep(float(urlparse(self.path).query))
-            busy[0] -= 1
-            self.say("answered")
-        elif path == "/slots":
-            self.say([{{"is_processing": busy[0] > 0, "id_task": 1}}])
-        elif path in ("/models", "/v1/models"):
-            if (folder / "mute").exists():
-                time.sleep(20)
-            self.say({{"data": [{{"id": name, "status": {{"value": "loaded"}}}} for name in ("one", "two")]}})
-        else:
-            self.say({{}})
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with (folder / "asked").open("a") as log:
-            log.write(str(asked.get("model")) + "\\n")
-        if (folder / ("no-" + str(asked.get("model")))).exists():
-            self.say({{"error": "failed to load"}}, 500)
-        else:
-            self.say({{"content": "x"}})
-
-class Server(http.server.ThreadingHTTPServer):
-    allow_reuse_address = True
-Server(("127.0.0.1", port), Handler).serve_forever()
-"""
-# Takes one connection, and keeps it.
-WORKER = """#!{python}
-import socket, sys, time
-words = sys.argv[1:]
-server = socket.create_server(("127.0.0.1", int(words[words.index("-p") + 1])))
-kept = []
-while True:
-    kept.append(server.accept())
-"""
-# Without a gate, whose questions the double of a worker does not understand, and with rules that wait less.
-LAUNCH = """
-import sys
-sys.path.insert(0, sys.argv[1])
-herdctl, data, changes = sys.argv[2:5]
-sys.argv[:] = [herdctl, "job", "run", "--data", data]
-import argparse, json
-from dataclasses import replace
-from herd.agent import gate, job, job_watch
-from herd.core import job_ending, tier_outdated
-job_ending.QUIET_S, job_ending.CLOCKS_S, tier_outdated.QUIET_S = 1.0, 1.0, 1.0
-gate.wait_for = lambda rule, say: []
-job.AGAIN_S = 0.5
-changes = json.loads(changes)
-job.SLURM_EVERY_S = changes.pop("every", 0.5)
-job_watch.LIMITS = replace(job_watch.LIMITS, **changes)
-sys.exit(job.run_command(argparse.Namespace(data=data, plan="", kept="")))
-"""
-FLAGS = [
-    "--load-mode", "--fit", "--cache-ram", "--model", "--alias", "--host", "--port", "--api-key-file", "--rpc",
-    "--device", "--tensor-split", "--split-mode", "--n-gpu-layers", "--ctx-size", "--parallel", "--threads",
-    "--batch-size", "--ubatch-size", "--cache-type-k", "--cache-type-v", "--flash-attn", "--timeout", "--metrics",
-    "--log-verbosity", "--models-preset", "--models-max", "--sleep-idle-seconds",
-]  # fmt: skip
-START = 1795000000
-
-
-def said_of(end: float, preempted: float | None = None) -> str:
-    """What scontrol says of a job that began long ago."""
-    chosen = "None" if preempted is None else f"{preempted:.0f}"
-    return (
-        "JobId=77 JobName=llama\n   JobState=RUNNING Reason=None\n"
-        f"   StartTime={START} EndTime={end:.0f} Deadline=N/A\n"
-        f"   PreemptEligibleTime={START} PreemptTime={chosen}\n"
-    )
-
-
-class Job:
-    """A job that runs."""
-
-    def __init__(
-        self,
-        herdctl: Path,
-        folder: Path,
-        workers: int = 0,
-        limits: dict[str, Any] | None = None,
-        grace: int = 12,
-        more: dict[str, Any] | None = None,
-    ) -> None:
-        self.folder, self.port = folder, free_ports(8)
-        self.log, self.said = folder / "job.log", folder / "word"
-        programs = folder / "release" / "bin"
-        programs.mkdir(parents=True)
-        (folder / "current").symlink_to(folder / "release")
-        manifest = {
-            "id": "x",
-            "rpc_protocol": "4.0.1",
-            "programs": {"head": "llama-server", "worker": "ggml-rpc-server"},
-            "flags": {"llama-server": FLAGS},
-            "cuda": {"architectures": ["70"]},
-        }
-        (folder / "release" / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
-        for path, text in (
-            (programs / "llama-server", HEAD),
-            (programs / "ggml-rpc-server", WORKER),
-            *((folder / "bin" / name, SLURM) for name in ("srun", "scontrol", "squeue")),
-        ):
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text.format(python=sys.executable, folder=folder), encoding="utf-8")
-            path.chmod(0o755)
-        for name in ("one", "two"):
-            (folder / f"{name}.gguf").write_bytes(b"GGUF")
-        (folder / "key").write_text("secret\n", encoding="utf-8")
-        (folder / "registry").mkdir()
-        nodes = [f"n{number}" for number in range(workers + 1)]
-        data = {
-            "schema": 1,
-            "tier": "fast",
-            "kind": "distributed" if workers else "router",
-            "user": getpass.getuser(),
-            "prefix": str(folder),
-            "registry": str(folder / "registry"),
-            "logs": str(folder / "logs"),
-            "key_file": str(folder / "key"),
-            "port": self.port,
-            "worker_port": self.port + 4,
-            "ports": 4,
-            "models": [
-                {"id": name, "path": str(folder / f"{name}.gguf"), "layers": 8, "size": 100}
-                for name in ("one", "two")[: 1 if workers else 2]
-            ],
-            "settings": {"context": 2048},
-            "split": {},
-            "nodes": {name: {"address": "127.0.0.1", "fabric": "127.0.0.1", "gpus": 1} for name in nodes},
-            "timing": {"grace": grace, "settle": 0.5, "reserve": 2, "renew_before": 150, "start": 30, "load": 30},
-            "restarts": 1,
-            **(more or {}),
-        }
-        (folder / "data.json").write_text(json.dumps(data), encoding="utf-8")
-        self._line = [
-            *(sys.executable, "-I", "-c", LAUNCH, str(herdctl.parents[1] / "lib"), str(herdctl)),
-            *(str(folder / "data.json"), json.dumps(limits or {})),
-        ]
-        self._environment = {
-            **os.environ,
-            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-            "SLURM_JOB_ID": "77",
-            "SLURM_JOB_NODELIST": ",".join(nodes),
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> Job:
-        """Begin."""
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self._line, env=self._environment, stdout=log, stderr=log, start_new_session=True
-            )
-        return self
-
-    def send(self, number: int) -> None:
-        assert self.process
-        os.kill(self.process.pid, number)
-
-    def ended(self) -> int:
-        assert self.process
-        return self.process.wait(60)
-
-    def text(self) -> str:
-        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
-
-    def state(self) -> str:
-        for path in (self.folder / "registry").glob("fast-77.json"):
-            return str(json.loads(path.read_text(encoding="utf-8"))["state"])
-        return ""
-
-    def until(self, is_so: Callable[[], Any], what: str) -> Any:
-        limit = time.monotonic() + 60
-        while not (found := is_so()):
-            assert time.monotonic() < limit, f"{what}\n{self.text()}"
-            time.sleep(0.05)
-        return found
-
-    def says(self, words: str) -> None:
-        self.until(lambda: words in self.text(), f"it does not say {words!r}")
-
-    def ready(self) -> Job:
-        self.until(lambda: self.state() == "ready", "it is not ready")
-        return self
-
-    def ask(self, seconds: float) -> subprocess.Popen[bytes]:
-        """A client that waits for an answer."""
-        # Another user's, as a gateway's: the runtime leaves out what its own asks.
-        code = (
-            "import encodings.idna, os, urllib.request\nos.getuid() or os.setuid(65534)\n"
-            f"print(urllib.request.urlopen('http://127.0.0.1:{self.port}/slow?{seconds}', timeout=60).read().decode())"
-        )
-        found = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-        self.until(lambda: self._clients() > 0, "nobody asks")
-        return found
-
-    def _clients(self) -> int:
-        table = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
-        return sum(1 for line in table if line.split()[1].endswith(f":{self.port:04X}") and line.split()[3] == "01")
-
-    def pids(self, program: str) -> list[int]:
-        """Processes of a double."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (path / "cmdline").read_bytes().decode().split("\0")
-            except OSError:
-                continue
-            if len(words) > 1 and words[1] == str(self.folder / "release" / "bin" / program):
-                found.append(int(path.name))
-        return found
+from tests.unit.agent.whole_job import Job, jobs, said_of
 
 
 @pytest.fixture(name="make")
 def _make(herdctl: Path, tmp_path: Path) -> Iterator[Callable[..., Job]]:
-    made: list[Job] = []
-
-    def make(**options: Any) -> Job:
-        made.append(Job(herdctl, tmp_path, **options))
-        return made[-1]
-
-    yield make
-    for job in made:
-        if job.process and job.process.poll() is None:
-            os.killpg(job.process.pid, signal.SIGKILL)
-            job.process.wait()
+    with jobs(herdctl, tmp_path) as make:
+        yield make
 
 
 needs_another_user = pytest.mark.skipif(os.getuid() != 0, reason="a client of another user takes root")
-
-
-# Ready
 
 
 def test_a_router_is_ready_when_one_of_its_models_has_given_a_token(make: Callable[..., Job]) -> None:
@@ -329,81 +55,15 @@ def test_a_model_whose_file_is_not_there_is_not_offered(make: Callable[..., Job]
     assert entry["models"] == ["two"]
 
 
-# What hangs
-
-
-def test_a_worker_that_is_stopped_is_missed(make: Callable[..., Job]) -> None:
-    job = make(workers=1).start().ready()
-    (worker,) = job.pids("ggml-rpc-server")
-    os.kill(worker, signal.SIGSTOP)
-    job.says(f"lost: n1: the worker's process {worker} has been stopped")
-    job.until(lambda: job.pids("ggml-rpc-server") not in ([], [worker]), "no other worker")
-    job.ready()
-
-
-def test_a_head_that_lost_its_connection_is_missed(make: Callable[..., Job]) -> None:
-    """Both processes live, and health is good."""
-    job = make(workers=1, limits={"confirm_s": 0.5}).start().ready()
-    found = subprocess.run(
-        ["ss", "-H", "-t", "-K", "dst", "127.0.0.1", "dport", "=", str(worker_port(job))], check=False, timeout=30
-    )
-    if found.returncode or os.getuid():
-        pytest.skip("this kernel ends no connections")
-    job.says("lost: the head has no connection to n1")
-
-
-def worker_port(job: Job) -> int:
-    (found,) = (job.folder / "logs" / "77").glob("rpc-n1.json")
-    return int(json.loads(found.read_text(encoding="utf-8"))["port"])
-
-
-def test_a_head_that_is_stopped_is_missed(make: Callable[..., Job]) -> None:
-    job = make(workers=1).start().ready()
-    (head,) = job.pids("llama-server")
-    os.kill(head, signal.SIGSTOP)
-    job.says(f"lost: the head's process {head} has been stopped")
-
-
-def test_a_router_that_is_stopped_is_missed(make: Callable[..., Job]) -> None:
-    job = make().start().ready()
-    (router,) = job.pids("llama-server")
-    os.kill(router, signal.SIGSTOP)
-    job.says(f"lost: the router's process {router} has been stopped")
-
-
-def test_a_head_that_is_busy_and_makes_nothing_is_asked_and_then_lost(make: Callable[..., Job]) -> None:
-    job = make(workers=1, limits={"stall_s": 3.0, "probe_s": 1.0})
-    job.start().ready()
-    (job.folder / "no-one").touch()
-    client = job.ask(50)
-    job.says("asking the head for a token: it is busy and made nothing")
-    job.says("lost: the head is hung: it is busy and made nothing")
-    client.kill()
-    client.wait()
-
-
-# Going
-
-
 @needs_another_user
-def test_a_router_that_does_not_answer_is_not_taken_for_idle(make: Callable[..., Job]) -> None:
+def test_a_router_that_does_not_say_what_it_does_is_not_taken_for_idle(make: Callable[..., Job]) -> None:
     job = make().start().ready()
-    client = job.ask(5)
+    client = job.ask(4)
     (job.folder / "mute").touch()
     job.send(signal.SIGTERM)
     assert job.ended() == 0
     assert client.communicate(timeout=30)[0].strip() == b'"answered"'
     assert "no requests still run" in job.text()
-
-
-def test_an_idle_router_goes_at_once(make: Callable[..., Job]) -> None:
-    job = make().start().ready()
-    began = time.monotonic()
-    job.send(signal.SIGTERM)
-    assert job.ended() == 0
-    assert time.monotonic() - began < 10
-    assert "running answers have at most 10 seconds" in job.text()
-    assert "requeued" in job.text()
 
 
 def test_a_preemption_that_is_said_with_the_limits_signal_is_one(make: Callable[..., Job]) -> None:
@@ -435,76 +95,3 @@ def test_a_preemption_in_the_pause_after_a_loss_ends_it(make: Callable[..., Job]
     job.start()
     assert job.ended() == 0
     assert "draining: preempted, " in job.text()
-
-
-@needs_another_user
-def test_a_grace_that_is_shorter_than_the_tiers_is_kept(make: Callable[..., Job]) -> None:
-    job = make().start().ready()
-    client = job.ask(30)
-    now = time.time()
-    job.said.write_text(said_of(now + 5, now), encoding="utf-8")
-    job.send(signal.SIGTERM)
-    assert job.ended() == 0
-    client.kill()
-    client.wait()
-    assert re.search("preempted, [45] seconds are left: running answers have [23] seconds more", job.text())
-    assert "1 requests still run" in job.text()
-
-
-@needs_another_user
-def test_a_renewal_lets_an_answer_end_that_takes_longer_than_the_grace(make: Callable[..., Job]) -> None:
-    """Half of the time before the limit is for a quiet moment, and there is none."""
-    job = make(grace=5).start().ready()
-    client = job.ask(9)
-    job.said.write_text(said_of(time.time() + 16), encoding="utf-8")
-    job.send(signal.SIGUSR1)
-    assert job.ended() == 0
-    assert client.communicate(timeout=30)[0].strip() == b'"answered"'
-    assert "draining: the time limit is near, and no moment was quiet" in job.text()
-    assert "no requests still run" in job.text()
-
-
-@needs_another_user
-def test_a_job_that_renews_itself_may_be_preempted(make: Callable[..., Job]) -> None:
-    job = make().start().ready()
-    client = job.ask(40)
-    job.said.write_text(said_of(time.time() + 20), encoding="utf-8")
-    job.send(signal.SIGUSR1)
-    job.says("draining: the time limit is near, and no moment was quiet")
-    now = time.time()
-    job.said.write_text(said_of(now + 4, now), encoding="utf-8")
-    job.send(signal.SIGTERM)
-    assert job.ended() == 0
-    client.kill()
-    client.wait()
-    assert re.search("preempted, [34] seconds are left: running answers have [12] seconds more", job.text())
-
-
-@needs_another_user
-def test_a_job_whose_tier_has_changed_makes_way_once_nothing_runs(make: Callable[..., Job]) -> None:
-    job = make().start().ready()
-    client = job.ask(3)
-    job.send(signal.SIGUSR2)
-    job.says("looking for a quiet moment to make way for another job")
-    assert job.ended() == 0
-    assert client.communicate(timeout=30)[0].strip() == b'"answered"'
-    assert "draining: the tier has changed, and this is a quiet moment" in job.text()
-    assert "requeued" in job.text()
-
-
-def test_a_router_offers_what_lies_on_its_node(make: Callable[..., Job], tmp_path: Path) -> None:
-    """Read when the job starts: a whole model, one that is cut short, and what is left out by its name."""
-    folder = tmp_path / "models"
-    folder.mkdir()
-    whole = LLAMA.write(folder / "found.gguf")
-    (folder / "cut.gguf").write_bytes(whole.read_bytes()[:-4096])
-    for name in ("not-this-one.gguf", "mmproj-x.gguf"):
-        (folder / name).hardlink_to(whole)
-    facts = {"address": "127.0.0.1", "fabric": "127.0.0.1", "memory_gib": 8}
-    more = {"scan": True, "folder": str(folder), "exclude": ["not-this-one"], "rules": "0c1e57098"}
-    job = make(more={**more, "nodes": {"n0": facts}}).start().ready()
-    assert "warning: cut is not offered: expected a whole model at" in job.text()
-    assert "offers one, two, found" in job.text()
-    presets = (job.folder / "logs" / "77" / "models.ini").read_text(encoding="utf-8")
-    assert re.findall(r"^\[(.*)\]$", presets, re.MULTILINE) == ["one", "two", "found"]
-    assert f"model = {whole}" in presets

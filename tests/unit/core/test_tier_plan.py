@@ -126,13 +126,20 @@ def test_a_job_does_not_ask_for_more_than_its_smallest_node_has() -> None:
 
 def test_two_jobs_cannot_have_one_gpu() -> None:
     (warning,) = plan("beefcake2_slurm")["warnings"]
-    assert "fast and reasoning each want a GPU of vasp-02, which has 1" in warning
+    assert (
+        "the tiers fast and reasoning NEVER SERVE AT THE SAME TIME: they each want a GPU of vasp-02, which has 1"
+        in (warning)
+    )
+    tiers = plan("beefcake2_slurm")["tiers"]
+    for name in ("fast", "reasoning"):
+        assert "want the same GPU of vasp-02 and never serve at the same time" in tiers[name]["tier"]["crowded"]
 
     def two_nodes(tiers: dict[str, Any]) -> None:
         tiers["reasoning"].update(nodes=2, hosts=["vasp-01", "vasp-03"], split={"vasp-01": 39, "vasp-03": 41})
 
     apart = plan("beefcake2_slurm", two_nodes)
     assert (apart["problems"], apart["warnings"]) == ([], [])
+    assert apart["tiers"]["fast"]["tier"]["crowded"] == ""
     assert sum(apart["tiers"]["reasoning"]["data"]["split"].values()) == 80
 
 

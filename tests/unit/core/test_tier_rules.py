@@ -705,3 +705,12 @@ def test_an_outdated_job_is_no_reason_to_keep_a_second_one() -> None:
 
 def test_without_a_mark_in_the_configuration_nothing_is_outdated() -> None:
     assert step(Memory(job="12"), facts(replace(PENDING, comment=OLD)))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("job", "entries", "is_said"), [(PENDING, [], True), (RUNNING, [ENTRY], False), (RUNNING, [], False)]
+)
+def test_a_tier_that_waits_says_with_which_one_it_takes_turns(job: Job, entries: list[Endpoint], is_said: bool) -> None:
+    wanted = replace(FAST, crowded="fast and reasoning never serve at the same time")
+    report = tier_rules.report(wanted, Memory(job="12"), facts(job, endpoints=entries))
+    assert ("never serve at the same time" in report.advice) is is_said

@@ -395,7 +395,10 @@ class Runtime:
         say(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
 
     def _is_healthy(self) -> bool:
-        return self.looker is not None and self.looker.watch.health == "ok"
+        if self.looker and self.looker.watch.health:
+            return self.looker.watch.health == "ok"
+        # Nothing has been asked yet, or this node does not show the engine's process.
+        return self.api is not None and engine.health(self.api) == "ok"
 
     def _token(self, api: engine.Api, timeout_s: float) -> str:
         """Ask for a token; why none came, nothing if one did."""
@@ -441,7 +444,9 @@ class Runtime:
             with suppress(OSError, ValueError, HerdError, KeyError, TypeError, http.client.HTTPException):
                 _status, body = engine.ask(self.api, "GET", "/v1/models", engine.SLOTS_TIMEOUT_S)
                 offered = [str(model["id"]) for model in json.loads(body)["data"]]
-        return [name for name in offered if name not in self.missing]
+        there = [name for name in offered if name not in self.missing]
+        # A gateway passes on what it knows.
+        return [*there, *(alias for model in self.job.models if model.id in there for alias in model.aliases)]
 
     def count_busy(self) -> int | None:
         """How many requests run; None where nobody says."""

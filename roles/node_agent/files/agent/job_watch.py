@@ -26,6 +26,8 @@ from herd.core.unanswered import Unanswered
 
 #: That a step says nothing is the job's own matter. What a worker's end means is told by its step first.
 LIMITS = Limits(silent_s=math.inf, confirm_s=2.0)
+#: Seconds between two looks at what an engine does: it writes lines for each into its log, which is kept for weeks.
+ASK_EVERY_S = 10.0
 Say = Callable[[str], None]
 
 
@@ -101,7 +103,7 @@ class HeadWatch:
     def __init__(self, pid: int, endpoints: Mapping[str, str], say: Say) -> None:
         self.started, self.say, self.lost = Started("the head", pid), say, ""
         self.workers = {name: _Worker(name, endpoint) for name, endpoint in endpoints.items()}
-        self.supervisor, self.engine, self.links = Supervisor(LIMITS), EngineWatch(), Unanswered()
+        self.supervisor, self.engine, self.links = Supervisor(LIMITS), EngineWatch(ASK_EVERY_S), Unanswered()
         self._probe: Probe | None = None
         threading.Thread(target=self.engine.follow, daemon=True).start()
 
@@ -166,7 +168,7 @@ class ModelsWatch:
 
     def __init__(self, pid: int, say: Say) -> None:
         self.lost = ""
-        hands = Hands(EngineWatch, lambda work: work(), self._lose, say)
+        hands = Hands(lambda: EngineWatch(ASK_EVERY_S), lambda work: work(), self._lose, say)
         self.router = RouterWatch(Started("the router", pid), LIMITS, hands)
 
     @property

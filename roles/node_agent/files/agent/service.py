@@ -63,7 +63,8 @@ def notify(text: str) -> None:
 class EngineWatch:
     """Asks the head's API in a thread of its own: an answer may take as long as it likes."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = SLOTS_EVERY_S) -> None:
+        self.every_s = every_s
         self.api: engine.Api | None = None
         self.health = ""
         self.slots = engine.Slots()
@@ -100,7 +101,7 @@ class EngineWatch:
 
     def _ask(self, api: engine.Api) -> None:
         health = engine.health(api)
-        if health == "ok" and self.may_ask and time.monotonic() - self._asked_at >= SLOTS_EVERY_S:
+        if health == "ok" and self.may_ask and time.monotonic() - self._asked_at >= self.every_s:
             slots, counters = engine.slots(api), engine.metrics(api)
             self._asked_at = time.monotonic()
             self.slots = slots

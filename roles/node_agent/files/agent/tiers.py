@@ -99,6 +99,7 @@ def read_settings(path: str) -> Settings:
                 hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
                 grace=float(tier.get("grace", 30)),
                 plan=str(tier.get("plan") or ""),
+                crowded=str(tier.get("crowded") or ""),
                 backoff=tuple(map(float, data.get("backoff") or tier_rules.BACKOFF_S)),
             )
             for tier in data["tiers"]

@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a job's runtime makes of a head and its workers, with connections that are made up here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.agent.conftest import run_inside
+
+WORLD = """
+import json, os
+from dataclasses import replace
+from herd.agent import engine, job_watch, node
+from herd.core.proc_net import Socket
+
+class Engine:
+    def __init__(self, every_s):
+        self.api, self.health, self.slots, self.tokens, self.ended = None, "ok", engine.Slots(True, 2, 0, "x"), 1, False
+    def follow(self): pass
+
+said, now, sign = [], [100.0], {"pid": 7, "started": 70, "state": "S", "stale": 0, "unanswered": False}
+job_watch.EngineWatch = Engine
+job_watch.time = type("clock", (), {"monotonic": lambda: now[0]})
+watch = job_watch.HeadWatch(os.getpid(), {"vasp-02": "10.100.0.42:50052"}, said.append)
+link = Socket("10.100.0.41", 40000, "10.100.0.42", 50052, "ESTABLISHED", 990, 1)
+
+def run(seconds, table=(link,), clients=("10.100.0.41:40000",), **changes):
+    for each in range(round(seconds * 2)):
+        now[0] += 0.5
+        if each % 4 == 0:
+            watch.hear("vasp-02", {**sign, "clients": list(clients), **changes})
+        watch.look(now[0], list(table))
+"""
+
+CASES = {
+    "all is well": ("run(100)", ""),
+    "the head's node loses the fabric": (
+        "run(5); run(40, [replace(link, is_unanswered=True)])",
+        "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is away",
+    ),
+    # The head only waits for an answer, and has nothing to send again.
+    "the worker's node loses the fabric": (
+        "run(5); run(40, unanswered=True)",
+        "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is away",
+    ),
+    "the network is switched over": ("run(5); run(20, unanswered=True); run(30); run(20, unanswered=True)", ""),
+    "the worker has closed the connection": (
+        "run(5); run(5, [])",
+        "the head has no connection to vasp-02: its worker closed it",
+    ),
+    "the worker knows nothing of the connection": (
+        "run(5); run(10, clients=())",
+        "vasp-02 knows nothing of the head's connection: its worker closed it",
+    ),
+    "the worker is stopped": ("run(5); run(10, state='T')", "vasp-02: the worker's process 7 has been stopped"),
+    "no worker has said anything": ("watch.hear = lambda *each: None; run(20)", ""),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_lost(herdctl: Path, case: str) -> None:
+    code, reason = CASES[case]
+    lost: Any = json.loads(run_inside(herdctl, f"{WORLD}\n{code}\nprint(json.dumps(watch.lost))"))
+    assert lost.startswith(reason)
+    assert bool(lost) == bool(reason)
+
+
+def test_a_fault_of_the_rules_ends_nothing(herdctl: Path) -> None:
+    code = """
+watch.look = lambda now, table: [][0]
+looker = job_watch.Looker(watch, said.append)
+for _each in range(4):
+    now[0] += 1
+    looker.look()
+print(json.dumps([looker.look(), said]))
+"""
+    lost, said = json.loads(run_inside(herdctl, WORLD + code))
+    assert lost == ""
+    assert said == ["the engines cannot be watched: IndexError: list index out of range"]
+
+
+def test_memory_of_one_numa_node(herdctl: Path) -> None:
+    """The kernel takes it, and what is started later has it too."""
+    code = """
+import subprocess
+from herd.agent import job_step
+taken = job_step.prefer_memory(0)
+maps = subprocess.run(["cat", "/proc/self/numa_maps"], capture_output=True, text=True).stdout
+print(json.dumps([taken, "prefer" in maps, job_step.prefer_memory(-1)]))
+"""
+    if not Path("/proc/self/numa_maps").exists():
+        pytest.skip("this kernel knows no NUMA")
+    taken, seen, nonsense = json.loads(run_inside(herdctl, WORLD + code))
+    assert taken == seen
+    assert nonsense is False
+
+
+def test_an_engine_with_too_few_processors_near_its_gpu_is_not_bound(herdctl: Path) -> None:
+    code = """
+import sys
+from herd.agent import job_step
+from herd.core import numa_binding
+kept, asked, bound = os.sched_getaffinity(0), [], []
+def near(nodes, allowed, gpu, fabric, threads):
+    asked.append(threads)
+    return numa_binding.Binding((), "few", 0)
+job_step.numa_binding.near = near
+job_step.prefer_memory = lambda node: bound.append(node) or True
+job_step.emit = lambda *each, **facts: None
+order = {"address": "127.0.0.1", "port": 41000, "ports": 50, "log": "/dev/null", "cpus": 20}
+for words in (["true"], ["true", "--threads", "8"]):
+    job_step.Engine({**order, "argv": words}).stop(0.0)
+print(json.dumps([asked, bound, kept == os.sched_getaffinity(0)]))
+"""
+    assert json.loads(run_inside(herdctl, WORLD + code)) == [[20, 8], [0, 0], True]
