@@ -37,8 +37,14 @@ LOAD_S, LONG_S = 120.0, 300.0
 #: How the comment of a job of the manager's begins, and what names its tier in it. Older ones have the first word only.
 COMMENT, COMMENT_TIER = "herd-tiers", "tier="
 SUBMIT, CANCEL, EXPLAIN, RENEW = "submit", "cancel", "explain", "renew"
-#: How the reasons begin with which Slurm holds a job that could not be started, once and as often as it tries.
-_LAUNCH_FAILED = ("launch failed requeued held", "launch failure limit exceeded", "jobholdmaxrequeue")
+#: How the reasons begin with which Slurm holds a job that could not be started, and what they mean. At some sites
+#: each preemption counts against the limit.
+_OFTEN = "Slurm has requeued it as often as it may (MaxBatchRequeue), and holds it"
+_LAUNCH_FAILED = {
+    "launch failed requeued held": "its launch failed, and Slurm holds it",
+    "launch failure limit exceeded": _OFTEN,
+    "jobholdmaxrequeue": _OFTEN,
+}
 #: And with which it does because somebody wants that (scontrol hold, scontrol requeuehold).
 _HELD = ("jobheld", "job requeued in held state")
 
@@ -239,7 +245,7 @@ def gone_jobs(entries: Sequence[Endpoint], queue: Queue, first_seen: Mapping[tup
 
 def _launch_failed(job: Job) -> bool:
     """Whether Slurm holds a job because it could not be started."""
-    return job.is_pending and job.reason.lower().startswith(_LAUNCH_FAILED)
+    return job.is_pending and job.reason.lower().startswith(tuple(_LAUNCH_FAILED))
 
 
 def _is_held(job: Job) -> bool:
@@ -314,9 +320,9 @@ def _with_jobs(
         return _cancel(wanted, memory, wall, [job for job in jobs if job.state != COMPLETING], f"stopped: {why}")
     if _launch_failed(first):
         if memory.counted != first.id:
-            why = "the job could not be started on its nodes, and Slurm holds it"
+            why = f"job {first.id} did not start: {wait_in_words(first.reason)[0]}"
             memory = replace(_failed(wanted, memory, wall, why, _LAUNCH_ADVICE), counted=first.id)
-        return _cancel(wanted, memory, wall, [first], "its launch failed, and Slurm would hold it for ever")
+        return _cancel(wanted, memory, wall, [first], "Slurm would hold it for ever")
     ready = [e for e in facts.endpoints if e.tier == wanted.name and e.job_id == first.id and e.state == READY]
     if ready and first.start and wall - first.start >= YOUNG_S and memory.failures:
         memory = replace(memory, failures=0, why="", advice="", not_before=0.0)
@@ -492,7 +498,7 @@ _WAITS = (
     ("Dependency", "its predecessor is still ending", ""),
     ("Cleaning", "its predecessor is still ending", ""),
     ("JobHeld", "it is held", "scontrol release JOB"),
-    *((reason, "its launch failed, and Slurm holds it", _LAUNCH_ADVICE) for reason in _LAUNCH_FAILED),
+    *((reason, text, _LAUNCH_ADVICE) for reason, text in _LAUNCH_FAILED.items()),
     ("ReqNodeNotAvail", "a node is down, drained or reserved", "see sinfo -R and scontrol show reservation"),
     ("Nodes required", "a node is down, drained or reserved", "see sinfo -R and scontrol show reservation"),
     ("PartitionDown", "the partition is down", "scontrol update partition=… state=up"),

@@ -40,6 +40,7 @@ ENTRY = Endpoint(
     tier="fast", job_id="12", host="vasp-02", address="10.0.0.42", port=8080, models=("m",), state="ready", percent=100,
     context=2048, slots=1, release="r", started=NOW - 690, heartbeat=NOW - 1,
 )  # fmt: skip
+OFTEN = "Slurm has requeued it as often as it may (MaxBatchRequeue), and holds it"
 SEEN = {tier_rules.run_of(ENTRY): NOW - 50}
 PRIORITY = "pending: Priority (jobs of higher priority come first)"
 DIED = Ending(state="FAILED", exit_code=1, elapsed=4, log="head on vasp-02 has ended with status 1")
@@ -260,16 +261,20 @@ def test_a_tier_that_is_not_enabled_loses_only_the_manager_s_own_job() -> None:
 
 
 @pytest.mark.parametrize(
-    "reason",
-    ["launch failed requeued held", "launch failure limit exceeded requeued held", "JobHoldMaxRequeue"],
+    ("reason", "words"),
+    [
+        ("launch failed requeued held", "its launch failed, and Slurm holds it"),
+        ("launch failure limit exceeded requeued held", OFTEN),
+        ("JobHoldMaxRequeue", OFTEN),
+    ],
 )
 @pytest.mark.parametrize("state", ["PENDING", "REQUEUE_HOLD"])
-def test_a_job_whose_launch_failed_is_not_left_held_for_ever(reason: str, state: str) -> None:
+def test_a_job_whose_launch_failed_is_not_left_held_for_ever(reason: str, words: str, state: str) -> None:
     held = replace(PENDING, reason=reason, state=state)
     memory, actions = step(Memory(), facts(held))
     assert actions == [(CANCEL, "12")]
     tier = tier_rules.report(FAST, memory, facts(held))
-    assert tier.reason == f"pending: {reason} (its launch failed, and Slurm holds it)"
+    assert tier.reason == f"pending: {reason} ({words})"
     assert "journalctl -u slurmd" in tier.advice
     # However long it takes, it has failed once.
     cancels = 0
@@ -282,7 +287,7 @@ def test_a_job_whose_launch_failed_is_not_left_held_for_ever(reason: str, state:
     memory, actions = step(memory, facts(wall=NOW + 1, endings=ending))
     assert actions == []
     assert "launch" not in memory.job
-    assert "Slurm holds it" in tier_rules.report(FAST, memory, facts(wall=NOW + 1)).reason
+    assert f"job 12 did not start: {words}" in tier_rules.report(FAST, memory, facts(wall=NOW + 1)).reason
     # The next one that fails is another one.
     memory, actions = step(memory, facts(replace(held, id="13"), wall=NOW + 400))
     assert (actions, memory.failures) == ([(CANCEL, "13")], 2)
