@@ -53,3 +53,9 @@ def test_a_router_offers_what_lies_on_its_node(make: Callable[..., Job], tmp_pat
     presets = (job.folder / "logs" / "77" / "models.ini").read_text(encoding="utf-8")
     assert re.findall(r"^\[(.*)\]$", presets, re.MULTILINE) == ["one", "two", "found"]
     assert f"model = {whole}" in presets
+
+
+def test_a_model_is_known_by_its_other_names_too(make: Callable[..., Job], tmp_path: Path) -> None:
+    model = {"id": "one", "path": str(tmp_path / "one.gguf"), "layers": 8, "size": 100}
+    job = make(more={"models": [{**model, "aliases": ["uno", "task:fix"]}]}).start().ready()
+    assert '"models":["one","two","uno","task:fix"]' in (job.folder / "registry" / "fast-77.json").read_text("utf-8")
