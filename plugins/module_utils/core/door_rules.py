@@ -217,8 +217,8 @@ class Door:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        #: The keys and the ids of those that were revoked on this host; None while that is not known.
-        self.admitted: tuple[tuple[gateway_keys.Key, ...], frozenset[str]] | None = None
+        #: Whose keys are good; None while that is not known.
+        self.admitted: gateway_keys.Admitted | None = None
         self.now: Mapping[str, Now] = {}
         self._buckets = Buckets()
 
@@ -273,9 +273,8 @@ class Door:
                 "gateway_unavailable",
                 {"Retry-After": str(SOON)},
             )
-        keys, revoked = self.admitted
-        key = gateway_keys.owner(keys, shown[0])
-        refused = gateway_keys.refusal(key, revoked, wall)
+        key = gateway_keys.owner(self.admitted.keys, shown[0])
+        refused = gateway_keys.refusal(key, self.admitted.revoked, wall)
         if key is None or refused:
             # Whether a key was ever good is nobody's business who does not hold it; who holds it may know.
             return error(401, f"The API key that you provided is {refused}.", "invalid_api_key", challenge)

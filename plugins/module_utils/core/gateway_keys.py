@@ -49,6 +49,14 @@ class Key:
     revoked: bool = False
 
 
+@dataclass(frozen=True)
+class Admitted:
+    """All keys, and the ids of those that were revoked on this host besides."""
+
+    keys: tuple[Key, ...] = ()
+    revoked: frozenset[str] = frozenset()
+
+
 def sha256(key: str) -> str:
     """Say what is kept of a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -50,7 +50,7 @@ def at_work(site: Site) -> Door:
         {"default"},
         SITE.tiers,
     )
-    made.admitted = (keys, frozenset())
+    made.admitted = gateway_keys.Admitted(keys)
     return made
 
 

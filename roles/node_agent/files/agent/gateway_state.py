@@ -238,12 +238,14 @@ class Keys:
         self._keys: Watched[tuple[gateway_keys.Key, ...]] = Watched(settings.keys, parse, ())
         self._revoked: Watched[frozenset[str]] = Watched(settings.revoked, parse_revoked, frozenset())
 
-    def look(self) -> tuple[tuple[gateway_keys.Key, ...], frozenset[str]] | None:
+    def look(self) -> gateway_keys.Admitted | None:
         """Give the keys and the ids of those that were revoked on this host; None where that is not known."""
         changed = [self._keys.look(), self._look_revoked()]
         if any(changed):
             say(f"{len(self._keys.value)} keys, {len(self._revoked.value)} revoked on this host")
-        return (self._keys.value, self._revoked.value) if self._keys.is_known and self._revoked.is_known else None
+        if not self._keys.is_known or not self._revoked.is_known:
+            return None
+        return gateway_keys.Admitted(self._keys.value, self._revoked.value)
 
     def _look_revoked(self) -> bool:
         """Without the file nothing is revoked; a file that cannot be looked at is there."""
