@@ -155,12 +155,6 @@ def test_the_guard_is_sandboxed(slurm: Slurm) -> None:
     assert level <= 2.5
 
 
-def test_a_guard_that_was_killed_leaves_what_runs_alone(serving: Slurm) -> None:
-    serving.sure("vasp-02", "systemctl kill --signal=SIGKILL herd-job-guard.service")
-    until("the guard", lambda: serving.on("vasp-02", "systemctl is-active herd-job-guard.service").rc == 0, 20)
-    assert serving.chat(serving.wait_ready("reasoning")).status == 200
-
-
 def test_rules_that_somebody_flushes_are_back_at_once(serving: Slurm) -> None:
     """As nftables.service does when it is restarted: until the table is back, every host reaches a worker."""
     assert serving.wait_ready("reasoning")
@@ -176,6 +170,12 @@ def test_rules_that_somebody_flushes_are_back_at_once(serving: Slurm) -> None:
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
 
 
+def test_a_guard_that_was_killed_leaves_what_runs_alone(serving: Slurm) -> None:
+    serving.sure("vasp-02", "systemctl kill --signal=SIGKILL herd-job-guard.service")
+    until("the guard", lambda: serving.on("vasp-02", "systemctl is-active herd-job-guard.service").rc == 0, 20)
+    assert serving.chat(serving.wait_ready("reasoning")).status == 200
+
+
 # What ends
 
 
@@ -185,6 +185,16 @@ def recovered(slurm: Slurm, tier: str, job: str, lost: str) -> None:
     entry = until("the tier to be ready again", lambda: slurm.ready(tier), 120)
     assert entry["job_id"] == job
     assert slurm.chat(entry).status == 200
+
+
+def begun_anew(slurm: Slurm, tier: str) -> str:
+    """The tier's job, which has lost nothing since it began: it gives up after some losses in a row."""
+    job = str(slurm.wait_ready(tier)["job_id"])
+    slurm.sure(CONTROLLER, f"scontrol requeue {job}")
+    until("it to wait", lambda: [one for one in slurm.jobs() if one[:2] == (job, "PENDING")], 60)
+    slurm.sure(CONTROLLER, f"scontrol update jobid={job} starttime=now")
+    assert slurm.wait_ready(tier)["job_id"] == job
+    return job
 
 
 def test_a_worker_that_is_killed_takes_its_head_along_and_both_come_back(serving: Slurm) -> None:
@@ -212,7 +222,7 @@ def test_a_step_that_is_killed_leaves_no_engine(serving: Slurm) -> None:
 
 def test_a_worker_that_is_stopped_is_missed(serving: Slurm) -> None:
     """Its port stays open, and the head is in good health: it only waits."""
-    job = serving.wait_ready("reasoning")["job_id"]
+    job = begun_anew(serving, "reasoning")
     (worker,) = pids(serving, "vasp-03", "ggml-rpc-server")
     serving.sure("vasp-03", f"kill -STOP {worker}")
     recovered(serving, "reasoning", job, f"lost: vasp-03: the worker's process {worker} has been stopped")

@@ -85,7 +85,6 @@ def test_nothing_is_left_to_do(operator: Operator) -> None:
     ("changes", "words"),
     [
         ({"partition": "gpu_none"}, "invalid partition specified: gpu_none"),
-        ({"qos": "vasp_priority"}, "Invalid qos specification"),
         ({"gres": "gpu:a100:1"}, "Requested node configuration is not available"),
     ],
 )
@@ -106,6 +105,7 @@ def test_a_script_that_slurm_would_not_take_is_not_put_in_place(
         ({"memory": "100M"}, "Slurm would kill it"),
         ({"models": ["lab-lama"]}, "models of the tier fast among lab-llama"),
         ({"hosts": ["vasp-04"]}, "hosts of the tier fast among"),
+        ({"qos": "vasp_priority"}, "expected the QoS vasp_priority to give its jobs the 30 seconds of grace"),
     ],
 )
 def test_tiers_that_cannot_work_stop_before_anything_changes(
