@@ -329,8 +329,9 @@ def _with_jobs(
     if is_outdated(wanted, memory, first):
         if first.is_pending and not _is_held(first):
             return _cancel(wanted, memory, wall, [first], "it is outdated: herd_tiers has changed since")
-        # Nobody but a runtime that serves is certain to know the signal.
-        is_asked = 0 <= wall - memory.renewed_at < tier_outdated.AGAIN_S
+        # Nobody but a runtime that serves is certain to know the signal. Who was asked before this run of the job began
+        # was another one, or has given way since.
+        is_asked = 0 <= wall - memory.renewed_at < tier_outdated.AGAIN_S and memory.renewed_at >= (first.start or 0.0)
         if first.is_running and ready and tier_outdated.may_be_asked(first.comment) and not is_asked:
             reason = "it is outdated: herd_tiers has changed since"
             return replace(memory, renewed_at=wall), [Action(RENEW, wanted.name, first.id, reason)]

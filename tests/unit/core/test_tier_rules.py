@@ -695,6 +695,15 @@ def test_a_job_that_serves_and_is_outdated_is_asked_to_make_way_and_not_ended() 
     assert step(memory, facts(replace(PENDING, comment=OLD), wall=NOW + 60), PLANNED)[1] == [(CANCEL, "12")]
 
 
+def test_a_job_that_began_after_another_one_was_asked_is_asked_itself() -> None:
+    """An inventory is changed more than once in ten minutes, and a job that was asked is requeued by others."""
+    old = replace(RUNNING, comment=OLD)
+    assert old.start
+    before, since = Memory(job="12", renewed_at=old.start - 5), Memory(job="12", renewed_at=old.start + 5)
+    assert step(before, facts(old, wall=old.start + 60, endpoints=[ENTRY]), PLANNED)[1] == [(RENEW, "12")]
+    assert step(since, facts(old, wall=old.start + 60, endpoints=[ENTRY]), PLANNED)[1] == []
+
+
 def test_a_job_of_an_older_version_is_left_until_it_waits() -> None:
     """Its runtime does not know the signal, and would end in the middle of its answers."""
     old = replace(RUNNING, comment="herd-tiers")
