@@ -83,13 +83,15 @@ def test_work_that_comes_first_gets_the_nodes_and_cuts_nobody(
 
 def test_an_answer_that_outlasts_the_grace_is_told_of_its_end_and_a_shorter_one_is_whole(ready: Kept) -> None:
     """Both run when the work that comes first comes: one at the reasoning tier for minutes, the other for seconds."""
-    began = time.monotonic()
-    _stream(ready, "fast", 20)
-    tokens = min(1500, int(8 / (time.monotonic() - began) * 20))
     with ThreadPoolExecutor(2) as others:
-        long, short = others.submit(_stream, ready, "reasoning", 1900), others.submit(_stream, ready, "fast", tokens)
+        long = others.submit(_stream, ready, "reasoning", 1900)
         time.sleep(2)
-        assert not short.done()
+        # How fast it is while the other one runs as well, on whatever machine this is.
+        began = time.monotonic()
+        _stream(ready, "fast", 20)
+        tokens = min(1500, int(8 / (time.monotonic() - began) * 20))
+        short = others.submit(_stream, ready, "fast", tokens)
+        time.sleep(1)
         ready.vasp(5, "--time=2")
         for name in JOB_NAMES:
             ready.wait(name, "draining", 60)
