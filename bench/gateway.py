@@ -66,6 +66,11 @@ async def tick(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     try:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"GET /health "):
+                # As engines do while the gateway wants to know whether they still live.
+                data = b'{"status":"ok"}'
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
+                continue
             length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             body = json.loads(await reader.readexactly(length))
             if not body.get("stream"):
