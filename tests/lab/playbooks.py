@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .testing import ETHERNET, HEAD, NODES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +102,16 @@ class Operator:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.outputs[output.name] = output.read_text(encoding="utf-8", errors="replace")
+
+
+def changed_tiers(folder: Path, **changes: Any) -> str:
+    """The tiers of the lab's Slurm cluster with a change to the fast one, as a file for -e."""
+    path = ROOT / "inventory/lab_slurm/group_vars/all/tiers.yml"
+    tiers = yaml.safe_load(path.read_text(encoding="utf-8"))["herd_tiers"]
+    tiers[0].update(changes)
+    target = folder / "tiers.json"
+    target.write_text(json.dumps({"herd_tiers": tiers}), encoding="utf-8")
+    return f"@{target}"
 
 
 def ssh(host: str, script: str, given: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:

@@ -9,13 +9,11 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tests.lab.kept_tiers import Kept
-from tests.lab.playbooks import ROOT, Operator
+from tests.lab.playbooks import Operator, changed_tiers
 from tests.lab.slurm import CONTROLLER, until
 
 PLAY = ("playbooks/slurm.yml", "--tags", "slurm_tiers", "--limit", CONTROLLER)
@@ -29,16 +27,6 @@ def operator(ready: Kept, tmp_path: Path) -> Iterator[Operator]:
     until("the tiers as the inventory has them", lambda: "outdated" not in json.dumps(ready.view()["tiers"]), 240, 2.0)
 
 
-def changed(folder: Path, **changes: Any) -> str:
-    """The lab's tiers with a change to the fast one, as a file for -e."""
-    path = ROOT / "inventory/lab_slurm/group_vars/all/tiers.yml"
-    tiers = yaml.safe_load(path.read_text(encoding="utf-8"))["herd_tiers"]
-    tiers[0].update(changes)
-    target = folder / "tiers.json"
-    target.write_text(json.dumps({"herd_tiers": tiers}), encoding="utf-8")
-    return f"@{target}"
-
-
 def limit(cluster: Kept, job: str) -> str:
     return cluster.sure(CONTROLLER, f"squeue -h -j {job} -O MinMemory").strip()
 
@@ -46,7 +34,7 @@ def limit(cluster: Kept, job: str) -> str:
 def test_a_changed_tier_gets_another_job_in_a_quiet_moment(ready: Kept, operator: Operator, tmp_path: Path) -> None:
     entry = ready.tier("fast")["endpoints"][0]
     job = entry["job_id"]
-    run = operator.play(*PLAY, "-e", changed(tmp_path, memory="3G"))
+    run = operator.play(*PLAY, "-e", changed_tiers(tmp_path, memory="3G"))
     assert run.rc == 0, run.output
     with ThreadPoolExecutor(1) as other:
         answer = other.submit(ready.chat, entry, 200, stream=True)
@@ -71,7 +59,7 @@ def test_a_job_that_is_requeued_before_it_is_replaced_runs_with_its_own_data(
     """Nobody is there who would replace it: its limits are those that were submitted, and so are its data."""
     job = ready.tier("fast")["job_id"]
     try:
-        run = operator.play(*PLAY, "-e", changed(tmp_path, memory="3G", settings={"context": 1024, "threads": 2}))
+        run = operator.play(*PLAY, "-e", changed_tiers(tmp_path, memory="3G", settings={"context": 1024, "threads": 2}))
         assert run.rc == 0, run.output
         ready.sure(CONTROLLER, "systemctl stop herd-tiers.service")
         if job in {one[0] for one in ready.jobs()}:

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.lab.playbooks import ROOT, Operator
+from tests.lab.playbooks import Operator, changed_tiers
 from tests.lab.slurm import CONTROLLER, SCRIPTS, Slurm
 
 PLAY = "playbooks/slurm.yml"
@@ -31,16 +29,6 @@ def qos(slurm: Slurm) -> str:
 
 def scripts(slurm: Slurm) -> str:
     return slurm.sure(CONTROLLER, f"cd {SCRIPTS} && sha256sum *")
-
-
-def changed_tiers(folder: Path, **changes: Any) -> str:
-    """The lab's tiers with a change to the fast one, as a file for -e."""
-    path = ROOT / "inventory/lab_slurm/group_vars/all/tiers.yml"
-    tiers = yaml.safe_load(path.read_text(encoding="utf-8"))["herd_tiers"]
-    tiers[0].update(changes)
-    target = folder / "tiers.json"
-    target.write_text(json.dumps({"herd_tiers": tiers}), encoding="utf-8")
-    return f"@{target}"
 
 
 def test_accounting_is_only_verified_unless_asked_for(slurm: Slurm, operator: Operator) -> None:
