@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.flag_rules import RULES
-from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import Rule
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Rule
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "flag-guard.md"
 INTRODUCTION = """\
@@ -24,7 +24,7 @@ A rule that you have read and take all the same goes by its id into `head_server
 Each rule without a reason in the last column has a test that runs the real engine of both releases, b7836 and
 0c1e57098, and sees it do what the rule says: `make engine-test`, in `tests/engine/test_flag_guard.py`.
 
-This page is made of the table in `plugins/module_utils/core/flag_rules.py` by `make reference`; do not edit it.
+This page is made of the table in `plugins/module_utils/core/engine/flags/rules.py` by `make reference`; do not edit it.
 """
 
 

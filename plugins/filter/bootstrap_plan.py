@@ -56,7 +56,7 @@ _value:
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.bootstrap import plan
+from ansible_collections.herd.inference.plugins.module_utils.core.host.bootstrap import plan
 
 
 def bootstrap_plan(probe: str, host: str, ansible_version: str, package: str, release_mib: int = 0) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import toolchain
+from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain
 
 DOCUMENTATION = r"""
 name: cuda_packages

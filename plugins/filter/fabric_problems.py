@@ -52,7 +52,7 @@ _value:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.site import host_problems
+from ansible_collections.herd.inference.plugins.module_utils.core.operations.inventory_checks import host_problems
 
 
 def fabric_problems(facts: Mapping[str, Any], address: str, interface: str, mtu: int | None = None) -> list[str]:

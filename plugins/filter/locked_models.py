@@ -40,7 +40,7 @@ _value:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.model_lock import merge
+from ansible_collections.herd.inference.plugins.module_utils.core.models.lock import merge
 
 
 def locked_models(entries: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,8 +70,8 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.model_copies import jobs
-from ansible_collections.herd.inference.plugins.module_utils.core.model_lock import HUB
+from ansible_collections.herd.inference.plugins.module_utils.core.models.distribution import jobs
+from ansible_collections.herd.inference.plugins.module_utils.core.models.lock import HUB
 
 
 def model_jobs(

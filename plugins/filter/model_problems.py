@@ -43,7 +43,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.model_lock import problems
+from ansible_collections.herd.inference.plugins.module_utils.core.models.lock import problems
 
 
 def model_problems(entries: Sequence[Mapping[str, Any]], has_token: bool = False) -> list[str]:

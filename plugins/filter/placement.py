@@ -104,8 +104,9 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, placement_facts
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 
 #: Only these are read: a host's other variables may hold templates that cannot be resolved here.
 READ = {
@@ -141,9 +142,9 @@ def placement(
 ) -> dict[str, Any]:
     facts = {name: known(hosts[name]) for name in dict.fromkeys([*workers, head]) if name in hosts}
     try:
-        merged = engine_settings.merged(engine_settings.profile_named(profiles or {}, profile), settings or {})
-        site = placement_facts.Site(list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max)
-        return placement_facts.plan_for(entry, site, merged, str(release), split or {}, models or {})
+        merged = engine_arguments.merged(engine_arguments.profile_named(profiles or {}, profile), settings or {})
+        site = inventory_placement.Site(list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max)
+        return inventory_placement.plan_for(entry, site, merged, str(release), split or {}, models or {})
     except HerdError as error:
         # One sentence for the task that shows it; an exception here would be wrapped in several.
         told = str(error)

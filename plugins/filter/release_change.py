@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_change as rules
+from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as rules
 
 DOCUMENTATION = r"""
 name: release_change

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import catalogue
+from ansible_collections.herd.inference.plugins.module_utils.core.release import catalogue as release_catalogue
 
 DOCUMENTATION = r"""
 name: release_facts
@@ -53,7 +53,7 @@ def release_facts(
     entries: Mapping[str, Mapping[str, Any]], release: str, acknowledged: Iterable[str] = ()
 ) -> dict[str, Any]:
     """The entry of a release that may be deployed."""
-    return catalogue.release_facts(entries, release, acknowledged)
+    return release_catalogue.release_facts(entries, release, acknowledged)
 
 
 class FilterModule:

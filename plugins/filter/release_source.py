@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import catalogue
+from ansible_collections.herd.inference.plugins.module_utils.core.release import catalogue as release_catalogue
 
 DOCUMENTATION = r"""
 name: release_source
@@ -55,7 +55,7 @@ _value:
 
 def release_source(entry: Mapping[str, Any], kind: str, location: str = "", sha256: str = "") -> dict[str, Any]:
     """Where the source of a release comes from."""
-    return catalogue.source(entry, kind, location or "", sha256 or "")
+    return release_catalogue.source(entry, kind, location or "", sha256 or "")
 
 
 class FilterModule:

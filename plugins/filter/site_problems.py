@@ -50,7 +50,7 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.site import (
+from ansible_collections.herd.inference.plugins.module_utils.core.operations.inventory_checks import (
     SHARED_FACTS,
     Site,
     problems,

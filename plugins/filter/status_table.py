@@ -66,7 +66,8 @@ _value:
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import status_table
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import status_table
+from ansible_collections.herd.inference.plugins.module_utils.core.text import text_table
 
 COLUMNS = {
     "devices": status_table.DEVICE_COLUMNS,
@@ -92,8 +93,8 @@ def render(
     joined["routes"] = status_table.route_rows(routes or {})
     joined["advisories"] = status_table.advisory_rows([workers, heads, routers or {}], accepted)
     joined["problems"] = status_table.problems(workers)
-    tables = [status_table.text_table(joined["nodes"])]
-    tables += [status_table.text_table(joined[name], columns) for name, columns in COLUMNS.items() if joined[name]]
+    tables = [text_table(joined["nodes"], status_table.COLUMNS)]
+    tables += [text_table(joined[name], columns) for name, columns in COLUMNS.items() if joined[name]]
     tables += ["\n".join(joined["problems"])] if joined["problems"] else []
     return {**joined, "text": "\n\n".join(tables)}
 

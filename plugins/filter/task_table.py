@@ -54,7 +54,7 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import task_table as rules
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import task_routing as rules
 
 
 def task_table(

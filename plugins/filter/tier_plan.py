@@ -79,8 +79,8 @@ _value:
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import tier_plan as rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_plan as rules
 
 #: Only these are read: a host's other variables may hold templates that cannot be resolved here.
 READ = ("ansible_host", "herd_fabric_address", "herd_fabric_interface", "herd_gpus", "herd_memory_gib")

@@ -73,7 +73,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files
+from ansible_collections.herd.inference.plugins.module_utils.ports import agent_install
 
 
 def with_interpreter(content: str, interpreter: str) -> str:
@@ -98,16 +98,16 @@ def main() -> None:
         name: with_interpreter(content, sys.executable) if name in programs else content
         for name, content in module.params["files"].items()
     }
-    before = agent_files.read_version(root, agent_files.current_version(root))
+    before = agent_install.read_version(root, agent_install.current_version(root))
     links = {Path(path): root / name for path, name in module.params["links"].items()}
-    missing = agent_files.missing_links(links)
-    is_changed = before != files or not agent_files.links_stand(root) or bool(missing)
+    missing = agent_install.missing_links(links)
+    is_changed = before != files or not agent_install.links_stand(root) or bool(missing)
     names = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
-    result: dict[str, Any] = {"version": agent_files.digest(files), "interpreter": sys.executable}
+    result: dict[str, Any] = {"version": agent_install.digest(files), "interpreter": sys.executable}
     try:
         if is_changed and not module.check_mode:
-            agent_files.install(root, files, programs)
-            agent_files.make_links(missing)
+            agent_install.install(root, files, programs)
+            agent_install.make_links(missing)
     except HerdError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

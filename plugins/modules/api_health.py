@@ -183,14 +183,17 @@ from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core import api_state, certificate, proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_readiness
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     MismatchError,
     NotFoundError,
     RemoteFailureError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports import host, openai, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate, proc_net
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 
 _LAST_START_LINES = 40
 _POLL_S = 0.5
@@ -221,34 +224,34 @@ def trusted(path: str | None) -> str:
 
 def strangers(port: int, unit: str) -> tuple[str, ...]:
     """Name the processes that listen at the port and are not the unit's."""
-    listeners = proc_net.listening_on(proc_net.parse(host.tcp_tables()), port)
-    owners = {host.owner_of(listener.inode) for listener in listeners}
+    listeners = proc_net.listening_on(proc_net.parse(processes.tcp_tables()), port)
+    owners = {processes.owner_of(listener.inode) for listener in listeners}
     return tuple(
-        sorted(f"{name} ({pid})" for pid, name in owners if pid and f"/{unit}" not in host.control_group_of(pid))
+        sorted(f"{name} ({pid})" for pid, name in owners if pid and f"/{unit}" not in processes.control_group_of(pid))
     )
 
 
-def look(api: openai.Api, given: dict[str, Any], former: str) -> api_state.Look:
+def look(api: openai_api.Api, given: dict[str, Any], former: str) -> api_readiness.Look:
     """Ask the API, and where there is a unit systemd and the kernel."""
     state, unit = api.health(), given["unit"]
     if not unit:
-        return api_state.Look(state)
+        return api_readiness.Look(state)
     shown = systemd.show(unit)
     # Whoever holds the port may not answer: a listener that is not the unit's ends the waiting then too.
     # The engine's own words stand before what systemd says of its end and of the next start.
     refused = shown.restarts > 0 and state == "refused"
-    taken = refused and api_state.PORT_TAKEN in systemd.last_words(unit, _LAST_START_LINES)
+    taken = refused and api_readiness.PORT_TAKEN in systemd.last_words(unit, _LAST_START_LINES)
     # Asked once for each state: it goes through all processes.
     answers = state not in (former, "refused", "silent")
     found = strangers(urlsplit(given["url"]).port or 80, unit) if answers or taken else ()
-    return api_state.Look(state, shown.active_state, shown.restarts, found, taken)
+    return api_readiness.Look(state, shown.active_state, shown.restarts, found, taken)
 
 
-def wait_until_ready(api: openai.Api, given: dict[str, Any]) -> api_state.Waiting:
+def wait_until_ready(api: openai_api.Api, given: dict[str, Any]) -> api_readiness.Waiting:
     """Follow the states until it is ready; ends early when nothing can heal."""
     begin = time.monotonic()
-    limit = api_state.limit(given["timeout"], given["model_bytes"], given["load_mib_per_s"])
-    waiting = api_state.Waiting(limit, given["unit"])
+    limit = api_readiness.limit(given["timeout"], given["model_bytes"], given["load_mib_per_s"])
+    waiting = api_readiness.Waiting(limit, given["unit"])
     while not waiting.is_over():
         former = waiting.states[-1] if waiting.states else ""
         error = waiting.see(look(api, given, former), time.monotonic() - begin)
@@ -260,7 +263,7 @@ def wait_until_ready(api: openai.Api, given: dict[str, Any]) -> api_state.Waitin
     return waiting
 
 
-def check_keys(api: openai.Api, given: dict[str, Any]) -> dict[str, bool]:
+def check_keys(api: openai_api.Api, given: dict[str, Any]) -> dict[str, bool]:
     """Whether the head keeps those out who have no key, or another one."""
     found = {"key_required": api.refuses(""), "wrong_key_refused": api.refuses(_NOBODYS_KEY)}
     if given["api_key_file"] and not all(found.values()):
@@ -269,7 +272,7 @@ def check_keys(api: openai.Api, given: dict[str, Any]) -> dict[str, bool]:
     return found
 
 
-def prove(api: openai.Api, given: dict[str, Any]) -> dict[str, Any]:
+def prove(api: openai_api.Api, given: dict[str, Any]) -> dict[str, Any]:
     """Check the model's id, the slots and the keys, and ask for an answer in both ways."""
     ids = api.models()
     if given["model"] not in ids:
@@ -277,12 +280,12 @@ def prove(api: openai.Api, given: dict[str, Any]) -> dict[str, Any]:
             f"the model {given['model']}", ", ".join(ids), "see that no other server holds the same port"
         )
     keys, slots = check_keys(api, given), api.slots()
-    api_state.check_slots(given["slots"], slots.total)
+    api_readiness.check_slots(given["slots"], slots.total)
     completion = api.chat(given["model"], given["prompt"], given["max_tokens"])
     streamed = api.chat_streamed(given["model"], given["prompt"], given["max_tokens"])
     if completion.tokens < 1 or streamed.first_token_s is None:
         raise RemoteFailureError("at least one token", "none", "look at journalctl -u llama-head")
-    api_state.check_reasoning(given["reasoning"], streamed.reasoning, streamed.text)
+    api_readiness.check_reasoning(given["reasoning"], streamed.reasoning, streamed.text)
     return {
         **keys,
         "models": ids,
@@ -313,12 +316,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if openai.REQUESTS_ERROR is not None:
+    if openai_api.REQUESTS_ERROR is not None:
         module.fail_json(msg=missing_required_lib("requests"))
     given = module.params
     begin = time.monotonic()
     try:
-        api = openai.Api(
+        api = openai_api.Api(
             given["url"], first_key(given["api_key_file"]), given["request_timeout"], trusted(given["certificate_file"])
         )
         waiting = wait_until_ready(api, given)

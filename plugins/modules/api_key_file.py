@@ -84,7 +84,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import api_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 

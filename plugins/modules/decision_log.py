@@ -93,9 +93,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import decision_log, head_log
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports import commands, files, host, release, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import decision_log
+from ansible_collections.herd.inference.plugins.module_utils.ports import commands, files, systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
 HERDCTL = "/opt/herd/bin/herdctl"
 
@@ -107,9 +110,11 @@ def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, A
     answer = commands.ask(argv, timeout=options["timeout"] + 30)
     if answer.rc != 0:
         raise RemoteFailureError("an answer of the head", answer.err.strip() or "none", "look at herdctl status")
-    log = head_log.parse(systemd.journal_of(state.invocation, head_log.READY_WORDS))
+    log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS))
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return decision_log.measured(arguments, release.release_of(arguments), log.devices, json.loads(answer.out), when)
+    return decision_log.measured(
+        arguments, release_manifest.release_of(arguments), log.devices, json.loads(answer.out), when
+    )
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
@@ -118,7 +123,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     path = Path(options["path"])
     beside = path.with_suffix(".json")
     state = systemd.show(options["unit"])
-    arguments = host.arguments_of(state.pid) if state.pid else []
+    arguments = processes.arguments_of(state.pid) if state.pid else []
     figures = decision_log.kept(disk.read_json(str(beside)), decision_log.key_of(arguments))
     is_new = figures is None and bool(arguments)
     if is_new and not module.check_mode:

@@ -68,9 +68,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import disk_space
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import disks
+from ansible_collections.herd.inference.plugins.module_utils.core.host import disk_space
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import disks
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:

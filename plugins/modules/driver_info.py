@@ -53,15 +53,16 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_plan, toolchain
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
+from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def result(cuda_version: str) -> dict[str, str]:
     """The driver, held against a version of CUDA if there is one."""
-    version = release_plan.parse_driver(DRIVER.read_text(encoding="utf-8")) if DRIVER.exists() else None
+    version = release_install.parse_driver(DRIVER.read_text(encoding="utf-8")) if DRIVER.exists() else None
     if not cuda_version:
         return {"version": version or "", "note": ""}
     if version is None:

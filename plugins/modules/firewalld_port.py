@@ -75,9 +75,9 @@ zone:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import firewalld_rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, host
+from ansible_collections.herd.inference.plugins.module_utils.core.host import firewalld as firewalld_rules
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall, processes
 
 
 def shown(todo: dict[bool, firewalld_rules.Change], zone: str) -> list[dict[str, str]]:
@@ -114,7 +114,7 @@ def main() -> None:
         rules = firewalld_rules.rules(given["port"], given["sources"])
         has_firewalld = firewall.firewalld_runs()
         if has_firewalld:
-            zone = given["zone"] or firewall.firewalld_zone(host.interface_of(given["address"]))
+            zone = given["zone"] or firewall.firewalld_zone(processes.interface_of(given["address"]))
             for permanent, listed in firewall.firewalld_rules(zone).items():
                 is_kept = given["state"] == "present" and not (permanent and given["seconds"])
                 todo[permanent] = firewalld_rules.change(rules if is_kept else [], listed, given["port"])

@@ -109,8 +109,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 
 MODE = 0o640
@@ -121,7 +121,7 @@ ENTRY = {
     "limits": {"type": "str", "default": "default"},
     "tiers": {"type": "list", "elements": "str", "default": []},
     "expires": {"type": "float"},
-    "state": {"type": "str", "choices": [gateway_keys.ACTIVE, gateway_keys.REVOKED], "default": "active"},
+    "state": {"type": "str", "choices": [user_keys.ACTIVE, user_keys.REVOKED], "default": "active"},
 }
 
 
@@ -148,9 +148,9 @@ def main() -> None:
     path = Path(module.params["path"])
     try:
         for name in module.params["limits"]:
-            gateway_keys.check_class(name)
-        keys = gateway_keys.parse(module.params["keys"], module.params["limits"], module.params["tiers"])
-        wanted = json.dumps(gateway_keys.as_data(keys), indent=2) + "\n"
+            user_keys.check_class(name)
+        keys = user_keys.parse(module.params["keys"], module.params["limits"], module.params["tiers"])
+        wanted = json.dumps(user_keys.as_data(keys), indent=2) + "\n"
         before = path.read_text(encoding="utf-8") if path.exists() else ""
         gid = group_id(module.params["group"])
         status = path.stat() if path.exists() else None
@@ -165,7 +165,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"expected to write {path}, found {error.strerror}: mend its directory.")
-    shown = [gateway_keys.shortened(text) for text in (before, wanted)]
+    shown = [user_keys.shortened(text) for text in (before, wanted)]
     diff = {"before_header": str(path), "after_header": str(path), "before": shown[0], "after": shown[1]}
     active = sum(not key.revoked for key in keys)
     module.exit_json(changed=is_changed, active=active, diff=diff if is_changed else {})

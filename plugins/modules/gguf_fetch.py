@@ -252,8 +252,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch import (
+from ansible_collections.herd.inference.plugins.module_utils.core.download.download import (
     Fetch,
     Policy,
     World,
@@ -261,12 +260,13 @@ from ansible_collections.herd.inference.plugins.module_utils.core.fetch import (
     foresee,
     preview,
 )
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target, plan_targets
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import Backoff, Bucket, Drip, Pace
-from ansible_collections.herd.inference.plugins.module_utils.ports.crew import Crew
+from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Target, plan_targets
+from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Bucket, Drip, Pace
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, Web
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.workers import Crew
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk, group_id, locked, user_id
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
-from ansible_collections.herd.inference.plugins.module_utils.ports.web import REQUESTS_ERROR, Web
 
 PIECE = {
     "url": {"type": "str", "required": True},

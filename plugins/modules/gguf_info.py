@@ -193,27 +193,27 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gguf, gguf_facts
+from ansible_collections.herd.inference.plugins.module_utils.core.download.files import file_name, public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import file_name, public_url
-from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import (
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, Web
+from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import (
     FileSource,
     WebSource,
     open_file,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports.web import REQUESTS_ERROR, Web
 
 
 def files(path: Path) -> Iterator[contextlib.AbstractContextManager[FileSource]]:
     """The model's files beside one another."""
-    for name in gguf_facts.shard_names(path.name):
+    for name in gguf_summary.shard_names(path.name):
         yield open_file(path.with_name(name))
 
 
 def pages(web: Web, url: str) -> Iterator[contextlib.AbstractContextManager[WebSource]]:
     """The model's files beside one another on a server."""
     first = file_name(url)
-    for name in gguf_facts.shard_names(first):
+    for name in gguf_summary.shard_names(first):
         beside = url if name == first else url.replace(quote(first), quote(name), 1)
         yield contextlib.nullcontext(WebSource(web, beside, public_url(beside)))
 
@@ -227,7 +227,7 @@ def look(module: AnsibleModule) -> dict[str, Any]:
             headers.append(gguf.read_header(source))
             read += source.read_bytes
     joined = gguf.join_shards(headers, public_url(url) if url else module.params["path"])
-    return {**gguf_facts.describe(headers, joined), "read_bytes": read}
+    return {**gguf_summary.describe(headers, joined), "read_bytes": read}
 
 
 def main() -> None:

@@ -151,34 +151,34 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gpu_memory
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     InsufficientError,
     NotFoundError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports import nvidia_smi
+from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import nvidia_smi
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
 
 PROGRESS = Path("/run/herd-gpu-memory.json")
 _LEVELS = ("below", "good", "acceptable", "critical")
 
 
-def look(timeout: float) -> gpu_memory.Report:
+def look(timeout: float) -> nvidia_smi_report.Report:
     """What nvidia-smi says now."""
-    status, output = nvidia_smi.ask(gpu_memory.QUERY, timeout)
-    problem = gpu_memory.failure(status, output)
+    status, output = nvidia_smi.ask(nvidia_smi_report.QUERY, timeout)
+    problem = nvidia_smi_report.failure(status, output)
     if problem:
         raise problem
-    return gpu_memory.parse(output)
+    return nvidia_smi_report.parse(output)
 
 
-def wait(params: dict[str, Any], report: gpu_memory.Report, progress: ProgressFile) -> gpu_memory.Report:
+def wait(params: dict[str, Any], report: nvidia_smi_report.Report, progress: ProgressFile) -> nvidia_smi_report.Report:
     """Look until each GPU has as much free as was asked for."""
     wanted, end = params["wait_for_free_mib"], time.monotonic() + params["wait_timeout"]
     while True:
-        gpus = gpu_memory.chosen(report.gpus, params["ids"])
-        free = gpu_memory.least_free(gpus)
+        gpus = nvidia_smi_report.chosen(report.gpus, params["ids"])
+        free = nvidia_smi_report.least_free(gpus)
         if free is not None and free >= wanted:
             return report
         progress.update("waiting for GPU memory", free or 0, wanted)
@@ -193,13 +193,17 @@ def wait(params: dict[str, Any], report: gpu_memory.Report, progress: ProgressFi
         report = look(params["timeout"])
 
 
-def describe(params: dict[str, Any], report: gpu_memory.Report, limits: gpu_memory.Limits) -> dict[str, Any]:
+def describe(
+    params: dict[str, Any], report: nvidia_smi_report.Report, limits: nvidia_smi_report.Limits
+) -> dict[str, Any]:
     """The result of the module."""
-    gpus = gpu_memory.chosen(report.gpus, params["ids"])
-    status, output = nvidia_smi.ask(gpu_memory.CAPABILITY_QUERY, params["timeout"])
-    capabilities = gpu_memory.parse_capabilities(output) if status == 0 else {}
+    gpus = nvidia_smi_report.chosen(report.gpus, params["ids"])
+    status, output = nvidia_smi.ask(nvidia_smi_report.CAPABILITY_QUERY, params["timeout"])
+    capabilities = nvidia_smi_report.parse_capabilities(output) if status == 0 else {}
     found = [
-        gpu_memory.describe(gpu, limits, capabilities, nvidia_smi.numa_node(gpu_memory.sysfs_name(gpu.pci_bus_id)))
+        nvidia_smi_report.describe(
+            gpu, limits, capabilities, nvidia_smi.numa_node(nvidia_smi_report.sysfs_name(gpu.pci_bus_id))
+        )
         for gpu in gpus
     ]
     levels = [gpu["level"] for gpu in found if gpu["level"] in _LEVELS]
@@ -215,7 +219,7 @@ def describe(params: dict[str, Any], report: gpu_memory.Report, limits: gpu_memo
 
 def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Look, wait if need be, and say what there is."""
-    limits = gpu_memory.Limits(params["target_from_gib"], params["target_to_gib"], params["critical_gib"])
+    limits = nvidia_smi_report.Limits(params["target_from_gib"], params["target_to_gib"], params["critical_gib"])
     wanted = params["wait_for_free_mib"]
     nothing = {"available": False, "driver": "", "level": "unknown", "free_bytes": [], "gpus": []}
     try:
@@ -226,7 +230,7 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         if params["required"] or wanted:
             raise
         return {**nothing, "reason": str(error), "must_wait": False, "progress_file": ""}
-    free = gpu_memory.least_free(gpu_memory.chosen(report.gpus, params["ids"]))
+    free = nvidia_smi_report.least_free(nvidia_smi_report.chosen(report.gpus, params["ids"]))
     must_wait = bool(wanted) and (free is None or free < wanted)
     path = PROGRESS if os.access(PROGRESS.parent, os.W_OK) else None
     if must_wait and not check_mode:

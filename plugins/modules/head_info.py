@@ -167,15 +167,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import head_log, proc_net
-from ansible_collections.herd.inference.plugins.module_utils.core.command_line import value_of
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
-from ansible_collections.herd.inference.plugins.module_utils.ports import host, release, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
 
 def workers_of(arguments: list[str]) -> list[dict[str, Any]]:
     """Say for each worker of the running process whether it is connected."""
-    sockets = proc_net.parse(host.tcp_tables())
+    sockets = proc_net.parse(processes.tcp_tables())
     found: list[dict[str, Any]] = []
     for endpoint in filter(None, value_of(arguments, "--rpc").split(",")):
         address, _colon, port = endpoint.rpartition(":")
@@ -184,7 +187,7 @@ def workers_of(arguments: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def require(devices: list[str], log: head_log.HeadLog, workers: list[dict[str, Any]]) -> str:
+def require(devices: list[str], log: server_log.HeadLog, workers: list[dict[str, Any]]) -> str:
     """Stop unless each of these devices holds weights and cache; what could not be seen is returned in words."""
     if devices and not log.begun:
         lost = [str(worker["endpoint"]) for worker in workers if not worker["established"]]
@@ -221,21 +224,21 @@ def main() -> None:
     )
     try:
         state = systemd.show(module.params["unit"])
-        arguments = host.arguments_of(state.pid) if state.pid else []
-        log = head_log.parse(systemd.journal_of(state.invocation, head_log.READY_WORDS) if state.pid else "")
+        arguments = processes.arguments_of(state.pid) if state.pid else []
+        log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS) if state.pid else "")
         workers = workers_of(arguments)
         unseen = require(module.params["require_devices"], log, workers)
     except HerdError as error:
         module.fail_json(msg=str(error))
     if unseen:
         module.warn(unseen)
-    manifest = release.manifest_of(arguments)
+    manifest = release_manifest.manifest_of(arguments)
     address, port = value_of(arguments, "--host"), value_of(arguments, "--port")
     module.exit_json(
         changed=False,
         **asdict(state),
-        age_s=round(host.age_of(state.pid), 1) if state.pid else 0.0,
-        release=release.release_of(arguments),
+        age_s=round(processes.age_of(state.pid), 1) if state.pid else 0.0,
+        release=release_manifest.release_of(arguments),
         rpc_protocol=manifest.get("rpc_protocol", ""),
         advisories=manifest.get("advisories", []),
         endpoint=f"{address}:{port}" if port else "",

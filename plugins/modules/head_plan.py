@@ -219,22 +219,21 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import (
-    engine_settings,
-    flag_guard,
-    flag_subject,
-    gate_rule,
-    gpus,
-    placement_order,
-    proc_net,
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import (
+    device_order,
+    gpu_environment,
+    worker_readiness,
 )
-from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
-    InvalidInputError,
-)
-from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol import parse_version
-from ansible_collections.herd.inference.plugins.module_utils.ports import host, release, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
 # CUDA reports a little less than the figure on the box.
 _MEMORY_SHARE = 0.9
@@ -242,18 +241,18 @@ _MEMORY_SHARE = 0.9
 _YOUNG_S = 20.0
 
 
-def place(given: dict[str, Any]) -> list[placement_order.Device]:
+def place(given: dict[str, Any]) -> list[device_order.Device]:
     """Put every device into the engine's order."""
     port = given["worker_port"]
     workers = [
-        placement_order.Holder(n, max(1, len(given["gpus"].get(n) or [])), f"{given['addresses'][n]}:{port}")
+        device_order.Holder(n, max(1, len(given["gpus"].get(n) or [])), f"{given['addresses'][n]}:{port}")
         for n in given["workers"]
     ]
-    local = placement_order.Holder(given["name"], len(given["local_gpus"])) if given["local_gpus"] else None
+    local = device_order.Holder(given["name"], len(given["local_gpus"])) if given["local_gpus"] else None
     holders = [*workers, *([local] if local else [])]
-    split = given["tensor_split"] or placement_order.even_split(holders, given["layers"])
-    placement_order.check_split(split, holders, given["layers"])
-    return placement_order.devices_in_engine_order(workers, local, split)
+    split = given["tensor_split"] or device_order.even_split(holders, given["layers"])
+    device_order.check_split(split, holders, given["layers"])
+    return device_order.devices_in_engine_order(workers, local, split)
 
 
 def gate_for(given: dict[str, Any], protocol: str) -> str:
@@ -263,24 +262,26 @@ def gate_for(given: dict[str, Any], protocol: str) -> str:
         offered = given["gpus"].get(name) or []
         memory = int(min((float(gpu["memory_mib"]) for gpu in offered), default=0) * _MEMORY_SHARE)
         address, count = given["addresses"][name], max(1, len(offered))
-        workers.append(gate_rule.Expectation(name, address, given["worker_port"], count, memory))
-    return gate_rule.write_gate(gate_rule.Gate(parse_version(protocol), given["gate_timeout"], tuple(workers)))
+        workers.append(worker_readiness.Expectation(name, address, given["worker_port"], count, memory))
+    return worker_readiness.write_gate(
+        worker_readiness.Gate(parse_version(protocol), given["gate_timeout"], tuple(workers))
+    )
 
 
 def lost_workers(given: dict[str, Any], state: systemd.UnitState) -> list[str]:
     """Name workers without a connection from the running head: they were restarted, and it will die."""
-    if not state.pid or host.age_of(state.pid) < _YOUNG_S:
+    if not state.pid or processes.age_of(state.pid) < _YOUNG_S:
         return []
-    sockets = proc_net.parse(host.tcp_tables())
+    sockets = proc_net.parse(processes.tcp_tables())
     pairs = [(str(given["addresses"][name]), given["worker_port"]) for name in given["workers"]]
     return [f"{a}:{p}" for a, p in pairs if not proc_net.established_to(sockets, a, p)]
 
 
 def require_alone(port: int, unit: str) -> None:
     """Stop when another program has the port: the kernel would give half of the requests to each."""
-    for listener in proc_net.listening_on(proc_net.parse(host.tcp_tables()), port):
-        pid, name = host.owner_of(listener.inode)
-        if not pid or unit not in host.control_group_of(pid):
+    for listener in proc_net.listening_on(proc_net.parse(processes.tcp_tables()), port):
+        pid, name = processes.owner_of(listener.inode)
+        if not pid or unit not in processes.control_group_of(pid):
             raise InvalidInputError(
                 f"port {port} to be free for {unit}",
                 f"{name or 'an unknown process'} (process {pid}) on {listener.local_address}:{port}",
@@ -296,7 +297,7 @@ def capabilities(given: dict[str, Any]) -> tuple[str, ...]:
 
 def command_line(
     given: dict[str, Any],
-    devices: list[placement_order.Device],
+    devices: list[device_order.Device],
     found: tuple[Path, dict[str, Any]],
     accepted: list[str],
 ) -> tuple[list[str], list[flag_subject.Finding]]:
@@ -304,9 +305,9 @@ def command_line(
     directory, manifest = found
     program = manifest["programs"]["head"]
     engine = flag_subject.engine_of(manifest, program)
-    profile = engine_settings.profile_named(given["profiles"], given["profile"])
-    settings = engine_settings.merged(profile, given["settings"])
-    argv = engine_settings.head_arguments(
+    profile = engine_arguments.profile_named(given["profiles"], given["profile"])
+    settings = engine_arguments.merged(profile, given["settings"])
+    argv = engine_arguments.head_arguments(
         settings,
         devices,
         engine.accepted,
@@ -368,11 +369,11 @@ def main() -> None:
     prefix = Path(given["prefix"])
     try:
         for name, offered in given["gpus"].items():
-            gpus.environment(offered, name)
-        environment = gpus.environment(given["local_gpus"], given["name"])
+            gpu_environment.environment(offered, name)
+        environment = gpu_environment.environment(given["local_gpus"], given["name"])
         devices = place(given)
         require_alone(given["listen_port"], given["unit"])
-        found = release.needed_manifest(prefix, module.check_mode)
+        found = release_manifest.needed_manifest(prefix, module.check_mode)
         # Before a build there is only the release in use, and the one to come may have what it lacks.
         accepted = given["accepted_rules"] + (["tls-not-built"] if module.check_mode else [])
         argv, findings = (
@@ -392,7 +393,7 @@ def main() -> None:
         devices=[asdict(device) for device in devices],
         gate=gate,
         environment=environment,
-        files=gpus.unit_files(given["local_gpus"]),
+        files=gpu_environment.unit_files(given["local_gpus"]),
         lost=lost,
         findings=[asdict(finding) for finding in findings],
     )

@@ -216,9 +216,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import bandwidth, fabric_route
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import fabric
+from ansible_collections.herd.inference.plugins.module_utils.core.host import fabric_route, iperf
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import fabric
 
 
 def wanted_of(given: dict[str, Any]) -> fabric_route.Wanted:
@@ -255,10 +255,10 @@ def look(given: dict[str, Any]) -> fabric_route.Seen:
     )
 
 
-def measure(given: dict[str, Any]) -> tuple[list[bandwidth.Measurement], list[str]]:
+def measure(given: dict[str, Any]) -> tuple[list[iperf.Measurement], list[str]]:
     """Measure to each peer in turn; side by side they would share the link."""
-    limits = bandwidth.Limits(given["good_gbps"], given["acceptable_gbps"], given["critical_gbps"])
-    found: list[bandwidth.Measurement] = []
+    limits = iperf.Limits(given["good_gbps"], given["acceptable_gbps"], given["critical_gbps"])
+    found: list[iperf.Measurement] = []
     for peer in given["measure"]:
         said = fabric.iperf(
             peer,
@@ -268,8 +268,8 @@ def measure(given: dict[str, Any]) -> tuple[list[bandwidth.Measurement], list[st
             given["streams"],
             given["measure_reverse"],
         )
-        found.append(bandwidth.parse(said, peer, limits))
-    sentences = (bandwidth.problem(measured, limits) for measured in found)
+        found.append(iperf.parse(said, peer, limits))
+    sentences = (iperf.problem(measured, limits) for measured in found)
     return found, [sentence for sentence in sentences if sentence]
 
 

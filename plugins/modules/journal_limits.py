@@ -77,15 +77,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import journal
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import journald
+from ansible_collections.herd.inference.plugins.module_utils.core.host import journald as journald_rules
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import journald
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Look, write, restart, and make room."""
     options = module.params
-    wanted = journal.Journal(
+    wanted = journald_rules.Journal(
         options["storage"],
         options["max_mib"],
         options["keep_free_mib"],
@@ -93,15 +93,15 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         options["lines"],
         options["interval"],
     )
-    before, after = journald.drop_in(), journal.drop_in(wanted)
+    before, after = journald.drop_in(), journald_rules.drop_in(wanted)
     changes = before != after or journald.is_pending()
     if changes and not module.check_mode:
         journald.put(after)
-    size = journal.usage(journald.usage())
+    size = journald_rules.usage(journald.usage())
     # Only where the limit is new: journald itself sees to it from then on, and may be above it for a moment.
     if changes and not module.check_mode and size > wanted.most_mib << 20:
         journald.shrink(wanted.most_mib)
-        size = journal.usage(journald.usage())
+        size = journald_rules.usage(journald.usage())
     return {
         "changed": changes,
         "restarted": changes,
@@ -119,7 +119,7 @@ def main() -> None:
     """Read the arguments, set the limits, answer."""
     module = AnsibleModule(
         argument_spec={
-            "storage": {"type": "str", "choices": list(journal.STORAGES), "default": "persistent"},
+            "storage": {"type": "str", "choices": list(journald_rules.STORAGES), "default": "persistent"},
             "max_mib": {"type": "int", "default": 2048},
             "keep_free_mib": {"type": "int", "default": 2048},
             "days": {"type": "int", "default": 90},

@@ -162,11 +162,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import build_plan, help_flags
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import help_flags
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree, files, release_files, sources
-from ansible_collections.herd.inference.plugins.module_utils.ports.build_store import BuildStore
+from ansible_collections.herd.inference.plugins.module_utils.core.release import build as build_rules
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import build_tree
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import sources as release_sources
+from ansible_collections.herd.inference.plugins.module_utils.ports.release.build_store import BuildStore
 
 PENDING = "herd_build_pending"
 
@@ -177,7 +181,7 @@ class Build:
     def __init__(self, params: dict[str, Any], tools: dict[str, Any]) -> None:
         self.params, self.tools = params, tools
         self.release, self.source = params["release"], params["source"]
-        self.options = build_plan.cmake_options(
+        self.options = build_rules.cmake_options(
             self.release,
             tools,
             params["compute_capabilities"],
@@ -185,7 +189,7 @@ class Build:
             params["every_node_has_gpu"],
             params["cmake"],
         )
-        self.id = build_plan.build_id(self.release, self.source, tools, self.options)
+        self.id = build_rules.build_id(self.release, self.source, tools, self.options)
         self.store = BuildStore(Path(params["prefix"]))
         self.dist, self.work = self.store.dist, self.store.build / self.id
         self.log, self.progress_file = self.work / "build.log", self.work / "progress.json"
@@ -196,17 +200,17 @@ class Build:
 
     def unbuilt(self) -> str:
         """Why the compiler has something to do; empty if the build is there and whole."""
-        known = release_files.read_json(self.description)
+        known = release_archive.read_json(self.description)
         if known is None or not self.tarball.is_file():
             return "there is no such build yet"
-        if sources.sha256(self.tarball) != known["tarball"]["sha256"]:
+        if release_sources.sha256(self.tarball) != known["tarball"]["sha256"]:
             return f"{self.tarball} is damaged"
         return ""
 
     def missing(self) -> str:
         """Why there is something to do; empty if the build is there, whole, and the release's newest."""
         reason = self.unbuilt()
-        if not reason and release_files.read_json(self.pointer) != release_files.read_json(self.description):
+        if not reason and release_archive.read_json(self.pointer) != release_archive.read_json(self.description):
             return f"{self.pointer} describes another build"
         return reason
 
@@ -224,8 +228,8 @@ class Build:
                     progress.finish()
             # A build that was killed between its last files left these behind.
             build_tree.clean(*self.intermediate)
-            known = release_files.read_json(self.description) or {}
-            release_files.write_json(self.pointer, known)
+            known = release_archive.read_json(self.description) or {}
+            release_archive.write_json(self.pointer, known)
             self.store.use(self.id)
             return known
 
@@ -233,8 +237,8 @@ class Build:
         """Builds to give up: finished ones, and folders of begun ones."""
         keep = self.params["keep"]
         return (
-            build_plan.surplus(self.id, self.store.ready(), keep),
-            build_plan.surplus(self.id, self.store.begun(), keep),
+            build_rules.surplus(self.id, self.store.ready(), keep),
+            build_rules.surplus(self.id, self.store.begun(), keep),
         )
 
     def tidy(self) -> None:
@@ -253,14 +257,14 @@ class Build:
         if not build_tree.same_boot(self.work / "boot"):
             build_tree.clean(*self.intermediate)
             build_tree.note_boot(self.work / "boot")
-        sources.prepare(self.source, self.work / "src", cache, self.log, progress.update)
+        release_sources.prepare(self.source, self.work / "src", cache, self.log, progress.update)
         progress.update("configuring", 0)
         env = build_tree.environment(self.tools, self.params["ccache_dir"], self.work)
         build_tree.configure(self.work, self.options, self.tools, env, self.log)
         targets = self.release["targets"]
 
         def count(line: str) -> None:
-            done = build_plan.step(line)
+            done = build_rules.step(line)
             if done:
                 progress.update("compiling", *done)
 
@@ -272,15 +276,15 @@ class Build:
     def _pack(self, release: Path, targets: list[str]) -> None:
         bin_ = release / "bin"
         library_path = (self.tools.get("cuda") or {}).get("library_path", "")
-        needed = build_tree.needed(bin_, build_plan.parse_ldd, {"LD_LIBRARY_PATH": library_path})
-        build_plan.require_tls(self.options, needed)
-        libraries = build_plan.libraries_to_bring(
+        needed = build_tree.needed(bin_, build_rules.parse_ldd, {"LD_LIBRARY_PATH": library_path})
+        build_rules.require_tls(self.options, needed)
+        libraries = build_rules.libraries_to_bring(
             needed,
             [path.name for path in bin_.iterdir()],
         )
         build_tree.bring(libraries, bin_)
         build_tree.require_relocatable(
-            bin_, build_plan.parse_runpath, build_plan.parse_ldd, build_plan.from_system, list(libraries)
+            bin_, build_rules.parse_runpath, build_rules.parse_ldd, build_rules.from_system, list(libraries)
         )
         stub = (self.tools.get("cuda") or {}).get("driver_library")
         texts = build_tree.help_texts(bin_, targets, stub)
@@ -292,26 +296,26 @@ class Build:
                     found="nothing",
                     remedy=f"look at the end of {self.log}, and try the program under {bin_} by hand",
                 )
-        manifest = build_plan.manifest(
-            self.release, self.source, self.tools, self.options, flags, release_files.measure(release)
+        manifest = build_rules.manifest(
+            self.release, self.source, self.tools, self.options, flags, release_archive.measure(release)
         )
-        release_files.write_json(release / release_files.MANIFEST, manifest)
+        release_archive.write_json(release / release_archive.MANIFEST, manifest)
         self.dist.mkdir(parents=True, exist_ok=True)
-        manifest["tarball"] = release_files.pack(release, self.id, self.tarball)
-        release_files.write_json(self.description, manifest)
+        manifest["tarball"] = release_archive.pack(release, self.id, self.tarball)
+        release_archive.write_json(self.description, manifest)
 
 
 def foresee(params: dict[str, Any], build: str) -> None:
     """Stop where a build would fail for want of room or of its source; writes nothing."""
     builds = Path(params["prefix"]) / "build"
     build_tree.require_space(builds / build, params["free_mib"], "for the build")
-    sources.foresee(params["source"], builds / build / "src", builds / "sources")
+    release_sources.foresee(params["source"], builds / build / "src", builds / "sources")
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Plan, build if needed, and say what there is."""
     params = module.params
-    tools = release_files.read_json(Path(params["toolchain_file"]))
+    tools = release_archive.read_json(Path(params["toolchain_file"]))
     if tools is None and not module.check_mode:
         raise NotFoundError(
             expected=f"facts about the compiler in {params['toolchain_file']}",
@@ -332,7 +336,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         diff = {"before": "", "after": f"{name}: built when a toolchain is there\n"}
         return {**answer, "changed": True, "reason": reason, "diff": diff, "ansible_facts": {PENDING: True}}
     build = Build(params, tools)
-    before = release_files.read_json(build.pointer) or {}
+    before = release_archive.read_json(build.pointer) or {}
     reason = build.missing()
     if reason and module.check_mode:
         foresee(params, build.id)

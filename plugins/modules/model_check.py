@@ -96,10 +96,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Target
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target
-from ansible_collections.herd.inference.plugins.module_utils.core.model_check import (
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.models.check import (
     Verdict,
     judge,
     segments_of,
@@ -107,7 +107,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.model_check im
     targets_of,
 )
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk
-from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import open_file
+from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
 
 
 def read(disk: Disk, target: Target) -> list[str]:

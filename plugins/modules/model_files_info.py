@@ -67,9 +67,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Target
+from ansible_collections.herd.inference.plugins.module_utils.core.download.verified_stamp import stamped_sha256
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Target
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_stamp import stamped_sha256
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk
 
 

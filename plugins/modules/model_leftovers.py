@@ -71,14 +71,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import model_leftovers
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.models import partial_downloads
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import held
 
 
-def look(folder: Path) -> tuple[list[model_leftovers.Hidden], list[str]]:
+def look(folder: Path) -> tuple[list[partial_downloads.Hidden], list[str]]:
     """The hidden files of a folder, and the names of the others."""
-    hidden: list[model_leftovers.Hidden] = []
+    hidden: list[partial_downloads.Hidden] = []
     others: list[str] = []
     for entry in os.scandir(folder) if folder.is_dir() else ():
         with suppress(FileNotFoundError):
@@ -86,11 +86,11 @@ def look(folder: Path) -> tuple[list[model_leftovers.Hidden], list[str]]:
             if not entry.name.startswith("."):
                 others.append(entry.name)
             elif stat.S_ISREG(status.st_mode):
-                hidden.append(model_leftovers.Hidden(entry.name, status.st_blocks * 512, status.st_mtime))
+                hidden.append(partial_downloads.Hidden(entry.name, status.st_blocks * 512, status.st_mtime))
     return hidden, others
 
 
-def remove(folder: Path, leftover: model_leftovers.Leftover, days: float) -> model_leftovers.Leftover | None:
+def remove(folder: Path, leftover: partial_downloads.Leftover, days: float) -> partial_downloads.Leftover | None:
     """Remove what one fetch left, unless a fetch of the same model has begun meanwhile: then None."""
     lock = folder / f".{leftover.model}.lock"
     is_made = not lock.exists()
@@ -100,7 +100,7 @@ def remove(folder: Path, leftover: model_leftovers.Leftover, days: float) -> mod
         # What is there now that nobody can begin any more.
         hidden, others = look(folder)
         others_of = [file for file in hidden if not (is_made and file.name == lock.name)]
-        found = [left for left in model_leftovers.plan(others_of, others, time.time(), days) if left == leftover]
+        found = [left for left in partial_downloads.plan(others_of, others, time.time(), days) if left == leftover]
         # The lock goes last: who waits for it takes a new one.
         for name in sorted(leftover.files if found else (), key=lambda name: name == lock.name):
             (folder / name).unlink(missing_ok=True)
@@ -114,7 +114,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     folder, days = Path(module.params["path"]), float(module.params["days"])
     with held(sorted(folder.glob(".*.lock"))) as busy:
         hidden, others = look(folder)
-        found = [] if busy else model_leftovers.plan(hidden, others, time.time(), days)
+        found = [] if busy else partial_downloads.plan(hidden, others, time.time(), days)
     if not module.check_mode:
         found = [left for left in (remove(folder, leftover, days) for leftover in found) if left is not None]
     names = [name for leftover in found for name in leftover.files]

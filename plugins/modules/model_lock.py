@@ -103,12 +103,13 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gguf, model_lock
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, Web
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import atomic_write
-from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import JoinedSource, WebSource
-from ansible_collections.herd.inference.plugins.module_utils.ports.web import REQUESTS_ERROR, Web
+from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import JoinedSource, WebSource
 
 VARIABLE = "herd_models_lock"
 

@@ -72,9 +72,10 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import upstreams
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import nginx, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import nginx_upstreams
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.gateway import nginx
 
 UPSTREAMS = "herd/upstreams.conf"
 CLIENTS = "herd/clients.conf"
@@ -88,12 +89,12 @@ def text_of(path: Path) -> str:
 
 def kept_elsewhere(root: Path, tiers: list[str]) -> dict[str, str]:
     """Give what the service herd-upstreams writes, as far as nginx cannot do without it."""
-    known = upstreams.known_endpoints(text_of(root / UPSTREAMS))
+    known = nginx_upstreams.known_endpoints(text_of(root / UPSTREAMS))
     missing: dict[str, str] = {}
     if set(tiers) - set(known):
-        missing[UPSTREAMS] = upstreams.configuration({name: known.get(name, "") for name in tiers})
+        missing[UPSTREAMS] = nginx_upstreams.configuration({name: known.get(name, "") for name in tiers})
     if tiers and not (root / CLIENTS).exists():
-        missing[CLIENTS] = upstreams.clients_configuration("")
+        missing[CLIENTS] = nginx_upstreams.clients_configuration("")
     if tiers and not (root / KEY).exists():
         missing[KEY] = "# Written by herd-upstreams as soon as there is a key.\n"
     return missing

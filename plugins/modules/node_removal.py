@@ -125,34 +125,38 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import firewalld_rules, removal
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import release_files
-from ansible_collections.herd.inference.plugins.module_utils.ports import removal as rests
+from ansible_collections.herd.inference.plugins.module_utils.core.host import firewalld as firewalld_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.host.paths import is_system
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
+from ansible_collections.herd.inference.plugins.module_utils.ports.operations import uninstall as rests
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
 
 
 def is_ours(path: Path) -> bool:
     """Whether something with one of our names below the prefix is ours by what it says."""
     if path.parent.name == "releases" and not path.name.startswith("."):
-        manifest = path / release_files.MANIFEST
-        return manifest.is_file() and removal.is_release(path.name, release_files.read_json(manifest))
-    if path.parent.name == "dist" and not removal.PREFIX_ENTRIES["dist"].fullmatch(path.name):
-        return path.suffix == ".json" and removal.is_pointer(path.name, release_files.read_json(path))
+        manifest = path / release_archive.MANIFEST
+        return manifest.is_file() and uninstall_rules.is_release(path.name, release_archive.read_json(manifest))
+    if path.parent.name == "dist" and not uninstall_rules.PREFIX_ENTRIES["dist"].fullmatch(path.name):
+        return path.suffix == ".json" and uninstall_rules.is_pointer(path.name, release_archive.read_json(path))
     return True
 
 
 def below(prefix: Path) -> Iterator[rests.Rest]:
     """Find what is ours below the prefix, whose folders may hold what somebody else has put there."""
-    yield from rests.paths(rests.links_into(prefix, prefix / "releases", removal.PREFIX_LINKS))
-    for path in rests.below(prefix, removal.PREFIX_ENTRIES, is_ours):
+    yield from rests.paths(rests.links_into(prefix, prefix / "releases", uninstall_rules.PREFIX_LINKS))
+    for path in rests.below(prefix, uninstall_rules.PREFIX_ENTRIES, is_ours):
         whole = path.parent.name == "releases" and not path.name.startswith(".")
         yield from rests.releases([path]) if whole else rests.paths(iter([path]))
 
 
 def in_common(shared: Path, going: set[str]) -> Iterator[rests.Rest]:
     """Find what is ours in the directory that hosts share, which may hold what somebody else has put there."""
-    yield from rests.shared(shared, removal.SHARED_ENTRIES, removal.SHARED_SCRIPTS, removal.our_scripts)
-    yield from rests.empty((shared / name for name in removal.SHARED_FOLDERS), going)
+    yield from rests.shared(
+        shared, uninstall_rules.SHARED_ENTRIES, uninstall_rules.SHARED_SCRIPTS, uninstall_rules.our_scripts
+    )
+    yield from rests.empty((shared / name for name in uninstall_rules.SHARED_FOLDERS), going)
 
 
 def kept(folder: Path, going: set[str]) -> Iterator[str]:
@@ -161,7 +165,7 @@ def kept(folder: Path, going: set[str]) -> Iterator[str]:
         path = folder / name
         if str(path) in going or name.startswith("."):
             continue
-        inner = rests.entries(path) if name in removal.PREFIX_ENTRIES and not path.is_symlink() else []
+        inner = rests.entries(path) if name in uninstall_rules.PREFIX_ENTRIES and not path.is_symlink() else []
         yield from [str(path / other) for other in inner if str(path / other) not in going] or [str(path)]
 
 
@@ -171,21 +175,21 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
     :param going: paths of this order so far, which a check finds where they were.
     """
     prefix, models_dir = Path(given["prefix"]), Path(given["models_dir"])
-    models = removal.model_files(rests.entries(models_dir), given["models"])
+    models = uninstall_rules.model_files(rests.entries(models_dir), given["models"])
 
     def rules(listed: list[str]) -> tuple[str, ...]:
         return tuple(rule for port in given["ports"] for rule in firewalld_rules.change([], listed, port).remove)
 
     page = Path(given["page"])
     # The page says whose it is, its figures cannot; it may be gone already, if a run was interrupted.
-    is_theirs = page.is_file() and not removal.is_ours(rests.beginning(page))
+    is_theirs = page.is_file() and not uninstall_rules.is_ours(rests.beginning(page))
     measured = [] if is_theirs else [page.with_suffix(".json")]
 
-    yield from rests.files(removal.is_ours, page)
+    yield from rests.files(uninstall_rules.is_ours, page)
     yield from rests.jobs(given["user"], given["jobs"])
     root = Path(given["nginx_root"])
-    yield from rests.nginx_site(root, given["nginx_unit"], removal.NGINX_FILES, removal.is_ours)
-    yield from rests.tables(removal.our_tables)
+    yield from rests.nginx_site(root, given["nginx_unit"], uninstall_rules.NGINX_FILES, uninstall_rules.is_ours)
+    yield from rests.tables(uninstall_rules.our_tables)
     yield from rests.firewalld_rules(rules)
     ours = [*map(Path, rests.FOLDERS), *(models_dir / m for m in models)]
     yield from rests.paths(chain(rests.links(Path("/opt/herd")), measured, ours))
@@ -193,11 +197,11 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
     if given["shared"]:
         yield from in_common(Path(given["shared"]), going)
     # The folders of a system that has none of its own in them are still the system's.
-    shared = [] if removal.is_system(str(prefix)) else [*(prefix / n for n in removal.PREFIX_ENTRIES if n), prefix]
+    shared = [] if is_system(str(prefix)) else [*(prefix / n for n in uninstall_rules.PREFIX_ENTRIES if n), prefix]
     yield from rests.empty(iter([*shared, models_dir, page.parent]), going)
     yield from rests.owned(models_dir, given["user"], going)
-    yield from rests.accounts(given["user"], removal.ACCOUNT)
-    yield from rests.accounts(given["door_user"], removal.DOOR_ACCOUNT)
+    yield from rests.accounts(given["user"], uninstall_rules.ACCOUNT)
+    yield from rests.accounts(given["door_user"], uninstall_rules.DOOR_ACCOUNT)
 
 
 def main() -> None:
@@ -223,7 +227,7 @@ def main() -> None:
     going: set[str] = set()
     try:
         for name in ("prefix", "models_dir"):
-            removal.check_prefix(given[name])
+            uninstall_rules.check_prefix(given[name])
         for rest in ordered(given, going):
             if not module.check_mode:
                 rest.remove()

@@ -115,14 +115,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import (
-    engine_settings,
-    placement_facts,
-    shape_reader,
-)
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import memory
-from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import open_file
+from ansible_collections.herd.inference.plugins.module_utils.core.models import shape_reader
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
+from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
 
 
 def shape_at(path: Path) -> dict[str, Any]:
@@ -137,7 +135,7 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
         entry["shape"] = shape_at(Path(given["path"]))
     total, limit = memory.total_bytes(), memory.limit_bytes()
     own = {"memory_gib": total / (1 << 30), **given["hosts"].get(given["head"], {})}
-    site = placement_facts.Site(
+    site = inventory_placement.Site(
         given["workers"],
         given["head"],
         {**given["hosts"], given["head"]: own},
@@ -145,8 +143,8 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
         given["reserve_mib"],
         str(limit or "") if given["memory_max"] is None else given["memory_max"],
     )
-    settings = engine_settings.merged(given["settings"])
-    plan = placement_facts.plan_for(entry, site, settings, given["release"], given["split"], {})
+    settings = engine_arguments.merged(given["settings"])
+    plan = inventory_placement.plan_for(entry, site, settings, given["release"], given["split"], {})
     return {"plan": plan, "shape": entry.get("shape") or {}, "memory_bytes": total, "limit_bytes": limit}
 
 

@@ -128,10 +128,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_change, release_plan, release_state
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import host, release_files, systemd
-from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
+from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
+from ansible_collections.herd.inference.plugins.module_utils.core.release import status as release_status
+from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
+from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 SERVER = "herd-share.service"
 
@@ -158,18 +162,18 @@ def describe(store: ReleaseStore, release: str, in_use: list[str], verify: bool)
     }
 
 
-def programs(store: ReleaseStore) -> list[release_state.Program]:
+def programs(store: ReleaseStore) -> list[release_status.Program]:
     """What runs from these releases, with its service."""
     return [
-        release_state.Program(release, pid, name, release_state.unit_of(host.control_group_of(pid)))
+        release_status.Program(release, pid, name, release_status.unit_of(processes.control_group_of(pid)))
         for release, pid, name in store.programs()
     ]
 
 
 def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
     """Everything that the module returns."""
-    running, current, changing = programs(store), store.current() or "", release_change.note(store.noted())
-    manifests = {name: store.manifest(name) for name in release_plan.ours(store.installed())}
+    running, current, changing = programs(store), store.current() or "", release_switch.note(store.noted())
+    manifests = {name: store.manifest(name) for name in release_install.ours(store.installed())}
     in_use = sorted({program.release for program in running})
     known = [manifest for manifest in manifests.values() if manifest is not None]
     return {
@@ -178,10 +182,10 @@ def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
         "changing": changing,
         "releases": [describe(store, name, store.in_use(), verify) for name in manifests],
         "running": [asdict(program) for program in running],
-        "advisories": release_state.advisories(known, [current, *in_use]),
-        "problems": release_state.problems(current, manifests, running, len(store.leftovers()), changing),
+        "advisories": release_status.advisories(known, [current, *in_use]),
+        "problems": release_status.problems(current, manifests, running, len(store.leftovers()), changing),
         "serving": systemd.show(SERVER).active_state not in ("inactive", "failed"),
-        "built": (release_files.read_json(store.prefix / "dist" / f"{wanted}.json") or {}) if wanted else {},
+        "built": (release_archive.read_json(store.prefix / "dist" / f"{wanted}.json") or {}) if wanted else {},
     }
 
 

@@ -115,10 +115,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_plan
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree
-from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
+from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import build_tree
+from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -132,7 +132,7 @@ def lines(current: str | None, releases: list[str], leftovers: Sequence[Path] = 
 def not_built(prefix: str) -> dict[str, Any]:
     """What can be said before the first build: all of it is still to come."""
     store = ReleaseStore(Path(prefix))
-    before = lines(store.current(), release_plan.ours(store.installed()))
+    before = lines(store.current(), release_install.ours(store.installed()))
     return {
         "changed": True,
         "needed": True,
@@ -151,27 +151,27 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     manifest = module.params["manifest"]
     if not manifest and module.check_mode:
         return not_built(module.params["prefix"])
-    release_plan.check_manifest(manifest)
-    driver = release_plan.parse_driver(DRIVER.read_text(encoding="utf-8")) if DRIVER.exists() else None
-    note = release_plan.driver_note(manifest, driver) or ""
+    release_install.check_manifest(manifest)
+    driver = release_install.parse_driver(DRIVER.read_text(encoding="utf-8")) if DRIVER.exists() else None
+    note = release_install.driver_note(manifest, driver) or ""
     release = str(manifest["id"])
     store = ReleaseStore(Path(module.params["prefix"]))
     with nullcontext() if module.check_mode else store.alone():
         leftovers = store.leftovers()
         problems = store.problems(manifest)
-        current, installed = store.current(), release_plan.ours(store.installed())
-        plan = release_plan.plan(
+        current, installed = store.current(), release_install.ours(store.installed())
+        plan = release_install.plan(
             release, not problems, current, installed, store.in_use(), module.params["keep"], store.previous()
         )
         if not module.params["switch"]:
             # What is current is what it goes back to, so nothing is taken away yet.
-            plan = release_plan.Plan(plan.fetch, link=False, prune=())
+            plan = release_install.Plan(plan.fetch, link=False, prune=())
         # An upgrade or a rollback that was killed is settled by this: the node gets what the inventory names.
         settles = module.params["switch"] and store.note.exists()
         if not module.check_mode:
             store.tidy()
         if plan.fetch:
-            build_tree.require_space(store.releases, release_plan.space_mib(manifest), "for the release")
+            build_tree.require_space(store.releases, release_install.space_mib(manifest), "for the release")
         if not module.check_mode:
             if plan.fetch:
                 store.install(manifest, module.params["location"])

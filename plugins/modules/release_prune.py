@@ -71,9 +71,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_change, release_plan
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
+from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
+from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
+from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
@@ -82,11 +83,11 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     # No folder is made where there is none.
     with nullcontext() if module.check_mode or not store.releases.is_dir() else store.alone():
         current, leftovers = store.current(), store.leftovers()
-        installed = release_plan.ours(store.installed())
+        installed = release_install.ours(store.installed())
         going: tuple[str, ...] = ()
         if current in installed:
-            needed = [*store.in_use(), *release_change.note(store.noted()).values()]
-            plan = release_plan.plan(current, True, current, installed, needed, keep, store.previous())
+            needed = [*store.in_use(), *release_switch.note(store.noted()).values()]
+            plan = release_install.plan(current, True, current, installed, needed, keep, store.previous())
             going = plan.prune
         if not module.check_mode:
             for release in going:

@@ -86,14 +86,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_change
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
-    MismatchError,
-    NotFoundError,
-)
-from ansible_collections.herd.inference.plugins.module_utils.core.release_plan import BUILD_ID, ours
-from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
+from ansible_collections.herd.inference.plugins.module_utils.core.release.install import BUILD_ID, ours
+from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 
 def require_whole(store: ReleaseStore, release: str) -> None:
@@ -116,7 +112,7 @@ def require_whole(store: ReleaseStore, release: str) -> None:
 
 def lines(current: str, note: Mapping[str, str] | None) -> str:
     """The state of a node for a diff."""
-    known = release_change.note(note)
+    known = release_switch.note(note)
     said = f"from {known['from'] or 'none'} to {known['to']}" if known else "damaged"
     return f"current: {current or 'none'}\n" + (f"change not proved yet: {said}\n" if note is not None else "")
 
@@ -129,10 +125,10 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             require_whole(store, wanted)
         current, note = store.current() or "", (store.noted() or {}) if store.note.exists() else None
         goal, noted, former = current, note, store.previous() or ""
-        known = release_change.note(note)
+        known = release_switch.note(note)
         if state == "begun":
             before = known.get("previous") or former
-            noted = release_change.begun(module.params["former"], wanted, module.params["rollback"], before)
+            noted = release_switch.begun(module.params["former"], wanted, module.params["rollback"], before)
         elif state == "proved":
             noted = None
             # It went back: what did not come up is nothing to go back to.

@@ -132,14 +132,18 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core import certificate, router
-from ansible_collections.herd.inference.plugins.module_utils.core.command_line import value_of
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import router_mode
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     MismatchError,
     RemoteFailureError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports import host, openai, release, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
 _POLL_S = 0.5
 
@@ -158,18 +162,18 @@ def key_in(path: str | None) -> str:
     return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
 
 
-def api_of(given: dict[str, Any], timeout_s: float) -> openai.Api:
+def api_of(given: dict[str, Any], timeout_s: float) -> openai_api.Api:
     """The router's API."""
     trusted = certificate.first(text_of(given["certificate_file"])) if given["certificate_file"] else ""
-    return openai.Api(given["url"], key_in(given["api_key_file"]), timeout_s, trusted)
+    return openai_api.Api(given["url"], key_in(given["api_key_file"]), timeout_s, trusted)
 
 
-def offered(found: list[router.State], expected: list[str]) -> dict[str, Any]:
+def offered(found: list[router_mode.State], expected: list[str]) -> dict[str, Any]:
     """What is said of the models."""
     return {
         "models": [{**asdict(model), "aliases": list(model.aliases)} for model in found],
         "in_memory": [model.id for model in found if model.is_in_memory],
-        "ask": router.to_be_asked(found, expected or [model.id for model in found]),
+        "ask": router_mode.to_be_asked(found, expected or [model.id for model in found]),
     }
 
 
@@ -185,7 +189,7 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
         raise RemoteFailureError(
             f"a router at {given['url']} within {given['timeout']} seconds", state, "look at journalctl -u llama-router"
         )
-    found = router.states(api.router_models())
+    found = router_mode.states(api.router_models())
     ids, expected = {model.id for model in found}, set(given["expected"])
     if expected and ids != expected:
         listed = "; ".join(
@@ -200,7 +204,7 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
 def look_at_unit(given: dict[str, Any]) -> dict[str, Any]:
     """See how the unit is, and ask where its process says that it answers."""
     state = systemd.show(given["unit"])
-    arguments = host.arguments_of(state.pid) if state.pid else []
+    arguments = processes.arguments_of(state.pid) if state.pid else []
     address, port, key_file, trusted = (
         value_of(arguments, flag) for flag in ("--host", "--port", "--api-key-file", "--ssl-cert-file")
     )
@@ -209,10 +213,10 @@ def look_at_unit(given: dict[str, Any]) -> dict[str, Any]:
         "api_key_file": given["api_key_file"] or key_file,
         "certificate_file": given["certificate_file"] or trusted,
     }
-    found: list[router.State] = []
+    found: list[router_mode.State] = []
     problem = "" if port else "it does not run"
     try:
-        found = router.states(api_of(asked, given["timeout"]).router_models()) if port else []
+        found = router_mode.states(api_of(asked, given["timeout"]).router_models()) if port else []
     except HerdError as error:
         problem = str(error)
     return {
@@ -220,8 +224,8 @@ def look_at_unit(given: dict[str, Any]) -> dict[str, Any]:
         **offered(found, []),
         "problem": problem,
         "endpoint": f"{address}:{port}" if port else "",
-        "release": release.release_of(arguments),
-        "advisories": release.manifest_of(arguments).get("advisories", []),
+        "release": release_manifest.release_of(arguments),
+        "advisories": release_manifest.manifest_of(arguments).get("advisories", []),
     }
 
 
@@ -238,7 +242,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if openai.REQUESTS_ERROR is not None:
+    if openai_api.REQUESTS_ERROR is not None:
         module.fail_json(msg=missing_required_lib("requests"))
     try:
         module.exit_json(changed=False, **(look if module.params["url"] else look_at_unit)(module.params))

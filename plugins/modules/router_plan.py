@@ -221,23 +221,22 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import (
-    engine_settings,
-    flag_guard,
-    flag_subject,
-    gpus,
-    placement_facts,
-    router,
-    router_plan,
-    shape_reader,
-)
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment, router_mode
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     InvalidInputError,
     NotFoundError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports import memory, model_folder, release
-from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import open_file
+from ansible_collections.herd.inference.plugins.module_utils.core.models import shape_reader
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
+from ansible_collections.herd.inference.plugins.module_utils.ports.models import folder as model_folder
+from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
 
 def named_models(given: dict[str, Any]) -> list[dict[str, Any]]:
@@ -275,48 +274,50 @@ def candidates(given: dict[str, Any]) -> list[dict[str, Any]]:
     files = {model["file"] for model in named}
     # A check before the first run: the folder is made by an earlier role.
     is_there = not given["check_mode"] or Path(given["folder"]).exists()
-    found = router.models_among(model_folder.listed(Path(given["folder"]))) if given["scan"] and is_there else []
-    found = [file for file in found if file not in files and router.model_id(file) not in given["exclude"]]
+    found = router_mode.models_among(model_folder.listed(Path(given["folder"]))) if given["scan"] and is_there else []
+    found = [file for file in found if file not in files and router_mode.model_id(file) not in given["exclude"]]
     return named + [
         {"file": file, "aliases": [], "settings": {}, "shape": {}, "load_at_start": False, "named": False}
         for file in found
     ]
 
 
-def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_plan.Entry:
+def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.Entry:
     """What the plan knows of a model: its file's header, or what the inventory says of one that is not there yet."""
     path = Path(given["folder"]) / model["file"]
-    settings = engine_settings.merged(given["settings"], model["settings"])
+    settings = engine_arguments.merged(given["settings"], model["settings"])
     try:
         shape = shape_reader.shape_of_files(str(path.parent), path.name, lambda name: open_file(Path(name)))
     except NotFoundError:
         if not given["check_mode"]:
             raise
-        return router_plan.Entry(router.model_id(path.name), placement_facts.shape_in(model), settings, model["named"])
-    return router_plan.Entry(router.model_id(path.name), shape, settings, model["named"])
+        return router_fit.Entry(
+            router_mode.model_id(path.name), inventory_placement.shape_in(model), settings, model["named"]
+        )
+    return router_fit.Entry(router_mode.model_id(path.name), shape, settings, model["named"])
 
 
-def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_plan.Entry]], dict[str, str]]:
+def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.Entry]], dict[str, str]]:
     """Every candidate with its entry, and those that cannot be read with the reason."""
     entries, unread = [], {}
-    engine_settings.merged(given["settings"])
+    engine_arguments.merged(given["settings"])
     for model in candidates(given):
         try:
             entries.append((model, entry_of(model, given)))
         except HerdError as error:
             if model["named"]:
                 raise
-            unread[router.model_id(model["file"])] = str(error)
+            unread[router_mode.model_id(model["file"])] = str(error)
     return entries, unread
 
 
 def offers_of(
-    given: dict[str, Any], entries: list[tuple[dict[str, Any], router_plan.Entry]], plan: dict[str, Any]
-) -> list[router.Offer]:
+    given: dict[str, Any], entries: list[tuple[dict[str, Any], router_fit.Entry]], plan: dict[str, Any]
+) -> list[router_mode.Offer]:
     """What the router offers: all that is not left out, on the devices of the plan."""
     placed = {model["id"]: model for model in plan["models"]}
     return [
-        router.Offer(
+        router_mode.Offer(
             entry.id,
             f"{given['folder'].rstrip('/')}/{model['file']}",
             entry.settings,
@@ -334,9 +335,9 @@ def offers_of(
 
 def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Plan, and give the result with warnings."""
-    found = release.needed_manifest(Path(given["prefix"]), given["check_mode"])
+    found = release_manifest.needed_manifest(Path(given["prefix"]), given["check_mode"])
     entries, left_out = read(given)
-    machine = router_plan.Machine(
+    machine = router_fit.Machine(
         given["name"],
         given["gpus"],
         given["memory_gib"] or memory.total_bytes() / (1 << 30),
@@ -344,12 +345,12 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         given["reserve_mib"],
         given["memory_max"],
     )
-    plan = router_plan.plan([entry for _model, entry in entries], machine, given["models_max"], given["release"])
+    plan = router_fit.plan([entry for _model, entry in entries], machine, given["models_max"], given["release"])
     offers = offers_of(given, entries, plan)
     is_pending = found is None or (given["check_mode"] and not offers)
     if not is_pending:
-        router.require_distinct(offers)
-    argv = router.arguments(
+        router_mode.require_distinct(offers)
+    argv = router_mode.arguments(
         given["preset_file"],
         given["models_max"],
         (given["listen_address"], given["listen_port"]),
@@ -368,19 +369,19 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         added = {str(name): str(value) for name, value in given["environment"].items()}
         # Before a build there is only the release in use, and the one to come may have what it lacks.
         rules = given["accepted_rules"] + (["tls-not-built"] if given["check_mode"] else [])
-        findings = router.findings(offers, argv, engine, rules, tuple(sorted(capabilities)), added)
+        findings = router_mode.findings(offers, argv, engine, rules, tuple(sorted(capabilities)), added)
         warnings += flag_guard.require_clean(findings, "the router")
-    presets = router.presets(offers, accepted) if offers else ""
+    presets = router_mode.presets(offers, accepted) if offers else ""
     result = {
         "pending": is_pending,
         "release": found[1]["id"] if found else "",
         "argv": [str(directory / "bin" / program), *argv],
         "offers": [{"id": offer.id, "path": offer.path, "aliases": list(offer.aliases)} for offer in offers],
         "left_out": {**left_out, **plan["left_out"]},
-        "files": {given["preset_file"]: presets, **gpus.unit_files(given["gpus"])},
+        "files": {given["preset_file"]: presets, **gpu_environment.unit_files(given["gpus"])},
         "environment": {
-            **router.environment(given["api_key_file"]),
-            **gpus.environment(given["gpus"], given["name"]),
+            **router_mode.environment(given["api_key_file"]),
+            **gpu_environment.environment(given["gpus"], given["name"]),
             **given["environment"],
         },
         "plan": plan,

@@ -68,9 +68,9 @@ load:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import rpc_firewall
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.ports import firewall
+from ansible_collections.herd.inference.plugins.module_utils.core.host import rpc_firewall
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall
 
 
 def main() -> None:

@@ -89,9 +89,10 @@ zone:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import firewalld_rules, rpc_firewall
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import firewall
+from ansible_collections.herd.inference.plugins.module_utils.core.host import firewalld as firewalld_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.host import rpc_firewall
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall
 
 
 def main() -> None:

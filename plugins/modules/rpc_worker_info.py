@@ -175,9 +175,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import proc_net, worker_state
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import worker_state
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports import host, release, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
 _POLL_S = 0.3
 
@@ -186,9 +189,9 @@ def holder_of(listeners: list[proc_net.Socket], unit: str) -> tuple[str, bool]:
     """Name the process that listens, and say whether it is the unit's own."""
     if not listeners:
         return "", True
-    pid, name = host.owner_of(listeners[0].inode)
+    pid, name = processes.owner_of(listeners[0].inode)
     # The kernel's own listeners, and those of other containers, have no process here.
-    is_own = not pid or f"/{unit}" in host.control_group_of(pid)
+    is_own = not pid or f"/{unit}" in processes.control_group_of(pid)
     return (f"{name} ({pid})" if pid else ""), is_own
 
 
@@ -196,9 +199,9 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Sight]:
     """Gather everything once."""
     unit, port = given["unit"], given["port"]
     state = systemd.show(unit)
-    arguments = host.arguments_of(state.pid) if state.pid else []
-    manifest = release.manifest_of(arguments)
-    sockets = proc_net.parse(host.tcp_tables())
+    arguments = processes.arguments_of(state.pid) if state.pid else []
+    manifest = release_manifest.manifest_of(arguments)
+    sockets = proc_net.parse(processes.tcp_tables())
     listeners = proc_net.listening_on(sockets, port)
     clients = proc_net.established_from(sockets, port)
     holder, is_own = holder_of(listeners, unit)
@@ -206,17 +209,17 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Sight]:
     prefix = Path(arguments[0]).parents[3] if manifest else Path(given["prefix"])
     found = asdict(state)
     found.update(
-        age_s=round(host.age_of(state.pid), 1) if state.pid else 0.0,
-        release=release.release_of(arguments),
+        age_s=round(processes.age_of(state.pid), 1) if state.pid else 0.0,
+        release=release_manifest.release_of(arguments),
         rpc_protocol=manifest.get("rpc_protocol", ""),
         advisories=manifest.get("advisories", []),
         current=(prefix / "current").resolve().name if (prefix / "current").is_symlink() else "",
-        memory_bytes=host.resident_bytes(state.pid) if state.pid else 0,
+        memory_bytes=processes.resident_bytes(state.pid) if state.pid else 0,
         listening=sorted({listener.local_address for listener in listeners}),
         holder=holder,
         connections=sorted(f"{client.remote_address}:{client.remote_port}" for client in clients),
         leaving=sum(s.state == "CLOSE_WAIT" and s.local_port == port for s in sockets),
-        cache_bytes=host.tree_size(Path(given["cache_dir"])),
+        cache_bytes=processes.tree_size(Path(given["cache_dir"])),
     )
     sight = worker_state.Sight(
         unit,

@@ -121,27 +121,26 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import (
-    engine_settings,
-    flag_guard,
-    flag_subject,
-    gpus,
-    proc_net,
-)
-from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     InvalidInputError,
     MismatchError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, host, release
+from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall, processes
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
 
 def require_free(port: int, unit: str) -> None:
     """Stop when somebody else listens on the port."""
-    for listener in proc_net.listening_on(proc_net.parse(host.tcp_tables()), port):
-        pid, name = host.owner_of(listener.inode)
-        if pid and unit in host.control_group_of(pid):
+    for listener in proc_net.listening_on(proc_net.parse(processes.tcp_tables()), port):
+        pid, name = processes.owner_of(listener.inode)
+        if pid and unit in processes.control_group_of(pid):
             continue
         raise InvalidInputError(
             f"port {port} to be free for {unit}",
@@ -163,7 +162,7 @@ def command_line(
         )
     program = manifest["programs"]["worker"]
     threads = given["threads"] or os.cpu_count() or 1
-    argv = engine_settings.worker_arguments(given["address"], given["port"], threads, given["cache"])
+    argv = engine_arguments.worker_arguments(given["address"], given["port"], threads, given["cache"])
     subject = flag_subject.Subject(
         flag_subject.WORKER,
         CommandLine(argv, worker=True),
@@ -194,16 +193,16 @@ def main() -> None:
     prefix = Path(given["prefix"])
     result: dict[str, Any] = {"changed": False, "nft": bool(firewall.nft_program())}
     try:
-        if not host.can_bind(given["address"]):
+        if not processes.can_bind(given["address"]):
             raise InvalidInputError(
                 f"the fabric address {given['address']} on an interface of this host",
                 "no interface that has it",
                 "bring the fabric's interface up (ip addr), or correct herd_fabric_address of this host",
             )
         require_free(given["port"], given["unit"])
-        found = release.needed_manifest(prefix, module.check_mode)
-        result["environment"] = gpus.environment(given["gpus"])
-        result["files"] = gpus.unit_files(given["gpus"])
+        found = release_manifest.needed_manifest(prefix, module.check_mode)
+        result["environment"] = gpu_environment.environment(given["gpus"])
+        result["files"] = gpu_environment.unit_files(given["gpus"])
         argv, findings = command_line(found, given) if found else ([str(prefix / "current/bin/rpc-server")], [])
         for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
             module.warn(warning)

@@ -92,9 +92,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import selinux_policy as rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import selinux, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.host import selinux as rules
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import selinux
 
 
 def look(name: str, ours: tuple[int, ...]) -> rules.Found:

@@ -86,7 +86,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import host, systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 
 
 def digest(content: str, files: dict[str, str], triggers: list[str]) -> str:
@@ -137,7 +138,7 @@ def main() -> None:
     text = module.params["content"].replace("@HERD_UNIT@", wanted)
     try:
         state = systemd.settle(name, patience) if patience and not module.check_mode else systemd.show(name)
-        runs_with = host.environment_of(state.pid).get("HERD_UNIT", "") if state.pid else ""
+        runs_with = processes.environment_of(state.pid).get("HERD_UNIT", "") if state.pid else ""
         unit = str(systemd.UNIT_DIRECTORY / name)
         paths = {unit: text, **others}
         before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in paths}

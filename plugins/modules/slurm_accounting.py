@@ -146,9 +146,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import slurm_accounting
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
-from ansible_collections.herd.inference.plugins.module_utils.ports import slurm
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import accounting as slurm_accounting
+from ansible_collections.herd.inference.plugins.module_utils.ports.slurm import commands as slurm_commands
 
 
 def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
@@ -170,7 +170,7 @@ def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
 
 def problems_of(given: dict[str, Any], configuration: dict[str, str]) -> list[str]:
     """What is wrong with slurm.conf and its partitions."""
-    partitions = slurm_accounting.parse_partitions(slurm.ask("scontrol", "--oneliner", "show", "partition"))
+    partitions = slurm_accounting.parse_partitions(slurm_commands.ask("scontrol", "--oneliner", "show", "partition"))
     found = []
     if given["configuration"]:
         found += slurm_accounting.configuration_problems(configuration)
@@ -184,7 +184,7 @@ def warnings_of(given: dict[str, Any], configuration: dict[str, str], graces: di
         return []
     level = ""
     if given["viewer"] and "jobs" in configuration.get("PrivateData", ""):
-        levels = slurm_accounting.parse_levels(slurm.show("user", slurm_accounting.USER_FIELDS))
+        levels = slurm_accounting.parse_levels(slurm_commands.show("user", slurm_accounting.USER_FIELDS))
         level = levels.get(given["viewer"], "")
     return slurm_accounting.configuration_warnings(configuration, graces, given["viewer"], level)
 
@@ -240,10 +240,12 @@ def main() -> None:
     )
     given = module.params
     try:
-        configuration = slurm_accounting.parse_configuration(slurm.ask("scontrol", "show", "config"))
+        configuration = slurm_accounting.parse_configuration(slurm_commands.ask("scontrol", "show", "config"))
         cluster = given["cluster"] or configuration.get("ClusterName", "")
         found = slurm_accounting.parse_accounting(
-            slurm.show("qos", slurm_accounting.QOS_FIELDS), slurm.show("assoc", slurm_accounting.ASSOC_FIELDS), cluster
+            slurm_commands.show("qos", slurm_accounting.QOS_FIELDS),
+            slurm_commands.show("assoc", slurm_accounting.ASSOC_FIELDS),
+            cluster,
         )
         wanted = wanted_by(given)
         steps = slurm_accounting.steps(wanted, found)
@@ -256,7 +258,7 @@ def main() -> None:
         if not given["set_up"]:
             require_set_up(steps, commands)
         for argv in [] if module.check_mode else argvs:
-            slurm.ask(*argv)
+            slurm_commands.ask(*argv)
     except HerdError as error:
         module.fail_json(msg=str(error))
     if problems:

@@ -84,8 +84,10 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import redaction, removal, support_bundle
-from ansible_collections.herd.inference.plugins.module_utils.ports import bundle, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import redaction, support_bundle
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.operations import bundle
 
 
 def main() -> None:
@@ -103,7 +105,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    units = bundle.units(removal.is_ours, systemd.UNIT_DIRECTORY)
+    units = bundle.units(uninstall_rules.is_ours, systemd.UNIT_DIRECTORY)
     wanted = support_bundle.pieces(units, given["since"], given["lines"], given["prefix"], given["models_dir"])
     try:
         guarded = bundle.guarded_files(Path(given["secrets_dir"]))

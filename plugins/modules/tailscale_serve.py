@@ -86,9 +86,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import tailscale_serve as rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
-from ansible_collections.herd.inference.plugins.module_utils.ports.tailscale import Tailscale
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import tailscale as rules
+from ansible_collections.herd.inference.plugins.module_utils.ports.gateway.tailscale import Tailscale
 
 
 def reconcile(params: dict[str, Any], tailscale: Tailscale, check_mode: bool) -> dict[str, Any]:

@@ -102,13 +102,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import certificate as rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     InvalidInputError,
     MismatchError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports import openssl, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate as rules
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import openssl
 
 _KEY_MODE = 0o640
 _CERTIFICATE_MODE = 0o644

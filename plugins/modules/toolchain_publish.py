@@ -108,9 +108,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core import toolchain, toolchain_facts
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.ports import release_files, toolchain_probe
+from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain
+from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain_probe as toolchain_facts
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import toolchain_probe
 
 VERSION = "herd_cuda_version"
 
@@ -161,7 +163,7 @@ def probe(params: dict[str, Any]) -> dict[str, Any]:
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Probe, write if something changed, say what there is."""
     path = Path(module.params["path"])
-    before = release_files.read_json(path)
+    before = release_archive.read_json(path)
     root, planned = module.params["cuda_root"], module.params["cuda_version"]
     search_path = [str(folder) for folder in module.params["search_path"]]
     # What the operator has named is checked first, also where no compiler is installed yet.
@@ -185,7 +187,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     changed = facts != before
     if changed and not module.check_mode:
         path.parent.mkdir(parents=True, exist_ok=True)
-        release_files.write_json(path, facts)
+        release_archive.write_json(path, facts)
     return {
         "changed": changed,
         "toolchain": facts,

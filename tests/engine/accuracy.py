@@ -21,14 +21,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import compute_buffer
-from ansible_collections.herd.inference.plugins.module_utils.core.kv_cache import CacheSettings
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import (
-    ModelShape,
-    from_data,
-    shape_of,
-)
-from ansible_collections.herd.inference.plugins.module_utils.core.placement import (
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import ModelShape, from_data, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import compute_buffer
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.kv_cache import CacheSettings
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.planner import (
     DevicePlan,
     Group,
     Host,

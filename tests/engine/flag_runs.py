@@ -21,10 +21,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core import flag_guard
-from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
-from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import Engine, Subject
-from ansible_collections.herd.inference.plugins.module_utils.core.help_flags import accepted_flags
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Engine, Subject
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.help_flags import accepted_flags
 
 OLD, NEW = "b7836", "0c1e57098"
 WORKERS = {OLD: "rpc-server", NEW: "ggml-rpc-server"}

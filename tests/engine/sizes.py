@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
 from tests.engine import models
 from tests.engine.models import Dense, Latent, Model
 from tests.lab.gguf_writer import data_size

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
-from ansible_collections.herd.inference.plugins.module_utils.core.flag_rules import RULES
-from ansible_collections.herd.inference.plugins.module_utils.ports import openssl
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import openssl
 from tests.engine.flag_runs import Build, cache, free_port
 from tests.lab import sources
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports.gguf_source import open_file
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
+from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
 from tests.engine.flag_runs import NEW, cache
 from tests.unit.gguf_bytes import ARRAY, File, Maker, mutants
 

@@ -46,13 +46,16 @@ ENGINE = {
 OURS = {
     "expected traffic to … to leave by …, found it on …": (
         "to leave by {name}, found it on {route.interface}",
-        "plugins/module_utils/core/fabric_route.py",
+        "plugins/module_utils/core/host/fabric_route.py",
     ),
-    "resetting connections to": ("resetting connections to {worker.name}", "roles/node_agent/files/agent/gate.py"),
-    "to speak RPC protocol": ("to speak RPC protocol", "plugins/module_utils/core/gate_rule.py"),
+    "resetting connections to": (
+        "resetting connections to {worker.name}",
+        "plugins/module_utils/agent/services/wait_for_workers.py",
+    ),
+    "to speak RPC protocol": ("to speak RPC protocol", "plugins/module_utils/core/engine/worker_readiness.py"),
     "waiting: expected worker … to answer with RPC protocol …": (
         "to answer with RPC protocol",
-        "plugins/module_utils/core/gate_rule.py",
+        "plugins/module_utils/core/engine/worker_readiness.py",
     ),
 }
 #: Of systemd, the kernel, Ansible and the driver: the scenario runbooks meets them, or the fixtures have them.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
 
 from .accuracy import RELEASES, judge
 from .builds import binaries

@@ -14,29 +14,30 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, router
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import router_mode
 from tests.engine.flag_runs import Build, RouterRun, get
 
 KEY = "key-of-this-test"
 
 
-def offer(build: Build, name: str, **facts: Any) -> router.Offer:
-    settings = engine_settings.merged(
+def offer(build: Build, name: str, **facts: Any) -> router_mode.Offer:
+    settings = engine_arguments.merged(
         {"context": 4096, "threads": 1, "batch": 512, "extra_arguments": ["--no-warmup"], **facts.pop("settings", {})}
     )
-    return router.Offer(name, str(build.model), settings, **facts)
+    return router_mode.Offer(name, str(build.model), settings, **facts)
 
 
-def start(build: Build, *offers: router.Offer, models_max: int = 2, **added: str) -> RouterRun:
+def start(build: Build, *offers: router_mode.Offer, models_max: int = 2, **added: str) -> RouterRun:
     """A router exactly as the role starts it."""
     keys = build.place / "keys"
     keys.write_text(f"# made once\n{KEY}\n" if build.is_new else f"{KEY}\n", encoding="utf-8")
-    words = router.arguments("-", models_max, ("127.0.0.1", 0), str(keys), 600)
+    words = router_mode.arguments("-", models_max, ("127.0.0.1", 0), str(keys), 600)
     # The harness gives address, port and presets.
     words = words[words.index("--models-max") : words.index("--host")] + words[words.index("--api-key-file") :]
     nowhere = str(build.place / "none")
-    environment = {**router.environment(str(keys), nowhere), **added}
-    run = build.router(router.presets(offers, build.engine.accepted), *words, environment=environment)
+    environment = {**router_mode.environment(str(keys), nowhere), **added}
+    run = build.router(router_mode.presets(offers, build.engine.accepted), *words, environment=environment)
     assert run.healthy(), run.log
     return replace(run, key=KEY)
 
@@ -55,7 +56,7 @@ def test_it_offers_what_the_presets_say_and_obeys_them(build: Build) -> None:
         assert get(run.port, path, key=KEY)[0] == 200
     slots = get(run.port, "/slots?model=b", key=KEY)[1]
     assert [slot["n_ctx"] for slot in slots] == [256, 256]
-    expected = {state.id: state.state for state in router.states({"data": list(run.models().values())})}
+    expected = {state.id: state.state for state in router_mode.states({"data": list(run.models().values())})}
     assert expected == {"a": "loaded", "b": "loaded"}
 
 
@@ -92,7 +93,7 @@ def test_without_the_variable_a_models_process_asks_for_no_key(build: Build) -> 
     """Why the service has LLAMA_ARG_API_KEY_FILE; the older release hands the flag on."""
     keys = build.place / "other-keys"
     keys.write_text(f"{KEY}\n", encoding="utf-8")
-    run = build.router(router.presets([offer(build, "a")], build.engine.accepted), "--api-key-file", str(keys))
+    run = build.router(router_mode.presets([offer(build, "a")], build.engine.accepted), "--api-key-file", str(keys))
     assert run.healthy()
     run = replace(run, key=KEY)
     assert run.chat("a") == 200
@@ -166,7 +167,7 @@ def test_a_file_that_cannot_be_loaded_costs_another_model_its_place(build: Build
     status, answer = get(run.port, "/v1/chat/completions", {"model": "broken", "messages": []}, key=KEY)
     assert status == 500
     assert answer["error"]["message"] == "model name=broken failed to load"
-    states = router.states({"data": list(run.models().values())})
+    states = router_mode.states({"data": list(run.models().values())})
     assert {state.id: (state.state, state.exit_code) for state in states} == {
         "a": ("unloaded", None),
         "b": ("loaded", None),

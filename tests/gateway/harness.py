@@ -24,7 +24,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
 from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW, cache, free_port, listens
 from tests.installed import install_herdctl
@@ -219,9 +219,9 @@ class Gateway:
             {"id": name, "sha256": hashlib.sha256(str(user["key"]).encode()).hexdigest(), **user}
             for name, user in (USERS if users is None else users).items()
         ]
-        keys = gateway_keys.parse(entries, LIMITS, self.ports)
+        keys = user_keys.parse(entries, LIMITS, self.ports)
         scratch = self.root / "keys.json.new"
-        scratch.write_text(json.dumps(gateway_keys.as_data(keys)), encoding="utf-8")
+        scratch.write_text(json.dumps(user_keys.as_data(keys)), encoding="utf-8")
         scratch.replace(self.root / "keys.json")
 
     # Its own services

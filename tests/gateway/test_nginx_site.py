@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.ports import nginx, systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.gateway import nginx
 from ansible_collections.herd.inference.plugins.modules import nginx_site
 from tests.gateway.harness import nginx_program
 

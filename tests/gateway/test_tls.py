@@ -20,8 +20,8 @@ from typing import Any
 import openai
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import certificate
-from ansible_collections.herd.inference.plugins.module_utils.ports import openssl
+from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import openssl
 from tests.gateway.conftest import Reply, chat
 from tests.gateway.harness import REASONING_MODEL, ROOT, Gateway, gateway, wait_for
 

@@ -17,7 +17,7 @@ from typing import Any
 import crossplane
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import upstreams
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import nginx_upstreams
 from tests.gateway.harness import LIMITS, MAIN, render
 
 ENDPOINTS = {"fast": "10.0.0.42:8080", "reasoning": ""}
@@ -35,9 +35,9 @@ def written(root: Path, version: str, tls: bool, origins: Sequence[str] = ()) ->
     names = {"ansible_host": "10.0.0.5", "inventory_hostname": "slurm-ctl"}
     files = render({**given, **names, "_gateway_limits": LIMITS, "_gateway_tiers": TIERS})
     files["nginx.conf"] = MAIN.format(root=root, user="")
-    files["herd/upstreams.conf"] = upstreams.configuration(ENDPOINTS, upstreams.may_keep(version))
-    files["herd/clients.conf"] = upstreams.clients_configuration(version)
-    files["herd/engine-key.conf"] = upstreams.key_configuration("a-key-of-the-engines")
+    files["herd/upstreams.conf"] = nginx_upstreams.configuration(ENDPOINTS, nginx_upstreams.may_keep(version))
+    files["herd/clients.conf"] = nginx_upstreams.clients_configuration(version)
+    files["herd/engine-key.conf"] = nginx_upstreams.key_configuration("a-key-of-the-engines")
     for name, text in files.items():
         (etc / name).parent.mkdir(parents=True, exist_ok=True)
         # The lines of a map are no directives, for which that table takes them.

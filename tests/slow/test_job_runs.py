@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.installed import install_herdctl
-from tests.unit.agent.whole_job import Job, jobs, said_of
+from tests.unit.agent.slurm.whole_job import Job, jobs, said_of
 
 
 @pytest.fixture(name="make")

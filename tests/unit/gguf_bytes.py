@@ -10,9 +10,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.gguf_facts import describe
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf_summary import describe
 
 STRING, ARRAY = 8, 9
 

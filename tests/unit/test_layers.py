@@ -1,7 +1,8 @@
 """The directions of dependence of docs/architecture.md, held with ast.
 
-core imports the standard library and core; ports the standard library, requests and core's errors; modules
-and action plugins import ports and core; filters only core. Nothing under core touches the world.
+core imports the standard library and core; ports the standard library, requests and core's errors; the agent the
+standard library and core; modules, action and lookup plugins import ports and core; filters only core. Nothing under
+core touches the world. Within core, a package imports only packages that stand before it in ORDER.
 """
 
 from __future__ import annotations
@@ -47,12 +48,27 @@ PURE = {"urllib.parse"}
 #: What each layer may import beside the standard library, as prefixes.
 ALLOWED = {
     "core": ("core",),
+    "agent": ("agent", "core"),
     "ports": ("core.errors", "ports", "requests"),
     "modules": ("ansible.module_utils", "core", "ports"),
     "filter": ("core",),
     "action": ("ansible", "core", "plugin_utils"),
     "plugin_utils": ("ansible", "core"),
+    "lookup": ("ansible", "core", "ports"),
 }
+
+#: The packages of core and what each may import beside itself: everything in the rows before its own.
+ORDER = (
+    {"errors", "text", "timefmt"},
+    {"host", "download"},
+    {"models"},
+    {"engine"},
+    {"placement"},
+    {"release", "supervision", "slurm"},
+    {"gateway"},
+    {"operations"},
+)
+ROW = {package: row for row, packages in enumerate(ORDER) for package in packages}
 
 
 def layer_of(path: Path) -> str:
@@ -72,23 +88,31 @@ def imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
             yield from imports(node)
 
 
+def dotted(path: Path) -> str:
+    """Name a file by its place below plugins/, or below module_utils/ where it is there: core.slurm.queue."""
+    parts = path.relative_to(PLUGINS).with_suffix("").parts
+    return ".".join(parts[1:] if parts[0] == "module_utils" else parts)
+
+
+def is_folder(name: str) -> bool:
+    return (PLUGINS / "module_utils" / name.replace(".", "/")).is_dir()
+
+
 def names(path: Path) -> Iterator[str]:
-    """What a file imports, with our own parts shortened to core.x, ports.x and so on."""
-    layer = layer_of(path)
+    """What a file imports, with our own parts shortened to core.x, ports.x and so on; a name for each file."""
     for node in imports(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif node.level:
-            package = {1: layer, 2: ""}[node.level]
-            base = ".".join(filter(None, (package, node.module)))
-            yield from ([base] if node.module else [f"{base}.{alias.name}" for alias in node.names])
+            continue
+        if node.level:
+            base = ".".join([*dotted(path).split(".")[: -node.level], *([node.module] if node.module else [])])
         else:
             assert node.module
-            shortened = node.module.removeprefix(PREFIX).removeprefix("module_utils.")
-            if shortened in ("core", "ports"):
-                yield from (f"{shortened}.{alias.name}" for alias in node.names)
-            else:
-                yield shortened
+            base = node.module.removeprefix(PREFIX).removeprefix("module_utils.")
+        if base.split(".")[0] in ("core", "ports", "agent") and is_folder(base):
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        else:
+            yield base
 
 
 FILES = sorted(path for path in PLUGINS.rglob("*.py") if layer_of(path) in ALLOWED)
@@ -111,16 +135,23 @@ def test_imports_go_one_way(path: Path) -> None:
         )
 
 
-def test_core_has_no_circle() -> None:
-    graph = {
-        path.stem: {name.split(".")[1] for name in names(path) if name.startswith("core.")}
+def test_all_our_imports_exist() -> None:
+    known = {dotted(path) for path in FILES}
+    missing = {
+        f"{dotted(path)} imports {name}"
         for path in FILES
-        if layer_of(path) == "core"
+        for name in names(path)
+        if name.split(".")[0] in ("core", "ports", "agent") and name not in known
     }
+    assert not missing
+
+
+def test_core_has_no_circle() -> None:
+    graph = {dotted(path): set(names(path)) for path in FILES if layer_of(path) in ("core", "agent")}
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:
-        assert name not in above, f"core imports itself in a circle: {' -> '.join((*above, name))}"
+        assert name not in above, f"files import themselves in a circle: {' -> '.join((*above, name))}"
         if name not in done:
             for next_name in graph.get(name, ()):
                 visit(next_name, (*above, name))
@@ -130,7 +161,25 @@ def test_core_has_no_circle() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) == "core"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) == "core"], ids=dotted)
+def test_packages_of_core_import_in_order(path: Path) -> None:
+    package = dotted(path).split(".")[1]
+    assert package in ROW, f"{package} has no place in ORDER"
+    for name in names(path):
+        other = name.split(".")[1] if name.startswith("core.") else package
+        assert other == package or ROW[other] < ROW[package], (
+            f"core.{package} imports {name}, which stands not before it"
+        )
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=str)
+def test_no_room_is_a_hall(folder: Path) -> None:
+    if folder.name not in ("modules", "filter"):
+        files = [path for path in folder.iterdir() if path.suffix == ".py"]
+        assert len(files) <= 16, f"{folder} has {len(files)} files: make a package of those that belong together"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) == "core"], ids=dotted)
 def test_core_opens_nothing(path: Path) -> None:
     calls = {
         node.func.id

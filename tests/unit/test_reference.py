@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.herd.inference.plugins.module_utils.core.flag_rules import RULES
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from tools import reference
 
 

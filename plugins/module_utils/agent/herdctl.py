@@ -14,33 +14,37 @@ import io
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
-
-from herd.agent import (
-    cache,
-    choose,
-    door,
-    ending,
-    gate,
-    job,
-    key,
-    models,
-    operate,
-    serve,
-    service,
-    tiers,
-    upstreams,
-    waiting,
-)
-from herd.core.errors import HerdError
-from herd.core.gate_rule import EXIT_CONFIG
+from ..core.engine.worker_readiness import EXIT_CONFIG
+from ..core.errors import HerdError
+from .commands import cluster, gateway_keys, router_models, select_model
+from .gateway import nginx_upstreams
+from .gateway import server as gateway_server
+from .services import connection_queue, file_share, prune_rpc_cache, stop_engine, wait_for_workers
+from .slurm import manager as tier_manager
+from .slurm import runtime as job_runtime
+from .supervisor import daemon
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     top = argparse.ArgumentParser(prog="herdctl", description="Looks after one node of an inference cluster.")
     commands = top.add_subparsers(dest="command", required=True)
-    every = (gate, ending, serve, service, operate, waiting, cache, job, door, upstreams, key, choose, tiers, models)
+    every = (
+        wait_for_workers,
+        stop_engine,
+        file_share,
+        daemon,
+        cluster,
+        connection_queue,
+        prune_rpc_cache,
+        job_runtime,
+        gateway_server,
+        nginx_upstreams,
+        gateway_keys,
+        select_model,
+        tier_manager,
+        router_models,
+    )
     for command in every:
         command.add_command(commands)
     return top
@@ -53,13 +57,9 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     given = sys.argv[1:] if argv is None else argv
-    arguments = parser().parse_args([*operate.NAMES.get(Path(sys.argv[0]).name, []), *given])
+    arguments = parser().parse_args([*cluster.NAMES.get(Path(sys.argv[0]).name, []), *given])
     try:
         return int(arguments.run(arguments))
     except HerdError as error:
         print(f"herdctl {arguments.command}: {error}", file=sys.stderr)
         return EXIT_CONFIG
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,9 +12,24 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import selinux
+from .host import selinux
 
 KEPT_VERSIONS = 2
+#: Packages of module_utils that a node runs, and the endings of the files in them that belong to a version.
+PACKAGES, ENDINGS = ("core", "agent"), (".py", ".css", ".js")
+
+
+def read_sources(module_utils: Path) -> dict[str, str]:
+    """Read the files that a node runs from the collection's module_utils, by their path in a version.
+
+    Only C(herd) itself has an C(__init__.py): without one, another package of that name would take its place.
+    """
+    files = {"lib/herd/__init__.py": ""}
+    for package in PACKAGES:
+        for path in sorted((module_utils / package).rglob("*")):
+            if path.suffix in ENDINGS:
+                files[f"lib/herd/{path.relative_to(module_utils).as_posix()}"] = path.read_text(encoding="utf-8")
+    return files
 
 
 def digest(files: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError, RemoteFailureError
+from ..core.errors import NotFoundError, RemoteFailureError
 
 # The longest line that is read, in bytes; a linker's command line may be long.
 LONGEST_LINE = 1 << 24

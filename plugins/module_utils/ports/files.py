@@ -21,12 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
-    InsufficientError,
-    InvalidInputError,
-    NotFoundError,
-)
+from ..core.errors import HerdError, InsufficientError, InvalidInputError, NotFoundError
 
 BLOCK = 4 << 20
 FALLOC_FL_KEEP_SIZE = 1

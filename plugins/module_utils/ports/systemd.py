@@ -13,12 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    InvalidInputError,
-    NotFoundError,
-    RemoteFailureError,
-)
-from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask, stream
+from ..core.errors import InvalidInputError, NotFoundError, RemoteFailureError
+from .commands import ask, stream
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 # Starting the head waits for its gate, which waits for workers.

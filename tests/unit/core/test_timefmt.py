@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.herd.inference.plugins.module_utils.core import utc_time
+from ansible_collections.herd.inference.plugins.module_utils.core import timefmt
 
 
 @given(st.integers(0, 253402300799))
 def test_iso_is_that_of_the_library(seconds: int) -> None:
     expected = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     # strftime does not pad years below 1000, and there are none here.
-    assert utc_time.iso(seconds) == expected
-    assert utc_time.unix(expected) == seconds
+    assert timefmt.iso(seconds) == expected
+    assert timefmt.unix(expected) == seconds
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2026-11-21", "2026-11-21T12:20:42"])
 def test_what_is_no_moment_is_none(text: str | None) -> None:
-    assert utc_time.unix(text) is None
+    assert timefmt.unix(text) is None
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,10 @@ def test_what_is_no_moment_is_none(text: str | None) -> None:
     ],
 )
 def test_a_span_has_the_unit_that_fits(seconds: float, expected: str) -> None:
-    assert utc_time.span(seconds) == expected
+    assert timefmt.span(seconds) == expected
 
 
 def test_a_moment_of_another_day_has_its_date() -> None:
     noon = 1763726400.0
-    assert utc_time.clock(noon + 300, noon) == "12:05 UTC"
-    assert utc_time.clock(noon + 86400, noon) == "2025-11-22 12:00 UTC"
+    assert timefmt.clock(noon + 300, noon) == "12:05 UTC"
+    assert timefmt.clock(noon + 86400, noon) == "2025-11-22 12:00 UTC"

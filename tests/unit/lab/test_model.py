@@ -19,7 +19,7 @@ import gguf
 import pytest
 import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import from_data
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import from_data
 from tests.lab import model
 
 ROOT = Path(__file__).parents[3]

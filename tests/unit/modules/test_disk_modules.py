@@ -18,8 +18,10 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.core import journal
-from ansible_collections.herd.inference.plugins.module_utils.ports import disks, journald, release_store, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.host import journald as journald_rules
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import disks, journald
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import store as release_store
 from ansible_collections.herd.inference.plugins.modules import (
     disk_info,
     journal_limits,
@@ -107,7 +109,7 @@ def test_limits_of_the_journal(host: Journald, capsys: pytest.CaptureFixture[str
     found = run(journal_limits, capsys, max_mib=64)
     assert found["changed"]
     assert (host.restarts, host.shrunk, found["bytes"]) == (1, 0, 8 << 20)
-    assert host.drop_in.read_text(encoding="utf-8") == journal.drop_in(journal.Journal(most_mib=64))
+    assert host.drop_in.read_text(encoding="utf-8") == journald_rules.drop_in(journald_rules.Journal(most_mib=64))
     for check in (False, True):
         assert not run(journal_limits, capsys, check=check, max_mib=64)["changed"]
     host.size = "63.0M"

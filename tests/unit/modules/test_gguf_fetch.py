@@ -23,11 +23,12 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.core import fetch
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_extents import Extents
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import Backoff, Bucket, Drip, Pace
-from ansible_collections.herd.inference.plugins.module_utils.ports import files, web
-from ansible_collections.herd.inference.plugins.module_utils.ports.crew import Crew
+from ansible_collections.herd.inference.plugins.module_utils.core.download import download
+from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
+from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Bucket, Drip, Pace
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
+from ansible_collections.herd.inference.plugins.module_utils.ports.download import http as download_http
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.workers import Crew
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch
 from tests.unit.model_server import ModelServer, Served
 
@@ -67,7 +68,9 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     pauses: list[float] = []
     monkeypatch.setattr(gguf_fetch, "Pace", SMALL_PACE)
     monkeypatch.setattr(gguf_fetch, "Backoff", partial(Backoff, first=0.01))
-    monkeypatch.setattr(web.Web.__init__, "__defaults__", (*web.Web.__init__.__defaults__[:-1], pauses.append))
+    monkeypatch.setattr(
+        download_http.Web.__init__, "__defaults__", (*download_http.Web.__init__.__defaults__[:-1], pauses.append)
+    )
     return pauses
 
 
@@ -568,11 +571,13 @@ def test_killed_before_every_single_step_and_run_again(tmp_path: Path) -> None:
         targets = gguf_fetch.plan_targets(str(dest), parts=pieces, sha256=sha256(WHOLE))
 
         def attempt(disk: Any, targets: Any = targets) -> None:
-            servers = web.Web()
+            servers = download_http.Web()
             crew = Crew(servers, 1, Bucket(0), lambda: Drip(60), lambda *args: None)
-            world = fetch.World(disk, servers, crew, lambda *args: None)
-            policy = fetch.Policy(pace=SMALL_PACE(connections=1, smallest=150_000, largest=150_000, checkpoint=150_000))
-            fetch.bring([fetch.Fetch(target, policy, world) for target in targets])
+            world = download.World(disk, servers, crew, lambda *args: None)
+            policy = download.Policy(
+                pace=SMALL_PACE(connections=1, smallest=150_000, largest=150_000, checkpoint=150_000)
+            )
+            download.bring([download.Fetch(target, policy, world) for target in targets])
 
         child = os.fork()
         if child == 0:

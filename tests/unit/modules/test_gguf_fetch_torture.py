@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import Backoff, Pace
+from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Pace
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch
 from tests.unit.model_server import ModelServer, Served
 

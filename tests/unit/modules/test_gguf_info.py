@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.ports import gguf_source
+from ansible_collections.herd.inference.plugins.module_utils.ports.models import gguf_source
 from ansible_collections.herd.inference.plugins.modules import gguf_info
 from tests.unit.gguf_bytes import File, Maker
 from tests.unit.model_server import ModelServer, Served

@@ -16,7 +16,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     NotFoundError,
     RemoteFailureError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports import nvidia_smi
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import nvidia_smi
 from ansible_collections.herd.inference.plugins.modules import gpu_memory
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "nvidia_smi"

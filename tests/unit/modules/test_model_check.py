@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.core.model_check import strangers
+from ansible_collections.herd.inference.plugins.module_utils.core.models.check import strangers
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch, model_check
 from tests.engine.models import Dense, llama
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.core.model_lock import merge, problems
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import from_data
+from ansible_collections.herd.inference.plugins.module_utils.core.models.lock import merge, problems
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import from_data
 from ansible_collections.herd.inference.plugins.modules import model_lock
 from tests.engine.models import Dense, llama
 from tests.unit.model_server import ModelServer, Served

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import removal
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.ports import removal as rests
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
+from ansible_collections.herd.inference.plugins.module_utils.ports.operations import uninstall as rests
 from ansible_collections.herd.inference.plugins.modules import node_removal
 
 OLD, NEW = "b7836-cpu-11aa22bb", "0c1e57098-cpu-5f1c20ab"
@@ -54,7 +54,7 @@ def fill(prefix: Path, files: dict[str, str]) -> None:
 def remove(prefix: Path, check: bool = False) -> set[str]:
     """As the module does it, below the prefix only: the rest of it looks at this very host."""
     going: set[str] = set()
-    folders = iter([*(prefix / name for name in removal.PREFIX_ENTRIES if name), prefix])
+    folders = iter([*(prefix / name for name in uninstall_rules.PREFIX_ENTRIES if name), prefix])
     for part in (node_removal.below(prefix), rests.empty(folders, going)):
         for rest in part:
             if not check:
@@ -171,20 +171,20 @@ def nginx_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """nginx's folder, of an nginx that does not run."""
     monkeypatch.setattr(rests.systemd, "show", lambda unit: rests.systemd.UnitState())
     root = tmp_path / "nginx"
-    names = {f"herd/{name}": CONF for name in removal.NGINX_FILES}
+    names = {f"herd/{name}": CONF for name in uninstall_rules.NGINX_FILES}
     fill(root, {"nginx.conf": "x", "conf.d/herd.conf": CONF, "conf.d/site.conf": "x", **names})
     return root
 
 
 def off_nginx(root: Path) -> list[str]:
-    found = list(rests.nginx_site(root, "nginx.service", removal.NGINX_FILES, removal.is_ours))
+    found = list(rests.nginx_site(root, "nginx.service", uninstall_rules.NGINX_FILES, uninstall_rules.is_ours))
     for rest in found:
         rest.remove()
     return [rest.kind for rest in found]
 
 
 def test_nginx_keeps_what_is_not_ours(nginx_root: Path) -> None:
-    assert off_nginx(nginx_root) == ["site", *["file"] * len(removal.NGINX_FILES), "folder"]
+    assert off_nginx(nginx_root) == ["site", *["file"] * len(uninstall_rules.NGINX_FILES), "folder"]
     assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf"}
     assert off_nginx(nginx_root) == []
 
@@ -207,5 +207,5 @@ def test_nginx_is_asked_before_anything_of_it_goes(nginx_root: Path, monkeypatch
     before = files(nginx_root)
     with pytest.raises(InvalidInputError):
         off_nginx(nginx_root)
-    assert asked == [["conf.d/herd.conf", *(f"herd/{name}" for name in sorted(removal.NGINX_FILES))]]
+    assert asked == [["conf.d/herd.conf", *(f"herd/{name}" for name in sorted(uninstall_rules.NGINX_FILES))]]
     assert files(nginx_root) == before

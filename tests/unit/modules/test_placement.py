@@ -14,8 +14,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.filter import placement as placement_filter
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import shape_of
-from ansible_collections.herd.inference.plugins.module_utils.ports import memory
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
 from ansible_collections.herd.inference.plugins.modules import placement
 from tests.engine.models import Model, header_of, models
 

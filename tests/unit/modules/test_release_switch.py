@@ -18,8 +18,11 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.filter import release_change as filters
-from ansible_collections.herd.inference.plugins.module_utils.core import release_change, release_state
-from ansible_collections.herd.inference.plugins.module_utils.ports import release_files, release_store, systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.release import status as release_status
+from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_change
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import store as release_store
 from ansible_collections.herd.inference.plugins.modules import release_info, release_prune, release_switch
 
 OLD, NEW, OLDER = "b7836-cpu-11aa22bb", "0c1e57098-cpu-5f1c20ab", "b7760-cpu-22bb33cc"
@@ -44,8 +47,8 @@ class Cluster:
                 place = folder / host / "releases" / release
                 (place / "bin").mkdir(parents=True)
                 (place / "bin" / "llama-server").write_text(release, encoding="utf-8")
-                manifest = {"id": release, "files": release_files.measure(place)}
-                release_files.write_json(place / release_files.MANIFEST, manifest)
+                manifest = {"id": release, "files": release_archive.measure(place)}
+                release_archive.write_json(place / release_archive.MANIFEST, manifest)
             for link, release in (("current", OLD), ("previous", OLDER)):
                 (folder / host / link).symlink_to(Path("releases") / release)
         monkeypatch.setattr(release_info, "programs", self.programs)
@@ -53,9 +56,9 @@ class Cluster:
         monkeypatch.setattr(os, "fsync", lambda _fd: None)
         monkeypatch.setattr(systemd, "show", lambda _unit: systemd.UnitState())
 
-    def programs(self, store: release_store.ReleaseStore) -> list[release_state.Program]:
+    def programs(self, store: release_store.ReleaseStore) -> list[release_status.Program]:
         host = store.prefix.name
-        return [release_state.Program(self.running[host], 1, "x", UNIT[host])] if self.running[host] else []
+        return [release_status.Program(self.running[host], 1, "x", UNIT[host])] if self.running[host] else []
 
     def run(self, module: Any, host: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
         self.capsys.readouterr()

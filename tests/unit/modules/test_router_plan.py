@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.ports import memory
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
 from ansible_collections.herd.inference.plugins.modules import router_plan
 from ansible_collections.herd.inference.plugins.modules.placement import shape_at
 from tests.engine.models import models
-from tests.unit.core.flag_lines import NEW, OLD
+from tests.unit.core.engine.flags.flag_lines import NEW, OLD
 
 LLAMA = next(model for model in models() if model.name == "llama")
 RELEASE = "0c1e57098"

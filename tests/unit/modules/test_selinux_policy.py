@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import selinux
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import selinux
 from ansible_collections.herd.inference.plugins.modules import selinux_policy
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "selinux"

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gpus
-from ansible_collections.herd.inference.plugins.module_utils.core.command_line import value_of
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.server_log import parse
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
-from ansible_collections.herd.inference.plugins.module_utils.core.head_log import parse
-from ansible_collections.herd.inference.plugins.module_utils.ports.release import release_of
+from ansible_collections.herd.inference.plugins.module_utils.ports.release.manifest import release_of
 from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
 from ansible_collections.herd.inference.plugins.modules import (
     agent_install,
@@ -111,19 +111,22 @@ def test_a_part_of_a_hosts_gpus_is_what_the_gate_and_the_plan_expect() -> None:
     ]
     gate = json.loads(head_plan.gate_for(plan, "7.0.0"))
     assert [(w["devices"], w["memory_mib"]) for w in gate["workers"]] == [(2, 14745), (1, 0)]
-    assert gpus.environment(some) == {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0,GPU-5d0b1b6f"}
+    assert gpu_environment.environment(some) == {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": "0,GPU-5d0b1b6f",
+    }
 
 
 @pytest.mark.parametrize("ids", [[0, None], [0, 0], ["0,1"], ["all"], [-1], ["GPU-1 2"]])
 def test_ids_that_name_no_certain_part(ids: list[Any]) -> None:
     with pytest.raises(HerdError, match="an id of its own for every entry of herd_gpus of vllm-node2"):
-        gpus.environment([{"id": found} if found is not None else {} for found in ids], "vllm-node2")
+        gpu_environment.environment([{"id": found} if found is not None else {} for found in ids], "vllm-node2")
 
 
 def test_gpus_without_ids_are_all_of_the_host() -> None:
-    assert gpus.environment([{"memory_mib": 32768}]) == {}
-    assert list(gpus.unit_files([{}])) == ["/etc/systemd/system/herd-gpu.service"]
-    assert gpus.unit_files([]) == {}
+    assert gpu_environment.environment([{"memory_mib": 32768}]) == {}
+    assert list(gpu_environment.unit_files([{}])) == ["/etc/systemd/system/herd-gpu.service"]
+    assert gpu_environment.unit_files([]) == {}
 
 
 def test_a_device_without_layers_is_named() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.ports import host, systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
 from ansible_collections.herd.inference.plugins.modules import service_unit
 
@@ -29,7 +30,7 @@ class Systemd:
         monkeypatch.setattr(systemd, "verify", lambda _unit, _text: None)
         monkeypatch.setattr(systemd.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(systemd.time, "sleep", self.sleep)
-        monkeypatch.setattr(host, "environment_of", lambda _pid: {"HERD_UNIT": "older"})
+        monkeypatch.setattr(processes, "environment_of", lambda _pid: {"HERD_UNIT": "older"})
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

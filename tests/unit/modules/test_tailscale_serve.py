@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import tailscale_serve as rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.ports.tailscale import Tailscale
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import tailscale as rules
+from ansible_collections.herd.inference.plugins.module_utils.ports.gateway.tailscale import Tailscale
 from ansible_collections.herd.inference.plugins.modules import tailscale_serve
 
 # That of the lab's hosts.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import certificate as rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
-from ansible_collections.herd.inference.plugins.module_utils.ports import openssl
+from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate as rules
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import openssl
 from ansible_collections.herd.inference.plugins.modules import tls_certificate
 
 NAMES = ["vllm-node1", "10.0.0.31"]

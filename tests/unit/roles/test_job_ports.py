@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core.tier_plan import Cluster
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_plan import Cluster
 
 ROOT = Path(__file__).parents[3]
 RPC_PORT = 50052

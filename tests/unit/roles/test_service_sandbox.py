@@ -19,7 +19,8 @@ import jinja2
 import pytest
 import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gpus, rpc_firewall
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment
+from ansible_collections.herd.inference.plugins.module_utils.core.host import rpc_firewall
 from tests.lab.tables import rows
 
 ROOT = Path(__file__).parents[3]
@@ -46,7 +47,10 @@ def worker(has_gpu: bool) -> str:
         rpc_worker_allowed=["10.100.0.31"],
         _rpc_worker_has_gpu=has_gpu,
         __rpc_worker_firewall={"load": rpc_firewall.load("/bin/true", "/etc/herd/rpc-firewall.nft")},
-        __rpc_worker_plan={"argv": ["/bin/true"], "environment": gpus.environment([V100] if has_gpu else [])},
+        __rpc_worker_plan={
+            "argv": ["/bin/true"],
+            "environment": gpu_environment.environment([V100] if has_gpu else []),
+        },
     )
 
 
@@ -58,7 +62,10 @@ def head(has_gpu: bool) -> str:
         _head_server_has_gpu=has_gpu,
         head_server_workers=["vllm-node2"],
         __head_server_firewall={"load": rpc_firewall.load("/bin/true", "/etc/herd/rpc-client.nft")},
-        __head_server_plan={"argv": ["/bin/true"], "environment": gpus.environment([V100] if has_gpu else [])},
+        __head_server_plan={
+            "argv": ["/bin/true"],
+            "environment": gpu_environment.environment([V100] if has_gpu else []),
+        },
     )
 
 
@@ -68,7 +75,10 @@ def router(has_gpu: bool) -> str:
         "llama-router.service.j2",
         fast_router_user="llama",
         _fast_router_has_gpu=has_gpu,
-        __fast_router_plan={"argv": ["/bin/true"], "environment": gpus.environment([V100] if has_gpu else [])},
+        __fast_router_plan={
+            "argv": ["/bin/true"],
+            "environment": gpu_environment.environment([V100] if has_gpu else []),
+        },
     )
 
 
@@ -133,7 +143,7 @@ def job_guard(has_gpu: bool) -> str:
 
 
 def device_nodes(has_gpu: bool) -> str:
-    return gpus.nodes_unit()
+    return gpu_environment.nodes_unit()
 
 
 UNITS: dict[str, Callable[[bool], str]] = {
@@ -199,11 +209,11 @@ def test_gpu_devices_have_a_cost(tmp_path: Path, unit: str) -> None:
 @pytest.mark.parametrize("render_unit", [worker, head, router])
 def test_a_gpu_unit_comes_after_its_device_nodes(render_unit: Any) -> None:
     lines = render_unit(True).splitlines()
-    assert f"Wants={gpus.NODES_UNIT}" in lines
-    assert f"After={gpus.NODES_UNIT}" in lines
+    assert f"Wants={gpu_environment.NODES_UNIT}" in lines
+    assert f"After={gpu_environment.NODES_UNIT}" in lines
     assert 'Environment="CUDA_VISIBLE_DEVICES=0"' in lines
     # nvidia, nvidia-frontend (up to driver 550), nvidiactl, nvidia-uvm by their names in /proc/devices.
     assert "DeviceAllow=char-nvidia* rw" in lines
     assert not [line for line in lines if "nvidia-modprobe" in line]
-    assert gpus.NODES_UNIT not in render_unit(False)
+    assert gpu_environment.NODES_UNIT not in render_unit(False)
     assert "nvidia" not in render_unit(False)

@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from herd.agent import beats, engine, node
-from herd.agent.router_watch import states
-from herd.agent.settings import DEFAULT_PATH, Marks, Settings, read_settings
-from herd.core import router
-from herd.core.errors import HerdError, InvalidInputError, NotFoundError
-from herd.core.herd_view import NODE_COLUMNS, as_rows, is_well, summary
-from herd.core.status_table import text_table
-from herd.core.supervision import Sighting
+from ...core.engine import router_mode
+from ...core.errors import HerdError, InvalidInputError, NotFoundError
+from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, summary
+from ...core.supervision.supervisor import Sighting
+from ...core.text import text_table
+from ..common import engine_api
+from ..supervisor import heartbeat_http, local_state
+from ..supervisor.router_monitor import states
+from ..supervisor.settings import DEFAULT_PATH, Marks, Settings, read_settings
 
 EXIT_WELL, EXIT_ILL, EXIT_NO_ANSWER = 0, 1, 3
 
@@ -31,7 +32,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _look(settings: Settings) -> dict[str, Sighting]:
-    return beats.fetch_all(settings.peers, settings.port)
+    return heartbeat_http.fetch_all(settings.peers, settings.port)
 
 
 def _as_data(sightings: Mapping[str, Sighting]) -> dict[str, Any]:
@@ -89,10 +90,10 @@ def logs_command(arguments: argparse.Namespace) -> int:
     os.execvp(argv[0], argv)
 
 
-def _api(settings: Settings) -> engine.Api:
+def _api(settings: Settings) -> engine_api.Api:
     found = None
     if settings.head_unit:
-        found = engine.of(node.process(node.unit(settings.head_unit).pid).arguments)
+        found = engine_api.of(local_state.process(local_state.unit(settings.head_unit).pid).arguments)
     if found is None:
         raise NotFoundError(
             "a head that runs on this node",
@@ -102,21 +103,25 @@ def _api(settings: Settings) -> engine.Api:
     return found
 
 
-def _asked_api(settings: Settings, model: str) -> engine.Api:
+def _asked_api(settings: Settings, model: str) -> engine_api.Api:
     """The head of this node, or its router with a model that is to be asked, one in memory if there is one."""
-    api = engine.of(node.process(node.unit(settings.router_unit).pid).arguments) if settings.router_unit else None
-    if api is None or node.unit(settings.head_unit).pid:
+    api = (
+        engine_api.of(local_state.process(local_state.unit(settings.router_unit).pid).arguments)
+        if settings.router_unit
+        else None
+    )
+    if api is None or local_state.unit(settings.head_unit).pid:
         return _api(settings)
     offered = states(api)
-    return replace(api, model=model or router.to_be_asked(offered, [state.id for state in offered]))
+    return replace(api, model=model or router_mode.to_be_asked(offered, [state.id for state in offered]))
 
 
 def probe_command(arguments: argparse.Namespace) -> int:
     """Let the head make one token, or a model of the router."""
     api = _asked_api(_settings(arguments), arguments.model)
-    found: dict[str, Any] = {"api": f"{api.address}:{api.port}", "health": engine.health(api)}
+    found: dict[str, Any] = {"api": f"{api.address}:{api.port}", "health": engine_api.health(api)}
     try:
-        found.update(answered=True, seconds=round(engine.complete(api, arguments.timeout), 3))
+        found.update(answered=True, seconds=round(engine_api.complete(api, arguments.timeout), 3))
     except HerdError as error:
         found.update(answered=False, error=str(error))
     if arguments.json:
@@ -134,7 +139,7 @@ def query_command(arguments: argparse.Namespace) -> int:
     began, first, pieces = time.monotonic(), 0.0, 0
     text = ""
     try:
-        for piece in engine.chat(api, arguments.prompt, arguments.max_tokens, arguments.timeout):
+        for piece in engine_api.chat(api, arguments.prompt, arguments.max_tokens, arguments.timeout):
             first = first or time.monotonic() - began
             pieces += 1
             text += piece
@@ -165,13 +170,13 @@ def drain_command(arguments: argparse.Namespace) -> int:
     marks.set("drain", "herdctl drain", arguments.timeout + 60)
     deadline = time.monotonic() + arguments.timeout
     while True:
-        slots = engine.slots(api)
-        is_idle = slots.known is True and slots.busy == 0 and engine.metrics(api).get("requests_deferred", 0) <= 0
+        slots = engine_api.slots(api)
+        is_idle = slots.known is True and slots.busy == 0 and engine_api.metrics(api).get("requests_deferred", 0) <= 0
         if is_idle or time.monotonic() >= deadline:
             break
         time.sleep(0.5)
     if is_idle and arguments.stop:
-        node.run(["systemctl", "stop", settings.head_unit], 120.0)
+        local_state.run(["systemctl", "stop", settings.head_unit], 120.0)
     facts = {"idle": is_idle, "busy": slots.busy, "stopped": bool(is_idle and arguments.stop)}
     if arguments.json:
         print(json.dumps(facts))

@@ -13,9 +13,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from herd.agent.shared_files import write_whole
-from herd.core import gateway_keys
-from herd.core.errors import HerdError, InvalidInputError, NotFoundError
+from ...core.errors import HerdError, InvalidInputError, NotFoundError
+from ...core.gateway import user_keys
+from ..common.atomic_files import write_whole
 
 KEYS, REVOKED = "/etc/herd/gateway/keys.json", "/etc/herd/gateway/revoked.json"
 
@@ -25,7 +25,7 @@ def read(path: str, name: str) -> list[Any]:
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
         if name == "revoked":
-            return sorted(gateway_keys.parse_revoked(found))
+            return sorted(user_keys.parse_revoked(found))
         return list(found[name])
     except FileNotFoundError:
         return []
@@ -42,14 +42,14 @@ def write_revoked(path: str, ids: Collection[str]) -> None:
 
 def new(arguments: argparse.Namespace) -> int:
     """Make a key. It is shown once, and kept nowhere."""
-    key = gateway_keys.new_key(lambda: secrets.token_urlsafe(32))
-    entry: dict[str, Any] = {"id": arguments.id, "sha256": gateway_keys.sha256(key)}
+    key = user_keys.new_key(lambda: secrets.token_urlsafe(32))
+    entry: dict[str, Any] = {"id": arguments.id, "sha256": user_keys.sha256(key)}
     for name in ("user", "limits"):
         if getattr(arguments, name):
             entry[name] = getattr(arguments, name)
     if arguments.tier:
         entry["tiers"] = arguments.tier
-    gateway_keys.parse([entry], {entry.get("limits", "default")}, arguments.tier)
+    user_keys.parse([entry], {entry.get("limits", "default")}, arguments.tier)
     print("The key, for the user alone; it is shown once and kept nowhere:", file=sys.stderr)
     print(key)
     print("Its entry for gateway_keys in the inventory:", file=sys.stderr)

@@ -10,11 +10,12 @@ import json
 import time
 from dataclasses import asdict
 
-from herd.agent import engine, node
-from herd.agent.router_watch import asked, clients_of, models_of, states
-from herd.core import router
-from herd.core.errors import NotFoundError, RemoteFailureError
-from herd.core.status_table import text_table
+from ...core.engine import router_mode
+from ...core.errors import NotFoundError, RemoteFailureError
+from ...core.text import text_table
+from ..common import engine_api
+from ..supervisor import local_state
+from ..supervisor.router_monitor import asked, clients_of, models_of, states
 
 EXIT_WELL, EXIT_ILL = 0, 1
 POLL_S = 0.5
@@ -25,19 +26,19 @@ CLOSED_S = 60
 COLUMNS = ("model", "state", "aliases", "note")
 
 
-def routers(port: int = 0) -> list[engine.Api]:
+def routers(port: int = 0) -> list[engine_api.Api]:
     """Where each router on this node answers, by its port; with a port the one that has it."""
     found = {}
-    for entry in node.PROC.iterdir():
+    for entry in local_state.PROC.iterdir():
         if entry.name.isdigit():
-            arguments = node.process(int(entry.name)).arguments
-            api = engine.of(arguments) if "--models-preset" in arguments else None
+            arguments = local_state.process(int(entry.name)).arguments
+            api = engine_api.of(arguments) if "--models-preset" in arguments else None
             if api is not None and port in (0, api.port):
                 found[api.port] = api
     return [found[port] for port in sorted(found)]
 
 
-def _load(api: engine.Api, name: str, timeout_s: float) -> float:
+def _load(api: engine_api.Api, name: str, timeout_s: float) -> float:
     """Have a model loaded; seconds that it took."""
     began = time.monotonic()
     found = {state.id: state for state in states(api)}
@@ -68,23 +69,23 @@ def _close(port: int, seconds: float) -> bool:
         f"add rule {TABLE} input tcp dport @closed tcp flags & (syn | ack) == syn reject with tcp reset; "
         f"add element {TABLE} closed {{ {port} timeout {round(seconds)}s }}"
     )
-    return node.run([NFT, commands])[0] == 0
+    return local_state.run([NFT, commands])[0] == 0
 
 
 def _open() -> None:
-    node.run([NFT, f"add table {TABLE}; delete table {TABLE}"])
+    local_state.run([NFT, f"add table {TABLE}; delete table {TABLE}"])
 
 
 def _answers(pid: int) -> int:
     """How many requests the models of a router work on."""
-    table = node.sockets()
+    table = local_state.sockets()
     return sum(len(clients_of(process, table)) for _pid, process in models_of(pid).values())
 
 
 def drain_command(arguments: argparse.Namespace) -> int:
     """Let running answers end while nobody new comes, and stop the router."""
-    began, pid = time.monotonic(), node.unit(UNIT).pid
-    api = engine.of(node.process(pid).arguments)
+    began, pid = time.monotonic(), local_state.unit(UNIT).pid
+    api = engine_api.of(local_state.process(pid).arguments)
     left = 0
     if api is not None:
         is_closed = _close(api.port, arguments.timeout + CLOSED_S)
@@ -96,7 +97,7 @@ def drain_command(arguments: argparse.Namespace) -> int:
             time.sleep(POLL_S / 2)
         if not is_closed:
             print("new connections could not be refused: nft is not there, or refused it", flush=True)
-    status, said = node.run(["systemctl", "stop", UNIT], 120.0)
+    status, said = local_state.run(["systemctl", "stop", UNIT], 120.0)
     _open()
     if status:
         raise RemoteFailureError(f"{UNIT} to stop", said.strip() or f"status {status}", "look at its journal")
@@ -108,7 +109,7 @@ def drain_command(arguments: argparse.Namespace) -> int:
     return EXIT_WELL
 
 
-def _note(state: router.State) -> str:
+def _note(state: router_mode.State) -> str:
     return "" if state.exit_code is None else f"its process ended with status {state.exit_code}: it could not be loaded"
 
 
@@ -123,7 +124,7 @@ def models_command(arguments: argparse.Namespace) -> int:
         seconds = _load(apis[0], arguments.load, arguments.timeout)
         print(f"{arguments.load} is in memory after {seconds:.1f} seconds")
         return EXIT_WELL
-    found: dict[str, list[router.State]] = {}
+    found: dict[str, list[router_mode.State]] = {}
     for api in apis:
         found[f"{api.address}:{api.port}"] = states(api)
     if arguments.json:

@@ -11,14 +11,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from herd.core import task_table, task_text, upstreams
-from herd.core.door_rules import Now
-from herd.core.errors import NotFoundError
+from ...core.errors import NotFoundError
+from ...core.gateway import nginx_upstreams, task_routing, task_text
+from ...core.gateway.routing import Now
 
 CONFIG, VIEW = "/etc/herd/gateway.json", "/run/herd/tiers.json"
 
 
-def read_table(path: str) -> task_table.TaskTable:
+def read_table(path: str) -> task_routing.TaskTable:
     """Read the table that the gateway works with."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -29,7 +29,7 @@ def read_table(path: str) -> task_table.TaskTable:
             str(error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"),
             "run this on the host of the gateway; playbooks/slurm.yml --tags gateway writes it",
         ) from error
-    return task_table.read(tasks)
+    return task_routing.read(tasks)
 
 
 def read_tiers(path: str, wall: float) -> Mapping[str, Now] | None:
@@ -38,7 +38,7 @@ def read_tiers(path: str, wall: float) -> Mapping[str, Now] | None:
         view = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return upstreams.from_view(view, wall) if isinstance(view, dict) else None
+    return nginx_upstreams.from_view(view, wall) if isinstance(view, dict) else None
 
 
 def choose_command(arguments: argparse.Namespace) -> int:

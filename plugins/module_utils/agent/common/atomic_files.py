@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from herd.core import endpoints
+from ...core.slurm import endpoint_registry
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
@@ -37,12 +37,12 @@ def read_registry(folder: Path) -> tuple[dict[str, str], list[str]]:
     """Read the files of the registry: their texts, and names of those that cannot be read."""
     files, broken = {}, []
     for path in sorted(folder.iterdir()):
-        if not endpoints.is_entry(path.name):
+        if not endpoint_registry.is_entry(path.name):
             continue
         try:
             with path.open("rb") as stream:
                 # One more than may be, so that it shows.
-                files[path.name] = stream.read(endpoints.LARGEST + 1).decode("utf-8", errors="replace")
+                files[path.name] = stream.read(endpoint_registry.LARGEST + 1).decode("utf-8", errors="replace")
         except FileNotFoundError:
             continue
         except OSError:

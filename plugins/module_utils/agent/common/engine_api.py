@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from herd.core import certificate
-from herd.core.command_line import value_of
-from herd.core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
-from herd.core.supervision import Probe
+from ...core.engine.command_line import value_of
+from ...core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
+from ...core.host import certificate
+from ...core.supervision.supervisor import Probe
 
 HEALTH_TIMEOUT_S = 2.0
 SLOTS_TIMEOUT_S = 5.0

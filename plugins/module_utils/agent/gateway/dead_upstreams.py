@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from herd.agent.gateway_state import say
-from herd.core import lost_engines
+from ...core.gateway import dead_upstreams
+from .state import say
 
 PROBE_S = 2.0
 TICK_S = 0.5
@@ -24,12 +24,12 @@ QUESTION = b"GET /health HTTP/1.0\r\n\r\n"
 def ask(endpoint: str) -> str:
     """How an engine is that may be gone."""
     host, _colon, port = endpoint.partition(":")
-    found = lost_engines.NOBODY
+    found = dead_upstreams.NOBODY
     with suppress(OSError), socket.create_connection((host, int(port)), timeout=PROBE_S) as wire:
-        found = lost_engines.SILENT
+        found = dead_upstreams.SILENT
         wire.sendall(QUESTION)
         # One that ends the connection is gone as well.
-        found = lost_engines.ANSWERS if wire.recv(1) else lost_engines.NOBODY
+        found = dead_upstreams.ANSWERS if wire.recv(1) else dead_upstreams.NOBODY
     return found
 
 
@@ -38,14 +38,14 @@ class LostEngines:
 
     def __init__(self, run: Callable[[list[str]], tuple[int, str]]) -> None:
         self._run = run
-        self._watch = lost_engines.Watch()
+        self._watch = dead_upstreams.Watch()
         self._lock = threading.Lock()
         threading.Thread(target=self._follow, daemon=True).start()
 
     def look(self, view: Mapping[str, Any]) -> None:
         """Take note of a view."""
         with self._lock:
-            self._watch = lost_engines.followed(self._watch, lost_engines.alive_in(view))
+            self._watch = dead_upstreams.followed(self._watch, dead_upstreams.alive_in(view))
 
     def _follow(self) -> None:
         while True:
@@ -53,7 +53,7 @@ class LostEngines:
             for endpoint in sorted(self._watch.lost):
                 found = ask(endpoint)
                 with self._lock:
-                    self._watch, must_end = lost_engines.asked(self._watch, endpoint, found, time.monotonic())
+                    self._watch, must_end = dead_upstreams.asked(self._watch, endpoint, found, time.monotonic())
                 if must_end:
                     self._end(endpoint)
 

@@ -17,12 +17,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from herd.agent.gateway_state import DEFAULT_PATH, Settings, Tiers, read_settings, say
-from herd.agent.lost_engines import LostEngines
-from herd.agent.service import notify
-from herd.agent.shared_files import write_whole
-from herd.core import upstreams
-from herd.core.errors import HerdError, NotFoundError, RemoteFailureError
+from ...core.errors import HerdError, NotFoundError, RemoteFailureError
+from ...core.gateway import nginx_upstreams
+from ..common.atomic_files import write_whole
+from ..supervisor.daemon import notify
+from .dead_upstreams import LostEngines
+from .state import DEFAULT_PATH, Settings, Tiers, read_settings, say
 
 TICK_S = 0.25
 #: Seconds after which a configuration that nginx did not take is tried again.
@@ -81,19 +81,19 @@ class Upstreams:
         _status, self._version = run([*settings.test, "-v"])
         # An engine ends the connection of a stream with that stream, whatever its head said before: a request that
         # came after it on the same connection would be lost.
-        self._keep = settings.site.watch_streams and upstreams.may_keep(self._version)
+        self._keep = settings.site.watch_streams and nginx_upstreams.may_keep(self._version)
 
     def wanted(self) -> dict[Path, str]:
         """Say what the files must hold."""
         now = self._tiers.look()
         endpoints = {name: now[name].endpoint if name in now else "" for name in self.settings.site.tiers}
-        files = {UPSTREAMS: upstreams.configuration(endpoints, self._keep)}
-        files[CLIENTS] = upstreams.clients_configuration(self._version)
+        files = {UPSTREAMS: nginx_upstreams.configuration(endpoints, self._keep)}
+        files[CLIENTS] = nginx_upstreams.clients_configuration(self._version)
         try:
             key = self.settings.engine_key.read_text(encoding="utf-8").split()
         except OSError as error:
             raise NotFoundError("the key of the engines", str(error), "run the role slurm_tiers") from error
-        files[KEY] = upstreams.key_configuration(key[0] if key else "")
+        files[KEY] = nginx_upstreams.key_configuration(key[0] if key else "")
         return files
 
     def step(self, now: float) -> bool:

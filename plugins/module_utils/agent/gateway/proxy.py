@@ -16,8 +16,8 @@ import socket
 from dataclasses import replace
 from typing import Protocol
 
-from herd.core import body_scan, door_rules, error_shapes, stream_watch
-from herd.core.door_http import Answer, Request
+from ...core.gateway import api_errors, request_body, response_stream, routing
+from ...core.gateway.http import Answer, Request
 
 CONNECT_S = 5.0
 #: As much of an answer in one piece as waits for its end.
@@ -76,7 +76,7 @@ class Relay:
     def __init__(self, desk: Desk, asker: Asker, request: Request, target: str) -> None:
         self.endpoint, _blank, model = target.partition(" ")
         self.request = request
-        self.answer = stream_watch.Answer()
+        self.answer = response_stream.Answer()
         #: Seconds until the first piece of a stream; None before it.
         self.ttft: float | None = None
         #: Whether we had to say in its place why there is no answer.
@@ -92,7 +92,7 @@ class Relay:
         self._stays = self._is_connected = self._is_held_up = self._is_over = False
         body, request.body = request.body, b""
         if model:
-            body = body_scan.with_model(body, model, request.header("x-herd-at"))
+            body = request_body.with_model(body, model, request.header("x-herd-at"))
         # Nothing else holds the body, which may be large, while an answer comes for hours.
         self._unsent = memoryview(self._head(len(body)) + body)
 
@@ -185,7 +185,7 @@ class Relay:
         return self._loop.time() if self._is_held_up else self._moved
 
     @property
-    def tokens(self) -> stream_watch.Tokens:
+    def tokens(self) -> response_stream.Tokens:
         """The numbers of its tokens. How fast they came an engine does not tell in every API."""
         found = self.answer.tokens
         if found.written_s is not None or self.ttft is None or not found.completion:
@@ -203,7 +203,7 @@ class Relay:
         self._moved = self._loop.time()
         try:
             answer.feed(data)
-        except stream_watch.BadAnswerError:
+        except response_stream.BadAnswerError:
             self._over()
             return
         if answer.has_piece and self.ttft is None:
@@ -231,7 +231,7 @@ class Relay:
     def _pass_held(self) -> None:
         held, self._held = self._held, None
         self._stays = self.answer.has_end and not self._desk.is_leaving
-        self._asker.write(stream_watch.for_our_connection(bytes(held or b""), ends=not self._stays))
+        self._asker.write(response_stream.for_our_connection(bytes(held or b""), ends=not self._stays))
 
     def _over(self) -> None:
         """End, at the end of the answer or before it."""
@@ -242,7 +242,7 @@ class Relay:
         self.is_refused = self._held is not None and (not answer.is_whole or answer.status in OWN_WORDS)
         self._asker.note(self)
         if not self._is_connected:
-            self._asker.refuse(door_rules.unsent(), self.request)
+            self._asker.refuse(routing.unsent(), self.request)
             self._stays = True
         elif self.is_refused:
             # Nothing of it has reached the client.
@@ -253,6 +253,6 @@ class Relay:
         elif not answer.is_whole:
             self._stays = self._stays and answer.may_end_here
             if answer.may_end_here:
-                event = error_shapes.as_event(self.request.target, self._desk.why_cut(tier), "tier_unavailable")
-                self._asker.write(stream_watch.as_chunk(event) + b"0\r\n\r\n")
+                event = api_errors.as_event(self.request.target, self._desk.why_cut(tier), "tier_unavailable")
+                self._asker.write(response_stream.as_chunk(event) + b"0\r\n\r\n")
         self._asker.relayed(self, self._stays and not answer.has_excess)

@@ -25,16 +25,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from herd.agent.door_frozen import end_frozen
-from herd.agent.door_relay import Relay
-from herd.agent.gateway_state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
-from herd.agent.service import notify
-from herd.agent.status_assets import read_assets
-from herd.core import door_http, door_rules, error_shapes, status_facts, status_page, stream_watch, task_table
-from herd.core.door_http import Answer, Request
-from herd.core.door_rules import Door, Forward
-from herd.core.errors import InvalidInputError
-from herd.core.gateway_metrics import Metrics, entry, parse_line, read_line
+from ...core.errors import InvalidInputError
+from ...core.gateway import api_errors, response_stream, routing, status_page, task_routing
+from ...core.gateway import http as gateway_http
+from ...core.gateway import status as gateway_status
+from ...core.gateway.http import Answer, Request
+from ...core.gateway.metrics import Metrics, entry, parse_line, read_line
+from ...core.gateway.routing import Door, Forward
+from ..supervisor.daemon import notify
+from .proxy import Relay
+from .stalled_upstreams import end_frozen
+from .state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
+from .status_page.assets import read_assets
 
 CHUNK = 64 * 1024
 #: Seconds after a request for which the next one is expected.
@@ -105,7 +107,7 @@ class Passed:
 
     tier: str
     endpoint: str
-    tokens: stream_watch.Tokens
+    tokens: response_stream.Tokens
     is_whole: bool
     ttft: float | None = None
 
@@ -115,7 +117,7 @@ def read_passed(data: Any) -> tuple[str, Passed]:
 
     :raises TypeError, KeyError: for what none has.
     """
-    known = {**data["known"], "tokens": stream_watch.Tokens(**data["known"]["tokens"])}
+    known = {**data["known"], "tokens": response_stream.Tokens(**data["known"]["tokens"])}
     return str(data["id"]), Passed(**known)
 
 
@@ -128,7 +130,7 @@ class Gateway:
         self.metrics = Metrics(settings.site.tiers)
         self._keys = Keys(settings)
         self.tiers = Tiers(settings)
-        self._tasks = task_table.read(settings.raw["tasks"]) if settings.raw.get("tasks") else task_table.EMPTY
+        self._tasks = task_routing.read(settings.raw["tasks"]) if settings.raw.get("tasks") else task_routing.EMPTY
         self._assets = read_assets()
         self._looked = -1.0
         self._awake_until, self._is_awake = -1.0, False
@@ -189,7 +191,7 @@ class Gateway:
     def failed(self, tier: str, status: str) -> Answer:
         """Say that an engine gave no answer."""
         self.look()
-        answer = door_rules.failing(tier, self.door.tier_now(tier), status)
+        answer = routing.failing(tier, self.door.tier_now(tier), status)
         # nginx says it of everything that it takes to the door again.
         answer.headers.pop("X-Herd-Tier", None)
         return answer
@@ -226,7 +228,7 @@ class Gateway:
         else:
             self.metrics.add(parse_line(data))
         if data is not None:
-            self._lines.append(json.dumps(entry(data, known.tokens if known else stream_watch.Tokens())))
+            self._lines.append(json.dumps(entry(data, known.tokens if known else response_stream.Tokens())))
 
     def write_log(self) -> None:
         """Write the lines of the access log. The file is opened each time, so that it may be rotated at any."""
@@ -268,12 +270,12 @@ class Gateway:
         if page is None:
             return None
         if request.method not in ("GET", "HEAD"):
-            return door_http.error(405, f"{path} is asked with GET.", "method_not_allowed", {"Allow": "GET, HEAD"})
+            return gateway_http.error(405, f"{path} is asked with GET.", "method_not_allowed", {"Allow": "GET, HEAD"})
         return page(request, tier)
 
     def _health(self, _request: Request, tier: str) -> Answer:
         now = self.door.tier_now(tier)
-        return door_http.as_json(200, {"status": "ok"}) if now.is_ready else door_rules.away(tier, now)
+        return gateway_http.as_json(200, {"status": "ok"}) if now.is_ready else routing.away(tier, now)
 
     def _metrics(self, _request: Request, _tier: str) -> Answer:
         states = {name: self.door.tier_now(name).state for name in self.settings.site.tiers}
@@ -286,10 +288,12 @@ class Gateway:
             # What nginx carries nobody counts.
             for each in measured.values():
                 del each["in_flight"]
-        return status_facts.collect(tiers, self.door.now, seen.view, measured, time.time(), self._tasks, seen.is_silent)
+        return gateway_status.collect(
+            tiers, self.door.now, seen.view, measured, time.time(), self._tasks, seen.is_silent
+        )
 
     def _status_json(self, _request: Request, _tier: str) -> Answer:
-        return door_http.as_json(200, self._status(), {"Cache-Control": "no-store"})
+        return gateway_http.as_json(200, self._status(), {"Cache-Control": "no-store"})
 
     def _status_page(self, request: Request, _tier: str) -> Answer:
         # tailscale serve ends TLS, and says so.
@@ -359,20 +363,20 @@ class Connection(asyncio.Protocol):
         if self._request is None:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
-                if len(self._buffer) > door_http.LONGEST_HEAD:
+                if len(self._buffer) > gateway_http.LONGEST_HEAD:
                     self._transport.close()
                 return False
             try:
-                self._request, self._length = door_http.parse_head(bytes(self._buffer[:end]))
-            except door_http.HeadError as error:
-                return self._turn_away(door_http.error(400, f"Bad request: {error}.", "bad_request"))
+                self._request, self._length = gateway_http.parse_head(bytes(self._buffer[:end]))
+            except gateway_http.HeadError as error:
+                return self._turn_away(gateway_http.error(400, f"Bad request: {error}.", "bad_request"))
             del self._buffer[: end + 4]
             if self._length > self._gateway.settings.max_body + SLACK:
-                return self._turn_away(door_http.error(413, "The body is too large.", "too_large"))
+                return self._turn_away(gateway_http.error(413, "The body is too large.", "too_large"))
             self._hold(self._length)
             if self._gateway.held > MOST_HELD:
-                soon = {"Retry-After": str(door_rules.SOON)}
-                busy = door_http.error(503, "Too many large requests at the same time.", "gateway_busy", soon)
+                soon = {"Retry-After": str(routing.SOON)}
+                busy = gateway_http.error(503, "Too many large requests at the same time.", "gateway_busy", soon)
                 return self._turn_away(busy)
         if len(self._buffer) < self._length:
             return False
@@ -385,7 +389,7 @@ class Connection(asyncio.Protocol):
     def _turn_away(self, answer: Answer) -> bool:
         """Refuse what was not read to its end. nginx is told that the connection ends: another's request is next."""
         answer.headers["Connection"] = "close"
-        self._transport.write(door_http.render(answer))
+        self._transport.write(gateway_http.render(answer))
         self._transport.close()
         return False
 
@@ -424,10 +428,10 @@ class Connection(asyncio.Protocol):
         if answer.status >= 400 and not request.header("x-herd-relay") and not request.header("x-herd-gone"):
             with suppress(ValueError, KeyError, TypeError):
                 self._gateway.metrics.refuse(json.loads(answer.body)["error"]["code"])
-        answer = error_shapes.for_path(request.target, answer)
+        answer = api_errors.for_path(request.target, answer)
         if self._gateway.is_leaving:
             answer.headers["Connection"] = "close"
-        self._transport.write(door_http.render(answer, with_body=request.method != "HEAD"))
+        self._transport.write(gateway_http.render(answer, with_body=request.method != "HEAD"))
         if self._gateway.is_leaving:
             self._transport.close()
 

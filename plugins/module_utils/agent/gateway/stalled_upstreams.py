@@ -14,10 +14,10 @@ from collections.abc import Collection
 from contextlib import suppress
 from typing import Protocol
 
-from herd.agent.door_relay import Relay
-from herd.agent.gateway_state import say
-from herd.agent.lost_engines import QUESTION
-from herd.core import lost_engines
+from ...core.gateway import dead_upstreams
+from .dead_upstreams import QUESTION
+from .proxy import Relay
+from .state import say
 
 LOOK_S = 2.0
 PATIENCE_S = 10.0
@@ -56,7 +56,7 @@ async def look(answers: Answers) -> None:
     moved: dict[str, float] = {}
     for relay in answers.relays():
         moved[relay.endpoint] = max(moved.get(relay.endpoint, relay.moved), relay.moved)
-    for endpoint in lost_engines.still(moved, answers.ready(), loop.time()):
+    for endpoint in dead_upstreams.still(moved, answers.ready(), loop.time()):
         if not await is_frozen(endpoint):
             continue
         found = [relay for relay in answers.relays() if relay.endpoint == endpoint and relay.moved <= moved[endpoint]]

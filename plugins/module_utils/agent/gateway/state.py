@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from herd.agent.shared_files import read_registry
-from herd.core import endpoints, gateway_keys, task_table, upstreams
-from herd.core.door_rules import ENGINE_PATHS, Now, Site, Tier
-from herd.core.errors import HerdError, InvalidInputError
-from herd.core.rate_limit import Limits
+from ...core.errors import HerdError, InvalidInputError
+from ...core.gateway import nginx_upstreams, task_routing, user_keys
+from ...core.gateway.rate_limit import Limits
+from ...core.gateway.routing import ENGINE_PATHS, Now, Site, Tier
+from ...core.slurm import endpoint_registry
+from ..common.atomic_files import read_registry
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/gateway.json"
@@ -72,7 +73,7 @@ def _site(data: Mapping[str, Any]) -> Site:
         for tier in data["tiers"]
     }
     limits = {str(name): Limits(**values) for name, values in data.get("limits", {}).items()}
-    tasks = task_table.read(data["tasks"]) if data.get("tasks") else task_table.EMPTY
+    tasks = task_routing.read(data["tasks"]) if data.get("tasks") else task_routing.EMPTY
     return Site(
         tiers=tiers,
         choose=tasks.choose,
@@ -155,7 +156,7 @@ class Registry:
         self._folder, self._tiers = folder, tiers
         self._needed = threading.Event()
         self._found: tuple[float, list[Mapping[str, Any]]] = (-REGISTRY_LIFE_S, [])
-        self._watch, self._trouble = endpoints.Watch(), ""
+        self._watch, self._trouble = endpoint_registry.Watch(), ""
         threading.Thread(target=self._follow, daemon=True).start()
 
     def _follow(self) -> None:
@@ -176,9 +177,9 @@ class Registry:
     def _read(self) -> None:
         files, _broken = read_registry(self._folder)
         wall, now = time.time(), time.monotonic()
-        self._watch = endpoints.watch(self._watch, files, wall, now)
-        found = endpoints.look(files, wall, self._tiers, signs=self._watch.signs, now=now)
-        self._found = (now, [endpoints.as_data(entry) for entry in found.alive])
+        self._watch = endpoint_registry.watch(self._watch, files, wall, now)
+        found = endpoint_registry.look(files, wall, self._tiers, signs=self._watch.signs, now=now)
+        self._found = (now, [endpoint_registry.as_data(entry) for entry in found.alive])
 
     def entries(self) -> list[Mapping[str, Any]]:
         """Give what was found last, if that is not long ago, and have it looked at again."""
@@ -205,8 +206,8 @@ class Tiers:
         if not self._view.look() and 0 <= wall - self._spoken[0] < VIEW_AGAIN_S:
             return self._spoken[1]
         self.view = self._view.value
-        found = upstreams.from_view(self.view, wall)
-        if upstreams.is_late(self.view, wall):
+        found = nginx_upstreams.from_view(self.view, wall)
+        if nginx_upstreams.is_late(self.view, wall):
             # In a thread of its own: what it finds must be there when the view is not believed any more.
             self._registry.entries()
         self._spoken = (wall, found) if found is not None else (0.0, {})
@@ -218,7 +219,7 @@ class Tiers:
             # What engines say of themselves is as new as ever.
             own = {name: {"endpoints": [entry for entry in entries if entry.get("tier") == name]} for name in names}
             self.view = {"tiers": own}
-            return upstreams.from_registry(entries, names)
+            return nginx_upstreams.from_registry(entries, names)
         return found
 
 
@@ -229,23 +230,23 @@ class Keys:
         site = settings.site
         classes = set(site.limits) | {"default"}
 
-        def parse(text: str) -> tuple[gateway_keys.Key, ...]:
-            return gateway_keys.parse(json.loads(text)["keys"], classes, set(site.tiers))
+        def parse(text: str) -> tuple[user_keys.Key, ...]:
+            return user_keys.parse(json.loads(text)["keys"], classes, set(site.tiers))
 
         def parse_revoked(text: str) -> frozenset[str]:
-            return gateway_keys.parse_revoked(json.loads(text))
+            return user_keys.parse_revoked(json.loads(text))
 
-        self._keys: Watched[tuple[gateway_keys.Key, ...]] = Watched(settings.keys, parse, ())
+        self._keys: Watched[tuple[user_keys.Key, ...]] = Watched(settings.keys, parse, ())
         self._revoked: Watched[frozenset[str]] = Watched(settings.revoked, parse_revoked, frozenset())
 
-    def look(self) -> gateway_keys.Admitted | None:
+    def look(self) -> user_keys.Admitted | None:
         """Give the keys and the ids of those that were revoked on this host; None where that is not known."""
         changed = [self._keys.look(), self._look_revoked()]
         if any(changed):
             say(f"{len(self._keys.value)} keys, {len(self._revoked.value)} revoked on this host")
         if not self._keys.is_known or not self._revoked.is_known:
             return None
-        return gateway_keys.Admitted(self._keys.value, self._revoked.value)
+        return user_keys.Admitted(self._keys.value, self._revoked.value)
 
     def _look_revoked(self) -> bool:
         """Without the file nothing is revoked; a file that cannot be looked at is there."""

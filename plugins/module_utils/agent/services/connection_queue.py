@@ -20,10 +20,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from herd.agent import engine, node
-from herd.agent.serve import ready
-from herd.agent.settings import Marks
-from herd.core import proc_net
+from ...core.host import proc_net
+from ..common import engine_api
+from ..supervisor import local_state
+from ..supervisor.settings import Marks
+from .file_share import ready
 
 #: Connections to the head from this address of the loopback network are the queue's own, and are not led back to it.
 OWN_ADDRESS = "127.0.0.2"
@@ -203,19 +204,19 @@ def _clients(port: int) -> int:
     return len(proc_net.clients_of(proc_net.parse(text), port, OWN_ADDRESS))
 
 
-def _is_working(api: engine.Api) -> bool:
+def _is_working(api: engine_api.Api) -> bool:
     """Say whether a request runs or waits in the engine; one that cannot tell may be working."""
-    slots = engine.slots(api)
-    return slots.known is not True or slots.busy > 0 or engine.metrics(api).get("requests_deferred", 0) > 0
+    slots = engine_api.slots(api)
+    return slots.known is not True or slots.busy > 0 or engine_api.metrics(api).get("requests_deferred", 0) > 0
 
 
 def _nft(commands: str) -> str:
     """Let the kernel take all of these commands, or none."""
-    status, said = node.run([NFT, commands])
+    status, said = local_state.run([NFT, commands])
     return said if status == 0 else ""
 
 
-def _is_between_requests(api: engine.Api) -> bool:
+def _is_between_requests(api: engine_api.Api) -> bool:
     """Say whether nothing runs and nothing comes on connections that clients keep; if so, nothing comes any more.
 
     Whoever sends in this moment does so again, as with any packet that was lost, and is counted: then it was the wrong
@@ -245,7 +246,7 @@ def _stop(unit: str, pid: int) -> bool:
         while time.monotonic() < until:
             os.kill(pid, 0)
             time.sleep(LOOK_S / 5)
-    is_stopped = node.run(["systemctl", "stop", unit], 120.0)[0] == 0
+    is_stopped = local_state.run(["systemctl", "stop", unit], 120.0)[0] == 0
     if not is_held:
         marks.clear("hold")
     return is_stopped
@@ -256,8 +257,8 @@ def idle_command(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     # Of one that was killed.
     _nft(FORGET)
-    pid = node.unit(arguments.unit).pid
-    api = engine.of(node.process(pid).arguments)
+    pid = local_state.unit(arguments.unit).pid
+    api = engine_api.of(local_state.process(pid).arguments)
     left = quiet = 0
     is_idle = api is None
     while api is not None and not is_idle:

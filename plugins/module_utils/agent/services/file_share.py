@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote
 
-from herd.core.errors import InvalidInputError, NotFoundError
+from ...core.errors import InvalidInputError, NotFoundError
 
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 

@@ -17,10 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from herd.agent import disks, node
-from herd.agent.settings import DEFAULT_PATH, read_settings
-from herd.core import rpc_cache
-from herd.core.errors import HerdError, InvalidInputError
+from ...core.engine import rpc_cache
+from ...core.errors import HerdError, InvalidInputError
+from ..supervisor import disks, local_state
+from ..supervisor.settings import DEFAULT_PATH, read_settings
 
 #: Beside the engine's files; the engine only opens files that are named after a hash.
 STATE = ".herd.json"
@@ -142,7 +142,7 @@ def cache_command(arguments: argparse.Namespace) -> int:
 def _refuse_while_running(config: str) -> None:
     """By hand: a load that is under way would miss what goes."""
     unit = read_settings(config).worker_unit
-    pid = node.unit(unit).pid if unit else 0
+    pid = local_state.unit(unit).pid if unit else 0
     if pid:
         raise InvalidInputError(
             "a worker that is down", f"{unit} as process {pid}", f"systemctl restart {unit}, which does the same"

@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from herd.core import rpc_protocol
-from herd.core.errors import InvalidInputError, RemoteFailureError
-from herd.core.gate_rule import (
+from ...core.engine import rpc_protocol
+from ...core.engine.worker_readiness import (
     EXIT_READY,
     Expectation,
     Gate,
@@ -28,6 +27,7 @@ from herd.core.gate_rule import (
     judge,
     read_gate,
 )
+from ...core.errors import InvalidInputError, RemoteFailureError
 
 # A free worker on a local network answers within a millisecond; a busy one never does.
 ATTEMPT_TIMEOUT_S = 5.0

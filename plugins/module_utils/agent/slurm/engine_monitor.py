@@ -17,12 +17,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from herd.agent import engine, node
-from herd.agent.router_watch import Hands, RouterWatch
-from herd.agent.service import TICK_S, EngineWatch
-from herd.core import heartbeat, proc_net
-from herd.core.supervision import PROBE, RESTART, Action, Limits, Probe, Sighting, Supervisor, WorkerView, WorkerWatch
-from herd.core.unanswered import Unanswered
+from ...core.host import proc_net
+from ...core.host.unacked_connections import Unanswered
+from ...core.supervision import heartbeat
+from ...core.supervision.supervisor import (
+    PROBE,
+    RESTART,
+    Action,
+    Limits,
+    Probe,
+    Sighting,
+    Supervisor,
+    WorkerView,
+    WorkerWatch,
+)
+from ..common import engine_api
+from ..supervisor import local_state
+from ..supervisor.daemon import TICK_S, EngineWatch
+from ..supervisor.router_monitor import Hands, RouterWatch
 
 #: That a step says nothing is the job's own matter. What a worker's end means is told by its step first.
 LIMITS = Limits(silent_s=math.inf, confirm_s=2.0)
@@ -36,14 +48,14 @@ class Started:
 
     def __init__(self, name: str, pid: int) -> None:
         self.name = name
-        self.unit = node.Unit(True, "active", "running", False, pid, 0)
-        self.process = node.process(pid)
+        self.unit = local_state.Unit(True, "active", "running", False, pid, 0)
+        self.process = local_state.process(pid)
         self._started = self.process.started
 
     def look(self, now: float) -> None:
         """Look again. That it has ended is told by its step; its number may be another process's by then."""
-        found = node.process(self.unit.pid)
-        self.process = found if found.started == self._started else node.Process()
+        found = local_state.process(self.unit.pid)
+        self.process = found if found.started == self._started else local_state.Process()
 
     def age_s(self, now: float) -> float:
         """Nobody else is asked."""
@@ -121,10 +133,10 @@ class HeadWatch:
         """Look once; what is lost is said in C(lost)."""
         self.started.look(now)
         process, state = self.started.process, self.engine
-        state.api = engine.of(process.arguments)
+        state.api = engine_api.of(process.arguments)
         found = {w.name: proc_net.established_to(table, w.address, w.port) for w in self.workers.values()}
         view = replace(
-            node.engine_view(self.started.unit, process, state.health),
+            local_state.engine_view(self.started.unit, process, state.health),
             links={name: tuple(f"{s.local_address}:{s.local_port}" for s in links) for name, links in found.items()},
             slots_known=state.slots.known,
             busy=state.slots.busy,
@@ -150,13 +162,13 @@ class HeadWatch:
         else:
             self.say(action.reason)
 
-    def _ask(self, api: engine.Api | None) -> None:
+    def _ask(self, api: engine_api.Api | None) -> None:
         def answer() -> str:
             if api is None:
                 raise ValueError("its command line names no port")
-            return f"{engine.complete(api, LIMITS.probe_s):.2f} seconds"
+            return f"{engine_api.complete(api, LIMITS.probe_s):.2f} seconds"
 
-        self._probe = engine.probe(answer)
+        self._probe = engine_api.probe(answer)
 
     def end(self) -> None:
         """Ask nothing any more."""
@@ -223,7 +235,7 @@ class Looker:
         if now - self._looked >= TICK_S:
             self._looked = now
             try:
-                self.watch.look(now, node.sockets())
+                self.watch.look(now, local_state.sockets())
             except Exception as error:
                 text = f"the engines cannot be watched: {type(error).__name__}: {error}"
                 if text != self._said:

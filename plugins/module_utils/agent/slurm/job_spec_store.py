@@ -8,12 +8,12 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from herd.agent.shared_files import write_whole
-from herd.core import tier_job
-from herd.core.errors import HerdError, MismatchError, NotFoundError
+from ...core.errors import HerdError, MismatchError, NotFoundError
+from ...core.slurm import job_spec
+from ..common.atomic_files import write_whole
 
 
-def read(path: Path, plan: str, kept: Path) -> tier_job.Job:
+def read(path: Path, plan: str, kept: Path) -> job_spec.Job:
     """Read the tier's data.
 
     :param plan: the mark of the data that the submitted script goes with; empty in a script of an older version.
@@ -28,10 +28,10 @@ def read(path: Path, plan: str, kept: Path) -> tier_job.Job:
             ) from error
         text = ""
     if not plan:
-        return tier_job.read_job(text)
+        return job_spec.read_job(text)
     found = "none"
     with suppress(HerdError):
-        job = tier_job.read_job(text)
+        job = job_spec.read_job(text)
         if job.plan == plan:
             # Without them it runs as well.
             with suppress(OSError):
@@ -40,7 +40,7 @@ def read(path: Path, plan: str, kept: Path) -> tier_job.Job:
         found = job.plan or "one without a mark"
     # The tier was changed: what this job was given is for what it had then.
     with suppress(OSError, HerdError):
-        job = tier_job.read_job(kept.read_text(encoding="utf-8"))
+        job = job_spec.read_job(kept.read_text(encoding="utf-8"))
         if job.plan == plan:
             return job
     raise MismatchError(

@@ -25,13 +25,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from herd.agent.service import notify
-from herd.agent.shared_files import read_registry, write_whole
-from herd.core import endpoints, slurm_queue, tier_outdated, tier_rules, tier_view
-from herd.core.errors import InvalidInputError, NotFoundError, RemoteFailureError
-from herd.core.heartbeat import plain
-from herd.core.slurm_queue import Ending
-from herd.core.tier_rules import Facts, Memory, Queue, Stop, Wanted
+from ...core.errors import InvalidInputError, NotFoundError, RemoteFailureError
+from ...core.slurm import endpoint_registry, tier_status
+from ...core.slurm import manager as tier_rules
+from ...core.slurm import queue as slurm_queue
+from ...core.slurm import revision as job_revision
+from ...core.slurm.manager import Facts, Memory, Queue, Stop, Wanted
+from ...core.slurm.queue import Ending
+from ...core.text import plain
+from ..common.atomic_files import read_registry, write_whole
+from ..supervisor.daemon import notify
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/tiers.json"
@@ -290,7 +293,7 @@ class Read:
     when: float = 0.0
     files: Mapping[str, str] = field(default_factory=dict)
     broken: Sequence[str] = ()
-    watch: endpoints.Watch = field(default_factory=endpoints.Watch)
+    watch: endpoint_registry.Watch = field(default_factory=endpoint_registry.Watch)
 
 
 def _step(wanted: Wanted, facts: Facts, memory: Memory) -> tuple[Memory, list[tier_rules.Action]]:
@@ -337,24 +340,24 @@ class Manager:
         """Read it once."""
         files, broken = read_registry(self.settings.registry)
         now = time.monotonic()
-        self.read = Read(now, files, broken, endpoints.watch(self.read.watch, files, time.time(), now))
+        self.read = Read(now, files, broken, endpoint_registry.watch(self.read.watch, files, time.time(), now))
 
     def _sweep(self) -> None:
         """Remove what jobs that are long gone have left in the registry: nobody else would."""
         queue, read = self.queue, self.read
         if queue.problem or not queue.taken:
             return
-        for name in endpoints.rubbish(read.files, {job.id for job in queue.jobs}, read.watch.signs, read.when):
+        for name in endpoint_registry.rubbish(read.files, {job.id for job in queue.jobs}, read.watch.signs, read.when):
             with suppress(OSError):
                 (self.settings.registry / name).unlink()
                 say(f"removed {name} from the registry: its job is long gone")
 
-    def look(self, wall: float) -> tuple[Facts, endpoints.Registry]:
+    def look(self, wall: float) -> tuple[Facts, endpoint_registry.Registry]:
         """Put together what is known."""
         read, queue, now = self.read, self.queue, time.monotonic()
 
-        def registry(gone: Collection[str]) -> endpoints.Registry:
-            return endpoints.look(read.files, wall, self.names, gone, read.broken, read.watch.signs, now)
+        def registry(gone: Collection[str]) -> endpoint_registry.Registry:
+            return endpoint_registry.look(read.files, wall, self.names, gone, read.broken, read.watch.signs, now)
 
         with self._lock:
             found = registry(())
@@ -367,7 +370,7 @@ class Manager:
             # One that is ending has been counted up already, if it is requeued by somebody else.
             restarts = {job.id: job.restarts for job in queue.jobs if job.is_running}
             for entry in found.alive:
-                if entry.state == endpoints.DRAINING and entry.job_id in restarts:
+                if entry.state == endpoint_registry.DRAINING and entry.job_id in restarts:
                     self.drained[entry.job_id] = restarts[entry.job_id]
             endings, drained = dict(self.endings), dict(self.drained)
         if queue.taken and not queue.problem and wall - queue.taken > SILENT_S + self.settings.every:
@@ -445,9 +448,9 @@ class Manager:
             self._end(wanted.name, action.job, action.reason)
         elif action.kind == tier_rules.RENEW:
             say(f"{wanted.name}: asking job {action.job} to make way in a quiet moment: {action.reason}")
-            ran = self.slurm.run(["scancel", f"--signal={tier_outdated.SIGNAL}", "--batch", action.job])
+            ran = self.slurm.run(["scancel", f"--signal={job_revision.SIGNAL}", "--batch", action.job])
             if ran.status:
-                say(f"{wanted.name}: scancel --signal={tier_outdated.SIGNAL} {action.job}: {ran.said}")
+                say(f"{wanted.name}: scancel --signal={job_revision.SIGNAL} {action.job}: {ran.said}")
         elif action.kind == tier_rules.SUBMIT:
             self._submit(wanted)
 
@@ -470,7 +473,7 @@ class Manager:
         notes += registry.clocks
         notes += [self.registry_problem] if self.registry_problem else []
         unread = time.monotonic() - self.read.when
-        if self.read.when and unread > endpoints.LIFE_S:
+        if self.read.when and unread > endpoint_registry.LIFE_S:
             notes.append(f"the registry has not been read for {unread:.0f} seconds")
         view = tier_rules.view(self.settings.tiers, self.memories.of, facts, notes)
         for name, tier in view.tiers.items():
@@ -478,17 +481,17 @@ class Manager:
         # Without times, which always change.
         mark = json.dumps({name: [tier.state, tier.reason, [e.where for e in tier.endpoints]]
                            for name, tier in view.tiers.items()})  # fmt: skip
-        if mark != self.written[1] or not 0 <= wall - self.written[0] < tier_view.EVERY_S - TICK_S:
-            write_whole(self.settings.view, tier_view.write(view))
+        if mark != self.written[1] or not 0 <= wall - self.written[0] < tier_status.EVERY_S - TICK_S:
+            write_whole(self.settings.view, tier_status.write(view))
             self.written = (wall, mark)
 
-    def _changed(self, name: str, tier: tier_view.Tier) -> None:
+    def _changed(self, name: str, tier: tier_status.Tier) -> None:
         before = self.states.get(name)
         if tier.state == before:
             return
         self.states[name] = tier.state
         say(f"{name}: {tier.state}" + (f" ({tier.reason})" if tier.reason else ""))
-        if tier.state == tier_view.READY and before == tier_view.LOADING:
+        if tier.state == tier_status.READY and before == tier_status.LOADING:
             self.memories.change(name, lambda memory: tier_rules.loaded_in(memory, tier.endpoints[0]))
         # What happened in the registry will soon show in the queue.
         self._wake.set()
@@ -504,7 +507,7 @@ class Manager:
             time.sleep(TICK_S)
         # What was said before holds for longer than this: an engine whose node has a wrong clock is not said to be away
         # only because nobody has seen its entry change yet.
-        until = time.monotonic() + endpoints.STILL_S
+        until = time.monotonic() + endpoint_registry.STILL_S
         while self._may_live_on() and time.monotonic() < until:
             time.sleep(TICK_S)
         self.tell()
@@ -541,10 +544,10 @@ def manage_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def read_view(path: Path) -> tier_view.View:
+def read_view(path: Path) -> tier_status.View:
     """Read what the manager says."""
     try:
-        return tier_view.read(path.read_text(encoding="utf-8"))
+        return tier_status.read(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise NotFoundError(
             f"the manager's view of the tiers at {path}",
@@ -558,11 +561,11 @@ def show_command(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.config)
     view, wall = read_view(settings.view), time.time()
     if arguments.json:
-        data: Mapping[str, Any] = {**tier_view.as_data(view), "is_old": bool(view.age_problem(wall))}
+        data: Mapping[str, Any] = {**tier_status.as_data(view), "is_old": bool(view.age_problem(wall))}
         print(json.dumps(data, indent=2))
     else:
-        print(tier_view.table(view, wall))
-    away = [name for name, tier in view.tiers.items() if tier.enabled and tier.state != tier_view.READY]
+        print(tier_status.table(view, wall))
+    away = [name for name, tier in view.tiers.items() if tier.enabled and tier.state != tier_status.READY]
     return 3 if away or view.age_problem(wall) else 0
 
 

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from herd.core import router, shape_reader, tier_job, tier_models
-from herd.core.errors import HerdError, InvalidInputError, NotFoundError
+from ...core.engine import router_mode
+from ...core.errors import HerdError, InvalidInputError, NotFoundError
+from ...core.models import shape_reader
+from ...core.slurm import job_models, job_spec
 
 
 class _Source:
@@ -54,27 +56,29 @@ def _listed(folder: Path) -> list[str]:
     return found
 
 
-def _found(folder: Path, file: str) -> tier_models.Found:
+def _found(folder: Path, file: str) -> job_models.Found:
     path = folder / file
     try:
-        return tier_models.Found(file, shape_reader.shape_of_files(str(path.parent), path.name, _opened))
+        return job_models.Found(file, shape_reader.shape_of_files(str(path.parent), path.name, _opened))
     except (HerdError, OSError, ValueError) as error:
-        return tier_models.Found(file, problem=str(error))
+        return job_models.Found(file, problem=str(error))
 
 
-def with_found(job: tier_job.Job, here: str, say: Callable[[str], None]) -> tier_job.Job:
+def with_found(job: job_spec.Job, here: str, say: Callable[[str], None]) -> job_spec.Job:
     """The job with every model that its router is to offer on this node."""
-    if job.kind != tier_job.ROUTER or not job.scan:
+    if job.kind != job_spec.ROUTER or not job.scan:
         return job
     folder = Path(job.folder)
     try:
-        files = [file for file in router.models_among(_listed(folder)) if router.model_id(file) not in job.exclude]
+        files = [
+            file for file in router_mode.models_among(_listed(folder)) if router_mode.model_id(file) not in job.exclude
+        ]
     except OSError as error:
         say(f"warning: only what is named is offered: {folder} cannot be read: {error.strerror}")
         return job
     limit = os.environ.get("SLURM_MEM_PER_NODE", "")
     found = [_found(folder, file) for file in files]
-    models, notes = tier_models.offered(job, job.nodes[here], found, f"{limit}M" if limit.isdigit() else "")
+    models, notes = job_models.offered(job, job.nodes[here], found, f"{limit}M" if limit.isdigit() else "")
     for note in notes:
         say(f"warning: {note}")
     say(f"offers {', '.join(model.id for model in models)}")

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from herd.agent import node
-from herd.agent.service import notify, say
-from herd.core.errors import InvalidInputError, RemoteFailureError
+from ...core.errors import InvalidInputError, RemoteFailureError
+from ..supervisor import local_state
+from ..supervisor.daemon import notify, say
 
 DEFAULT_PATH = "/etc/herd/job-guard.json"
 TABLE_PATH = "/etc/herd/job-guard.nft"
@@ -84,7 +84,7 @@ def read_rules(path: str) -> Rules:
 
 def nft(*commands: str) -> str:
     """Change the set, in one step; what went wrong."""
-    status, text = node.run(["nft", "; ".join(commands)])
+    status, text = local_state.run(["nft", "; ".join(commands)])
     return text.strip() if status else ""
 
 
@@ -96,7 +96,7 @@ def _element(verb: str, pair: tuple[str, int]) -> str:
 def rules_now() -> tuple[str, str]:
     """What closes the ports at this moment, and what went wrong where there is nothing."""
     # By numbers: a name that cannot be looked up for a moment is no change. And without what is open, which changes.
-    status, text = node.run(["nft", "--stateless", "--terse", "--numeric", f"list table inet {TABLE}"])
+    status, text = local_state.run(["nft", "--stateless", "--terse", "--numeric", f"list table inet {TABLE}"])
     return ("", text.strip() or f"nft ended with {status}") if status else (text, "")
 
 
@@ -115,7 +115,7 @@ class Openings:
             raise RemoteFailureError(f"nft to load {self._table}", problem, "see nft -f on this node")
 
     def _load(self) -> str:
-        status, text = node.run(["nft", "-f", self._table])
+        status, text = local_state.run(["nft", "-f", self._table])
         if status:
             return text.strip() or f"nft ended with {status}"
         self._wanted, problem = rules_now()

@@ -12,18 +12,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from herd.agent.shared_files import write_whole
-from herd.core import endpoints, tier_job
-from herd.core.engine_load import EngineLoad
+from ...core.engine.throughput import EngineLoad
+from ...core.slurm import endpoint_registry, job_spec
+from ..common.atomic_files import write_whole
 
-EVERY_S = endpoints.HEARTBEAT_S
+EVERY_S = endpoint_registry.HEARTBEAT_S
 
 
 class Registry:
     """The entry, written whenever it changes and every two seconds as a sign of life."""
 
-    def __init__(self, job: tier_job.Job, head: tier_job.Node, job_id: str, release: str) -> None:
-        self.folder, self.path = Path(job.registry), Path(job.registry) / endpoints.file_name(job.tier, job_id)
+    def __init__(self, job: job_spec.Job, head: job_spec.Node, job_id: str, release: str) -> None:
+        self.folder, self.path = Path(job.registry), Path(job.registry) / endpoint_registry.file_name(job.tier, job_id)
         self.job, self.head, self.job_id, self.release = job, head, job_id, release
         self.state, self.percent, self.port = "", 0, 0
         self.models: list[str] = [model.id for model in job.models]
@@ -87,7 +87,7 @@ class Registry:
             # Nothing can be asked where there is no port yet.
             if self._is_over or not self.port:
                 return
-            entry = endpoints.Endpoint(
+            entry = endpoint_registry.Endpoint(
                 tier=self.job.tier,
                 job_id=self.job_id,
                 host=self.head.name,
@@ -104,6 +104,6 @@ class Registry:
                 load=self.doing.as_data(dict(self.gpus)),
             )
             try:
-                write_whole(self.path, endpoints.write(entry))
+                write_whole(self.path, endpoint_registry.write(entry))
             except OSError as error:
                 print(f"the registry cannot be written: {error}", flush=True)

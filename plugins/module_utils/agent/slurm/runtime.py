@@ -30,12 +30,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from herd.agent import engine, gate, job_data, job_guard, job_models, job_step, job_watch, node
-from herd.agent.job_registry import Registry
-from herd.core import job_ending, proc_net, tier_job, tier_outdated
-from herd.core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
-from herd.core.gate_rule import Expectation, Gate
-from herd.core.rpc_protocol import parse_version
+from ...core.engine.rpc_protocol import parse_version
+from ...core.engine.worker_readiness import Expectation, Gate
+from ...core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
+from ...core.host import proc_net
+from ...core.slurm import drain as job_drain
+from ...core.slurm import job_spec
+from ...core.slurm import revision as job_revision
+from ..common import engine_api
+from ..services import wait_for_workers
+from ..supervisor import local_state
+from . import engine_monitor, job_spec_store, model_discovery, port_guard
+from . import step as job_step
+from .registry_entry import Registry
 
 TICK_S = 0.2
 # Seconds between two looks at the engine's counters, for the status page.
@@ -154,28 +161,28 @@ class Release:
 class Runtime:
     """One job."""
 
-    def __init__(self, job: tier_job.Job, hosts: Sequence[str], job_id: str) -> None:
+    def __init__(self, job: job_spec.Job, hosts: Sequence[str], job_id: str) -> None:
         self.job, self.job_id = job, job_id
-        self.head, self.workers = tier_job.crew(job, hosts)
+        self.head, self.workers = job_spec.crew(job, hosts)
         self.release = Release(job.prefix)
         self.folder = Path(job.logs) / job_id
         self.events: queue.Queue[tuple[Step, dict[str, Any]]] = queue.Queue()
         self.signals: queue.Queue[str] = queue.Queue()
         self.steps: dict[str, Step] = {}
         self.registry = Registry(job, self.head, job_id, self.release.id)
-        self.api: engine.Api | None = None
-        self.renewal: job_ending.Renewal | None = None
+        self.api: engine_api.Api | None = None
+        self.renewal: job_drain.Renewal | None = None
         # Since it is outdated: the moment to make way for another job of the tier.
-        self.moment: tier_outdated.Moment | None = None
+        self.moment: job_revision.Moment | None = None
         self.remote = 0
         # Models of a router whose files are not there.
         self.missing: set[str] = set()
         # Requests that run, and when they were counted.
         self.counted: tuple[int | None, float] = (None, 0.0)
         self.looked = time.monotonic()
-        self.looker: job_watch.Looker | None = None
+        self.looker: engine_monitor.Looker | None = None
         # What Slurm said last, how long before that this process did not know it, and whether it is asked again.
-        self.words: queue.Queue[tuple[job_ending.Word, float]] = queue.Queue()
+        self.words: queue.Queue[tuple[job_drain.Word, float]] = queue.Queue()
         self.asks_slurm = threading.Event()
 
     # What happens
@@ -209,7 +216,7 @@ class Runtime:
             say(f"{step.name} on {step.host} listens on port {event['port']}")
         elif kind == "progress":
             size = self.job.models[0].size if self.job.models else 0
-            self.registry.load(tier_job.percent(int(event["read"]), size, int(event["sent"]), self.remote))
+            self.registry.load(job_spec.percent(int(event["read"]), size, int(event["sent"]), self.remote))
         elif kind == "alive" and self.looker:
             self.looker.watch.hear(step.host, event.get("worker") or {})
         elif kind == "gpus":
@@ -239,11 +246,11 @@ class Runtime:
             if self.renewal is None:
                 # It may be a preemption: Slurm can be told to say that with this signal too (send_user_signal).
                 self.asks_slurm.set()
-                self.renewal = job_ending.renewal_for(self.job.timing, time.monotonic())
+                self.renewal = job_drain.renewal_for(self.job.timing, time.monotonic())
                 say(f"the time limit is near: looking for a quiet moment ({name} at {where})")
         elif name == "SIGUSR2":
             if self.moment is None:
-                self.moment = tier_outdated.Moment()
+                self.moment = job_revision.Moment()
                 say(f"the tier has changed: looking for a quiet moment to make way for another job ({name} at {where})")
         elif name in ("SIGTERM", "SIGINT", "SIGHUP"):
             # The grace may be another one than the tier's.
@@ -263,8 +270,8 @@ class Runtime:
             self.asks_slurm.clear()
             asked = time.monotonic()
             argv = ["env", "SLURM_TIME_FORMAT=%s", "scontrol", "show", "job", self.job_id]
-            status, text = node.run(argv, SLURM_TIMEOUT_S)
-            word = job_ending.parse_word(text)
+            status, text = local_state.run(argv, SLURM_TIMEOUT_S)
+            word = job_drain.parse_word(text)
             if status == 0 and word.end is not None:
                 self.words.put((word, time.monotonic() - known))
                 known = asked
@@ -272,11 +279,11 @@ class Runtime:
                 time.sleep(AGAIN_SLURM_S)
                 self.asks_slurm.set()
 
-    def _hear_slurm(self, word: job_ending.Word, passed: float) -> None:
+    def _hear_slurm(self, word: job_drain.Word, passed: float) -> None:
         now = time.monotonic()
         if word.is_preempted:
             left = word.grace(time.time(), passed)
-            until = job_ending.grace_until(self.job.timing, now, left)
+            until = job_drain.grace_until(self.job.timing, now, left)
             raise EndingError(f"preempted, {left:.0f} seconds are left", until)
         if self.renewal and word.end is not None:
             self.renewal.limit(self.job.timing, now, word.end - time.time())
@@ -284,14 +291,14 @@ class Runtime:
     # What the engines do
 
     def _watch(self, pid: int) -> None:
-        watch: job_watch.Watch
-        if self.job.kind == tier_job.ROUTER:
-            watch = job_watch.ModelsWatch(pid, say)
+        watch: engine_monitor.Watch
+        if self.job.kind == job_spec.ROUTER:
+            watch = engine_monitor.ModelsWatch(pid, say)
         else:
             ports = {step.host: step.port for step in self.steps.values() if step.name != "head"}
             reached = {here.name: f"{here.fabric}:{ports[here.name]}" for here in self.workers}
-            watch = job_watch.HeadWatch(pid, reached, say)
-        self.looker = job_watch.Looker(watch, say)
+            watch = engine_monitor.HeadWatch(pid, reached, say)
+        self.looker = engine_monitor.Looker(watch, say)
 
     def wait(self, until: float, what: str, is_done: Any) -> None:
         """Wait for something, while everything is watched."""
@@ -302,7 +309,7 @@ class Runtime:
 
     # Starting
 
-    def _order(self, role: str, here: tier_job.Node, argv: list[str], first: int) -> dict[str, Any]:
+    def _order(self, role: str, here: job_spec.Node, argv: list[str], first: int) -> dict[str, Any]:
         address = here.fabric if role == "worker" else here.address
         name = "head" if role == "head" else f"rpc-{here.name}"
         order: dict[str, Any] = {
@@ -328,7 +335,7 @@ class Runtime:
                 order["environment"]["LLAMA_CACHE"] = cache["folder"]
         return order
 
-    def _start(self, name: str, here: tier_job.Node, order: dict[str, Any]) -> Step:
+    def _start(self, name: str, here: job_spec.Node, order: dict[str, Any]) -> Step:
         step = Step(name, here.name, order, self.folder, self.events)
         self.steps[name] = step
         return step
@@ -338,7 +345,7 @@ class Runtime:
         until = time.monotonic() + self.job.timing.start
         steps = []
         for here in self.workers:
-            argv = tier_job.worker_argv(
+            argv = job_spec.worker_argv(
                 self.release.program("worker"), here.fabric, self.job.cpus, bool(self.job.cache)
             )
             steps.append(self._start(f"rpc-{here.name}", here, self._order("worker", here, argv, self.job.worker_port)))
@@ -358,7 +365,7 @@ class Runtime:
         done = threading.Event()
 
         def ask() -> None:
-            verdicts.extend(gate.wait_for(rule, say))
+            verdicts.extend(wait_for_workers.wait_for(rule, say))
             done.set()
 
         threading.Thread(target=ask, daemon=True).start()
@@ -369,13 +376,13 @@ class Runtime:
     def start_head(self, ports: dict[str, int]) -> None:
         """Start the engine that answers, and wait until it does."""
         program, manifest = self.release.program("head"), self.release.manifest
-        if self.job.kind == tier_job.DISTRIBUTED:
-            placed = tier_job.devices(self.job, self.head, self.workers, ports)
+        if self.job.kind == job_spec.DISTRIBUTED:
+            placed = job_spec.devices(self.job, self.head, self.workers, ports)
             say("layers: " + ", ".join(f"{d.name} {d.host} {d.layers}" for d in placed))
-            self.remote = tier_job.remote_bytes(placed, self.job.models[0].size)
-            line = tier_job.head_line(self.job, program, manifest, placed, self.head)
+            self.remote = job_spec.remote_bytes(placed, self.job.models[0].size)
+            line = job_spec.head_line(self.job, program, manifest, placed, self.head)
         else:
-            line = tier_job.router_line(self.job, program, manifest, self.head)
+            line = job_spec.router_line(self.job, program, manifest, self.head)
         for warning in line.warnings:
             say(f"warning: {warning}")
         argv = list(line.argv)
@@ -390,7 +397,7 @@ class Runtime:
         self.wait(began + self.job.timing.start, "the start of the head", lambda: step.is_listening)
         self.registry.at(step.port)
         alias = self.job.models[0].id if self.job.models else ""
-        self.api = engine.Api(self.head.address, step.port, self.job.key_file, alias)
+        self.api = engine_api.Api(self.head.address, step.port, self.job.key_file, alias)
         self.wait(began + self.job.timing.load, "loading the model", self._is_healthy)
         self._prove(self.api)
         step.tell("loaded")
@@ -400,16 +407,16 @@ class Runtime:
         if self.looker and self.looker.watch.health:
             return self.looker.watch.health == "ok"
         # Nothing has been asked yet, or this node does not show the engine's process.
-        return self.api is not None and engine.health(self.api) == "ok"
+        return self.api is not None and engine_api.health(self.api) == "ok"
 
-    def _token(self, api: engine.Api, timeout_s: float) -> str:
+    def _token(self, api: engine_api.Api, timeout_s: float) -> str:
         """Ask for a token; why none came, nothing if one did."""
         found: list[str] = []
         done = threading.Event()
 
         def ask() -> None:
             try:
-                engine.complete(api, timeout_s)
+                engine_api.complete(api, timeout_s)
             except Exception as error:
                 found.append(str(error) or type(error).__name__)
             done.set()
@@ -418,9 +425,9 @@ class Runtime:
         self.wait(time.monotonic() + timeout_s + 10, "the first token", done.is_set)
         return found[0] if found else ""
 
-    def _prove(self, api: engine.Api) -> None:
+    def _prove(self, api: engine_api.Api) -> None:
         """Health says nothing of the workers, and nothing of a router's models; a token does."""
-        if self.job.kind == tier_job.DISTRIBUTED:
+        if self.job.kind == job_spec.DISTRIBUTED:
             if found := self._token(api, self.job.timing.start):
                 raise GroupLostError(found)
             return
@@ -442,9 +449,9 @@ class Runtime:
 
     def _models(self) -> list[str]:
         offered = [model.id for model in self.job.models]
-        if self.job.kind == tier_job.ROUTER and self.api is not None:
+        if self.job.kind == job_spec.ROUTER and self.api is not None:
             with suppress(OSError, ValueError, HerdError, KeyError, TypeError, http.client.HTTPException):
-                _status, body = engine.ask(self.api, "GET", "/v1/models", engine.SLOTS_TIMEOUT_S)
+                _status, body = engine_api.ask(self.api, "GET", "/v1/models", engine_api.SLOTS_TIMEOUT_S)
                 offered = [str(model["id"]) for model in json.loads(body)["data"]]
         there = [name for name in offered if name not in self.missing]
         # A gateway passes on what it knows.
@@ -455,14 +462,14 @@ class Runtime:
         api = self.api
         if api is None:
             return 0
-        if self.job.kind == tier_job.DISTRIBUTED:
-            slots = engine.slots(api)
+        if self.job.kind == job_spec.DISTRIBUTED:
+            slots = engine_api.slots(api)
             return slots.busy if slots.known else None
         # A router does not tell of requests that wait for their model, or for another one to make room; but everybody
         # who waits for an answer is connected. A gateway's connection that only was kept is closed after 4 seconds.
         try:
             # What this process asks is not meant; one that it has just closed is shown as root's.
-            return len(proc_net.clients_of(node.sockets(), api.port, "", (0, os.getuid())))
+            return len(proc_net.clients_of(local_state.sockets(), api.port, "", (0, os.getuid())))
         except (OSError, ValueError):
             return None
 
@@ -482,9 +489,9 @@ class Runtime:
 
     def _follow_load(self) -> None:
         """In a thread of its own too. A router is not asked: it would load models for it; neither what may sleep."""
-        while self.job.kind == tier_job.DISTRIBUTED and not self.job.sleep_idle_seconds:
+        while self.job.kind == job_spec.DISTRIBUTED and not self.job.sleep_idle_seconds:
             api = self.api
-            self.registry.doing.add(engine.metrics(api) if api and self.registry.state == "ready" else {})
+            self.registry.doing.add(engine_api.metrics(api) if api and self.registry.state == "ready" else {})
             time.sleep(LOAD_EVERY_S)
 
     def serve(self) -> None:
@@ -519,8 +526,8 @@ class Runtime:
         """Leave the registry, let running answers end, stop."""
         was_ready = self.registry.state == "ready"
         timing, began = self.job.timing, time.monotonic()
-        until = job_ending.grace_until(timing, began) if ending.until is None else ending.until
-        rule = job_ending.Drain(began, until, timing.settle)
+        until = job_drain.grace_until(timing, began) if ending.until is None else ending.until
+        rule = job_drain.Drain(began, until, timing.settle)
         self.registry.drain()
         say(f"draining: {ending}; running answers have at most {max(0.0, until - began):.0f} seconds")
         busy: int | None = 0
@@ -534,7 +541,7 @@ class Runtime:
             except EndingError as error:
                 # One that renews itself may be preempted meanwhile, and a grace be shorter than it should be.
                 now = time.monotonic()
-                sooner = job_ending.grace_until(timing, now) if error.until is None else error.until
+                sooner = job_drain.grace_until(timing, now) if error.until is None else error.until
                 if sooner < rule.until - TICK_S:
                     say(f"{error}: running answers have {max(0.0, sooner - now):.0f} seconds more")
                 rule.hurry(sooner)
@@ -548,12 +555,14 @@ class Runtime:
 
     def requeue(self) -> int:
         """Go back into the queue; one that somebody cancelled, or that is over anyway, does not."""
-        status, text = node.run(["squeue", "--noheader", f"--jobs={self.job_id}", "--format=%T"], SLURM_TIMEOUT_S)
+        status, text = local_state.run(
+            ["squeue", "--noheader", f"--jobs={self.job_id}", "--format=%T"], SLURM_TIMEOUT_S
+        )
         state = text.strip()
         if status == 0 and state not in ("RUNNING", ""):
             say(f"the job is {state}: it is not requeued")
             return 143
-        status, text = node.run(["scontrol", "requeue", self.job_id], SLURM_TIMEOUT_S)
+        status, text = local_state.run(["scontrol", "requeue", self.job_id], SLURM_TIMEOUT_S)
         if status:
             say(f"scontrol requeue {self.job_id} ended with {status}: {text.strip()}")
             return 143
@@ -616,13 +625,13 @@ def _hosts() -> list[str]:
         raise InvalidInputError(
             "to be inside a Slurm job", "no SLURM_JOB_NODELIST", "submit the job script with sbatch"
         )
-    status, text = node.run(["scontrol", "show", "hostnames", listed], SLURM_TIMEOUT_S)
+    status, text = local_state.run(["scontrol", "show", "hostnames", listed], SLURM_TIMEOUT_S)
     if status:
         raise RemoteFailureError(f"the nodes in {listed} from scontrol show hostnames", text.strip(), "see slurmctld")
     return text.split()
 
 
-def _sweep(job: tier_job.Job, now: float) -> None:
+def _sweep(job: job_spec.Job, now: float) -> None:
     """Remove the logs of jobs that have long ended, and entries of the registry that nobody can have written lately."""
     logs, oldest = Path(job.logs), now - job.log_days * 86400
     for entry in logs.glob("[0-9]*") if job.log_days > 0 else ():
@@ -641,13 +650,13 @@ def _sweep(job: tier_job.Job, now: float) -> None:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Be the job."""
-    job = job_data.read(Path(arguments.data), arguments.plan, Path(arguments.kept))
+    job = job_spec_store.read(Path(arguments.data), arguments.plan, Path(arguments.kept))
     user = pwd.getpwuid(os.geteuid()).pw_name
     if user != job.user:
         raise MismatchError(f"to run as {job.user}", user, f"submit it as that user: sudo -u {job.user} sbatch …")
     hosts = _hosts()
-    tier_job.crew(job, hosts)
-    runtime = Runtime(job_models.with_found(job, hosts[0], say), hosts, os.environ["SLURM_JOB_ID"])
+    job_spec.crew(job, hosts)
+    runtime = Runtime(model_discovery.with_found(job, hosts[0], say), hosts, os.environ["SLURM_JOB_ID"])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda received, _frame: runtime.signals.put(signal.Signals(received).name))
     _sweep(job, time.time())
@@ -670,5 +679,5 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     only.add_argument("argv", nargs=argparse.REMAINDER, metavar="COMMAND")
     only.set_defaults(run=job_step.engine_command)
     guard = what.add_parser("guard", help="open a worker's port to its head alone (what herd-job-guard.service runs)")
-    guard.add_argument("--config", default=job_guard.DEFAULT_PATH)
-    guard.set_defaults(run=job_guard.guard_command)
+    guard.add_argument("--config", default=port_guard.DEFAULT_PATH)
+    guard.set_defaults(run=port_guard.guard_command)

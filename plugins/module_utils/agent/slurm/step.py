@@ -29,10 +29,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from herd.agent import node
-from herd.core import numa_binding, proc_net, tier_job
-from herd.core.command_line import value_of
-from herd.core.errors import HerdError, InsufficientError, InvalidInputError, NotFoundError
+from ...core.engine.command_line import value_of
+from ...core.errors import HerdError, InsufficientError, InvalidInputError, NotFoundError
+from ...core.host import numa, proc_net
+from ...core.slurm import job_spec
+from ..supervisor import local_state
 
 TICK_S = 0.2
 PR_SET_PDEATHSIG = 1
@@ -81,19 +82,19 @@ def _gpu_node() -> int | None:
             is_nvidia = (device / "vendor").read_text(encoding="ascii").strip() == "0x10de"
             if is_nvidia and (device / "class").read_text(encoding="ascii").startswith("0x03"):
                 gpus.append(_number(device / "numa_node"))
-    index = numa_binding.first_gpu(os.environ)
+    index = numa.first_gpu(os.environ)
     return gpus[index] if index < len(gpus) else None
 
 
-def binding(interface: str, threads: int) -> numa_binding.Binding:
+def binding(interface: str, threads: int) -> numa.Binding:
     """Where the engine should run on this machine."""
     nodes = {}
     for folder in Path("/sys/devices/system/node").glob("node[0-9]*"):
         with suppress(OSError):
             text = (folder / "cpulist").read_text(encoding="ascii")
-            nodes[int(folder.name[4:])] = numa_binding.parse_list(text)
+            nodes[int(folder.name[4:])] = numa.parse_list(text)
     fabric = _number(Path("/sys/class/net") / interface / "device/numa_node") if interface else None
-    return numa_binding.near(nodes, os.sched_getaffinity(0), _gpu_node(), fabric, threads)
+    return numa.near(nodes, os.sched_getaffinity(0), _gpu_node(), fabric, threads)
 
 
 def prefer_memory(numa_node: int) -> bool:
@@ -119,8 +120,8 @@ def _bindable(address: str, port: int) -> bool:
 
 def choose_port(address: str, first: int, count: int) -> int:
     """The first port on which nobody listens."""
-    taken = {found.local_port for found in node.sockets() if found.state == "LISTEN"}
-    for port in tier_job.candidates(first, count, taken):
+    taken = {found.local_port for found in local_state.sockets() if found.state == "LISTEN"}
+    for port in job_spec.candidates(first, count, taken):
         if _bindable(address, port):
             return port
     raise InsufficientError(
@@ -171,7 +172,7 @@ class Engine:
         self.port = choose_port(order["address"], int(order["port"]), int(order["ports"]))
         guard = order.get("guard") or ""
         self._guard = open_guard(guard, self.port, order["allow"]) if guard else None
-        argv = tier_job.with_port(order["argv"], self.port)
+        argv = job_spec.with_port(order["argv"], self.port)
         buffered = shutil.which("stdbuf")
         environment = {**os.environ, **order.get("environment", {})}
         threads = value_of(argv, "--threads", "-t")
@@ -207,7 +208,7 @@ class Engine:
         """Say once that it listens, and that it listens alone."""
         if self.is_listening:
             return
-        listeners = proc_net.listening_on(node.sockets(), self.port)
+        listeners = proc_net.listening_on(local_state.sockets(), self.port)
         mine = self._mine()
         if not any(found.inode in mine for found in listeners):
             return
@@ -221,7 +222,7 @@ class Engine:
 
     def loaded(self) -> int:
         """Bytes of files that it, or a process of a router's model, has read, or has in memory as they are."""
-        return max(_loaded(pid) for pid in (self.process.pid, *node.children(self.process.pid)))
+        return max(_loaded(pid) for pid in (self.process.pid, *local_state.children(self.process.pid)))
 
     def stop(self, patience_s: float) -> None:
         """End it: gently first, if there is time."""
@@ -248,14 +249,14 @@ def _cache(order: dict[str, Any], moment: str) -> None:
     """Let nothing of the worker's cache that may be cut short be taken for whole."""
     if order.get("cache"):
         argv = [sys.argv[0], "cache", "prune", moment, *map(str, order["cache"])]
-        status, text = node.run(argv, 120.0)
+        status, text = local_state.run(argv, 120.0)
         if status or text.strip():
             emit("note", text=f"cache: {text.strip()[:300] or f'status {status}'}")
 
 
 def worker_facts(pid: int, port: int) -> dict[str, Any]:
     """What a worker's step tells of its engine."""
-    process, table = node.process(pid), node.sockets()
+    process, table = local_state.process(pid), local_state.sockets()
     clients = proc_net.established_from(table, port)
     return {
         "pid": pid,
@@ -267,7 +268,7 @@ def worker_facts(pid: int, port: int) -> dict[str, Any]:
     }
 
 
-def _emit_gpus(gpus: node.Gpus) -> None:
+def _emit_gpus(gpus: local_state.Gpus) -> None:
     """Tell how full the GPUs of this node are that the job has."""
     known = [gpu for gpu in gpus.readings if gpu.memory_total_mib > 0 and gpu.memory_used_mib >= 0]
     if known:
@@ -279,7 +280,7 @@ def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
     """Watch the engine until it ends, or until it is to end."""
     signals, lines = orders
     interface, last, spoke = str(engine.order.get("interface", "")), 0.0, 0.0
-    gpus, told = node.Gpus(), time.monotonic()
+    gpus, told = local_state.Gpus(), time.monotonic()
     threading.Thread(target=gpus.follow, daemon=True).start()
     sent_before, shows_progress = _sent(interface), engine.order.get("role") == "head"
     is_worker = engine.order.get("role") == "worker"

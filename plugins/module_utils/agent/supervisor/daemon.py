@@ -20,12 +20,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from herd.agent import beats, disks, engine, node
-from herd.agent.router_watch import Hands, RouterWatch
-from herd.agent.settings import DEFAULT_PATH, Marks, Settings, read_settings
-from herd.core import heartbeat, proc_net
-from herd.core.command_line import value_of
-from herd.core.supervision import (
+from ...core.engine.command_line import value_of
+from ...core.host import proc_net
+from ...core.supervision import heartbeat
+from ...core.supervision.supervisor import (
     PROBE,
     RESTART,
     Action,
@@ -36,6 +34,11 @@ from herd.core.supervision import (
     WorkerView,
     WorkerWatch,
 )
+from ...core.text import plain
+from ..common import engine_api
+from . import disks, heartbeat_http, local_state
+from .router_monitor import Hands, RouterWatch
+from .settings import DEFAULT_PATH, Marks, Settings, read_settings
 
 TICK_S = 0.5
 SLOTS_EVERY_S = 2.0
@@ -65,9 +68,9 @@ class EngineWatch:
 
     def __init__(self, every_s: float = SLOTS_EVERY_S) -> None:
         self.every_s = every_s
-        self.api: engine.Api | None = None
+        self.api: engine_api.Api | None = None
         self.health = ""
-        self.slots = engine.Slots()
+        self.slots = engine_api.Slots()
         self.waiting = -1
         self.tokens = -1
         # Whether it may be asked for its slots, which wakes one that sleeps, and whether all has been asked.
@@ -87,22 +90,22 @@ class EngineWatch:
         api, said = self.api, ""
         try:
             if api is None:
-                self.health, self.slots = "", engine.Slots()
+                self.health, self.slots = "", engine_api.Slots()
             else:
                 self._ask(api)
                 can_tell = self.slots.known or self.health != "ok" or not self.may_ask
-                said = "" if can_tell else engine.why_without_key(api)
+                said = "" if can_tell else engine_api.why_without_key(api)
         except Exception as error:
-            self.health, self.slots = "", engine.Slots()
+            self.health, self.slots = "", engine_api.Slots()
             said = f"the head cannot be asked: {type(error).__name__}: {error}"
         if said and said != self._said:
             say(said)
         self._said = said
 
-    def _ask(self, api: engine.Api) -> None:
-        health = engine.health(api)
+    def _ask(self, api: engine_api.Api) -> None:
+        health = engine_api.health(api)
         if health == "ok" and self.may_ask and time.monotonic() - self._asked_at >= self.every_s:
-            slots, counters = engine.slots(api), engine.metrics(api)
+            slots, counters = engine_api.slots(api), engine_api.metrics(api)
             self._asked_at = time.monotonic()
             self.slots = slots
             self.waiting = int(counters.get("requests_deferred", -1))
@@ -113,7 +116,7 @@ class EngineWatch:
             while len(self._rates) > 2 and self._rates[1][0] < self._asked_at - RATE_S:
                 self._rates.popleft()
         elif health != "ok" or not self.may_ask:
-            self.slots = engine.Slots()
+            self.slots = engine_api.Slots()
             self._rates.clear()
             if health != "silent":
                 self.tokens = -1
@@ -133,17 +136,17 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.marks = Marks(settings.run_dir)
-        self.worker = node.Watched(settings.worker_unit) if settings.worker_unit else None
-        self.head = node.Watched(settings.head_unit) if settings.head_unit else None
+        self.worker = local_state.Watched(settings.worker_unit) if settings.worker_unit else None
+        self.head = local_state.Watched(settings.head_unit) if settings.head_unit else None
         hands = Hands(EngineWatch, self._order, lambda name, pid, _reason: self._restart_head(name, pid), say)
-        router = node.Watched(settings.router_unit) if settings.router_unit else None
+        router = local_state.Watched(settings.router_unit) if settings.router_unit else None
         self.router = RouterWatch(router, settings.limits, hands) if router else None
-        self.gpus, self.engine = node.Gpus(), EngineWatch()
+        self.gpus, self.engine = local_state.Gpus(), EngineWatch()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
-        self.protocols = node.Protocols(settings.prefix)
-        self.followers = beats.Followers(settings.port)
+        self.protocols = local_state.Protocols(settings.prefix)
+        self.followers = heartbeat_http.Followers(settings.port)
         self.supervisor, self.watch = Supervisor(settings.limits), WorkerWatch(settings.limits)
-        self.boot_id, self.run_id, self.sequence = node.boot_id(), secrets.token_hex(8), 0
+        self.boot_id, self.run_id, self.sequence = local_state.boot_id(), secrets.token_hex(8), 0
         self._probe: Probe | None = None
         self._ordering: threading.Thread | None = None
         self.beat = self._heartbeat(None, None, None, None)
@@ -177,7 +180,7 @@ class Agent:
     # The worker
 
     def _look_at_worker(
-        self, now: float, watched: node.Watched, table: Sequence[proc_net.Socket], hold: str
+        self, now: float, watched: local_state.Watched, table: Sequence[proc_net.Socket], hold: str
     ) -> heartbeat.Worker | None:
         watched.look(now)
         unit, process = watched.unit, watched.process
@@ -187,7 +190,7 @@ class Agent:
         number = int(port) if port.isdigit() else 0
         clients = proc_net.established_from(table, number)
         stale = sum(1 for found in table if found.local_port == number and found.state == "CLOSE_WAIT")
-        release = node.release_of(process.arguments)
+        release = local_state.release_of(process.arguments)
         view = WorkerView(unit.active, unit.job, unit.pid, process.started, process.state, stale if number else 0)
         for action in self.watch.step(now, view, hold):
             if action.kind == RESTART:
@@ -225,7 +228,7 @@ class Agent:
         return found
 
     def _look_at_head(
-        self, now: float, watched: node.Watched, table: Sequence[proc_net.Socket], hold: str
+        self, now: float, watched: local_state.Watched, table: Sequence[proc_net.Socket], hold: str
     ) -> heartbeat.Head | None:
         watched.look(now)
         unit, process, state = watched.unit, watched.process, self.engine
@@ -233,9 +236,9 @@ class Agent:
             return None
         links = self._links(process.arguments, table)
         self.followers.follow({name: self.settings.peers[name] for name in links if name in self.settings.peers})
-        state.api = engine.of(process.arguments)
+        state.api = engine_api.of(process.arguments)
         view = replace(
-            node.engine_view(unit, process, state.health),
+            local_state.engine_view(unit, process, state.health),
             links=links,
             slots_known=state.slots.known,
             busy=state.slots.busy,
@@ -265,13 +268,13 @@ class Agent:
             tokens_total=state.tokens,
             tokens_per_second=state.rate(),
             supervision=self.supervisor.state,
-            reason=heartbeat.plain(self.supervisor.reason),
+            reason=plain(self.supervisor.reason),
             recoveries=self.supervisor.recoveries,
             draining=self.supervisor.state == "draining" or self.marks.get("drain") is not None,
             unit_age_s=watched.age_s(now),
         )
 
-    def _act(self, action: Action, watched: node.Watched, view: HeadView) -> None:
+    def _act(self, action: Action, watched: local_state.Watched, view: HeadView) -> None:
         if action.kind == RESTART:
             say(f"restarting the head, whose gate waits for every worker: {action.reason}")
             self._order(lambda: self._restart_head(watched.name, 0 if action.gently else view.pid))
@@ -281,18 +284,18 @@ class Agent:
         else:
             say(action.reason)
 
-    def _ask_for_token(self, api: engine.Api | None) -> None:
+    def _ask_for_token(self, api: engine_api.Api | None) -> None:
         def answer() -> str:
             if api is None:
                 raise ValueError("its command line names no port")
-            return f"{engine.complete(api, self.settings.limits.probe_s):.2f} seconds"
+            return f"{engine_api.complete(api, self.settings.limits.probe_s):.2f} seconds"
 
-        self._probe = engine.probe(answer)
+        self._probe = engine_api.probe(answer)
 
     def _restart_head(self, name: str, pid: int) -> None:
         # What cannot end well is not waited for. systemd would take the time that a stop may take; a restart of what
         # has ended begins at once.
-        is_judged = bool(pid) and node.unit(name).pid == pid
+        is_judged = bool(pid) and local_state.unit(name).pid == pid
         if is_judged:
             self._systemctl("kill", "--kill-who=main", "--signal=SIGKILL", name)
         # A process that is gone by now may have been stopped by somebody: that is not started again.
@@ -308,7 +311,7 @@ class Agent:
 
     @staticmethod
     def _systemctl(*arguments: str) -> None:
-        status, text = node.run(["systemctl", *arguments])
+        status, text = local_state.run(["systemctl", *arguments])
         if status:
             say(f"systemctl {' '.join(arguments)} ended with {status}: {text.strip()}")
 
@@ -319,7 +322,7 @@ class Agent:
         now = time.monotonic()
         hold = self.marks.get("hold")
         reason = hold.reason if hold else ""
-        table = node.sockets()
+        table = local_state.sockets()
         worker = self._look_at_worker(now, self.worker, table, reason) if self.worker else None
         head = self._look_at_head(now, self.head, table, reason) if self.head else None
         router = self.router.look(now, table, reason) if self.router else None
@@ -328,7 +331,7 @@ class Agent:
     def live(self) -> None:
         """Begin, and go on for ever."""
         clients = {*self.settings.peers.values(), self.settings.address}
-        server = beats.Server((self.settings.address, self.settings.port), lambda: self.beat, clients)
+        server = heartbeat_http.Server((self.settings.address, self.settings.port), lambda: self.beat, clients)
         for work in (server.serve_forever, self.gpus.follow, self.engine.follow):
             threading.Thread(target=work, daemon=True).start()
         self.disks.follow()

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from herd.core import disk_space, rpc_cache
-from herd.core.heartbeat import Disk, plain
+from ...core.engine import rpc_cache
+from ...core.host import disk_space
+from ...core.supervision.heartbeat import Disk
+from ...core.text import plain
 
 EVERY_S = 5.0
 #: In the agent's folder: when a file system was last seen without room, by the number of its device.

@@ -16,9 +16,10 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from herd.core import heartbeat
-from herd.core.errors import HerdError
-from herd.core.supervision import Sighting
+from ...core.errors import HerdError
+from ...core.supervision import heartbeat
+from ...core.supervision.supervisor import Sighting
+from ...core.text import plain
 
 # Linux; Python has no name for it. The fabric's address may come late at boot.
 IP_FREEBIND = 15
@@ -98,16 +99,16 @@ def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> S
             return Sighting("bad", detail=f"HTTP status {answer.status}")
         return Sighting("beat", heartbeat.read(raw, name))
     except HerdError as error:
-        return Sighting("bad", detail=heartbeat.plain(error.found))
+        return Sighting("bad", detail=plain(error.found))
     except ConnectionRefusedError:
         return Sighting("refused", detail="connection refused")
     except (http.client.HTTPException, ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
-        return Sighting("bad", detail=heartbeat.plain(str(error) or type(error).__name__))
+        return Sighting("bad", detail=plain(str(error) or type(error).__name__))
     except OSError as error:
-        return Sighting("silent", detail=heartbeat.plain(str(error) or type(error).__name__))
+        return Sighting("silent", detail=plain(str(error) or type(error).__name__))
     except Exception as error:
         # Whatever a stranger sends: it must not end the thread that asks, which nobody would see.
-        return Sighting("bad", detail=heartbeat.plain(f"{type(error).__name__}: {error}"))
+        return Sighting("bad", detail=plain(f"{type(error).__name__}: {error}"))
     finally:
         with suppress(OSError):
             connection.close()

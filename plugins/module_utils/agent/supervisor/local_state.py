@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from herd.core import gpu_memory, heartbeat, proc_net
-from herd.core.command_line import value_of
-from herd.core.errors import HerdError
-from herd.core.supervision import HeadView
+from ...core.engine.command_line import value_of
+from ...core.errors import HerdError
+from ...core.host import nvidia_smi as nvidia_smi_report
+from ...core.host import proc_net
+from ...core.supervision import heartbeat
+from ...core.supervision.supervisor import HeadView
 
 PROC = Path("/proc")
 COMMAND_TIMEOUT_S = 10.0
@@ -227,10 +229,10 @@ class Gpus:
 
     def ask(self) -> tuple[heartbeat.Gpu, ...]:
         """Ask once; nothing where the driver is broken, which the module gpu_memory explains."""
-        status, text = run([self.program or "nvidia-smi", *gpu_memory.QUERY])
-        if gpu_memory.failure(status, text) is not None:
+        status, text = run([self.program or "nvidia-smi", *nvidia_smi_report.QUERY])
+        if nvidia_smi_report.failure(status, text) is not None:
             return ()
         try:
-            return heartbeat.of_gpus(gpu_memory.parse(text).gpus)
+            return heartbeat.of_gpus(nvidia_smi_report.parse(text).gpus)
         except HerdError:
             return ()

@@ -17,11 +17,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from herd.agent import engine, node
-from herd.core import heartbeat, proc_net, router
-from herd.core.command_line import value_of
-from herd.core.errors import RemoteFailureError
-from herd.core.supervision import PROBE, RESTART, Action, Backoff, HeadView, Limits, Probe, Supervisor
+from ...core.engine import router_mode
+from ...core.engine.command_line import value_of
+from ...core.errors import RemoteFailureError
+from ...core.host import proc_net
+from ...core.supervision import heartbeat
+from ...core.supervision.supervisor import PROBE, RESTART, Action, Backoff, HeadView, Limits, Probe, Supervisor
+from ...core.text import plain
+from ..common import engine_api
+from . import local_state
 
 #: Seconds for the router to answer what it only has to look up.
 LOOK_UP_S = 10.0
@@ -32,9 +36,9 @@ QUIET = ("watching", "loading", "starting")
 class EngineWatch(Protocol):
     """What asks an engine's API again and again, in a thread of its own."""
 
-    api: engine.Api | None
+    api: engine_api.Api | None
     health: str
-    slots: engine.Slots
+    slots: engine_api.Slots
     may_ask: bool
     ended: bool
 
@@ -49,8 +53,8 @@ class Process(Protocol):
     """The router's process and what it belongs to: a unit of systemd, or a job."""
 
     name: str
-    unit: node.Unit
-    process: node.Process
+    unit: local_state.Unit
+    process: local_state.Process
 
     def look(self, now: float) -> None:
         """Look again."""
@@ -95,32 +99,32 @@ class _Watched:
         """Ask for something that may take long."""
 
         def answer() -> None:
-            self.probe = engine.probe(question)
+            self.probe = engine_api.probe(question)
 
         threading.Thread(target=answer, daemon=True).start()
 
 
-def models_of(pid: int) -> dict[str, tuple[int, node.Process]]:
+def models_of(pid: int) -> dict[str, tuple[int, local_state.Process]]:
     """The models' processes of a router, by the model's name."""
     found = {}
-    for child in node.children(pid):
-        process = node.process(child)
+    for child in local_state.children(pid):
+        process = local_state.process(child)
         name = value_of(process.arguments, "--alias", "-a").partition(",")[0]
         if name and "--port" in process.arguments:
             found[name] = (child, process)
     return found
 
 
-def clients_of(process: node.Process, table: Sequence[proc_net.Socket]) -> frozenset[int]:
+def clients_of(process: local_state.Process, table: Sequence[proc_net.Socket]) -> frozenset[int]:
     """Ports from which requests to a model's process come; the router opens a connection for each."""
     port = value_of(process.arguments, "--port")
     return frozenset(s.remote_port for s in proc_net.established_from(table, int(port) if port.isdigit() else 0))
 
 
-def asked(api: engine.Api, method: str, path: str, body: Any = None, timeout_s: float = LOOK_UP_S) -> Any:
+def asked(api: engine_api.Api, method: str, path: str, body: Any = None, timeout_s: float = LOOK_UP_S) -> Any:
     """What a router answers."""
     try:
-        status, answer = engine.ask(api, method, path, timeout_s, body)
+        status, answer = engine_api.ask(api, method, path, timeout_s, body)
     except OSError as error:
         # Of the key file too, which only root and the router's user read.
         found = str(error) or type(error).__name__
@@ -137,9 +141,9 @@ def asked(api: engine.Api, method: str, path: str, body: Any = None, timeout_s: 
     )
 
 
-def states(api: engine.Api, timeout_s: float = LOOK_UP_S) -> list[router.State]:
+def states(api: engine_api.Api, timeout_s: float = LOOK_UP_S) -> list[router_mode.State]:
     """What a router offers; loads nothing and wakes nobody."""
-    return router.states(asked(api, "GET", "/models", timeout_s=timeout_s))
+    return router_mode.states(asked(api, "GET", "/models", timeout_s=timeout_s))
 
 
 class RouterWatch:
@@ -155,7 +159,7 @@ class RouterWatch:
 
     # What is seen
 
-    def _follow(self, found: dict[str, tuple[int, node.Process]], api: engine.Api | None) -> None:
+    def _follow(self, found: dict[str, tuple[int, local_state.Process]], api: engine_api.Api | None) -> None:
         """Watch the processes that there are, each one from its start."""
         for name in list(self.models):
             if name not in found or found[name][1].started != self.models[name].started:
@@ -167,15 +171,15 @@ class RouterWatch:
                 backoff = self._backoffs.setdefault(name, Backoff(self.limits.backoff_s, self.limits.calm_s))
                 supervisor = Supervisor(self.limits, f"the model {name}", backoff)
                 self.models[name] = _Watched(supervisor, self.hands.make_watch(), process.started).begin()
-                own = engine.of(process.arguments)
+                own = engine_api.of(process.arguments)
                 self.models[name].watch.api = own and replace(own, key_file=api.key_file, certificate="", model="")
 
     def _look_at_model(
-        self, now: float, name: str, pid: int, process: node.Process, table: Sequence[proc_net.Socket], hold: str
+        self, now: float, name: str, pid: int, process: local_state.Process, table: Sequence[proc_net.Socket], hold: str
     ) -> None:
         model, unit = self.models[name], self.watched.unit
         state, clients = model.watch, clients_of(process, table)
-        view = node.engine_view(unit, process, state.health)
+        view = local_state.engine_view(unit, process, state.health)
         # Whoever asks for the slots of a model that sleeps wakes it, and keeps awake one that would sleep. Connections
         # that were there before are no questions of this agent's own.
         state.may_ask = not view.may_sleep or bool(clients & model.clients)
@@ -190,7 +194,7 @@ class RouterWatch:
         self.watched.look(now)
         unit, process = self.watched.unit, self.watched.process
         state = self.own.watch
-        state.api = engine.of(process.arguments)
+        state.api = engine_api.of(process.arguments)
         found = models_of(unit.pid) if process.started else {}
         self._follow(found, state.api)
         if not unit.loaded:
@@ -201,7 +205,7 @@ class RouterWatch:
         progress = [
             (pid, self.models[name].view.progress) for name, (pid, _child) in found.items() if name in self.models
         ]
-        view = node.engine_view(unit, process, state.health)
+        view = local_state.engine_view(unit, process, state.health)
         # What sleeps are its models; it has no slots of its own.
         view = replace(view, may_sleep=False, slots_known=True, busy=0, progress=json.dumps(progress))
         for action in self.own.step(now, view, hold):
@@ -232,7 +236,7 @@ class RouterWatch:
             tokens_total=-1,
             tokens_per_second=round(sum(model.watch.rate() for model in self.models.values()), 2),
             supervision=said.state,
-            reason=heartbeat.plain(said.reason),
+            reason=plain(said.reason),
             recoveries=self._recovered + sum(one.supervisor.recoveries for one in (self.own, *self.models.values())),
             draining=False,
             unit_age_s=self.watched.age_s(now),
@@ -265,7 +269,7 @@ class RouterWatch:
         awake = {state.id for state in states(api, self.limits.probe_s) if state.state == "loaded"}
         idle = [n for n, m in self.models.items() if m.view.busy == 0 and m.supervisor.state == "watching"]
         for name in (name for name in idle if name in awake):
-            engine.complete(replace(api, model=name), self.limits.probe_s)
+            engine_api.complete(replace(api, model=name), self.limits.probe_s)
             return f"{time.monotonic() - began:.2f} seconds for a token of {name}"
         return f"{time.monotonic() - began:.2f} seconds for its models"
 
@@ -288,7 +292,7 @@ class RouterWatch:
     def _ask_model(self, model: _Watched) -> str:
         if model.watch.api is None:
             raise ValueError("its command line names no port")
-        return f"{engine.complete(model.watch.api, self.limits.probe_s):.2f} seconds"
+        return f"{engine_api.complete(model.watch.api, self.limits.probe_s):.2f} seconds"
 
     def _unload(self, name: str) -> None:
         api = self.own.watch.api

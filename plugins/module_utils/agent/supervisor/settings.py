@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from herd.core import disk_space
-from herd.core.errors import InvalidInputError
-from herd.core.heartbeat import Hold, plain
-from herd.core.supervision import Limits
+from ...core.errors import InvalidInputError
+from ...core.host import disk_space
+from ...core.supervision.heartbeat import Hold
+from ...core.supervision.supervisor import Limits
+from ...core.text import plain
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/agent.json"

@@ -22,14 +22,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from . import fetch_journal, fetch_sources
-from .errors import InsufficientError, NotFoundError
-from .fetch_extents import Extents
-from .fetch_plan import Target
-from .fetch_retry import Backoff, Pace
-from .fetch_sources import Asker, Say, Segment, total
-from .fetch_stamp import Found, stamp, vouches_for
-from .fetch_transfer import Snapshot, Transfer
+from ..errors import InsufficientError, NotFoundError
+from . import journal, sources
+from .extents import Extents
+from .files import Target
+from .retry import Backoff, Pace
+from .sources import Asker, Say, Segment, total
+from .transfer import Snapshot, Transfer
+from .verified_stamp import Found, stamp, vouches_for
 
 Count = Callable[[int], None]
 
@@ -221,7 +221,7 @@ class Fetch:
             self.settled = True
             return
         found = self.disk.look(self.target.path)
-        given = fetch_sources.given(self.target)
+        given = sources.given(self.target)
         if found is not None and self._can_hash(given) and total(given) in (None, found.size):
             self.segments, self.settled = given, True
             return
@@ -271,7 +271,7 @@ class Fetch:
             self.segments = self._resolve()
             return False
         self.before = State(path, found.size, None, "no")
-        given = fetch_sources.given(self.target)
+        given = sources.given(self.target)
         if not self._can_hash(given):
             return False
         if self._right(found, given):
@@ -334,8 +334,8 @@ class Fetch:
     def _resolve(self) -> list[Segment]:
         """Ask the servers, and compare what they say with what the inventory says."""
         if self.world.web is None:
-            return fetch_sources.given(self.target)
-        return fetch_sources.resolve(self.target, self.world.web, self.policy.checksums, self.world.say)
+            return sources.given(self.target)
+        return sources.resolve(self.target, self.world.web, self.policy.checksums, self.world.say)
 
     def _expected(self, segments: list[Segment] | None = None) -> str | None:
         """The sha256 of the whole, where somebody names it."""
@@ -356,7 +356,7 @@ class Fetch:
         if found is None:
             return Extents()
         record, noted = self.disk.read_json(self.journal), self.disk.read_line(self.landed)
-        return fetch_journal.kept(self.segments, record, noted, self.disk.boot(), found.size)
+        return journal.kept(self.segments, record, noted, self.disk.boot(), found.size)
 
     # --- fetching
 
@@ -364,10 +364,10 @@ class Fetch:
         """Bring all bytes to their places; what is there and right stays, also if this fails."""
 
         def save(snapshot: Snapshot) -> None:
-            self.disk.write_json(self.journal, fetch_journal.journal(snapshot.parts, snapshot.landed))
+            self.disk.write_json(self.journal, journal.journal(snapshot.parts, snapshot.landed))
 
         def note() -> None:
-            notebook.write(fetch_journal.note(transfer.identities, transfer.landed, boot))
+            notebook.write(journal.note(transfer.identities, transfer.landed, boot))
 
         boot = self.disk.boot()
         size = self._size()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 
 SCHEMES = ("http", "https", "file")
 SHA256 = re.compile(r"[0-9a-f]{64}")

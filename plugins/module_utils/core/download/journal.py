@@ -16,8 +16,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .fetch_extents import Extents
-from .fetch_sources import Segment
+from .extents import Extents
+from .sources import Segment
 
 SCHEMA = 2
 #: Version 0.1.0 fetched from front to back, and noted how far it was.

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Protocol
 
-from .errors import HerdError, InvalidInputError, MismatchError
-from .fetch_plan import Part, Target, public_url, url_identity
+from ..errors import HerdError, InvalidInputError, MismatchError
+from .files import Part, Target, public_url, url_identity
 
 Say = Callable[[str, float, Optional[float]], None]
 

@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional, Protocol, Union
 
-from .errors import HerdError, MismatchError, PassingFailureError, RemoteFailureError
-from .fetch_extents import Extents
-from .fetch_hashing import Lane, Work
-from .fetch_plan import Target, public_url, server_of
-from .fetch_retry import Backoff, Pace
-from .fetch_sources import Segment, agree, combined
+from ..errors import HerdError, MismatchError, PassingFailureError, RemoteFailureError
+from .extents import Extents
+from .files import Target, public_url, server_of
+from .hashing import Lane, Work
+from .retry import Backoff, Pace
+from .sources import Segment, agree, combined
 
 MAGIC = b"GGUF"
 #: Something that tells bytes of an earlier run from those of an address.

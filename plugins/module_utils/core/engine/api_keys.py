@@ -18,7 +18,7 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 
 #: What begins the company of a key that was given: nobody is ever given it.
 COMPANY = "unused-"

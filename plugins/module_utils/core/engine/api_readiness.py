@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .errors import HerdError, InvalidInputError, MismatchError, RemoteFailureError
+from ..errors import HerdError, InvalidInputError, MismatchError, RemoteFailureError
 
 READY = "ready"
 #: So many restarts of the unit while somebody waits are a crash loop; one may be a worker that came late.

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from .errors import InvalidInputError
-from .placement_order import Device, engine_split
+from ..errors import InvalidInputError
+from .device_order import Device, engine_split
 
 # The one table of settings; profiles and the inventory are merged over it.
 DEFAULTS: dict[str, Any] = {

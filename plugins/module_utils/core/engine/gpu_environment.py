@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 
 NODES_UNIT = "herd-gpu.service"
 _ID = re.compile(r"[0-9]{1,2}|(GPU|MIG)-[0-9A-Za-z/-]{4,60}")

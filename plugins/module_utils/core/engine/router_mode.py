@@ -15,10 +15,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import engine_settings, flag_guard
+from ..errors import InvalidInputError
+from . import arguments as engine_arguments
 from .command_line import SWITCHES, CommandLine
-from .errors import InvalidInputError
-from .flag_subject import PRESET, ROUTER, Engine, Finding, Subject
+from .flags import guard as flag_guard
+from .flags.subject import PRESET, ROUTER, Engine, Finding, Subject
 
 #: Keys of a preset that no command line knows (common_params_add_preset_options).
 PRESET_KEYS = frozenset({"--load-on-startup", "--stop-timeout"})
@@ -121,7 +122,7 @@ def preset_words(offer: Offer, accepted: Collection[str]) -> list[str]:
     if len(offer.split) > 1:
         words += ["--tensor-split", ",".join(str(share) for share in offer.split)]
     # The time-out is the router's, which waits for the model's process and overrides what that is told.
-    settings = engine_settings.model_arguments(offer.settings, accepted)
+    settings = engine_arguments.model_arguments(offer.settings, accepted)
     at = settings.index("--timeout")
     words += settings[:at] + settings[at + 2 :]
     if offer.sleep_s:

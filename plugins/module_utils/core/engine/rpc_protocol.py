@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from .errors import InvalidInputError, RemoteFailureError
+from ..errors import InvalidInputError, RemoteFailureError
 
 HELLO = 0x0E
 DEVICE_COUNT = 0x0F

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .errors import HerdError, InvalidInputError
+from ..errors import HerdError, InvalidInputError
 from .rpc_protocol import DeviceMemory, Version, parse_version
 
 MIB = 1024 * 1024

@@ -13,7 +13,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from .door_http import Answer
+from .http import Answer
 
 #: Anthropic's names for kinds of errors, by status.
 ANTHROPIC_KINDS = {

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .upstreams import endpoint_of
+from .nginx_upstreams import endpoint_of
 
 #: What somebody finds who asks an engine how it is: an answer; a connection, and no answer; not even that.
 ANSWERS, SILENT, NOBODY = "answers", "silent", "nobody"

@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .door_rules import READY, Now, upstreams_of
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
+from .routing import READY, Now, upstreams_of
 
 #: Seconds after which a view of the tiers that nobody wrote anew is not believed any more.
 VIEW_LIFE_S = 10.0

@@ -14,8 +14,8 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
-from . import body_scan, gateway_keys, task_table
-from .door_http import Answer, Request, as_json, error
+from . import request_body, task_routing, user_keys
+from .http import Answer, Request, as_json, error
 from .rate_limit import Buckets, Limits
 
 #: What is asked of an engine through the gateway. Its other paths change it, or tell of other users' requests.
@@ -218,7 +218,7 @@ class Door:
     def __init__(self, site: Site) -> None:
         self.site = site
         #: Whose keys are good; None while that is not known.
-        self.admitted: gateway_keys.Admitted | None = None
+        self.admitted: user_keys.Admitted | None = None
         self.now: Mapping[str, Now] = {}
         self._buckets = Buckets()
 
@@ -253,7 +253,7 @@ class Door:
 
     # A request, step by step
 
-    def authorize(self, request: Request, wall: float) -> gateway_keys.Key | Answer:
+    def authorize(self, request: Request, wall: float) -> user_keys.Key | Answer:
         """Find whose request it is."""
         shown = [key for key in shown_keys(request) if key]
         challenge = {"WWW-Authenticate": "Bearer"}
@@ -273,8 +273,8 @@ class Door:
                 "gateway_unavailable",
                 {"Retry-After": str(SOON)},
             )
-        key = gateway_keys.owner(self.admitted.keys, shown[0])
-        refused = gateway_keys.refusal(key, self.admitted.revoked, wall)
+        key = user_keys.owner(self.admitted.keys, shown[0])
+        refused = user_keys.refusal(key, self.admitted.revoked, wall)
         if key is None or refused:
             # Whether a key was ever good is nobody's business who does not hold it; who holds it may know.
             return error(401, f"The API key that you provided is {refused}.", "invalid_api_key", challenge)
@@ -342,7 +342,7 @@ class Door:
         return "", port_tier, asked
 
     def _for_key(
-        self, request: Request, key: gateway_keys.Key, place: tuple[str, str, str], now: float
+        self, request: Request, key: user_keys.Key, place: tuple[str, str, str], now: float
     ) -> Generator[None, None, Verdict]:
         task, tier_name, path = place
         limits = self.site.limits.get(key.limits, Limits())
@@ -358,10 +358,10 @@ class Door:
         if request.method != "POST":
             return self._list(path)
         try:
-            body = yield from body_scan.read(request.body)
-        except body_scan.NotJsonError:
+            body = yield from request_body.read(request.body)
+        except request_body.NotJsonError:
             return error(400, "The body is no JSON object.", "invalid_json")
-        except body_scan.TooMuchError:
+        except request_body.TooMuchError:
             return error(400, "The body has more strings, lists and objects than any prompt.", "body_too_complex")
         chosen = self._choose(request, body.model, task, tier_name)
         if isinstance(chosen, Answer):
@@ -410,8 +410,8 @@ class Door:
                 return error(400, f"There is no task {task[:64]!r}. There are: {known}.", "unknown_task", param="task")
             tier = tiers[chosen[0]]
             # Only words of the inventory go on, into nginx's headers and into the log.
-            known_task = task_table.normal(task)
-            known_task = known_task if known_task in self.site.tasks else task_table.DEFAULT
+            known_task = task_routing.normal(task)
+            known_task = known_task if known_task in self.site.tasks else task_routing.DEFAULT
             return tier, chosen[1], known_task, tier.rewrites and asked != chosen[1]
         own = tiers.get(tier_name)
         if own is None:
@@ -426,7 +426,7 @@ class Door:
                 return tier, asked, "", False
         return self._no_model(asked)
 
-    def _enter(self, request: Request, wanted: Forward, key: gateway_keys.Key) -> Verdict:
+    def _enter(self, request: Request, wanted: Forward, key: user_keys.Key) -> Verdict:
         """Go where a request wants to, or elsewhere if it may."""
         may = [name for name in self.site.tiers if not key.tiers or name in key.tiers]
         if wanted.tier not in may:

@@ -13,9 +13,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .door_rules import READY, Now, Tier
-from .task_table import EMPTY, TaskTable
-from .utc_time import iso
+from ..timefmt import iso
+from .routing import READY, Now, Tier
+from .task_routing import EMPTY, TaskTable
 
 SCHEMA = 1
 _LONGEST = 400

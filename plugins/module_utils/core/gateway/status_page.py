@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from . import utc_time
+from .. import timefmt
 
 #: What each state is called, and what it means for somebody who wants an answer.
 STATES: Mapping[str, tuple[str, str]] = {
@@ -87,10 +87,10 @@ def headers(assets: Assets) -> dict[str, str]:
 
 def _time(moment: str | None, now: float) -> str:
     """A moment that the page's script turns into the reader's own time."""
-    seconds = utc_time.unix(moment)
+    seconds = timefmt.unix(moment)
     if moment is None or seconds is None:
         return escape(_NONE)
-    return f'<time datetime="{escape(moment)}">{escape(utc_time.clock(seconds, now))}</time>'
+    return f'<time datetime="{escape(moment)}">{escape(timefmt.clock(seconds, now))}</time>'
 
 
 def _gib(mib: float) -> str:
@@ -139,14 +139,14 @@ def _state(tier: Mapping[str, Any], now: float) -> str:
         label = f"{tier['percent']} % loaded"
         lines.append(f"<p>{_bar('progress', tier['percent'], 100, label)} {escape(label)}</p>")
     if not tier["ready"]:
-        back = utc_time.unix(tier["expected"])
+        back = timefmt.unix(tier["expected"])
         if back is not None and back > now:
-            lines.append(f"<p>Expected in about {utc_time.span(back - now)}, at {_time(tier['expected'], now)}.</p>")
+            lines.append(f"<p>Expected in about {timefmt.span(back - now)}, at {_time(tier['expected'], now)}.</p>")
         elif tier["state"] not in ("stopped", "draining"):
             lines.append("<p>When it comes is not known.</p>")
         if tier["state"] != "stopped":
             lines.append(
-                f"<p>Requests are refused with status 503; try again in {utc_time.span(tier['retry_after_s'])}.</p>"
+                f"<p>Requests are refused with status 503; try again in {timefmt.span(tier['retry_after_s'])}.</p>"
             )
         if tier["fallback"]:
             lines.append(f"<p>The tier {escape(str(tier['fallback']))} answers in its place.</p>")
@@ -292,7 +292,7 @@ def render(status: Mapping[str, Any], assets: Assets, address: str) -> bytes:
     :param status: what C(status_facts.collect) says.
     :param address: where the gateway is, as the reader's client must name it; see C(origin).
     """
-    now = utc_time.unix(status["generated"]) or 0.0
+    now = timefmt.unix(status["generated"]) or 0.0
     sentence, level = _summary(status["tiers"])
     silent = (
         '<p class="reason">The manager of the tiers says nothing at present: why a tier is away is not known.</p>'

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import InvalidInputError, RemoteFailureError
+from ..errors import InvalidInputError, RemoteFailureError
 
 _MOUNT = re.compile(r"/([A-Za-z0-9._~-]+/)*([A-Za-z0-9._~-]+)?")
 _TARGET = re.compile(r"(http|https|https\+insecure)://(127\.0\.0\.1|localhost):(\d{1,5})(/[!-~]*)?")

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from . import model_ids
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
+from ..models import ids as model_ids
 
 SCHEMA = 1
 _TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}")

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .door_rules import Now
-from .errors import InvalidInputError
-from .status_table import text_table
-from .task_table import Choice, TaskTable
-from .utc_time import span
+from ..errors import InvalidInputError
+from ..text import text_table
+from ..timefmt import span
+from .routing import Now
+from .task_routing import Choice, TaskTable
 
 COLUMNS = ("task", "tier", "model", "now", "why")
 _SILENT = "not known, since the manager of the tiers says nothing"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 
 SCHEMA = 1
 #: What every key begins with, so that one that got somewhere it should not be is recognised.

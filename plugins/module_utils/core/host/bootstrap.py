@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .site import EL8_CORE, el8_core_problem, is_el8
+from .platforms import EL8_CORE, el8_core_problem, is_el8
 
 #: The oldest Python that everything on a node runs with.
 FLOOR = (3, 9)

@@ -14,7 +14,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-from .errors import InvalidInputError, NotFoundError
+from ..errors import InvalidInputError, NotFoundError
 
 # OpenSSL's numbers (x509_vfy.h), which Python 3.9 does not name: a certificate in the store is trusted although it did
 # not sign itself, and a certificate whose time is over still says who it is.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .errors import HerdError, InsufficientError, InvalidInputError
+from ..errors import HerdError, InsufficientError, InvalidInputError
 
 OK, LOW, FULL, SILENT = "ok", "low", "full", "silent"
 #: Of a small file system a part counts, of a large one what is left in GiB: both must be fallen short of.

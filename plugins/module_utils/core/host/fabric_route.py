@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import RemoteFailureError
+from ..errors import RemoteFailureError
 
 #: How the kernel names the kind of hardware, in /sys/class/net/*/type (ARPHRD_INFINIBAND).
 INFINIBAND_TYPE = 32

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 
 _SHAPE = re.compile(r'rule family="ipv4"(?: source address="[^"]+")? port port="(?P<port>\d+)" protocol="tcp" accept')
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InvalidInputError, RemoteFailureError
+from ..errors import InvalidInputError, RemoteFailureError
 
 #: From the worst to the best.
 LEVELS = ("critical", "low", "acceptable", "good")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 
 MARK = "# Written by Ansible (herd.inference, role node). Changes made here are lost."
 STORAGES = ("persistent", "auto", "volatile")

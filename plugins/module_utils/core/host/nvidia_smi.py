@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 
-from .errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
+from ..errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
 
 MIB = 1 << 20
 QUERY = ("-q", "-x")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import InvalidInputError, RemoteFailureError
+from ..errors import InvalidInputError, RemoteFailureError
 
 _PROTOCOLS = ("tcp", "udp", "sctp", "dccp")
 #: Of modules of the same name the one of the highest priority counts; this is what C(semodule) takes by itself.

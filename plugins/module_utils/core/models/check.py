@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .fetch_plan import Target, plan_targets
-from .fetch_stamp import Found, vouches_for
-from .model_lock import options_of
+from ..download.files import Target, plan_targets
+from ..download.verified_stamp import Found, vouches_for
+from .lock import options_of
 
 #: What a fetch that has not ended leaves beside a file, and what stays of one that has.
 UNFINISHED = ("incoming", "journal", "landed")

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from .errors import InvalidInputError
-from .fetch_plan import file_name
-from .model_lock import HUB, options_of
+from ..download.files import file_name
+from ..errors import InvalidInputError
+from .lock import HUB, options_of
 
 #: Names of a model's files with their SHA-256, None where the inventory does not know it.
 Files = Mapping[str, Optional[str]]

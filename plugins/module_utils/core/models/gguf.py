@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Union
 
-from .errors import MismatchError
+from ..errors import MismatchError
 from .gguf_types import TYPES
 
 MAGIC = b"GGUF"

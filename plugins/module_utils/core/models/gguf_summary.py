@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 from .gguf import ArraySummary, Header, Scalar, Tensor
 
 _LAYER = re.compile(r"blk\.(\d+)\.")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 
 #: Architectures whose buffers were measured (docs/reference/placement-accuracy.md), or that build the very
 #: same graph as one of those.

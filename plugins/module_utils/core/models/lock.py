@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from .errors import HerdError, InvalidInputError, MismatchError
-from .fetch_plan import LETTERED_PART, NUMBERED_PART, SHARD, plan_targets
+from ..download.files import LETTERED_PART, NUMBERED_PART, SHARD, plan_targets
+from ..errors import HerdError, InvalidInputError, MismatchError
 
 HUB = "https://huggingface.co"
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .errors import InvalidInputError
-from .model_check import KEPT, UNFINISHED
+from ..errors import InvalidInputError
+from .check import KEPT, UNFINISHED
 
 DAY_S = 86400.0
 _OURS = re.compile(rf"\.(?P<name>.+)\.(?P<suffix>{'|'.join((*UNFINISHED, *KEPT))})(?P<scratch>\.\d+\.tmp)?")

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
+from ..errors import InvalidInputError
 from . import layer_kinds
-from .errors import InvalidInputError
 from .layer_kinds import Keys
 
 #: What every buffer of the engine aligns its tensors to, in bytes; CUDA's own is coarser.

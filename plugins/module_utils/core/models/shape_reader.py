@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from . import gguf, gguf_facts, model_shape
-from .errors import MismatchError
+from ..errors import MismatchError
+from . import gguf, gguf_summary, shape
 
 
 def shape_of_files(
     folder: str, name: str, opened: Callable[[str], AbstractContextManager[gguf.Source]]
-) -> model_shape.ModelShape:
+) -> shape.ModelShape:
     """Read the headers of a file, or of all shards where its name is that of the first one.
 
     :param opened: gives the file at a path.
     """
     headers = []
-    for file in gguf_facts.shard_names(name):
+    for file in gguf_summary.shard_names(name):
         path = f"{folder.rstrip('/')}/{file}"
         with opened(path) as source:
             header = gguf.read_header(source)
@@ -31,4 +31,4 @@ def shape_of_files(
                 "fetch it again, or wait until it is copied",
             )
         headers.append(header)
-    return model_shape.shape_of(gguf.join_shards(headers, f"{folder.rstrip('/')}/{name}"))
+    return shape.shape_of(gguf.join_shards(headers, f"{folder.rstrip('/')}/{name}"))

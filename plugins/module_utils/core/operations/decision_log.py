@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .command_line import CommandLine
-from .errors import InvalidInputError
-from .head_log import DeviceShare
+from ..engine.command_line import CommandLine
+from ..engine.server_log import DeviceShare
+from ..errors import InvalidInputError
 
 _HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 _RECORD_LINK = re.compile(r"\]\((\d{4})-[^)#]*\)")

@@ -231,15 +231,3 @@ def gpu_rows(infos: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
         if problem:
             rows.append({"host": host, "note": problem})
     return rows
-
-
-def _cell(value: Any) -> str:
-    return "-" if value in (None, "") else str(value)
-
-
-def text_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> str:
-    """Set rows under headings, each column as wide as its widest cell."""
-    lines = [[column.upper() for column in columns]]
-    lines += [[_cell(row.get(column)) for column in columns] for row in rows]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .errors import InvalidInputError
-from .release_plan import BUILD_ID
+from ..errors import InvalidInputError
+from ..release.install import BUILD_ID
 
 #: Every file that this collection writes outside its own folders says so in one of its first lines.
 MARK = "herd.inference"
@@ -30,14 +29,6 @@ PREFIX_ENTRIES = {
 }
 #: Links below the prefix, into its releases.
 PREFIX_LINKS = re.compile(r"current|previous|\.(current|previous)-\d+")
-#: Folders of the system: whatever is in them has other owners. Everything below the first ones too.
-_SYSTEM_TREES = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys")
-_SYSTEM_FOLDERS = (
-    *("/", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/usr", "/usr/local", "/var", "/opt/herd"),
-    *(f"/usr/{name}" for name in ("bin", "include", "lib", "lib64", "libexec", "sbin", "share", "src")),
-    *(f"/usr/local/{name}" for name in ("bin", "etc", "include", "lib", "lib64", "libexec", "sbin", "share", "src")),
-    *(f"/var/{name}" for name in ("cache", "db", "lib", "lock", "log", "mail", "opt", "run", "spool", "tmp")),
-)
 #: Comments of the accounts that the roles node and gateway make.
 ACCOUNT = "herd.inference services"
 DOOR_ACCOUNT = "herd.inference gateway"
@@ -62,12 +53,6 @@ def is_ours(text: str) -> bool:
 def our_tables(listing: str) -> list[tuple[str, str]]:
     """Name our tables, family and name, in what C(nft list tables) prints."""
     return list(_TABLE.findall(listing))
-
-
-def is_system(path: str) -> bool:
-    """Say whether a folder is the system's, and not one that could be the releases' alone."""
-    normal = "/" + posixpath.normpath(path).lstrip("/")
-    return normal in _SYSTEM_FOLDERS or any(f"{normal}/".startswith(f"{tree}/") for tree in _SYSTEM_TREES)
 
 
 def is_pointer(name: str, content: Any) -> bool:

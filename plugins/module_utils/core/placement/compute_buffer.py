@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from . import graph_memory
-from .graph_blocks import Run
+from ..models.shape import PADDING, LayerShape, ModelShape
+from .graph import device_graph
+from .graph.operations import Run
 from .kv_cache import CacheSettings, layer_cells
-from .model_shape import PADDING, LayerShape, ModelShape
 
 _FLOAT = 4
 # What lies between operations is told from the dimensions only; holes that nothing fits come on top.
@@ -189,7 +189,7 @@ def _followed(
         rotated=_rotations(shape, settings, rules) > 0,
         cache_type=settings.type_k,
     )
-    return graph_memory.buffer_bytes(
+    return device_graph.buffer_bytes(
         shape,
         run,
         place.layers,
@@ -220,7 +220,7 @@ def device_bytes(
     """
     if not place.layers and not place.has_output:
         return 0
-    if graph_memory.is_followed(shape):
+    if device_graph.is_followed(shape):
         return _followed(shape, place, settings, rules, copies, flash, alignment)
     tokens = settings.tokens
     trunk = [layer for layer in place.layers if layer.loaded]

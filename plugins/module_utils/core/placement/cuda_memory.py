@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..models.shape import LayerShape, ModelShape
 from .kv_cache import CacheSettings, layer_cells
-from .model_shape import LayerShape, ModelShape
 
 MIB = 1 << 20
 #: Context and kernels of a process on a GPU.

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import InvalidInputError
+from ..models.shape import ModelShape, from_data
 from . import cuda_memory, host_memory, token_rate
-from .errors import InvalidInputError
 from .kv_cache import CacheSettings
-from .model_shape import ModelShape, from_data
-from .placement import MIB, Group, Host, Memory, Plan, Planner, Request, largest_context, mib, rules_of
-from .placement_cures import cures
+from .planner import MIB, Group, Host, Memory, Plan, Planner, Request, largest_context, mib, rules_of
+from .remedies import cures
 
 _GIB = 1 << 30
 #: Of a machine's memory that its system leaves to a worker on its processor.

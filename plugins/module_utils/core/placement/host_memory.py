@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..models.shape import ModelShape
 from .compute_buffer import Rules, head_bytes
 from .kv_cache import CacheSettings
-from .model_shape import ModelShape
 
 MIB = 1 << 20
 #: A head or worker before it has read anything, with its libraries.

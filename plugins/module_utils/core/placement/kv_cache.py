@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .errors import InvalidInputError
-from .model_shape import LayerShape, ModelShape
+from ..errors import InvalidInputError
+from ..models.shape import LayerShape, ModelShape
 
 #: Cells come in blocks of so many tokens.
 BLOCK = 256

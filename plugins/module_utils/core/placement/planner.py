@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..engine.device_order import Device, Holder, check_split, devices_in_engine_order, engine_split, predict_layers
+from ..errors import InvalidInputError
+from ..models.shape import CUDA_PADDING, PADDING, ModelShape
 from . import compute_buffer, cuda_memory, host_memory, token_rate
 from .compute_buffer import NEW, OLD, Place, Rules
-from .errors import InvalidInputError
 from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
-from .model_shape import CUDA_PADDING, PADDING, ModelShape
-from .placement_order import Device, Holder, check_split, devices_in_engine_order, engine_split, predict_layers
 
 MIB = 1 << 20
 _SEARCH_LIMIT = 1 << 24

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from ..models.shape import ModelShape
 from .kv_cache import BYTES_PER_ELEMENT
-from .model_shape import ModelShape
-from .placement import Group, Host, Planner, largest_context
+from .planner import Group, Host, Planner, largest_context
 
 #: Bits a weight of the usual quantisations, as their author lists them for a model of 8 B parameters.
 BITS: Mapping[str, float] = {

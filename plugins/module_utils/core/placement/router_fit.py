@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import host_memory, placement_cures, placement_facts
-from .engine_settings import LOAD_MODES
-from .errors import InvalidInputError
+from ..engine.arguments import LOAD_MODES
+from ..errors import InvalidInputError
+from ..models.shape import ModelShape
+from . import from_inventory, host_memory, remedies
 from .kv_cache import BYTES_PER_ELEMENT
-from .model_shape import ModelShape
-from .placement import MIB, Group, Host, Memory, Plan, Planner, mib, rules_of
+from .planner import MIB, Group, Host, Memory, Plan, Planner, mib, rules_of
 
 _LOCKED = tuple(mode for mode in LOAD_MODES if mode not in ("mmap",))
 _SMALLEST_CONTEXT = 2048
@@ -65,7 +65,7 @@ class Machine:
                 "neither",
                 "describe the machine in the inventory",
             )
-        return placement_facts.memories(self.gpus, self.free_mib, self.reserve_mib, self.memory_gib)
+        return from_inventory.memories(self.gpus, self.free_mib, self.reserve_mib, self.memory_gib)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Try:
             )
 
     def host_problems(self) -> Iterator[str]:
-        limit = placement_facts.limit_bytes(self.machine.memory_max)
+        limit = from_inventory.limit_bytes(self.machine.memory_max)
         least, comfortable = self.least, self.comfortable
         if limit and limit < least:
             yield (
@@ -151,7 +151,7 @@ class _Try:
 
 def _planner(entry: Entry, shape: ModelShape, machine: Machine, memories: tuple[Memory, ...], release: str) -> Planner:
     host = Host(machine.name, memories, "", int(machine.memory_gib * _GIB))
-    return Planner(shape, placement_facts.request_of(entry.settings), Group((), host), rules_of(release))
+    return Planner(shape, from_inventory.request_of(entry.settings), Group((), host), rules_of(release))
 
 
 def _need(entry: Entry, planner: Planner) -> Need:
@@ -235,7 +235,7 @@ def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: s
         elif entry.is_named:
             problems += [f"model {entry.id}: {text}" for text in alone.problems]
             # More machines do not help a router.
-            cures += [f"model {entry.id}: {text}" for text in placement_cures.cures(planner, {}) if "node" not in text]
+            cures += [f"model {entry.id}: {text}" for text in remedies.cures(planner, {}) if "node" not in text]
         else:
             left_out[entry.id] = alone.problems[0]
     tried = _tried(chosen, machine, models_max, release)

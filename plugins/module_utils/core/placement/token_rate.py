@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..models.shape import LayerShape, ModelShape
 from .kv_cache import CacheSettings, cache_bytes, state_bytes
-from .model_shape import LayerShape, ModelShape
 
 #: Bytes per second of GPUs' memory, from their makers' data sheets, by a part of the name.
 BANDWIDTH: Mapping[str, float] = {

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .errors import InvalidInputError, MismatchError
+from ..errors import InvalidInputError, MismatchError
 from .toolchain import architectures, check_architectures, check_compiler
 
 # Raise it when the way a release is put together changes, so that older results are not taken for new ones.

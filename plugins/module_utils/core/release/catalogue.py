@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from .errors import HerdError, InvalidInputError, NotFoundError
+from ..errors import HerdError, InvalidInputError, NotFoundError
 
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 FULL_COMMIT = re.compile(r"[0-9a-f]{40}")

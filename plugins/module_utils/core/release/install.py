@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 from .toolchain import check_driver
 
 BUILD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*-[a-z0-9_]+-[0-9a-f]{8}")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .release_plan import BUILD_ID
+from .install import BUILD_ID
 
 #: The services that run from a release, by the group of their hosts.
 SERVICES = {

@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .errors import InvalidInputError, MismatchError
+from ..errors import InvalidInputError, MismatchError
 
 # Highest major version of gcc for a toolkit: from host_config.h, "unsupported GNU version".
 HIGHEST_GCC = {

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .errors import MismatchError, NotFoundError
+from ..errors import MismatchError, NotFoundError
 from .toolchain import architectures, check_architectures, check_compiler
 
 # std::filesystem and std::format of older ones are not complete; EL8's own 8.5 fails.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .tier_job import Timing
+from .job_spec import Timing
 
 #: Between the end that this node's clock expects and the one that Slurm's does.
 CLOCKS_S = 15.0

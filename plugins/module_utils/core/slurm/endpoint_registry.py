@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
 
 SCHEMA = 1
 LOADING, READY, DRAINING = "loading", "ready", "draining"

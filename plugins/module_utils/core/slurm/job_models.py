@@ -13,10 +13,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import engine_settings, router, router_plan
-from .errors import HerdError
-from .model_shape import ModelShape
-from .tier_job import RESERVE_MIB, Job, Model, Node
+from ..engine import arguments as engine_arguments
+from ..engine import router_mode
+from ..errors import HerdError
+from ..models.shape import ModelShape
+from ..placement import router_fit
+from .job_spec import RESERVE_MIB, Job, Model, Node
 
 
 @dataclass(frozen=True)
@@ -35,30 +37,34 @@ class Found:
 
 def settings_of(job: Job, model: Model) -> dict[str, Any]:
     """The engine's settings for a model: the tier's, and its own over them."""
-    return engine_settings.merged(job.settings, model.settings or {})
+    return engine_arguments.merged(job.settings, model.settings or {})
 
 
-def machine_of(job: Job, node: Node, limit: str) -> router_plan.Machine:
+def machine_of(job: Job, node: Node, limit: str) -> router_fit.Machine:
     """The node as the plan sees it.
 
     :param limit: of the job's memory there, such as 64G.
     """
     gpus = [{"memory_mib": node.memory_mib}] * node.gpus
-    return router_plan.Machine(node.name, gpus, node.memory_gib, reserve_mib=RESERVE_MIB, memory_max=limit)
+    return router_fit.Machine(node.name, gpus, node.memory_gib, reserve_mib=RESERVE_MIB, memory_max=limit)
 
 
 def _unusable(name: str, names: Collection[str]) -> str:
     """Why a model cannot have the name of its file; empty where it can."""
     if name in names:
         return "another model has this name"
-    return "" if router.is_id(name) else "its file's name has more than letters, digits, dots, hyphens and underscores"
+    return (
+        ""
+        if router_mode.is_id(name)
+        else "its file's name has more than letters, digits, dots, hyphens and underscores"
+    )
 
 
-def _problems(job: Job, machine: router_plan.Machine, models: Sequence[tuple[Model, Found, bool]]) -> dict[str, Any]:
+def _problems(job: Job, machine: router_fit.Machine, models: Sequence[tuple[Model, Found, bool]]) -> dict[str, Any]:
     entries = [
-        router_plan.Entry(model.id, found.shape, settings_of(job, model), is_named) for model, found, is_named in models
+        router_fit.Entry(model.id, found.shape, settings_of(job, model), is_named) for model, found, is_named in models
     ]
-    return router_plan.plan(entries, machine, job.models_max, job.rules)
+    return router_fit.plan(entries, machine, job.models_max, job.rules)
 
 
 def offered(job: Job, node: Node, files: Sequence[Found], limit: str = "") -> tuple[tuple[Model, ...], list[str]]:
@@ -72,7 +78,7 @@ def offered(job: Job, node: Node, files: Sequence[Found], limit: str = "") -> tu
     names = {name for model in job.models for name in (model.id, *model.aliases)}
     paths = {model.path for model in job.models}
     for path, one in there.items():
-        name = router.model_id(one.file)
+        name = router_mode.model_id(one.file)
         if path in paths:
             continue
         problem = one.problem if one.shape is None else _unusable(name, names)

@@ -14,9 +14,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import engine_settings, flag_guard, flag_subject, placement_order, router
-from .command_line import CommandLine
-from .errors import InvalidInputError
+from ..engine import arguments as engine_arguments
+from ..engine import device_order, router_mode
+from ..engine.command_line import CommandLine
+from ..engine.flags import guard as flag_guard
+from ..engine.flags import subject as flag_subject
+from ..errors import InvalidInputError
 
 SCHEMA = 1
 ROUTER, DISTRIBUTED = "router", "distributed"
@@ -132,7 +135,7 @@ def read_job(text: str) -> Job:
         nodes = {str(name): Node(name=str(name), **facts) for name, facts in data.pop("nodes").items()}
         models = tuple(Model(**facts) for facts in data.pop("models"))
         timing = Timing(**{str(name): float(value) for name, value in data.pop("timing", {}).items()})
-        settings = engine_settings.merged(data.pop("settings", {}))
+        settings = engine_arguments.merged(data.pop("settings", {}))
         return Job(nodes=nodes, models=models, timing=timing, settings=settings, **data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(
@@ -158,28 +161,28 @@ def crew(job: Job, hosts: Sequence[str]) -> tuple[Node, tuple[Node, ...]]:
 
 def devices(
     job: Job, head: Node, workers: Sequence[Node], worker_ports: Mapping[str, int]
-) -> list[placement_order.Device]:
+) -> list[device_order.Device]:
     """Every device in the engine's order with its layers."""
     remote = [
-        placement_order.Holder(node.name, max(1, node.gpus), f"{node.fabric}:{worker_ports[node.name]}")
+        device_order.Holder(node.name, max(1, node.gpus), f"{node.fabric}:{worker_ports[node.name]}")
         for node in workers
     ]
-    local = placement_order.Holder(head.name, head.gpus) if head.gpus else None
+    local = device_order.Holder(head.name, head.gpus) if head.gpus else None
     holders = [*remote, *([local] if local else [])]
     layers = job.models[0].layers
     names = {holder.name for holder in holders}
     # A job that got other nodes than the split names has it spread evenly.
-    split = job.split if set(job.split) == names else placement_order.even_split(holders, layers)
-    placement_order.check_split(split, holders, layers)
-    return placement_order.devices_in_engine_order(remote, local, split)
+    split = job.split if set(job.split) == names else device_order.even_split(holders, layers)
+    device_order.check_split(split, holders, layers)
+    return device_order.devices_in_engine_order(remote, local, split)
 
 
 def head_argv(
-    job: Job, program: str, accepted: Collection[str], placed: Sequence[placement_order.Device], address: str
+    job: Job, program: str, accepted: Collection[str], placed: Sequence[device_order.Device], address: str
 ) -> list[str]:
     """The head's command line; the port is put in where it is chosen."""
     model = job.models[0]
-    argv = engine_settings.head_arguments(
+    argv = engine_arguments.head_arguments(
         job.settings, placed, accepted, model.path, model.id, (address, 0), job.key_file
     )
     argv[argv.index("--port") + 1] = PORT
@@ -188,7 +191,7 @@ def head_argv(
 
 def worker_argv(program: str, address: str, threads: int, has_cache: bool) -> list[str]:
     """A worker's command line; the port is put in where it is chosen."""
-    argv = engine_settings.worker_arguments(address, 0, threads, has_cache)
+    argv = engine_arguments.worker_arguments(address, 0, threads, has_cache)
     argv[argv.index("-p") + 1] = PORT
     return [program, *argv]
 
@@ -209,7 +212,7 @@ class Line:
 
 
 def head_line(
-    job: Job, program: str, manifest: Mapping[str, Any], placed: Sequence[placement_order.Device], head: Node
+    job: Job, program: str, manifest: Mapping[str, Any], placed: Sequence[device_order.Device], head: Node
 ) -> Line:
     """The head's command line; what this build does not take, or does not survive, is an error."""
     engine = flag_subject.engine_of(manifest, program.rsplit("/", 1)[-1])
@@ -235,10 +238,10 @@ def router_line(job: Job, program: str, manifest: Mapping[str, Any], head: Node)
     """A router's command line, and the presets of its models."""
     engine = flag_subject.engine_of(manifest, program.rsplit("/", 1)[-1])
     offers = [
-        router.Offer(
+        router_mode.Offer(
             id=model.id,
             path=model.path,
-            settings=engine_settings.merged(job.settings, model.settings or {}),
+            settings=engine_arguments.merged(job.settings, model.settings or {}),
             aliases=tuple(model.aliases),
             at_start=model.at_start,
             sleep_s=job.sleep_idle_seconds,
@@ -248,12 +251,12 @@ def router_line(job: Job, program: str, manifest: Mapping[str, Any], head: Node)
         for model in job.models
     ]
     timeout = int(job.settings["timeout_s"])
-    argv = router.arguments(PRESETS, job.models_max, (head.address, job.port), job.key_file, timeout)
-    found = router.findings(offers, argv, engine, (), tuple(head.capabilities), dict(job.environment or {}))
+    argv = router_mode.arguments(PRESETS, job.models_max, (head.address, job.port), job.key_file, timeout)
+    found = router_mode.findings(offers, argv, engine, (), tuple(head.capabilities), dict(job.environment or {}))
     warnings = flag_guard.require_clean(found, program)
     argv[argv.index("--port") + 1] = PORT
-    presets = router.presets(offers, engine.accepted)
-    return Line([program, *argv], warnings, router.environment(job.key_file), {PRESETS: presets})
+    presets = router_mode.presets(offers, engine.accepted)
+    return Line([program, *argv], warnings, router_mode.environment(job.key_file), {PRESETS: presets})
 
 
 #: Stands for the port that is chosen on the node itself.
@@ -285,7 +288,7 @@ def percent(read: int, size: int, sent: int, remote: int) -> int:
     return min(99, int(100 * sum(shares) / len(shares)))
 
 
-def remote_bytes(placed: Sequence[placement_order.Device], size: int) -> int:
+def remote_bytes(placed: Sequence[device_order.Device], size: int) -> int:
     """Roughly, what workers are to hold of a model."""
     layers = sum(device.layers for device in placed)
     return int(size * sum(d.layers for d in placed if d.endpoint) / layers) if layers else 0

@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from . import tier_outdated, tier_view, utc_time
-from .endpoints import DRAINING, LOADING, READY, Endpoint
-from .slurm_queue import COMPLETING, HELD, Ending, Job
-from .tier_view import BACKING_OFF, PENDING, PREEMPTED, STOPPED, Tier
+from .. import timefmt
+from . import revision, tier_status
+from .endpoint_registry import DRAINING, LOADING, READY, Endpoint
+from .queue import COMPLETING, HELD, Ending, Job
+from .tier_status import BACKING_OFF, PENDING, PREEMPTED, STOPPED, Tier
 
 #: A job that ends sooner has died young.
 YOUNG_S = 600.0
@@ -177,7 +178,7 @@ class Facts:
 
 def comment(wanted: Wanted) -> str:
     """What a tier's job has as a comment."""
-    return tier_outdated.comment(f"{COMMENT} {COMMENT_TIER}{wanted.name}", wanted.plan)
+    return revision.comment(f"{COMMENT} {COMMENT_TIER}{wanted.name}", wanted.plan)
 
 
 def is_managed(job: Job) -> bool:
@@ -331,8 +332,8 @@ def _with_jobs(
             return _cancel(wanted, memory, wall, [first], "it is outdated: herd_tiers has changed since")
         # Nobody but a runtime that serves is certain to know the signal. Who was asked before this run of the job began
         # was another one, or has given way since.
-        is_asked = 0 <= wall - memory.renewed_at < tier_outdated.AGAIN_S and memory.renewed_at >= (first.start or 0.0)
-        if first.is_running and ready and tier_outdated.may_be_asked(first.comment) and not is_asked:
+        is_asked = 0 <= wall - memory.renewed_at < revision.AGAIN_S and memory.renewed_at >= (first.start or 0.0)
+        if first.is_running and ready and revision.may_be_asked(first.comment) and not is_asked:
             reason = "it is outdated: herd_tiers has changed since"
             return replace(memory, renewed_at=wall), [Action(RENEW, wanted.name, first.id, reason)]
     second = [job for job in jobs[1:] if job.state != COMPLETING]
@@ -350,8 +351,8 @@ def _with_jobs(
 
 def is_outdated(wanted: Wanted, memory: Memory, job: Job) -> bool:
     """Whether a job was submitted before its tier was changed."""
-    submitted = tier_outdated.submitted_with(memory.submitted, job.id)
-    return tier_outdated.is_outdated(wanted.plan, job.comment, is_managed(job), submitted)
+    submitted = revision.submitted_with(memory.submitted, job.id)
+    return revision.is_outdated(wanted.plan, job.comment, is_managed(job), submitted)
 
 
 def _cancel(
@@ -457,7 +458,7 @@ def _gib(size: int) -> str:
 
 def explain(job: str, ending: Ending) -> tuple[str, str]:
     """Why a job ended, and what an operator may do; without full stops."""
-    ran = f"after {utc_time.span(ending.elapsed)}"
+    ran = f"after {timefmt.span(ending.elapsed)}"
     log = f": {ending.log}" if ending.log else ""
     if ending.state == "OUT_OF_MEMORY":
         used = f"; {_gib(ending.needed)} was seen" if ending.needed else ""
@@ -550,11 +551,11 @@ def report(wanted: Wanted, memory: Memory, facts: Facts) -> Tier:
     if wanted.crowded and found.enabled and found.state == PENDING:
         found = replace(found, advice=f"{found.advice}; {wanted.crowded}" if found.advice else wanted.crowded)
     if jobs and is_outdated(wanted, memory, jobs[0]):
-        text = tier_outdated.in_words(jobs[0].id, jobs[0].is_running, tier_outdated.may_be_asked(jobs[0].comment))
+        text = revision.in_words(jobs[0].id, jobs[0].is_running, revision.may_be_asked(jobs[0].comment))
         found = replace(found, advice=f"{found.advice}; {text}" if found.advice else text)
     if not facts.queue.problem:
         return found
-    silent = f"Slurm's controller does not answer since {utc_time.clock(facts.queue.since, facts.wall)}"
+    silent = f"Slurm's controller does not answer since {timefmt.clock(facts.queue.since, facts.wall)}"
     if found.state in (READY, LOADING, DRAINING):
         return replace(found, advice=f"{silent}; what runs goes on (systemctl status slurmctld)")
     text = f"{found.reason}; {silent}" if found.reason else silent
@@ -670,7 +671,7 @@ def _absent(wanted: Wanted, memory: Memory, facts: Facts, base: Tier) -> Tier:
         return replace(
             base,
             state=BACKING_OFF,
-            reason=f"{memory.why}{count}; the next job follows in {utc_time.span(left)}",
+            reason=f"{memory.why}{count}; the next job follows in {timefmt.span(left)}",
             expected=memory.not_before + memory.load_s,
             retry_after_s=_clamp(left + memory.load_s, 10, 900),
             advice=memory.advice,
@@ -686,7 +687,9 @@ def loaded_in(memory: Memory, entry: Endpoint) -> Memory:
     return replace(memory, load_s=round(max(2.0, took), 1)) if 0 < took < 7200 else memory
 
 
-def view(tiers: Sequence[Wanted], memories: Mapping[str, Memory], facts: Facts, notes: Sequence[str]) -> tier_view.View:
+def view(
+    tiers: Sequence[Wanted], memories: Mapping[str, Memory], facts: Facts, notes: Sequence[str]
+) -> tier_status.View:
     """How all tiers are.
 
     :param notes: what is wrong beyond one tier.
@@ -694,7 +697,7 @@ def view(tiers: Sequence[Wanted], memories: Mapping[str, Memory], facts: Facts, 
     problems = list(notes)
     if facts.queue.problem:
         problems.insert(
-            0, f"Slurm does not answer since {utc_time.clock(facts.queue.since, facts.wall)}: {facts.queue.problem}"
+            0, f"Slurm does not answer since {timefmt.clock(facts.queue.since, facts.wall)}: {facts.queue.problem}"
         )
     found = {wanted.name: report(wanted, memories.get(wanted.name, Memory()), facts) for wanted in tiers}
-    return tier_view.View(facts.wall, found, tuple(problems))
+    return tier_status.View(facts.wall, found, tuple(problems))

@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import host_memory
-from .errors import InvalidInputError
+from ..errors import InvalidInputError
+from ..placement import host_memory
 
 MIB = 1 << 20
 _LIMIT = re.compile(r"(\d+)([KMGTkmgt]?)")

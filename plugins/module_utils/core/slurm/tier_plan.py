@@ -10,10 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import engine_settings, job_memory, model_ids, placement_facts, router_plan, tier_job, tier_outdated
-from .errors import InvalidInputError
-from .job_memory import Need
-from .placement_facts import Site
+from ..engine import arguments as engine_arguments
+from ..errors import InvalidInputError
+from ..models import ids as model_ids
+from ..placement import from_inventory as inventory_placement
+from ..placement import router_fit
+from ..placement.from_inventory import Site
+from . import job_spec, memory_limit, revision
+from .memory_limit import Need
 
 #: What the runtime needs of a grace: for the gateway to notice, and for stopping and requeueing.
 LEAST_GRACE_S = 15
@@ -117,9 +121,9 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
         )
     if not _SCRIPT.fullmatch(tier["script"]) or tier["script"].endswith(".json"):
         found.append(f"expected a file name for the script, found {tier['script']!r}: write one such as run-14b.slurm.")
-    if tier["kind"] == tier_job.DISTRIBUTED and len(tier["models"]) != 1:
+    if tier["kind"] == job_spec.DISTRIBUTED and len(tier["models"]) != 1:
         found.append(f"expected one model, found {len(tier['models'])}: a distributed engine serves one.")
-    if tier["kind"] == tier_job.ROUTER and tier["nodes"] != 1:
+    if tier["kind"] == job_spec.ROUTER and tier["nodes"] != 1:
         found.append(f"expected one node, found {tier['nodes']}: a router runs on one.")
     found += _preset_problems(tier)
     if tier["grace"] < LEAST_GRACE_S:
@@ -139,7 +143,7 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
 
 
 def _preset_problems(tier: Mapping[str, Any]) -> list[str]:
-    if tier["presets"] and tier["kind"] != tier_job.ROUTER:
+    if tier["presets"] and tier["kind"] != job_spec.ROUTER:
         return ["expected presets of a router only, found some: write what the engine is to have into settings."]
     found = []
     for key, preset in tier["presets"].items():
@@ -175,8 +179,8 @@ def _plan(
     if not workers and not facts[head]["gpus"]:
         # Without a GPU the engine's own processor holds the layers; a plan calls that a worker on the same host.
         workers = [head]
-    return placement_facts.plan_for(
-        entry, Site(workers, head, facts, True, tier_job.RESERVE_MIB), settings, cluster.release, split, {}
+    return inventory_placement.plan_for(
+        entry, Site(workers, head, facts, True, job_spec.RESERVE_MIB), settings, cluster.release, split, {}
     )
 
 
@@ -187,10 +191,10 @@ def _largest(needs: Iterable[Need]) -> Need:
 
 
 def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> Need:
-    shape = placement_facts.shape_in(entry)
+    shape = inventory_placement.shape_in(entry)
     if not plan["known"] or shape is None:
         return Need()
-    return _largest(job_memory.of_distributed(plan, shape.file_size, shape.largest).values())
+    return _largest(memory_limit.of_distributed(plan, shape.file_size, shape.largest).values())
 
 
 def _distributed(
@@ -213,13 +217,13 @@ def _preset(tier: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return tier["presets"].get(key) or {}
 
 
-def _router_memory(tier: Mapping[str, Any], models: Sequence[Mapping[str, Any]], machine: router_plan.Machine) -> Need:
-    need = job_memory.of_router(models, tier["models_max"])
+def _router_memory(tier: Mapping[str, Any], models: Sequence[Mapping[str, Any]], machine: router_fit.Machine) -> Need:
+    need = memory_limit.of_router(models, tier["models_max"])
     if not tier["scan"]:
         return need
     # What else lies on the node nobody knows here; but all that is in memory at the same time fits on its GPUs.
     gpus = sum(int(float(gpu["memory_mib"])) for gpu in machine.gpus)
-    return Need(need.least, max(need.sum, job_memory.of_gpus(gpus, tier["models_max"])) if gpus else need.sum)
+    return Need(need.least, max(need.sum, memory_limit.of_gpus(gpus, tier["models_max"])) if gpus else need.sum)
 
 
 def _router(
@@ -228,20 +232,20 @@ def _router(
     """The plan of a router: whether the largest of its models fit together."""
     host = cluster.hosts[names[0]]
     entries = [
-        router_plan.Entry(
+        router_fit.Entry(
             model_ids.api_id(tier["kind"], cluster.models[key]),
-            placement_facts.shape_in(cluster.models[key]),
-            engine_settings.merged(settings, _preset(tier, key).get("settings") or {}),
+            inventory_placement.shape_in(cluster.models[key]),
+            engine_arguments.merged(settings, _preset(tier, key).get("settings") or {}),
         )
         for key in tier["models"]
     ]
-    machine = router_plan.Machine(
+    machine = router_fit.Machine(
         names[0],
         list(host.get("herd_gpus") or []),
         float(host.get("herd_memory_gib") or 0),
-        reserve_mib=tier_job.RESERVE_MIB,
+        reserve_mib=job_spec.RESERVE_MIB,
     )
-    plan = router_plan.plan(entries, machine, tier["models_max"], cluster.release)
+    plan = router_fit.plan(entries, machine, tier["models_max"], cluster.release)
     return {
         "memory": _router_memory(tier, plan["models"], machine),
         "problems": plan["problems"],
@@ -257,7 +261,7 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
     :returns: data of the runtime, the script's limits, a table for people, and what does not fit.
     """
     hosts = chosen_hosts(tier, cluster)
-    settings = engine_settings.merged(tier["settings"])
+    settings = engine_arguments.merged(tier["settings"])
     missing = [key for key in tier["models"] if key not in cluster.models]
     if missing:
         raise InvalidInputError(
@@ -265,20 +269,20 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
             missing[0],
             "correct herd_tiers, or describe the model in herd_models",
         )
-    is_router = tier["kind"] == tier_job.ROUTER
+    is_router = tier["kind"] == job_spec.ROUTER
     plan = (_router if is_router else _distributed)(tier, cluster, hosts[: tier["nodes"]], settings)
     need: Need = plan["memory"]
-    node_mib = job_memory.most_mib(min(float(cluster.hosts[host].get("herd_memory_gib") or 0) for host in hosts))
+    node_mib = memory_limit.most_mib(min(float(cluster.hosts[host].get("herd_memory_gib") or 0) for host in hosts))
     memory_mib = min(need.limit_mib, node_mib or need.limit_mib)
     everywhere = len(hosts) == tier["nodes"]
     found = [f"tier {tier['name']}: {text}" for text in plan["problems"]]
-    given_mib = job_memory.given_mib(tier["memory"])
+    given_mib = memory_limit.given_mib(tier["memory"])
     if given_mib and given_mib < need.least_mib:
         found.append(
             f"tier {tier['name']}: expected a memory limit of at least {need.least_mib} MiB, found {tier['memory']}: "
             f"Slurm would kill it; the plan says {memory_mib // 1024}G."
         )
-    warnings = job_memory.warnings(given_mib, need.limit_mib, node_mib)
+    warnings = memory_limit.warnings(given_mib, need.limit_mib, node_mib)
     limits = {
         "memory": str(tier["memory"] or f"{memory_mib // 1024}G"),
         "nodelist": hosts if everywhere else [],
@@ -286,7 +290,7 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
         "account": tier["account"] or cluster.account,
     }
     data = _data(tier, cluster, plan, hosts)
-    mark = tier_outdated.mark(data, {**limits, **{name: tier[name] for name in _IN_SCRIPT}})
+    mark = revision.mark(data, {**limits, **{name: tier[name] for name in _IN_SCRIPT}})
     return {
         "name": tier["name"],
         "data": {**data, "plan": mark},
@@ -330,9 +334,9 @@ def _model(tier: Mapping[str, Any], key: str, cluster: Cluster, plan: Mapping[st
 
 
 def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, Any]:
-    paths, is_router = cluster.paths, tier["kind"] == tier_job.ROUTER
+    paths, is_router = cluster.paths, tier["kind"] == job_spec.ROUTER
     return {
-        "schema": tier_job.SCHEMA,
+        "schema": job_spec.SCHEMA,
         "tier": tier["name"],
         "kind": tier["kind"],
         "user": cluster.user,

@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import endpoints
-from .endpoints import Endpoint
-from .errors import InvalidInputError
-from .heartbeat import plain
+from ..errors import InvalidInputError
+from ..text import plain
+from . import endpoint_registry
+from .endpoint_registry import Endpoint
 
 SCHEMA = 1
 PATH = "/run/herd/tiers.json"
-READY, LOADING, DRAINING = endpoints.READY, endpoints.LOADING, endpoints.DRAINING
+READY, LOADING, DRAINING = endpoint_registry.READY, endpoint_registry.LOADING, endpoint_registry.DRAINING
 PENDING, PREEMPTED, BACKING_OFF, STOPPED = "pending", "preempted", "backing-off", "stopped"
 STATES = (READY, LOADING, DRAINING, PENDING, PREEMPTED, BACKING_OFF, STOPPED)
 #: Seconds between two writings, and after which a view is not believed any more.
@@ -89,7 +89,7 @@ def _tier_data(tier: Tier) -> dict[str, Any]:
         "pending_reason": tier.pending_reason,
         "advice": tier.advice,
         "nodes": list(tier.nodes),
-        "endpoints": [endpoints.as_data(entry) for entry in tier.endpoints],
+        "endpoints": [endpoint_registry.as_data(entry) for entry in tier.endpoints],
     }
 
 
@@ -131,7 +131,7 @@ def _tier(data: Mapping[str, Any]) -> Tier:
         pending_reason=_word(data.get("pending_reason")),
         advice=plain(str(data.get("advice") or "")),
         nodes=tuple(map(str, data.get("nodes") or ())),
-        endpoints=tuple(endpoints.from_data(entry) for entry in data.get("endpoints") or ()),
+        endpoints=tuple(endpoint_registry.from_data(entry) for entry in data.get("endpoints") or ()),
     )
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import disk_space
+from ..host import disk_space
 from .heartbeat import Gpu, Head, Heartbeat, Worker
-from .supervision import Sighting
+from .supervisor import Sighting
 
 NODE_COLUMNS = (
     "node",

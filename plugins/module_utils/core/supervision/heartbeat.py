@@ -15,20 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import gpu_memory
-from .errors import RemoteFailureError
+from ..errors import RemoteFailureError
+from ..host import nvidia_smi as nvidia_smi_report
+from ..text import CONTROL, LONGEST, plain
 
 SCHEMA = 1
 #: Path of the one thing that an agent gives.
 PATH = "/heartbeat"
 #: A heartbeat of a node with eight GPUs and hundreds of connections has a tenth of that.
 LARGEST = 65536
-_TEXT = 300
 _COUNT = 2**53
 _LIST = 512
 _ENDPOINT = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}:\d{1,5}")
 # What a terminal would take for a command, and halves of characters, which cannot be written at all.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -171,8 +170,8 @@ class _Reader:
 
     def text(self, name: str) -> str:
         value = self._get(name)
-        if not isinstance(value, str) or len(value) > _TEXT or _CONTROL.search(value):
-            raise ValueError(f"{self.where}.{name} is no plain text of at most {_TEXT} characters")
+        if not isinstance(value, str) or len(value) > LONGEST or CONTROL.search(value):
+            raise ValueError(f"{self.where}.{name} is no plain text of at most {LONGEST} characters")
         return value
 
     def count(self, name: str, least: int = 0) -> int:
@@ -314,17 +313,12 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
     except (ValueError, RecursionError) as error:
         raise RemoteFailureError(
             f"a heartbeat of schema {SCHEMA}" + (f" from {node}" if node else ""),
-            str(error)[:_TEXT],
+            str(error)[:LONGEST],
             "run site.yml, which installs the same agent on every node, and see what listens on that port",
         ) from error
 
 
-def plain(text: str) -> str:
-    """Make a text of the world fit for a heartbeat."""
-    return _CONTROL.sub(" ", text)[:_TEXT]
-
-
-def of_gpus(gpus: Sequence[gpu_memory.Gpu]) -> tuple[Gpu, ...]:
+def of_gpus(gpus: Sequence[nvidia_smi_report.Gpu]) -> tuple[Gpu, ...]:
     """What others are told of GPUs that nvidia-smi has described."""
 
     def known(number: int | None) -> int:

@@ -23,13 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
-    MismatchError,
-    NotFoundError,
-    PassingFailureError,
-    RemoteFailureError,
-)
+from ...core.errors import HerdError, MismatchError, NotFoundError, PassingFailureError, RemoteFailureError
 
 try:
     import requests

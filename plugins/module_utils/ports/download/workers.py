@@ -15,14 +15,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, PassingFailureError
+from ...core.errors import HerdError, PassingFailureError
 
 if TYPE_CHECKING:
-    from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import Bucket, Drip
-    from ansible_collections.herd.inference.plugins.module_utils.core.fetch_transfer import Order, Transfer
-
-    from .files import Landing
-    from .web import Web
+    from ...core.download.retry import Bucket, Drip
+    from ...core.download.transfer import Order, Transfer
+    from ..files import Landing
+    from .http import Web
 
 #: Bytes that are written at once, if they come quickly.
 GATHER = 1 << 20

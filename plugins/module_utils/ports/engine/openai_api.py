@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports import pinned
+from ...core.errors import MismatchError, RemoteFailureError
+from . import pinned_tls
 
 try:
     import requests
@@ -72,7 +72,7 @@ class Api:
         self._timeout_s = timeout_s
         self._session = requests.Session()
         if certificate:
-            self._session.mount("https://", pinned.Pinned(certificate))
+            self._session.mount("https://", pinned_tls.Pinned(certificate))
         # A proxy from the environment has no business between a host and its own service.
         self._session.trust_env = False
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -82,7 +82,7 @@ class Api:
         try:
             answer = self._session.get(f"{self._url}/health", timeout=min(5.0, self._timeout_s))
         except requests.exceptions.SSLError as error:
-            return f"insecure ({pinned.reason(error)})"
+            return f"insecure ({pinned_tls.reason(error)})"
         except requests.exceptions.ConnectionError:
             return "refused"
         except requests.exceptions.Timeout:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+from ...core.errors import InvalidInputError
+from ..commands import ask
 
 PROC = Path("/proc")
 

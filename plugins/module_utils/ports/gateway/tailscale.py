@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports import commands
+from ...core.errors import RemoteFailureError
+from .. import commands
 
 # Where the tailnet does not allow HTTPS yet, the command shows an address and waits for somebody to open it.
 TIMEOUT_S = 30.0

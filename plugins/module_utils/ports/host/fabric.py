@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError, RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports.commands import Answer, ask
+from ...core.errors import NotFoundError, RemoteFailureError
+from ..commands import Answer, ask
 
 SYS = Path("/sys")
 NVIDIA = "0x10de"

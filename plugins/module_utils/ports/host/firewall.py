@@ -12,13 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    InvalidInputError,
-    NotFoundError,
-    RemoteFailureError,
-)
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
-from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+from ...core.errors import InvalidInputError, NotFoundError, RemoteFailureError
+from .. import systemd
+from ..commands import ask
 
 _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError, RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
-from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+from ...core.errors import NotFoundError, RemoteFailureError
+from .. import systemd
+from ..commands import ask
 
 DROP_IN = Path("/etc/systemd/journald.conf.d/50-herd.conf")
 #: There from before the drop-in is written until journald has read it. A reboot does both, and /run forgets it.

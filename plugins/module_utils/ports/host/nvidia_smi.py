@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import commands
+from .. import commands
 
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 

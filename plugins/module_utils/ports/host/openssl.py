@@ -8,8 +8,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+from ...core.errors import MismatchError, RemoteFailureError
+from ..commands import ask
 
 
 def _ask(*words: str, text: str | None = None) -> tuple[int, str, str]:

@@ -10,9 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
-
-from . import commands
+from ...core.errors import RemoteFailureError
+from .. import commands
 
 # The kernel has it where SELinux is on, permissive or enforcing.
 STATE = Path("/sys/fs/selinux/enforce")

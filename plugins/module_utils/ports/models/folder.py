@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
+from ...core.errors import NotFoundError
 
 
 def listed(folder: Path) -> list[str]:

@@ -11,15 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    InvalidInputError,
-    MismatchError,
-    NotFoundError,
-    PassingFailureError,
-    RemoteFailureError,
-)
-
-from .web import Web
+from ...core.errors import InvalidInputError, MismatchError, NotFoundError, PassingFailureError, RemoteFailureError
+from ..download.http import Web
 
 TRIES = 4
 

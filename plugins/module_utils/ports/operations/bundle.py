@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+from ...core.errors import HerdError
+from ..commands import ask
 
 # No command of a bundle takes longer where the host is well; one that hangs must not stop the others.
 PATIENCE_S = 30.0

@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError, RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports import firewall, nginx, slurm, systemd
-from ansible_collections.herd.inference.plugins.module_utils.ports.commands import ask
+from ...core.errors import NotFoundError, RemoteFailureError
+from .. import systemd
+from ..commands import ask
+from ..gateway import nginx
+from ..host import firewall
+from ..slurm import commands as slurm_commands
 
 #: Where systemd and its like read files of ours.
 PLACES = (
@@ -119,7 +122,7 @@ def beginning(path: Path) -> str:
 def _jobs(user: str, names: Sequence[str]) -> list[str]:
     """Name the jobs of a user in Slurm's queue, also those that end, as C(NAME ID); none without Slurm."""
     try:
-        return slurm.ask(
+        return slurm_commands.ask(
             "squeue", "--noheader", f"--user={user}", f"--name={','.join(names)}", "--format=%j %i"
         ).splitlines()
     except NotFoundError:
@@ -128,7 +131,7 @@ def _jobs(user: str, names: Sequence[str]) -> list[str]:
 
 def _cancel(user: str, names: Sequence[str]) -> None:
     for name in names:
-        slurm.ask("scancel", f"--user={user}", f"--name={name}")
+        slurm_commands.ask("scancel", f"--user={user}", f"--name={name}")
     until = time.monotonic() + JOBS_END_S
     while running := _jobs(user, names):
         if time.monotonic() >= until:

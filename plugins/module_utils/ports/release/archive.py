@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
-
+from ...core.errors import MismatchError
 from .sources import sha256, unpack
 
 MANIFEST = "manifest.json"

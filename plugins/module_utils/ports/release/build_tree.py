@@ -15,13 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    InsufficientError,
-    MismatchError,
-    RemoteFailureError,
-)
-
-from . import commands
+from ...core.errors import InsufficientError, MismatchError, RemoteFailureError
+from .. import commands
 
 ORIGIN = "$ORIGIN"
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, NotFoundError
+from ...core.errors import MismatchError, NotFoundError
 
 
 def current_manifest(prefix: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -13,15 +13,9 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    InvalidInputError,
-    MismatchError,
-    NotFoundError,
-    RemoteFailureError,
-)
-
-from . import commands
-from .web import REQUESTS_ERROR, Web
+from ...core.errors import InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
+from .. import commands
+from ..download.http import REQUESTS_ERROR, Web
 
 CHUNK = 1 << 20
 # No credentials are ever asked for, and no hook or configuration of the machine takes part.

@@ -14,13 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    MismatchError,
-    NotFoundError,
-)
-
-from . import release_files, selinux
-from .progress import ProgressFile
+from ...core.errors import MismatchError, NotFoundError
+from ..host import selinux
+from ..progress import ProgressFile
+from . import archive
 from .sources import download, sha256
 
 UNITS = Path("/etc/systemd/system")
@@ -88,11 +85,11 @@ class ReleaseStore:
 
     def manifest(self, release: str) -> dict[str, Any] | None:
         """What an installed release says about itself."""
-        return release_files.read_json(self.releases / release / release_files.MANIFEST)
+        return archive.read_json(self.releases / release / archive.MANIFEST)
 
     def problems(self, manifest: Mapping[str, Any]) -> list[str]:
         """What differs between the installed release and its manifest."""
-        return release_files.differences(self.releases / str(manifest["id"]), manifest["files"])
+        return archive.differences(self.releases / str(manifest["id"]), manifest["files"])
 
     def programs(self) -> list[tuple[str, int, str]]:
         """Release, id and name of each running program that was started from one."""
@@ -129,7 +126,7 @@ class ReleaseStore:
         release = str(manifest["id"])
         tarball = self._fetch(manifest, location)
         hidden = self.releases / f"{HIDDEN}{release}"
-        release_files.unpack_verified(tarball, manifest, hidden)
+        archive.unpack_verified(tarball, manifest, hidden)
         if tarball.parent == self.releases:
             tarball.unlink()
         hidden.chmod(0o755)
@@ -183,11 +180,11 @@ class ReleaseStore:
 
     def noted(self) -> dict[str, Any] | None:
         """The change that has begun and is not proved yet, as this node has noted it."""
-        return release_files.read_json(self.note)
+        return archive.read_json(self.note)
 
     def begin(self, change: Mapping[str, str]) -> None:
         """Note a change, on disk before anything stops."""
-        release_files.write_json(self.note, dict(change))
+        archive.write_json(self.note, dict(change))
         _sync(self.prefix)
 
     def end(self) -> None:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import commands
+from .. import commands
 
 # The driver's own library where there is a driver; otherwise the toolkit brings a stub to link against.
 DRIVER_PLACES = ("/usr/lib64/libcuda.so.1", "/usr/lib/x86_64-linux-gnu/libcuda.so.1")

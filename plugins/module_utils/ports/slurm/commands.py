@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
-
-from . import commands
+from ...core.errors import RemoteFailureError
+from .. import commands
 
 TIMEOUT_S = 60.0
 # sacctmgr says so, with status 1, where a change changes nothing.

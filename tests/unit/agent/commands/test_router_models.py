@@ -17,7 +17,7 @@ import pytest
 
 from tests.unit.agent.conftest import run_herdctl
 
-ANSWER = Path(__file__).parents[2] / "fixtures" / "router" / "0c1e57098-models.json"
+ANSWER = Path(__file__).parents[3] / "fixtures" / "router" / "0c1e57098-models.json"
 DOUBLE = """
 import json, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer

@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.ports import openssl
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import openssl
 
 # What an agent does with the command line of its head.
 QUESTION = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from herd.agent import engine
+from herd.agent.common import engine_api as engine
 from herd.core.errors import HerdError
 api = engine.of(sys.argv[2:])
 try:

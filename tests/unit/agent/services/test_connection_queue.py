@@ -22,7 +22,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from .conftest import run_herdctl, run_inside
+from tests.unit.agent.conftest import run_herdctl, run_inside
 
 Start = Callable[..., tuple[subprocess.Popen[str], int]]
 
@@ -214,11 +214,12 @@ def test_no_head_is_idle(herdctl: Path) -> None:
     assert json.loads(done.stdout)["idle"] is True
 
 
-TEMPLATES = Path(__file__).parents[3] / "roles" / "head_server" / "templates"
+TEMPLATES = Path(__file__).parents[4] / "roles" / "head_server" / "templates"
 # What is left when herdctl is killed in the moment in which it cuts connections that clients keep.
 KILLED = """
 import json, subprocess, time
-from herd.agent import engine, waiting
+from herd.agent.common import engine_api as engine
+from herd.agent.services import connection_queue as waiting
 waiting._is_working, waiting.CUT_S = lambda api: False, 1
 nft = lambda *words: subprocess.run([waiting.NFT, *words], capture_output=True, text=True, check=True).stdout
 nft("-f", sys.argv[2])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import rpc_cache
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import rpc_cache
 from tests.unit.agent.conftest import run_herdctl
 
 SIZE = 11 << 20

@@ -24,8 +24,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.gate_rule import Expectation, Gate, write_gate
-from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol import parse_version
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.worker_readiness import (
+    Expectation,
+    Gate,
+    write_gate,
+)
 from tests.unit.agent.conftest import run_herdctl
 
 GIB = 1 << 30
@@ -223,7 +227,7 @@ def gate_module(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
     """The command's own code, imported from where it is installed."""
     monkeypatch.syspath_prepend(str(herdctl.parent.parent / "lib"))
     assert not [name for name in sys.modules if name == "herd" or name.startswith("herd.")]
-    yield importlib.import_module("herd.agent.gate")
+    yield importlib.import_module("herd.agent.services.wait_for_workers")
     for name in [name for name in sys.modules if name == "herd" or name.startswith("herd.")]:
         del sys.modules[name]
 

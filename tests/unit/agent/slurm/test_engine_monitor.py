@@ -16,8 +16,10 @@ from tests.unit.agent.conftest import run_inside
 WORLD = """
 import json, os
 from dataclasses import replace
-from herd.agent import engine, job_watch, node
-from herd.core.proc_net import Socket
+from herd.agent.common import engine_api as engine
+from herd.agent.slurm import engine_monitor as job_watch
+from herd.agent.supervisor import local_state as node
+from herd.core.host.proc_net import Socket
 
 class Engine:
     def __init__(self, every_s):
@@ -89,7 +91,7 @@ def test_memory_of_one_numa_node(herdctl: Path) -> None:
     """The kernel takes it, and what is started later has it too."""
     code = """
 import subprocess
-from herd.agent import job_step
+from herd.agent.slurm import step as job_step
 taken = job_step.prefer_memory(0)
 maps = subprocess.run(["cat", "/proc/self/numa_maps"], capture_output=True, text=True).stdout
 print(json.dumps([taken, "prefer" in maps, job_step.prefer_memory(-1)]))
@@ -104,13 +106,13 @@ print(json.dumps([taken, "prefer" in maps, job_step.prefer_memory(-1)]))
 def test_an_engine_with_too_few_processors_near_its_gpu_is_not_bound(herdctl: Path) -> None:
     code = """
 import sys
-from herd.agent import job_step
-from herd.core import numa_binding
+from herd.agent.slurm import step as job_step
+from herd.core.host import numa as numa_binding
 kept, asked, bound = os.sched_getaffinity(0), [], []
 def near(nodes, allowed, gpu, fabric, threads):
     asked.append(threads)
     return numa_binding.Binding((), "few", 0)
-job_step.numa_binding.near = near
+job_step.numa.near = near
 job_step.prefer_memory = lambda node: bound.append(node) or True
 job_step.emit = lambda *each, **facts: None
 order = {"address": "127.0.0.1", "port": 41000, "ports": 50, "log": "/dev/null", "cpus": 20}

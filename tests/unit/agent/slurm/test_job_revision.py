@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.models import models
-from tests.unit.agent.whole_job import Job, jobs
+from tests.unit.agent.slurm.whole_job import Job, jobs
 
 LLAMA = next(model for model in models() if model.name == "llama")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.whole_job import Job, jobs, said_of
+from tests.unit.agent.slurm.whole_job import Job, jobs, said_of
 
 
 @pytest.fixture(name="make")

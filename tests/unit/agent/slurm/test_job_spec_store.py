@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import run_herdctl
+from tests.unit.agent.conftest import run_herdctl
 
 
 def data(plan: str, user: str) -> dict[str, Any]:

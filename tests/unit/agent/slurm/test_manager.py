@@ -138,7 +138,10 @@ class Home:
 
     def inside(self, code: str) -> str:
         """What code prints that has this home's manager before it, which has done nothing yet."""
-        begin = f"from herd.agent import tiers\nmanager = tiers.Manager(tiers.read_settings({str(self.config)!r}))\n"
+        begin = (
+            "from herd.agent.slurm import manager as tiers\n"
+            f"manager = tiers.Manager(tiers.read_settings({str(self.config)!r}))\n"
+        )
         # Threads that go on for ever may hold what an orderly end of the interpreter wants.
         end = "\nsys.stdout.flush()\nos._exit(0)\n"
         return run_inside(self.herdctl, f"import os, threading, time\n{begin}{code}{end}")

@@ -13,7 +13,7 @@ from tests.unit.agent.conftest import run_inside
 BEGIN = """
 import json, threading, time
 from pathlib import Path
-from herd.agent import gateway_state
+from herd.agent.gateway import state as gateway_state
 gateway_state.REGISTRY_EVERY_S = 0.05
 folder = Path(sys.argv[2])
 entry = {"schema": 1, "tier": "fast", "job_id": "12", "host": "vasp-02", "address": "10.0.0.42", "port": 8080,
@@ -63,7 +63,7 @@ print([one["job_id"] for one in wait(reader.entries)])
 def test_a_job_goes_on_with_its_signs_of_life_whatever_went_wrong_once(herdctl: Path, tmp_path: Path) -> None:
     code = """
 from types import SimpleNamespace
-from herd.agent import job_registry
+from herd.agent.slurm import registry_entry as job_registry
 job_registry.EVERY_S = 0.02
 job = SimpleNamespace(tier="fast", registry=str(folder), models=[], settings={"context": 8, "slots": 1})
 head = SimpleNamespace(name="vasp-02", address="10.0.0.42")

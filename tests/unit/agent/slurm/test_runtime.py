@@ -21,9 +21,9 @@ from typing import Any
 import jinja2
 import pytest
 
-from .conftest import run_herdctl
+from tests.unit.agent.conftest import run_herdctl
 
-TABLE = Path(__file__).parents[3] / "roles/slurm_tiers/templates/job-guard.nft.j2"
+TABLE = Path(__file__).parents[4] / "roles/slurm_tiers/templates/job-guard.nft.j2"
 
 # Listens as the engine does, and tells which signals have come to it.
 ENGINE = """

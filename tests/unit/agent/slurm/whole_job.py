@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .test_herdctl_job import free_ports
+from tests.unit.agent.slurm.test_runtime import free_ports
 
 # srun starts here what it is to start there; scontrol says of the job what stands in a file.
 SLURM = """#!{python}
@@ -106,8 +106,11 @@ herdctl, data, changes = sys.argv[2:5]
 sys.argv[:] = [herdctl, "job", "run", "--data", data]
 import argparse, json
 from dataclasses import replace
-from herd.agent import gate, job, job_watch
-from herd.core import job_ending, tier_outdated
+from herd.agent.services import wait_for_workers as gate
+from herd.agent.slurm import runtime as job
+from herd.agent.slurm import engine_monitor as job_watch
+from herd.core.slurm import drain as job_ending
+from herd.core.slurm import revision as tier_outdated
 job_ending.QUIET_S, job_ending.CLOCKS_S, tier_outdated.QUIET_S = 1.0, 1.0, 1.0
 gate.wait_for = lambda rule, say: []
 job.AGAIN_S = 0.5

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import run_inside
+from tests.unit.agent.conftest import run_inside
 
 
 class Peer(threading.Thread):
@@ -52,8 +52,8 @@ def peer() -> Iterator[Peer]:
 
 FOLLOW = """
 import json, time
-from herd.agent import beats
-from herd.core import heartbeat
+from herd.agent.supervisor import heartbeat_http as beats
+from herd.core.supervision.supervisor import heartbeat
 if sys.argv[3] == "broken":
     # A fault of our own that nobody has thought of, at the first heartbeat only.
     whole = heartbeat.read
@@ -108,7 +108,9 @@ def test_what_a_locale_cannot_write_is_written_all_the_same(herdctl: Path, setti
 ENGINE = """
 import json
 from pathlib import Path
-from herd.agent import engine, service, settings
+from herd.agent.common import engine_api as engine
+from herd.agent.supervisor import daemon as service
+from herd.agent.supervisor import settings
 said = []
 service.say = said.append
 agent = service.Agent(settings.read_settings(sys.argv[2]))
@@ -163,7 +165,8 @@ def test_the_engine_is_watched_whatever_the_key(
 
 COUNTERS = """
 import json
-from herd.agent import engine, service
+from herd.agent.common import engine_api as engine
+from herd.agent.supervisor import daemon as service
 seen = iter([("ok", 100), ("ok", None), ("silent", None), ("ok", 130), ("loading", None)])
 def step(_api):
     global counter

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import heartbeat
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision import heartbeat
 from tests.unit.agent.conftest import run_herdctl
 
 
@@ -30,7 +30,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "nvidia_smi"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "nvidia_smi"
 Start = Callable[..., "tuple[Path, int]"]
 
 

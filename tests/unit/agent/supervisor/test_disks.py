@@ -13,8 +13,8 @@ SCRIPT = """
 import sys, threading, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from herd.agent import disks
-from herd.core import disk_space
+from herd.agent.supervisor import disks
+from herd.core.host import disk_space
 
 calls = threading.Semaphore(0)
 real = disks.ask

@@ -19,8 +19,10 @@ from tests.unit.agent.conftest import run_inside
 WORLD = """
 import json
 from dataclasses import replace
-from herd.agent import engine, node, router_watch
-from herd.core.supervision import Limits
+from herd.agent.common import engine_api as engine
+from herd.agent.supervisor import local_state as node
+from herd.agent.supervisor import router_monitor as router_watch
+from herd.core.supervision.supervisor import Limits
 
 done = []
 

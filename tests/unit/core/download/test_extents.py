@@ -8,7 +8,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_extents import Extents
+from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
 
 PAIR = st.tuples(st.integers(0, 40), st.integers(0, 40))
 STEPS = st.lists(st.tuples(st.booleans(), PAIR), max_size=25)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core.download.files import plan_targets, public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import plan_targets, public_url
 
 HUB = "https://hub.example.org/m/resolve/main/"
 DEST = "/opt/models/Big.Q8_0.gguf"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import fetch_journal
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_extents import Extents
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Part
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_sources import Segment
+from ansible_collections.herd.inference.plugins.module_utils.core.download import journal as download_journal
+from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
+from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Part
+from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import Segment
 
 HUB = "https://hub.example.org/m/"
 
@@ -28,8 +28,8 @@ LANDED = Extents([(0, 60), (90, 130), (180, 200)])
 
 def kept(wanted: list[Segment], was: list[Segment], size: int = 200, **record: Any) -> list[list[int]]:
     identities = [part.identity() for part in was]
-    return fetch_journal.kept(
-        wanted, {**fetch_journal.journal(identities, LANDED), **record}, b"", "boot", size
+    return download_journal.kept(
+        wanted, {**download_journal.journal(identities, LANDED), **record}, b"", "boot", size
     ).pairs()
 
 
@@ -79,7 +79,7 @@ def test_other_journals(record: dict[str, Any], result: list[list[int]]) -> None
 
 
 PARTS = [part.identity() for part in TWO]
-NOTE = fetch_journal.note(PARTS, Extents([(60, 90)]), "boot")
+NOTE = download_journal.note(PARTS, Extents([(60, 90)]), "boot")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ NOTE = fetch_journal.note(PARTS, Extents([(60, 90)]), "boot")
         (NOTE + b"rest of a longer one\n", "boot", True),
         # After a loss of power nobody knows what reached the disk.
         (NOTE, "another boot", False),
-        (fetch_journal.note(PARTS, Extents([(60, 90)]), ""), "", False),
-        (fetch_journal.note(PARTS[:1], Extents([(60, 90)]), "boot"), "boot", False),
+        (download_journal.note(PARTS, Extents([(60, 90)]), ""), "", False),
+        (download_journal.note(PARTS[:1], Extents([(60, 90)]), "boot"), "boot", False),
         (NOTE[:-9], "boot", False),
         (NOTE.replace(b"90", b"95"), "boot", False),
         (b"", "boot", False),
@@ -99,5 +99,5 @@ NOTE = fetch_journal.note(PARTS, Extents([(60, 90)]), "boot")
     ],
 )
 def test_a_note_holds_as_long_as_the_machine_runs(note: bytes, boot: str, counts: bool) -> None:
-    record = fetch_journal.journal(PARTS, Extents([(0, 60)]))
-    assert fetch_journal.kept(TWO, record, note, boot, 200).pairs() == [[0, 90 if counts else 60]]
+    record = download_journal.journal(PARTS, Extents([(0, 60)]))
+    assert download_journal.kept(TWO, record, note, boot, 200).pairs() == [[0, 90 if counts else 60]]

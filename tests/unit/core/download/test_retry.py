@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import MIB, Backoff, Bucket, Drip, Pace
+from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import MIB, Backoff, Bucket, Drip, Pace
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
+from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Part, Target
+from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Pace
+from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import Segment
+from ansible_collections.herd.inference.plugins.module_utils.core.download.transfer import Order, Transfer
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, PassingFailureError
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_extents import Extents
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_plan import Part, Target
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_retry import Backoff, Pace
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_sources import Segment
-from ansible_collections.herd.inference.plugins.module_utils.core.fetch_transfer import Order, Transfer
 
 PACE = Pace(connections=4, smallest=20, largest=90, checkpoint=80, unsafe=160, ahead=150, block=10, progress=8)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import api_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 
 

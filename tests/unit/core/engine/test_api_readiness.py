@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import api_state
-from ansible_collections.herd.inference.plugins.module_utils.core.api_state import Look, Waiting
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_readiness
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.api_readiness import Look, Waiting
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, MismatchError
 
 UNIT = "llama-head.service"
@@ -104,17 +104,17 @@ def test_the_end_of_patience_names_what_it_waited_for(state: str, cure: str) -> 
     [(600, 0, 100, 600.0), (300, 77257181088, 100, 1036.8), (300, 713281210368, 1000, 980.2), (0, 1048576, 1, 1.0)],
 )
 def test_a_larger_model_may_take_longer(timeout: float, size: int, rate: float, seconds: float) -> None:
-    assert api_state.limit(timeout, size, rate) == seconds
+    assert api_readiness.limit(timeout, size, rate) == seconds
 
 
 def test_a_rate_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="load_mib_per_s above 0, found 0"):
-        api_state.limit(600, 1, 0)
+        api_readiness.limit(600, 1, 0)
 
 
 @pytest.mark.parametrize(("wanted", "total"), [(0, 4), (2, 2), (2, None)])
 def test_slots_that_will_do(wanted: int, total: int | None) -> None:
-    api_state.check_slots(wanted, total)
+    api_readiness.check_slots(wanted, total)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_slots_that_will_do(wanted: int, total: int | None) -> None:
 )
 def test_reasoning_as_meant(wanted: bool | None, reasoning: str, found: str) -> None:
     if not found:
-        api_state.check_reasoning(wanted, reasoning, "hm, hello")
+        api_readiness.check_reasoning(wanted, reasoning, "hm, hello")
         return
     with pytest.raises(MismatchError, match=found):
-        api_state.check_reasoning(wanted, reasoning, "hm, hello")
+        api_readiness.check_reasoning(wanted, reasoning, "hm, hello")

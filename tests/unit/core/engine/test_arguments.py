@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from tests.unit.core.flag_lines import NEW, OLD, derived
+from tests.unit.core.engine.flags.flag_lines import NEW, OLD, derived
 
 
 def value(arguments: list[str], flag: str) -> str:
@@ -53,15 +53,15 @@ def test_load_modes_have_another_name_in_each_dialect(mode: str, new: list[str],
 )
 def test_settings_that_cannot_be_meant(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        engine_settings.merged(settings)
+        engine_arguments.merged(settings)
 
 
 def test_a_bare_on_of_yaml_is_the_word() -> None:
-    assert engine_settings.merged({"flash_attention": True})["flash_attention"] == "on"
+    assert engine_arguments.merged({"flash_attention": True})["flash_attention"] == "on"
 
 
 def test_later_settings_win() -> None:
-    assert engine_settings.merged({"context": 1, "slots": 2}, {"context": 3})["context"] == 3
+    assert engine_arguments.merged({"context": 1, "slots": 2}, {"context": 3})["context"] == 3
 
 
 @pytest.mark.parametrize(("accepted", "is_there"), [(NEW, True), (OLD, False)])
@@ -74,4 +74,4 @@ def test_a_head_takes_its_port_while_connections_of_the_release_before_are_kept(
 
 def test_an_unknown_profile_is_named() -> None:
     with pytest.raises(InvalidInputError, match="a profile among a, b, found 'c'"):
-        engine_settings.profile_named({"b": {}, "a": {}}, "c")
+        engine_arguments.profile_named({"b": {}, "a": {}}, "c")

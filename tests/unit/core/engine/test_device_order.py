@@ -9,8 +9,7 @@ import random
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.placement_order import (
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.device_order import (
     Holder,
     check_split,
     devices_in_engine_order,
@@ -18,6 +17,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.placement_orde
     even_split,
     predict_layers,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 
 NODE2 = Holder("vllm-node2", 1, "10.100.0.32:50052")
 NODE3 = Holder("vllm-node3", 1, "10.100.0.33:50052")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.help_flags import accepted_flags
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.help_flags import accepted_flags
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "help"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "help"
 
 
 def flags(name: str) -> list[str]:

@@ -12,18 +12,19 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, router
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import router_mode
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Engine
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import Engine
-from tests.unit.core.flag_lines import NEW, OLD
+from tests.unit.core.engine.flags.flag_lines import NEW, OLD
 
-ROOT = Path(__file__).parents[3]
-line = router.arguments("/etc/herd/router/presets.ini", 2, ("10.0.0.42", 8080), "/etc/herd/router/api-keys", 600)
+ROOT = Path(__file__).parents[4]
+line = router_mode.arguments("/etc/herd/router/presets.ini", 2, ("10.0.0.42", 8080), "/etc/herd/router/api-keys", 600)
 
 
-def offer(name: str = "strand-14b", settings: dict[str, Any] | None = None, **facts: Any) -> router.Offer:
-    merged = engine_settings.merged({"context": 8192, "slots": 2, "batch": 512, **(settings or {})})
-    return router.Offer(name, f"/scratch/ai/models/{name}.gguf", merged, **facts)
+def offer(name: str = "strand-14b", settings: dict[str, Any] | None = None, **facts: Any) -> router_mode.Offer:
+    merged = engine_arguments.merged({"context": 8192, "slots": 2, "batch": 512, **(settings or {})})
+    return router_mode.Offer(name, f"/scratch/ai/models/{name}.gguf", merged, **facts)
 
 
 def test_the_routers_line_holds_nothing_of_a_model() -> None:
@@ -37,14 +38,14 @@ def test_the_routers_line_holds_nothing_of_a_model() -> None:
 @pytest.mark.parametrize("models_max", [0, -1])
 def test_as_many_models_as_are_asked_for_are_refused(models_max: int) -> None:
     with pytest.raises(InvalidInputError, match="no plan holds"):
-        router.arguments("p", models_max, ("a", 1), "k", 1)
+        router_mode.arguments("p", models_max, ("a", 1), "k", 1)
 
 
 def test_a_preset_in_the_newer_dialect() -> None:
     given = offer(
         aliases=("fast", "task:fix"), sleep_s=300, devices=("CUDA0",), settings={"load_mode": "lock", "threads": 8}
     )
-    assert router.presets([given], NEW).splitlines() == [
+    assert router_mode.presets([given], NEW).splitlines() == [
         "# Written by herd.inference. Changes made here are lost.",
         "[strand-14b]",
         "model = /scratch/ai/models/strand-14b.gguf",
@@ -71,19 +72,19 @@ def test_a_preset_in_the_newer_dialect() -> None:
 
 
 def test_a_preset_in_the_older_dialect() -> None:
-    lines = router.presets([offer(settings={"load_mode": "lock_read"})], OLD).splitlines()
+    lines = router_mode.presets([offer(settings={"load_mode": "lock_read"})], OLD).splitlines()
     assert {"mlock = true", "no-mmap = true"} <= set(lines)
     assert not any(line.startswith(("load-mode", "log-verbosity", "version")) for line in lines)
 
 
 def test_several_devices_have_shares_and_a_model_may_be_loaded_at_the_start() -> None:
-    text = router.presets([offer(devices=("CUDA0", "CUDA1"), split=(24, 25), at_start=True)], NEW)
+    text = router_mode.presets([offer(devices=("CUDA0", "CUDA1"), split=(24, 25), at_start=True)], NEW)
     assert "device = CUDA0,CUDA1\ntensor-split = 24,25\n" in text
     assert "load-on-startup = true\n" in text
 
 
 def test_arguments_of_the_operators_own_come_last() -> None:
-    text = router.presets([offer(settings={"extra_arguments": ["--no-warmup", "--temp", "0"]})], NEW)
+    text = router_mode.presets([offer(settings={"extra_arguments": ["--no-warmup", "--temp", "0"]})], NEW)
     assert "no-warmup = true\ntemp = 0\nstop-timeout" in text
 
 
@@ -96,7 +97,7 @@ def test_arguments_of_the_operators_own_come_last() -> None:
     ],
 )
 def test_a_models_id_is_its_files_name(file: str, name: str) -> None:
-    assert router.model_id(file) == name
+    assert router_mode.model_id(file) == name
 
 
 def test_only_models_of_a_directory_are_offered() -> None:
@@ -104,7 +105,7 @@ def test_only_models_of_a_directory_are_offered() -> None:
         "a.gguf", "b.gguf.part1of2", "c.gguf.tmp", "mmproj-a.gguf", "a-mmproj.gguf", "mtp-a.gguf", "notes.txt",
         "big/big-00002-of-00002.gguf", "big/big-00001-of-00002.gguf",
     }  # fmt: skip
-    assert router.models_among(files) == ["a.gguf", "big/big-00001-of-00002.gguf"]
+    assert router_mode.models_among(files) == ["a.gguf", "big/big-00001-of-00002.gguf"]
 
 
 @pytest.mark.parametrize(
@@ -122,21 +123,21 @@ def test_only_models_of_a_directory_are_offered() -> None:
         ([offer("a", aliases=("c#",))], "'c#'"),
     ],
 )
-def test_names_that_the_engine_would_misread_are_refused(offers: list[router.Offer], found: str) -> None:
+def test_names_that_the_engine_would_misread_are_refused(offers: list[router_mode.Offer], found: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        router.presets(offers, NEW)
+        router_mode.presets(offers, NEW)
     assert caught.value.found == found
 
 
 def test_what_is_derived_is_clean() -> None:
     offers = [offer(aliases=("fast",), sleep_s=60, devices=("CUDA0",), at_start=True), offer("b")]
     engine = Engine(NEW, True, ("70",))
-    assert router.findings(offers, line, engine, capabilities=("7.0",), given_environment={}) == []
+    assert router_mode.findings(offers, line, engine, capabilities=("7.0",), given_environment={}) == []
 
 
 def test_findings_name_the_model() -> None:
     bad = offer("b", settings={"extra_arguments": ["--flash-atn", "on", "--timeout", "9", "--host", "::"]})
-    found = router.findings([offer("a"), bad], line, Engine(NEW))
+    found = router_mode.findings([offer("a"), bad], line, Engine(NEW))
     assert {(finding.rule, finding.found) for finding in found} == {
         ("unknown-flag", "--flash-atn in the preset of b"),
         ("preset-overridden", "--timeout in the preset of b"),
@@ -145,17 +146,17 @@ def test_findings_name_the_model() -> None:
 
 
 def test_an_older_release_is_refused_until_the_rule_is_accepted() -> None:
-    found = router.findings([replace(offer(), aliases=("x",))], line, Engine(OLD))
+    found = router_mode.findings([replace(offer(), aliases=("x",))], line, Engine(OLD))
     assert [(finding.rule, finding.severity) for finding in found] == [
         ("router-of-older-release", "error"),
         ("alias-of-older-release", "error"),
     ]
-    accepted = router.findings([offer()], line, Engine(OLD), ["router-of-older-release"])
+    accepted = router_mode.findings([offer()], line, Engine(OLD), ["router-of-older-release"])
     assert [(finding.rule, finding.severity) for finding in accepted] == [("router-of-older-release", "warning")]
 
 
 def test_keys_reach_the_models_processes_and_downloads_go_nowhere() -> None:
-    variables = router.environment("/etc/herd/router/api-keys")
+    variables = router_mode.environment("/etc/herd/router/api-keys")
     assert variables["LLAMA_ARG_API_KEY_FILE"] == "/etc/herd/router/api-keys"
     assert variables["MODEL_ENDPOINT"] == "http://127.0.0.1:9/"
     assert "LLAMA_API_KEY" not in variables
@@ -166,12 +167,12 @@ ANSWER = json.loads((ROOT / "tests/fixtures/router/0c1e57098-models.json").read_
 
 def test_the_states_of_a_running_router() -> None:
     """A sleeping model, a loaded one, and one whose file is cut short, as 0c1e57098 tells of them."""
-    assert router.states(ANSWER) == [
-        router.State("a", ("first-model", "task:borrowing"), "sleeping", None),
-        router.State("b", (), "loaded", None),
-        router.State("broken", (), "unloaded", 1),
+    assert router_mode.states(ANSWER) == [
+        router_mode.State("a", ("first-model", "task:borrowing"), "sleeping", None),
+        router_mode.State("b", (), "loaded", None),
+        router_mode.State("broken", (), "unloaded", 1),
     ]
-    assert [state.id for state in router.states(ANSWER) if state.is_in_memory] == ["a", "b"]
+    assert [state.id for state in router_mode.states(ANSWER) if state.is_in_memory] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -179,4 +180,4 @@ def test_the_states_of_a_running_router() -> None:
     [(["a", "b", "broken"], "b"), (["a", "broken"], "a"), (["broken"], "broken"), (["broken", "new"], "new"), ([], "")],
 )
 def test_a_model_that_is_in_memory_is_asked_first(offered: list[str], asked: str) -> None:
-    assert router.to_be_asked(router.states(ANSWER), offered) == asked
+    assert router_mode.to_be_asked(router_mode.states(ANSWER), offered) == asked

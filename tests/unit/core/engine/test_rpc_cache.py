@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import rpc_cache
-from ansible_collections.herd.inference.plugins.module_utils.core.rpc_cache import DAY_S, MIB, CacheFile, Limits
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import rpc_cache
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_cache import DAY_S, MIB, CacheFile, Limits
 
 NOW = 1_790_000_000.0
 LOAD = NOW - 3600

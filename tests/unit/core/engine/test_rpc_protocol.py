@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import rpc_protocol
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import rpc_protocol
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import Version
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.rpc_protocol import Version
 
 
 @pytest.mark.parametrize(

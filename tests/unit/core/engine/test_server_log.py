@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import head_log
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
 
-LOGS = Path(__file__).parents[2] / "fixtures" / "head_log"
+LOGS = Path(__file__).parents[3] / "fixtures" / "head_log"
 
 
-def read(name: str) -> head_log.HeadLog:
-    return head_log.parse((LOGS / name).read_text(encoding="utf-8"))
+def read(name: str) -> server_log.HeadLog:
+    return server_log.parse((LOGS / name).read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_log_at_the_wrong_level_says_nothing_and_proves_nothing() -> None:
 
 
 def test_two_devices_of_one_worker_are_told_apart() -> None:
-    log = head_log.parse(
+    log = server_log.parse(
         "using device RPC0 (10.0.0.1:5) (unknown id) - 100 MiB free\n"
         "using device RPC1 (10.0.0.2:5) (unknown id) - 100 MiB free\n"
         "using device RPC2 (10.0.0.2:5) (unknown id) - 100 MiB free\n"
@@ -60,7 +60,7 @@ def test_two_devices_of_one_worker_are_told_apart() -> None:
 
 
 def test_layers_of_unequal_cache_are_not_guessed() -> None:
-    log = head_log.parse(
+    log = server_log.parse(
         "using device RPC0 (a:1) (unknown id) - 1 MiB free\n"
         "using device RPC1 (b:1) (unknown id) - 1 MiB free\n"
         "llama_kv_cache: RPC0[a:1] KV buffer size =     1.00 MiB\n"

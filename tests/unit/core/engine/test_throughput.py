@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.engine_load import EngineLoad
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.throughput import EngineLoad
 
 
 def counters(made: float, seconds: float, read: float = 0, reading: float = 0, **more: float) -> dict[str, float]:

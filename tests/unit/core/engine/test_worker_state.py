@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import worker_state
-from ansible_collections.herd.inference.plugins.module_utils.core.worker_state import Sight
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import worker_state
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.worker_state import Sight
 
 WELL = Sight(
     "llama-rpc.service",

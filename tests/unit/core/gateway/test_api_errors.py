@@ -9,8 +9,9 @@ import json
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import door_http, error_shapes
-from ansible_collections.herd.inference.plugins.module_utils.core.door_http import Answer
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import api_errors
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import http as gateway_http
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import Answer
 
 ANTHROPIC = ["/v1/messages", "/v1/messages?beta=true", "/fast/v1/messages", "/task/fix/v1/messages/count_tokens"]
 OTHERS = ["/v1/chat/completions", "/v1/responses", "/v1/messages/batches", "/v1/messagesx", "/", ""]
@@ -29,8 +30,8 @@ OTHERS = ["/v1/chat/completions", "/v1/responses", "/v1/messages/batches", "/v1/
     ],
 )
 def test_anthropics_clients_get_a_shape_of_their_own(path: str, status: int, kind: str) -> None:
-    given = door_http.error(status, "No.", "some_code", {"Retry-After": "5"}, {"herd": {"tier": "fast"}})
-    found = error_shapes.for_path(path, given)
+    given = gateway_http.error(status, "No.", "some_code", {"Retry-After": "5"}, {"herd": {"tier": "fast"}})
+    found = api_errors.for_path(path, given)
     assert (found.status, found.headers) == (status, {"Retry-After": "5"})
     error = {"type": kind, "message": "No.", "param": None, "code": "some_code", "herd": {"tier": "fast"}}
     assert json.loads(found.body) == {"type": "error", "error": error}
@@ -38,21 +39,21 @@ def test_anthropics_clients_get_a_shape_of_their_own(path: str, status: int, kin
 
 @pytest.mark.parametrize("path", OTHERS)
 def test_all_others_get_openais(path: str) -> None:
-    given = door_http.error(503, "No.", "some_code")
-    assert error_shapes.for_path(path, given) is given
+    given = gateway_http.error(503, "No.", "some_code")
+    assert api_errors.for_path(path, given) is given
 
 
 @pytest.mark.parametrize("given", [Answer(200, b"{}"), Answer(404, b""), Answer(404, b"[]"), Answer(404, b'{"a":1}')])
 def test_what_is_no_error_of_ours_stays(given: Answer) -> None:
-    assert error_shapes.for_path("/v1/messages", given) is given
+    assert api_errors.for_path("/v1/messages", given) is given
 
 
 def test_events() -> None:
-    plain = error_shapes.as_event("/v1/chat/completions", "It\nends.", "tier_unavailable")
+    plain = api_errors.as_event("/v1/chat/completions", "It\nends.", "tier_unavailable")
     error = {"message": "It\nends.", "type": "server_error", "param": None, "code": "tier_unavailable"}
     assert plain == b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
     for path, kind in (("/v1/messages", "overloaded_error"), ("/v1/responses", "server_error")):
-        name, text = error_shapes.as_event(path, "It\nends.", "tier_unavailable").decode().split("\n", 1)
+        name, text = api_errors.as_event(path, "It\nends.", "tier_unavailable").decode().split("\n", 1)
         data = json.loads(text.removeprefix("data: "))
         assert (name, data["type"], data["error"]["type"]) == ("event: error", "error", kind)
         assert data["error"]["message"] == "It\nends."

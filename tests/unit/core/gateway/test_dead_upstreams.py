@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import lost_engines
-from ansible_collections.herd.inference.plugins.module_utils.core.lost_engines import Watch
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import dead_upstreams
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.dead_upstreams import Watch
 
 ONE, TWO = "10.0.0.42:8080", "10.0.0.41:8081"
 
@@ -36,27 +36,27 @@ def view(*wheres: str, state: str = "ready") -> dict[str, Any]:
     ],
 )
 def test_every_endpoint_of_a_view_counts(given: dict[str, Any], alive: set[str]) -> None:
-    assert lost_engines.alive_in(given) == alive
+    assert dead_upstreams.alive_in(given) == alive
 
 
 def test_what_was_there_and_is_not_any_more_is_lost_until_somebody_has_looked() -> None:
-    watch = lost_engines.followed(Watch(), {ONE, TWO})
+    watch = dead_upstreams.followed(Watch(), {ONE, TWO})
     assert not watch.lost
-    watch = lost_engines.followed(watch, {TWO})
+    watch = dead_upstreams.followed(watch, {TWO})
     assert watch.lost == {ONE}
     # Still so at the next look.
-    watch = lost_engines.followed(watch, {TWO})
+    watch = dead_upstreams.followed(watch, {TWO})
     assert watch.lost == {ONE}
-    watch, must_end = lost_engines.asked(watch, ONE, lost_engines.ANSWERS, 1.0)
+    watch, must_end = dead_upstreams.asked(watch, ONE, dead_upstreams.ANSWERS, 1.0)
     assert not watch.lost
     assert not must_end
-    assert not lost_engines.followed(watch, {TWO}).lost
+    assert not dead_upstreams.followed(watch, {TWO}).lost
 
 
 def test_what_comes_back_is_not_lost() -> None:
-    watch = lost_engines.followed(Watch(frozenset({ONE})), set())
+    watch = dead_upstreams.followed(Watch(frozenset({ONE})), set())
     assert watch.lost == {ONE}
-    assert not lost_engines.followed(watch, {ONE}).lost
+    assert not dead_upstreams.followed(watch, {ONE}).lost
 
 
 def lost(*silent: str, since: float = 100.0) -> Watch:
@@ -81,18 +81,18 @@ def lost(*silent: str, since: float = 100.0) -> Watch:
 def test_what_becomes_of_a_lost_engine(
     watch: Watch, found: str, now: float, is_lost: set[str], silent: dict[str, float], must_end: bool
 ) -> None:
-    known, ends = lost_engines.asked(watch, ONE, found, now)
+    known, ends = dead_upstreams.asked(watch, ONE, found, now)
     assert (known.lost, dict(known.silent), ends) == (is_lost, silent, must_end)
 
 
 def test_one_that_takes_connections_and_never_answers_is_given_up_after_a_while() -> None:
-    watch, now = lost_engines.followed(Watch(frozenset({ONE})), set()), 100.0
+    watch, now = dead_upstreams.followed(Watch(frozenset({ONE})), set()), 100.0
     ends = False
     while not ends:
-        watch, ends = lost_engines.asked(watch, ONE, lost_engines.SILENT, now)
-        watch = lost_engines.followed(watch, set())
+        watch, ends = dead_upstreams.asked(watch, ONE, dead_upstreams.SILENT, now)
+        watch = dead_upstreams.followed(watch, set())
         now += 2.5
-    assert lost_engines.FROZEN_S <= now - 100.0 < lost_engines.FROZEN_S + 6
+    assert dead_upstreams.FROZEN_S <= now - 100.0 < dead_upstreams.FROZEN_S + 6
     assert not watch.lost
 
 
@@ -107,4 +107,4 @@ def test_one_that_takes_connections_and_never_answers_is_given_up_after_a_while(
     ],
 )
 def test_who_is_asked_whether_it_is_frozen(moved: dict[str, float], ready: set[str], asked: list[str]) -> None:
-    assert lost_engines.still(moved, ready, 100.0 + lost_engines.STILL_S) == asked
+    assert dead_upstreams.still(moved, ready, 100.0 + dead_upstreams.STILL_S) == asked

@@ -9,14 +9,14 @@ import json
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gateway_metrics
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway_metrics import (
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import metrics as gateway_metrics
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.metrics import (
     Histogram,
     Metrics,
     parse_line,
     read_line,
 )
-from ansible_collections.herd.inference.plugins.module_utils.core.stream_watch import Tokens
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.response_stream import Tokens
 
 # As nginx 1.22 sends it.
 RAW = (

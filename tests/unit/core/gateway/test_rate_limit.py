@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.herd.inference.plugins.module_utils.core.rate_limit import MOST_BUCKETS, Buckets, Limits
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.rate_limit import (
+    MOST_BUCKETS,
+    Buckets,
+    Limits,
+)
 
 
 def test_a_burst_then_the_rate() -> None:

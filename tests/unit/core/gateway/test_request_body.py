@@ -11,16 +11,20 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import body_scan
-from ansible_collections.herd.inference.plugins.module_utils.core.body_scan import Asked, NotJsonError, TooMuchError
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import request_body
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.request_body import (
+    Asked,
+    NotJsonError,
+    TooMuchError,
+)
 
-LONG = "x" * body_scan.SMALL
+LONG = "x" * request_body.SMALL
 MIB = 1 << 20
 
 
 def read(body: bytes) -> tuple[Asked, int]:
     """What is found, and in how many pieces."""
-    steps, pieces = body_scan.read(body), 1
+    steps, pieces = request_body.read(body), 1
     while True:
         try:
             next(steps)
@@ -39,7 +43,7 @@ def check(body: bytes) -> None:
         assert found.model == data.get("model")
     else:
         assert not isinstance(data["model"], (str, type(None)))
-    assert json.loads(body_scan.with_model(body, 'an"other', found.at)) == {**data, "model": 'an"other'}
+    assert json.loads(request_body.with_model(body, 'an"other', found.at)) == {**data, "model": 'an"other'}
 
 
 @pytest.mark.parametrize("is_large", [False, True])
@@ -78,7 +82,7 @@ def test_what_the_standard_library_reads(text: str, is_large: bool) -> None:
                 body = f"{begin}{'' if is_empty else ','}{pad}}}{rest}"
         elif is_large:
             body = f"{' ' * 4000}{text}{' ' * 4000}".replace("}", " " * 4000 + "}").replace(":", ":" + " " * 4000)
-            if len(body) <= body_scan.SMALL:
+            if len(body) <= request_body.SMALL:
                 continue
         check(body.encode())
 

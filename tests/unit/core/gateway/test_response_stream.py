@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import stream_watch
-from ansible_collections.herd.inference.plugins.module_utils.core.stream_watch import (
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import response_stream
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.response_stream import (
     Answer,
     BadAnswerError,
     Tokens,
@@ -22,7 +22,7 @@ LAST = (
     b'data: {"choices":[{"finish_reason":"length","index":0,"delta":{}}],"timings":{"cache_n":7,"prompt_n":1,'
     b'"prompt_ms":13.6,"predicted_n":5,"predicted_ms":68.7}}\n\n'
 )
-BODY = b"".join(map(stream_watch.as_chunk, (EVENT, EVENT, LAST, b"data: [DONE]\n\n")))
+BODY = b"".join(map(response_stream.as_chunk, (EVENT, EVENT, LAST, b"data: [DONE]\n\n")))
 WHOLE = HEAD + BODY + b"0\r\n\r\n"
 
 
@@ -50,13 +50,13 @@ def test_an_end_is_added_between_two_events_only() -> None:
     places = {end for end in range(len(WHOLE)) if fed(WHOLE[:end]).may_end_here}
     expected, position = {len(HEAD)}, len(HEAD)
     for event in (EVENT, EVENT, LAST, b"data: [DONE]\n\n"):
-        position += len(stream_watch.as_chunk(event))
+        position += len(response_stream.as_chunk(event))
         expected.add(position)
     assert places == expected
 
 
 def test_half_an_event_in_a_whole_chunk_gets_no_end() -> None:
-    assert not fed(HEAD + stream_watch.as_chunk(b"data: {")).may_end_here
+    assert not fed(HEAD + response_stream.as_chunk(b"data: {")).may_end_here
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ PROGRESS = ROLE.replace(b"]}\n", b'],"prompt_progress":{"total":9,"cache":0,"pro
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_what_is_a_piece_of_an_answer(event: bytes, is_piece: bool, size: int) -> None:
-    before = b"".join(map(stream_watch.as_chunk, (b":\n\n", PROGRESS)))
-    answer = fed(HEAD + before + stream_watch.as_chunk(event), size)
+    before = b"".join(map(response_stream.as_chunk, (b":\n\n", PROGRESS)))
+    answer = fed(HEAD + before + response_stream.as_chunk(event), size)
     assert answer.has_body
     assert answer.has_piece is is_piece
     assert not fed(HEAD + before, size).has_piece
-    assert fed(HEAD + before + stream_watch.as_chunk(event.replace(b"\n", b"\r\n")), size).has_piece is is_piece
+    assert fed(HEAD + before + response_stream.as_chunk(event.replace(b"\n", b"\r\n")), size).has_piece is is_piece
 
 
 @pytest.mark.parametrize("size", [1, 100, 100_000])
@@ -171,12 +171,12 @@ def test_tokens_that_the_first_event_tells_are_not_forgotten(size: int) -> None:
         b'{"type":"text_delta","text":" Stra"}}\n\n'
     )
     end = b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"output_tokens":100}}\n\n'
-    answer = fed(HEAD + b"".join(map(stream_watch.as_chunk, (start + delta, *[delta] * 99, end))), size)
+    answer = fed(HEAD + b"".join(map(response_stream.as_chunk, (start + delta, *[delta] * 99, end))), size)
     assert answer.tokens == Tokens(11, 100)
 
 
 def test_an_event_that_does_not_end_is_a_piece() -> None:
-    assert fed(HEAD + stream_watch.as_chunk(b"data: " + b"x" * 70_000)).has_piece
+    assert fed(HEAD + response_stream.as_chunk(b"data: " + b"x" * 70_000)).has_piece
 
 
 def test_the_connection_ends_with_the_answer() -> None:
@@ -185,5 +185,5 @@ def test_the_connection_ends_with_the_answer() -> None:
     )
     kept = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nbody: connection: x\r\n\r\n"
     wanted = b"HTTP/1.1 200 OK\r\nX: y\r\nConnection: close\r\n\r\nbody: connection: x\r\n\r\n"
-    assert stream_watch.for_our_connection(begun, ends=True) == wanted
-    assert stream_watch.for_our_connection(begun, ends=False) == kept
+    assert response_stream.for_our_connection(begun, ends=True) == wanted
+    assert response_stream.for_our_connection(begun, ends=False) == kept

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import door_rules, gateway_keys
-from ansible_collections.herd.inference.plugins.module_utils.core.door_http import Answer, Request
-from ansible_collections.herd.inference.plugins.module_utils.core.door_rules import (
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import routing, user_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import Answer, Request
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.rate_limit import Limits
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.routing import (
     Door,
     Forward,
     Now,
@@ -21,8 +22,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.door_rules imp
     Tier,
     upstreams_of,
 )
-from ansible_collections.herd.inference.plugins.module_utils.core.rate_limit import Limits
-from ansible_collections.herd.inference.plugins.module_utils.core.task_table import Choice, TaskTable
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.task_routing import Choice, TaskTable
 
 TASKS = {"fix": Choice("fast", "small", "quick"), "borrowing": Choice("reasoning", "large", "thinks")}
 SITE = Site(
@@ -42,15 +42,15 @@ KNOWN = f"fast={FAST} reasoning={REASONING}"
 def at_work(site: Site) -> Door:
     made = Door(site)
     made.now = NOW
-    keys = gateway_keys.parse(
+    keys = user_keys.parse(
         [
-            {"id": "ann", "sha256": gateway_keys.sha256("a")},
-            {"id": "fay", "sha256": gateway_keys.sha256("f"), "tiers": ["fast"]},
+            {"id": "ann", "sha256": user_keys.sha256("a")},
+            {"id": "fay", "sha256": user_keys.sha256("f"), "tiers": ["fast"]},
         ],
         {"default"},
         SITE.tiers,
     )
-    made.admitted = gateway_keys.Admitted(keys)
+    made.admitted = user_keys.Admitted(keys)
     return made
 
 
@@ -101,7 +101,7 @@ def test_tier_and_model(
     found = forward(ask(door, body, target, **headers))
     assert (found.tier, found.model, found.task) == (tier, rewritten, task)
     assert found.path in SITE.paths
-    assert found.relay is (bool(rewritten) or found.path in door_rules.TOLD_PATHS)
+    assert found.relay is (bool(rewritten) or found.path in routing.TOLD_PATHS)
     assert found.headers()["X-Accel-Redirect"] == ("@herd_relay" if found.relay else f"@tier_{tier}")
 
 
@@ -123,9 +123,9 @@ def test_the_door_takes_what_nginx_cannot_take_there(door: Door, body: Any, know
     assert found.headers().get("X-Herd-Relay", "") == (REASONING if relay else "")
 
 
-@pytest.mark.parametrize("path", sorted(door_rules.ENGINE_PATHS))
+@pytest.mark.parametrize("path", sorted(routing.ENGINE_PATHS))
 def test_the_door_itself_takes_what_tells_its_tokens(door: Door, path: str) -> None:
-    told = path in door_rules.TOLD_PATHS
+    told = path in routing.TOLD_PATHS
     assert forward(ask(door, {"model": "large"}, path, x_herd_upstreams=KNOWN)).relay is told
     door.site = replace(SITE, watch_streams=False)
     assert forward(ask(door, {"model": "large", "stream": True}, path, x_herd_upstreams=KNOWN)).relay is False

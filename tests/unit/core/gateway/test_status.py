@@ -16,15 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.herd.inference.plugins.module_utils.core import (
-    gateway_metrics,
-    status_facts,
-    status_page,
-    upstreams,
-)
-from ansible_collections.herd.inference.plugins.module_utils.core.door_rules import Now, Tier
-from ansible_collections.herd.inference.plugins.module_utils.core.stream_watch import Tokens
-from ansible_collections.herd.inference.plugins.module_utils.core.task_table import Choice, TaskTable
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import metrics as gateway_metrics
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import nginx_upstreams, status_page
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import status as gateway_status
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.response_stream import Tokens
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.routing import Now, Tier
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.task_routing import Choice, TaskTable
 
 WALL = 1795263642.0
 TIERS = {
@@ -76,8 +73,8 @@ def view(**tiers: Any) -> dict[str, Any]:
 
 
 def collect(seen: dict[str, Any], **more: Any) -> dict[str, Any]:
-    now = upstreams.from_view(seen, WALL) or {}
-    status = status_facts.collect(TIERS, now, seen, MEASURED, WALL, TASKS, **more)
+    now = nginx_upstreams.from_view(seen, WALL) or {}
+    status = gateway_status.collect(TIERS, now, seen, MEASURED, WALL, TASKS, **more)
     # As it goes to clients.
     found: dict[str, Any] = json.loads(json.dumps(status, allow_nan=False))
     return found
@@ -138,8 +135,8 @@ def test_what_the_engine_does_not_say_the_gateway_counts() -> None:
         metrics.begin("fast")
     metrics.count_tokens("fast", Tokens(prompt=900, completion=50, read=800, read_s=2.0, written_s=2.5))
     seen = view(fast={**FAST, "endpoints": [{**ENTRY, "load": None}]})
-    now = upstreams.from_view(seen, WALL) or {}
-    status = status_facts.collect(TIERS, now, seen, metrics.summary(), WALL)
+    now = nginx_upstreams.from_view(seen, WALL) or {}
+    status = gateway_status.collect(TIERS, now, seen, metrics.summary(), WALL)
     fast, reasoning = status["tiers"]
     assert fast["load"] == {"running": 2, "waiting": 1, "tokens_per_s": 20.0, "prompt_tokens_per_s": 400.0}
     assert reasoning["load"] == {"running": 0, "waiting": None, "tokens_per_s": None, "prompt_tokens_per_s": None}
@@ -161,8 +158,8 @@ def test_without_a_view_every_tier_is_unknown() -> None:
 
 
 def test_while_the_manager_is_silent_engines_still_say_how_they_are() -> None:
-    now = upstreams.from_registry([ENTRY], list(TIERS))
-    status = status_facts.collect(TIERS, now, {"tiers": {"fast": {"endpoints": [ENTRY]}}}, {}, WALL, is_silent=True)
+    now = nginx_upstreams.from_registry([ENTRY], list(TIERS))
+    status = gateway_status.collect(TIERS, now, {"tiers": {"fast": {"endpoints": [ENTRY]}}}, {}, WALL, is_silent=True)
     fast, reasoning = status["tiers"]
     assert (fast["ready"], fast["job_id"], fast["host"], fast["context"]) == (True, "1234", "vasp-02", 32768)
     assert reasoning["state"] == "unknown"
@@ -183,14 +180,14 @@ def test_nothing_that_a_job_writes_breaks_the_page(entries: list[dict[str, Any]]
     tier = {"enabled": True, "endpoints": ready, "job_id": measured}
     now = {"fast": Now("ready", "ready", 30, "10.0.0.42:8080")}
     seen = {"tiers": {"fast": tier}}
-    status = status_facts.collect(TIERS, now, seen, {"fast": {"in_flight": measured}}, WALL, TASKS)
+    status = gateway_status.collect(TIERS, now, seen, {"fast": {"in_flight": measured}}, WALL, TASKS)
     page(json.loads(json.dumps(status, allow_nan=False)))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1, True, "3", None])
 def test_what_is_no_number_is_unknown(value: Any) -> None:
     entry = {**ENTRY, "context": value, "load": {"tokens_per_s": value, "gpus": [{"used_mib": value, "total_mib": 1}]}}
-    status = status_facts.collect(
+    status = gateway_status.collect(
         TIERS, {"fast": Now("ready", "", 30, "10.0.0.42:8080")}, view(fast={**FAST, "endpoints": [entry]}), {}, WALL
     )
     tier = status["tiers"][0]
@@ -349,5 +346,5 @@ def test_the_program_is_one_that_python_reads_as_meant() -> None:
 def test_tasks_are_a_table_with_the_default_last() -> None:
     text = words(page(collect(view(fast=FAST))))
     assert "fix fast strand It compiles. any other reasoning OR1-Behemoth Knows most." in text
-    without = status_facts.collect(TIERS, {}, {}, {}, WALL)
+    without = gateway_status.collect(TIERS, {}, {}, {}, WALL)
     assert "Models by task" not in page(json.loads(json.dumps(without)))

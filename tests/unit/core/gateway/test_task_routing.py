@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import model_ids, task_table
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import task_routing
+from ansible_collections.herd.inference.plugins.module_utils.core.models import ids as model_ids
 
 MODELS: dict[str, dict[str, Any]] = {
     "or1-q4": {"name": "OR1-Behemoth", "file": "OR1-Behemoth.Q4_K_M.gguf"},
@@ -28,10 +29,10 @@ TASKS: dict[str, Any] = {
 }
 
 
-def table(tasks: Any = None, tiers: Any = None, models: Any = None) -> task_table.TaskTable:
+def table(tasks: Any = None, tiers: Any = None, models: Any = None) -> task_routing.TaskTable:
     # As on its way to the gateway.
-    published = task_table.publish(TASKS if tasks is None else tasks, tiers or TIERS, models or MODELS)
-    return task_table.read(json.loads(json.dumps(published)))
+    published = task_routing.publish(TASKS if tasks is None else tasks, tiers or TIERS, models or MODELS)
+    return task_routing.read(json.loads(json.dumps(published)))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_without_a_default_an_unknown_type_is_refused() -> None:
     without = table({"types": TASKS["types"]})
     assert without.choose("poetry") is None
     assert without.choose("fix") is not None
-    assert task_table.EMPTY.choose("fix") is None
+    assert task_routing.EMPTY.choose("fix") is None
 
 
 @pytest.mark.parametrize("text", ["x\r\nSet-Cookie: a=1", "y" * 33, "please rewrite this", "caf\u00e9", "-", ""])
@@ -142,4 +143,4 @@ def test_a_tier_with_a_model_that_there_is_not_stops() -> None:
 )
 def test_what_is_no_published_table_is_refused(data: Any) -> None:
     with pytest.raises(InvalidInputError, match="role gateway"):
-        task_table.read(data)
+        task_routing.read(data)

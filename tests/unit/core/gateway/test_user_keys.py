@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gateway_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
 
-HASH = gateway_keys.sha256("herd-a")
-OTHER = gateway_keys.sha256("herd-b")
+HASH = user_keys.sha256("herd-a")
+OTHER = user_keys.sha256("herd-b")
 
 
-def parse(*entries: dict[str, Any]) -> tuple[gateway_keys.Key, ...]:
-    return gateway_keys.parse(entries, {"default", "batch"}, {"fast", "reasoning"})
+def parse(*entries: dict[str, Any]) -> tuple[user_keys.Key, ...]:
+    return user_keys.parse(entries, {"default", "batch"}, {"fast", "reasoning"})
 
 
 def test_what_is_written_is_read_again() -> None:
@@ -33,7 +33,7 @@ def test_what_is_written_is_read_again() -> None:
             "state": "revoked",
         },
     )
-    assert parse(*gateway_keys.as_data(keys)["keys"]) == keys
+    assert parse(*user_keys.as_data(keys)["keys"]) == keys
     assert (keys[0].user, keys[1].user) == ("ann", "bob")
 
 
@@ -71,7 +71,7 @@ def test_nothing_twice(second: dict[str, Any]) -> None:
     [("herd-a", "ann"), ("herd-b", "bob"), ("herd-c", None), ("", None), (HASH, None), ("herd-a" + " " * 600, None)],
 )
 def test_whose_key_it_is(shown: str, owner: str | None) -> None:
-    found = gateway_keys.owner(parse({"id": "ann", "sha256": HASH}, {"id": "bob", "sha256": OTHER}), shown)
+    found = user_keys.owner(parse({"id": "ann", "sha256": HASH}, {"id": "bob", "sha256": OTHER}), shown)
     assert (found.id if found else None) == owner
 
 
@@ -90,8 +90,8 @@ def test_whose_key_it_is(shown: str, owner: str | None) -> None:
 )
 def test_why_a_key_opens_nothing(more: dict[str, Any], revoked: tuple[str, ...], why: str) -> None:
     (key,) = parse({"id": "ann", "sha256": HASH, **more})
-    assert gateway_keys.refusal(key, revoked, 100) == why
-    assert gateway_keys.refusal(None, revoked, 100) == "unknown"
+    assert user_keys.refusal(key, revoked, 100) == why
+    assert user_keys.refusal(None, revoked, 100) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -99,16 +99,16 @@ def test_why_a_key_opens_nothing(more: dict[str, Any], revoked: tuple[str, ...],
 )
 def test_what_was_revoked_is_known_or_it_is_not(data: Any) -> None:
     with pytest.raises(InvalidInputError, match="a list of ids under revoked"):
-        gateway_keys.parse_revoked(data)
-    assert gateway_keys.parse_revoked({"revoked": ["ann"]}) == {"ann"}
+        user_keys.parse_revoked(data)
+    assert user_keys.parse_revoked({"revoked": ["ann"]}) == {"ann"}
 
 
 def test_a_new_key_is_recognised_and_hashes_are_shown_in_part() -> None:
-    assert gateway_keys.new_key(lambda: "random") == "herd-random"
-    assert gateway_keys.shortened(f'"sha256": "{HASH}"') == f'"sha256": "{HASH[:12]}…"'
+    assert user_keys.new_key(lambda: "random") == "herd-random"
+    assert user_keys.shortened(f'"sha256": "{HASH}"') == f'"sha256": "{HASH[:12]}…"'
 
 
 @pytest.mark.parametrize("name", ["Batch", "a-b", "a b", "", "1a"])
 def test_classes_that_nginx_could_not_name(name: str) -> None:
     with pytest.raises(InvalidInputError):
-        gateway_keys.check_class(name)
+        user_keys.check_class(name)

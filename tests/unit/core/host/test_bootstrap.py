@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core.bootstrap import plan
+from ansible_collections.herd.inference.plugins.module_utils.core.host.bootstrap import plan
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ROCKY8 = 'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="8.10"\n'
 ROCKY9 = 'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n'
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n'

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import certificate
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate
 
 PEM = "-----BEGIN %s-----\nMIIB%s\n-----END %s-----\n"
 LEAF, ISSUER = (PEM % ("CERTIFICATE", name, "CERTIFICATE") for name in ("leaf", "issuer"))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import disk_space
-from ansible_collections.herd.inference.plugins.module_utils.core.disk_space import Limits, Space
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import disk_space
+from ansible_collections.herd.inference.plugins.module_utils.core.host.disk_space import Limits, Space
 
 TIB, GIB = 1 << 20, 1 << 10
 

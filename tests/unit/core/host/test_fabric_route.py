@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import fabric_route
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.core.fabric_route import (
+from ansible_collections.herd.inference.plugins.module_utils.core.host import fabric_route
+from ansible_collections.herd.inference.plugins.module_utils.core.host.fabric_route import (
     Interface,
     Port,
     Route,
@@ -21,7 +21,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.fabric_route i
     Wanted,
 )
 
-FIXTURES = Path(__file__).parents[2] / "fixtures/fabric"
+FIXTURES = Path(__file__).parents[3] / "fixtures/fabric"
 UP = (FIXTURES / "addresses.json").read_text(encoding="ascii")
 DOWN = (FIXTURES / "addresses-down.json").read_text(encoding="ascii")
 

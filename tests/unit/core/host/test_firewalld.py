@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import firewalld_rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import firewalld as firewalld_rules
 
 HEAD = 'rule family="ipv4" source address="10.100.0.31" port port="50052" protocol="tcp" accept'
 FORMER = 'rule family="ipv4" source address="10.100.0.34" port port="50052" protocol="tcp" accept'

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import bandwidth
-from ansible_collections.herd.inference.plugins.module_utils.core.bandwidth import Limits
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import iperf
+from ansible_collections.herd.inference.plugins.module_utils.core.host.iperf import Limits
 
-FIXTURES = Path(__file__).parents[2] / "fixtures/fabric"
+FIXTURES = Path(__file__).parents[3] / "fixtures/fabric"
 PEER = "10.100.0.32"
 
 
@@ -35,7 +35,7 @@ def at(gbps: float, cpu: float = 10.0) -> str:
     ("name", "gbps", "direction", "retransmits"), [("out", 4.435, "out", 219), ("in", 3.047, "in", 134)]
 )
 def test_what_arrived_counts(name: str, gbps: float, direction: str, retransmits: int) -> None:
-    found = bandwidth.parse(said(name), PEER, Limits())
+    found = iperf.parse(said(name), PEER, Limits())
     assert (found.gbps, found.direction, found.streams, found.retransmits) == (gbps, direction, 2, retransmits)
     assert found.level == "critical"
     assert not found.bound_by_cpu
@@ -54,17 +54,17 @@ def test_what_arrived_counts(name: str, gbps: float, direction: str, retransmits
     ],
 )
 def test_the_thresholds_of_the_documents(gbps: float, level: str, is_problem: bool) -> None:
-    found = bandwidth.parse(at(gbps), PEER, Limits())
+    found = iperf.parse(at(gbps), PEER, Limits())
     assert found.level == level
-    assert (bandwidth.problem(found, Limits()) is not None) is is_problem
+    assert (iperf.problem(found, Limits()) is not None) is is_problem
 
 
 @pytest.mark.parametrize(
     ("cpu", "cure"), [(20.0, "look at the link's rate and errors"), (99.5, "one processor was busy with it")]
 )
 def test_a_busy_processor_is_told_from_a_slow_link(cpu: float, cure: str) -> None:
-    found = bandwidth.parse(at(12, cpu), PEER, Limits())
-    sentence = bandwidth.problem(found, Limits())
+    found = iperf.parse(at(12, cpu), PEER, Limits())
+    sentence = iperf.problem(found, Limits())
     assert sentence is not None
     assert sentence.startswith(f"expected more than 30 Gb/s to {PEER} (the target is 50), found 12: {cure}")
 
@@ -81,7 +81,7 @@ def test_a_busy_processor_is_told_from_a_slow_link(cpu: float, cure: str) -> Non
 )
 def test_no_measurement_is_an_error(text: str, found: str) -> None:
     with pytest.raises(RemoteFailureError, match=found):
-        bandwidth.parse(text, PEER, Limits())
+        iperf.parse(text, PEER, Limits())
 
 
 def test_thresholds_out_of_order_are_refused() -> None:

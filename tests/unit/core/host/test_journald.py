@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import journal
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import journald as journald_rules
 
 # journald.conf(5) of systemd 239, EL8's.
 KNOWN_IN_239 = {
@@ -25,8 +25,8 @@ KNOWN_IN_239 = {
 
 
 def test_the_drop_in() -> None:
-    lines = journal.drop_in(
-        journal.Journal(most_mib=64, keep_free_mib=32, days=7, lines=500, interval_s=10)
+    lines = journald_rules.drop_in(
+        journald_rules.Journal(most_mib=64, keep_free_mib=32, days=7, lines=500, interval_s=10)
     ).splitlines()
     settings = dict(line.split("=") for line in lines if "=" in line)
     assert settings == {
@@ -50,7 +50,7 @@ def test_the_drop_in() -> None:
 )
 def test_limits_that_systemd_would_take_for_none(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="node_journal"):
-        journal.Journal(**change)
+        journald_rules.Journal(**change)
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_limits_that_systemd_would_take_for_none(change: dict[str, Any]) -> None
     ],
 )
 def test_what_journalctl_says(said: str, size: int) -> None:
-    assert journal.usage(said) == size
+    assert journald_rules.usage(said) == size

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import numa_binding
+from ansible_collections.herd.inference.plugins.module_utils.core.host import numa
 
 # Two Xeon Gold 6248 without hyper-threading.
 NODES = {0: range(20), 1: range(20, 40)}
@@ -19,7 +19,7 @@ ALL = range(40)
     [("0-3,8\n", (0, 1, 2, 3, 8)), ("0", (0,)), ("", ()), ("\n", ()), ("20-22", (20, 21, 22)), ("1,1,0", (0, 1))],
 )
 def test_the_kernels_lists(text: str, numbers: tuple[int, ...]) -> None:
-    assert numa_binding.parse_list(text) == numbers
+    assert numa.parse_list(text) == numbers
 
 
 @pytest.mark.parametrize(
@@ -36,31 +36,31 @@ def test_the_kernels_lists(text: str, numbers: tuple[int, ...]) -> None:
 def test_the_gpu_comes_before_the_fabric(
     gpu: int | None, fabric: int | None, processors: tuple[int, ...], word: str
 ) -> None:
-    found = numa_binding.near(NODES, ALL, gpu, fabric)
+    found = numa.near(NODES, ALL, gpu, fabric)
     assert found.processors == processors
     assert word in found.reason
 
 
 def test_only_what_the_job_was_given() -> None:
-    assert numa_binding.near(NODES, range(10, 30), 1, 1).processors == tuple(range(20, 30))
+    assert numa.near(NODES, range(10, 30), 1, 1).processors == tuple(range(20, 30))
 
 
 def test_a_job_far_from_its_gpu_stays_where_it_is() -> None:
-    found = numa_binding.near(NODES, range(20), 1, 1)
+    found = numa.near(NODES, range(20), 1, 1)
     assert found.processors == ()
     assert "none of the job's processors" in found.reason
 
 
 def test_one_node_needs_no_binding() -> None:
-    assert numa_binding.near({0: range(8)}, range(8), 0, 0).processors == ()
+    assert numa.near({0: range(8)}, range(8), 0, 0).processors == ()
 
 
 def test_too_few_processors_near_the_gpu_do_not_starve_the_engine() -> None:
-    found = numa_binding.near(NODES, [*range(18), 20, 21], 1, 1, threads=20)
+    found = numa.near(NODES, [*range(18), 20, 21], 1, 1, threads=20)
     assert found.processors == ()
     assert found.memory == 1
     assert "only 2 of the job's processors are at NUMA node 1" in found.reason
-    assert numa_binding.near(NODES, [*range(18), 20, 21], 1, 1, threads=2).processors == (20, 21)
+    assert numa.near(NODES, [*range(18), 20, 21], 1, 1, threads=2).processors == (20, 21)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_too_few_processors_near_the_gpu_do_not_starve_the_engine() -> None:
     ],
 )
 def test_the_first_gpu_of_a_step(environment: dict[str, str], index: int) -> None:
-    assert numa_binding.first_gpu(environment) == index
+    assert numa.first_gpu(environment) == index

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gpu_memory
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.gpu_memory import Gpu, Limits, Process
+from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
+from ansible_collections.herd.inference.plugins.module_utils.core.host.nvidia_smi import Gpu, Limits, Process
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "nvidia_smi"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "nvidia_smi"
 
 
 def text(name: str) -> str:
     return (FIXTURES / name).read_text(encoding="utf-8")
 
 
-def report(name: str) -> gpu_memory.Report:
-    return gpu_memory.parse(text(name))
+def report(name: str) -> nvidia_smi_report.Report:
+    return nvidia_smi_report.parse(text(name))
 
 
 def test_a_v100s_at_work() -> None:
@@ -86,23 +86,23 @@ def test_words_in_place_of_numbers(word: str) -> None:
     raw = text("v100s-460.xml")
     for value in ("821 MiB", "31689 MiB", "97 %", "66 C", "232.80 W", "31683 MiB", "Enabled</current_ecc>"):
         raw = raw.replace(value, f"{word}</current_ecc>" if "<" in value else word)
-    (gpu,) = gpu_memory.parse(raw).gpus
+    (gpu,) = nvidia_smi_report.parse(raw).gpus
     assert (gpu.free_mib, gpu.used_mib, gpu.utilisation_percent, gpu.temperature_c) == (None, None, None, None)
     assert (gpu.power_w, gpu.ecc, gpu.processes[0].used_mib, gpu.total_mib) == (None, None, None, 32510)
-    assert gpu_memory.least_free([gpu]) is None
+    assert nvidia_smi_report.least_free([gpu]) is None
     assert Limits().level(gpu.used_mib) == "unknown"
 
 
 def test_elements_that_nobody_knows_yet_do_not_matter() -> None:
     raw = text("v100s-460.xml").replace("<processes>", "<quantum_mode><state>7</state></quantum_mode><processes>")
-    assert gpu_memory.parse(raw) == report("v100s-460.xml")
+    assert nvidia_smi_report.parse(raw) == report("v100s-460.xml")
 
 
 def test_a_warning_behind_the_output() -> None:
     """As with a damaged infoROM: status 14, and everything is there."""
     raw = text("v100s-460.xml") + "WARNING: infoROM is corrupted at gpu 0000:0B:00.0\n"
-    assert gpu_memory.failure(14, raw) is None
-    assert gpu_memory.parse(raw) == report("v100s-460.xml")
+    assert nvidia_smi_report.failure(14, raw) is None
+    assert nvidia_smi_report.parse(raw) == report("v100s-460.xml")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_warning_behind_the_output() -> None:
     ],
 )
 def test_failures(name: str, status: int, words: list[str]) -> None:
-    problem = gpu_memory.failure(status, text(name))
+    problem = nvidia_smi_report.failure(status, text(name))
     assert (problem is None) is (not words)
     for word in words:
         assert word in str(problem)
@@ -130,13 +130,13 @@ def test_failures(name: str, status: int, words: list[str]) -> None:
 )
 def test_no_xml(raw: str) -> None:
     with pytest.raises(HerdError, match="nvidia-smi -q -x to print XML"):
-        gpu_memory.parse(raw)
+        nvidia_smi_report.parse(raw)
 
 
 def test_capabilities() -> None:
     csv = "GPU-76098dc1-d3bc-9a1b-7ea6-f7b48837829e, 7.0\nGPU-2, [N/A]\n"
-    assert gpu_memory.parse_capabilities(csv) == {"GPU-76098dc1-d3bc-9a1b-7ea6-f7b48837829e": "7.0"}
-    assert gpu_memory.parse_capabilities(text("unknown-field.txt")) == {}
+    assert nvidia_smi_report.parse_capabilities(csv) == {"GPU-76098dc1-d3bc-9a1b-7ea6-f7b48837829e": "7.0"}
+    assert nvidia_smi_report.parse_capabilities(text("unknown-field.txt")) == {}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_thresholds_that_do_not_rise() -> None:
 
 @pytest.mark.parametrize(("ids", "buses"), [([], ["01", "02"]), (["1"], ["02"]), (["1", "0"], ["02", "01"])])
 def test_chosen(ids: list[str], buses: list[str]) -> None:
-    found = gpu_memory.chosen(report("dual-2080-590.xml").gpus, ids)
+    found = nvidia_smi_report.chosen(report("dual-2080-590.xml").gpus, ids)
     assert [gpu.pci_bus_id.split(":")[1] for gpu in found] == buses
 
 
@@ -170,8 +170,8 @@ def test_ids_that_name_none_or_several() -> None:
     gpus = report("dual-2080-590.xml").gpus
     for wanted, count in (("2", 0), ("GPU-9", 0), ("GPU-12345678", 2), ("GPU", 0)):
         with pytest.raises(HerdError, match=f"id {wanted}, found {count} among 0 "):
-            gpu_memory.chosen(gpus, [wanted])
-    (v100s,) = gpu_memory.chosen(report("v100s-460.xml").gpus, ["GPU-76098dc1"])
+            nvidia_smi_report.chosen(gpus, [wanted])
+    (v100s,) = nvidia_smi_report.chosen(report("v100s-460.xml").gpus, ["GPU-76098dc1"])
     assert v100s.index == 0
 
 
@@ -180,12 +180,12 @@ def test_ids_that_name_none_or_several() -> None:
     [("00000000:3B:00.0", "0000:3b:00.0"), ("00010000:01:00.0", "10000:01:00.0"), ("", ""), ("[N/A]", "")],
 )
 def test_the_kernels_name(bus: str, name: str) -> None:
-    assert gpu_memory.sysfs_name(bus) == name
+    assert nvidia_smi_report.sysfs_name(bus) == name
 
 
 def test_described_in_bytes_too() -> None:
     (gpu,) = report("v100s-460.xml").gpus
-    data = gpu_memory.describe(gpu, Limits(), {gpu.uuid: "7.0"}, 1)
+    data = nvidia_smi_report.describe(gpu, Limits(), {gpu.uuid: "7.0"}, 1)
     assert (data["total_bytes"], data["used_bytes"], data["free_bytes"]) == (34089205760, 33228324864, 860880896)
     assert (data["level"], data["compute_capability"], data["numa_node"]) == ("critical", "7.0", 1)
     assert data["processes"] == [{"pid": 37305, "name": "python", "type": "C", "used_mib": 31683}]

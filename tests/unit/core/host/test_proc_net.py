@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
 
-TABLES = Path(__file__).parents[2] / "fixtures" / "proc_net"
+TABLES = Path(__file__).parents[3] / "fixtures" / "proc_net"
 
 
 def read(name: str) -> list[proc_net.Socket]:

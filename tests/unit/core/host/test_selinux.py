@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import selinux_policy as rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import selinux as rules
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "selinux"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "selinux"
 EVERY = rules.read_ports((FIXTURES / "ports.txt").read_text(encoding="utf-8"))
 GOOD = ("http_cache_port_t",)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.herd.inference.plugins.module_utils.core.unanswered import Unanswered
+from ansible_collections.herd.inference.plugins.module_utils.core.host.unacked_connections import Unanswered
 
 
 def test_what_lasts_is_said() -> None:

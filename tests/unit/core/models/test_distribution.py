@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.model_copies import CopyPlan, jobs, plan_copies
+from ansible_collections.herd.inference.plugins.module_utils.core.models.distribution import CopyPlan, jobs, plan_copies
 
 A, B = "a" * 64, "b" * 64
 NODES = [f"node{number}" for number in range(1, 8)]

@@ -12,12 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gguf
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    InvalidInputError,
-    MismatchError,
-)
-from ansible_collections.herd.inference.plugins.module_utils.core.gguf_facts import describe, shard_names
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf_summary import describe, shard_names
 from tests.lab import gguf_writer
 from tests.unit.gguf_bytes import ARRAY, Bytes, File, Maker, is_read, mutants
 

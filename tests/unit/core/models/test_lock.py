@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.filter.model_problems import model_problems
-from ansible_collections.herd.inference.plugins.module_utils.core import model_lock
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
 
 A, B = "a" * 64, "b" * 64
 COMMIT, OTHER = "0" * 40, "1" * 40
@@ -203,7 +203,7 @@ def test_a_lock_of_other_files_is_left_out(change: dict[str, Any], holds: bool) 
 
 
 def test_every_model_of_the_cluster_has_an_entry_that_can_be_fetched() -> None:
-    inventory = Path(__file__).parents[3] / "inventory/beefcake2/group_vars/all"
+    inventory = Path(__file__).parents[4] / "inventory/beefcake2/group_vars/all"
     entries = yaml.safe_load((inventory / "models.yml").read_text(encoding="utf-8"))["herd_model_entries"]
     assert {entry["name"] for entry in entries.values()} == {
         "OR1-Behemoth",

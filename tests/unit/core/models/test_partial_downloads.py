@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import model_leftovers
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.model_leftovers import DAY_S, Hidden
+from ansible_collections.herd.inference.plugins.module_utils.core.models import partial_downloads
+from ansible_collections.herd.inference.plugins.module_utils.core.models.partial_downloads import DAY_S, Hidden
 
 NOW = 1_790_000_000.0
 
@@ -46,12 +46,12 @@ def hidden(*names: str, days: float = 8) -> list[Hidden]:
     ],
 )
 def test_what_goes(files: list[Hidden], models: list[str], expected: dict[str, set[str]]) -> None:
-    found = model_leftovers.plan(files, models, NOW, 7)
+    found = partial_downloads.plan(files, models, NOW, 7)
     assert {left.model: {name[len(left.model) + 2 :] for name in left.files} for left in found} == expected
     assert all(left.size == 100 * len(left.files) for left in found)
 
 
 def test_days_are_days() -> None:
-    assert model_leftovers.plan(hidden(".m.gguf.incoming", days=0.5), [], NOW, 0.4)
+    assert partial_downloads.plan(hidden(".m.gguf.incoming", days=0.5), [], NOW, 0.4)
     with pytest.raises(InvalidInputError, match="model_store_partial_days"):
-        model_leftovers.plan([], [], NOW, -1)
+        partial_downloads.plan([], [], NOW, -1)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import from_data, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import from_data, shape_of
 from tests.engine.models import Header, Model, Tensor, header_of, models, published
 
 MODELS = {model.name: model for model in (*models(), *published())}

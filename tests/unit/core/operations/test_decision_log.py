@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import decision_log, head_log
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import decision_log
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ARGUMENTS = [
     "/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/llama-server",
     *("--model", "/opt/models/lab-llama.gguf", "--alias", "lab-llama", "--ctx-size", "2048"),
@@ -34,7 +35,7 @@ RECORDS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs
 @pytest.fixture(name="figures")
 def of_the_lab() -> decision_log.Figures:
     log = (ROOT / "tests/fixtures/head_log/0c1e57098-two-workers.log").read_text(encoding="utf-8")
-    devices = head_log.parse(log).devices
+    devices = server_log.parse(log).devices
     return decision_log.measured(ARGUMENTS, "0c1e57098-cpu-1a2b3c4d", devices, ANSWER, "2026-11-21 10:02 UTC")
 
 

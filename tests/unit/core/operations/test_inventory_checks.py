@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import site as module
-from ansible_collections.herd.inference.plugins.module_utils.core.site import Site, host_problems, is_el8, problems
+from ansible_collections.herd.inference.plugins.module_utils.core.host.platforms import PLATFORMS, is_el8
+from ansible_collections.herd.inference.plugins.module_utils.core.operations.inventory_checks import (
+    Site,
+    host_problems,
+    problems,
+)
 
 SHARED = {
     "herd_release": "0c1e57098",
@@ -196,4 +200,4 @@ def test_el8_is_read_from_os_release(text: str, is_one: bool) -> None:
 
 
 def test_platforms_are_strings_as_ansible_reports_them() -> None:
-    assert all(version.isdigit() for versions in module.PLATFORMS.values() for version in versions)
+    assert all(version.isdigit() for versions in PLATFORMS.values() for version in versions)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import redaction, support_bundle
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import redaction, support_bundle
 
 KNOWN = "correct-horse-battery"
 

@@ -9,38 +9,41 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import endpoints, gpus, removal
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.host.paths import is_system
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import endpoint_registry
 
-ROLES = Path(__file__).parents[3] / "roles"
+ROLES = Path(__file__).parents[4] / "roles"
 UNITS = sorted(ROLES.glob("*/templates/*.service.j2"))
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_every_unit_of_a_role_says_whose_it_is(path: Path) -> None:
-    assert removal.is_ours(path.read_text(encoding="utf-8"))
+    assert uninstall_rules.is_ours(path.read_text(encoding="utf-8"))
 
 
 def test_units_that_modules_write_say_it_too() -> None:
-    assert removal.is_ours(gpus.nodes_unit())
+    assert uninstall_rules.is_ours(gpu_environment.nodes_unit())
 
 
 @pytest.mark.parametrize(
     "text", ["", "[Unit]\nDescription=x\n\n# herd.inference\n", "[Service]\nExecStart=/opt/herd/x\n"]
 )
 def test_other_units_are_not_ours(text: str) -> None:
-    assert not removal.is_ours(text)
+    assert not uninstall_rules.is_ours(text)
 
 
 def test_our_tables() -> None:
     listing = "table inet herd_rpc\ntable ip nat\ntable inet firewalld\ntable ip herd_queue\ntable ip other_herd_rpc\n"
-    assert removal.our_tables(listing) == [("inet", "herd_rpc"), ("ip", "herd_queue")]
+    assert uninstall_rules.our_tables(listing) == [("inet", "herd_rpc"), ("ip", "herd_queue")]
 
 
 @pytest.mark.parametrize("path", ["", "/", "/opt", "opt/llama.cpp", "/opt/../etc"])
 def test_folders_that_cannot_be_meant(path: str) -> None:
     with pytest.raises(HerdError, match="correct the inventory"):
-        removal.check_prefix(path)
+        uninstall_rules.check_prefix(path)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_folders_that_cannot_be_meant(path: str) -> None:
     ],
 )
 def test_folders_of_the_system(path: str, expected: bool) -> None:
-    assert removal.is_system(path) is expected
+    assert is_system(path) is expected
 
 
 THERE = [
@@ -85,7 +88,7 @@ THERE = [
     ],
 )
 def test_files_of_models(files: list[str], found: list[str]) -> None:
-    assert removal.model_files(THERE, files) == found
+    assert uninstall_rules.model_files(THERE, files) == found
 
 
 def test_scripts_of_jobs_go_with_their_data() -> None:
@@ -97,7 +100,7 @@ def test_scripts_of_jobs_go_with_their_data() -> None:
         "own.slurm.json": "{}",
         "x.json": ours,
     }
-    assert removal.our_scripts(texts) == ["run.slurm", "run.slurm.json"]
+    assert uninstall_rules.our_scripts(texts) == ["run.slurm", "run.slurm.json"]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +117,10 @@ def test_scripts_of_jobs_go_with_their_data() -> None:
     ],
 )
 def test_what_jobs_write_in_common(folder: str, name: str, goes: bool) -> None:
-    assert bool(removal.SHARED_ENTRIES[folder].fullmatch(name)) == goes
+    assert bool(uninstall_rules.SHARED_ENTRIES[folder].fullmatch(name)) == goes
 
 
 def test_the_registrys_own_names_go() -> None:
-    assert removal.SHARED_ENTRIES["ai/endpoints"].fullmatch(endpoints.file_name("reasoning", "123456789012"))
+    assert uninstall_rules.SHARED_ENTRIES["ai/endpoints"].fullmatch(
+        endpoint_registry.file_name("reasoning", "123456789012")
+    )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import compute_buffer
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import from_data, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import from_data, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import compute_buffer
 from tests.engine.accuracy import DATA, MARGIN, SHARE, Judged, judge, load, planner
 from tests.engine.models import header_of, models, published
 

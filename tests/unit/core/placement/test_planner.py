@@ -11,11 +11,17 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.kv_cache import CacheSettings
-from ansible_collections.herd.inference.plugins.module_utils.core.model_shape import ModelShape, shape_of
-from ansible_collections.herd.inference.plugins.module_utils.core.placement import (
+from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import ModelShape, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.from_inventory import (
+    Site,
+    limit_bytes,
+    plan_for,
+    shape_in,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.kv_cache import CacheSettings
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.planner import (
     Group,
     Host,
     Memory,
@@ -23,12 +29,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.placement impo
     Request,
     largest_context,
     rules_of,
-)
-from ansible_collections.herd.inference.plugins.module_utils.core.placement_facts import (
-    Site,
-    limit_bytes,
-    plan_for,
-    shape_in,
 )
 from tests.engine.models import Q4_K, Q8_0, Dense, header_of, llama, qwen2
 
@@ -57,7 +57,7 @@ def plan(
 ) -> dict[str, Any]:
     given = {"workers": WORKERS, "head": HEAD, "facts": FACTS, "reserve_mib": 1024, **site}
     models = {"q8": entry(Q8_0), "q4": entry(Q4_K)}
-    return plan_for(entry(kinds), Site(**given), engine_settings.merged(settings), "0c1e57098", split or {}, models)
+    return plan_for(entry(kinds), Site(**given), engine_arguments.merged(settings), "0c1e57098", split or {}, models)
 
 
 @pytest.mark.parametrize(("kinds", "settings"), [(Q8_0, Q8_4K), (Q4_K, Q4_128K)])
@@ -148,7 +148,7 @@ def test_workers_without_gpu_use_their_memory_and_nothing_is_modelled() -> None:
     found = plan_for(
         {"name": "small", "layers": 8, "shape": shape.to_data()},
         Site(WORKERS, HEAD, facts),
-        engine_settings.merged({"context": 2048, "slots": 2}),
+        engine_arguments.merged({"context": 2048, "slots": 2}),
         "0c1e57098",
         {},
         {},
@@ -184,7 +184,7 @@ def test_a_limit_that_cannot_be_read_is_an_error() -> None:
 def test_a_model_without_a_shape_is_not_planned() -> None:
     site = Site(WORKERS, HEAD, FACTS)
     split = {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
-    found = plan_for({"name": "x", "layers": 80}, site, engine_settings.merged({}), "0c1e57098", split, {})
+    found = plan_for({"name": "x", "layers": 80}, site, engine_arguments.merged({}), "0c1e57098", split, {})
     assert (found["known"], found["fits"], found["split"]) == (False, True, split)
     assert "lock_models.yml" in found["table"]
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings, placement_facts, router_plan
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.placement import MIB
-from ansible_collections.herd.inference.plugins.module_utils.core.router_plan import Entry, Machine
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.planner import MIB
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.router_fit import Entry, Machine
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 COMPUTED = json.loads((ROOT / "inventory/beefcake2/group_vars/all/models_computed.json").read_text(encoding="utf-8"))
 V100 = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 32768}
 MACHINE = Machine("vasp-02", [V100], 384, reserve_mib=1024)
@@ -27,12 +29,12 @@ NEW = "0c1e57098"
 
 
 def entry(key: str = STRAND, name: str = "", is_named: bool = True, **settings: Any) -> Entry:
-    merged = engine_settings.merged({"context": 8192, "batch": 512, **settings})
-    return Entry(name or key, placement_facts.shape_in(COMPUTED["herd_models_computed"][key]), merged, is_named)
+    merged = engine_arguments.merged({"context": 8192, "batch": 512, **settings})
+    return Entry(name or key, inventory_placement.shape_in(COMPUTED["herd_models_computed"][key]), merged, is_named)
 
 
 def plan(*entries: Entry, machine: Machine = MACHINE, models_max: int = 2) -> dict[str, Any]:
-    return router_plan.plan(entries, machine, models_max, NEW)
+    return router_fit.plan(entries, machine, models_max, NEW)
 
 
 def test_one_model_fits_and_its_devices_are_named() -> None:

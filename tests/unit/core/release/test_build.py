@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import build_plan
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.release import build as build_rules
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "toolchain"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "toolchain"
 CUDA = {
     "root": "/usr/local/cuda-12.2",
     "nvcc": "/usr/local/cuda-12.2/bin/nvcc",
@@ -47,7 +47,7 @@ def options(
     every: bool = True,
     extra: dict[str, str] | None = None,
 ) -> dict[str, str]:
-    return build_plan.cmake_options(RELEASE, tools or TOOLS, gpus, native, every, extra or {})
+    return build_rules.cmake_options(RELEASE, tools or TOOLS, gpus, native, every, extra or {})
 
 
 def test_cpu() -> None:
@@ -57,7 +57,7 @@ def test_cpu() -> None:
     assert found["LLAMA_USE_PREBUILT_UI"] == "OFF"
     assert found["CMAKE_INSTALL_RPATH"] == "$ORIGIN"
     assert "GGML_CUDA" not in found
-    assert build_plan.backend(found) == "cpu"
+    assert build_rules.backend(found) == "cpu"
 
 
 def test_volta_is_exactly_70() -> None:
@@ -70,7 +70,7 @@ def test_volta_is_exactly_70() -> None:
     assert "--allow-shlib-undefined" in found["CMAKE_EXE_LINKER_FLAGS"]
     assert "--disable-new-dtags" in found["CMAKE_EXE_LINKER_FLAGS"]
     assert f"-rpath-link,{CUDA['library_path']}" in found["CMAKE_EXE_LINKER_FLAGS"]
-    assert build_plan.backend(found) == "cuda70"
+    assert build_rules.backend(found) == "cuda70"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def name(**changes: Any) -> str:
     tools = {**TOOLS, **changes.get("tools", {})}
     release = {**RELEASE, **changes.get("release", {})}
     source = {**SOURCE, **changes.get("source", {})}
-    return build_plan.build_id(release, source, tools, options(tools, extra=changes.get("extra")))
+    return build_rules.build_id(release, source, tools, options(tools, extra=changes.get("extra")))
 
 
 def test_same_inputs_same_name() -> None:
@@ -141,14 +141,14 @@ def test_what_does_not_change_bytes_does_not_change_the_name(change: dict[str, A
     ],
 )
 def test_step(line: str, expected: tuple[int, int] | None) -> None:
-    assert build_plan.step(line) == expected
+    assert build_rules.step(line) == expected
 
 
 def test_only_what_no_system_has_is_brought() -> None:
-    needed = build_plan.parse_ldd((FIXTURES / "ldd-llama-server.txt").read_text(encoding="utf-8"))
+    needed = build_rules.parse_ldd((FIXTURES / "ldd-llama-server.txt").read_text(encoding="utf-8"))
     assert needed["libstdc++.so.6"] == "/lib/x86_64-linux-gnu/libstdc++.so.6"
     own = [library for library in needed if library.startswith(("libggml", "libllama", "libmtmd"))]
-    assert build_plan.libraries_to_bring(needed, own) == {"libgomp.so.1": "/opt/build/bin/libgomp.so.1"}
+    assert build_rules.libraries_to_bring(needed, own) == {"libgomp.so.1": "/opt/build/bin/libgomp.so.1"}
 
 
 @pytest.mark.parametrize(
@@ -160,33 +160,33 @@ def test_only_what_no_system_has_is_brought() -> None:
     ],
 )
 def test_cuda_runtime_travels_and_the_driver_does_not(needed: dict[str, str | None], bring: dict[str, str]) -> None:
-    assert build_plan.libraries_to_bring(needed, []) == bring
+    assert build_rules.libraries_to_bring(needed, []) == bring
 
 
 def test_openssl_is_the_nodes_own() -> None:
     needed = {"libssl.so.3": "/lib/libssl.so.3", "libcrypto.so.3": "/lib/libcrypto.so.3"}
-    assert build_plan.libraries_to_bring(needed, []) == {}
-    build_plan.require_tls({"LLAMA_OPENSSL": "ON"}, needed)
+    assert build_rules.libraries_to_bring(needed, []) == {}
+    build_rules.require_tls({"LLAMA_OPENSSL": "ON"}, needed)
 
 
 def test_a_build_without_tls_is_not_taken_for_one_with_it() -> None:
-    build_plan.require_tls({"LLAMA_OPENSSL": "OFF"}, {})
+    build_rules.require_tls({"LLAMA_OPENSSL": "OFF"}, {})
     with pytest.raises(HerdError, match="cmake has not found OpenSSL 3"):
-        build_plan.require_tls({"LLAMA_OPENSSL": "ON"}, {"libc.so.6": "/lib/libc.so.6"})
+        build_rules.require_tls({"LLAMA_OPENSSL": "ON"}, {"libc.so.6": "/lib/libc.so.6"})
 
 
 def test_lost_library() -> None:
     with pytest.raises(HerdError, match=r"libcurl.so.4 nowhere"):
-        build_plan.libraries_to_bring({"libcurl.so.4": None}, [])
+        build_rules.libraries_to_bring({"libcurl.so.4": None}, [])
 
 
 @pytest.mark.parametrize("fixture", ["readelf-rpath.txt", "readelf-runpath.txt"])
 def test_runpath(fixture: str) -> None:
-    assert build_plan.parse_runpath((FIXTURES / fixture).read_text(encoding="utf-8")) == "$ORIGIN"
+    assert build_rules.parse_runpath((FIXTURES / fixture).read_text(encoding="utf-8")) == "$ORIGIN"
 
 
 def test_manifest() -> None:
-    found = build_plan.manifest(
+    found = build_rules.manifest(
         RELEASE, SOURCE, TOOLS, options(), {"llama-server": ["--port"]}, {"bin/b": {"size": 1}, "bin/a": {"link": "b"}}
     )
     assert found["id"] == name()

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core import catalogue
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.release import catalogue as release_catalogue
 
-DATA = Path(__file__).parents[3] / "roles" / "llama_build" / "vars" / "main" / "catalogue.yml"
+DATA = Path(__file__).parents[4] / "roles" / "llama_build" / "vars" / "main" / "catalogue.yml"
 CVES = ["CVE-2026-34159", "CVE-2026-21869"]
 
 
@@ -41,7 +41,7 @@ def real() -> dict[str, Any]:
     ],
 )
 def test_known_releases(release: str, protocol: str, worker: str, advisories: list[str]) -> None:
-    entry = catalogue.release_facts(real(), release, CVES)
+    entry = release_catalogue.release_facts(real(), release, CVES)
     assert entry["release"] == release
     assert entry["rpc_protocol"] == protocol
     assert entry["programs"]["worker"] == worker
@@ -60,7 +60,7 @@ def test_known_releases(release: str, protocol: str, worker: str, advisories: li
 )
 def test_refused(release: str, acknowledged: list[str], words: list[str]) -> None:
     with pytest.raises(HerdError) as error:
-        catalogue.release_facts(real(), release, acknowledged)
+        release_catalogue.release_facts(real(), release, acknowledged)
     for word in words:
         assert word in str(error.value)
 
@@ -79,7 +79,7 @@ def test_refused(release: str, acknowledged: list[str], words: list[str]) -> Non
 )
 def test_malformed_entry(change: dict[str, Any], words: str) -> None:
     with pytest.raises(HerdError, match=re.escape(words)):
-        catalogue.select({"mine": {**real()["0c1e57098"], **change}}, "mine")
+        release_catalogue.select({"mine": {**real()["0c1e57098"], **change}}, "mine")
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_malformed_entry(change: dict[str, Any], words: str) -> None:
     ],
 )
 def test_source(release: str, kind: str, location: str, sha256: str, expected: dict[str, str]) -> None:
-    found = catalogue.source(catalogue.select(real(), release), kind, location, sha256)
+    found = release_catalogue.source(release_catalogue.select(real(), release), kind, location, sha256)
     assert expected.items() <= found.items()
 
 
@@ -126,4 +126,4 @@ def test_source(release: str, kind: str, location: str, sha256: str, expected: d
 )
 def test_bad_source(release: str, kind: str, location: str, words: str) -> None:
     with pytest.raises(HerdError, match=re.escape(words)):
-        catalogue.source(catalogue.select(real(), release), kind, location)
+        release_catalogue.source(release_catalogue.select(real(), release), kind, location)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_plan
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
 
 NEW = "0c1e57098-cpu-11111111"
 A, B, C = "a-cpu-0000000a", "b-cpu-0000000b", "c-cpu-0000000c"
@@ -47,26 +47,26 @@ def test_plan(
     keep: int,
     expected: tuple[bool, bool, tuple[str, ...]],
 ) -> None:
-    found = release_plan.plan(NEW, whole, current, installed, in_use, keep)
+    found = release_install.plan(NEW, whole, current, installed, in_use, keep)
     assert (found.fetch, found.link, found.prune) == expected
     assert found.changes is any(expected)
 
 
 def test_the_one_to_go_back_to_stays_longest() -> None:
     """It may be the oldest, after going forward, back and forward again."""
-    found = release_plan.plan(NEW, True, NEW, [A, B, C, NEW], [], 1, previous=A)
+    found = release_install.plan(NEW, True, NEW, [A, B, C, NEW], [], 1, previous=A)
     assert found.prune == (B, C)
 
 
 def test_what_an_operator_keeps_beside_them_neither_counts_nor_goes() -> None:
     names = ["backup-of-ops", A, "b7836-cpu-11aa22bb.bak", B, "notes", NEW]
-    assert release_plan.ours(names) == [A, B, NEW]
-    assert release_plan.plan(NEW, True, NEW, names, [], 2).prune == ()
-    assert release_plan.plan(NEW, True, NEW, names, [], 1).prune == (A,)
+    assert release_install.ours(names) == [A, B, NEW]
+    assert release_install.plan(NEW, True, NEW, names, [], 2).prune == ()
+    assert release_install.plan(NEW, True, NEW, names, [], 1).prune == (A,)
 
 
 def test_space_counts_both_forms() -> None:
-    assert release_plan.space_mib(MANIFEST) == 10 + release_plan.RESERVE_MIB
+    assert release_install.space_mib(MANIFEST) == 10 + release_install.RESERVE_MIB
 
 
 @pytest.mark.parametrize(
@@ -84,17 +84,17 @@ def test_space_counts_both_forms() -> None:
 )
 def test_manifest_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(HerdError) as error:
-        release_plan.check_manifest({**MANIFEST, **change})
+        release_install.check_manifest({**MANIFEST, **change})
     assert words in str(error.value)
 
 
 def test_manifest_taken() -> None:
-    release_plan.check_manifest(MANIFEST)
+    release_install.check_manifest(MANIFEST)
 
 
 def test_driver_is_read() -> None:
-    assert release_plan.parse_driver(DRIVER) == "535.183.01"
-    assert release_plan.parse_driver("") is None
+    assert release_install.parse_driver(DRIVER) == "535.183.01"
+    assert release_install.parse_driver("") is None
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_driver_is_read() -> None:
     ],
 )
 def test_driver_note(cuda: dict[str, str] | None, driver: str | None, outcome: str | None) -> None:
-    found = release_plan.driver_note({**MANIFEST, "cuda": cuda}, driver)
+    found = release_install.driver_note({**MANIFEST, "cuda": cuda}, driver)
     assert found is None if outcome is None else outcome in str(found)
 
 
 def test_old_driver() -> None:
     with pytest.raises(HerdError, match=r"525.60.13"):
-        release_plan.driver_note({**MANIFEST, "cuda": {"version": "12.2.140"}}, "470.223.02")
+        release_install.driver_note({**MANIFEST, "cuda": {"version": "12.2.140"}}, "470.223.02")

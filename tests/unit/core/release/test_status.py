@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_state
-from ansible_collections.herd.inference.plugins.module_utils.core.release_state import Program
+from ansible_collections.herd.inference.plugins.module_utils.core.release import status as release_status
+from ansible_collections.herd.inference.plugins.module_utils.core.release.status import Program
 
 NEW, OLD = "0c1e57098-cpu-5f1c20ab", "b7836-cpu-11aa22bb"
 RPC = {"id": "CVE-2026-34159", "means": "code execution"}
@@ -33,20 +33,20 @@ HEAD = Program(NEW, 4712, "llama-server", "llama-head.service")
     ],
 )
 def test_the_service_of_a_process(text: str, unit: str) -> None:
-    assert release_state.unit_of(text) == unit
+    assert release_status.unit_of(text) == unit
 
 
 @pytest.mark.parametrize(("used", "ids"), [([NEW], []), ([OLD], ["CVE-2026-34159"]), ([], [])])
 def test_only_what_is_used_counts_against_it(used: list[str], ids: list[str]) -> None:
     known = [manifest for manifest in MANIFESTS.values() if manifest]
-    found = release_state.advisories(known, used)
+    found = release_status.advisories(known, used)
     assert [advisory["id"] for advisory in found] == ids
     assert all(advisory["releases"] == used for advisory in found)
 
 
 def test_an_advisory_of_two_releases_is_one() -> None:
     other = {"id": "b7760-cpu-22bb33cc", "advisories": [RPC]}
-    found = release_state.advisories([{"id": OLD, "advisories": [RPC]}, other], [OLD, "b7760-cpu-22bb33cc"])
+    found = release_status.advisories([{"id": OLD, "advisories": [RPC]}, other], [OLD, "b7760-cpu-22bb33cc"])
     assert [(advisory["id"], advisory["releases"]) for advisory in found] == [
         ("CVE-2026-34159", [OLD, "b7760-cpu-22bb33cc"])
     ]
@@ -85,7 +85,7 @@ def test_what_does_not_fit(
     leftovers: int,
     parts: list[str],
 ) -> None:
-    found = release_state.problems(current, manifests, running, leftovers)
+    found = release_status.problems(current, manifests, running, leftovers)
     assert len(found) == len(parts), found
     for sentence, part in zip(found, parts, strict=True):
         assert part in sentence

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import release_change
-from ansible_collections.herd.inference.plugins.module_utils.core.release_change import Node
+from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
+from ansible_collections.herd.inference.plugins.module_utils.core.release.switch import Node
 
 OLD, NEW, OTHER = "b7836-cpu-11aa22bb", "0c1e57098-cpu-5f1c20ab", "b7760-cpu-22bb33cc"
-UP = release_change.begun(OLD, NEW, is_rollback=False)
-BACK = release_change.begun(NEW, OLD, is_rollback=True)
+UP = release_switch.begun(OLD, NEW, is_rollback=False)
+BACK = release_switch.begun(NEW, OLD, is_rollback=True)
 HEAD, WORKER = "llama-head.service", "llama-rpc.service"
 
 
@@ -39,7 +39,7 @@ def node(unit: str, current: str, runs: str = "", previous: str = "", noted: Any
     ],
 )
 def test_there_is_nothing_to_do_only_if_all_run_it(head: Node, worker: Node, needed: bool) -> None:
-    assert release_change.plan([head, worker], NEW)["needed"] is needed
+    assert release_switch.plan([head, worker], NEW)["needed"] is needed
 
 
 @pytest.mark.parametrize(
@@ -68,5 +68,5 @@ def test_there_is_nothing_to_do_only_if_all_run_it(head: Node, worker: Node, nee
     ],
 )
 def test_where_it_goes(head: Node, worker: Node, wanted: str, to: str, former: str) -> None:
-    found = release_change.plan([head, worker], wanted)
+    found = release_switch.plan([head, worker], wanted)
     assert (found["to"], found["from"]) == (to, former)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import toolchain, toolchain_facts
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain, toolchain_probe
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "toolchain"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "toolchain"
 
 
 @pytest.mark.parametrize(
@@ -101,12 +101,12 @@ def test_driver(cuda: str, driver: str, outcome: str) -> None:
     [("gcc-debian12.txt", "12.2.0"), ("cmake-debian12.txt", "3.25.1")],
 )
 def test_versions(fixture: str, expected: str) -> None:
-    assert toolchain_facts.version((FIXTURES / fixture).read_text(encoding="utf-8")) == expected
+    assert toolchain_probe.version((FIXTURES / fixture).read_text(encoding="utf-8")) == expected
 
 
 @pytest.mark.parametrize(("release", "version"), [("12.2", "12.2.140"), ("12.4", "12.4.131"), ("13.0", "13.0.88")])
 def test_nvcc_version(release: str, version: str) -> None:
-    assert toolchain_facts.nvcc_version((FIXTURES / f"nvcc-{release}.txt").read_text(encoding="utf-8")) == version
+    assert toolchain_probe.nvcc_version((FIXTURES / f"nvcc-{release}.txt").read_text(encoding="utf-8")) == version
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_nvcc_version(release: str, version: str) -> None:
     ],
 )
 def test_versions_of_the_supported_systems(line: str, version: str) -> None:
-    assert toolchain_facts.version(f"{line}\nmore\n") == version
+    assert toolchain_probe.version(f"{line}\nmore\n") == version
 
 
 # What the toolkits say themselves: the line of crt/host_config.h that stops a compiler, and the architectures that
@@ -213,9 +213,9 @@ def test_whole_toolchain_refused(
     cc_version: str, cuda: dict[str, str] | None, capabilities: list[str], words: str
 ) -> None:
     with pytest.raises(HerdError, match=words):
-        toolchain_facts.check({"cc": "gcc", "cc_version": cc_version, "cuda": cuda}, capabilities)
+        toolchain_probe.check({"cc": "gcc", "cc_version": cc_version, "cuda": cuda}, capabilities)
 
 
 def test_old_cmake() -> None:
     with pytest.raises(HerdError, match=r"cmake 3.18"):
-        toolchain_facts.check_cmake("/usr/bin/cmake", "3.11.4")
+        toolchain_probe.check_cmake("/usr/bin/cmake", "3.11.4")

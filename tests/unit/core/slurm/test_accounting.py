@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import slurm_accounting
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm_accounting import Accounting, Qos, User
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import accounting as slurm_accounting
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.accounting import Accounting, Qos, User
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "slurm"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "slurm"
 LOW = Qos("ai_opportunistic", 100, frozenset(), "REQUEUE", 30)
 HIGH = Qos("vasp_priority", 1000, frozenset({"ai_opportunistic"}))
 LLAMA = User("llama", "ai", frozenset({"ai_opportunistic"}), "ai_opportunistic")

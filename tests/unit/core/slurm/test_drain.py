@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import job_ending
-from ansible_collections.herd.inference.plugins.module_utils.core.tier_job import Timing
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import drain as job_drain
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.job_spec import Timing
 
 # As scontrol of Slurm 22.05 prints it, its other lines left out.
 RUNS = """JobId=12 JobName=llama-72b
@@ -23,13 +23,13 @@ RUNS = """JobId=12 JobName=llama-72b
 START = 1795000000.0
 
 
-def word(end: int = 86400, preempted: int | None = None) -> job_ending.Word:
+def word(end: int = 86400, preempted: int | None = None) -> job_drain.Word:
     said = "None" if preempted is None else str(int(START) + preempted)
-    return job_ending.parse_word(RUNS.format(end=int(START) + end, preempted=said))
+    return job_drain.parse_word(RUNS.format(end=int(START) + end, preempted=said))
 
 
 def test_a_job_that_runs() -> None:
-    assert word() == job_ending.Word("RUNNING", START, START + 86400, None)
+    assert word() == job_drain.Word("RUNNING", START, START + 86400, None)
     assert not word().is_preempted
 
 
@@ -52,14 +52,14 @@ def test_a_run_before_this_one_was_preempted() -> None:
 
 @pytest.mark.parametrize("text", ["", "slurm_load_jobs error: Invalid job id specified", "StartTime=Unknown EndTime="])
 def test_nothing_is_known(text: str) -> None:
-    assert job_ending.parse_word(text) == job_ending.Word()
-    assert not job_ending.parse_word(text).is_preempted
+    assert job_drain.parse_word(text) == job_drain.Word()
+    assert not job_drain.parse_word(text).is_preempted
 
 
 def drained(busy: list[int | None], grace: float = 30.0) -> float:
     """When a drain that begins at 0 stops; busy is what is seen every half second, the last one for ever."""
     timing = Timing(grace=grace)
-    rule = job_ending.Drain(0.0, job_ending.grace_until(timing, 0.0), timing.settle)
+    rule = job_drain.Drain(0.0, job_drain.grace_until(timing, 0.0), timing.settle)
     for look in range(1000):
         now = look * 0.5
         if rule.may_stop(now, busy[min(look, len(busy) - 1)]):
@@ -86,7 +86,7 @@ def test_a_drain_ends_when_nothing_runs_or_when_the_time_is_up(busy: list[int | 
 
 
 def test_the_same_count_seen_twice_is_one() -> None:
-    rule = job_ending.Drain(0.0, 24.0, 3.0)
+    rule = job_drain.Drain(0.0, 24.0, 3.0)
     assert not rule.may_stop(5.0, 0, seen=4.0)
     assert not rule.may_stop(7.0, 0, seen=4.0)
     assert rule.may_stop(7.5, 0, seen=7.0)
@@ -94,12 +94,12 @@ def test_the_same_count_seen_twice_is_one() -> None:
 
 @pytest.mark.parametrize(("left", "until"), [(None, 124.0), (90.0, 124.0), (20.0, 114.0), (3.0, 101.0), (-9.0, 101.0)])
 def test_a_grace_is_what_slurm_gives(left: float | None, until: float) -> None:
-    assert job_ending.grace_until(Timing(grace=30), 100.0, left) == until
+    assert job_drain.grace_until(Timing(grace=30), 100.0, left) == until
 
 
 def test_a_renewal_waits_for_a_quiet_moment_and_not_for_ever() -> None:
     timing = Timing(grace=30, renew_before=600)
-    renewal = job_ending.renewal_for(timing, 100.0)
+    renewal = job_drain.renewal_for(timing, 100.0)
     assert not renewal.reason(100.0, 1)
     assert not renewal.reason(101.0, 0)
     assert not renewal.reason(105.0, 1)
@@ -110,7 +110,7 @@ def test_a_renewal_waits_for_a_quiet_moment_and_not_for_ever() -> None:
 
 def test_answers_have_half_of_the_time_where_no_moment_is_quiet() -> None:
     timing = Timing(grace=30, renew_before=600)
-    renewal = job_ending.renewal_for(timing, 100.0)
+    renewal = job_drain.renewal_for(timing, 100.0)
     assert not renewal.reason(354.0, 3)
     assert "no moment was quiet" in renewal.reason(355.0, 3)
     # Slurm's own lateness and the grace are left.
@@ -128,11 +128,11 @@ def test_answers_have_half_of_the_time_where_no_moment_is_quiet() -> None:
 )
 def test_the_limit_is_the_one_that_slurm_has(left: float, due: float, until: float) -> None:
     timing = Timing(grace=30, renew_before=600)
-    renewal = job_ending.renewal_for(timing, 100.0)
+    renewal = job_drain.renewal_for(timing, 100.0)
     renewal.limit(timing, 100.0, left)
     assert (renewal.due, renewal.until) == (due, until)
 
 
 def test_a_renewal_that_is_late_has_the_grace() -> None:
     timing = Timing(grace=30, renew_before=90)
-    assert job_ending.renewal_for(timing, 100.0).drain_until(timing, 100.0) == 124.0
+    assert job_drain.renewal_for(timing, 100.0).drain_until(timing, 100.0) == 124.0

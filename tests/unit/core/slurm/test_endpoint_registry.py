@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import endpoints
-from ansible_collections.herd.inference.plugins.module_utils.core.endpoints import Dead, Endpoint
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import endpoint_registry
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.endpoint_registry import Dead, Endpoint
 
 NOW = 1_763_700_000.0
 FAST = Endpoint(
@@ -38,18 +38,18 @@ CAPTURED = (
 
 
 def files(*entries: Endpoint) -> dict[str, str]:
-    return {endpoints.file_name(entry.tier, entry.job_id): endpoints.write(entry) for entry in entries}
+    return {endpoint_registry.file_name(entry.tier, entry.job_id): endpoint_registry.write(entry) for entry in entries}
 
 
 def test_what_is_written_is_read() -> None:
-    assert endpoints.read(endpoints.write(FAST), "fast-12.json") == FAST
-    assert json.loads(endpoints.write(FAST)).keys() == set(endpoints.FIELDS) - {"load"}
+    assert endpoint_registry.read(endpoint_registry.write(FAST), "fast-12.json") == FAST
+    assert json.loads(endpoint_registry.write(FAST)).keys() == set(endpoint_registry.FIELDS) - {"load"}
 
 
 def test_what_an_engine_has_to_do_is_passed_on() -> None:
     gpus = [{"host": "vasp-02", "name": "Tesla V100S", "used_mib": 28000, "total_mib": 32510}]
     busy = replace(FAST, load={"processing": 1, "tokens_per_s": 12.7, "gpus": gpus})
-    assert endpoints.read(endpoints.write(busy)) == busy
+    assert endpoint_registry.read(endpoint_registry.write(busy)) == busy
 
 
 @pytest.mark.parametrize(
@@ -64,24 +64,24 @@ def test_what_an_engine_has_to_do_is_passed_on() -> None:
     ],
 )
 def test_of_a_strange_load_what_is_plain_is_kept(load: Any, kept: Any) -> None:
-    entry = endpoints.read(json.dumps({**endpoints.as_data(FAST), "load": load}))
+    entry = endpoint_registry.read(json.dumps({**endpoint_registry.as_data(FAST), "load": load}))
     assert entry.load == kept
-    assert endpoints.read(endpoints.write(entry)) == entry
+    assert endpoint_registry.read(endpoint_registry.write(entry)) == entry
 
 
 def test_what_a_job_wrote_is_read() -> None:
-    entry = endpoints.read(CAPTURED, "fast-14.json")
+    entry = endpoint_registry.read(CAPTURED, "fast-14.json")
     assert (entry.where, entry.models, entry.heartbeat) == ("10.0.0.42:8080", ("lab-llama",), 1795263540.97)
 
 
 def test_fields_of_a_later_version_are_left_aside() -> None:
-    assert endpoints.from_data({**endpoints.as_data(FAST), "queue": 3}) == FAST
+    assert endpoint_registry.from_data({**endpoint_registry.as_data(FAST), "queue": 3}) == FAST
 
 
-@pytest.mark.parametrize("length", range(len(endpoints.write(FAST)) - 1))
+@pytest.mark.parametrize("length", range(len(endpoint_registry.write(FAST)) - 1))
 def test_an_entry_that_is_cut_short_anywhere_is_dead(length: int) -> None:
-    text = endpoints.write(FAST)[:length]
-    found = endpoints.look({"fast-12.json": text}, NOW)
+    text = endpoint_registry.write(FAST)[:length]
+    found = endpoint_registry.look({"fast-12.json": text}, NOW)
     assert found.alive == ()
     assert [dead.file for dead in found.dead] == ["fast-12.json"]
 
@@ -106,10 +106,10 @@ WRONG = {
 
 @pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in WRONG.items() for value in values])
 def test_a_field_that_is_wrong_is_named(field: str, value: Any) -> None:
-    text = json.dumps({**endpoints.as_data(FAST), field: value})
+    text = json.dumps({**endpoint_registry.as_data(FAST), field: value})
     with pytest.raises(InvalidInputError):
-        endpoints.read(text)
-    found = endpoints.look({"fast-12.json": text}, NOW)
+        endpoint_registry.read(text)
+    found = endpoint_registry.look({"fast-12.json": text}, NOW)
     assert found.alive == ()
     assert "found" in found.dead[0].reason
 
@@ -118,13 +118,13 @@ def test_a_field_that_is_wrong_is_named(field: str, value: Any) -> None:
     "text", ["", "null", "[]", "[" * 20000, "{}", "\x00" * 50, '{"schema":1', "x" * 70000, "1e999", '"fast"', "{" * 9]
 )
 def test_no_file_is_too_broken(text: str) -> None:
-    found = endpoints.look({"fast-12.json": text, **files(replace(FAST, job_id="13"))}, NOW)
+    found = endpoint_registry.look({"fast-12.json": text, **files(replace(FAST, job_id="13"))}, NOW)
     assert [entry.job_id for entry in found.alive] == ["13"]
     assert found.dead[0].file == "fast-12.json"
 
 
 def test_a_file_under_another_name_is_dead() -> None:
-    found = endpoints.look({"reasoning-12.json": endpoints.write(FAST)}, NOW)
+    found = endpoint_registry.look({"reasoning-12.json": endpoint_registry.write(FAST)}, NOW)
     assert found.alive == ()
     assert "fast-12.json" in found.dead[0].reason
 
@@ -142,7 +142,7 @@ def test_a_file_under_another_name_is_dead() -> None:
     ],
 )
 def test_a_heartbeat_is_believed_for_a_while(age: float, said: str) -> None:
-    found = endpoints.look(files(replace(FAST, heartbeat=NOW - age)), NOW)
+    found = endpoint_registry.look(files(replace(FAST, heartbeat=NOW - age)), NOW)
     assert bool(found.alive) == (not said)
     assert said in "".join(dead.reason for dead in found.dead)
 
@@ -155,7 +155,7 @@ class Reader:
 
     def __init__(self, ahead: float, began: float = 0.0) -> None:
         self.ahead, self.now = ahead, 5000.0
-        self.watch = endpoints.Watch()
+        self.watch = endpoint_registry.Watch()
         self.beat, self.text = NOW, ""
         self.writes = True
         self.pass_(began, looks=False)
@@ -168,9 +168,9 @@ class Reader:
         until = self.now + seconds
         while True:
             if self.writes:
-                self.beat = self.wall - self.wall % endpoints.HEARTBEAT_S + self.ahead
+                self.beat = self.wall - self.wall % endpoint_registry.HEARTBEAT_S + self.ahead
             if looks:
-                self.watch = endpoints.watch(self.watch, self.files(), self.wall, self.now)
+                self.watch = endpoint_registry.watch(self.watch, self.files(), self.wall, self.now)
             if self.now >= until:
                 return
             self.now += 0.5
@@ -178,8 +178,8 @@ class Reader:
     def files(self) -> dict[str, str]:
         return files(replace(FAST, heartbeat=self.beat))
 
-    def look(self) -> endpoints.Registry:
-        return endpoints.look(self.files(), self.wall, signs=self.watch.signs, now=self.now)
+    def look(self) -> endpoint_registry.Registry:
+        return endpoint_registry.look(self.files(), self.wall, signs=self.watch.signs, now=self.now)
 
     def said(self) -> str:
         return "".join(dead.reason for dead in self.look().dead)
@@ -194,7 +194,7 @@ def test_an_engine_lives_as_long_as_its_sign_of_life_changes_whatever_its_clock_
     assert reader.said() == ""
     # It loses its power.
     reader.writes = False
-    reader.pass_(endpoints.LIFE_S - 3)
+    reader.pass_(endpoint_registry.LIFE_S - 3)
     assert reader.said() == ""
     reader.pass_(4)
     assert "no sign of life for 1" in reader.said()
@@ -231,14 +231,14 @@ def test_a_reader_that_has_paused_knows_nothing_of_what_changed_meanwhile() -> N
 def test_an_entry_that_could_not_be_read_for_a_moment_is_the_same_as_before(broken: dict[str, str]) -> None:
     reader = Reader(-3600.0)
     reader.pass_(30)
-    reader.watch = endpoints.watch(reader.watch, broken, reader.wall, reader.now + 0.5)
+    reader.watch = endpoint_registry.watch(reader.watch, broken, reader.wall, reader.now + 0.5)
     reader.pass_(0)
     assert reader.said() == ""
     # Of one that is dead that makes no living one.
     reader.writes = False
     reader.pass_(20)
     assert "no sign of life for" in reader.said()
-    reader.watch = endpoints.watch(reader.watch, broken, reader.wall, reader.now + 0.5)
+    reader.watch = endpoint_registry.watch(reader.watch, broken, reader.wall, reader.now + 0.5)
     reader.pass_(0)
     assert "no sign of life for" in reader.said()
 
@@ -260,17 +260,17 @@ def test_a_clock_that_is_wrong_is_named(ahead: float, said: str) -> None:
 
 
 def test_a_host_with_two_engines_has_one_clock() -> None:
-    signs: endpoints.Watch = endpoints.Watch()
+    signs: endpoint_registry.Watch = endpoint_registry.Watch()
     for turn in range(3):
         beat = NOW - 100 + 2 * turn
         both = files(replace(FAST, heartbeat=beat), replace(FAST, job_id="13", port=8081, heartbeat=beat))
-        signs = endpoints.watch(signs, both, NOW + 2 * turn, 2.0 * turn)
-    assert len(endpoints.look(both, NOW + 4, signs=signs.signs, now=4.0).clocks) == 1
+        signs = endpoint_registry.watch(signs, both, NOW + 2 * turn, 2.0 * turn)
+    assert len(endpoint_registry.look(both, NOW + 4, signs=signs.signs, now=4.0).clocks) == 1
 
 
 def test_what_a_job_has_left_is_rubbish_once_it_is_long_gone() -> None:
     def rubbish(reader: Reader, jobs: set[str]) -> list[str]:
-        return endpoints.rubbish(reader.files(), jobs, reader.watch.signs, reader.now)
+        return endpoint_registry.rubbish(reader.files(), jobs, reader.watch.signs, reader.now)
 
     old = Reader(-700.0)
     old.writes = False
@@ -281,8 +281,8 @@ def test_what_a_job_has_left_is_rubbish_once_it_is_long_gone() -> None:
     old.pass_(2)
     assert rubbish(old, set()) == ["fast-12.json"]
     assert rubbish(old, {"12"}) == []
-    assert endpoints.rubbish({"fast-12.json": "{"}, set(), old.watch.signs, old.now) == []
-    assert endpoints.rubbish(old.files(), set(), {}, old.now) == []
+    assert endpoint_registry.rubbish({"fast-12.json": "{"}, set(), old.watch.signs, old.now) == []
+    assert endpoint_registry.rubbish(old.files(), set(), {}, old.now) == []
     slow = Reader(-700.0)
     slow.pass_(60)
     assert rubbish(slow, set()) == []
@@ -302,7 +302,7 @@ def test_what_a_job_has_left_is_rubbish_once_it_is_long_gone() -> None:
 def test_endpoints_of_unknown_tiers_and_of_jobs_that_are_gone_are_dead() -> None:
     other = replace(FAST, tier="slow", job_id="13", port=8081)
     gone = replace(FAST, job_id="14", port=8082)
-    found = endpoints.look(files(FAST, other, gone), NOW, {"fast"}, {"14"}, ["fast-15.json"])
+    found = endpoint_registry.look(files(FAST, other, gone), NOW, {"fast"}, {"14"}, ["fast-15.json"])
     assert found.alive == (FAST,)
     assert found.dead == (
         Dead("fast-14.json", "its job 14 is gone"),
@@ -313,17 +313,17 @@ def test_endpoints_of_unknown_tiers_and_of_jobs_that_are_gone_are_dead() -> None
 
 def test_of_two_endpoints_on_one_port_the_later_job_has_it() -> None:
     later = replace(FAST, tier="reasoning", job_id="11", started=FAST.started + 5)
-    found = endpoints.look(files(FAST, later), NOW)
+    found = endpoint_registry.look(files(FAST, later), NOW)
     assert found.alive == (later,)
     assert found.dead == (Dead("fast-12.json", "10.0.0.42:8080 is that of job 11, which began later"),)
     # A dead one takes nobody's port.
     stale = replace(later, heartbeat=NOW - 100)
-    assert endpoints.look(files(FAST, stale), NOW).alive == (FAST,)
+    assert endpoint_registry.look(files(FAST, stale), NOW).alive == (FAST,)
 
 
 def test_the_newest_job_of_a_tier_is_in_front() -> None:
     newer = replace(FAST, job_id="13", port=8081, started=FAST.started + 1)
-    found = endpoints.look(files(FAST, newer), NOW)
+    found = endpoint_registry.look(files(FAST, newer), NOW)
     assert found.of("fast") == (newer, FAST)
     assert found.of("reasoning") == ()
 
@@ -340,4 +340,4 @@ def test_the_newest_job_of_a_tier_is_in_front() -> None:
     ],
 )
 def test_scratch_files_are_no_entries(name: str, is_one: bool) -> None:
-    assert endpoints.is_entry(name) == is_one
+    assert endpoint_registry.is_entry(name) == is_one

@@ -11,27 +11,24 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import (
-    flag_subject,
-    placement_facts,
-    tier_job,
-    tier_models,
-)
-from ansible_collections.herd.inference.plugins.module_utils.core.tier_models import Found
-from tests.unit.core.flag_lines import NEW
-from tests.unit.core.test_tier_plan import models, plan
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import job_models, job_spec
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.job_models import Found
+from tests.unit.core.engine.flags.flag_lines import NEW
+from tests.unit.core.slurm.test_tier_plan import models, plan
 
 STRAND = "strand-rust-coder-14b-q8_0"
-SHAPE = placement_facts.shape_in(models("beefcake2_slurm")[STRAND])
-LARGE = placement_facts.shape_in(models("beefcake2_slurm")["or1-behemoth-q4_k_m"])
+SHAPE = inventory_placement.shape_in(models("beefcake2_slurm")[STRAND])
+LARGE = inventory_placement.shape_in(models("beefcake2_slurm")["or1-behemoth-q4_k_m"])
 assert SHAPE
 assert LARGE
 
 
-def job(**changes: Any) -> tier_job.Job:
+def job(**changes: Any) -> job_spec.Job:
     tiers = plan("beefcake2_slurm", lambda found: found["fast"].update(changes))
     assert tiers["problems"] == []
-    return tier_job.read_job(json.dumps(tiers["tiers"]["fast"]["data"]))
+    return job_spec.read_job(json.dumps(tiers["tiers"]["fast"]["data"]))
 
 
 def small(layers: int) -> Any:
@@ -40,17 +37,17 @@ def small(layers: int) -> Any:
     return replace(SHAPE, layers=SHAPE.layers[:layers], file_size=SHAPE.file_size * layers // len(SHAPE.layers))
 
 
-def offered(tier: tier_job.Job, *files: Found, limit: str = "") -> tuple[list[str], str]:
+def offered(tier: job_spec.Job, *files: Found, limit: str = "") -> tuple[list[str], str]:
     """Of files beside the one that is named."""
     named = Found(tier.models[0].path.removeprefix(f"{tier.folder}/"), SHAPE)
-    found, notes = tier_models.offered(tier, tier.nodes["vasp-02"], [named, *files], limit)
+    found, notes = job_models.offered(tier, tier.nodes["vasp-02"], [named, *files], limit)
     return [model.id for model in found], "\n".join(notes)
 
 
 def test_what_lies_there_and_fits_is_offered_beside_what_is_named() -> None:
     tier = job()
     path = tier.models[0].path.removeprefix(f"{tier.folder}/")
-    found, notes = tier_models.offered(
+    found, notes = job_models.offered(
         tier, tier.nodes["vasp-02"], [Found(path, SHAPE), Found("x/small.gguf", small(8))]
     )
     assert [model.id for model in found] == [STRAND, "small"]
@@ -95,14 +92,14 @@ def test_the_limit_of_the_job_counts() -> None:
 def test_a_named_model_that_cannot_be_read_stays_for_the_engine_to_say_so() -> None:
     tier = job()
     for limit in ("", "1M"):
-        found, _notes = tier_models.offered(tier, tier.nodes["vasp-02"], [Found("cut.gguf", problem="cut")], limit)
+        found, _notes = job_models.offered(tier, tier.nodes["vasp-02"], [Found("cut.gguf", problem="cut")], limit)
         assert [model.id for model in found] == [STRAND]
 
 
 def test_nothing_is_found_on_a_node_of_which_nothing_is_known() -> None:
     tier = job()
     node = replace(tier.nodes["vasp-02"], gpus=0, memory_gib=0.0)
-    found, notes = tier_models.offered(tier, node, [Found("small.gguf", small(4))])
+    found, notes = job_models.offered(tier, node, [Found("small.gguf", small(4))])
     assert [model.id for model in found] == [STRAND]
     assert "only what is named is offered" in notes[0]
 
@@ -110,12 +107,12 @@ def test_nothing_is_found_on_a_node_of_which_nothing_is_known() -> None:
 def test_each_model_has_its_own_preset() -> None:
     preset = {"aliases": ["strand"], "settings": {"context": 4096}, "load_at_start": True}
     tier = job(presets={STRAND: preset})
-    found, _notes = tier_models.offered(tier, tier.nodes["vasp-02"], [Found("small.gguf", small(4))])
+    found, _notes = job_models.offered(tier, tier.nodes["vasp-02"], [Found("small.gguf", small(4))])
     program = "llama-server"
     manifest = {"id": "0c1e57098", "programs": {"head": program}, "flags": {program: sorted(NEW)}}
     assert flag_subject.engine_of(manifest, program)
-    line = tier_job.router_line(replace(tier, models=found), f"/x/{program}", manifest, tier.nodes["vasp-02"])
-    one, two = line.files[tier_job.PRESETS].split("[small]")
+    line = job_spec.router_line(replace(tier, models=found), f"/x/{program}", manifest, tier.nodes["vasp-02"])
+    one, two = line.files[job_spec.PRESETS].split("[small]")
     assert "ctx-size = 4096" in one
     assert "alias = strand" in one
     assert "load-on-startup = true" in one

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import tier_job
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.device_order import engine_split
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.placement_order import engine_split
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import job_spec
 
 HOSTS = ["vasp-01", "vasp-02", "vasp-03"]
 PORTS = {"vasp-02": 50052, "vasp-03": 50053}
@@ -43,8 +43,8 @@ def data(**changes: Any) -> dict[str, Any]:
     }
 
 
-def job(**changes: Any) -> tier_job.Job:
-    return tier_job.read_job(json.dumps(data(**changes)))
+def job(**changes: Any) -> job_spec.Job:
+    return job_spec.read_job(json.dumps(data(**changes)))
 
 
 @pytest.mark.parametrize(
@@ -67,29 +67,29 @@ def test_data_of_something_else_is_refused_in_one_sentence(changes: dict[str, An
 
 def test_no_data_at_all() -> None:
     with pytest.raises(InvalidInputError):
-        tier_job.read_job("{")
+        job_spec.read_job("{")
 
 
 def test_the_first_node_has_the_head() -> None:
-    head, workers = tier_job.crew(job(), HOSTS)
+    head, workers = job_spec.crew(job(), HOSTS)
     assert head.name == "vasp-01"
     assert [node.name for node in workers] == ["vasp-02", "vasp-03"]
 
 
 def test_a_router_has_no_workers() -> None:
-    assert tier_job.crew(job(kind="router"), ["vasp-02"])[1] == ()
+    assert job_spec.crew(job(kind="router"), ["vasp-02"])[1] == ()
 
 
 @pytest.mark.parametrize("hosts", [["vasp-04"], []])
 def test_a_node_that_the_inventory_lacks_is_named(hosts: list[str]) -> None:
     with pytest.raises(InvalidInputError, match="slurm_nodes"):
-        tier_job.crew(job(), hosts)
+        job_spec.crew(job(), hosts)
 
 
 def test_the_documents_split_by_host_name_becomes_the_engines_order() -> None:
     tier = job()
-    head, workers = tier_job.crew(tier, HOSTS)
-    placed = tier_job.devices(tier, head, workers, PORTS)
+    head, workers = job_spec.crew(tier, HOSTS)
+    placed = job_spec.devices(tier, head, workers, PORTS)
     assert [(device.name, device.host, device.endpoint, device.layers) for device in placed] == [
         ("RPC0", "vasp-02", "10.100.0.42:50052", 27),
         ("RPC1", "vasp-03", "10.100.0.43:50053", 27),
@@ -101,17 +101,17 @@ def test_the_documents_split_by_host_name_becomes_the_engines_order() -> None:
 
 def test_other_nodes_than_those_of_the_split_share_evenly() -> None:
     tier = job(split={"vasp-01": 40, "vasp-09": 40})
-    head, workers = tier_job.crew(tier, HOSTS)
-    assert [device.layers for device in tier_job.devices(tier, head, workers, PORTS)] == [27, 27, 26]
+    head, workers = job_spec.crew(tier, HOSTS)
+    assert [device.layers for device in job_spec.devices(tier, head, workers, PORTS)] == [27, 27, 26]
 
 
 def test_the_heads_command_line() -> None:
     tier = job()
-    head, workers = tier_job.crew(tier, HOSTS)
-    placed = tier_job.devices(tier, head, workers, PORTS)
-    argv = tier_job.head_argv(tier, "/x/llama-server", ["--load-mode", "--fit"], placed, head.address)
+    head, workers = job_spec.crew(tier, HOSTS)
+    placed = job_spec.devices(tier, head, workers, PORTS)
+    argv = job_spec.head_argv(tier, "/x/llama-server", ["--load-mode", "--fit"], placed, head.address)
     assert argv[0] == "/x/llama-server"
-    assert tier_job.with_port(argv, 8083)[argv.index("--port") + 1] == "8083"
+    assert job_spec.with_port(argv, 8083)[argv.index("--port") + 1] == "8083"
     assert argv[argv.index("--host") + 1] == "10.0.0.41"
     assert argv[argv.index("--api-key-file") + 1] == "/etc/herd/tiers/api-keys"
     assert argv[argv.index("--rpc") + 1] == "10.100.0.42:50052,10.100.0.43:50053"
@@ -119,14 +119,14 @@ def test_the_heads_command_line() -> None:
 
 
 def test_a_workers_command_line() -> None:
-    argv = tier_job.worker_argv("/x/ggml-rpc-server", "10.100.0.42", 20, has_cache=True)
-    assert tier_job.with_port(argv, 50055) == [
+    argv = job_spec.worker_argv("/x/ggml-rpc-server", "10.100.0.42", 20, has_cache=True)
+    assert job_spec.with_port(argv, 50055) == [
         "/x/ggml-rpc-server", "-H", "10.100.0.42", "-p", "50055", "-t", "20", "-c",
     ]  # fmt: skip
 
 
 def test_ports_on_which_somebody_listens_are_passed_over() -> None:
-    assert tier_job.candidates(8080, 4, {8080, 8082, 22}) == [8081, 8083]
+    assert job_spec.candidates(8080, 4, {8080, 8082, 22}) == [8081, 8083]
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ def test_ports_on_which_somebody_listens_are_passed_over() -> None:
     [(0, 0, 0, 0), (50, 0, 0, 50), (100, 0, 0, 99), (500, 0, 0, 99), (100, 0, 100, 50), (100, 43, 100, 71)],
 )
 def test_how_much_is_loaded(read: int, sent: int, remote: int, percent: int) -> None:
-    assert tier_job.percent(read, 100, sent, remote) == percent
+    assert job_spec.percent(read, 100, sent, remote) == percent
 
 
 def test_a_model_without_a_size_is_not_divided_by() -> None:
-    assert tier_job.percent(5, 0, 0, 0) == 99
+    assert job_spec.percent(5, 0, 0, 0) == 99
 
 
 MANIFEST = {
@@ -155,17 +155,17 @@ MANIFEST = {
 }  # fmt: skip
 
 
-def line_of(**changes: Any) -> tier_job.Line:
+def line_of(**changes: Any) -> job_spec.Line:
     tier = job(**changes)
-    head, workers = tier_job.crew(tier, HOSTS)
-    placed = tier_job.devices(tier, head, workers, PORTS)
-    return tier_job.head_line(tier, "/x/bin/llama-server", MANIFEST, placed, head)
+    head, workers = job_spec.crew(tier, HOSTS)
+    placed = job_spec.devices(tier, head, workers, PORTS)
+    return job_spec.head_line(tier, "/x/bin/llama-server", MANIFEST, placed, head)
 
 
 def test_a_head_that_its_release_takes() -> None:
     line = line_of()
     assert line.argv[0] == "/x/bin/llama-server"
-    assert tier_job.PORT in line.argv
+    assert job_spec.PORT in line.argv
 
 
 @pytest.mark.parametrize(
@@ -178,10 +178,10 @@ def test_a_head_that_would_not_live_is_refused_before_it_starts(settings: dict[s
 
 def test_a_router_brings_its_models_presets_and_closes_their_ports() -> None:
     tier = job(kind="router", models_max=2, sleep_idle_seconds=600)
-    head, _workers = tier_job.crew(tier, ["vasp-02"])
-    line = tier_job.router_line(tier, "/x/bin/llama-server", MANIFEST, head)
-    assert tier_job.PORT in line.argv
-    assert line.argv[line.argv.index("--models-preset") + 1] == tier_job.PRESETS
-    assert "[OR1-Behemoth]" in line.files[tier_job.PRESETS]
-    assert "sleep-idle-seconds = 600" in line.files[tier_job.PRESETS]
+    head, _workers = job_spec.crew(tier, ["vasp-02"])
+    line = job_spec.router_line(tier, "/x/bin/llama-server", MANIFEST, head)
+    assert job_spec.PORT in line.argv
+    assert line.argv[line.argv.index("--models-preset") + 1] == job_spec.PRESETS
+    assert "[OR1-Behemoth]" in line.files[job_spec.PRESETS]
+    assert "sleep-idle-seconds = 600" in line.files[job_spec.PRESETS]
     assert line.environment["LLAMA_ARG_API_KEY_FILE"] == "/etc/herd/tiers/api-keys"

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import tier_rules
-from ansible_collections.herd.inference.plugins.module_utils.core.endpoints import Endpoint
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm_queue import Ending, Job
-from ansible_collections.herd.inference.plugins.module_utils.core.tier_rules import (
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.endpoint_registry import Endpoint
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.manager import (
     BACKOFF_S,
     CANCEL,
     EXPLAIN,
@@ -27,6 +26,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.tier_rules imp
     Stop,
     Wanted,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
 
 NOW = 1_763_700_000.0
 FAST = Wanted("fast", "llama-14b", "llama", "/s/run-14b.slurm", preempted_by=("vasp_priority",), hosts=("vasp-02",))

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import host_memory, job_memory
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.job_memory import Need
+from ansible_collections.herd.inference.plugins.module_utils.core.placement import host_memory
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import memory_limit
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.memory_limit import Need
 
 GIB = 1 << 30
 
@@ -28,7 +29,7 @@ PLAN = {
 
 
 def test_a_head_has_the_file_and_a_copy_of_the_context_and_a_worker_the_files_of_its_cache() -> None:
-    found = job_memory.of_distributed(PLAN, 44 * GIB, GIB)
+    found = memory_limit.of_distributed(PLAN, 44 * GIB, GIB)
     assert set(found) == {"one", "two", "three"}
     assert found["one"] == Need(3 * GIB, (46 + 12) * GIB)
     worker = host_memory.worker_need(20 * GIB, GIB, True).least
@@ -36,13 +37,13 @@ def test_a_head_has_the_file_and_a_copy_of_the_context_and_a_worker_the_files_of
 
 
 def test_a_head_without_a_device_and_a_worker_beside_it_are_counted_apart() -> None:
-    found = job_memory.of_distributed({**PLAN, "devices": PLAN["devices"][:2]}, 44 * GIB, GIB)
+    found = memory_limit.of_distributed({**PLAN, "devices": PLAN["devices"][:2]}, 44 * GIB, GIB)
     assert set(found) == {"", "two", "three"}
 
 
 def test_a_file_that_is_read_and_not_mapped_is_cached_too() -> None:
-    assert job_memory.of_engine(1, 3 * GIB, 0, 44 * GIB, 0).sum == 47 * GIB
-    assert job_memory.of_engine(1, 47 * GIB, 44 * GIB, 44 * GIB, 0).sum == 47 * GIB
+    assert memory_limit.of_engine(1, 3 * GIB, 0, 44 * GIB, 0).sum == 47 * GIB
+    assert memory_limit.of_engine(1, 47 * GIB, 44 * GIB, 44 * GIB, 0).sum == 47 * GIB
 
 
 def test_the_largest_models_of_a_router_count() -> None:
@@ -50,7 +51,7 @@ def test_the_largest_models_of_a_router_count() -> None:
         {"least": n * GIB, "comfortable": n * 2 * GIB, "mapped": n * GIB, "file_size": n * GIB, "context": GIB}
         for n in (1, 5, 3)
     ]
-    found = job_memory.of_router(models, 2)
+    found = memory_limit.of_router(models, 2)
     assert (found.least - host_memory.PROCESS, found.sum - host_memory.PROCESS) == (8 * GIB, 18 * GIB)
 
 
@@ -59,13 +60,13 @@ def test_the_largest_models_of_a_router_count() -> None:
     [("", 0), (None, 0), ("0", 0), ("200G", 204800), ("65536", 65536), (65536, 65536), ("64g", 65536), ("1T", 1 << 20)],
 )
 def test_limits_are_read_as_sbatch_reads_them(text: Any, mib: int) -> None:
-    assert job_memory.given_mib(text) == mib
+    assert memory_limit.given_mib(text) == mib
 
 
 @pytest.mark.parametrize("text", ["all", "1.5G", "64 G", "-1", "64GB"])
 def test_what_sbatch_would_not_take_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="a memory limit such as 200G"):
-        job_memory.given_mib(text)
+        memory_limit.given_mib(text)
 
 
 @pytest.mark.parametrize(
@@ -80,4 +81,4 @@ def test_what_sbatch_would_not_take_is_refused(text: str) -> None:
     ],
 )
 def test_warnings(given: int, wanted: int, node: int, words: str) -> None:
-    assert [words in text for text in job_memory.warnings(given, wanted, node)] == ([True] if words else [])
+    assert [words in text for text in memory_limit.warnings(given, wanted, node)] == ([True] if words else [])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import slurm_queue
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm_queue import Ending, Job
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import queue as slurm_queue
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "slurm"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "slurm"
 # Of Slurm 22.05, with SLURM_TIME_FORMAT=%s.
 SACCT = (FIXTURES / "sacct-22.05.txt").read_text(encoding="utf-8")
 REQUEUED = (FIXTURES / "sacct-requeued-22.05.txt").read_text(encoding="utf-8")

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import slurm_queue, tier_outdated
-from ansible_collections.herd.inference.plugins.module_utils.core.tier_outdated import Moment
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import queue as slurm_queue
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import revision as job_revision
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.revision import Moment
 
 
 def test_a_mark_is_of_what_is_said_and_not_of_its_order() -> None:
-    first = tier_outdated.mark({"a": 1, "b": {"c": 2, "d": 3}}, {"memory": "200G"})
-    assert tier_outdated.mark({"b": {"d": 3, "c": 2}, "a": 1}, {"memory": "200G"}) == first
-    assert tier_outdated.mark({"a": 1, "b": {"c": 2, "d": 3}}, {"memory": "100G"}) != first
-    assert tier_outdated.mark({"a": 1, "b": {"c": 2, "d": 4}}, {"memory": "200G"}) != first
+    first = job_revision.mark({"a": 1, "b": {"c": 2, "d": 3}}, {"memory": "200G"})
+    assert job_revision.mark({"b": {"d": 3, "c": 2}, "a": 1}, {"memory": "200G"}) == first
+    assert job_revision.mark({"a": 1, "b": {"c": 2, "d": 3}}, {"memory": "100G"}) != first
+    assert job_revision.mark({"a": 1, "b": {"c": 2, "d": 4}}, {"memory": "200G"}) != first
 
 
 def test_the_mark_is_read_back_from_a_comment_that_fits_into_its_column() -> None:
-    text = tier_outdated.comment(f"herd-tiers tier={'x' * 32}", tier_outdated.mark({}, {}))
+    text = job_revision.comment(f"herd-tiers tier={'x' * 32}", job_revision.mark({}, {}))
     width = dict(slurm_queue._COLUMNS)["Comment"]
-    assert tier_outdated.plan_of(text[:width].strip()) == tier_outdated.mark({}, {})
-    assert tier_outdated.comment("herd-tiers", "") == "herd-tiers"
+    assert job_revision.plan_of(text[:width].strip()) == job_revision.mark({}, {})
+    assert job_revision.comment("herd-tiers", "") == "herd-tiers"
 
 
 @pytest.mark.parametrize(
@@ -46,12 +47,12 @@ def test_the_mark_is_read_back_from_a_comment_that_fits_into_its_column() -> Non
     ],
 )
 def test_which_job_is_outdated(plan: str, text: str, is_managed: bool, submitted: str, expected: bool) -> None:
-    assert tier_outdated.is_outdated(plan, text, is_managed, submitted) is expected
+    assert job_revision.is_outdated(plan, text, is_managed, submitted) is expected
 
 
 def test_only_a_runtime_that_knows_the_signal_is_sent_it() -> None:
-    assert tier_outdated.may_be_asked("herd-tiers tier=fast plan=aa")
-    assert not tier_outdated.may_be_asked("herd-tiers")
+    assert job_revision.may_be_asked("herd-tiers tier=fast plan=aa")
+    assert not job_revision.may_be_asked("herd-tiers")
 
 
 def test_a_quiet_moment_is_waited_for_and_never_forced() -> None:
@@ -70,6 +71,6 @@ def test_a_quiet_moment_is_waited_for_and_never_forced() -> None:
     [(False, False, "another one follows"), (True, True, "in a quiet moment"), (True, False, "when it is requeued")],
 )
 def test_it_is_said_what_becomes_of_it(is_running: bool, is_asked: bool, words: str) -> None:
-    said = tier_outdated.in_words("12", is_running, is_asked)
+    said = job_revision.in_words("12", is_running, is_asked)
     assert said.startswith("job 12 is outdated")
     assert words in said

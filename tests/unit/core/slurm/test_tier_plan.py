@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.filter.tier_plan import DEFAULTS, tier_plan
-from ansible_collections.herd.inference.plugins.module_utils.core import tier_job
-from ansible_collections.herd.inference.plugins.module_utils.core import tier_plan as rules
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import job_spec
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_plan as rules
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 GPU = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0", "memory_mib": 32768}
 PATHS = {
     "prefix": "/opt/llama.cpp",
@@ -152,7 +152,7 @@ def test_the_labs_tiers_run_side_by_side() -> None:
 @pytest.mark.parametrize("tier", ["fast", "reasoning"])
 def test_the_runtime_reads_what_is_written(site: str, tier: str) -> None:
     data = plan(site)["tiers"][tier]["data"]
-    job = tier_job.read_job(json.dumps(data))
+    job = job_spec.read_job(json.dumps(data))
     assert job.tier == tier
     assert job.timing.grace == 30
     assert job.nodes["vasp-02"].fabric == "10.100.0.42"
@@ -253,7 +253,7 @@ def test_what_a_job_runs_with_has_a_mark(change: dict[str, Any], is_other: bool)
     after = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(change))["tiers"]["reasoning"]
     assert (before["plan"] != after["plan"]) is is_other
     assert after["data"]["plan"] == after["tier"]["plan"] == after["plan"]
-    assert tier_job.read_job(json.dumps(after["data"])).plan == after["plan"]
+    assert job_spec.read_job(json.dumps(after["data"])).plan == after["plan"]
 
 
 def test_the_longest_grace_counts_for_a_qos() -> None:
@@ -269,11 +269,11 @@ def test_a_router_offers_what_its_folder_has_and_each_model_has_its_own() -> Non
 
     found = plan("beefcake2_slurm", change)
     assert found["problems"] == []
-    job = tier_job.read_job(json.dumps(found["tiers"]["fast"]["data"]))
+    job = job_spec.read_job(json.dumps(found["tiers"]["fast"]["data"]))
     assert (job.folder, job.scan, list(job.exclude), job.rules) == ("/scratch/ai/models", True, ["notes"], "0c1e57098")
     (model,) = job.models
     assert (list(model.aliases), model.settings, model.at_start) == (["strand"], {"slots": 2}, True)
-    assert not tier_job.read_job(json.dumps(found["tiers"]["reasoning"]["data"])).scan
+    assert not job_spec.read_job(json.dumps(found["tiers"]["reasoning"]["data"])).scan
 
 
 def test_without_a_scan_the_named_models_are_all_that_is_planned_for() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import tier_view, upstreams
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.tier_view import Tier, View
-
-from .test_endpoints import FAST, NOW
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import nginx_upstreams
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_status
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_status import Tier, View
+from tests.unit.core.slurm.test_endpoint_registry import FAST, NOW
 
 VIEW = View(
     NOW,
@@ -35,11 +35,11 @@ VIEW = View(
 
 
 def test_what_is_written_is_read() -> None:
-    assert tier_view.read(tier_view.write(VIEW)) == VIEW
+    assert tier_status.read(tier_status.write(VIEW)) == VIEW
 
 
 def test_the_gateway_reads_the_same() -> None:
-    found = upstreams.from_view(json.loads(tier_view.write(VIEW)), NOW)
+    found = nginx_upstreams.from_view(json.loads(tier_status.write(VIEW)), NOW)
     assert found is not None
     assert (found["fast"].state, found["fast"].endpoint) == ("ready", "10.0.0.42:8080")
     assert (found["reasoning"].reason, found["reasoning"].retry_after) == (VIEW.tiers["reasoning"].reason, 60)
@@ -58,13 +58,13 @@ def test_the_gateway_reads_the_same() -> None:
 )
 def test_a_view_that_is_wrong_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="herd-tiers"):
-        tier_view.read(json.dumps({**tier_view.as_data(VIEW), **change}))
+        tier_status.read(json.dumps({**tier_status.as_data(VIEW), **change}))
 
 
-@pytest.mark.parametrize("text", ["", "null", "[]", "[" * 20000, tier_view.write(VIEW)[:-5]])
+@pytest.mark.parametrize("text", ["", "null", "[]", "[" * 20000, tier_status.write(VIEW)[:-5]])
 def test_a_file_that_is_no_view_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError):
-        tier_view.read(text)
+        tier_status.read(text)
 
 
 @pytest.mark.parametrize(("age", "is_old"), [(0, False), (10, False), (11, True), (-10, False), (-11, True)])
@@ -73,7 +73,7 @@ def test_a_view_is_believed_for_ten_seconds(age: float, is_old: bool) -> None:
 
 
 def test_the_table_is_for_people() -> None:
-    assert tier_view.table(VIEW, NOW).splitlines() == [
+    assert tier_status.table(VIEW, NOW).splitlines() == [
         "TIER       STATE      JOB  WHERE         MODELS     SINCE  BACK       WHY",
         "fast       ready      12   vasp-02:8080  lab-llama  9 min  -          -",
         "reasoning  preempted  13   -             -          -      in 90 min  preempted by VASP's job 88; pending: "
@@ -82,5 +82,5 @@ def test_the_table_is_for_people() -> None:
         "Slurm's controller does not answer since 12:00",
     ]
     # The two times of an entry are by another host's clock, whatever ours says.
-    assert "9 min" in tier_view.table(VIEW, NOW + 7200)
-    assert "This is old: the manager of the tiers has said nothing for 30 seconds" in tier_view.table(VIEW, NOW + 30)
+    assert "9 min" in tier_status.table(VIEW, NOW + 7200)
+    assert "This is old: the manager of the tiers has said nothing for 30 seconds" in tier_status.table(VIEW, NOW + 30)

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.heartbeat import Disk, Heartbeat, Hold
-from ansible_collections.herd.inference.plugins.module_utils.core.herd_view import as_rows, is_well, summary
-from ansible_collections.herd.inference.plugins.module_utils.core.supervision import Sighting
-from tests.unit.core.test_heartbeat import GPU, HEAD, WORKER
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision.cluster_status import (
+    as_rows,
+    is_well,
+    summary,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision.heartbeat import Disk, Heartbeat, Hold
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision.supervisor import Sighting
+from tests.unit.core.supervision.test_heartbeat import GPU, HEAD, WORKER
 
 
 def seen(node: str, **parts: Any) -> Sighting:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core import gpu_memory, heartbeat
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision import heartbeat
+from ansible_collections.herd.inference.plugins.module_utils.core.text import plain
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+FIXTURES = Path(__file__).parents[3] / "fixtures"
 WORKER = heartbeat.Worker(
     unit="llama-rpc.service",
     active="active",
@@ -141,7 +143,7 @@ def test_what_is_no_heartbeat_is_an_error(raw: bytes, found: str) -> None:
 
 
 def test_what_is_made_fit_can_be_written_and_read() -> None:
-    text = heartbeat.plain("\x1b[2J \ud800 \u8a9e \U0001f600")
+    text = plain("\x1b[2J \ud800 \u8a9e \U0001f600")
     assert text.encode().decode() == text == " [2J   \u8a9e \U0001f600"
     beat = replace(BEAT, hold=heartbeat.Hold(text, 1.0))
     assert heartbeat.read(heartbeat.write(beat)) == beat
@@ -166,7 +168,7 @@ def test_what_a_newer_agent_adds_is_passed_over() -> None:
     ],
 )
 def test_what_nvidia_smi_says(name: str, found: tuple[heartbeat.Gpu, ...]) -> None:
-    report = gpu_memory.parse((FIXTURES / "nvidia_smi" / name).read_text(encoding="utf-8"))
+    report = nvidia_smi_report.parse((FIXTURES / "nvidia_smi" / name).read_text(encoding="utf-8"))
     assert heartbeat.of_gpus(report.gpus) == found
     # It goes through a heartbeat as it is.
     assert heartbeat.read(heartbeat.write(replace(BEAT, gpus=found))).gpus == found

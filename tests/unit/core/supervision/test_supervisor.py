@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.heartbeat import Heartbeat, Hold, Worker
-from ansible_collections.herd.inference.plugins.module_utils.core.supervision import (
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision.heartbeat import Heartbeat, Hold, Worker
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision.supervisor import (
     PROBE,
     RESTART,
     SAY,
@@ -26,7 +26,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.supervision im
     WorkerView,
     WorkerWatch,
 )
-from tests.unit.core.test_heartbeat import WORKER
+from tests.unit.core.supervision.test_heartbeat import WORKER
 
 A, B = "vllm-node2", "vllm-node3"
 LINKS = {A: ("10.100.0.31:40112",), B: ("10.100.0.31:40113",)}

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.ports import openssl
-from ansible_collections.herd.inference.plugins.module_utils.ports.openai import Api
+from ansible_collections.herd.inference.plugins.module_utils.ports.engine.openai_api import Api
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import openssl
 from ansible_collections.herd.inference.plugins.modules import api_health
 
 TIMINGS = {"predicted_n": 8, "predicted_per_second": 630.8011174191223}

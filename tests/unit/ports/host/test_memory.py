@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.ports import memory
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import agent_files, selinux
+from ansible_collections.herd.inference.plugins.module_utils.ports import agent_install
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import selinux
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ def test_what_systemd_executes_of_the_agent_is_labelled_before_it_is_in_place(tm
     (tmp_path / "enforce").write_text("1")
     (tmp_path / "refuse").touch()
     with pytest.raises(HerdError, match="no policy"):
-        agent_files.install(tmp_path / "herd", files, ("bin/herdctl",))
+        agent_install.install(tmp_path / "herd", files, ("bin/herdctl",))
     assert not (tmp_path / "herd" / "current").exists()
     (tmp_path / "refuse").unlink()
-    version = agent_files.install(tmp_path / "herd", files, ("bin/herdctl",))
+    version = agent_install.install(tmp_path / "herd", files, ("bin/herdctl",))
     assert asked.read_text().splitlines()[-1].startswith(f"-R {tmp_path}/herd/versions/.new.")
-    assert agent_files.current_version(tmp_path / "herd") == version
+    assert agent_install.current_version(tmp_path / "herd") == version

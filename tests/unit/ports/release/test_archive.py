@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import build_tree, release_files, sources
-from ansible_collections.herd.inference.plugins.module_utils.ports.release_store import ReleaseStore
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import build_tree
+from ansible_collections.herd.inference.plugins.module_utils.ports.release import sources as release_sources
+from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 ID = "0c1e57098-cpu-11111111"
 
@@ -25,15 +27,15 @@ def make_release(root: Path) -> dict[str, Any]:
     (root / "bin" / "llama-server").chmod(0o755)
     (root / "bin" / "libggml.so.0.1").write_bytes(b"\x7fELF" * 100)
     (root / "bin" / "libggml.so").symlink_to("libggml.so.0.1")
-    manifest: dict[str, Any] = {"id": ID, "cuda": None, "files": release_files.measure(root)}
-    release_files.write_json(root / release_files.MANIFEST, manifest)
+    manifest: dict[str, Any] = {"id": ID, "cuda": None, "files": release_archive.measure(root)}
+    release_archive.write_json(root / release_archive.MANIFEST, manifest)
     return manifest
 
 
 def packed(tmp_path: Path) -> tuple[dict[str, Any], Path]:
     manifest = make_release(tmp_path / "made")
     tarball = tmp_path / f"{ID}.tar.gz"
-    manifest["tarball"] = release_files.pack(tmp_path / "made", ID, tarball)
+    manifest["tarball"] = release_archive.pack(tmp_path / "made", ID, tarball)
     return manifest, tarball
 
 
@@ -54,8 +56,8 @@ def test_measured(tmp_path: Path) -> None:
 
 def test_unpacked_is_what_was_packed(tmp_path: Path) -> None:
     manifest, tarball = packed(tmp_path)
-    release_files.unpack_verified(tarball, manifest, tmp_path / "out")
-    assert release_files.differences(tmp_path / "out", manifest["files"]) == []
+    release_archive.unpack_verified(tarball, manifest, tmp_path / "out")
+    assert release_archive.differences(tmp_path / "out", manifest["files"]) == []
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_unpacked_is_what_was_packed(tmp_path: Path) -> None:
 def test_every_difference_is_seen(tmp_path: Path, damage: Any, problem: str) -> None:
     manifest = make_release(tmp_path)
     damage(tmp_path)
-    assert release_files.differences(tmp_path, manifest["files"]) == [problem]
+    assert release_archive.differences(tmp_path, manifest["files"]) == [problem]
 
 
 def archive(path: Path, members: list[tuple[str, bytes | str]]) -> Path:
@@ -99,19 +101,19 @@ def archive(path: Path, members: list[tuple[str, bytes | str]]) -> Path:
 )
 def test_nothing_leaves_the_folder(tmp_path: Path, members: list[tuple[str, bytes | str]]) -> None:
     with pytest.raises(HerdError, match="stay inside"):
-        sources.unpack(archive(tmp_path / "a.tar.gz", members), tmp_path / "inner" / "out", "top")
+        release_sources.unpack(archive(tmp_path / "a.tar.gz", members), tmp_path / "inner" / "out", "top")
     assert not (tmp_path / "evil").exists()
 
 
 def test_only_the_inner_path_is_unpacked(tmp_path: Path) -> None:
     made = archive(tmp_path / "a.tgz", [("p/vendor/x/f", b"1"), ("p/vendor/x/d/l", "../f"), ("p/other", b"2")])
-    sources.unpack(made, tmp_path / "out", "p/vendor/x")
+    release_sources.unpack(made, tmp_path / "out", "p/vendor/x")
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["d", "f", "l"]
 
 
 def test_inner_path_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(HerdError, match="correct inner_path"):
-        sources.unpack(archive(tmp_path / "a.tgz", [("p/f", b"1")]), tmp_path / "out", "q")
+        release_sources.unpack(archive(tmp_path / "a.tgz", [("p/f", b"1")]), tmp_path / "out", "q")
 
 
 def test_install_switch_and_prune(tmp_path: Path) -> None:
@@ -176,13 +178,13 @@ def test_source_with_wrong_checksum(tmp_path: Path) -> None:
     path.write_bytes(b"not it")
     source = {"path": str(path), "url": "", "sha256": "a" * 64}
     with pytest.raises(HerdError, match="a" * 64):
-        sources.verified_archive(source, tmp_path / "cache", lambda *_: None)
+        release_sources.verified_archive(source, tmp_path / "cache", lambda *_: None)
 
 
 def test_source_that_is_not_there(tmp_path: Path) -> None:
     source = {"path": str(tmp_path / "none.tar.gz"), "url": "", "sha256": "a" * 64}
     with pytest.raises(HerdError, match="no such file"):
-        sources.verified_archive(source, tmp_path / "cache", lambda *_: None)
+        release_sources.verified_archive(source, tmp_path / "cache", lambda *_: None)
 
 
 def test_a_build_that_outlives_a_boot_is_not_trusted(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import ipaddress
 import re
 from collections.abc import Collection, Iterator
 
-from . import flag_values
-from .command_line import Argument
-from .flag_dialects import removed, translation
-from .flag_subject import ERROR, WARNING, WORKER, Hit, Subject
+from ..command_line import Argument
+from . import values as flag_values
+from .dialects import removed, translation
+from .subject import ERROR, WARNING, WORKER, Hit, Subject
 
 # The plan, the gate and the role's own checks rest on these; a second one would make them wrong.
 PLANNED = (

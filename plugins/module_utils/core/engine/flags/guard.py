@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from .errors import InvalidInputError
-from .flag_rules import RULES
-from .flag_subject import ERROR, WARNING, Finding, Hit, Rule, Subject, named
+from ...errors import InvalidInputError
+from .rules import RULES
+from .subject import ERROR, WARNING, Finding, Hit, Rule, Subject, named
 
 
 def _finding(rule: Rule, hit: Hit, accepted: Collection[str]) -> Finding:

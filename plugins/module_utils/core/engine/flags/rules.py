@@ -9,8 +9,8 @@ both releases; "run" as a source means such a run. The releases are b7836 and 0c
 
 from __future__ import annotations
 
-from . import flag_checks as checks
-from .flag_subject import BENCH, ERROR, HEAD, PRESET, ROUTER, WARNING, WORKER, Rule
+from . import checks
+from .subject import BENCH, ERROR, HEAD, PRESET, ROUTER, WARNING, WORKER, Rule
 
 # llama-server, whatever it does; and what says how a model is loaded, on a command line or in a preset.
 _SERVERS = (HEAD, ROUTER, PRESET)

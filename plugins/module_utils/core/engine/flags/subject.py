@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .command_line import CommandLine
+from ..command_line import CommandLine
 
 ERROR, WARNING = "error", "warning"
 HEAD, WORKER, BENCH = "head", "worker", "bench"

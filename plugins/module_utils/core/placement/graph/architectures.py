@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from . import graph_delta
-from .graph_arena import Tensor
-from .graph_blocks import Blocks
-from .model_shape import LayerShape
+from ...models.shape import LayerShape
+from . import delta_net
+from .allocator import Tensor
+from .operations import Blocks
 
 
 def _heads(blocks: Blocks, layer: LayerShape, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -301,9 +301,9 @@ def _qwen3next(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool)
     if not blocks.run.old:
         blocks.graph.expand(normed)
     if layer.kv_heads:
-        found = graph_delta.attention(blocks, layer, normed)
+        found = delta_net.attention(blocks, layer, normed)
     else:
-        found = graph_delta.recurrence(blocks, normed, blocks.constants)
+        found = delta_net.recurrence(blocks, normed, blocks.constants)
     found, source = _outputs(blocks, is_last and blocks.run.old, found, source)
     entering = blocks.add(found, source)
     normed = blocks.norm(entering)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .graph_arena import Tensor
-from .graph_blocks import Blocks, Constants
-from .model_shape import LayerShape
+from ...models.shape import LayerShape
+from .allocator import Tensor
+from .operations import Blocks, Constants
 
 _CHUNK = 64
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import graph_delta
-from .graph_arena import Tensor, arena_bytes
-from .graph_blocks import Blocks, Run
-from .graph_layers import LAYERS
-from .model_shape import LayerShape, ModelShape
+from ...models.shape import LayerShape, ModelShape
+from . import delta_net
+from .allocator import Tensor, arena_bytes
+from .architectures import LAYERS
+from .operations import Blocks, Run
 
 _BEFORE, _OWN, _AFTER, _HEAD = range(4)
 # After so many rounds of a pattern of layers the places repeat: no more of them are followed.
@@ -106,7 +106,7 @@ def buffer_bytes(
         blocks.graph.expand(found)
     blocks.parts = [found] * deep
     if shape.architecture == "qwen3next" and run.old:
-        blocks.constants = graph_delta.constants(blocks)
+        blocks.constants = delta_net.constants(blocks)
     own = _shortened([layer for layer in layers if layer.loaded])
     blocks.device = _BEFORE
     if before:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .graph_arena import Graph, Tensor
-from .kv_cache import CACHE_TYPES
-from .model_shape import LayerShape, ModelShape
+from ...models.shape import LayerShape, ModelShape
+from ..kv_cache import CACHE_TYPES
+from .allocator import Graph, Tensor
 
 _LONG = 8
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.herd.inference.plugins.module_utils.core import engine_settings
-from ansible_collections.herd.inference.plugins.module_utils.core.help_flags import accepted_flags
-from ansible_collections.herd.inference.plugins.module_utils.core.placement_order import Device
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.device_order import Device
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.help_flags import accepted_flags
 
-HELP = Path(__file__).parents[2] / "fixtures" / "help"
+HELP = Path(__file__).parents[4] / "fixtures" / "help"
 
 
 def accepted(program: str) -> frozenset[str]:
@@ -29,8 +29,8 @@ DEVICES = [
 
 def derived(flags: frozenset[str], **settings: object) -> list[str]:
     """What the collection writes for the head."""
-    return engine_settings.head_arguments(
-        engine_settings.merged(settings),
+    return engine_arguments.head_arguments(
+        engine_arguments.merged(settings),
         DEVICES,
         flags,
         "/m.gguf",

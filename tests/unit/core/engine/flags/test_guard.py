@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core import catalogue, flag_guard
-from ansible_collections.herd.inference.plugins.module_utils.core.command_line import CommandLine
-from ansible_collections.herd.inference.plugins.module_utils.core.engine_settings import LOAD_MODES, worker_arguments
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.flag_rules import RULES
-from ansible_collections.herd.inference.plugins.module_utils.core.flag_subject import (
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.arguments import LOAD_MODES, worker_arguments
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import (
     Engine,
     Finding,
     Subject,
     engine_of,
 )
-from tests.unit.core.flag_lines import NEW, NEW_WORKER, OLD, OLD_WORKER, derived
-from tests.unit.core.test_catalogue import real
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.release import catalogue as release_catalogue
+from tests.unit.core.engine.flags.flag_lines import NEW, NEW_WORKER, OLD, OLD_WORKER, derived
+from tests.unit.core.release.test_catalogue import real
 
 PORT = ["--port", "8000"]
 SLOT = ["--parallel", "1", "--fit", "off"]
@@ -33,7 +34,7 @@ WORKER = ["-H", "10.100.0.32", "-p", "50052"]
 
 
 def release(name: str) -> dict[str, Any]:
-    return catalogue.select(real(), name)
+    return release_catalogue.select(real(), name)
 
 
 def engine(name: str = "0c1e57098", cuda: bool = True, architectures: tuple[str, ...] = ("70",)) -> Engine:

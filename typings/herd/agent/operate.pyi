@@ -1,3 +1,0 @@
-"""The parts of herdctl; this only tells the type checker where they are."""
-
-from roles.node_agent.files.agent.operate import *

@@ -1,3 +1,0 @@
-"""The commands of herdctl; this only tells the type checker where they are."""
-
-from roles.node_agent.files.agent.upstreams import add_command as add_command

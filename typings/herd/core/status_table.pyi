@@ -1,3 +1,0 @@
-"""The installed rules are the very files of the collection; this only tells the type checker so."""
-
-from ansible_collections.herd.inference.plugins.module_utils.core.status_table import *
