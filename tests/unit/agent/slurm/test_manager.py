@@ -466,7 +466,7 @@ def test_what_jobs_have_left_in_the_registry_is_removed_after_a_while(home: Home
     home.entry("8", heartbeat=time.time() - 60)
     home.entry("9", heartbeat=time.time() - 700)
     code = """
-tiers.endpoints.STILL_S, tiers.REGISTRY_S = 0.3, 0.05
+tiers.endpoint_registry.STILL_S, tiers.REGISTRY_S = 0.3, 0.05
 folder = manager.settings.registry
 threading.Thread(target=manager.follow_registry, daemon=True).start()
 time.sleep(0.6)

@@ -53,7 +53,7 @@ def peer() -> Iterator[Peer]:
 FOLLOW = """
 import json, time
 from herd.agent.supervisor import heartbeat_http as beats
-from herd.core.supervision.supervisor import heartbeat
+from herd.core.supervision import heartbeat
 if sys.argv[3] == "broken":
     # A fault of our own that nobody has thought of, at the first heartbeat only.
     whole = heartbeat.read
