@@ -20,7 +20,6 @@ PREFIX = "ansible_collections.herd.inference.plugins."
 #: Modules of the standard library with which code could look at, or change, the world.
 WORLD = {
     "asyncio",
-    "datetime",
     "fcntl",
     "glob",
     "http",
@@ -41,6 +40,9 @@ WORLD = {
     "time",
     "urllib",
 }
+
+#: Methods of datetime that read the clock. core imports datetime for its values only.
+CLOCK = {"now", "utcnow", "today"}
 
 #: Parts of those that only work on values.
 PURE = {"urllib.parse"}
@@ -177,6 +179,16 @@ def test_no_room_is_a_hall(folder: Path) -> None:
     if folder.name not in ("modules", "filter"):
         files = [path for path in folder.iterdir() if path.suffix == ".py"]
         assert len(files) <= 16, f"{folder} has {len(files)} files: make a package of those that belong together"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) == "core"], ids=dotted)
+def test_core_reads_no_clock(path: Path) -> None:
+    calls = {
+        node.func.attr
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert not calls & CLOCK, f"{path.name} in core reads the clock"
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) == "core"], ids=dotted)
