@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: api_key_file
+module: engine_api_keys
 short_description: Write given API keys, or generate one once, on the host itself
 version_added: 0.1.0
 description:
@@ -52,12 +52,12 @@ attributes:
 
 EXAMPLES = r"""
 - name: Have an API key
-  herd.inference.api_key_file:
+  herd.inference.engine_api_keys:
     path: /etc/herd/head/api-keys
     group: llama
 
 - name: Let a new key be accepted beside the one in use
-  herd.inference.api_key_file:
+  herd.inference.engine_api_keys:
     path: /etc/herd/head/api-keys
     group: llama
     rotate: begin
