@@ -2,12 +2,12 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module journal_limits."""
+"""Module journald_limits."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: journal_limits
+module: journald_limits
 short_description: Limit what the journal of a host may take
 version_added: 0.2.0
 description:
@@ -55,7 +55,7 @@ options:
 
 EXAMPLES = r"""
 - name: Let logs take 4 GiB and stay for a month
-  herd.inference.journal_limits:
+  herd.inference.journald_limits:
     max_mib: 4096
     days: 30
 """

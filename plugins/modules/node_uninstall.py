@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: node_removal
+module: node_uninstall
 short_description: Remove units, rules, files and the account that this collection has made on a node
 version_added: 0.2.0
 description:
@@ -87,14 +87,14 @@ attributes:
 
 EXAMPLES = r"""
 - name: Leave nothing behind but the models
-  herd.inference.node_removal:
+  herd.inference.node_uninstall:
     prefix: /opt/llama.cpp
     models_dir: /opt/models
     user: llama
     ports: [50052, 50061, 8000]
 
 - name: Take the tiers off a Slurm cluster's controller
-  herd.inference.node_removal:
+  herd.inference.node_uninstall:
     prefix: /opt/llama.cpp
     models_dir: /opt/models
     user: llama

@@ -2,12 +2,12 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module driver_info."""
+"""Module nvidia_driver_info."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: driver_info
+module: nvidia_driver_info
 short_description: Say which NVIDIA driver a host runs, and stop if it is too old for a version of CUDA
 version_added: 0.1.0
 description:
@@ -32,7 +32,7 @@ options:
 
 EXAMPLES = r"""
 - name: See whether this node can run what CUDA 12.2 compiles
-  herd.inference.driver_info:
+  herd.inference.nvidia_driver_info:
     cuda_version: "12.2"
 """
 

@@ -2,12 +2,12 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module toolchain_publish."""
+"""Module toolchain_facts."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: toolchain_publish
+module: toolchain_facts
 short_description: Probe the compilers of a host and publish what was found for the build
 version_added: 0.1.0
 description:
@@ -65,7 +65,7 @@ options:
 
 EXAMPLES = r"""
 - name: Publish the facts about gcc-toolset-12 and CUDA 12.2
-  herd.inference.toolchain_publish:
+  herd.inference.toolchain_facts:
     path: /opt/llama.cpp/etc/toolchain.json
     cc: /opt/rh/gcc-toolset-12/root/usr/bin/gcc
     cxx: /opt/rh/gcc-toolset-12/root/usr/bin/g++

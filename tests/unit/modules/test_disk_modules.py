@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""disk_info, journal_limits, model_leftovers and release_prune as Ansible runs them."""
+"""disk_info, journald_limits, model_leftovers and release_prune as Ansible runs them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import d
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import store as release_store
 from ansible_collections.herd.inference.plugins.modules import (
     disk_info,
-    journal_limits,
+    journald_limits,
     model_leftovers,
     release_prune,
 )
@@ -73,7 +73,7 @@ def test_a_full_disk_is_refused_if_asked(
     assert f"{free} of 1048576 MiB" in (found["msg"] if state == "full" else said[0])
 
 
-# journal_limits
+# journald_limits
 
 
 class Journald:
@@ -104,28 +104,28 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journald:
 
 
 def test_limits_of_the_journal(host: Journald, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(journal_limits, capsys, check=True, max_mib=64)["changed"]
+    assert run(journald_limits, capsys, check=True, max_mib=64)["changed"]
     assert (host.restarts, host.drop_in.exists()) == (0, False)
-    found = run(journal_limits, capsys, max_mib=64)
+    found = run(journald_limits, capsys, max_mib=64)
     assert found["changed"]
     assert (host.restarts, host.shrunk, found["bytes"]) == (1, 0, 8 << 20)
     assert host.drop_in.read_text(encoding="utf-8") == journald_rules.drop_in(journald_rules.Journal(most_mib=64))
     for check in (False, True):
-        assert not run(journal_limits, capsys, check=check, max_mib=64)["changed"]
+        assert not run(journald_limits, capsys, check=check, max_mib=64)["changed"]
     host.size = "63.0M"
-    assert run(journal_limits, capsys, max_mib=32)["bytes"] == 32 << 20
+    assert run(journald_limits, capsys, max_mib=32)["bytes"] == 32 << 20
     assert (host.restarts, host.shrunk) == (2, 32)
 
 
 def test_a_run_that_was_killed_before_the_restart(host: Journald, capsys: pytest.CaptureFixture[str]) -> None:
     host.dies = True
     with patch_module_args({"max_mib": 64}), pytest.raises(KeyboardInterrupt):
-        journal_limits.main()
+        journald_limits.main()
     host.dies = False
-    assert run(journal_limits, capsys, check=True, max_mib=64)["changed"]
-    assert run(journal_limits, capsys, max_mib=64)["restarted"]
+    assert run(journald_limits, capsys, check=True, max_mib=64)["changed"]
+    assert run(journald_limits, capsys, max_mib=64)["restarted"]
     assert host.restarts == 1
-    assert not run(journal_limits, capsys, max_mib=64)["changed"]
+    assert not run(journald_limits, capsys, max_mib=64)["changed"]
 
 
 # model_leftovers

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
 from ansible_collections.herd.inference.plugins.module_utils.ports.operations import uninstall as rests
-from ansible_collections.herd.inference.plugins.modules import node_removal
+from ansible_collections.herd.inference.plugins.modules import node_uninstall
 
 OLD, NEW = "b7836-cpu-11aa22bb", "0c1e57098-cpu-5f1c20ab"
 OURS = {
@@ -55,7 +55,7 @@ def remove(prefix: Path, check: bool = False) -> set[str]:
     """As the module does it, below the prefix only: the rest of it looks at this very host."""
     going: set[str] = set()
     folders = iter([*(prefix / name for name in uninstall_rules.PREFIX_ENTRIES if name), prefix])
-    for part in (node_removal.below(prefix), rests.empty(folders, going)):
+    for part in (node_uninstall.below(prefix), rests.empty(folders, going)):
         for rest in part:
             if not check:
                 rest.remove()
@@ -89,7 +89,7 @@ def test_what_somebody_else_has_put_there_stays_and_is_named(prefix: Path) -> No
     fill(prefix, THEIRS)
     going = remove(prefix)
     assert files(prefix) == {*THEIRS}
-    left = set(node_removal.kept(prefix, going))
+    left = set(node_uninstall.kept(prefix, going))
     assert left == {
         str(prefix / name)
         for name in (
@@ -133,7 +133,7 @@ def test_a_release_whose_removal_is_killed_goes_the_next_time(prefix: Path, monk
 
 def in_common(shared: Path) -> list[str]:
     going: set[str] = set()
-    for rest in node_removal.in_common(shared, going):
+    for rest in node_uninstall.in_common(shared, going):
         rest.remove()
         going.add(rest.name)
     return sorted(str(Path(name).relative_to(shared)) for name in going)

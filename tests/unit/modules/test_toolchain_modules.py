@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.modules import driver_info, toolchain_publish
+from ansible_collections.herd.inference.plugins.modules import nvidia_driver_info, toolchain_facts
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "toolchain"
 KERNEL = (
@@ -52,7 +52,7 @@ def install(tmp_path: Path) -> None:
 
 
 def test_check_mode_on_a_bare_host_knows_the_version_that_will_come(tmp_path: Path) -> None:
-    foreseen = toolchain_publish.result(
+    foreseen = toolchain_facts.result(
         module(tmp_path, cuda_root="/usr/local/cuda-12.2", cuda_version="12.2", compute_capabilities=["7.0"])
     )
     assert foreseen["changed"]
@@ -61,29 +61,29 @@ def test_check_mode_on_a_bare_host_knows_the_version_that_will_come(tmp_path: Pa
 
 def test_a_toolkit_that_was_named_has_to_be_there_in_check_mode_too(tmp_path: Path) -> None:
     with pytest.raises(HerdError, match="nvcc"):
-        toolchain_publish.result(module(tmp_path, cuda_root=str(tmp_path / "cuda"), compute_capabilities=["7.0"]))
+        toolchain_facts.result(module(tmp_path, cuda_root=str(tmp_path / "cuda"), compute_capabilities=["7.0"]))
 
 
 def test_a_toolkit_that_was_named_is_refused_before_anything_is_installed(tmp_path: Path) -> None:
     program(tmp_path / "cuda" / "bin" / "nvcc", "nvcc-13.0.txt")
     with pytest.raises(HerdError, match="no Volta"):
-        toolchain_publish.result(module(tmp_path, cuda_root=str(tmp_path / "cuda"), compute_capabilities=["7.0"]))
+        toolchain_facts.result(module(tmp_path, cuda_root=str(tmp_path / "cuda"), compute_capabilities=["7.0"]))
 
 
 def test_what_is_there_is_published(tmp_path: Path) -> None:
     install(tmp_path)
     program(tmp_path / "cuda" / "bin" / "nvcc", "nvcc-12.2.txt")
     asked = module(tmp_path, check=False, cuda_root=str(tmp_path / "cuda"), compute_capabilities=["7.0"])
-    first = toolchain_publish.result(asked)
+    first = toolchain_facts.result(asked)
     assert first["changed"]
     assert first["toolchain"]["cuda"]["version"] == "12.2.140"
     assert first["ansible_facts"] == {"herd_cuda_version": "12.2.140"}
-    assert not toolchain_publish.result(asked)["changed"]
+    assert not toolchain_facts.result(asked)["changed"]
 
 
 def test_without_gpus_there_is_no_cuda(tmp_path: Path) -> None:
     install(tmp_path)
-    assert toolchain_publish.result(module(tmp_path))["ansible_facts"] == {"herd_cuda_version": ""}
+    assert toolchain_facts.result(module(tmp_path))["ansible_facts"] == {"herd_cuda_version": ""}
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_driver(
 ) -> None:
     if kernel:
         (tmp_path / "version").write_text(kernel)
-    monkeypatch.setattr(driver_info, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(nvidia_driver_info, "DRIVER", tmp_path / "version")
     if words:
         with pytest.raises(HerdError, match=words):
-            driver_info.result(cuda)
+            nvidia_driver_info.result(cuda)
         return
-    assert driver_info.result(cuda) == {"version": "535.183.01" if kernel else "", "note": ""}
+    assert nvidia_driver_info.result(cuda) == {"version": "535.183.01" if kernel else "", "note": ""}
