@@ -62,6 +62,7 @@ ALLOWED = {
 #: The packages of core and what each may import beside itself: everything in the rows before its own.
 ORDER = (
     {"errors", "text", "timefmt"},
+    {"values"},
     {"host", "download"},
     {"models"},
     {"engine"},

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .. import values
 from ..errors import InvalidInputError
 from .routing import READY, Now, upstreams_of
 
@@ -52,10 +53,6 @@ def chosen(entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     return max(ready, key=lambda entry: (float(entry.get("started") or 0), str(entry.get("job_id"))), default=None)
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def now_of(tier: Mapping[str, Any]) -> Now:
     """Read how a tier is."""
     entry = chosen(tier.get("endpoints") or ())
@@ -63,11 +60,11 @@ def now_of(tier: Mapping[str, Any]) -> Now:
     return Now(
         state=state,
         reason=str(tier.get("reason") or state),
-        retry_after=int(_number(tier.get("retry_after_s")) or 30),
+        retry_after=int(values.finite(tier.get("retry_after_s")) or 30),
         endpoint=endpoint_of(entry) if entry and state == READY else "",
         models=tuple(map(str, entry.get("models") or ())) if entry else (),
-        percent=_number(tier.get("percent")),
-        expected=_number(tier.get("expected")),
+        percent=values.finite(tier.get("percent")),
+        expected=values.finite(tier.get("expected")),
     )
 
 
@@ -83,7 +80,7 @@ def from_view(view: Mapping[str, Any], wall: float) -> dict[str, Now] | None:
 
 def is_late(view: Mapping[str, Any], wall: float) -> bool:
     """Say whether a view of the tiers should have been written anew, and will soon not be believed any more."""
-    written = _number(view.get("written"))
+    written = values.finite(view.get("written"))
     return written is None or abs(wall - written) > VIEW_LIFE_S / 2
 
 

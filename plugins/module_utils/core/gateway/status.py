@@ -9,10 +9,10 @@ from Slurm is taken apart here, field by field: a field that makes no sense is u
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .. import values
 from ..timefmt import iso
 from .routing import READY, Now, Tier
 from .task_routing import EMPTY, TaskTable
@@ -22,14 +22,8 @@ _LONGEST = 400
 _MOST_GPUS = 64
 
 
-def _number(value: Any, least: float = 0.0) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < least:
-        return None
-    return float(value)
-
-
 def _count(value: Any) -> int | None:
-    found = _number(value)
+    found = values.finite(value)
     return None if found is None else int(found)
 
 
@@ -40,7 +34,7 @@ def _text(value: Any) -> str:
 
 
 def _moment(value: Any) -> str | None:
-    found = _number(value)
+    found = values.finite(value)
     # The last second that has a year of four digits.
     return iso(found) if found is not None and 0 < found < 253402300800 else None
 
@@ -56,7 +50,7 @@ def _list(data: Mapping[str, Any], name: str) -> Sequence[Any]:
 
 
 def _rate(value: Any) -> float | None:
-    found = _number(value)
+    found = values.finite(value)
     return None if found is None else round(found, 1)
 
 
@@ -75,7 +69,7 @@ def _gpu(data: Any) -> dict[str, Any] | None:
 
 
 def _seconds(value: Any) -> float | None:
-    found = _number(value)
+    found = values.finite(value)
     return None if found is None else round(found, 3)
 
 
@@ -108,9 +102,9 @@ def _measured(data: Mapping[str, Any]) -> dict[str, Any]:
 def _tier(tier: Tier, now: Now, seen: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
     entries = [entry for entry in _list(seen, "endpoints") if isinstance(entry, Mapping)]
     ready = [entry for entry in entries if entry.get("state") == READY]
-    entry = max(ready, key=lambda one: _number(one.get("started")) or 0.0, default=next(iter(entries), {}))
+    entry = max(ready, key=lambda one: values.finite(one.get("started")) or 0.0, default=next(iter(entries), {}))
     slots = _count(entry.get("slots")) or None
-    percent = _number(now.percent)
+    percent = values.finite(now.percent)
     return {
         "name": tier.name,
         "state": now.state,

@@ -21,6 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from .. import values
 from ..errors import InvalidInputError
 
 SCHEMA = 1
@@ -43,7 +44,8 @@ _JOB = re.compile(r"\d{1,12}")
 _FILE = re.compile(r"(?P<tier>[a-z][a-z0-9-]{0,31})-(?P<job>\d{1,12})\.json")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _OCTET = re.compile(r"0|[1-9]\d{0,2}")
-_FAR = 1e15
+#: Characters of the longest text in an entry.
+_LONGEST = 256
 _REMEDY = "leave it: the next sign of life of its job replaces it, and nobody sends requests there meanwhile"
 
 
@@ -128,37 +130,18 @@ def write(entry: Endpoint) -> str:
     return json.dumps(as_data(entry), separators=(",", ":")) + "\n"
 
 
-def _wrong(what: str, found: Any) -> InvalidInputError:
-    shown = repr(found)
-    return InvalidInputError(what, shown if len(shown) <= 80 else f"{shown[:77]}…", _REMEDY)
+def _wrong(expected: str, value: Any) -> InvalidInputError:
+    return values.invalid(expected, value, _REMEDY)
 
 
-def _number(data: Mapping[str, Any], name: str, least: float, most: float) -> float:
-    value = data.get(name)
-    # The comparison also refuses what is not a number by IEEE, and Python's parser accepts as one.
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise _wrong(f"{name} from {least:g} to {most:g}", value)
-    return value
-
-
-def _whole(data: Mapping[str, Any], name: str, least: int, most: int) -> int:
-    value = _number(data, name, least, most)
-    if not isinstance(value, int):
-        raise _wrong(f"a whole number as {name}", value)
-    return value
+def _number(data: Mapping[str, Any], name: str, most: float = values.LARGEST) -> float:
+    return values.number(data, name, 0, most, _REMEDY)
 
 
 def _word(data: Mapping[str, Any], name: str, pattern: re.Pattern[str], what: str) -> str:
     value = data.get(name)
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise _wrong(f"{what} as {name}", value)
-    return value
-
-
-def _text(data: Mapping[str, Any], name: str) -> str:
-    value = data.get(name)
-    if not isinstance(value, str) or len(value) > 256 or not value.isprintable():
-        raise _wrong(f"a line of text as {name}", value)
     return value
 
 
@@ -174,7 +157,7 @@ def _models(data: Mapping[str, Any]) -> tuple[str, ...]:
     value = data.get("models")
     if not isinstance(value, list) or len(value) > 256:
         raise _wrong("a list of models", value)
-    return tuple(_text({"models": model}, "models") for model in value)
+    return tuple(values.text({"models": model}, "models", _LONGEST, _REMEDY) for model in value)
 
 
 def _plain(value: Any, depth: int) -> Any:
@@ -182,7 +165,7 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, (int, float)):
-        return value if abs(value) < _FAR else None
+        return values.finite(value, -values.LARGEST)
     if isinstance(value, str):
         return value[:64] if value.isprintable() else None
     if isinstance(value, list) and depth:
@@ -205,15 +188,15 @@ def from_data(data: Any) -> Endpoint:
         job_id=_word(data, "job_id", _JOB, "a job's number"),
         host=_word(data, "host", _HOST, "a host's name"),
         address=_address(data),
-        port=_whole(data, "port", 1, 65535),
+        port=values.whole(data, "port", 1, 65535, _REMEDY),
         models=_models(data),
         state=str(data["state"]),
-        percent=int(_number(data, "percent", 0, 100)),
-        context=_whole(data, "context", 0, 1 << 40),
-        slots=_whole(data, "slots", 0, 1 << 20),
-        release=_text(data, "release"),
-        started=float(_number(data, "started", 0, _FAR)),
-        heartbeat=float(_number(data, "heartbeat", 0, _FAR)),
+        percent=int(_number(data, "percent", 100)),
+        context=values.whole(data, "context", 0, 1 << 40, _REMEDY),
+        slots=values.whole(data, "slots", 0, 1 << 20, _REMEDY),
+        release=values.text(data, "release", _LONGEST, _REMEDY),
+        started=float(_number(data, "started")),
+        heartbeat=float(_number(data, "heartbeat")),
         load=_plain(data["load"], 3) if isinstance(data.get("load"), dict) else None,
     )
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import values
 from ..errors import InvalidInputError
 from ..text import plain
 from . import endpoint_registry
@@ -108,10 +109,6 @@ def write(view: View) -> str:
     return json.dumps(as_data(view), separators=(",", ":")) + "\n"
 
 
-def _optional(value: Any) -> Any:
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
 def _word(value: Any) -> str | None:
     return plain(str(value)) if value is not None else None
 
@@ -119,13 +116,13 @@ def _word(value: Any) -> str | None:
 def _tier(data: Mapping[str, Any]) -> Tier:
     if data["state"] not in STATES:
         raise ValueError(f"state {data['state']!r}")
-    percent = _optional(data.get("percent"))
+    percent = values.finite(data.get("percent"))
     return Tier(
         enabled=data["enabled"] is True,
         state=str(data["state"]),
         reason=plain(str(data.get("reason") or "")),
-        retry_after_s=max(1, int(_optional(data.get("retry_after_s")) or 30)),
-        expected=_optional(data.get("expected")),
+        retry_after_s=max(1, int(values.finite(data.get("retry_after_s")) or 30)),
+        expected=values.finite(data.get("expected")),
         percent=None if percent is None else int(percent),
         job_id=_word(data.get("job_id")),
         pending_reason=_word(data.get("pending_reason")),
