@@ -66,7 +66,7 @@ engine-test: setup ## The real engine does what we say of it, in both releases
 	@$(BIN)/python -m tests.engine.builds >/dev/null
 	@$(BIN)/python -m pytest -q tests/engine
 
-gateway-test: setup ## The gateway with real nginx, engines and clients: doors, abuse, engines that come and go
+gateway-test: setup ## The gateway with real nginx, engines and clients: keys, routing, abuse, engines that come and go
 	@$(BIN)/python -m tests.engine.builds 0c1e57098 >/dev/null
 	@tools/gateway-ready
 	@$(BIN)/python -m pytest -q tests/gateway tests/browser/test_examples.py

@@ -346,10 +346,10 @@ def memory(made: Gateway) -> dict[str, float]:
         except OSError:
             continue
         master = (made.root / "nginx.pid").read_text(encoding="utf-8").strip()
-        is_door = f"{made.root}/herd" in line and " door " in line
-        if is_door or parent == master:
+        is_gateway = f"{made.root}/herd" in line and " gateway " in line
+        if is_gateway or parent == master:
             size = status.split("\nVmRSS:", 1)[1].split()[0]
-            name = "door" if is_door else "nginx"
+            name = "gateway" if is_gateway else "nginx"
             found[name] = max(found.get(name, 0.0), int(size) / 1024)
     return {name: round(size, 1) for name, size in sorted(found.items())}
 
@@ -380,7 +380,7 @@ def flat(made: Gateway, requests: int) -> dict[str, Any]:
         failed += asyncio.run(some(requests // 4))
         steps.append({"requests": 1000 + done, **memory(made)})
         say(json.dumps(steps[-1]))
-    grown = {name: round(steps[-1][name] - steps[1][name], 1) for name in ("door", "nginx")}
+    grown = {name: round(steps[-1][name] - steps[1][name], 1) for name in ("gateway", "nginx")}
     return {"failed": failed, "mib": steps, "grown_after_first_thousand_mib": grown}
 
 
@@ -445,8 +445,8 @@ def page(figures: dict[str, Any]) -> str:
         f"Engines changed {change['changes']} times under load: {change['requests']} requests,"
         f" {change['failed']} failed; nginx was told within {change['longest_change_s']} s.",
         "",
-        f"Memory over {flat_['mib'][-1]['requests']} requests, after the first thousand: door"
-        f" {flat_['grown_after_first_thousand_mib']['door']:+} MiB of {flat_['mib'][-1]['door']},"
+        f"Memory over {flat_['mib'][-1]['requests']} requests, after the first thousand: gateway"
+        f" {flat_['grown_after_first_thousand_mib']['gateway']:+} MiB of {flat_['mib'][-1]['gateway']},"
         f" a process of nginx {flat_['grown_after_first_thousand_mib']['nginx']:+} MiB of {flat_['mib'][-1]['nginx']}.",
         "",
     ]

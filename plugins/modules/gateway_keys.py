@@ -11,8 +11,8 @@ module: gateway_keys
 short_description: Write which keys open the gateway
 version_added: 0.2.0
 description:
-  - Checks the entries and writes them for the door, which reads the file again when it changes. A key that is revoked
-    here, or no longer named, opens nothing from that moment on.
+  - Checks the entries and writes them for the gateway, which reads the file again when it changes. From then on, a key
+    that is revoked or missing here is rejected.
   - Only hashes are ever part of it. C(herdctl key new) makes a key and such an entry.
 author: herd.inference contributors (@herd-inference)
 options:
@@ -81,7 +81,7 @@ EXAMPLES = r"""
 - name: Let two users in, and one no longer
   herd.inference.gateway_keys:
     tiers: [fast, reasoning]
-    group: herd-door
+    group: herd-gateway
     keys:
       - id: ann
         sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08

@@ -72,10 +72,10 @@ options:
     description: nginx's unit.
     type: str
     default: nginx.service
-  door_user:
-    description: The account of the gateway's door. It stays if it is not the one that the role gateway made.
+  gateway_user:
+    description: The account of the gateway's service. It stays if it is not the one that the role gateway made.
     type: str
-    default: herd-door
+    default: herd-gateway
 attributes:
   check_mode:
     description: Says what would go.
@@ -201,7 +201,7 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
     yield from rests.empty(iter([*shared, models_dir, page.parent]), going)
     yield from rests.owned(models_dir, given["user"], going)
     yield from rests.accounts(given["user"], uninstall_rules.ACCOUNT)
-    yield from rests.accounts(given["door_user"], uninstall_rules.DOOR_ACCOUNT)
+    yield from rests.accounts(given["gateway_user"], uninstall_rules.GATEWAY_ACCOUNT)
 
 
 def main() -> None:
@@ -218,7 +218,7 @@ def main() -> None:
             "shared": {"type": "path"},
             "nginx_root": {"type": "path", "default": "/etc/nginx"},
             "nginx_unit": {"type": "str", "default": "nginx.service"},
-            "door_user": {"type": "str", "default": "herd-door"},
+            "gateway_user": {"type": "str", "default": "herd-gateway"},
         },
         supports_check_mode=True,
     )

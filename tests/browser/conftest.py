@@ -69,4 +69,4 @@ def settled(made: Gateway, tier: str, state: str) -> None:
     def is_so() -> bool:
         return any(row["name"] == tier and row["state"] == state for row in facts(made)["tiers"])
 
-    wait_for(is_so, f"the door knows that {tier} is {state}")
+    wait_for(is_so, f"the gateway knows that {tier} is {state}")

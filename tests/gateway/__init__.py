@@ -1,4 +1,4 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gateway as users meet it: real nginx, the door, real engines, on the loopback interface."""
+"""The gateway as users meet it: real nginx, the gateway, real engines, on the loopback interface."""

@@ -243,27 +243,27 @@ class Gateway:
         return [NODE_PYTHON, "-I", "-u", str(self.herdctl), *words, "--config", str(self.root / "gateway.json")]
 
     def open_sockets(self) -> None:
-        """What systemd does for herd-door.socket."""
-        for name, kind in (("door", socket.SOCK_STREAM), ("log", socket.SOCK_DGRAM)):
+        """What systemd does for herd-gateway.socket."""
+        for name, kind in (("gateway", socket.SOCK_STREAM), ("log", socket.SOCK_DGRAM)):
             made = socket.socket(socket.AF_UNIX, kind)
             made.bind(f"{self.root}/{name}.sock")
             if kind == socket.SOCK_STREAM:
                 made.listen(1024)
             self.sockets.append(self.stack.enter_context(made))
 
-    def start_door(self) -> None:
-        """Start the door as systemd does, with the sockets as its files 3 and 4."""
-        said = self.log("door").count("at the door")
+    def start_gateway(self) -> None:
+        """Start the gateway as systemd does, with the sockets as its files 3 and 4."""
+        said = self.log("gateway").count("gateway ready")
         numbers = [made.fileno() for made in self.sockets]
         shell = 'exec 3<&"$0" 4<&"$1"; shift; LISTEN_FDS=2 LISTEN_PID=$$ exec "$@"'
-        argv = ["bash", "-c", shell, *map(str, numbers), *self.program("door")]
-        self.start("door", argv, tuple(numbers))
-        wait_for(lambda: self.log("door").count("at the door") > said, "the door")
+        argv = ["bash", "-c", shell, *map(str, numbers), *self.program("gateway")]
+        self.start("gateway", argv, tuple(numbers))
+        wait_for(lambda: self.log("gateway").count("gateway ready") > said, "the gateway")
 
-    def restart_door(self) -> None:
+    def restart_gateway(self) -> None:
         """Restart it as systemd does: only its first process is told, and the next one has the same sockets."""
-        self.stop("door")
-        self.start_door()
+        self.stop("gateway")
+        self.start_gateway()
 
     def reload_nginx(self) -> None:
         subprocess.run(self.nginx("-s", "reload"), check=True, capture_output=True)
@@ -301,7 +301,7 @@ class Gateway:
             tiers = [{**tier, "port": self.ports[tier["name"]]} for tier in self.own_tiers]
         given = {
             "gateway_nginx_root": str(self.etc),
-            "gateway_door_socket": f"{self.root}/door.sock",
+            "gateway_socket": f"{self.root}/gateway.sock",
             "gateway_log_socket": f"{self.root}/log.sock",
             "gateway_addresses": ["127.0.0.1"],
             "gateway_client_timeout": 3,
@@ -389,7 +389,7 @@ def gateway(root: Path, **more: Any) -> Iterator[Gateway]:
         # nginx does not run yet, so that it cannot be told; the files are there.
         assert made.knows("fast", 0) or (made.etc / "herd" / "upstreams.conf").exists(), once.stderr
         made.open_sockets()
-        made.start_door()
+        made.start_gateway()
         made.start_nginx()
         made.start_upstreams()
         yield made

@@ -22,7 +22,7 @@ import pytest
 
 from tests.gateway.conftest import Client, chat
 from tests.gateway.harness import ENGINE_KEY, FAST_MODEL, REASONING_MODEL, Engine, Gateway, wait_for
-from tests.gateway.test_relay import other_host
+from tests.gateway.test_proxy import other_host
 
 
 def raw(made: Gateway, data: bytes, tier: str = "fast", limit: float = 10) -> bytes:
@@ -86,11 +86,11 @@ def is_busy(engine: Engine) -> bool:
         "/task/../v1/chat/completions",
         "/fast/../reasoning/v1/chat/completions",
         "/@tier_reasoning",
-        "/.herd-no-door",
+        "/.herd-no-gateway",
         "/.herd-too-large",
     ],
 )
-def test_there_is_no_way_around_the_door(made: Gateway, engines: dict[str, Engine], path: str) -> None:
+def test_no_path_bypasses_the_gateway(made: Gateway, engines: dict[str, Engine], path: str) -> None:
     for method in ("GET", "POST"):
         answer = raw(made, request(path, KEY, body=b"{}" if method == "POST" else b"", method=method))
         assert answer.split(b" ", 2)[1] in (b"400", b"404", b"405"), answer[:300]
@@ -118,7 +118,7 @@ def test_methods_that_nobody_needs(made: Gateway, engines: dict[str, Engine], me
         "X-Conversation-Id: stay",
     ],
 )
-def test_what_nginx_tells_the_door_no_client_can(client: Client, engines: dict[str, Engine], header: str) -> None:
+def test_what_nginx_tells_the_gateway_no_client_can(client: Client, engines: dict[str, Engine], header: str) -> None:
     name, _colon, value = header.partition(": ")
     answer = client.ask(chat(), headers={name: value})
     assert answer.status == 200, answer.body
@@ -193,9 +193,9 @@ def test_a_body_that_is_too_large(client: Client, made: Gateway, engines: dict[s
     assert client.ask(chat()).status == 200
 
 
-def door_memory(made: Gateway, word: str) -> int:
+def gateway_memory(made: Gateway, word: str) -> int:
     """Memory of the process that serves, in MiB."""
-    first = made.processes["door"].pid
+    first = made.processes["gateway"].pid
     (child,) = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="utf-8").split()
     lines = Path(f"/proc/{child}/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{word}:"))
@@ -203,7 +203,7 @@ def door_memory(made: Gateway, word: str) -> int:
 
 def test_a_body_of_a_million_lists_holds_nobody_up(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     body = b'{"a":[' + b"[]," * 2_500_000 + b"0]}"
-    before = door_memory(made, "VmRSS")
+    before = gateway_memory(made, "VmRSS")
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(client.ask, body, method="POST") for _each in range(4)]
         waits = []
@@ -215,7 +215,7 @@ def test_a_body_of_a_million_lists_holds_nobody_up(client: Client, made: Gateway
         assert (answer.status, answer.error["code"]) == (400, "body_too_complex")
     assert max(waits) < 0.5, waits
     # Four bodies, each twice for a moment; what is built of one alone would take 250.
-    assert door_memory(made, "VmHWM") - before < 120
+    assert gateway_memory(made, "VmHWM") - before < 120
 
 
 @pytest.mark.parametrize("place", ["before", "after", "without"])
@@ -230,7 +230,7 @@ def test_a_large_body_gets_its_model_and_reaches_the_engine_whole(
         assert answer.status == 200, answer.body
         assert f'"model":"{FAST_MODEL}"'.encode() in answer.body
     # Nothing of it stays while nothing of it is needed.
-    wait_for(lambda: door_memory(made, "VmRSS") < 120, "little memory", 5)
+    wait_for(lambda: gateway_memory(made, "VmRSS") < 120, "little memory", 5)
 
 
 def test_slow_clients_hold_nobody_up(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:

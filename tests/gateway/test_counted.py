@@ -76,7 +76,7 @@ def test_the_page_knows_how_much_a_router_has_to_do_and_how_fast_it_is(
 def test_what_an_engine_refuses_is_counted_once_and_is_no_cut(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str
 ) -> None:
-    """One through the door, and one through nginx, which asks the door what to say."""
+    """One through the gateway, and one through nginx, which asks the gateway what to say."""
     stranger = made.engine(REASONING_MODEL, key="another-key")
     settle(made, {"reasoning": stranger})
     asked = 'herd_gateway_requests_total{tier="reasoning",status="503"}'
@@ -101,14 +101,14 @@ def test_what_an_engine_refuses_is_counted_once_and_is_no_cut(
 
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
-def test_the_next_door_logs_what_the_former_one_knows_of_a_stream(
+def test_the_next_gateway_logs_what_the_former_one_knows_of_a_stream(
     client: Client, made: Gateway, engines: dict[str, Engine], is_cut: bool
 ) -> None:
     engine = made.engine(REASONING_MODEL)
     settle(made, {"reasoning": engine})
     connection, answer = client.open(chat(150, model=REASONING_MODEL, stream=True))
     assert answer.read(200)
-    made.restart_door()
+    made.restart_gateway()
     if is_cut:
         engine.stop()
     rest = answer.read()

@@ -30,7 +30,7 @@ import pytest
 from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import ENGINE_KEY, FAST_MODEL, REASONING_MODEL, ROLE, USERS, Engine, Gateway, wait_for
 from tests.gateway.test_abuse import KEY, request
-from tests.gateway.test_relay import double
+from tests.gateway.test_proxy import double
 
 BODY = json.dumps({"choices": [{"message": {"content": "x" * 4000}}], "usage": {"completion_tokens": 9}}).encode()
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -47,7 +47,7 @@ def line_of(made: Gateway, identity: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", CUTS)
-@pytest.mark.parametrize("way", ["nginx", "the door"])
+@pytest.mark.parametrize("way", ["nginx", "the gateway"])
 def test_an_answer_in_one_piece_that_is_cut_never_looks_whole(
     client: Client, made: Gateway, engines: dict[str, Engine], kind: str, way: str
 ) -> None:
@@ -58,7 +58,7 @@ def test_an_answer_in_one_piece_that_is_cut_never_looks_whole(
         time.sleep(0.2)
         wire.shutdown(socket.SHUT_RDWR)
 
-    # The door itself takes what names no model to a router, since that one must be told which.
+    # The gateway itself takes what names no model to a router, since that one must be told which.
     tier, model = ("reasoning", REASONING_MODEL) if way == "nginx" else ("fast", FAST_MODEL)
     with double(answer) as port:
         made.ready(tier, port, [model], job="51")
@@ -78,7 +78,7 @@ def test_an_answer_in_one_piece_that_is_cut_never_looks_whole(
             sdk.chat.completions.create(model=f"task:{'borrowing' if way == 'nginx' else 'fix'}", messages=[])
         line = line_of(made, reply.getheader("X-Request-Id") or "")
         assert line["status"] == reply.status
-        if reply.status == 200 and (way == "the door" or kind == "known length"):
+        if reply.status == 200 and (way == "the gateway" or kind == "known length"):
             assert line["complete"] is False
     settle(made, engines)
 
@@ -94,7 +94,7 @@ def router_is_busy(engine: Engine) -> bool:
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "written anew"])
 def test_a_router_stops_for_a_client_that_has_left(client: Client, engines: dict[str, Engine], named: bool) -> None:
-    """Between the client and the model there are nginx, the door, the router and the router's own child."""
+    """Between the client and the model there are nginx, the gateway, the router and the router's own child."""
     engine = engines["fast"]
     assert client.ask(chat(1, model=FAST_MODEL)).status == 200
     wait_for(lambda: not router_is_busy(engine), "an idle engine", 60)
@@ -137,9 +137,9 @@ def test_a_routers_connection_ends_with_its_client(
 
 
 def memory_of(made: Gateway) -> int:
-    """How many bytes the process of the door that serves and all of nginx have in memory."""
+    """How many bytes the process of the gateway that serves and all of nginx have in memory."""
     pids = []
-    for name in ("door", "nginx"):
+    for name in ("gateway", "nginx"):
         parent = made.processes[name].pid
         pids += Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
     texts = [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in pids]
@@ -247,7 +247,7 @@ def rotate_program() -> str:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may rotate what is another user's")
 def test_the_log_is_rotated_as_its_own_user(tmp_path: Path) -> None:
-    """Its folder belongs to the door, as systemd makes it (LogsDirectory): root does nothing there in its own name."""
+    """The log directory belongs to the gateway's user (LogsDirectory), so logrotate must not act there as root."""
     program, user = rotate_program(), pwd.getpwnam("daemon")
     folder = Path(tempfile.mkdtemp(prefix="herd-logs-", dir="/tmp"))
     log = folder / "gateway.log"
@@ -285,7 +285,7 @@ def test_every_way_of_asking_is_told_when_to_come_again(
     asked = {"path": path, "key": None, "headers": {"x-api-key": "herd-key-of-ann"}}
     assert client.ask(body, **asked).status == 200
     made.away("reasoning", "preempted", "preempted by VASP job 88", 41)
-    wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the door knows")
+    wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     answer = client.ask(body, **asked)
     assert (answer.status, answer.headers["retry-after"]) == (503, "41")
     assert answer.headers["content-type"].startswith("application/json")
@@ -293,7 +293,7 @@ def test_every_way_of_asking_is_told_when_to_come_again(
     settle(made, engines)
 
 
-def test_a_restart_of_the_door_gives_no_key_more_than_its_burst(
+def test_a_restart_of_the_gateway_gives_no_key_more_than_its_burst(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
     """Its process forgets who has asked how often: after each start a key has its burst, and not more, once again."""
@@ -306,7 +306,7 @@ def test_a_restart_of_the_door_gives_no_key_more_than_its_burst(
         assert set(statuses) <= {200, 429}
         assert statuses[-1] == 429
         allowed.append(statuses.count(200))
-        made.restart_door()
+        made.restart_gateway()
     # Three at once, and one for every ten seconds.
     assert all(count <= 4 for count in allowed)
     made.write_keys()

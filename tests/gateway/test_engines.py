@@ -92,25 +92,25 @@ def test_a_tier_moves_to_another_engine_and_no_request_fails(
         second.stop()
 
 
-def test_the_door_and_nginx_restart_and_no_request_fails(
+def test_the_gateway_and_nginx_restart_and_no_request_fails(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
-    """As systemd does it: the sockets stay, and only the first process of the door is told."""
+    """As systemd does it: the sockets stay, and only the first process of the gateway is told."""
     load = Load(client, True)
     with load.run():
         for _each in range(3):
             time.sleep(1.0)
-            made.restart_door()
+            made.restart_gateway()
         time.sleep(0.5)
         made.reload_nginx()
         time.sleep(1.0)
     assert only(load.answers, "200"), (load.answers, load.wrong[:3])
 
 
-def test_a_stream_outlives_the_door_that_began_it(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_stream_outlives_the_gateway_that_began_it(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     connection, answer = client.open(chat(150, model=REASONING_MODEL, stream=True))
     assert answer.read(200)
-    made.restart_door()
+    made.restart_gateway()
     assert client.ask(ASK).status == 200
     rest = answer.read()
     connection.close()
@@ -163,7 +163,7 @@ def test_an_engine_that_dies_before_it_answers_is_an_honest_refusal(
 
 
 def test_an_answer_in_one_piece_is_whole_or_an_error(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    """Without the door's watch, nginx passes streams on; one that is cut must not look whole."""
+    """Without the gateway's watch, nginx passes streams on; one that is cut must not look whole."""
     doomed = made.engine(REASONING_MODEL)
     settle(made, {"reasoning": doomed})
     connection, answer = client.open(chat(3000, model=REASONING_MODEL, stream=True))
@@ -228,7 +228,7 @@ def test_engines_count_while_the_manager_is_silent(client: Client, made: Gateway
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
     made.is_silent = True
     try:
-        wait_for(lambda: "is silent: going by the registry" in made.log("door"), "the door notices", 20)
+        wait_for(lambda: "is silent: going by the registry" in made.log("gateway"), "the gateway notices", 20)
         wait_for(lambda: client.ask(ASK).status == 200, "the tier by its entry", 5)
         answer = client.ask(chat())
         assert answer.status == 503
@@ -250,10 +250,10 @@ def test_upstreams_that_nginx_would_not_take_change_nothing(
         said = f'found [emerg] unknown directive "no_such_thing" in {broken}:1'
         wait_for(lambda: said in made.log("upstreams"), "it says so", 10)
         assert (made.etc / "herd" / "upstreams.conf").read_text(encoding="utf-8") == before
-        # The door takes requests where they belong, also while nginx cannot be told.
+        # The gateway takes requests where they belong, also while nginx cannot be told.
         second = made.engine(REASONING_MODEL)
         made.ready("reasoning", second.port, [REASONING_MODEL], job="10")
-        wait_for(lambda: client.ask(ASK).status == 200, "the door takes it there", 5)
+        wait_for(lambda: client.ask(ASK).status == 200, "the gateway takes it there", 5)
         second.stop()
         # It has tried again meanwhile, and is not tired of it; nobody reads the same twice.
         time.sleep(11)
@@ -266,19 +266,19 @@ def test_upstreams_that_nginx_would_not_take_change_nothing(
 
 
 def test_nothing_happens_while_nothing_changes(made: Gateway, engines: dict[str, Engine]) -> None:
-    # For a few seconds after a request the door expects another one.
+    # For a few seconds after a request the gateway expects another one.
     time.sleep(6)
-    before, turns = made.log("upstreams"), turns_of_the_door(made)
+    before, turns = made.log("upstreams"), turns_of_the_gateway(made)
     facts = (made.etc / "herd" / "upstreams.conf").stat()
     time.sleep(3)
-    assert turns_of_the_door(made) - turns <= 5
+    assert turns_of_the_gateway(made) - turns <= 5
     assert made.log("upstreams") == before
     assert (made.etc / "herd" / "upstreams.conf").stat().st_mtime_ns == facts.st_mtime_ns
 
 
-def turns_of_the_door(made: Gateway) -> int:
+def turns_of_the_gateway(made: Gateway) -> int:
     """How often the process that serves has gone to sleep."""
-    parent = made.processes["door"].pid
+    parent = made.processes["gateway"].pid
     (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
     status = Path(f"/proc/{child}/status").read_text(encoding="utf-8")
     return int(status.split("\nvoluntary_ctxt_switches:", 1)[1].split(maxsplit=1)[0])

@@ -17,7 +17,7 @@ import pytest
 
 from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import REASONING_MODEL, Engine, Gateway, wait_for
-from tests.gateway.test_relay import HEAD, double
+from tests.gateway.test_proxy import HEAD, double
 
 LONG = chat(3, model=REASONING_MODEL, stream=True)
 LONG["messages"][0]["content"] = "hello " * 7000
@@ -158,11 +158,11 @@ def test_openais_client_notices_the_cut_of_a_response(made: Gateway, engines: di
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/fast/v1/messages/count_tokens", "/task/fix/v1/messages"])
-def test_what_the_door_refuses_has_the_shape_of_anthropics_errors(
+def test_what_the_gateway_refuses_has_the_shape_of_anthropics_errors(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str
 ) -> None:
     made.away("fast", "loading", "loading 43 %", 12)
-    wait_for(lambda: client.ask(path="/fast/health").status == 503, "the door knows")
+    wait_for(lambda: client.ask(path="/fast/health").status == 503, "the gateway knows")
     away = client.ask(ASK | {"model": ""}, path=path)
     assert (away.status, away.headers["retry-after"], away.data["type"]) == (503, "12", "error")
     assert away.data["error"]["type"] == "overloaded_error"

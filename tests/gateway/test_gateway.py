@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the door decides, as a client sees it: keys, limits, tiers that are away, tasks and models."""
+"""What the gateway decides, as a client sees it: keys, limits, tiers that are away, tasks and models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, USERS, Engine, Ga
 
 def test_a_tier_that_is_away_says_why_and_when(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     made.away("fast", "loading", "loading 43 %", 12, percent=43)
-    wait_for(lambda: client.ask(path="/health").status == 503, "the door knows")
+    wait_for(lambda: client.ask(path="/health").status == 503, "the gateway knows")
     for body in (chat(model=FAST_MODEL), chat(stream=True)):
         answer = client.ask(body)
         assert answer.status == 503
@@ -27,7 +27,7 @@ def test_a_tier_that_is_away_says_why_and_when(client: Client, made: Gateway, en
         assert answer.error["code"] == "tier_unavailable"
         assert answer.error["herd"] == {"tier": "fast", "state": "loading", "percent": 43.0}
     made.away("fast", "preempted", "preempted by VASP job 88, pending: Priority", 120)
-    wait_for(lambda: "VASP job 88" in client.ask(chat()).error["message"], "the door knows")
+    wait_for(lambda: "VASP job 88" in client.ask(chat()).error["message"], "the gateway knows")
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_a_broken_file_of_keys_changes_nothing(client: Client, made: Gateway, en
 
 
 @pytest.mark.parametrize("name", ["revoked", "keys"])
-def test_a_door_that_never_read_who_may_come_in_lets_nobody_in(
+def test_a_gateway_that_never_read_who_may_come_in_lets_nobody_in(
     client: Client, made: Gateway, engines: dict[str, Engine], name: str
 ) -> None:
     path = made.root / f"{name}.json"
     try:
         path.write_text('{"revoked": "fay", "keys": [{"id":', encoding="utf-8")
-        made.restart_door()
+        made.restart_gateway()
         # The former process answers once more at each connection that nginx has kept.
         made.reload_nginx()
         wait_for(lambda: all(client.ask(chat()).status == 503 for _each in range(8)), "the new process", 10)
@@ -113,7 +113,7 @@ def test_a_door_that_never_read_who_may_come_in_lets_nobody_in(
     finally:
         (made.root / "revoked.json").unlink(missing_ok=True)
         made.write_keys()
-    wait_for(lambda: client.ask(chat()).status == 200, "the door knows again", 2)
+    wait_for(lambda: client.ask(chat()).status == 200, "the gateway knows again", 2)
 
 
 def test_a_rate_is_held_and_says_when_to_come_again(client: Client, engines: dict[str, Engine]) -> None:
@@ -207,7 +207,7 @@ def test_a_key_opens_only_its_tiers(client: Client, engines: dict[str, Engine]) 
 
 def test_another_tier_stands_in_if_asked_to(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     made.away("reasoning", "preempted", "preempted by VASP job 88")
-    wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the door knows")
+    wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     ask = chat(model=REASONING_MODEL)
     assert client.ask(ask).status == 503
     for word in ("allow", "fast"):
@@ -220,7 +220,7 @@ def test_another_tier_stands_in_if_asked_to(client: Client, made: Gateway, engin
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-@pytest.mark.parametrize("is_known", [True, False], ids=["nginx knows it", "the door goes there"])
+@pytest.mark.parametrize("is_known", [True, False], ids=["nginx knows it", "the gateway goes there"])
 def test_another_tier_stands_in_for_an_engine_that_died_unannounced(
     client: Client, made: Gateway, engines: dict[str, Engine], is_stream: bool, is_known: bool
 ) -> None:
@@ -271,7 +271,7 @@ def test_the_log_says_what_was_served(client: Client, made: Gateway, engines: di
     assert 'herd_tier_ready{tier="fast"} 1' in text
 
 
-def test_a_key_is_made_and_opens_the_door(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_key_made_by_the_command_is_accepted(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     command = [*made.program()[:-2], "key", "new", "zoe-2026", "--user", "zoe", "--limits", "roomy"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     entry = json.loads(done.stderr.splitlines()[-1].strip().removeprefix("- "))

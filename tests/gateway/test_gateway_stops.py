@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A door that ends in another way than it should: nothing of it stays, and nobody takes half an answer for a whole."""
+"""A gateway that crashes or hangs leaves no process behind, and no cut answer looks complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STREAM = chat(150, model=REASONING_MODEL, stream=True)
 
 def child_of(made: Gateway) -> int:
     """The process that serves; systemd knows only the one that began it."""
-    first = made.processes["door"].pid
+    first = made.processes["gateway"].pid
     (child,) = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="ascii").split()
     return int(child)
 
@@ -49,19 +49,19 @@ def child(made: Gateway) -> Iterator[int]:
     if lives(found):
         with suppress(ProcessLookupError):
             os.kill(found, signal.SIGKILL)
-    if "door" not in made.processes:
-        made.start_door()
+    if "gateway" not in made.processes:
+        made.start_gateway()
 
 
-def test_a_door_whose_first_process_is_killed_serves_what_it_has_and_goes(
+def test_a_gateway_whose_first_process_is_killed_serves_what_it_has_and_goes(
     client: Client, made: Gateway, engines: dict[str, Engine], child: int
 ) -> None:
     connection, answer = client.open(STREAM)
     assert answer.read(200)
     assert listens_still(child, made)
-    made.stop("door", signal.SIGKILL)
-    wait_for(lambda: not listens_still(child, made), "the former door's leave", 5)
-    made.start_door()
+    made.stop("gateway", signal.SIGKILL)
+    wait_for(lambda: not listens_still(child, made), "the former gateway's leave", 5)
+    made.start_gateway()
     rest = answer.read()
     connection.close()
     assert rest.rstrip().endswith(b"data: [DONE]")
@@ -69,25 +69,25 @@ def test_a_door_whose_first_process_is_killed_serves_what_it_has_and_goes(
     assert lives(child_of(made))
 
 
-def test_a_door_that_hangs_is_ended_with_its_first_process(made: Gateway, child: int) -> None:
+def test_a_gateway_that_hangs_is_ended_with_its_first_process(made: Gateway, child: int) -> None:
     """systemd's watchdog sends SIGABRT, and to the first process only."""
     os.kill(child, signal.SIGSTOP)
-    made.stop("door", signal.SIGABRT)
+    made.stop("gateway", signal.SIGABRT)
     wait_for(lambda: not lives(child), "the end of what hung", 5)
 
 
-def test_nobody_takes_what_a_door_that_crashed_left_for_a_whole_answer(
+def test_nobody_takes_what_a_gateway_that_crashed_left_for_a_whole_answer(
     client: Client, made: Gateway, engines: dict[str, Engine], child: int
 ) -> None:
     connection, answer = client.open(STREAM)
     assert answer.read(200)
-    process = made.processes.pop("door")
+    process = made.processes.pop("gateway")
     os.kill(child, signal.SIGKILL)
-    # The first process ends too, so that systemd begins another door.
+    # The first process ends too, so that systemd begins another gateway.
     assert process.wait(10) == 1
     with pytest.raises(IncompleteRead) as cut:
         answer.read()
     assert not cut.value.partial.rstrip().endswith(b"[DONE]")
     connection.close()
-    made.start_door()
+    made.start_gateway()
     assert client.ask(chat()).status == 200

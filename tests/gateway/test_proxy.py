@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Streams on their way through the door: connections that stay open, slow clients, hosts that have gone silent."""
+"""Streams on their way through the gateway: connections that stay open, slow clients, hosts that have gone silent."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_an_engine_sends_beyond_its_answer_reaches_nobody(
 def test_a_slow_client_slows_its_engine_down_and_gets_everything(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
-    """Nothing is heaped up in the door."""
+    """Nothing is heaped up in the gateway."""
     piece = b"data: " + b"x" * 65524 + b"\n\n"
     chunk = b"%x\r\n%s\r\n" % (len(piece), piece)
     pieces = 1024

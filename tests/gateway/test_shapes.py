@@ -86,7 +86,7 @@ def test_a_port_of_tls_says_so_to_others(made: Gateway, engines: dict[str, Engin
 def test_the_log_says_what_was_refused(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     raw(made, request("/v1/embeddings?secret=1", KEY, f"Content-Length: {1 << 40}"))
     assert line(made, status=413, method="POST", path="/v1/embeddings")
-    # Of a request that is one too many, nginx knows all that the door has said.
+    # Of a request that is one too many, nginx knows all that the gateway has said.
     connection, answer = client.open(chat(300, model=REASONING_MODEL, stream=True), key="herd-key-of-meg")
     assert answer.status == 200
     answer.read(10)
@@ -125,28 +125,28 @@ def test_the_log_has_no_text_of_users(client: Client, made: Gateway, engines: di
     assert secret not in made.log("access")
 
 
-def test_a_gateway_without_a_door_says_so_and_logs_what_was_asked(
+def test_nginx_answers_and_logs_while_the_gateway_process_is_down(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
-    door, aside = made.root / "door.sock", made.root / "aside.sock"
-    door.rename(aside)
+    path, aside = made.root / "gateway.sock", made.root / "aside.sock"
+    path.rename(aside)
     try:
         # New processes have no connection to it yet.
         made.reload_nginx()
-        wait_for(lambda: client.ask(chat()).status == 503, "no door", 5)
+        wait_for(lambda: client.ask(chat()).status == 503, "no gateway", 5)
         answer = client.ask(chat())
         assert (answer.status, answer.error["code"]) == (503, "gateway_unavailable")
         assert int(answer.headers["retry-after"]) > 0
     finally:
-        aside.rename(door)
+        aside.rename(path)
     assert line(made, status=503, method="POST", path="/v1/chat/completions", refused="gateway_unavailable")
-    wait_for(lambda: client.ask(chat()).status == 200, "the door", 5)
+    wait_for(lambda: client.ask(chat()).status == 200, "the gateway", 5)
 
 
-def test_a_request_that_the_door_cannot_read_costs_no_other_one(
+def test_a_request_that_the_gateway_cannot_read_costs_no_other_one(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
-    """The door ends that connection, which nginx must not take for the next request."""
+    """The gateway ends that connection, which nginx must not take for the next request."""
     for _each in range(100):
         assert raw(made, b"GET /v1/\xff\xfe HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")[9:12] == b"400"
         assert client.ask(path="/v1/models").status == 200
@@ -170,15 +170,15 @@ def test_the_head_of_a_list(client: Client, engines: dict[str, Engine]) -> None:
 def browsers(made: Gateway) -> Iterator[None]:
     """Let pages of one site in."""
     made.configure(gateway_cors_origins=[SITE])
-    made.restart_door()
+    made.restart_gateway()
     made.reload_nginx()
     try:
-        wait_for(lambda: all(preflight(made)[0] == 200 for _each in range(8)), "the door knows the site", 10)
+        wait_for(lambda: all(preflight(made)[0] == 200 for _each in range(8)), "the gateway knows the site", 10)
         wait_for(lambda: all("access-control-allow-origin" in preflight(made)[1] for _each in range(8)), "nginx too", 5)
         yield
     finally:
         made.configure()
-        made.restart_door()
+        made.restart_gateway()
         made.reload_nginx()
 
 

@@ -14,7 +14,7 @@ import time
 from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import REASONING_MODEL, Engine, Gateway, wait_for
 from tests.gateway.test_first_token import PIECE, TOKEN
-from tests.gateway.test_relay import HEAD, double
+from tests.gateway.test_proxy import HEAD, double
 
 
 def test_a_stream_of_a_frozen_engine_ends(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
@@ -78,6 +78,6 @@ def test_an_engine_that_reads_a_prompt_for_long_is_waited_for(
         made.away("reasoning", "preempted", "preempted by VASP job 88")
         assert reply.read() == TOKEN * 2
         connection.close()
-        # The door has asked it once more than whoever ends connections of engines that are lost.
+        # The gateway has asked it once more than whoever ends connections of engines that are lost.
         assert asked[-1] - asked[0] > 15
     settle(made, engines)

@@ -141,7 +141,7 @@ def test_the_role_serves_each_tier_under_its_name() -> None:
         ("/v1", "fast"),
         ("/reasoning/v1", "reasoning"),
         ("/fast/v1", "fast"),
-        # Of this the first part is taken off, and the door takes off the second.
+        # Of this the first part is taken off, and the gateway takes off the second.
         ("/reasoning/fast/v1", "fast"),
         ("/task/borrowing/v1", "reasoning"),
         ("/reasoning/task/fix/v1", "fast"),
@@ -187,7 +187,7 @@ def test_nothing_more_is_reached_through_a_mount(tailnet: str, engines: dict[str
 
 def test_how_a_tier_is_under_its_mount(client: Client, tailnet: str, made: Gateway, engines: dict[str, Engine]) -> None:
     made.away("reasoning", "preempted", "preempted by VASP job 88", 77)
-    wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the door knows")
+    wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     assert ask(f"{tailnet}/health")[0] == 200
     assert ask(f"{tailnet}/reasoning/health")[0] == 503
     status, headers, body = ask(f"{tailnet}/reasoning/v1/chat/completions", chat())

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gateway with gateway_watch_streams off: nginx itself takes streams to engines, and the door sees none of them."""
+"""A gateway with gateway_watch_streams off: nginx proxies streams to engines, and the gateway sees none of them."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def told(plain: Client, engine: Engine) -> None:
 def tell(made: Gateway, engine: Engine) -> None:
     made.ready("reasoning", engine.port, [REASONING_MODEL])
     wait_for(lambda: made.knows("reasoning", engine.port), "nginx told")
-    wait_for(lambda: Client(made).ask(tier="reasoning", path="/health").status == 200, "the door told")
+    wait_for(lambda: Client(made).ask(tier="reasoning", path="/health").status == 200, "the gateway told")
     # Until the last process of nginx that did not know has handed over.
     time.sleep(0.5)
 
 
 def relayed(client: Client) -> float:
-    """How many requests the door has taken to an engine itself."""
+    """How many requests the gateway has taken to an engine itself."""
     lines = client.ask(path="/metrics", key=None).body.decode().splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith("herd_gateway_relayed_total")))
 
@@ -68,7 +68,7 @@ def line_of(made: Gateway, identity: str) -> dict[str, Any]:
     return next(line for line in made.access() if line["id"] == identity)
 
 
-def test_a_stream_comes_piece_by_piece_and_not_through_the_door(plain: Client) -> None:
+def test_a_stream_comes_piece_by_piece_and_not_through_the_gateway(plain: Client) -> None:
     before = relayed(plain)
     connection, answer = plain.open(chat(300, model=REASONING_MODEL, stream=True))
     assert answer.status == 200
@@ -160,7 +160,7 @@ def test_a_tier_moves_and_no_stream_fails(plain: Client, engine: Engine) -> None
     assert right > 20
 
 
-def test_a_stream_whose_model_is_written_anew_goes_through_the_door_all_the_same(plain: Client) -> None:
+def test_a_stream_whose_model_is_written_anew_goes_through_the_gateway_all_the_same(plain: Client) -> None:
     made = plain.gateway
     router = made.router(FAST_MODEL)
     made.ready("fast", router.port, [FAST_MODEL])

@@ -66,7 +66,7 @@ def test_only_the_head_reaches_the_workers(on: On) -> None:
 
 def test_the_api_is_reached_from_another_machine(on: On) -> None:
     assert connects(on("mirror"), ETHERNET[HEAD], 8000)
-    # firewalld itself is no door: what nobody opened stays closed.
+    # firewalld opens nothing by itself: a port that was not opened stays closed.
     assert not connects(on("mirror"), ETHERNET[HEAD], 50060)
 
 

@@ -32,8 +32,8 @@ def stopped_tier(slurm: Slurm) -> Iterator[None]:
 
 
 @contextmanager
-def stopped_door(slurm: Slurm) -> Iterator[None]:
-    slurm.sure(CONTROLLER, "systemctl stop herd-door.socket herd-door.service")
+def stopped_gateway(slurm: Slurm) -> Iterator[None]:
+    slurm.sure(CONTROLLER, "systemctl stop herd-gateway.socket herd-gateway.service")
     yield
 
 
@@ -75,7 +75,7 @@ def some_load(slurm: Slurm) -> Iterator[None]:
 
 
 FAULTS: dict[str, Callable[[Slurm], AbstractContextManager[None]]] = {
-    "gateway-unavailable": stopped_door,
+    "gateway-unavailable": stopped_gateway,
     "key-refused": revoked_key,
     "nginx-refuses": broken_nginx,
     "no-answer": stopped_nginx,
@@ -99,4 +99,4 @@ def test_a_page_mends_its_fault(serving: Slurm, page: Page) -> None:
         with FAULTS[page.name](serving):
             follow(operator, page, {})
     finally:
-        serving.sure(CONTROLLER, "rm -f key; systemctl start herd-door.socket herd-door.service nginx")
+        serving.sure(CONTROLLER, "rm -f key; systemctl start herd-gateway.socket herd-gateway.service nginx")

@@ -16,12 +16,12 @@ CONFIRMED = ("-e", "remove_confirmed=true")
 LEFT = r"""
 grep -ls herd.inference /etc/systemd/system/* /etc/systemd/system/*.d/* /etc/tmpfiles.d/* /etc/logrotate.d/* \
   /etc/nginx/*/* /etc/systemd/journald.conf.d/* 2>/dev/null
-ls -d /etc/herd /opt/herd /opt/llama.cpp /run/herd /run/herd-door /run/herd-guard /var/lib/herd /var/lib/herd-tiers \
+ls -d /etc/herd /opt/herd /opt/llama.cpp /run/herd /run/herd-gateway /run/herd-guard /var/lib/herd /var/lib/herd-tiers \
   /var/cache/herd /var/log/herd /etc/nginx/herd 2>/dev/null
 find /usr/local/bin -xtype l
 nft list tables | grep herd_
-getent passwd llama herd-door
-getent group llama herd-door
+getent passwd llama herd-gateway
+getent group llama herd-gateway
 pgrep -af '[h]erdctl|[l]lama-server|[r]pc-server'
 ss -Hltn '( sport = :8080 or sport = :8081 )'
 tailscale serve status --json | grep Proxy
@@ -70,8 +70,8 @@ def test_a_check_names_what_would_go(slurm: Slurm, operator: Operator) -> None:
     for line in (
         "unit herd-tiers.service",
         "jobs llama-14b",
-        "unit herd-door.socket",
-        "user herd-door",
+        "unit herd-gateway.socket",
+        "user herd-gateway",
         "run-14b.slurm",
     ):
         assert line in run.output, line

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Both tiers behind one front door, asked from a host that is no node of the cluster."""
+"""Both tiers behind one gateway, asked from a host that is no node of the cluster."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def own_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], path: Path, keys: list[dict[str, Any]], check: bool = False) -> Any:
-    given = {"path": str(path), "keys": keys, "tiers": ["fast"], "group": "herd-door", "_ansible_check_mode": check}
+    given = {"path": str(path), "keys": keys, "tiers": ["fast"], "group": "herd-gateway", "_ansible_check_mode": check}
     capsys.readouterr()
     with patch_module_args({**given, "_ansible_diff": True}), pytest.raises(SystemExit):
         gateway_keys.main()

@@ -122,8 +122,8 @@ def tiers(has_gpu: bool) -> str:
     )
 
 
-def door(has_gpu: bool) -> str:
-    return render("gateway", "herd-door.service.j2", _gateway_engine_addresses=["10.0.0.41", "10.0.0.42"])
+def gateway(has_gpu: bool) -> str:
+    return render("gateway", "herd-gateway.service.j2", _gateway_engine_addresses=["10.0.0.41", "10.0.0.42"])
 
 
 def upstreams(has_gpu: bool) -> str:
@@ -154,7 +154,7 @@ UNITS: dict[str, Callable[[bool], str]] = {
     "herd-share.service": share,
     "herd-queue.service": queue,
     "herd-tiers.service": tiers,
-    "herd-door.service": door,
+    "herd-gateway.service": gateway,
     "herd-upstreams.service": upstreams,
     "herd-rpc-firewall.service": worker_firewall,
     "herd-rpc-client.service": head_firewall,

@@ -35,7 +35,7 @@ def read(path: str, name: str) -> list[Any]:
 
 
 def write_revoked(path: str, ids: Collection[str]) -> None:
-    """Write the ids that open nothing, in one step; the door may read them."""
+    """Write the ids that open nothing, in one step; the gateway may read them."""
     # It names users, and holds no secret.
     write_whole(Path(path), json.dumps({"revoked": sorted(ids)}) + "\n")
 

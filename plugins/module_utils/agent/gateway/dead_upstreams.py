@@ -58,7 +58,7 @@ class LostEngines:
                     self._end(endpoint)
 
     def _end(self, endpoint: str) -> None:
-        """End what is open to it: nginx and the door then say why."""
+        """End what is open to it: nginx and the gateway then say why."""
         status, text = self._run(["ss", "-H", "-n", "-t", "-K", "dst", endpoint])
         if "answers:" in text or status:
             say(f"{endpoint} is gone, and connections to it could not be ended: {' '.join(text.split())}")

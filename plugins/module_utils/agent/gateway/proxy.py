@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the door itself takes a request to an engine, and the answer back, byte by byte as it comes.
+"""How the gateway itself takes a request to an engine, and the answer back, byte by byte as it comes.
 
 A piece of an answer is passed on in the very call that brings it, with no task between: users see every tenth of a
 millisecond of each token. Each request has a connection of its own to its engine, which ends the one of a stream with

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The door: decides for nginx what becomes of every request, and counts what became of it.
+"""The gateway: decides for nginx what becomes of every request, and counts what became of it.
 
 nginx asks over a Unix socket, and the connections stay open. A request that nginx's process cannot take where it
 belongs (since an engine has just come or gone, since its body names another model, or since it is a stream) is taken
-there by the door itself (C(door_relay)).
+there by the gateway itself (C(proxy)).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ...core.gateway import http as gateway_http
 from ...core.gateway import status as gateway_status
 from ...core.gateway.http import Answer, Request
 from ...core.gateway.metrics import Metrics, entry, parse_line, read_line
-from ...core.gateway.routing import Door, Forward
+from ...core.gateway.routing import Forward, Router
 from ..supervisor.daemon import notify
 from .proxy import Relay
 from .stalled_upstreams import end_frozen
@@ -49,13 +49,13 @@ LINES_EVERY_S = 0.05
 #: Answers of which something is known for the log, at most: of a line that nginx never sent nothing must stay.
 MOST_PASSED = 4096
 FIRST_FD = 3
-#: Bytes of bodies of which the door does not know yet what becomes of them, at most: whoever comes then comes again.
+#: Bytes of bodies of which the gateway does not know yet what becomes of them, at most: whoever comes then comes again.
 MOST_HELD = 256 << 20
 #: Seconds after which a process that leaves ends answers that still run.
 LEAVE_S = 4 * 3600.0
 
 
-#: What the door does for a request until it knows what becomes of it, with pauses in which others have their turn.
+#: What the gateway does for a request until it knows what becomes of it, with pauses in which others have their turn.
 Steps = Generator[None, None, Union[Answer, Forward]]
 
 
@@ -100,7 +100,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class Passed:
-    """What is known of an answer that the door has passed on.
+    """What is known of an answer that the gateway has passed on.
 
     :ivar is_whole: whether it came to its end, or was a refusal of ours.
     """
@@ -113,7 +113,7 @@ class Passed:
 
 
 def read_passed(data: Any) -> tuple[str, Passed]:
-    """Read what another door has handed on.
+    """Read what another gateway has handed on.
 
     :raises TypeError, KeyError: for what none has.
     """
@@ -126,7 +126,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.door = Door(settings.site)
+        self.router = Router(settings.site)
         self.metrics = Metrics(settings.site.tiers)
         self._keys = Keys(settings)
         self.tiers = Tiers(settings)
@@ -140,7 +140,7 @@ class Gateway:
         self.held = 0
         #: Set when another process is about to take over: connections end with their next answer.
         self.is_leaving = False
-        #: How what is known of an answer goes to the next door.
+        #: Sends the record of a completed response to the next gateway process.
         self.hand_on: Callable[[bytes], None] | None = None
         self.connections: set[Connection] = set()
 
@@ -150,10 +150,10 @@ class Gateway:
         if now - self._looked < FRESH_S:
             return
         self._looked = now
-        self.door.admitted = self._keys.look()
-        before = {name: (tier.state, tier.endpoint) for name, tier in self.door.now.items()}
-        self.door.now = self.tiers.look()
-        for name, tier in self.door.now.items():
+        self.router.admitted = self._keys.look()
+        before = {name: (tier.state, tier.endpoint) for name, tier in self.router.now.items()}
+        self.router.now = self.tiers.look()
+        for name, tier in self.router.now.items():
             if before and before.get(name) != (tier.state, tier.endpoint):
                 say(f"tier {name}: {tier.state} {tier.endpoint} {'' if tier.is_ready else tier.reason}".rstrip())
 
@@ -172,34 +172,34 @@ class Gateway:
             asyncio.get_running_loop().call_later(FRESH_S / 2, self._stay_awake)
 
     def relays(self) -> list[Relay]:
-        """Give the answers that are on their way through the door."""
+        """Give the answers that are on their way through the gateway."""
         return [wire.relay for wire in self.connections if wire.relay]
 
     def ready(self) -> set[str]:
         """Give the engines to which requests may go."""
         self.look()
-        return {now.endpoint for now in self.door.now.values() if now.is_ready}
+        return {now.endpoint for now in self.router.now.values() if now.is_ready}
 
     def why_cut(self, tier: str) -> str:
         """Say why an answer of a tier ends before its end."""
         self._looked = -1.0
         self.look()
-        now = self.door.tier_now(tier)
+        now = self.router.tier_now(tier)
         why = "its engine ended" if now.is_ready else now.reason
         return f"The answer of the tier {tier} ends here: {why}. What came before is part of it."
 
     def failed(self, tier: str, status: str) -> Answer:
         """Say that an engine gave no answer."""
         self.look()
-        answer = routing.failing(tier, self.door.tier_now(tier), status)
-        # nginx says it of everything that it takes to the door again.
+        answer = routing.failing(tier, self.router.tier_now(tier), status)
+        # nginx says it of everything that it takes to the gateway again.
         answer.headers.pop("X-Herd-Tier", None)
         return answer
 
     def passed(self, identity: str, known: Passed) -> None:
         """Keep what is known of an answer until nginx says how its request ended."""
         if self.is_leaving and self.hand_on:
-            # The line of the log comes to the next door, and after this: both come over the same socket.
+            # The line of the log comes to the next gateway, and after this: both come over the same socket.
             self.hand_on(json.dumps({"passed": {"id": identity, "known": asdict(known)}}).encode())
             return
         self.metrics.count_tokens(known.tier, known.tokens)
@@ -208,7 +208,7 @@ class Gateway:
         self._passed[identity] = known
 
     def ended(self, raw: bytes) -> None:
-        """Count and log a request that has ended, or take what a former door knows of one."""
+        """Count and log a request that has ended, or take what a former gateway knows of one."""
         data = read_line(raw)
         if data is not None and "passed" in data:
             with suppress(TypeError, KeyError):
@@ -245,14 +245,14 @@ class Gateway:
         self.look()
         self._expect_more()
         if request.header("x-herd-gone"):
-            return self.door.gone(request)
-        page = self.door.preflight(request) or self._page(request)
+            return self.router.gone(request)
+        page = self.router.preflight(request) or self._page(request)
         if page is not None:
             return page
-        return self.door.steps(request, time.time(), time.monotonic())
+        return self.router.steps(request, time.time(), time.monotonic())
 
     def _page(self, request: Request) -> Answer | None:
-        """Answer what the door itself knows, to everybody: it names no user and holds no secret."""
+        """Answer what the gateway itself knows, to everybody: it names no user and holds no secret."""
         path = request.target.partition("?")[0]
         tier = request.header("x-herd-port-tier")
         first, _slash, rest = path[1:].partition("/")
@@ -274,11 +274,11 @@ class Gateway:
         return page(request, tier)
 
     def _health(self, _request: Request, tier: str) -> Answer:
-        now = self.door.tier_now(tier)
+        now = self.router.tier_now(tier)
         return gateway_http.as_json(200, {"status": "ok"}) if now.is_ready else routing.away(tier, now)
 
     def _metrics(self, _request: Request, _tier: str) -> Answer:
-        states = {name: self.door.tier_now(name).state for name in self.settings.site.tiers}
+        states = {name: self.router.tier_now(name).state for name in self.settings.site.tiers}
         text = self.metrics.text(states)
         return Answer(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
 
@@ -289,7 +289,7 @@ class Gateway:
             for each in measured.values():
                 del each["in_flight"]
         return gateway_status.collect(
-            tiers, self.door.now, seen.view, measured, time.time(), self._tasks, seen.is_silent
+            tiers, self.router.now, seen.view, measured, time.time(), self._tasks, seen.is_silent
         )
 
     def _status_json(self, _request: Request, _tier: str) -> Answer:
@@ -454,7 +454,7 @@ class Connection(asyncio.Protocol):
 
 
 def given_sockets() -> list[socket.socket]:
-    """Take the sockets that systemd holds for us, so that nothing is lost while the door restarts."""
+    """Take the sockets that systemd holds for us, so that nothing is lost while the gateway restarts."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = int(os.environ.get("LISTEN_FDS", "0"))
@@ -479,7 +479,7 @@ def sockets(arguments: argparse.Namespace) -> tuple[socket.socket, socket.socket
     by_kind = {made.type: made for made in found}
     if set(by_kind) != {socket.SOCK_STREAM, socket.SOCK_DGRAM}:
         raise InvalidInputError(
-            "a stream and a datagram socket", f"{len(found)} sockets", "start herd-door.socket, or give both paths"
+            "a stream and a datagram socket", f"{len(found)} sockets", "start herd-gateway.socket, or give both paths"
         )
     for made in found:
         made.setblocking(False)
@@ -492,7 +492,7 @@ def count_lines(gateway: Gateway, log: socket.socket) -> None:
     with suppress(BlockingIOError):
         for _each in range(256):
             lines.append(log.recv(CHUNK))
-    # What a former door knows of an answer comes first, since nginx may have been quicker.
+    # What a former gateway knows of an answer comes first, since nginx may have been quicker.
     for line in sorted(lines, key=lambda each: b'{"passed":' not in each[:16]):
         gateway.ended(line)
     gateway.write_log()
@@ -515,7 +515,7 @@ def follow_log(gateway: Gateway, log: socket.socket) -> None:
 
 
 def sender(log: socket.socket) -> Callable[[bytes], None]:
-    """Send to the socket from which the next door reads the lines of the log."""
+    """Send to the socket from which the next gateway reads the lines of the log."""
     where = log.getsockname()
 
     def send(data: bytes) -> None:
@@ -530,7 +530,7 @@ async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline
     """Serve until told to leave, and then until the last answer has come to its end.
 
     :param lifeline: what can be read when the process that systemd knows has ended, however it did: from then on
-        another door is at its place, or soon will be.
+        another gateway is at its place, or soon will be.
     """
     requests, log = listening
     gateway = Gateway(settings)
@@ -550,7 +550,7 @@ async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline
     server = await loop.create_server(lambda: Connection(gateway), sock=requests, backlog=1024)
     looks = asyncio.ensure_future(end_frozen(gateway))
     notify("READY=1")
-    say(f"at the door of {', '.join(settings.site.tiers)}")
+    say(f"gateway ready for the tiers {', '.join(settings.site.tiers)}")
     # What is there now stays: to look through it again and again would only make requests wait.
     gc.collect()
     gc.freeze()
@@ -571,10 +571,10 @@ async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline
     looks.cancel()
 
 
-def door_command(arguments: argparse.Namespace) -> int:
-    """Run the door in a process of its own, which outlives this one until its last answer has ended.
+def gateway_command(arguments: argparse.Namespace) -> int:
+    """Run the gateway in a process of its own, which outlives this one until its last answer has ended.
 
-    systemd ends only this one when it restarts the service, so that no stream is cut by an update of the door.
+    systemd ends only this one when it restarts the service, so that no stream is cut by an update of the gateway.
     """
     settings = read_settings(arguments.config)
     listening = sockets(arguments)
@@ -606,13 +606,13 @@ def door_command(arguments: argparse.Namespace) -> int:
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe C(herdctl door)."""
-    door = commands.add_parser(
-        "door",
-        help="decide for nginx what becomes of requests (what herd-door.service runs)",
+    """Describe C(herdctl gateway)."""
+    command = commands.add_parser(
+        "gateway",
+        help="decide for nginx what becomes of requests (what herd-gateway.service runs)",
         description="Checks keys and limits, chooses tier and model, says why a tier is away, counts what was served.",
     )
-    door.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")
-    door.add_argument("--socket", default="", help="where nginx asks, if systemd does not hold a socket for it")
-    door.add_argument("--log-socket", default="", help="where nginx sends its log, likewise")
-    door.set_defaults(run=door_command)
+    command.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")
+    command.add_argument("--socket", default="", help="where nginx asks, if systemd does not hold a socket for it")
+    command.add_argument("--log-socket", default="", help="where nginx sends its log, likewise")
+    command.set_defaults(run=gateway_command)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests as nginx hands them to the door, and answers: HTTP/1.1 between two programs of one host.
+"""Requests as nginx hands them to the gateway, and answers: HTTP/1.1 between two programs of one host.
 
 nginx has read the request from its client already, and sends it whole, with its length. So this knows the little
 that nginx sends, and refuses everything else.

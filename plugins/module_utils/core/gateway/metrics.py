@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the gateway measured: from the lines of nginx's access log to histograms that Prometheus reads.
 
-The engine has no histograms. nginx sees when an answer's head came and when its last byte went; the door, which carries
-streams, sees when the first token came.
+The engine has no histograms. nginx logs when an answer's head came and when its last byte went. The gateway, which
+proxies streams, measures when the first token came.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ class Metrics:
         state += [f'herd_tier_state{{tier="{name}",state="{value}"}} 1' for name, value in states.items()]
         requests = block("herd_gateway_requests_total", "counter", "Requests that a tier was asked, by status.")
         cut = block("herd_gateway_cut_total", "counter", "Answers that did not come to their end.")
-        running = block("herd_gateway_in_flight", "gauge", "Answers on their way through the door.")
+        running = block("herd_gateway_in_flight", "gauge", "Answers on their way through the gateway.")
         sent = block("herd_gateway_sent_bytes_total", "counter", "Bytes of answers.")
         ttft = block("herd_gateway_ttft_seconds", "histogram", "Time to the first token of a stream.")
         duration = block("herd_gateway_duration_seconds", "histogram", "Time of a whole request.")
@@ -284,7 +284,7 @@ class Metrics:
             duration += tier.duration.lines("herd_gateway_duration_seconds", labels)
         refused = block("herd_gateway_refused_total", "counter", "Requests refused before any tier was asked, by code.")
         refused += [f'herd_gateway_refused_total{{code="{c}"}} {n}' for c, n in sorted(self._refused.items())]
-        relayed = block("herd_gateway_relayed_total", "counter", "Requests that the door itself took to an engine.")
+        relayed = block("herd_gateway_relayed_total", "counter", "Requests that the gateway itself took to an engine.")
         relayed.append(f"herd_gateway_relayed_total {self.relayed}")
         lines = [
             line

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which engine each tier's requests go to, as nginx is told.
 
-Every process of nginx also tells the door what it was told (C($herd_upstreams)), so that the door knows where a
+Every process of nginx also tells the gateway what it was told (C($herd_upstreams)), so that the gateway knows where a
 request would go that it lets through, also while some processes still work with what was true before.
 """
 
@@ -35,7 +35,7 @@ _KNOWS_TIMEOUT, _KNOWS_MINIMUM = (1, 15, 3), (1, 27, 4)
 _CLIENTS_KEPT = "keepalive_timeout 75s;\nkeepalive_min_timeout 75s;\n"
 _CLIENTS_ENDED = "keepalive_timeout 0;\n"
 _OURS = "# Written by herd-upstreams. Changes made here are lost.\n"
-# Nobody listens there; nginx answers 502, of which the door makes an honest answer.
+# Nobody listens there; nginx answers 502, of which the gateway makes an honest answer.
 _NOBODY = "    server 127.0.0.1:9 down;\n"
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the door has to know of a request's body: its model, and whether it asks for a stream.
+"""What the gateway has to know of a request's body: its model, and whether it asks for a stream.
 
 A small body is read by the standard library. A large one is only looked through, in pieces between which others get
 their turn: to build eight MiB of empty lists takes a second, for which all streams would stand still, and a quarter of
@@ -45,7 +45,7 @@ class NotJsonError(ValueError):
 
 
 class TooMuchError(ValueError):
-    """It has more parts than the door looks at."""
+    """It has more parts than the gateway looks at."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _look_through(body: bytes) -> Generator[None, None, Asked]:
         if len(name) <= _LONGEST_NAME:
             called = json.loads(name.decode())
             if called == "model":
-                # What is no text is nothing that the door would look into.
+                # What is no text is nothing that the gateway would look into.
                 model = json.loads(value.decode()) if value[:1] == b'"' or value == b"null" else False
                 place = f"{begin}-{walk.at}"
             elif called == "stream":

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the door answers to a request, or which tier nginx shall take it to.
+"""What the gateway answers to a request, or which tier nginx shall take it to.
 
-nginx hands every request over before any engine sees it. Either the door's answer is the final one, or it names a
+nginx hands every request over before any engine sees it. Either the gateway's answer is the final one, or it names a
 place in nginx's configuration, and the facts that nginx needs there. Nothing of what the client sent goes on to an
 engine but the body, its type, and a path that is written here.
 """
@@ -120,7 +120,7 @@ class Forward:
 
     :ivar model: what the body's C(model) must be replaced by; empty where it may stay.
     :ivar shown_model: the id of the model, for the log.
-    :ivar relay: whether the door itself takes it there, since nginx's process knows another endpoint, or none, since
+    :ivar relay: whether the gateway itself takes it there, since nginx's process knows another endpoint, or none, since
         the body must be changed, or since its answer is watched.
     :ivar at: where in the body its model is, if the body is large.
     :ivar stand_ins: tiers that may answer instead if no connection to this one's engine comes about.
@@ -212,7 +212,7 @@ def failing(tier: str, now: Now, status: str) -> Answer:
     return away(tier, replace(now, state="failing", reason=why, retry_after=SOON) if now.is_ready else now)
 
 
-class Door:
+class Router:
     """Decides. What changes (keys, tiers) is put in from outside; buckets are all that it remembers."""
 
     def __init__(self, site: Site) -> None:
@@ -269,7 +269,7 @@ class Door:
         if self.admitted is None:
             return error(
                 503,
-                "The gateway cannot read which keys are good. Its operator finds why in the journal of herd-door.",
+                "The gateway cannot read which keys are good. Its operator finds why in the journal of herd-gateway.",
                 "gateway_unavailable",
                 {"Retry-After": str(SOON)},
             )
@@ -488,7 +488,7 @@ class Door:
         """
         name = request.header("x-herd-gone")
         now = self.tier_now(name)
-        # Of each try the last one counts; a connection that did not come about has no time. The door says it in words.
+        # The last try counts. nginx logs no time for a failed connection; the gateway itself says so in a header.
         is_unsent = request.header("x-herd-gone-connect").split(" ")[-1] == "-" or request.header("x-herd-gone-unsent")
         relayed = request.header("x-herd-gone-relay").partition(" ")[0]
         had = relayed or upstreams_of(request.header("x-herd-upstreams")).get(name, "")

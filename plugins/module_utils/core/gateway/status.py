@@ -142,7 +142,7 @@ def collect(
     """Say how everything is.
 
     :param tiers: the tiers of the inventory, in its order.
-    :param now: how they are, as the door sees it.
+    :param now: how they are, as the gateway sees it.
     :param view: the manager's view, for what is only for people; while the manager is silent, only its C(endpoints).
     :param measured: what the gateway counted, by tier.
     :param wall: UNIX time.

@@ -38,7 +38,7 @@ _NONE = "not known"
 
 @dataclass(frozen=True)
 class Assets:
-    """What stands in files of its own beside the door.
+    """What stands in files of its own beside the gateway.
 
     :ivar style: CSS.
     :ivar script: JavaScript.

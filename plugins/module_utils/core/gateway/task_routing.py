@@ -4,7 +4,7 @@
 """Which tier and model a type of task goes to.
 
 The inventory says for each type which models are good at it, best first, and why. What is published from it on the
-gateway names one tier and one model for each type: the best of those that a tier serves. The door and the command
+gateway names one tier and one model for each type: the best of those that a tier serves. The gateway and the command
 for people read the same published table, so that they never disagree.
 """
 

@@ -146,7 +146,7 @@ def check_class(name: str) -> None:
 
 
 def as_data(keys: Sequence[Key]) -> dict[str, Any]:
-    """Say what is written for the door."""
+    """Say what is written for the gateway."""
     return {
         "schema": SCHEMA,
         "keys": [

@@ -31,7 +31,7 @@ PREFIX_ENTRIES = {
 PREFIX_LINKS = re.compile(r"current|previous|\.(current|previous)-\d+")
 #: Comments of the accounts that the roles node and gateway make.
 ACCOUNT = "herd.inference services"
-DOOR_ACCOUNT = "herd.inference gateway"
+GATEWAY_ACCOUNT = "herd.inference gateway"
 #: Folders below the shared directory of a Slurm cluster, with the names of what jobs write in them: their signs of life
 #: and logs, which they themselves remove by these names when they are old.
 SHARED_ENTRIES = {

@@ -39,7 +39,7 @@ FOLDERS = (
     "/etc/herd",
     "/opt/herd",
     "/run/herd",
-    "/run/herd-door",
+    "/run/herd-gateway",
     "/run/herd-guard",
     "/var/lib/herd",
     "/var/lib/herd-tiers",
@@ -54,7 +54,7 @@ LINKS = tuple(
 JOBS_END_S = 300.0
 _HEAD = 400
 # They wait for their clients as long as answers take, or leave behind a process that does.
-_PATIENT = ("herd-queue.service", "herd-door.service")
+_PATIENT = ("herd-queue.service", "herd-gateway.service")
 # The manager of the tiers would submit jobs anew, the agent start what is stopped, and a socket its service.
 _FIRST = ("herd-tiers.service", "herd-agent.service")
 

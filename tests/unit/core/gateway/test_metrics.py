@@ -127,14 +127,14 @@ def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
     ("engine", "wanted"),
     [
         ("unix:/run/d.sock : 10.0.0.42:8080", "10.0.0.42:8080"),
-        # It gave no answer, and the door was asked why.
+        # It gave no answer, and the gateway was asked why.
         ("unix:/run/d.sock : 10.0.0.42:8080 : unix:/run/d.sock", "10.0.0.42:8080"),
         ("unix:/run/d.sock : 10.0.0.42:8080, 10.0.0.43:8080 : unix:/run/d.sock", "10.0.0.43:8080"),
         ("unix:/run/d.sock : unix:/run/d.sock", None),
         ("", None),
     ],
 )
-def test_the_engine_is_who_was_asked_last_and_is_no_door(engine: str, wanted: str | None) -> None:
+def test_the_logged_engine_is_the_last_upstream_that_is_no_socket(engine: str, wanted: str | None) -> None:
     data = read_line(RAW)
     assert data is not None
     assert gateway_metrics.entry({**data, "engine": engine}, Tokens()).get("engine") == wanted

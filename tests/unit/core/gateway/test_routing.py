@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the door decides, without a network: every way into a tier and out of it."""
+"""What the gateway decides, without a network: every way into a tier and out of it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.gateway import
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import Answer, Request
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.rate_limit import Limits
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.routing import (
-    Door,
     Forward,
     Now,
+    Router,
     Site,
     Tier,
     upstreams_of,
@@ -39,8 +39,8 @@ NOW = {"fast": Now("ready", "", 30, FAST, ("small", "found")), "reasoning": Now(
 KNOWN = f"fast={FAST} reasoning={REASONING}"
 
 
-def at_work(site: Site) -> Door:
-    made = Door(site)
+def at_work(site: Site) -> Router:
+    made = Router(site)
     made.now = NOW
     keys = user_keys.parse(
         [
@@ -55,17 +55,22 @@ def at_work(site: Site) -> Door:
 
 
 @pytest.fixture
-def door() -> Door:
+def router() -> Router:
     return at_work(SITE)
 
 
 def ask(
-    door: Door, body: Any = None, target: str = "/v1/chat/completions", now: float = 0.0, key: str = "a", **headers: str
+    router: Router,
+    body: Any = None,
+    target: str = "/v1/chat/completions",
+    now: float = 0.0,
+    key: str = "a",
+    **headers: str,
 ) -> Answer | Forward:
     given = {"authorization": f"Bearer {key}", "x-herd-port-tier": "fast", "x-herd-upstreams": KNOWN}
     given.update({name.replace("_", "-"): value for name, value in headers.items()})
     data = json.dumps({} if body is None else body).encode()
-    return door.decide(Request("POST", target, {n: [v] for n, v in given.items()}, data), 1000.0, now)
+    return router.decide(Request("POST", target, {n: [v] for n, v in given.items()}, data), 1000.0, now)
 
 
 def forward(verdict: Answer | Forward) -> Forward:
@@ -96,9 +101,9 @@ def code(verdict: Answer | Forward) -> tuple[int, str]:
     ],
 )
 def test_tier_and_model(
-    door: Door, body: Any, target: str, headers: dict[str, str], tier: str, rewritten: str, task: str
+    router: Router, body: Any, target: str, headers: dict[str, str], tier: str, rewritten: str, task: str
 ) -> None:
-    found = forward(ask(door, body, target, **headers))
+    found = forward(ask(router, body, target, **headers))
     assert (found.tier, found.model, found.task) == (tier, rewritten, task)
     assert found.path in SITE.paths
     assert found.relay is (bool(rewritten) or found.path in routing.TOLD_PATHS)
@@ -116,19 +121,19 @@ def test_tier_and_model(
         ({"model": "large"}, "", True),
     ],
 )
-def test_the_door_takes_what_nginx_cannot_take_there(door: Door, body: Any, known: str, relay: bool) -> None:
-    found = forward(ask(door, body, "/v1/embeddings", x_herd_upstreams=known))
+def test_the_gateway_takes_what_nginx_cannot_take_there(router: Router, body: Any, known: str, relay: bool) -> None:
+    found = forward(ask(router, body, "/v1/embeddings", x_herd_upstreams=known))
     assert found.relay is relay
     assert found.endpoint == REASONING
     assert found.headers().get("X-Herd-Relay", "") == (REASONING if relay else "")
 
 
 @pytest.mark.parametrize("path", sorted(routing.ENGINE_PATHS))
-def test_the_door_itself_takes_what_tells_its_tokens(door: Door, path: str) -> None:
+def test_the_gateway_itself_takes_what_tells_its_tokens(router: Router, path: str) -> None:
     told = path in routing.TOLD_PATHS
-    assert forward(ask(door, {"model": "large"}, path, x_herd_upstreams=KNOWN)).relay is told
-    door.site = replace(SITE, watch_streams=False)
-    assert forward(ask(door, {"model": "large", "stream": True}, path, x_herd_upstreams=KNOWN)).relay is False
+    assert forward(ask(router, {"model": "large"}, path, x_herd_upstreams=KNOWN)).relay is told
+    router.site = replace(SITE, watch_streams=False)
+    assert forward(ask(router, {"model": "large", "stream": True}, path, x_herd_upstreams=KNOWN)).relay is False
 
 
 @pytest.mark.parametrize(
@@ -140,9 +145,9 @@ def test_the_door_itself_takes_what_tells_its_tokens(door: Door, path: str) -> N
         ({"x_herd_fallback": "none"}, "", ""),
     ],
 )
-def test_who_stands_in(door: Door, headers: dict[str, str], tier: str, of: str) -> None:
-    door.now = {**NOW, "reasoning": Now("preempted", "preempted by job 88", 60)}
-    verdict = ask(door, {"model": "large"}, **headers)
+def test_who_stands_in(router: Router, headers: dict[str, str], tier: str, of: str) -> None:
+    router.now = {**NOW, "reasoning": Now("preempted", "preempted by job 88", 60)}
+    verdict = ask(router, {"model": "large"}, **headers)
     if not tier:
         assert code(verdict) == (503, "tier_unavailable")
         return
@@ -164,11 +169,11 @@ DEFAULTED = replace(SITE, choose=TaskTable(TASKS, TASKS["fix"]).choose)
     ],
 )
 def test_what_goes_on_of_a_task_is_a_word_of_the_inventory(task: str, logged: str) -> None:
-    door = at_work(DEFAULTED)
+    router = at_work(DEFAULTED)
     for found in (
-        forward(ask(door, {"model": f"task:{task}"})),
-        forward(ask(door, {}, x_herd_task=task)),
-        forward(ask(door, {}, f"/task/{task}/v1/chat/completions")),
+        forward(ask(router, {"model": f"task:{task}"})),
+        forward(ask(router, {}, x_herd_task=task)),
+        forward(ask(router, {}, f"/task/{task}/v1/chat/completions")),
     ):
         assert found.headers()["X-Herd-Task"] == logged
 
@@ -177,30 +182,30 @@ def test_what_goes_on_of_a_task_is_a_word_of_the_inventory(task: str, logged: st
     "task", ["please rewrite my secret code", "x" * 33, "x" * 9000, "caf\u00e9", "a:b", "-", "%20"]
 )
 def test_a_text_is_no_task_also_where_there_is_a_default(task: str) -> None:
-    door = at_work(DEFAULTED)
-    assert code(ask(door, {"model": f"task:{task}"})) == (400, "unknown_task")
-    assert code(ask(door, {}, task=task)) == (400, "unknown_task")
-    assert code(ask(door, {}, f"/task/{task}/v1/chat/completions")) == (400, "unknown_task")
+    router = at_work(DEFAULTED)
+    assert code(ask(router, {"model": f"task:{task}"})) == (400, "unknown_task")
+    assert code(ask(router, {}, task=task)) == (400, "unknown_task")
+    assert code(ask(router, {}, f"/task/{task}/v1/chat/completions")) == (400, "unknown_task")
 
 
-def test_nobody_comes_in_while_it_is_not_known_who_may(door: Door) -> None:
-    door.admitted = None
-    verdict = ask(door, {"model": "large"})
+def test_nobody_comes_in_while_it_is_not_known_who_may(router: Router) -> None:
+    router.admitted = None
+    verdict = ask(router, {"model": "large"})
     assert code(verdict) == (503, "gateway_unavailable")
     assert isinstance(verdict, Answer)
     assert int(verdict.headers["Retry-After"]) > 0
 
 
-def test_nobody_stands_in_unless_asked_to_or_told_to(door: Door) -> None:
-    door.now = {**NOW, "fast": Now("loading", "loading 43 %", 12, percent=43.0)}
-    verdict = ask(door, {"model": "small"})
+def test_nobody_stands_in_unless_asked_to_or_told_to(router: Router) -> None:
+    router.now = {**NOW, "fast": Now("loading", "loading 43 %", 12, percent=43.0)}
+    verdict = ask(router, {"model": "small"})
     assert code(verdict) == (503, "tier_unavailable")
     assert isinstance(verdict, Answer)
     assert verdict.headers["Retry-After"] == "12"
     assert "loading 43 %" in json.loads(verdict.body)["error"]["message"]
     # Not even then where the key does not open it.
-    assert code(ask(door, {"model": "small"}, key="f", x_herd_fallback="any")) == (503, "tier_unavailable")
-    assert forward(ask(door, {"model": "small"}, x_herd_fallback="any")).tier == "reasoning"
+    assert code(ask(router, {"model": "small"}, key="f", x_herd_fallback="any")) == (503, "tier_unavailable")
+    assert forward(ask(router, {"model": "small"}, x_herd_fallback="any")).tier == "reasoning"
 
 
 @pytest.mark.parametrize(
@@ -221,18 +226,18 @@ def test_nobody_stands_in_unless_asked_to_or_told_to(door: Door) -> None:
         ({"x_herd_port_tier": "none"}, (404, "not_found")),
     ],
 )
-def test_refusals(door: Door, arguments: dict[str, Any], wanted: tuple[int, str]) -> None:
-    assert code(ask(door, **arguments)) == wanted
+def test_refusals(router: Router, arguments: dict[str, Any], wanted: tuple[int, str]) -> None:
+    assert code(ask(router, **arguments)) == wanted
 
 
-def test_a_rate_is_that_of_a_key(door: Door) -> None:
-    assert all(isinstance(ask(door, {"model": "small"}), Forward) for _each in range(5))
-    verdict = ask(door, {"model": "small"})
+def test_a_rate_is_that_of_a_key(router: Router) -> None:
+    assert all(isinstance(ask(router, {"model": "small"}), Forward) for _each in range(5))
+    verdict = ask(router, {"model": "small"})
     assert code(verdict) == (429, "rate_limit_exceeded")
     assert isinstance(verdict, Answer)
     assert verdict.headers["X-Herd-Key"] == "ann"
-    assert isinstance(ask(door, {"model": "small"}, key="f"), Forward)
-    assert isinstance(ask(door, {"model": "small"}, now=2.0), Forward)
+    assert isinstance(ask(router, {"model": "small"}, key="f"), Forward)
+    assert isinstance(ask(router, {"model": "small"}, now=2.0), Forward)
 
 
 @pytest.mark.parametrize(
@@ -247,15 +252,15 @@ def test_a_rate_is_that_of_a_key(door: Door) -> None:
     ],
 )
 def test_which_pages_may_ask(origins: tuple[str, ...], method: str, origin: str, is_answered: bool) -> None:
-    door = at_work(replace(SITE, cors_origins=origins))
+    router = at_work(replace(SITE, cors_origins=origins))
     headers = {"origin": [origin], "access-control-request-headers": ["authorization"]}
-    answer = door.preflight(Request(method, "/v1/models", headers))
+    answer = router.preflight(Request(method, "/v1/models", headers))
     assert (answer is not None) is is_answered
     if answer is not None:
         assert answer.headers["Access-Control-Allow-Headers"] == "authorization"
 
 
-def gone(door: Door, **headers: str) -> Answer | Forward:
+def gone(router: Router, **headers: str) -> Answer | Forward:
     given = {
         "x-herd-gone": "reasoning",
         "x-herd-gone-status": "200 : 502",
@@ -265,7 +270,7 @@ def gone(door: Door, **headers: str) -> Answer | Forward:
         "x-herd-key": "ann",
     }
     given.update({name.replace("_", "-"): value for name, value in headers.items()})
-    return door.gone(Request("POST", "/", {name: [value] for name, value in given.items()}))
+    return router.gone(Request("POST", "/", {name: [value] for name, value in given.items()}))
 
 
 @pytest.mark.parametrize(
@@ -277,21 +282,21 @@ def gone(door: Door, **headers: str) -> Answer | Forward:
         ("200 : 503", "loads a model"),
     ],
 )
-def test_why_an_engine_gave_no_answer(door: Door, status: str, words: str) -> None:
-    verdict = gone(door, x_herd_gone_status=status)
+def test_why_an_engine_gave_no_answer(router: Router, status: str, words: str) -> None:
+    verdict = gone(router, x_herd_gone_status=status)
     assert code(verdict) == (503, "tier_unavailable")
     assert isinstance(verdict, Answer)
     assert words in json.loads(verdict.body)["error"]["message"]
 
 
-def test_what_never_was_sent_goes_to_the_engine_that_there_is(door: Door) -> None:
+def test_what_never_was_sent_goes_to_the_engine_that_there_is(router: Router) -> None:
     old = f"fast={FAST} reasoning=10.0.0.43:8081"
-    found = forward(gone(door, x_herd_gone_connect="0.000 : -", x_herd_upstreams=old))
+    found = forward(gone(router, x_herd_gone_connect="0.000 : -", x_herd_upstreams=old))
     assert (found.endpoint, found.relay, found.key) == (REASONING, True, "ann")
     # What was sent may have been heard: never twice.
-    assert isinstance(gone(door, x_herd_upstreams=old), Answer)
+    assert isinstance(gone(router, x_herd_upstreams=old), Answer)
     # And there is no second engine to try.
-    assert isinstance(gone(door, x_herd_gone_connect="0.000 : -"), Answer)
+    assert isinstance(gone(router, x_herd_gone_connect="0.000 : -"), Answer)
 
 
 UNSENT = {"x_herd_gone_connect": "0.000 : -"}
@@ -299,29 +304,29 @@ RELAYED = {"x_herd_gone_connect": "0.000 : 0.001", "x_herd_gone_unsent": "1", "x
 
 
 @pytest.mark.parametrize("met", [UNSENT, RELAYED], ids=["nginx", "relay"])
-def test_another_tier_stands_in_for_an_engine_that_died_unannounced(door: Door, met: dict[str, str]) -> None:
+def test_another_tier_stands_in_for_an_engine_that_died_unannounced(router: Router, met: dict[str, str]) -> None:
     asked = {"x_herd_stand_ins": "none fast", "x_herd_model": "large", "x_herd_stream": "1"}
-    found = forward(gone(door, **met, **asked))
+    found = forward(gone(router, **met, **asked))
     assert (found.tier, found.endpoint, found.fallback_from, found.stand_ins) == ("fast", FAST, "reasoning", ())
     assert (found.model, found.shown_model, found.relay, found.stream) == ("small", "small", True, True)
     # Nobody is asked who may not, or is not ready, or where something was sent.
-    assert isinstance(gone(door, **met, x_herd_model="large"), Answer)
-    assert isinstance(gone(door, **asked), Answer)
-    door.now = {**NOW, "fast": Now("loading", "loading", 5)}
-    assert isinstance(gone(door, **met, **asked), Answer)
+    assert isinstance(gone(router, **met, x_herd_model="large"), Answer)
+    assert isinstance(gone(router, **asked), Answer)
+    router.now = {**NOW, "fast": Now("loading", "loading", 5)}
+    assert isinstance(gone(router, **met, **asked), Answer)
 
 
-def test_a_relay_is_not_sent_to_the_same_engine_again(door: Door) -> None:
+def test_a_relay_is_not_sent_to_the_same_engine_again(router: Router) -> None:
     """nginx's process may have heard of yet another one."""
     old = f"fast={FAST} reasoning=10.0.0.43:8081"
-    assert isinstance(gone(door, **RELAYED, x_herd_upstreams=old), Answer)
+    assert isinstance(gone(router, **RELAYED, x_herd_upstreams=old), Answer)
     other = {**RELAYED, "x_herd_gone_relay": "10.0.0.43:8081 large"}
-    assert forward(gone(door, **other, x_herd_upstreams=KNOWN)).endpoint == REASONING
+    assert forward(gone(router, **other, x_herd_upstreams=KNOWN)).endpoint == REASONING
 
 
-def test_a_router_is_told_its_model_again(door: Door) -> None:
+def test_a_router_is_told_its_model_again(router: Router) -> None:
     old = f"fast=10.0.0.43:8080 reasoning={REASONING}"
-    found = forward(gone(door, **UNSENT, x_herd_gone="fast", x_herd_model="other", x_herd_upstreams=old))
+    found = forward(gone(router, **UNSENT, x_herd_gone="fast", x_herd_model="other", x_herd_upstreams=old))
     assert (found.tier, found.endpoint, found.model) == ("fast", FAST, "other")
 
 
@@ -336,8 +341,8 @@ def test_a_router_is_told_its_model_again(door: Door) -> None:
     ],
 )
 def test_who_may_stand_in_goes_with_a_request(header: dict[str, str], key: str, wanted: tuple[str, ...]) -> None:
-    door = at_work(replace(SITE, tiers={**SITE.tiers, "third": Tier("third", ("large",))}))
-    found = forward(ask(door, {"model": "large"}, key=key, **header))
+    router = at_work(replace(SITE, tiers={**SITE.tiers, "third": Tier("third", ("large",))}))
+    found = forward(ask(router, {"model": "large"}, key=key, **header))
     assert found.stand_ins == wanted
     assert found.headers().get("X-Herd-Stand-Ins", "") == " ".join(wanted)
 
@@ -354,16 +359,16 @@ def test_who_may_stand_in_goes_with_a_request(header: dict[str, str], key: str, 
 )
 def test_who_stands_in_has_the_model_that_was_asked_for_if_it_can(third: Tier, asked: str, model: str) -> None:
     reasoning = Tier("reasoning", ("large",), keys=("big",), fallback="third")
-    door = at_work(replace(SITE, tiers={"fast": SITE.tiers["fast"], "reasoning": reasoning, "third": third}))
+    router = at_work(replace(SITE, tiers={"fast": SITE.tiers["fast"], "reasoning": reasoning, "third": third}))
     away = Now("preempted", "preempted by job 88", 60)
-    door.now = {"reasoning": away, "third": Now("ready", "", 30, "10.0.0.45:8082", ("first",))}
-    found = forward(ask(door, {"model": asked}))
+    router.now = {"reasoning": away, "third": Now("ready", "", 30, "10.0.0.45:8082", ("first",))}
+    found = forward(ask(router, {"model": asked}))
     assert (found.tier, found.shown_model, found.model) == ("third", model, model if third.rewrites else "")
 
 
-def test_a_tier_that_left_meanwhile_says_its_own_reason(door: Door) -> None:
-    door.now = {**NOW, "reasoning": Now("preempted", "preempted by job 88", 60)}
-    verdict = gone(door)
+def test_a_tier_that_left_meanwhile_says_its_own_reason(router: Router) -> None:
+    router.now = {**NOW, "reasoning": Now("preempted", "preempted by job 88", 60)}
+    verdict = gone(router)
     assert isinstance(verdict, Answer)
     assert "preempted by job 88" in json.loads(verdict.body)["error"]["message"]
     assert verdict.headers["Retry-After"] == "60"

@@ -11,7 +11,7 @@ from ....core.gateway.status_page import Assets
 
 
 def read_assets() -> Assets:
-    """Read them, once for each start of the door."""
+    """Read them, once for each start of the gateway."""
     here = Path(__file__).resolve().parent
     style, script = ((here / f"status.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return Assets(style, script)
