@@ -6,12 +6,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Rule
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "flag-guard.md"
-INTRODUCTION = """\
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "docs" / "reference"
+MODULES = ROOT / "plugins" / "modules"
+MODULES_INTRODUCTION = """\
+# Modules
+
+Each module belongs to one action group of `meta/runtime.yml`. A play can set defaults for a whole group with
+`module_defaults` (`group/herd.inference.engine`). `ansible-doc herd.inference.NAME` shows a module's options,
+examples and return values.
+
+This page is made of `meta/runtime.yml` and the modules' documentation by `make reference`; do not edit it.
+"""
+FLAG_GUARD_INTRODUCTION = """\
 # Flag guard
 
 Every command line that this collection writes is held against these rules before a unit changes. An **error** stops
@@ -59,17 +73,43 @@ def _row(rule: Rule) -> str:
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 
-def page() -> str:
-    """The whole page as text."""
+def flag_guard() -> str:
+    """Return the page of the flag guard's rules."""
     heads = ("rule", "severity", "program", "trap", "otherwise", "instead", "source", "not shown by the engine because")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    return INTRODUCTION + "\n" + "\n".join([*lines, *(_row(rule) for rule in RULES)]) + "\n"
+    return FLAG_GUARD_INTRODUCTION + "\n" + "\n".join([*lines, *(_row(rule) for rule in RULES)]) + "\n"
+
+
+def action_groups() -> dict[str, list[str]]:
+    """Read the modules of each action group from meta/runtime.yml."""
+    groups: dict[str, list[str]] = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))[
+        "action_groups"
+    ]
+    return groups
+
+
+def documentation(module: str) -> dict[str, Any]:
+    """Read a module's DOCUMENTATION without importing the module."""
+    text = (MODULES / f"{module}.py").read_text(encoding="utf-8")
+    documented: dict[str, Any] = yaml.safe_load(text.partition('DOCUMENTATION = r"""')[2].partition('"""')[0])
+    return documented
+
+
+def modules() -> str:
+    """Return the page of all modules by action group."""
+    lines = ["| group | module | purpose |", "|---|---|---|"]
+    for group, names in action_groups().items():
+        lines += [f"| {group} | `{name}` | {_cell(documentation(name)['short_description'])} |" for name in names]
+    return MODULES_INTRODUCTION + "\n" + "\n".join(lines) + "\n"
+
+
+PAGES = {"flag-guard.md": flag_guard, "modules.md": modules}
 
 
 def main() -> None:
-    """Write it."""
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page(), encoding="utf-8")
+    """Write all pages."""
+    for name, page in PAGES.items():
+        (REFERENCE / name).write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
