@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: locked_models
-short_description: Adds commit, sizes, checksums and shapes of the model lock to the models of an inventory
+short_description: Adds commit, sizes, checksums and metadata of the model lock to the models of an inventory
 version_added: 0.2.0
 author: herd.inference contributors (@herd-inference)
 description:

@@ -12,7 +12,7 @@ version_added: 0.2.0
 author: herd.inference contributors (@herd-inference)
 description:
   - Computes the bytes of weights, caches, compute buffers and overhead on each device for an entry of
-    C(herd_models) that has a C(shape), and the split that leaves the fullest device as much as can be.
+    C(herd_models) that has a C(metadata), and the split that leaves the fullest device as much as can be.
   - No host is asked for anything. A GPU's free memory is C(herd_gpu_free_mib) of its host where that is known,
     and otherwise what such a GPU has free when nothing else runs on it.
   - Weights, caches and layers are the engine's own numbers, compute buffers are upper bounds, and what CUDA adds
@@ -91,7 +91,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(known), whether there is a plan. Without a shape, or with input that cannot work, there are only C(fits),
+    - C(known), whether there is a plan. Without metadata, or with input that cannot work, there are only C(fits),
       C(split) as given and C(table) with what is to be said.
     - C(fits), C(problems), C(cures) and C(warnings) in words, C(devices) with bytes, C(split) by host,
       C(tensor_split) for the engine, C(head) with the bytes of its process (C(least) and C(comfortable) as a memory

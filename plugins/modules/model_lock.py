@@ -12,7 +12,7 @@ short_description: Write down which bytes the models of an inventory are
 version_added: 0.2.0
 description:
   - Asks the hub for the commit, the sizes and the SHA-256 of each model's files (C(X-Repo-Commit), C(X-Linked-Size),
-    C(X-Linked-Etag)), without fetching them, and reads the model's shape from its header, in ranges.
+    C(X-Linked-Etag)), without fetching them, and reads the model's metadata from its header, in ranges.
   - Writes all that into a file of its own beside the models, as JSON, which is YAML too. The models themselves, with
     what people wrote around them, are not touched. P(herd.inference.locked_models#filter) puts both together.
   - A model that is locked is not asked for again, unless O(update) is set, so that a second run needs no network.
@@ -55,8 +55,8 @@ options:
     description: Whether models without a C(revision) of their own move to the newest commit of their branch.
     type: bool
     default: false
-  shapes:
-    description: Whether the shape is read from each model's header, which takes some MiB of each.
+  metadata:
+    description: Whether the metadata is read from each model's header, which takes some MiB of each.
     type: bool
     default: true
   timeout:
@@ -106,7 +106,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, Web
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import atomic_write
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import JoinedSource, WebSource
@@ -132,16 +132,16 @@ def urls(hub: str, entry: Mapping[str, Any], revision: str) -> list[str]:
     return [model_lock.file_url(hub, entry["repository"], revision, name) for name in model_lock.file_names(entry)]
 
 
-def shape(web: Web, hub: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The lock with the shape from the header."""
+def read_metadata(web: Web, hub: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The lock with the metadata from the header."""
     places = zip(urls(hub, found, found["revision"]), model_lock.file_names(found))
     sources = [WebSource(web, url, name) for url, name in places]
     if model_lock.join_of(entry) == "shards":
         headers = [gguf.read_header(source) for source in sources]
     else:
         headers = [gguf.read_header(JoinedSource(sources, str(entry["file"])))]
-    known = shape_of(gguf.join_shards(headers, str(entry["file"])))
-    return model_lock.with_shape(entry, found, known.to_data(), len(known.layers))
+    known = metadata_of(gguf.join_shards(headers, str(entry["file"])))
+    return model_lock.with_metadata(entry, found, known.to_data(), len(known.layers))
 
 
 def lock(module: AnsibleModule, web: Web, before: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -159,7 +159,7 @@ def lock(module: AnsibleModule, web: Web, before: Mapping[str, Any]) -> tuple[di
         if written.get("source") or (module.params["only"] and key not in module.params["only"]):
             continue
         entry = {**written} if update else merged
-        complete = model_lock.is_locked(entry) and (entry.get("shape") or not module.params["shapes"])
+        complete = model_lock.is_locked(entry) and (entry.get("metadata") or not module.params["metadata"])
         if complete and key in after:
             continue
         asked.append(key)
@@ -168,7 +168,7 @@ def lock(module: AnsibleModule, web: Web, before: Mapping[str, Any]) -> tuple[di
             found = model_lock.lock(
                 entry, [web.describe(url) for url in urls(hub, entry, model_lock.revision_of(entry))]
             )
-            after[key] = shape(web, hub, entry, found) if module.params["shapes"] else found
+            after[key] = read_metadata(web, hub, entry, found) if module.params["metadata"] else found
         except HerdError as error:
             raise InvalidInputError(f"for model {key} {error.expected}", error.found, error.remedy) from error
     return after, asked
@@ -184,7 +184,7 @@ def main() -> None:
             "hub": {"type": "str", "default": model_lock.HUB},
             "token": {"type": "str", "no_log": True},
             "update": {"type": "bool", "default": False},
-            "shapes": {"type": "bool", "default": True},
+            "metadata": {"type": "bool", "default": True},
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,

@@ -40,7 +40,7 @@ options:
     default: {}
   entries:
     description:
-      - What is known of them, as in C(herd_models); C(file), and C(shape) for a file that is not there yet.
+      - What is known of them, as in C(herd_models); C(file), and C(metadata) for a file that is not there yet.
     type: dict
     default: {}
   folder:
@@ -230,7 +230,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     InvalidInputError,
     NotFoundError,
 )
-from ansible_collections.herd.inference.plugins.module_utils.core.models import shape_reader
+from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata_reader
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
@@ -258,7 +258,7 @@ def named_models(given: dict[str, Any]) -> list[dict[str, Any]]:
         found.append(
             {
                 "file": str(entry["file"]),
-                "shape": entry.get("shape") or {},
+                "metadata": entry.get("metadata") or {},
                 "settings": wanted.get("settings") or {},
                 "aliases": [str(alias) for alias in wanted.get("aliases") or ()],
                 "load_at_start": bool(wanted.get("load_at_start")),
@@ -277,7 +277,7 @@ def candidates(given: dict[str, Any]) -> list[dict[str, Any]]:
     found = router_mode.models_among(model_folder.listed(Path(given["folder"]))) if given["scan"] and is_there else []
     found = [file for file in found if file not in files and router_mode.model_id(file) not in given["exclude"]]
     return named + [
-        {"file": file, "aliases": [], "settings": {}, "shape": {}, "load_at_start": False, "named": False}
+        {"file": file, "aliases": [], "settings": {}, "metadata": {}, "load_at_start": False, "named": False}
         for file in found
     ]
 
@@ -287,14 +287,14 @@ def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.Entry:
     path = Path(given["folder"]) / model["file"]
     settings = engine_arguments.merged(given["settings"], model["settings"])
     try:
-        shape = shape_reader.shape_of_files(str(path.parent), path.name, lambda name: open_file(Path(name)))
+        metadata = metadata_reader.metadata_of_files(str(path.parent), path.name, lambda name: open_file(Path(name)))
     except NotFoundError:
         if not given["check_mode"]:
             raise
         return router_fit.Entry(
-            router_mode.model_id(path.name), inventory_placement.shape_in(model), settings, model["named"]
+            router_mode.model_id(path.name), inventory_placement.metadata_in(model), settings, model["named"]
         )
-    return router_fit.Entry(router_mode.model_id(path.name), shape, settings, model["named"])
+    return router_fit.Entry(router_mode.model_id(path.name), metadata, settings, model["named"])
 
 
 def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.Entry]], dict[str, str]]:

@@ -21,7 +21,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import ModelShape, from_data, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import (
+    ModelMetadata,
+    from_data,
+    metadata_of,
+)
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import compute_buffer
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.kv_cache import CacheSettings
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.planner import (
@@ -48,7 +52,7 @@ MIB = 1 << 20
 SHARE, MARGIN = 0.05, 8 * MIB
 
 
-def planner(shape: ModelShape, case: Case) -> Planner:
+def planner(metadata: ModelMetadata, case: Case) -> Planner:
     """The planner for the workers of a case."""
     cache = CacheSettings(
         context=case.context // case.slots,
@@ -62,14 +66,14 @@ def planner(shape: ModelShape, case: Case) -> Planner:
     memory = Memory(free=1 << 40, total=1 << 40, is_cuda=False)
     workers = tuple(Host(f"w{number}", (memory,), f"w{number}:1") for number in range(len(case.split)))
     request = Request(cache, case.flash_attention != "off")
-    return Planner(shape, request, Group(workers, Host("head", ())), rules_of(case.release))
+    return Planner(metadata, request, Group(workers, Host("head", ())), rules_of(case.release))
 
 
-def predicted(shape: ModelShape, case: Case) -> tuple[list[DevicePlan], int]:
+def predicted(metadata: ModelMetadata, case: Case) -> tuple[list[DevicePlan], int]:
     """Bytes on each worker for the case's own split, and of the head's compute buffer."""
-    found = planner(shape, case)
+    found = planner(metadata, case)
     head = compute_buffer.head_bytes(
-        shape, found.request.cache, found.rules, found.copies, case.flash_attention != "off"
+        metadata, found.request.cache, found.rules, found.copies, case.flash_attention != "off"
     )
     return found.place_by(case.split), head
 
@@ -94,11 +98,11 @@ class Judged:
         return not self.is_under and self.foreseen - self.measured <= max(SHARE * self.measured, MARGIN)
 
 
-def judge(shape: ModelShape, case: Case, devices: Sequence[Mapping[str, Any]]) -> Iterator[Judged]:
+def judge(metadata: ModelMetadata, case: Case, devices: Sequence[Mapping[str, Any]]) -> Iterator[Judged]:
     """Compare; exact means weights, cache, states and layers to the byte."""
-    plans, _head = predicted(shape, case)
+    plans, _head = predicted(metadata, case)
     for number, (plan, got) in enumerate(zip(plans, devices, strict=True)):
-        layers = [*range(plan.first, plan.first + plan.layers), *([len(shape.layers)] if plan.has_output else [])]
+        layers = [*range(plan.first, plan.first + plan.layers), *([len(metadata.layers)] if plan.has_output else [])]
         is_exact = (plan.weights, plan.cache, plan.state, layers) == (
             got["weights"],
             got["cache"],
@@ -149,14 +153,14 @@ def measured(chosen: Sequence[Model], is_large: bool, quick: bool) -> Iterator[t
 
 
 def store(model: Model, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One file for each model: its shape, and every case with what was measured."""
+    """One file for each model: its metadata, and every case with what was measured."""
     write(model, [_compact(row) for row in rows])
 
 
 def write(model: Model, rows: Sequence[Mapping[str, Any]]) -> None:
     """The file of a model, one line for each case."""
     DATA.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"shape": shape_of(header_of(model)).to_data()})[1:-1]
+    text = json.dumps({"metadata": metadata_of(header_of(model)).to_data()})[1:-1]
     runs = ",\n  ".join(json.dumps(run) for run in rows)
     (DATA / f"{model.name}.json").write_text(f'{{\n {text},\n "runs": [\n  {runs}\n ]\n}}\n')
 
@@ -170,14 +174,14 @@ def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[tuple[Case, list[dict[str, Any]], dict[str, float]]]]:
-    """A model's shape as data, and its cases with devices and the head's buffers."""
+    """A model's metadata as data, and its cases with devices and the head's buffers."""
     data = json.loads(path.read_text())
     runs = []
     for run in data["runs"]:
         given: dict[str, Any] = dict(run["case"])
         given |= {key: tuple(given[key]) for key in ("split", "more") if key in given}
         runs.append((Case(**given), run["devices"], run["head_mib"]))
-    return data["shape"], runs
+    return data["metadata"], runs
 
 
 def page(judged: Mapping[str, Sequence[Judged]], bounds: Sequence[Judged], large: Sequence[str]) -> str:
@@ -227,7 +231,7 @@ bytes that each worker was asked for and with the layers that the head assigned 
   these layers, and follows its scheduler and its allocator through it (core/graph_arena.py), so that the holes that
   are left between tensors are known too.
 - Layers of published sizes, a few of each: {large}. The others are small, all dimensions different.
-- An architecture whose graph is not known, or a model whose `shape` has no `details`, gets an upper bound: one and
+- An architecture whose graph is not known, or a model whose `metadata` has no `details`, gets an upper bound: one and
   a half times the widest place of any known kind of layer with its dimensions. For the models below that bound
   would be {bound_median:.2f} times what was measured in the middle, {bound_most:.1f} times at most, and never less.
   The plan says so where the architecture is not known.
@@ -248,7 +252,9 @@ attention off. Every row counts devices, "over" is what is foreseen above what w
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.engine.accuracy", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one context of each small model, and nothing is written")
-    parser.add_argument("--table", action="store_true", help="only write shapes and page anew, from what was measured")
+    parser.add_argument(
+        "--table", action="store_true", help="only write metadata and page anew, from what was measured"
+    )
     parser.add_argument("--model", action="append", default=[], help="only these models; the page needs all")
     options = parser.parse_args(argv)
     large = [model.name for model in published()]
@@ -258,9 +264,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 wanted = [model for model in chosen if not options.model or model.name in options.model]
                 for model, rows in measured(wanted, is_large, options.quick):
                     if options.quick:
-                        shape = shape_of(header_of(model))
+                        metadata = metadata_of(header_of(model))
                         for row in rows:
-                            for each in judge(shape, Case(**row["case"]), row["devices"]):
+                            for each in judge(metadata, Case(**row["case"]), row["devices"]):
                                 if not each.is_exact or each.is_under:
                                     raise MeasureError(f"the plan is wrong: {each}")
                     else:
@@ -276,9 +282,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in names:
             data, runs = load(DATA / f"{name}.json")
             for case, devices, _head in runs:
-                shape = from_data(data)
-                judged.setdefault(name, []).extend(judge(shape, case, devices))
-                bounds.extend(judge(replace(shape, known=False), case, devices))
+                metadata = from_data(data)
+                judged.setdefault(name, []).extend(judge(metadata, case, devices))
+                bounds.extend(judge(replace(metadata, known=False), case, devices))
         PAGE.write_text(page(judged, bounds, large))
     except (MeasureError, LabError) as error:
         print(f"accuracy: {error}", file=sys.stderr)

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How many bytes a model takes in a quantisation, without the model.
 
-    PYTHONPATH=collections python3 -m tests.engine.sizes PATH/TO/llama-quantize [SHAPES.json]
+    PYTHONPATH=collections python3 -m tests.engine.sizes PATH/TO/llama-quantize [METADATA.json]
 
-prints a table, and writes the models' shapes for plans (group_vars/all/models_computed.json of an inventory).
+prints a table, and writes the models' metadata for plans (group_vars/all/models_computed.json of an inventory).
 
 The engine's own quantiser says which type each tensor gets (--dry-run). It is shown a file of the model's real
 dimensions whose f16 weights are one hole, so that 1.3 TB take no space. What it cannot say is how long the header
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 from tests.engine import models
 from tests.engine.models import Dense, Latent, Model
 from tests.lab.gguf_writer import data_size
@@ -108,9 +108,9 @@ def quantised(quantize: str, path: Path, model: Model, kind: str) -> Model:
     return replace(model, tensors=[replace(spec, type=types[spec.name]) for spec in model.tensors])
 
 
-def shape(case: Case, model: Model) -> dict[str, Any]:
+def metadata_for(case: Case, model: Model) -> dict[str, Any]:
     """What a plan must know, as the lock has it."""
-    known = shape_of(models.header_of(model))
+    known = metadata_of(models.header_of(model))
     header = case.header or known.header
     return replace(known, name=case.name, header=header, file_size=header + data_size(model.tensors)).to_data()
 
@@ -118,7 +118,7 @@ def shape(case: Case, model: Model) -> dict[str, Any]:
 def main(argv: Sequence[str]) -> int:
     """Print a row for each file."""
     quantize = argv[0] if argv else "llama-quantize"
-    shapes: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     print("| file | weights | bytes of the weights | header | file | published | bits a weight |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for case in CASES:
@@ -134,9 +134,9 @@ def main(argv: Sequence[str]) -> int:
                     f"| {known or '?'} | {size * 8 / weights:.2f} |"
                 )
                 if kind not in case.compared:
-                    shapes[f"{case.name}-{kind}".lower()] = {"shape": shape(case, small)}
+                    metadata[f"{case.name}-{kind}".lower()] = {"metadata": metadata_for(case, small)}
     if len(argv) > 1:
-        text = json.dumps({"herd_models_computed": shapes}, indent=2, sort_keys=True)
+        text = json.dumps({"herd_models_computed": metadata}, indent=2, sort_keys=True)
         Path(argv[1]).write_text(text + "\n", encoding="utf-8")
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 
 from .accuracy import RELEASES, judge
 from .builds import binaries
@@ -27,5 +27,5 @@ def test_the_plan_is_what_the_engine_does(model: Model, release: str, tmp_path: 
     # A context that is none of those that were measured before, and unequal shares.
     case = replace(Case(model.name, release, 6000, "q8_0"), split=(2, 3))
     found = measure(case, model.write(tmp_path / "model.gguf"), binaries(release))
-    for each in judge(shape_of(header_of(model)), case, found.to_data()["devices"]):
+    for each in judge(metadata_of(header_of(model)), case, found.to_data()["devices"]):
         assert each.is_exact and not each.is_under, each

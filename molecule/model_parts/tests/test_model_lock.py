@@ -93,8 +93,8 @@ def test_the_lock_is_written_once(site: Site, hub: ModelServer) -> None:
         hashlib.sha256((CACHE / "mirror" / REPOSITORY / "resolve" / "v2" / name).read_bytes()).hexdigest()
         for name in PARTS
     ]
-    # The shape is that of the inventory, which was read from the file.
-    assert (found["shape"]["architecture"], found["shape"]["largest"]) == ("llama", 32768000)
+    # The metadata is that of the inventory, which was read from the file.
+    assert (found["metadata"]["architecture"], found["metadata"]["largest"]) == ("llama", 32768000)
     # Metadata and a header, not the model.
     assert hub.sent < 32 << 20
 

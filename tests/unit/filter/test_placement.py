@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.filter import placement as placement_filter
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 from tests.engine.models import header_of, models
 
 MODELS = {model.name: model for model in models()}
 
 
 def test_filter_reads_only_inventory_variables() -> None:
-    entry = {"name": "small", "layers": 9, "shape": shape_of(header_of(MODELS["llama"])).to_data()}
+    entry = {"name": "small", "layers": 9, "metadata": metadata_of(header_of(MODELS["llama"])).to_data()}
     hosts = {
         "a": {"herd_gpus": [{"name": "Tesla V100S-PCIE-32GB", "memory_mib": 32768}], "herd_gpu_free_mib": [9000]},
         "b": {"herd_gpus": [], "herd_memory_gib": 16, "other": object()},
@@ -50,7 +50,7 @@ def test_filter_reads_only_inventory_variables() -> None:
     ],
 )
 def test_filter_reports_invalid_input_as_one_sentence(change: dict[str, Any], sentence: str) -> None:
-    entry = {"name": "small", "layers": 9, "shape": shape_of(header_of(MODELS["llama"])).to_data()}
+    entry = {"name": "small", "layers": 9, "metadata": metadata_of(header_of(MODELS["llama"])).to_data()}
     hosts = {name: {"herd_memory_gib": 16} for name in ("a", "b", "h")}
     given = {"profiles": {"p": {}}, **change}
     found = placement_filter.placement(entry, ["a", "b"], "h", hosts, "0c1e57098", **given)

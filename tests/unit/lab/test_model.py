@@ -19,7 +19,7 @@ import gguf
 import pytest
 import yaml
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import from_data
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data
 from tests.lab import model
 
 ROOT = Path(__file__).parents[3]
@@ -91,7 +91,7 @@ def test_a_foreign_vocabulary_is_refused(vocabulary_file: Path) -> None:
         model.load_vocabulary(vocabulary_file)
 
 
-def test_the_lab_inventory_names_a_model_of_the_right_shape() -> None:
+def test_the_lab_inventory_names_a_model_of_the_right_dimensions() -> None:
     facts = inventory_facts()
     assert (facts["name"], facts["layers"]) == (model.LAB.name, model.LAB.layers)
     assert sum(part["size"] for part in facts["source"]["parts"]) == facts["size"]
@@ -110,20 +110,20 @@ def test_the_lab_inventory_says_what_the_generator_makes() -> None:
     parts = [
         {"file": p["url"].rsplit("/", 1)[1], "size": p["size"], "sha256": p["sha256"]} for p in facts["source"]["parts"]
     ]
-    del facts["shape"]
+    del facts["metadata"]
     assert {**facts, "parts": parts} == {**written, "source": facts["source"]}
 
 
-def test_the_lab_inventory_holds_the_shape_of_the_model() -> None:
+def test_the_lab_inventory_holds_the_metadata_of_the_model() -> None:
     """All but what the header's own length decides: the vocabulary is not in this repository."""
-    shape = from_data(inventory_facts()["shape"])
-    assert (shape.architecture, len(shape.layers), shape.width) == ("llama", model.LAB.layers, model.LAB.width)
-    assert shape.file_size == inventory_facts()["size"]
-    assert {(layer.heads, layer.kv_heads, layer.inner) for layer in shape.layers} == {
+    metadata = from_data(inventory_facts()["metadata"])
+    assert (metadata.architecture, len(metadata.layers), metadata.width) == ("llama", model.LAB.layers, model.LAB.width)
+    assert metadata.file_size == inventory_facts()["size"]
+    assert {(layer.heads, layer.kv_heads, layer.inner) for layer in metadata.layers} == {
         (model.LAB.heads, model.LAB.kv_heads, model.LAB.feed_forward)
     }
-    weights = sum(layer.weights for layer in shape.layers) + shape.output + shape.local
-    assert shape.file_size == shape.header + weights
+    weights = sum(layer.weights for layer in metadata.layers) + metadata.output + metadata.local
+    assert metadata.file_size == metadata.header + weights
 
 
 def inventory_facts() -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core.models.lock import merge, problems
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import from_data
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data
 from ansible_collections.herd.inference.plugins.modules import model_lock
 from tests.engine.models import Dense, llama
 from tests.unit.model_server import ModelServer, Served
@@ -109,9 +109,9 @@ def test_a_lock_and_nothing_more_the_second_time(
         {"file": "tiny.gguf", "size": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
     ]
     assert found["parts"]["size"] == len(weights)
-    assert found["one"]["shape"] == found["parts"]["shape"]
-    shape = from_data(found["one"]["shape"])
-    assert (shape.architecture, len(shape.layers), shape.file_size) == ("llama", 3, len(weights))
+    assert found["one"]["metadata"] == found["parts"]["metadata"]
+    metadata = from_data(found["one"]["metadata"])
+    assert (metadata.architecture, len(metadata.layers), metadata.file_size) == ("llama", 3, len(weights))
     merged = merge(ENTRIES, found)
     assert [problems(key, entry) for key, entry in merged.items()] == [[], [], []]
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
 from ansible_collections.herd.inference.plugins.modules import router_plan
 from tests.engine.models import header_of, models
@@ -178,9 +178,12 @@ def test_a_check_before_the_first_run_knows_what_the_inventory_says(run: Run, tm
     found = run(models={"none": {}}, folder=nowhere, _ansible_check_mode=True)
     assert found["pending"] and ids(found) == ["none"]
     assert not found["plan"]["known"]
-    shape = shape_of(header_of(LLAMA)).to_data()
+    metadata = metadata_of(header_of(LLAMA)).to_data()
     told = run(
-        models={"a": {}}, entries={"a": {"file": "a.gguf", "shape": shape}}, folder=nowhere, _ansible_check_mode=True
+        models={"a": {}},
+        entries={"a": {"file": "a.gguf", "metadata": metadata}},
+        folder=nowhere,
+        _ansible_check_mode=True,
     )
     assert told["plan"]["known"] and told["plan"]["fits"]
     assert run(_ansible_check_mode=True, folder=nowhere)["pending"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...core.engine import router_mode
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
-from ...core.models import shape_reader
+from ...core.models import metadata_reader
 from ...core.slurm import job_models, job_spec
 
 
@@ -59,7 +59,7 @@ def _listed(folder: Path) -> list[str]:
 def _found(folder: Path, file: str) -> job_models.Found:
     path = folder / file
     try:
-        return job_models.Found(file, shape_reader.shape_of_files(str(path.parent), path.name, _opened))
+        return job_models.Found(file, metadata_reader.metadata_of_files(str(path.parent), path.name, _opened))
     except (HerdError, OSError, ValueError) as error:
         return job_models.Found(file, problem=str(error))
 

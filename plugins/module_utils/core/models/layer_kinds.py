@@ -193,7 +193,7 @@ def _attends(keys: Keys, layer: int, tensors: Mapping[str, Any], is_recurrent: b
 
 
 def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The dimensions of one layer, as fields of a LayerShape.
+    """The dimensions of one layer, as fields of a LayerMetadata.
 
     :param tensors: names without C(blk.N.), and dimensions.
     """

@@ -4,7 +4,7 @@
 """A model's entry in the inventory, what is wrong with it, and the lock that says exactly which bytes it means.
 
 An entry names its files in one of two ways: C(source) gives addresses, C(repository) with C(files) names files on
-a hub. What the hub says of those (commit, sizes, checksums, the model's shape) is the lock; it lies beside the
+a hub. What the hub says of those (commit, sizes, checksums, the model's metadata) is the lock; it lies beside the
 entries in a file of its own, and holds as long as it is of the same files.
 """
 
@@ -269,12 +269,12 @@ def _agree(name: str, written: Mapping[str, Any], found: Mapping[str, Any]) -> N
             )
 
 
-def with_shape(
-    entry: Mapping[str, Any], found: Mapping[str, Any], shape: Mapping[str, Any], layers: int
+def with_metadata(
+    entry: Mapping[str, Any], found: Mapping[str, Any], metadata: Mapping[str, Any], layers: int
 ) -> dict[str, Any]:
-    """A lock with the shape that the model's header has.
+    """A lock with the metadata that the model's header has.
 
-    :param layers: number of layers of the shape.
+    :param layers: number of layers of the metadata.
     """
     if entry.get("layers") and int(entry["layers"]) != layers:
         raise MismatchError(
@@ -282,4 +282,4 @@ def with_shape(
             f"layers: {entry['layers']}",
             "correct the entry",
         )
-    return {**found, "shape": dict(shape)}
+    return {**found, "metadata": dict(metadata)}

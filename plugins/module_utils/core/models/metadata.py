@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a plan must know of a model, read from the header of its file, and small enough for an inventory.
 
-A shape holds bytes and dimensions by layer, so that placement can be computed without the file and without
+Metadata holds bytes and dimensions by layer, so that placement can be computed without the file and without
 the host that has it. Equal layers are written once.
 """
 
@@ -59,7 +59,7 @@ class Header(Protocol):
 
 
 @dataclass(frozen=True)
-class LayerShape:
+class LayerMetadata:
     """One layer: bytes of its weights and the dimensions from which its cache and its buffers follow.
 
     :param weights: bytes on a device, each tensor padded; weights_cuda the same by CUDA's rules.
@@ -90,7 +90,7 @@ class LayerShape:
 
 
 @dataclass(frozen=True)
-class ModelShape:
+class ModelMetadata:
     """Bytes and dimensions of a model.
 
     :param quantisation: the type that most weights have, as ggml names it.
@@ -105,7 +105,7 @@ class ModelShape:
     :param cells_window: length of the window in tokens, 0 for none.
     :param latent: ranks and heads of multi-head latent attention, empty for none.
     :param recurrent: dimensions of the recurrence, empty for none.
-    :param details: what else decides how the engine builds the graph; None in shapes that were written before.
+    :param details: what else decides how the engine builds the graph; None in metadata that was written before.
     :param known: whether the planner knows this architecture from measurement.
     """
 
@@ -127,7 +127,7 @@ class ModelShape:
     header: int
     largest: int
     matrix: int
-    layers: tuple[LayerShape, ...]
+    layers: tuple[LayerMetadata, ...]
     experts: int = 0
     cells_window: int = 0
     latent: Mapping[str, int] | None = None
@@ -150,8 +150,8 @@ class ModelShape:
         return self.file_size * 8 / max(self.parameters, 1)
 
     def to_data(self) -> dict[str, Any]:
-        """The shape as plain data; equal layers once, and their order as C(times*kind)."""
-        kinds: list[LayerShape] = []
+        """The metadata as plain data; equal layers once, and their order as C(times*kind)."""
+        kinds: list[LayerMetadata] = []
         for layer in self.layers:
             if layer not in kinds:
                 kinds.append(layer)
@@ -163,24 +163,24 @@ class ModelShape:
         return {key: value for key, value in data.items() if value or key not in _OPTIONAL}
 
 
-def from_data(data: Mapping[str, Any]) -> ModelShape:
+def from_data(data: Mapping[str, Any]) -> ModelMetadata:
     """Read what C(to_data) wrote, as it comes back from YAML or JSON."""
     try:
         given = dict(data)
-        kinds = [LayerShape(**kind) for kind in given.pop("kinds")]
+        kinds = [LayerMetadata(**kind) for kind in given.pop("kinds")]
         given["layers"] = tuple(kinds[number] for number in _unroll(str(given["layers"])))
-        return ModelShape(**given, known=layer_kinds.is_known(str(given["architecture"])))
+        return ModelMetadata(**given, known=layer_kinds.is_known(str(given["architecture"])))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InvalidInputError(
-            "a model's shape as lock_models.yml writes it",
+            "a model's metadata as lock_models.yml writes it",
             f"one that cannot be read ({type(error).__name__}: {error})",
             "write the entry anew with playbooks/lock_models.yml",
         ) from error
 
 
-def _sparse(layer: LayerShape) -> dict[str, Any]:
+def _sparse(layer: LayerMetadata) -> dict[str, Any]:
     """Only what differs from the defaults."""
-    defaults = {field.name: field.default for field in fields(LayerShape)}
+    defaults = {field.name: field.default for field in fields(LayerMetadata)}
     return {key: value for key, value in asdict(layer).items() if value != defaults[key]}
 
 
@@ -222,8 +222,8 @@ def cuda_bytes(tensor: Tensor) -> int:
     return _padded(size, CUDA_PADDING)
 
 
-def shape_of(header: Header) -> ModelShape:
-    """Derive the shape from a header; one whose dimensions are missing is an error."""
+def metadata_of(header: Header) -> ModelMetadata:
+    """Derive the metadata from a header; one whose dimensions are missing is an error."""
     keys = Keys(header.metadata)
     count = keys.number("block_count")
     if count < 1:
@@ -251,7 +251,7 @@ def shape_of(header: Header) -> ModelShape:
     types: dict[str, int] = {}
     for tensor in header.tensors:
         types[tensor.type] = types.get(tensor.type, 0) + tensor.size
-    return ModelShape(
+    return ModelMetadata(
         architecture=keys.architecture,
         name=str(header.metadata.get("general.name", "")),
         quantisation=max(types, key=lambda name: types[name]),
@@ -296,10 +296,10 @@ def _span(tensors: Sequence[Tensor]) -> int:
     )
 
 
-def _layer(keys: Keys, number: int, tensors: Sequence[Tensor]) -> LayerShape:
+def _layer(keys: Keys, number: int, tensors: Sequence[Tensor]) -> LayerMetadata:
     facts = layer_kinds.layer_facts(keys, number, {t.name.split(".", 2)[2]: tuple(t.shape) for t in tensors})
     kept = tensors if facts["loaded"] else ()
-    return LayerShape(
+    return LayerMetadata(
         weights=sum(map(device_bytes, kept)),
         weights_cuda=sum(map(cuda_bytes, kept)),
         expert_weights=sum(device_bytes(tensor) for tensor in kept if "_exps." in tensor.name),

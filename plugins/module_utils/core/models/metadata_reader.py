@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model's shape out of the headers of its files."""
+"""A model's metadata out of the headers of its files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from ..errors import MismatchError
-from . import gguf, gguf_summary, shape
+from . import gguf, gguf_summary, metadata
 
 
-def shape_of_files(
+def metadata_of_files(
     folder: str, name: str, opened: Callable[[str], AbstractContextManager[gguf.Source]]
-) -> shape.ModelShape:
+) -> metadata.ModelMetadata:
     """Read the headers of a file, or of all shards where its name is that of the first one.
 
     :param opened: gives the file at a path.
@@ -31,4 +31,4 @@ def shape_of_files(
                 "fetch it again, or wait until it is copied",
             )
         headers.append(header)
-    return shape.shape_of(gguf.join_shards(headers, f"{folder.rstrip('/')}/{name}"))
+    return metadata.metadata_of(gguf.join_shards(headers, f"{folder.rstrip('/')}/{name}"))

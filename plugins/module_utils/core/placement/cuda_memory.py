@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..models.shape import LayerShape, ModelShape
+from ..models.metadata import LayerMetadata, ModelMetadata
 from .kv_cache import CacheSettings, layer_cells
 
 MIB = 1 << 20
@@ -31,24 +31,24 @@ PARTIAL_RESULTS = 8
 _HALF, _FLOAT = 2, 4
 
 
-def scratch_bytes(shape: ModelShape, layers: Sequence[LayerShape], settings: CacheSettings) -> int:
+def scratch_bytes(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings) -> int:
     """The most that the pool holds for these layers."""
     attention, partial = 0, 0
     for layer in layers:
         partial = max(partial, PARTIAL_RESULTS * settings.tokens * layer.heads * (layer.value or layer.key) * _FLOAT)
-        cells = layer_cells(shape, layer, settings) * settings.streams
+        cells = layer_cells(metadata, layer, settings) * settings.streams
         copied = 0
         for cache_type, width in ((settings.type_k, layer.key), (settings.type_v, layer.value)):
             if not cache_type.endswith(("f16", "f32")):
                 copied += cells * layer.kv_heads * width * _HALF
         attention = max(attention, copied)
     matrix = 0
-    if settings.tokens > INTEGER_ROWS and shape.quantisation not in ("f16", "f32", "bf16"):
+    if settings.tokens > INTEGER_ROWS and metadata.quantisation not in ("f16", "f32", "bf16"):
         inner = max((max(layer.inner, layer.expert_inner) for layer in layers), default=0)
-        matrix = shape.matrix * _HALF + settings.tokens * max(inner, shape.width) * (_HALF + _FLOAT)
+        matrix = metadata.matrix * _HALF + settings.tokens * max(inner, metadata.width) * (_HALF + _FLOAT)
     return attention + partial + matrix
 
 
-def overhead_bytes(shape: ModelShape, layers: Sequence[LayerShape], settings: CacheSettings) -> int:
+def overhead_bytes(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings) -> int:
     """Everything beside the buffers."""
-    return CONTEXT + CUBLAS + scratch_bytes(shape, layers, settings)
+    return CONTEXT + CUBLAS + scratch_bytes(metadata, layers, settings)

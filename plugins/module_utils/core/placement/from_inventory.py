@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidInputError
-from ..models.shape import ModelShape, from_data
+from ..models.metadata import ModelMetadata, from_data
 from . import cuda_memory, host_memory, token_rate
 from .kv_cache import CacheSettings
 from .planner import MIB, Group, Host, Memory, Plan, Planner, Request, largest_context, mib, rules_of
@@ -27,20 +27,20 @@ _HOST_SHARE = 0.9
 HOP_MS = 0.5
 
 
-def shape_in(entry: Mapping[str, Any]) -> ModelShape | None:
-    """The shape of a model's entry in herd_models, None where it has none."""
-    data = entry.get("shape")
+def metadata_in(entry: Mapping[str, Any]) -> ModelMetadata | None:
+    """The metadata of a model's entry in herd_models, None where it has none."""
+    data = entry.get("metadata")
     if not data:
         return None
-    shape = from_data(data)
+    metadata = from_data(data)
     layers = entry.get("layers")
-    if layers and int(layers) != len(shape.layers):
+    if layers and int(layers) != len(metadata.layers):
         raise InvalidInputError(
-            f"the {len(shape.layers)} layers of the file in the entry {entry.get('name', 'of herd_models')}",
+            f"the {len(metadata.layers)} layers of the file in the entry {entry.get('name', 'of herd_models')}",
             f"layers: {layers}",
             "correct the entry, or write it anew with playbooks/lock_models.yml",
         )
-    return shape
+    return metadata
 
 
 def memories(
@@ -150,46 +150,46 @@ def plan_for(
     split: Mapping[str, int],
     models: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Plan one entry of herd_models; without a shape it can only be said that there is none.
+    """Plan one entry of herd_models; without metadata it can only be said that there is none.
 
     :param settings: the head's, merged.
     :param split: layers by host, empty for the best one.
     :param models: all of herd_models.
     """
-    shape = shape_in(entry)
-    if shape is None:
+    metadata = metadata_in(entry)
+    if metadata is None:
         name = entry.get("name", "the model")
         return {
             "known": False,
             "fits": True,
             "split": dict(split),
-            "table": f"{name} has no shape in herd_models; playbooks/lock_models.yml writes one.",
+            "table": f"{name} has no metadata in herd_models; playbooks/lock_models.yml writes it.",
         }
     others = {
         key: other
-        for key, other in ((key, shape_in(model)) for key, model in models.items())
-        if other is not None and (other.architecture, other.width, len(other.layers)) == _kin(shape)
+        for key, other in ((key, metadata_in(model)) for key, model in models.items())
+        if other is not None and (other.architecture, other.width, len(other.layers)) == _kin(metadata)
     }
-    planner = Planner(shape, request_of(settings), site.group(), rules_of(release))
+    planner = Planner(metadata, request_of(settings), site.group(), rules_of(release))
     plan = planner.plan(split)
     return {"known": True, **describe(planner, plan, others)}
 
 
-def _kin(shape: ModelShape) -> tuple[str, int, int]:
-    return shape.architecture, shape.width, len(shape.layers)
+def _kin(metadata: ModelMetadata) -> tuple[str, int, int]:
+    return metadata.architecture, metadata.width, len(metadata.layers)
 
 
-def describe(planner: Planner, plan: Plan, others: Mapping[str, ModelShape]) -> dict[str, Any]:
+def describe(planner: Planner, plan: Plan, others: Mapping[str, ModelMetadata]) -> dict[str, Any]:
     """A plan as plain data with the words that belong to it."""
     data = plan.to_data()
-    shape, cache = planner.shape, planner.request.cache
+    metadata, cache = planner.metadata, planner.request.cache
     data["model"] = {
-        "name": shape.name,
-        "architecture": shape.architecture,
-        "quantisation": shape.quantisation,
-        "bits_per_weight": round(shape.bits_per_weight, 2),
-        "layers": len(shape.layers),
-        "file_size": shape.file_size,
+        "name": metadata.name,
+        "architecture": metadata.architecture,
+        "quantisation": metadata.quantisation,
+        "bits_per_weight": round(metadata.bits_per_weight, 2),
+        "layers": len(metadata.layers),
+        "file_size": metadata.file_size,
     }
     data["settings"] = {
         "context": cache.context,
@@ -208,10 +208,11 @@ def describe(planner: Planner, plan: Plan, others: Mapping[str, ModelShape]) -> 
 
 def table(planner: Planner, plan: Plan, data: Mapping[str, Any]) -> str:
     """The plan as text."""
-    shape, cache = planner.shape, planner.request.cache
+    metadata, cache = planner.metadata, planner.request.cache
     head = plan.head
     lines = [
-        f"{shape.name or shape.architecture}, {shape.bits_per_weight:.2f} bits a weight, {len(shape.layers)} layers; "
+        f"{metadata.name or metadata.architecture}, {metadata.bits_per_weight:.2f} bits a weight, "
+        f"{len(metadata.layers)} layers; "
         f"context {cache.context} x {cache.slots}, cache {cache.type_k}/{cache.type_v}, micro-batch {cache.tokens}",
         "",
         _row("device", "host", "layers", "weights", "cache", "compute", "CUDA", "total", "free", "left"),
@@ -263,19 +264,19 @@ def _row(*cells: str) -> str:
     ).rstrip()
 
 
-def compare(planner: Planner, others: Mapping[str, ModelShape]) -> list[dict[str, Any]]:
+def compare(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[dict[str, Any]]:
     """The same request for other entries of the same model: what each moves and may reach at most."""
     found = []
-    for key, shape in others.items():
-        if len(shape.layers) < sum(len(host.devices) for host in planner.group.holders):
+    for key, metadata in others.items():
+        if len(metadata.layers) < sum(len(host.devices) for host in planner.group.holders):
             continue
-        other = Planner(shape, planner.request, planner.group, planner.rules)
+        other = Planner(metadata, planner.request, planner.group, planner.rules)
         plan = other.plan()
-        moved = sum(token_rate.active_bytes(shape, layer) for layer in shape.layers) + shape.output
+        moved = sum(token_rate.active_bytes(metadata, layer) for layer in metadata.layers) + metadata.output
         found.append(
             {
                 "model": key,
-                "bits_per_weight": round(shape.bits_per_weight, 2),
+                "bits_per_weight": round(metadata.bits_per_weight, 2),
                 "fits": plan.fits,
                 "bytes_per_token": moved,
                 "tokens_per_second_at_most": round(plan.rate_empty, 1),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..models.shape import ModelShape
+from ..models.metadata import ModelMetadata
 from .compute_buffer import Rules, head_bytes
 from .kv_cache import CacheSettings
 
@@ -56,7 +56,7 @@ class HostNeed:
 
 
 def head_need(
-    shape: ModelShape,
+    metadata: ModelMetadata,
     settings: CacheSettings,
     rules: Rules,
     copies: int,
@@ -71,16 +71,16 @@ def head_need(
     :param gpus: the head's own GPUs.
     :param state: bytes of caches that cannot be rolled back, one slot's: of windows and recurrences.
     """
-    own = PROCESS + shape.header * _VOCABULARY_FACTOR + gpus * CUDA_HOST
-    own += head_bytes(shape, settings, rules, copies)
-    own += shape.vocabulary * 4 * settings.slots
+    own = PROCESS + metadata.header * _VOCABULARY_FACTOR + gpus * CUDA_HOST
+    own += head_bytes(metadata, settings, rules, copies)
+    own += metadata.vocabulary * 4 * settings.slots
     # Older releases read what stays with the head into memory of its own, whatever the mode.
     if load_mode != "mmap" or rules.copies_local:
-        own += shape.local
+        own += metadata.local
     # Tensors are read into a buffer before they are sent; older releases keep others, and give them back late.
-    loading = shape.largest * (3 if rules.copies_local else 1)
+    loading = metadata.largest * (3 if rules.copies_local else 1)
     caches = cache_ram_mib * MIB + CHECKPOINTS * state
-    mapped = shape.file_size if load_mode in ("mmap", "lock") else 0
+    mapped = metadata.file_size if load_mode in ("mmap", "lock") else 0
     return HostNeed(own, mapped, loading, caches)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import InvalidInputError
-from ..models.shape import LayerShape, ModelShape
+from ..models.metadata import LayerMetadata, ModelMetadata
 
 #: Cells come in blocks of so many tokens.
 BLOCK = 256
@@ -89,20 +89,20 @@ class CacheSettings:
         return round_up(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens))
 
 
-def layer_cells(shape: ModelShape, layer: LayerShape, settings: CacheSettings, has_bug: bool = False) -> int:
+def layer_cells(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSettings, has_bug: bool = False) -> int:
     """Cells of one stream of this layer, 0 where it keeps none.
 
     :param has_bug: older releases give every slot of a hybrid model the cells of all of them.
     """
     if not layer.kv_heads:
         return 0
-    cells = settings.window_cells(shape.cells_window) if layer.window else settings.cells
-    return cells * (settings.streams if has_bug and shape.recurrent else 1)
+    cells = settings.window_cells(metadata.cells_window) if layer.window else settings.cells
+    return cells * (settings.streams if has_bug and metadata.recurrent else 1)
 
 
-def cache_bytes(shape: ModelShape, layer: LayerShape, settings: CacheSettings, has_bug: bool = False) -> int:
+def cache_bytes(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSettings, has_bug: bool = False) -> int:
     """Bytes of a layer's keys and values."""
-    cells = layer_cells(shape, layer, settings, has_bug)
+    cells = layer_cells(metadata, layer, settings, has_bug)
     if not cells:
         return 0
     row = row_bytes(settings.type_k, layer.kv_heads * layer.key)
@@ -111,6 +111,6 @@ def cache_bytes(shape: ModelShape, layer: LayerShape, settings: CacheSettings, h
     return cells * settings.streams * row
 
 
-def state_bytes(layer: LayerShape, settings: CacheSettings) -> int:
+def state_bytes(layer: LayerMetadata, settings: CacheSettings) -> int:
     """Bytes of a layer's recurrent state: single precision, once for each slot."""
     return layer.state * 4 * settings.slots

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..engine.device_order import Device, Holder, check_split, devices_in_engine_order, engine_split, predict_layers
 from ..errors import InvalidInputError
-from ..models.shape import CUDA_PADDING, PADDING, ModelShape
+from ..models.metadata import CUDA_PADDING, PADDING, ModelMetadata
 from . import compute_buffer, cuda_memory, host_memory, token_rate
 from .compute_buffer import NEW, OLD, Place, Rules
 from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
@@ -142,14 +142,14 @@ def rules_of(release: str) -> Rules:
 class Planner:
     """Computes what one model takes on one group with one request."""
 
-    def __init__(self, shape: ModelShape, request: Request, group: Group, rules: Rules) -> None:
+    def __init__(self, metadata: ModelMetadata, request: Request, group: Group, rules: Rules) -> None:
         if not group.holders:
             raise InvalidInputError(
                 "at least one device to hold layers",
                 "no RPC worker and no GPU on the head",
                 "put a host into the group rpc_worker or describe the head's GPU in herd_gpus",
             )
-        self.shape = shape
+        self.metadata = metadata
         self.request = request
         self.group = group
         self.rules = rules
@@ -174,7 +174,7 @@ class Planner:
         return self._place(self.order({host.name: len(host.devices) for host in self.group.holders}), shares)
 
     def _place(self, devices: Sequence[Device], shares: Sequence[float]) -> list[DevicePlan]:
-        placed = predict_layers(shares, len(self.shape.layers))
+        placed = predict_layers(shares, len(self.metadata.layers))
         return [self._device(number, device, placed) for number, device in enumerate(devices)]
 
     def _device(self, number: int, device: Device, placed: Sequence[int]) -> DevicePlan:
@@ -187,14 +187,14 @@ class Planner:
     def _begins(self, placed: Sequence[int], number: int) -> frozenset[bool]:
         """The kinds of mask whose first layer is on this device."""
         first: dict[bool, int] = {}
-        for layer, facts in enumerate(self.shape.layers):
+        for layer, facts in enumerate(self.metadata.layers):
             if facts.kv_heads:
                 first.setdefault(facts.window, placed[layer])
         return frozenset(window for window, device in first.items() if device == number)
 
     def _compute(self, device: Device, memory: Memory, placed: Sequence[int], number: int) -> DevicePlan:
-        shape, cache = self.shape, self.request.cache
-        everything = shape.layers
+        metadata, cache = self.metadata, self.request.cache
+        everything = metadata.layers
         numbers = [layer for layer in range(len(everything)) if placed[layer] == number]
         layers = [everything[layer] for layer in numbers]
         has_output = placed[-1] == number
@@ -211,14 +211,14 @@ class Planner:
         )
         cuda = memory.is_cuda
         weights = sum(layer.weights_cuda if cuda else layer.weights for layer in layers)
-        weights += (shape.shared_cuda if cuda else shape.shared) if layers else 0
-        weights += (shape.output_cuda if cuda else shape.output) if has_output else 0
-        kept = sum(cache_bytes(shape, layer, cache, self.rules.hybrid_bug) for layer in layers)
+        weights += (metadata.shared_cuda if cuda else metadata.shared) if layers else 0
+        weights += (metadata.output_cuda if cuda else metadata.output) if has_output else 0
+        kept = sum(cache_bytes(metadata, layer, cache, self.rules.hybrid_bug) for layer in layers)
         state = sum(state_bytes(layer, cache) for layer in layers)
         compute = compute_buffer.device_bytes(
-            shape, place, cache, self.rules, self.copies, self.request.flash, CUDA_PADDING if cuda else PADDING
+            metadata, place, cache, self.rules, self.copies, self.request.flash, CUDA_PADDING if cuda else PADDING
         )
-        overhead = cuda_memory.overhead_bytes(shape, layers, cache) if cuda else 0
+        overhead = cuda_memory.overhead_bytes(metadata, layers, cache) if cuda else 0
         total = weights + kept + state + compute + overhead
         return DevicePlan(
             name=device.name,
@@ -244,7 +244,7 @@ class Planner:
 
         Starting from shares by what is free, single layers move from host to host as long as that helps.
         """
-        hosts, layers = self.group.holders, len(self.shape.layers)
+        hosts, layers = self.group.holders, len(self.metadata.layers)
         least = {host.name: len(host.devices) for host in hosts}
         if sum(least.values()) > layers:
             raise InvalidInputError(
@@ -276,18 +276,18 @@ class Planner:
         """Bytes of what one slot keeps and cannot roll back: windows and recurrent states."""
         cache = replace(self.request.cache, slots=1)
         return sum(
-            state_bytes(layer, cache) + (cache_bytes(self.shape, layer, cache) if layer.window else 0)
-            for layer in self.shape.layers
+            state_bytes(layer, cache) + (cache_bytes(self.metadata, layer, cache) if layer.window else 0)
+            for layer in self.metadata.layers
         )
 
     def plan(self, split: Mapping[str, int] | None = None) -> Plan:
         """Place the model by an explicit split, or by the best one."""
         if split:
-            check_split(split, [host.holder for host in self.group.holders], len(self.shape.layers))
+            check_split(split, [host.holder for host in self.group.holders], len(self.metadata.layers))
         chosen = dict(split) if split else self.best_split()
         devices = self.place(chosen)
         head = host_memory.head_need(
-            self.shape,
+            self.metadata,
             self.request.cache,
             self.rules,
             self.copies,
@@ -310,10 +310,10 @@ class Planner:
     def _rate(self, devices: Sequence[DevicePlan], is_full: bool) -> float:
         shares = []
         for device, memory in zip(devices, self.memories):
-            layers = self.shape.layers[device.first : device.first + device.layers]
+            layers = self.metadata.layers[device.first : device.first + device.layers]
             if layers or device.has_output:
                 shares.append(
-                    token_rate.share(self.shape, layers, device.has_output, self.request.cache, memory.bandwidth)
+                    token_rate.share(self.metadata, layers, device.has_output, self.request.cache, memory.bandwidth)
                 )
         return token_rate.bound(shares, is_full)
 
@@ -333,18 +333,18 @@ class Planner:
         return found
 
     def _warnings(self) -> list[str]:
-        shape, found = self.shape, []
-        if not shape.known:
+        metadata, found = self.metadata, []
+        if not metadata.known:
             found.append(
-                f"architecture {shape.architecture} was not measured: weights are exact, caches and compute buffers "
+                f"architecture {metadata.architecture} was not measured: weights are exact, caches and compute buffers "
                 f"are upper bounds; compare them with what the head prints at its first start."
             )
-        if shape.context and self.request.cache.context > shape.context:
+        if metadata.context and self.request.cache.context > metadata.context:
             found.append(
-                f"a context of {self.request.cache.context} is longer than the {shape.context} tokens that the model "
-                f"was trained with: it is allocated in full, and answers beyond them may be worthless."
+                f"a context of {self.request.cache.context} is longer than the {metadata.context} tokens that the "
+                f"model was trained with: it is allocated in full, and answers beyond them may be worthless."
             )
-        if self.rules.hybrid_bug and shape.recurrent and self.request.cache.slots > 1:
+        if self.rules.hybrid_bug and metadata.recurrent and self.request.cache.slots > 1:
             found.append(
                 f"this release allocates the cache of hybrid models {self.request.cache.slots} times over with "
                 f"{self.request.cache.slots} slots: use one slot or a newer release."
@@ -389,14 +389,14 @@ def largest_context(planner: Planner, split: Mapping[str, int] | None = None) ->
 
     def fits(context: int) -> bool:
         cache = replace(planner.request.cache, context=context)
-        other = Planner(planner.shape, replace(planner.request, cache=cache), planner.group, planner.rules)
+        other = Planner(planner.metadata, replace(planner.request, cache=cache), planner.group, planner.rules)
         chosen = split or other.best_split()
         return all(device.left >= 0 for device in other.place(chosen))
 
     if not fits(BLOCK):
         return 0
     low, high = BLOCK, BLOCK * 2
-    ceiling = planner.shape.context or _SEARCH_LIMIT
+    ceiling = planner.metadata.context or _SEARCH_LIMIT
     while high <= ceiling and fits(high):
         low, high = high, high * 2
     high = min(high, ceiling + BLOCK)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..models.shape import ModelShape
+from ..models.metadata import ModelMetadata
 from .kv_cache import BYTES_PER_ELEMENT
 from .planner import Group, Host, Planner, largest_context
 
@@ -29,23 +29,23 @@ _SMALLER_BATCHES = (256, 128)
 _MOST_NODES = 64
 
 
-def scaled(shape: ModelShape, bits: float) -> ModelShape:
+def scaled(metadata: ModelMetadata, bits: float) -> ModelMetadata:
     """The same model at another number of bits a weight."""
-    factor = bits / shape.bits_per_weight
+    factor = bits / metadata.bits_per_weight
 
     def less(size: int) -> int:
         return int(size * factor)
 
     layers = tuple(
-        replace(layer, weights=less(layer.weights), weights_cuda=less(layer.weights_cuda)) for layer in shape.layers
+        replace(layer, weights=less(layer.weights), weights_cuda=less(layer.weights_cuda)) for layer in metadata.layers
     )
     return replace(
-        shape,
+        metadata,
         layers=layers,
-        file_size=less(shape.file_size),
-        output=less(shape.output),
-        output_cuda=less(shape.output_cuda),
-        largest=less(shape.largest),
+        file_size=less(metadata.file_size),
+        output=less(metadata.output),
+        output_cuda=less(metadata.output_cuda),
+        largest=less(metadata.largest),
     )
 
 
@@ -53,7 +53,7 @@ def _fits(planner: Planner) -> bool:
     return all(device.left >= 0 for device in planner.place(planner.best_split()))
 
 
-def cures(planner: Planner, others: Mapping[str, ModelShape]) -> list[str]:
+def cures(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[str]:
     """Sentences that say what would fit, cheapest first.
 
     :param others: the other models of the inventory by their keys, tried where they are the same model.
@@ -70,7 +70,7 @@ def _smaller_caches(planner: Planner) -> Iterator[str]:
         if not planner.request.flash or BYTES_PER_ELEMENT[name] >= BYTES_PER_ELEMENT[cache.type_k]:
             continue
         smaller = replace(planner.request, cache=replace(cache, type_k=name, type_v=name))
-        if _fits(Planner(planner.shape, smaller, planner.group, planner.rules)):
+        if _fits(Planner(planner.metadata, smaller, planner.group, planner.rules)):
             yield f"Cache types {name} for keys and values (cache_type_k, cache_type_v) fit."
             return
 
@@ -81,29 +81,31 @@ def _smaller_batches(planner: Planner) -> Iterator[str]:
         if tokens >= cache.tokens:
             continue
         smaller = replace(planner.request, cache=replace(cache, ubatch=tokens))
-        if _fits(Planner(planner.shape, smaller, planner.group, planner.rules)):
+        if _fits(Planner(planner.metadata, smaller, planner.group, planner.rules)):
             yield f"A micro-batch of {tokens} tokens (ubatch) fits; prompts are read more slowly."
             return
 
 
-def _quantisations(planner: Planner, others: Mapping[str, ModelShape]) -> Iterator[str]:
-    shape = planner.shape
+def _quantisations(planner: Planner, others: Mapping[str, ModelMetadata]) -> Iterator[str]:
+    metadata = planner.metadata
     related = {
         key: other
         for key, other in others.items()
-        if len(other.layers) == len(shape.layers)
-        and (other.architecture, other.width) == (shape.architecture, shape.width)
-        and other.file_size < shape.file_size
+        if len(other.layers) == len(metadata.layers)
+        and (other.architecture, other.width) == (metadata.architecture, metadata.width)
+        and other.file_size < metadata.file_size
     }
     for key, other in sorted(related.items(), key=lambda item: -item[1].file_size):
         if _fits(Planner(other, planner.request, planner.group, planner.rules)):
             yield f"The entry {key} of herd_models fits ({other.bits_per_weight:.2f} bits a weight)."
             return
     for name, bits in BITS.items():
-        if bits >= shape.bits_per_weight:
+        if bits >= metadata.bits_per_weight:
             continue
-        if _fits(Planner(scaled(shape, bits), planner.request, planner.group, planner.rules)):
-            yield f"The quantisation {name} (about {bits} bits a weight in place of {shape.bits_per_weight:.2f}) fits."
+        if _fits(Planner(scaled(metadata, bits), planner.request, planner.group, planner.rules)):
+            yield (
+                f"The quantisation {name} (about {bits} bits a weight in place of {metadata.bits_per_weight:.2f}) fits."
+            )
             return
 
 
@@ -117,9 +119,9 @@ def _nodes(planner: Planner) -> Iterator[str]:
             continue
         more = tuple(Host(f"another-{number}", fresh, f"another-{number}:0") for number in range(count))
         group = Group((*planner.group.workers, *more), planner.group.head)
-        if sum(len(host.devices) for host in group.holders) > len(planner.shape.layers):
+        if sum(len(host.devices) for host in group.holders) > len(planner.metadata.layers):
             return
-        if _fits(Planner(planner.shape, planner.request, group, planner.rules)):
+        if _fits(Planner(planner.metadata, planner.request, group, planner.rules)):
             what = "One more node" if count == 1 else f"{count} more nodes"
             yield f"{what} like {pattern.name} would be enough."
             return

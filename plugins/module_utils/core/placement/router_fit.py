@@ -16,7 +16,7 @@ from typing import Any
 
 from ..engine.arguments import LOAD_MODES
 from ..errors import InvalidInputError
-from ..models.shape import ModelShape
+from ..models.metadata import ModelMetadata
 from . import from_inventory, host_memory, remedies
 from .kv_cache import BYTES_PER_ELEMENT
 from .planner import MIB, Group, Host, Memory, Plan, Planner, mib, rules_of
@@ -30,13 +30,13 @@ _GIB = 1 << 30
 class Entry:
     """A model as the plan sees it.
 
-    :param shape: None where nobody knows it yet: nothing can be said of it.
+    :param metadata: None where nobody knows it yet: nothing can be said of it.
     :param settings: merged settings (engine_settings).
     :param is_named: whether the inventory names it; a file that was merely found is left out if it cannot fit.
     """
 
     id: str
-    shape: ModelShape | None
+    metadata: ModelMetadata | None
     settings: Mapping[str, Any]
     is_named: bool = True
 
@@ -149,9 +149,11 @@ class _Try:
             )
 
 
-def _planner(entry: Entry, shape: ModelShape, machine: Machine, memories: tuple[Memory, ...], release: str) -> Planner:
+def _planner(
+    entry: Entry, metadata: ModelMetadata, machine: Machine, memories: tuple[Memory, ...], release: str
+) -> Planner:
     host = Host(machine.name, memories, "", int(machine.memory_gib * _GIB))
-    return Planner(shape, from_inventory.request_of(entry.settings), Group((), host), rules_of(release))
+    return Planner(metadata, from_inventory.request_of(entry.settings), Group((), host), rules_of(release))
 
 
 def _need(entry: Entry, planner: Planner) -> Need:
@@ -170,7 +172,9 @@ def _need(entry: Entry, planner: Planner) -> Need:
 
 def _tried(entries: Sequence[Entry], machine: Machine, models_max: int, release: str) -> _Try:
     memories = machine.devices()
-    needs = [_need(entry, _planner(entry, entry.shape, machine, memories, release)) for entry in entries if entry.shape]
+    needs = [
+        _need(entry, _planner(entry, entry.metadata, machine, memories, release)) for entry in entries if entry.metadata
+    ]
     return _Try(tuple(needs), memories, machine, models_max)
 
 
@@ -205,7 +209,7 @@ def _cures(entries: Sequence[Entry], machine: Machine, models_max: int, release:
         ):
             yield f"Cache types {name} for keys and values of every model (cache_type_k, cache_type_v) fit."
             break
-    ranked = sorted((e for e in entries if e.shape), key=lambda e: -(e.shape.file_size if e.shape else 0))
+    ranked = sorted((e for e in entries if e.metadata), key=lambda e: -(e.metadata.file_size if e.metadata else 0))
     for count in range(1, len(ranked)):
         without = [entry for entry in entries if entry not in ranked[:count]]
         if fits(without):
@@ -216,7 +220,7 @@ def _cures(entries: Sequence[Entry], machine: Machine, models_max: int, release:
 def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: str) -> dict[str, Any]:
     """Plan all models of a router as plain data.
 
-    :returns: known (whether every shape was there), fits, problems, cures, warnings, left_out (ids with the reason),
+    :returns: known (whether all metadata was there), fits, problems, cures, warnings, left_out (ids with the reason),
         models (id, devices, split, bytes), together (bytes on each device), memory (least and comfortable, bytes),
         table.
     """
@@ -226,9 +230,9 @@ def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: s
     cures: list[str] = []
     chosen: list[Entry] = []
     for entry in entries:
-        if entry.shape is None:
+        if entry.metadata is None:
             continue
-        planner = _planner(entry, entry.shape, machine, memories, release)
+        planner = _planner(entry, entry.metadata, machine, memories, release)
         alone = planner.plan()
         if alone.fits:
             chosen.append(entry)
@@ -242,9 +246,9 @@ def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: s
     together = [*tried.device_problems(), *tried.host_problems()]
     if together and chosen:
         cures += list(_cures(chosen, machine, models_max, release))
-    unknown = [entry.id for entry in entries if entry.shape is None]
+    unknown = [entry.id for entry in entries if entry.metadata is None]
     warnings = [f"{need.entry.id}: {text}" for need in tried.needs for text in need.plan.warnings]
-    warnings += [f"{name}: nothing is known of it, neither its file nor a shape in herd_models." for name in unknown]
+    warnings += [f"{name}: nothing is known of it, neither its file nor metadata in herd_models." for name in unknown]
     data = {
         "known": not unknown,
         "fits": not problems and not together,
@@ -274,7 +278,7 @@ def _model(need: Need) -> dict[str, Any]:
         "comfortable": need.comfortable,
         "mapped": need.plan.head.mapped,
         "context": sum(device.cache + device.state for device in need.plan.devices),
-        "file_size": need.entry.shape.file_size if need.entry.shape else 0,
+        "file_size": need.entry.metadata.file_size if need.entry.metadata else 0,
         "rate_empty": round(need.plan.rate_empty, 1),
     }
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..models.shape import LayerShape, ModelShape
+from ..models.metadata import LayerMetadata, ModelMetadata
 from .kv_cache import CacheSettings, cache_bytes, state_bytes
 
 #: Bytes per second of GPUs' memory, from their makers' data sheets, by a part of the name.
@@ -47,24 +47,28 @@ class Share:
     bandwidth: float
 
 
-def active_bytes(shape: ModelShape, layer: LayerShape) -> int:
+def active_bytes(metadata: ModelMetadata, layer: LayerMetadata) -> int:
     """Bytes of a layer's weights that one token reads; of experts only those that are asked."""
-    if not layer.expert_inner or not shape.experts:
+    if not layer.expert_inner or not metadata.experts:
         return layer.weights
     experts = layer.expert_weights
     if not experts:
-        # A shape from before experts were counted: as many weights, of the model's average size.
-        matrices = 3 * shape.experts * layer.expert_inner * shape.width
-        experts = min(layer.weights, int(matrices * shape.bits_per_weight / 8))
-    return layer.weights - experts + experts * layer.experts_used // shape.experts
+        # Metadata from before experts were counted: as many weights, of the model's average size.
+        matrices = 3 * metadata.experts * layer.expert_inner * metadata.width
+        experts = min(layer.weights, int(matrices * metadata.bits_per_weight / 8))
+    return layer.weights - experts + experts * layer.experts_used // metadata.experts
 
 
 def share(
-    shape: ModelShape, layers: Sequence[LayerShape], has_output: bool, settings: CacheSettings, bandwidth: float
+    metadata: ModelMetadata,
+    layers: Sequence[LayerMetadata],
+    has_output: bool,
+    settings: CacheSettings,
+    bandwidth: float,
 ) -> Share:
     """What a device with these layers reads, with the context full."""
-    weights = sum(active_bytes(shape, layer) for layer in layers) + (shape.output if has_output else 0)
-    cache = sum(cache_bytes(shape, layer, settings) + state_bytes(layer, settings) for layer in layers)
+    weights = sum(active_bytes(metadata, layer) for layer in layers) + (metadata.output if has_output else 0)
+    cache = sum(cache_bytes(metadata, layer, settings) + state_bytes(layer, settings) for layer in layers)
     return Share(weights, cache // settings.slots, bandwidth)
 
 

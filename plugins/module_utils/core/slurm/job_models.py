@@ -16,7 +16,7 @@ from typing import Any
 from ..engine import arguments as engine_arguments
 from ..engine import router_mode
 from ..errors import HerdError
-from ..models.shape import ModelShape
+from ..models.metadata import ModelMetadata
 from ..placement import router_fit
 from .job_spec import RESERVE_MIB, Job, Model, Node
 
@@ -26,12 +26,12 @@ class Found:
     """A model's file on the node.
 
     :param file: its path below the directory of models; of shards the first one.
-    :param shape: None where it cannot be read.
+    :param metadata: None where it cannot be read.
     :param problem: why not.
     """
 
     file: str
-    shape: ModelShape | None = None
+    metadata: ModelMetadata | None = None
     problem: str = ""
 
 
@@ -62,7 +62,8 @@ def _unusable(name: str, names: Collection[str]) -> str:
 
 def _problems(job: Job, machine: router_fit.Machine, models: Sequence[tuple[Model, Found, bool]]) -> dict[str, Any]:
     entries = [
-        router_fit.Entry(model.id, found.shape, settings_of(job, model), is_named) for model, found, is_named in models
+        router_fit.Entry(model.id, found.metadata, settings_of(job, model), is_named)
+        for model, found, is_named in models
     ]
     return router_fit.plan(entries, machine, job.models_max, job.rules)
 
@@ -81,12 +82,12 @@ def offered(job: Job, node: Node, files: Sequence[Found], limit: str = "") -> tu
         name = router_mode.model_id(one.file)
         if path in paths:
             continue
-        problem = one.problem if one.shape is None else _unusable(name, names)
-        if one.shape is None or problem:
+        problem = one.problem if one.metadata is None else _unusable(name, names)
+        if one.metadata is None or problem:
             notes.append(f"{name} is not offered: {problem}")
             continue
         names.add(name)
-        chosen.append((Model(name, path, len(one.shape.layers), one.shape.file_size), one, False))
+        chosen.append((Model(name, path, len(one.metadata.layers), one.metadata.file_size), one, False))
     machine = machine_of(job, node, limit)
     while True:
         try:

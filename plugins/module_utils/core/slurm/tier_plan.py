@@ -191,10 +191,10 @@ def _largest(needs: Iterable[Need]) -> Need:
 
 
 def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> Need:
-    shape = inventory_placement.shape_in(entry)
-    if not plan["known"] or shape is None:
+    metadata = inventory_placement.metadata_in(entry)
+    if not plan["known"] or metadata is None:
         return Need()
-    return _largest(memory_limit.of_distributed(plan, shape.file_size, shape.largest).values())
+    return _largest(memory_limit.of_distributed(plan, metadata.file_size, metadata.largest).values())
 
 
 def _distributed(
@@ -234,7 +234,7 @@ def _router(
     entries = [
         router_fit.Entry(
             model_ids.api_id(tier["kind"], cluster.models[key]),
-            inventory_placement.shape_in(cluster.models[key]),
+            inventory_placement.metadata_in(cluster.models[key]),
             engine_arguments.merged(settings, _preset(tier, key).get("settings") or {}),
         )
         for key in tier["models"]

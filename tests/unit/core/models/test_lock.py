@@ -155,10 +155,10 @@ def test_what_the_hub_says_becomes_the_lock() -> None:
     assert model_lock.is_locked(merged)
     assert model_lock.problems("p", merged) == []
     assert not model_lock.is_locked(PARTS)
-    shaped = model_lock.with_shape({**PARTS, "layers": 8}, found, {"kinds": []}, 8)
-    assert shaped == {**found, "shape": {"kinds": []}}
+    completed = model_lock.with_metadata({**PARTS, "layers": 8}, found, {"kinds": []}, 8)
+    assert completed == {**found, "metadata": {"kinds": []}}
     with pytest.raises(MismatchError, match=r"layers: 80 in the entry"):
-        model_lock.with_shape({**PARTS, "layers": 8}, found, {}, 80)
+        model_lock.with_metadata({**PARTS, "layers": 8}, found, {}, 80)
 
 
 @pytest.mark.parametrize(

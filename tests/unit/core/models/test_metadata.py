@@ -12,23 +12,23 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import from_data, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data, metadata_of
 from tests.engine.models import Header, Model, Tensor, header_of, models, published
 
 MODELS = {model.name: model for model in (*models(), *published())}
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_a_shape_survives_an_inventory(model: Model) -> None:
-    shape = shape_of(header_of(model))
-    data = shape.to_data()
-    assert from_data(json.loads(json.dumps(data))) == shape
-    assert from_data(yaml.safe_load(yaml.safe_dump(data))) == shape
+def test_metadata_survives_an_inventory(model: Model) -> None:
+    metadata = metadata_of(header_of(model))
+    data = metadata.to_data()
+    assert from_data(json.loads(json.dumps(data))) == metadata
+    assert from_data(yaml.safe_load(yaml.safe_dump(data))) == metadata
     assert len(json.dumps(data)) < 3000
 
 
 def test_equal_layers_are_written_once() -> None:
-    data = shape_of(header_of(MODELS["qwen3moe"])).to_data()
+    data = metadata_of(header_of(MODELS["qwen3moe"])).to_data()
     assert data["layers"] == "8*0"
     assert len(data["kinds"]) == 1
 
@@ -45,14 +45,14 @@ def test_equal_layers_are_written_once() -> None:
     ],
 )
 def test_windows_are_those_that_the_engine_uses(name: str, windows: list[bool]) -> None:
-    assert [layer.window for layer in shape_of(header_of(MODELS[name])).layers] == windows
+    assert [layer.window for layer in metadata_of(header_of(MODELS[name])).layers] == windows
 
 
 def test_a_pattern_in_the_file_wins_over_the_usual_one() -> None:
     header = header_of(MODELS["gemma3"])
     pattern = [layer % 2 == 0 for layer in range(13)]
     given = replace(header, metadata={**header.metadata, "gemma3.attention.sliding_window_pattern": tuple(pattern)})
-    assert [layer.window for layer in shape_of(given).layers] == pattern
+    assert [layer.window for layer in metadata_of(given).layers] == pattern
 
 
 @pytest.mark.parametrize(
@@ -68,25 +68,25 @@ def test_a_pattern_in_the_file_wins_over_the_usual_one() -> None:
     ],
 )
 def test_layers_that_attend_and_layers_that_remember(name: str, attending: list[int], recurrent: list[int]) -> None:
-    layers = shape_of(header_of(MODELS[name])).layers
+    layers = metadata_of(header_of(MODELS[name])).layers
     assert [number for number, layer in enumerate(layers) if layer.kv_heads] == attending
     assert [number for number, layer in enumerate(layers) if layer.state] == recurrent
 
 
 def test_tied_embeddings_are_a_second_copy_on_the_device_of_the_output() -> None:
-    tied, untied = shape_of(header_of(MODELS["qwen3"])), shape_of(header_of(MODELS["llama"]))
+    tied, untied = metadata_of(header_of(MODELS["qwen3"])), metadata_of(header_of(MODELS["llama"]))
     assert tied.tied and not untied.tied
     assert tied.output - tied.local == 512 * 4
 
 
 def test_a_latent_cache_has_no_values() -> None:
-    latent, full = shape_of(header_of(MODELS["deepseek2"])), shape_of(header_of(MODELS["deepseek2-full"]))
+    latent, full = metadata_of(header_of(MODELS["deepseek2"])), metadata_of(header_of(MODELS["deepseek2-full"]))
     assert {(layer.kv_heads, layer.key, layer.value) for layer in latent.layers} == {(1, 320, 0)}
     assert {(layer.kv_heads, layer.key, layer.value) for layer in full.layers} == {(8, 128, 64)}
 
 
 def test_a_block_that_predicts_further_tokens_takes_a_place_and_no_memory() -> None:
-    layers = shape_of(header_of(MODELS["glm4moe"])).layers
+    layers = metadata_of(header_of(MODELS["glm4moe"])).layers
     assert [layer.loaded for layer in layers] == [True] * 7 + [False]
     assert layers[-1].weights == layers[-1].kv_heads == 0
 
@@ -94,9 +94,9 @@ def test_a_block_that_predicts_further_tokens_takes_a_place_and_no_memory() -> N
 def test_an_architecture_that_was_not_measured_is_marked() -> None:
     header = header_of(MODELS["llama"])
     renamed = {key.replace("llama.", "novel."): value for key, value in header.metadata.items()}
-    shape = shape_of(replace(header, metadata={**renamed, "general.architecture": "novel"}))
-    assert not shape.known
-    assert shape.layers == shape_of(header).layers
+    metadata = metadata_of(replace(header, metadata={**renamed, "general.architecture": "novel"}))
+    assert not metadata.known
+    assert metadata.layers == metadata_of(header).layers
 
 
 def test_cuda_pads_rows_and_tensors() -> None:
@@ -108,7 +108,7 @@ def test_cuda_pads_rows_and_tensors() -> None:
         "llama.attention.head_count": 1,
     }  # fmt: skip
     header = Header(metadata, (embeddings, tensor), 0, 10000)
-    layer = shape_of(header).layers[0]
+    layer = metadata_of(header).layers[0]
     assert layer.weights == 4320
     assert layer.weights_cuda == -(-(4320 + 256 // 32 * 18) // 128) * 128
 
@@ -126,11 +126,11 @@ def test_a_header_that_lacks_something_is_an_error(change: dict[str, object], fo
     header = header_of(MODELS["llama"])
     metadata = {key: value for key, value in {**header.metadata, **change}.items() if value is not None}
     with pytest.raises(InvalidInputError) as caught:
-        shape_of(replace(header, metadata=metadata))
+        metadata_of(replace(header, metadata=metadata))
     assert found in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [{}, {"layers": "3*0"}, {"layers": "5", "kinds": [{"weights": 1}]}])
-def test_a_shape_that_cannot_be_read_is_an_error(data: dict[str, object]) -> None:
+def test_metadata_that_cannot_be_read_is_an_error(data: dict[str, object]) -> None:
     with pytest.raises(InvalidInputError, match=r"lock_models\.yml"):
         from_data(data)

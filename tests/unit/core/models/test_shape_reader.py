@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models import shape_reader
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata_reader
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
 from tests.engine.models import Model, header_of, models
 
@@ -20,5 +20,5 @@ MODELS = {model.name: model for model in models()}
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_metadata_read_from_file_equals_metadata_of_its_header(model: Model, tmp_path: Path) -> None:
     path = model.write(tmp_path / "m.gguf")
-    found = shape_reader.shape_of_files(str(path.parent), path.name, lambda file: open_file(Path(file)))
-    assert found == shape_of(header_of(model))
+    found = metadata_reader.metadata_of_files(str(path.parent), path.name, lambda file: open_file(Path(file)))
+    assert found == metadata_of(header_of(model))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import from_data, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data, metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import compute_buffer
 from tests.engine.accuracy import DATA, MARGIN, SHARE, Judged, judge, load, planner
 from tests.engine.models import header_of, models, published
@@ -30,8 +30,8 @@ def test_there_are_enough_of_them() -> None:
 def judged(path: Path) -> tuple[Judged, ...]:
     """Every device of every case of a model."""
     data, runs = load(path)
-    shape = from_data(data)
-    return tuple(each for case, devices, _head in runs for each in judge(shape, case, devices))
+    metadata = from_data(data)
+    return tuple(each for case, devices, _head in runs for each in judge(metadata, case, devices))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -58,32 +58,32 @@ def test_all_of_them_are_the_engines_to_the_byte() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_bound_of_unknown_architectures_would_be_one_for_the_known(path: Path) -> None:
     data, runs = load(path)
-    shape = replace(from_data(data), known=False)
+    metadata = replace(from_data(data), known=False)
     for case, devices, _head in runs:
-        assert not [each for each in judge(shape, case, devices) if each.is_under], case
+        assert not [each for each in judge(metadata, case, devices) if each.is_under], case
 
 
-def test_a_shape_without_details_gets_the_bound_too() -> None:
+def test_metadata_without_details_gets_the_bound_too() -> None:
     data, runs = load(DATA / "qwen3moe.json")
-    shape = replace(from_data(data), details=None)
+    metadata = replace(from_data(data), details=None)
     for case, devices, _head in runs:
-        assert not [each for each in judge(shape, case, devices) if each.is_under], case
+        assert not [each for each in judge(metadata, case, devices) if each.is_under], case
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_heads_own_buffer(path: Path) -> None:
     data, runs = load(path)
-    shape = from_data(data)
+    metadata = from_data(data)
     for case, _devices, head in runs:
-        made = planner(shape, case)
+        made = planner(metadata, case)
         cache = made.request.cache
-        foreseen = compute_buffer.head_bytes(shape, cache, made.rules, made.copies, case.flash_attention != "off")
+        foreseen = compute_buffer.head_bytes(metadata, cache, made.rules, made.copies, case.flash_attention != "off")
         measured = head.get("compute CPU", 0.0) * MIB
         # The head prints two decimals.
         assert measured - 0.011 * MIB <= foreseen <= measured + max(SHARE * measured, MARGIN), case
 
 
-def test_the_shapes_are_those_of_the_generator() -> None:
-    made = {model.name: shape_of(header_of(model)) for model in (*models(), *published())}
+def test_the_metadata_is_that_of_the_generator() -> None:
+    made = {model.name: metadata_of(header_of(model)) for model in (*models(), *published())}
     for path in FILES:
         assert from_data(load(path)[0]) == made[path.stem], path.stem

@@ -13,12 +13,12 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.models.shape import ModelShape, shape_of
+from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import ModelMetadata, metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.from_inventory import (
     Site,
     limit_bytes,
+    metadata_in,
     plan_for,
-    shape_in,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.kv_cache import CacheSettings
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.planner import (
@@ -43,13 +43,13 @@ Q4_128K = {
 
 
 @cache
-def model_72b(kinds: tuple[str, str, str]) -> ModelShape:
+def model_72b(kinds: tuple[str, str, str]) -> ModelMetadata:
     """The model of the documents: 80 layers of 8192, eight key heads, 152064 words."""
-    return shape_of(header_of(qwen2("72b", Dense(80, 8192, 64, 8, 128, 29568, 152064, kinds))))
+    return metadata_of(header_of(qwen2("72b", Dense(80, 8192, 64, 8, 128, 29568, 152064, kinds))))
 
 
 def entry(kinds: tuple[str, str, str]) -> dict[str, Any]:
-    return {"name": "72b", "layers": 80, "shape": model_72b(kinds).to_data()}
+    return {"name": "72b", "layers": 80, "metadata": model_72b(kinds).to_data()}
 
 
 def plan(
@@ -144,9 +144,9 @@ def test_two_gpus_of_a_worker_share_its_layers() -> None:
 
 def test_workers_without_gpu_use_their_memory_and_nothing_is_modelled() -> None:
     facts = {name: {"gpus": [], "memory_gib": 4} for name in (*WORKERS, HEAD)}
-    shape = shape_of(header_of(llama("small", Dense(8, vocabulary=1000))))
+    metadata = metadata_of(header_of(llama("small", Dense(8, vocabulary=1000))))
     found = plan_for(
-        {"name": "small", "layers": 8, "shape": shape.to_data()},
+        {"name": "small", "layers": 8, "metadata": metadata.to_data()},
         Site(WORKERS, HEAD, facts),
         engine_arguments.merged({"context": 2048, "slots": 2}),
         "0c1e57098",
@@ -181,7 +181,7 @@ def test_a_limit_that_cannot_be_read_is_an_error() -> None:
         limit_bytes("80%")
 
 
-def test_a_model_without_a_shape_is_not_planned() -> None:
+def test_a_model_without_metadata_is_not_planned() -> None:
     site = Site(WORKERS, HEAD, FACTS)
     split = {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
     found = plan_for({"name": "x", "layers": 80}, site, engine_arguments.merged({}), "0c1e57098", split, {})
@@ -191,7 +191,7 @@ def test_a_model_without_a_shape_is_not_planned() -> None:
 
 def test_layers_of_the_entry_and_of_the_file_must_agree() -> None:
     with pytest.raises(InvalidInputError, match="80 layers"):
-        shape_in({**entry(Q8_0), "layers": 79})
+        metadata_in({**entry(Q8_0), "layers": 79})
 
 
 def test_an_architecture_that_was_not_measured_gets_a_bound_and_a_warning() -> None:
@@ -199,7 +199,9 @@ def test_an_architecture_that_was_not_measured_gets_a_bound_and_a_warning() -> N
     host = Host("a", (Memory(64 * GIB, 64 * GIB, False),), "a:1")
     group = Group((host, replace(host, name="b")), Host("h", ()))
     request = Request(CacheSettings(8192))
-    plans = [Planner(shape, request, group, rules_of("0c1e57098")) for shape in (known, replace(known, known=False))]
+    plans = [
+        Planner(metadata, request, group, rules_of("0c1e57098")) for metadata in (known, replace(known, known=False))
+    ]
     first, second = (planner.plan() for planner in plans)
     assert all(b.compute > a.compute for a, b in zip(first.devices, second.devices, strict=True))
     assert not first.warnings

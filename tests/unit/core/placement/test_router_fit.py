@@ -30,7 +30,7 @@ NEW = "0c1e57098"
 
 def entry(key: str = STRAND, name: str = "", is_named: bool = True, **settings: Any) -> Entry:
     merged = engine_arguments.merged({"context": 8192, "batch": 512, **settings})
-    return Entry(name or key, inventory_placement.shape_in(COMPUTED["herd_models_computed"][key]), merged, is_named)
+    return Entry(name or key, inventory_placement.metadata_in(COMPUTED["herd_models_computed"][key]), merged, is_named)
 
 
 def plan(*entries: Entry, machine: Machine = MACHINE, models_max: int = 2) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def test_the_limit_of_the_service_holds_all_processes(limit: str, fits: bool) ->
 
 
 def test_a_model_of_which_nothing_is_known_is_said() -> None:
-    found = plan(entry(), replace(entry(name="new"), shape=None))
+    found = plan(entry(), replace(entry(name="new"), metadata=None))
     assert found["fits"] and not found["known"]
     assert "new: nothing is known of it" in found["table"]
 

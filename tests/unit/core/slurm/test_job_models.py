@@ -19,9 +19,9 @@ from tests.unit.core.engine.flags.flag_lines import NEW
 from tests.unit.core.slurm.test_tier_plan import models, plan
 
 STRAND = "strand-rust-coder-14b-q8_0"
-SHAPE = inventory_placement.shape_in(models("beefcake2_slurm")[STRAND])
-LARGE = inventory_placement.shape_in(models("beefcake2_slurm")["or1-behemoth-q4_k_m"])
-assert SHAPE
+METADATA = inventory_placement.metadata_in(models("beefcake2_slurm")[STRAND])
+LARGE = inventory_placement.metadata_in(models("beefcake2_slurm")["or1-behemoth-q4_k_m"])
+assert METADATA
 assert LARGE
 
 
@@ -33,13 +33,15 @@ def job(**changes: Any) -> job_spec.Job:
 
 def small(layers: int) -> Any:
     """A model with some layers of the large one."""
-    assert SHAPE
-    return replace(SHAPE, layers=SHAPE.layers[:layers], file_size=SHAPE.file_size * layers // len(SHAPE.layers))
+    assert METADATA
+    return replace(
+        METADATA, layers=METADATA.layers[:layers], file_size=METADATA.file_size * layers // len(METADATA.layers)
+    )
 
 
 def offered(tier: job_spec.Job, *files: Found, limit: str = "") -> tuple[list[str], str]:
     """Of files beside the one that is named."""
-    named = Found(tier.models[0].path.removeprefix(f"{tier.folder}/"), SHAPE)
+    named = Found(tier.models[0].path.removeprefix(f"{tier.folder}/"), METADATA)
     found, notes = job_models.offered(tier, tier.nodes["vasp-02"], [named, *files], limit)
     return [model.id for model in found], "\n".join(notes)
 
@@ -48,7 +50,7 @@ def test_what_lies_there_and_fits_is_offered_beside_what_is_named() -> None:
     tier = job()
     path = tier.models[0].path.removeprefix(f"{tier.folder}/")
     found, notes = job_models.offered(
-        tier, tier.nodes["vasp-02"], [Found(path, SHAPE), Found("x/small.gguf", small(8))]
+        tier, tier.nodes["vasp-02"], [Found(path, METADATA), Found("x/small.gguf", small(8))]
     )
     assert [model.id for model in found] == [STRAND, "small"]
     assert notes == []
@@ -63,9 +65,9 @@ def test_what_lies_there_and_fits_is_offered_beside_what_is_named() -> None:
     [
         (Found("large.gguf", LARGE), "large is not offered: "),
         (Found("cut.gguf", problem="expected a whole model"), "cut is not offered: expected a whole model"),
-        (Found(f"other/{STRAND}.gguf", SHAPE), "another model has this name"),
-        (Found("my model.gguf", SHAPE), "its file's name has more than letters"),
-        (Found("default.gguf", SHAPE), "default is not offered"),
+        (Found(f"other/{STRAND}.gguf", METADATA), "another model has this name"),
+        (Found("my model.gguf", METADATA), "its file's name has more than letters"),
+        (Found("default.gguf", METADATA), "default is not offered"),
     ],
 )
 def test_what_cannot_be_offered_is_left_out_with_its_reason(file: Found, words: str) -> None:
@@ -76,7 +78,7 @@ def test_what_cannot_be_offered_is_left_out_with_its_reason(file: Found, words: 
 
 def test_what_was_found_makes_way_for_what_is_named() -> None:
     """The largest two must fit together, whichever are asked for."""
-    files = [Found("twin.gguf", SHAPE), Found("small.gguf", small(4))]
+    files = [Found("twin.gguf", METADATA), Found("small.gguf", small(4))]
     ids, notes = offered(job(), *files)
     assert ids == [STRAND, "small"]
     assert "twin is not offered: beside the others it does not fit: " in notes

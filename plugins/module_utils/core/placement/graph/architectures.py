@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ...models.shape import LayerShape
+from ...models.metadata import LayerMetadata
 from . import delta_net
 from .allocator import Tensor
 from .operations import Blocks
 
 
-def _heads(blocks: Blocks, layer: LayerShape, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _heads(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values out of three matrices."""
     tokens = blocks.run.tokens
     found = []
@@ -22,15 +22,15 @@ def _heads(blocks: Blocks, layer: LayerShape, source: Tensor) -> tuple[Tensor, T
     return found[0], found[1], found[2]
 
 
-def _attention(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
+def _attention(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
     """Attention with rotated positions, and with norms of queries and keys where the architecture has them."""
-    name = blocks.shape.architecture
+    name = blocks.metadata.architecture
     query, key, value = _heads(blocks, layer, source)
     if name in ("qwen3", "qwen3vl", "qwen3moe", "gemma3", "lfm2"):
         query, key = blocks.norm(query), blocks.norm(key)
     if name not in ("jamba", "nemotron_h"):
         query, key = blocks.rope(query), blocks.rope(key)
-    return blocks.attention(layer, query, key, value, name in _WINDOWED, blocks.shape.width)
+    return blocks.attention(layer, query, key, value, name in _WINDOWED, blocks.metadata.width)
 
 
 _WINDOWED = frozenset(("gemma2", "gemma3", "gpt-oss"))
@@ -40,7 +40,7 @@ def _outputs(blocks: Blocks, is_last: bool, *tensors: Tensor) -> tuple[Tensor, .
     return tuple(blocks.rows(tensor) for tensor in tensors) if is_last else tensors
 
 
-def _plain(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _plain(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """llama and its relatives."""
     found = _attention(blocks, layer, blocks.norm(source))
     found, source = _outputs(blocks, is_last, found, source)
@@ -51,7 +51,7 @@ def _plain(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> 
     return blocks.add(blocks.gated(normed, layer.inner), entering)
 
 
-def _gpt_oss(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _gpt_oss(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """Newer releases compute the last layer's experts for all tokens, as a second head could want them."""
     found = _attention(blocks, layer, blocks.norm(source))
     found, source = _outputs(blocks, is_last and blocks.run.old, found, source)
@@ -60,7 +60,7 @@ def _gpt_oss(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -
     return _outputs(blocks, is_last and not blocks.run.old, found)[0]
 
 
-def _gemma(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _gemma(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """Norms before and after each part."""
     found = _attention(blocks, layer, blocks.norm(source))
     found, source = _outputs(blocks, is_last, found, source)
@@ -69,30 +69,30 @@ def _gemma(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> 
     return blocks.add(blocks.norm(found, is_pinned=False), entering)
 
 
-def _phi3(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _phi3(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """Queries, keys and values out of one matrix, gate and up too."""
     tokens = blocks.run.tokens
     sizes = ((layer.heads, layer.key), (layer.kv_heads, layer.key), (layer.kv_heads, layer.value))
     joined = blocks.matrix(sum(heads * size for heads, size in sizes), blocks.norm(source))
     query, key, value = (blocks.view(joined, (size, heads, tokens), False) for heads, size in sizes)
     query, key = blocks.rope(query), blocks.rope(key)
-    found = blocks.attention(layer, query, key, value, False, blocks.shape.width)
+    found = blocks.attention(layer, query, key, value, False, blocks.metadata.width)
     found, source = _outputs(blocks, is_last, found, source)
     entering = blocks.add(found, source)
     both = blocks.matrix(2 * layer.inner, blocks.norm(entering))
     inner = blocks.new("glu", (layer.inner, both.layout[1][1]), both)
-    return blocks.add(entering, blocks.matrix(blocks.shape.width, inner))
+    return blocks.add(entering, blocks.matrix(blocks.metadata.width, inner))
 
 
-def _deepseek2(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
-    shape, tokens = blocks.shape, blocks.run.tokens
-    sizes = shape.latent or {}
+def _deepseek2(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
+    metadata, tokens = blocks.metadata, blocks.run.tokens
+    sizes = metadata.latent or {}
     heads, rank, rope, key, value = (sizes[name] for name in ("heads", "rank", "rope", "key", "value"))
     plain = key - rope
     normed = blocks.norm(source)
     query = normed
-    if shape.detail("query_rank"):
-        query = blocks.norm(blocks.matrix(shape.detail("query_rank"), normed))
+    if metadata.detail("query_rank"):
+        query = blocks.norm(blocks.matrix(metadata.detail("query_rank"), normed))
     query = blocks.matrix(heads * key, query)
     query_plain, query_rope = (
         blocks.view(query, (plain, heads, tokens), False),
@@ -109,7 +109,7 @@ def _deepseek2(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool)
         queries = blocks.new("concat", (rank + rope, heads, tokens), absorbed, query_rope)
         row = blocks.view(row, (rank, 1, tokens))
         keys = blocks.new("concat", (rank + rope, 1, tokens), row, key_rope)
-        found = blocks.latent_attention(queries, keys, row, shape.width)
+        found = blocks.latent_attention(queries, keys, row, metadata.width)
     else:
         both = blocks.matrix(heads * (plain + value), row)
         key_plain = blocks.view(both, (plain, heads, tokens), False)
@@ -121,35 +121,35 @@ def _deepseek2(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool)
             queries = blocks.rope(blocks.view(query, (key, heads, tokens)))
         spread = blocks.new("repeat", (rope, heads, tokens), key_rope)
         keys = blocks.new("concat", (key, heads, tokens), key_plain, spread)
-        found = blocks.attention(layer, queries, keys, values, False, shape.width)
+        found = blocks.attention(layer, queries, keys, values, False, metadata.width)
     found, source = _outputs(blocks, is_last, found, source)
     entering = blocks.add(found, source)
     return _shared(blocks, layer, entering, "sigmoid")
 
 
-def _shared(blocks: Blocks, layer: LayerShape, entering: Tensor, gating: str) -> Tensor:
+def _shared(blocks: Blocks, layer: LayerMetadata, entering: Tensor, gating: str) -> Tensor:
     """A dense block, or experts and one that all tokens have."""
     normed = blocks.norm(entering)
     if not layer.expert_inner:
         return blocks.add(blocks.gated(normed, layer.inner), entering)
-    is_biased, old, scale = gating == "sigmoid", blocks.run.old, blocks.shape.detail("expert_scale")
+    is_biased, old, scale = gating == "sigmoid", blocks.run.old, blocks.metadata.detail("expert_scale")
     # Newer releases leave out a scale that changes nothing.
-    is_scaled = scale == 2 or (old and (scale > 0 or blocks.shape.architecture == "glm4moe"))
-    groups = blocks.shape.detail("expert_groups")
+    is_scaled = scale == 2 or (old and (scale > 0 or blocks.metadata.architecture == "glm4moe"))
+    groups = blocks.metadata.detail("expert_groups")
     found = blocks.experts(normed, layer, gating, is_biased, is_scaled=is_scaled, groups=groups)
     if layer.shared_inner:
         found = blocks.add(found, blocks.gated(normed, layer.shared_inner))
     return blocks.add(found, entering)
 
 
-def _glm4moe(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _glm4moe(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     found = _attention(blocks, layer, blocks.norm(source))
     found, source = _outputs(blocks, is_last, found, source)
     return _shared(blocks, layer, blocks.add(found, source), "sigmoid")
 
 
-def _mamba1(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
-    sizes, slots = blocks.shape.recurrent or {}, blocks.run.slots
+def _mamba1(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
+    sizes, slots = blocks.metadata.recurrent or {}, blocks.run.slots
     inner, state, rank, conv = sizes["inner"], sizes["state"], sizes["rank"], sizes["conv"]
     tokens = blocks.run.tokens
     each = tokens // slots
@@ -167,7 +167,7 @@ def _mamba1(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
     step = blocks.view(mixed, (rank, each, slots), False)
     first = blocks.view(mixed, (state, 1, each, slots), False)
     second = blocks.view(mixed, (state, 1, each, slots), False)
-    if blocks.shape.detail("normed_steps"):
+    if blocks.metadata.detail("normed_steps"):
         step, first, second = blocks.norm(step), blocks.norm(first), blocks.norm(second)
     elif not blocks.run.old:
         step = blocks.like("cont", step)
@@ -180,11 +180,11 @@ def _mamba1(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
     y = blocks.view(scanned, (inner, each, slots))
     y = blocks.add(y, blocks.weighted("mul", x))
     y = blocks.like("glu", blocks.like("cont", z), y)
-    return blocks.view(blocks.matrix(blocks.shape.width, y), (blocks.shape.width, tokens))
+    return blocks.view(blocks.matrix(blocks.metadata.width, y), (blocks.metadata.width, tokens))
 
 
-def _mamba2(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
-    sizes, slots, tokens = blocks.shape.recurrent or {}, blocks.run.slots, blocks.run.tokens
+def _mamba2(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
+    sizes, slots, tokens = blocks.metadata.recurrent or {}, blocks.run.slots, blocks.run.tokens
     inner, state, heads, conv, groups = (sizes[name] for name in ("inner", "state", "rank", "conv", "groups"))
     each, size, mixed = tokens // slots, inner // heads, inner + 2 * groups * state
     history, states = blocks.kept(), blocks.kept()
@@ -214,21 +214,21 @@ def _mamba2(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
     y = blocks.view(scanned, (size, heads, each, slots))
     y = blocks.add(y, blocks.weighted("mul", x))
     y = blocks.like("glu", blocks.like("cont", z), y)
-    if not blocks.shape.detail("plain_scan"):
+    if not blocks.metadata.detail("plain_scan"):
         y = blocks.norm(blocks.view(y, (inner // groups, groups, each, slots)))
     y = blocks.view(y, (inner, each, slots) if blocks.run.old else (inner, tokens))
-    found = blocks.matrix(blocks.shape.width, y)
-    return blocks.view(found, (blocks.shape.width, tokens)) if blocks.run.old else found
+    found = blocks.matrix(blocks.metadata.width, y)
+    return blocks.view(found, (blocks.metadata.width, tokens)) if blocks.run.old else found
 
 
-def _mamba(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
-    scan = _mamba1 if blocks.shape.architecture == "mamba" else _mamba2
+def _mamba(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
+    scan = _mamba1 if blocks.metadata.architecture == "mamba" else _mamba2
     found = scan(blocks, layer, blocks.norm(source))
     found, source = _outputs(blocks, is_last, found, source)
     return blocks.add(found, source)
 
 
-def _jamba(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _jamba(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     normed = blocks.norm(source)
     found = _attention(blocks, layer, normed) if layer.kv_heads else _mamba1(blocks, layer, normed)
     found, source = _outputs(blocks, is_last, found, source)
@@ -239,7 +239,7 @@ def _jamba(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> 
     return blocks.add(entering, blocks.gated(normed, layer.inner))
 
 
-def _falcon_h1(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _falcon_h1(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """Attention and a recurrence side by side."""
     attended = _attention(blocks, layer, blocks.norm(source))
     scanned = _mamba2(blocks, layer, blocks.norm(source))
@@ -248,14 +248,14 @@ def _falcon_h1(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool)
     return blocks.add(blocks.gated(blocks.norm(entering), layer.inner), entering)
 
 
-def _granite_hybrid(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _granite_hybrid(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     normed = blocks.norm(source)
     found = _attention(blocks, layer, normed) if layer.kv_heads else _mamba2(blocks, layer, normed)
     found, source = _outputs(blocks, is_last, found, source)
     return _shared(blocks, layer, blocks.add(found, source), "soft_max")
 
 
-def _nemotron_h(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _nemotron_h(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     normed = blocks.norm(source)
     if layer.state:
         found = _mamba2(blocks, layer, normed)
@@ -263,14 +263,14 @@ def _nemotron_h(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool
         found = _attention(blocks, layer, normed)
     else:
         inner = blocks.like("sqr", blocks.like("unary", blocks.matrix(layer.inner, normed)))
-        found = blocks.matrix(blocks.shape.width, inner)
+        found = blocks.matrix(blocks.metadata.width, inner)
     late = not blocks.run.old
     found, source = _outputs(blocks, is_last and not late, found, source)
     found = blocks.add(found, source)
     return _outputs(blocks, is_last and late, found)[0]
 
 
-def _lfm2(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _lfm2(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     normed = blocks.norm(source)
     found = _attention(blocks, layer, normed) if layer.kv_heads else _short_convolution(blocks, normed)
     found, source = _outputs(blocks, is_last, found, source)
@@ -279,8 +279,8 @@ def _lfm2(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> T
 
 
 def _short_convolution(blocks: Blocks, source: Tensor) -> Tensor:
-    sizes, slots, tokens = blocks.shape.recurrent or {}, blocks.run.slots, blocks.run.tokens
-    width, conv, each = blocks.shape.width, sizes["conv"], tokens // slots
+    sizes, slots, tokens = blocks.metadata.recurrent or {}, blocks.run.slots, blocks.run.tokens
+    width, conv, each = blocks.metadata.width, sizes["conv"], tokens // slots
     history = blocks.kept()
     joined = blocks.matrix(3 * width, blocks.view(source, (width, each, slots)))
     b, c, x = (blocks.view(joined, (width, each, slots), False) for _each in range(3))
@@ -295,7 +295,7 @@ def _short_convolution(blocks: Blocks, source: Tensor) -> Tensor:
     return blocks.view(y, (width, tokens))
 
 
-def _qwen3next(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool) -> Tensor:
+def _qwen3next(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """Gated delta nets and gated attention; the shared expert has a gate too."""
     normed = blocks.norm(source)
     if not blocks.run.old:
@@ -316,7 +316,7 @@ def _qwen3next(blocks: Blocks, layer: LayerShape, source: Tensor, is_last: bool)
     return blocks.add(found, entering)
 
 
-Builder = Callable[[Blocks, LayerShape, Tensor, bool], Tensor]
+Builder = Callable[[Blocks, LayerMetadata, Tensor, bool], Tensor]
 #: How a layer of each architecture is built.
 LAYERS: Mapping[str, Builder] = {
     "llama": _plain,

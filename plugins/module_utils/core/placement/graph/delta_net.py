@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...models.shape import LayerShape
+from ...models.metadata import LayerMetadata
 from .allocator import Tensor
 from .operations import Blocks, Constants
 
@@ -29,7 +29,7 @@ def constants(blocks: Blocks) -> Constants:
     return found
 
 
-def attention(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
+def attention(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
     """Attention whose result is gated by what the queries' matrix gives besides."""
     tokens, heads, size, old = blocks.run.tokens, layer.heads, layer.key, blocks.run.old
     both = blocks.view(blocks.matrix(2 * heads * size, source), (2 * size, heads, tokens))
@@ -42,7 +42,7 @@ def attention(blocks: Blocks, layer: LayerShape, source: Tensor) -> Tensor:
     query, key = blocks.rope(blocks.norm(query)), blocks.rope(blocks.norm(key))
     found = blocks.attention(layer, query, key, value)
     gate = blocks.like("unary", blocks.new("cont", (size * heads, tokens), gate))
-    return blocks.matrix(blocks.shape.width, blocks.like("mul", found, gate))
+    return blocks.matrix(blocks.metadata.width, blocks.like("mul", found, gate))
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Sizes:
 
 
 def _sizes(blocks: Blocks) -> _Sizes:
-    found, slots = blocks.shape.recurrent or {}, blocks.run.slots
+    found, slots = blocks.metadata.recurrent or {}, blocks.run.slots
     inner, state, groups, heads = found["inner"], found["state"], found["groups"], found["rank"]
     mixed = inner + 2 * groups * state
     return _Sizes(state, groups, heads, inner // heads, found["conv"], mixed, blocks.run.tokens // slots, slots)
@@ -116,8 +116,8 @@ def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tens
     z = blocks.view(z, found.layout[1])
     normed = blocks.like("mul", blocks.norm(found), blocks.like("unary", z))
     flat = blocks.view(normed, (value * heads, each, slots))
-    out = blocks.matrix(blocks.shape.width, flat)
-    shape = (blocks.shape.width, each * slots)
+    out = blocks.matrix(blocks.metadata.width, flat)
+    shape = (blocks.metadata.width, each * slots)
     return blocks.new("cont", shape, out) if shared else blocks.view(out, shape)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...models.shape import LayerShape, ModelShape
+from ...models.metadata import LayerMetadata, ModelMetadata
 from . import delta_net
 from .allocator import Tensor, arena_bytes
 from .architectures import LAYERS
@@ -24,14 +24,14 @@ _ROUNDS = 6
 _LONGEST_PATTERN = 16
 
 
-def is_followed(shape: ModelShape) -> bool:
+def is_followed(metadata: ModelMetadata) -> bool:
     """Whether this model's graph is known, and its header had what it takes."""
-    return shape.known and shape.architecture in LAYERS and bool(shape.details)
+    return metadata.known and metadata.architecture in LAYERS and bool(metadata.details)
 
 
-def _shortened(layers: Sequence[LayerShape]) -> list[LayerShape]:
+def _shortened(layers: Sequence[LayerMetadata]) -> list[LayerMetadata]:
     """The same layers with fewer rounds of each pattern that repeats."""
-    found: list[LayerShape] = []
+    found: list[LayerMetadata] = []
     position = 0
     while position < len(layers):
         best = (1, 1)
@@ -49,14 +49,14 @@ def _shortened(layers: Sequence[LayerShape]) -> list[LayerShape]:
 
 
 def _output(blocks: Blocks, source: Tensor) -> None:
-    shape = blocks.shape
+    metadata = blocks.metadata
     normed = blocks.norm(source, is_pinned=False)
     normed.is_output = True
-    if shape.architecture == "qwen3next" and not blocks.run.old:
+    if metadata.architecture == "qwen3next" and not blocks.run.old:
         # The normed result of all tokens is kept for a second head.
         normed = blocks.rows(normed)
         normed.is_output = True
-    logits = blocks.matrix(shape.vocabulary, normed)
+    logits = blocks.matrix(metadata.vocabulary, normed)
     logits.is_output = True
     blocks.graph.expand(logits)
 
@@ -72,12 +72,12 @@ def _deepened(blocks: Blocks, source: Tensor, number: int) -> Tensor:
 
 
 def buffer_bytes(
-    shape: ModelShape,
+    metadata: ModelMetadata,
     run: Run,
-    layers: Sequence[LayerShape],
+    layers: Sequence[LayerMetadata],
     first: int,
-    before: Sequence[LayerShape],
-    after: Sequence[LayerShape],
+    before: Sequence[LayerMetadata],
+    after: Sequence[LayerMetadata],
     has_output: bool,
     has_last_layer: bool,
     begins: frozenset[bool],
@@ -90,22 +90,22 @@ def buffer_bytes(
     :param begins: the kinds of mask that are first needed here.
     :param copies: of the inputs, where several devices work as a pipeline.
     """
-    build = LAYERS[shape.architecture]
-    blocks = Blocks(shape, run)
+    build = LAYERS[metadata.architecture]
+    blocks = Blocks(metadata, run)
     tokens = blocks.input("tokens", (run.tokens,))
-    found = blocks.new("get_rows", (shape.width, run.tokens), tokens)
+    found = blocks.new("get_rows", (metadata.width, run.tokens), tokens)
     found.device = _HEAD
     blocks.graph.expand(found)
-    if shape.architecture.startswith("gemma") or shape.detail("embedding_scale"):
+    if metadata.architecture.startswith("gemma") or metadata.detail("embedding_scale"):
         found = blocks.like("scale", found)
-    deep = shape.detail("deepstack")
+    deep = metadata.detail("deepstack")
     if deep:
         # Pictures would enter the first layers too: each gets a part of much wider embeddings.
-        wide = blocks.new("pad", ((1 + deep) * shape.width, run.tokens), found)
-        found = blocks.view(wide, (shape.width, run.tokens), False)
+        wide = blocks.new("pad", ((1 + deep) * metadata.width, run.tokens), found)
+        found = blocks.view(wide, (metadata.width, run.tokens), False)
         blocks.graph.expand(found)
     blocks.parts = [found] * deep
-    if shape.architecture == "qwen3next" and run.old:
+    if metadata.architecture == "qwen3next" and run.old:
         blocks.constants = delta_net.constants(blocks)
     own = _shortened([layer for layer in layers if layer.loaded])
     blocks.device = _BEFORE

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...models.shape import LayerShape, ModelShape
+from ...models.metadata import LayerMetadata, ModelMetadata
 from ..kv_cache import CACHE_TYPES
 from .allocator import Graph, Tensor
 
@@ -54,8 +54,8 @@ class Constants:
 class Blocks:
     """Builds the graph of a model; a layer is on the device that C(device) names."""
 
-    def __init__(self, shape: ModelShape, run: Run) -> None:
-        self.shape = shape
+    def __init__(self, metadata: ModelMetadata, run: Run) -> None:
+        self.metadata = metadata
         self.run = run
         self.graph = Graph()
         self.device = 0
@@ -122,7 +122,7 @@ class Blocks:
         return self.like("add", first, second)
 
     def rope(self, source: Tensor) -> Tensor:
-        positions = 4 if "vl" in self.shape.architecture else 1
+        positions = 4 if "vl" in self.metadata.architecture else 1
         return self.like("rope", source, self.input("positions", (self.run.tokens * positions,)))
 
     def rows(self, source: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ class Blocks:
         return self.view(self.new("mul_mat", flat, matrix, rows), source.layout[1])
 
     def attention(
-        self, layer: LayerShape, query: Tensor, key: Tensor, value: Tensor, windows: bool = False, width: int = 0
+        self, layer: LayerMetadata, query: Tensor, key: Tensor, value: Tensor, windows: bool = False, width: int = 0
     ) -> Tensor:
         """Keep keys and values, then attend; the result has the width of all heads.
 
@@ -190,7 +190,9 @@ class Blocks:
         stored = Tensor("set_rows", (0,), (row, places, target), root=cache)
         self.graph.expand(stored)
 
-    def _attend(self, layer: LayerShape, query: Tensor, keys: Tensor, values: Tensor, heads: int, value: int) -> Tensor:
+    def _attend(
+        self, layer: LayerMetadata, query: Tensor, keys: Tensor, values: Tensor, heads: int, value: int
+    ) -> Tensor:
         run, graph = self.run, self.graph
         tokens = run.tokens // run.streams
         query = self.view(self.view(query, query.layout[1], False), query.layout[1], False)
@@ -215,7 +217,7 @@ class Blocks:
 
     def latent_attention(self, query: Tensor, key: Tensor, value: Tensor, width: int) -> Tensor:
         """One compressed row for all heads, which is keys and values at once."""
-        run, graph, sizes = self.run, self.graph, self.shape.latent or {}
+        run, graph, sizes = self.run, self.graph, self.metadata.latent or {}
         heads, rank, out = sizes["heads"], sizes["rank"], sizes["value"]
         tokens = run.tokens // run.streams
         for tensor in (query, value, key):
@@ -246,12 +248,12 @@ class Blocks:
     def gated(self, source: Tensor, inner: int) -> Tensor:
         """A feed-forward block with a gate."""
         up, gate = self.matrix(inner, source), self.matrix(inner, source)
-        return self.matrix(self.shape.width, self.like("glu", gate, up))
+        return self.matrix(self.metadata.width, self.like("glu", gate, up))
 
     def experts(
         self,
         source: Tensor,
-        layer: LayerShape,
+        layer: LayerMetadata,
         gating: str = "soft_max",
         is_biased: bool = False,
         is_normed: bool = True,
@@ -263,8 +265,8 @@ class Blocks:
         :param gating: soft_max over all, sigmoid, or soft_max over those that were chosen ("after").
         :param is_biased: whether the choice is made with a bias that the weights do not have.
         """
-        shape, graph = self.shape, self.graph
-        tokens, used, count = source.layout[1][1], layer.experts_used, shape.experts
+        metadata, graph = self.metadata, self.graph
+        tokens, used, count = source.layout[1][1], layer.experts_used, metadata.experts
         logits = self.matrix(count, source)
         probabilities = logits
         if gating != "after":
@@ -285,16 +287,16 @@ class Blocks:
         if is_scaled:
             weights = self.like("scale", weights)
         graph.expand(weights)
-        row = self.view(source, (shape.width, 1, tokens))
+        row = self.view(source, (metadata.width, 1, tokens))
         up = self._of_experts(layer.expert_inner, row, chosen, used)
         gate = self._of_experts(layer.expert_inner, row, chosen, used)
-        down = self._of_experts(shape.width, self.like("glu", gate, up), chosen, used)
+        down = self._of_experts(metadata.width, self.like("glu", gate, up), chosen, used)
         down = self.like("mul", down, weights)
         if not self.run.old:
             graph.expand(down)
-        outs = [self.view(down, (shape.width, tokens), used == 1) for _each in range(used)]
+        outs = [self.view(down, (metadata.width, tokens), used == 1) for _each in range(used)]
         for out in outs:
-            out.size = ((tokens - 1) * used + 1) * shape.width * 4
+            out.size = ((tokens - 1) * used + 1) * metadata.width * 4
         for out in outs:
             graph.expand(out)
         found = outs[0]
@@ -306,7 +308,7 @@ class Blocks:
 
     def _grouped(self, selecting: Tensor, groups: int, tokens: int) -> Tensor:
         """Only experts of the best groups are chosen among (DeepSeek V3)."""
-        count = self.shape.experts
+        count = self.metadata.experts
         each = count // groups
         members = self.view(selecting, (each, groups, tokens))
         best = self.view(self.new("argsort", (each, groups, tokens), members), (2, groups, tokens), False)
