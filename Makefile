@@ -62,12 +62,12 @@ chaos: setup ## Break what can break, and write how long it took to docs/referen
 soak: setup ## Half an hour of load in which nothing is wrong and the agents must do nothing; written to the same page
 	@HERD_RECORD=1 $(BIN)/python -m pytest -v tests/slow/test_busy.py
 
-engine-test: setup ## The real engine does what we say of it, in both releases
-	@$(BIN)/python -m tests.engine.builds >/dev/null
+engine-test: setup ## The real engine behaves as the rules say, in both releases
+	@tools/engine-ready
 	@$(BIN)/python -m pytest -q tests/engine
 
-gateway-test: setup ## The gateway with real nginx, engines and clients: keys, routing, abuse, engines that come and go
-	@$(BIN)/python -m tests.engine.builds 0c1e57098 >/dev/null
+gateway-test: setup ## The gateway with real nginx, engines and clients: keys, routing, abuse, engines that start and end
+	@tools/engine-ready 0c1e57098
 	@tools/gateway-ready
 	@$(BIN)/python -m pytest -q tests/gateway tests/browser/test_examples.py
 
@@ -76,7 +76,7 @@ browser-test: setup ## The status page in a real, headless Chromium, through a r
 	@$(BIN)/python -m pytest -q tests/browser/test_status_page.py
 
 accuracy: setup ## Measure what the engine allocates, and write the accuracy table of placement
-	@$(BIN)/python -m tests.engine.builds >/dev/null
+	@tools/engine-ready
 	@PYTHONPATH=collections $(BIN)/python -m tests.engine.accuracy
 
 reference: setup ## Write the pages of docs/reference that are made of tables in the code
@@ -85,8 +85,9 @@ reference: setup ## Write the pages of docs/reference that are made of tables in
 bench-fetch: setup ## gguf_fetch against curl, wget, aria2 and huggingface_hub: 4 GiB over loopback
 	@$(BIN)/python bench/fetch.py
 
-bench-gateway: setup ## What the gateway adds to an engine that is asked directly: 1, 8 and 32 clients
-	@$(BIN)/python -m tests.engine.builds 0c1e57098 >/dev/null
+bench-gateway: setup ## Measure the time that the gateway adds to a request: 1, 8 and 32 clients
+	@tools/engine-ready 0c1e57098
+	@tools/gateway-ready
 	@$(BIN)/python bench/gateway.py
 
 bench: setup ## Time and task count of a no-change run, cold and warm build

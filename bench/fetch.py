@@ -31,13 +31,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from tests.lab import requirements
+from tests.lab.naming import Places
+
 RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "reference" / "fetch-speed.md"
-CACHE = Path(os.environ.get("HERD_CACHE", Path.home() / ".cache" / "herd.inference"))
+CACHE = Places.of(os.environ).cache
 FAST, SLOW = 18431, 18432
 #: Of one connection of the slow server: 50 MB/s, in the kibibytes of nginx.
 SLOW_RATE = f"{50_000_000 // 1024}k"
-PACKAGES = {"nginx": "nginx-light", "aria2c": "aria2", "wget": "wget", "curl": "curl"}
 COMMIT = "0" * 40
 PARTS = ("bench.gguf.part1of2", "bench.gguf.part2of2")
 MIB = 1 << 20
@@ -48,27 +52,6 @@ def say(text: str) -> None:
 
 
 # --- what is needed
-
-
-def install_tools() -> None:
-    missing = [package for tool, package in PACKAGES.items() if shutil.which(tool) is None]
-    if not missing:
-        return
-    say(f"installing {', '.join(missing)}")
-    # Only the programs are wanted, and no service of the system.
-    policy = Path("/usr/sbin/policy-rc.d")
-    ours = not policy.exists()
-    if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-q"], check=True, env=env, stdout=subprocess.DEVNULL)
-        command = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *missing]
-        subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL)
-    finally:
-        if ours:
-            policy.unlink()
 
 
 def hub_python() -> Path | None:
@@ -407,7 +390,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=[], help="words of the contenders that are wanted; writes nothing")
     arguments = parser.parse_args()
-    install_tools()
+    requirements.install([ROOT / "bench" / "requirements.apt"])
     work = CACHE / f"bench-fetch-{os.getpid()}"
     try:
         model = make_model(work / "server", arguments.mib)

@@ -31,10 +31,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
-from tests.engine.flag_runs import NEW, cache, free_port, listens
+from tests.engine.flag_runs import free_port, listens
 from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Gateway, gateway, nginx_program, wait_for
 from tests.lab import model as lab_models
-from tests.lab.sources import SOURCES, ensure
 
 RESULTS = ROOT / "bench" / "results" / "gateway.json"
 PAGE = ROOT / "docs" / "reference" / "gateway-speed.md"
@@ -386,8 +385,7 @@ def flat(made: Gateway, requests: int) -> dict[str, Any]:
 
 def real_engine(made: Gateway) -> int:
     """The engine with a tiny model."""
-    source = next(source for source in SOURCES if source.release == NEW)
-    folder = lab_models.cached(lab_models.TINY, ensure(source, cache() / "sources"))
+    folder = lab_models.cached(lab_models.TINY)
     model = made.root / "tiny.gguf"
     model.write_bytes(b"".join(part.read_bytes() for part in sorted(folder.glob("*.part*"))))
     return made.engine("", "-m", str(model), "--alias", REASONING_MODEL, "-np", "32", "-c", "8192").port

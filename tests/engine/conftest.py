@@ -16,7 +16,6 @@ import pytest
 
 from tests.engine.flag_runs import NEW, OLD, Build, cache
 from tests.lab import model as lab_model
-from tests.lab import sources
 
 # A head size of 32, which every quantised type of cache divides.
 SHAPE = lab_model.Shape("guard-llama", 2, 128, 256, 4, 2, 4096, "herd.inference guard model 1", 1)
@@ -24,8 +23,7 @@ SHAPE = lab_model.Shape("guard-llama", 2, 128, 256, 4, 2, 4096, "herd.inference 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    archive = sources.ensure(sources.SOURCES[0], cache() / "sources")
-    (part,) = lab_model.cached(SHAPE, archive).glob("*.part1of1")
+    (part,) = lab_model.cached(SHAPE).glob("*.part1of1")
     path = tmp_path_factory.mktemp("model") / "guard.gguf"
     path.symlink_to(part)
     return path

@@ -25,6 +25,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.command
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Engine, Subject
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.help_flags import accepted_flags
+from tests.lab.naming import Places
 
 OLD, NEW = "b7836", "0c1e57098"
 WORKERS = {OLD: "rpc-server", NEW: "ggml-rpc-server"}
@@ -33,8 +34,8 @@ _PORTS = iter(range(21000 + os.getpid() % 400 * 20, 32000))
 
 
 def cache() -> Path:
-    """Where builds and models are kept between runs."""
-    return Path(os.environ.get("HERD_CACHE") or Path.home() / ".cache" / "herd.inference")
+    """Return the directory that keeps builds and models between runs."""
+    return Places.of(os.environ).cache
 
 
 def free_port() -> int:

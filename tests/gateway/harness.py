@@ -26,8 +26,9 @@ import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
 from tests.engine.builds import binaries
-from tests.engine.flag_runs import NEW, cache, free_port, listens
+from tests.engine.flag_runs import NEW, free_port, listens
 from tests.installed import install_herdctl
+from tests.lab.model import lab_model_file
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "gateway"
@@ -118,19 +119,6 @@ def wait_for(what: Callable[[], bool], text: str, limit: float = 20.0) -> None:
     while not what():
         assert time.monotonic() < end, f"{text} did not come about within {limit:g} seconds"
         time.sleep(0.02)
-
-
-def lab_model() -> Path:
-    """The lab's model as one file, joined once."""
-    parts = sorted((cache() / "mirror" / "models").glob("lab-llama.gguf.part*"))
-    assert parts, "no model of the lab: run tools/lab-ready"
-    content = b"".join(part.read_bytes() for part in parts)
-    path = cache() / "engines" / f"lab-llama-{hashlib.sha256(content).hexdigest()[:16]}.gguf"
-    if not path.exists():
-        scratch = path.with_suffix(f".{os.getpid()}")
-        scratch.write_bytes(content)
-        scratch.replace(path)
-    return path
 
 
 @dataclass
@@ -346,7 +334,7 @@ class Gateway:
         server = str(binaries(NEW) / "llama-server")
         argv = [server, "--host", "127.0.0.1", "--port", str(port), "--api-key-file", str(keys), "-t", "1", *words]
         if alias:
-            argv += ["-m", str(lab_model()), "--alias", alias, "-c", "8192", "--metrics", "--no-warmup"]
+            argv += ["-m", str(lab_model_file()), "--alias", alias, "-c", "8192", "--metrics", "--no-warmup"]
         with log.open("wb") as out:
             process = subprocess.Popen(argv, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         engine = Engine(port, process, log)
@@ -357,7 +345,7 @@ class Gateway:
     def router(self, *names: str) -> Engine:
         """Start an engine that loads models when they are asked for."""
         preset = self.root / "models.ini"
-        sections = "".join(f"[{name}]\nmodel = {lab_model()}\nctx-size = 4096\nthreads = 1\n" for name in names)
+        sections = "".join(f"[{name}]\nmodel = {lab_model_file()}\nctx-size = 4096\nthreads = 1\n" for name in names)
         preset.write_text(f"version = 1\n{sections}", encoding="utf-8")
         return self.engine("", "--models-preset", str(preset), "--models-max", "1")
 

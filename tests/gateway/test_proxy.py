@@ -19,7 +19,8 @@ import pytest
 from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW
 from tests.gateway.conftest import Client, chat, settle
-from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, lab_model, wait_for
+from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, wait_for
+from tests.lab.model import lab_model_file
 
 STREAM = chat(4, model=REASONING_MODEL, stream=True)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -139,7 +140,7 @@ def test_a_stream_of_a_host_that_has_lost_its_power_ends(
     (made.root / "keys-away").write_text(f"{ENGINE_KEY}\n", encoding="utf-8")
     log = made.root / "engine-away.log"
     server = [str(binaries(NEW) / "llama-server"), "--port", "8080", "-t", "1", "-c", "8192"]
-    server += ["--api-key-file", str(made.root / "keys-away"), "-m", str(lab_model()), "--alias", REASONING_MODEL]
+    server += ["--api-key-file", str(made.root / "keys-away"), "-m", str(lab_model_file()), "--alias", REASONING_MODEL]
     with other_host() as (address, there), log.open("wb") as out:
         process = subprocess.Popen(there(*server, "--host", address), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         try:

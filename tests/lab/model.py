@@ -12,8 +12,9 @@ Only the standard library is used, and only operations whose result a standard f
 the weights' bits and a table of 256 half-precision numbers makes weights of them. So neither the Python
 version nor a numeric library can change a bit, and the inventory can hold the checksums.
 
-Use: python -m tests.lab.model OUTDIR --vocab FILE
-where FILE is ggml-vocab-llama-spm.gguf, or a tarball of the engine's source that contains it.
+Use: python -m tests.lab.model [OUTDIR] [--vocab FILE]
+OUTDIR is where the lab's hub serves the model, unless it is given. FILE is ggml-vocab-llama-spm.gguf, or a tarball
+of the engine's source that contains it; without it, the pinned source is fetched into the cache.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from . import gguf_writer
+from . import gguf_writer, sources
 from .gguf_writer import ALIGNMENT, ARRAY, STRING, TensorSpec, data_size, field, header, padding
+from .naming import Places
 
 VOCAB_FILE = "ggml-vocab-llama-spm.gguf"
 VOCAB_SHA256 = "16c3724582d59aa8bf84711894e833f916ee46a31d80e21312759c48bf8d0e69"
@@ -76,7 +78,6 @@ class Shape:
 LAB = Shape("lab-llama", 8, 512, 10752, 8, 4, 8192, "herd.inference lab model 2")
 # For tests that only need a well-formed file; the vocabulary is most of it.
 TINY = Shape("tiny-llama", 2, 32, 64, 2, 1, 512, "herd.inference tiny model 1")
-SHAPES = {shape.name: shape for shape in (LAB, TINY)}
 
 
 @dataclass(frozen=True)
@@ -310,21 +311,22 @@ def _fill(
 
 
 def cache_dir() -> Path:
-    """Where generated models are kept between runs."""
-    return Path(os.environ.get("HERD_CACHE") or Path.home() / ".cache" / "herd.inference") / "model"
+    """Return the directory that keeps generated models between runs."""
+    return Places.of(os.environ).cache / "model"
 
 
 def key(shape: Shape) -> str:
-    """What the bytes depend on: these programs, the shape and the vocabulary."""
+    """Hash what the bytes depend on: these programs, the shape and the vocabulary."""
     programs = Path(__file__).read_bytes() + Path(gguf_writer.__file__).read_bytes()
     inputs = json.dumps([asdict(shape), VOCAB_SHA256, hashlib.sha256(programs).hexdigest()])
     return hashlib.sha256(inputs.encode()).hexdigest()[:16]
 
 
-def cached(shape: Shape, vocab: Path) -> Path:
-    """The directory with the shape's parts and JSON, generated on the first call."""
+def cached(shape: Shape, vocab: Path | None = None) -> Path:
+    """Return the directory with the shape's parts and JSON; generate them on the first call."""
     place = cache_dir() / key(shape)
     if not place.exists():
+        vocab = vocab or sources.ensure(sources.SOURCES[0], Places.of(os.environ).cache / "sources")
         unfinished = place.with_name(f"{place.name}.{os.getpid()}")
         write(shape, read_vocabulary(load_vocabulary(vocab)), unfinished)
         try:
@@ -340,6 +342,8 @@ def link_or_copy(source: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
         target = out / path.name
+        if target.exists() and target.samefile(path):
+            continue
         target.unlink(missing_ok=True)
         try:
             os.link(path, target)
@@ -347,15 +351,40 @@ def link_or_copy(source: Path, out: Path) -> None:
             shutil.copyfile(path, target)
 
 
+def lab_model(vocab: Path | None = None) -> Path:
+    """Return the directory from which the lab's hub serves the model, and make what is missing in it.
+
+    `inventory/lab` names the same repository and revision.
+    """
+    place = Places.of(os.environ).cache / "mirror" / "herd" / LAB.name / "resolve" / "v2"
+    link_or_copy(cached(LAB, vocab), place)
+    return place
+
+
+def lab_model_file() -> Path:
+    """Return the lab's model as one file, joined from its parts on the first call."""
+    folder = cached(LAB)
+    facts = json.loads((folder / f"{LAB.name}.json").read_text(encoding="utf-8"))
+    path = folder.with_name(f"{LAB.name}-{facts['sha256'][:16]}.gguf")
+    if not path.exists():
+        scratch = path.with_suffix(f".{os.getpid()}")
+        with scratch.open("wb") as joined:
+            for part in facts["parts"]:
+                with (folder / part["file"]).open("rb") as stream:
+                    shutil.copyfileobj(stream, joined)
+        scratch.replace(path)
+    return path
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Generate the lab's model in byte parts.")
-    parser.add_argument("out", type=Path, help="directory for the parts and the JSON that describes them")
-    parser.add_argument("--vocab", type=Path, required=True, help=f"{VOCAB_FILE}, or a tarball that contains it")
-    parser.add_argument("--shape", choices=sorted(SHAPES), default=LAB.name)
+    parser.add_argument("out", type=Path, nargs="?", help="directory for the parts and the JSON that describes them")
+    parser.add_argument("--vocab", type=Path, help=f"{VOCAB_FILE}, or a tarball that contains it")
     arguments = parser.parse_args(argv)
-    shape = SHAPES[arguments.shape]
-    link_or_copy(cached(shape, arguments.vocab), arguments.out)
-    print((arguments.out / f"{shape.name}.json").read_text(), end="")
+    place = lab_model(arguments.vocab)
+    if arguments.out:
+        link_or_copy(place, arguments.out)
+    print((place / f"{LAB.name}.json").read_text(), end="")
     return 0
 
 

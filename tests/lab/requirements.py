@@ -1,22 +1,28 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the machine must have; `check` names all that is missing at once, with the cure."""
+"""Packages and kernel features that tests need on this machine.
+
+    python3 -m tests.lab.requirements FILE...     install the packages of these lists that are missing
+
+`check` names everything that a lab misses at once, with the cure.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import cgroups
 from .naming import Places
-from .process import LabError, run
+from .process import LabError, run, say
 
 REQUIREMENTS = Path(__file__).with_name("requirements.apt")
 # Root file systems and packages; what hosts write.
@@ -43,11 +49,14 @@ def parse_requirements(text: str) -> list[Requirement]:
 
 
 def missing_packages(requirements: Iterable[Requirement]) -> list[str]:
-    return [
-        item.package
-        for item in requirements
-        if not (Path(item.probe).exists() if item.probe.startswith("/") else shutil.which(item.probe))
-    ]
+    return [item.package for item in requirements if not any(map(_is_there, item.probe.split()))]
+
+
+def _is_there(probe: str) -> bool:
+    """Whether a file exists, or a program is on the search path or where root's programs are."""
+    if probe.startswith("/"):
+        return Path(probe).exists()
+    return shutil.which(probe, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin") is not None
 
 
 def install_argv(packages: list[str]) -> list[str]:
@@ -119,13 +128,31 @@ def check(places: Places) -> list[str]:
     return found
 
 
-def install() -> None:
-    """Install the packages that are missing, with the machine's own apt."""
-    packages = missing_packages(parse_requirements(REQUIREMENTS.read_text(encoding="utf-8")))
+def install(lists: Sequence[Path] = (REQUIREMENTS,)) -> None:
+    """Install the packages of these lists that are missing, with the machine's own apt."""
+    wanted = [item for path in lists for item in parse_requirements(path.read_text(encoding="utf-8"))]
+    packages = missing_packages(wanted)
     if not packages:
         return
-    if not shutil.which("apt-get"):
-        raise LabError(f"There is no apt-get here; install what corresponds to: {' '.join(packages)}.")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise LabError(f"Packages are missing; as root: {' '.join(install_argv(packages))}")
+    say(f"installing {', '.join(packages)}")
+    # RUNLEVEL: a package must not start a server of its own.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     run(["apt-get", "-q", "update"], env=environment)
     run(install_argv(packages), env=environment)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tests.lab.requirements", description="Install missing packages.")
+    parser.add_argument("list", type=Path, nargs="+", help="a file as tests/lab/requirements.apt")
+    try:
+        install(parser.parse_args(argv).list)
+    except LabError as error:
+        print(f"requirements: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

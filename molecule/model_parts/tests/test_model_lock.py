@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
+from tests.lab.naming import Places
 from tests.lab.testing import NODES
 from tests.unit.model_server import ModelServer, Served
 
 On = Callable[[str], Host]
 ROOT = Path(__file__).resolve().parents[3]
-CACHE = Path(os.environ.get("HERD_CACHE") or Path.home() / ".cache" / "herd.inference")
+CACHE = Places.of(os.environ).cache
 REPOSITORY, COMMIT = "herd/lab-llama", "c0ffee" + "0" * 34
 PARTS = ("lab-llama.gguf.part1of2", "lab-llama.gguf.part2of2")
 ENTRY = {
