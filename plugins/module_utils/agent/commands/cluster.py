@@ -19,7 +19,7 @@ from ...core.errors import HerdError, InvalidInputError, NotFoundError
 from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, summary
 from ...core.supervision.supervisor import Sighting
 from ...core.text import text_table
-from ..common import engine_api
+from ..common import command, engine_api
 from ..supervisor import heartbeat_http, local_state
 from ..supervisor.router_monitor import states
 from ..supervisor.settings import DEFAULT_PATH, Marks, Settings, read_settings
@@ -176,7 +176,7 @@ def drain_command(arguments: argparse.Namespace) -> int:
             break
         time.sleep(0.5)
     if is_idle and arguments.stop:
-        local_state.run(["systemctl", "stop", settings.head_unit], 120.0)
+        command.run(["systemctl", "stop", settings.head_unit], 120.0)
     facts = {"idle": is_idle, "busy": slots.busy, "stopped": bool(is_idle and arguments.stop)}
     if arguments.json:
         print(json.dumps(facts))

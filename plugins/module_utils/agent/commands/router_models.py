@@ -13,7 +13,7 @@ from dataclasses import asdict
 from ...core.engine import router_mode
 from ...core.errors import NotFoundError, RemoteFailureError
 from ...core.text import text_table
-from ..common import engine_api
+from ..common import command, engine_api
 from ..supervisor import local_state
 from ..supervisor.router_monitor import asked, clients_of, models_of, states
 
@@ -69,11 +69,11 @@ def _close(port: int, seconds: float) -> bool:
         f"add rule {TABLE} input tcp dport @closed tcp flags & (syn | ack) == syn reject with tcp reset; "
         f"add element {TABLE} closed {{ {port} timeout {round(seconds)}s }}"
     )
-    return local_state.run([NFT, commands])[0] == 0
+    return command.run([NFT, commands])[0] == 0
 
 
 def _open() -> None:
-    local_state.run([NFT, f"add table {TABLE}; delete table {TABLE}"])
+    command.run([NFT, f"add table {TABLE}; delete table {TABLE}"])
 
 
 def _answers(pid: int) -> int:
@@ -97,7 +97,7 @@ def drain_command(arguments: argparse.Namespace) -> int:
             time.sleep(POLL_S / 2)
         if not is_closed:
             print("new connections could not be refused: nft is not there, or refused it", flush=True)
-    status, said = local_state.run(["systemctl", "stop", UNIT], 120.0)
+    status, said = command.run(["systemctl", "stop", UNIT], 120.0)
     _open()
     if status:
         raise RemoteFailureError(f"{UNIT} to stop", said.strip() or f"status {status}", "look at its journal")

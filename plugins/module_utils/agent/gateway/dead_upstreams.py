@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...core.gateway import dead_upstreams
-from .state import say
+from ..common.log import log
 
 PROBE_S = 2.0
 TICK_S = 0.5
@@ -61,6 +61,6 @@ class LostEngines:
         """End what is open to it: nginx and the gateway then say why."""
         status, text = self._run(["ss", "-H", "-n", "-t", "-K", "dst", endpoint])
         if "answers:" in text or status:
-            say(f"{endpoint} is gone, and connections to it could not be ended: {' '.join(text.split())}")
+            log(f"{endpoint} is gone, and connections to it could not be ended: {' '.join(text.split())}")
         elif text.strip():
-            say(f"{endpoint} is gone: {len(text.splitlines())} connections to it were ended")
+            log(f"{endpoint} is gone: {len(text.splitlines())} connections to it were ended")

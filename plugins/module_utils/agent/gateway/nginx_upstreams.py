@@ -20,9 +20,10 @@ from pathlib import Path
 from ...core.errors import HerdError, NotFoundError, RemoteFailureError
 from ...core.gateway import nginx_upstreams
 from ..common.atomic_files import write_whole
-from ..supervisor.daemon import notify
+from ..common.log import log
+from ..common.systemd_notify import notify
 from .dead_upstreams import LostEngines
-from .state import DEFAULT_PATH, Settings, Tiers, read_settings, say
+from .state import DEFAULT_PATH, Settings, Tiers, read_settings
 
 TICK_S = 0.25
 #: Seconds after which a configuration that nginx did not take is tried again.
@@ -118,7 +119,7 @@ class Upstreams:
         self._refused = ({}, 0.0)
         self._unloaded = False
         known = next((line.strip() for line in files[UPSTREAMS].splitlines() if "default" in line), "")
-        say(f"nginx reloaded: {known[len('default ') :]}")
+        log(f"nginx reloaded: {known[len('default ') :]}")
         return True
 
     def _reload(self) -> None:
@@ -146,7 +147,7 @@ class Upstreams:
                 # Once for each trouble: it is looked for every quarter of a second.
                 if str(error) != said:
                     said = str(error)
-                    say(said)
+                    log(said)
             lost.look(self._tiers.view)
             notify("READY=1\nWATCHDOG=1")
             time.sleep(TICK_S)

@@ -32,10 +32,11 @@ from ...core.gateway import status as gateway_status
 from ...core.gateway.http import Answer, Request
 from ...core.gateway.metrics import Metrics, entry, parse_line, read_line
 from ...core.gateway.routing import Forward, Router
-from ..supervisor.daemon import notify
+from ..common.log import log
+from ..common.systemd_notify import notify
 from .proxy import Relay
 from .stalled_upstreams import end_frozen
-from .state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings, say
+from .state import DEFAULT_PATH, FRESH_S, Keys, Settings, Tiers, read_settings
 from .status_page.assets import read_assets
 
 CHUNK = 64 * 1024
@@ -155,7 +156,7 @@ class Gateway:
         self.router.now = self.tiers.look()
         for name, tier in self.router.now.items():
             if before and before.get(name) != (tier.state, tier.endpoint):
-                say(f"tier {name}: {tier.state} {tier.endpoint} {'' if tier.is_ready else tier.reason}".rstrip())
+                log(f"tier {name}: {tier.state} {tier.endpoint} {'' if tier.is_ready else tier.reason}".rstrip())
 
     def _expect_more(self) -> None:
         """While there are requests, look at files between them, and not while one waits."""
@@ -238,7 +239,7 @@ class Gateway:
                 with Path(self.settings.access_log).open("a", encoding="utf-8") as file:
                     file.write("".join(f"{line}\n" for line in lines))
             except OSError as error:
-                say(f"{len(lines)} lines of the access log are lost: {error}")
+                log(f"{len(lines)} lines of the access log are lost: {error}")
 
     def answer(self, request: Request) -> Answer | Forward | Steps:
         """Answer a request, or say where it goes, or what has to be done before."""
@@ -532,7 +533,7 @@ async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline
     :param lifeline: what can be read when the process that systemd knows has ended, however it did: from then on
         another gateway is at its place, or soon will be.
     """
-    requests, log = listening
+    requests, log_socket = listening
     gateway = Gateway(settings)
     gateway.look()
     loop = asyncio.get_running_loop()
@@ -545,12 +546,12 @@ async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline
         leaving.set()
 
     loop.add_reader(lifeline, alone)
-    follow_log(gateway, log)
+    follow_log(gateway, log_socket)
     # Not create_unix_server, which removes the socket's file at the end from Python 3.13 on: it is systemd's.
     server = await loop.create_server(lambda: Connection(gateway), sock=requests, backlog=1024)
     looks = asyncio.ensure_future(end_frozen(gateway))
     notify("READY=1")
-    say(f"gateway ready for the tiers {', '.join(settings.site.tiers)}")
+    log(f"gateway ready for the tiers {', '.join(settings.site.tiers)}")
     # What is there now stays: to look through it again and again would only make requests wait.
     gc.collect()
     gc.freeze()
@@ -561,9 +562,9 @@ async def serve(settings: Settings, listening: Sequence[socket.socket], lifeline
             await asyncio.wait_for(leaving.wait(), ALIVE_EVERY_S)
     # Whoever comes next has the same sockets: what arrives from now on waits there. A connection that is open is
     # not closed under nginx, which may be writing to it; it ends with the next answer.
-    loop.remove_reader(log.fileno())
+    loop.remove_reader(log_socket.fileno())
     server.close()
-    gateway.hand_on = sender(log)
+    gateway.hand_on = sender(log_socket)
     gateway.is_leaving = True
     end = loop.time() + LEAVE_S
     while gateway.connections and loop.time() < end:

@@ -15,9 +15,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from ...core.gateway import dead_upstreams
+from ..common.log import log
 from .dead_upstreams import QUESTION
 from .proxy import Relay
-from .state import say
 
 LOOK_S = 2.0
 PATIENCE_S = 10.0
@@ -60,7 +60,7 @@ async def look(answers: Answers) -> None:
         if not await is_frozen(endpoint):
             continue
         found = [relay for relay in answers.relays() if relay.endpoint == endpoint and relay.moved <= moved[endpoint]]
-        say(f"{endpoint} takes connections and gives no answer: {len(found)} answers of it end here")
+        log(f"{endpoint} takes connections and gives no answer: {len(found)} answers of it end here")
         for relay in found:
             relay.give_up()
 

@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ...core.errors import HerdError, InvalidInputError
+from ...core.errors import HerdError
 from ...core.gateway import nginx_upstreams, task_routing, user_keys
 from ...core.gateway.rate_limit import Limits
 from ...core.gateway.routing import ENGINE_PATHS, Now, Site, Tier
 from ...core.slurm import endpoint_registry
 from ..common.atomic_files import read_registry
+from ..common.config import read_config
+from ..common.log import log
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/gateway.json"
@@ -35,11 +37,6 @@ VIEW_AGAIN_S = 1.0
 REGISTRY_EVERY_S, REGISTRY_LIFE_S = 1.0, 5.0
 
 Value = TypeVar("Value")
-
-
-def say(text: str) -> None:
-    """Write a line to the journal."""
-    print(text, flush=True)
 
 
 @dataclass(frozen=True)
@@ -85,33 +82,27 @@ def _site(data: Mapping[str, Any]) -> Site:
     )
 
 
+def _parse(data: Any) -> Settings:
+    nginx = data["nginx"]
+    return Settings(
+        site=_site(data),
+        raw=data,
+        keys=Path(data["keys"]),
+        revoked=Path(data["revoked"]),
+        view=Path(data["view"]),
+        registry=Path(data["registry"]),
+        engine_key=Path(data["engine_key"]),
+        nginx_root=Path(nginx["root"]),
+        test=tuple(map(str, nginx["test"])),
+        reload=tuple(map(str, nginx["reload"])),
+        max_body=int(data.get("max_body", Settings.max_body)),
+        access_log=str(data.get("access_log") or ""),
+    )
+
+
 def read_settings(path: str) -> Settings:
-    """Read the configuration."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']}")
-        nginx = data["nginx"]
-        return Settings(
-            site=_site(data),
-            raw=data,
-            keys=Path(data["keys"]),
-            revoked=Path(data["revoked"]),
-            view=Path(data["view"]),
-            registry=Path(data["registry"]),
-            engine_key=Path(data["engine_key"]),
-            nginx_root=Path(nginx["root"]),
-            test=tuple(map(str, nginx["test"])),
-            reload=tuple(map(str, nginx["reload"])),
-            max_body=int(data.get("max_body", Settings.max_body)),
-            access_log=str(data.get("access_log") or ""),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidInputError(
-            f"the gateway's configuration of schema {SCHEMA} at {path}",
-            f"{type(error).__name__}: {error}",
-            "run the role gateway, which writes it, or name another file with --config",
-        ) from error
+    """Read the gateway's configuration."""
+    return read_config(path, SCHEMA, _parse, "the gateway's configuration", "gateway")
 
 
 class Watched(Generic[Value]):
@@ -141,7 +132,7 @@ class Watched(Generic[Value]):
             trouble = f"{self.path} cannot be read, {so}: {error}"
             if trouble != self._trouble:
                 self._trouble = trouble
-                say(trouble)
+                log(trouble)
             return False
 
     def forget(self, value: Value) -> None:
@@ -171,7 +162,7 @@ class Registry:
                 trouble = f"the registry {self._folder} cannot be read: {type(error).__name__}: {error}"
                 if trouble != self._trouble:
                     self._trouble = trouble
-                    say(trouble)
+                    log(trouble)
             time.sleep(REGISTRY_EVERY_S)
 
     def _read(self) -> None:
@@ -213,7 +204,7 @@ class Tiers:
         self._spoken = (wall, found) if found is not None else (0.0, {})
         if (found is None) != self.is_silent:
             self.is_silent = found is None
-            say("the manager of the tiers is silent: going by the registry" if self.is_silent else "the manager speaks")
+            log("the manager of the tiers is silent: going by the registry" if self.is_silent else "the manager speaks")
         if found is None:
             names, entries = list(self.settings.site.tiers), self._registry.entries()
             # What engines say of themselves is as new as ever.
@@ -243,7 +234,7 @@ class Keys:
         """Give the keys and the ids of those that were revoked on this host; None where that is not known."""
         changed = [self._keys.look(), self._look_revoked()]
         if any(changed):
-            say(f"{len(self._keys.value)} keys, {len(self._revoked.value)} revoked on this host")
+            log(f"{len(self._keys.value)} keys, {len(self._revoked.value)} revoked on this host")
         if not self._keys.is_known or not self._revoked.is_known:
             return None
         return user_keys.Admitted(self._keys.value, self._revoked.value)

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...core.host import proc_net
-from ..common import engine_api
+from ..common import command, engine_api
 from ..supervisor import local_state
 from ..supervisor.settings import Marks
 from .file_share import ready
@@ -212,7 +212,7 @@ def _is_working(api: engine_api.Api) -> bool:
 
 def _nft(commands: str) -> str:
     """Let the kernel take all of these commands, or none."""
-    status, said = local_state.run([NFT, commands])
+    status, said = command.run([NFT, commands])
     return said if status == 0 else ""
 
 
@@ -246,7 +246,7 @@ def _stop(unit: str, pid: int) -> bool:
         while time.monotonic() < until:
             os.kill(pid, 0)
             time.sleep(LOOK_S / 5)
-    is_stopped = local_state.run(["systemctl", "stop", unit], 120.0)[0] == 0
+    is_stopped = command.run(["systemctl", "stop", unit], 120.0)[0] == 0
     if not is_held:
         marks.clear("hold")
     return is_stopped

@@ -163,7 +163,7 @@ def _is_served(probe: socket.socket, major: int) -> bool:
     return False
 
 
-def wait_for(gate: Gate, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> list[Verdict]:
+def wait_for(gate: Gate, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> list[Verdict]:
     """Wait until all workers are ready or time is up; says a line whenever a worker's state changes."""
     deadline = clock() + gate.timeout_s
     said: dict[str, str] = {}
@@ -176,12 +176,12 @@ def wait_for(gate: Gate, say: Callable[[str], None], clock: Callable[[], float] 
             verdict = judge(worker, seen, gate.protocol)
             state = "ready" if verdict is None else str(verdict.error)
             if said.get(worker.name) != state:
-                say(describe(worker, seen) if verdict is None else f"waiting: {verdict.error}")
+                log(describe(worker, seen) if verdict is None else f"waiting: {verdict.error}")
             said[worker.name] = state
             if verdict is not None:
                 verdicts.append(verdict)
             if _may_hold_dead(seen) and clock() >= forgotten.get(worker.name, 0.0):
-                say(f"resetting connections to {worker.name} that this host has lost, should it hold any")
+                log(f"resetting connections to {worker.name} that this host has lost, should it hold any")
                 forget_dead_connections(worker, gate.protocol.major)
                 forgotten[worker.name] = clock() + FORGET_AGAIN_S
         if not verdicts or clock() >= deadline:

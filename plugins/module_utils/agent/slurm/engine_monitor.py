@@ -40,7 +40,7 @@ from ..supervisor.router_monitor import Hands, RouterWatch
 LIMITS = Limits(silent_s=math.inf, confirm_s=2.0)
 #: Seconds between two looks at what an engine does: it writes lines for each into its log, which is kept for weeks.
 ASK_EVERY_S = 10.0
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Started:
@@ -112,8 +112,8 @@ class HeadWatch:
     :param endpoints: where the head reaches each worker, by the host's name.
     """
 
-    def __init__(self, pid: int, endpoints: Mapping[str, str], say: Say) -> None:
-        self.started, self.say, self.lost = Started("the head", pid), say, ""
+    def __init__(self, pid: int, endpoints: Mapping[str, str], log: Log) -> None:
+        self.started, self.log, self.lost = Started("the head", pid), log, ""
         self.workers = {name: _Worker(name, endpoint) for name, endpoint in endpoints.items()}
         self.supervisor, self.engine, self.links = Supervisor(LIMITS), EngineWatch(ASK_EVERY_S), Unanswered()
         self._probe: Probe | None = None
@@ -157,10 +157,10 @@ class HeadWatch:
         if action.kind == RESTART:
             self.lost = self.lost or action.reason
         elif action.kind == PROBE:
-            self.say(f"asking the head for a token: {action.reason}")
+            self.log(f"asking the head for a token: {action.reason}")
             threading.Thread(target=self._ask, args=(self.engine.api,), daemon=True).start()
         else:
-            self.say(action.reason)
+            self.log(action.reason)
 
     def _ask(self, api: engine_api.Api | None) -> None:
         def answer() -> str:
@@ -178,9 +178,9 @@ class HeadWatch:
 class ModelsWatch:
     """Watches a router and the processes of its models; one that hangs is unloaded, and the next request loads it."""
 
-    def __init__(self, pid: int, say: Say) -> None:
+    def __init__(self, pid: int, log: Log) -> None:
         self.lost = ""
-        hands = Hands(lambda: EngineWatch(ASK_EVERY_S), lambda work: work(), self._lose, say)
+        hands = Hands(lambda: EngineWatch(ASK_EVERY_S), lambda work: work(), self._lose, log)
         self.router = RouterWatch(Started("the router", pid), LIMITS, hands)
 
     @property
@@ -225,8 +225,8 @@ class Watch(Protocol):
 class Looker:
     """Looks from time to time. A fault of these rules is said, and ends nothing that serves."""
 
-    def __init__(self, watch: Watch, say: Say) -> None:
-        self.watch, self.say = watch, say
+    def __init__(self, watch: Watch, log: Log) -> None:
+        self.watch, self.log = watch, log
         self._looked, self._said = -TICK_S, ""
 
     def look(self) -> str:
@@ -240,5 +240,5 @@ class Looker:
                 text = f"the engines cannot be watched: {type(error).__name__}: {error}"
                 if text != self._said:
                     self._said = text
-                    self.say(text)
+                    self.log(text)
         return self.watch.lost

@@ -34,7 +34,9 @@ from ...core.slurm.manager import Facts, Memory, Queue, Stop, Wanted
 from ...core.slurm.queue import Ending
 from ...core.text import plain
 from ..common.atomic_files import read_registry, write_whole
-from ..supervisor.daemon import notify
+from ..common.config import read_config
+from ..common.log import log
+from ..common.systemd_notify import notify
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/tiers.json"
@@ -54,11 +56,6 @@ LOG_S = 5.0
 LOG_TAIL = 8192
 #: Between two tries to end the job of a tier that there is not any more.
 STRAY_AGAIN_S = 90.0
-
-
-def say(text: str) -> None:
-    """Write a line to the journal."""
-    print(text, flush=True)
 
 
 @dataclass(frozen=True)
@@ -82,46 +79,40 @@ class Settings:
         raise InvalidInputError(f"a tier among {known}", name, "name one of them")
 
 
-def read_settings(path: str) -> Settings:
-    """Read the configuration."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']}")
-        every = float(data.get("every", SLURM_S))
-        if not 0 < every <= MOST_SLURM_S:
-            raise ValueError(f"{every:g} seconds between two looks at Slurm, and not above 0 to {MOST_SLURM_S:g}")
-        tiers = [
-            Wanted(
-                name=str(tier["name"]),
-                job_name=str(tier["job_name"]),
-                user=str(data["user"]),
-                script=f"{data['scripts']}/{tier['script']}",
-                enabled=bool(tier["enabled"]),
-                preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
-                hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
-                grace=float(tier.get("grace", 30)),
-                plan=str(tier.get("plan") or ""),
-                crowded=str(tier.get("crowded") or ""),
-                backoff=tuple(map(float, data.get("backoff") or tier_rules.BACKOFF_S)),
-            )
-            for tier in data["tiers"]
-        ]
-        return Settings(
+def _parse(data: Any) -> Settings:
+    every = float(data.get("every", SLURM_S))
+    if not 0 < every <= MOST_SLURM_S:
+        raise ValueError(f"{every:g} seconds between two looks at Slurm, and not above 0 to {MOST_SLURM_S:g}")
+    tiers = [
+        Wanted(
+            name=str(tier["name"]),
+            job_name=str(tier["job_name"]),
             user=str(data["user"]),
-            registry=Path(data["registry"]),
-            logs=Path(data["logs"]),
-            state=Path(data["state"]),
-            view=Path(data["view"]),
-            tiers=tuple(tiers),
-            every=every,
+            script=f"{data['scripts']}/{tier['script']}",
+            enabled=bool(tier["enabled"]),
+            preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
+            hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
+            grace=float(tier.get("grace", 30)),
+            plan=str(tier.get("plan") or ""),
+            crowded=str(tier.get("crowded") or ""),
+            backoff=tuple(map(float, data.get("backoff") or tier_rules.BACKOFF_S)),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidInputError(
-            f"the configuration of the tiers' manager, schema {SCHEMA}, at {path}",
-            f"{type(error).__name__}: {error}",
-            "run the role slurm_tiers on the controller, which writes it, or name another file with --config",
-        ) from error
+        for tier in data["tiers"]
+    ]
+    return Settings(
+        user=str(data["user"]),
+        registry=Path(data["registry"]),
+        logs=Path(data["logs"]),
+        state=Path(data["state"]),
+        view=Path(data["view"]),
+        tiers=tuple(tiers),
+        every=every,
+    )
+
+
+def read_settings(path: str) -> Settings:
+    """Read the tier manager's configuration."""
+    return read_config(path, SCHEMA, _parse, "the tier manager's configuration", "slurm_tiers on the controller")
 
 
 class Stops:
@@ -156,9 +147,9 @@ class Memories:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))["tiers"]
         except FileNotFoundError:
-            say("nothing is remembered")
+            log("nothing is remembered")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            say(f"what was remembered cannot be read and is forgotten: {error}")
+            log(f"what was remembered cannot be read and is forgotten: {error}")
         known = data if isinstance(data, dict) else {}
         self.of = {name: tier_rules.memory_from(known.get(name)) for name in names}
 
@@ -350,7 +341,7 @@ class Manager:
         for name in endpoint_registry.rubbish(read.files, {job.id for job in queue.jobs}, read.watch.signs, read.when):
             with suppress(OSError):
                 (self.settings.registry / name).unlink()
-                say(f"removed {name} from the registry: its job is long gone")
+                log(f"removed {name} from the registry: its job is long gone")
 
     def look(self, wall: float) -> tuple[Facts, endpoint_registry.Registry]:
         """Put together what is known."""
@@ -393,7 +384,7 @@ class Manager:
             try:
                 queue = self.slurm.queue(self.queue)
                 if bool(queue.problem) != bool(self.queue.problem):
-                    say(f"Slurm does not answer: {queue.problem}" if queue.problem else "Slurm answers")
+                    log(f"Slurm does not answer: {queue.problem}" if queue.problem else "Slurm answers")
                 self.queue = queue
                 if queue.problem:
                     pause = AFTER_FAILURE_S
@@ -401,7 +392,7 @@ class Manager:
                     pause = min(AFTER_ACTION_S, pause)
             except Exception as error:
                 # Whatever it is: without this thread no tier would ever have a job again.
-                say(f"could not do what was to be done, and will try again: {type(error).__name__}: {error}")
+                log(f"could not do what was to be done, and will try again: {type(error).__name__}: {error}")
                 pause = AFTER_FAILURE_S
             self._wake.wait(pause)
             self._wake.clear()
@@ -433,24 +424,24 @@ class Manager:
                 self._end(name, job.id, "it belongs to no tier of the inventory")
 
     def _end(self, name: str, job: str, reason: str) -> None:
-        say(f"{name}: ending job {job}: {reason}")
+        log(f"{name}: ending job {job}: {reason}")
         ran = self.slurm.run(["scancel", job])
         if ran.status:
-            say(f"{name}: scancel {job}: {ran.said}")
+            log(f"{name}: scancel {job}: {ran.said}")
 
     def _do(self, wanted: Wanted, action: tier_rules.Action) -> None:
         if action.kind == tier_rules.EXPLAIN:
             ending = self.slurm.ending(action.job, self.queue, self.settings.logs)
             with self._lock:
                 self.endings[action.job] = ending
-            say(f"{wanted.name}: {tier_rules.explain(action.job, ending)[0]}")
+            log(f"{wanted.name}: {tier_rules.explain(action.job, ending)[0]}")
         elif action.kind == tier_rules.CANCEL:
             self._end(wanted.name, action.job, action.reason)
         elif action.kind == tier_rules.RENEW:
-            say(f"{wanted.name}: asking job {action.job} to make way in a quiet moment: {action.reason}")
+            log(f"{wanted.name}: asking job {action.job} to make way in a quiet moment: {action.reason}")
             ran = self.slurm.run(["scancel", f"--signal={job_revision.SIGNAL}", "--batch", action.job])
             if ran.status:
-                say(f"{wanted.name}: scancel --signal={job_revision.SIGNAL} {action.job}: {ran.said}")
+                log(f"{wanted.name}: scancel --signal={job_revision.SIGNAL} {action.job}: {ran.said}")
         elif action.kind == tier_rules.SUBMIT:
             self._submit(wanted)
 
@@ -461,7 +452,7 @@ class Manager:
         self.memories.change(
             wanted.name, lambda memory: tier_rules.submitted(wanted, memory, time.time(), ran.status, job, text)
         )
-        say(f"{wanted.name}: submitted job {job}" if job else f"{wanted.name}: sbatch {wanted.script}: {ran.said}")
+        log(f"{wanted.name}: submitted job {job}" if job else f"{wanted.name}: sbatch {wanted.script}: {ran.said}")
 
     # What others are told
 
@@ -490,7 +481,7 @@ class Manager:
         if tier.state == before:
             return
         self.states[name] = tier.state
-        say(f"{name}: {tier.state}" + (f" ({tier.reason})" if tier.reason else ""))
+        log(f"{name}: {tier.state}" + (f" ({tier.reason})" if tier.reason else ""))
         if tier.state == tier_status.READY and before == tier_status.LOADING:
             self.memories.change(name, lambda memory: tier_rules.loaded_in(memory, tier.endpoints[0]))
         # What happened in the registry will soon show in the queue.
@@ -512,7 +503,7 @@ class Manager:
             time.sleep(TICK_S)
         self.tell()
         notify("READY=1")
-        say(f"keeping {', '.join(self.names) or 'no tier'}")
+        log(f"keeping {', '.join(self.names) or 'no tier'}")
         while True:
             # One that nobody hears of any more has no thread that keeps jobs: systemd is to begin anew.
             if time.monotonic() - self.slurm.seen < STUCK_S:

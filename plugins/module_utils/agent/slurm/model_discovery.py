@@ -64,7 +64,7 @@ def _found(folder: Path, file: str) -> job_models.Found:
         return job_models.Found(file, problem=str(error))
 
 
-def with_found(job: job_spec.Job, here: str, say: Callable[[str], None]) -> job_spec.Job:
+def with_found(job: job_spec.Job, here: str, log: Callable[[str], None]) -> job_spec.Job:
     """The job with every model that its router is to offer on this node."""
     if job.kind != job_spec.ROUTER or not job.scan:
         return job
@@ -74,12 +74,12 @@ def with_found(job: job_spec.Job, here: str, say: Callable[[str], None]) -> job_
             file for file in router_mode.models_among(_listed(folder)) if router_mode.model_id(file) not in job.exclude
         ]
     except OSError as error:
-        say(f"warning: only what is named is offered: {folder} cannot be read: {error.strerror}")
+        log(f"warning: only what is named is offered: {folder} cannot be read: {error.strerror}")
         return job
     limit = os.environ.get("SLURM_MEM_PER_NODE", "")
     found = [_found(folder, file) for file in files]
     models, notes = job_models.offered(job, job.nodes[here], found, f"{limit}M" if limit.isdigit() else "")
     for note in notes:
-        say(f"warning: {note}")
-    say(f"offers {', '.join(model.id for model in models)}")
+        log(f"warning: {note}")
+    log(f"offers {', '.join(model.id for model in models)}")
     return replace(job, models=models)

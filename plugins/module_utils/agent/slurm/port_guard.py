@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InvalidInputError, RemoteFailureError
-from ..supervisor import local_state
-from ..supervisor.daemon import notify, say
+from ..common import command
+from ..common.log import log
+from ..common.systemd_notify import notify
 
 DEFAULT_PATH = "/etc/herd/job-guard.json"
 TABLE_PATH = "/etc/herd/job-guard.nft"
@@ -84,7 +85,7 @@ def read_rules(path: str) -> Rules:
 
 def nft(*commands: str) -> str:
     """Change the set, in one step; what went wrong."""
-    status, text = local_state.run(["nft", "; ".join(commands)])
+    status, text = command.run(["nft", "; ".join(commands)])
     return text.strip() if status else ""
 
 
@@ -96,7 +97,7 @@ def _element(verb: str, pair: tuple[str, int]) -> str:
 def rules_now() -> tuple[str, str]:
     """What closes the ports at this moment, and what went wrong where there is nothing."""
     # By numbers: a name that cannot be looked up for a moment is no change. And without what is open, which changes.
-    status, text = local_state.run(["nft", "--stateless", "--terse", "--numeric", f"list table inet {TABLE}"])
+    status, text = command.run(["nft", "--stateless", "--terse", "--numeric", f"list table inet {TABLE}"])
     return ("", text.strip() or f"nft ended with {status}") if status else (text, "")
 
 
@@ -115,7 +116,7 @@ class Openings:
             raise RemoteFailureError(f"nft to load {self._table}", problem, "see nft -f on this node")
 
     def _load(self) -> str:
-        status, text = local_state.run(["nft", "-f", self._table])
+        status, text = command.run(["nft", "-f", self._table])
         if status:
             return text.strip() or f"nft ended with {status}"
         self._wanted, problem = rules_now()
@@ -133,7 +134,7 @@ class Openings:
     def _complain(self, problem: str) -> None:
         """Say what goes on being wrong once."""
         if problem and problem != self._said:
-            say(problem)
+            log(problem)
         self._said = problem
 
     def _restore(self, why: str) -> None:
@@ -144,7 +145,7 @@ class Openings:
             )
             return
         failed = [f"{pair[0]} at port {pair[1]}: {text}" for pair in self._held for text in [self._put(pair)] if text]
-        say(
+        log(
             f"somebody took the rules away that close the workers' ports ({' '.join(why.split())[:200]}): they are "
             f"back, with {len(self._held)} that are open" + "".join(f"; {text}" for text in failed)
         )
@@ -163,7 +164,7 @@ class Openings:
         with self._lock:
             problem = self._sure(pair)
         if problem:
-            say(f"{pair[0]} at port {pair[1]}: {problem}")
+            log(f"{pair[0]} at port {pair[1]}: {problem}")
 
     def drop(self, pair: tuple[str, int]) -> None:
         """Close, if nobody else needs it."""
@@ -217,7 +218,7 @@ def serve(connection: socket.socket, rules: Rules, openings: Openings) -> None:
             return
         pair = (str(address), int(port))
         try:
-            say(f"port {port} is open to {address}")
+            log(f"port {port} is open to {address}")
             connection.sendall(b"open\n")
             connection.settimeout(RENEW_S)
             while True:
@@ -230,7 +231,7 @@ def serve(connection: socket.socket, rules: Rules, openings: Openings) -> None:
             pass
         finally:
             openings.drop(pair)
-            say(f"port {port} is closed to {address}")
+            log(f"port {port} is closed to {address}")
 
 
 def guard_command(arguments: argparse.Namespace) -> int:

@@ -37,7 +37,8 @@ from ...core.host import proc_net
 from ...core.slurm import drain as job_drain
 from ...core.slurm import job_spec
 from ...core.slurm import revision as job_revision
-from ..common import engine_api
+from ..common import command, engine_api
+from ..common.log import log_with_time as log
 from ..services import wait_for_workers
 from ..supervisor import local_state
 from . import engine_monitor, job_spec_store, model_discovery, port_guard
@@ -63,11 +64,6 @@ AGAIN_S = 5.0
 WELL_S = 600.0
 # Its writer lives no more: a sign of life comes every two seconds.
 FORGOTTEN_S = 86400.0
-
-
-def say(text: str) -> None:
-    """Write a line into the job's log."""
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
 
 
 class EndingError(Exception):
@@ -208,12 +204,12 @@ class Runtime:
             return
         elif kind == "started":
             step.port = int(event["port"])
-            say(f"{step.name} on {step.host}: process {event['pid']}, port {step.port}; {event['binding']}")
+            log(f"{step.name} on {step.host}: process {event['pid']}, port {step.port}; {event['binding']}")
             if step.name == "head":
                 self._watch(int(event["pid"]))
         elif kind == "listening":
             step.is_listening = True
-            say(f"{step.name} on {step.host} listens on port {event['port']}")
+            log(f"{step.name} on {step.host} listens on port {event['port']}")
         elif kind == "progress":
             size = self.job.models[0].size if self.job.models else 0
             self.registry.load(job_spec.percent(int(event["read"]), size, int(event["sent"]), self.remote))
@@ -222,7 +218,7 @@ class Runtime:
         elif kind == "gpus":
             self.registry.gpus[step.host] = list(event["gpus"])
         elif kind == "note":
-            say(f"{step.name} on {step.host}: {event['text']}")
+            log(f"{step.name} on {step.host}: {event['text']}")
         elif kind == "error":
             raise GroupLostError(f"{step.name} on {step.host}: {event['text']}")
         elif kind == "exit":
@@ -247,11 +243,11 @@ class Runtime:
                 # It may be a preemption: Slurm can be told to say that with this signal too (send_user_signal).
                 self.asks_slurm.set()
                 self.renewal = job_drain.renewal_for(self.job.timing, time.monotonic())
-                say(f"the time limit is near: looking for a quiet moment ({name} at {where})")
+                log(f"the time limit is near: looking for a quiet moment ({name} at {where})")
         elif name == "SIGUSR2":
             if self.moment is None:
                 self.moment = job_revision.Moment()
-                say(f"the tier has changed: looking for a quiet moment to make way for another job ({name} at {where})")
+                log(f"the tier has changed: looking for a quiet moment to make way for another job ({name} at {where})")
         elif name in ("SIGTERM", "SIGINT", "SIGHUP"):
             # The grace may be another one than the tier's.
             self.asks_slurm.set()
@@ -270,7 +266,7 @@ class Runtime:
             self.asks_slurm.clear()
             asked = time.monotonic()
             argv = ["env", "SLURM_TIME_FORMAT=%s", "scontrol", "show", "job", self.job_id]
-            status, text = local_state.run(argv, SLURM_TIMEOUT_S)
+            status, text = command.run(argv, SLURM_TIMEOUT_S)
             word = job_drain.parse_word(text)
             if status == 0 and word.end is not None:
                 self.words.put((word, time.monotonic() - known))
@@ -293,12 +289,12 @@ class Runtime:
     def _watch(self, pid: int) -> None:
         watch: engine_monitor.Watch
         if self.job.kind == job_spec.ROUTER:
-            watch = engine_monitor.ModelsWatch(pid, say)
+            watch = engine_monitor.ModelsWatch(pid, log)
         else:
             ports = {step.host: step.port for step in self.steps.values() if step.name != "head"}
             reached = {here.name: f"{here.fabric}:{ports[here.name]}" for here in self.workers}
-            watch = engine_monitor.HeadWatch(pid, reached, say)
-        self.looker = engine_monitor.Looker(watch, say)
+            watch = engine_monitor.HeadWatch(pid, reached, log)
+        self.looker = engine_monitor.Looker(watch, log)
 
     def wait(self, until: float, what: str, is_done: Any) -> None:
         """Wait for something, while everything is watched."""
@@ -365,7 +361,7 @@ class Runtime:
         done = threading.Event()
 
         def ask() -> None:
-            verdicts.extend(wait_for_workers.wait_for(rule, say))
+            verdicts.extend(wait_for_workers.wait_for(rule, log))
             done.set()
 
         threading.Thread(target=ask, daemon=True).start()
@@ -378,13 +374,13 @@ class Runtime:
         program, manifest = self.release.program("head"), self.release.manifest
         if self.job.kind == job_spec.DISTRIBUTED:
             placed = job_spec.devices(self.job, self.head, self.workers, ports)
-            say("layers: " + ", ".join(f"{d.name} {d.host} {d.layers}" for d in placed))
+            log("layers: " + ", ".join(f"{d.name} {d.host} {d.layers}" for d in placed))
             self.remote = job_spec.remote_bytes(placed, self.job.models[0].size)
             line = job_spec.head_line(self.job, program, manifest, placed, self.head)
         else:
             line = job_spec.router_line(self.job, program, manifest, self.head)
         for warning in line.warnings:
-            say(f"warning: {warning}")
+            log(f"warning: {warning}")
         argv = list(line.argv)
         for mark, text in line.files.items():
             path = self.folder / "models.ini"
@@ -401,7 +397,7 @@ class Runtime:
         self.wait(began + self.job.timing.load, "loading the model", self._is_healthy)
         self._prove(self.api)
         step.tell("loaded")
-        say(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
+        log(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
 
     def _is_healthy(self) -> bool:
         if self.looker and self.looker.watch.health:
@@ -442,7 +438,7 @@ class Runtime:
                 return
             # The others do not suffer for it.
             why.append(f"the model {model.id} gives no token: {found}")
-            say(f"warning: {why[-1]}")
+            log(f"warning: {why[-1]}")
         raise GroupLostError(f"none of the models can be used; {why[0]}" if why else "the tier has no models")
 
     # Serving
@@ -529,7 +525,7 @@ class Runtime:
         until = job_drain.grace_until(timing, began) if ending.until is None else ending.until
         rule = job_drain.Drain(began, until, timing.settle)
         self.registry.drain()
-        say(f"draining: {ending}; running answers have at most {max(0.0, until - began):.0f} seconds")
+        log(f"draining: {ending}; running answers have at most {max(0.0, until - began):.0f} seconds")
         busy: int | None = 0
         while was_ready:
             now = time.monotonic()
@@ -543,31 +539,29 @@ class Runtime:
                 now = time.monotonic()
                 sooner = job_drain.grace_until(timing, now) if error.until is None else error.until
                 if sooner < rule.until - TICK_S:
-                    say(f"{error}: running answers have {max(0.0, sooner - now):.0f} seconds more")
+                    log(f"{error}: running answers have {max(0.0, sooner - now):.0f} seconds more")
                 rule.hurry(sooner)
             except GroupLostError as error:
-                say(f"{error}; it was to end anyway")
+                log(f"{error}; it was to end anyway")
                 break
         count = "an unknown number of" if busy is None else busy or "no"
-        say(f"stopping after {time.monotonic() - began:.1f} seconds, {count} requests still run")
+        log(f"stopping after {time.monotonic() - began:.1f} seconds, {count} requests still run")
         self.stop_group(gently=True)
         self.registry.remove()
 
     def requeue(self) -> int:
         """Go back into the queue; one that somebody cancelled, or that is over anyway, does not."""
-        status, text = local_state.run(
-            ["squeue", "--noheader", f"--jobs={self.job_id}", "--format=%T"], SLURM_TIMEOUT_S
-        )
+        status, text = command.run(["squeue", "--noheader", f"--jobs={self.job_id}", "--format=%T"], SLURM_TIMEOUT_S)
         state = text.strip()
         if status == 0 and state not in ("RUNNING", ""):
-            say(f"the job is {state}: it is not requeued")
+            log(f"the job is {state}: it is not requeued")
             return 143
-        status, text = local_state.run(["scontrol", "requeue", self.job_id], SLURM_TIMEOUT_S)
+        status, text = command.run(["scontrol", "requeue", self.job_id], SLURM_TIMEOUT_S)
         if status:
-            say(f"scontrol requeue {self.job_id} ended with {status}: {text.strip()}")
+            log(f"scontrol requeue {self.job_id} ended with {status}: {text.strip()}")
             return 143
         # At once: the nodes are free for the others when the last process has ended.
-        say("requeued")
+        log("requeued")
         return 0
 
     def live(self) -> int:
@@ -578,7 +572,7 @@ class Runtime:
         threading.Thread(target=self._follow_load, daemon=True).start()
         threading.Thread(target=self._follow_slurm, daemon=True).start()
         self.registry.begin()
-        say(
+        log(
             f"tier {self.job.tier}, job {self.job_id}: head {self.head.name}"
             + (f", workers {', '.join(here.name for here in self.workers)}" if self.workers else "")
             + f", release {self.release.id}"
@@ -594,11 +588,11 @@ class Runtime:
                 except GroupLostError as error:
                     now = time.monotonic()
                     restarts = [*(at for at in restarts if now - at < WELL_S), now]
-                    say(f"lost: {error}")
+                    log(f"lost: {error}")
                     self.registry.begin()
                     self.stop_group(gently=False)
                     if len(restarts) > self.job.restarts:
-                        say(f"giving up after {len(restarts)} failures within {WELL_S:.0f} seconds")
+                        log(f"giving up after {len(restarts)} failures within {WELL_S:.0f} seconds")
                         return 1
                     self._pause(AGAIN_S * len(restarts))
         except EndingError as ending:
@@ -625,7 +619,7 @@ def _hosts() -> list[str]:
         raise InvalidInputError(
             "to be inside a Slurm job", "no SLURM_JOB_NODELIST", "submit the job script with sbatch"
         )
-    status, text = local_state.run(["scontrol", "show", "hostnames", listed], SLURM_TIMEOUT_S)
+    status, text = command.run(["scontrol", "show", "hostnames", listed], SLURM_TIMEOUT_S)
     if status:
         raise RemoteFailureError(f"the nodes in {listed} from scontrol show hostnames", text.strip(), "see slurmctld")
     return text.split()
@@ -656,7 +650,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         raise MismatchError(f"to run as {job.user}", user, f"submit it as that user: sudo -u {job.user} sbatch …")
     hosts = _hosts()
     job_spec.crew(job, hosts)
-    runtime = Runtime(model_discovery.with_found(job, hosts[0], say), hosts, os.environ["SLURM_JOB_ID"])
+    runtime = Runtime(model_discovery.with_found(job, hosts[0], log), hosts, os.environ["SLURM_JOB_ID"])
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda received, _frame: runtime.signals.put(signal.Signals(received).name))
     _sweep(job, time.time())

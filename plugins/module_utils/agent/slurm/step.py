@@ -33,6 +33,7 @@ from ...core.engine.command_line import value_of
 from ...core.errors import HerdError, InsufficientError, InvalidInputError, NotFoundError
 from ...core.host import numa, proc_net
 from ...core.slurm import job_spec
+from ..common import command
 from ..supervisor import local_state
 
 TICK_S = 0.2
@@ -249,7 +250,7 @@ def _cache(order: dict[str, Any], moment: str) -> None:
     """Let nothing of the worker's cache that may be cut short be taken for whole."""
     if order.get("cache"):
         argv = [sys.argv[0], "cache", "prune", moment, *map(str, order["cache"])]
-        status, text = local_state.run(argv, 120.0)
+        status, text = command.run(argv, 120.0)
         if status or text.strip():
             emit("note", text=f"cache: {text.strip()[:300] or f'status {status}'}")
 

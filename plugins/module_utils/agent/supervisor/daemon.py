@@ -10,14 +10,11 @@ Nothing that it remembers matters to anybody else, so it may end at any moment.
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from ...core.engine.command_line import value_of
@@ -35,7 +32,9 @@ from ...core.supervision.supervisor import (
     WorkerWatch,
 )
 from ...core.text import plain
-from ..common import engine_api
+from ..common import command, engine_api
+from ..common.log import log
+from ..common.systemd_notify import notify
 from . import disks, heartbeat_http, local_state
 from .router_monitor import Hands, RouterWatch
 from .settings import DEFAULT_PATH, Marks, Settings, read_settings
@@ -44,23 +43,6 @@ TICK_S = 0.5
 SLOTS_EVERY_S = 2.0
 # Tokens per second are those of this long.
 RATE_S = 10.0
-
-
-def say(text: str) -> None:
-    """Write a line to the journal."""
-    print(text, flush=True)
-
-
-def notify(text: str) -> None:
-    """Tell systemd that the agent is ready, or alive."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            # systemd may be busy or executing itself anew: a word that is lost is said again.
-            channel.setblocking(False)
-            with suppress(OSError):
-                channel.connect("\0" + address[1:] if address.startswith("@") else address)
-                channel.sendall(text.encode())
 
 
 class EngineWatch:
@@ -99,7 +81,7 @@ class EngineWatch:
             self.health, self.slots = "", engine_api.Slots()
             said = f"the head cannot be asked: {type(error).__name__}: {error}"
         if said and said != self._said:
-            say(said)
+            log(said)
         self._said = said
 
     def _ask(self, api: engine_api.Api) -> None:
@@ -138,7 +120,7 @@ class Agent:
         self.marks = Marks(settings.run_dir)
         self.worker = local_state.Watched(settings.worker_unit) if settings.worker_unit else None
         self.head = local_state.Watched(settings.head_unit) if settings.head_unit else None
-        hands = Hands(EngineWatch, self._order, lambda name, pid, _reason: self._restart_head(name, pid), say)
+        hands = Hands(EngineWatch, self._order, lambda name, pid, _reason: self._restart_head(name, pid), log)
         router = local_state.Watched(settings.router_unit) if settings.router_unit else None
         self.router = RouterWatch(router, settings.limits, hands) if router else None
         self.gpus, self.engine = local_state.Gpus(), EngineWatch()
@@ -194,10 +176,10 @@ class Agent:
         view = WorkerView(unit.active, unit.job, unit.pid, process.started, process.state, stale if number else 0)
         for action in self.watch.step(now, view, hold):
             if action.kind == RESTART:
-                say(f"noticed: {action.reason}")
+                log(f"noticed: {action.reason}")
                 self._order(lambda: self._systemctl("restart", "--no-block", watched.name))
             else:
-                say(action.reason)
+                log(action.reason)
         return heartbeat.Worker(
             unit=watched.name,
             active=unit.active,
@@ -276,13 +258,13 @@ class Agent:
 
     def _act(self, action: Action, watched: local_state.Watched, view: HeadView) -> None:
         if action.kind == RESTART:
-            say(f"restarting the head, whose gate waits for every worker: {action.reason}")
+            log(f"restarting the head, whose gate waits for every worker: {action.reason}")
             self._order(lambda: self._restart_head(watched.name, 0 if action.gently else view.pid))
         elif action.kind == PROBE:
-            say(f"asking the head for a token: {action.reason}")
+            log(f"asking the head for a token: {action.reason}")
             threading.Thread(target=self._ask_for_token, args=(self.engine.api,), daemon=True).start()
         else:
-            say(action.reason)
+            log(action.reason)
 
     def _ask_for_token(self, api: engine_api.Api | None) -> None:
         def answer() -> str:
@@ -304,16 +286,16 @@ class Agent:
     def _order(self, work: Callable[[], None]) -> None:
         """Let systemd do something, in a thread: it may be stalled, and heartbeats must go on."""
         if self._ordering is not None and self._ordering.is_alive():
-            say("systemd does not answer yet to what it was told before; it is told again later")
+            log("systemd does not answer yet to what it was told before; it is told again later")
             return
         self._ordering = threading.Thread(target=work, daemon=True)
         self._ordering.start()
 
     @staticmethod
     def _systemctl(*arguments: str) -> None:
-        status, text = local_state.run(["systemctl", *arguments])
+        status, text = command.run(["systemctl", *arguments])
         if status:
-            say(f"systemctl {' '.join(arguments)} ended with {status}: {text.strip()}")
+            log(f"systemctl {' '.join(arguments)} ended with {status}: {text.strip()}")
 
     # Life
 
@@ -337,7 +319,7 @@ class Agent:
         self.disks.follow()
         self.tick()
         notify("READY=1")
-        say(f"watching {self.settings.node}, heartbeat at {self.settings.address}:{self.settings.port}")
+        log(f"watching {self.settings.node}, heartbeat at {self.settings.address}:{self.settings.port}")
         while True:
             time.sleep(TICK_S)
             self.tick()

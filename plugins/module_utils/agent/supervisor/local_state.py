@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -21,9 +20,9 @@ from ...core.host import nvidia_smi as nvidia_smi_report
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
 from ...core.supervision.supervisor import HeadView
+from ..common import command
 
 PROC = Path("/proc")
-COMMAND_TIMEOUT_S = 10.0
 # systemd is asked that often for a unit, and that often where there is none yet.
 UNIT_S = 1.0
 ABSENT_S = 5.0
@@ -53,21 +52,10 @@ class Process:
     arguments: tuple[str, ...] = ()
 
 
-def run(argv: Sequence[str], timeout_s: float = COMMAND_TIMEOUT_S) -> tuple[int, str]:
-    """Run a command; its status and what it wrote. 124 is what timeout(1) would give."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return 124, f"{argv[0]} did not end within {timeout_s:g} seconds"
-    except OSError as error:
-        return 127, f"{argv[0]}: {error.strerror}"
-    return done.returncode, done.stdout + done.stderr
-
-
 def ask_unit(name: str) -> Unit | None:
     """Ask systemd for the state of a unit; None where it does not answer."""
     names = "LoadState,ActiveState,SubState,MainPID,NRestarts,Job"
-    status, text = run(["systemctl", "show", f"--property={names}", name])
+    status, text = command.run(["systemctl", "show", f"--property={names}", name])
     found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     if status or "ActiveState" not in found:
         return None
@@ -229,7 +217,7 @@ class Gpus:
 
     def ask(self) -> tuple[heartbeat.Gpu, ...]:
         """Ask once; nothing where the driver is broken, which the module gpu_memory explains."""
-        status, text = run([self.program or "nvidia-smi", *nvidia_smi_report.QUERY])
+        status, text = command.run([self.program or "nvidia-smi", *nvidia_smi_report.QUERY])
         if nvidia_smi_report.failure(status, text) is not None:
             return ()
         try:

@@ -70,7 +70,7 @@ class Hands:
     make_watch: Callable[[], EngineWatch]
     order: Callable[[Callable[[], None]], None]
     restart: Callable[[str, int, str], None]
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
 
 @dataclass
@@ -252,13 +252,13 @@ class RouterWatch:
     def _act(self, action: Action) -> None:
         pid = self.own.view.pid
         if action.kind == RESTART:
-            self.hands.say(f"restarting the router: {action.reason}")
+            self.hands.log(f"restarting the router: {action.reason}")
             self.hands.order(lambda: self.hands.restart(self.watched.name, 0 if action.gently else pid, action.reason))
         elif action.kind == PROBE:
-            self.hands.say(f"asking the router: {action.reason}")
+            self.hands.log(f"asking the router: {action.reason}")
             self.own.ask(self._ask_router)
         else:
-            self.hands.say(action.reason)
+            self.hands.log(action.reason)
 
     def _ask_router(self) -> str:
         """Have it pass on a question to a model that is awake and idle; where there is none, look up its models."""
@@ -278,16 +278,16 @@ class RouterWatch:
             model.told += 1
             if model.told > 1:
                 reason = f"it did not end the model {name}: {action.reason}"
-                self.hands.say(f"restarting the router: {reason}")
+                self.hands.log(f"restarting the router: {reason}")
                 self.hands.order(lambda: self.hands.restart(self.watched.name, self.own.view.pid, reason))
             else:
-                self.hands.say(f"unloading the model {name}, which the next request loads again: {action.reason}")
+                self.hands.log(f"unloading the model {name}, which the next request loads again: {action.reason}")
                 threading.Thread(target=self._unload, args=(name,), daemon=True).start()
         elif action.kind == PROBE:
-            self.hands.say(f"asking the model {name} for a token: {action.reason}")
+            self.hands.log(f"asking the model {name} for a token: {action.reason}")
             model.ask(lambda: self._ask_model(model))
         else:
-            self.hands.say(action.reason)
+            self.hands.log(action.reason)
 
     def _ask_model(self, model: _Watched) -> str:
         if model.watch.api is None:
@@ -302,4 +302,4 @@ class RouterWatch:
             asked(api, "POST", "/models/unload", {"model": name})
         except Exception as error:
             # Also a key that cannot be read. What is not gone soon is told again, and then the router is restarted.
-            self.hands.say(f"the router does not unload {name}: {str(error) or type(error).__name__}")
+            self.hands.log(f"the router does not unload {name}: {str(error) or type(error).__name__}")

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import InvalidInputError
 from ...core.host import disk_space
 from ...core.supervision.heartbeat import Hold
 from ...core.supervision.supervisor import Limits
 from ...core.text import plain
+from ..common.config import read_config
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/agent.json"
@@ -41,40 +41,34 @@ class Settings:
     disk_limits: disk_space.Limits = field(default_factory=disk_space.Limits)
 
 
+def _parse(data: Any) -> Settings:
+    given = dict(data.get("limits", {}))
+    pauses = tuple(map(float, given.pop("backoff_s", Limits.backoff_s)))
+    if not pauses:
+        raise ValueError("backoff_s has no pause")
+    # The fields that are left are all numbers.
+    values: dict[str, Any] = {str(name): float(value) for name, value in given.items()}
+    limits = Limits(backoff_s=pauses, **values)
+    disks = dict(data.get("disks", {}))
+    return Settings(
+        node=str(data["node"]),
+        address=str(data["address"]),
+        port=int(data["port"]),
+        peers={str(name): str(address) for name, address in data["peers"].items()},
+        worker_unit=str(data.get("worker_unit", "")),
+        head_unit=str(data.get("head_unit", "")),
+        router_unit=str(data.get("router_unit", "")),
+        prefix=Path(data.get("prefix", "/opt/llama.cpp")),
+        run_dir=Path(data.get("run_dir", "/run/herd")),
+        limits=limits,
+        disks=tuple(map(str, disks.get("paths", ()))),
+        disk_limits=disk_space.Limits(float(disks.get("low_gib", 10)), float(disks.get("full_gib", 1))),
+    )
+
+
 def read_settings(path: str) -> Settings:
     """Read the agent's configuration."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']}")
-        given = dict(data.get("limits", {}))
-        pauses = tuple(map(float, given.pop("backoff_s", Limits.backoff_s)))
-        if not pauses:
-            raise ValueError("backoff_s has no pause")
-        # The fields that are left are all numbers.
-        values: dict[str, Any] = {str(name): float(value) for name, value in given.items()}
-        limits = Limits(backoff_s=pauses, **values)
-        disks = dict(data.get("disks", {}))
-        return Settings(
-            node=str(data["node"]),
-            address=str(data["address"]),
-            port=int(data["port"]),
-            peers={str(name): str(address) for name, address in data["peers"].items()},
-            worker_unit=str(data.get("worker_unit", "")),
-            head_unit=str(data.get("head_unit", "")),
-            router_unit=str(data.get("router_unit", "")),
-            prefix=Path(data.get("prefix", "/opt/llama.cpp")),
-            run_dir=Path(data.get("run_dir", "/run/herd")),
-            limits=limits,
-            disks=tuple(map(str, disks.get("paths", ()))),
-            disk_limits=disk_space.Limits(float(disks.get("low_gib", 10)), float(disks.get("full_gib", 1))),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidInputError(
-            f"the agent's configuration of schema {SCHEMA} at {path}",
-            f"{type(error).__name__}: {error}",
-            "run the role node_agent, which writes it, or name another file with --config",
-        ) from error
+    return read_config(path, SCHEMA, _parse, "the agent's configuration", "node_agent")
 
 
 class Marks:

@@ -112,7 +112,7 @@ from herd.agent.common import engine_api as engine
 from herd.agent.supervisor import daemon as service
 from herd.agent.supervisor import settings
 said = []
-service.say = said.append
+service.log = said.append
 agent = service.Agent(settings.read_settings(sys.argv[2]))
 agent.engine.api = engine.of(["llama-server", "--port", sys.argv[3], "--api-key-file", sys.argv[4]])
 if sys.argv[5] == "broken":

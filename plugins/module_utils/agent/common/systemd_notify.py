@@ -1,0 +1,24 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Service notifications to systemd (sd_notify(3)): readiness and the watchdog's sign of life."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+
+
+def notify(state: str) -> None:
+    """Send a state such as C(READY=1) to systemd, if systemd started this process and listens.
+
+    A message that cannot be sent at once is dropped: systemd may be busy. Callers send it again.
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.setblocking(False)
+            with suppress(OSError):
+                channel.connect("\0" + address[1:] if address.startswith("@") else address)
+                channel.sendall(state.encode())
