@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..core.errors import HerdError, InsufficientError, InvalidInputError, NotFoundError
 
@@ -28,12 +28,6 @@ FALLOC_FL_KEEP_SIZE = 1
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # The kernel takes no more at once (IOV_MAX).
 MOST_PIECES = 1024
-
-
-class Digest(Protocol):
-    """The part of a hashlib object that is needed here."""
-
-    def update(self, data: bytes, /) -> None: ...
 
 
 @dataclass(frozen=True)

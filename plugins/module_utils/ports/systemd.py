@@ -21,7 +21,6 @@ UNIT_DIRECTORY = Path("/etc/systemd/system")
 JOB_TIMEOUT_S = 1800
 SETTLE_PAUSE_S = 0.5
 _PROPERTIES = (
-    "LoadState",
     "ActiveState",
     "SubState",
     "UnitFileState",
@@ -38,7 +37,6 @@ _PROPERTIES = (
 class UnitState:
     """What systemd says of a unit; pid is 0 where no process runs."""
 
-    load_state: str = "not-found"
     active_state: str = "inactive"
     sub_state: str = "dead"
     enabled: bool = False
@@ -80,7 +78,6 @@ def show(unit: str) -> UnitState:
         return UnitState()
     found = dict(line.split("=", 1) for line in answer.out.splitlines() if "=" in line)
     return UnitState(
-        load_state=found.get("LoadState", "not-found"),
         active_state=found.get("ActiveState", "inactive"),
         sub_state=found.get("SubState", "dead"),
         enabled=found.get("UnitFileState", "") == "enabled",
@@ -91,12 +88,6 @@ def show(unit: str) -> UnitState:
         result=found.get("Result", ""),
         needs_reload=found.get("NeedDaemonReload", "no") == "yes",
     )
-
-
-def unit_text(unit: str, directory: Path = UNIT_DIRECTORY) -> str:
-    """Read the unit file that this collection manages."""
-    path = directory / unit
-    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def verify(unit: str, text: str) -> None:

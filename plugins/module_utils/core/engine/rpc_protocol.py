@@ -104,8 +104,3 @@ def decode_device_memory(payload: bytes) -> DeviceMemory:
     """Read the response to GET_DEVICE_MEMORY."""
     free, total = struct.unpack("<QQ", payload)
     return DeviceMemory(free=free, total=total)
-
-
-def engine_accepts(client: Version, server: Version) -> bool:
-    """Say whether the engine itself would talk: same major, and the server not newer."""
-    return client.major == server.major and server.minor <= client.minor

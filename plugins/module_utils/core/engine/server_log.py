@@ -45,7 +45,6 @@ class HeadLog:
     """The part of the log that says what was placed where."""
 
     devices: list[DeviceShare] = field(default_factory=list)
-    local_mib: float = 0.0
     layers: int = 0
     slots: int = 0
     offloaded: int = 0
@@ -94,10 +93,10 @@ def parse(text: str) -> HeadLog:
 
 def _add(log: HeadLog, buffer: re.Match[str]) -> None:
     share = _share_of(log, buffer["name"], buffer["index"], buffer["endpoint"] or "")
-    mib = float(buffer["mib"])
     if share is None:
-        log.local_mib += mib
-    elif buffer["kind"] == "model":
+        return
+    mib = float(buffer["mib"])
+    if buffer["kind"] == "model":
         share.model_mib += mib
     elif buffer["kind"] in ("KV", "RS"):
         share.kv_mib += mib

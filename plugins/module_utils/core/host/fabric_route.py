@@ -20,7 +20,6 @@ from ..errors import RemoteFailureError
 #: How the kernel names the kind of hardware, in /sys/class/net/*/type (ARPHRD_INFINIBAND).
 INFINIBAND_TYPE = 32
 #: The 2048 bytes of a datagram less the four of the encapsulation's header.
-IPOIB_DATAGRAM_MTU = 2044
 #: What IP and ICMP take of a packet.
 ECHO_OVERHEAD = 28
 

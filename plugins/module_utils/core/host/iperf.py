@@ -12,8 +12,6 @@ from typing import Any
 
 from ..errors import InvalidInputError, RemoteFailureError
 
-#: From the worst to the best.
-LEVELS = ("critical", "low", "acceptable", "good")
 #: A processor that is as busy as this, in percent of one, is what was measured.
 BUSY_PERCENT = 95.0
 

@@ -12,9 +12,6 @@ import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-ESTABLISHED = "01"
-LISTEN = "0A"
-
 STATES = {
     "01": "ESTABLISHED",
     "02": "SYN_SENT",

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata, from_data
-from . import cuda_memory, host_memory, token_rate
+from . import cuda_memory, token_rate
 from .kv_cache import CacheSettings
 from .planner import MIB, Group, Host, Memory, Plan, Planner, Request, largest_context, mib, rules_of
 from .remedies import cures
@@ -283,14 +283,4 @@ def compare(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[dict[
                 "tokens_per_second_at_most_full": round(plan.rate_full, 1),
             }
         )
-    return found
-
-
-def worker_limits(plan: Plan, largest: int) -> dict[str, int]:
-    """Bytes that each worker's process needs on its own host at least, by host name."""
-    found: dict[str, int] = {}
-    for device in plan.devices:
-        if device.endpoint:
-            need = host_memory.worker_need(device.total, largest, device.modelled)
-            found[device.host] = found.get(device.host, 0) + need.least
     return found

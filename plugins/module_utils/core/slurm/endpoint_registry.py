@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from .. import values
@@ -390,7 +390,3 @@ def rubbish(files: Mapping[str, str], jobs: Collection[str], signs: Mapping[str,
         if silent > STILL_S and age > RUBBISH_S:
             found.append(name)
     return found
-
-
-#: Names of an entry's fields, for those who document them.
-FIELDS = ("schema", *(field.name for field in fields(Endpoint)))

@@ -21,7 +21,6 @@ from . import endpoint_registry
 from .endpoint_registry import Endpoint
 
 SCHEMA = 1
-PATH = "/run/herd/tiers.json"
 READY, LOADING, DRAINING = endpoint_registry.READY, endpoint_registry.LOADING, endpoint_registry.DRAINING
 PENDING, PREEMPTED, BACKING_OFF, STOPPED = "pending", "preempted", "backing-off", "stopped"
 STATES = (READY, LOADING, DRAINING, PENDING, PREEMPTED, BACKING_OFF, STOPPED)

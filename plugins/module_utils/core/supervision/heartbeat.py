@@ -180,9 +180,8 @@ class _Reader:
             raise ValueError(f"{self.where}.{name} is no whole number from {least}")
         return value
 
-    def number(self, name: str, absent: float | None = None) -> float:
-        """A number; where an older agent does not tell it, the other one."""
-        value = self._get(name) if absent is None else self.data.get(name, absent)
+    def number(self, name: str) -> float:
+        value = self._get(name)
         # The limit comes first: a whole number of hundreds of digits fits no float. Nothing compares with NaN.
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= _COUNT:
             raise ValueError(f"{self.where}.{name} is no number from 0")
@@ -229,7 +228,7 @@ def _read_worker(found: _Reader) -> Worker:
         listening=found.truth("listening"),
         clients=clients,
         stale=found.count("stale"),
-        unit_age_s=found.number("unit_age_s", 0.0),
+        unit_age_s=found.number("unit_age_s"),
     )
 
 
@@ -256,7 +255,7 @@ def _read_head(found: _Reader) -> Head:
         reason=found.text("reason"),
         recoveries=found.count("recoveries"),
         draining=found.truth("draining"),
-        unit_age_s=found.number("unit_age_s", 0.0),
+        unit_age_s=found.number("unit_age_s"),
     )
 
 

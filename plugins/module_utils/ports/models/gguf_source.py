@@ -14,8 +14,6 @@ from pathlib import Path
 from ...core.errors import InvalidInputError, MismatchError, NotFoundError, PassingFailureError, RemoteFailureError
 from ..download.http import Web
 
-TRIES = 4
-
 
 class FileSource:
     """A file on a disk, which may grow or shrink meanwhile."""

@@ -39,13 +39,3 @@ def test_another_size_is_no_worker() -> None:
 def test_a_version_has_three_numbers(text: str) -> None:
     with pytest.raises(HerdError):
         rpc_protocol.parse_version(text)
-
-
-@pytest.mark.parametrize(
-    ("client", "server", "accepted"),
-    [("3.6.1", "3.6.0", True), ("3.6.0", "3.7.0", False), ("7.0.0", "3.6.0", False), ("7.0.0", "7.0.9", True)],
-)
-def test_the_engines_own_rule(client: str, server: str, accepted: bool) -> None:
-    assert (
-        rpc_protocol.engine_accepts(rpc_protocol.parse_version(client), rpc_protocol.parse_version(server)) is accepted
-    )

@@ -149,12 +149,6 @@ def test_what_is_made_fit_can_be_written_and_read() -> None:
     assert heartbeat.read(heartbeat.write(beat)) == beat
 
 
-def test_what_an_older_agent_does_not_tell() -> None:
-    assert heartbeat.read(changed("disks", KeyError)) == replace(BEAT, disks=())
-    assert heartbeat.read(changed("worker.unit_age_s", KeyError)) == BEAT
-    assert heartbeat.read(changed("head.unit_age_s", KeyError)) == BEAT
-
-
 def test_what_a_newer_agent_adds_is_passed_over() -> None:
     assert heartbeat.read(changed("worker.color", "blue")) == BEAT
 
