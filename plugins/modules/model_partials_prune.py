@@ -2,27 +2,27 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module model_leftovers."""
+"""Module model_partials_prune."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: model_leftovers
-short_description: Remove what fetches of models that were given up have left
+module: model_partials_prune
+short_description: Remove partial downloads of models that were given up
 version_added: 0.2.0
 description:
-  - A fetch that is killed leaves what it has beside its destination, so that the next one continues there. This module
-    removes what no fetch has come back to for O(days).
-  - Only the hidden files that M(herd.inference.gguf_fetch) makes for itself are looked at; a model is never touched.
-  - While any fetch is under way in the folder, nothing is removed.
+  - A download that is killed keeps its bytes beside its destination, so that the next one continues there. This module
+    removes partial downloads to which nothing was written for O(days).
+  - The module reads only the hidden files that M(herd.inference.gguf_fetch) makes for itself. It never touches a model.
+  - While a download runs in the folder, the module removes nothing.
 author:
   - herd.inference contributors (@herd-inference)
 attributes:
   check_mode:
-    description: Says what would be removed.
+    description: Reports the files that it would remove.
     support: full
   diff_mode:
-    description: Shows the files that go.
+    description: Shows the files that are removed.
     support: full
 options:
   path:
@@ -30,14 +30,17 @@ options:
     type: path
     required: true
   days:
-    description: For how many days nothing was written to what goes.
+    description: Days without a write after which a partial download is removed.
     type: float
     default: 7
+seealso:
+  - module: herd.inference.gguf_fetch
+  - module: herd.inference.model_check
 """
 
 EXAMPLES = r"""
-- name: Give up what nobody came back to for two weeks
-  herd.inference.model_leftovers:
+- name: Remove partial downloads older than two weeks
+  herd.inference.model_partials_prune:
     path: /opt/models
     days: 14
 """
@@ -50,12 +53,12 @@ removed:
   elements: str
   sample: [.OR1-Behemoth.Q8_0.gguf.incoming, .OR1-Behemoth.Q8_0.gguf.journal]
 bytes:
-  description: Bytes that they had.
+  description: Disk space of these files in bytes.
   returned: success
   type: int
   sample: 47369119648
 busy:
-  description: Locks that a fetch holds which is under way; because of them nothing is removed.
+  description: Locks of running downloads. While there is one, nothing is removed.
   returned: success
   type: list
   elements: str
@@ -76,9 +79,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models import 
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import held
 
 
-def look(folder: Path) -> tuple[list[partial_downloads.Hidden], list[str]]:
-    """The hidden files of a folder, and the names of the others."""
-    hidden: list[partial_downloads.Hidden] = []
+def read_folder(folder: Path) -> tuple[list[partial_downloads.HiddenFile], list[str]]:
+    """Read the hidden files of a folder, and the names of the others."""
+    hidden: list[partial_downloads.HiddenFile] = []
     others: list[str] = []
     for entry in os.scandir(folder) if folder.is_dir() else ():
         with suppress(FileNotFoundError):
@@ -86,49 +89,50 @@ def look(folder: Path) -> tuple[list[partial_downloads.Hidden], list[str]]:
             if not entry.name.startswith("."):
                 others.append(entry.name)
             elif stat.S_ISREG(status.st_mode):
-                hidden.append(partial_downloads.Hidden(entry.name, status.st_blocks * 512, status.st_mtime))
+                hidden.append(partial_downloads.HiddenFile(entry.name, status.st_blocks * 512, status.st_mtime))
     return hidden, others
 
 
-def remove(folder: Path, leftover: partial_downloads.Leftover, days: float) -> partial_downloads.Leftover | None:
-    """Remove what one fetch left, unless a fetch of the same model has begun meanwhile: then None."""
-    lock = folder / f".{leftover.model}.lock"
+def remove(
+    folder: Path, partial: partial_downloads.PartialDownload, days: float
+) -> partial_downloads.PartialDownload | None:
+    """Remove one partial download; None if a download of the same model has started meanwhile."""
+    lock = folder / f".{partial.model}.lock"
     is_made = not lock.exists()
     with held([lock], make=True) as busy:
         if busy:
             return None
-        # What is there now that nobody can begin any more.
-        hidden, others = look(folder)
+        # Read the folder again: the lock keeps new downloads out from here on.
+        hidden, others = read_folder(folder)
         others_of = [file for file in hidden if not (is_made and file.name == lock.name)]
-        found = [left for left in partial_downloads.plan(others_of, others, time.time(), days) if left == leftover]
-        # The lock goes last: who waits for it takes a new one.
-        for name in sorted(leftover.files if found else (), key=lambda name: name == lock.name):
+        found = [left for left in partial_downloads.plan(others_of, others, time.time(), days) if left == partial]
+        # The lock is removed last: a process that waits for it makes a new one.
+        for name in sorted(partial.files if found else (), key=lambda name: name == lock.name):
             (folder / name).unlink(missing_ok=True)
         if is_made:
             lock.unlink(missing_ok=True)
-    return leftover if found else None
+    return partial if found else None
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Look, and remove what goes."""
+    """Find partial downloads, and remove them unless in check mode."""
     folder, days = Path(module.params["path"]), float(module.params["days"])
     with held(sorted(folder.glob(".*.lock"))) as busy:
-        hidden, others = look(folder)
+        hidden, others = read_folder(folder)
         found = [] if busy else partial_downloads.plan(hidden, others, time.time(), days)
     if not module.check_mode:
-        found = [left for left in (remove(folder, leftover, days) for leftover in found) if left is not None]
-    names = [name for leftover in found for name in leftover.files]
+        found = [left for left in (remove(folder, partial, days) for partial in found) if left is not None]
+    names = [name for partial in found for name in partial.files]
     return {
         "changed": bool(names),
         "removed": names,
-        "bytes": sum(leftover.size for leftover in found),
+        "bytes": sum(partial.size for partial in found),
         "busy": [path.name for path in busy],
         "diff": {"before": "".join(f"{folder / name}\n" for name in names), "after": ""},
     }
 
 
 def main() -> None:
-    """Read the arguments, remove, answer."""
     module = AnsibleModule(
         argument_spec={"path": {"type": "path", "required": True}, "days": {"type": "float", "default": 7}},
         supports_check_mode=True,
@@ -139,9 +143,9 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         trouble = HerdError(
-            f"to read and tidy the folder {module.params['path']}",
+            f"to read and remove files in {module.params['path']}",
             f"{error.strerror} at {error.filename}",
-            "correct that, and run again",
+            "correct the owner or mode of that path, then run again",
         )
         module.fail_json(msg=str(trouble))
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""disk_info, journald_limits, model_leftovers and release_prune as Ansible runs them."""
+"""disk_info, journald_limits, model_partials_prune and release_prune as Ansible runs them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 from ansible_collections.herd.inference.plugins.modules import (
     disk_info,
     journald_limits,
-    model_leftovers,
+    model_partials_prune,
     release_prune,
 )
 
@@ -128,22 +128,22 @@ def test_a_run_that_was_killed_before_the_restart(host: Journald, capsys: pytest
     assert not run(journald_limits, capsys, max_mib=64)["changed"]
 
 
-# model_leftovers
+# model_partials_prune
 
 
 def test_fetches_that_were_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     going = [aged(tmp_path / f".old.gguf.{suffix}", 8) for suffix in ("incoming", "journal", "landed", "lock")]
     staying = [aged(tmp_path / name, 30) for name in ("model.gguf", ".model.gguf.verified", ".model.gguf.lock")]
     staying += [aged(tmp_path / ".new.gguf.incoming", 1), aged(tmp_path / ".profile", 900)]
-    foreseen = run(model_leftovers, capsys, check=True, path=str(tmp_path))
+    foreseen = run(model_partials_prune, capsys, check=True, path=str(tmp_path))
     assert all(path.exists() for path in going)
-    done = run(model_leftovers, capsys, path=str(tmp_path))
+    done = run(model_partials_prune, capsys, path=str(tmp_path))
     for found in (foreseen, done):
         assert found["changed"]
         assert found["removed"] == sorted(path.name for path in going)
     assert {*tmp_path.iterdir()} == {*staying}
-    assert not run(model_leftovers, capsys, path=str(tmp_path))["changed"]
-    assert not run(model_leftovers, capsys, path=str(tmp_path / "none"))["changed"]
+    assert not run(model_partials_prune, capsys, path=str(tmp_path))["changed"]
+    assert not run(model_partials_prune, capsys, path=str(tmp_path / "none"))["changed"]
 
 
 def test_while_a_fetch_is_under_way_nothing_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,10 +151,10 @@ def test_while_a_fetch_is_under_way_nothing_goes(tmp_path: Path, capsys: pytest.
     lock = aged(tmp_path / ".other.gguf.lock", 8)
     with lock.open() as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        found = run(model_leftovers, capsys, path=str(tmp_path))
+        found = run(model_partials_prune, capsys, path=str(tmp_path))
         assert (found["changed"], found["busy"]) == (False, [".other.gguf.lock"])
         assert (tmp_path / ".old.gguf.incoming").exists()
-    assert run(model_leftovers, capsys, path=str(tmp_path))["changed"]
+    assert run(model_partials_prune, capsys, path=str(tmp_path))["changed"]
 
 
 # release_prune

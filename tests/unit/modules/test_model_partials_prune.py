@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""model_leftovers beside fetches that begin while it works, and in a folder where something odd lies."""
+"""model_partials_prune beside fetches that begin while it works, and in a folder where something odd lies."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.modules import model_leftovers
+from ansible_collections.herd.inference.plugins.modules import model_partials_prune
 
 
 def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     capsys.readouterr()
     with patch_module_args({"path": str(folder)}), pytest.raises(SystemExit):
-        model_leftovers.main()
+        model_partials_prune.main()
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
     return result
 
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Let something happen between the plan and what is done about it."""
-    whole = model_leftovers.model_leftovers.plan
+    whole = model_partials_prune.partial_downloads.plan
     calls: list[int] = []
 
     def plan(*arguments: Any) -> Any:
@@ -49,7 +49,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) ->
         calls.append(1)
         return found
 
-    monkeypatch.setattr(model_leftovers.model_leftovers, "plan", plan)
+    monkeypatch.setattr(model_partials_prune.partial_downloads, "plan", plan)
 
 
 def test_all_goes_with_the_locks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,8 +72,8 @@ def test_a_fetch_that_begins_meanwhile_keeps_its_files(
         meanwhile(monkeypatch, begin)
     else:
         # Its lock is there, and held until the plan is made.
-        whole = model_leftovers.remove
-        monkeypatch.setattr(model_leftovers, "remove", lambda *given: [fds or begin(), whole(*given)][1])
+        whole = model_partials_prune.remove
+        monkeypatch.setattr(model_partials_prune, "remove", lambda *given: [fds or begin(), whole(*given)][1])
     removed = run(folder, capsys)["removed"]
     os.close(fds[0])
     assert removed

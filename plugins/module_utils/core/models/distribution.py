@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who fetches a model, and who then gets it from whom: a tree over the fabric.
+"""Plan which host fetches a model, and which hosts copy it from each other: a tree over the fabric.
 
-In each round every host that has the model gives it to a few that lack it, and these give it on in the next
-round. So n copies take about log(n) rounds, and the link to the internet carries the model once.
+In each round, every host with the model copies it to a few hosts without it. These copy it on in the next round.
+So n copies take about log(n) rounds, and the internet link carries the model once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Files = Mapping[str, Optional[str]]
 
 @dataclass(frozen=True)
 class Copy:
-    """One model that goes from one host to another.
+    """One copy of a model from one host to another.
 
-    :ivar model: index of the model in the list that was given.
+    :ivar model: index of the model in the given list.
     """
 
     model: int
@@ -35,9 +35,9 @@ class Copy:
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """What each host does.
+    """The steps of each host.
 
-    :ivar fetching: for each model the hosts that need no other host: those that have it, or the one that fetches.
+    :ivar fetching: for each model the hosts that already have it, or the one that fetches it.
     :ivar rounds: copies that run at the same time, one round after the other.
     """
 
@@ -46,7 +46,7 @@ class CopyPlan:
 
 
 def _holders(files: Files, held: Mapping[str, Mapping[str, str]], hosts: Sequence[str]) -> list[str]:
-    """Hosts with all files of a model; where no checksum is known, those that agree with the first of them."""
+    """List the hosts with all files of a model; without a known checksum, those that agree with the first one."""
     wanted = dict(files)
     found: list[str] = []
     for host in hosts:
@@ -58,7 +58,7 @@ def _holders(files: Files, held: Mapping[str, Mapping[str, str]], hosts: Sequenc
 
 
 def _rounds(model: int, holders: Sequence[str], lacking: Sequence[str], fanout: int) -> list[list[Copy]]:
-    """The tree for one model."""
+    """Plan the rounds of one model."""
     sources, rest = list(holders), list(lacking)
     rounds: list[list[Copy]] = []
     while rest:
@@ -72,11 +72,11 @@ def _rounds(model: int, holders: Sequence[str], lacking: Sequence[str], fanout: 
 def plan_copies(
     hosts: Sequence[str], models: Sequence[Files], held: Mapping[str, Mapping[str, str]], fanout: int = 2
 ) -> CopyPlan:
-    """Plan for all models at once.
+    """Plan the copies of all models at once.
 
-    :param hosts: all that need the models, the preferred one for a fetch first.
+    :param hosts: hosts that need the models; the first one fetches.
     :param held: by host, its verified files with their SHA-256.
-    :param fanout: how many hosts one host gives a model to at the same time.
+    :param fanout: how many hosts copy from one host at the same time.
     """
     if fanout < 1:
         raise InvalidInputError("a fan-out of at least 1", str(fanout), "correct model_store_share_fanout")
@@ -94,7 +94,7 @@ def plan_copies(
 
 
 def files_of(model: Mapping[str, Any]) -> dict[str, str | None]:
-    """Names of a model's files with the SHA-256 that is wanted.
+    """List the names of a model's files with the expected SHA-256.
 
     :param model: C(file), and options of the module gguf_fetch (C(shards), C(sha256)).
     """
@@ -105,7 +105,7 @@ def files_of(model: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _with_known(model: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
-    """A model that is there, from its publisher, with the checksums that it has: nobody is asked for them."""
+    """Complete a model that is already there with its checksums, so that no server is asked for them."""
     if model.get("shards"):
         pairs = zip(model["shards"], files_of(model).items())
         return {**model, "shards": [{**shard, "sha256": digests.get(name, wanted)} for shard, (name, wanted) in pairs]}
@@ -113,7 +113,7 @@ def _with_known(model: Mapping[str, Any], digests: Mapping[str, str]) -> dict[st
 
 
 def _from_node(model: Mapping[str, Any], url: str, digests: Mapping[str, str]) -> dict[str, Any]:
-    """A model as it comes from another node: one file or shards, with the checksums that they have there."""
+    """Describe a model as a copy from another node, with the checksums of the files there."""
     if model.get("shards"):
         shards = [
             {"url": f"{url}/{name}", "sha256": digests.get(name, wanted)} for name, wanted in files_of(model).items()
@@ -123,7 +123,7 @@ def _from_node(model: Mapping[str, Any], url: str, digests: Mapping[str, str]) -
     return {"file": name, "url": f"{url}/{name}", "sha256": digests.get(name, model.get("sha256"))}
 
 
-def jobs(
+def plan_distribution(
     entries: Sequence[Mapping[str, Any]],
     hosts: Sequence[str],
     held: Mapping[str, Mapping[str, str]],
@@ -132,14 +132,14 @@ def jobs(
     fanout: int = 2,
     hubs: Sequence[str] = (HUB,),
 ) -> dict[str, Any]:
-    """Say in the words of the module gguf_fetch what each host does.
+    """Plan the steps of each host, as options of the module gguf_fetch.
 
     :param entries: models as in the inventory's herd_models.
-    :param addresses: by host, where it gives files from.
-    :param hubs: where repositories are, asked in this order.
-    :returns: C(files): names of all files. C(own): by host, what it fetches or already has. C(rounds): for each
-        round C(targets), by host what it copies, and C(sources), by host the C(files) that it gives and to which
-        C(clients).
+    :param addresses: by host, the address at which it shares files.
+    :param hubs: base URLs of the hubs, asked in this order.
+    :returns: C(files): names of all files. C(own): by host, the models that it fetches or already has. C(rounds): for
+        each round C(targets), by host the models that it copies, and C(sources), by host the C(files) that it shares
+        and the C(clients) that may read them.
     """
     models = [options_of(entry, hubs) for entry in entries]
     plan = plan_copies(hosts, [files_of(model) for model in models], held, fanout)

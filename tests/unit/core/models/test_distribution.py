@@ -8,7 +8,11 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.models.distribution import CopyPlan, jobs, plan_copies
+from ansible_collections.herd.inference.plugins.module_utils.core.models.distribution import (
+    CopyPlan,
+    plan_copies,
+    plan_distribution,
+)
 
 A, B = "a" * 64, "b" * 64
 NODES = [f"node{number}" for number in range(1, 8)]
@@ -106,7 +110,7 @@ SHARDS = {
 
 
 def test_on_bare_hosts_one_fetches_as_the_inventory_says_and_the_rest_copies() -> None:
-    found = jobs([PARTS], NODES[:3], {}, ADDRESSES, 50061)
+    found = plan_distribution([PARTS], NODES[:3], {}, ADDRESSES, 50061)
     assert found["own"] == {
         "node1": [{"file": "m.gguf", "size": 5, "sha256": A, "parts": PIECES}],
         "node2": [],
@@ -123,13 +127,13 @@ def test_on_bare_hosts_one_fetches_as_the_inventory_says_and_the_rest_copies() -
 
 def test_a_checksum_that_nobody_wrote_down_comes_from_the_host_that_fetched() -> None:
     model = {"file": "m.gguf", "source": {"url": "http://hub/m.gguf"}}
-    (round_,) = jobs([model], NODES[:2], {"node1": {"m.gguf": B}}, ADDRESSES, 50061)["rounds"]
+    (round_,) = plan_distribution([model], NODES[:2], {"node1": {"m.gguf": B}}, ADDRESSES, 50061)["rounds"]
     assert [copy["sha256"] for copy in round_["targets"]["node2"]] == [B]
 
 
 def test_shards_stay_shards() -> None:
     held = {"node2": {"s-00001-of-00002.gguf": A, "s-00002-of-00002.gguf": B}}
-    found = jobs([SHARDS], NODES[:2], held, ADDRESSES, 50061)
+    found = plan_distribution([SHARDS], NODES[:2], held, ADDRESSES, 50061)
     (round_,) = found["rounds"]
     # What is there is told with its checksums, so that no server is asked for them.
     (own,) = found["own"]["node2"]

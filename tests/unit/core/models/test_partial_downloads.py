@@ -9,13 +9,13 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import partial_downloads
-from ansible_collections.herd.inference.plugins.module_utils.core.models.partial_downloads import DAY_S, Hidden
+from ansible_collections.herd.inference.plugins.module_utils.core.models.partial_downloads import DAY_S, HiddenFile
 
 NOW = 1_790_000_000.0
 
 
-def hidden(*names: str, days: float = 8) -> list[Hidden]:
-    return [Hidden(name, 100, NOW - days * DAY_S) for name in names]
+def hidden(*names: str, days: float = 8) -> list[HiddenFile]:
+    return [HiddenFile(name, 100, NOW - days * DAY_S) for name in names]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def hidden(*names: str, days: float = 8) -> list[Hidden]:
         (hidden(".bashrc", ".m.gguf", ".m.gguf.incoming.old", ".nfs0001", ".m.gguf.part1of2"), [], {}),
     ],
 )
-def test_what_goes(files: list[Hidden], models: list[str], expected: dict[str, set[str]]) -> None:
+def test_what_goes(files: list[HiddenFile], models: list[str], expected: dict[str, set[str]]) -> None:
     found = partial_downloads.plan(files, models, NOW, 7)
     assert {left.model: {name[len(left.model) + 2 :] for name in left.files} for left in found} == expected
     assert all(left.size == 100 * len(left.files) for left in found)
