@@ -107,7 +107,7 @@ def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, A
     """Ask the head once."""
     argv = [HERDCTL, "query", "--json", "--max-tokens", str(options["max_tokens"])]
     argv += ["--timeout", str(options["timeout"]), options["prompt"]]
-    answer = commands.ask(argv, timeout=options["timeout"] + 30)
+    answer = commands.run(argv, timeout=options["timeout"] + 30)
     if answer.rc != 0:
         raise RemoteFailureError("an answer of the head", answer.err.strip() or "none", "look at herdctl status")
     log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS))

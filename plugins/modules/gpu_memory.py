@@ -166,7 +166,7 @@ _LEVELS = ("below", "good", "acceptable", "critical")
 
 def look(timeout: float) -> nvidia_smi_report.Report:
     """What nvidia-smi says now."""
-    status, output = nvidia_smi.ask(nvidia_smi_report.QUERY, timeout)
+    status, output = nvidia_smi.run(nvidia_smi_report.QUERY, timeout)
     problem = nvidia_smi_report.failure(status, output)
     if problem:
         raise problem
@@ -198,7 +198,7 @@ def describe(
 ) -> dict[str, Any]:
     """The result of the module."""
     gpus = nvidia_smi_report.chosen(report.gpus, params["ids"])
-    status, output = nvidia_smi.ask(nvidia_smi_report.CAPABILITY_QUERY, params["timeout"])
+    status, output = nvidia_smi.run(nvidia_smi_report.CAPABILITY_QUERY, params["timeout"])
     capabilities = nvidia_smi_report.parse_capabilities(output) if status == 0 else {}
     found = [
         nvidia_smi_report.describe(

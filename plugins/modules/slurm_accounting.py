@@ -170,7 +170,7 @@ def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
 
 def problems_of(given: dict[str, Any], configuration: dict[str, str]) -> list[str]:
     """What is wrong with slurm.conf and its partitions."""
-    partitions = slurm_accounting.parse_partitions(slurm_commands.ask("scontrol", "--oneliner", "show", "partition"))
+    partitions = slurm_accounting.parse_partitions(slurm_commands.run("scontrol", "--oneliner", "show", "partition"))
     found = []
     if given["configuration"]:
         found += slurm_accounting.configuration_problems(configuration)
@@ -240,7 +240,7 @@ def main() -> None:
     )
     given = module.params
     try:
-        configuration = slurm_accounting.parse_configuration(slurm_commands.ask("scontrol", "show", "config"))
+        configuration = slurm_accounting.parse_configuration(slurm_commands.run("scontrol", "show", "config"))
         cluster = given["cluster"] or configuration.get("ClusterName", "")
         found = slurm_accounting.parse_accounting(
             slurm_commands.show("qos", slurm_accounting.QOS_FIELDS),
@@ -258,7 +258,7 @@ def main() -> None:
         if not given["set_up"]:
             require_set_up(steps, commands)
         for argv in [] if module.check_mode else argvs:
-            slurm_commands.ask(*argv)
+            slurm_commands.run(*argv)
     except HerdError as error:
         module.fail_json(msg=str(error))
     if problems:

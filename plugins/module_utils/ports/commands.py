@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Programs of the machine, run without a shell.
+"""Run programs of this machine without a shell.
 
-Not C(AnsibleModule.run_command): the ports know nothing of modules, and a build's output must be read while
-it is printed.
+C(AnsibleModule.run_command) is not used: ports do not depend on modules, and a build's output is read while it is
+printed.
 """
 
 from __future__ import annotations
@@ -20,40 +20,48 @@ from pathlib import Path
 
 from ..core.errors import NotFoundError, RemoteFailureError
 
-# The longest line that is read, in bytes; a linker's command line may be long.
+# Longest line that is read, in bytes. A linker's command line may be long.
 LONGEST_LINE = 1 << 24
-# How long, in seconds, a program that was killed may take to be gone.
-PATIENCE_AFTER_KILL = 5.0
-# Output in the language of the machine could not be read by this collection.
+# Seconds to wait for a killed program to end.
+KILL_WAIT_S = 5.0
+# The output is parsed, so it must not depend on the machine's language.
 C_LOCALE = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
-class Answer:
-    """How a program ended and what it printed."""
+class CommandResult:
+    """The exit status and output of a program."""
 
     rc: int
     out: str
     err: str
+
+    @property
+    def complaint(self) -> str:
+        """The end of the error output in one line, else of the output, else the exit status."""
+        return " ".join((self.err.strip() or self.out).split())[-400:] or f"exit status {self.rc}"
 
 
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
     return {**os.environ, **C_LOCALE, **(env or {})}
 
 
-def _no_program(name: str) -> NotFoundError:
-    return NotFoundError(expected=f"the program {name}", found="no such file", remedy="install it on this machine")
+def _not_installed(program: str) -> NotFoundError:
+    return NotFoundError(expected=f"the program {program}", found="no such file", remedy="install it on this machine")
 
 
-def ask(
+def run(
     argv: Sequence[str], env: Mapping[str, str] | None = None, timeout: float = 60, text: str | None = None
-) -> Answer:
-    """Run a program that answers quickly.
+) -> CommandResult:
+    """Run a program and return its result, whatever its exit status is.
 
-    :param text: what it reads, which no list of processes shows.
+    :param timeout: seconds after which the program is killed.
+    :param text: standard input; unlike arguments, no process list shows it.
+    :raises NotFoundError: if the program is not installed.
+    :raises RemoteFailureError: if the program does not end within C(timeout).
     """
 
-    async def run() -> Answer:
+    async def communicate() -> CommandResult:
         process = await asyncio.create_subprocess_exec(
             *argv, env=_environment(env), stdin=DEVNULL if text is None else PIPE, stdout=PIPE, stderr=PIPE
         )
@@ -61,22 +69,33 @@ def ask(
             out, err = await asyncio.wait_for(process.communicate(None if text is None else text.encode()), timeout)
         except asyncio.TimeoutError:
             process.kill()
-            # One that hangs in the kernel does not die before the kernel lets go of it.
+            # A process that hangs in the kernel does not die before the kernel releases it.
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(process.wait(), PATIENCE_AFTER_KILL)
+                await asyncio.wait_for(process.wait(), KILL_WAIT_S)
             raise
-        return Answer(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
+        return CommandResult(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
 
     try:
-        return asyncio.run(run())
+        return asyncio.run(communicate())
     except FileNotFoundError as error:
-        raise _no_program(argv[0]) from error
+        raise _not_installed(argv[0]) from error
     except asyncio.TimeoutError as error:
         raise RemoteFailureError(
             expected=f"{argv[0]} to end within {timeout:.0f} seconds",
             found="no end",
             remedy=f"run it by hand: {' '.join(argv)}",
         ) from error
+
+
+def run_checked(argv: Sequence[str], remedy: str, timeout: float = 60) -> str:
+    """Run a program that must succeed, and return its output.
+
+    :raises RemoteFailureError: if the exit status is not 0; with C(remedy) as the next step.
+    """
+    result = run(argv, timeout=timeout)
+    if result.rc != 0:
+        raise RemoteFailureError(f"{' '.join(argv)} to succeed", result.complaint, remedy)
+    return result.out
 
 
 def stream(
@@ -87,12 +106,13 @@ def stream(
     errors_too: bool = True,
     close_fds: bool = True,
 ) -> int:
-    """Give each line that a program prints to C(on_line), until it ends or C(on_line) returns True.
+    """Pass each line that a program prints to C(on_line), until the program ends or C(on_line) returns True.
 
-    :returns: the program's exit status; negative is the signal that ended it.
+    :param errors_too: whether C(on_line) also gets the lines of the error output.
+    :returns: the program's exit status; a negative one is the signal that ended it.
     """
 
-    async def run() -> int:
+    async def read() -> int:
         process = await asyncio.create_subprocess_exec(
             *argv,
             env=_environment(env),
@@ -111,12 +131,12 @@ def stream(
         return await process.wait()
 
     try:
-        return asyncio.run(run())
+        return asyncio.run(read())
     except FileNotFoundError as error:
-        raise _no_program(argv[0]) from error
+        raise _not_installed(argv[0]) from error
 
 
-def follow(
+def run_logged(
     argv: Sequence[str],
     log: Path,
     env: Mapping[str, str] | None = None,
@@ -124,7 +144,7 @@ def follow(
     on_line: Callable[[str], None] | None = None,
     keep_lines: int = 30,
 ) -> None:
-    """Run a program that takes long; its output goes to a log, its last lines into the error if it fails."""
+    """Run a program that must succeed, append its output to a log, and quote its last lines if it fails."""
     last: deque[str] = deque(maxlen=keep_lines)
     with log.open("a", encoding="utf-8") as sink:
         sink.write(f"+ {' '.join(argv)}\n")
@@ -136,12 +156,12 @@ def follow(
             if on_line is not None:
                 on_line(line)
 
-        # A lock that the caller made inheritable is held until the last compiler has ended, also if the
-        # caller is killed; all other files are closed at exec anyway.
+        # An inheritable lock of the caller is held until the last compiler ends, even if the caller is killed. All
+        # other files are closed at exec anyway.
         status = stream(argv, keep, env, cwd, close_fds=False)
     if status != 0:
         raise RemoteFailureError(
             expected=f"{Path(argv[0]).name} to succeed",
             found=f"exit status {status} (the whole output is in {log}); it ended with\n" + "\n".join(last) + "\n",
-            remedy="mend what its last lines name, then run the playbook again; what is installed was not touched",
+            remedy="fix the cause that its last lines name, then run the playbook again; installed files are unchanged",
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InvalidInputError, NotFoundError, RemoteFailureError
-from .commands import ask, stream
+from . import commands
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 # Starting the head waits for its gate, which waits for workers.
@@ -50,7 +50,7 @@ class UnitState:
 
 
 def _systemctl(*words: str, timeout: float = 60) -> None:
-    answer = ask(["systemctl", *words], timeout=timeout)
+    answer = commands.run(["systemctl", *words], timeout=timeout)
     if answer.rc != 0:
         said = last_words(words[-1]) if words[0] in ("start", "restart") else ""
         raise RemoteFailureError(
@@ -62,7 +62,7 @@ def _systemctl(*words: str, timeout: float = 60) -> None:
 
 def last_words(unit: str, lines: int = 5) -> str:
     """Give what the unit itself said last, which is better than what systemctl says about it."""
-    answer = ask(["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"])
+    answer = commands.run(["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"])
     return " | ".join(line.strip() for line in answer.out.splitlines() if line.strip())
 
 
@@ -73,7 +73,7 @@ def _number(text: str) -> int:
 def show(unit: str) -> UnitState:
     """Ask for a unit's state; a unit that does not exist, or a host without systemd, is inactive."""
     try:
-        answer = ask(["systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}"])
+        answer = commands.run(["systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}"])
     except NotFoundError:
         return UnitState()
     found = dict(line.split("=", 1) for line in answer.out.splitlines() if "=" in line)
@@ -96,7 +96,7 @@ def verify(unit: str, text: str) -> None:
     try:
         path = scratch / unit
         path.write_text(text, encoding="utf-8")
-        answer = ask(["systemd-analyze", "verify", "--man=no", str(path)])
+        answer = commands.run(["systemd-analyze", "verify", "--man=no", str(path)])
         # Units that this one only stands beside may be at fault too; those are not our business.
         ours = [line for line in answer.err.splitlines() if unit in line]
         # A socket is put in place before the service that it starts.
@@ -205,7 +205,7 @@ def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -
         return len(lines) >= limit_lines or any(word in line for word in until)
 
     # Streamed, since the journal of a long run is large.
-    stream(
+    commands.stream(
         ["journalctl", "--quiet", "--no-pager", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}"],
         keep,
         errors_too=False,

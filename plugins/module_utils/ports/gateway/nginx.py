@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...core.errors import InvalidInputError
-from ..commands import ask
+from .. import commands
 
 PROC = Path("/proc")
 
@@ -37,7 +37,7 @@ def test(root: Path, files: Mapping[str, str], without: Iterable[str] = ()) -> N
             moved = content.replace(f"{root}/".encode(), f"{copy}/".encode())
             if moved != content:
                 path.write_bytes(moved)
-        answer = ask(["nginx", "-q", "-t", "-c", str(copy / "nginx.conf")])
+        answer = commands.run(["nginx", "-q", "-t", "-c", str(copy / "nginx.conf")])
         if answer.rc:
             found = " ".join((answer.out + answer.err).replace(f"{copy}/", f"{root}/").split())
             raise InvalidInputError(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...core.errors import RemoteFailureError
 from .. import commands
 
 # Where the tailnet does not allow HTTPS yet, the command shows an address and waits for somebody to open it.
@@ -22,15 +21,8 @@ class Tailscale:
 
     def run(self, words: Sequence[str]) -> str:
         """Run the command, and give what it printed."""
-        answer = commands.ask([self.program, *words], timeout=TIMEOUT_S)
-        if answer.rc:
-            said = " ".join((answer.err or answer.out).split())[:400]
-            raise RemoteFailureError(
-                f"success of: tailscale {' '.join(words)}",
-                f"status {answer.rc}: {said or 'no word'}",
-                "see that tailscaled runs (tailscale status) and that the tailnet allows HTTPS certificates",
-            )
-        return answer.out
+        remedy = "check that tailscaled runs (tailscale status) and that the tailnet allows HTTPS certificates"
+        return commands.run_checked([self.program, *words], remedy, timeout=TIMEOUT_S)
 
     def status(self) -> str:
         """What this machine is, as JSON."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...core.errors import NotFoundError, RemoteFailureError
-from ..commands import Answer, ask
+from .. import commands
 
 SYS = Path("/sys")
 NVIDIA = "0x10de"
@@ -20,24 +20,24 @@ ECHO_WAIT_S = 1
 
 def links() -> str:
     """List all interfaces, those without an address too, as JSON."""
-    return ask(["ip", "-json", "address", "show"]).out
+    return commands.run(["ip", "-json", "address", "show"]).out
 
 
-def route_to(peer: str) -> Answer:
+def route_to(peer: str) -> commands.CommandResult:
     """Ask the kernel how a packet to this address would leave."""
-    return ask(["ip", "-json", "route", "get", peer])
+    return commands.run(["ip", "-json", "route", "get", peer])
 
 
 def lets_in(peer: str, address: str, interface: str) -> bool:
     """Ask the kernel whether it would take a packet from the peer at this interface."""
-    return ask(["ip", "-json", "route", "get", address, "from", peer, "iif", interface]).rc == 0
+    return commands.run(["ip", "-json", "route", "get", address, "from", peer, "iif", interface]).rc == 0
 
 
 def echo(peer: str, interface: str, size: int) -> bool | None:
     """Whether the peer answers to a packet of this size that may not be split; None without ping."""
     argv = ["ping", "-n", "-q", "-c", "1", "-W", str(ECHO_WAIT_S), "-M", "do", "-s", str(size), "-I", interface, peer]
     try:
-        return ask(argv, timeout=ECHO_WAIT_S + 5).rc == 0
+        return commands.run(argv, timeout=ECHO_WAIT_S + 5).rc == 0
     except NotFoundError:
         return None
 
@@ -74,7 +74,7 @@ def rdma_port(interface: str, sys: Path = SYS) -> tuple[str, int, dict[str, str]
 def devinfo() -> str:
     """Ask ibv_devinfo; nothing where it is not installed."""
     try:
-        return ask(["ibv_devinfo"], timeout=20).out
+        return commands.run(["ibv_devinfo"], timeout=20).out
     except (NotFoundError, RemoteFailureError):
         return ""
 
@@ -93,5 +93,5 @@ def iperf(peer: str, address: str, port: int, seconds: int, streams: int, is_rev
     """Measure to a server of iperf3 that runs on the peer; what it printed, also of a failure."""
     argv = ["iperf3", "--json", "--client", peer, "--bind", address, "--port", str(port), "--time", str(seconds)]
     argv += ["--parallel", str(streams), "--connect-timeout", "5000", *(["--reverse"] if is_reverse else [])]
-    answer = ask(argv, timeout=seconds + 30)
+    answer = commands.run(argv, timeout=seconds + 30)
     return answer.out or answer.err

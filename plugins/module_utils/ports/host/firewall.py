@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.errors import InvalidInputError, NotFoundError, RemoteFailureError
-from .. import systemd
-from ..commands import ask
+from ...core.errors import InvalidInputError, NotFoundError
+from .. import commands, systemd
 
 _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
 
@@ -112,7 +111,7 @@ def difference(table: Table, found: Found) -> list[dict[str, str]]:
 def has_chain(table: str, chain: str) -> bool:
     """Ask the kernel whether that chain is loaded."""
     program = nft_program()
-    return bool(program) and ask([program, "list", "chain", "inet", table, chain]).rc == 0
+    return bool(program) and commands.run([program, "list", "chain", "inet", table, chain]).rc == 0
 
 
 def check(text: str) -> None:
@@ -120,7 +119,7 @@ def check(text: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".nft", encoding="utf-8") as scratch:
         scratch.write(text)
         scratch.flush()
-        answer = ask([nft_program(), "-c", "-f", scratch.name])
+        answer = commands.run([nft_program(), "-c", "-f", scratch.name])
     if answer.rc != 0:
         raise InvalidInputError(
             "a ruleset that nft accepts", answer.err.strip(), "correct the addresses that it is made from"
@@ -128,34 +127,23 @@ def check(text: str) -> None:
 
 
 def load(path: Path) -> None:
-    """Load a ruleset."""
-    answer = ask([nft_program(), "-f", str(path)])
-    if answer.rc != 0:
-        raise RemoteFailureError(
-            f"nft to load {path}", answer.err.strip(), "see that the kernel has nf_tables (modprobe nf_tables)"
-        )
+    """Load a ruleset into the kernel."""
+    commands.run_checked([nft_program(), "-f", str(path)], "check that the kernel has nf_tables (modprobe nf_tables)")
 
 
 def _firewall_cmd(*words: str) -> str:
-    answer = ask(["firewall-cmd", *words])
-    if answer.rc != 0:
-        raise RemoteFailureError(
-            f"firewall-cmd {' '.join(words)} to succeed",
-            answer.err.strip() or f"status {answer.rc}",
-            "look at journalctl -u firewalld",
-        )
-    return answer.out.strip()
+    return commands.run_checked(["firewall-cmd", *words], "look at journalctl -u firewalld").strip()
 
 
 def firewalld_runs() -> bool:
     """Say whether firewalld is in charge of this host."""
-    return shutil.which("firewall-cmd", path=_PLACES) is not None and ask(["firewall-cmd", "--state"]).rc == 0
+    return shutil.which("firewall-cmd", path=_PLACES) is not None and commands.run(["firewall-cmd", "--state"]).rc == 0
 
 
 def firewalld_zone(interface: str) -> str:
     """Name the zone whose rules traffic of an interface meets; the default one where none is bound to it."""
     # Status 2 and "no zone" is how it says that there is none.
-    answer = ask(["firewall-cmd", f"--get-zone-of-interface={interface}"]) if interface else None
+    answer = commands.run(["firewall-cmd", f"--get-zone-of-interface={interface}"]) if interface else None
     return answer.out.strip() if answer and answer.rc == 0 else _firewall_cmd("--get-default-zone")
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...core.errors import NotFoundError, RemoteFailureError
-from .. import systemd
-from ..commands import ask
+from ...core.errors import NotFoundError
+from .. import commands, systemd
 
 DROP_IN = Path("/etc/systemd/journald.conf.d/50-herd.conf")
 #: There from before the drop-in is written until journald has read it. A reboot does both, and /run forgets it.
@@ -39,7 +38,7 @@ def put(text: str) -> None:
 def usage() -> str:
     """What journalctl says of the size; nothing on a host without it."""
     try:
-        return ask(["journalctl", "--disk-usage"]).out
+        return commands.run(["journalctl", "--disk-usage"]).out
     except NotFoundError:
         return ""
 
@@ -47,10 +46,5 @@ def usage() -> str:
 def shrink(most_mib: int) -> None:
     """Remove the oldest lines of a journal that is larger than it may be."""
     for words in (["--rotate"], [f"--vacuum-size={most_mib}M"]):
-        answer = ask(["journalctl", *words], timeout=300)
-        if answer.rc != 0:
-            raise RemoteFailureError(
-                f"journalctl {' '.join(words)} to succeed",
-                f"status {answer.rc}, {answer.err.strip()}",
-                "see journalctl -u systemd-journald, and make room by hand if the disk is full",
-            )
+        remedy = "look at journalctl -u systemd-journald, and free space by hand if the disk is full"
+        commands.run_checked(["journalctl", *words], remedy, timeout=300)

@@ -13,9 +13,9 @@ from .. import commands
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
-def ask(arguments: Sequence[str], timeout: float, program: str = "nvidia-smi") -> tuple[int, str]:
+def run(arguments: Sequence[str], timeout: float, program: str = "nvidia-smi") -> tuple[int, str]:
     """Exit status, and all that it printed: its errors are on either side."""
-    answer = commands.ask([program, *arguments], timeout=timeout)
+    answer = commands.run([program, *arguments], timeout=timeout)
     return answer.rc, answer.out + answer.err
 
 

@@ -9,11 +9,11 @@ import shutil
 from pathlib import Path
 
 from ...core.errors import MismatchError, RemoteFailureError
-from ..commands import ask
+from .. import commands
 
 
 def _ask(*words: str, text: str | None = None) -> tuple[int, str, str]:
-    answer = ask(["openssl", *words], text=text)
+    answer = commands.run(["openssl", *words], text=text)
     return answer.rc, answer.out, answer.err
 
 

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...core.errors import RemoteFailureError
 from .. import commands
 
 # The kernel has it where SELinux is on, permissive or enforcing.
@@ -35,13 +34,8 @@ def relabel(path: Path) -> None:
     """
     if not enabled():
         return
-    answer = commands.ask([RESTORECON, "-R", str(path)], timeout=300)
-    if answer.rc != 0:
-        raise RemoteFailureError(
-            expected=f"{RESTORECON} to label {path}, so that systemd may execute what is in it",
-            found=answer.err.strip() or f"exit status {answer.rc}",
-            remedy="look for denials with ausearch -m avc -ts recent, or label it by hand",
-        )
+    remedy = "look for denials with ausearch -m avc -ts recent, or label the files by hand"
+    commands.run_checked([RESTORECON, "-R", str(path)], remedy, timeout=TIMEOUT_S)
 
 
 def has_tools() -> bool:
@@ -50,15 +44,8 @@ def has_tools() -> bool:
 
 
 def _run(*argv: str) -> str:
-    answer = commands.ask(argv, timeout=TIMEOUT_S)
-    if answer.rc != 0:
-        said = " ".join((answer.err or answer.out).split())[-400:]
-        raise RemoteFailureError(
-            expected=f"success of: {' '.join(argv)}",
-            found=said or f"exit status {answer.rc}",
-            remedy="run it by hand as root; semodule is of policycoreutils, semanage of policycoreutils-python-utils",
-        )
-    return answer.out
+    remedy = "run it by hand as root; the packages policycoreutils and policycoreutils-python-utils hold these programs"
+    return commands.run_checked(argv, remedy, timeout=TIMEOUT_S)
 
 
 def modules() -> str:

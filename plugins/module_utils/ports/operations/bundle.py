@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ...core.errors import HerdError
-from ..commands import ask
+from .. import commands
 
 # No command of a bundle takes longer where the host is well; one that hangs must not stop the others.
 PATIENCE_S = 30.0
@@ -24,7 +24,7 @@ LARGEST = 32 << 20
 def run(argv: Sequence[str]) -> str | None:
     """Give what a command prints; nothing where the host has no such program."""
     try:
-        answer = ask(argv, timeout=PATIENCE_S)
+        answer = commands.run(argv, timeout=PATIENCE_S)
     except HerdError as error:
         return None if not Path(argv[0]).is_absolute() and "no such file" in str(error) else f"{error}\n"
     return (answer.out + answer.err)[-LARGEST:] + (f"[status {answer.rc}]\n" if answer.rc else "")

@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from ...core.errors import NotFoundError, RemoteFailureError
-from .. import systemd
-from ..commands import ask
+from .. import commands, systemd
 from ..gateway import nginx
 from ..host import firewall
 from ..slurm import commands as slurm_commands
@@ -69,11 +68,7 @@ class Rest:
 
 
 def _run(*words: str) -> None:
-    answer = ask(list(words), timeout=120)
-    if answer.rc != 0:
-        raise RemoteFailureError(
-            f"{' '.join(words)} to succeed", answer.err.strip() or f"status {answer.rc}", "mend that and run it again"
-        )
+    commands.run_checked(words, "fix the cause and run the playbook again", timeout=120)
 
 
 def unlink(path: Path) -> None:
@@ -88,13 +83,13 @@ def unlink(path: Path) -> None:
 
 def _remove_unit(path: Path) -> None:
     if path.name in _PATIENT:
-        ask(["systemctl", "kill", "--signal=KILL", path.name])
-    ask(["systemctl", "disable", "--quiet", path.name])
+        commands.run(["systemctl", "kill", "--signal=KILL", path.name])
+    commands.run(["systemctl", "disable", "--quiet", path.name])
     systemd.stop(path.name)
     for entry in (path, path.with_name(f"{path.name}.d")):
         unlink(entry)
     systemd.reload()
-    ask(["systemctl", "reset-failed", path.name])
+    commands.run(["systemctl", "reset-failed", path.name])
 
 
 def files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Rest]:
@@ -122,7 +117,7 @@ def beginning(path: Path) -> str:
 def _jobs(user: str, names: Sequence[str]) -> list[str]:
     """Name the jobs of a user in Slurm's queue, also those that end, as C(NAME ID); none without Slurm."""
     try:
-        return slurm_commands.ask(
+        return slurm_commands.run(
             "squeue", "--noheader", f"--user={user}", f"--name={','.join(names)}", "--format=%j %i"
         ).splitlines()
     except NotFoundError:
@@ -131,7 +126,7 @@ def _jobs(user: str, names: Sequence[str]) -> list[str]:
 
 def _cancel(user: str, names: Sequence[str]) -> None:
     for name in names:
-        slurm_commands.ask("scancel", f"--user={user}", f"--name={name}")
+        slurm_commands.run("scancel", f"--user={user}", f"--name={name}")
     until = time.monotonic() + JOBS_END_S
     while running := _jobs(user, names):
         if time.monotonic() >= until:
@@ -199,7 +194,7 @@ def tables(named: Callable[[str], list[tuple[str, str]]]) -> Iterator[Rest]:
     program = firewall.nft_program()
     if not program:
         return
-    for family, name in named(ask([program, "list", "tables"]).out):
+    for family, name in named(commands.run([program, "list", "tables"]).out):
         # Added first, in the same transaction: a run that was killed goes on here, and may have taken it meanwhile.
         table = f"table {family} {name}"
         yield Rest("rules", f"{family} {name}", partial(_run, program, f"add {table}; delete {table}"))

@@ -76,7 +76,7 @@ def configure(
     if toolchain.get("ccache"):
         languages = ["C", "CXX"] + (["CUDA"] if options.get("GGML_CUDA") == "ON" else [])
         argv += [f"-DCMAKE_{language}_COMPILER_LAUNCHER={toolchain['ccache']}" for language in languages]
-    commands.follow(argv, log, env=env, cwd=work)
+    commands.run_logged(argv, log, env=env, cwd=work)
 
 
 def compile_targets(
@@ -90,7 +90,7 @@ def compile_targets(
 ) -> None:
     """Run ninja for these targets only."""
     argv = [str(toolchain["ninja"]), "-C", "build", *(["-j", str(jobs)] if jobs else []), *targets]
-    commands.follow(argv, log, env=env, cwd=work, on_line=on_line)
+    commands.run_logged(argv, log, env=env, cwd=work, on_line=on_line)
 
 
 def collect(built: Path, targets: Sequence[str], to: Path) -> None:
@@ -130,7 +130,7 @@ def needed(
     """All libraries that the files of a folder need, with the paths at which the loader finds them."""
     found: dict[str, str | None] = {}
     for path in programs_and_libraries(folder):
-        answer = commands.ask(["ldd", str(path)], env={"LD_LIBRARY_PATH": "", **(env or {})})
+        answer = commands.run(["ldd", str(path)], env={"LD_LIBRARY_PATH": "", **(env or {})})
         found.update(parse(answer.out))
     return found
 
@@ -150,7 +150,7 @@ def require_relocatable(
 ) -> None:
     """Every own file looks beside itself, and nothing is found anywhere but there or in the system."""
     for path in programs_and_libraries(folder):
-        found = runpath(commands.ask(["readelf", "-d", str(path)]).out)
+        found = runpath(commands.run(["readelf", "-d", str(path)]).out)
         if path.name not in brought and found != ORIGIN:
             raise MismatchError(
                 expected=f"the run path of {path.name} to be {ORIGIN}",
@@ -180,7 +180,7 @@ def help_texts(folder: Path, programs: Sequence[str], driver_library: str | None
             (Path(stubs) / "libcuda.so.1").symlink_to(driver_library)
             env["LD_LIBRARY_PATH"] = stubs
         for program in programs:
-            answer = commands.ask([str(folder / program), "--help"], env=env)
+            answer = commands.run([str(folder / program), "--help"], env=env)
             if answer.rc == 0:
                 texts[program] = answer.out + answer.err
     return texts

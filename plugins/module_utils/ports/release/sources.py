@@ -130,7 +130,7 @@ def _remove(path: Path) -> None:
 
 
 def _git(arguments: list[str], log: Path) -> None:
-    commands.follow(["git", "-c", "advice.detachedHead=false", *arguments], log, env=GIT_ENV)
+    commands.run_logged(["git", "-c", "advice.detachedHead=false", *arguments], log, env=GIT_ENV)
 
 
 def _fetch_commit(source: dict[str, Any], tree: Path, log: Path) -> None:
@@ -152,14 +152,14 @@ def _clone_bundle(archive: Path, source: dict[str, Any], tree: Path, log: Path) 
 
 
 def _require_commit(tree: Path, commit: str) -> None:
-    head = commands.ask(["git", "-C", str(tree), "rev-parse", "HEAD"], env=GIT_ENV).out.strip()
+    head = commands.run(["git", "-C", str(tree), "rev-parse", "HEAD"], env=GIT_ENV).out.strip()
     if not head.startswith(commit):
         raise MismatchError(
             expected=f"commit {commit} in the fetched source",
             found=head or "no commit",
             remedy="correct the commit in the catalogue, or the repository",
         )
-    status = commands.ask(["git", "-C", str(tree), "status", "--porcelain"], env=GIT_ENV, timeout=300)
+    status = commands.run(["git", "-C", str(tree), "status", "--porcelain"], env=GIT_ENV, timeout=300)
     if status.rc != 0 or status.out.strip():
         raise RemoteFailureError(
             expected="a clean source tree after the checkout",

@@ -23,7 +23,7 @@ def find(name: str, search_path: Sequence[str]) -> str | None:
 
 def says(program: str, search_path: Sequence[str]) -> str:
     """What a program prints for --version."""
-    return commands.ask([program, "--version"], env={"PATH": os.pathsep.join(search_path)}).out
+    return commands.run([program, "--version"], env={"PATH": os.pathsep.join(search_path)}).out
 
 
 def library_path(root: Path) -> str:

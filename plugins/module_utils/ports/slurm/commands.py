@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Slurm's own programs, as a module calls them."""
+"""Run Slurm's own programs."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from ...core.errors import RemoteFailureError
 from .. import commands
 
 TIMEOUT_S = 60.0
-# sacctmgr says so, with status 1, where a change changes nothing.
+# What sacctmgr prints, with exit status 1, if a change changes nothing.
 _NOTHING = "Nothing new added"
 
 
-def ask(*argv: str) -> str:
-    """Run one of Slurm's programs; what it printed."""
-    answer = commands.ask(argv, timeout=TIMEOUT_S)
-    if answer.rc and _NOTHING not in answer.out + answer.err:
-        said = " ".join((answer.err or answer.out).split())
+def run(*argv: str) -> str:
+    """Run one of Slurm's programs and return its output."""
+    result = commands.run(argv, timeout=TIMEOUT_S)
+    if result.rc and _NOTHING not in result.out + result.err:
         raise RemoteFailureError(
-            f"{' '.join(argv[:4])} to answer",
-            f"status {answer.rc}: {said[:400] or 'no word'}",
-            "see that slurmctld and slurmdbd run (systemctl status slurmctld slurmdbd), and that munge does",
+            f"{' '.join(argv[:4])} to succeed",
+            result.complaint,
+            "check that slurmctld, slurmdbd and munge run (systemctl status slurmctld slurmdbd munge)",
         )
-    return answer.out
+    return result.out
 
 
 def show(what: str, fields: str) -> str:
-    """Ask the accounting, in columns."""
-    return ask("sacctmgr", "--noheader", "--parsable2", "show", what, f"format={fields}")
+    """List records of the accounting as columns."""
+    return run("sacctmgr", "--noheader", "--parsable2", "show", what, f"format={fields}")
