@@ -4,9 +4,12 @@
 .PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test accuracy
 SHELL := /bin/bash
 BIN := .venv/bin
-# Scenarios of `make test`, and those that take too long for it.
-SCENARIOS := cluster el8_build bad_input model_parts operations
-SLOW_SCENARIOS := cuda_build firewalld chaos exposed runbooks slurm_tiers slurm_preemption router
+# `make test` and `make test-slow` are these targets, in this order.
+CHECKS := lint unit compat sanity lab-test browser-test gateway-test \
+	$(addprefix scenario-,cluster el8_build bad_input model_parts operations)
+SLOW_CHECKS := $(addprefix scenario-,cuda_build firewalld chaos exposed runbooks slurm_tiers slurm_preemption router) \
+	$(addprefix slow-,both_releases busy fetch_killed gguf_fuzz job_runs killed_playbook upgrade) engine-test
+RUN_CHECKS = PYTHONPATH=collections $(BIN)/python -m tools.run_checks
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -t -s "$$(printf '\t')"
@@ -22,19 +25,17 @@ demo-down: setup ## Remove every trace of the demo
 
 test: setup ## Everything that CI runs
 	@tools/lab-ready
-	@$(MAKE) --no-print-directory lint unit compat sanity lab-test browser-test
-	@for name in $(SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
+	@tools/gateway-ready
+	@$(RUN_CHECKS) $(CHECKS)
 
-test-slow: setup ## What is too slow for `make test`: CUDA build, both releases, kills at random moments
-	@for name in $(SLOW_SCENARIOS); do $(MAKE) --no-print-directory scenario NAME=$$name || exit 1; done
-	@$(BIN)/python -m pytest -v tests/slow
-	@$(MAKE) --no-print-directory engine-test gateway-test
+test-slow: setup ## What is too slow for `make test`; what passed on this very tree is skipped
+	@$(RUN_CHECKS) --resume --keep-going $(SLOW_CHECKS)
 
 lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py tests/engine tests/gateway tests/browser
+	@$(BIN)/mypy tests/lab tests/slow bench tools/bootstrap_pip.py tools/reference.py tools/run_checks.py tests/engine tests/gateway tests/browser
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
@@ -42,7 +43,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 unit: setup ## Unit tests
 	@$(BIN)/python -m pytest -q tests/unit
 
-compat: setup ## Unit tests and syntax with the oldest supported Python and ansible-core, if the machine has it
+compat: setup ## Modules, agent, roles and syntax with the oldest supported Python and ansible-core, if the machine has it
 	@tools/compat
 
 sanity: setup ## ansible-test sanity, all tests
@@ -52,15 +53,21 @@ lab-test: setup ## Tests of the lab itself
 	@tools/lab-ready
 	@$(BIN)/python -m pytest -q tests/lab
 
-scenario: setup ## One molecule scenario: make scenario NAME=cluster
+scenario: ## One molecule scenario: make scenario NAME=cluster
+	@$(MAKE) --no-print-directory scenario-$(or $(NAME),cluster)
+
+scenario-%: setup
 	@tools/lab-ready
-	@tools/scenario $(or $(NAME),cluster)
+	@tools/scenario $*
+
+slow-%: setup
+	@$(BIN)/python -m pytest -v tests/slow/test_$*.py
 
 chaos: setup ## Break what can break, and write how long it took to docs/reference/recovery.md
-	@HERD_RECORD=1 $(MAKE) --no-print-directory scenario NAME=chaos
+	@HERD_RECORD=1 $(MAKE) --no-print-directory scenario-chaos
 
 soak: setup ## Half an hour of load in which nothing is wrong and the agents must do nothing; written to the same page
-	@HERD_RECORD=1 $(BIN)/python -m pytest -v tests/slow/test_busy.py
+	@HERD_RECORD=1 $(MAKE) --no-print-directory slow-busy
 
 engine-test: setup ## The real engine behaves as the rules say, in both releases
 	@tools/engine-ready
