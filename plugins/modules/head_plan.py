@@ -187,11 +187,6 @@ environment:
   returned: always
   type: dict
   sample: {CUDA_DEVICE_ORDER: PCI_BUS_ID, CUDA_VISIBLE_DEVICES: "0"}
-files:
-  description: Other files that the service needs, by path.
-  returned: always
-  type: dict
-  sample: {}
 lost:
   description: Workers that the running head is no longer connected to.
   returned: always
@@ -393,7 +388,6 @@ def main() -> None:
         devices=[asdict(device) for device in devices],
         gate=gate,
         environment=environment,
-        files=gpu_environment.unit_files(given["local_gpus"]),
         lost=lost,
         findings=[asdict(finding) for finding in findings],
     )

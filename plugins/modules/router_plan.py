@@ -378,7 +378,7 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "argv": [str(directory / "bin" / program), *argv],
         "offers": [{"id": offer.id, "path": offer.path, "aliases": list(offer.aliases)} for offer in offers],
         "left_out": {**left_out, **plan["left_out"]},
-        "files": {given["preset_file"]: presets, **gpu_environment.unit_files(given["gpus"])},
+        "files": {given["preset_file"]: presets},
         "environment": {
             **router_mode.environment(given["api_key_file"]),
             **gpu_environment.environment(given["gpus"], given["name"]),

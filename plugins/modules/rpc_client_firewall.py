@@ -31,8 +31,12 @@ options:
     description: The user that the head runs as.
     type: str
     required: true
+  unit:
+    description: Text of the unit that loads the ruleset from O(path) at boot.
+    type: str
+    required: true
   path:
-    description: Where the ruleset is kept.
+    description: Path of the ruleset.
     type: path
     default: /etc/herd/rpc-client.nft
 attributes:
@@ -50,6 +54,7 @@ EXAMPLES = r"""
     workers: [10.100.0.32, 10.100.0.33]
     port: 50052
     user: llama
+    unit: "{{ lookup('ansible.builtin.template', 'herd-rpc-client.service.j2') }}"
 """
 
 RETURN = r"""
@@ -58,12 +63,6 @@ loaded:
   returned: always
   type: bool
   sample: true
-load:
-  description: The command that loads the rules once more, for whoever must not run without them.
-  returned: always
-  type: list
-  elements: str
-  sample: [/usr/sbin/nft, -f, /etc/herd/rpc-client.nft]
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -81,26 +80,18 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "user": {"type": "str", "required": True},
             "path": {"type": "path", "default": "/etc/herd/rpc-client.nft"},
+            "unit": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )
     given = module.params
-    program = firewall.nft_program() or "/usr/sbin/nft"
-    end = rpc_firewall.HEAD
     try:
         user_id = firewall.user_id(given["user"])
         if user_id is None and not module.check_mode:
             raise NotFoundError(f"the user {given['user']}", "none on this host", "run the role node first")
         # A bare host in check mode: no system has this number.
         inside = rpc_firewall.head_rules(given["workers"], given["port"], 2**32 - 2 if user_id is None else user_id)
-        table = firewall.Table(
-            end.table,
-            rpc_firewall.marker(inside),
-            end.unit,
-            given["path"],
-            rpc_firewall.ruleset(end, inside),
-            rpc_firewall.unit(end, program, given["path"]),
-        )
+        table = firewall.table_of(rpc_firewall.HEAD, inside, given["path"], given["unit"])
         found = firewall.look(table)
         if not module.check_mode:
             firewall.bring(table, found)
@@ -109,7 +100,6 @@ def main() -> None:
     module.exit_json(
         changed=not found.is_right,
         loaded=found.is_loaded,
-        load=rpc_firewall.load(program, given["path"]),
         diff=firewall.difference(table, found),
     )
 

@@ -41,8 +41,12 @@ options:
     description: firewalld's zone; the one of O(interface) if empty.
     type: str
     default: ''
+  unit:
+    description: Text of the unit that loads the ruleset from O(path) at boot.
+    type: str
+    required: true
   path:
-    description: Where the ruleset is kept.
+    description: Path of the ruleset.
     type: path
     default: /etc/herd/rpc-firewall.nft
 attributes:
@@ -61,6 +65,7 @@ EXAMPLES = r"""
     port: 50052
     allowed: [10.100.0.31]
     interface: ib0
+    unit: "{{ lookup('ansible.builtin.template', 'herd-rpc-firewall.service.j2') }}"
 """
 
 RETURN = r"""
@@ -69,12 +74,6 @@ loaded:
   returned: always
   type: bool
   sample: true
-load:
-  description: The command that loads the rules once more, for whoever must not run without them.
-  returned: always
-  type: list
-  elements: str
-  sample: [/usr/sbin/nft, -f, /etc/herd/rpc-firewall.nft]
 firewalld:
   description: Whether firewalld runs on this host.
   returned: always
@@ -105,22 +104,14 @@ def main() -> None:
             "interface": {"type": "str", "default": ""},
             "zone": {"type": "str", "default": ""},
             "path": {"type": "path", "default": "/etc/herd/rpc-firewall.nft"},
+            "unit": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )
     given = module.params
-    program = firewall.nft_program() or "/usr/sbin/nft"
     try:
         inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
-        end = rpc_firewall.WORKER
-        table = firewall.Table(
-            end.table,
-            rpc_firewall.marker(inside),
-            end.unit,
-            given["path"],
-            rpc_firewall.ruleset(end, inside),
-            rpc_firewall.unit(end, program, given["path"]),
-        )
+        table = firewall.table_of(rpc_firewall.WORKER, inside, given["path"], given["unit"])
         found = firewall.look(table)
         has_firewalld = firewall.firewalld_runs()
         zone = (given["zone"] or firewall.firewalld_zone(given["interface"])) if has_firewalld else ""
@@ -141,7 +132,6 @@ def main() -> None:
     module.exit_json(
         changed=not (found.is_right and is_through),
         loaded=found.is_loaded,
-        load=rpc_firewall.load(program, given["path"]),
         firewalld=has_firewalld,
         zone=zone,
         diff=diff,

@@ -95,11 +95,6 @@ environment:
   returned: always
   type: dict
   sample: {CUDA_DEVICE_ORDER: PCI_BUS_ID, CUDA_VISIBLE_DEVICES: "0,2"}
-files:
-  description: Other files that the service needs, by path.
-  returned: always
-  type: dict
-  sample: {}
 findings:
   description: What the flag guard shows and does not stop at, as in M(herd.inference.head_plan).
   returned: always
@@ -202,7 +197,6 @@ def main() -> None:
         require_free(given["port"], given["unit"])
         found = release_manifest.needed_manifest(prefix, module.check_mode)
         result["environment"] = gpu_environment.environment(given["gpus"])
-        result["files"] = gpu_environment.unit_files(given["gpus"])
         argv, findings = command_line(found, given) if found else ([str(prefix / "current/bin/rpc-server")], [])
         for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
             module.warn(warning)

@@ -125,8 +125,6 @@ def test_ids_that_name_no_certain_part(ids: list[Any]) -> None:
 
 def test_gpus_without_ids_are_all_of_the_host() -> None:
     assert gpu_environment.environment([{"memory_mib": 32768}]) == {}
-    assert list(gpu_environment.unit_files([{}])) == ["/etc/systemd/system/herd-gpu.service"]
-    assert gpu_environment.unit_files([]) == {}
 
 
 def test_a_device_without_layers_is_named() -> None:

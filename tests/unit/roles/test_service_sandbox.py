@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd itself thinks of the sandboxes, with and without GPU, from the roles' own templates.
+"""systemd rates the sandbox of every unit, with and without GPUs, as the roles' own templates write it.
 
-The lab has no GPU, so this is where the units of a GPU host are read by systemd.
+The lab has no GPU: only these tests let systemd read the units of a GPU host.
 """
 
 from __future__ import annotations
@@ -20,23 +20,46 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment
-from ansible_collections.herd.inference.plugins.module_utils.core.host import rpc_firewall
 from tests.lab.tables import rows
 
 ROOT = Path(__file__).parents[3]
 HIGHEST = 2.5
 V100 = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0", "memory_mib": 32768, "id": 0}
+# A directive that a test puts into the shared sandbox, and the one that it stands before.
+ADDED = {"before": ""}
+ADDED_BEFORE = "'ProtectSystem': 'strict',"
 SITE = {"herd_user": "llama", "herd_prefix": "/opt/llama.cpp", "herd_rpc_port": 50052}
 
 
+def literals(role: str, part: str) -> dict[str, Any]:
+    """Read those variables of a role that are no templates themselves."""
+    path = ROOT / "roles" / role / part / "main.yml"
+    found = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+    return {name: value for name, value in found.items() if "{{" not in str(value)}
+
+
 def render(role: str, template: str, **values: Any) -> str:
-    """Render as Ansible does: defaults of the role under what a play would compute."""
-    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults/main.yml").read_text(encoding="utf-8"))
-    plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
+    """Render a template as Ansible does: with the role's variables, overridden by those that a play would compute."""
     environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     environment.filters["combine"] = lambda first, second: {**first, **second}
-    text = (ROOT / "roles" / role / "templates" / template).read_text(encoding="utf-8")
-    return environment.from_string(text).render({**SITE, **plain, **values})
+    folder = ROOT / "roles" / role
+    variables = {**SITE, **literals(role, "defaults"), **literals(role, "vars"), "role_path": str(folder), **values}
+
+    def lookup(plugin: str, path: str, template_vars: dict[str, Any]) -> str:
+        assert plugin == "ansible.builtin.template"
+        text = Path(path).read_text(encoding="utf-8")
+        if path.endswith("/sandbox.j2"):
+            text = text.replace(ADDED_BEFORE, f"{ADDED['before']}{ADDED_BEFORE}")
+        return environment.from_string(text).render({**variables, **template_vars})
+
+    environment.globals["lookup"] = lookup
+    text = (folder / "templates" / template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(variables)
+
+
+def firewall(role: str, ruleset: str, service: str) -> str:
+    given = {"unit_role": role, "unit_ruleset": ruleset, "unit_before": service}
+    return render("unit_templates", "herd-nft.service.j2", **given)
 
 
 def worker(has_gpu: bool) -> str:
@@ -46,7 +69,6 @@ def worker(has_gpu: bool) -> str:
         rpc_worker_user="llama",
         rpc_worker_allowed=["10.100.0.31"],
         _rpc_worker_has_gpu=has_gpu,
-        __rpc_worker_firewall={"load": rpc_firewall.load("/bin/true", "/etc/herd/rpc-firewall.nft")},
         __rpc_worker_plan={
             "argv": ["/bin/true"],
             "environment": gpu_environment.environment([V100] if has_gpu else []),
@@ -61,7 +83,6 @@ def head(has_gpu: bool) -> str:
         head_server_user="llama",
         _head_server_has_gpu=has_gpu,
         head_server_workers=["vllm-node2"],
-        __head_server_firewall={"load": rpc_firewall.load("/bin/true", "/etc/herd/rpc-client.nft")},
         __head_server_plan={
             "argv": ["/bin/true"],
             "environment": gpu_environment.environment([V100] if has_gpu else []),
@@ -131,11 +152,11 @@ def upstreams(has_gpu: bool) -> str:
 
 
 def worker_firewall(has_gpu: bool) -> str:
-    return rpc_firewall.unit(rpc_firewall.WORKER, "/bin/true", "/etc/herd/rpc-firewall.nft")
+    return firewall("rpc_worker", "/etc/herd/rpc-firewall.nft", "llama-rpc.service")
 
 
 def head_firewall(has_gpu: bool) -> str:
-    return rpc_firewall.unit(rpc_firewall.HEAD, "/bin/true", "/etc/herd/rpc-client.nft")
+    return firewall("head_server", "/etc/herd/rpc-client.nft", "llama-head.service")
 
 
 def job_guard(has_gpu: bool) -> str:
@@ -143,7 +164,7 @@ def job_guard(has_gpu: bool) -> str:
 
 
 def device_nodes(has_gpu: bool) -> str:
-    return gpu_environment.nodes_unit()
+    return render("unit_templates", "herd-gpu.service.j2")
 
 
 UNITS: dict[str, Callable[[bool], str]] = {
@@ -180,9 +201,36 @@ def exposure(unit: str, text: str, folder: Path) -> float:
     return float(found[1])
 
 
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_directive_of_shared_sandbox_is_in_every_unit(
+    monkeypatch: pytest.MonkeyPatch, unit: str, has_gpu: bool
+) -> None:
+    monkeypatch.setitem(ADDED, "before", "'PrivateIPC': 'yes',\n  ")
+    assert "PrivateIPC=yes" in UNITS[unit](has_gpu).splitlines()
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_unit_sets_each_directive_of_its_sandbox_once(unit: str, has_gpu: bool) -> None:
+    names = [line.split("=", 1)[0] for line in UNITS[unit](has_gpu).splitlines()]
+    assert "ProtectSystem" in names
+    shared = (ROOT / "roles/unit_templates/templates/sandbox.j2").read_text(encoding="utf-8")
+    once = set(re.findall(r"'([A-Z]\w+)': '", shared))
+    assert [name for name in once if names.count(name) > 1] == []
+
+
+def test_service_starts_after_its_firewall_rules() -> None:
+    for text, service in ((worker_firewall(False), "llama-rpc.service"), (head_firewall(False), "llama-head.service")):
+        lines = text.splitlines()
+        assert f"Before=network-online.target {service}" in lines
+        # systemd prepares this unit's /dev in a folder that systemd-tmpfiles-setup empties.
+        assert "After=systemd-tmpfiles-setup.service" in lines
+
+
 def test_no_unit_of_a_role_is_forgotten() -> None:
     templates = {path.name.removesuffix(".j2") for path in (ROOT / "roles").glob("*/templates/*.service.j2")}
-    assert templates <= set(UNITS)
+    assert templates - {"herd-nft.service"} <= set(UNITS)
     assert set(UNITS) == set(LISTED)
 
 
@@ -209,11 +257,11 @@ def test_gpu_devices_have_a_cost(tmp_path: Path, unit: str) -> None:
 @pytest.mark.parametrize("render_unit", [worker, head, router])
 def test_a_gpu_unit_comes_after_its_device_nodes(render_unit: Any) -> None:
     lines = render_unit(True).splitlines()
-    assert f"Wants={gpu_environment.NODES_UNIT}" in lines
-    assert f"After={gpu_environment.NODES_UNIT}" in lines
+    assert "Wants=herd-gpu.service" in lines
+    assert "After=herd-gpu.service" in lines
     assert 'Environment="CUDA_VISIBLE_DEVICES=0"' in lines
     # nvidia, nvidia-frontend (up to driver 550), nvidiactl, nvidia-uvm by their names in /proc/devices.
     assert "DeviceAllow=char-nvidia* rw" in lines
     assert not [line for line in lines if "nvidia-modprobe" in line]
-    assert gpu_environment.NODES_UNIT not in render_unit(False)
+    assert "herd-gpu.service" not in render_unit(False)
     assert "nvidia" not in render_unit(False)

@@ -26,18 +26,14 @@ class End:
     table: str
     unit: str
     role: str
-    before: str
     purpose: str
 
 
-WORKER = End(
-    "herd_rpc", "herd-rpc-firewall.service", "rpc_worker", "llama-rpc.service", "Only the head may reach the RPC worker"
-)
+WORKER = End("herd_rpc", "herd-rpc-firewall.service", "rpc_worker", "Only the head may reach the RPC worker")
 HEAD = End(
     "herd_rpc_client",
     "herd-rpc-client.service",
     "head_server",
-    "llama-head.service",
     "Only the head's own user may reach the RPC workers from here",
 )
 
@@ -97,66 +93,4 @@ table inet {end.table} {{
   chain {marker(rules)} {{
   }}
 {rules}}}
-"""
-
-
-def load(program: str, path: str) -> list[str]:
-    """The command that loads the table; where it is loaded, it replaces it by itself and no connection notices."""
-    return [program, "-f", path]
-
-
-def unit(end: End, program: str, path: str) -> str:
-    """Write the unit that loads the table at boot, before the service may start."""
-    command = " ".join(load(program, path))
-    return f"""\
-# Written by Ansible (herd.inference, role {end.role}).
-[Unit]
-Description=Firewall of llama.cpp: {end.purpose[0].lower()}{end.purpose[1:]}
-DefaultDependencies=no
-After=local-fs.target nftables.service firewalld.service
-# At boot that one empties /tmp, where systemd puts this unit's /dev together: it would fail, and its worker with it.
-After=systemd-tmpfiles-setup.service
-Before=network-online.target {end.before}
-Conflicts=shutdown.target
-Before=shutdown.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={command}
-ExecReload={command}
-
-# root with one power: to change this host's network rules, which is also why it has this host's network.
-CapabilityBoundingSet=CAP_NET_ADMIN
-AmbientCapabilities=
-NoNewPrivileges=yes
-IPAddressDeny=any
-ProtectSystem=strict
-ProtectHome=yes
-PrivateDevices=yes
-DevicePolicy=closed
-UMask=0077
-MemoryDenyWriteExecute=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-ProtectProc=invisible
-ProcSubset=pid
-PrivateMounts=yes
-RestrictAddressFamilies=AF_NETLINK AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
-
-[Install]
-WantedBy=multi-user.target
 """

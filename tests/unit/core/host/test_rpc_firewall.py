@@ -54,15 +54,3 @@ def test_nobody_to_let_in_is_an_error() -> None:
         rpc_firewall.worker_rules(*WORKER, [])
     with pytest.raises(InvalidInputError, match="group rpc_worker"):
         rpc_firewall.head_rules([], 50052, 990)
-
-
-@pytest.mark.parametrize(
-    ("end", "service"), [(rpc_firewall.WORKER, "llama-rpc.service"), (rpc_firewall.HEAD, "llama-head.service")]
-)
-def test_the_service_waits_for_the_rules(end: rpc_firewall.End, service: str) -> None:
-    unit = rpc_firewall.unit(end, "/usr/sbin/nft", "/etc/herd/rpc-firewall.nft")
-    assert service in next(line for line in unit.splitlines() if line.startswith("Before=network"))
-    # Which empties the folder where systemd makes ready what this unit runs in.
-    assert "After=systemd-tmpfiles-setup.service" in unit
-    # playbooks/remove.yml knows our units by this.
-    assert "herd.inference" in unit

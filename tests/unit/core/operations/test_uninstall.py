@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host.paths import is_system
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
@@ -22,10 +21,6 @@ UNITS = sorted(ROLES.glob("*/templates/*.service.j2"))
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_every_unit_of_a_role_says_whose_it_is(path: Path) -> None:
     assert uninstall_rules.is_ours(path.read_text(encoding="utf-8"))
-
-
-def test_units_that_modules_write_say_it_too() -> None:
-    assert uninstall_rules.is_ours(gpu_environment.nodes_unit())
 
 
 @pytest.mark.parametrize(
