@@ -91,7 +91,9 @@ def main() -> None:
             raise NotFoundError(f"the user {given['user']}", "none on this host", "run the role node first")
         # A bare host in check mode: no system has this number.
         inside = rpc_firewall.head_rules(given["workers"], given["port"], 2**32 - 2 if user_id is None else user_id)
-        table = firewall.table_of(rpc_firewall.HEAD, inside, given["path"], given["unit"])
+        end, path = rpc_firewall.HEAD, given["path"]
+        ruleset = rpc_firewall.ruleset(end, inside)
+        table = firewall.Table(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
         found = firewall.look(table)
         if not module.check_mode:
             firewall.bring(table, found)

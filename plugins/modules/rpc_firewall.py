@@ -111,7 +111,9 @@ def main() -> None:
     given = module.params
     try:
         inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
-        table = firewall.table_of(rpc_firewall.WORKER, inside, given["path"], given["unit"])
+        end, path = rpc_firewall.WORKER, given["path"]
+        ruleset = rpc_firewall.ruleset(end, inside)
+        table = firewall.Table(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
         found = firewall.look(table)
         has_firewalld = firewall.firewalld_runs()
         zone = (given["zone"] or firewall.firewalld_zone(given["interface"])) if has_firewalld else ""

@@ -94,7 +94,7 @@ def unit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> dict[str,
     port = url.rpartition(":")[2]
     binary = "/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/llama-server"
     has: dict[str, Any] = {
-        "state": UnitState("loaded", "active", "running", True, 77, 1, since="Sat 2026-11-21 02:26:35 UTC"),
+        "state": UnitState("active", "running", True, 77, 1, since="Sat 2026-11-21 02:26:35 UTC"),
         "arguments": [binary, "--host", "0.0.0.0", "--port", port, "--api-key-file", str(key)],
     }
     monkeypatch.setattr(router_info.systemd, "show", lambda name: has["state"])
@@ -115,6 +115,6 @@ def test_what_is_wrong_with_a_unit_is_no_failure(run: Run, unit: dict[str, Any])
     found = run(url=None, api_key_file=None, timeout=2)
     assert "failed" not in found
     assert "127.0.0.1:9" in found["problem"]
-    unit["state"] = UnitState("loaded", "failed", "failed")
+    unit["state"] = UnitState("failed", "failed")
     found = run(url=None, api_key_file=None, timeout=2)
     assert (found["active_state"], found["models"], found["problem"]) == ("failed", [], "it does not run")

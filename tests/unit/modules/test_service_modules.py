@@ -24,7 +24,7 @@ from ansible_collections.herd.inference.plugins.modules import (
     service_unit,
 )
 
-RUNNING = UnitState("loaded", "active", "running", enabled=True, pid=7)
+RUNNING = UnitState("active", "running", enabled=True, pid=7)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class Systemd:
         if self.state == "deactivating":
             self.looks_to_end -= 1
             self.state = "deactivating" if self.looks_to_end > 0 else "inactive"
-        return UnitState("loaded", self.state, pid=7 if self.state == "active" else 0)
+        return UnitState(self.state, pid=7 if self.state == "active" else 0)
 
     def systemctl(self, *words: str, timeout: float = 60) -> None:
         self.told.append(words[0])

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import InvalidInputError, NotFoundError
-from ...core.host import rpc_firewall
 from .. import commands, systemd
 
 _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
@@ -47,12 +46,6 @@ class Table:
     def files(self) -> dict[str, str]:
         """Texts by path."""
         return {self.ruleset_path: self.ruleset, str(systemd.UNIT_DIRECTORY / self.unit): self.unit_text}
-
-
-def table_of(end: rpc_firewall.End, rules: str, path: str, unit_text: str) -> Table:
-    """Describe the table of one end of the RPC connections."""
-    ruleset = rpc_firewall.ruleset(end, rules)
-    return Table(end.table, rpc_firewall.marker(rules), end.unit, path, ruleset, unit_text)
 
 
 @dataclass(frozen=True)
