@@ -16,6 +16,7 @@ description:
   - The first line of each program becomes the interpreter that this module itself runs with, which is the
     one that Ansible uses on this host.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   root:
     description: Directory that holds the versions and the links C(current), C(lib) and C(bin).
@@ -35,13 +36,6 @@ options:
     type: dict
     default: {}
     version_added: 0.2.0
-attributes:
-  check_mode:
-    description: Compares what is installed with what should be.
-    support: full
-  diff_mode:
-    description: Names the files that differ.
-    support: full
 """
 
 EXAMPLES = r"""

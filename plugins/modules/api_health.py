@@ -19,7 +19,8 @@ description:
   - Sends requests, but changes nothing.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
-  - herd.inference.information
+  - herd.inference.attributes.info_module
+  - herd.inference.engine_options.client
 requirements:
   - requests
 options:
@@ -27,13 +28,6 @@ options:
     description: Address of the API, without a path.
     type: str
     required: true
-  api_key_file:
-    description: File on this host whose first line is the key. Empty sends none.
-    type: path
-  certificate_file:
-    description: File on this host with the head's certificate, the only one that is trusted. Empty without TLS.
-    type: path
-    version_added: 0.2.0
   model:
     description: Id that the model must have.
     type: str

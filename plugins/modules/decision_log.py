@@ -18,13 +18,10 @@ description:
   - Where no head runs, the former figures stay, and without any the page says so.
 author:
   - herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
-    description: Asks the head nothing, and says whether the page would change; new figures are not foretold.
-    support: full
-  diff_mode:
-    description: Shows the page before and after.
-    support: full
+    details: Sends no prompt to the head, so new figures are not predicted.
 options:
   path:
     description: Where the page is written. Its folder is made.

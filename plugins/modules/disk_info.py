@@ -18,13 +18,7 @@ description:
     its cache short without a word.
 author:
   - herd.inference contributors (@herd-inference)
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   paths:
     description: Paths on the file systems.

@@ -16,6 +16,10 @@ description:
   - A generated key is followed by a spare, which nobody is given before O(rotate) puts it first; an only key of O(keys)
     by one that begins with C(unused-). The engine would write the end of an only key into its log.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
+attributes:
+  diff_mode:
+    details: Names the actions and never shows a key.
 options:
   path:
     description: The file. Its directory is made if it is missing.
@@ -41,13 +45,6 @@ options:
     description: Group that may read the file and enter its directory; the owner is root.
     type: str
     required: true
-attributes:
-  check_mode:
-    description: Compares contents, group and mode.
-    support: full
-  diff_mode:
-    description: Says only what would happen, never a key.
-    support: full
 """
 
 EXAMPLES = r"""

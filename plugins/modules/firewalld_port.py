@@ -16,6 +16,7 @@ description:
   - Nothing is done on a host where firewalld does not run. It needs C(firewall-cmd) and no Python bindings,
     which on EL8 exist for another Python.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   port:
     description: TCP port.
@@ -43,13 +44,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-attributes:
-  check_mode:
-    description: Compares with what firewalld lists.
-    support: full
-  diff_mode:
-    description: Shows the rules for this port, in force and permanent.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -15,6 +15,10 @@ description:
     that is revoked or missing here is rejected.
   - Only hashes are ever part of it. C(herdctl key new) makes a key and such an entry.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
+attributes:
+  diff_mode:
+    details: Shows ids, users, limits, states and the first digits of hashes.
 options:
   path:
     description: The file.
@@ -68,13 +72,6 @@ options:
     description: Group that may read the file; the owner is root.
     type: str
     required: true
-attributes:
-  check_mode:
-    description: Compares content, group and mode.
-    support: full
-  diff_mode:
-    description: Shows ids, users, limits and states; of a hash its first digits.
-    support: full
 """
 
 EXAMPLES = r"""

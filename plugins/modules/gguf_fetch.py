@@ -13,6 +13,12 @@ short_description: Fetch a GGUF model, whole, in byte parts or in shards
 version_added: 0.1.0
 author:
   - herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [ansible.builtin.files, herd.inference.attributes]
+attributes:
+  check_mode:
+    details:
+      - Checks the files, reads those that were never verified, and asks the servers.
+      - Without the Python library requests, it plans with the options alone.
 description:
   - Brings one model to a host and verifies it. One call is one model, of however many files.
   - Several connections fetch ranges at once. Byte parts (C(.gguf.part1of2), C(.gguf-split-a)) go straight to their
@@ -166,18 +172,6 @@ options:
         there. What is not known to be right is a change. The action plugin uses it to decide whether there is work.
     type: bool
     default: false
-extends_documentation_fragment:
-  - ansible.builtin.files
-attributes:
-  check_mode:
-    support: full
-    description: Can run in check mode and predict changes without making them.
-    details:
-      - Looks at the files, reads those that were never verified, and asks the servers. Where the library requests is
-        still missing, it plans with what the task says and does not ask.
-  diff_mode:
-    support: full
-    description: Will return details on what has changed (or possibly needs changing in check mode), when in diff mode.
 requirements:
   - requests (for http and https)
 notes:

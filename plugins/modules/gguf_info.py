@@ -19,15 +19,9 @@ description:
     memory. A file that was cut off behind its table is told by RV(whole).
 author:
   - herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes.info_module]
 requirements:
   - requests, for O(url) with http or https
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
 options:
   path:
     description: Path of the model on the host, or of its first shard.

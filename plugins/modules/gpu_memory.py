@@ -17,13 +17,10 @@ description:
   - Waits until each GPU has as much free memory as is asked for, and shows how far it is.
 author:
   - herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes.info_module]
 attributes:
   check_mode:
-    description: Changes nothing in any mode; does not wait in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+    details: Does not wait in check mode.
 options:
   ids:
     description: Index or UUID of the GPUs that matter, as in herd_gpus. All of the host when empty.

@@ -16,8 +16,7 @@ description:
   - journald keeps a limited amount, so after months the head's first lines may be gone. RV(log_complete) says so;
     devices and layers are then not known, and RV(workers) still are.
 author: herd.inference contributors (@herd-inference)
-extends_documentation_fragment:
-  - herd.inference.information
+extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   unit:
     description: The head's unit.

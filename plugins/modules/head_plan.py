@@ -17,11 +17,15 @@ description:
     An error stops, a warning is shown.
   - Says which workers a running head has lost, from the kernel's TCP table. Changes nothing.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment:
+  - herd.inference.attributes.info_module
+  - herd.inference.engine_options
+  - herd.inference.engine_options.server
+  - herd.inference.tls_options
+attributes:
+  check_mode:
+    details: Without an installed release, RV(pending) is true.
 options:
-  prefix:
-    description: Directory of the releases.
-    type: path
-    required: true
   name:
     description: Name of the head's host, as in the split.
     type: str
@@ -76,32 +80,6 @@ options:
     description: Settings merged over the profile.
     type: dict
     default: {}
-  listen_address:
-    description: Address of the API.
-    type: str
-    required: true
-  listen_port:
-    description: Port of the API.
-    type: int
-    required: true
-  api_key_file:
-    description: File of the API keys.
-    type: path
-    required: true
-  tls:
-    description: >-
-      Files of the API's certificate (C(certificate)) and of its key (C(key)) on the head; without them it serves
-      without TLS.
-    type: dict
-    default: {}
-    suboptions:
-      certificate:
-        description: File of the certificate.
-        type: path
-      key:
-        description: File of the key.
-        type: path
-    version_added: 0.2.0
   gate_timeout:
     description: Seconds that the gate waits for the workers.
     type: int
@@ -110,30 +88,12 @@ options:
     description: The head's unit.
     type: str
     default: llama-head.service
-  environment:
-    description: Variables that the unit will have; some of them are settings of the engine, or secrets.
-    type: dict
-    default: {}
-    version_added: 0.2.0
   model_types:
     description: Types of the model's tensors in lower case, such as V(bf16); empty where they are not known.
     type: list
     elements: str
     default: []
     version_added: 0.2.0
-  accepted_rules:
-    description: Ids of the flag guard's rules whose findings are to be shown and not to stop.
-    type: list
-    elements: str
-    default: []
-    version_added: 0.2.0
-attributes:
-  check_mode:
-    description: Never changes anything; without a release it says so in RV(pending).
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
 """
 
 EXAMPLES = r"""

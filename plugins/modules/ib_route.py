@@ -18,8 +18,7 @@ description:
   - Changes nothing. Without O(echo) and O(measure) it sends nothing.
 author:
   - herd.inference contributors (@herd-inference)
-extends_documentation_fragment:
-  - herd.inference.information
+extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   interface:
     description: Interface of the fabric.

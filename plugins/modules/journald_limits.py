@@ -18,13 +18,7 @@ description:
     the size are those of the whole host; the one on the rate holds for each service by itself.
 author:
   - herd.inference contributors (@herd-inference)
-attributes:
-  check_mode:
-    description: Says what would be done.
-    support: full
-  diff_mode:
-    description: Shows the drop-in before and after.
-    support: full
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   storage:
     description: Where the journal is kept. V(persistent) survives a reboot; EL8 by itself forgets it.

@@ -19,17 +19,14 @@ description:
   - Used through its action plugin, it shows the progress of the compiler about every ten seconds.
 author:
   - herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
+attributes:
+  check_mode:
+    details: Checks the disk space and the source when a build is needed. Needs no compiler.
 requirements:
   - cmake, ninja, a C++ compiler, C(ldd) and C(readelf) on the host
   - git, for sources of kind V(git) and archives that hold a git bundle
   - requests, for sources with an URL
-attributes:
-  check_mode:
-    description: Says whether it would build; if so, sees that there is room and a source. Needs no compiler yet.
-    support: full
-  diff_mode:
-    description: Shows the id of the release's build before and after.
-    support: full
 options:
   release:
     description:

@@ -16,13 +16,7 @@ description:
   - No server is asked and no model is read, so it takes no time, and the host needs no internet.
 author:
   - herd.inference contributors (@herd-inference)
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   path:
     description: Folder of the models. It need not exist yet.

@@ -19,15 +19,9 @@ description:
   - Figures that an entry names by hand must be those of the hub.
 author:
   - herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 requirements:
   - requests
-attributes:
-  check_mode:
-    description: Asks, and writes nothing.
-    support: full
-  diff_mode:
-    description: Shows the file before and after.
-    support: full
 options:
   path:
     description:

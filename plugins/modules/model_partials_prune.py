@@ -17,13 +17,7 @@ description:
   - While a download runs in the folder, the module removes nothing.
 author:
   - herd.inference contributors (@herd-inference)
-attributes:
-  check_mode:
-    description: Reports the files that it would remove.
-    support: full
-  diff_mode:
-    description: Shows the files that are removed.
-    support: full
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   path:
     description: Folder of the models. It need not exist.

@@ -16,6 +16,10 @@ description:
   - nginx is started and enabled where it is not.
   - A run that was killed between the files and the reload is noticed by the next one.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
+attributes:
+  check_mode:
+    details: Tests the new configuration if nginx is installed.
 requirements:
   - nginx, 1.14 or newer, on the host
 options:
@@ -43,13 +47,6 @@ options:
     description: nginx's unit.
     type: str
     default: nginx.service
-attributes:
-  check_mode:
-    description: Compares the files, tries the new configuration where nginx is installed, and looks at the service.
-    support: full
-  diff_mode:
-    description: Shows each file before and after.
-    support: full
 """
 
 EXAMPLES = r"""

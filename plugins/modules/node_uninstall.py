@@ -20,6 +20,7 @@ description:
   - Nothing is removed that does not say, by its text, its name or its place, that it is ours. One that was interrupted
     goes on when it runs again.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   prefix:
     description:
@@ -76,13 +77,6 @@ options:
     description: The account of the gateway's service. It stays if it is not the one that the role gateway made.
     type: str
     default: herd-gateway
-attributes:
-  check_mode:
-    description: Says what would go.
-    support: full
-  diff_mode:
-    description: Lists what goes, a line each.
-    support: full
 """
 
 EXAMPLES = r"""

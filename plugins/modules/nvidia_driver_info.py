@@ -15,13 +15,7 @@ description:
   - A driver older than the toolkit's own but within minor-version compatibility is allowed, with a note.
 author:
   - herd.inference contributors (@herd-inference)
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   cuda_version:
     description:

@@ -15,8 +15,7 @@ description:
   - Says which programs run from which release, what is known against those, and what does not fit together.
 author:
   - herd.inference contributors (@herd-inference)
-extends_documentation_fragment:
-  - herd.inference.information
+extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   prefix:
     description:

@@ -20,15 +20,12 @@ description:
   - A node whose NVIDIA driver is too old for the build is refused before anything is fetched.
 author:
   - herd.inference contributors (@herd-inference)
-requirements:
-  - requests, for a O(location) with an URL
+extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
-    description: Verifies what is there and says what would be done.
-    support: full
-  diff_mode:
-    description: Shows the current release and the installed ones before and after.
-    support: full
+    details: Verifies the installed files.
+requirements:
+  - requests, for a O(location) with an URL
 options:
   manifest:
     description:

@@ -19,13 +19,7 @@ description:
   - What lies in C(releases/) under a name that is not a release's, or is a link, neither counts nor goes.
 author:
   - herd.inference contributors (@herd-inference)
-attributes:
-  check_mode:
-    description: Says what would be removed.
-    support: full
-  diff_mode:
-    description: Shows the releases before and after.
-    support: full
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   prefix:
     description: Folder that holds C(releases/) and C(current). It need not exist.

@@ -21,13 +21,10 @@ description:
     C(current).
 author:
   - herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
-    description: Verifies the release and says whether the link would move, or the note would change.
-    support: full
-  diff_mode:
-    description: Shows where the link points, and what is noted, before and after.
-    support: full
+    details: Verifies the release.
 options:
   prefix:
     description:

@@ -15,7 +15,8 @@ description:
   - Without O(url) it looks at a unit as it is, running or not, and asks where that one answers.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
-  - herd.inference.information
+  - herd.inference.attributes.info_module
+  - herd.inference.engine_options.client
 requirements:
   - requests
 options:
@@ -29,12 +30,6 @@ options:
     description: The router's unit, which is looked at where there is no O(url).
     type: str
     default: llama-router.service
-  api_key_file:
-    description: File on this host whose first line is the key. Empty sends none.
-    type: path
-  certificate_file:
-    description: File of the router's certificate on this host, the only one that is trusted. Without TLS there is none.
-    type: path
   timeout:
     description: Seconds to wait until the router answers.
     type: int

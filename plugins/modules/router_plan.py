@@ -18,11 +18,16 @@ description:
     both against the traps of C(docs/reference/flag-guard.md). An error stops, a warning is shown.
   - Changes nothing.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment:
+  - herd.inference.attributes.info_module
+  - herd.inference.engine_options
+  - herd.inference.engine_options.server
+  - herd.inference.tls_options
+  - herd.inference.gpu_options
+attributes:
+  check_mode:
+    details: Without an installed release or a folder of models, RV(pending) is true.
 options:
-  prefix:
-    description: Directory of the releases.
-    type: path
-    required: true
   release:
     description: The engine's release, whose rules of allocation are used.
     type: str
@@ -72,11 +77,6 @@ options:
     description: Seconds that a model's process has to end before it is killed.
     type: int
     default: 10
-  gpus:
-    description: GPUs of this host that are used, as in C(herd_gpus); without one the processor computes.
-    type: list
-    elements: dict
-    default: []
   free_mib:
     description: Free memory of each GPU in MiB, as asked from it. By default what such a GPU has free when unused.
     type: list
@@ -93,55 +93,14 @@ options:
     description: Memory limit of the service, such as V(64G). Empty is none.
     type: str
     default: ''
-  listen_address:
-    description: Address of the API.
-    type: str
-    required: true
-  listen_port:
-    description: Port of the API.
-    type: int
-    required: true
   timeout_s:
     description: Longest silence of a connection in seconds; a model that is being loaded is silent too.
     type: int
     default: 600
-  api_key_file:
-    description: File of the API keys.
-    type: path
-    required: true
-  tls:
-    description: >-
-      Files of the API's certificate (C(certificate)) and of its key (C(key)) on this host; without them it serves
-      without TLS.
-    type: dict
-    default: {}
-    suboptions:
-      certificate:
-        description: File of the certificate.
-        type: path
-      key:
-        description: File of the key.
-        type: path
   preset_file:
     description: File of the presets.
     type: path
     required: true
-  environment:
-    description: Variables that are added to the service's own; some of them are settings of the engine, or secrets.
-    type: dict
-    default: {}
-  accepted_rules:
-    description: Ids of the flag guard's rules whose findings are to be shown and not to stop.
-    type: list
-    elements: str
-    default: []
-attributes:
-  check_mode:
-    description: Never changes anything; without a release or a folder it says so in RV(pending).
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
 """
 
 EXAMPLES = r"""

@@ -17,6 +17,10 @@ description:
     every user but one, root included, and a unit that loads it at boot. Nobody else's rules are read or changed.
   - What the kernel really has loaded is looked at, so a table that somebody flushed comes back.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
+attributes:
+  check_mode:
+    details: A user who does not exist yet counts as a change.
 options:
   workers:
     description: Fabric addresses of the workers.
@@ -39,13 +43,6 @@ options:
     description: Path of the ruleset.
     type: path
     default: /etc/herd/rpc-client.nft
-attributes:
-  check_mode:
-    description: Compares files and the kernel's rules; a user who does not exist yet counts as a change.
-    support: full
-  diff_mode:
-    description: Shows the ruleset and the unit.
-    support: full
 """
 
 EXAMPLES = r"""

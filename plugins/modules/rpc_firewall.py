@@ -17,6 +17,7 @@ description:
     good; rules for former heads are removed.
   - What the kernel really has loaded is looked at, so a table that somebody flushed comes back.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   address:
     description: Fabric address that the worker listens on.
@@ -49,13 +50,6 @@ options:
     description: Path of the ruleset.
     type: path
     default: /etc/herd/rpc-firewall.nft
-attributes:
-  check_mode:
-    description: Compares files and the kernel's rules.
-    support: full
-  diff_mode:
-    description: Shows the ruleset and the unit.
-    support: full
 """
 
 EXAMPLES = r"""

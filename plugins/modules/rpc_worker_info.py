@@ -15,8 +15,7 @@ description:
     one client at a time.
   - Says in RV(problems) what is wrong, and fails with it only where it waits.
 author: herd.inference contributors (@herd-inference)
-extends_documentation_fragment:
-  - herd.inference.information
+extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   unit:
     description: The worker's unit.

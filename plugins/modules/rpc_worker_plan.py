@@ -14,11 +14,14 @@ description:
   - Reads the manifest of the release in use, holds the worker's arguments against the flags that this build
     accepts, sees that the fabric address is on this host and that nobody else has the port. Changes nothing.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment:
+  - herd.inference.attributes.info_module
+  - herd.inference.engine_options
+  - herd.inference.gpu_options
+attributes:
+  check_mode:
+    details: Without an installed release, RV(pending) is true.
 options:
-  prefix:
-    description: Directory of the releases.
-    type: path
-    required: true
   address:
     description: Fabric address to listen on, an IPv4 literal.
     type: str
@@ -35,33 +38,10 @@ options:
     description: Whether tensors over 10 MiB are kept on disk.
     type: bool
     default: true
-  gpus:
-    description: GPUs that this host offers, as in herd_gpus; its processors when there is none.
-    type: list
-    elements: dict
-    default: []
   unit:
     description: Unit that may hold the port.
     type: str
     default: llama-rpc.service
-  environment:
-    description: Variables that the unit will have; C(LLAMA_CACHE) says where the tensors are kept.
-    type: dict
-    default: {}
-    version_added: 0.2.0
-  accepted_rules:
-    description: Ids of the flag guard's rules whose findings are to be shown and not to stop.
-    type: list
-    elements: str
-    default: []
-    version_added: 0.2.0
-attributes:
-  check_mode:
-    description: Never changes anything; without a release it says so in RV(pending).
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
 """
 
 EXAMPLES = r"""

@@ -17,6 +17,7 @@ description:
     the policy stays; which types are ours is remembered in O(record).
   - Works with C(semodule) and C(semanage), packages C(policycoreutils) and C(policycoreutils-python-utils).
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   name:
     description: Name of the module of rules.
@@ -49,13 +50,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-attributes:
-  check_mode:
-    description: Looks at the policy, and changes nothing.
-    support: full
-  diff_mode:
-    description: Shows rules and types before and after.
-    support: full
 """
 
 EXAMPLES = r"""

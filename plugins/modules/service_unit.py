@@ -16,6 +16,7 @@ description:
   - The running process says by itself which text it was started from, through an environment variable
     C(HERD_UNIT). A run that was killed between writing and restarting is therefore made good by the next one.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   name:
     description: Name of the unit with its suffix.
@@ -50,13 +51,6 @@ options:
     type: float
     default: 0
     version_added: 0.2.0
-attributes:
-  check_mode:
-    description: Compares files and the running process; says what would be done.
-    support: full
-  diff_mode:
-    description: Shows the unit, its files and the state of the service.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -16,6 +16,7 @@ description:
     has besides is left alone. A user keeps every other QoS, and nothing is ever removed.
   - slurm.conf and the partitions in it are only looked at. They belong to whoever runs the cluster.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   set_up:
     description: Whether what is missing is set up.
@@ -98,13 +99,6 @@ options:
     description: User that should see the jobs of all others. C(PrivateData) that hides them is warned of.
     type: str
     default: ''
-attributes:
-  check_mode:
-    description: Says what would be set up.
-    support: full
-  diff_mode:
-    description: Shows each QoS, account and user that would differ.
-    support: full
 """
 
 EXAMPLES = r"""

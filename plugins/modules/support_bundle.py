@@ -17,6 +17,10 @@ description:
     looks like a key, a token, a password or a private key.
   - Changes nothing on the node but the archive.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
+attributes:
+  diff_mode:
+    support: none
 options:
   path:
     description: The archive, which is written anew.
@@ -46,13 +50,6 @@ options:
     description: Folder whose guarded files hold the secrets that are taken out.
     type: path
     default: /etc/herd
-attributes:
-  check_mode:
-    description: Says what would be gathered, and writes nothing.
-    support: full
-  diff_mode:
-    description: Nothing of the node differs afterwards.
-    support: none
 """
 
 EXAMPLES = r"""

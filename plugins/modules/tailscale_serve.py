@@ -17,6 +17,7 @@ description:
   - tailscaled takes the path off before it hands a request over, so the server sees what comes after it.
   - Works with the command line of Tailscale 1.52 and newer.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 options:
   mounts:
     description:
@@ -41,13 +42,6 @@ options:
     description: The command C(tailscale).
     type: str
     default: tailscale
-attributes:
-  check_mode:
-    description: Asks tailscaled, and changes nothing.
-    support: full
-  diff_mode:
-    description: Shows what the port serves before and after.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -17,6 +17,10 @@ description:
   - A certificate that the host has signed itself is made anew when it ends within 30 days, or when O(names) has names
     that it lacks, or when the key beside it is not its own. One that somebody put there is left alone.
 author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
+attributes:
+  diff_mode:
+    details: Names the actions and never shows a key.
 requirements:
   - the program openssl, 1.1.1 or newer, on the host
 options:
@@ -53,13 +57,6 @@ options:
     description: How long a generated certificate is valid, in days.
     type: int
     default: 825
-attributes:
-  check_mode:
-    description: Compares the files, and says what would be done.
-    support: full
-  diff_mode:
-    description: Says only what would happen, never a key.
-    support: full
 """
 
 EXAMPLES = r"""

@@ -15,13 +15,10 @@ description:
     the GPUs of the herd, and writes the answers to a JSON file.
 author:
   - herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
-    description: Probes what is there; on a host whose packages are not installed yet it says that it would write.
-    support: full
-  diff_mode:
-    description: Shows the file before and after.
-    support: full
+    details: Reports a change if the packages are not installed yet.
 options:
   path:
     description:
