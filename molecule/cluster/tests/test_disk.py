@@ -117,7 +117,7 @@ def test_the_cache_holds_what_the_engine_put_there(on: On) -> None:
     assert min(cached(on(WORKER)).values()) > 10 * MIB
     # One of them, since the check is slow.
     one = f"mkdir /tmp/one && cp $(find {CACHE}/rpc -type f -size -12M -not -name '.*' | head -n 1) /tmp/one/"
-    said = on(WORKER).run(f"{one}; herdctl cache check --json --folder /tmp/one; rm -r /tmp/one")
+    said = on(WORKER).run(f"{one}; herdctl rpc-cache check --json --folder /tmp/one; rm -r /tmp/one")
     assert json.loads(said.stdout) == {"damaged": []}
 
 
@@ -142,7 +142,7 @@ def test_a_cache_that_fills_its_disk(on: On, whole: dict[str, int], small_cache:
     assert short.keys() == whole.keys()
     assert sum(short.values()) <= 20 * MIB < sum(whole.values())
     assert 0 in short.values()
-    assert on(WORKER).run(f"herdctl cache check --folder {CACHE}/rpc").rc == 1
+    assert on(WORKER).run(f"herdctl rpc-cache check --folder {CACHE}/rpc").rc == 1
     # Every node can tell; the service itself goes on.
     wait_for(
         "a node tells of the full disk",

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -205,7 +205,7 @@ def resume_command(arguments: argparse.Namespace) -> int:
 def _add(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Any, text: str, end: str
 ) -> argparse.ArgumentParser:
-    found = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. Exit status: {end}.")
+    found = commands.add_parser(name, description=f"{text} Exit status: {end}.")
     found.add_argument("--config", default=DEFAULT_PATH, help="the agent's configuration (default: %(default)s)")
     found.add_argument("--json", action="store_true", help="for programs")
     found.set_defaults(run=run)
@@ -216,18 +216,20 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe the operator's commands."""
     well = "0 all is well, 1 something is not, 2 configuration"
     answer = "0 answered, 2 configuration or nobody to ask on this node, 3 no answer"
-    _add(commands, "status", status_command, "show what every node says of itself", well)
-    watch = _add(commands, "watch", watch_command, "show it live; once if the output is no terminal", well)
+    _add(commands, "status", status_command, "Show the heartbeat of every node.", well)
+    watch = _add(
+        commands, "watch", watch_command, "Show the heartbeats live, or once if the output is no terminal.", well
+    )
     watch.add_argument("--interval", type=float, default=2.0, metavar="SECONDS")
     watch.add_argument("--once", action="store_true")
-    logs = _add(commands, "logs", logs_command, "show the journal of this node's units", "journalctl's")
+    logs = _add(commands, "logs", logs_command, "Show the journal of this node's units.", "journalctl's")
     logs.add_argument("of", nargs="?", choices=["all", "agent", "worker", "head", "router"], default="all")
     logs.add_argument("-n", "--lines", type=int, default=50)
     logs.add_argument("-f", "--follow", action="store_true")
-    probe = _add(commands, "probe", probe_command, "let the head or a router make one token (on its host)", answer)
+    probe = _add(commands, "probe", probe_command, "Ask the head or a router on this host for one token.", answer)
     probe.add_argument("--model", default="", help="of a router; one that is in memory if none is named")
     probe.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS")
-    query = _add(commands, "query", query_command, "ask the head or a router a question (on its host)", answer)
+    query = _add(commands, "query", query_command, "Ask the head or a router on this host a question.", answer)
     query.add_argument("prompt")
     query.add_argument("--model", default="", help="of a router; one that is in memory if none is named")
     query.add_argument("--max-tokens", type=int, default=64)
@@ -236,21 +238,19 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         commands,
         "drain",
         drain_command,
-        "mark the head as draining and wait until no request runs (on the head)",
+        "Mark the head on this host as draining and wait until no request runs.",
         "0 idle, 1 requests still run, 2 configuration or no head on this node",
     )
     drain.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
     drain.add_argument("--stop", action="store_true", help="stop the head when it is idle")
     drain.add_argument("--end", action="store_true", help="take the mark away")
-    hold = _add(commands, "hold", hold_command, "keep the agents' hands off this node for a while", "0, 2 arguments")
+    hold = _add(
+        commands,
+        "hold",
+        hold_command,
+        "Keep the agent from restarting anything on this node for a while.",
+        "0, 2 arguments",
+    )
     hold.add_argument("--seconds", type=float, default=600.0)
     hold.add_argument("--reason", default="by hand")
-    _add(commands, "resume", resume_command, "end a hold and a drain", "0, 2 configuration")
-
-
-#: Names of the cluster's documents, and what they start.
-NAMES: Mapping[str, Sequence[str]] = {
-    "llama-cluster-monitor": ["watch"],
-    "llama-model-selector": ["choose"],
-    "llama-service-status": ["status"],
-}
+    _add(commands, "resume", resume_command, "End a hold and a drain.", "0, 2 configuration")

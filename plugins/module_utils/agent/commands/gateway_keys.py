@@ -97,7 +97,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl key)."""
     key = commands.add_parser(
         "key",
-        help="make, list and revoke users' keys of the gateway",
         description="Keys are kept as hashes only. What is revoked here opens nothing within a tenth of a second.",
     )
     key.add_argument("--keys", default=KEYS, help="file of the keys (default: %(default)s)")

@@ -143,7 +143,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe the command."""
     found = commands.add_parser(
         "models",
-        help="show the models of the routers on this node",
         description="Show the models of the routers on this node and their states; nothing is loaded or woken for it. "
         "Exit status: 0 well, 1 a model could not be loaded, 2 no router.",
     )
@@ -154,7 +153,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     found.set_defaults(run=models_command)
     stop = commands.add_parser(
         "stop-router",
-        help="let the answers of this node's router end, and stop it",
         description="Refuses new connections, waits until no model works on an answer, and stops llama-router. What "
         "still runs then is cut. Exit status: 0 it is stopped, also if it did not run.",
     )

@@ -63,8 +63,7 @@ def choose_command(arguments: argparse.Namespace) -> int:
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
     command = commands.add_parser(
-        "choose",
-        help="say which model and tier a type of task goes to, and why",
+        "select-model",
         description="Says which model and tier a type of task goes to, why, and how that tier is. Without a type it "
         "shows all of them. It only says so: the gateway chooses by the same table when a request names a task.",
         epilog="exit status: 0 chosen; 2 no such type, or no gateway on this host",

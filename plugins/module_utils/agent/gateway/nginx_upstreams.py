@@ -168,7 +168,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl upstreams)."""
     command = commands.add_parser(
         "upstreams",
-        help="tell nginx which engines there are (what herd-upstreams.service runs)",
         description="Writes nginx's upstreams from the view of the tiers, tests them, and reloads nginx.",
     )
     command.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")

@@ -610,7 +610,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl gateway)."""
     command = commands.add_parser(
         "gateway",
-        help="decide for nginx what becomes of requests (what herd-gateway.service runs)",
         description="Checks keys and limits, chooses tier and model, says why a tier is away, counts what was served.",
     )
     command.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")

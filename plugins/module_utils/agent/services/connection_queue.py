@@ -279,10 +279,9 @@ def idle_command(arguments: argparse.Namespace) -> int:
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe C(herdctl queue) and C(herdctl idle)."""
+    """Describe C(herdctl queue-connections) and C(herdctl idle)."""
     queue = commands.add_parser(
-        "queue",
-        help="let new connections wait while the head restarts (what herd-queue.service runs)",
+        "queue-connections",
         description="Takes connections until it is told to end, and then hands them on. Exit status: 0.",
     )
     queue.add_argument("--address", required=True, help="IPv4 address to listen on")
@@ -294,7 +293,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     queue.set_defaults(run=queue_command)
     idle = commands.add_parser(
         "idle",
-        help="wait, while there is a queue, until no request runs at the head (on the head)",
         description="Waits until no client has a connection, or only keeps one, on which no request runs or comes. "
         "Exit status: 0 idle, 1 requests still run.",
     )

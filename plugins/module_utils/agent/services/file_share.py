@@ -160,10 +160,9 @@ def serve_command(arguments: argparse.Namespace) -> int:
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe C(herdctl serve)."""
+    """Describe C(herdctl share-files)."""
     serve = commands.add_parser(
-        "serve",
-        help="give named files to named clients, for a while",
+        "share-files",
         description="Serves files of one folder over HTTP, with ranges, until time is up.",
     )
     serve.add_argument("--address", required=True, help="IPv4 address to listen on")

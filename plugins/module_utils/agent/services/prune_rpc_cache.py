@@ -157,10 +157,9 @@ def _whole(text: str) -> int:
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe C(herdctl cache)."""
+    """Describe C(herdctl rpc-cache)."""
     cache = commands.add_parser(
-        "cache",
-        help="show, prune or check the cache of this node's worker",
+        "rpc-cache",
         description="show what it holds, prune what may be damaged, is too old or too much (only while the worker is "
         "down), or check each file's bytes against its name (some 10 MB/s). "
         "Exit status: 0 well, 1 damaged files, 2 configuration.",

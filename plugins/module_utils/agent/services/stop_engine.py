@@ -47,10 +47,9 @@ def end_command(arguments: argparse.Namespace) -> int:
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe C(herdctl end)."""
+    """Describe C(herdctl stop-engine)."""
     found = commands.add_parser(
-        "end",
-        help="end the engine without waiting for its clients (what llama-head.service runs when it is stopped)",
+        "stop-engine",
         description="Asks a process to end, and ends it after a while. Exit status: 0.",
     )
     found.add_argument("--pid", default="", help="systemd's $MAINPID; nothing is done where it is empty")

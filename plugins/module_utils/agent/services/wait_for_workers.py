@@ -205,17 +205,20 @@ def gate_command(arguments: argparse.Namespace) -> int:
     gate = _read(arguments.config)
     verdicts = wait_for(gate, lambda line: print(line, flush=True))
     for verdict in verdicts:
-        print(f"herdctl gate: after {gate.timeout_s:g} seconds: {verdict.error}", file=sys.stderr, flush=True)
+        print(
+            f"herdctl wait-for-workers: after {gate.timeout_s:g} seconds: {verdict.error}", file=sys.stderr, flush=True
+        )
     return exit_code(verdicts) if verdicts else EXIT_READY
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe C(herdctl gate)."""
+    """Describe C(herdctl wait-for-workers)."""
     gate = commands.add_parser(
-        "gate",
-        help="wait until every RPC worker is ready",
+        "wait-for-workers",
         description="Waits until every RPC worker answers with the right protocol, devices and memory. "
         "Exit status: 0 ready, 2 configuration, 3 a worker does not answer, 4 another protocol, 5 other devices.",
     )
-    gate.add_argument("--config", default="/etc/herd/gate.json", help="what to wait for (default: %(default)s)")
+    gate.add_argument(
+        "--config", default="/etc/herd/wait-for-workers.json", help="what to wait for (default: %(default)s)"
+    )
     gate.set_defaults(run=gate_command)

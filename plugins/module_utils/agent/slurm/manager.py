@@ -599,7 +599,7 @@ def _change(work: Any) -> None:
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe C(herdctl tiers)."""
     tiers = commands.add_parser(
-        "tiers", help="show, stop or start the tiers that run as Slurm jobs (on the controller)"
+        "tiers", description="Show, stop or start the tiers that run as Slurm jobs (on the controller)."
     )
     tiers.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")
     tiers.add_argument("--json", action="store_true", help="as JSON")

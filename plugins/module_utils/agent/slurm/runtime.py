@@ -659,7 +659,7 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe C(herdctl job)."""
-    job = commands.add_parser("job", help="run a tier inside a Slurm job (what the job script ends in)")
+    job = commands.add_parser("job", description="Run a tier inside a Slurm job.")
     what = job.add_subparsers(dest="what", required=True)
     run = what.add_parser("run", help="start the tier's engines and look after them until the job has to go")
     run.add_argument("--data", required=True, help="the tier's data, beside its job script")

@@ -249,7 +249,7 @@ def _listen(lines: queue.Queue[str]) -> None:
 def _cache(order: dict[str, Any], moment: str) -> None:
     """Let nothing of the worker's cache that may be cut short be taken for whole."""
     if order.get("cache"):
-        argv = [sys.argv[0], "cache", "prune", moment, *map(str, order["cache"])]
+        argv = [sys.argv[0], "rpc-cache", "prune", moment, *map(str, order["cache"])]
         status, text = command.run(argv, 120.0)
         if status or text.strip():
             emit("note", text=f"cache: {text.strip()[:300] or f'status {status}'}")

@@ -337,7 +337,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl agent)."""
     agent = commands.add_parser(
         "agent",
-        help="watch this node and its group (what herd-agent.service runs)",
         description="Gives a heartbeat on the fabric, follows those of the workers, and restarts what cannot go on: a "
         "head, a worker, a router of models or the process of one of them.",
     )

@@ -64,7 +64,7 @@ def pieces(units: Sequence[str], since: str, lines: int, prefix: str, models_dir
         _command("herd/configuration.txt", "ls", "-laR", "/etc/herd"),
         Piece("herd/manifest.json", path=f"{prefix}/current/manifest.json"),
         Piece("herd/toolchain.json", path=f"{prefix}/etc/toolchain.json"),
-        Piece("herd/gate.json", path="/etc/herd/gate.json"),
+        Piece("herd/wait-for-workers.json", path="/etc/herd/wait-for-workers.json"),
         Piece("herd/agent.json", path="/etc/herd/agent.json"),
     ]
     for unit in units:

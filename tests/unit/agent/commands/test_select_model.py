@@ -45,9 +45,9 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def test_it_says_what_would_be_chosen_and_why(herdctl: Path, files: list[str]) -> None:
-    done = run_herdctl(herdctl, "choose", "fix", *files)
+    done = run_herdctl(herdctl, "select-model", "fix", *files)
     assert done.stdout == "Task:  fix\nModel: strand\nTier:  fast: answers\nWhy:   It compiles.\n"
-    done = run_herdctl(herdctl, "choose", "borrowing", *files)
+    done = run_herdctl(herdctl, "select-model", "borrowing", *files)
     assert "Tier:  reasoning: preempted by VASP job 88, expected in about 25 minutes\n" in done.stdout
 
 
@@ -68,7 +68,7 @@ def test_under_the_name_of_the_documents(herdctl: Path, files: list[str]) -> Non
 
 
 def test_programs_get_json(herdctl: Path, files: list[str]) -> None:
-    done = run_herdctl(herdctl, "choose", "Fix", "--json", *files)
+    done = run_herdctl(herdctl, "select-model", "Fix", "--json", *files)
     assert json.loads(done.stdout) == {
         "task": "Fix",
         "known": True,
@@ -78,17 +78,17 @@ def test_programs_get_json(herdctl: Path, files: list[str]) -> None:
         "ready": True,
         "state": "answers",
     }
-    assert set(json.loads(run_herdctl(herdctl, "choose", "--json", *files).stdout)) == {"fix", "borrowing"}
+    assert set(json.loads(run_herdctl(herdctl, "select-model", "--json", *files).stdout)) == {"fix", "borrowing"}
 
 
 def test_without_a_type_it_shows_the_table(herdctl: Path, files: list[str]) -> None:
-    lines = run_herdctl(herdctl, "choose", *files).stdout.splitlines()
+    lines = run_herdctl(herdctl, "select-model", *files).stdout.splitlines()
     assert lines[0].split() == ["TASK", "TIER", "MODEL", "NOW", "WHY"]
     assert lines[1].split() == ["fix", "fast", "strand", "answers", "It", "compiles."]
 
 
 def test_an_unknown_type_is_an_error_that_names_the_others(herdctl: Path, files: list[str]) -> None:
-    done = run_herdctl(herdctl, "choose", "poetry", *files)
+    done = run_herdctl(herdctl, "select-model", "poetry", *files)
     assert done.returncode == 2
     assert "expected a type of task (fix, borrowing), found 'poetry'" in done.stderr
 
@@ -101,7 +101,7 @@ def test_while_nobody_says_how_the_tiers_are_it_still_chooses(
         Path(files[3]).unlink()
     else:
         Path(files[3]).write_text(view, encoding="utf-8")
-    done = run_herdctl(herdctl, "choose", "fix", *files)
+    done = run_herdctl(herdctl, "select-model", "fix", *files)
     assert "Model: strand" in done.stdout
     assert "the manager of the tiers says nothing" in done.stdout
 
@@ -111,7 +111,7 @@ def test_without_a_gateway_it_says_where_there_is_one(herdctl: Path, tmp_path: P
     path = tmp_path / "none.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")
-    done = run_herdctl(herdctl, "choose", "fix", "--config", str(path))
+    done = run_herdctl(herdctl, "select-model", "fix", "--config", str(path))
     assert done.returncode == 2
     assert "gateway" in done.stderr
     assert "Traceback" not in done.stderr

@@ -68,7 +68,16 @@ def start(herdctl: Path, tmp_path: Path) -> Iterator[Start]:
         channel.settimeout(30)
         process = subprocess.Popen(
             [
-                *(sys.executable, "-I", str(herdctl), "queue", "--address", "127.0.0.1", "--port", str(port)),
+                *(
+                    sys.executable,
+                    "-I",
+                    str(herdctl),
+                    "queue-connections",
+                    "--address",
+                    "127.0.0.1",
+                    "--port",
+                    str(port),
+                ),
                 *("--target", "127.0.0.1", "--target-port", str(target_port), *more),
             ],
             env={**os.environ, "NOTIFY_SOCKET": path},

@@ -46,7 +46,7 @@ def serve(herdctl: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.bind(str(notify))
             channel.settimeout(20)
-            argv = ["serve", "--address", "127.0.0.1", "--port", str(port), "--root", str(folder)]
+            argv = ["share-files", "--address", "127.0.0.1", "--port", str(port), "--root", str(folder)]
             argv += ["--name", "model.gguf", "--name", "gone", "--client", client, "--seconds", str(seconds)]
             (folder / "gone").write_bytes(b"")
             program = [sys.executable, "-I", str(herdctl), *argv]
@@ -153,7 +153,7 @@ def test_it_ends_by_itself(serve: Serve) -> None:
 )
 def test_what_cannot_be_given(herdctl: Path, folder: Path, more: list[str], said: str) -> None:
     done = run_herdctl(
-        herdctl, "serve", "--address", "127.0.0.1", "--port", "1", "--root", str(folder), "--seconds", "1", *more
+        herdctl, "share-files", "--address", "127.0.0.1", "--port", "1", "--root", str(folder), "--seconds", "1", *more
     )
     assert done.returncode == 2
     assert said in done.stderr

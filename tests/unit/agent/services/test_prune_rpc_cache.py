@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl cache on real files."""
+"""herdctl rpc-cache on real files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def put(path: Path, size: int, seconds_ago: float) -> None:
 
 
 def prune(herdctl: Path, folder: Path, *arguments: str) -> list[str]:
-    done = run_herdctl(herdctl, "cache", "prune", "--folder", str(folder), "--json", *arguments)
+    done = run_herdctl(herdctl, "rpc-cache", "prune", "--folder", str(folder), "--json", *arguments)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout)["removed"]) if done.stdout else []
 
@@ -64,7 +64,7 @@ def test_limits_hold(herdctl: Path, cache: Path) -> None:
     prune(herdctl, cache, "--starting")
     put(cache / NAMES[2], SIZE, 30.0)
     (cache / ".herd.json").write_text(json.dumps({"proved": time.time()}), encoding="utf-8")
-    done = run_herdctl(herdctl, "cache", "prune", "--starting", "--folder", str(cache), "--max-mib", "22")
+    done = run_herdctl(herdctl, "rpc-cache", "prune", "--starting", "--folder", str(cache), "--max-mib", "22")
     assert done.stdout == "removed from the cache 1 file of 11 MiB: the cache is larger than 22 MiB (1)\n"
     assert names(cache) == {*NAMES[1:], "notes.txt", ".herd.json"}
 
@@ -88,7 +88,7 @@ def test_a_damaged_note_proves_nothing(herdctl: Path, cache: Path, state: str) -
 
 def test_no_cache_is_no_error(herdctl: Path, tmp_path: Path) -> None:
     assert prune(herdctl, tmp_path / "none", "--starting") == []
-    assert run_herdctl(herdctl, "cache", "show", "--folder", str(tmp_path / "none")).returncode == 0
+    assert run_herdctl(herdctl, "rpc-cache", "show", "--folder", str(tmp_path / "none")).returncode == 0
 
 
 def test_links_are_not_followed(herdctl: Path, cache: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_by_hand_only_while_the_worker_is_down(herdctl: Path, cache: Path, tmp_p
     }
     config.write_text(json.dumps(data), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-I", str(herdctl), "cache", "prune", "--folder", str(cache), "--config", str(config)],
+        [sys.executable, "-I", str(herdctl), "rpc-cache", "prune", "--folder", str(cache), "--config", str(config)],
         env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
@@ -126,7 +126,7 @@ def test_by_hand_only_while_the_worker_is_down(herdctl: Path, cache: Path, tmp_p
     )
     assert done.returncode == 2
     assert done.stderr == (
-        "herdctl cache: expected a worker that is down, found llama-rpc.service as process 4711: "
+        "herdctl rpc-cache: expected a worker that is down, found llama-rpc.service as process 4711: "
         "systemctl restart llama-rpc.service, which does the same.\n"
     )
     assert names(cache) == {*NAMES, "notes.txt"}
@@ -135,8 +135,8 @@ def test_by_hand_only_while_the_worker_is_down(herdctl: Path, cache: Path, tmp_p
 def test_check_reads_every_byte(herdctl: Path, tmp_path: Path) -> None:
     data = os.urandom(100_000)
     (tmp_path / f"{rpc_cache.fnv(data):016x}").write_bytes(data)
-    assert run_herdctl(herdctl, "cache", "check", "--folder", str(tmp_path)).stdout == "all is whole\n"
+    assert run_herdctl(herdctl, "rpc-cache", "check", "--folder", str(tmp_path)).stdout == "all is whole\n"
     (tmp_path / f"{rpc_cache.fnv(data + b'x'):016x}").write_bytes(data)
-    done = run_herdctl(herdctl, "cache", "check", "--folder", str(tmp_path), "--json")
+    done = run_herdctl(herdctl, "rpc-cache", "check", "--folder", str(tmp_path), "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"damaged": [f"{rpc_cache.fnv(data + b'x'):016x}"]}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl end: a process that ends when it is asked, one that does not, and none."""
+"""herdctl stop-engine: a process that ends when it is asked, one that does not, and none."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def start() -> Iterator[Start]:
 )
 def test_a_process_is_ended(herdctl: Path, start: Start, script: str, seconds: str, status: int, said: str) -> None:
     process = start(script)
-    done = run_herdctl(herdctl, "end", "--pid", str(process.pid), "--seconds", seconds)
+    done = run_herdctl(herdctl, "stop-engine", "--pid", str(process.pid), "--seconds", seconds)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(said)
     assert bool(done.stdout) == bool(said)
@@ -58,5 +58,5 @@ def test_a_process_is_ended(herdctl: Path, start: Start, script: str, seconds: s
 @pytest.mark.parametrize("pid", ["", "0", "1", "no number"])
 def test_where_no_process_is_nothing_is_done(herdctl: Path, pid: str) -> None:
     """systemd runs it also when the process has ended by itself."""
-    done = run_herdctl(herdctl, "end", f"--pid={pid}")
+    done = run_herdctl(herdctl, "stop-engine", f"--pid={pid}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -96,7 +96,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def gate_file(tmp_path: Path) -> Callable[..., Path]:
     def write(*ports: int, protocol: str = "7.0.0", timeout: float = 0.4, devices: int = 1, memory: int = 0) -> Path:
         workers = tuple(Expectation(f"vllm-node{i + 2}", "127.0.0.1", p, devices, memory) for i, p in enumerate(ports))
-        config = tmp_path / "gate.json"
+        config = tmp_path / "wait-for-workers.json"
         config.write_text(write_gate(Gate(parse_version(protocol), timeout, workers)), encoding="utf-8")
         return config
 
@@ -106,7 +106,7 @@ def gate_file(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def gate(herdctl: Path, gate_file: Callable[..., Path]) -> Run:
     def run(*ports: int, **facts: Any) -> subprocess.CompletedProcess[str]:
-        return run_herdctl(herdctl, "gate", "--config", str(gate_file(*ports, **facts)))
+        return run_herdctl(herdctl, "wait-for-workers", "--config", str(gate_file(*ports, **facts)))
 
     return run
 
@@ -196,7 +196,7 @@ def test_it_waits_for_a_worker_that_comes_late(
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-    command = [sys.executable, "-I", str(herdctl), "gate", "--config", str(gate_file(port, timeout=30))]
+    command = [sys.executable, "-I", str(herdctl), "wait-for-workers", "--config", str(gate_file(port, timeout=30))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         said = [running.stdout.readline()]
@@ -209,15 +209,15 @@ def test_it_waits_for_a_worker_that_comes_late(
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"schema": 2}), "not json"])
 def test_a_configuration_that_cannot_be_read(herdctl: Path, tmp_path: Path, content: str) -> None:
-    config = tmp_path / "gate.json"
+    config = tmp_path / "wait-for-workers.json"
     config.write_text(content, encoding="utf-8")
-    done = run_herdctl(herdctl, "gate", "--config", str(config))
+    done = run_herdctl(herdctl, "wait-for-workers", "--config", str(config))
     assert done.returncode == 2
     assert "run the role head_server again" in done.stderr
 
 
 def test_no_configuration(herdctl: Path) -> None:
-    done = run_herdctl(herdctl, "gate", "--config", "/nowhere")
+    done = run_herdctl(herdctl, "wait-for-workers", "--config", "/nowhere")
     assert done.returncode == 2
     assert "No such file" in done.stderr
 

@@ -67,7 +67,7 @@ def test_secrets_are_left_out(text: str, secret: str) -> None:
         "http://10.0.0.9/herd/lab-llama/resolve/v2/lab-llama.gguf",
         "https://huggingface.co:443/api",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
-        "ExecStartPre=/opt/herd/bin/herdctl gate --config /etc/herd/gate.json",
+        "ExecStartPre=/opt/herd/bin/herdctl wait-for-workers --config /etc/herd/wait-for-workers.json",
     ],
 )
 def test_what_helps_stays(text: str) -> None:
