@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from ..core.errors import HerdError, NotFoundError
+from .common.output import write_error_line
 
 EXIT_CONFIG = 2
 
@@ -100,5 +101,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parse(given)
         return int(arguments.run(arguments))
     except HerdError as error:
-        print(f"herdctl {given[0]}: {error}", file=sys.stderr)
+        write_error_line(f"herdctl {given[0]}: {error}")
         return EXIT_CONFIG

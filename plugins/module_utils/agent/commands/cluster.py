@@ -20,6 +20,7 @@ from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, s
 from ...core.supervision.supervisor import Sighting
 from ...core.text import text_table
 from ..common import command, engine_api
+from ..common.output import write, write_error_line, write_line
 from ..supervisor import heartbeat_http, local_state
 from ..supervisor.router_monitor import states
 from ..supervisor.settings import DEFAULT_PATH, Marks, Settings, read_settings
@@ -52,7 +53,7 @@ def _text(sightings: Mapping[str, Sighting]) -> str:
 def status_command(arguments: argparse.Namespace) -> int:
     """Show what every node says of itself."""
     sightings = _look(_settings(arguments))
-    print(json.dumps(_as_data(sightings), indent=2) if arguments.json else _text(sightings), flush=True)
+    write_line(json.dumps(_as_data(sightings), indent=2) if arguments.json else _text(sightings))
     return EXIT_WELL if is_well(sightings) else EXIT_ILL
 
 
@@ -62,13 +63,13 @@ def watch_command(arguments: argparse.Namespace) -> int:
     while True:
         sightings = _look(settings)
         if arguments.json:
-            print(json.dumps(_as_data(sightings)), flush=True)
+            write_line(json.dumps(_as_data(sightings)))
         elif not sys.stdout.isatty():
-            print(_text(sightings), flush=True)
+            write_line(_text(sightings))
         else:
             # To the upper left corner, line by line over what was there, and nothing left below.
             lines = [time.strftime("%H:%M:%S"), "", *_text(sightings).splitlines()]
-            print("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="", flush=True)
+            write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         if arguments.once or not sys.stdout.isatty():
             return EXIT_WELL if is_well(sightings) else EXIT_ILL
         try:
@@ -125,11 +126,11 @@ def probe_command(arguments: argparse.Namespace) -> int:
     except HerdError as error:
         found.update(answered=False, error=str(error))
     if arguments.json:
-        print(json.dumps(found))
+        write_line(json.dumps(found))
     elif found["answered"]:
-        print(f"{found['api']} is {found['health']} and made a token in {found['seconds']} seconds")
+        write_line(f"{found['api']} is {found['health']} and made a token in {found['seconds']} seconds")
     else:
-        print(f"{found['api']} is {found['health']}: {found['error']}")
+        write_line(f"{found['api']} is {found['health']}: {found['error']}")
     return EXIT_WELL if found["answered"] else EXIT_NO_ANSWER
 
 
@@ -144,17 +145,17 @@ def query_command(arguments: argparse.Namespace) -> int:
             pieces += 1
             text += piece
             if not arguments.json:
-                print(piece, end="", flush=True)
+                write(piece)
     except HerdError as error:
-        print(f"herdctl query: {error}", file=sys.stderr)
+        write_error_line(f"herdctl query: {error}")
         return EXIT_NO_ANSWER
     took = time.monotonic() - began
     rate = round((pieces - 1) / (took - first), 2) if pieces > 1 and took > first else 0.0
     facts = {"first_piece_s": round(first, 3), "seconds": round(took, 3), "pieces": pieces, "pieces_per_second": rate}
     if arguments.json:
-        print(json.dumps({"text": text, **facts}))
+        write_line(json.dumps({"text": text, **facts}))
     else:
-        print(f"\n\n{pieces} pieces, the first after {first:.2f} s, {rate:g} per second")
+        write_line(f"\n\n{pieces} pieces, the first after {first:.2f} s, {rate:g} per second")
     return EXIT_WELL if pieces else EXIT_NO_ANSWER
 
 
@@ -179,9 +180,11 @@ def drain_command(arguments: argparse.Namespace) -> int:
         command.run(["systemctl", "stop", settings.head_unit], 120.0)
     facts = {"idle": is_idle, "busy": slots.busy, "stopped": bool(is_idle and arguments.stop)}
     if arguments.json:
-        print(json.dumps(facts))
+        write_line(json.dumps(facts))
     else:
-        print("no request runs" if is_idle else f"{slots.busy} requests still run after {arguments.timeout:g} seconds")
+        write_line(
+            "no request runs" if is_idle else f"{slots.busy} requests still run after {arguments.timeout:g} seconds"
+        )
     return EXIT_WELL if is_idle else EXIT_ILL
 
 
@@ -190,7 +193,7 @@ def hold_command(arguments: argparse.Namespace) -> int:
     if not 0 < arguments.seconds <= 86400:
         raise InvalidInputError("a hold of 1 to 86400 seconds", f"{arguments.seconds:g}", "give another --seconds")
     Marks(_settings(arguments).run_dir).set("hold", arguments.reason, arguments.seconds)
-    print(f"held for {arguments.seconds:g} seconds: {arguments.reason}; herdctl resume ends it")
+    write_line(f"held for {arguments.seconds:g} seconds: {arguments.reason}; herdctl resume ends it")
     return EXIT_WELL
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import secrets
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
 from ...core.gateway import user_keys
 from ..common.atomic_files import write_whole
+from ..common.output import write_error_line, write_line
 
 KEYS, REVOKED = "/etc/herd/gateway/keys.json", "/etc/herd/gateway/revoked.json"
 
@@ -50,11 +50,11 @@ def new(arguments: argparse.Namespace) -> int:
     if arguments.tier:
         entry["tiers"] = arguments.tier
     user_keys.parse([entry], {entry.get("limits", "default")}, arguments.tier)
-    print("The key, for the user alone; it is shown once and kept nowhere:", file=sys.stderr)
-    print(key)
-    print("Its entry for gateway_keys in the inventory:", file=sys.stderr)
+    write_error_line("The key, for the user alone; it is shown once and kept nowhere:")
+    write_line(key)
+    write_error_line("Its entry for gateway_keys in the inventory:")
     # JSON is YAML.
-    print(f"  - {json.dumps(entry)}", file=sys.stderr)
+    write_error_line(f"  - {json.dumps(entry)}")
     return 0
 
 
@@ -65,7 +65,7 @@ def list_keys(arguments: argparse.Namespace) -> int:
         identity = str(entry["id"])
         state = "revoked here" if identity in revoked else str(entry["state"])
         tiers = ",".join(entry["tiers"]) or "all tiers"
-        print(f"{identity}\t{entry['user']}\t{entry['limits']}\t{tiers}\t{state}")
+        write_line(f"{identity}\t{entry['user']}\t{entry['limits']}\t{tiers}\t{state}")
     return 0
 
 
@@ -74,14 +74,14 @@ def revoke(arguments: argparse.Namespace) -> int:
     if arguments.id not in {str(entry["id"]) for entry in read(arguments.keys, "keys")}:
         raise NotFoundError(f"a key {arguments.id}", "none of that id", "see herdctl key list")
     write_revoked(arguments.revoked, {*map(str, read(arguments.revoked, "revoked")), arguments.id})
-    print(f"{arguments.id} opens nothing any more. Give it state: revoked in the inventory, so that it lasts.")
+    write_line(f"{arguments.id} opens nothing any more. Give it state: revoked in the inventory, so that it lasts.")
     return 0
 
 
 def restore(arguments: argparse.Namespace) -> int:
     """Take back what revoke did."""
     write_revoked(arguments.revoked, set(map(str, read(arguments.revoked, "revoked"))) - {arguments.id})
-    print(f"{arguments.id} is what the inventory says.")
+    write_line(f"{arguments.id} is what the inventory says.")
     return 0
 
 

@@ -14,6 +14,7 @@ from ...core.engine import router_mode
 from ...core.errors import NotFoundError, RemoteFailureError
 from ...core.text import text_table
 from ..common import command, engine_api
+from ..common.output import write_line
 from ..supervisor import local_state
 from ..supervisor.router_monitor import asked, clients_of, models_of, states
 
@@ -96,12 +97,12 @@ def drain_command(arguments: argparse.Namespace) -> int:
             quiet = 0 if left else quiet + 1
             time.sleep(POLL_S / 2)
         if not is_closed:
-            print("new connections could not be refused: nft is not there, or refused it", flush=True)
+            write_line("new connections could not be refused: nft is not there, or refused it")
     status, said = command.run(["systemctl", "stop", UNIT], 120.0)
     _open()
     if status:
         raise RemoteFailureError(f"{UNIT} to stop", said.strip() or f"status {status}", "look at its journal")
-    print(
+    write_line(
         json.dumps({"stopped": api is not None, "cut": left, "seconds": round(time.monotonic() - began, 1)})
         if arguments.json
         else f"the router is stopped, after {time.monotonic() - began:.1f} seconds; {left} answers were cut"
@@ -122,19 +123,19 @@ def models_command(arguments: argparse.Namespace) -> int:
         )
     if arguments.load:
         seconds = _load(apis[0], arguments.load, arguments.timeout)
-        print(f"{arguments.load} is in memory after {seconds:.1f} seconds")
+        write_line(f"{arguments.load} is in memory after {seconds:.1f} seconds")
         return EXIT_WELL
     found: dict[str, list[router_mode.State]] = {}
     for api in apis:
         found[f"{api.address}:{api.port}"] = states(api)
     if arguments.json:
-        print(json.dumps({where: [asdict(state) for state in offered] for where, offered in found.items()}))
+        write_line(json.dumps({where: [asdict(state) for state in offered] for where, offered in found.items()}))
     else:
         for where, offered in found.items():
             rows = [
                 {"model": s.id, "state": s.state, "aliases": ", ".join(s.aliases), "note": _note(s)} for s in offered
             ]
-            print(f"router at {where}\n\n{text_table(rows, COLUMNS)}\n")
+            write_line(f"router at {where}\n\n{text_table(rows, COLUMNS)}\n")
     failed = any(state.exit_code is not None for offered in found.values() for state in offered)
     return EXIT_ILL if failed else EXIT_WELL
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from ...core.errors import NotFoundError
 from ...core.gateway import nginx_upstreams, task_routing, task_text
 from ...core.gateway.routing import Now
+from ..common.output import write_line
 
 CONFIG, VIEW = "/etc/herd/gateway.json", "/run/herd/tiers.json"
 
@@ -48,15 +49,15 @@ def choose_command(arguments: argparse.Namespace) -> int:
     if arguments.task is None:
         if arguments.json:
             rows = {name: task_text.as_data(table, name, now, wall) for name in table.names}
-            print(json.dumps(rows, indent=2))
+            write_line(json.dumps(rows, indent=2))
         else:
-            print(task_text.every(table, now, wall))
+            write_line(task_text.every(table, now, wall))
     elif arguments.model:
-        print(task_text.choose(table, arguments.task).model)
+        write_line(task_text.choose(table, arguments.task).model)
     elif arguments.json:
-        print(json.dumps(task_text.as_data(table, arguments.task, now, wall), indent=2))
+        write_line(json.dumps(task_text.as_data(table, arguments.task, now, wall), indent=2))
     else:
-        print(task_text.one(table, arguments.task, now, wall))
+        write_line(task_text.one(table, arguments.task, now, wall))
     return 0
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 
+from .output import write_line
+
 
 def log(message: str) -> None:
     """Write a line to the journal, which adds the time."""
-    print(message, flush=True)
+    write_line(message)
 
 
 def log_with_time(message: str) -> None:

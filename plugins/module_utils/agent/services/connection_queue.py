@@ -22,6 +22,7 @@ from pathlib import Path
 
 from ...core.host import proc_net
 from ..common import command, engine_api
+from ..common.output import write_line
 from ..supervisor import local_state
 from ..supervisor.settings import Marks
 from .file_share import ready
@@ -112,7 +113,7 @@ class Queue:
                 head_writer.close()
         except OSError as error:
             self.lost += 1
-            print(f"a connection was lost after {time.monotonic() - began:.1f} seconds: {error!r}", flush=True)
+            write_line(f"a connection was lost after {time.monotonic() - began:.1f} seconds: {error!r}")
         finally:
             writer.close()
 
@@ -194,7 +195,7 @@ def queue_command(arguments: argparse.Namespace) -> int:
     queue = asyncio.run(serve(arguments))
     did = "were turned away" if queue.is_closed else f"waited, {queue.longest:.1f} seconds at the longest"
     few = f"{queue.left} left before, {queue.too_many} were too many; " if queue.left or queue.too_many else ""
-    print(f"{queue.came} connections {did}; {few}{queue.lost} were lost", flush=True)
+    write_line(f"{queue.came} connections {did}; {few}{queue.lost} were lost")
     return 0
 
 
@@ -274,7 +275,7 @@ def idle_command(arguments: argparse.Namespace) -> int:
     if not is_stopped:
         _nft(FORGET)
     seconds = round(time.monotonic() - began, 1)
-    print(json.dumps({"idle": is_idle, "stopped": is_stopped, "connections": left, "seconds": seconds}))
+    write_line(json.dumps({"idle": is_idle, "stopped": is_stopped, "connections": left, "seconds": seconds}))
     return 0 if is_idle else 1
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...core.engine import rpc_cache
 from ...core.errors import HerdError, InvalidInputError
+from ..common.output import write_line
 from ..supervisor import disks, local_state
 from ..supervisor.settings import DEFAULT_PATH, read_settings
 
@@ -66,9 +67,9 @@ def _prove(folder: Path, until: float) -> None:
 
 def _say(arguments: argparse.Namespace, facts: dict[str, Any], text: str) -> None:
     if arguments.json:
-        print(json.dumps(facts))
+        write_line(json.dumps(facts))
     elif text:
-        print(text, flush=True)
+        write_line(text)
 
 
 def show(arguments: argparse.Namespace, folder: Path) -> int:

@@ -15,6 +15,8 @@ import signal
 import time
 from contextlib import suppress
 
+from ..common.output import write_line
+
 LOOK_S = 0.05
 
 
@@ -42,7 +44,7 @@ def end(pid: int, seconds: float) -> bool:
 def end_command(arguments: argparse.Namespace) -> int:
     """End the main process of a unit, if it has not ended yet."""
     if arguments.pid.isdigit() and int(arguments.pid) > 1 and not end(int(arguments.pid), arguments.seconds):
-        print(f"clients still waited after {arguments.seconds:g} seconds: their connections are cut", flush=True)
+        write_line(f"clients still waited after {arguments.seconds:g} seconds: their connections are cut")
     return 0
 
 

@@ -9,7 +9,6 @@ import argparse
 import select
 import socket
 import struct
-import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -28,6 +27,7 @@ from ...core.engine.worker_readiness import (
     read_gate,
 )
 from ...core.errors import InvalidInputError, RemoteFailureError
+from ..common.output import write_error_line, write_line
 
 # A free worker on a local network answers within a millisecond; a busy one never does.
 ATTEMPT_TIMEOUT_S = 5.0
@@ -203,11 +203,9 @@ def _read(path: str) -> Gate:
 def gate_command(arguments: argparse.Namespace) -> int:
     """Hold the head back until every worker is ready."""
     gate = _read(arguments.config)
-    verdicts = wait_for(gate, lambda line: print(line, flush=True))
+    verdicts = wait_for(gate, write_line)
     for verdict in verdicts:
-        print(
-            f"herdctl wait-for-workers: after {gate.timeout_s:g} seconds: {verdict.error}", file=sys.stderr, flush=True
-        )
+        write_error_line(f"herdctl wait-for-workers: after {gate.timeout_s:g} seconds: {verdict.error}")
     return exit_code(verdicts) if verdicts else EXIT_READY
 
 
