@@ -19,6 +19,7 @@ import jinja2
 import pytest
 import yaml
 
+from ansible_collections.herd.inference.plugins.filter import systemd_quote
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment
 from tests.lab.tables import rows
 
@@ -42,6 +43,7 @@ def render(role: str, template: str, **values: Any) -> str:
     """Render a template as Ansible does: with the role's variables, overridden by those that a play would compute."""
     environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     environment.filters["combine"] = lambda first, second: {**first, **second}
+    environment.filters["herd.inference.systemd_quote"] = systemd_quote.systemd_quote
     folder = ROOT / "roles" / role
     variables = {**SITE, **literals(role, "defaults"), **literals(role, "vars"), "role_path": str(folder), **values}
 
@@ -220,6 +222,19 @@ def test_unit_sets_each_directive_of_its_sandbox_once(unit: str, has_gpu: bool) 
     assert [name for name in once if names.count(name) > 1] == []
 
 
+def test_arguments_reach_the_engine_as_they_were_given() -> None:
+    unit = render(
+        "head_server",
+        "llama-head.service.j2",
+        head_server_user="llama",
+        _head_server_has_gpu=False,
+        head_server_workers=[],
+        __head_server_plan={"argv": ["/bin/true", "--alias", "my 100% $model"], "environment": {"NOTE": "5 $"}},
+    )
+    assert 'ExecStart=/bin/true --alias "my 100%% $$model"' in unit.splitlines()
+    assert 'Environment="NOTE=5 $"' in unit.splitlines()
+
+
 def test_service_starts_after_its_firewall_rules() -> None:
     for text, service in ((worker_firewall(False), "llama-rpc.service"), (head_firewall(False), "llama-head.service")):
         lines = text.splitlines()
@@ -259,7 +274,7 @@ def test_a_gpu_unit_comes_after_its_device_nodes(render_unit: Any) -> None:
     lines = render_unit(True).splitlines()
     assert "Wants=herd-gpu.service" in lines
     assert "After=herd-gpu.service" in lines
-    assert 'Environment="CUDA_VISIBLE_DEVICES=0"' in lines
+    assert "Environment=CUDA_VISIBLE_DEVICES=0" in lines
     # nvidia, nvidia-frontend (up to driver 550), nvidiactl, nvidia-uvm by their names in /proc/devices.
     assert "DeviceAllow=char-nvidia* rw" in lines
     assert not [line for line in lines if "nvidia-modprobe" in line]

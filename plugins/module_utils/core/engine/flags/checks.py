@@ -91,13 +91,6 @@ def stray_word(subject: Subject) -> Iterator[Hit]:
             yield Hit(repr(argument.value))
 
 
-def split_by_unit(subject: Subject) -> Iterator[Hit]:
-    """A word that systemd would read as several, or as something else."""
-    for word in subject.line.words:
-        if re.search(r"[\s\"'\\%$;]", word) and not (word.startswith("-") and _unsplit(word)):
-            yield Hit(repr(word))
-
-
 def bare_flash_attention(subject: Subject) -> Iterator[Hit]:
     """C(--flash-attn) with nothing behind it."""
     if any(argument.value is None for argument in subject.line.all("--flash-attn")):

@@ -49,12 +49,6 @@ RULES: tuple[Rule, ...] = (
         "remove it", _RUN, checks.stray_word,
     ),
     Rule(
-        "split-by-systemd", ERROR, _UNITS, "a word with a space, a quote, a backslash, %, $ or ;",
-        "systemd makes several words or something else of it, in the unit's ExecStart", "write it without them",
-        "https://www.freedesktop.org/software/systemd/man/latest/systemd.service.html#Command%20lines",
-        checks.split_by_unit, "it is systemd's reading of a unit, not the engine's",
-    ),
-    Rule(
         "bare-flash-attention", ERROR, _MODEL, "--flash-attn without a value",
         "the engine takes the next word for the value, and exits with a usage error", "write on, off or auto",
         _RUN, checks.bare_flash_attention,

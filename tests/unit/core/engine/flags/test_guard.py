@@ -79,8 +79,6 @@ TRAPS: list[tuple[str, str, list[str], dict[str, Any], list[str]]] = [
     ("unsplit-argument", "bench", ["-ts=1/1"], {}, ["-ts", "1/1"]),
     ("stray-word", "head", [*RPC, "--metrics", "yes"], {}, [*RPC, "--metrics"]),
     ("stray-word", "head", [*RPC, "--numa", "isolate", "please"], {}, RPC),
-    ("split-by-systemd", "head", [*RPC, "--alias", "my model"], {}, [*RPC, "--alias", "my-model"]),
-    ("split-by-systemd", "head", [*RPC, "--alias", "100%"], {}, RPC),
     ("bare-flash-attention", "head", [*RPC, "--flash-attn"], {}, [*RPC, "--flash-attn", "on"]),
     ("bare-flash-attention", "head", [*RPC, "-fa", "--metrics"], {}, [*RPC, "-fa", "auto", "--metrics"]),
     ("missing-value", "head", [*RPC, "--threads"], {}, [*RPC, "--threads", "4"]),
