@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test accuracy
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test pictures accuracy
 SHELL := /bin/bash
 BIN := .venv/bin
 # `make test` and `make test-slow` are these targets, in this order.
@@ -81,6 +81,10 @@ gateway-test: setup ## The gateway with real nginx, engines and clients: keys, r
 browser-test: setup ## The status page in a real, headless Chromium, through a real nginx
 	@tools/gateway-ready
 	@$(BIN)/python -m pytest -q tests/browser/test_status_page.py
+
+pictures: setup ## Take the pictures of the status page that the README shows
+	@tools/gateway-ready
+	@PYTHONPATH=collections $(BIN)/python -m tests.browser.pictures
 
 accuracy: setup ## Measure what the engine allocates, and write the accuracy table of placement
 	@tools/engine-ready

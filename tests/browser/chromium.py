@@ -179,9 +179,13 @@ class Browser:
             more = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
             self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
 
-    def picture(self, path: Path) -> None:
-        """Take a picture of the whole page."""
-        data = self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]
+    def picture(self, path: Path, height: int = 0) -> None:
+        """Take a picture of the whole page, or of as many pixels from its top."""
+        given: dict[str, Any] = {}
+        if height:
+            width = self.run("document.documentElement.clientWidth")
+            given["clip"] = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        data = self.call("Page.captureScreenshot", captureBeyondViewport=True, **given)["data"]
         path.write_bytes(base64.b64decode(data))
 
     def close(self) -> None:
