@@ -218,11 +218,8 @@ def trusted(path: str | None) -> str:
 
 def strangers(port: int, unit: str) -> tuple[str, ...]:
     """Name the processes that listen at the port and are not the unit's."""
-    listeners = proc_net.listening_on(proc_net.parse(processes.tcp_tables()), port)
-    owners = {processes.owner_of(listener.inode) for listener in listeners}
-    return tuple(
-        sorted(f"{name} ({pid})" for pid, name in owners if pid and f"/{unit}" not in processes.control_group_of(pid))
-    )
+    found = proc_net.other_listeners(processes.tcp_tables(), port, unit, processes.owner_of, processes.control_group_of)
+    return tuple(sorted({f"{name} ({pid})" for _listener, pid, name in found if pid}))
 
 
 def look(api: openai_api.Api, given: dict[str, Any], former: str) -> api_readiness.Look:

@@ -184,14 +184,12 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.command
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
-# CUDA reports a little less than the figure on the box.
-_MEMORY_SHARE = 0.9
 # A head that has just begun to load may not have opened its connections yet.
 _YOUNG_S = 20.0
 
@@ -204,10 +202,7 @@ def place(given: dict[str, Any]) -> list[device_order.Device]:
         for n in given["workers"]
     ]
     local = device_order.Holder(given["name"], len(given["local_gpus"])) if given["local_gpus"] else None
-    holders = [*workers, *([local] if local else [])]
-    split = given["tensor_split"] or device_order.even_split(holders, given["layers"])
-    device_order.check_split(split, holders, given["layers"])
-    return device_order.devices_in_engine_order(workers, local, split)
+    return device_order.placed(workers, local, given["layers"], given["tensor_split"])
 
 
 def gate_for(given: dict[str, Any], protocol: str) -> str:
@@ -215,7 +210,7 @@ def gate_for(given: dict[str, Any], protocol: str) -> str:
     workers = []
     for name in given["workers"]:
         offered = given["gpus"].get(name) or []
-        memory = int(min((float(gpu["memory_mib"]) for gpu in offered), default=0) * _MEMORY_SHARE)
+        memory = worker_readiness.least_memory(min((float(gpu["memory_mib"]) for gpu in offered), default=0))
         address, count = given["addresses"][name], max(1, len(offered))
         workers.append(worker_readiness.Expectation(name, address, given["worker_port"], count, memory))
     return worker_readiness.write_gate(
@@ -230,18 +225,6 @@ def lost_workers(given: dict[str, Any], state: systemd.UnitState) -> list[str]:
     sockets = proc_net.parse(processes.tcp_tables())
     pairs = [(str(given["addresses"][name]), given["worker_port"]) for name in given["workers"]]
     return [f"{a}:{p}" for a, p in pairs if not proc_net.established_to(sockets, a, p)]
-
-
-def require_alone(port: int, unit: str) -> None:
-    """Stop when another program has the port: the kernel would give half of the requests to each."""
-    for listener in proc_net.listening_on(proc_net.parse(processes.tcp_tables()), port):
-        pid, name = processes.owner_of(listener.inode)
-        if not pid or unit not in processes.control_group_of(pid):
-            raise InvalidInputError(
-                f"port {port} to be free for {unit}",
-                f"{name or 'an unknown process'} (process {pid}) on {listener.local_address}:{port}",
-                "stop that process, or choose another herd_api_port",
-            )
 
 
 def capabilities(given: dict[str, Any]) -> tuple[str, ...]:
@@ -327,7 +310,9 @@ def main() -> None:
             gpu_environment.environment(offered, name)
         environment = gpu_environment.environment(given["local_gpus"], given["name"])
         devices = place(given)
-        require_alone(given["listen_port"], given["unit"])
+        proc_net.require_port_free(
+            processes.tcp_tables(), given["listen_port"], given["unit"], processes.owner_of, processes.control_group_of
+        )
         found = release_manifest.needed_manifest(prefix, module.check_mode)
         # Before a build there is only the release in use, and the one to come may have what it lacks.
         accepted = given["accepted_rules"] + (["tls-not-built"] if module.check_mode else [])

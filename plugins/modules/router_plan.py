@@ -189,6 +189,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     InvalidInputError,
     NotFoundError,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.models import ids as model_ids
 from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata_reader
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
@@ -234,7 +235,7 @@ def candidates(given: dict[str, Any]) -> list[dict[str, Any]]:
     # A check before the first run: the folder is made by an earlier role.
     is_there = not given["check_mode"] or Path(given["folder"]).exists()
     found = router_mode.models_among(model_folder.listed(Path(given["folder"]))) if given["scan"] and is_there else []
-    found = [file for file in found if file not in files and router_mode.model_id(file) not in given["exclude"]]
+    found = [file for file in found if file not in files and model_ids.file_id(file) not in given["exclude"]]
     return named + [
         {"file": file, "aliases": [], "settings": {}, "metadata": {}, "load_at_start": False, "named": False}
         for file in found
@@ -251,9 +252,9 @@ def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.Entry:
         if not given["check_mode"]:
             raise
         return router_fit.Entry(
-            router_mode.model_id(path.name), inventory_placement.metadata_in(model), settings, model["named"]
+            model_ids.file_id(path.name), inventory_placement.metadata_in(model), settings, model["named"]
         )
-    return router_fit.Entry(router_mode.model_id(path.name), metadata, settings, model["named"])
+    return router_fit.Entry(model_ids.file_id(path.name), metadata, settings, model["named"])
 
 
 def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.Entry]], dict[str, str]]:
@@ -266,7 +267,7 @@ def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.E
         except HerdError as error:
             if model["named"]:
                 raise
-            unread[router_mode.model_id(model["file"])] = str(error)
+            unread[model_ids.file_id(model["file"])] = str(error)
     return entries, unread
 
 

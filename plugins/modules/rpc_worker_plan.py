@@ -111,19 +111,6 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import f
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
 
-def require_free(port: int, unit: str) -> None:
-    """Stop when somebody else listens on the port."""
-    for listener in proc_net.listening_on(proc_net.parse(processes.tcp_tables()), port):
-        pid, name = processes.owner_of(listener.inode)
-        if pid and unit in processes.control_group_of(pid):
-            continue
-        raise InvalidInputError(
-            f"port {port} to be free for {unit}",
-            f"{name or 'an unknown process'} (process {pid}) on {listener.local_address}:{port}",
-            f"stop that process, or choose another port in the inventory; systemctl status {pid} names its unit",
-        )
-
-
 def command_line(
     found: tuple[Path, dict[str, Any]], given: dict[str, Any]
 ) -> tuple[list[str], list[flag_subject.Finding]]:
@@ -174,7 +161,9 @@ def main() -> None:
                 "no interface that has it",
                 "bring the fabric's interface up (ip addr), or correct herd_fabric_address of this host",
             )
-        require_free(given["port"], given["unit"])
+        proc_net.require_port_free(
+            processes.tcp_tables(), given["port"], given["unit"], processes.owner_of, processes.control_group_of
+        )
         found = release_manifest.needed_manifest(prefix, module.check_mode)
         result["environment"] = gpu_environment.environment(given["gpus"])
         argv, findings = command_line(found, given) if found else ([str(prefix / "current/bin/rpc-server")], [])

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...core.engine import router_mode
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
+from ...core.models import ids as model_ids
 from ...core.models import metadata_reader
 from ...core.slurm import job_models, job_spec
 
@@ -71,7 +72,7 @@ def with_found(job: job_spec.Job, here: str, log: Callable[[str], None]) -> job_
     folder = Path(job.folder)
     try:
         files = [
-            file for file in router_mode.models_among(_listed(folder)) if router_mode.model_id(file) not in job.exclude
+            file for file in router_mode.models_among(_listed(folder)) if model_ids.file_id(file) not in job.exclude
         ]
     except OSError as error:
         log(f"warning: only what is named is offered: {folder} cannot be read: {error.strerror}")

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.engine.rpc_protocol import parse_version
-from ...core.engine.worker_readiness import Expectation, Gate
+from ...core.engine.worker_readiness import Expectation, Gate, least_memory
 from ...core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
 from ...core.host import proc_net
 from ...core.slurm import drain as job_drain
@@ -57,8 +57,6 @@ SLURM_TIMEOUT_S = 15.0
 # Seconds between two questions to Slurm, where it is asked at all.
 SLURM_EVERY_S, AGAIN_SLURM_S = 5.0, 2.0
 STOP_HEAD_S = 2.0
-# CUDA reports a little less than the figure on the box.
-MEMORY_SHARE = 0.9
 AGAIN_S = 5.0
 # A group that has served for so long is taken for well again.
 WELL_S = 600.0
@@ -351,9 +349,7 @@ class Runtime:
     def pass_gate(self, ports: dict[str, int]) -> None:
         """Wait until every worker answers with the right protocol and devices, before there is a head."""
         expected = tuple(
-            Expectation(
-                here.name, here.fabric, ports[here.name], max(1, here.gpus), int(here.memory_mib * MEMORY_SHARE)
-            )
+            Expectation(here.name, here.fabric, ports[here.name], max(1, here.gpus), least_memory(here.memory_mib))
             for here in self.workers
         )
         rule = Gate(parse_version(str(self.release.manifest["rpc_protocol"])), self.job.timing.start, expected)

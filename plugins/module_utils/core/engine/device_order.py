@@ -109,6 +109,18 @@ def devices_in_engine_order(
     return found
 
 
+def placed(workers: Sequence[Holder], local: Holder | None, layers: int, split: Mapping[str, int]) -> list[Device]:
+    """Assign the layers of a model to the devices of a group.
+
+    :param local: the head's own GPUs.
+    :param split: layers by host name. An empty one spreads the layers evenly.
+    """
+    holders = [*workers, *([local] if local else [])]
+    chosen = split or even_split(holders, layers)
+    check_split(chosen, holders, layers)
+    return devices_in_engine_order(workers, local, chosen)
+
+
 def engine_split(devices: Sequence[Device]) -> list[int]:
     """Translate layers per device to C(--tensor-split): the output head is one more slot of the last."""
     shares = [device.layers for device in devices]

@@ -27,7 +27,6 @@ PRESET_KEYS = frozenset({"--load-on-startup", "--stop-timeout"})
 RESERVED_IDS = ("default",)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/-]{0,127}")
-_SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}$")
 #: The engine's own companions of a model, which are none themselves (common/preset.cpp).
 _COMPANIONS = re.compile(r"mmproj|^(mtp|dspark|dflash)-")
 #: Nobody listens at the discard port: what a client asks the engine to fetch is refused at once.
@@ -57,12 +56,6 @@ class Offer:
     at_start: bool = False
     devices: tuple[str, ...] = ()
     split: tuple[int, ...] = ()
-
-
-def model_id(file: str) -> str:
-    """The id of a model's file, as the engine itself would name it: without folder, ending and number of the shard."""
-    name = file.rsplit("/", 1)[-1]
-    return _SHARD.sub("", name[: -len(".gguf")] if name.endswith(".gguf") else name)
 
 
 def models_among(files: Collection[str]) -> list[str]:

@@ -17,6 +17,8 @@ from .rpc_protocol import DeviceMemory, Version, parse_version
 
 MIB = 1024 * 1024
 SCHEMA = 1
+#: Share of a GPU's memory that a device must report; the driver keeps some of it.
+_MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,14 @@ class Expectation:
     port: int
     devices: int
     memory_mib: int
+
+
+def least_memory(memory_mib: float) -> int:
+    """Compute the MiB that each device of a worker must report.
+
+    :param memory_mib: memory of the worker's smallest GPU, as in the inventory.
+    """
+    return int(memory_mib * _MEMORY_SHARE)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ Looking here costs a worker nothing, while a connection would take its only clie
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+
+from ..errors import InvalidInputError
 
 STATES = {
     "01": "ESTABLISHED",
@@ -97,6 +99,43 @@ def established_to(sockets: Iterable[Socket], address: str, port: int) -> list[S
 def listening_on(sockets: Iterable[Socket], port: int) -> list[Socket]:
     """Listeners on a port, on whatever address."""
     return [s for s in sockets if s.state == "LISTEN" and s.local_port == port]
+
+
+def other_listeners(
+    tables: str,
+    port: int,
+    unit: str,
+    owner_of: Callable[[int], tuple[int, str]],
+    control_group_of: Callable[[int], str],
+) -> list[tuple[Socket, int, str]]:
+    """List the listeners on a port that do not belong to a unit, each with its process id and name.
+
+    :param tables: the kernel's TCP tables.
+    :param owner_of: gives id and name of the process that holds a socket's inode; id 0 where it is unknown.
+    :param control_group_of: gives the control group of a process.
+    """
+    found = []
+    for listener in listening_on(parse(tables), port):
+        pid, name = owner_of(listener.inode)
+        if not pid or f"/{unit}" not in control_group_of(pid):
+            found.append((listener, pid, name))
+    return found
+
+
+def require_port_free(
+    tables: str,
+    port: int,
+    unit: str,
+    owner_of: Callable[[int], tuple[int, str]],
+    control_group_of: Callable[[int], str],
+) -> None:
+    """Stop if another process than the unit's listens on a port: the kernel would split connections between both."""
+    for listener, pid, name in other_listeners(tables, port, unit, owner_of, control_group_of):
+        raise InvalidInputError(
+            f"port {port} to be free for {unit}",
+            f"{name or 'an unknown process'} (process {pid}) on {listener.local_address}:{port}",
+            f"stop that process, or choose another port in the inventory; systemctl status {pid} names its unit",
+        )
 
 
 def clients_of(sockets: Iterable[Socket], port: int, own: str, users: Collection[int] = (0,)) -> list[Socket]:

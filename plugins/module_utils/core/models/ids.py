@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Under which id a model of the inventory is asked for at a tier."""
+"""Ids by which clients ask for models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _ENDING = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$")
 
 
 def file_id(file: str) -> str:
-    """The engine's id of a file in router mode: the name without its ending, also of the first of several shards."""
+    """Name a file as the engine does in router mode: without folder, ending and number of the shard."""
     return _ENDING.sub("", file.rsplit("/", 1)[-1])
 
 
 def api_id(kind: str, model: Mapping[str, Any]) -> str:
-    """The id of a model: a router goes by files, any other engine says the name that it was given.
+    """Name a model at a tier: a router names models by their files, any other engine by the name that it was given.
 
     :param kind: kind of the tier.
-    :param model: the model's facts, an entry of C(herd_models).
+    :param model: an entry of C(herd_models).
     """
     return file_id(str(model["file"])) if kind == ROUTER else str(model.get("name") or file_id(str(model["file"])))

@@ -16,6 +16,7 @@ from typing import Any
 from ..engine import arguments as engine_arguments
 from ..engine import router_mode
 from ..errors import HerdError
+from ..models import ids as model_ids
 from ..models.metadata import ModelMetadata
 from ..placement import router_fit
 from .job_spec import RESERVE_MIB, Job, Model, Node
@@ -79,7 +80,7 @@ def offered(job: Job, node: Node, files: Sequence[Found], limit: str = "") -> tu
     names = {name for model in job.models for name in (model.id, *model.aliases)}
     paths = {model.path for model in job.models}
     for path, one in there.items():
-        name = router_mode.model_id(one.file)
+        name = model_ids.file_id(one.file)
         if path in paths:
             continue
         problem = one.problem if one.metadata is None else _unusable(name, names)

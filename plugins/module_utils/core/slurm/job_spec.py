@@ -168,13 +168,10 @@ def devices(
         for node in workers
     ]
     local = device_order.Holder(head.name, head.gpus) if head.gpus else None
-    holders = [*remote, *([local] if local else [])]
-    layers = job.models[0].layers
-    names = {holder.name for holder in holders}
-    # A job that got other nodes than the split names has it spread evenly.
-    split = job.split if set(job.split) == names else device_order.even_split(holders, layers)
-    device_order.check_split(split, holders, layers)
-    return device_order.devices_in_engine_order(remote, local, split)
+    names = {holder.name for holder in (*remote, *([local] if local else []))}
+    # A job on other nodes than those of the split spreads its layers evenly.
+    split = job.split if set(job.split) == names else {}
+    return device_order.placed(remote, local, job.models[0].layers, split)
 
 
 def head_argv(

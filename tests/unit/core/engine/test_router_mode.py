@@ -88,18 +88,6 @@ def test_arguments_of_the_operators_own_come_last() -> None:
     assert "no-warmup = true\ntemp = 0\nstop-timeout" in text
 
 
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("strand-rust-coder-14b-q8_0.gguf", "strand-rust-coder-14b-q8_0"),
-        ("/m/deep/DeepSeek-V3-Q4_K_M-00001-of-00009.gguf", "DeepSeek-V3-Q4_K_M"),
-        ("Qwen2.5-72B.Q4_K_M.gguf", "Qwen2.5-72B.Q4_K_M"),
-    ],
-)
-def test_a_models_id_is_its_files_name(file: str, name: str) -> None:
-    assert router_mode.model_id(file) == name
-
-
 def test_only_models_of_a_directory_are_offered() -> None:
     files = {
         "a.gguf", "b.gguf.part1of2", "c.gguf.tmp", "mmproj-a.gguf", "a-mmproj.gguf", "mtp-a.gguf", "notes.txt",

@@ -9,7 +9,6 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import task_routing
-from ansible_collections.herd.inference.plugins.module_utils.core.models import ids as model_ids
 
 MODELS: dict[str, dict[str, Any]] = {
     "or1-q4": {"name": "OR1-Behemoth", "file": "OR1-Behemoth.Q4_K_M.gguf"},
@@ -33,19 +32,6 @@ def table(tasks: Any = None, tiers: Any = None, models: Any = None) -> task_rout
     # As on its way to the gateway.
     published = task_routing.publish(TASKS if tasks is None else tasks, tiers or TIERS, models or MODELS)
     return task_routing.read(json.loads(json.dumps(published)))
-
-
-@pytest.mark.parametrize(
-    ("kind", "model", "expected"),
-    [
-        ("router", MODELS["strand"], "strand-rust-coder-14b-q8_0"),
-        ("router", MODELS["deepseek"], "DeepSeek-V3-Q4_K_M"),
-        ("distributed", MODELS["or1-q4"], "OR1-Behemoth"),
-        ("distributed", {"file": "folder/x.gguf"}, "x"),
-    ],
-)
-def test_ids_are_those_of_the_engine(kind: str, model: dict[str, Any], expected: str) -> None:
-    assert model_ids.api_id(kind, model) == expected
 
 
 @pytest.mark.parametrize(
