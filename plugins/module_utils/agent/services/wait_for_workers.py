@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import select
 import socket
 import struct
 import time
@@ -26,18 +25,17 @@ from ...core.engine.worker_readiness import (
     judge,
     read_gate,
 )
-from ...core.errors import InvalidInputError, RemoteFailureError
+from ...core.errors import HerdError, InvalidInputError, RemoteFailureError
 from ..common.output import write_error_line, write_line
+from ..supervisor import heartbeat_http
+from ..supervisor.settings import DEFAULT_PATH, Settings, read_settings
 
 # A free worker on a local network answers within a millisecond; a busy one never does.
 ATTEMPT_TIMEOUT_S = 5.0
 PAUSE_S = 1.0
 NO_ANSWER = "no answer to a connection"
-# Ports that a kernel gives to its connections unless it is told otherwise (net.ipv4.ip_local_port_range).
-# The gate cannot look: its sandbox hides /proc/sys.
-OWN_PORTS = range(32768, 61000)
-# Again only after that many seconds, should a worker stay silent.
-FORGET_AGAIN_S = 60.0
+# Pause between two resets of the connections to a worker that stays silent.
+RESET_AGAIN_S = 60.0
 # One HELLO of each kind, to name the version of a worker that speaks another one.
 KNOWN_MAJORS = (3, 7)
 
@@ -121,31 +119,38 @@ def _unreachable_or_silent(worker: Expectation, timeout_s: float) -> Observation
         return Observation("unreachable", detail=error.strerror or NO_ANSWER)
 
 
-def forget_dead_connections(worker: Expectation, major: int, ports: Iterable[int] = OWN_PORTS) -> None:
-    """Let a worker find out that connections which this host has forgotten are dead.
+def lost_ports(worker: Expectation, settings: Settings) -> list[int]:
+    """Ask a worker's agent for the ports of this host's connections to the worker.
 
-    A head whose host lost power closed nothing. The engine sets no keepalive, so its worker waits for that
-    client for ever, and serves one client at a time. TCP has a cure for half-open connections (RFC 9293,
-    3.5.1): an opening segment from the very address and port of the old connection makes the worker's kernel
-    ask back, this kernel, which knows nothing of it, answers with a reset, and the worker is free. Which port
-    it was nobody here remembers, so all are tried; that takes about three seconds. A port that a living
-    connection of this host uses cannot be bound, and other hosts' connections have other addresses, so
-    nothing alive is touched.
+    :raises RemoteFailureError: if the agent does not answer, or knows no worker.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # It stands in the worker's queue: an answer to it says that the worker is free again.
-        probe.setblocking(False)
-        probe.connect_ex((worker.address, worker.port))
-        for number, port in enumerate(ports):
-            if number % 256 == 0 and _is_served(probe, major):
-                return
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as opening:
-                opening.setblocking(False)
-                # Nothing may linger here if the worker should take it for a new client.
-                opening.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                with suppress(OSError):
-                    opening.bind(("", port))
-                    opening.connect((worker.address, worker.port))
+    seen = heartbeat_http.fetch(worker.name, worker.address, settings.port)
+    if seen.beat is None or seen.beat.worker is None:
+        raise RemoteFailureError(
+            f"the agent of {worker.name} to name the worker's connections",
+            seen.detail or "a heartbeat without a worker",
+            f"restart the worker on {worker.name} (systemctl restart llama-rpc)",
+        )
+    endpoints = [client.rsplit(":", 1) for client in seen.beat.worker.clients]
+    return [int(port) for address, port in endpoints if address == settings.address]
+
+
+def reset_connections(worker: Expectation, ports: Iterable[int]) -> None:
+    """Make a worker close connections that this host does not know any more.
+
+    A head whose host lost power closes nothing. The engine sets no keepalive: its worker waits for that client for
+    ever, and serves one client at a time. An opening segment from the address and port of the old connection makes the
+    worker's kernel ask back (RFC 9293, 3.5.1). This kernel answers with a reset, and the worker is free. The port of a
+    living connection cannot be bound, so no living connection is touched.
+    """
+    for port in ports:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as opening:
+            # No connection stays if the worker accepts it as a new client.
+            opening.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            opening.setblocking(False)
+            with suppress(OSError):
+                opening.bind(("", port))
+                opening.connect((worker.address, worker.port))
 
 
 def _may_hold_dead(seen: Observation) -> bool:
@@ -153,21 +158,27 @@ def _may_hold_dead(seen: Observation) -> bool:
     return seen.state == "silent" or (seen.state == "unreachable" and seen.detail == NO_ANSWER)
 
 
-def _is_served(probe: socket.socket, major: int) -> bool:
-    with suppress(OSError):
-        readable, writable, _failed = select.select([probe], [probe], [], 0)
-        if readable:
-            return True
-        if writable and not probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            probe.send(rpc_protocol.hello_request(major))
-    return False
+def _reset_lost(worker: Expectation, agent_config: str, log: Callable[[str], None]) -> None:
+    try:
+        ports = lost_ports(worker, read_settings(agent_config))
+    except HerdError as error:
+        log(f"cannot reset lost connections to {worker.name}: {error}")
+        return
+    if ports:
+        log(f"resetting connections to {worker.name} that this host has lost (ports {', '.join(map(str, ports))})")
+        reset_connections(worker, ports)
 
 
-def wait_for(gate: Gate, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> list[Verdict]:
-    """Wait until all workers are ready or time is up; says a line whenever a worker's state changes."""
+def wait_for(
+    gate: Gate,
+    log: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+    agent_config: str = DEFAULT_PATH,
+) -> list[Verdict]:
+    """Wait until all workers are ready or time is up; log a line whenever a worker's state changes."""
     deadline = clock() + gate.timeout_s
     said: dict[str, str] = {}
-    forgotten: dict[str, float] = {}
+    reset_at: dict[str, float] = {}
     while True:
         verdicts: list[Verdict] = []
         for worker in gate.workers:
@@ -180,10 +191,9 @@ def wait_for(gate: Gate, log: Callable[[str], None], clock: Callable[[], float] 
             said[worker.name] = state
             if verdict is not None:
                 verdicts.append(verdict)
-            if _may_hold_dead(seen) and clock() >= forgotten.get(worker.name, 0.0):
-                log(f"resetting connections to {worker.name} that this host has lost, should it hold any")
-                forget_dead_connections(worker, gate.protocol.major)
-                forgotten[worker.name] = clock() + FORGET_AGAIN_S
+            if _may_hold_dead(seen) and clock() >= reset_at.get(worker.name, 0.0):
+                _reset_lost(worker, agent_config, log)
+                reset_at[worker.name] = clock() + RESET_AGAIN_S
         if not verdicts or clock() >= deadline:
             return verdicts
         time.sleep(min(PAUSE_S, max(0.0, deadline - clock())))

@@ -16,10 +16,10 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -232,31 +232,53 @@ def gate_module(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
         del sys.modules[name]
 
 
-def test_a_living_connection_is_not_reset_and_a_free_worker_ends_the_search(
-    gate_module: Any, workers: Callable[..., Worker]
-) -> None:
-    """That a dead connection goes away needs a kernel that has forgotten it; scenario firewalld shows that."""
+def test_living_connection_is_not_reset(gate_module: Any, workers: Callable[..., Worker]) -> None:
+    """Scenario firewalld shows that a lost connection is reset: that takes a kernel that does not know it."""
     busy = workers((7, 0, 0))
     expectation = Expectation("vllm-node2", "127.0.0.1", busy.port, 1, 0)
     with closing(socket.create_connection(("127.0.0.1", busy.port))) as living:
-        port = living.getsockname()[1]
-        # The port of the living connection is among those that are tried.
-        gate_module.forget_dead_connections(expectation, 7, range(port - 5, port + 6))
+        gate_module.reset_connections(expectation, [living.getsockname()[1]])
         living.settimeout(5)
         living.sendall(b"\x0f" + struct.pack("<Q", 0))
         assert living.recv(64) == struct.pack("<QI", 4, 1)
-    tried: list[int] = []
 
-    def ports() -> Iterator[int]:
-        for number in range(40000, 60000):
-            tried.append(number)
-            if number % 256 == 0:
-                time.sleep(0.2)
-            yield number
 
-    gate_module.forget_dead_connections(expectation, 7, ports())
-    # Long before the end, however slow the machine is.
-    assert tried[-1] < 59999
+@pytest.fixture
+def agent_config(tmp_path: Path) -> str:
+    path = tmp_path / "agent.json"
+    given = {"schema": 1, "node": "vllm-node1", "address": "10.100.0.31", "port": 50061, "peers": {}}
+    path.write_text(json.dumps(given), encoding="utf-8")
+    return str(path)
+
+
+def sighting(clients: list[str]) -> Any:
+    return SimpleNamespace(beat=SimpleNamespace(worker=SimpleNamespace(clients=clients)), detail="")
+
+
+def test_ports_of_other_hosts_are_not_reset(
+    gate_module: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = sighting(["10.100.0.31:41000", "10.100.0.39:41001", "10.100.0.31:41002"])
+    reset: list[int] = []
+    monkeypatch.setattr(gate_module.heartbeat_http, "fetch", lambda *_arguments: seen)
+    monkeypatch.setattr(gate_module, "reset_connections", lambda _worker, ports: reset.extend(ports))
+    said: list[str] = []
+    worker = Expectation("vllm-node2", "10.100.0.32", 50052, 1, 0)
+    gate_module._reset_lost(worker, agent_config, said.append)
+    assert reset == [41000, 41002]
+    assert said == ["resetting connections to vllm-node2 that this host has lost (ports 41000, 41002)"]
+    seen.beat.worker.clients = []
+    gate_module._reset_lost(worker, agent_config, said.append)
+    assert len(said) == 1
+
+
+def test_agent_without_answer_is_logged(gate_module: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = SimpleNamespace(beat=None, detail="timed out")
+    monkeypatch.setattr(gate_module.heartbeat_http, "fetch", lambda *_arguments: silent)
+    said: list[str] = []
+    gate_module._reset_lost(Expectation("vllm-node2", "10.100.0.32", 50052, 1, 0), agent_config, said.append)
+    assert len(said) == 1
+    assert said[0].startswith("cannot reset lost connections to vllm-node2: expected the agent of vllm-node2")
 
 
 @pytest.mark.parametrize(
