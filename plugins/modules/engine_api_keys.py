@@ -74,7 +74,6 @@ rotating:
   version_added: 0.2.0
 """
 
-import grp
 import os
 import secrets
 from pathlib import Path
@@ -82,20 +81,10 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 
 _MODE = 0o640
-
-
-def group_id(name: str, is_check: bool) -> int:
-    """Find the group; on a bare host it only comes with the other roles."""
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        if is_check:
-            return -1
-        raise InvalidInputError(f"the group {name}", "none of that name", "run the role node first") from None
 
 
 def main() -> None:
@@ -114,7 +103,7 @@ def main() -> None:
         existing = path.read_text(encoding="utf-8") if path.exists() else ""
         step = module.params["rotate"]
         wanted = api_keys.content(existing, module.params["keys"], step, lambda: secrets.token_urlsafe(32))
-        gid = group_id(module.params["group"], module.check_mode)
+        gid = files.required_group_id(module.params["group"], module.check_mode)
         did = {"begin": "put the spare key first", "finish": "take the former key out"}.get(step, "add a second key")
         actions = ["write given keys" if module.params["keys"] else did if existing.strip() else "generate a key"]
         if wanted == existing:
@@ -127,7 +116,7 @@ def main() -> None:
             os.chown(path.parent, 0, gid)
             path.parent.chmod(0o750)
             # Readable by root alone until the group is right, then put in place in one step.
-            systemd.write_file(path, wanted, _MODE, gid)
+            files.atomic_write(path, wanted, _MODE, gid)
     except HerdError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

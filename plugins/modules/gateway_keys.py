@@ -99,7 +99,6 @@ active:
   sample: 2
 """
 
-import grp
 import json
 import os
 from pathlib import Path
@@ -108,7 +107,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 
 MODE = 0o640
 ENTRY = {
@@ -120,14 +119,6 @@ ENTRY = {
     "expires": {"type": "float"},
     "state": {"type": "str", "choices": [user_keys.ACTIVE, user_keys.REVOKED], "default": "active"},
 }
-
-
-def group_id(name: str) -> int:
-    """Give the group's number; on a bare host in check mode there is none yet."""
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return -1
 
 
 def main() -> None:
@@ -149,7 +140,7 @@ def main() -> None:
         keys = user_keys.parse(module.params["keys"], module.params["limits"], module.params["tiers"])
         wanted = json.dumps(user_keys.as_data(keys), indent=2) + "\n"
         before = path.read_text(encoding="utf-8") if path.exists() else ""
-        gid = group_id(module.params["group"])
+        gid = files.required_group_id(module.params["group"], is_check=True)
         status = path.stat() if path.exists() else None
         is_right = status and status.st_mode & 0o777 == MODE and status.st_gid == gid and status.st_uid == 0
         is_changed = before != wanted or not is_right
@@ -157,7 +148,7 @@ def main() -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.chown(path.parent, 0, gid)
             path.parent.chmod(0o750)
-            systemd.write_file(path, wanted, MODE, gid)
+            files.atomic_write(path, wanted, MODE, gid)
     except HerdError as error:
         module.fail_json(msg=str(error))
     except OSError as error:

@@ -197,19 +197,23 @@ class Build:
 
     def unbuilt(self) -> str:
         """Why the compiler has something to do; empty if the build is there and whole."""
-        known = release_archive.read_json(self.description)
+        known = files.read_json(self.description)
         if known is None or not self.tarball.is_file():
             return "there is no such build yet"
-        if release_sources.sha256(self.tarball) != known["tarball"]["sha256"]:
+        if files.sha256(self.tarball) != known["tarball"]["sha256"]:
             return f"{self.tarball} is damaged"
         return ""
 
     def missing(self) -> str:
         """Why there is something to do; empty if the build is there, whole, and the release's newest."""
         reason = self.unbuilt()
-        if not reason and release_archive.read_json(self.pointer) != release_archive.read_json(self.description):
+        if not reason and files.read_json(self.pointer) != files.read_json(self.description):
             return f"{self.pointer} describes another build"
         return reason
+
+    def _remove_intermediate(self) -> None:
+        for path in self.intermediate:
+            files.remove(path)
 
     def run(self) -> dict[str, Any]:
         """Build, unless somebody else did so while this process waited for its turn; name it the release's newest."""
@@ -224,9 +228,9 @@ class Build:
                 finally:
                     progress.finish()
             # A build that was killed between its last files left these behind.
-            build_tree.clean(*self.intermediate)
-            known = release_archive.read_json(self.description) or {}
-            release_archive.write_json(self.pointer, known)
+            self._remove_intermediate()
+            known = files.read_json(self.description) or {}
+            files.write_json(self.pointer, known)
             self.store.use(self.id)
             return known
 
@@ -252,7 +256,7 @@ class Build:
         release = self.work / "release"
         # Half of what a machine wrote before it lost power may be empty files with the right names and times.
         if not build_tree.same_boot(self.work / "boot"):
-            build_tree.clean(*self.intermediate)
+            self._remove_intermediate()
             build_tree.note_boot(self.work / "boot")
         release_sources.prepare(self.source, self.work / "src", cache, self.log, progress.update)
         progress.update("configuring", 0)
@@ -296,10 +300,10 @@ class Build:
         manifest = build_rules.manifest(
             self.release, self.source, self.tools, self.options, flags, release_archive.measure(release)
         )
-        release_archive.write_json(release / release_archive.MANIFEST, manifest)
+        files.write_json(release / release_archive.MANIFEST, manifest)
         self.dist.mkdir(parents=True, exist_ok=True)
         manifest["tarball"] = release_archive.pack(release, self.id, self.tarball)
-        release_archive.write_json(self.description, manifest)
+        files.write_json(self.description, manifest)
 
 
 def foresee(params: dict[str, Any], build: str) -> None:
@@ -312,7 +316,7 @@ def foresee(params: dict[str, Any], build: str) -> None:
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Plan, build if needed, and say what there is."""
     params = module.params
-    tools = release_archive.read_json(Path(params["toolchain_file"]))
+    tools = files.read_json(Path(params["toolchain_file"]))
     if tools is None and not module.check_mode:
         raise NotFoundError(
             expected=f"facts about the compiler in {params['toolchain_file']}",
@@ -333,7 +337,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         diff = {"before": "", "after": f"{name}: built when a toolchain is there\n"}
         return {**answer, "changed": True, "reason": reason, "diff": diff, "ansible_facts": {PENDING: True}}
     build = Build(params, tools)
-    before = release_archive.read_json(build.pointer) or {}
+    before = files.read_json(build.pointer) or {}
     reason = build.missing()
     if reason and module.check_mode:
         foresee(params, build.id)

@@ -71,7 +71,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import nginx_upstreams
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.gateway import nginx
 
 UPSTREAMS = "herd/upstreams.conf"
@@ -125,7 +125,7 @@ def main() -> None:
             action = "reload"
         if not module.check_mode:
             for name in stale:
-                systemd.write_file(root / name, wanted[name], 0o600 if name == KEY else 0o644)
+                files.atomic_write(root / name, wanted[name], 0o600 if name == KEY else 0o644)
             if not state.enabled:
                 systemd.enable(unit)
             if action != "none":

@@ -123,6 +123,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.host import firewalld as firewalld_rules
 from ansible_collections.herd.inference.plugins.module_utils.core.host.paths import is_system
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.operations import uninstall as rests
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
 
@@ -131,9 +132,9 @@ def is_ours(path: Path) -> bool:
     """Whether something with one of our names below the prefix is ours by what it says."""
     if path.parent.name == "releases" and not path.name.startswith("."):
         manifest = path / release_archive.MANIFEST
-        return manifest.is_file() and uninstall_rules.is_release(path.name, release_archive.read_json(manifest))
+        return manifest.is_file() and uninstall_rules.is_release(path.name, files.read_json(manifest))
     if path.parent.name == "dist" and not uninstall_rules.PREFIX_ENTRIES["dist"].fullmatch(path.name):
-        return path.suffix == ".json" and uninstall_rules.is_pointer(path.name, release_archive.read_json(path))
+        return path.suffix == ".json" and uninstall_rules.is_pointer(path.name, files.read_json(path))
     return True
 
 
@@ -179,7 +180,7 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
     is_theirs = page.is_file() and not uninstall_rules.is_ours(rests.beginning(page))
     measured = [] if is_theirs else [page.with_suffix(".json")]
 
-    yield from rests.files(uninstall_rules.is_ours, page)
+    yield from rests.written_files(uninstall_rules.is_ours, page)
     yield from rests.jobs(given["user"], given["jobs"])
     root = Path(given["nginx_root"])
     yield from rests.nginx_site(root, given["nginx_unit"], uninstall_rules.NGINX_FILES, uninstall_rules.is_ours)

@@ -131,9 +131,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
 from ansible_collections.herd.inference.plugins.module_utils.core.release import status as release_status
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
-from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 SERVER = "herd-share.service"
@@ -184,7 +183,7 @@ def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
         "advisories": release_status.advisories(known, [current, *in_use]),
         "problems": release_status.problems(current, manifests, running, len(store.leftovers()), changing),
         "serving": systemd.show(SERVER).active_state not in ("inactive", "failed"),
-        "built": (release_archive.read_json(store.prefix / "dist" / f"{wanted}.json") or {}) if wanted else {},
+        "built": (files.read_json(store.prefix / "dist" / f"{wanted}.json") or {}) if wanted else {},
     }
 
 

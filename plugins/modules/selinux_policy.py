@@ -88,7 +88,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import selinux as rules
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import selinux
 
 
@@ -107,7 +107,7 @@ def act(plan: rules.Plan, params: dict[str, Any], record: Path) -> None:
     """Do what is planned. What is ours is written before it is, and struck out after it was."""
     known = set(plan.ours) | set(rules.read_ours(read(record)))
     if known and (plan.commands or not record.exists()):
-        systemd.write_file(record, rules.write_ours(known), 0o644, 0)
+        files.atomic_write(record, rules.write_ours(known), 0o644, 0)
     for command in plan.commands:
         selinux.change_port(command)
     if plan.module == "install":
@@ -115,7 +115,7 @@ def act(plan: rules.Plan, params: dict[str, Any], record: Path) -> None:
     elif plan.module == "remove":
         selinux.remove_module(params["name"])
     if known != set(plan.ours):
-        systemd.write_file(record, rules.write_ours(plan.ours), 0o644, 0)
+        files.atomic_write(record, rules.write_ours(plan.ours), 0o644, 0)
 
 
 def read(path: Path) -> str:

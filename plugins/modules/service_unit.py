@@ -80,7 +80,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 
 
@@ -144,7 +144,7 @@ def main() -> None:
             if stale:
                 systemd.verify(name, text)
                 for path in stale:
-                    systemd.write_file(Path(path), paths[path])
+                    files.atomic_write(Path(path), paths[path])
             if stale or state.needs_reload:
                 systemd.reload()
             if not is_enabled:

@@ -90,7 +90,6 @@ source:
   sample: keep
 """
 
-import grp
 import os
 import shutil
 import tempfile
@@ -101,11 +100,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
-    InvalidInputError,
     MismatchError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate as rules
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import openssl
 
 _KEY_MODE = 0o640
@@ -158,16 +156,6 @@ def require_pair(certificate: str, key: str) -> str:
     return public
 
 
-def group_id(name: str, is_check: bool) -> int:
-    """Find the group; on a bare host it only comes with the other roles."""
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        if is_check:
-            return -1
-        raise InvalidInputError(f"the group {name}", "none of that name", "run the role node first") from None
-
-
 def generated(given: dict[str, Any]) -> tuple[str, str]:
     """Let the host sign its own certificate."""
     folder = Path(tempfile.mkdtemp(prefix="herd-tls."))
@@ -191,7 +179,41 @@ def write(path: Path, text: str, mode: int, gid: int) -> None:
     if mode == _KEY_MODE:
         os.chown(path.parent, 0, gid)
         path.parent.chmod(0o750)
-    systemd.write_file(path, text, mode, gid)
+    files.atomic_write(path, text, mode, gid)
+
+
+def result(given: dict[str, Any], is_check: bool) -> dict[str, Any]:
+    """Write the pair if it differs, and return the module's result."""
+    certificate_path, key_path = Path(given["certificate_path"]), Path(given["key_path"])
+    rules.check_given(given["certificate"], given["key"])
+    # In check mode, openssl may not be installed yet.
+    can_look = openssl.is_there() or not is_check
+    before = (read(certificate_path), read(key_path))
+    source = source_of(given, before, can_look)
+    if source == rules.GIVEN:
+        after = (given["certificate"].strip() + "\n", given["key"].strip() + "\n")
+    else:
+        after = before if source == rules.KEEP else ("", "") if is_check else generated(given)
+    # In check mode, a pair that is not generated yet cannot be checked.
+    public = require_pair(rules.first(after[0]), after[1]) if after[0] and can_look else ""
+    gid = files.required_group_id(given["group"], is_check)
+    pair = ((certificate_path, after[0], _CERTIFICATE_MODE, 0), (key_path, after[1], _KEY_MODE, gid))
+    wrong = [
+        (path, text, mode, owner)
+        for (path, text, mode, owner), old in zip(pair, before)
+        if not old or text != old or not is_as(path, mode, owner)
+    ]
+    if not is_check:
+        for path, text, mode, owner in wrong:
+            write(path, text, mode, owner)
+    does = {rules.GIVEN: "write what was given", rules.GENERATE: "sign a new one", rules.KEEP: "set owner and mode"}
+    changes = "".join(f"{path}: {does[source]}\n" for path, *_rest in wrong)
+    return {
+        "changed": bool(wrong),
+        "source": source,
+        "fingerprint": rules.fingerprint(after[0], public),
+        "diff": {"before": "", "after": changes} if wrong else {},
+    }
 
 
 def main() -> None:
@@ -209,43 +231,13 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    given = module.params
-    certificate_path, key_path = Path(given["certificate_path"]), Path(given["key_path"])
     try:
-        rules.check_given(given["certificate"], given["key"])
-        # A bare host may not have it yet.
-        can_look = openssl.is_there() or not module.check_mode
-        before = (read(certificate_path), read(key_path))
-        source = source_of(given, before, can_look)
-        if source == rules.GIVEN:
-            after = (given["certificate"].strip() + "\n", given["key"].strip() + "\n")
-        else:
-            after = before if source == rules.KEEP else ("", "") if module.check_mode else generated(given)
-        # In check mode a pair that is not made yet cannot be looked at.
-        public = require_pair(rules.first(after[0]), after[1]) if after[0] and can_look else ""
-        gid = group_id(given["group"], module.check_mode)
-        files = ((certificate_path, after[0], _CERTIFICATE_MODE, 0), (key_path, after[1], _KEY_MODE, gid))
-        wrong = [
-            path
-            for (path, text, mode, owner), old in zip(files, before)
-            if not old or text != old or not is_as(path, mode, owner)
-        ]
-        if not module.check_mode:
-            for path, text, mode, owner in files:
-                if path in wrong:
-                    write(path, text, mode, owner)
+        found = result(module.params, module.check_mode)
     except HerdError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"expected to write {error.filename}, found {error.strerror}: mend its directory.")
-    does = {rules.GIVEN: "write what was given", rules.GENERATE: "sign a new one", rules.KEEP: "set owner and mode"}
-    diff = {"before": "", "after": "".join(f"{path}: {does[source]}\n" for path in wrong)} if wrong else {}
-    module.exit_json(
-        changed=bool(wrong),
-        source=source,
-        fingerprint=rules.fingerprint(after[0], public),
-        diff=diff,
-    )
+        module.fail_json(msg=f"expected to write {error.filename}, found {error.strerror}: fix its directory.")
+    module.exit_json(**found)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain
 from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain_probe as toolchain_facts
-from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import toolchain_probe
 
 VERSION = "herd_cuda_version"
@@ -160,7 +160,7 @@ def probe(params: dict[str, Any]) -> dict[str, Any]:
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Probe, write if something changed, say what there is."""
     path = Path(module.params["path"])
-    before = release_archive.read_json(path)
+    before = files.read_json(path)
     root, planned = module.params["cuda_root"], module.params["cuda_version"]
     search_path = [str(folder) for folder in module.params["search_path"]]
     # What the operator has named is checked first, also where no compiler is installed yet.
@@ -184,7 +184,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     changed = facts != before
     if changed and not module.check_mode:
         path.parent.mkdir(parents=True, exist_ok=True)
-        release_archive.write_json(path, facts)
+        files.write_json(path, facts)
     return {
         "changed": changed,
         "toolchain": facts,

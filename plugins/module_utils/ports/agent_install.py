@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from . import files
 from .host import selinux
 
 KEPT_VERSIONS = 2
@@ -24,20 +24,20 @@ def read_sources(module_utils: Path) -> dict[str, str]:
 
     Only C(herd) itself has an C(__init__.py): without one, another package of that name would take its place.
     """
-    files = {"lib/herd/__init__.py": ""}
+    found = {"lib/herd/__init__.py": ""}
     for package in PACKAGES:
         for path in sorted((module_utils / package).rglob("*")):
             if path.suffix in ENDINGS:
-                files[f"lib/herd/{path.relative_to(module_utils).as_posix()}"] = path.read_text(encoding="utf-8")
-    return files
+                found[f"lib/herd/{path.relative_to(module_utils).as_posix()}"] = path.read_text(encoding="utf-8")
+    return found
 
 
-def digest(files: Mapping[str, str]) -> str:
-    """Name a set of files by their names and contents."""
+def digest(sources: Mapping[str, str]) -> str:
+    """Name a set of sources by their names and contents."""
     total = hashlib.sha256()
-    for name in sorted(files):
-        total.update(f"{name}\0{len(files[name].encode())}\0".encode())
-        total.update(files[name].encode())
+    for name in sorted(sources):
+        total.update(f"{name}\0{len(sources[name].encode())}\0".encode())
+        total.update(sources[name].encode())
     return total.hexdigest()[:16]
 
 
@@ -62,10 +62,7 @@ def read_version(root: Path, version: str) -> dict[str, str]:
 def _point(link: Path, target: str) -> None:
     if link.is_symlink() and str(link.readlink()) == target:
         return
-    scratch = link.with_name(f".{link.name}.{os.getpid()}")
-    scratch.unlink(missing_ok=True)
-    scratch.symlink_to(target)
-    scratch.replace(link)
+    files.point(link, target)
 
 
 def links_stand(root: Path) -> bool:
@@ -88,16 +85,16 @@ def make_links(links: Mapping[Path, Path]) -> None:
         _point(path, str(target))
 
 
-def install(root: Path, files: Mapping[str, str], programs: tuple[str, ...]) -> str:
+def install(root: Path, sources: Mapping[str, str], programs: tuple[str, ...]) -> str:
     """Write a version beside the one in use and switch to it with one rename."""
-    version = digest(files)
+    version = digest(sources)
     versions = root / "versions"
     versions.mkdir(parents=True, exist_ok=True)
     # A version that a killed run left half-written has a scratch name, never this one.
     target = versions / version
     scratch = Path(tempfile.mkdtemp(prefix=".new.", dir=versions))
     scratch.chmod(0o755)
-    for name, content in files.items():
+    for name, content in sources.items():
         path = scratch / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")

@@ -10,13 +10,15 @@ import errno
 import fcntl
 import glob
 import grp
+import hashlib
 import json
 import os
 import pwd
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +107,7 @@ class Landing:
         """Give the file its final name, in one step."""
         os.fsync(self._fd)
         self._path.replace(dest)
-        sync_directory(Path(dest).parent)
+        sync(Path(dest).parent)
 
     def own(self, uid: int, gid: int, mode: int | None) -> None:
         """Owner and mode, while the file is still hidden."""
@@ -148,16 +150,7 @@ class Disk:
 
     def read_json(self, path: str) -> dict[str, Any]:
         """A small file of ours; empty if it is absent or was damaged."""
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            return {}
-        with os.fdopen(fd, encoding="utf-8") as stream:
-            try:
-                value = json.load(stream)
-            except ValueError:
-                return {}
-        return value if isinstance(value, dict) else {}
+        return read_json(Path(path)) or {}
 
     def read_line(self, path: str) -> bytes:
         """What a notebook says; empty if there is none."""
@@ -173,13 +166,10 @@ class Disk:
 
     def boot(self) -> str:
         """What identifies this start of the machine; empty if nothing does."""
-        try:
-            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        except OSError:
-            return ""
+        return boot_id()
 
     def write_json(self, path: str, value: dict[str, Any]) -> None:
-        atomic_write(Path(path), (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+        write_json(Path(path), value)
 
     def remove(self, path: str) -> None:
         """A file of ours, also what a writer of it that was killed left behind."""
@@ -189,11 +179,8 @@ class Disk:
 
     def free(self, path: str) -> int | None:
         """Bytes that may still be written beside a path, also if its directory is still to be made."""
-        folder = Path(path).parent
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
         try:
-            status = os.statvfs(folder)
+            status = os.statvfs(existing_folder(Path(path).parent))
         except FileNotFoundError:
             return None
         return status.f_bavail * status.f_frsize
@@ -240,7 +227,7 @@ def _full(path: Path) -> InsufficientError:
 
 
 def user_id(name: str | None) -> int | None:
-    """The number of a user, -1 where none is named; None for a user that does not exist (yet)."""
+    """Return the number of a user: -1 without a name, None for an unknown user."""
     if not name:
         return -1
     try:
@@ -250,7 +237,7 @@ def user_id(name: str | None) -> int | None:
 
 
 def group_id(name: str | None) -> int | None:
-    """The number of a group, as user_id()."""
+    """Return the number of a group: -1 without a name, None for an unknown group."""
     if not name:
         return -1
     try:
@@ -259,23 +246,58 @@ def group_id(name: str | None) -> int | None:
         return None
 
 
-def sync_directory(path: Path) -> None:
-    """Make a new name in a directory survive a power loss."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+def required_group_id(name: str, is_check: bool) -> int:
+    """Return the number of a group.
+
+    :param is_check: return -1 for an unknown group, since the roles of an earlier play may create it.
+    """
+    found = group_id(name)
+    if found is None and not is_check:
+        raise NotFoundError(f"the group {name}", "no group of that name", "run the role node first")
+    return -1 if found is None else found
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a directory, to disk."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
 
 
-def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Either the old content or the new, at any moment."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+def scratch_path(path: Path) -> Path:
+    """Return the hidden name under which this process writes a file that it then renames to C(path)."""
+    return path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.tmp")
+
+
+def forget_scratch(path: Path) -> None:
+    """Remove the scratch files of C(path) that killed processes left. A running process keeps its own."""
+    prefix = f".{path.name.removeprefix('.')}."
+    for leftover in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
+        pid = leftover.name[len(prefix) : -len(".tmp")]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            leftover.unlink(missing_ok=True)
+
+
+def atomic_write(path: Path, content: str | bytes, mode: int = 0o644, gid: int | None = None) -> None:
+    """Replace a file in one step, on disk before its name: a reader sees the old content or the new.
+
+    Folders above it are made.
+
+    :param gid: group of the file, which root then owns; None leaves the owner as it is.
+    :raises InsufficientError: if the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = scratch_path(path)
     scratch.unlink(missing_ok=True)
     try:
-        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as stream:
-            stream.write(data)
+            stream.write(content.encode() if isinstance(content, str) else content)
+            if gid is not None:
+                os.fchown(stream.fileno(), 0, gid)
+            os.fchmod(stream.fileno(), mode)
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(path)
@@ -284,18 +306,65 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644) -> None:
         if error.errno in FULL:
             raise _full(path) from None
         raise
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
-def forget_scratch(path: Path) -> None:
-    """Remove what a writer of C(path) that was killed left beside it, under a hidden name with its process id.
+def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
+    """Replace a file of JSON in one step."""
+    atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n", mode)
 
-    A writer that is still alive keeps its own.
-    """
-    for leftover in path.parent.glob(f".{path.name}.*"):
-        pid = leftover.name[len(path.name) + 2 :]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            leftover.unlink(missing_ok=True)
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read an object from a file of JSON; None if there is no such file, or something else in it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(fd, encoding="utf-8") as stream:
+            value = json.load(stream)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 checksum of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(BLOCK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def point(link: Path, target: str | Path) -> None:
+    """Make a symbolic link, or change its target in one step."""
+    scratch = scratch_path(link)
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(target)
+    scratch.replace(link)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link, or a folder with its content, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        # Another process may be removing the same folder.
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def existing_folder(path: Path) -> Path:
+    """Return the path itself, or the nearest folder above it that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def boot_id() -> str:
+    """Return the kernel's id of this start of the machine; empty if there is none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _open_lock(path: str) -> int:

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
+
+from . import files
 
 
 class ProgressFile:
@@ -61,6 +62,7 @@ class ProgressFile:
     def _write(self, state: dict[str, Any]) -> None:
         if self._path is None:
             return
-        scratch = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        # Without fsync: nobody needs the progress after a power loss.
+        scratch = files.scratch_path(self._path)
         scratch.write_text(json.dumps({"finished": False, **state}), encoding="utf-8")
         scratch.replace(self._path)

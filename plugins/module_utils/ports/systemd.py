@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -109,20 +108,6 @@ def verify(unit: str, text: str) -> None:
             )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def write_file(path: Path, text: str, mode: int = 0o644, gid: int | None = None) -> None:
-    """Replace a file in one step; a reader sees the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as sink:
-        sink.write(text)
-        sink.flush()
-        os.fsync(sink.fileno())
-    if gid is not None:
-        os.chown(name, 0, gid)
-    Path(name).chmod(mode)
-    Path(name).replace(path)
 
 
 def reload() -> None:

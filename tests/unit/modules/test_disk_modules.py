@@ -238,10 +238,10 @@ def test_what_an_operator_keeps_beside_them_neither_counts_nor_goes(
 
 def test_what_a_killed_installation_left_goes(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     (node.prefix / "releases" / f".incoming-{build('g')}" / "bin").mkdir(parents=True)
-    (node.prefix / ".current-77").symlink_to("nowhere")
+    (node.prefix / ".current.77.tmp").symlink_to("nowhere")
     found = run(release_prune, capsys, prefix=str(node.prefix), keep=9)
     assert len(found["leftovers"]) == 2
-    assert (node.there(), (node.prefix / ".current-77").is_symlink()) == ("abcdef", False)
+    assert (node.there(), (node.prefix / ".current.77.tmp").is_symlink()) == ("abcdef", False)
 
 
 def test_without_a_current_release_nothing_goes(node: Node, capsys: pytest.CaptureFixture[str]) -> None:

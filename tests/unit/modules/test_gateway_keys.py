@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.modules import gateway_keys
 
 ANN = {"id": "ann", "sha256": "a" * 64}
@@ -22,8 +22,8 @@ ANN = {"id": "ann", "sha256": "a" * 64}
 def own_group(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody but root may give a file away."""
     monkeypatch.setattr(gateway_keys.os, "chown", lambda *_arguments: None)
-    monkeypatch.setattr(systemd.os, "chown", lambda *_arguments: None)
-    monkeypatch.setattr(gateway_keys, "group_id", lambda _name: 0)
+    monkeypatch.setattr(files.os, "fchown", lambda *_arguments: None)
+    monkeypatch.setattr(files, "required_group_id", lambda _name, **_options: 0)
 
 
 def run(capsys: pytest.CaptureFixture[str], path: Path, keys: list[dict[str, Any]], check: bool = False) -> Any:

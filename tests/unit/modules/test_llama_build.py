@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.build_store import BuildStore
-from ansible_collections.herd.inference.plugins.module_utils.ports.release.sources import sha256
 from ansible_collections.herd.inference.plugins.modules import llama_build
 
 RELEASE = {
@@ -40,7 +39,7 @@ class Site:
         self.store.dist.mkdir()
         self.store.build.mkdir()
         (prefix / "source.tar.gz").touch()
-        release_archive.write_json(prefix / "toolchain.json", TOOLS)
+        files.write_json(prefix / "toolchain.json", TOOLS)
 
     def module(self, check: bool = False, **params: Any) -> Any:
         given = {
@@ -74,15 +73,15 @@ class Site:
         return llama_build.Build(self.module(**params).params, TOOLS)
 
     def published(self) -> str:
-        found = release_archive.read_json(self.store.dist / "0c1e57098.json") or {}
+        found = files.read_json(self.store.dist / "0c1e57098.json") or {}
         return str(found.get("id", ""))
 
 
 def pack(build: llama_build.Build, _progress: object = None) -> None:
     """In the place of the compiler: what it leaves at the end."""
     build.tarball.write_bytes(build.id.encode())
-    facts = {"name": build.tarball.name, "sha256": sha256(build.tarball), "size": len(build.id)}
-    release_archive.write_json(build.description, {"id": build.id, "tarball": facts})
+    facts = {"name": build.tarball.name, "sha256": files.sha256(build.tarball), "size": len(build.id)}
+    files.write_json(build.description, {"id": build.id, "tarball": facts})
 
 
 @pytest.fixture
@@ -149,7 +148,7 @@ def test_old_builds_are_given_up_but_never_the_wanted_one(site: Site) -> None:
     wanted = site.result()["id"]
     others = [site.make(cmake={"GGML_LTO": str(number)}) for number in range(3)]
     named = site.store.dist / "b7836.json"
-    release_archive.write_json(named, release_archive.read_json(site.store.dist / f"{others[0]}.json"))
+    files.write_json(named, files.read_json(site.store.dist / f"{others[0]}.json"))
     (site.store.build / "sources").mkdir()
     age(site.store, wanted, *others)
     foreseen = site.result(check=True)
@@ -182,10 +181,10 @@ def test_what_a_killed_build_left_is_removed_without_building_again(site: Site) 
     site.make()
     (build.work / "src").mkdir()
     # No process has this number: the kernel's limit is 2^22.
-    dead, alive = f".{build.pointer.name}.4194305", f".{build.pointer.name}.1"
+    dead, alive = f".{build.pointer.name}.4194305.tmp", f".{build.pointer.name}.1.tmp"
     for name in (dead, alive):
         (site.store.dist / name).touch()
-    (build.work / ".progress.json.4194305").touch()
+    (build.work / ".progress.json.4194305.tmp").touch()
     build.run()
     assert [path.name for path in site.store.dist.iterdir() if path.name.startswith(".")] == [alive]
     assert list(build.work.iterdir()) == []

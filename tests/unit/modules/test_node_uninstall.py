@@ -24,7 +24,7 @@ OURS = {
     f"dist/{NEW}.tar.gz": "x",
     f"dist/{NEW}.json": json.dumps({"id": NEW}),
     "dist/0c1e57098.json": json.dumps({"id": NEW}),
-    f"dist/.{NEW}.tar.gz.4711": "x",
+    f"dist/.{NEW}.tar.gz.4711.tmp": "x",
     f"build/{NEW}/build.log": "x",
     f"build/{NEW}.lock": "",
     f"build/sources/{'a' * 64}.archive": "x",
@@ -73,7 +73,7 @@ def prefix(tmp_path: Path) -> Path:
     fill(folder, OURS)
     (folder / "current").symlink_to(Path("releases") / NEW)
     (folder / "previous").symlink_to(folder / "releases" / OLD)
-    (folder / ".current-77").symlink_to(Path("releases") / NEW)
+    (folder / ".current.77.tmp").symlink_to(Path("releases") / NEW)
     return folder
 
 
@@ -120,10 +120,10 @@ def test_a_release_whose_removal_is_killed_goes_the_next_time(prefix: Path, monk
         if not path.is_symlink() and (path / "manifest.json").exists():
             (path / "manifest.json").unlink()
             raise KeyboardInterrupt
-        unlink(path)
+        remove_path(path)
 
-    unlink = rests.unlink
-    monkeypatch.setattr(rests, "unlink", killed)
+    remove_path = rests.files.remove
+    monkeypatch.setattr(rests.files, "remove", killed)
     with pytest.raises(KeyboardInterrupt):
         remove(prefix)
     monkeypatch.undo()

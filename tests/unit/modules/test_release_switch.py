@@ -20,7 +20,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.herd.inference.plugins.filter import release_change as filters
 from ansible_collections.herd.inference.plugins.module_utils.core.release import status as release_status
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_change
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import store as release_store
 from ansible_collections.herd.inference.plugins.modules import release_info, release_prune, release_switch
@@ -48,7 +48,7 @@ class Cluster:
                 (place / "bin").mkdir(parents=True)
                 (place / "bin" / "llama-server").write_text(release, encoding="utf-8")
                 manifest = {"id": release, "files": release_archive.measure(place)}
-                release_archive.write_json(place / release_archive.MANIFEST, manifest)
+                files.write_json(place / release_archive.MANIFEST, manifest)
             for link, release in (("current", OLD), ("previous", OLDER)):
                 (folder / host / link).symlink_to(Path("releases") / release)
         monkeypatch.setattr(release_info, "programs", self.programs)
@@ -248,7 +248,7 @@ def test_what_an_interrupted_change_needs_is_not_pruned(cluster: Cluster) -> Non
 
 
 def test_what_killed_itself_while_it_wrote_its_note_is_tidied(cluster: Cluster) -> None:
-    scratch = cluster.folder / "n1" / ".switch.json.4711"
+    scratch = cluster.folder / "n1" / ".switch.json.4711.tmp"
     scratch.write_text("{", encoding="utf-8")
     (cluster.folder / "n1" / "switch.json").write_text("{", encoding="utf-8")
     assert cluster.run(release_info, "n1")["changing"] == {}

@@ -21,14 +21,14 @@ _SHARD = re.compile(r"(?P<stem>.+)-00001-of-(?P<count>\d{5})\.gguf")
 #: folders are everybody's: such a folder goes only when nothing else is in it.
 PREFIX_ENTRIES = {
     "releases": re.compile(rf"{BUILD_ID.pattern}|\.incoming-.+"),
-    "dist": re.compile(rf"\.?{BUILD_ID.pattern}\.(tar\.gz|json)(\.\d+)?"),
+    "dist": re.compile(rf"\.?{BUILD_ID.pattern}\.(tar\.gz|json)(\.\d+\.tmp)?"),
     "build/sources": re.compile(r"[0-9a-f]{64}\.(archive|part)"),
     "build": re.compile(rf"{BUILD_ID.pattern}(\.lock)?"),
-    "etc": re.compile(r"toolchain\.json|\.toolchain\.json\.\d+"),
-    "": re.compile(r"switch\.json|\.switch\.json\.\d+"),
+    "etc": re.compile(r"toolchain\.json|\.toolchain\.json\.\d+\.tmp"),
+    "": re.compile(r"switch\.json|\.switch\.json\.\d+\.tmp"),
 }
 #: Links below the prefix, into its releases.
-PREFIX_LINKS = re.compile(r"current|previous|\.(current|previous)-\d+")
+PREFIX_LINKS = re.compile(r"current|previous|\.(current|previous)\.\d+\.tmp")
 #: Comments of the accounts that the roles node and gateway make.
 ACCOUNT = "herd.inference services"
 GATEWAY_ACCOUNT = "herd.inference gateway"

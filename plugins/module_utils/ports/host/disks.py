@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import files
+
 
 @dataclass(frozen=True)
 class Mount:
@@ -24,9 +26,7 @@ def mounts(paths: Sequence[Path]) -> Iterator[Mount]:
     """The file systems under these paths, each once."""
     seen: set[int] = set()
     for path in paths:
-        there = path
-        while not there.exists() and there != there.parent:
-            there = there.parent
+        there = files.existing_folder(path)
         device = there.stat().st_dev
         if device not in seen:
             seen.add(device)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import InvalidInputError, NotFoundError
-from .. import commands, systemd
+from .. import commands, files, systemd
 
 _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
 
@@ -84,7 +84,7 @@ def bring(table: Table, found: Found) -> None:
     if table.ruleset_path in found.stale:
         check(table.ruleset)
     for path in found.stale:
-        systemd.write_file(Path(path), table.files[path])
+        files.atomic_write(Path(path), table.files[path])
     if any(path != table.ruleset_path for path in found.stale):
         systemd.reload()
     # Loaded by hand and not by restarting the unit: the worker requires that unit and would stop with it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...core.errors import NotFoundError
-from .. import commands, systemd
+from .. import commands, files, systemd
 
 DROP_IN = Path("/etc/systemd/journald.conf.d/50-herd.conf")
 #: There from before the drop-in is written until journald has read it. A reboot does both, and /run forgets it.
@@ -30,7 +30,7 @@ def put(text: str) -> None:
     """Write the drop-in and let journald read it."""
     PENDING.touch()
     if drop_in() != text:
-        systemd.write_file(DROP_IN, text)
+        files.atomic_write(DROP_IN, text)
     systemd.restart(SERVICE)
     PENDING.unlink()
 

@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import io
-import os
 import stat
 import tarfile
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ...core.errors import HerdError
-from .. import commands
+from .. import commands, files
 
 # No command of a bundle takes longer where the host is well; one that hangs must not stop the others.
 PATIENCE_S = 30.0
@@ -55,15 +53,16 @@ def units(is_ours: Callable[[str], bool], folder: Path) -> list[str]:
 
 def write(path: Path, top: str, texts: Mapping[str, str]) -> None:
     """Write the archive, for root alone, in one step."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    scratch = files.scratch_path(path)
     try:
-        with os.fdopen(handle, "wb") as sink, tarfile.open(fileobj=sink, mode="w:gz") as archive:
+        scratch.touch(mode=0o600)
+        with tarfile.open(scratch, mode="w:gz") as archive:
             for entry, text in sorted(texts.items()):
                 data = text.encode(errors="replace")
                 info = tarfile.TarInfo(f"{top}/{entry}")
                 info.size, info.mode = len(data), 0o600
                 archive.addfile(info, io.BytesIO(data))
-        Path(name).replace(path)
+        scratch.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise

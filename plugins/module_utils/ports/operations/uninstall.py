@@ -9,16 +9,14 @@ import grp
 import os
 import pwd
 import re
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ...core.errors import NotFoundError, RemoteFailureError
-from .. import commands, systemd
+from .. import commands, files, systemd
 from ..gateway import nginx
 from ..host import firewall
 from ..slurm import commands as slurm_commands
@@ -71,28 +69,18 @@ def _run(*words: str) -> None:
     commands.run_checked(words, "fix the cause and run the playbook again", timeout=120)
 
 
-def unlink(path: Path) -> None:
-    """Remove a file, a link, or a folder with all that is in it."""
-    if path.is_dir() and not path.is_symlink():
-        # A run that was killed on the controller goes on here, and may be removing the same.
-        with suppress(FileNotFoundError):
-            shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _remove_unit(path: Path) -> None:
     if path.name in _PATIENT:
         commands.run(["systemctl", "kill", "--signal=KILL", path.name])
     commands.run(["systemctl", "disable", "--quiet", path.name])
     systemd.stop(path.name)
     for entry in (path, path.with_name(f"{path.name}.d")):
-        unlink(entry)
+        files.remove(entry)
     systemd.reload()
     commands.run(["systemctl", "reset-failed", path.name])
 
 
-def files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Rest]:
+def written_files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Rest]:
     """Find units and other files by what they say of themselves; units first, of these who would start others."""
     found = [*(path for pattern in PLACES for path in Path("/").glob(pattern)), *more]
     ours = [path for path in found if path.is_file() and not path.is_symlink() and is_ours(beginning(path))]
@@ -105,7 +93,7 @@ def files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Rest]:
         if is_unit[path]:
             yield Rest("unit", path.name, partial(_remove_unit, path))
         else:
-            yield Rest("file", str(path), partial(unlink, path))
+            yield Rest("file", str(path), partial(files.remove, path))
 
 
 def beginning(path: Path) -> str:
@@ -154,7 +142,7 @@ def nginx_site(root: Path, unit: str, names: Sequence[str], is_ours: Callable[[s
     if has_site or ours:
         remove = partial(_remove_site, root, unit, site if has_site else None, ours)
         yield Rest("site", str(site), remove)
-        yield from (Rest("file", str(path), partial(unlink, path)) for path in ours)
+        yield from (Rest("file", str(path), partial(files.remove, path)) for path in ours)
     if folder.is_dir() and is_whole:
         yield Rest("folder", str(folder), folder.rmdir)
 
@@ -164,10 +152,10 @@ def _remove_site(root: Path, unit: str, site: Path | None, more: Sequence[Path])
         # What others have written may need what is ours; then nothing has changed.
         nginx.test(root, {}, [str(path.relative_to(root)) for path in (*([site] if site else []), *more)])
         if site:
-            unlink(site)
+            files.remove(site)
         systemd.reload_unit(unit)
     elif site:
-        unlink(site)
+        files.remove(site)
 
 
 def shared(
@@ -215,7 +203,7 @@ def paths(names: Iterator[Path]) -> Iterator[Rest]:
     for path in names:
         if path.is_symlink() or path.exists():
             yield Rest(
-                "folder" if path.is_dir() and not path.is_symlink() else "file", str(path), partial(unlink, path)
+                "folder" if path.is_dir() and not path.is_symlink() else "file", str(path), partial(files.remove, path)
             )
 
 
@@ -243,9 +231,9 @@ def releases(paths: Iterable[Path]) -> Iterator[Rest]:
 
 def _remove_release(path: Path) -> None:
     hidden = path.with_name(f".incoming-old-{path.name}")
-    unlink(hidden)
+    files.remove(hidden)
     path.rename(hidden)
-    unlink(hidden)
+    files.remove(hidden)
 
 
 def links(root: Path) -> Iterator[Path]:

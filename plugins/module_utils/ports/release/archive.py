@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
-import shutil
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import MismatchError
-from .sources import sha256, unpack
+from .. import files
+from .sources import unpack
 
 MANIFEST = "manifest.json"
 # The bytes go over a fast network once; the time to compress them is what would be noticed.
@@ -25,7 +24,7 @@ COMPRESSION = 1
 
 def measure(root: Path) -> dict[str, dict[str, Any]]:
     """Every file and link below C(root), but the manifest, by its relative name."""
-    files: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for folder, _folders, names in os.walk(root):
         for name in names:
             path = Path(folder) / name
@@ -33,15 +32,15 @@ def measure(root: Path) -> dict[str, dict[str, Any]]:
             if relative == MANIFEST:
                 continue
             if path.is_symlink():
-                files[relative] = {"link": str(path.readlink())}
+                found[relative] = {"link": str(path.readlink())}
             else:
                 status = path.stat()
-                files[relative] = {
-                    "sha256": sha256(path),
+                found[relative] = {
+                    "sha256": files.sha256(path),
                     "size": status.st_size,
                     "mode": f"0{status.st_mode & 0o777:o}",
                 }
-    return dict(sorted(files.items()))
+    return dict(sorted(found.items()))
 
 
 def differences(root: Path, expected: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -55,30 +54,9 @@ def differences(root: Path, expected: Mapping[str, Mapping[str, Any]]) -> list[s
     return sorted(problems)
 
 
-def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
-    """Atomically, and on disk before it can be seen."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", encoding="utf-8") as sink:
-        json.dump(value, sink, indent=2, sort_keys=True)
-        sink.write("\n")
-        sink.flush()
-        os.fsync(sink.fileno())
-    scratch.chmod(mode)
-    scratch.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None if there is no file, or something else in it."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def pack(root: Path, top: str, tarball: Path) -> dict[str, Any]:
     """A tar archive of C(root) under the name C(top): same files, same bytes, on every run."""
-    scratch = tarball.with_name(f".{tarball.name}.{os.getpid()}")
+    scratch = files.scratch_path(tarball)
     with scratch.open("wb") as sink:
         with (
             gzip.GzipFile(filename="", mode="wb", fileobj=sink, compresslevel=COMPRESSION, mtime=0) as packed,
@@ -90,7 +68,7 @@ def pack(root: Path, top: str, tarball: Path) -> dict[str, Any]:
         os.fsync(sink.fileno())
     scratch.chmod(0o644)
     scratch.replace(tarball)
-    return {"name": tarball.name, "sha256": sha256(tarball), "size": tarball.stat().st_size}
+    return {"name": tarball.name, "sha256": files.sha256(tarball), "size": tarball.stat().st_size}
 
 
 def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
@@ -110,12 +88,11 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
 
 def unpack_verified(tarball: Path, manifest: Mapping[str, Any], to: Path) -> None:
     """Unpack a release into an empty place and hold every file against the manifest."""
-    if to.exists():
-        shutil.rmtree(to)
+    files.remove(to)
     unpack(tarball, to, str(manifest["id"]))
     problems = differences(to, manifest["files"])
     if problems:
-        shutil.rmtree(to)
+        files.remove(to)
         raise MismatchError(
             expected=f"the files of release {manifest['id']} as its manifest lists them",
             found="; ".join(problems[:5]) + (f" and {len(problems) - 5} more" if len(problems) > 5 else ""),

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import archive
+from .. import files
 
 # Beside the builds' own folders: what all of them share.
 SHARED = ("sources",)
@@ -40,7 +40,7 @@ class BuildStore:
     def give_up_ready(self, build: str) -> None:
         """Remove a finished build, and what names it: first the names, so that nobody is sent to nothing."""
         for path in self.dist.glob("*.json"):
-            known: Mapping[str, Any] = archive.read_json(path) or {}
+            known: Mapping[str, Any] = files.read_json(path) or {}
             if known.get("id") == build:
                 path.unlink()
         self._tarball(build).unlink(missing_ok=True)

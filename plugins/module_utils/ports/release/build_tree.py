@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InsufficientError, MismatchError, RemoteFailureError
-from .. import commands
+from .. import commands, files
 
 ORIGIN = "$ORIGIN"
 
@@ -38,9 +38,7 @@ def exclusive(lock: Path) -> Iterator[None]:
 
 def require_space(folder: Path, mib: int, purpose: str) -> None:
     """Stop before the first byte if the disk cannot take what will come."""
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
+    existing = files.existing_folder(folder)
     free = shutil.disk_usage(existing).free >> 20
     if free < mib:
         raise InsufficientError(
@@ -95,8 +93,7 @@ def compile_targets(
 
 def collect(built: Path, targets: Sequence[str], to: Path) -> None:
     """Copy programs and shared libraries, links as links."""
-    if to.exists():
-        shutil.rmtree(to)
+    files.remove(to)
     to.mkdir(parents=True)
     for path in sorted(built.iterdir()):
         if path.name not in targets and ".so" not in path.name:
@@ -186,24 +183,11 @@ def help_texts(folder: Path, programs: Sequence[str], driver_library: str | None
     return texts
 
 
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-
-
 def same_boot(note: Path) -> bool:
     """Whether the machine has been running without a break since the note was made."""
-    return note.is_file() and note.read_text(encoding="ascii") == _boot()
+    return note.is_file() and note.read_text(encoding="ascii") == files.boot_id()
 
 
 def note_boot(note: Path) -> None:
     """Remember the machine's present run."""
-    note.write_text(_boot(), encoding="ascii")
-
-
-def clean(*paths: Path) -> None:
-    """Remove what is only needed while building."""
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    note.write_text(files.boot_id(), encoding="ascii")

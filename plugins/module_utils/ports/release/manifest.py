@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import MismatchError, NotFoundError
+from .. import files
 
 
 def current_manifest(prefix: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -51,13 +52,8 @@ def manifest_of(arguments: list[str]) -> dict[str, Any]:
     """Read the manifest of the release that a process runs from; empty where there is none to read."""
     if not release_of(arguments):
         return {}
-    path = Path(arguments[0])
-    folder = next(parent for parent in path.parents if parent.parent.name == "releases")
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
+    release = next(parent for parent in Path(arguments[0]).parents if parent.parent.name == "releases")
+    return files.read_json(release / "manifest.json") or {}
 
 
 def release_of(arguments: list[str]) -> str:

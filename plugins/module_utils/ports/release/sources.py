@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tarfile
@@ -14,22 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...core.errors import InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
-from .. import commands
+from .. import commands, files
 from ..download.http import REQUESTS_ERROR, Web
 
 CHUNK = 1 << 20
 # No credentials are ever asked for, and no hook or configuration of the machine takes part.
 GIT_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 Progress = Callable[[str, float, "float | None"], None]
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) -> Path:
@@ -45,7 +35,7 @@ def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) ->
         _require_sha256(path, source["sha256"], str(path))
         return path
     path = cache / f"{source['sha256']}.archive"
-    if path.is_file() and sha256(path) == source["sha256"]:
+    if path.is_file() and files.sha256(path) == source["sha256"]:
         return path
     cache.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".part")
@@ -74,7 +64,7 @@ def download(url: str, to: Path, progress: Progress, web: Web | None = None) -> 
 
 
 def _require_sha256(path: Path, expected: str, name: str) -> None:
-    found = sha256(path)
+    found = files.sha256(path)
     if found != expected:
         raise MismatchError(
             expected=f"sha256 {expected} of {name}",
@@ -102,10 +92,9 @@ def prepare(source: dict[str, Any], tree: Path, cache: Path, log: Path, progress
     stamp = tree.with_name(f"{tree.name}.ready")
     if stamp.is_file() and tree.is_dir():
         return
-    for leftover in (tree, tree.with_name(f"{tree.name}.partial")):
-        if leftover.exists():
-            shutil.rmtree(leftover)
     partial = tree.with_name(f"{tree.name}.partial")
+    files.remove(tree)
+    files.remove(partial)
     progress("fetching the source", 0, None)
     if source["kind"] == "git":
         _fetch_commit(source, partial, log)
@@ -117,16 +106,9 @@ def prepare(source: dict[str, Any], tree: Path, cache: Path, log: Path, progress
         else:
             unpack(archive, partial, source["inner_path"])
             # It points to a repository that is not here; with it ninja never comes to an end.
-            _remove(partial / ".git")
+            files.remove(partial / ".git")
     partial.rename(tree)
     stamp.touch()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _git(arguments: list[str], log: Path) -> None:
@@ -144,7 +126,7 @@ def _fetch_commit(source: dict[str, Any], tree: Path, log: Path) -> None:
 
 def _clone_bundle(archive: Path, source: dict[str, Any], tree: Path, log: Path) -> None:
     bundle = tree.with_name(f"{tree.name}.bundle")
-    _remove(bundle)
+    files.remove(bundle)
     extract_file(archive, source["inner_path"], bundle)
     _git(["clone", "--quiet", "--", str(bundle), str(tree)], log)
     bundle.unlink()

@@ -8,22 +8,20 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import MismatchError, NotFoundError
+from .. import files
 from ..host import selinux
 from ..progress import ProgressFile
 from . import archive
-from .sources import download, sha256
+from .sources import download
 
 UNITS = Path("/etc/systemd/system")
 HIDDEN = ".incoming-"
-HIDDEN_LINK = ".current-"
-HIDDEN_PREVIOUS = ".previous-"
 
 
 class ReleaseStore:
@@ -61,9 +59,11 @@ class ReleaseStore:
         return sorted(
             [
                 *self.releases.glob(f"{HIDDEN}*"),
-                *self.prefix.glob(f"{HIDDEN_LINK}*"),
-                *self.prefix.glob(f"{HIDDEN_PREVIOUS}*"),
-                *self.prefix.glob(f".{self.note.name}.*"),
+                *(
+                    scratch
+                    for path in (self.link, self.former, self.note)
+                    for scratch in self.prefix.glob(f".{path.name}.*.tmp")
+                ),
             ]
         )
 
@@ -81,11 +81,11 @@ class ReleaseStore:
     def tidy(self) -> None:
         """Remove the leftovers."""
         for leftover in self.leftovers():
-            _remove(leftover)
+            files.remove(leftover)
 
     def manifest(self, release: str) -> dict[str, Any] | None:
         """What an installed release says about itself."""
-        return archive.read_json(self.releases / release / archive.MANIFEST)
+        return files.read_json(self.releases / release / archive.MANIFEST)
 
     def problems(self, manifest: Mapping[str, Any]) -> list[str]:
         """What differs between the installed release and its manifest."""
@@ -139,7 +139,7 @@ class ReleaseStore:
             final.rename(self.releases / f"{HIDDEN}damaged-{release}")
         hidden.rename(final)
         os.utime(final)
-        _sync(self.releases)
+        files.sync(self.releases)
         problems = self.problems(manifest)
         if problems:
             raise MismatchError(
@@ -155,55 +155,48 @@ class ReleaseStore:
                 raise NotFoundError(
                     expected=f"the release's tarball at {local}", found="no such file", remedy="run llama_build again"
                 )
-            _require(sha256(local), manifest, location)
+            _require(files.sha256(local), manifest, location)
             return local
         to = self.releases / f"{HIDDEN}{manifest['tarball']['name']}"
         download(location, to, ProgressFile(None, "MiB").update)
-        _require(sha256(to), manifest, location)
+        _require(files.sha256(to), manifest, location)
         return to
 
     def switch(self, release: str) -> None:
         """Point the link to a release, in one step that nobody can see half done; and remember the former one."""
         current = self.current()
         if current not in (None, release):
-            _point(self.former, str(current), HIDDEN_PREVIOUS)
-        _point(self.link, release, HIDDEN_LINK)
-        _sync(self.prefix)
+            files.point(self.former, Path("releases") / str(current))
+        files.point(self.link, Path("releases") / release)
+        files.sync(self.prefix)
 
     def remember(self, release: str) -> None:
         """Point to another release as the one that was current before; empty for none."""
         if release:
-            _point(self.former, release, HIDDEN_PREVIOUS)
+            files.point(self.former, Path("releases") / release)
         else:
             self.former.unlink(missing_ok=True)
-        _sync(self.prefix)
+        files.sync(self.prefix)
 
     def noted(self) -> dict[str, Any] | None:
         """The change that has begun and is not proved yet, as this node has noted it."""
-        return archive.read_json(self.note)
+        return files.read_json(self.note)
 
     def begin(self, change: Mapping[str, str]) -> None:
         """Note a change, on disk before anything stops."""
-        archive.write_json(self.note, dict(change))
-        _sync(self.prefix)
+        files.write_json(self.note, dict(change))
+        files.sync(self.prefix)
 
     def end(self) -> None:
         """Forget the change, which is proved or superseded."""
         self.note.unlink(missing_ok=True)
-        _sync(self.prefix)
+        files.sync(self.prefix)
 
     def remove(self, release: str) -> None:
         """Take a release away; first out of sight, so that a kill leaves no half release."""
         hidden = self.releases / f"{HIDDEN}old-{release}"
         (self.releases / release).rename(hidden)
-        _remove(hidden)
-
-
-def _point(link: Path, release: str, hidden: str) -> None:
-    scratch = link.with_name(f"{hidden}{os.getpid()}")
-    scratch.unlink(missing_ok=True)
-    scratch.symlink_to(Path("releases") / release)
-    scratch.replace(link)
+        files.remove(hidden)
 
 
 def _require(found: str, manifest: Mapping[str, Any], location: str) -> None:
@@ -215,26 +208,11 @@ def _require(found: str, manifest: Mapping[str, Any], location: str) -> None:
         )
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _sync_files(root: Path) -> None:
     """The bytes first, then the name: units start from here after a power loss, before anybody verifies again."""
     for folder, _folders, names in os.walk(root):
         for name in names:
             path = Path(folder) / name
             if not path.is_symlink():
-                _sync(path)
-        _sync(Path(folder))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+                files.sync(path)
+        files.sync(Path(folder))

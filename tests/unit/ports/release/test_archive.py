@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import build_tree
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import sources as release_sources
@@ -28,7 +29,7 @@ def make_release(root: Path) -> dict[str, Any]:
     (root / "bin" / "libggml.so.0.1").write_bytes(b"\x7fELF" * 100)
     (root / "bin" / "libggml.so").symlink_to("libggml.so.0.1")
     manifest: dict[str, Any] = {"id": ID, "cuda": None, "files": release_archive.measure(root)}
-    release_archive.write_json(root / release_archive.MANIFEST, manifest)
+    files.write_json(root / release_archive.MANIFEST, manifest)
     return manifest
 
 
@@ -121,9 +122,9 @@ def test_install_switch_and_prune(tmp_path: Path) -> None:
     store = ReleaseStore(tmp_path / "opt")
     (store.releases / "old").mkdir(parents=True)
     (store.releases / ".incoming-killed").mkdir()
-    (store.prefix / ".current-4711").symlink_to("releases/old")
+    (store.prefix / ".current.4711.tmp").symlink_to("releases/old")
     with store.alone():
-        assert [path.name for path in store.leftovers()] == [".current-4711", ".incoming-killed"]
+        assert [path.name for path in store.leftovers()] == [".current.4711.tmp", ".incoming-killed"]
         store.tidy()
         store.install(manifest, str(tarball))
         store.switch(ID)
@@ -149,7 +150,7 @@ def test_the_former_release_is_remembered(tmp_path: Path) -> None:
     assert found == [("a", None), ("a", None), ("b", "a"), ("b", "a"), ("a", "b")]
     store.remove("b")
     assert store.previous() is None
-    (tmp_path / ".previous-4711").symlink_to("releases/a")
+    (tmp_path / ".previous.4711.tmp").symlink_to("releases/a")
     store.tidy()
     assert store.leftovers() == []
 
