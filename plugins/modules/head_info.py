@@ -194,7 +194,7 @@ def require(devices: list[str], log: server_log.HeadLog, workers: list[dict[str,
             raise MismatchError(
                 "the head to be connected to every worker",
                 f"no connection to {', '.join(lost) or 'any'}",
-                "restart llama-head; its gate then says what a worker lacks",
+                "restart llama-head; its journal then names what a worker lacks",
             )
         return (
             "The journal no longer has the start of llama-head, where the engine says which device holds what. "

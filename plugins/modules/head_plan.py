@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: head_plan
-short_description: Plan the head's command line, placement and gate
+short_description: Plan the head's command line, placement and worker readiness check
 version_added: 0.1.0
 description:
   - Puts the workers and the head's own GPUs into the engine's order, translates layers by host name to the
@@ -80,8 +80,8 @@ options:
     description: Settings merged over the profile.
     type: dict
     default: {}
-  gate_timeout:
-    description: Seconds that the gate waits for the workers.
+  worker_timeout:
+    description: Seconds to wait for the workers before a start counts as failed.
     type: int
     default: 300
   unit:
@@ -137,8 +137,8 @@ devices:
   type: list
   elements: dict
   sample: [{name: RPC0, host: vllm-node2, endpoint: "10.100.0.32:50052", layers: 27}]
-gate:
-  description: Text of the gate's configuration.
+readiness_check:
+  description: Configuration of the worker readiness check, as the text of its file.
   returned: always
   type: str
   sample: "{}"
@@ -205,16 +205,16 @@ def place(given: dict[str, Any]) -> list[device_order.Device]:
     return device_order.placed(workers, local, given["layers"], given["tensor_split"])
 
 
-def gate_for(given: dict[str, Any], protocol: str) -> str:
-    """Write what the gate waits for."""
+def readiness_check_for(given: dict[str, Any], protocol: str) -> str:
+    """Write the configuration of the worker readiness check."""
     workers = []
     for name in given["workers"]:
         offered = given["gpus"].get(name) or []
         memory = worker_readiness.least_memory(min((float(gpu["memory_mib"]) for gpu in offered), default=0))
         address, count = given["addresses"][name], max(1, len(offered))
         workers.append(worker_readiness.Expectation(name, address, given["worker_port"], count, memory))
-    return worker_readiness.write_gate(
-        worker_readiness.Gate(parse_version(protocol), given["gate_timeout"], tuple(workers))
+    return worker_readiness.write_check(
+        worker_readiness.ReadinessCheck(parse_version(protocol), given["worker_timeout"], tuple(workers))
     )
 
 
@@ -295,7 +295,7 @@ def main() -> None:
                 "default": {},
                 "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
             },
-            "gate_timeout": {"type": "int", "default": 300},
+            "worker_timeout": {"type": "int", "default": 300},
             "unit": {"type": "str", "default": "llama-head.service"},
             "environment": {"type": "dict", "default": {}},
             "model_types": {"type": "list", "elements": "str", "default": []},
@@ -321,7 +321,7 @@ def main() -> None:
         )
         for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
             module.warn(warning)
-        gate = gate_for(given, found[1]["rpc_protocol"] if found else "0.0.0")
+        readiness_check = readiness_check_for(given, found[1]["rpc_protocol"] if found else "0.0.0")
         lost = lost_workers(given, systemd.show(given["unit"]))
     except HerdError as error:
         module.fail_json(msg=str(error))
@@ -331,7 +331,7 @@ def main() -> None:
         release=found[1]["id"] if found else "",
         argv=argv,
         devices=[asdict(device) for device in devices],
-        gate=gate,
+        readiness_check=readiness_check,
         environment=environment,
         lost=lost,
         findings=[asdict(finding) for finding in findings],

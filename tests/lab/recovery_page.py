@@ -36,11 +36,11 @@ again are these and the time that a model takes to load.
 BREAKS = """
 ## What breaks
 
-Seconds. *Noticed*: until an agent, or the gate, says so in the journal. *Serves again*: until a request is answered
-that was asked after that; where something only comes back from outside (a cable, power), the time since then is beside
-it. *Failed* are requests that were taken and not answered, *refused* those that met a closed port or a model that
-loads; a client asks again and again, one request at a time, and gives up on one after 15 seconds. The tests hold the
-limits: 2 s to notice a process that is gone, 10 s for a host; 10 s and the time to load the model until it serves;
+Times are in seconds. *Noticed*: until an agent or the worker readiness check logs the failure. *Serves again*: until
+a request that was sent after that is answered. Where recovery needs something from outside (a cable, power), the
+next column counts from its return. *Failed* requests were accepted and not answered; *refused* ones met a closed port
+or a model that loads. The client sends one request at a time and gives up on it after 15 seconds. The tests enforce
+the limits: 2 s to notice a process that is gone and 10 s for a host; 10 s and the model's load time until it serves;
 and no request that is asked after the recovery fails.
 """
 

@@ -304,8 +304,8 @@ def test_a_port_that_another_program_holds(units: list[tuple[str, str]], address
 
 def test_a_head_without_one_of_its_workers_does_not_start() -> None:
     with stopped(HEAD_UNIT, WORKER_UNIT):
-        # The gate's patience is a part of its configuration, so this run may write that; three seconds are enough.
-        run = play("site.yml", "--tags", "head", facts={"head_server_gate_timeout": 3})
+        # The head's wait for its workers is configuration, so this run may write it; three seconds are enough.
+        run = play("site.yml", "--tags", "head", facts={"head_server_worker_timeout": 3})
         assert_one_clear_error(
             run,
             "expected worker vllm-node3 to answer with RPC protocol 7.0.0",
@@ -319,7 +319,7 @@ def test_a_head_without_one_of_its_workers_does_not_start() -> None:
 def test_with_the_right_facts_the_site_converges_again() -> None:
     run = play("site.yml", "--tags", "workers,head")
     assert run.rc == 0, run.output
-    # Of all the bad facts only the gate's other patience had been written.
+    # Of all the bad facts only the other time to wait for workers had been written.
     assert run.changed == {**dict.fromkeys(NODES, 0), HEAD: 1}, run.output
 
 

@@ -183,7 +183,7 @@ def other_release(service: Service, host: str) -> str:
 
 
 def test_the_wrong_release_on_a_worker(service: Service) -> None:
-    """Another protocol aborts the head, so its gate must hold it back until somebody mends that worker."""
+    """Another protocol would abort the head, so the head does not start until that worker runs the right release."""
     drop_in(service, FIRST, "llama-rpc", other_release(service, FIRST))
     service.on(FIRST, "systemctl", "restart", "llama-rpc")
     began = time.time()

@@ -78,7 +78,7 @@ def test_a_reload_changes_nothing(on: On) -> None:
 
 
 def lab(*words: str) -> None:
-    # `start` waits for a whole boot, and the head's unit is not up before its gate is through.
+    # `start` waits for a whole boot, and the head's unit is not up before its workers are ready.
     command = [sys.executable, "-m", "tests.lab", "--name", LAB, *words]
     subprocess.run(command, cwd=Path(__file__).parents[3], check=words[0] != "start", timeout=300)
 
@@ -89,7 +89,7 @@ def answers(host: Host) -> bool:
 
 
 def test_a_head_without_power_comes_back_by_itself(on: On) -> None:
-    """Its workers still hold its connections, and serve nobody else, until its gate has freed them."""
+    """Its workers still hold its connections, and serve nobody else, until its readiness check has freed them."""
     namespace = f"herd-{LAB}.{HEAD}"
     stale = on(WORKERS[0]).check_output("ss -Htn state established sport = :50052").split()[3]
     lab("crash", HEAD)

@@ -131,7 +131,7 @@ def test_a_router_without_its_models_is_never_ready(slurm: Slurm) -> None:
 
 
 def test_a_job_that_is_preempted_before_it_is_ready_goes_at_once(slurm: Slurm) -> None:
-    """The workers run, and their node's port for the head is taken away, so that the gate waits."""
+    """The workers run, and their node's port for the head is taken away, so that the head waits."""
     block = "nft add table inet held; nft add chain inet held in '{ type filter hook input priority -50; }'; "
     slurm.sure("vasp-03", block + "nft add rule inet held in tcp dport 50052-50059 drop")
     try:

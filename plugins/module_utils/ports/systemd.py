@@ -16,7 +16,7 @@ from ..core.errors import InvalidInputError, NotFoundError, RemoteFailureError
 from . import commands
 
 UNIT_DIRECTORY = Path("/etc/systemd/system")
-# Starting the head waits for its gate, which waits for workers.
+# A start of the head waits for its workers.
 JOB_TIMEOUT_S = 1800
 SETTLE_PAUSE_S = 0.5
 _PROPERTIES = (

@@ -74,7 +74,7 @@ def given(**changes: Any) -> dict[str, Any]:
         "local_gpus": [{"memory_mib": 32768}],
         "layers": 80,
         "tensor_split": {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27},
-        "gate_timeout": 300,
+        "worker_timeout": 300,
         **changes,
     }
 
@@ -93,12 +93,12 @@ def test_a_head_without_a_gpu_is_no_device() -> None:
 
 
 def test_the_gate_expects_the_gpus_of_the_inventory() -> None:
-    gate = json.loads(head_plan.gate_for(given(), "7.0.0"))
-    assert [(w["address"], w["devices"], w["memory_mib"]) for w in gate["workers"]] == [
+    check = json.loads(head_plan.readiness_check_for(given(), "7.0.0"))
+    assert [(w["address"], w["devices"], w["memory_mib"]) for w in check["workers"]] == [
         ("10.100.0.32", 1, 29491),
         ("10.100.0.33", 1, 0),
     ]
-    assert gate["protocol"] == "7.0.0"
+    assert check["protocol"] == "7.0.0"
 
 
 def test_a_part_of_a_hosts_gpus_is_what_the_gate_and_the_plan_expect() -> None:
@@ -109,8 +109,8 @@ def test_a_part_of_a_hosts_gpus_is_what_the_gate_and_the_plan_expect() -> None:
         ("RPC1", "vllm-node2"),
         ("RPC2", "vllm-node3"),
     ]
-    gate = json.loads(head_plan.gate_for(plan, "7.0.0"))
-    assert [(w["devices"], w["memory_mib"]) for w in gate["workers"]] == [(2, 14745), (1, 0)]
+    check = json.loads(head_plan.readiness_check_for(plan, "7.0.0"))
+    assert [(w["devices"], w["memory_mib"]) for w in check["workers"]] == [(2, 14745), (1, 0)]
     assert gpu_environment.environment(some) == {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": "0,GPU-5d0b1b6f",

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gate in front of the head: it opens when every RPC worker is ready."""
+"""Hold the head back until every RPC worker is ready: the worker readiness check."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ...core.engine import rpc_protocol
 from ...core.engine.worker_readiness import (
     EXIT_READY,
     Expectation,
-    Gate,
     Observation,
+    ReadinessCheck,
     Verdict,
     describe,
     exit_code,
     judge,
-    read_gate,
+    read_check,
 )
 from ...core.errors import HerdError, InvalidInputError, RemoteFailureError
 from ..common.output import write_error_line, write_line
@@ -170,21 +170,21 @@ def _reset_lost(worker: Expectation, agent_config: str, log: Callable[[str], Non
 
 
 def wait_for(
-    gate: Gate,
+    check: ReadinessCheck,
     log: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     agent_config: str = DEFAULT_PATH,
 ) -> list[Verdict]:
     """Wait until all workers are ready or time is up; log a line whenever a worker's state changes."""
-    deadline = clock() + gate.timeout_s
+    deadline = clock() + check.timeout_s
     said: dict[str, str] = {}
     reset_at: dict[str, float] = {}
     while True:
         verdicts: list[Verdict] = []
-        for worker in gate.workers:
+        for worker in check.workers:
             left = max(0.1, min(ATTEMPT_TIMEOUT_S, deadline - clock()))
-            seen = observe(worker, gate.protocol.major, left)
-            verdict = judge(worker, seen, gate.protocol)
+            seen = observe(worker, check.protocol.major, left)
+            verdict = judge(worker, seen, check.protocol)
             state = "ready" if verdict is None else str(verdict.error)
             if said.get(worker.name) != state:
                 log(describe(worker, seen) if verdict is None else f"waiting: {verdict.error}")
@@ -199,34 +199,34 @@ def wait_for(
         time.sleep(min(PAUSE_S, max(0.0, deadline - clock())))
 
 
-def _read(path: str) -> Gate:
+def _read(path: str) -> ReadinessCheck:
     try:
-        return read_gate(Path(path).read_text(encoding="utf-8"))
+        return read_check(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInputError(
-            f"the gate's configuration at {path}",
+            f"the worker readiness check at {path}",
             error.strerror or str(error),
             "run the role head_server, which writes it, or name another file with --config",
         ) from error
 
 
-def gate_command(arguments: argparse.Namespace) -> int:
+def wait_command(arguments: argparse.Namespace) -> int:
     """Hold the head back until every worker is ready."""
-    gate = _read(arguments.config)
-    verdicts = wait_for(gate, write_line)
+    check = _read(arguments.config)
+    verdicts = wait_for(check, write_line)
     for verdict in verdicts:
-        write_error_line(f"herdctl wait-for-workers: after {gate.timeout_s:g} seconds: {verdict.error}")
+        write_error_line(f"herdctl wait-for-workers: after {check.timeout_s:g} seconds: {verdict.error}")
     return exit_code(verdicts) if verdicts else EXIT_READY
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe C(herdctl wait-for-workers)."""
-    gate = commands.add_parser(
+    wait = commands.add_parser(
         "wait-for-workers",
         description="Waits until every RPC worker answers with the right protocol, devices and memory. "
         "Exit status: 0 ready, 2 configuration, 3 a worker does not answer, 4 another protocol, 5 other devices.",
     )
-    gate.add_argument(
+    wait.add_argument(
         "--config", default="/etc/herd/wait-for-workers.json", help="what to wait for (default: %(default)s)"
     )
-    gate.set_defaults(run=gate_command)
+    wait.set_defaults(run=wait_command)

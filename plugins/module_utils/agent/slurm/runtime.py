@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.engine.rpc_protocol import parse_version
-from ...core.engine.worker_readiness import Expectation, Gate, least_memory
+from ...core.engine.worker_readiness import Expectation, ReadinessCheck, least_memory
 from ...core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
 from ...core.host import proc_net
 from ...core.slurm import drain as job_drain
@@ -346,13 +346,15 @@ class Runtime:
         self.wait(until, "the start of the workers", lambda: all(step.is_listening for step in steps))
         return {step.host: step.port for step in steps}
 
-    def pass_gate(self, ports: dict[str, int]) -> None:
+    def await_workers(self, ports: dict[str, int]) -> None:
         """Wait until every worker answers with the right protocol and devices, before there is a head."""
         expected = tuple(
             Expectation(here.name, here.fabric, ports[here.name], max(1, here.gpus), least_memory(here.memory_mib))
             for here in self.workers
         )
-        rule = Gate(parse_version(str(self.release.manifest["rpc_protocol"])), self.job.timing.start, expected)
+        rule = ReadinessCheck(
+            parse_version(str(self.release.manifest["rpc_protocol"])), self.job.timing.start, expected
+        )
         verdicts: list[Any] = []
         done = threading.Event()
 
@@ -361,7 +363,7 @@ class Runtime:
             done.set()
 
         threading.Thread(target=ask, daemon=True).start()
-        self.wait(time.monotonic() + self.job.timing.start + 10, "the gate", done.is_set)
+        self.wait(time.monotonic() + self.job.timing.start + 10, "the worker readiness check", done.is_set)
         if verdicts:
             raise GroupLostError("; ".join(str(verdict.error) for verdict in verdicts))
 
@@ -578,7 +580,7 @@ class Runtime:
                 try:
                     ports = self.start_workers()
                     if ports:
-                        self.pass_gate(ports)
+                        self.await_workers(ports)
                     self.start_head(ports)
                     self.serve()
                 except GroupLostError as error:

@@ -258,7 +258,7 @@ class Agent:
 
     def _act(self, action: Action, watched: local_state.Watched, view: HeadView) -> None:
         if action.kind == RESTART:
-            log(f"restarting the head, whose gate waits for every worker: {action.reason}")
+            log(f"restarting the head, which waits for its workers: {action.reason}")
             self._order(lambda: self._restart_head(watched.name, 0 if action.gently else view.pid))
         elif action.kind == PROBE:
             log(f"asking the head for a token: {action.reason}")

@@ -104,7 +104,7 @@ class Waiting:
             cures = {
                 "loading": "give it more time (timeout, load_mib_per_s) if the disk is slow, or see why it is",
                 "silent": "its process hangs; restart it, and look at its workers",
-                "refused": "start it, and see whether its gate still waits for workers",
+                "refused": "start it, and see whether it still waits for workers",
             }
             return RemoteFailureError(
                 f"the head to be ready within {self.limit_s:g} seconds",

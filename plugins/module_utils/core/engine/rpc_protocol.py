@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The few bytes of llama.cpp's RPC protocol that a gate needs, read from ggml/src/ggml-rpc/ggml-rpc.cpp.
+"""The part of llama.cpp's RPC protocol that the worker readiness check needs (ggml/src/ggml-rpc/ggml-rpc.cpp).
 
 A request is one byte of command, the request's size as a little-endian u64, and the request. A response
 is its size as u64, and the response. HELLO differs between majors: up to 3.x it carries nothing and the
 response is the bare version; since 7.0 both carry 24 bytes of transport capabilities. Capabilities of
-zero ask for plain TCP, which is what a gate wants: an RDMA upgrade would change the socket under it.
+zero ask for plain TCP, as the check wants: an RDMA upgrade would change the socket under it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _BUFFER = re.compile(
 _KV_SIZE = re.compile(r"llama_kv_cache\w*: size\s*=\s*(?P<mib>[\d.]+) MiB \(.*?(?P<layers>\d+) layers")
 _USING = re.compile(r"using device (?P<device>\w+) \((?P<description>[^)]*)\).*?- (?P<mib>\d+) MiB free")
 _OFFLOADED = re.compile(r"offloaded (?P<done>\d+)/(?P<slots>\d+) layers to GPU")
-# The gate's last words, and with what each release begins; both come before the first word on placement.
+# The last line of the worker readiness check, and the first lines of each release: all precede those on placement.
 _BEGIN = re.compile(r"ready at \S+:\d+, RPC \d|^build: \d|llama_server: initializing")
 # Nothing about placement follows a line with one of these.
 READY_WORDS = ("server is listening on", "llama_server: listening on", "all slots are idle")

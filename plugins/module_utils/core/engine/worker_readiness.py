@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """When a worker may be called ready, and in which words it may not.
 
-Used by the gate that runs before the head starts; the gate itself only moves bytes.
+C(herdctl wait-for-workers) uses it before the head starts, and only moves bytes itself.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def least_memory(memory_mib: float) -> int:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """The whole gate: all workers, the protocol that they must speak, and how long to wait."""
+class ReadinessCheck:
+    """Check of all workers: the protocol that they must speak, and the seconds to wait for them."""
 
     protocol: Version
     timeout_s: float
@@ -71,8 +71,8 @@ class Verdict:
     error: HerdError
 
 
-def read_gate(text: str) -> Gate:
-    """Read the gate's configuration."""
+def read_check(text: str) -> ReadinessCheck:
+    """Read the configuration of the worker readiness check."""
     try:
         data = json.loads(text)
         if data["schema"] != SCHEMA:
@@ -81,24 +81,24 @@ def read_gate(text: str) -> Gate:
             Expectation(w["name"], w["address"], int(w["port"]), int(w["devices"]), int(w["memory_mib"]))
             for w in data["workers"]
         )
-        return Gate(parse_version(data["protocol"]), float(data["timeout_s"]), workers)
+        return ReadinessCheck(parse_version(data["protocol"]), float(data["timeout_s"]), workers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(
-            f"a gate of schema {SCHEMA} with protocol, timeout_s and workers",
+            f"a worker readiness check of schema {SCHEMA} with protocol, timeout_s and workers",
             f"{type(error).__name__}: {error}",
             "run the role head_server again; it writes this file",
         ) from error
 
 
-def write_gate(gate: Gate) -> str:
-    """Write the gate's configuration, the inverse of C(read_gate)."""
+def write_check(check: ReadinessCheck) -> str:
+    """Write the configuration of the worker readiness check, the inverse of C(read_check)."""
     data = {
         "schema": SCHEMA,
-        "protocol": str(gate.protocol),
-        "timeout_s": gate.timeout_s,
+        "protocol": str(check.protocol),
+        "timeout_s": check.timeout_s,
         "workers": [
             {"name": w.name, "address": w.address, "port": w.port, "devices": w.devices, "memory_mib": w.memory_mib}
-            for w in gate.workers
+            for w in check.workers
         ],
     }
     return json.dumps(data, indent=2) + "\n"
@@ -182,7 +182,6 @@ def describe(worker: Expectation, seen: Observation) -> str:
 
 
 EXIT_READY = 0
-EXIT_CONFIG = 2
 EXIT_CODES = {"waiting": 3, "protocol": 4, "devices": 5}
 
 

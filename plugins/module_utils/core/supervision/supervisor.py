@@ -4,7 +4,7 @@
 """What an agent does about what it sees: observations in, actions with their reasons out.
 
 Head and workers are one group. A head that has lost a worker is of no use: it says that it is healthy and
-aborts at the next request, or hangs. So it is restarted at once, and the gate in front of it waits until every
+aborts at the next request, or hangs. So it is restarted at once, and its start waits until every
 worker answers; that way systemd holds the recovery, and an agent that dies in the middle of it harms nothing.
 
 Times are seconds of a clock that never goes back.
@@ -499,7 +499,7 @@ class Supervisor:
             if head.sub == "auto-restart" and self._serving:
                 self._ended(now, actions)
                 if not hold and not self.backoff.wait(now):
-                    # systemd would wait a little first; the gate in front of the head waits better.
+                    # systemd would wait a little first; the worker readiness check waits better.
                     self.backoff.note(now)
                     actions.append(Action(RESTART, "its process has ended", gently=True))
             self._set(self.state if self.state == "recovering" else "starting", self.reason)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gate as it is installed, against workers that speak, refuse, hang and lie.
+"""herdctl wait-for-workers as it is installed, against workers that speak, refuse, hang and lie.
 
 The workers here are doubles: sockets that speak the bytes documented in core/rpc_protocol.py. The real
 worker is met in the scenario cluster.
@@ -27,8 +27,8 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.worker_readiness import (
     Expectation,
-    Gate,
-    write_gate,
+    ReadinessCheck,
+    write_check,
 )
 from tests.unit.agent.conftest import run_herdctl
 
@@ -93,20 +93,20 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def gate_file(tmp_path: Path) -> Callable[..., Path]:
+def check_file(tmp_path: Path) -> Callable[..., Path]:
     def write(*ports: int, protocol: str = "7.0.0", timeout: float = 0.4, devices: int = 1, memory: int = 0) -> Path:
         workers = tuple(Expectation(f"vllm-node{i + 2}", "127.0.0.1", p, devices, memory) for i, p in enumerate(ports))
         config = tmp_path / "wait-for-workers.json"
-        config.write_text(write_gate(Gate(parse_version(protocol), timeout, workers)), encoding="utf-8")
+        config.write_text(write_check(ReadinessCheck(parse_version(protocol), timeout, workers)), encoding="utf-8")
         return config
 
     return write
 
 
 @pytest.fixture
-def gate(herdctl: Path, gate_file: Callable[..., Path]) -> Run:
+def wait(herdctl: Path, check_file: Callable[..., Path]) -> Run:
     def run(*ports: int, **facts: Any) -> subprocess.CompletedProcess[str]:
-        return run_herdctl(herdctl, "wait-for-workers", "--config", str(gate_file(*ports, **facts)))
+        return run_herdctl(herdctl, "wait-for-workers", "--config", str(check_file(*ports, **facts)))
 
     return run
 
@@ -125,55 +125,57 @@ def workers() -> Iterator[Callable[..., Worker]]:
 
 
 @pytest.mark.parametrize("version", [(7, 0, 0), (3, 6, 0)])
-def test_ready_workers_open_the_gate(gate: Run, workers: Callable[..., Worker], version: tuple[int, int, int]) -> None:
+def test_ready_workers_let_the_head_start(
+    wait: Run, workers: Callable[..., Worker], version: tuple[int, int, int]
+) -> None:
     two = [workers(version), workers(version)]
-    done = gate(*(w.port for w in two), protocol=".".join(map(str, version)), memory=30000)
+    done = wait(*(w.port for w in two), protocol=".".join(map(str, version)), memory=30000)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split(" ready")[0] for line in done.stdout.splitlines()] == ["vllm-node2", "vllm-node3"]
     assert "31744 of 32768 MiB free" in done.stdout
     assert [w.clients for w in two] == [1, 1]
 
 
-def test_refused(gate: Run) -> None:
+def test_refused(wait: Run) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-    done = gate(port)
+    done = wait(port)
     assert done.returncode == 3
     assert f"connection refused at 127.0.0.1:{port}" in done.stderr
     assert "worker vllm-node2 to answer with RPC protocol 7.0.0" in done.stderr
 
 
-def test_a_busy_worker_takes_the_connection_and_never_answers(gate: Run) -> None:
+def test_a_busy_worker_takes_the_connection_and_never_answers(wait: Run) -> None:
     with closing(socket.create_server(("127.0.0.1", 0), backlog=8)) as busy:
-        done = gate(busy.getsockname()[1])
+        done = wait(busy.getsockname()[1])
     assert done.returncode == 3
     assert "one client at a time" in done.stderr
 
 
 @pytest.mark.parametrize(("speaks", "wanted"), [((3, 6, 0), "7.0.0"), ((7, 0, 0), "3.6.0"), ((7, 1, 0), "7.0.0")])
 def test_another_protocol_is_named(
-    gate: Run, workers: Callable[..., Worker], speaks: tuple[int, int, int], wanted: str
+    wait: Run, workers: Callable[..., Worker], speaks: tuple[int, int, int], wanted: str
 ) -> None:
-    done = gate(workers(speaks).port, protocol=wanted)
+    done = wait(workers(speaks).port, protocol=wanted)
     assert done.returncode == 4
     assert f"speak RPC protocol {wanted}" in done.stderr
     assert f"found {'.'.join(map(str, speaks))}" in done.stderr
     assert "same release on every node" in done.stderr
 
 
-def test_fewer_devices(gate: Run, workers: Callable[..., Worker]) -> None:
-    done = gate(workers((7, 0, 0), devices=1).port, devices=2)
+def test_fewer_devices(wait: Run, workers: Callable[..., Worker]) -> None:
+    done = wait(workers((7, 0, 0), devices=1).port, devices=2)
     assert done.returncode == 5
     assert "to offer 2 devices, found 1" in done.stderr
 
 
-def test_a_smaller_device(gate: Run, workers: Callable[..., Worker]) -> None:
-    done = gate(workers((7, 0, 0), total=8 * GIB).port, memory=29491)
+def test_a_smaller_device(wait: Run, workers: Callable[..., Worker]) -> None:
+    done = wait(workers((7, 0, 0), total=8 * GIB).port, memory=29491)
     assert done.returncode == 5
     assert "have 29491 MiB, found one with 8192 MiB" in done.stderr
 
 
-def test_something_else_on_the_port(gate: Run) -> None:
+def test_something_else_on_the_port(wait: Run) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as web:
 
         def answer() -> None:
@@ -186,17 +188,17 @@ def test_something_else_on_the_port(gate: Run) -> None:
                     client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
         threading.Thread(target=answer, daemon=True).start()
-        done = gate(web.getsockname()[1])
+        done = wait(web.getsockname()[1])
     assert done.returncode == 3
     assert "something else at" in done.stderr
 
 
 def test_it_waits_for_a_worker_that_comes_late(
-    herdctl: Path, gate_file: Callable[..., Path], workers: Callable[..., Worker]
+    herdctl: Path, check_file: Callable[..., Path], workers: Callable[..., Worker]
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-    command = [sys.executable, "-I", str(herdctl), "wait-for-workers", "--config", str(gate_file(port, timeout=30))]
+    command = [sys.executable, "-I", str(herdctl), "wait-for-workers", "--config", str(check_file(port, timeout=30))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         said = [running.stdout.readline()]
@@ -223,7 +225,7 @@ def test_no_configuration(herdctl: Path) -> None:
 
 
 @pytest.fixture
-def gate_module(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def program(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The command's own code, imported from where it is installed."""
     monkeypatch.syspath_prepend(str(herdctl.parent.parent / "lib"))
     assert not [name for name in sys.modules if name == "herd" or name.startswith("herd.")]
@@ -232,12 +234,12 @@ def gate_module(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
         del sys.modules[name]
 
 
-def test_living_connection_is_not_reset(gate_module: Any, workers: Callable[..., Worker]) -> None:
+def test_living_connection_is_not_reset(program: Any, workers: Callable[..., Worker]) -> None:
     """Scenario firewalld shows that a lost connection is reset: that takes a kernel that does not know it."""
     busy = workers((7, 0, 0))
     expectation = Expectation("vllm-node2", "127.0.0.1", busy.port, 1, 0)
     with closing(socket.create_connection(("127.0.0.1", busy.port))) as living:
-        gate_module.reset_connections(expectation, [living.getsockname()[1]])
+        program.reset_connections(expectation, [living.getsockname()[1]])
         living.settimeout(5)
         living.sendall(b"\x0f" + struct.pack("<Q", 0))
         assert living.recv(64) == struct.pack("<QI", 4, 1)
@@ -255,28 +257,26 @@ def sighting(clients: list[str]) -> Any:
     return SimpleNamespace(beat=SimpleNamespace(worker=SimpleNamespace(clients=clients)), detail="")
 
 
-def test_ports_of_other_hosts_are_not_reset(
-    gate_module: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ports_of_other_hosts_are_not_reset(program: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = sighting(["10.100.0.31:41000", "10.100.0.39:41001", "10.100.0.31:41002"])
     reset: list[int] = []
-    monkeypatch.setattr(gate_module.heartbeat_http, "fetch", lambda *_arguments: seen)
-    monkeypatch.setattr(gate_module, "reset_connections", lambda _worker, ports: reset.extend(ports))
+    monkeypatch.setattr(program.heartbeat_http, "fetch", lambda *_arguments: seen)
+    monkeypatch.setattr(program, "reset_connections", lambda _worker, ports: reset.extend(ports))
     said: list[str] = []
     worker = Expectation("vllm-node2", "10.100.0.32", 50052, 1, 0)
-    gate_module._reset_lost(worker, agent_config, said.append)
+    program._reset_lost(worker, agent_config, said.append)
     assert reset == [41000, 41002]
     assert said == ["resetting connections to vllm-node2 that this host has lost (ports 41000, 41002)"]
     seen.beat.worker.clients = []
-    gate_module._reset_lost(worker, agent_config, said.append)
+    program._reset_lost(worker, agent_config, said.append)
     assert len(said) == 1
 
 
-def test_agent_without_answer_is_logged(gate_module: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agent_without_answer_is_logged(program: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = SimpleNamespace(beat=None, detail="timed out")
-    monkeypatch.setattr(gate_module.heartbeat_http, "fetch", lambda *_arguments: silent)
+    monkeypatch.setattr(program.heartbeat_http, "fetch", lambda *_arguments: silent)
     said: list[str] = []
-    gate_module._reset_lost(Expectation("vllm-node2", "10.100.0.32", 50052, 1, 0), agent_config, said.append)
+    program._reset_lost(Expectation("vllm-node2", "10.100.0.32", 50052, 1, 0), agent_config, said.append)
     assert len(said) == 1
     assert said[0].startswith("cannot reset lost connections to vllm-node2: expected the agent of vllm-node2")
 
@@ -291,5 +291,5 @@ def test_agent_without_answer_is_logged(gate_module: Any, agent_config: str, mon
         ("answered", "", False),
     ],
 )
-def test_which_workers_may_hold_a_dead_connection(gate_module: Any, state: str, detail: str, is_suspect: bool) -> None:
-    assert gate_module._may_hold_dead(gate_module.Observation(state, detail=detail)) is is_suspect
+def test_which_workers_may_hold_a_dead_connection(program: Any, state: str, detail: str, is_suspect: bool) -> None:
+    assert program._may_hold_dead(program.Observation(state, detail=detail)) is is_suspect

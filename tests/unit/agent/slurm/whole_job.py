@@ -98,7 +98,7 @@ kept = []
 while True:
     kept.append(server.accept())
 """
-# Without a gate, whose questions the double of a worker does not understand, and with rules that wait less.
+# Without the worker readiness check, which the double of a worker does not understand, and with rules that wait less.
 LAUNCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -106,13 +106,13 @@ herdctl, data, changes = sys.argv[2:5]
 sys.argv[:] = [herdctl, "job", "run", "--data", data]
 import argparse, json
 from dataclasses import replace
-from herd.agent.services import wait_for_workers as gate
+from herd.agent.services import wait_for_workers
 from herd.agent.slurm import runtime as job
 from herd.agent.slurm import engine_monitor as job_watch
 from herd.core.slurm import drain as job_ending
 from herd.core.slurm import revision as tier_outdated
 job_ending.QUIET_S, job_ending.CLOCKS_S, tier_outdated.QUIET_S = 1.0, 1.0, 1.0
-gate.wait_for = lambda rule, say: []
+wait_for_workers.wait_for = lambda rule, say: []
 job.AGAIN_S = 0.5
 changes = json.loads(changes)
 job.SLURM_EVERY_S = changes.pop("every", 0.5)

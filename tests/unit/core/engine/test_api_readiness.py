@@ -32,7 +32,7 @@ def follow(looks: list[Look], limit_s: float = 600) -> tuple[Waiting, str]:
             [Look("refused"), Look("refused"), Look("loading"), Look("loading"), Look("ready")],
             ["refused", "loading", "ready"],
         ),
-        # It starts at its gate, and a worker that comes late costs it a start.
+        # Its start waits for the workers, and a worker that comes late costs it a start.
         (
             [Look("refused", "activating"), Look("refused", "activating", 1), Look("ready", "active", 1)],
             ["refused", "ready"],

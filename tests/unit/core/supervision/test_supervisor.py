@@ -162,7 +162,7 @@ def test_both_workers_at_once_are_one_recovery(group: Group) -> None:
     assert B in group.restarts()[0]
 
 
-def wait_in_gate(group: Group) -> None:
+def wait_for_workers(group: Group) -> None:
     group.head = IN_GATE
     group.run(20)
     group.head = LOADING
@@ -172,7 +172,7 @@ def wait_in_gate(group: Group) -> None:
 def test_a_whole_recovery_is_told(group: Group) -> None:
     died(group)
     group.run(1)
-    wait_in_gate(group)
+    wait_for_workers(group)
     restarted(group)
     change(group, clients=LINKS[A])
     group.head = replace(RUNNING, pid=78, started=900)
@@ -397,7 +397,7 @@ def test_the_end_of_a_hold_ends_the_patience(group: Group) -> None:
 def test_a_head_that_ends_by_itself_is_noticed_and_left_to_systemd(group: Group) -> None:
     group.head = AUTO_RESTART
     group.run(5)
-    wait_in_gate(group)
+    wait_for_workers(group)
     group.head = replace(RUNNING, pid=78, started=900)
     group.run(2)
     assert group.restarts() == ["its process has ended"]

@@ -15,7 +15,7 @@ from . import values as flag_values
 from .dialects import removed, translation
 from .subject import ERROR, WARNING, WORKER, Hit, Subject
 
-# The plan, the gate and the role's own checks rest on these; a second one would make them wrong.
+# The plan, the worker readiness check and the role's own checks rest on these; a second one would make them wrong.
 PLANNED = (
     "--model", "--host", "--port", "--api-key-file", "--rpc", "--device", "--tensor-split", "--split-mode",
     "--n-gpu-layers",

@@ -70,7 +70,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "plan-overridden", ERROR, _SERVERS, "a second flag for what the plan has decided",
-        "the engine does something else than was planned, and gate and checks look at the wrong place; "
+        "the engine does something else than was planned, and the checks look at the wrong place; "
         "a second --rpc is added to the first",
         "change the variable from which it is derived", _RUN, checks.plan_overridden,
     ),
