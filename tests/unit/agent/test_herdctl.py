@@ -54,6 +54,8 @@ def test_help_lists_all_commands_and_imports_none(herdctl: Path) -> None:
     modules = json.loads('{"status": 0' + found)["modules"]
     assert [name for name in modules if name.startswith("herd.")] == [
         "herd.agent",
+        "herd.agent.common",
+        "herd.agent.common.output",
         "herd.agent.herdctl",
         "herd.core",
         "herd.core.errors",
