@@ -31,7 +31,7 @@ def remember_keys() -> list[str]:
 
 def said_before_changes(run: Run) -> None:
     """It has said what it will do, before the first change."""
-    said = run.output.find("TASK [Say ")
+    said = run.output.find("TASK [Show what ")
     assert said >= 0, run.output
     changed = re.search(r"^changed: ", run.output, re.MULTILINE)
     assert changed is None or said < changed.start(), run.output
@@ -312,7 +312,7 @@ def test_remove_asks_first(operator: Operator) -> None:
 def test_remove_leaves_nothing_but_the_models(operator: Operator) -> None:
     # Killed in the middle, it goes on when it runs again.
     operator.play_and_kill(
-        "playbooks/remove.yml", "-e", "remove_confirmed=true", after="TASK [Remove what is ours, the"
+        "playbooks/remove.yml", "-e", "remove_confirmed=true", after="TASK [Remove the head's services"
     )
     run = operator.play("playbooks/remove.yml", "-e", "remove_confirmed=true", "--diff")
     assert run.rc == 0, run.output

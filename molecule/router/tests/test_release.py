@@ -151,7 +151,7 @@ def test_all_go_back_where_a_node_cannot_be_reached(on: On, operator: Operator) 
     def go_away() -> None:
         until = time.monotonic() + 400
         while time.monotonic() < until:
-            if log.exists() and "TASK [Stop llama-head" in log.read_text(encoding="utf-8", errors="replace"):
+            if log.exists() and "TASK [Stop the head, which" in log.read_text(encoding="utf-8", errors="replace"):
                 on("vllm-node3").run(AWAY)
                 return
             time.sleep(0.1)

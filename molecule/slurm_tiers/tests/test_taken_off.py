@@ -93,7 +93,7 @@ def test_nginx_that_could_not_do_without_it_is_left_as_it_is(slurm: Slurm, opera
 def test_nothing_of_ours_is_left(slurm: Slurm, operator: Operator) -> None:
     nginx = slurm.sure(CONTROLLER, "systemctl show -p MainPID --value nginx")
     # Killed in the middle, it goes on when it runs again.
-    operator.play_and_kill(PLAY, *CONFIRMED, after="TASK [Remove what is ours, the jobs before")
+    operator.play_and_kill(PLAY, *CONFIRMED, after="TASK [Remove the tiers' jobs")
     run = operator.play(PLAY, *CONFIRMED)
     assert run.rc == 0, run.output
     for host in (CONTROLLER, *NODES):
