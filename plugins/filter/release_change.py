@@ -66,7 +66,7 @@ def release_change(
     """Where a change goes and comes from."""
     hosts = dict.fromkeys([*groups.get("head_server", ()), *groups["llama_release"]])
     nodes = {
-        host: rules.Node(
+        host: rules.NodeRelease(
             # A host that could not be reached has said nothing.
             hostvars[host].get(register) or {},
             [unit for group, unit in rules.SERVICES.items() if host in groups.get(group, ())],

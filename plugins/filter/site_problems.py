@@ -52,7 +52,7 @@ from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.operations.inventory_checks import (
     SHARED_FACTS,
-    Site,
+    Inventory,
     problems,
 )
 
@@ -64,7 +64,7 @@ def site_problems(
     hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]], ansible_version: str
 ) -> list[str]:
     hosts = {name: {key: hostvars[name][key] for key in READ if key in hostvars[name]} for name in hostvars}
-    return problems(Site(groups=groups, hosts=hosts), ansible_version)
+    return problems(Inventory(groups=groups, hosts=hosts), ansible_version)
 
 
 class FilterModule:

@@ -100,7 +100,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 HERDCTL = "/opt/herd/bin/herdctl"
 
 
-def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, Any]) -> decision_log.Figures:
+def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, Any]) -> decision_log.HeadMeasurements:
     """Ask the head once."""
     argv = [HERDCTL, "query", "--json", "--max-tokens", str(options["max_tokens"])]
     argv += ["--timeout", str(options["timeout"]), options["prompt"]]

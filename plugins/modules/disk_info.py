@@ -70,9 +70,9 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import d
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Look at the disks, and judge them."""
     options = module.params
-    limits = disk_space.Limits(options["low_gib"], options["full_gib"])
+    limits = disk_space.DiskLimits(options["low_gib"], options["full_gib"])
     spaces = [
-        disk_space.Space(mount.path, mount.free_mib, mount.total_mib)
+        disk_space.DiskSpace(mount.path, mount.free_mib, mount.total_mib)
         for mount in disks.mounts([Path(path) for path in options["paths"]])
     ]
     judged = [(space, disk_space.judge(space, limits)) for space in spaces]

@@ -74,7 +74,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.host import fi
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall, processes
 
 
-def shown(todo: dict[bool, firewalld_rules.Change], zone: str) -> list[dict[str, str]]:
+def shown(todo: dict[bool, firewalld_rules.RuleChange], zone: str) -> list[dict[str, str]]:
     """Say what changes, for people."""
     return [
         {
@@ -102,7 +102,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    todo: dict[bool, firewalld_rules.Change] = {}
+    todo: dict[bool, firewalld_rules.RuleChange] = {}
     zone = ""
     try:
         rules = firewalld_rules.rules(given["port"], given["sources"])

@@ -161,7 +161,7 @@ PROGRESS = Path("/run/herd-gpu-memory.json")
 _LEVELS = ("below", "good", "acceptable", "critical")
 
 
-def look(timeout: float) -> nvidia_smi_report.Report:
+def look(timeout: float) -> nvidia_smi_report.GpuReport:
     """What nvidia-smi says now."""
     status, output = nvidia_smi.run(nvidia_smi_report.QUERY, timeout)
     problem = nvidia_smi_report.failure(status, output)
@@ -170,7 +170,9 @@ def look(timeout: float) -> nvidia_smi_report.Report:
     return nvidia_smi_report.parse(output)
 
 
-def wait(params: dict[str, Any], report: nvidia_smi_report.Report, progress: ProgressFile) -> nvidia_smi_report.Report:
+def wait(
+    params: dict[str, Any], report: nvidia_smi_report.GpuReport, progress: ProgressFile
+) -> nvidia_smi_report.GpuReport:
     """Look until each GPU has as much free as was asked for."""
     wanted, end = params["wait_for_free_mib"], time.monotonic() + params["wait_timeout"]
     while True:
@@ -191,7 +193,7 @@ def wait(params: dict[str, Any], report: nvidia_smi_report.Report, progress: Pro
 
 
 def describe(
-    params: dict[str, Any], report: nvidia_smi_report.Report, limits: nvidia_smi_report.Limits
+    params: dict[str, Any], report: nvidia_smi_report.GpuReport, limits: nvidia_smi_report.GpuMemoryLimits
 ) -> dict[str, Any]:
     """The result of the module."""
     gpus = nvidia_smi_report.chosen(report.gpus, params["ids"])
@@ -216,7 +218,9 @@ def describe(
 
 def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Look, wait if need be, and say what there is."""
-    limits = nvidia_smi_report.Limits(params["target_from_gib"], params["target_to_gib"], params["critical_gib"])
+    limits = nvidia_smi_report.GpuMemoryLimits(
+        params["target_from_gib"], params["target_to_gib"], params["critical_gib"]
+    )
     wanted = params["wait_for_free_mib"]
     nothing = {"available": False, "driver": "", "level": "unknown", "free_bytes": [], "gpus": []}
     try:

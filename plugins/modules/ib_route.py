@@ -220,10 +220,10 @@ from ansible_collections.herd.inference.plugins.module_utils.core.host import fa
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import fabric
 
 
-def wanted_of(given: dict[str, Any]) -> fabric_route.Wanted:
+def wanted_of(given: dict[str, Any]) -> fabric_route.FabricSpec:
     """What the task holds the host to."""
     names = ("interface", "address", "mtu", "hardware_mtu", "rate_gbps", "link_layer")
-    return fabric_route.Wanted(**{name: given[name] for name in names})
+    return fabric_route.FabricSpec(**{name: given[name] for name in names})
 
 
 def way_to(peer: str, given: dict[str, Any], here: fabric_route.Interface) -> fabric_route.Route:
@@ -240,13 +240,13 @@ def way_to(peer: str, given: dict[str, Any], here: fabric_route.Interface) -> fa
     return route
 
 
-def look(given: dict[str, Any]) -> fabric_route.Seen:
+def look(given: dict[str, Any]) -> fabric_route.FabricState:
     """Gather everything once."""
     name = given["interface"]
     here = fabric_route.parse_interface(name, fabric.links(), fabric.interface_files(name))
     found = fabric.rdma_port(name)
     nodes = {device: fabric_route.numa(node) for device, node in fabric.gpu_nodes().items()}
-    return fabric_route.Seen(
+    return fabric_route.FabricState(
         here,
         fabric_route.parse_port(*found, fabric.devinfo()) if found else None,
         tuple(way_to(peer, given, here) for peer in given["peers"]),
@@ -254,10 +254,10 @@ def look(given: dict[str, Any]) -> fabric_route.Seen:
     )
 
 
-def measure(given: dict[str, Any]) -> tuple[list[iperf.Measurement], list[str]]:
+def measure(given: dict[str, Any]) -> tuple[list[iperf.BandwidthMeasurement], list[str]]:
     """Measure to each peer in turn; side by side they would share the link."""
-    limits = iperf.Limits(given["good_gbps"], given["acceptable_gbps"], given["critical_gbps"])
-    found: list[iperf.Measurement] = []
+    limits = iperf.BandwidthLimits(given["good_gbps"], given["acceptable_gbps"], given["critical_gbps"])
+    found: list[iperf.BandwidthMeasurement] = []
     for peer in given["measure"]:
         said = fabric.iperf(
             peer,

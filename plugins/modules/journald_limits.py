@@ -79,7 +79,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import j
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Look, write, restart, and make room."""
     options = module.params
-    wanted = journald_rules.Journal(
+    wanted = journald_rules.JournalLimits(
         options["storage"],
         options["max_mib"],
         options["keep_free_mib"],

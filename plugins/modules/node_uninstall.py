@@ -138,7 +138,7 @@ def is_ours(path: Path) -> bool:
     return True
 
 
-def below(prefix: Path) -> Iterator[rests.Rest]:
+def below(prefix: Path) -> Iterator[rests.Leftover]:
     """Find what is ours below the prefix, whose folders may hold what somebody else has put there."""
     yield from rests.paths(rests.links_into(prefix, prefix / "releases", uninstall_rules.PREFIX_LINKS))
     for path in rests.below(prefix, uninstall_rules.PREFIX_ENTRIES, is_ours):
@@ -146,7 +146,7 @@ def below(prefix: Path) -> Iterator[rests.Rest]:
         yield from rests.releases([path]) if whole else rests.paths(iter([path]))
 
 
-def in_common(shared: Path, going: set[str]) -> Iterator[rests.Rest]:
+def in_common(shared: Path, going: set[str]) -> Iterator[rests.Leftover]:
     """Find what is ours in the directory that hosts share, which may hold what somebody else has put there."""
     yield from rests.shared(
         shared, uninstall_rules.SHARED_ENTRIES, uninstall_rules.SHARED_SCRIPTS, uninstall_rules.our_scripts
@@ -164,7 +164,7 @@ def kept(folder: Path, going: set[str]) -> Iterator[str]:
         yield from [str(path / other) for other in inner if str(path / other) not in going] or [str(path)]
 
 
-def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Rest]:
+def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Leftover]:
     """Find what is left, in the order in which it goes: what runs first, the account last.
 
     :param going: paths of this order so far, which a check finds where they were.

@@ -160,10 +160,10 @@ def describe(store: ReleaseStore, release: str, in_use: list[str], verify: bool)
     }
 
 
-def programs(store: ReleaseStore) -> list[release_status.Program]:
+def programs(store: ReleaseStore) -> list[release_status.RunningProgram]:
     """What runs from these releases, with its service."""
     return [
-        release_status.Program(release, pid, name, release_status.unit_of(processes.control_group_of(pid)))
+        release_status.RunningProgram(release, pid, name, release_status.unit_of(processes.control_group_of(pid)))
         for release, pid, name in store.programs()
     ]
 

@@ -162,7 +162,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         )
         if not module.params["switch"]:
             # What is current is what it goes back to, so nothing is taken away yet.
-            plan = release_install.Plan(plan.fetch, link=False, prune=())
+            plan = release_install.InstallPlan(plan.fetch, link=False, prune=())
         # An upgrade or a rollback that was killed is settled by this: the node gets what the inventory names.
         settles = module.params["switch"] and store.note.exists()
         if not module.check_mode:

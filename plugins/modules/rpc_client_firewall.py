@@ -91,9 +91,9 @@ def main() -> None:
         end, path = rpc_firewall.HEAD, given["path"]
         ruleset = rpc_firewall.ruleset(end, inside)
         table = firewall.Table(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
-        found = firewall.look(table)
+        found = firewall.read_state(table)
         if not module.check_mode:
-            firewall.bring(table, found)
+            firewall.apply(table, found)
     except HerdError as error:
         module.fail_json(msg=str(error))
     module.exit_json(

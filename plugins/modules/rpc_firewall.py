@@ -108,7 +108,7 @@ def main() -> None:
         end, path = rpc_firewall.WORKER, given["path"]
         ruleset = rpc_firewall.ruleset(end, inside)
         table = firewall.Table(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
-        found = firewall.look(table)
+        found = firewall.read_state(table)
         has_firewalld = firewall.firewalld_runs()
         zone = (given["zone"] or firewall.firewalld_zone(given["interface"])) if has_firewalld else ""
         rules = firewalld_rules.rules(given["port"], given["allowed"])
@@ -116,7 +116,7 @@ def main() -> None:
         todo = {mode: firewalld_rules.change(rules, lines, given["port"]) for mode, lines in listed.items()}
         is_through = not any(change.add or change.remove for change in todo.values())
         if not module.check_mode:
-            firewall.bring(table, found)
+            firewall.apply(table, found)
             for permanent, change in todo.items():
                 firewall.firewalld_change(zone, permanent, change.remove, change.add)
     except HerdError as error:

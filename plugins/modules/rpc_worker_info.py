@@ -184,7 +184,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 _POLL_S = 0.3
 
 
-def holder_of(listeners: list[proc_net.Socket], unit: str) -> tuple[str, bool]:
+def holder_of(listeners: list[proc_net.TcpSocket], unit: str) -> tuple[str, bool]:
     """Name the process that listens, and say whether it is the unit's own."""
     if not listeners:
         return "", True

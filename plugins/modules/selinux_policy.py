@@ -92,10 +92,10 @@ from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import selinux
 
 
-def look(name: str, ours: tuple[int, ...]) -> rules.Found:
+def look(name: str, ours: tuple[int, ...]) -> rules.PolicyState:
     """See what the policy has."""
     is_there = name in rules.read_modules(selinux.modules())
-    return rules.Found(
+    return rules.PolicyState(
         module=selinux.module_text(name, rules.PRIORITY) if is_there else "",
         local=rules.read_ports(selinux.ports(True)),
         every=rules.read_ports(selinux.ports(False)),
@@ -103,7 +103,7 @@ def look(name: str, ours: tuple[int, ...]) -> rules.Found:
     )
 
 
-def act(plan: rules.Plan, params: dict[str, Any], record: Path) -> None:
+def act(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
     """Do what is planned. What is ours is written before it is, and struck out after it was."""
     known = set(plan.ours) | set(rules.read_ours(read(record)))
     if known and (plan.commands or not record.exists()):
@@ -128,10 +128,12 @@ def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if not selinux.enabled():
         return {"changed": False, "enabled": False, "module": "", "commands": []}
     record, is_present = Path(params["record"]), params["state"] == "present"
-    wanted = rules.Wanted(params["content"], tuple(params["ports"]), params["port_type"], tuple(params["good_types"]))
+    wanted = rules.PolicySpec(
+        params["content"], tuple(params["ports"]), params["port_type"], tuple(params["good_types"])
+    )
     # A bare host gets the programs in this very run; one that never had them was never told anything.
     can_look = selinux.has_tools() or (is_present and not check_mode)
-    found = look(params["name"], rules.read_ours(read(record))) if can_look else rules.Found()
+    found = look(params["name"], rules.read_ours(read(record))) if can_look else rules.PolicyState()
     plan = rules.plan(found, wanted, is_present)
     if not check_mode:
         act(plan, params, record)

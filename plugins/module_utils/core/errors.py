@@ -48,7 +48,7 @@ class RemoteFailureError(HerdError):
     """A server, a worker or a command answered with a failure, or not at all."""
 
 
-class PassingFailureError(RemoteFailureError):
+class TransientFailureError(RemoteFailureError):
     """A failure that may pass if the same is tried again.
 
     :ivar pause: seconds that the server asks to wait; None if it does not say.

@@ -56,9 +56,9 @@ class Cluster:
         monkeypatch.setattr(os, "fsync", lambda _fd: None)
         monkeypatch.setattr(systemd, "show", lambda _unit: systemd.UnitState())
 
-    def programs(self, store: release_store.ReleaseStore) -> list[release_status.Program]:
+    def programs(self, store: release_store.ReleaseStore) -> list[release_status.RunningProgram]:
         host = store.prefix.name
-        return [release_status.Program(self.running[host], 1, "x", UNIT[host])] if self.running[host] else []
+        return [release_status.RunningProgram(self.running[host], 1, "x", UNIT[host])] if self.running[host] else []
 
     def run(self, module: Any, host: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
         self.capsys.readouterr()

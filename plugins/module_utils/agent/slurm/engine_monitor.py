@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ...core.host import proc_net
-from ...core.host.unacked_connections import Unanswered
+from ...core.host.unacked_connections import UnackedConnections
 from ...core.supervision import heartbeat
 from ...core.supervision.supervisor import (
     PROBE,
@@ -115,7 +115,7 @@ class HeadWatch:
     def __init__(self, pid: int, endpoints: Mapping[str, str], log: Log) -> None:
         self.started, self.log, self.lost = Started("the head", pid), log, ""
         self.workers = {name: _Worker(name, endpoint) for name, endpoint in endpoints.items()}
-        self.supervisor, self.engine, self.links = Supervisor(LIMITS), EngineWatch(ASK_EVERY_S), Unanswered()
+        self.supervisor, self.engine, self.links = Supervisor(LIMITS), EngineWatch(ASK_EVERY_S), UnackedConnections()
         self._probe: Probe | None = None
         threading.Thread(target=self.engine.follow, daemon=True).start()
 
@@ -129,7 +129,7 @@ class HeadWatch:
         if host in self.workers:
             self.workers[host].hear(facts)
 
-    def look(self, now: float, table: Sequence[proc_net.Socket]) -> None:
+    def look(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Look once; what is lost is said in C(lost)."""
         self.started.look(now)
         process, state = self.started.process, self.engine
@@ -149,7 +149,7 @@ class HeadWatch:
         for worker in self.workers.values():
             for action in worker.watch.step(now, worker.view()) if worker.facts else ():
                 self._act(replace(action, reason=f"{worker.name}: {action.reason}"))
-        away = {name for name, links in found.items() if any(link.is_unanswered for link in links)}
+        away = {name for name, links in found.items() if any(link.is_unacked for link in links)}
         away |= {worker.name for worker in self.workers.values() if worker.facts.get("unanswered")}
         self.lost = self.lost or self.links.step(now, away)
 
@@ -191,7 +191,7 @@ class ModelsWatch:
     def hear(self, host: str, facts: Mapping[str, Any]) -> None:
         """A router has no workers."""
 
-    def look(self, now: float, table: Sequence[proc_net.Socket]) -> None:
+    def look(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Look once; what is lost is said in C(lost)."""
         self.router.look(now, table, "")
 
@@ -215,7 +215,7 @@ class Watch(Protocol):
     def hear(self, host: str, facts: Mapping[str, Any]) -> None:
         """Take a worker's sign of life."""
 
-    def look(self, now: float, table: Sequence[proc_net.Socket]) -> None:
+    def look(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Look once."""
 
     def end(self) -> None:

@@ -265,7 +265,7 @@ def worker_facts(pid: int, port: int) -> dict[str, Any]:
         "state": process.state,
         "clients": [f"{found.remote_address}:{found.remote_port}" for found in clients][:64],
         "stale": sum(1 for found in table if found.local_port == port and found.state == "CLOSE_WAIT"),
-        "unanswered": any(found.is_unanswered for found in clients),
+        "unanswered": any(found.is_unacked for found in clients),
     }
 
 

@@ -162,7 +162,7 @@ class Agent:
     # The worker
 
     def _look_at_worker(
-        self, now: float, watched: local_state.Watched, table: Sequence[proc_net.Socket], hold: str
+        self, now: float, watched: local_state.Watched, table: Sequence[proc_net.TcpSocket], hold: str
     ) -> heartbeat.Worker | None:
         watched.look(now)
         unit, process = watched.unit, watched.process
@@ -199,7 +199,7 @@ class Agent:
 
     # The head
 
-    def _links(self, arguments: Sequence[str], table: Sequence[proc_net.Socket]) -> dict[str, tuple[str, ...]]:
+    def _links(self, arguments: Sequence[str], table: Sequence[proc_net.TcpSocket]) -> dict[str, tuple[str, ...]]:
         """Established connections to each worker of the running process, by the worker's name."""
         names = {address: name for name, address in self.settings.peers.items()}
         found = {}
@@ -210,7 +210,7 @@ class Agent:
         return found
 
     def _look_at_head(
-        self, now: float, watched: local_state.Watched, table: Sequence[proc_net.Socket], hold: str
+        self, now: float, watched: local_state.Watched, table: Sequence[proc_net.TcpSocket], hold: str
     ) -> heartbeat.Head | None:
         watched.look(now)
         unit, process, state = watched.unit, watched.process, self.engine

@@ -25,13 +25,13 @@ FULL = "full.json"
 PATIENCE_S = 20.0
 
 
-def ask(path: Path) -> tuple[int, disk_space.Space]:
+def ask(path: Path) -> tuple[int, disk_space.DiskSpace]:
     """Which file system a path is on, or will be, and how full that is."""
     while not path.exists() and path != path.parent:
         path = path.parent
     status = os.statvfs(path)
     unit = status.f_frsize
-    space = disk_space.Space(str(path), status.f_bavail * unit >> 20, status.f_blocks * unit >> 20)
+    space = disk_space.DiskSpace(str(path), status.f_bavail * unit >> 20, status.f_blocks * unit >> 20)
     return path.stat().st_dev, space
 
 
@@ -50,10 +50,10 @@ def without_room(run_dir: Path, device: int) -> float | None:
 class Disks:
     """The file systems under these paths, each once."""
 
-    def __init__(self, paths: Sequence[str], limits: disk_space.Limits, run_dir: Path) -> None:
+    def __init__(self, paths: Sequence[str], limits: disk_space.DiskLimits, run_dir: Path) -> None:
         self.paths, self.limits, self.run_dir = tuple(paths), limits, run_dir
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[int, disk_space.Space]] = {}
+        self._known: dict[str, tuple[int, disk_space.DiskSpace]] = {}
         self._answered: dict[str, float] = {}
 
     def _ask_for_ever(self, path: str) -> None:
@@ -89,9 +89,9 @@ class Disks:
         now = time.monotonic()
         found: dict[int, Disk] = {}
         for number, path in enumerate(self.paths):
-            device, space = self._known.get(path, (-1 - number, disk_space.Space(path, -1, -1)))
+            device, space = self._known.get(path, (-1 - number, disk_space.DiskSpace(path, -1, -1)))
             if now - self._answered.get(path, now) > PATIENCE_S:
-                device, space = -1 - number, disk_space.Space(path, -1, -1)
+                device, space = -1 - number, disk_space.DiskSpace(path, -1, -1)
             elif space.total_mib < 0:
                 continue
             state = disk_space.judge(space, self.limits)

@@ -101,7 +101,7 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
-def sockets() -> list[proc_net.Socket]:
+def sockets() -> list[proc_net.TcpSocket]:
     """Read the kernel's TCP tables."""
     paths = (PROC / "net/tcp", PROC / "net/tcp6")
     return proc_net.parse("".join(path.read_text(encoding="ascii") for path in paths if path.exists()))

@@ -115,7 +115,7 @@ def models_of(pid: int) -> dict[str, tuple[int, local_state.Process]]:
     return found
 
 
-def clients_of(process: local_state.Process, table: Sequence[proc_net.Socket]) -> frozenset[int]:
+def clients_of(process: local_state.Process, table: Sequence[proc_net.TcpSocket]) -> frozenset[int]:
     """Ports from which requests to a model's process come; the router opens a connection for each."""
     port = value_of(process.arguments, "--port")
     return frozenset(s.remote_port for s in proc_net.established_from(table, int(port) if port.isdigit() else 0))
@@ -175,7 +175,13 @@ class RouterWatch:
                 self.models[name].watch.api = own and replace(own, key_file=api.key_file, certificate="", model="")
 
     def _look_at_model(
-        self, now: float, name: str, pid: int, process: local_state.Process, table: Sequence[proc_net.Socket], hold: str
+        self,
+        now: float,
+        name: str,
+        pid: int,
+        process: local_state.Process,
+        table: Sequence[proc_net.TcpSocket],
+        hold: str,
     ) -> None:
         model, unit = self.models[name], self.watched.unit
         state, clients = model.watch, clients_of(process, table)
@@ -189,7 +195,7 @@ class RouterWatch:
         for action in model.step(now, view, hold):
             self._act_on_model(action, name, model)
 
-    def look(self, now: float, table: Sequence[proc_net.Socket], hold: str) -> heartbeat.Head | None:
+    def look(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Head | None:
         """Look once and do what is to be done; what is told of it."""
         self.watched.look(now)
         unit, process = self.watched.unit, self.watched.process

@@ -38,7 +38,7 @@ class Settings:
     limits: Limits
     router_unit: str = ""
     disks: Sequence[str] = ()
-    disk_limits: disk_space.Limits = field(default_factory=disk_space.Limits)
+    disk_limits: disk_space.DiskLimits = field(default_factory=disk_space.DiskLimits)
 
 
 def _parse(data: Any) -> Settings:
@@ -62,7 +62,7 @@ def _parse(data: Any) -> Settings:
         run_dir=Path(data.get("run_dir", "/run/herd")),
         limits=limits,
         disks=tuple(map(str, disks.get("paths", ()))),
-        disk_limits=disk_space.Limits(float(disks.get("low_gib", 10)), float(disks.get("full_gib", 1))),
+        disk_limits=disk_space.DiskLimits(float(disks.get("low_gib", 10)), float(disks.get("full_gib", 1))),
     )
 
 

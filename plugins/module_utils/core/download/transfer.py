@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional, Protocol, Union
 
-from ..errors import HerdError, MismatchError, PassingFailureError, RemoteFailureError
+from ..errors import HerdError, MismatchError, RemoteFailureError, TransientFailureError
 from .extents import Extents
 from .files import Target, public_url, server_of
 from .hashing import Lane, Work
@@ -402,7 +402,7 @@ class Transfer:
             self._check_total()
         short = order.end is not None and order.position < order.end
         if short and not stale and not self.over:
-            error = PassingFailureError(
+            error = TransientFailureError(
                 f"the content of {order.address.label}",
                 f"the server closed the connection after {order.position} of {order.end} bytes",
                 "see that the server is up and reachable from this host",
@@ -426,7 +426,7 @@ class Transfer:
         self._release(order)
         if order.generation != part.generation or self.over or address not in part.addresses:
             return
-        if not isinstance(error, PassingFailureError):
+        if not isinstance(error, TransientFailureError):
             self._refuse(part, address, error)
             return
         others = len(part.orders)
@@ -450,7 +450,7 @@ class Transfer:
         address.resume_at = now + pause
         self.news.append(f"{error.found}; trying again in {pause:.0f} s")
 
-    def _patience_ended(self, address: Address, error: PassingFailureError) -> HerdError:
+    def _patience_ended(self, address: Address, error: TransientFailureError) -> HerdError:
         if error.pause is not None and error.pause > self.backoff.patience:
             return RemoteFailureError(
                 error.expected,

@@ -16,7 +16,7 @@ LOW_PERCENT, FULL_PERCENT = 10.0, 2.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class DiskLimits:
     """GiB free below which a file system is low, and full."""
 
     low_gib: float = 10.0
@@ -32,7 +32,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Space:
+class DiskSpace:
     """A file system, named by the paths that lie on it; -1 MiB is what it does not tell."""
 
     path: str
@@ -40,7 +40,7 @@ class Space:
     total_mib: int
 
 
-def judge(space: Space, limits: Limits) -> str:
+def judge(space: DiskSpace, limits: DiskLimits) -> str:
     """Say what state a file system is in."""
     if space.total_mib < 0 or space.free_mib < 0:
         return SILENT
@@ -52,7 +52,7 @@ def judge(space: Space, limits: Limits) -> str:
     return OK
 
 
-def words(space: Space, state: str) -> str:
+def words(space: DiskSpace, state: str) -> str:
     """One file system in words; nothing where nothing is to be said."""
     if state == OK:
         return ""
@@ -61,7 +61,7 @@ def words(space: Space, state: str) -> str:
     return f"disk of {space.path} is {state}: {space.free_mib} of {space.total_mib} MiB free"
 
 
-def trouble(spaces: Sequence[Space], limits: Limits, host: str) -> HerdError | None:
+def trouble(spaces: Sequence[DiskSpace], limits: DiskLimits, host: str) -> HerdError | None:
     """What must stop a run: services that meet a full disk lose their logs, or cut files short."""
     full = [space for space in spaces if judge(space, limits) == FULL]
     if not full:

@@ -50,7 +50,7 @@ class Interface:
 
 
 @dataclass(frozen=True)
-class Port:
+class RdmaPort:
     """The local port of an RDMA device. Rates in Gb/s, MTU in bytes; None is unknown."""
 
     device: str
@@ -86,7 +86,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FabricSpec:
     """What the inventory says. MTU in bytes, rate in Gb/s; None, 0 and nothing are not held."""
 
     interface: str
@@ -98,11 +98,11 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FabricState:
     """What this host says."""
 
     interface: Interface
-    port: Port | None = None
+    port: RdmaPort | None = None
     routes: tuple[Route, ...] = ()
     gpu_nodes: Mapping[str, int] = field(default_factory=dict)
 
@@ -130,10 +130,10 @@ def parse_interface(name: str, listing: str, sysfs: Mapping[str, str]) -> Interf
     )
 
 
-def parse_port(device: str, number: int, files: Mapping[str, str], devinfo: str = "") -> Port:
+def parse_port(device: str, number: int, files: Mapping[str, str], devinfo: str = "") -> RdmaPort:
     """Read the files of a port below C(/sys/class/infiniband), and C(ibv_devinfo) where there is one."""
     rate = _RATE.match(files.get("rate", ""))
-    return Port(
+    return RdmaPort(
         device,
         number,
         state=_word(files.get("state")),
@@ -180,7 +180,7 @@ def numa(text: str | None) -> int | None:
     return node if node is not None and node >= 0 else None
 
 
-def problems(wanted: Wanted, seen: Seen) -> list[str]:
+def problems(wanted: FabricSpec, seen: FabricState) -> list[str]:
     """Why traffic does not take the fabric, or not as the inventory says; the cause before what follows from it."""
     found = [*_link(wanted, seen), *_port(wanted, seen.port)]
     if seen.interface.exists and wanted.address and wanted.address not in seen.interface.addresses:
@@ -193,7 +193,7 @@ def problems(wanted: Wanted, seen: Seen) -> list[str]:
     return found
 
 
-def advice(seen: Seen) -> list[str]:
+def advice(seen: FabricState) -> list[str]:
     """What costs speed and stops nothing."""
     near = seen.interface.numa_node
     far = {name: node for name, node in seen.gpu_nodes.items() if near is not None and node != near}
@@ -206,7 +206,7 @@ def advice(seen: Seen) -> list[str]:
     ]
 
 
-def _link(wanted: Wanted, seen: Seen) -> Iterator[str]:
+def _link(wanted: FabricSpec, seen: FabricState) -> Iterator[str]:
     here, name = seen.interface, wanted.interface
     if not here.exists:
         yield (
@@ -241,7 +241,7 @@ def _link(wanted: Wanted, seen: Seen) -> Iterator[str]:
         )
 
 
-def _port(wanted: Wanted, port: Port | None) -> Iterator[str]:
+def _port(wanted: FabricSpec, port: RdmaPort | None) -> Iterator[str]:
     if port is None:
         if wanted.link_layer == "InfiniBand":
             yield (
@@ -272,7 +272,7 @@ def _port(wanted: Wanted, port: Port | None) -> Iterator[str]:
         )
 
 
-def _route(wanted: Wanted, route: Route) -> Iterator[str]:
+def _route(wanted: FabricSpec, route: Route) -> Iterator[str]:
     name, peer = wanted.interface, route.peer
     if route.state == "missing":
         yield (

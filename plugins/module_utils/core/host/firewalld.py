@@ -16,7 +16,7 @@ _SHAPE = re.compile(r'rule family="ipv4"(?: source address="[^"]+")? port port="
 
 
 @dataclass(frozen=True)
-class Change:
+class RuleChange:
     """What must go from a zone and what must come into it."""
 
     remove: tuple[str, ...]
@@ -42,8 +42,8 @@ def rules(port: int, sources: Sequence[str]) -> list[str]:
     ]
 
 
-def change(wanted: Iterable[str], listed: Iterable[str], port: int) -> Change:
+def change(wanted: Iterable[str], listed: Iterable[str], port: int) -> RuleChange:
     """Compare with what a zone lists. Rules of this very form for this port are ours, all others are not."""
     ours = {line for line in listed if (match := _SHAPE.fullmatch(line)) and int(match["port"]) == port}
     target = set(wanted)
-    return Change(tuple(sorted(ours - target)), tuple(sorted(target - ours)))
+    return RuleChange(tuple(sorted(ours - target)), tuple(sorted(target - ours)))

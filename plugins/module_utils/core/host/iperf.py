@@ -17,7 +17,7 @@ BUSY_PERCENT = 95.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class BandwidthLimits:
     """Gb/s: more than C(good) is the target, more than C(acceptable) will do, less than C(critical) will not."""
 
     good: float = 50
@@ -34,7 +34,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class BandwidthMeasurement:
     """Gb/s of payload that arrived; processors in percent of one, of either side."""
 
     peer: str
@@ -49,7 +49,7 @@ class Measurement:
     bound_by_cpu: bool
 
 
-def level(gbps: float, limits: Limits) -> str:
+def level(gbps: float, limits: BandwidthLimits) -> str:
     """Hold a rate against the thresholds."""
     if gbps > limits.good:
         return "good"
@@ -58,7 +58,7 @@ def level(gbps: float, limits: Limits) -> str:
     return "critical" if gbps < limits.critical else "low"
 
 
-def parse(text: str, peer: str, limits: Limits) -> Measurement:
+def parse(text: str, peer: str, limits: BandwidthLimits) -> BandwidthMeasurement:
     """Read what C(iperf3 --json) printed on the client's side."""
     try:
         data = json.loads(text)
@@ -77,7 +77,7 @@ def parse(text: str, peer: str, limits: Limits) -> Measurement:
     test = data.get("start", {}).get("test_start", {})
     local, remote = float(busy.get("host_total", 0)), float(busy.get("remote_total", 0))
     gbps = float(received["bits_per_second"]) / 1e9
-    return Measurement(
+    return BandwidthMeasurement(
         peer,
         "in" if test.get("reverse") else "out",
         round(gbps, 3),
@@ -91,7 +91,7 @@ def parse(text: str, peer: str, limits: Limits) -> Measurement:
     )
 
 
-def problem(measured: Measurement, limits: Limits) -> str | None:
+def problem(measured: BandwidthMeasurement, limits: BandwidthLimits) -> str | None:
     """One sentence about a rate that is too low; None for one that will do."""
     if measured.level in ("good", "acceptable"):
         return None

@@ -21,7 +21,7 @@ _UNITS = {"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True)
-class Journal:
+class JournalLimits:
     """Limits of a journal.
 
     :ivar storage: where it is kept; C(persistent) survives a reboot.
@@ -53,7 +53,7 @@ class Journal:
             )
 
 
-def drop_in(journal: Journal) -> str:
+def drop_in(journal: JournalLimits) -> str:
     """The text of the drop-in."""
     return "\n".join(
         (

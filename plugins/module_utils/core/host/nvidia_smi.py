@@ -28,7 +28,7 @@ _SUCCESS, _BAD_FIELD, _NO_DEVICE, _NO_DRIVER, _NO_LIBRARY, _INFOROM, _LOST, _MIS
 
 
 @dataclass(frozen=True)
-class Process:
+class GpuProcess:
     """A process that uses a GPU. Its memory is unknown where the driver may not tell."""
 
     pid: int
@@ -69,12 +69,12 @@ class Gpu:
     ecc_uncorrected: int | None
     mig: bool
     mig_devices: tuple[MigDevice, ...] = ()
-    processes: tuple[Process, ...] = ()
+    processes: tuple[GpuProcess, ...] = ()
     compute_capability: str = ""
 
 
 @dataclass(frozen=True)
-class Limits:
+class GpuMemoryLimits:
     """Use of a GPU's memory, in GiB: from-to is the target, up to critical is acceptable."""
 
     target_from: float = 26
@@ -102,7 +102,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Report:
+class GpuReport:
     """All GPUs of a host."""
 
     driver: str
@@ -135,14 +135,14 @@ def _first(element: ElementTree.Element, *paths: str) -> float | None:
     return next((found for found in (_number(_text(element, path)) for path in paths) if found is not None), None)
 
 
-def _processes(gpu: ElementTree.Element) -> tuple[Process, ...]:
+def _processes(gpu: ElementTree.Element) -> tuple[GpuProcess, ...]:
     found = []
     for process in gpu.iterfind("processes/process_info"):
         pid = _whole(_text(process, "pid"))
         if pid is not None:
             # Arguments of a process may hold secrets; its program is enough.
             name = _said(process, "process_name").split(" ", 1)[0]
-            found.append(Process(pid, name, _said(process, "type"), _whole(_text(process, "used_memory"))))
+            found.append(GpuProcess(pid, name, _said(process, "type"), _whole(_text(process, "used_memory"))))
     return tuple(found)
 
 
@@ -198,7 +198,7 @@ def _gpu(index: int, element: ElementTree.Element) -> Gpu:
     )
 
 
-def parse(xml: str) -> Report:
+def parse(xml: str) -> GpuReport:
     """Read C(nvidia-smi -q -x), which may have warnings around it."""
     start, end = xml.find("<nvidia_smi_log"), xml.rfind(_END)
     try:
@@ -210,7 +210,7 @@ def parse(xml: str) -> Report:
             "nvidia-smi -q -x to print XML", f"{error} ({xml.strip()[:100]!r})", "run it by hand on that host"
         ) from error
     gpus = tuple(_gpu(index, element) for index, element in enumerate(root.iterfind("gpu")))
-    return Report(_said(root, "driver_version"), gpus)
+    return GpuReport(_said(root, "driver_version"), gpus)
 
 
 def parse_capabilities(csv: str) -> dict[str, str]:
@@ -282,7 +282,9 @@ def sysfs_name(pci_bus_id: str) -> str:
     return f"{int(domain, 16):04x}:{rest}" if colon and re.fullmatch(r"[0-9a-f]+", domain) else ""
 
 
-def describe(gpu: Gpu, limits: Limits, capabilities: Mapping[str, str], numa_node: int | None) -> dict[str, Any]:
+def describe(
+    gpu: Gpu, limits: GpuMemoryLimits, capabilities: Mapping[str, str], numa_node: int | None
+) -> dict[str, Any]:
     """One GPU as data, with sizes in bytes beside those in MiB."""
     data: dict[str, Any] = asdict(gpu)
     data["mig_devices"] = [asdict(device) for device in gpu.mig_devices]

@@ -31,10 +31,10 @@ STATES = {
 
 
 @dataclass(frozen=True)
-class Socket:
+class TcpSocket:
     """One line of the table.
 
-    :param is_unanswered: something was sent again, or the other end was asked whether it has room, and no answer came.
+    :param is_unacked: something was sent again, or the other end was asked whether it has room, and no answer came.
     """
 
     local_address: str
@@ -44,7 +44,7 @@ class Socket:
     state: str
     uid: int
     inode: int
-    is_unanswered: bool = False
+    is_unacked: bool = False
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -61,9 +61,9 @@ def _hex(text: str) -> int:
     return int(text.partition(":")[0], 16)
 
 
-def parse(text: str) -> list[Socket]:
+def parse(text: str) -> list[TcpSocket]:
     """Read one of the tables; the heading and blank lines are passed over."""
-    found: list[Socket] = []
+    found: list[TcpSocket] = []
     for line in text.splitlines():
         fields = line.split()
         if len(fields) < 10 or not fields[0].endswith(":"):
@@ -71,7 +71,7 @@ def parse(text: str) -> list[Socket]:
         local_address, local_port = _address(fields[1])
         remote_address, remote_port = _address(fields[2])
         found.append(
-            Socket(
+            TcpSocket(
                 local_address=local_address,
                 local_port=local_port,
                 remote_address=remote_address,
@@ -80,23 +80,23 @@ def parse(text: str) -> list[Socket]:
                 uid=int(fields[7]),
                 inode=int(fields[9]),
                 # Bytes that were not acknowledged; times sent again; questions for room that nobody answered.
-                is_unanswered=_hex(fields[4]) > 0 and (_hex(fields[6]) > 0 or int(fields[8]) > 0),
+                is_unacked=_hex(fields[4]) > 0 and (_hex(fields[6]) > 0 or int(fields[8]) > 0),
             )
         )
     return found
 
 
-def established_from(sockets: Iterable[Socket], port: int) -> list[Socket]:
+def established_from(sockets: Iterable[TcpSocket], port: int) -> list[TcpSocket]:
     """Connections that clients hold to a local port."""
     return [s for s in sockets if s.state == "ESTABLISHED" and s.local_port == port]
 
 
-def established_to(sockets: Iterable[Socket], address: str, port: int) -> list[Socket]:
+def established_to(sockets: Iterable[TcpSocket], address: str, port: int) -> list[TcpSocket]:
     """Connections that this host holds to a remote endpoint."""
     return [s for s in sockets if s.state == "ESTABLISHED" and s.remote_address == address and s.remote_port == port]
 
 
-def listening_on(sockets: Iterable[Socket], port: int) -> list[Socket]:
+def listening_on(sockets: Iterable[TcpSocket], port: int) -> list[TcpSocket]:
     """Listeners on a port, on whatever address."""
     return [s for s in sockets if s.state == "LISTEN" and s.local_port == port]
 
@@ -107,7 +107,7 @@ def other_listeners(
     unit: str,
     owner_of: Callable[[int], tuple[int, str]],
     control_group_of: Callable[[int], str],
-) -> list[tuple[Socket, int, str]]:
+) -> list[tuple[TcpSocket, int, str]]:
     """List the listeners on a port that do not belong to a unit, each with its process id and name.
 
     :param tables: the kernel's TCP tables.
@@ -138,7 +138,7 @@ def require_port_free(
         )
 
 
-def clients_of(sockets: Iterable[Socket], port: int, own: str, users: Collection[int] = (0,)) -> list[Socket]:
+def clients_of(sockets: Iterable[TcpSocket], port: int, own: str, users: Collection[int] = (0,)) -> list[TcpSocket]:
     """Connections at a local port that somebody may still get an answer on.
 
     Left out are connections from the address C(own), and those of some users (root) on this very host: their side of

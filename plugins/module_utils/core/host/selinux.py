@@ -32,7 +32,7 @@ class PortType:
 
 
 @dataclass(frozen=True)
-class Found:
+class PolicyState:
     """What the policy has.
 
     :ivar module: text of our module; empty where there is none.
@@ -48,7 +48,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PolicySpec:
     """What it should have.
 
     :ivar port_type: what ports get.
@@ -62,7 +62,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PolicyPlan:
     """What leads from the one to the other.
 
     :ivar module: V(install), V(remove), or empty.
@@ -129,13 +129,13 @@ def _exactly(types: Sequence[PortType], port: int) -> PortType | None:
     return next((each for each in _of(types, port) if each.low == each.high), None)
 
 
-def type_of(found: Found, port: int) -> str:
+def type_of(found: PolicyState, port: int) -> str:
     """Say which type a port has: what is said of the fewest ports counts, and of this host before the policy itself."""
     fitting = _of((*found.local, *found.every), port)
     return min(fitting, key=lambda each: each.high - each.low).name if fitting else ""
 
 
-def plan(found: Found, wanted: Wanted, is_present: bool = True) -> Plan:
+def plan(found: PolicyState, wanted: PolicySpec, is_present: bool = True) -> PolicyPlan:
     """Say what leads from what there is to what should be."""
     commands: list[tuple[str, ...]] = []
     ours = set(found.ours)
@@ -150,7 +150,7 @@ def plan(found: Found, wanted: Wanted, is_present: bool = True) -> Plan:
             types[port] = wanted.port_type
             # A list of all shows what it had before as well.
             left = [tuple(each for each in some if each != own) for some in (found.local, found.every)]
-            after[port] = type_of(Found(local=left[0], every=left[1]), port)
+            after[port] = type_of(PolicyState(local=left[0], every=left[1]), port)
     if is_present:
         for port in wanted.ports:
             if types[port] in (wanted.port_type, *wanted.good_types):
@@ -168,7 +168,9 @@ def plan(found: Found, wanted: Wanted, is_present: bool = True) -> Plan:
             after[port] = wanted.port_type
     text = wanted.module if is_present else ""
     action = "" if found.module.strip() == text.strip() else "install" if text else "remove"
-    return Plan(action, tuple(commands), tuple(sorted(ours)), _picture(found.module, types), _picture(text, after))
+    return PolicyPlan(
+        action, tuple(commands), tuple(sorted(ours)), _picture(found.module, types), _picture(text, after)
+    )
 
 
 def _picture(module: str, types: Mapping[int, str]) -> dict[str, Any]:

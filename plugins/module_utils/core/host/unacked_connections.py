@@ -15,7 +15,7 @@ from collections.abc import Collection
 PATIENCE_S = 30.0
 
 
-class Unanswered:
+class UnackedConnections:
     """Follows connections to several places."""
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:

@@ -27,7 +27,7 @@ MOST_ROWS = 200
 
 
 @dataclass(frozen=True)
-class Figures:
+class HeadMeasurements:
     """What was measured, and of which head.
 
     :ivar key: what identifies the head's command line.
@@ -56,10 +56,10 @@ def key_of(arguments: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(arguments).encode()).hexdigest()[:16] if arguments else ""
 
 
-def kept(data: Mapping[str, Any], key: str) -> Figures | None:
+def kept(data: Mapping[str, Any], key: str) -> HeadMeasurements | None:
     """The figures of the last time, if they are those of a head that was started with the same words."""
     try:
-        figures = Figures(**data)
+        figures = HeadMeasurements(**data)
     except TypeError:
         return None
     return figures if not key or figures.key == key else None
@@ -67,10 +67,10 @@ def kept(data: Mapping[str, Any], key: str) -> Figures | None:
 
 def measured(
     arguments: Sequence[str], release: str, devices: Sequence[DeviceShare], answer: Mapping[str, Any], when: str
-) -> Figures:
+) -> HeadMeasurements:
     """Put together what the head's command line, its log and an answer say."""
     line = CommandLine(arguments[1:])
-    return Figures(
+    return HeadMeasurements(
         key=key_of(arguments),
         when=when,
         release=release,
@@ -103,7 +103,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _of_head(figures: Figures) -> str:
+def _of_head(figures: HeadMeasurements) -> str:
     rows = [
         ("model", figures.model),
         ("release", figures.release),
@@ -130,7 +130,7 @@ def _of_head(figures: Figures) -> str:
     return "\n\n".join(parts)
 
 
-def _measurements(figures: Figures | None, results: Mapping[str, Any]) -> str:
+def _measurements(figures: HeadMeasurements | None, results: Mapping[str, Any]) -> str:
     parts = ["## What was measured on this cluster"]
     if figures is None and not results:
         parts.append("Nothing yet: no head has answered on this host.")
@@ -155,7 +155,7 @@ def _record(name: str, text: str) -> str:
     return f'<a id="{number}"></a>\n\n## {number} {title.lstrip("# ")}{newline}{rest}'
 
 
-def page(records: Mapping[str, str], figures: Figures | None, results: Mapping[str, Any]) -> str:
+def page(records: Mapping[str, str], figures: HeadMeasurements | None, results: Mapping[str, Any]) -> str:
     """The whole page.
 
     :param records: text by file name.

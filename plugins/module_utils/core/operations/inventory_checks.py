@@ -40,7 +40,7 @@ SINGULAR_GROUPS = {
 
 
 @dataclass(frozen=True)
-class Site:
+class Inventory:
     """The inventory's groups and each host's variables, by host name."""
 
     groups: Mapping[str, Sequence[str]]
@@ -50,7 +50,7 @@ class Site:
         return list(self.groups.get(name, ()))
 
 
-def problems(site: Site, ansible_version: str) -> list[str]:
+def problems(site: Inventory, ansible_version: str) -> list[str]:
     """Every reason why this site cannot work, in the order in which to mend them."""
     found = [*_groups(site), *_shared_facts(site)]
     if found:
@@ -99,7 +99,7 @@ def _address_of(interface: Any) -> str | None:
     return None
 
 
-def _groups(site: Site) -> Iterator[str]:
+def _groups(site: Inventory) -> Iterator[str]:
     for name, purpose in SINGULAR_GROUPS.items():
         members = site.group(name)
         if len(members) != 1:
@@ -132,7 +132,7 @@ def _groups(site: Site) -> Iterator[str]:
                     )
 
 
-def _shared_facts(site: Site) -> Iterator[str]:
+def _shared_facts(site: Inventory) -> Iterator[str]:
     members = site.group("node")
     for fact in SHARED_FACTS:
         missing = [host for host in members if fact not in site.hosts[host]]
@@ -150,7 +150,7 @@ def _shared_facts(site: Site) -> Iterator[str]:
             )
 
 
-def _prefix(site: Site) -> Iterator[str]:
+def _prefix(site: Inventory) -> Iterator[str]:
     prefix = str(site.hosts[site.group("node")[0]]["herd_prefix"])
     if not prefix.startswith("/") or ".." in prefix.split("/") or is_system(prefix):
         yield (
@@ -159,7 +159,7 @@ def _prefix(site: Site) -> Iterator[str]:
         )
 
 
-def _fabric(site: Site) -> Iterator[str]:
+def _fabric(site: Inventory) -> Iterator[str]:
     owners: dict[str, str] = {}
     for host in dict.fromkeys([*site.group("head_server"), *site.group("rpc_worker"), *site.group("llama_release")]):
         address = site.hosts[host].get("herd_fabric_address")
@@ -190,7 +190,7 @@ def _fabric(site: Site) -> Iterator[str]:
             )
 
 
-def _ports(site: Site) -> Iterator[str]:
+def _ports(site: Inventory) -> Iterator[str]:
     facts = site.hosts[site.group("node")[0]]
     ports = {}
     for fact in ("herd_rpc_port", "herd_api_port"):
@@ -205,7 +205,7 @@ def _ports(site: Site) -> Iterator[str]:
         yield f"facts {' and '.join(ports)}: expected two different ports, found {facts['herd_rpc_port']} twice."
 
 
-def _model(site: Site) -> Iterator[str]:
+def _model(site: Inventory) -> Iterator[str]:
     facts = site.hosts[site.group("head_server")[0]]
     models, key = facts["herd_models"], facts["herd_model"]
     if not isinstance(models, Mapping) or key not in models:
@@ -222,7 +222,7 @@ def _model(site: Site) -> Iterator[str]:
         yield f"model {key}: expected a value for layers, found none: complete its entry in herd_models."
 
 
-def _platforms(site: Site, ansible_version: str) -> Iterator[str]:
+def _platforms(site: Inventory, ansible_version: str) -> Iterator[str]:
     running = tuple(int(part) for part in re.findall(r"[0-9]+", ansible_version)[:2])
     for host in site.group("node"):
         facts = site.hosts[host].get("ansible_facts") or {}

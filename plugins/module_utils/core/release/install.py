@@ -20,7 +20,7 @@ RESERVE_MIB = 64
 
 
 @dataclass(frozen=True)
-class Plan:
+class InstallPlan:
     """The steps that are left, in their order."""
 
     fetch: bool
@@ -76,7 +76,7 @@ def plan(
     in_use: Iterable[str],
     keep: int,
     previous: str | None = None,
-) -> Plan:
+) -> InstallPlan:
     """What is left to do.
 
     :param whole: the wanted release is there and every file is what the manifest says.
@@ -91,7 +91,7 @@ def plan(
     others = [release for release in ours(installed) if release not in (wanted, first_back)]
     others += [first_back] if first_back is not None and first_back in installed and first_back != wanted else []
     surplus = others[: max(0, len(others) - keep)]
-    return Plan(
+    return InstallPlan(
         fetch=not whole,
         link=current != wanted,
         prune=tuple(release for release in surplus if release not in protected),

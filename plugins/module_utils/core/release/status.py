@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Program:
+class RunningProgram:
     """A running program of a release; unit is empty where no service started it."""
 
     release: str
@@ -49,7 +49,7 @@ def advisories(releases: Iterable[Mapping[str, Any]], used: Iterable[str]) -> li
 def problems(
     current: str,
     installed: Mapping[str, Mapping[str, Any] | None],
-    running: Sequence[Program],
+    running: Sequence[RunningProgram],
     leftovers: int,
     changing: Mapping[str, str] | None = None,
 ) -> list[str]:

@@ -24,7 +24,7 @@ SERVICES = {
 
 
 @dataclass(frozen=True)
-class Node:
+class NodeRelease:
     """What one node says, and the services that belong on it."""
 
     look: Mapping[str, Any]
@@ -57,7 +57,7 @@ def begun(former: str, wanted: str, is_rollback: bool, previous: str = "") -> di
     return {"from": former, "to": wanted, "back": wanted if is_rollback else former, "previous": previous}
 
 
-def plan(nodes: Sequence[Node], wanted: str = "") -> dict[str, Any]:
+def plan(nodes: Sequence[NodeRelease], wanted: str = "") -> dict[str, Any]:
     """Say where a change goes, where it comes from, and whether there is anything to do.
 
     :param nodes: the head first.
@@ -75,6 +75,6 @@ def plan(nodes: Sequence[Node], wanted: str = "") -> dict[str, Any]:
     }
 
 
-def behind(nodes: Mapping[str, Node], release: str) -> list[str]:
+def behind(nodes: Mapping[str, NodeRelease], release: str) -> list[str]:
     """Name the nodes that do not run a release, or have not said so."""
     return [name for name, node in nodes.items() if node.look.get("current") != release or not node.runs(release)]

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ...core.errors import HerdError, MismatchError, NotFoundError, PassingFailureError, RemoteFailureError
+from ...core.errors import HerdError, MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
 
 try:
     import requests
@@ -82,7 +82,7 @@ class Reply:
         self._body: Any = getattr(response.raw, "_fp", response.raw)
         # Counted here: before 3.12 read1() does not know when the body has ended, and waits for more.
         self._left: int | None = getattr(self._body, "length", None)
-        self._trouble: PassingFailureError | None = None
+        self._trouble: TransientFailureError | None = None
 
     def read(self, most: int) -> bytes:
         """What has come, at least one byte and at most so many; nothing at the end."""
@@ -199,7 +199,7 @@ class Web:
         while True:
             try:
                 return self._describe(url)
-            except PassingFailureError as trouble:
+            except TransientFailureError as trouble:
                 failures += 1
                 self._wait(trouble, failures if patient or failures == 1 else None)
 
@@ -228,11 +228,11 @@ class Web:
                 if size is not None and position < size:
                     raise _passing(url, f"the server closed the connection after {position} of {size} bytes")
                 return
-            except PassingFailureError as trouble:
+            except TransientFailureError as trouble:
                 failures += 1
                 self._wait(trouble, failures)
 
-    def _wait(self, trouble: PassingFailureError, failures: int | None) -> None:
+    def _wait(self, trouble: TransientFailureError, failures: int | None) -> None:
         """Pause before the next try, or give up."""
         pause = None if failures is None else self._pause(failures, trouble.pause)
         if pause is not None:
@@ -413,8 +413,8 @@ class Web:
             )
 
 
-def _passing(url: str, why: str, pause: float | None = None, crowded: bool = False) -> PassingFailureError:
-    return PassingFailureError(
+def _passing(url: str, why: str, pause: float | None = None, crowded: bool = False) -> TransientFailureError:
+    return TransientFailureError(
         f"the content of {_public(url)}", why, "see that the server is up and reachable from this host", pause, crowded
     )
 

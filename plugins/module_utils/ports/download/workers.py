@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Optional
 
-from ...core.errors import HerdError, PassingFailureError
+from ...core.errors import HerdError, TransientFailureError
 
 if TYPE_CHECKING:
     from ...core.download.retry import Bucket, Drip
@@ -203,7 +203,7 @@ class _Run:
             if ended:
                 return True
             if going and drip.too_slow(size, waited):
-                raise PassingFailureError(
+                raise TransientFailureError(
                     f"the content of {order.address.label}",
                     f"less than {drip.slowest * drip.window:.0f} bytes in {drip.window:.0f} s",
                     "see that the server is up and reachable from this host",
@@ -218,7 +218,7 @@ class _Run:
         while size < self._gather and now - began < PATIENCE:
             try:
                 data = reply.read(self._gather - size)
-            except PassingFailureError:
+            except TransientFailureError:
                 if not pieces:
                     raise
                 # What has come is good; the next read tells again what went wrong.

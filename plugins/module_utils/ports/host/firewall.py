@@ -49,7 +49,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Found:
+class TableState:
     """What a host has of a table before anything is done."""
 
     before: Mapping[str, str]
@@ -64,11 +64,11 @@ class Found:
         return not self.stale and self.is_loaded and self.is_enabled and self.is_active
 
 
-def look(table: Table) -> Found:
+def read_state(table: Table) -> TableState:
     """Compare files, kernel and unit with what a table should be."""
     before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in table.files}
     state = systemd.show(table.unit)
-    return Found(
+    return TableState(
         before,
         [path for path, text in table.files.items() if before[path] != text],
         has_chain(table.name, table.marker),
@@ -77,7 +77,7 @@ def look(table: Table) -> Found:
     )
 
 
-def bring(table: Table, found: Found) -> None:
+def apply(table: Table, found: TableState) -> None:
     """Put the files in place and the rules into the kernel."""
     if not nft_program():
         raise NotFoundError("the program nft", "none on this host", "install the package nftables")
@@ -96,7 +96,7 @@ def bring(table: Table, found: Found) -> None:
         systemd.start(table.unit)
 
 
-def difference(table: Table, found: Found) -> list[dict[str, str]]:
+def difference(table: Table, found: TableState) -> list[dict[str, str]]:
     """Show what is changed, file by file and then what runs."""
     diff = [
         {"before_header": p, "after_header": p, "before": found.before[p], "after": table.files[p]} for p in found.stale

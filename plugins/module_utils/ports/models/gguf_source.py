@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ...core.errors import InvalidInputError, MismatchError, NotFoundError, PassingFailureError, RemoteFailureError
+from ...core.errors import InvalidInputError, MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
 from ..download.http import Web
 
 
@@ -72,7 +72,7 @@ class WebSource:
         for pause in (1.0, 2.0, 4.0, None):
             try:
                 return self._read(offset, length)
-            except PassingFailureError:
+            except TransientFailureError:
                 if pause is None:
                     raise
                 self._sleep(pause)

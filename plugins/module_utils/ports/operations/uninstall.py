@@ -57,7 +57,7 @@ _FIRST = ("herd-tiers.service", "herd-agent.service")
 
 
 @dataclass(frozen=True)
-class Rest:
+class Leftover:
     """Something that is left: its kind, its name, and what makes it go."""
 
     kind: str
@@ -80,7 +80,7 @@ def _remove_unit(path: Path) -> None:
     commands.run(["systemctl", "reset-failed", path.name])
 
 
-def written_files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Rest]:
+def written_files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Leftover]:
     """Find units and other files by what they say of themselves; units first, of these who would start others."""
     found = [*(path for pattern in PLACES for path in Path("/").glob(pattern)), *more]
     ours = [path for path in found if path.is_file() and not path.is_symlink() and is_ours(beginning(path))]
@@ -91,9 +91,9 @@ def written_files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Rest]
 
     for path in sorted(ours, key=order):
         if is_unit[path]:
-            yield Rest("unit", path.name, partial(_remove_unit, path))
+            yield Leftover("unit", path.name, partial(_remove_unit, path))
         else:
-            yield Rest("file", str(path), partial(files.remove, path))
+            yield Leftover("file", str(path), partial(files.remove, path))
 
 
 def beginning(path: Path) -> str:
@@ -126,13 +126,13 @@ def _cancel(user: str, names: Sequence[str]) -> None:
         time.sleep(1)
 
 
-def jobs(user: str, names: Sequence[str]) -> Iterator[Rest]:
+def jobs(user: str, names: Sequence[str]) -> Iterator[Leftover]:
     """Find jobs of these names, all of which are cancelled at once."""
     if names and (found := _jobs(user, names)):
-        yield Rest("jobs", ", ".join(sorted(found)), partial(_cancel, user, names))
+        yield Leftover("jobs", ", ".join(sorted(found)), partial(_cancel, user, names))
 
 
-def nginx_site(root: Path, unit: str, names: Sequence[str], is_ours: Callable[[str], bool]) -> Iterator[Rest]:
+def nginx_site(root: Path, unit: str, names: Sequence[str], is_ours: Callable[[str], bool]) -> Iterator[Leftover]:
     """Find what nginx was told of our gateway: its site, and our files in a folder of their own."""
     site, folder = root / "conf.d" / "herd.conf", root / "herd"
     has_site = site.is_file() and is_ours(beginning(site))
@@ -141,10 +141,10 @@ def nginx_site(root: Path, unit: str, names: Sequence[str], is_ours: Callable[[s
     # The folder goes last: as long as it is there, a run that was killed is taken up and has nginx reloaded.
     if has_site or ours:
         remove = partial(_remove_site, root, unit, site if has_site else None, ours)
-        yield Rest("site", str(site), remove)
-        yield from (Rest("file", str(path), partial(files.remove, path)) for path in ours)
+        yield Leftover("site", str(site), remove)
+        yield from (Leftover("file", str(path), partial(files.remove, path)) for path in ours)
     if folder.is_dir() and is_whole:
-        yield Rest("folder", str(folder), folder.rmdir)
+        yield Leftover("folder", str(folder), folder.rmdir)
 
 
 def _remove_site(root: Path, unit: str, site: Path | None, more: Sequence[Path]) -> None:
@@ -163,7 +163,7 @@ def shared(
     patterns: Mapping[str, re.Pattern[str]],
     scripts: str,
     ours: Callable[[Mapping[str, str]], list[str]],
-) -> Iterator[Rest]:
+) -> Iterator[Leftover]:
     """Find what is ours in the directory that all hosts of a Slurm cluster have in common.
 
     :param scripts: the folder of jobs' scripts.
@@ -177,7 +177,7 @@ def shared(
     yield from paths(iter(names))
 
 
-def tables(named: Callable[[str], list[tuple[str, str]]]) -> Iterator[Rest]:
+def tables(named: Callable[[str], list[tuple[str, str]]]) -> Iterator[Leftover]:
     """Find our tables in the kernel."""
     program = firewall.nft_program()
     if not program:
@@ -185,24 +185,24 @@ def tables(named: Callable[[str], list[tuple[str, str]]]) -> Iterator[Rest]:
     for family, name in named(commands.run([program, "list", "tables"]).out):
         # Added first, in the same transaction: a run that was killed goes on here, and may have taken it meanwhile.
         table = f"table {family} {name}"
-        yield Rest("rules", f"{family} {name}", partial(_run, program, f"add {table}; delete {table}"))
+        yield Leftover("rules", f"{family} {name}", partial(_run, program, f"add {table}; delete {table}"))
 
 
-def firewalld_rules(ours: Callable[[list[str]], tuple[str, ...]]) -> Iterator[Rest]:
+def firewalld_rules(ours: Callable[[list[str]], tuple[str, ...]]) -> Iterator[Leftover]:
     """Find our rules in every zone of firewalld, where it runs."""
     for zone in firewall.firewalld_zones() if firewall.firewalld_runs() else ():
         for permanent, listed in firewall.firewalld_rules(zone).items():
             if rules := ours(listed):
                 when = "permanent" if permanent else "in force"
                 change = partial(firewall.firewalld_change, zone, permanent, rules)
-                yield Rest("rules", f"firewalld, zone {zone}, {when}: {', '.join(rules)}", change)
+                yield Leftover("rules", f"firewalld, zone {zone}, {when}: {', '.join(rules)}", change)
 
 
-def paths(names: Iterator[Path]) -> Iterator[Rest]:
+def paths(names: Iterator[Path]) -> Iterator[Leftover]:
     """Find what there is of these paths; a folder goes with all that is in it."""
     for path in names:
         if path.is_symlink() or path.exists():
-            yield Rest(
+            yield Leftover(
                 "folder" if path.is_dir() and not path.is_symlink() else "file", str(path), partial(files.remove, path)
             )
 
@@ -223,10 +223,10 @@ def links_into(prefix: Path, releases: Path, names: re.Pattern[str]) -> Iterator
             yield path
 
 
-def releases(paths: Iterable[Path]) -> Iterator[Rest]:
+def releases(paths: Iterable[Path]) -> Iterator[Leftover]:
     """Find whole releases among these; each goes out of sight first, so that a kill leaves no half one."""
     for path in paths:
-        yield Rest("folder", str(path), partial(_remove_release, path))
+        yield Leftover("folder", str(path), partial(_remove_release, path))
 
 
 def _remove_release(path: Path) -> None:
@@ -243,11 +243,11 @@ def links(root: Path) -> Iterator[Path]:
             yield path
 
 
-def empty(folders: Iterator[Path], going: Collection[str]) -> Iterator[Rest]:
+def empty(folders: Iterator[Path], going: Collection[str]) -> Iterator[Leftover]:
     """Find folders with nothing in them but what goes."""
     for path in folders:
         if path.is_dir() and not path.is_symlink() and not {str(entry) for entry in path.iterdir()}.difference(going):
-            yield Rest("folder", str(path), path.rmdir)
+            yield Leftover("folder", str(path), path.rmdir)
 
 
 def entries(folder: Path) -> list[str]:
@@ -259,7 +259,7 @@ def _hand_over(path: Path) -> None:
     os.chown(path, 0, 0, follow_symlinks=False)
 
 
-def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Rest]:
+def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Leftover]:
     """Find what an account owns in a folder: without the account its number would be anybody's."""
     try:
         uid = pwd.getpwnam(account).pw_uid
@@ -267,14 +267,14 @@ def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Rest]:
         return
     for path in (folder, *(folder / name for name in entries(folder))):
         if str(path) not in going and path.exists() and path.lstat().st_uid == uid:
-            yield Rest("owner", str(path), partial(_hand_over, path))
+            yield Leftover("owner", str(path), partial(_hand_over, path))
 
 
-def accounts(name: str, comment: str) -> Iterator[Rest]:
+def accounts(name: str, comment: str) -> Iterator[Leftover]:
     """Find the account, if it is the one that the role node made, and its group."""
     try:
         if pwd.getpwnam(name).pw_gecos == comment:
-            yield Rest("user", name, partial(_run, "userdel", name))
+            yield Leftover("user", name, partial(_run, "userdel", name))
         else:
             return
     except KeyError:
@@ -284,7 +284,7 @@ def accounts(name: str, comment: str) -> Iterator[Rest]:
     except KeyError:
         return
     if not [user for user in pwd.getpwall() if user.pw_gid == group.gr_gid and user.pw_name != name]:
-        yield Rest("group", name, partial(_remove_group, name))
+        yield Leftover("group", name, partial(_remove_group, name))
 
 
 def _remove_group(name: str) -> None:

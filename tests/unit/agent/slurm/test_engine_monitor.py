@@ -19,7 +19,7 @@ from dataclasses import replace
 from herd.agent.common import engine_api as engine
 from herd.agent.slurm import engine_monitor as job_watch
 from herd.agent.supervisor import local_state as node
-from herd.core.host.proc_net import Socket
+from herd.core.host.proc_net import TcpSocket
 
 class Engine:
     def __init__(self, every_s):
@@ -30,7 +30,7 @@ said, now, sign = [], [100.0], {"pid": 7, "started": 70, "state": "S", "stale": 
 job_watch.EngineWatch = Engine
 job_watch.time = type("clock", (), {"monotonic": lambda: now[0]})
 watch = job_watch.HeadWatch(os.getpid(), {"vasp-02": "10.100.0.42:50052"}, said.append)
-link = Socket("10.100.0.41", 40000, "10.100.0.42", 50052, "ESTABLISHED", 990, 1)
+link = TcpSocket("10.100.0.41", 40000, "10.100.0.42", 50052, "ESTABLISHED", 990, 1)
 
 def run(seconds, table=(link,), clients=("10.100.0.41:40000",), **changes):
     for each in range(round(seconds * 2)):
@@ -43,7 +43,7 @@ def run(seconds, table=(link,), clients=("10.100.0.41:40000",), **changes):
 CASES = {
     "all is well": ("run(100)", ""),
     "the head's node loses the fabric": (
-        "run(5); run(40, [replace(link, is_unanswered=True)])",
+        "run(5); run(40, [replace(link, is_unacked=True)])",
         "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is away",
     ),
     # The head only waits for an answer, and has nothing to send again.

@@ -17,7 +17,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.files
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Pace
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import Segment
 from ansible_collections.herd.inference.plugins.module_utils.core.download.transfer import Order, Transfer
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, PassingFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, TransientFailureError
 
 PACE = Pace(connections=4, smallest=20, largest=90, checkpoint=80, unsafe=160, ahead=150, block=10, progress=8)
 
@@ -81,7 +81,7 @@ class Site:
         order, place = answer.order, self.places[answer.order.url]
         try:
             if self.chance.random() < place.breaks:
-                raise PassingFailureError("content", "a break", "wait", self.chance.choice([None, None, 0.5]))
+                raise TransientFailureError("content", "a break", "wait", self.chance.choice([None, None, 0.5]))
             if not answer.opened:
                 ranged = order.ranged and place.ranges
                 answer.opened = True

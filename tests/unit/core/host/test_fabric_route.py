@@ -14,11 +14,11 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import fabric_route
 from ansible_collections.herd.inference.plugins.module_utils.core.host.fabric_route import (
+    FabricSpec,
+    FabricState,
     Interface,
-    Port,
+    RdmaPort,
     Route,
-    Seen,
-    Wanted,
 )
 
 FIXTURES = Path(__file__).parents[3] / "fixtures/fabric"
@@ -29,7 +29,7 @@ DOWN = (FIXTURES / "addresses-down.json").read_text(encoding="ascii")
 FILES = {"state": "4: ACTIVE", "phys_state": "5: LinkUp", "rate": "100 Gb/sec (2X HDR)", "link_layer": "InfiniBand"}
 DEVINFO = (FIXTURES / "ibv_devinfo.txt").read_text(encoding="ascii")
 
-WANTED = Wanted("ib0", "10.100.0.31", 2044, 4096, 100, "InfiniBand")
+WANTED = FabricSpec("ib0", "10.100.0.31", 2044, 4096, 100, "InfiniBand")
 IB0 = Interface(
     "ib0",
     exists=True,
@@ -41,9 +41,9 @@ IB0 = Interface(
     mode="datagram",
     numa_node=0,
 )
-PORT = Port("mlx5_0", 1, "ACTIVE", "LinkUp", "InfiniBand", 100.0, 2, "HDR", 4096, 4096)
+PORT = RdmaPort("mlx5_0", 1, "ACTIVE", "LinkUp", "InfiniBand", 100.0, 2, "HDR", 4096, 4096)
 ROUTE = Route("10.100.0.32", "fabric", "ib0", "", "10.100.0.31", reverse=True, reaches=True)
-SEEN = Seen(IB0, PORT, (ROUTE,), {"0000:3b:00.0": 0})
+SEEN = FabricState(IB0, PORT, (ROUTE,), {"0000:3b:00.0": 0})
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_fabric_as_the_inventory_says_has_no_problem() -> None:
         ),
     ],
 )
-def test_each_problem_is_one_sentence(seen: Seen, found: list[str]) -> None:
+def test_each_problem_is_one_sentence(seen: FabricState, found: list[str]) -> None:
     problems = fabric_route.problems(WANTED, seen)
     assert len(problems) == len(found), problems
     for sentence, part in zip(problems, found, strict=True):
@@ -206,9 +206,9 @@ def test_each_problem_is_one_sentence(seen: Seen, found: list[str]) -> None:
 
 
 def test_an_ethernet_fabric_is_held_by_its_interface() -> None:
-    wanted = Wanted("eth1", rate_gbps=25, link_layer="Ethernet")
+    wanted = FabricSpec("eth1", rate_gbps=25, link_layer="Ethernet")
     here = Interface("eth1", exists=True, is_up=True, has_carrier=True, kind=1, speed_gbps=10.0)
-    assert fabric_route.problems(wanted, Seen(here)) == [
+    assert fabric_route.problems(wanted, FabricState(here)) == [
         "expected a link of 25 Gb/s on eth1, found 10: reseat or change the cable, and look at the switch's port; "
         "a link that has lost lanes goes on at a lower rate."
     ]
@@ -219,7 +219,7 @@ def test_an_ethernet_fabric_is_held_by_its_interface() -> None:
     [(0, {"a": 0, "b": 1}, 1), (1, {"a": 1}, 0), (None, {"a": 1}, 0), (0, {}, 0)],
 )
 def test_a_gpu_on_another_node_is_advice(near: int | None, gpus: dict[str, int], count: int) -> None:
-    found = fabric_route.advice(Seen(replace(IB0, numa_node=near), gpu_nodes=gpus))
+    found = fabric_route.advice(FabricState(replace(IB0, numa_node=near), gpu_nodes=gpus))
     assert len(found) == count
     assert all("found b on 1" in sentence for sentence in found)
 

@@ -49,4 +49,4 @@ def test_a_source_that_firewalld_would_refuse(source: str) -> None:
     ],
 )
 def test_what_changes(wanted: list[str], listed: list[str], remove: tuple[str, ...], add: tuple[str, ...]) -> None:
-    assert firewalld_rules.change(wanted, listed + FOREIGN, 50052) == firewalld_rules.Change(remove, add)
+    assert firewalld_rules.change(wanted, listed + FOREIGN, 50052) == firewalld_rules.RuleChange(remove, add)

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import iperf
-from ansible_collections.herd.inference.plugins.module_utils.core.host.iperf import Limits
+from ansible_collections.herd.inference.plugins.module_utils.core.host.iperf import BandwidthLimits
 
 FIXTURES = Path(__file__).parents[3] / "fixtures/fabric"
 PEER = "10.100.0.32"
@@ -35,7 +35,7 @@ def at(gbps: float, cpu: float = 10.0) -> str:
     ("name", "gbps", "direction", "retransmits"), [("out", 4.435, "out", 219), ("in", 3.047, "in", 134)]
 )
 def test_what_arrived_counts(name: str, gbps: float, direction: str, retransmits: int) -> None:
-    found = iperf.parse(said(name), PEER, Limits())
+    found = iperf.parse(said(name), PEER, BandwidthLimits())
     assert (found.gbps, found.direction, found.streams, found.retransmits) == (gbps, direction, 2, retransmits)
     assert found.level == "critical"
     assert not found.bound_by_cpu
@@ -54,17 +54,17 @@ def test_what_arrived_counts(name: str, gbps: float, direction: str, retransmits
     ],
 )
 def test_the_thresholds_of_the_documents(gbps: float, level: str, is_problem: bool) -> None:
-    found = iperf.parse(at(gbps), PEER, Limits())
+    found = iperf.parse(at(gbps), PEER, BandwidthLimits())
     assert found.level == level
-    assert (iperf.problem(found, Limits()) is not None) is is_problem
+    assert (iperf.problem(found, BandwidthLimits()) is not None) is is_problem
 
 
 @pytest.mark.parametrize(
     ("cpu", "cure"), [(20.0, "look at the link's rate and errors"), (99.5, "one processor was busy with it")]
 )
 def test_a_busy_processor_is_told_from_a_slow_link(cpu: float, cure: str) -> None:
-    found = iperf.parse(at(12, cpu), PEER, Limits())
-    sentence = iperf.problem(found, Limits())
+    found = iperf.parse(at(12, cpu), PEER, BandwidthLimits())
+    sentence = iperf.problem(found, BandwidthLimits())
     assert sentence is not None
     assert sentence.startswith(f"expected more than 30 Gb/s to {PEER} (the target is 50), found 12: {cure}")
 
@@ -81,9 +81,9 @@ def test_a_busy_processor_is_told_from_a_slow_link(cpu: float, cure: str) -> Non
 )
 def test_no_measurement_is_an_error(text: str, found: str) -> None:
     with pytest.raises(RemoteFailureError, match=found):
-        iperf.parse(text, PEER, Limits())
+        iperf.parse(text, PEER, BandwidthLimits())
 
 
 def test_thresholds_out_of_order_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="20, 60 and 50"):
-        Limits(50, 60, 20)
+        BandwidthLimits(50, 60, 20)

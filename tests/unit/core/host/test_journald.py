@@ -26,7 +26,7 @@ KNOWN_IN_239 = {
 
 def test_the_drop_in() -> None:
     lines = journald_rules.drop_in(
-        journald_rules.Journal(most_mib=64, keep_free_mib=32, days=7, lines=500, interval_s=10)
+        journald_rules.JournalLimits(most_mib=64, keep_free_mib=32, days=7, lines=500, interval_s=10)
     ).splitlines()
     settings = dict(line.split("=") for line in lines if "=" in line)
     assert settings == {
@@ -50,7 +50,7 @@ def test_the_drop_in() -> None:
 )
 def test_limits_that_systemd_would_take_for_none(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="node_journal"):
-        journald_rules.Journal(**change)
+        journald_rules.JournalLimits(**change)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,11 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
-from ansible_collections.herd.inference.plugins.module_utils.core.host.nvidia_smi import Gpu, Limits, Process
+from ansible_collections.herd.inference.plugins.module_utils.core.host.nvidia_smi import (
+    Gpu,
+    GpuMemoryLimits,
+    GpuProcess,
+)
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "nvidia_smi"
 
@@ -20,7 +24,7 @@ def text(name: str) -> str:
     return (FIXTURES / name).read_text(encoding="utf-8")
 
 
-def report(name: str) -> nvidia_smi_report.Report:
+def report(name: str) -> nvidia_smi_report.GpuReport:
     return nvidia_smi_report.parse(text(name))
 
 
@@ -44,7 +48,7 @@ def test_a_v100s_at_work() -> None:
             ecc=True,
             ecc_uncorrected=0,
             mig=False,
-            processes=(Process(37305, "python", "C", 31683),),
+            processes=(GpuProcess(37305, "python", "C", 31683),),
         ),
     )
 
@@ -90,7 +94,7 @@ def test_words_in_place_of_numbers(word: str) -> None:
     assert (gpu.free_mib, gpu.used_mib, gpu.utilisation_percent, gpu.temperature_c) == (None, None, None, None)
     assert (gpu.power_w, gpu.ecc, gpu.processes[0].used_mib, gpu.total_mib) == (None, None, None, 32510)
     assert nvidia_smi_report.least_free([gpu]) is None
-    assert Limits().level(gpu.used_mib) == "unknown"
+    assert GpuMemoryLimits().level(gpu.used_mib) == "unknown"
 
 
 def test_elements_that_nobody_knows_yet_do_not_matter() -> None:
@@ -152,12 +156,12 @@ def test_capabilities() -> None:
     ],
 )
 def test_thresholds_of_the_documents(gib: float, level: str) -> None:
-    assert Limits().level(round(gib * 1024)) == level
+    assert GpuMemoryLimits().level(round(gib * 1024)) == level
 
 
 def test_thresholds_that_do_not_rise() -> None:
     with pytest.raises(HerdError, match="rising order"):
-        Limits(28, 26, 30)
+        GpuMemoryLimits(28, 26, 30)
 
 
 @pytest.mark.parametrize(("ids", "buses"), [([], ["01", "02"]), (["1"], ["02"]), (["1", "0"], ["02", "01"])])
@@ -185,7 +189,7 @@ def test_the_kernels_name(bus: str, name: str) -> None:
 
 def test_described_in_bytes_too() -> None:
     (gpu,) = report("v100s-460.xml").gpus
-    data = nvidia_smi_report.describe(gpu, Limits(), {gpu.uuid: "7.0"}, 1)
+    data = nvidia_smi_report.describe(gpu, GpuMemoryLimits(), {gpu.uuid: "7.0"}, 1)
     assert (data["total_bytes"], data["used_bytes"], data["free_bytes"]) == (34089205760, 33228324864, 860880896)
     assert (data["level"], data["compute_capability"], data["numa_node"]) == ("critical", "7.0", 1)
     assert data["processes"] == [{"pid": 37305, "name": "python", "type": "C", "used_mib": 31683}]

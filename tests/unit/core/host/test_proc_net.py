@@ -15,7 +15,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.host import pr
 TABLES = Path(__file__).parents[3] / "fixtures" / "proc_net"
 
 
-def read(name: str) -> list[proc_net.Socket]:
+def read(name: str) -> list[proc_net.TcpSocket]:
     return proc_net.parse((TABLES / name).read_text(encoding="ascii"))
 
 
@@ -42,7 +42,7 @@ HEAD = "10.0.0.31"
 
 
 def sock(local: str, local_port: int, remote: str, remote_port: int, state: str = "ESTABLISHED", uid: int = 990) -> Any:
-    return proc_net.Socket(local, local_port, remote, remote_port, state, uid, 1)
+    return proc_net.TcpSocket(local, local_port, remote, remote_port, state, uid, 1)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def sock(local: str, local_port: int, remote: str, remote_port: int, state: str 
         ([sock(HEAD, 8000, HEAD, 40000), sock(HEAD, 40000, HEAD, 8000, uid=1000)], 1),
     ],
 )
-def test_who_may_still_get_an_answer(sockets: list[proc_net.Socket], count: int) -> None:
+def test_who_may_still_get_an_answer(sockets: list[proc_net.TcpSocket], count: int) -> None:
     assert len(proc_net.clients_of(sockets, 8000, "127.0.0.2")) == count
 
 
@@ -82,7 +82,7 @@ def test_who_may_still_get_an_answer(sockets: list[proc_net.Socket], count: int)
 def test_a_connection_whose_other_end_is_away(table: str, port: int, unanswered: int) -> None:
     sockets = read(table)
     assert [s for s in sockets if s.state == "ESTABLISHED" and port in (s.local_port, s.remote_port)]
-    assert sum(s.is_unanswered for s in sockets) == unanswered
+    assert sum(s.is_unacked for s in sockets) == unanswered
 
 
 def test_the_side_of_another_user_than_root() -> None:

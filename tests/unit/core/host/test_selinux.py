@@ -17,14 +17,14 @@ EVERY = rules.read_ports((FIXTURES / "ports.txt").read_text(encoding="utf-8"))
 GOOD = ("http_cache_port_t",)
 
 
-def found(local: str = "", ours: tuple[int, ...] = (), module: str = "") -> rules.Found:
+def found(local: str = "", ours: tuple[int, ...] = (), module: str = "") -> rules.PolicyState:
     """What there is; a list of all has what this host says first, and what the policy says as well."""
     own = rules.read_ports(local)
-    return rules.Found(module=module, local=own, every=(*own, *EVERY), ours=ours)
+    return rules.PolicyState(module=module, local=own, every=(*own, *EVERY), ours=ours)
 
 
-def wanted(*ports: int, module: str = "") -> rules.Wanted:
-    return rules.Wanted(module=module, ports=ports, good_types=GOOD)
+def wanted(*ports: int, module: str = "") -> rules.PolicySpec:
+    return rules.PolicySpec(module=module, ports=ports, good_types=GOOD)
 
 
 @pytest.mark.parametrize(

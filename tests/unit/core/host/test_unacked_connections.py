@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from ansible_collections.herd.inference.plugins.module_utils.core.host.unacked_connections import Unanswered
+from ansible_collections.herd.inference.plugins.module_utils.core.host.unacked_connections import UnackedConnections
 
 
 def test_what_lasts_is_said() -> None:
-    rule = Unanswered(20.0)
+    rule = UnackedConnections(20.0)
     assert rule.step(100.0, ["vasp-02"]) == ""
     assert rule.step(119.5, ["vasp-02", "vasp-03"]) == ""
     found = rule.step(120.0, ["vasp-02", "vasp-03"])
@@ -17,6 +17,6 @@ def test_what_lasts_is_said() -> None:
 
 
 def test_what_is_answered_meanwhile_begins_anew() -> None:
-    rule = Unanswered(20.0)
+    rule = UnackedConnections(20.0)
     for now in range(0, 200, 10):
         assert rule.step(float(now), ["vasp-02"] if now % 20 else []) == ""

@@ -33,13 +33,13 @@ RECORDS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs
 
 
 @pytest.fixture(name="figures")
-def of_the_lab() -> decision_log.Figures:
+def of_the_lab() -> decision_log.HeadMeasurements:
     log = (ROOT / "tests/fixtures/head_log/0c1e57098-two-workers.log").read_text(encoding="utf-8")
     devices = server_log.parse(log).devices
     return decision_log.measured(ARGUMENTS, "0c1e57098-cpu-1a2b3c4d", devices, ANSWER, "2026-11-21 10:02 UTC")
 
 
-def test_what_the_head_was_seen_to_do_is_on_the_page(figures: decision_log.Figures) -> None:
+def test_what_the_head_was_seen_to_do_is_on_the_page(figures: decision_log.HeadMeasurements) -> None:
     page = decision_log.page(RECORDS, figures, {})
     assert "| model | lab-llama |" in page
     assert "| context, tokens | 2048 |" in page
@@ -55,13 +55,15 @@ def test_nothing_is_said_that_was_not_measured() -> None:
     assert "per second |" not in page
 
 
-def test_figures_stay_as_long_as_the_head_is_started_with_the_same_words(figures: decision_log.Figures) -> None:
+def test_figures_stay_as_long_as_the_head_is_started_with_the_same_words(
+    figures: decision_log.HeadMeasurements,
+) -> None:
     data = json.loads(json.dumps(figures.as_data()))
     assert decision_log.kept(data, decision_log.key_of(ARGUMENTS)) == figures
     assert decision_log.kept(data, decision_log.key_of([*ARGUMENTS, "--parallel", "2"])) is None
 
 
-def test_a_head_that_is_down_keeps_its_figures(figures: decision_log.Figures) -> None:
+def test_a_head_that_is_down_keeps_its_figures(figures: decision_log.HeadMeasurements) -> None:
     assert decision_log.kept(figures.as_data(), decision_log.key_of([])) == figures
 
 
@@ -90,7 +92,7 @@ def test_a_result_file_that_is_long_is_cut_and_says_so() -> None:
     assert "3 more are in the file itself." in page
 
 
-def test_every_record_is_there_and_every_link_leads_somewhere(figures: decision_log.Figures) -> None:
+def test_every_record_is_there_and_every_link_leads_somewhere(figures: decision_log.HeadMeasurements) -> None:
     page = decision_log.page({**RECORDS, "0099-x.md": "# X\n\nSee [1](0001-quantisation-on-volta.md)."}, figures, {})
     anchors = set(re.findall(r'<a id="(\d+)"></a>', page))
     assert anchors == {name[:4] for name in RECORDS} | {"0099"}

@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.host.platforms import PLATFORMS, is_el8
 from ansible_collections.herd.inference.plugins.module_utils.core.operations.inventory_checks import (
-    Site,
+    Inventory,
     host_problems,
     problems,
 )
@@ -52,7 +52,7 @@ def good() -> tuple[dict[str, list[str]], dict[str, dict[str, Any]]]:
 
 
 def found(groups: dict[str, list[str]], hosts: dict[str, dict[str, Any]], core: str = "2.21.5") -> list[str]:
-    return problems(Site(groups=groups, hosts=hosts), core)
+    return problems(Inventory(groups=groups, hosts=hosts), core)
 
 
 def test_a_good_site_has_no_problems() -> None:

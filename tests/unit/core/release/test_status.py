@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import status as release_status
-from ansible_collections.herd.inference.plugins.module_utils.core.release.status import Program
+from ansible_collections.herd.inference.plugins.module_utils.core.release.status import RunningProgram
 
 NEW, OLD = "0c1e57098-cpu-5f1c20ab", "b7836-cpu-11aa22bb"
 RPC = {"id": "CVE-2026-34159", "means": "code execution"}
@@ -18,8 +18,8 @@ MANIFESTS: dict[str, dict[str, Any] | None] = {
     NEW: {"id": NEW, "rpc_protocol": "7.0.0", "advisories": []},
     OLD: {"id": OLD, "rpc_protocol": "3.6.0", "advisories": [RPC]},
 }
-WORKER = Program(NEW, 4711, "ggml-rpc-server", "llama-rpc.service")
-HEAD = Program(NEW, 4712, "llama-server", "llama-head.service")
+WORKER = RunningProgram(NEW, 4711, "ggml-rpc-server", "llama-rpc.service")
+HEAD = RunningProgram(NEW, 4712, "llama-server", "llama-head.service")
 
 
 @pytest.mark.parametrize(
@@ -62,16 +62,16 @@ def test_an_advisory_of_two_releases_is_one() -> None:
         (
             NEW,
             MANIFESTS,
-            [Program(OLD, 1, "llama-server", "llama-head.service")],
+            [RunningProgram(OLD, 1, "llama-server", "llama-head.service")],
             0,
             ["llama-head.service to run from"],
         ),
         # What somebody started by hand is not the herd's.
-        (NEW, MANIFESTS, [WORKER, Program(OLD, 1, "llama-cli")], 0, []),
+        (NEW, MANIFESTS, [WORKER, RunningProgram(OLD, 1, "llama-cli")], 0, []),
         (
             NEW,
             MANIFESTS,
-            [WORKER, Program(OLD, 1, "llama-server", "llama-head.service")],
+            [WORKER, RunningProgram(OLD, 1, "llama-server", "llama-head.service")],
             0,
             ["llama-head.service to run from", f"expected one RPC protocol, found 3.6.0 ({OLD}), 7.0.0 ({NEW})"],
         ),
@@ -81,7 +81,7 @@ def test_an_advisory_of_two_releases_is_one() -> None:
 def test_what_does_not_fit(
     current: str,
     manifests: dict[str, dict[str, Any] | None],
-    running: list[Program],
+    running: list[RunningProgram],
     leftovers: int,
     parts: list[str],
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
-from ansible_collections.herd.inference.plugins.module_utils.core.release.switch import Node
+from ansible_collections.herd.inference.plugins.module_utils.core.release.switch import NodeRelease
 
 OLD, NEW, OTHER = "b7836-cpu-11aa22bb", "0c1e57098-cpu-5f1c20ab", "b7760-cpu-22bb33cc"
 UP = release_switch.begun(OLD, NEW, is_rollback=False)
@@ -18,11 +18,11 @@ BACK = release_switch.begun(NEW, OLD, is_rollback=True)
 HEAD, WORKER = "llama-head.service", "llama-rpc.service"
 
 
-def node(unit: str, current: str, runs: str = "", previous: str = "", noted: Any = None) -> Node:
+def node(unit: str, current: str, runs: str = "", previous: str = "", noted: Any = None) -> NodeRelease:
     running = [{"release": runs, "unit": unit, "pid": 1, "name": "x"}] if runs else []
     running.append({"release": OTHER, "unit": "", "pid": 2, "name": "started by hand"})
     look = {"current": current, "previous": previous, "running": running, "changing": noted or {}}
-    return Node(look, [unit])
+    return NodeRelease(look, [unit])
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def node(unit: str, current: str, runs: str = "", previous: str = "", noted: Any
         (node(HEAD, OLD, OLD), node(WORKER, OLD, OLD), True),
     ],
 )
-def test_there_is_nothing_to_do_only_if_all_run_it(head: Node, worker: Node, needed: bool) -> None:
+def test_there_is_nothing_to_do_only_if_all_run_it(head: NodeRelease, worker: NodeRelease, needed: bool) -> None:
     assert release_switch.plan([head, worker], NEW)["needed"] is needed
 
 
@@ -67,6 +67,6 @@ def test_there_is_nothing_to_do_only_if_all_run_it(head: Node, worker: Node, nee
         (node(HEAD, NEW, previous=OLD, noted={"to": "../x"}), node(WORKER, NEW), "", OLD, NEW),
     ],
 )
-def test_where_it_goes(head: Node, worker: Node, wanted: str, to: str, former: str) -> None:
+def test_where_it_goes(head: NodeRelease, worker: NodeRelease, wanted: str, to: str, former: str) -> None:
     found = release_switch.plan([head, worker], wanted)
     assert (found["to"], found["from"]) == (to, former)
