@@ -72,7 +72,7 @@ options:
     type: str
     default: ''
   models:
-    description: All of C(herd_models); other entries of the same model are compared and named as cures.
+    description: All of C(herd_models); other entries of the same model are compared and named as remedies.
     type: dict
     default: {}
 """
@@ -93,7 +93,7 @@ _value:
   description:
     - C(known), whether there is a plan. Without metadata, or with input that cannot work, there are only C(fits),
       C(split) as given and C(table) with what is to be said.
-    - C(fits), C(problems), C(cures) and C(warnings) in words, C(devices) with bytes, C(split) by host,
+    - C(fits), C(problems), C(remedies) and C(warnings) in words, C(devices) with bytes, C(split) by host,
       C(tensor_split) for the engine, C(head) with the bytes of its process (C(least) and C(comfortable) as a memory
       limit), C(largest_context) in tokens for each slot, C(rate_empty) and C(rate_full) in tokens per second as upper
       bounds, C(comparison) of entries of the same model, and C(table) as text.
@@ -143,7 +143,9 @@ def placement(
     facts = {name: known(hosts[name]) for name in dict.fromkeys([*workers, head]) if name in hosts}
     try:
         merged = engine_arguments.merged(engine_arguments.profile_named(profiles or {}, profile), settings or {})
-        site = inventory_placement.Site(list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max)
+        site = inventory_placement.InventoryGroup(
+            list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max
+        )
         return inventory_placement.plan_for(entry, site, merged, str(release), split or {}, models or {})
     except HerdError as error:
         # One sentence for the task that shows it; an exception here would be wrapped in several.

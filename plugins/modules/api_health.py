@@ -222,11 +222,11 @@ def strangers(port: int, unit: str) -> tuple[str, ...]:
     return tuple(sorted({f"{name} ({pid})" for _listener, pid, name in found if pid}))
 
 
-def look(api: openai_api.Api, given: dict[str, Any], former: str) -> api_readiness.Look:
+def look(api: openai_api.Api, given: dict[str, Any], former: str) -> api_readiness.ApiProbe:
     """Ask the API, and where there is a unit systemd and the kernel."""
     state, unit = api.health(), given["unit"]
     if not unit:
-        return api_readiness.Look(state)
+        return api_readiness.ApiProbe(state)
     shown = systemd.show(unit)
     # Whoever holds the port may not answer: a listener that is not the unit's ends the waiting then too.
     # The engine's own words stand before what systemd says of its end and of the next start.
@@ -235,14 +235,14 @@ def look(api: openai_api.Api, given: dict[str, Any], former: str) -> api_readine
     # Asked once for each state: it goes through all processes.
     answers = state not in (former, "refused", "silent")
     found = strangers(urlsplit(given["url"]).port or 80, unit) if answers or taken else ()
-    return api_readiness.Look(state, shown.active_state, shown.restarts, found, taken)
+    return api_readiness.ApiProbe(state, shown.active_state, shown.restarts, found, taken)
 
 
-def wait_until_ready(api: openai_api.Api, given: dict[str, Any]) -> api_readiness.Waiting:
+def wait_until_ready(api: openai_api.Api, given: dict[str, Any]) -> api_readiness.ReadinessWait:
     """Follow the states until it is ready; ends early when nothing can heal."""
     begin = time.monotonic()
     limit = api_readiness.limit(given["timeout"], given["model_bytes"], given["load_mib_per_s"])
-    waiting = api_readiness.Waiting(limit, given["unit"])
+    waiting = api_readiness.ReadinessWait(limit, given["unit"])
     while not waiting.is_over():
         former = waiting.states[-1] if waiting.states else ""
         error = waiting.see(look(api, given, former), time.monotonic() - begin)

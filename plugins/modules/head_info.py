@@ -186,7 +186,7 @@ def workers_of(arguments: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def require(devices: list[str], log: server_log.HeadLog, workers: list[dict[str, Any]]) -> str:
+def require(devices: list[str], log: server_log.ServerLog, workers: list[dict[str, Any]]) -> str:
     """Stop unless each of these devices holds weights and cache; what could not be seen is returned in words."""
     if devices and not log.begun:
         lost = [str(worker["endpoint"]) for worker in workers if not worker["established"]]

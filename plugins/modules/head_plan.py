@@ -194,14 +194,14 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 _YOUNG_S = 20.0
 
 
-def place(given: dict[str, Any]) -> list[device_order.Device]:
+def place(given: dict[str, Any]) -> list[device_order.PlacedDevice]:
     """Put every device into the engine's order."""
     port = given["worker_port"]
     workers = [
-        device_order.Holder(n, max(1, len(given["gpus"].get(n) or [])), f"{given['addresses'][n]}:{port}")
+        device_order.LayerHost(n, max(1, len(given["gpus"].get(n) or [])), f"{given['addresses'][n]}:{port}")
         for n in given["workers"]
     ]
-    local = device_order.Holder(given["name"], len(given["local_gpus"])) if given["local_gpus"] else None
+    local = device_order.LayerHost(given["name"], len(given["local_gpus"])) if given["local_gpus"] else None
     return device_order.placed(workers, local, given["layers"], given["tensor_split"])
 
 
@@ -212,7 +212,7 @@ def readiness_check_for(given: dict[str, Any], protocol: str) -> str:
         offered = given["gpus"].get(name) or []
         memory = worker_readiness.least_memory(min((float(gpu["memory_mib"]) for gpu in offered), default=0))
         address, count = given["addresses"][name], max(1, len(offered))
-        workers.append(worker_readiness.Expectation(name, address, given["worker_port"], count, memory))
+        workers.append(worker_readiness.ExpectedWorker(name, address, given["worker_port"], count, memory))
     return worker_readiness.write_check(
         worker_readiness.ReadinessCheck(parse_version(protocol), given["worker_timeout"], tuple(workers))
     )
@@ -235,7 +235,7 @@ def capabilities(given: dict[str, Any]) -> tuple[str, ...]:
 
 def command_line(
     given: dict[str, Any],
-    devices: list[device_order.Device],
+    devices: list[device_order.PlacedDevice],
     found: tuple[Path, dict[str, Any]],
     accepted: list[str],
 ) -> tuple[list[str], list[flag_subject.Finding]]:

@@ -163,7 +163,7 @@ def api_of(given: dict[str, Any], timeout_s: float) -> openai_api.Api:
     return openai_api.Api(given["url"], key_in(given["api_key_file"]), timeout_s, trusted)
 
 
-def offered(found: list[router_mode.State], expected: list[str]) -> dict[str, Any]:
+def offered(found: list[router_mode.RouterModelState], expected: list[str]) -> dict[str, Any]:
     """What is said of the models."""
     return {
         "models": [{**asdict(model), "aliases": list(model.aliases)} for model in found],
@@ -208,7 +208,7 @@ def look_at_unit(given: dict[str, Any]) -> dict[str, Any]:
         "api_key_file": given["api_key_file"] or key_file,
         "certificate_file": given["certificate_file"] or trusted,
     }
-    found: list[router_mode.State] = []
+    found: list[router_mode.RouterModelState] = []
     problem = "" if port else "it does not run"
     try:
         found = router_mode.states(api_of(asked, given["timeout"]).router_models()) if port else []

@@ -161,8 +161,8 @@ environment:
   sample: {LLAMA_ARG_API_KEY_FILE: /etc/herd/router/api-keys}
 plan:
   description:
-    - C(fits), C(problems), C(cures) and C(warnings) in words, C(models) with bytes, C(largest) by id, C(together) and
-      C(free) in bytes of each device, C(memory) with C(least) and C(comfortable) in bytes, and C(table) as text.
+    - C(fits), C(problems), C(remedies) and C(warnings) in words, C(models) with bytes, C(largest) by id, C(together)
+      and C(free) in bytes of each device, C(memory) with C(least) and C(comfortable) in bytes, and C(table) as text.
   returned: always
   type: dict
   sample: {fits: true, largest: [strand-rust-coder-14b-q8_0]}
@@ -242,7 +242,7 @@ def candidates(given: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.Entry:
+def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.RouterModel:
     """What the plan knows of a model: its file's header, or what the inventory says of one that is not there yet."""
     path = Path(given["folder"]) / model["file"]
     settings = engine_arguments.merged(given["settings"], model["settings"])
@@ -251,13 +251,13 @@ def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.Entry:
     except NotFoundError:
         if not given["check_mode"]:
             raise
-        return router_fit.Entry(
+        return router_fit.RouterModel(
             model_ids.file_id(path.name), inventory_placement.metadata_in(model), settings, model["named"]
         )
-    return router_fit.Entry(model_ids.file_id(path.name), metadata, settings, model["named"])
+    return router_fit.RouterModel(model_ids.file_id(path.name), metadata, settings, model["named"])
 
 
-def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.Entry]], dict[str, str]]:
+def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.RouterModel]], dict[str, str]]:
     """Every candidate with its entry, and those that cannot be read with the reason."""
     entries, unread = [], {}
     engine_arguments.merged(given["settings"])
@@ -272,7 +272,7 @@ def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.E
 
 
 def offers_of(
-    given: dict[str, Any], entries: list[tuple[dict[str, Any], router_fit.Entry]], plan: dict[str, Any]
+    given: dict[str, Any], entries: list[tuple[dict[str, Any], router_fit.RouterModel]], plan: dict[str, Any]
 ) -> list[router_mode.Offer]:
     """What the router offers: all that is not left out, on the devices of the plan."""
     placed = {model["id"]: model for model in plan["models"]}
@@ -297,7 +297,7 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Plan, and give the result with warnings."""
     found = release_manifest.needed_manifest(Path(given["prefix"]), given["check_mode"])
     entries, left_out = read(given)
-    machine = router_fit.Machine(
+    machine = router_fit.RouterHost(
         given["name"],
         given["gpus"],
         given["memory_gib"] or memory.total_bytes() / (1 << 30),

@@ -29,12 +29,12 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models.metadat
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import compute_buffer
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.kv_cache import CacheSettings
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.planner import (
+    DeviceCapacity,
     DevicePlan,
-    Group,
-    Host,
-    Memory,
+    PlacementGroup,
+    PlacementHost,
+    PlacementRequest,
     Planner,
-    Request,
     rules_of,
 )
 from tests.lab.process import LabError
@@ -63,10 +63,10 @@ def planner(metadata: ModelMetadata, case: Case) -> Planner:
         batch=case.batch,
         unified=case.unified,
     )
-    memory = Memory(free=1 << 40, total=1 << 40, is_cuda=False)
-    workers = tuple(Host(f"w{number}", (memory,), f"w{number}:1") for number in range(len(case.split)))
-    request = Request(cache, case.flash_attention != "off")
-    return Planner(metadata, request, Group(workers, Host("head", ())), rules_of(case.release))
+    memory = DeviceCapacity(free=1 << 40, total=1 << 40, is_cuda=False)
+    workers = tuple(PlacementHost(f"w{number}", (memory,), f"w{number}:1") for number in range(len(case.split)))
+    request = PlacementRequest(cache, case.flash_attention != "off")
+    return Planner(metadata, request, PlacementGroup(workers, PlacementHost("head", ())), rules_of(case.release))
 
 
 def predicted(metadata: ModelMetadata, case: Case) -> tuple[list[DevicePlan], int]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
-from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Engine, Subject
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import EngineBuild, Subject
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.help_flags import accepted_flags
 from tests.lab.naming import Places
 
@@ -174,12 +174,12 @@ class Build:
         return self.release == NEW
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> EngineBuild:
         return self._engine("llama-server")
 
-    def _engine(self, program: str) -> Engine:
+    def _engine(self, program: str) -> EngineBuild:
         told = subprocess.run([str(self.binaries / program), "--help"], capture_output=True, text=True, check=False)
-        return Engine(frozenset(accepted_flags(told.stdout + told.stderr)))
+        return EngineBuild(frozenset(accepted_flags(told.stdout + told.stderr)))
 
     def guard(self, words: Sequence[str], program: str = "head", **known: Any) -> list[str]:
         """Ids of the rules that these words break."""

@@ -5,7 +5,7 @@
 
     python3 -m tests.lab.requirements FILE...     install the packages of these lists that are missing
 
-`check` names everything that a lab misses at once, with the cure.
+`check` names everything that a lab misses at once, with the remedy.
 """
 
 from __future__ import annotations

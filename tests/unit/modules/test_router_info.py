@@ -98,7 +98,7 @@ def unit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> dict[str,
         "arguments": [binary, "--host", "0.0.0.0", "--port", port, "--api-key-file", str(key)],
     }
     monkeypatch.setattr(router_info.systemd, "show", lambda name: has["state"])
-    monkeypatch.setattr(router_info.host, "arguments_of", lambda pid: has["arguments"])
+    monkeypatch.setattr(router_info.processes, "arguments_of", lambda pid: has["arguments"])
     return has
 
 

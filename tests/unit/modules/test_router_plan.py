@@ -141,7 +141,7 @@ def test_a_gpu_that_is_too_small_is_a_problem_and_a_file_that_was_found_is_left_
     release_at(tmp_path / "prefix")
     gpu = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 600, "compute_capability": "7.0", "id": 1}
     found = run(gpus=[gpu], models={"a": None}, settings={"context": 512})
-    assert not found["plan"]["fits"] and found["plan"]["cures"]
+    assert not found["plan"]["fits"] and found["plan"]["remedies"]
     roomy = run(gpus=[{**gpu, "memory_mib": 8192}])
     assert roomy["plan"]["fits"]
     assert "device = CUDA0" in roomy["files"]["/etc/herd/router/presets.ini"]

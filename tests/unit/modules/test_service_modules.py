@@ -101,7 +101,7 @@ def test_the_gate_expects_the_gpus_of_the_inventory() -> None:
     assert check["protocol"] == "7.0.0"
 
 
-def test_a_part_of_a_hosts_gpus_is_what_the_gate_and_the_plan_expect() -> None:
+def test_workers_check_and_plan_expect_listed_gpus_only() -> None:
     some = [{"memory_mib": 32768, "id": 0}, {"memory_mib": 16384, "id": "GPU-5d0b1b6f"}]
     plan = given(gpus={"vllm-node2": some, "vllm-node3": []}, local_gpus=[], tensor_split={})
     assert [(d.name, d.host) for d in head_plan.place(plan)] == [

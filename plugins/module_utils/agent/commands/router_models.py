@@ -110,7 +110,7 @@ def drain_command(arguments: argparse.Namespace) -> int:
     return EXIT_WELL
 
 
-def _note(state: router_mode.State) -> str:
+def _note(state: router_mode.RouterModelState) -> str:
     return "" if state.exit_code is None else f"its process ended with status {state.exit_code}: it could not be loaded"
 
 
@@ -125,7 +125,7 @@ def models_command(arguments: argparse.Namespace) -> int:
         seconds = _load(apis[0], arguments.load, arguments.timeout)
         write_line(f"{arguments.load} is in memory after {seconds:.1f} seconds")
         return EXIT_WELL
-    found: dict[str, list[router_mode.State]] = {}
+    found: dict[str, list[router_mode.RouterModelState]] = {}
     for api in apis:
         found[f"{api.address}:{api.port}"] = states(api)
     if arguments.json:

@@ -89,7 +89,7 @@ def prune(arguments: argparse.Namespace, folder: Path) -> int:
         return EXIT_WELL
     now = time.time()
     free, total = _space(folder)
-    limits = rpc_cache.Limits(
+    limits = rpc_cache.RpcCacheLimits(
         arguments.max_mib * rpc_cache.MIB, arguments.keep_free_mib * rpc_cache.MIB, arguments.days
     )
     ended = now if arguments.ended else None

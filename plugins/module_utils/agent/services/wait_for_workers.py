@@ -16,10 +16,10 @@ from pathlib import Path
 from ...core.engine import rpc_protocol
 from ...core.engine.worker_readiness import (
     EXIT_READY,
-    Expectation,
-    Observation,
+    ExpectedWorker,
     ReadinessCheck,
-    Verdict,
+    WorkerObservation,
+    WorkerVerdict,
     describe,
     exit_code,
     judge,
@@ -66,12 +66,12 @@ def _ask(connection: socket.socket, request: bytes, size: int, what: str) -> byt
     return _receive(connection, size)
 
 
-def _talk(worker: Expectation, major: int, timeout_s: float, with_devices: bool) -> Observation:
+def _talk(worker: ExpectedWorker, major: int, timeout_s: float, with_devices: bool) -> WorkerObservation:
     with socket.create_connection((worker.address, worker.port), timeout=timeout_s) as connection:
         hello = _ask(connection, rpc_protocol.hello_request(major), rpc_protocol.hello_size(major), "HELLO")
         version = rpc_protocol.decode_hello(hello)
         if not with_devices:
-            return Observation("answered", version)
+            return WorkerObservation("answered", version)
         count = rpc_protocol.decode_device_count(
             _ask(connection, rpc_protocol.request(rpc_protocol.DEVICE_COUNT), 4, "DEVICE_COUNT")
         )
@@ -81,10 +81,10 @@ def _talk(worker: Expectation, major: int, timeout_s: float, with_devices: bool)
             )
             for index in range(count)
         )
-        return Observation("answered", version, devices)
+        return WorkerObservation("answered", version, devices)
 
 
-def _other_version(worker: Expectation, major: int, timeout_s: float) -> Observation:
+def _other_version(worker: ExpectedWorker, major: int, timeout_s: float) -> WorkerObservation:
     for other in KNOWN_MAJORS:
         if other == major:
             continue
@@ -92,34 +92,34 @@ def _other_version(worker: Expectation, major: int, timeout_s: float) -> Observa
             return _talk(worker, other, timeout_s, with_devices=False)
         except (ClosedError, OSError, RemoteFailureError):
             continue
-    return Observation("foreign", detail="it closed the connection at the RPC greeting")
+    return WorkerObservation("foreign", detail="it closed the connection at the RPC greeting")
 
 
-def observe(worker: Expectation, major: int, timeout_s: float = ATTEMPT_TIMEOUT_S) -> Observation:
+def observe(worker: ExpectedWorker, major: int, timeout_s: float = ATTEMPT_TIMEOUT_S) -> WorkerObservation:
     """Greet a worker once and let go of it; never leaves a connection behind."""
     try:
         return _talk(worker, major, timeout_s, with_devices=True)
     except ClosedError:
         return _other_version(worker, major, timeout_s)
     except RemoteFailureError as error:
-        return Observation("foreign", detail=f"{error.found} bytes where {error.expected} belong")
+        return WorkerObservation("foreign", detail=f"{error.found} bytes where {error.expected} belong")
     except ConnectionRefusedError:
-        return Observation("refused")
+        return WorkerObservation("refused")
     except socket.timeout:
         return _unreachable_or_silent(worker, timeout_s)
     except OSError as error:
-        return Observation("unreachable", detail=error.strerror or str(error))
+        return WorkerObservation("unreachable", detail=error.strerror or str(error))
 
 
-def _unreachable_or_silent(worker: Expectation, timeout_s: float) -> Observation:
+def _unreachable_or_silent(worker: ExpectedWorker, timeout_s: float) -> WorkerObservation:
     try:
         with socket.create_connection((worker.address, worker.port), timeout=timeout_s):
-            return Observation("silent")
+            return WorkerObservation("silent")
     except OSError as error:
-        return Observation("unreachable", detail=error.strerror or NO_ANSWER)
+        return WorkerObservation("unreachable", detail=error.strerror or NO_ANSWER)
 
 
-def lost_ports(worker: Expectation, settings: Settings) -> list[int]:
+def lost_ports(worker: ExpectedWorker, settings: Settings) -> list[int]:
     """Ask a worker's agent for the ports of this host's connections to the worker.
 
     :raises RemoteFailureError: if the agent does not answer, or knows no worker.
@@ -135,7 +135,7 @@ def lost_ports(worker: Expectation, settings: Settings) -> list[int]:
     return [int(port) for address, port in endpoints if address == settings.address]
 
 
-def reset_connections(worker: Expectation, ports: Iterable[int]) -> None:
+def reset_connections(worker: ExpectedWorker, ports: Iterable[int]) -> None:
     """Make a worker close connections that this host does not know any more.
 
     A head whose host lost power closes nothing. The engine sets no keepalive: its worker waits for that client for
@@ -153,12 +153,12 @@ def reset_connections(worker: Expectation, ports: Iterable[int]) -> None:
                 opening.connect((worker.address, worker.port))
 
 
-def _may_hold_dead(seen: Observation) -> bool:
+def _may_hold_dead(seen: WorkerObservation) -> bool:
     """A worker with a dead client is silent, and after two callers its queue is full and it seems away."""
     return seen.state == "silent" or (seen.state == "unreachable" and seen.detail == NO_ANSWER)
 
 
-def _reset_lost(worker: Expectation, agent_config: str, log: Callable[[str], None]) -> None:
+def _reset_lost(worker: ExpectedWorker, agent_config: str, log: Callable[[str], None]) -> None:
     try:
         ports = lost_ports(worker, read_settings(agent_config))
     except HerdError as error:
@@ -174,13 +174,13 @@ def wait_for(
     log: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     agent_config: str = DEFAULT_PATH,
-) -> list[Verdict]:
+) -> list[WorkerVerdict]:
     """Wait until all workers are ready or time is up; log a line whenever a worker's state changes."""
     deadline = clock() + check.timeout_s
     said: dict[str, str] = {}
     reset_at: dict[str, float] = {}
     while True:
-        verdicts: list[Verdict] = []
+        verdicts: list[WorkerVerdict] = []
         for worker in check.workers:
             left = max(0.1, min(ATTEMPT_TIMEOUT_S, deadline - clock()))
             seen = observe(worker, check.protocol.major, left)

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.engine.rpc_protocol import parse_version
-from ...core.engine.worker_readiness import Expectation, ReadinessCheck, least_memory
+from ...core.engine.worker_readiness import ExpectedWorker, ReadinessCheck, least_memory
 from ...core.errors import HerdError, InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
 from ...core.host import proc_net
 from ...core.slurm import drain as job_drain
@@ -349,7 +349,7 @@ class Runtime:
     def await_workers(self, ports: dict[str, int]) -> None:
         """Wait until every worker answers with the right protocol and devices, before there is a head."""
         expected = tuple(
-            Expectation(here.name, here.fabric, ports[here.name], max(1, here.gpus), least_memory(here.memory_mib))
+            ExpectedWorker(here.name, here.fabric, ports[here.name], max(1, here.gpus), least_memory(here.memory_mib))
             for here in self.workers
         )
         rule = ReadinessCheck(

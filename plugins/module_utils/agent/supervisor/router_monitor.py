@@ -141,7 +141,7 @@ def asked(api: engine_api.Api, method: str, path: str, body: Any = None, timeout
     )
 
 
-def states(api: engine_api.Api, timeout_s: float = LOOK_UP_S) -> list[router_mode.State]:
+def states(api: engine_api.Api, timeout_s: float = LOOK_UP_S) -> list[router_mode.RouterModelState]:
     """What a router offers; loads nothing and wakes nobody."""
     return router_mode.states(asked(api, "GET", "/models", timeout_s=timeout_s))
 

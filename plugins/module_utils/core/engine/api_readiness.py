@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class Look:
+class ApiProbe:
     """One look at a head.
 
     :param state: refused, silent, loading, ready, C(status N) or C(insecure (why)), as the API's client names it.
@@ -38,7 +38,7 @@ class Look:
 
 
 @dataclass
-class Waiting:
+class ReadinessWait:
     """What was met while waiting.
 
     :param limit_s: seconds after which it ends.
@@ -49,7 +49,7 @@ class Waiting:
     states: list[str] = field(default_factory=list)
     first_restarts: int | None = None
 
-    def see(self, look: Look, elapsed_s: float) -> HerdError | None:
+    def see(self, look: ApiProbe, elapsed_s: float) -> HerdError | None:
         """Take one look in; an error where nothing is left to wait for."""
         if not self.states or self.states[-1] != look.state:
             self.states.append(look.state)
@@ -65,7 +65,7 @@ class Waiting:
     def _way(self) -> str:
         return " \u2192 ".join(self.states)
 
-    def _foreign(self, look: Look) -> HerdError | None:
+    def _foreign(self, look: ApiProbe) -> HerdError | None:
         if look.strangers:
             return MismatchError(
                 f"only {self.unit} to listen at its port",
@@ -86,7 +86,7 @@ class Waiting:
             )
         return None
 
-    def _hopeless(self, look: Look, elapsed_s: float) -> HerdError | None:
+    def _hopeless(self, look: ApiProbe, elapsed_s: float) -> HerdError | None:
         crashes = look.restarts - (self.first_restarts or 0)
         if look.active in ("failed", "inactive"):
             return RemoteFailureError(
@@ -101,7 +101,7 @@ class Waiting:
                 f"mend what journalctl -u {self.unit} -n 50 names; it would crash for ever",
             )
         if elapsed_s >= self.limit_s:
-            cures = {
+            remedies = {
                 "loading": "give it more time (timeout, load_mib_per_s) if the disk is slow, or see why it is",
                 "silent": "its process hangs; restart it, and look at its workers",
                 "refused": "start it, and see whether it still waits for workers",
@@ -109,7 +109,7 @@ class Waiting:
             return RemoteFailureError(
                 f"the head to be ready within {self.limit_s:g} seconds",
                 self._way(),
-                cures.get(look.state, "look at its journal"),
+                remedies.get(look.state, "look at its journal"),
             )
         return None
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..errors import InvalidInputError
-from .device_order import Device, engine_split
+from .device_order import PlacedDevice, engine_split
 
 # The one table of settings; profiles and the inventory are merged over it.
 DEFAULTS: dict[str, Any] = {
@@ -96,7 +96,7 @@ def _load_mode(mode: str, accepted: Collection[str]) -> list[str]:
 
 def head_arguments(
     settings: Mapping[str, Any],
-    devices: Sequence[Device],
+    devices: Sequence[PlacedDevice],
     accepted: Collection[str],
     model_path: str,
     alias: str,

@@ -19,7 +19,7 @@ from ..errors import InvalidInputError
 
 
 @dataclass(frozen=True)
-class Holder:
+class LayerHost:
     """A host that holds layers.
 
     :param devices: number of devices that it offers, 1 for a worker on its CPU.
@@ -32,7 +32,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Device:
+class PlacedDevice:
     """A device as the engine names it (C(RPC0), C(CUDA0)) and the layers meant for it."""
 
     name: str
@@ -46,7 +46,7 @@ def _even_parts(total: int, parts: int) -> list[int]:
     return [base + (1 if index < rest else 0) for index in range(parts)]
 
 
-def even_split(holders: Sequence[Holder], layers: int) -> dict[str, int]:
+def even_split(holders: Sequence[LayerHost], layers: int) -> dict[str, int]:
     """Spread the layers evenly over devices, the first ones taking what is left over."""
     devices = [holder.name for holder in holders for _index in range(holder.devices)]
     split = {holder.name: 0 for holder in holders}
@@ -61,7 +61,7 @@ def even_split(holders: Sequence[Holder], layers: int) -> dict[str, int]:
     return split
 
 
-def check_split(split: Mapping[str, int], holders: Sequence[Holder], layers: int) -> None:
+def check_split(split: Mapping[str, int], holders: Sequence[LayerHost], layers: int) -> None:
     """Refuse a split that the engine would silently turn into something else."""
     names = [holder.name for holder in holders]
     unknown = [name for name in split if name not in names]
@@ -96,20 +96,22 @@ def check_split(split: Mapping[str, int], holders: Sequence[Holder], layers: int
 
 
 def devices_in_engine_order(
-    workers: Sequence[Holder], local: Holder | None, split: Mapping[str, int], local_backend: str = "CUDA"
-) -> list[Device]:
+    workers: Sequence[LayerHost], local: LayerHost | None, split: Mapping[str, int], local_backend: str = "CUDA"
+) -> list[PlacedDevice]:
     """Name every device as the engine will: RPC0, RPC1, … over all workers, the head's own GPUs last."""
-    found: list[Device] = []
+    found: list[PlacedDevice] = []
     for worker in workers:
         for share in _even_parts(split[worker.name], worker.devices):
-            found.append(Device(f"RPC{len(found)}", worker.name, worker.endpoint, share))
+            found.append(PlacedDevice(f"RPC{len(found)}", worker.name, worker.endpoint, share))
     if local is not None:
         for index, share in enumerate(_even_parts(split[local.name], local.devices)):
-            found.append(Device(f"{local_backend}{index}", local.name, "", share))
+            found.append(PlacedDevice(f"{local_backend}{index}", local.name, "", share))
     return found
 
 
-def placed(workers: Sequence[Holder], local: Holder | None, layers: int, split: Mapping[str, int]) -> list[Device]:
+def placed(
+    workers: Sequence[LayerHost], local: LayerHost | None, layers: int, split: Mapping[str, int]
+) -> list[PlacedDevice]:
     """Assign the layers of a model to the devices of a group.
 
     :param local: the head's own GPUs.
@@ -121,7 +123,7 @@ def placed(workers: Sequence[Holder], local: Holder | None, layers: int, split: 
     return devices_in_engine_order(workers, local, chosen)
 
 
-def engine_split(devices: Sequence[Device]) -> list[int]:
+def engine_split(devices: Sequence[PlacedDevice]) -> list[int]:
     """Translate layers per device to C(--tensor-split): the output head is one more slot of the last."""
     shares = [device.layers for device in devices]
     shares[-1] += 1

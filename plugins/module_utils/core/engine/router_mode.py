@@ -19,7 +19,7 @@ from ..errors import InvalidInputError
 from . import arguments as engine_arguments
 from .command_line import SWITCHES, CommandLine
 from .flags import guard as flag_guard
-from .flags.subject import PRESET, ROUTER, Engine, Finding, Subject
+from .flags.subject import PRESET, ROUTER, EngineBuild, Finding, Subject
 
 #: Keys of a preset that no command line knows (common_params_add_preset_options).
 PRESET_KEYS = frozenset({"--load-on-startup", "--stop-timeout"})
@@ -186,7 +186,7 @@ def environment(api_key_file: str, folder: str = "/nonexistent") -> dict[str, st
 def findings(
     offers: Sequence[Offer],
     argv: Sequence[str],
-    engine: Engine,
+    engine: EngineBuild,
     accepted_rules: Collection[str] = (),
     capabilities: tuple[str, ...] = (),
     given_environment: Mapping[str, str] | None = None,
@@ -209,7 +209,7 @@ def findings(
 
 
 @dataclass(frozen=True)
-class State:
+class RouterModelState:
     """One model as a running router tells of it.
 
     :param state: C(unloaded), C(loading), C(loaded) or C(sleeping), as the engine names them.
@@ -226,19 +226,21 @@ class State:
         return self.state in ("loading", "loaded", "sleeping")
 
 
-def states(answer: Mapping[str, Any]) -> list[State]:
+def states(answer: Mapping[str, Any]) -> list[RouterModelState]:
     """Read what a router answers to GET /models."""
     found = []
     for model in answer["data"]:
         status = model.get("status") or {}
         code = int(status.get("exit_code", 0)) if status.get("failed") else None
         found.append(
-            State(str(model["id"]), tuple(model.get("aliases") or ()), str(status.get("value", "unknown")), code)
+            RouterModelState(
+                str(model["id"]), tuple(model.get("aliases") or ()), str(status.get("value", "unknown")), code
+            )
         )
     return found
 
 
-def to_be_asked(found: Sequence[State], offered: Sequence[str]) -> str:
+def to_be_asked(found: Sequence[RouterModelState], offered: Sequence[str]) -> str:
     """The model to prove a router with: one that is in memory already, so that none has to make room for it.
 
     Where none is, rather one whose last process did not fail.

@@ -31,7 +31,7 @@ _NAME = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
-class Limits:
+class RpcCacheLimits:
     """What a cache may take; 0 is no limit.
 
     :ivar most: bytes of all its files.
@@ -43,7 +43,7 @@ class Limits:
     keep_free: int = 0
     days: float = 0.0
 
-    def on(self, total: int) -> Limits:
+    def on(self, total: int) -> RpcCacheLimits:
         """The same on a file system of that many bytes: a small one has no more than a tenth to keep free."""
         return replace(self, keep_free=min(self.keep_free, total // 10))
 
@@ -94,7 +94,7 @@ def _cut_short(
 
 def plan(
     files: Sequence[CacheFile],
-    limits: Limits,
+    limits: RpcCacheLimits,
     free: int,
     proved: float | None = None,
     ended: float | None = None,

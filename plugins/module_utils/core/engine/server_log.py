@@ -41,7 +41,7 @@ class DeviceShare:
 
 
 @dataclass
-class HeadLog:
+class ServerLog:
     """The part of the log that says what was placed where."""
 
     devices: list[DeviceShare] = field(default_factory=list)
@@ -62,7 +62,7 @@ def is_ready_line(line: str) -> bool:
     return any(word in line for word in READY_WORDS)
 
 
-def _share_of(log: HeadLog, name: str, index: str, endpoint: str) -> DeviceShare | None:
+def _share_of(log: ServerLog, name: str, index: str, endpoint: str) -> DeviceShare | None:
     if not endpoint:
         return next((share for share in log.devices if share.device == name + index), None)
     # Within brackets the number counts the devices of that one worker, not of the whole group.
@@ -70,9 +70,9 @@ def _share_of(log: HeadLog, name: str, index: str, endpoint: str) -> DeviceShare
     return of_worker[int(index)] if int(index) < len(of_worker) else None
 
 
-def parse(text: str) -> HeadLog:
+def parse(text: str) -> ServerLog:
     """Read the log of one run of the head, from its start."""
-    log = HeadLog()
+    log = ServerLog()
     kv_total = 0.0
     for line in text.splitlines():
         log.ready = log.ready or is_ready_line(line)
@@ -91,7 +91,7 @@ def parse(text: str) -> HeadLog:
     return log
 
 
-def _add(log: HeadLog, buffer: re.Match[str]) -> None:
+def _add(log: ServerLog, buffer: re.Match[str]) -> None:
     share = _share_of(log, buffer["name"], buffer["index"], buffer["endpoint"] or "")
     if share is None:
         return
@@ -104,7 +104,7 @@ def _add(log: HeadLog, buffer: re.Match[str]) -> None:
         share.compute_mib += mib
 
 
-def _count_layers(log: HeadLog, kv_total: float) -> None:
+def _count_layers(log: ServerLog, kv_total: float) -> None:
     """Turn shares of the cache into layers, unless its layers are of unequal size and do not add up."""
     if kv_total <= 0 or log.layers == 0:
         return

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a worker may be called ready, and in which words it may not.
+"""Decide whether an RPC worker is ready for its head, and say why it is not.
 
 C(herdctl wait-for-workers) uses it before the head starts, and only moves bytes itself.
 """
@@ -22,8 +22,8 @@ _MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Expectation:
-    """What one worker must show. Memory is the least total of each device, in MiB; 0 asks for none."""
+class ExpectedWorker:
+    """What one worker must show. C(memory_mib) is the least memory of each device; 0 asks for none."""
 
     name: str
     address: str
@@ -46,15 +46,15 @@ class ReadinessCheck:
 
     protocol: Version
     timeout_s: float
-    workers: tuple[Expectation, ...]
+    workers: tuple[ExpectedWorker, ...]
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What one attempt met.
+class WorkerObservation:
+    """The result of one attempt to reach a worker.
 
     :param state: C(answered), C(refused), C(unreachable), C(silent) or C(foreign).
-    :param detail: the operating system's words where there are any.
+    :param detail: the error of the operating system, if there is one.
     """
 
     state: str
@@ -64,8 +64,8 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Why a worker is not ready: kind is C(waiting), C(protocol) or C(devices)."""
+class WorkerVerdict:
+    """Why a worker is not ready; C(kind) is C(waiting), C(protocol) or C(devices)."""
 
     kind: str
     error: HerdError
@@ -78,7 +78,7 @@ def read_check(text: str) -> ReadinessCheck:
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}")
         workers = tuple(
-            Expectation(w["name"], w["address"], int(w["port"]), int(w["devices"]), int(w["memory_mib"]))
+            ExpectedWorker(w["name"], w["address"], int(w["port"]), int(w["devices"]), int(w["memory_mib"]))
             for w in data["workers"]
         )
         return ReadinessCheck(parse_version(data["protocol"]), float(data["timeout_s"]), workers)
@@ -104,7 +104,7 @@ def write_check(check: ReadinessCheck) -> str:
     return json.dumps(data, indent=2) + "\n"
 
 
-def _waiting(worker: Expectation, seen: Observation) -> tuple[str, str]:
+def _waiting(worker: ExpectedWorker, seen: WorkerObservation) -> tuple[str, str]:
     endpoint = f"{worker.address}:{worker.port}"
     if seen.state == "refused":
         return (
@@ -127,15 +127,15 @@ def _waiting(worker: Expectation, seen: Observation) -> tuple[str, str]:
     )
 
 
-def judge(worker: Expectation, seen: Observation, protocol: Version) -> Verdict | None:
-    """Hold an observation against what is expected; None means ready."""
+def judge(worker: ExpectedWorker, seen: WorkerObservation, protocol: Version) -> WorkerVerdict | None:
+    """Compare an observation with the expected worker. None means that the worker is ready."""
     if seen.state != "answered" or seen.protocol is None:
         found, remedy = _waiting(worker, seen)
-        return Verdict(
+        return WorkerVerdict(
             "waiting", HerdError(f"worker {worker.name} to answer with RPC protocol {protocol}", found, remedy)
         )
     if seen.protocol != protocol:
-        return Verdict(
+        return WorkerVerdict(
             "protocol",
             HerdError(
                 f"worker {worker.name} to speak RPC protocol {protocol}, as the head's release does",
@@ -144,7 +144,7 @@ def judge(worker: Expectation, seen: Observation, protocol: Version) -> Verdict 
             ),
         )
     if len(seen.devices) < worker.devices:
-        return Verdict(
+        return WorkerVerdict(
             "devices",
             HerdError(
                 f"worker {worker.name} to offer {worker.devices} devices",
@@ -154,7 +154,7 @@ def judge(worker: Expectation, seen: Observation, protocol: Version) -> Verdict 
         )
     if len(seen.devices) > worker.devices:
         # Engines number devices over all workers, so one too many moves every layer behind it elsewhere.
-        return Verdict(
+        return WorkerVerdict(
             "devices",
             HerdError(
                 f"worker {worker.name} to offer {worker.devices} devices",
@@ -164,7 +164,7 @@ def judge(worker: Expectation, seen: Observation, protocol: Version) -> Verdict 
         )
     small = [d for d in seen.devices[: worker.devices] if d.total < worker.memory_mib * MIB]
     if small:
-        return Verdict(
+        return WorkerVerdict(
             "devices",
             HerdError(
                 f"each device of worker {worker.name} to have {worker.memory_mib} MiB",
@@ -175,8 +175,8 @@ def judge(worker: Expectation, seen: Observation, protocol: Version) -> Verdict 
     return None
 
 
-def describe(worker: Expectation, seen: Observation) -> str:
-    """One line for the journal on a worker that is ready."""
+def describe(worker: ExpectedWorker, seen: WorkerObservation) -> str:
+    """Describe a ready worker in one line of the journal."""
     memory = ", ".join(f"{d.free // MIB} of {d.total // MIB} MiB free" for d in seen.devices)
     return f"{worker.name} ready at {worker.address}:{worker.port}, RPC {seen.protocol}, {memory}"
 
@@ -185,7 +185,7 @@ EXIT_READY = 0
 EXIT_CODES = {"waiting": 3, "protocol": 4, "devices": 5}
 
 
-def exit_code(verdicts: Sequence[Verdict]) -> int:
-    """Status for scripts; what needs another release or another GPU outranks what may only need time."""
+def exit_code(verdicts: Sequence[WorkerVerdict]) -> int:
+    """Choose the exit status. A wrong release or GPU outranks a worker that may only need time."""
     codes = [EXIT_CODES[v.kind] for v in verdicts]
     return max(codes) if codes else EXIT_READY

@@ -60,12 +60,12 @@ def _stopped(sight: Sight) -> str:
             f"expected {sight.unit} to run, found it between two starts ({sight.restarts} restarts): its program ends "
             f"with status 0 whatever was wrong; read journalctl -u {sight.unit} -n 50."
         )
-    cure = (
+    remedy = (
         f"read journalctl -u {sight.unit} -n 50, mend what it names, and start it"
         if sight.active == "failed"
         else f"start it (systemctl start {sight.unit})"
     )
-    return f"expected {sight.unit} to run, found it {sight.active}: {cure}."
+    return f"expected {sight.unit} to run, found it {sight.active}: {remedy}."
 
 
 def _unit(sight: Sight, port: int) -> Iterator[str]:

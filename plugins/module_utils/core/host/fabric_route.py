@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether traffic between two nodes takes the fabric: from what ip, sysfs and ibv_devinfo say.
 
-Three things look alike from above, a slow service, and want different cures: a route that leaves by the
+Three things look alike from above, a slow service, and want different remedies: a route that leaves by the
 Ethernet (fallback), no route at all (missing), and the right route over a link that does not carry.
 """
 
@@ -256,14 +256,14 @@ def _port(wanted: FabricSpec, port: RdmaPort | None) -> Iterator[str]:
             f"type (mlxconfig)."
         )
     if port.state != "ACTIVE":
-        cures = {
+        remedies = {
             "DOWN": "look at the cable and the switch's port",
             "INIT": "start the subnet manager; the cable is well",
             "ARMED": "look at the subnet manager's log",
         }
         yield (
             f"expected {name} to be ACTIVE, found {port.state or 'no state'} ({port.physical or 'unknown'}): "
-            f"{cures.get(port.state, 'look at ibstat and dmesg')}."
+            f"{remedies.get(port.state, 'look at ibstat and dmesg')}."
         )
     if wanted.hardware_mtu is not None and port.mtu is not None and port.mtu < wanted.hardware_mtu:
         yield (

@@ -96,12 +96,12 @@ def problem(measured: BandwidthMeasurement, limits: BandwidthLimits) -> str | No
     if measured.level in ("good", "acceptable"):
         return None
     way = "to" if measured.direction == "out" else "from"
-    cure = (
+    remedy = (
         "one processor was busy with it: measure with more streams, or with iperf3 3.16, which uses several"
         if measured.bound_by_cpu
         else "look at the link's rate and errors, and at what else uses it"
     )
     return (
         f"expected more than {limits.acceptable:g} Gb/s {way} {measured.peer} (the target is {limits.good:g}), found "
-        f"{measured.gbps:g}: {cure}."
+        f"{measured.gbps:g}: {remedy}."
     )

@@ -4,7 +4,7 @@
 """What an inventory must say before anything is touched.
 
 A site is the groups of the inventory and the facts (C(herd_*), addresses, gathered facts) of its hosts.
-Each check yields sentences that name the host or group, what was expected, what was found, and the cure.
+Each check yields sentences that name the host or group, what was expected, what was found, and the remedy.
 All problems are reported together, so that one run of preflight is enough to mend an inventory.
 """
 

@@ -32,7 +32,7 @@ _BEFORE_LOGITS = 17.0
 
 
 @dataclass(frozen=True)
-class Rules:
+class ComputeBufferRules:
     """What differs between releases.
 
     :param copies: copies of the inputs where work is pipelined over several devices.
@@ -49,12 +49,12 @@ class Rules:
     copies_local: bool
 
 
-NEW = Rules(copies=4, reserves_logits=False, float_masks=False, hybrid_bug=False, copies_local=False)
-OLD = Rules(copies=1, reserves_logits=True, float_masks=True, hybrid_bug=True, copies_local=True)
+NEW = ComputeBufferRules(copies=4, reserves_logits=False, float_masks=False, hybrid_bug=False, copies_local=False)
+OLD = ComputeBufferRules(copies=1, reserves_logits=True, float_masks=True, hybrid_bug=True, copies_local=True)
 
 
 @dataclass(frozen=True)
-class Place:
+class GraphPart:
     """One device's part of the graph.
 
     :param layers: its layers; has_output whether it ends the graph; has_last_layer whether the last layer
@@ -108,7 +108,7 @@ def _returns(layer: LayerMetadata, following: LayerMetadata) -> bool:
     return not layer.kv_heads and not following.kv_heads
 
 
-def _returning(metadata: ModelMetadata, place: Place) -> float:
+def _returning(metadata: ModelMetadata, place: GraphPart) -> float:
     """Floats a token that lie on a device because of that."""
     if not metadata.recurrent or not place.layers:
         return 0.0
@@ -137,7 +137,7 @@ def layer_floats(metadata: ModelMetadata, layer: LayerMetadata, is_several: bool
 
 
 def mask_cells(
-    metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings, rules: Rules
+    metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings, rules: ComputeBufferRules
 ) -> list[int]:
     """Cells of each kind of mask that these layers need, the whole context's and the window's."""
     kinds = {
@@ -156,7 +156,7 @@ def _indices(metadata: ModelMetadata, kinds: int, settings: CacheSettings, flash
     return settings.tokens * (positions + kinds * per_kind) + 512 + 128 * settings.slots
 
 
-def _rotations(metadata: ModelMetadata, settings: CacheSettings, rules: Rules) -> int:
+def _rotations(metadata: ModelMetadata, settings: CacheSettings, rules: ComputeBufferRules) -> int:
     """Bytes of the matrices by which quantised caches are rotated."""
     if rules.float_masks or settings.type_k.endswith(("f16", "f32")):
         return 0
@@ -167,9 +167,9 @@ def _rotations(metadata: ModelMetadata, settings: CacheSettings, rules: Rules) -
 
 def _followed(
     metadata: ModelMetadata,
-    place: Place,
+    place: GraphPart,
     settings: CacheSettings,
-    rules: Rules,
+    rules: ComputeBufferRules,
     copies: int,
     flash: bool,
     alignment: int,
@@ -210,16 +210,16 @@ def _followed(
 
 def device_bytes(
     metadata: ModelMetadata,
-    place: Place,
+    place: GraphPart,
     settings: CacheSettings,
-    rules: Rules,
+    rules: ComputeBufferRules,
     copies: int,
     flash: bool = True,
     alignment: int = PADDING,
 ) -> int:
     """Bytes of the compute buffer of one device.
 
-    :param copies: of the inputs, C(Rules.copies) where several devices work as a pipeline, otherwise 1.
+    :param copies: of the inputs, C(ComputeBufferRules.copies) where several devices work as a pipeline, otherwise 1.
     :param alignment: of tensors in the device's buffers.
     """
     if not place.layers and not place.has_output:
@@ -258,7 +258,7 @@ def device_bytes(
 
 def _old_device(
     metadata: ModelMetadata,
-    place: Place,
+    place: GraphPart,
     settings: CacheSettings,
     kinds: Sequence[int],
     halves: int,
@@ -290,7 +290,9 @@ def _old_device(
     return int(max(max(before, work + wasted) + halves + inputs, logits)) + 4096
 
 
-def head_bytes(metadata: ModelMetadata, settings: CacheSettings, rules: Rules, copies: int, flash: bool = True) -> int:
+def head_bytes(
+    metadata: ModelMetadata, settings: CacheSettings, rules: ComputeBufferRules, copies: int, flash: bool = True
+) -> int:
     """Bytes of the head process's own part: it makes the inputs and looks up the embeddings."""
     kinds = mask_cells(metadata, metadata.layers, settings, rules)
     tokens = settings.tokens

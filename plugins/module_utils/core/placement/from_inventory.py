@@ -15,10 +15,20 @@ from typing import Any
 
 from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata, from_data
-from . import cuda_memory, token_rate
+from . import cuda_memory, remedies, token_rate
 from .kv_cache import CacheSettings
-from .planner import MIB, Group, Host, Memory, Plan, Planner, Request, largest_context, mib, rules_of
-from .remedies import cures
+from .planner import (
+    MIB,
+    DeviceCapacity,
+    PlacementGroup,
+    PlacementHost,
+    PlacementPlan,
+    PlacementRequest,
+    Planner,
+    largest_context,
+    mib,
+    rules_of,
+)
 
 _GIB = 1 << 30
 #: Of a machine's memory that its system leaves to a worker on its processor.
@@ -45,7 +55,7 @@ def metadata_in(entry: Mapping[str, Any]) -> ModelMetadata | None:
 
 def memories(
     gpus: Sequence[Mapping[str, Any]], free_mib: Sequence[float] | None, reserve_mib: int, memory_gib: float
-) -> tuple[Memory, ...]:
+) -> tuple[DeviceCapacity, ...]:
     """The devices of one host: its GPUs, or its processor where it has none.
 
     :param free_mib: of each GPU, as asked from it; None where nobody did.
@@ -53,7 +63,7 @@ def memories(
     """
     if not gpus:
         total = int(memory_gib * _GIB)
-        return (Memory(int(total * _HOST_SHARE), total, is_cuda=False, name="CPU"),)
+        return (DeviceCapacity(int(total * _HOST_SHARE), total, is_cuda=False, name="CPU"),)
     found = []
     for number, gpu in enumerate(gpus):
         total = int(float(gpu["memory_mib"]) * MIB)
@@ -65,7 +75,7 @@ def memories(
         name = str(gpu.get("name", ""))
         bandwidth = float(gpu.get("bandwidth_gbs") or 0) * 1e9 or token_rate.bandwidth_of(name)
         reserve = int(gpu.get("reserved_mib", reserve_mib)) * MIB
-        found.append(Memory(free, total, True, reserve, bandwidth, name))
+        found.append(DeviceCapacity(free, total, True, reserve, bandwidth, name))
     return tuple(found)
 
 
@@ -81,7 +91,7 @@ def limit_bytes(text: Any) -> int:
     return int(float(digits) * unit)
 
 
-def request_of(settings: Mapping[str, Any]) -> Request:
+def request_of(settings: Mapping[str, Any]) -> PlacementRequest:
     """The head's merged settings as what a plan asks for."""
     cache = CacheSettings(
         context=settings["context"],
@@ -91,13 +101,13 @@ def request_of(settings: Mapping[str, Any]) -> Request:
         ubatch=settings["ubatch"],
         batch=settings["batch"],
     )
-    return Request(
+    return PlacementRequest(
         cache, str(settings["flash_attention"]) != "off", str(settings["load_mode"]), settings["cache_ram_mib"] or 0
     )
 
 
 @dataclass(frozen=True)
-class Site:
+class InventoryGroup:
     """The machines of a plan as the inventory describes them.
 
     :param workers: in the engine's order.
@@ -112,13 +122,15 @@ class Site:
     reserve_mib: int = 0
     memory_max: str = ""
 
-    def group(self) -> Group:
+    def group(self) -> PlacementGroup:
         """The same as hosts and devices."""
         # A head that is also a worker offers its GPUs there, and not twice.
         has_own = self.use_head_gpus and self.head not in self.workers and bool(self._facts(self.head).get("gpus"))
         own = self._devices(self.head) if has_own else ()
-        head = Host(self.head, own, "", self._memory(self.head), limit_bytes(self.memory_max))
-        return Group(tuple(Host(n, self._devices(n), self._endpoint(n), self._memory(n)) for n in self.workers), head)
+        head = PlacementHost(self.head, own, "", self._memory(self.head), limit_bytes(self.memory_max))
+        return PlacementGroup(
+            tuple(PlacementHost(n, self._devices(n), self._endpoint(n), self._memory(n)) for n in self.workers), head
+        )
 
     def _endpoint(self, name: str) -> str:
         given = self._facts(name)
@@ -130,7 +142,7 @@ class Site:
     def _memory(self, name: str) -> int:
         return int(float(self._facts(name).get("memory_gib") or 0) * _GIB)
 
-    def _devices(self, name: str) -> tuple[Memory, ...]:
+    def _devices(self, name: str) -> tuple[DeviceCapacity, ...]:
         given = self._facts(name)
         gpus = given.get("gpus") or []
         if not gpus and not given.get("memory_gib"):
@@ -144,7 +156,7 @@ class Site:
 
 def plan_for(
     entry: Mapping[str, Any],
-    site: Site,
+    site: InventoryGroup,
     settings: Mapping[str, Any],
     release: str,
     split: Mapping[str, int],
@@ -179,7 +191,7 @@ def _kin(metadata: ModelMetadata) -> tuple[str, int, int]:
     return metadata.architecture, metadata.width, len(metadata.layers)
 
 
-def describe(planner: Planner, plan: Plan, others: Mapping[str, ModelMetadata]) -> dict[str, Any]:
+def describe(planner: Planner, plan: PlacementPlan, others: Mapping[str, ModelMetadata]) -> dict[str, Any]:
     """A plan as plain data with the words that belong to it."""
     data = plan.to_data()
     metadata, cache = planner.metadata, planner.request.cache
@@ -199,14 +211,14 @@ def describe(planner: Planner, plan: Plan, others: Mapping[str, ModelMetadata]) 
         "ubatch": cache.tokens,
     }
     data["largest_context"] = largest_context(planner, plan.split)
-    data["cures"] = [] if plan.fits else cures(planner, others)
+    data["remedies"] = [] if plan.fits else remedies.find(planner, others)
     data["comparison"] = compare(planner, others) if len(others) > 1 else []
     data["hops"] = len({device.host for device in plan.devices})
     data["table"] = table(planner, plan, data)
     return data
 
 
-def table(planner: Planner, plan: Plan, data: Mapping[str, Any]) -> str:
+def table(planner: Planner, plan: PlacementPlan, data: Mapping[str, Any]) -> str:
     """The plan as text."""
     metadata, cache = planner.metadata, planner.request.cache
     head = plan.head
@@ -243,7 +255,7 @@ def table(planner: Planner, plan: Plan, data: Mapping[str, Any]) -> str:
     lines += [_compared(other) for other in data["comparison"]]
     lines += [f"warning: {text}" for text in plan.warnings]
     lines += [f"does not fit: {text}" for text in plan.problems]
-    lines += [f"cure: {text}" for text in data["cures"]]
+    lines += [f"remedy: {text}" for text in data["remedies"]]
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..models.metadata import ModelMetadata
-from .compute_buffer import Rules, head_bytes
+from .compute_buffer import ComputeBufferRules, head_bytes
 from .kv_cache import CacheSettings
 
 MIB = 1 << 20
@@ -58,7 +58,7 @@ class HostNeed:
 def head_need(
     metadata: ModelMetadata,
     settings: CacheSettings,
-    rules: Rules,
+    rules: ComputeBufferRules,
     copies: int,
     load_mode: str = "mmap",
     cache_ram_mib: int = 0,

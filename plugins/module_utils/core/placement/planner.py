@@ -14,11 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..engine.device_order import Device, Holder, check_split, devices_in_engine_order, engine_split, predict_layers
+from ..engine.device_order import (
+    LayerHost,
+    PlacedDevice,
+    check_split,
+    devices_in_engine_order,
+    engine_split,
+    predict_layers,
+)
 from ..errors import InvalidInputError
 from ..models.metadata import CUDA_PADDING, PADDING, ModelMetadata
 from . import compute_buffer, cuda_memory, host_memory, token_rate
-from .compute_buffer import NEW, OLD, Place, Rules
+from .compute_buffer import NEW, OLD, ComputeBufferRules, GraphPart
 from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
 
 MIB = 1 << 20
@@ -28,7 +35,7 @@ _NEIGHBOURS = 4
 
 
 @dataclass(frozen=True)
-class Memory:
+class DeviceCapacity:
     """The memory of one device.
 
     :param free: bytes that are free now, others' use taken off; total those that it has.
@@ -45,7 +52,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Host:
+class PlacementHost:
     """A machine of the group: its devices in order, and its own memory.
 
     :param endpoint: of its RPC worker, empty for the head's own GPUs.
@@ -53,30 +60,30 @@ class Host:
     """
 
     name: str
-    devices: tuple[Memory, ...]
+    devices: tuple[DeviceCapacity, ...]
     endpoint: str = ""
     memory: int = 0
     limit: int = 0
 
     @property
-    def holder(self) -> Holder:
-        return Holder(self.name, len(self.devices), self.endpoint)
+    def holder(self) -> LayerHost:
+        return LayerHost(self.name, len(self.devices), self.endpoint)
 
 
 @dataclass(frozen=True)
-class Group:
+class PlacementGroup:
     """Workers in the engine's order, and the machine of the head, whose own devices come last."""
 
-    workers: tuple[Host, ...]
-    head: Host
+    workers: tuple[PlacementHost, ...]
+    head: PlacementHost
 
     @property
-    def holders(self) -> list[Host]:
+    def holders(self) -> list[PlacementHost]:
         return [*self.workers, *([self.head] if self.head.devices else [])]
 
 
 @dataclass(frozen=True)
-class Request:
+class PlacementRequest:
     """What is to be served: the caches, and how the head loads and computes."""
 
     cache: CacheSettings
@@ -108,7 +115,7 @@ class DevicePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlacementPlan:
     """One way to place the model, and whether it fits."""
 
     devices: tuple[DevicePlan, ...]
@@ -134,7 +141,7 @@ class Plan:
         return data
 
 
-def rules_of(release: str) -> Rules:
+def rules_of(release: str) -> ComputeBufferRules:
     """The allocation rules of a release: what was measured for b7836 holds for the tags before it."""
     return OLD if release.startswith("b") and release[1:].isdigit() and int(release[1:]) <= 7900 else NEW
 
@@ -142,7 +149,9 @@ def rules_of(release: str) -> Rules:
 class Planner:
     """Computes what one model takes on one group with one request."""
 
-    def __init__(self, metadata: ModelMetadata, request: Request, group: Group, rules: Rules) -> None:
+    def __init__(
+        self, metadata: ModelMetadata, request: PlacementRequest, group: PlacementGroup, rules: ComputeBufferRules
+    ) -> None:
         if not group.holders:
             raise InvalidInputError(
                 "at least one device to hold layers",
@@ -157,7 +166,7 @@ class Planner:
         self.copies = rules.copies if len(self.memories) > 1 else 1
         self._known: dict[tuple[int, int, int], DevicePlan] = {}
 
-    def order(self, split: Mapping[str, int]) -> list[Device]:
+    def order(self, split: Mapping[str, int]) -> list[PlacedDevice]:
         """The devices as the engine names and orders them."""
         head = self.group.head
         workers = [worker.holder for worker in self.group.workers]
@@ -173,11 +182,11 @@ class Planner:
         """Bytes on each device for a C(--tensor-split) as it stands, whatever the engine makes of it."""
         return self._place(self.order({host.name: len(host.devices) for host in self.group.holders}), shares)
 
-    def _place(self, devices: Sequence[Device], shares: Sequence[float]) -> list[DevicePlan]:
+    def _place(self, devices: Sequence[PlacedDevice], shares: Sequence[float]) -> list[DevicePlan]:
         placed = predict_layers(shares, len(self.metadata.layers))
         return [self._device(number, device, placed) for number, device in enumerate(devices)]
 
-    def _device(self, number: int, device: Device, placed: Sequence[int]) -> DevicePlan:
+    def _device(self, number: int, device: PlacedDevice, placed: Sequence[int]) -> DevicePlan:
         slots = [slot for slot, holder in enumerate(placed) if holder == number]
         key = (number, slots[0] if slots else 0, len(slots))
         if key not in self._known:
@@ -192,7 +201,7 @@ class Planner:
                 first.setdefault(facts.window, placed[layer])
         return frozenset(window for window, device in first.items() if device == number)
 
-    def _compute(self, device: Device, memory: Memory, placed: Sequence[int], number: int) -> DevicePlan:
+    def _compute(self, device: PlacedDevice, memory: DeviceCapacity, placed: Sequence[int], number: int) -> DevicePlan:
         metadata, cache = self.metadata, self.request.cache
         everything = metadata.layers
         numbers = [layer for layer in range(len(everything)) if placed[layer] == number]
@@ -200,7 +209,7 @@ class Planner:
         has_output = placed[-1] == number
         trunk = [layer for layer, facts in enumerate(everything) if facts.loaded]
         first, last = (numbers[0], numbers[-1]) if numbers else (len(everything), len(everything))
-        place = Place(
+        place = GraphPart(
             layers,
             has_output,
             has_last_layer=placed[trunk[-1]] == number,
@@ -280,7 +289,7 @@ class Planner:
             for layer in self.metadata.layers
         )
 
-    def plan(self, split: Mapping[str, int] | None = None) -> Plan:
+    def plan(self, split: Mapping[str, int] | None = None) -> PlacementPlan:
         """Place the model by an explicit split, or by the best one."""
         if split:
             check_split(split, [host.holder for host in self.group.holders], len(self.metadata.layers))
@@ -296,7 +305,7 @@ class Planner:
             gpus=len(self.group.head.devices),
             state=self.window_state(),
         )
-        return Plan(
+        return PlacementPlan(
             devices=tuple(devices),
             split=chosen,
             tensor_split=tuple(engine_split(self.order(chosen))),

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What would make a model fit: each cure is tried, and named only if it works."""
+"""What would make a model fit: each remedy is tried, and named only if it works."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..models.metadata import ModelMetadata
 from .kv_cache import BYTES_PER_ELEMENT
-from .planner import Group, Host, Planner, largest_context
+from .planner import PlacementGroup, PlacementHost, Planner, largest_context
 
 #: Bits a weight of the usual quantisations, as their author lists them for a model of 8 B parameters.
 BITS: Mapping[str, float] = {
@@ -53,7 +53,7 @@ def _fits(planner: Planner) -> bool:
     return all(device.left >= 0 for device in planner.place(planner.best_split()))
 
 
-def cures(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[str]:
+def find(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[str]:
     """Sentences that say what would fit, cheapest first.
 
     :param others: the other models of the inventory by their keys, tried where they are the same model.
@@ -117,8 +117,8 @@ def _nodes(planner: Planner) -> Iterator[str]:
     for count in range(1, _MOST_NODES):
         if count > 3 and count & (count - 1):
             continue
-        more = tuple(Host(f"another-{number}", fresh, f"another-{number}:0") for number in range(count))
-        group = Group((*planner.group.workers, *more), planner.group.head)
+        more = tuple(PlacementHost(f"another-{number}", fresh, f"another-{number}:0") for number in range(count))
+        group = PlacementGroup((*planner.group.workers, *more), planner.group.head)
         if sum(len(host.devices) for host in group.holders) > len(planner.metadata.layers):
             return
         if _fits(Planner(planner.metadata, planner.request, group, planner.rules)):

@@ -19,7 +19,7 @@ from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata
 from . import from_inventory, host_memory, remedies
 from .kv_cache import BYTES_PER_ELEMENT
-from .planner import MIB, Group, Host, Memory, Plan, Planner, mib, rules_of
+from .planner import MIB, DeviceCapacity, PlacementGroup, PlacementHost, PlacementPlan, Planner, mib, rules_of
 
 _LOCKED = tuple(mode for mode in LOAD_MODES if mode not in ("mmap",))
 _SMALLEST_CONTEXT = 2048
@@ -27,7 +27,7 @@ _GIB = 1 << 30
 
 
 @dataclass(frozen=True)
-class Entry:
+class RouterModel:
     """A model as the plan sees it.
 
     :param metadata: None where nobody knows it yet: nothing can be said of it.
@@ -42,7 +42,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Machine:
+class RouterHost:
     """Where the router runs.
 
     :param gpus: as in herd_gpus; none is the processor.
@@ -57,7 +57,7 @@ class Machine:
     reserve_mib: int = 0
     memory_max: str = ""
 
-    def devices(self) -> tuple[Memory, ...]:
+    def devices(self) -> tuple[DeviceCapacity, ...]:
         """Its devices; one with neither GPU nor memory can hold nothing."""
         if not self.gpus and not self.memory_gib:
             raise InvalidInputError(
@@ -69,11 +69,11 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Need:
+class ModelNeed:
     """What one model takes: bytes on each device, and of its process on the host."""
 
-    entry: Entry
-    plan: Plan
+    entry: RouterModel
+    plan: PlacementPlan
     totals: tuple[int, ...]
     least: int
     comfortable: int
@@ -83,9 +83,9 @@ class Need:
 class _Try:
     """A plan of all models on one machine."""
 
-    needs: tuple[Need, ...]
-    memories: tuple[Memory, ...]
-    machine: Machine
+    needs: tuple[ModelNeed, ...]
+    memories: tuple[DeviceCapacity, ...]
+    machine: RouterHost
     models_max: int
 
     def together(self, device: int) -> int:
@@ -150,13 +150,13 @@ class _Try:
 
 
 def _planner(
-    entry: Entry, metadata: ModelMetadata, machine: Machine, memories: tuple[Memory, ...], release: str
+    entry: RouterModel, metadata: ModelMetadata, machine: RouterHost, memories: tuple[DeviceCapacity, ...], release: str
 ) -> Planner:
-    host = Host(machine.name, memories, "", int(machine.memory_gib * _GIB))
-    return Planner(metadata, from_inventory.request_of(entry.settings), Group((), host), rules_of(release))
+    host = PlacementHost(machine.name, memories, "", int(machine.memory_gib * _GIB))
+    return Planner(metadata, from_inventory.request_of(entry.settings), PlacementGroup((), host), rules_of(release))
 
 
-def _need(entry: Entry, planner: Planner) -> Need:
+def _need(entry: RouterModel, planner: Planner) -> ModelNeed:
     plan = planner.plan()
     totals = tuple(device.total for device in plan.devices)
     least, comfortable = plan.head.least, plan.head.comfortable
@@ -167,10 +167,10 @@ def _need(entry: Entry, planner: Planner) -> Need:
         locked = str(entry.settings["load_mode"]) in _LOCKED
         least += buffers + (weights if locked else 0)
         comfortable += buffers + (0 if plan.head.mapped else weights)
-    return Need(entry, plan, totals, least, comfortable)
+    return ModelNeed(entry, plan, totals, least, comfortable)
 
 
-def _tried(entries: Sequence[Entry], machine: Machine, models_max: int, release: str) -> _Try:
+def _tried(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, release: str) -> _Try:
     memories = machine.devices()
     needs = [
         _need(entry, _planner(entry, entry.metadata, machine, memories, release)) for entry in entries if entry.metadata
@@ -178,14 +178,14 @@ def _tried(entries: Sequence[Entry], machine: Machine, models_max: int, release:
     return _Try(tuple(needs), memories, machine, models_max)
 
 
-def _with(entries: Sequence[Entry], **settings: Any) -> list[Entry]:
+def _with(entries: Sequence[RouterModel], **settings: Any) -> list[RouterModel]:
     return [replace(entry, settings={**entry.settings, **settings}) for entry in entries]
 
 
-def _cures(entries: Sequence[Entry], machine: Machine, models_max: int, release: str) -> Iterator[str]:
+def _remedies(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, release: str) -> Iterator[str]:
     """What would fit, each tried."""
 
-    def fits(others: Sequence[Entry], count: int = models_max) -> bool:
+    def fits(others: Sequence[RouterModel], count: int = models_max) -> bool:
         return bool(others) and _tried(others, machine, count, release).fits
 
     for count in range(models_max - 1, 0, -1):
@@ -217,18 +217,18 @@ def _cures(entries: Sequence[Entry], machine: Machine, models_max: int, release:
             break
 
 
-def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: str) -> dict[str, Any]:
+def plan(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, release: str) -> dict[str, Any]:
     """Plan all models of a router as plain data.
 
-    :returns: known (whether all metadata was there), fits, problems, cures, warnings, left_out (ids with the reason),
+    :returns: known (whether all metadata was there), fits, problems, remedies, warnings, left_out (reasons by id),
         models (id, devices, split, bytes), together (bytes on each device), memory (least and comfortable, bytes),
         table.
     """
     memories = machine.devices()
     left_out: dict[str, str] = {}
     problems: list[str] = []
-    cures: list[str] = []
-    chosen: list[Entry] = []
+    remedies_found: list[str] = []
+    chosen: list[RouterModel] = []
     for entry in entries:
         if entry.metadata is None:
             continue
@@ -239,13 +239,13 @@ def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: s
         elif entry.is_named:
             problems += [f"model {entry.id}: {text}" for text in alone.problems]
             # More machines do not help a router.
-            cures += [f"model {entry.id}: {text}" for text in remedies.cures(planner, {}) if "node" not in text]
+            remedies_found += [f"model {entry.id}: {text}" for text in remedies.find(planner, {}) if "node" not in text]
         else:
             left_out[entry.id] = alone.problems[0]
     tried = _tried(chosen, machine, models_max, release)
     together = [*tried.device_problems(), *tried.host_problems()]
     if together and chosen:
-        cures += list(_cures(chosen, machine, models_max, release))
+        remedies_found += list(_remedies(chosen, machine, models_max, release))
     unknown = [entry.id for entry in entries if entry.metadata is None]
     warnings = [f"{need.entry.id}: {text}" for need in tried.needs for text in need.plan.warnings]
     warnings += [f"{name}: nothing is known of it, neither its file nor metadata in herd_models." for name in unknown]
@@ -253,7 +253,7 @@ def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: s
         "known": not unknown,
         "fits": not problems and not together,
         "problems": problems + together,
-        "cures": cures,
+        "remedies": remedies_found,
         "warnings": warnings,
         "left_out": left_out,
         "models_max": models_max,
@@ -266,7 +266,7 @@ def plan(entries: Sequence[Entry], machine: Machine, models_max: int, release: s
     return {**data, "table": _table(data, tried)}
 
 
-def _model(need: Need) -> dict[str, Any]:
+def _model(need: ModelNeed) -> dict[str, Any]:
     # Without a GPU the engine is told no device: its processor is none.
     on_gpu = [device for device in need.plan.devices if device.modelled]
     return {
@@ -319,5 +319,5 @@ def _table(data: Mapping[str, Any], tried: _Try) -> str:
     lines += [f"left out: {name}: {reason}" for name, reason in data["left_out"].items()]
     lines += [f"warning: {text}" for text in data["warnings"]]
     lines += [f"does not fit: {text}" for text in data["problems"]]
-    lines += [f"cure: {text}" for text in data["cures"]]
+    lines += [f"remedy: {text}" for text in data["remedies"]]
     return "\n".join(lines)

@@ -37,7 +37,7 @@ def nvcc_version(text: str) -> str:
 
 
 def check(facts: Mapping[str, Any], compute_capabilities: Iterable[str]) -> None:
-    """Stop, with the cure, if this toolchain cannot build for these GPUs."""
+    """Stop, with the remedy, if this toolchain cannot build for these GPUs."""
     major = int(str(facts["cc_version"]).split(".", maxsplit=1)[0])
     if major < LOWEST_GCC:
         raise MismatchError(

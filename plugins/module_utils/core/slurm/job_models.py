@@ -41,13 +41,13 @@ def settings_of(job: Job, model: Model) -> dict[str, Any]:
     return engine_arguments.merged(job.settings, model.settings or {})
 
 
-def machine_of(job: Job, node: Node, limit: str) -> router_fit.Machine:
+def machine_of(job: Job, node: Node, limit: str) -> router_fit.RouterHost:
     """The node as the plan sees it.
 
     :param limit: of the job's memory there, such as 64G.
     """
     gpus = [{"memory_mib": node.memory_mib}] * node.gpus
-    return router_fit.Machine(node.name, gpus, node.memory_gib, reserve_mib=RESERVE_MIB, memory_max=limit)
+    return router_fit.RouterHost(node.name, gpus, node.memory_gib, reserve_mib=RESERVE_MIB, memory_max=limit)
 
 
 def _unusable(name: str, names: Collection[str]) -> str:
@@ -61,9 +61,9 @@ def _unusable(name: str, names: Collection[str]) -> str:
     )
 
 
-def _problems(job: Job, machine: router_fit.Machine, models: Sequence[tuple[Model, Found, bool]]) -> dict[str, Any]:
+def _problems(job: Job, machine: router_fit.RouterHost, models: Sequence[tuple[Model, Found, bool]]) -> dict[str, Any]:
     entries = [
-        router_fit.Entry(model.id, found.metadata, settings_of(job, model), is_named)
+        router_fit.RouterModel(model.id, found.metadata, settings_of(job, model), is_named)
         for model, found, is_named in models
     ]
     return router_fit.plan(entries, machine, job.models_max, job.rules)

@@ -161,13 +161,13 @@ def crew(job: Job, hosts: Sequence[str]) -> tuple[Node, tuple[Node, ...]]:
 
 def devices(
     job: Job, head: Node, workers: Sequence[Node], worker_ports: Mapping[str, int]
-) -> list[device_order.Device]:
+) -> list[device_order.PlacedDevice]:
     """Every device in the engine's order with its layers."""
     remote = [
-        device_order.Holder(node.name, max(1, node.gpus), f"{node.fabric}:{worker_ports[node.name]}")
+        device_order.LayerHost(node.name, max(1, node.gpus), f"{node.fabric}:{worker_ports[node.name]}")
         for node in workers
     ]
-    local = device_order.Holder(head.name, head.gpus) if head.gpus else None
+    local = device_order.LayerHost(head.name, head.gpus) if head.gpus else None
     names = {holder.name for holder in (*remote, *([local] if local else []))}
     # A job on other nodes than those of the split spreads its layers evenly.
     split = job.split if set(job.split) == names else {}
@@ -175,7 +175,7 @@ def devices(
 
 
 def head_argv(
-    job: Job, program: str, accepted: Collection[str], placed: Sequence[device_order.Device], address: str
+    job: Job, program: str, accepted: Collection[str], placed: Sequence[device_order.PlacedDevice], address: str
 ) -> list[str]:
     """The head's command line; the port is put in where it is chosen."""
     model = job.models[0]
@@ -209,7 +209,7 @@ class Line:
 
 
 def head_line(
-    job: Job, program: str, manifest: Mapping[str, Any], placed: Sequence[device_order.Device], head: Node
+    job: Job, program: str, manifest: Mapping[str, Any], placed: Sequence[device_order.PlacedDevice], head: Node
 ) -> Line:
     """The head's command line; what this build does not take, or does not survive, is an error."""
     engine = flag_subject.engine_of(manifest, program.rsplit("/", 1)[-1])
@@ -285,7 +285,7 @@ def percent(read: int, size: int, sent: int, remote: int) -> int:
     return min(99, int(100 * sum(shares) / len(shares)))
 
 
-def remote_bytes(placed: Sequence[device_order.Device], size: int) -> int:
+def remote_bytes(placed: Sequence[device_order.PlacedDevice], size: int) -> int:
     """Roughly, what workers are to hold of a model."""
     layers = sum(device.layers for device in placed)
     return int(size * sum(d.layers for d in placed if d.endpoint) / layers) if layers else 0

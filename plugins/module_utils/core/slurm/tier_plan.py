@@ -15,7 +15,7 @@ from ..errors import InvalidInputError
 from ..models import ids as model_ids
 from ..placement import from_inventory as inventory_placement
 from ..placement import router_fit
-from ..placement.from_inventory import Site
+from ..placement.from_inventory import InventoryGroup
 from . import job_spec, memory_limit, revision
 from .memory_limit import Need
 
@@ -180,7 +180,7 @@ def _plan(
         # Without a GPU the engine's own processor holds the layers; a plan calls that a worker on the same host.
         workers = [head]
     return inventory_placement.plan_for(
-        entry, Site(workers, head, facts, True, job_spec.RESERVE_MIB), settings, cluster.release, split, {}
+        entry, InventoryGroup(workers, head, facts, True, job_spec.RESERVE_MIB), settings, cluster.release, split, {}
     )
 
 
@@ -217,7 +217,9 @@ def _preset(tier: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return tier["presets"].get(key) or {}
 
 
-def _router_memory(tier: Mapping[str, Any], models: Sequence[Mapping[str, Any]], machine: router_fit.Machine) -> Need:
+def _router_memory(
+    tier: Mapping[str, Any], models: Sequence[Mapping[str, Any]], machine: router_fit.RouterHost
+) -> Need:
     need = memory_limit.of_router(models, tier["models_max"])
     if not tier["scan"]:
         return need
@@ -232,14 +234,14 @@ def _router(
     """The plan of a router: whether the largest of its models fit together."""
     host = cluster.hosts[names[0]]
     entries = [
-        router_fit.Entry(
+        router_fit.RouterModel(
             model_ids.api_id(tier["kind"], cluster.models[key]),
             inventory_placement.metadata_in(cluster.models[key]),
             engine_arguments.merged(settings, _preset(tier, key).get("settings") or {}),
         )
         for key in tier["models"]
     ]
-    machine = router_fit.Machine(
+    machine = router_fit.RouterHost(
         names[0],
         list(host.get("herd_gpus") or []),
         float(host.get("herd_memory_gib") or 0),

@@ -26,7 +26,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.worker_readiness import (
-    Expectation,
+    ExpectedWorker,
     ReadinessCheck,
     write_check,
 )
@@ -95,7 +95,9 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def check_file(tmp_path: Path) -> Callable[..., Path]:
     def write(*ports: int, protocol: str = "7.0.0", timeout: float = 0.4, devices: int = 1, memory: int = 0) -> Path:
-        workers = tuple(Expectation(f"vllm-node{i + 2}", "127.0.0.1", p, devices, memory) for i, p in enumerate(ports))
+        workers = tuple(
+            ExpectedWorker(f"vllm-node{i + 2}", "127.0.0.1", p, devices, memory) for i, p in enumerate(ports)
+        )
         config = tmp_path / "wait-for-workers.json"
         config.write_text(write_check(ReadinessCheck(parse_version(protocol), timeout, workers)), encoding="utf-8")
         return config
@@ -237,7 +239,7 @@ def program(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_living_connection_is_not_reset(program: Any, workers: Callable[..., Worker]) -> None:
     """Scenario firewalld shows that a lost connection is reset: that takes a kernel that does not know it."""
     busy = workers((7, 0, 0))
-    expectation = Expectation("vllm-node2", "127.0.0.1", busy.port, 1, 0)
+    expectation = ExpectedWorker("vllm-node2", "127.0.0.1", busy.port, 1, 0)
     with closing(socket.create_connection(("127.0.0.1", busy.port))) as living:
         program.reset_connections(expectation, [living.getsockname()[1]])
         living.settimeout(5)
@@ -263,7 +265,7 @@ def test_ports_of_other_hosts_are_not_reset(program: Any, agent_config: str, mon
     monkeypatch.setattr(program.heartbeat_http, "fetch", lambda *_arguments: seen)
     monkeypatch.setattr(program, "reset_connections", lambda _worker, ports: reset.extend(ports))
     said: list[str] = []
-    worker = Expectation("vllm-node2", "10.100.0.32", 50052, 1, 0)
+    worker = ExpectedWorker("vllm-node2", "10.100.0.32", 50052, 1, 0)
     program._reset_lost(worker, agent_config, said.append)
     assert reset == [41000, 41002]
     assert said == ["resetting connections to vllm-node2 that this host has lost (ports 41000, 41002)"]
@@ -276,7 +278,7 @@ def test_agent_without_answer_is_logged(program: Any, agent_config: str, monkeyp
     silent = SimpleNamespace(beat=None, detail="timed out")
     monkeypatch.setattr(program.heartbeat_http, "fetch", lambda *_arguments: silent)
     said: list[str] = []
-    program._reset_lost(Expectation("vllm-node2", "10.100.0.32", 50052, 1, 0), agent_config, said.append)
+    program._reset_lost(ExpectedWorker("vllm-node2", "10.100.0.32", 50052, 1, 0), agent_config, said.append)
     assert len(said) == 1
     assert said[0].startswith("cannot reset lost connections to vllm-node2: expected the agent of vllm-node2")
 
@@ -292,4 +294,4 @@ def test_agent_without_answer_is_logged(program: Any, agent_config: str, monkeyp
     ],
 )
 def test_which_workers_may_hold_a_dead_connection(program: Any, state: str, detail: str, is_suspect: bool) -> None:
-    assert program._may_hold_dead(program.Observation(state, detail=detail)) is is_suspect
+    assert program._may_hold_dead(program.WorkerObservation(state, detail=detail)) is is_suspect

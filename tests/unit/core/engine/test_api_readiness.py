@@ -8,15 +8,18 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_readiness
-from ansible_collections.herd.inference.plugins.module_utils.core.engine.api_readiness import Look, Waiting
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.api_readiness import (
+    ApiProbe,
+    ReadinessWait,
+)
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, MismatchError
 
 UNIT = "llama-head.service"
 
 
-def follow(looks: list[Look], limit_s: float = 600) -> tuple[Waiting, str]:
+def follow(looks: list[ApiProbe], limit_s: float = 600) -> tuple[ReadinessWait, str]:
     """Take a look each second; the waiting, and the error that ended it."""
-    waiting = Waiting(limit_s, UNIT)
+    waiting = ReadinessWait(limit_s, UNIT)
     for second, look in enumerate(looks):
         error = waiting.see(look, float(second))
         if error is not None:
@@ -29,30 +32,51 @@ def follow(looks: list[Look], limit_s: float = 600) -> tuple[Waiting, str]:
     ("looks", "states"),
     [
         (
-            [Look("refused"), Look("refused"), Look("loading"), Look("loading"), Look("ready")],
+            [
+                ApiProbe("refused"),
+                ApiProbe("refused"),
+                ApiProbe("loading"),
+                ApiProbe("loading"),
+                ApiProbe("ready"),
+            ],
             ["refused", "loading", "ready"],
         ),
         # Its start waits for the workers, and a worker that comes late costs it a start.
         (
-            [Look("refused", "activating"), Look("refused", "activating", 1), Look("ready", "active", 1)],
+            [
+                ApiProbe("refused", "activating"),
+                ApiProbe("refused", "activating", 1),
+                ApiProbe("ready", "active", 1),
+            ],
             ["refused", "ready"],
         ),
-        ([Look("silent", "active", 7), Look("ready", "active", 7)], ["silent", "ready"]),
+        (
+            [ApiProbe("silent", "active", 7), ApiProbe("ready", "active", 7)],
+            ["silent", "ready"],
+        ),
         # Connections of the release before hold its port for a minute.
         (
-            [Look("refused", "activating", n, (), n > 0) for n in range(7)]
-            + [Look("refused", "active", 6), Look("loading", "active", 6), Look("ready", "active", 6)],
+            [ApiProbe("refused", "activating", n, (), n > 0) for n in range(7)]
+            + [
+                ApiProbe("refused", "active", 6),
+                ApiProbe("loading", "active", 6),
+                ApiProbe("ready", "active", 6),
+            ],
             ["refused", "loading", "ready"],
         ),
         # The agent stops and starts it in order.
-        ([Look("ready", "active")], ["ready"]),
+        ([ApiProbe("ready", "active")], ["ready"]),
         (
-            [Look("refused", "deactivating"), Look("refused", "activating"), Look("ready", "active")],
+            [
+                ApiProbe("refused", "deactivating"),
+                ApiProbe("refused", "activating"),
+                ApiProbe("ready", "active"),
+            ],
             ["refused", "ready"],
         ),
     ],
 )
-def test_what_heals_is_waited_for(looks: list[Look], states: list[str]) -> None:
+def test_what_heals_is_waited_for(looks: list[ApiProbe], states: list[str]) -> None:
     waiting, error = follow(looks)
     assert (waiting.states, error, waiting.is_over()) == (states, "", True)
 
@@ -61,42 +85,51 @@ def test_what_heals_is_waited_for(looks: list[Look], states: list[str]) -> None:
     ("looks", "part"),
     [
         (
-            [Look("refused", "activating"), Look("refused", "failed")],
+            [ApiProbe("refused", "activating"), ApiProbe("refused", "failed")],
             f"{UNIT} to run while its model loads, found failed",
         ),
-        ([Look("refused", "inactive")], "found inactive after 0 s (refused)"),
+        ([ApiProbe("refused", "inactive")], "found inactive after 0 s (refused)"),
         (
-            [Look("refused", "activating", restarts) for restarts in (4, 5, 6, 7)],
+            [ApiProbe("refused", "activating", restarts) for restarts in (4, 5, 6, 7)],
             "found 3 restarts in 3 s (refused): mend what journalctl",
         ),
         (
-            [Look("refused", "activating", n, (), n > 0) for n in range(92)]
-            + [Look("refused", "activating", 92, (), True)],
+            [ApiProbe("refused", "activating", n, (), n > 0) for n in range(92)]
+            + [ApiProbe("refused", "activating", 92, (), True)],
             "found 3 restarts in 92 s (refused): mend what journalctl",
         ),
         (
-            [Look("refused", "activating"), Look("refused", "activating", 1, ("python3 (99)",), True)],
+            [
+                ApiProbe("refused", "activating"),
+                ApiProbe("refused", "activating", 1, ("python3 (99)",), True),
+            ],
             f"only {UNIT} to listen at its port, found python3 (99) too",
         ),
-        ([Look("status 404")], "found status 404: see what listens at that port"),
-        ([Look("loading"), Look("status 502")], "found loading \u2192 status 502"),
-        ([Look("insecure (certificate verify failed)")], "found insecure (certificate verify failed): run site.yml"),
-        ([Look("ready", "active", 0, ("python3 (99)",))], f"only {UNIT} to listen at its port, found python3 (99) too"),
+        ([ApiProbe("status 404")], "found status 404: see what listens at that port"),
+        ([ApiProbe("loading"), ApiProbe("status 502")], "found loading \u2192 status 502"),
+        (
+            [ApiProbe("insecure (certificate verify failed)")],
+            "found insecure (certificate verify failed): run site.yml",
+        ),
+        (
+            [ApiProbe("ready", "active", 0, ("python3 (99)",))],
+            f"only {UNIT} to listen at its port, found python3 (99) too",
+        ),
     ],
 )
-def test_what_cannot_heal_ends_it_at_once(looks: list[Look], part: str) -> None:
+def test_what_cannot_heal_ends_it_at_once(looks: list[ApiProbe], part: str) -> None:
     waiting, error = follow(looks)
     assert part in error
     assert not waiting.is_over() or looks[-1].strangers
 
 
 @pytest.mark.parametrize(
-    ("state", "cure"),
+    ("state", "remedy"),
     [("loading", "give it more time"), ("silent", "its process hangs"), ("refused", "start it, and see")],
 )
-def test_the_end_of_patience_names_what_it_waited_for(state: str, cure: str) -> None:
-    _waiting, error = follow([Look(state)] * 6, limit_s=5)
-    assert error.startswith(f"expected the head to be ready within 5 seconds, found {state}: {cure}")
+def test_the_end_of_patience_names_what_it_waited_for(state: str, remedy: str) -> None:
+    _waiting, error = follow([ApiProbe(state)] * 6, limit_s=5)
+    assert error.startswith(f"expected the head to be ready within 5 seconds, found {state}: {remedy}")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import random
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.device_order import (
-    Holder,
+    LayerHost,
     check_split,
     devices_in_engine_order,
     engine_split,
@@ -19,9 +19,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.device_
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 
-NODE2 = Holder("vllm-node2", 1, "10.100.0.32:50052")
-NODE3 = Holder("vllm-node3", 1, "10.100.0.33:50052")
-NODE1 = Holder("vllm-node1", 1)
+NODE2 = LayerHost("vllm-node2", 1, "10.100.0.32:50052")
+NODE3 = LayerHost("vllm-node3", 1, "10.100.0.33:50052")
+NODE1 = LayerHost("vllm-node1", 1)
 SPLIT = {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
 
 
@@ -36,7 +36,7 @@ def test_workers_come_first_and_the_local_gpu_last() -> None:
 
 
 def test_two_gpus_of_a_worker_are_two_devices_of_the_group() -> None:
-    devices = devices_in_engine_order([Holder("a", 2, "a:1"), Holder("b", 1, "b:1")], None, {"a": 5, "b": 3})
+    devices = devices_in_engine_order([LayerHost("a", 2, "a:1"), LayerHost("b", 1, "b:1")], None, {"a": 5, "b": 3})
     assert [(d.name, d.endpoint, d.layers) for d in devices] == [
         ("RPC0", "a:1", 3),
         ("RPC1", "a:1", 2),
@@ -90,7 +90,7 @@ def test_every_translated_split_gives_each_device_exactly_its_layers() -> None:
     for _attempt in range(3000):
         count = chance.randint(1, 9)
         shares = [chance.randint(1, 40) for _index in range(count)]
-        workers = [Holder(f"n{i}", 1, f"n{i}:1") for i in range(count)]
+        workers = [LayerHost(f"n{i}", 1, f"n{i}:1") for i in range(count)]
         devices = devices_in_engine_order(workers, None, {f"n{i}": share for i, share in enumerate(shares)})
         placed = predict_layers(engine_split(devices), sum(shares))
         assert [placed[:-1].count(i) for i in range(count)] == shares

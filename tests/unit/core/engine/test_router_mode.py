@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import router_mode
-from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Engine
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import EngineBuild
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from tests.unit.core.engine.flags.flag_lines import NEW, OLD
 
@@ -119,13 +119,13 @@ def test_names_that_the_engine_would_misread_are_refused(offers: list[router_mod
 
 def test_what_is_derived_is_clean() -> None:
     offers = [offer(aliases=("fast",), sleep_s=60, devices=("CUDA0",), at_start=True), offer("b")]
-    engine = Engine(NEW, True, ("70",))
+    engine = EngineBuild(NEW, True, ("70",))
     assert router_mode.findings(offers, line, engine, capabilities=("7.0",), given_environment={}) == []
 
 
 def test_findings_name_the_model() -> None:
     bad = offer("b", settings={"extra_arguments": ["--flash-atn", "on", "--timeout", "9", "--host", "::"]})
-    found = router_mode.findings([offer("a"), bad], line, Engine(NEW))
+    found = router_mode.findings([offer("a"), bad], line, EngineBuild(NEW))
     assert {(finding.rule, finding.found) for finding in found} == {
         ("unknown-flag", "--flash-atn in the preset of b"),
         ("preset-overridden", "--timeout in the preset of b"),
@@ -134,12 +134,12 @@ def test_findings_name_the_model() -> None:
 
 
 def test_an_older_release_is_refused_until_the_rule_is_accepted() -> None:
-    found = router_mode.findings([replace(offer(), aliases=("x",))], line, Engine(OLD))
+    found = router_mode.findings([replace(offer(), aliases=("x",))], line, EngineBuild(OLD))
     assert [(finding.rule, finding.severity) for finding in found] == [
         ("router-of-older-release", "error"),
         ("alias-of-older-release", "error"),
     ]
-    accepted = router_mode.findings([offer()], line, Engine(OLD), ["router-of-older-release"])
+    accepted = router_mode.findings([offer()], line, EngineBuild(OLD), ["router-of-older-release"])
     assert [(finding.rule, finding.severity) for finding in accepted] == [("router-of-older-release", "warning")]
 
 
@@ -156,9 +156,9 @@ ANSWER = json.loads((ROOT / "tests/fixtures/router/0c1e57098-models.json").read_
 def test_the_states_of_a_running_router() -> None:
     """A sleeping model, a loaded one, and one whose file is cut short, as 0c1e57098 tells of them."""
     assert router_mode.states(ANSWER) == [
-        router_mode.State("a", ("first-model", "task:borrowing"), "sleeping", None),
-        router_mode.State("b", (), "loaded", None),
-        router_mode.State("broken", (), "unloaded", 1),
+        router_mode.RouterModelState("a", ("first-model", "task:borrowing"), "sleeping", None),
+        router_mode.RouterModelState("b", (), "loaded", None),
+        router_mode.RouterModelState("broken", (), "unloaded", 1),
     ]
     assert [state.id for state in router_mode.states(ANSWER) if state.is_in_memory] == ["a", "b"]
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import rpc_cache
-from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_cache import DAY_S, MIB, CacheFile, Limits
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_cache import (
+    DAY_S,
+    MIB,
+    CacheFile,
+    RpcCacheLimits,
+)
 
 NOW = 1_790_000_000.0
 LOAD = NOW - 3600
@@ -83,7 +88,7 @@ def test_only_the_engines_own_names(name: str, is_ours: bool) -> None:
 def test_what_may_be_cut_short_goes(
     files: list[CacheFile], free: int, proved: float | None, ended: float | None, expected: dict[str, str]
 ) -> None:
-    assert why(rpc_cache.plan(files, Limits(), free, proved, ended)) == expected
+    assert why(rpc_cache.plan(files, RpcCacheLimits(), free, proved, ended)) == expected
 
 
 @pytest.mark.parametrize(
@@ -93,7 +98,7 @@ def test_what_may_be_cut_short_goes(
 )
 def test_a_disk_that_was_full_for_a_while(full: float | None, expected: list[str]) -> None:
     files = [file("a", written=LOAD - 7000), file("b", written=LOAD - 299), file("c", written=LOAD)]
-    found = rpc_cache.plan(files, Limits(), PLENTY, LOAD - 6000, NOW, full)
+    found = rpc_cache.plan(files, RpcCacheLimits(), PLENTY, LOAD - 6000, NOW, full)
     assert why(found) == dict.fromkeys(expected, "the disk was full")
 
 
@@ -107,39 +112,39 @@ THREE = [OLD, USED, YOUNG]
 @pytest.mark.parametrize(
     ("limits", "free", "expected"),
     [
-        (Limits(), PLENTY, {}),
-        (Limits(days=30), PLENTY, {"a": "no load used it for 30 days"}),
-        (Limits(days=10), PLENTY, dict.fromkeys("ac", "no load used it for 10 days")),
+        (RpcCacheLimits(), PLENTY, {}),
+        (RpcCacheLimits(days=30), PLENTY, {"a": "no load used it for 30 days"}),
+        (RpcCacheLimits(days=10), PLENTY, dict.fromkeys("ac", "no load used it for 10 days")),
         # The one that was not needed for the longest time goes first.
-        (Limits(most=96 * MIB), PLENTY, {}),
-        (Limits(most=95 * MIB), PLENTY, {"a": "the cache is larger than 95 MiB"}),
-        (Limits(most=32 * MIB), PLENTY, dict.fromkeys("ac", "the cache is larger than 32 MiB")),
-        (Limits(most=MIB), PLENTY, dict.fromkeys("abc", "the cache is larger than 1 MiB")),
+        (RpcCacheLimits(most=96 * MIB), PLENTY, {}),
+        (RpcCacheLimits(most=95 * MIB), PLENTY, {"a": "the cache is larger than 95 MiB"}),
+        (RpcCacheLimits(most=32 * MIB), PLENTY, dict.fromkeys("ac", "the cache is larger than 32 MiB")),
+        (RpcCacheLimits(most=MIB), PLENTY, dict.fromkeys("abc", "the cache is larger than 1 MiB")),
         # Room that others took.
-        (Limits(keep_free=100 * MIB), 100 * MIB, {}),
-        (Limits(keep_free=100 * MIB), 99 * MIB, {"a": "less than 100 MiB are free"}),
-        (Limits(keep_free=100 * MIB), 40 * MIB, dict.fromkeys("ac", "less than 100 MiB are free")),
+        (RpcCacheLimits(keep_free=100 * MIB), 100 * MIB, {}),
+        (RpcCacheLimits(keep_free=100 * MIB), 99 * MIB, {"a": "less than 100 MiB are free"}),
+        (RpcCacheLimits(keep_free=100 * MIB), 40 * MIB, dict.fromkeys("ac", "less than 100 MiB are free")),
         # What goes for its age makes room too.
-        (Limits(days=30, keep_free=100 * MIB), 70 * MIB, {"a": "no load used it for 30 days"}),
+        (RpcCacheLimits(days=30, keep_free=100 * MIB), 70 * MIB, {"a": "no load used it for 30 days"}),
     ],
 )
-def test_what_is_too_old_or_too_much_goes(limits: Limits, free: int, expected: dict[str, str]) -> None:
+def test_what_is_too_old_or_too_much_goes(limits: RpcCacheLimits, free: int, expected: dict[str, str]) -> None:
     assert why(rpc_cache.plan(THREE, limits, free, NOW)) == expected
 
 
 @pytest.mark.parametrize(("total_mib", "keep_mib"), [(1 << 20, 4096), (40960, 4096), (2000, 200), (0, 0)])
 def test_a_small_disk_keeps_a_tenth_free(total_mib: int, keep_mib: int) -> None:
-    limits = Limits(most=7, keep_free=4096 * MIB, days=3)
-    assert limits.on(total_mib * MIB) == Limits(7, keep_mib * MIB, 3)
+    limits = RpcCacheLimits(most=7, keep_free=4096 * MIB, days=3)
+    assert limits.on(total_mib * MIB) == RpcCacheLimits(7, keep_mib * MIB, 3)
 
 
 def test_a_worker_that_ran_for_a_year_finds_its_files() -> None:
     year = [file("a", written=NOW - 365 * DAY_S), file("b", written=NOW - 365 * DAY_S + 9)]
-    assert rpc_cache.plan(year, Limits(days=1), PLENTY, NOW) == []
+    assert rpc_cache.plan(year, RpcCacheLimits(days=1), PLENTY, NOW) == []
 
 
 def test_a_second_time_nothing_goes() -> None:
-    limits = Limits(most=50 * MIB, days=30)
+    limits = RpcCacheLimits(most=50 * MIB, days=30)
     going = {removal.file.name for removal in rpc_cache.plan(THREE, limits, PLENTY, NOW)}
     left = [found for found in THREE if found.name not in going]
     assert left == [USED]
@@ -148,7 +153,7 @@ def test_a_second_time_nothing_goes() -> None:
 
 def test_a_line_for_the_journal() -> None:
     assert rpc_cache.summary([]) == ""
-    removals = rpc_cache.plan(THREE, Limits(most=40 * MIB, days=30), PLENTY, NOW)
+    removals = rpc_cache.plan(THREE, RpcCacheLimits(most=40 * MIB, days=30), PLENTY, NOW)
     assert rpc_cache.summary(removals) == (
         "2 files of 64 MiB: no load used it for 30 days (1), the cache is larger than 40 MiB (1)"
     )

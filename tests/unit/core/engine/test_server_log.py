@@ -14,7 +14,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine import 
 LOGS = Path(__file__).parents[3] / "fixtures" / "head_log"
 
 
-def read(name: str) -> server_log.HeadLog:
+def read(name: str) -> server_log.ServerLog:
     return server_log.parse((LOGS / name).read_text(encoding="utf-8"))
 
 

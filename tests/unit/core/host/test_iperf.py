@@ -60,13 +60,13 @@ def test_the_thresholds_of_the_documents(gbps: float, level: str, is_problem: bo
 
 
 @pytest.mark.parametrize(
-    ("cpu", "cure"), [(20.0, "look at the link's rate and errors"), (99.5, "one processor was busy with it")]
+    ("cpu", "remedy"), [(20.0, "look at the link's rate and errors"), (99.5, "one processor was busy with it")]
 )
-def test_a_busy_processor_is_told_from_a_slow_link(cpu: float, cure: str) -> None:
+def test_a_busy_processor_is_told_from_a_slow_link(cpu: float, remedy: str) -> None:
     found = iperf.parse(at(12, cpu), PEER, BandwidthLimits())
     sentence = iperf.problem(found, BandwidthLimits())
     assert sentence is not None
-    assert sentence.startswith(f"expected more than 30 Gb/s to {PEER} (the target is 50), found 12: {cure}")
+    assert sentence.startswith(f"expected more than 30 Gb/s to {PEER} (the target is 50), found 12: {remedy}")
 
 
 @pytest.mark.parametrize(

@@ -15,18 +15,18 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine import 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import ModelMetadata, metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.from_inventory import (
-    Site,
+    InventoryGroup,
     limit_bytes,
     metadata_in,
     plan_for,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.kv_cache import CacheSettings
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.planner import (
-    Group,
-    Host,
-    Memory,
+    DeviceCapacity,
+    PlacementGroup,
+    PlacementHost,
+    PlacementRequest,
     Planner,
-    Request,
     largest_context,
     rules_of,
 )
@@ -57,7 +57,9 @@ def plan(
 ) -> dict[str, Any]:
     given = {"workers": WORKERS, "head": HEAD, "facts": FACTS, "reserve_mib": 1024, **site}
     models = {"q8": entry(Q8_0), "q4": entry(Q4_K)}
-    return plan_for(entry(kinds), Site(**given), engine_arguments.merged(settings), "0c1e57098", split or {}, models)
+    return plan_for(
+        entry(kinds), InventoryGroup(**given), engine_arguments.merged(settings), "0c1e57098", split or {}, models
+    )
 
 
 @pytest.mark.parametrize(("kinds", "settings"), [(Q8_0, Q8_4K), (Q4_K, Q4_128K)])
@@ -75,9 +77,9 @@ def test_eight_bits_and_the_long_context_do_not_fit_and_the_cures_do() -> None:
     assert not found["fits"]
     assert all(device["left"] < 0 for device in found["devices"])
     assert "device RPC0 on vllm-node2: expected room for " in found["problems"][0]
-    words = " ".join(found["cures"])
-    for cure in ("A context of", "q4_0 for keys and values", "The quantisation Q4_K_M", "One more node like"):
-        assert cure in words
+    words = " ".join(found["remedies"])
+    for remedy in ("A context of", "q4_0 for keys and values", "The quantisation Q4_K_M", "One more node like"):
+        assert remedy in words
     context = found["largest_context"]
     assert 40000 < context < 131072
     assert plan(Q8_0, {"context": context}, found["split"])["fits"]
@@ -87,7 +89,7 @@ def test_eight_bits_and_the_long_context_do_not_fit_and_the_cures_do() -> None:
 def test_another_entry_of_the_same_model_is_named_where_it_fits() -> None:
     found = plan(Q8_0, {"context": 65536})
     assert not found["fits"]
-    assert any(cure.startswith("The entry q4 of herd_models fits") for cure in found["cures"])
+    assert any(remedy.startswith("The entry q4 of herd_models fits") for remedy in found["remedies"])
     assert plan(Q4_K, {"context": 65536})["fits"]
 
 
@@ -147,7 +149,7 @@ def test_workers_without_gpu_use_their_memory_and_nothing_is_modelled() -> None:
     metadata = metadata_of(header_of(llama("small", Dense(8, vocabulary=1000))))
     found = plan_for(
         {"name": "small", "layers": 8, "metadata": metadata.to_data()},
-        Site(WORKERS, HEAD, facts),
+        InventoryGroup(WORKERS, HEAD, facts),
         engine_arguments.merged({"context": 2048, "slots": 2}),
         "0c1e57098",
         {},
@@ -182,7 +184,7 @@ def test_a_limit_that_cannot_be_read_is_an_error() -> None:
 
 
 def test_a_model_without_metadata_is_not_planned() -> None:
-    site = Site(WORKERS, HEAD, FACTS)
+    site = InventoryGroup(WORKERS, HEAD, FACTS)
     split = {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
     found = plan_for({"name": "x", "layers": 80}, site, engine_arguments.merged({}), "0c1e57098", split, {})
     assert (found["known"], found["fits"], found["split"]) == (False, True, split)
@@ -196,9 +198,9 @@ def test_layers_of_the_entry_and_of_the_file_must_agree() -> None:
 
 def test_an_architecture_that_was_not_measured_gets_a_bound_and_a_warning() -> None:
     known = model_72b(Q4_K)
-    host = Host("a", (Memory(64 * GIB, 64 * GIB, False),), "a:1")
-    group = Group((host, replace(host, name="b")), Host("h", ()))
-    request = Request(CacheSettings(8192))
+    host = PlacementHost("a", (DeviceCapacity(64 * GIB, 64 * GIB, False),), "a:1")
+    group = PlacementGroup((host, replace(host, name="b")), PlacementHost("h", ()))
+    request = PlacementRequest(CacheSettings(8192))
     plans = [
         Planner(metadata, request, group, rules_of("0c1e57098")) for metadata in (known, replace(known, known=False))
     ]
@@ -219,9 +221,12 @@ def test_rules_by_release(release: str, is_old: bool) -> None:
 
 
 def test_nothing_fits_where_the_weights_alone_do_not() -> None:
-    host = Host("a", (Memory(8 * GIB, 8 * GIB, False),), "a:1")
+    host = PlacementHost("a", (DeviceCapacity(8 * GIB, 8 * GIB, False),), "a:1")
     planner = Planner(
-        model_72b(Q4_K), Request(CacheSettings(4096)), Group((host,), Host("h", ())), rules_of("0c1e57098")
+        model_72b(Q4_K),
+        PlacementRequest(CacheSettings(4096)),
+        PlacementGroup((host,), PlacementHost("h", ())),
+        rules_of("0c1e57098"),
     )
     assert largest_context(planner) == 0
 

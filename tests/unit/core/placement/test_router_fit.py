@@ -17,23 +17,25 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
 from ansible_collections.herd.inference.plugins.module_utils.core.placement.planner import MIB
-from ansible_collections.herd.inference.plugins.module_utils.core.placement.router_fit import Entry, Machine
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.router_fit import RouterHost, RouterModel
 
 ROOT = Path(__file__).parents[4]
 COMPUTED = json.loads((ROOT / "inventory/beefcake2/group_vars/all/models_computed.json").read_text(encoding="utf-8"))
 V100 = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 32768}
-MACHINE = Machine("vasp-02", [V100], 384, reserve_mib=1024)
+MACHINE = RouterHost("vasp-02", [V100], 384, reserve_mib=1024)
 ROOMY = replace(MACHINE, gpus=[{**V100, "memory_mib": 65536}])
 STRAND, BEHEMOTH = "strand-rust-coder-14b-q8_0", "or1-behemoth-q4_k_m"
 NEW = "0c1e57098"
 
 
-def entry(key: str = STRAND, name: str = "", is_named: bool = True, **settings: Any) -> Entry:
+def entry(key: str = STRAND, name: str = "", is_named: bool = True, **settings: Any) -> RouterModel:
     merged = engine_arguments.merged({"context": 8192, "batch": 512, **settings})
-    return Entry(name or key, inventory_placement.metadata_in(COMPUTED["herd_models_computed"][key]), merged, is_named)
+    return RouterModel(
+        name or key, inventory_placement.metadata_in(COMPUTED["herd_models_computed"][key]), merged, is_named
+    )
 
 
-def plan(*entries: Entry, machine: Machine = MACHINE, models_max: int = 2) -> dict[str, Any]:
+def plan(*entries: RouterModel, machine: RouterHost = MACHINE, models_max: int = 2) -> dict[str, Any]:
     return router_fit.plan(entries, machine, models_max, NEW)
 
 
@@ -61,21 +63,21 @@ def test_two_that_do_not_fit_together_are_a_problem_with_cures_that_hold() -> No
     (problem,) = found["problems"]
     assert "the largest 2 of 2 models at the same time (21236 MiB for a and 21236 MiB for b)" in problem
     assert "11220 MiB are missing" in problem
-    assert found["cures"][0].startswith("1 in memory at the same time (models_max) fits")
+    assert found["remedies"][0].startswith("1 in memory at the same time (models_max) fits")
     assert plan(*two, models_max=1)["fits"]
-    context = int(next(cure for cure in found["cures"] if "context" in cure).split("at most ")[1].split()[0])
+    context = int(next(remedy for remedy in found["remedies"] if "context" in remedy).split("at most ")[1].split()[0])
     assert plan(*(replace(one, settings={**one.settings, "context": context}) for one in two))["fits"]
-    assert found["cures"][-1] == "Without a the others fit."
-    assert found["table"].count("cure: ") == len(found["cures"])
+    assert found["remedies"][-1] == "Without a the others fit."
+    assert found["table"].count("remedy: ") == len(found["remedies"])
 
 
 def test_a_smaller_cache_is_named_only_where_it_helps() -> None:
     given = [entry(name=name, context=24576) for name in ("a", "b")]
     machine = replace(MACHINE, gpus=[{**V100, "memory_mib": 38000}])
-    cures = plan(*given, machine=machine)["cures"]
-    assert "Cache types q8_0 for keys and values of every model (cache_type_k, cache_type_v) fit." in cures
+    remedies = plan(*given, machine=machine)["remedies"]
+    assert "Cache types q8_0 for keys and values of every model (cache_type_k, cache_type_v) fit." in remedies
     without_flash = [replace(one, settings={**one.settings, "flash_attention": "off"}) for one in given]
-    assert not [cure for cure in plan(*without_flash, machine=machine)["cures"] if "Cache types" in cure]
+    assert not [remedy for remedy in plan(*without_flash, machine=machine)["remedies"] if "Cache types" in remedy]
 
 
 def test_a_file_that_was_merely_found_is_left_out_if_it_cannot_fit() -> None:
@@ -90,26 +92,26 @@ def test_one_that_the_inventory_names_is_a_problem() -> None:
     found = plan(entry(), entry(BEHEMOTH))
     assert not found["fits"]
     assert found["problems"][0].startswith(f"model {BEHEMOTH}: device CUDA0 on vasp-02: expected room")
-    assert not [cure for cure in found["cures"] if "node" in cure]
+    assert not [remedy for remedy in found["remedies"] if "node" in remedy]
 
 
 def test_several_gpus_are_each_held() -> None:
-    found = plan(entry(BEHEMOTH), machine=Machine("big", [V100, V100, V100], 384))
+    found = plan(entry(BEHEMOTH), machine=RouterHost("big", [V100, V100, V100], 384))
     (model,) = found["models"]
     assert model["devices"] == ["CUDA0", "CUDA1", "CUDA2"]
     assert sum(model["split"]) == 81 and len(found["together"]) == 3
     assert found["fits"]
-    twice = plan(entry(BEHEMOTH), entry(BEHEMOTH, "copy"), machine=Machine("big", [V100, V100, V100], 384))
+    twice = plan(entry(BEHEMOTH), entry(BEHEMOTH, "copy"), machine=RouterHost("big", [V100, V100, V100], 384))
     assert [text.split(":")[0] for text in twice["problems"]] == [f"device {n} of big" for n in range(3)]
 
 
 def test_a_processor_is_told_no_device_and_counts_as_memory() -> None:
-    found = plan(entry(), entry(name="b"), machine=Machine("cpu", [], 64))
+    found = plan(entry(), entry(name="b"), machine=RouterHost("cpu", [], 64))
     assert found["fits"]
     assert all(not model["devices"] for model in found["models"])
     # Buffers of the process, and the weights on top if they are to stay in the cache; loading takes of their room.
     assert found["memory"]["comfortable"] - found["memory"]["least"] > 2 * 13000 * MIB
-    locked = plan(entry(load_mode="lock"), entry(name="b", load_mode="lock"), machine=Machine("cpu", [], 64))
+    locked = plan(entry(load_mode="lock"), entry(name="b", load_mode="lock"), machine=RouterHost("cpu", [], 64))
     assert locked["memory"]["least"] >= found["memory"]["least"] + 2 * 14180 * MIB
 
 
@@ -130,4 +132,4 @@ def test_a_model_of_which_nothing_is_known_is_said() -> None:
 
 def test_a_machine_without_anything_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="herd_gpus or herd_memory_gib for n1"):
-        plan(entry(), machine=Machine("n1"))
+        plan(entry(), machine=RouterHost("n1"))

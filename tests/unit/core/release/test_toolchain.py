@@ -1,4 +1,4 @@
-"""Compiler, CUDA, GPU and driver: what fits together, and what the cure is where it does not."""
+"""Compiler, CUDA, GPU and driver: what fits together, and what the remedy is where it does not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_compiler(cuda: str, gcc: str, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cuda", "archs", "cure"),
+    ("cuda", "archs", "remedy"),
     [
         ("12.2.140", ["70"], None),
         ("13.0.88", ["70"], "CUDA 13 has no Volta"),
@@ -65,11 +65,11 @@ def test_compiler(cuda: str, gcc: str, fits: bool) -> None:
         ("12.8.61", ["120"], None),
     ],
 )
-def test_cuda_against_gpus(cuda: str, archs: list[str], cure: str | None) -> None:
-    if cure is None:
+def test_cuda_against_gpus(cuda: str, archs: list[str], remedy: str | None) -> None:
+    if remedy is None:
         toolchain.check_architectures(cuda, archs)
         return
-    with pytest.raises(HerdError, match=cure):
+    with pytest.raises(HerdError, match=remedy):
         toolchain.check_architectures(cuda, archs)
 
 

@@ -18,7 +18,7 @@ ROUTER, PRESET = "router", "preset"
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineBuild:
     """What a release says of itself in its manifest.
 
     :param accepted: flags of the program in question.
@@ -34,10 +34,10 @@ class Engine:
     tls: bool = False
 
 
-def engine_of(manifest: Mapping[str, Any], program: str) -> Engine:
+def engine_of(manifest: Mapping[str, Any], program: str) -> EngineBuild:
     """Take what the rules need out of a manifest."""
     cuda = manifest.get("cuda") or {}
-    return Engine(
+    return EngineBuild(
         frozenset(manifest["flags"].get(program, ())),
         bool(cuda),
         tuple(str(found) for found in cuda.get("architectures", ())),
@@ -61,7 +61,7 @@ class Subject:
 
     program: str
     line: CommandLine
-    engine: Engine = field(default_factory=Engine)
+    engine: EngineBuild = field(default_factory=EngineBuild)
     capabilities: tuple[str, ...] = ()
     context: int = 0
     model_types: tuple[str, ...] = ()

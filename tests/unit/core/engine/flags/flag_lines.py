@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
-from ansible_collections.herd.inference.plugins.module_utils.core.engine.device_order import Device
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.device_order import PlacedDevice
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.help_flags import accepted_flags
 
 HELP = Path(__file__).parents[4] / "fixtures" / "help"
@@ -21,9 +21,9 @@ def accepted(program: str) -> frozenset[str]:
 NEW, OLD = accepted("0c1e57098-llama-server"), accepted("b7836-llama-server")
 NEW_WORKER, OLD_WORKER = accepted("0c1e57098-ggml-rpc-server"), accepted("b7836-rpc-server")
 DEVICES = [
-    Device("RPC0", "n2", "10.100.0.32:50052", 27),
-    Device("RPC1", "n3", "10.100.0.33:50052", 27),
-    Device("CUDA0", "n1", "", 26),
+    PlacedDevice("RPC0", "n2", "10.100.0.32:50052", 27),
+    PlacedDevice("RPC1", "n3", "10.100.0.33:50052", 27),
+    PlacedDevice("CUDA0", "n1", "", 26),
 ]
 
 

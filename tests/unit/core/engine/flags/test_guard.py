@@ -15,7 +15,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.command
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import (
-    Engine,
+    EngineBuild,
     Finding,
     Subject,
     engine_of,
@@ -37,14 +37,14 @@ def release(name: str) -> dict[str, Any]:
     return release_catalogue.select(real(), name)
 
 
-def engine(name: str = "0c1e57098", cuda: bool = True, architectures: tuple[str, ...] = ("70",)) -> Engine:
+def engine(name: str = "0c1e57098", cuda: bool = True, architectures: tuple[str, ...] = ("70",)) -> EngineBuild:
     entry = release(name)
     flags = NEW if name == "0c1e57098" else OLD
-    return Engine(flags, cuda, architectures if cuda else (), entry["dialect"], tuple(entry["defects"]))
+    return EngineBuild(flags, cuda, architectures if cuda else (), entry["dialect"], tuple(entry["defects"]))
 
 
-def look(words: list[str], program: str = "head", of: Engine | None = None, **known: Any) -> list[Finding]:
-    flags = of or (Engine(NEW_WORKER) if program == "worker" else engine())
+def look(words: list[str], program: str = "head", of: EngineBuild | None = None, **known: Any) -> list[Finding]:
+    flags = of or (EngineBuild(NEW_WORKER) if program == "worker" else engine())
     return flag_guard.inspect(Subject(program, CommandLine(words, program == "worker"), flags, **known))
 
 
@@ -64,7 +64,7 @@ def test_what_is_derived_is_clean_in_both_dialects(name: str, mode: str) -> None
 def test_the_worker_that_is_derived_is_clean(flags: frozenset[str]) -> None:
     words = worker_arguments("10.100.0.32", 50052, 4, True)
     assert words == ["-H", "10.100.0.32", "-p", "50052", "-t", "4", "-c"]
-    assert look(words, "worker", Engine(flags), environment={"LLAMA_CACHE": "/var/cache/herd/rpc"}) == []
+    assert look(words, "worker", EngineBuild(flags), environment={"LLAMA_CACHE": "/var/cache/herd/rpc"}) == []
 
 
 # Rule, program, words that walk into it, what else is known, words that do not.
@@ -120,7 +120,7 @@ TRAPS: list[tuple[str, str, list[str], dict[str, Any], list[str]]] = [
         "volta-code-missing",
         "worker",
         WORKER,
-        {"capabilities": ("7.0",), "of": Engine(NEW_WORKER, True, ("75",))},
+        {"capabilities": ("7.0",), "of": EngineBuild(NEW_WORKER, True, ("75",))},
         WORKER,
     ),
     ("no-device-list", "head", [*ALONE, "--rpc", "a:1", "--cache-ram", "0"], {}, RPC),
@@ -211,13 +211,13 @@ def test_every_rule_says_all_of_it() -> None:
     ],
 )
 def test_the_right_flag_is_named(flags: frozenset[str], words: list[str], instead: str) -> None:
-    (found,) = look([*ALONE, *words], of=Engine(flags))
+    (found,) = look([*ALONE, *words], of=EngineBuild(flags))
     assert found.instead.startswith(instead)
     assert found.severity == "error"
 
 
 def test_what_a_release_takes_is_not_called_removed() -> None:
-    assert look([*ALONE, "--draft-max", "4", "--mlock"], of=Engine(OLD)) == []
+    assert look([*ALONE, "--draft-max", "4", "--mlock"], of=EngineBuild(OLD)) == []
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_defect_that_was_seen_stops_and_one_that_was_only_reported_warns() -> 
     three = [*ALONE, "--rpc", "a:1,b:1,c:1", "--device", "RPC0,RPC1,RPC2", "--cache-ram", "0"]
     (found,) = look(three)
     assert (found.severity, "#28487" in found.found) == ("warning", True)
-    seen = Engine(NEW, defects=({"id": "#28487", "means": "it hangs", "workers_from": 3},))
+    seen = EngineBuild(NEW, defects=({"id": "#28487", "means": "it hangs", "workers_from": 3},))
     (found,) = look(three, of=seen)
     assert (found.severity, found.otherwise) == ("error", "it hangs")
     assert look(RPC, of=seen) == []
