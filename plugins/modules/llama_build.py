@@ -292,10 +292,9 @@ class Build:
         flags = {program: help_flags.accepted_flags(text) for program, text in texts.items()}
         for program in (self.release["programs"]["head"], self.release["programs"]["worker"]):
             if not flags.get(program):
-                raise NotFoundError(
-                    expected=f"{program} to print its flags when it is asked for --help",
-                    found="nothing",
-                    remedy=f"look at the end of {self.log}, and try the program under {bin_} by hand",
+                raise NotFoundError.plain(
+                    f"{program} --help prints no flags",
+                    f"look at the end of {self.log}, and run the program under {bin_} by hand",
                 )
         manifest = build_rules.manifest(
             self.release, self.source, self.tools, self.options, flags, release_archive.measure(release)

@@ -151,7 +151,7 @@ def require_pair(certificate: str, key: str) -> str:
         )
     if not openssl.is_valid_for(certificate, 0):
         raise MismatchError(
-            "a certificate that is valid today", "one whose time is over", "renew it, and run this again"
+            "a certificate that is valid today", "an expired one", "renew it, and run the playbook again"
         )
     return public
 

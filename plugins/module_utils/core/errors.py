@@ -1,20 +1,25 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one family of errors of this collection.
+"""Errors that an operator can fix.
 
-Every message has the same three parts, so that an operator reads one sentence and acts: what was
-expected, what was found, and what to do. Only a module's C(main) turns an error into C(fail_json).
+An error names three things in one sentence: the expected value, the value that was found, and the next step. Where
+there are no two values to compare, it names the problem and the next step. A module's C(main) turns it into
+C(fail_json).
 """
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+_Error = TypeVar("_Error", bound="HerdError")
+
 
 class HerdError(Exception):
-    """Something an operator can mend.
+    """An error that an operator can fix.
 
-    :param expected: what the program needed, as a noun phrase ("a release of the catalogue").
-    :param found: what it met instead, with the value.
+    :param expected: what the program needs, as a noun phrase ("a release of the catalogue").
+    :param found: the value that it found instead.
     :param remedy: the next step, as an imperative sentence without a full stop.
     """
 
@@ -24,35 +29,41 @@ class HerdError(Exception):
         self.remedy = remedy
         super().__init__(expected, found, remedy)
 
+    @classmethod
+    def plain(cls: type[_Error], problem: str, remedy: str) -> _Error:
+        """Return an error without two values to compare: a sentence about the problem, and the next step."""
+        return cls("", problem, remedy)
+
     def __str__(self) -> str:
-        return f"expected {self.expected}, found {self.found}: {self.remedy}."
+        problem = f"expected {self.expected}, found {self.found}" if self.expected else self.found
+        return f"{problem}: {self.remedy}."
 
 
 class InvalidInputError(HerdError):
-    """A value of the inventory or of a task's arguments cannot work."""
+    """A value of the inventory or of a task's arguments is invalid."""
 
 
 class NotFoundError(HerdError):
-    """A file, host, service or release that must exist does not."""
+    """A required file, host, service or release does not exist."""
 
 
 class MismatchError(HerdError):
-    """Two things that must be equal (a checksum, a size, a release, a protocol) differ."""
+    """Two values that must be equal differ: a checksum, a size, a release or a protocol."""
 
 
 class InsufficientError(HerdError):
-    """A resource (disk, memory, a limit) is too small for what was asked."""
+    """A resource is too small for the request: a disk, memory or a limit."""
 
 
 class RemoteFailureError(HerdError):
-    """A server, a worker or a command answered with a failure, or not at all."""
+    """A server, a worker or a command failed, or did not answer."""
 
 
 class TransientFailureError(RemoteFailureError):
-    """A failure that may pass if the same is tried again.
+    """A failure that may not occur again if the request is repeated.
 
-    :ivar pause: seconds that the server asks to wait; None if it does not say.
-    :ivar crowded: whether the server says that it has too much to do.
+    :ivar pause: seconds to wait, as requested by the server; None without a request.
+    :ivar crowded: whether the server reports that it is overloaded.
     """
 
     def __init__(

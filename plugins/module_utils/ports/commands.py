@@ -47,7 +47,7 @@ def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _not_installed(program: str) -> NotFoundError:
-    return NotFoundError(expected=f"the program {program}", found="no such file", remedy="install it on this machine")
+    return NotFoundError.plain(f"The program {program} is not installed on this machine", "install it")
 
 
 def run(
@@ -80,10 +80,8 @@ def run(
     except FileNotFoundError as error:
         raise _not_installed(argv[0]) from error
     except asyncio.TimeoutError as error:
-        raise RemoteFailureError(
-            expected=f"{argv[0]} to end within {timeout:.0f} seconds",
-            found="no end",
-            remedy=f"run it by hand: {' '.join(argv)}",
+        raise RemoteFailureError.plain(
+            f"{argv[0]} did not end within {timeout:g} seconds", f"run it by hand: {' '.join(argv)}"
         ) from error
 
 

@@ -246,7 +246,7 @@ class Fetch:
             self._clean()
             return
         if self.world.crew is None:
-            raise NotFoundError("a way to ask servers", "none", "install the Python library requests")
+            raise NotFoundError.plain('Python library "requests" is not installed on the host', "install it")
         transfer = Transfer(self.target, self.segments, self.kept, self.policy.pace, self.policy.backoff)
         landing = self.disk.landing(self.incoming)
         try:

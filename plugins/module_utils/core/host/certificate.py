@@ -46,7 +46,7 @@ def check_given(certificate: str, key: str) -> None:
         raise InvalidInputError(
             "certificate and key, or neither",
             "only the " + ("certificate" if certificate.strip() else "key"),
-            "give both: the engine would serve without TLS otherwise",
+            "give both: with one of them, the engine would serve without TLS",
         )
     if not certificate.strip():
         return
@@ -55,8 +55,8 @@ def check_given(certificate: str, key: str) -> None:
     if found is None or found.group(1).startswith("ENCRYPTED") or "Proc-Type: 4,ENCRYPTED" in found.group(2):
         raise InvalidInputError(
             "a private key in PEM without a passphrase",
-            "none" if found is None else "one with a passphrase",
-            "decrypt it, and keep it in a vault: nobody is there to type a passphrase when the head starts",
+            "no private key" if found is None else "a key with a passphrase",
+            "decrypt it, and keep it in a vault: the head starts without an operator who types a passphrase",
         )
 
 
@@ -72,9 +72,8 @@ def decide(is_given: bool, may_generate: bool, has_both: bool, is_generated: boo
         return KEEP
     if may_generate:
         return GENERATE
-    raise NotFoundError(
-        "a certificate and a key for the API",
-        "none",
+    raise NotFoundError.plain(
+        "The API has no certificate and key",
         "give the role's variables …_tls_certificate and …_tls_key (head_server_tls_certificate, of a router "
         "fast_router_tls_certificate), put both files on the host, or let it sign its own with …_tls_generate",
     )
@@ -95,9 +94,8 @@ def subject_names(names: Sequence[str]) -> str:
                 ) from None
             words.append(f"DNS:{name}")
     if not words:
-        raise InvalidInputError(
-            "a name for the certificate",
-            "none",
+        raise InvalidInputError.plain(
+            "The certificate has no host name",
             "name the host as its clients do, in head_server_tls_names, or the same of another role",
         )
     return ",".join(words)

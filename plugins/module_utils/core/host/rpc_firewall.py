@@ -44,9 +44,8 @@ def worker_rules(address: str, port: int, allowed: Sequence[str], interface: str
     :param interface: the fabric's; whoever forges the head's address on another is refused. Any where it is empty.
     """
     if not allowed:
-        raise InvalidInputError(
-            "the fabric address of the head that may use this worker",
-            "none",
+        raise InvalidInputError.plain(
+            "No head with a fabric address may use this worker",
             "put one host with herd_fabric_address into the group head_server",
         )
     sources = ", ".join(sorted(set(allowed)))
@@ -67,7 +66,7 @@ def head_rules(workers: Sequence[str], port: int, user_id: int) -> str:
     Only openings are looked at, and only those of a process: the kernel's own answers belong to nobody.
     """
     if not workers:
-        raise InvalidInputError("workers whose port is to be closed", "none", "put hosts into the group rpc_worker")
+        raise InvalidInputError.plain("There is no worker whose port to close", "put hosts into the group rpc_worker")
     targets = ", ".join(sorted(set(workers)))
     opening = "tcp flags & (syn | ack) == syn"
     return f"""\

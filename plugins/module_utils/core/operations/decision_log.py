@@ -162,7 +162,7 @@ def page(records: Mapping[str, str], figures: HeadMeasurements | None, results: 
     :param results: content of result files by name.
     """
     if not records:
-        raise InvalidInputError("records of decisions", "none", "give the texts of docs/decisions")
+        raise InvalidInputError.plain("There are no records of decisions", "pass the texts of docs/decisions")
     parts = [
         "# Decisions of this cluster",
         "Written by Ansible (herd.inference, role decision_log). Changes made here are lost.",

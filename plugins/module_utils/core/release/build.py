@@ -88,10 +88,9 @@ def _cuda_options(
     cuda = toolchain.get("cuda")
     archs = architectures(compute_capabilities)
     if not cuda:
-        raise MismatchError(
-            expected=f"a CUDA toolkit on the build host, for GPUs of architecture {', '.join(archs)}",
-            found="none in its toolchain",
-            remedy="let the role toolchain install one, or name one that is there with toolchain_cuda_root",
+        raise MismatchError.plain(
+            f"There is no CUDA toolkit on the build host for GPUs of architecture {', '.join(archs)}",
+            "let the role toolchain install one, or set toolchain_cuda_root to an installed one",
         )
     check_compiler(str(cuda["version"]), str(toolchain["cc_version"]))
     check_architectures(str(cuda["version"]), archs)
@@ -190,10 +189,9 @@ def libraries_to_bring(needed: Mapping[str, str | None], own: Iterable[str]) -> 
 def require_tls(options: Mapping[str, str], needed: Iterable[str]) -> None:
     """cmake builds without TLS, and only warns, where it does not find OpenSSL."""
     if options.get("LLAMA_OPENSSL") == "ON" and not any(name.startswith("libssl.so") for name in needed):
-        raise MismatchError(
-            expected="programs that need OpenSSL's libssl, since TLS is wanted (herd_api_tls)",
-            found="none that does: cmake has not found OpenSSL 3 on the build host",
-            remedy="run the role toolchain, which installs it, or name it in llama_build_cmake (OPENSSL_ROOT_DIR)",
+        raise MismatchError.plain(
+            "The built programs do not support TLS (herd_api_tls): cmake did not find OpenSSL 3 on the build host",
+            "run the role toolchain, which installs it, or set OPENSSL_ROOT_DIR in llama_build_cmake",
         )
 
 

@@ -124,10 +124,9 @@ def _git(entry: Mapping[str, Any], location: str) -> dict[str, Any]:
 
 def _archive(entry: Mapping[str, Any], location: str, sha256: str) -> dict[str, Any]:
     if not location:
-        raise InvalidInputError(
-            expected="llama_build_archive to say where the archive is (an URL, or a path on the build host)",
-            found="nothing",
-            remedy=f"put one of these there: {_archive_names(entry)}",
+        raise InvalidInputError.plain(
+            "llama_build_archive is empty",
+            f"set it to the URL, or the path on the build host, of one of these: {_archive_names(entry)}",
         )
     name = unquote(urlsplit(location).path).rsplit("/", 1)[-1]
     chosen = [a for a in entry["archives"] if (a["sha256"] == sha256 if sha256 else a["file"] == name)]

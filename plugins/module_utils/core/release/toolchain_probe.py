@@ -48,10 +48,9 @@ def check(facts: Mapping[str, Any], compute_capabilities: Iterable[str]) -> None
     archs = architectures(compute_capabilities)
     cuda = facts.get("cuda")
     if archs and not cuda:
-        raise NotFoundError(
-            expected=f"a CUDA toolkit for GPUs of architecture {', '.join(archs)}",
-            found="none",
-            remedy="set toolchain_cuda_root to one that is on this host, or let the role install one",
+        raise NotFoundError.plain(
+            f"There is no CUDA toolkit on this host for GPUs of architecture {', '.join(archs)}",
+            "set toolchain_cuda_root to an installed toolkit, or let the role install one",
         )
     if archs and cuda:
         check_compiler(str(cuda["version"]), str(facts["cc_version"]))

@@ -80,7 +80,7 @@ def read_state(table: Table) -> TableState:
 def apply(table: Table, found: TableState) -> None:
     """Put the files in place and the rules into the kernel."""
     if not nft_program():
-        raise NotFoundError("the program nft", "none on this host", "install the package nftables")
+        raise NotFoundError.plain("The program nft is not installed on this host", "install the package nftables")
     if table.ruleset_path in found.stale:
         check(table.ruleset)
     for path in found.stale:

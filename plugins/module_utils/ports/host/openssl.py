@@ -27,7 +27,7 @@ def public_key_of_key(key: str) -> str:
     status, out, _err = _ask("pkey", "-pubout", text=key)
     if status != 0:
         # What openssl says of it might hold a piece of it.
-        raise MismatchError("a private key that openssl reads", "one that it does not", "export it anew, as PEM")
+        raise MismatchError.plain("openssl cannot read the private key", "export it again in PEM")
     return out
 
 
@@ -35,11 +35,8 @@ def public_key_of_certificate(certificate: str) -> str:
     """The public key that a certificate is about."""
     status, out, err = _ask("x509", "-noout", "-pubkey", text=certificate)
     if status != 0:
-        raise MismatchError(
-            "a certificate that openssl reads",
-            err.strip().splitlines()[-1] if err.strip() else "none",
-            "export it anew",
-        )
+        said = err.strip().splitlines()[-1] if err.strip() else f"exit status {status}"
+        raise MismatchError.plain(f"openssl cannot read the certificate ({said})", "export it again in PEM")
     return out
 
 

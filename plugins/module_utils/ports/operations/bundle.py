@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ...core.errors import HerdError
+from ...core.errors import HerdError, NotFoundError
 from .. import commands, files
 
 # No command of a bundle takes longer where the host is well; one that hangs must not stop the others.
@@ -24,7 +24,8 @@ def run(argv: Sequence[str]) -> str | None:
     try:
         answer = commands.run(argv, timeout=PATIENCE_S)
     except HerdError as error:
-        return None if not Path(argv[0]).is_absolute() and "no such file" in str(error) else f"{error}\n"
+        is_missing = isinstance(error, NotFoundError) and not Path(argv[0]).is_absolute()
+        return None if is_missing else f"{error}\n"
     return (answer.out + answer.err)[-LARGEST:] + (f"[status {answer.rc}]\n" if answer.rc else "")
 
 

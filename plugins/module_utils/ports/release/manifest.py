@@ -42,8 +42,8 @@ def needed_manifest(prefix: Path, is_check: bool) -> tuple[Path, dict[str, Any]]
     """
     found = current_manifest(prefix)
     if found is None and not is_check:
-        raise NotFoundError(
-            f"a release at {prefix / 'current'}", "none", "run the role llama_release on this host first"
+        raise NotFoundError.plain(
+            f"There is no release at {prefix / 'current'}", "run the role llama_release on this host first"
         )
     return found
 

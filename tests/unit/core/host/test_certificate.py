@@ -35,9 +35,9 @@ def test_a_pair_is_taken_with_or_without_a_chain(kind: str) -> None:
         (LEAF, "", "found only the certificate"),
         ("", key(), "found only the key"),
         ("nonsense", key(), "found 8 characters without one"),
-        (LEAF, "nonsense", "without a passphrase, found none"),
-        (LEAF, key("ENCRYPTED PRIVATE KEY"), "found one with a passphrase"),
-        (LEAF, key("RSA PRIVATE KEY", "\nProc-Type: 4,ENCRYPTED\n"), "found one with a passphrase"),
+        (LEAF, "nonsense", "without a passphrase, found no private key"),
+        (LEAF, key("ENCRYPTED PRIVATE KEY"), "found a key with a passphrase"),
+        (LEAF, key("RSA PRIVATE KEY", "\nProc-Type: 4,ENCRYPTED\n"), "found a key with a passphrase"),
     ],
 )
 def test_what_is_no_pair_is_an_error_without_the_key(cert: str, private: str, said: str) -> None:

@@ -50,7 +50,7 @@ def test_the_marker_changes_with_the_rules_and_with_nothing_else() -> None:
 
 
 def test_nobody_to_let_in_is_an_error() -> None:
-    with pytest.raises(InvalidInputError, match="fabric address of the head"):
+    with pytest.raises(InvalidInputError, match="No head with a fabric address"):
         rpc_firewall.worker_rules(*WORKER, [])
     with pytest.raises(InvalidInputError, match="group rpc_worker"):
         rpc_firewall.head_rules([], 50052, 990)

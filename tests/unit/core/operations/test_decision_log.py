@@ -103,5 +103,5 @@ def test_every_record_is_there_and_every_link_leads_somewhere(figures: decision_
 
 
 def test_a_page_without_records_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="expected records of decisions, found none"):
+    with pytest.raises(InvalidInputError, match="There are no records of decisions"):
         decision_log.page({}, None, {})

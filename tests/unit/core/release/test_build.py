@@ -86,7 +86,7 @@ def test_no_driver_to_link(cuda: dict[str, Any], every: bool) -> None:
 @pytest.mark.parametrize(
     ("tools", "gpus", "extra", "words"),
     [
-        (TOOLS, ("7.0",), {}, "a CUDA toolkit on the build host"),
+        (TOOLS, ("7.0",), {}, "no CUDA toolkit on the build host"),
         ({**TOOLS, "cuda": {**CUDA, "version": "13.0.88"}}, ("7.0",), {}, "no Volta"),
         ({**TOOLS, "cuda": CUDA, "cc_version": "13.1.0"}, ("7.0",), {}, "gcc 12 or older"),
         (TOOLS, (), {"GGML_NATIVE": "ON"}, "GGML_NATIVE"),
@@ -171,7 +171,7 @@ def test_openssl_is_the_nodes_own() -> None:
 
 def test_a_build_without_tls_is_not_taken_for_one_with_it() -> None:
     build_rules.require_tls({"LLAMA_OPENSSL": "OFF"}, {})
-    with pytest.raises(HerdError, match="cmake has not found OpenSSL 3"):
+    with pytest.raises(HerdError, match="cmake did not find OpenSSL 3"):
         build_rules.require_tls({"LLAMA_OPENSSL": "ON"}, {"libc.so.6": "/lib/libc.so.6"})
 
 
