@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Every page of a symptom has these headings, in this order.
-SEE, MEANS, MEND, MENDED = SECTIONS = ("See it", "What it means", "Mend it", "It is mended when")
+CHECK, CAUSE, FIX, VERIFY = SECTIONS = ("Check", "Cause", "Fix", "Verify")
 #: The hosts that a prompt names: the controller, in the root of the clone, or root on a host of the herd, or on one
 #: that was taken out of it.
 PROMPTS = {"$": "controller", "head#": "head", "worker#": "worker", "former#": "former", "slurm-ctl#": "slurm-ctl"}

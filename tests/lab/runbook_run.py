@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .recovery import Service
-from .runbook import MEND, MENDED, SEE, Command, Page, missing
+from .runbook import CHECK, FIX, VERIFY, Command, Page, missing
 from .testing import HEAD, WORKERS
 
 ROOT = Path(__file__).parents[2]
@@ -99,12 +99,12 @@ def follow(operator: Operator, page: Page, variables: Mapping[str, Any], hands: 
     :param hands: what the page says that somebody does, before its commands are typed that mend the rest.
     """
     operator.variables = dict(variables)
-    for command in page.sections[SEE]:
+    for command in page.sections[CHECK]:
         operator.see(command)
     operator.variables = {}
     for act in hands:
         act()
-    for command in page.sections[MEND]:
+    for command in page.sections[FIX]:
         operator.mend(command)
-    for command in page.sections[MENDED]:
+    for command in page.sections[VERIFY]:
         operator.mended(command)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.runbook import MEND, MENDED, SECTIONS, SEE, Command, Page, missing, read
+from tests.lab.runbook import CHECK, FIX, SECTIONS, VERIFY, Command, Page, missing, read
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "operations"
@@ -31,7 +31,7 @@ LONGEST_PAGE = 60
 @pytest.mark.parametrize("page", [*SYMPTOMS, *SLURM], ids=lambda page: page.name)
 def test_a_page_of_a_symptom_has_its_shape(page: Page) -> None:
     assert tuple(page.sections) == SECTIONS
-    for name in (SEE, MEND, MENDED):
+    for name in (CHECK, FIX, VERIFY):
         assert page.sections[name], f"{name}: no command"
     assert len(page.text.splitlines()) <= LONGEST_PAGE
 
@@ -99,14 +99,14 @@ def test_what_a_page_shows_is_held_against_what_was_printed(
 
 def test_a_prompt_says_where_a_command_is_typed(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
-    path.write_text("# T\n\n- `words`\n\n## See it\n\n```console\n$ one\nprinted\nhead# two\n```\n", encoding="utf-8")
+    path.write_text("# T\n\n- `words`\n\n## Check\n\n```console\n$ one\nprinted\nhead# two\n```\n", encoding="utf-8")
     page = read(path)
     assert page.messages == ("words",)
-    assert page.sections == {SEE: (Command("controller", "one", ("printed",)), Command("head", "two"))}
+    assert page.sections == {CHECK: (Command("controller", "one", ("printed",)), Command("head", "two"))}
 
 
 def test_a_command_without_a_prompt_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
-    path.write_text("# T\n\n## See it\n\n```console\none\n```\n", encoding="utf-8")
+    path.write_text("# T\n\n## Check\n\n```console\none\n```\n", encoding="utf-8")
     with pytest.raises(ValueError, match="before any command"):
         read(path)
