@@ -40,8 +40,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.placement.plan
 from tests.lab.process import LabError
 
 from .builds import binaries
+from .generated.model import Model, header_of
 from .measure import Case, MeasureError, measure
-from .models import Model, header_of, models, published
+from .models import models, published
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "fixtures" / "placement"

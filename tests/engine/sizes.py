@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
-from tests.engine import models
-from tests.engine.models import Dense, Latent, Model
+from tests.engine.generated import attention
+from tests.engine.generated.attention import Latent
+from tests.engine.generated.model import Dense, Model, header_of
 from tests.lab.gguf_writer import data_size
 
 LINE = re.compile(r"^\[ *\d+/ *\d+\] (?P<name>\S+) .*type = +(?P<type>\S+), size = .*?(?:\((?P<new>\w+)\))?$")
@@ -60,25 +61,25 @@ LLAMA_HEADER = 7867104
 CASES = (
     Case(
         "OR1-Behemoth",
-        lambda: models.qwen3("or1-behemoth", Dense(80, 8192, 64, 8, 128, 29568, 151936)),
+        lambda: attention.qwen3("or1-behemoth", Dense(80, 8192, 64, 8, 128, 29568, 151936)),
         QWEN3_HEADER,
         {"Q4_K_S": None, "Q4_K_M": 47369119648, "Q5_K_S": None, "Q6_K": None, "Q8_0": None},
     ),
     Case(
         "Qwen2.5-72B",
-        lambda: models.qwen2("qwen2.5-72b", Dense(80, 8192, 64, 8, 128, 29568, 152064)),
+        lambda: attention.qwen2("qwen2.5-72b", Dense(80, 8192, 64, 8, 128, 29568, 152064)),
         QWEN2_HEADER,
         {"Q4_K_M": 47415715488},
     ),
     Case(
         "Llama-3.1-70B",
-        lambda: models.llama("llama-3.1-70b", Dense(80, 8192, 64, 8, 128, 28672, 128256), rope_factors=True),
+        lambda: attention.llama("llama-3.1-70b", Dense(80, 8192, 64, 8, 128, 28672, 128256), rope_factors=True),
         LLAMA_HEADER,
         {"Q4_K_M": None},
     ),
     Case(
         "Strand-Rust-Coder-14B",
-        lambda: models.qwen2("strand", Dense(48, 5120, 40, 8, 128, 13824, 152064)),
+        lambda: attention.qwen2("strand", Dense(48, 5120, 40, 8, 128, 13824, 152064)),
         STRAND_HEADER,
         {"Q5_K_M": 10508873856, "Q8_0": None},
         compared=("Q5_K_M",),
@@ -86,7 +87,7 @@ CASES = (
     # Converted in January 2025, when keys and values were not yet split for the engine. Its header is not known.
     Case(
         "DeepSeek-V3",
-        lambda: models.deepseek2(
+        lambda: attention.deepseek2(
             "deepseek-v3",
             Dense(61, 7168, 128, 128, 128, 18432, 129280),
             experts=256,
@@ -110,7 +111,7 @@ def quantised(quantize: str, path: Path, model: Model, kind: str) -> Model:
 
 def metadata_for(case: Case, model: Model) -> dict[str, Any]:
     """What a plan must know, as the lock has it."""
-    known = metadata_of(models.header_of(model))
+    known = metadata_of(header_of(model))
     header = case.header or known.header
     return replace(known, name=case.name, header=header, file_size=header + data_size(model.tensors)).to_data()
 

@@ -17,8 +17,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models.metadat
 
 from .accuracy import RELEASES, judge
 from .builds import binaries
+from .generated.model import Model, header_of
 from .measure import Case, measure
-from .models import Model, header_of, models
+from .models import models
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -12,7 +12,8 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.filter import placement as placement_filter
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
-from tests.engine.models import header_of, models
+from tests.engine.generated.model import header_of
+from tests.engine.models import models
 
 MODELS = {model.name: model for model in models()}
 

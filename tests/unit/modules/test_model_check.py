@@ -16,7 +16,8 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.module_utils.core.models.check import strangers
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch, model_check
-from tests.engine.models import Dense, llama
+from tests.engine.generated.attention import llama
+from tests.engine.generated.model import Dense
 
 MODEL = llama("tiny", Dense(layers=2, width=256, heads=4, kv_heads=2, inner=512, vocabulary=600))
 CUT = 5000

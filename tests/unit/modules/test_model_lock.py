@@ -17,7 +17,8 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.herd.inference.plugins.module_utils.core.models.lock import merge, problems
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data
 from ansible_collections.herd.inference.plugins.modules import model_lock
-from tests.engine.models import Dense, llama
+from tests.engine.generated.attention import llama
+from tests.engine.generated.model import Dense
 from tests.unit.model_server import ModelServer, Served
 
 COMMIT, NEXT = "c0ffee" + "0" * 34, "decade" + "1" * 34

@@ -16,7 +16,8 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
 from ansible_collections.herd.inference.plugins.modules import router_plan
-from tests.engine.models import header_of, models
+from tests.engine.generated.model import header_of
+from tests.engine.models import models
 from tests.unit.core.engine.flags.flag_lines import NEW, OLD
 
 LLAMA = next(model for model in models() if model.name == "llama")

@@ -13,7 +13,8 @@ import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data, metadata_of
-from tests.engine.models import Header, Model, Tensor, header_of, models, published
+from tests.engine.generated.model import Header, Model, Tensor, header_of
+from tests.engine.models import models, published
 
 MODELS = {model.name: model for model in (*models(), *published())}
 

@@ -12,7 +12,8 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata_reader
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
-from tests.engine.models import Model, header_of, models
+from tests.engine.generated.model import Model, header_of
+from tests.engine.models import models
 
 MODELS = {model.name: model for model in models()}
 

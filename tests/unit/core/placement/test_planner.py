@@ -30,7 +30,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.placement.plan
     largest_context,
     rules_of,
 )
-from tests.engine.models import Q4_K, Q8_0, Dense, header_of, llama, qwen2
+from tests.engine.generated.attention import llama, qwen2
+from tests.engine.generated.model import Q4_K, Q8_0, Dense, header_of
 
 GIB, MIB = 1 << 30, 1 << 20
 V100S = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 32768}
