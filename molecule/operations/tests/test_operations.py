@@ -229,7 +229,7 @@ def test_a_bundle_has_what_is_needed(bundle: dict[str, str]) -> None:
     )
     for host in NODES:
         assert "ib0" in bundle[f"{host}/network/routes.txt"]
-        assert json.loads(bundle[f"{host}/herd/status.json"])["nodes"][HEAD]["seen"] == "beat"
+        assert json.loads(bundle[f"{host}/herd/status.json"])["nodes"][HEAD]["seen"] == "heartbeat"
         assert json.loads(bundle[f"{host}/herd/manifest.json"])["id"]
     for worker in WORKERS:
         assert "ActiveState=active" in bundle[f"{worker}/units/llama-rpc.service.state.txt"]

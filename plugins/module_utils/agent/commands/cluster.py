@@ -17,13 +17,13 @@ from typing import Any
 from ...core.engine import router_mode
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
 from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, summary
-from ...core.supervision.supervisor import Sighting
+from ...core.supervision.supervisor import PeerObservation
 from ...core.text import text_table
 from ..common import command, engine_api
 from ..common.output import write, write_error_line, write_line
 from ..supervisor import heartbeat_http, local_state
 from ..supervisor.router_monitor import states
-from ..supervisor.settings import DEFAULT_PATH, Marks, Settings, read_settings
+from ..supervisor.settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
 
 EXIT_WELL, EXIT_ILL, EXIT_NO_ANSWER = 0, 1, 3
 
@@ -32,46 +32,50 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return read_settings(arguments.config)
 
 
-def _look(settings: Settings) -> dict[str, Sighting]:
+def _look(settings: Settings) -> dict[str, PeerObservation]:
     return heartbeat_http.fetch_all(settings.peers, settings.port)
 
 
-def _as_data(sightings: Mapping[str, Sighting]) -> dict[str, Any]:
+def _as_data(observations: Mapping[str, PeerObservation]) -> dict[str, Any]:
     return {
-        "well": is_well(sightings),
+        "well": is_well(observations),
         "nodes": {
-            name: {"seen": seen.kind, "detail": seen.detail, "heartbeat": asdict(seen.beat) if seen.beat else None}
-            for name, seen in sightings.items()
+            name: {
+                "seen": seen.kind,
+                "detail": seen.detail,
+                "heartbeat": asdict(seen.heartbeat) if seen.heartbeat else None,
+            }
+            for name, seen in observations.items()
         },
     }
 
 
-def _text(sightings: Mapping[str, Sighting]) -> str:
-    return f"{text_table(as_rows(sightings), NODE_COLUMNS)}\n\n{summary(sightings)}"
+def _text(observations: Mapping[str, PeerObservation]) -> str:
+    return f"{text_table(as_rows(observations), NODE_COLUMNS)}\n\n{summary(observations)}"
 
 
 def status_command(arguments: argparse.Namespace) -> int:
     """Show what every node says of itself."""
-    sightings = _look(_settings(arguments))
-    write_line(json.dumps(_as_data(sightings), indent=2) if arguments.json else _text(sightings))
-    return EXIT_WELL if is_well(sightings) else EXIT_ILL
+    observations = _look(_settings(arguments))
+    write_line(json.dumps(_as_data(observations), indent=2) if arguments.json else _text(observations))
+    return EXIT_WELL if is_well(observations) else EXIT_ILL
 
 
 def watch_command(arguments: argparse.Namespace) -> int:
     """Show it again and again; once where nobody looks at a terminal."""
     settings = _settings(arguments)
     while True:
-        sightings = _look(settings)
+        observations = _look(settings)
         if arguments.json:
-            write_line(json.dumps(_as_data(sightings)))
+            write_line(json.dumps(_as_data(observations)))
         elif not sys.stdout.isatty():
-            write_line(_text(sightings))
+            write_line(_text(observations))
         else:
             # To the upper left corner, line by line over what was there, and nothing left below.
-            lines = [time.strftime("%H:%M:%S"), "", *_text(sightings).splitlines()]
+            lines = [time.strftime("%H:%M:%S"), "", *_text(observations).splitlines()]
             write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         if arguments.once or not sys.stdout.isatty():
-            return EXIT_WELL if is_well(sightings) else EXIT_ILL
+            return EXIT_WELL if is_well(observations) else EXIT_ILL
         try:
             time.sleep(arguments.interval)
         except KeyboardInterrupt:
@@ -162,13 +166,13 @@ def query_command(arguments: argparse.Namespace) -> int:
 def drain_command(arguments: argparse.Namespace) -> int:
     """Mark the head as draining and wait until no request runs."""
     settings = _settings(arguments)
-    marks = Marks(settings.run_dir)
+    flags = OperatorFlags(settings.run_dir)
     if arguments.end:
-        marks.clear("drain")
+        flags.clear("drain")
         return EXIT_WELL
     api = _api(settings)
     # It outlasts the wait, so that whoever stops the head afterwards has time to.
-    marks.set("drain", "herdctl drain", arguments.timeout + 60)
+    flags.set("drain", "herdctl drain", arguments.timeout + 60)
     deadline = time.monotonic() + arguments.timeout
     while True:
         slots = engine_api.slots(api)
@@ -192,16 +196,16 @@ def hold_command(arguments: argparse.Namespace) -> int:
     """Keep the agents' hands off this node for a while."""
     if not 0 < arguments.seconds <= 86400:
         raise InvalidInputError("a hold of 1 to 86400 seconds", f"{arguments.seconds:g}", "give another --seconds")
-    Marks(_settings(arguments).run_dir).set("hold", arguments.reason, arguments.seconds)
+    OperatorFlags(_settings(arguments).run_dir).set("hold", arguments.reason, arguments.seconds)
     write_line(f"held for {arguments.seconds:g} seconds: {arguments.reason}; herdctl resume ends it")
     return EXIT_WELL
 
 
 def resume_command(arguments: argparse.Namespace) -> int:
     """End a hold and a drain."""
-    marks = Marks(_settings(arguments).run_dir)
+    flags = OperatorFlags(_settings(arguments).run_dir)
     for name in ("hold", "drain"):
-        marks.clear(name)
+        flags.clear(name)
     return EXIT_WELL
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from ...core.engine.command_line import value_of
 from ...core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
 from ...core.host import certificate
-from ...core.supervision.supervisor import Probe
+from ...core.supervision.supervisor import ProbeResult
 
 HEALTH_TIMEOUT_S = 2.0
 SLOTS_TIMEOUT_S = 5.0
@@ -176,15 +176,15 @@ def metrics(api: Api) -> dict[str, float]:
     return found
 
 
-def probe(question: Callable[[], str]) -> Probe:
+def probe(question: Callable[[], str]) -> ProbeResult:
     """Ask something, and say what came of it."""
     try:
-        return Probe(True, question())
+        return ProbeResult(True, question())
     except RemoteFailureError as error:
-        return Probe(False, error.found)
+        return ProbeResult(False, error.found)
     except Exception as error:
         # A key or a certificate that cannot be used, or a fault of our own: none is the engine's silence.
-        return Probe(False, str(error) or type(error).__name__, asked=False)
+        return ProbeResult(False, str(error) or type(error).__name__, asked=False)
 
 
 def complete(api: Api, timeout_s: float) -> float:

@@ -24,7 +24,7 @@ from ...core.host import proc_net
 from ..common import command, engine_api
 from ..common.output import write_line
 from ..supervisor import local_state
-from ..supervisor.settings import Marks
+from ..supervisor.settings import OperatorFlags
 from .file_share import ready
 
 #: Connections to the head from this address of the loopback network are the queue's own, and are not led back to it.
@@ -235,11 +235,11 @@ def _is_between_requests(api: engine_api.Api) -> bool:
 
 def _stop(unit: str, pid: int) -> bool:
     """Stop the head at once: until systemd has begun to, somebody may have sent."""
-    marks = Marks(Path("/run/herd"))
-    is_held = marks.get("hold") is not None
+    flags = OperatorFlags(Path("/run/herd"))
+    is_held = flags.get("hold") is not None
     if not is_held:
         # Or the agent would start it again before systemd is told that it was meant.
-        marks.set("hold", "herdctl idle", END_S + 10)
+        flags.set("hold", "herdctl idle", END_S + 10)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         # A second signal, such as systemd's own, would make a failure of its end.
@@ -249,7 +249,7 @@ def _stop(unit: str, pid: int) -> bool:
             time.sleep(LOOK_S / 5)
     is_stopped = command.run(["systemctl", "stop", unit], 120.0)[0] == 0
     if not is_held:
-        marks.clear("hold")
+        flags.clear("hold")
     return is_stopped
 
 

@@ -125,13 +125,13 @@ def lost_ports(worker: ExpectedWorker, settings: Settings) -> list[int]:
     :raises RemoteFailureError: if the agent does not answer, or knows no worker.
     """
     seen = heartbeat_http.fetch(worker.name, worker.address, settings.port)
-    if seen.beat is None or seen.beat.worker is None:
+    if seen.heartbeat is None or seen.heartbeat.worker is None:
         raise RemoteFailureError(
             f"the agent of {worker.name} to name the worker's connections",
             seen.detail or "a heartbeat without a worker",
             f"restart the worker on {worker.name} (systemctl restart llama-rpc)",
         )
-    endpoints = [client.rsplit(":", 1) for client in seen.beat.worker.clients]
+    endpoints = [client.rsplit(":", 1) for client in seen.heartbeat.worker.clients]
     return [int(port) for address, port in endpoints if address == settings.address]
 
 

@@ -24,26 +24,26 @@ from ...core.supervision.supervisor import (
     PROBE,
     RESTART,
     Action,
-    Limits,
-    Probe,
-    Sighting,
+    PeerObservation,
+    ProbeResult,
+    RecoveryLimits,
     Supervisor,
-    WorkerView,
-    WorkerWatch,
+    WorkerMonitor,
+    WorkerObservation,
 )
 from ..common import engine_api
 from ..supervisor import local_state
-from ..supervisor.daemon import TICK_S, EngineWatch
-from ..supervisor.router_monitor import Hands, RouterWatch
+from ..supervisor.daemon import TICK_S, EnginePoller
+from ..supervisor.router_monitor import Actions, RouterMonitor
 
 #: That a step says nothing is the job's own matter. What a worker's end means is told by its step first.
-LIMITS = Limits(silent_s=math.inf, confirm_s=2.0)
+LIMITS = RecoveryLimits(silent_s=math.inf, confirm_s=2.0)
 #: Seconds between two looks at what an engine does: it writes lines for each into its log, which is kept for weeks.
 ASK_EVERY_S = 10.0
 Log = Callable[[str], None]
 
 
-class Started:
+class ChildProcess:
     """A process that the job has started: to the rules what a unit of systemd is."""
 
     def __init__(self, name: str, pid: int) -> None:
@@ -52,8 +52,8 @@ class Started:
         self.process = local_state.process(pid)
         self._started = self.process.started
 
-    def look(self, now: float) -> None:
-        """Look again. That it has ended is told by its step; its number may be another process's by then."""
+    def refresh(self, now: float) -> None:
+        """Read the process again. Its step reports its end; the kernel may have reused its id by then."""
         found = local_state.process(self.unit.pid)
         self.process = found if found.started == self._started else local_state.Process()
 
@@ -69,7 +69,7 @@ class _Worker:
         self.name = name
         address, _colon, port = endpoint.rpartition(":")
         self.address, self.port = address, int(port)
-        self.watch = WorkerWatch(LIMITS)
+        self.monitor = WorkerMonitor(LIMITS)
         self.facts: Mapping[str, Any] = {}
         self.at, self.sequence = 0.0, 0
 
@@ -77,15 +77,15 @@ class _Worker:
         """Take a sign of life."""
         self.facts, self.at, self.sequence = facts, time.monotonic(), self.sequence + 1
 
-    def view(self) -> WorkerView:
+    def view(self) -> WorkerObservation:
         """As the rules for a worker want it."""
         facts = self.facts
-        return WorkerView("active", False, facts["pid"], facts["started"], facts["state"], facts["stale"])
+        return WorkerObservation("active", False, facts["pid"], facts["started"], facts["state"], facts["stale"])
 
-    def sighting(self) -> Sighting:
+    def observation(self) -> PeerObservation:
         """As the rules for a head want it."""
         if not self.facts:
-            return Sighting("silent", detail="its step has said nothing of it yet")
+            return PeerObservation("silent", detail="its step has said nothing of it yet")
         facts = self.facts
         worker = heartbeat.Worker(
             unit=self.name,
@@ -102,22 +102,25 @@ class _Worker:
             clients=tuple(facts["clients"]),
             stale=facts["stale"],
         )
-        beat = heartbeat.Heartbeat(self.name, "step", self.sequence, self.name, 0.0, worker=worker)
-        return Sighting("beat", beat, at=self.at)
+        return PeerObservation(
+            "heartbeat",
+            heartbeat.Heartbeat(self.name, "step", self.sequence, self.name, 0.0, worker=worker),
+            at=self.at,
+        )
 
 
-class HeadWatch:
+class HeadMonitor:
     """Watches a head and its workers.
 
     :param endpoints: where the head reaches each worker, by the host's name.
     """
 
     def __init__(self, pid: int, endpoints: Mapping[str, str], log: Log) -> None:
-        self.started, self.log, self.lost = Started("the head", pid), log, ""
+        self.head, self.log, self.lost = ChildProcess("the head", pid), log, ""
         self.workers = {name: _Worker(name, endpoint) for name, endpoint in endpoints.items()}
-        self.supervisor, self.engine, self.links = Supervisor(LIMITS), EngineWatch(ASK_EVERY_S), UnackedConnections()
-        self._probe: Probe | None = None
-        threading.Thread(target=self.engine.follow, daemon=True).start()
+        self.supervisor, self.engine, self.links = Supervisor(LIMITS), EnginePoller(ASK_EVERY_S), UnackedConnections()
+        self._probe: ProbeResult | None = None
+        threading.Thread(target=self.engine.run, daemon=True).start()
 
     @property
     def health(self) -> str:
@@ -129,31 +132,31 @@ class HeadWatch:
         if host in self.workers:
             self.workers[host].hear(facts)
 
-    def look(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
+    def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Look once; what is lost is said in C(lost)."""
-        self.started.look(now)
-        process, state = self.started.process, self.engine
+        self.head.refresh(now)
+        process, state = self.head.process, self.engine
         state.api = engine_api.of(process.arguments)
         found = {w.name: proc_net.established_to(table, w.address, w.port) for w in self.workers.values()}
         view = replace(
-            local_state.engine_view(self.started.unit, process, state.health),
+            local_state.engine_view(self.head.unit, process, state.health),
             links={name: tuple(f"{s.local_address}:{s.local_port}" for s in links) for name, links in found.items()},
             slots_known=state.slots.known,
             busy=state.slots.busy,
             progress=f"{state.slots.progress} {state.tokens}",
         )
-        sightings = {worker.name: worker.sighting() for worker in self.workers.values()}
+        observations = {worker.name: worker.observation() for worker in self.workers.values()}
         probe, self._probe = self._probe, None
-        for action in self.supervisor.step(now, view, sightings, "", probe):
-            self._act(action)
+        for action in self.supervisor.step(now, view, observations, "", probe):
+            self._apply(action)
         for worker in self.workers.values():
-            for action in worker.watch.step(now, worker.view()) if worker.facts else ():
-                self._act(replace(action, reason=f"{worker.name}: {action.reason}"))
+            for action in worker.monitor.step(now, worker.view()) if worker.facts else ():
+                self._apply(replace(action, reason=f"{worker.name}: {action.reason}"))
         away = {name for name, links in found.items() if any(link.is_unacked for link in links)}
         away |= {worker.name for worker in self.workers.values() if worker.facts.get("unanswered")}
         self.lost = self.lost or self.links.step(now, away)
 
-    def _act(self, action: Action) -> None:
+    def _apply(self, action: Action) -> None:
         if action.kind == RESTART:
             self.lost = self.lost or action.reason
         elif action.kind == PROBE:
@@ -175,25 +178,25 @@ class HeadWatch:
         self.engine.ended = True
 
 
-class ModelsWatch:
+class ModelsMonitor:
     """Watches a router and the processes of its models; one that hangs is unloaded, and the next request loads it."""
 
     def __init__(self, pid: int, log: Log) -> None:
         self.lost = ""
-        hands = Hands(lambda: EngineWatch(ASK_EVERY_S), lambda work: work(), self._lose, log)
-        self.router = RouterWatch(Started("the router", pid), LIMITS, hands)
+        actions = Actions(lambda: EnginePoller(ASK_EVERY_S), lambda work: work(), self._lose, log)
+        self.router = RouterMonitor(ChildProcess("the router", pid), LIMITS, actions)
 
     @property
     def health(self) -> str:
         """What the router says of itself."""
-        return self.router.own.watch.health
+        return self.router.own.poller.health
 
     def hear(self, host: str, facts: Mapping[str, Any]) -> None:
         """A router has no workers."""
 
-    def look(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
+    def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Look once; what is lost is said in C(lost)."""
-        self.router.look(now, table, "")
+        self.router.step(now, table, "")
 
     def _lose(self, name: str, pid: int, reason: str) -> None:
         self.lost = self.lost or reason
@@ -203,7 +206,7 @@ class ModelsWatch:
         self.router.end()
 
 
-class Watch(Protocol):
+class Monitor(Protocol):
     """Either of them."""
 
     lost: str
@@ -215,30 +218,30 @@ class Watch(Protocol):
     def hear(self, host: str, facts: Mapping[str, Any]) -> None:
         """Take a worker's sign of life."""
 
-    def look(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
+    def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Look once."""
 
     def end(self) -> None:
         """Ask nothing any more."""
 
 
-class Looker:
+class Poller:
     """Looks from time to time. A fault of these rules is said, and ends nothing that serves."""
 
-    def __init__(self, watch: Watch, log: Log) -> None:
-        self.watch, self.log = watch, log
+    def __init__(self, monitor: Monitor, log: Log) -> None:
+        self.monitor, self.log = monitor, log
         self._looked, self._said = -TICK_S, ""
 
-    def look(self) -> str:
+    def poll(self) -> str:
         """Look if it is time to; why the group is lost, or nothing."""
         now = time.monotonic()
         if now - self._looked >= TICK_S:
             self._looked = now
             try:
-                self.watch.look(now, local_state.sockets())
+                self.monitor.step(now, local_state.sockets())
             except Exception as error:
                 text = f"the engines cannot be watched: {type(error).__name__}: {error}"
                 if text != self._said:
                     self._said = text
                     self.log(text)
-        return self.watch.lost
+        return self.monitor.lost

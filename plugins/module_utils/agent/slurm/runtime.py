@@ -174,7 +174,7 @@ class Runtime:
         # Requests that run, and when they were counted.
         self.counted: tuple[int | None, float] = (None, 0.0)
         self.looked = time.monotonic()
-        self.looker: engine_monitor.Looker | None = None
+        self.poller: engine_monitor.Poller | None = None
         # What Slurm said last, how long before that this process did not know it, and whether it is asked again.
         self.words: queue.Queue[tuple[job_drain.Word, float]] = queue.Queue()
         self.asks_slurm = threading.Event()
@@ -187,7 +187,7 @@ class Runtime:
             self._signal(self.signals.get_nowait(), "the job's script")
         with suppress(queue.Empty):
             self._hear_slurm(*self.words.get_nowait())
-        if self.looker and (lost := self.looker.look()):
+        if self.poller and (lost := self.poller.poll()):
             raise GroupLostError(lost)
         try:
             step, event = self.events.get(timeout=timeout_s)
@@ -211,8 +211,8 @@ class Runtime:
         elif kind == "progress":
             size = self.job.models[0].size if self.job.models else 0
             self.registry.load(job_spec.percent(int(event["read"]), size, int(event["sent"]), self.remote))
-        elif kind == "alive" and self.looker:
-            self.looker.watch.hear(step.host, event.get("worker") or {})
+        elif kind == "alive" and self.poller:
+            self.poller.monitor.hear(step.host, event.get("worker") or {})
         elif kind == "gpus":
             self.registry.gpus[step.host] = list(event["gpus"])
         elif kind == "note":
@@ -285,14 +285,14 @@ class Runtime:
     # What the engines do
 
     def _watch(self, pid: int) -> None:
-        watch: engine_monitor.Watch
+        monitor: engine_monitor.Monitor
         if self.job.kind == job_spec.ROUTER:
-            watch = engine_monitor.ModelsWatch(pid, log)
+            monitor = engine_monitor.ModelsMonitor(pid, log)
         else:
             ports = {step.host: step.port for step in self.steps.values() if step.name != "head"}
             reached = {here.name: f"{here.fabric}:{ports[here.name]}" for here in self.workers}
-            watch = engine_monitor.HeadWatch(pid, reached, log)
-        self.looker = engine_monitor.Looker(watch, log)
+            monitor = engine_monitor.HeadMonitor(pid, reached, log)
+        self.poller = engine_monitor.Poller(monitor, log)
 
     def wait(self, until: float, what: str, is_done: Any) -> None:
         """Wait for something, while everything is watched."""
@@ -398,8 +398,8 @@ class Runtime:
         log(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
 
     def _is_healthy(self) -> bool:
-        if self.looker and self.looker.watch.health:
-            return self.looker.watch.health == "ok"
+        if self.poller and self.poller.monitor.health:
+            return self.poller.monitor.health == "ok"
         # Nothing has been asked yet, or this node does not show the engine's process.
         return self.api is not None and engine_api.health(self.api) == "ok"
 
@@ -503,9 +503,9 @@ class Runtime:
 
     def stop_group(self, gently: bool) -> None:
         """Stop the head, then the workers."""
-        looker, self.looker = self.looker, None
-        if looker:
-            looker.watch.end()
+        poller, self.poller = self.poller, None
+        if poller:
+            poller.monitor.end()
         steps, self.steps = dict(self.steps), {}
         head = steps.pop("head", None)
         if head:

@@ -282,7 +282,7 @@ def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
     signals, lines = orders
     interface, last, spoke = str(engine.order.get("interface", "")), 0.0, 0.0
     gpus, told = local_state.Gpus(), time.monotonic()
-    threading.Thread(target=gpus.follow, daemon=True).start()
+    threading.Thread(target=gpus.run, daemon=True).start()
     sent_before, shows_progress = _sent(interface), engine.order.get("role") == "head"
     is_worker = engine.order.get("role") == "worker"
     while True:

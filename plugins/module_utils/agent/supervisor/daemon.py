@@ -24,20 +24,20 @@ from ...core.supervision.supervisor import (
     PROBE,
     RESTART,
     Action,
-    HeadView,
-    Probe,
-    Sighting,
+    HeadObservation,
+    PeerObservation,
+    ProbeResult,
     Supervisor,
-    WorkerView,
-    WorkerWatch,
+    WorkerMonitor,
+    WorkerObservation,
 )
 from ...core.text import plain
 from ..common import command, engine_api
 from ..common.log import log
 from ..common.systemd_notify import notify
 from . import disks, heartbeat_http, local_state
-from .router_monitor import Hands, RouterWatch
-from .settings import DEFAULT_PATH, Marks, Settings, read_settings
+from .router_monitor import Actions, RouterMonitor
+from .settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
 
 TICK_S = 0.5
 SLOTS_EVERY_S = 2.0
@@ -45,7 +45,7 @@ SLOTS_EVERY_S = 2.0
 RATE_S = 10.0
 
 
-class EngineWatch:
+class EnginePoller:
     """Asks the head's API in a thread of its own: an answer may take as long as it likes."""
 
     def __init__(self, every_s: float = SLOTS_EVERY_S) -> None:
@@ -61,13 +61,13 @@ class EngineWatch:
         self._asked_at = 0.0
         self._said = ""
 
-    def follow(self) -> None:
-        """Ask again and again."""
+    def run(self) -> None:
+        """Poll until the poller is ended."""
         while not self.ended:
-            self.look()
+            self.poll()
             time.sleep(TICK_S)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Ask once. What goes wrong in that is no word of the head's, so nothing follows from it."""
         api, said = self.api, ""
         try:
@@ -117,21 +117,21 @@ class Agent:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.marks = Marks(settings.run_dir)
-        self.worker = local_state.Watched(settings.worker_unit) if settings.worker_unit else None
-        self.head = local_state.Watched(settings.head_unit) if settings.head_unit else None
-        hands = Hands(EngineWatch, self._order, lambda name, pid, _reason: self._restart_head(name, pid), log)
-        router = local_state.Watched(settings.router_unit) if settings.router_unit else None
-        self.router = RouterWatch(router, settings.limits, hands) if router else None
-        self.gpus, self.engine = local_state.Gpus(), EngineWatch()
+        self.flags = OperatorFlags(settings.run_dir)
+        self.worker = local_state.ObservedUnit(settings.worker_unit) if settings.worker_unit else None
+        self.head = local_state.ObservedUnit(settings.head_unit) if settings.head_unit else None
+        actions = Actions(EnginePoller, self._order, lambda name, pid, _reason: self._restart_head(name, pid), log)
+        router = local_state.ObservedUnit(settings.router_unit) if settings.router_unit else None
+        self.router = RouterMonitor(router, settings.limits, actions) if router else None
+        self.gpus, self.engine = local_state.Gpus(), EnginePoller()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
         self.protocols = local_state.Protocols(settings.prefix)
         self.followers = heartbeat_http.Followers(settings.port)
-        self.supervisor, self.watch = Supervisor(settings.limits), WorkerWatch(settings.limits)
+        self.supervisor, self.worker_monitor = Supervisor(settings.limits), WorkerMonitor(settings.limits)
         self.boot_id, self.run_id, self.sequence = local_state.boot_id(), secrets.token_hex(8), 0
-        self._probe: Probe | None = None
+        self._probe: ProbeResult | None = None
         self._ordering: threading.Thread | None = None
-        self.beat = self._heartbeat(None, None, None, None)
+        self.published = self._heartbeat(None, None, None, None)
 
     # What is told
 
@@ -161,11 +161,11 @@ class Agent:
 
     # The worker
 
-    def _look_at_worker(
-        self, now: float, watched: local_state.Watched, table: Sequence[proc_net.TcpSocket], hold: str
+    def _observe_worker(
+        self, now: float, observed: local_state.ObservedUnit, table: Sequence[proc_net.TcpSocket], hold: str
     ) -> heartbeat.Worker | None:
-        watched.look(now)
-        unit, process = watched.unit, watched.process
+        observed.refresh(now)
+        unit, process = observed.unit, observed.process
         if not unit.loaded:
             return None
         port = value_of(process.arguments, "-p", "--port")
@@ -173,15 +173,17 @@ class Agent:
         clients = proc_net.established_from(table, number)
         stale = sum(1 for found in table if found.local_port == number and found.state == "CLOSE_WAIT")
         release = local_state.release_of(process.arguments)
-        view = WorkerView(unit.active, unit.job, unit.pid, process.started, process.state, stale if number else 0)
-        for action in self.watch.step(now, view, hold):
+        view = WorkerObservation(
+            unit.active, unit.job, unit.pid, process.started, process.state, stale if number else 0
+        )
+        for action in self.worker_monitor.step(now, view, hold):
             if action.kind == RESTART:
                 log(f"noticed: {action.reason}")
-                self._order(lambda: self._systemctl("restart", "--no-block", watched.name))
+                self._order(lambda: self._systemctl("restart", "--no-block", observed.name))
             else:
                 log(action.reason)
         return heartbeat.Worker(
-            unit=watched.name,
+            unit=observed.name,
             active=unit.active,
             sub=unit.sub,
             job=unit.job,
@@ -194,7 +196,7 @@ class Agent:
             listening=bool(number and proc_net.listening_on(table, number)),
             clients=tuple(f"{found.remote_address}:{found.remote_port}" for found in clients)[:256],
             stale=view.stale,
-            unit_age_s=watched.age_s(now),
+            unit_age_s=observed.age_s(now),
         )
 
     # The head
@@ -209,11 +211,11 @@ class Agent:
             found[names.get(address, endpoint)] = tuple(f"{s.local_address}:{s.local_port}" for s in links)
         return found
 
-    def _look_at_head(
-        self, now: float, watched: local_state.Watched, table: Sequence[proc_net.TcpSocket], hold: str
+    def _observe_head(
+        self, now: float, observed: local_state.ObservedUnit, table: Sequence[proc_net.TcpSocket], hold: str
     ) -> heartbeat.Head | None:
-        watched.look(now)
-        unit, process, state = watched.unit, watched.process, self.engine
+        observed.refresh(now)
+        unit, process, state = observed.unit, observed.process, self.engine
         if not unit.loaded:
             return None
         links = self._links(process.arguments, table)
@@ -226,13 +228,13 @@ class Agent:
             busy=state.slots.busy,
             progress=f"{state.slots.progress} {state.tokens}",
         )
-        sightings = {name: Sighting("silent", detail="it has no agent") for name in links}
-        sightings.update(self.followers.sightings([name for name in links if name in self.settings.peers], now))
+        observations = {name: PeerObservation("silent", detail="it has no agent") for name in links}
+        observations.update(self.followers.observations([name for name in links if name in self.settings.peers], now))
         probe, self._probe = self._probe, None
-        for action in self.supervisor.step(now, view, sightings, hold, probe):
-            self._act(action, watched, view)
+        for action in self.supervisor.step(now, view, observations, hold, probe):
+            self._apply(action, observed, view)
         return heartbeat.Head(
-            unit=watched.name,
+            unit=observed.name,
             active=unit.active,
             sub=unit.sub,
             job=unit.job,
@@ -252,14 +254,14 @@ class Agent:
             supervision=self.supervisor.state,
             reason=plain(self.supervisor.reason),
             recoveries=self.supervisor.recoveries,
-            draining=self.supervisor.state == "draining" or self.marks.get("drain") is not None,
-            unit_age_s=watched.age_s(now),
+            draining=self.supervisor.state == "draining" or self.flags.get("drain") is not None,
+            unit_age_s=observed.age_s(now),
         )
 
-    def _act(self, action: Action, watched: local_state.Watched, view: HeadView) -> None:
+    def _apply(self, action: Action, observed: local_state.ObservedUnit, view: HeadObservation) -> None:
         if action.kind == RESTART:
             log(f"restarting the head, which waits for its workers: {action.reason}")
-            self._order(lambda: self._restart_head(watched.name, 0 if action.gently else view.pid))
+            self._order(lambda: self._restart_head(observed.name, 0 if action.gently else view.pid))
         elif action.kind == PROBE:
             log(f"asking the head for a token: {action.reason}")
             threading.Thread(target=self._ask_for_token, args=(self.engine.api,), daemon=True).start()
@@ -302,21 +304,21 @@ class Agent:
     def tick(self) -> None:
         """Look at everything once."""
         now = time.monotonic()
-        hold = self.marks.get("hold")
+        hold = self.flags.get("hold")
         reason = hold.reason if hold else ""
         table = local_state.sockets()
-        worker = self._look_at_worker(now, self.worker, table, reason) if self.worker else None
-        head = self._look_at_head(now, self.head, table, reason) if self.head else None
-        router = self.router.look(now, table, reason) if self.router else None
-        self.beat = self._heartbeat(hold, worker, head, router)
+        worker = self._observe_worker(now, self.worker, table, reason) if self.worker else None
+        head = self._observe_head(now, self.head, table, reason) if self.head else None
+        router = self.router.step(now, table, reason) if self.router else None
+        self.published = self._heartbeat(hold, worker, head, router)
 
-    def live(self) -> None:
+    def run(self) -> None:
         """Begin, and go on for ever."""
         clients = {*self.settings.peers.values(), self.settings.address}
-        server = heartbeat_http.Server((self.settings.address, self.settings.port), lambda: self.beat, clients)
-        for work in (server.serve_forever, self.gpus.follow, self.engine.follow):
+        server = heartbeat_http.Server((self.settings.address, self.settings.port), lambda: self.published, clients)
+        for work in (server.serve_forever, self.gpus.run, self.engine.run):
             threading.Thread(target=work, daemon=True).start()
-        self.disks.follow()
+        self.disks.start()
         self.tick()
         notify("READY=1")
         log(f"watching {self.settings.node}, heartbeat at {self.settings.address}:{self.settings.port}")
@@ -329,7 +331,7 @@ class Agent:
 
 def agent_command(arguments: argparse.Namespace) -> int:
     """Run the agent until systemd ends it."""
-    Agent(read_settings(arguments.config)).live()
+    Agent(read_settings(arguments.config)).run()
     return 0
 
 

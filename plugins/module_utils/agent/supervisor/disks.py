@@ -76,8 +76,8 @@ class Disks:
             scratch.write_text(json.dumps({**_full(self.run_dir), str(device): time.time()}), encoding="utf-8")
             scratch.replace(self.run_dir / FULL)
 
-    def follow(self) -> None:
-        """Begin; returns at once."""
+    def start(self) -> None:
+        """Start a thread for each path."""
         now = time.monotonic()
         for path in self.paths:
             self._answered[path] = now

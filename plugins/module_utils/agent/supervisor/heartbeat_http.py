@@ -18,14 +18,14 @@ from typing import Any
 
 from ...core.errors import HerdError
 from ...core.supervision import heartbeat
-from ...core.supervision.supervisor import Sighting
+from ...core.supervision.supervisor import PeerObservation
 from ...core.text import plain
 
 # Linux; Python has no name for it. The fabric's address may come late at boot.
 IP_FREEBIND = 15
 TIMEOUT_S = 1.0
 EVERY_S = 0.5
-# A sighting that is older than this says nothing: its thread hangs in a conversation.
+# A observation that is older than this says nothing: its thread hangs in a conversation.
 OLDEST_S = 4.0
 
 
@@ -88,7 +88,7 @@ class Server(http.server.ThreadingHTTPServer):
         """Pass over clients that went away."""
 
 
-def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> Sighting:
+def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> PeerObservation:
     """Ask a node for its heartbeat."""
     connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
     try:
@@ -96,27 +96,27 @@ def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> S
         answer = connection.getresponse()
         raw = answer.read(heartbeat.LARGEST + 1)
         if answer.status != HTTPStatus.OK:
-            return Sighting("bad", detail=f"HTTP status {answer.status}")
-        return Sighting("beat", heartbeat.read(raw, name))
+            return PeerObservation("bad", detail=f"HTTP status {answer.status}")
+        return PeerObservation("heartbeat", heartbeat.read(raw, name))
     except HerdError as error:
-        return Sighting("bad", detail=plain(error.found))
+        return PeerObservation("bad", detail=plain(error.found))
     except ConnectionRefusedError:
-        return Sighting("refused", detail="connection refused")
+        return PeerObservation("refused", detail="connection refused")
     except (http.client.HTTPException, ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
-        return Sighting("bad", detail=plain(str(error) or type(error).__name__))
+        return PeerObservation("bad", detail=plain(str(error) or type(error).__name__))
     except OSError as error:
-        return Sighting("silent", detail=plain(str(error) or type(error).__name__))
+        return PeerObservation("silent", detail=plain(str(error) or type(error).__name__))
     except Exception as error:
         # Whatever a stranger sends: it must not end the thread that asks, which nobody would see.
-        return Sighting("bad", detail=plain(f"{type(error).__name__}: {error}"))
+        return PeerObservation("bad", detail=plain(f"{type(error).__name__}: {error}"))
     finally:
         with suppress(OSError):
             connection.close()
 
 
-def fetch_all(peers: Mapping[str, str], port: int, timeout_s: float = TIMEOUT_S) -> dict[str, Sighting]:
+def fetch_all(peers: Mapping[str, str], port: int, timeout_s: float = TIMEOUT_S) -> dict[str, PeerObservation]:
     """Ask all nodes at once."""
-    found: dict[str, Sighting] = {}
+    found: dict[str, PeerObservation] = {}
 
     def one(name: str, address: str) -> None:
         found[name] = fetch(name, address, port, timeout_s)
@@ -127,7 +127,7 @@ def fetch_all(peers: Mapping[str, str], port: int, timeout_s: float = TIMEOUT_S)
     deadline = time.monotonic() + 3 * timeout_s
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    return {name: found.get(name, Sighting("silent", detail="no answer in time")) for name in peers}
+    return {name: found.get(name, PeerObservation("silent", detail="no answer in time")) for name in peers}
 
 
 class Followers:
@@ -135,7 +135,7 @@ class Followers:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self._seen: dict[str, tuple[float, Sighting]] = {}
+        self._seen: dict[str, tuple[float, PeerObservation]] = {}
         self._followed: set[tuple[str, str]] = set()
 
     def follow(self, peers: Mapping[str, str]) -> None:
@@ -143,21 +143,23 @@ class Followers:
         wanted = set(peers.items())
         for name, address in wanted - self._followed:
             self._followed.add((name, address))
-            threading.Thread(target=self._keep, args=(name, address), daemon=True).start()
+            threading.Thread(target=self._poll, args=(name, address), daemon=True).start()
         # Threads of others end by themselves.
         self._followed &= wanted
 
-    def _keep(self, name: str, address: str) -> None:
+    def _poll(self, name: str, address: str) -> None:
         while (name, address) in self._followed:
-            sighting = fetch(name, address, self.port)
+            observation = fetch(name, address, self.port)
             at = time.monotonic()
-            self._seen[name] = (at, replace(sighting, at=at))
+            self._seen[name] = (at, replace(observation, at=at))
             time.sleep(EVERY_S)
 
-    def sightings(self, names: Collection[str], now: float) -> dict[str, Sighting]:
+    def observations(self, names: Collection[str], now: float) -> dict[str, PeerObservation]:
         """What was seen of these nodes."""
         found = {}
         for name in names:
-            at, sighting = self._seen.get(name, (now - 2 * OLDEST_S, Sighting("silent", detail="not asked yet")))
-            found[name] = sighting if now - at <= OLDEST_S else Sighting("silent", detail="no answer in time")
+            at, observation = self._seen.get(
+                name, (now - 2 * OLDEST_S, PeerObservation("silent", detail="not asked yet"))
+            )
+            found[name] = observation if now - at <= OLDEST_S else PeerObservation("silent", detail="no answer in time")
         return found

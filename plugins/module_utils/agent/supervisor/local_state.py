@@ -19,7 +19,7 @@ from ...core.errors import HerdError
 from ...core.host import nvidia_smi as nvidia_smi_report
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
-from ...core.supervision.supervisor import HeadView
+from ...core.supervision.supervisor import HeadObservation
 from ..common import command
 
 PROC = Path("/proc")
@@ -118,9 +118,9 @@ def release_of(arguments: Sequence[str]) -> str:
     return parts[parts.index("releases") + 1] if "releases" in parts[:-1] else ""
 
 
-def engine_view(unit: Unit, process: Process, health: str) -> HeadView:
+def engine_view(unit: Unit, process: Process, health: str) -> HeadObservation:
     """What a unit and the process of an engine show, for the rules; what its API shows of its work is not in it."""
-    return HeadView(
+    return HeadObservation(
         active=unit.active,
         sub=unit.sub,
         job=unit.job,
@@ -134,7 +134,7 @@ def engine_view(unit: Unit, process: Process, health: str) -> HeadView:
     )
 
 
-class Watched:
+class ObservedUnit:
     """A unit and its process. systemd is only asked now and then, or when the process is another one.
 
     It is asked in a thread: systemd may be stalled, and what is told of this node must go on meanwhile, with what it
@@ -149,8 +149,8 @@ class Watched:
         self._known = self.unit
         self._asking: threading.Thread | None = None
 
-    def look(self, now: float) -> None:
-        """Look again."""
+    def refresh(self, now: float) -> None:
+        """Read the process, and ask systemd for the unit if it is time to."""
         before, was = self._heard, self.process
         found = process(before[0].pid)
         every = UNIT_S if before[0].loaded else ABSENT_S
@@ -209,7 +209,7 @@ class Gpus:
         self.program = shutil.which("nvidia-smi")
         self.readings: tuple[heartbeat.Gpu, ...] = ()
 
-    def follow(self) -> None:
+    def run(self) -> None:
         """Ask again and again; never returns where there is something to ask."""
         while self.program:
             self.readings = self.ask()

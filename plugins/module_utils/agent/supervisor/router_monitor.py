@@ -22,7 +22,16 @@ from ...core.engine.command_line import value_of
 from ...core.errors import RemoteFailureError
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
-from ...core.supervision.supervisor import PROBE, RESTART, Action, Backoff, HeadView, Limits, Probe, Supervisor
+from ...core.supervision.supervisor import (
+    PROBE,
+    RESTART,
+    Action,
+    Backoff,
+    HeadObservation,
+    ProbeResult,
+    RecoveryLimits,
+    Supervisor,
+)
 from ...core.text import plain
 from ..common import engine_api
 from . import local_state
@@ -33,7 +42,7 @@ LOOK_UP_S = 10.0
 QUIET = ("watching", "loading", "starting")
 
 
-class EngineWatch(Protocol):
+class EnginePoller(Protocol):
     """What asks an engine's API again and again, in a thread of its own."""
 
     api: engine_api.Api | None
@@ -42,7 +51,7 @@ class EngineWatch(Protocol):
     may_ask: bool
     ended: bool
 
-    def follow(self) -> None:
+    def run(self) -> None:
         """Ask until it is ended."""
 
     def rate(self) -> float:
@@ -56,41 +65,41 @@ class Process(Protocol):
     unit: local_state.Unit
     process: local_state.Process
 
-    def look(self, now: float) -> None:
-        """Look again."""
+    def refresh(self, now: float) -> None:
+        """Read the state of the unit and its process."""
 
     def age_s(self, now: float) -> float:
         """How old the word on the unit is."""
 
 
 @dataclass(frozen=True)
-class Hands:
+class Actions:
     """What the agent can do, and how it asks."""
 
-    make_watch: Callable[[], EngineWatch]
+    make_poller: Callable[[], EnginePoller]
     order: Callable[[Callable[[], None]], None]
     restart: Callable[[str, int, str], None]
     log: Callable[[str], None]
 
 
 @dataclass
-class _Watched:
+class _Engine:
     """One process, its API, and the rules for it."""
 
     supervisor: Supervisor
-    watch: EngineWatch
+    poller: EnginePoller
     started: int = 0
-    probe: Probe | None = None
+    probe: ProbeResult | None = None
     clients: frozenset[int] = frozenset()
     told: int = 0
-    view: HeadView = field(default_factory=HeadView)
+    view: HeadObservation = field(default_factory=HeadObservation)
 
-    def begin(self) -> _Watched:
+    def begin(self) -> _Engine:
         """Ask its API from now on."""
-        threading.Thread(target=self.watch.follow, daemon=True).start()
+        threading.Thread(target=self.poller.run, daemon=True).start()
         return self
 
-    def step(self, now: float, view: HeadView, hold: str) -> list[Action]:
+    def step(self, now: float, view: HeadObservation, hold: str) -> list[Action]:
         """Look once and say what is to be done."""
         probe, self.probe, self.view = self.probe, None, view
         return self.supervisor.step(now, view, {}, hold, probe)
@@ -146,35 +155,35 @@ def states(api: engine_api.Api, timeout_s: float = LOOK_UP_S) -> list[router_mod
     return router_mode.states(asked(api, "GET", "/models", timeout_s=timeout_s))
 
 
-class RouterWatch:
+class RouterMonitor:
     """Watches one router."""
 
-    def __init__(self, watched: Process, limits: Limits, hands: Hands) -> None:
-        self.limits, self.hands, self.watched = limits, hands, watched
-        self.own = _Watched(Supervisor(limits, "the router"), hands.make_watch()).begin()
-        self.own.watch.may_ask = False
-        self.models: dict[str, _Watched] = {}
+    def __init__(self, observed: Process, limits: RecoveryLimits, actions: Actions) -> None:
+        self.limits, self.actions, self.observed = limits, actions, observed
+        self.own = _Engine(Supervisor(limits, "the router"), actions.make_poller()).begin()
+        self.own.poller.may_ask = False
+        self.models: dict[str, _Engine] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._recovered = 0
 
     # What is seen
 
-    def _follow(self, found: dict[str, tuple[int, local_state.Process]], api: engine_api.Api | None) -> None:
+    def _track_models(self, found: dict[str, tuple[int, local_state.Process]], api: engine_api.Api | None) -> None:
         """Watch the processes that there are, each one from its start."""
         for name in list(self.models):
             if name not in found or found[name][1].started != self.models[name].started:
                 gone = self.models.pop(name)
-                gone.watch.ended = True
+                gone.poller.ended = True
                 self._recovered += gone.supervisor.recoveries
         for name, (_pid, process) in found.items():
             if name not in self.models and api is not None:
                 backoff = self._backoffs.setdefault(name, Backoff(self.limits.backoff_s, self.limits.calm_s))
                 supervisor = Supervisor(self.limits, f"the model {name}", backoff)
-                self.models[name] = _Watched(supervisor, self.hands.make_watch(), process.started).begin()
+                self.models[name] = _Engine(supervisor, self.actions.make_poller(), process.started).begin()
                 own = engine_api.of(process.arguments)
-                self.models[name].watch.api = own and replace(own, key_file=api.key_file, certificate="", model="")
+                self.models[name].poller.api = own and replace(own, key_file=api.key_file, certificate="", model="")
 
-    def _look_at_model(
+    def _observe_model(
         self,
         now: float,
         name: str,
@@ -183,8 +192,8 @@ class RouterWatch:
         table: Sequence[proc_net.TcpSocket],
         hold: str,
     ) -> None:
-        model, unit = self.models[name], self.watched.unit
-        state, clients = model.watch, clients_of(process, table)
+        model, unit = self.models[name], self.observed.unit
+        state, clients = model.poller, clients_of(process, table)
         view = local_state.engine_view(unit, process, state.health)
         # Whoever asks for the slots of a model that sleeps wakes it, and keeps awake one that would sleep. Connections
         # that were there before are no questions of this agent's own.
@@ -193,21 +202,21 @@ class RouterWatch:
         slots = state.slots
         view = replace(view, pid=pid, slots_known=slots.known, busy=slots.busy, progress=slots.progress)
         for action in model.step(now, view, hold):
-            self._act_on_model(action, name, model)
+            self._apply_to_model(action, name, model)
 
-    def look(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Head | None:
+    def step(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Head | None:
         """Look once and do what is to be done; what is told of it."""
-        self.watched.look(now)
-        unit, process = self.watched.unit, self.watched.process
-        state = self.own.watch
+        self.observed.refresh(now)
+        unit, process = self.observed.unit, self.observed.process
+        state = self.own.poller
         state.api = engine_api.of(process.arguments)
         found = models_of(unit.pid) if process.started else {}
-        self._follow(found, state.api)
+        self._track_models(found, state.api)
         if not unit.loaded:
             return None
         for name, (pid, child) in found.items():
             if name in self.models:
-                self._look_at_model(now, name, pid, child, table, hold)
+                self._observe_model(now, name, pid, child, table, hold)
         progress = [
             (pid, self.models[name].view.progress) for name, (pid, _child) in found.items() if name in self.models
         ]
@@ -215,16 +224,16 @@ class RouterWatch:
         # What sleeps are its models; it has no slots of its own.
         view = replace(view, may_sleep=False, slots_known=True, busy=0, progress=json.dumps(progress))
         for action in self.own.step(now, view, hold):
-            self._act(action)
-        return self._told(now, view)
+            self._apply(action)
+        return self._report(now, view)
 
-    def _told(self, now: float, view: HeadView) -> heartbeat.Head:
-        unit, api, own = self.watched.unit, self.own.watch.api, self.own.supervisor
+    def _report(self, now: float, view: HeadObservation) -> heartbeat.Head:
+        unit, api, own = self.observed.unit, self.own.poller.api, self.own.supervisor
         ill = [model.supervisor for model in self.models.values() if model.supervisor.state not in QUIET]
         said = own if own.state not in QUIET or not ill else ill[0]
-        slots = [model.watch.slots for model in self.models.values() if model.watch.slots.known]
+        slots = [model.poller.slots for model in self.models.values() if model.poller.slots.known]
         return heartbeat.Head(
-            unit=self.watched.name,
+            unit=self.observed.name,
             active=unit.active,
             sub=unit.sub,
             job=unit.job,
@@ -240,35 +249,37 @@ class RouterWatch:
             busy=sum(one.busy for one in slots),
             waiting=-1,
             tokens_total=-1,
-            tokens_per_second=round(sum(model.watch.rate() for model in self.models.values()), 2),
+            tokens_per_second=round(sum(model.poller.rate() for model in self.models.values()), 2),
             supervision=said.state,
             reason=plain(said.reason),
             recoveries=self._recovered + sum(one.supervisor.recoveries for one in (self.own, *self.models.values())),
             draining=False,
-            unit_age_s=self.watched.age_s(now),
+            unit_age_s=self.observed.age_s(now),
         )
 
     def end(self) -> None:
         """Ask nobody any more."""
-        for watched in (self.own, *self.models.values()):
-            watched.watch.ended = True
+        for engine in (self.own, *self.models.values()):
+            engine.poller.ended = True
 
     # What is done
 
-    def _act(self, action: Action) -> None:
+    def _apply(self, action: Action) -> None:
         pid = self.own.view.pid
         if action.kind == RESTART:
-            self.hands.log(f"restarting the router: {action.reason}")
-            self.hands.order(lambda: self.hands.restart(self.watched.name, 0 if action.gently else pid, action.reason))
+            self.actions.log(f"restarting the router: {action.reason}")
+            self.actions.order(
+                lambda: self.actions.restart(self.observed.name, 0 if action.gently else pid, action.reason)
+            )
         elif action.kind == PROBE:
-            self.hands.log(f"asking the router: {action.reason}")
+            self.actions.log(f"asking the router: {action.reason}")
             self.own.ask(self._ask_router)
         else:
-            self.hands.log(action.reason)
+            self.actions.log(action.reason)
 
     def _ask_router(self) -> str:
         """Have it pass on a question to a model that is awake and idle; where there is none, look up its models."""
-        api = self.own.watch.api
+        api = self.own.poller.api
         if api is None:
             raise ValueError("its command line names no port")
         began = time.monotonic()
@@ -279,33 +290,33 @@ class RouterWatch:
             return f"{time.monotonic() - began:.2f} seconds for a token of {name}"
         return f"{time.monotonic() - began:.2f} seconds for its models"
 
-    def _act_on_model(self, action: Action, name: str, model: _Watched) -> None:
+    def _apply_to_model(self, action: Action, name: str, model: _Engine) -> None:
         if action.kind == RESTART:
             model.told += 1
             if model.told > 1:
                 reason = f"it did not end the model {name}: {action.reason}"
-                self.hands.log(f"restarting the router: {reason}")
-                self.hands.order(lambda: self.hands.restart(self.watched.name, self.own.view.pid, reason))
+                self.actions.log(f"restarting the router: {reason}")
+                self.actions.order(lambda: self.actions.restart(self.observed.name, self.own.view.pid, reason))
             else:
-                self.hands.log(f"unloading the model {name}, which the next request loads again: {action.reason}")
+                self.actions.log(f"unloading the model {name}, which the next request loads again: {action.reason}")
                 threading.Thread(target=self._unload, args=(name,), daemon=True).start()
         elif action.kind == PROBE:
-            self.hands.log(f"asking the model {name} for a token: {action.reason}")
+            self.actions.log(f"asking the model {name} for a token: {action.reason}")
             model.ask(lambda: self._ask_model(model))
         else:
-            self.hands.log(action.reason)
+            self.actions.log(action.reason)
 
-    def _ask_model(self, model: _Watched) -> str:
-        if model.watch.api is None:
+    def _ask_model(self, model: _Engine) -> str:
+        if model.poller.api is None:
             raise ValueError("its command line names no port")
-        return f"{engine_api.complete(model.watch.api, self.limits.probe_s):.2f} seconds"
+        return f"{engine_api.complete(model.poller.api, self.limits.probe_s):.2f} seconds"
 
     def _unload(self, name: str) -> None:
-        api = self.own.watch.api
+        api = self.own.poller.api
         try:
             if api is None:
                 raise ValueError("its command line names no port")
             asked(api, "POST", "/models/unload", {"model": name})
         except Exception as error:
             # Also a key that cannot be read. What is not gone soon is told again, and then the router is restarted.
-            self.hands.log(f"the router does not unload {name}: {str(error) or type(error).__name__}")
+            self.actions.log(f"the router does not unload {name}: {str(error) or type(error).__name__}")

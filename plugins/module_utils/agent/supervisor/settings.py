@@ -15,7 +15,7 @@ from typing import Any
 
 from ...core.host import disk_space
 from ...core.supervision.heartbeat import Hold
-from ...core.supervision.supervisor import Limits
+from ...core.supervision.supervisor import RecoveryLimits
 from ...core.text import plain
 from ..common.config import read_config
 
@@ -35,7 +35,7 @@ class Settings:
     head_unit: str
     prefix: Path
     run_dir: Path
-    limits: Limits
+    limits: RecoveryLimits
     router_unit: str = ""
     disks: Sequence[str] = ()
     disk_limits: disk_space.DiskLimits = field(default_factory=disk_space.DiskLimits)
@@ -43,12 +43,12 @@ class Settings:
 
 def _parse(data: Any) -> Settings:
     given = dict(data.get("limits", {}))
-    pauses = tuple(map(float, given.pop("backoff_s", Limits.backoff_s)))
+    pauses = tuple(map(float, given.pop("backoff_s", RecoveryLimits.backoff_s)))
     if not pauses:
         raise ValueError("backoff_s has no pause")
     # The fields that are left are all numbers.
     values: dict[str, Any] = {str(name): float(value) for name, value in given.items()}
-    limits = Limits(backoff_s=pauses, **values)
+    limits = RecoveryLimits(backoff_s=pauses, **values)
     disks = dict(data.get("disks", {}))
     return Settings(
         node=str(data["node"]),
@@ -71,7 +71,7 @@ def read_settings(path: str) -> Settings:
     return read_config(path, SCHEMA, _parse, "the agent's configuration", "node_agent")
 
 
-class Marks:
+class OperatorFlags:
     """Hold and drain: files with an end, so that nothing lasts that somebody forgot. A reboot ends them too."""
 
     def __init__(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..host import disk_space
 from .heartbeat import Gpu, Head, Heartbeat, Worker
-from .supervisor import Sighting
+from .supervisor import PeerObservation
 
 NODE_COLUMNS = (
     "node",
@@ -75,13 +75,13 @@ def _head_row(role: str, head: Head) -> dict[str, Any]:
     }
 
 
-def _rows_of(name: str, beat: Heartbeat) -> list[dict[str, Any]]:
+def _rows_of(name: str, heartbeat: Heartbeat) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    worker = beat.worker
-    age = max((unit.unit_age_s for unit in (beat.head, worker, beat.router) if unit is not None), default=0.0)
-    if beat.head is not None:
-        links = f"{len(beat.head.workers) - len(beat.head.lost)}/{len(beat.head.workers)}"
-        rows.append({**_head_row("head", beat.head), "connections": links})
+    worker = heartbeat.worker
+    age = max((unit.unit_age_s for unit in (heartbeat.head, worker, heartbeat.router) if unit is not None), default=0.0)
+    if heartbeat.head is not None:
+        links = f"{len(heartbeat.head.workers) - len(heartbeat.head.lost)}/{len(heartbeat.head.workers)}"
+        rows.append({**_head_row("head", heartbeat.head), "connections": links})
     if worker is not None:
         rows.append(
             {
@@ -93,39 +93,39 @@ def _rows_of(name: str, beat: Heartbeat) -> list[dict[str, Any]]:
                 "note": _worker_note(worker),
             }
         )
-    if beat.router is not None:
-        rows.append(_head_row("router", beat.router))
+    if heartbeat.router is not None:
+        rows.append(_head_row("router", heartbeat.router))
     if not rows:
         rows.append({"role": "-", "state": "up"})
-    if beat.hold is not None:
-        held = f"held for {beat.hold.seconds:.0f} s: {beat.hold.reason}"
+    if heartbeat.hold is not None:
+        held = f"held for {heartbeat.hold.seconds:.0f} s: {heartbeat.hold.reason}"
         rows[0]["note"] = f"{rows[0]['note']}; {held}" if rows[0].get("note") else held
-    found = [disk_space.words(disk_space.DiskSpace(d.path, d.free_mib, d.total_mib), d.state) for d in beat.disks]
+    found = [disk_space.words(disk_space.DiskSpace(d.path, d.free_mib, d.total_mib), d.state) for d in heartbeat.disks]
     found.append(f"systemd has not answered for {age:.0f} s" if age > OLD_S else "")
     for said in found:
         if said:
             rows[0]["note"] = f"{rows[0]['note']}; {said}" if rows[0].get("note") else said
-    rows[0].update(_gpus(beat.gpus))
+    rows[0].update(_gpus(heartbeat.gpus))
     return [{"node": name, **row} for row in rows]
 
 
-def as_rows(sightings: Mapping[str, Sighting]) -> list[dict[str, Any]]:
+def as_rows(observations: Mapping[str, PeerObservation]) -> list[dict[str, Any]]:
     """One row for each service of each node; a node that says nothing is a row too."""
     rows: list[dict[str, Any]] = []
-    for name, seen in sightings.items():
-        if seen.beat is None:
+    for name, seen in observations.items():
+        if seen.heartbeat is None:
             state = {"refused": "no agent", "bad": "no sense"}.get(seen.kind, "unreachable")
             rows.append({"node": name, "state": state, "note": seen.detail})
         else:
-            rows += _rows_of(name, seen.beat)
+            rows += _rows_of(name, seen.heartbeat)
     return rows
 
 
-def _beat_is_well(beat: Heartbeat) -> bool:
-    worker = beat.worker
-    if any(disk.state in (disk_space.FULL, disk_space.SILENT) for disk in beat.disks):
+def _heartbeat_is_well(heartbeat: Heartbeat) -> bool:
+    worker = heartbeat.worker
+    if any(disk.state in (disk_space.FULL, disk_space.SILENT) for disk in heartbeat.disks):
         return False
-    for head in (beat.head, beat.router):
+    for head in (heartbeat.head, heartbeat.router):
         if head is None:
             continue
         if head.active != "active" or head.health != "ok" or head.supervision not in CALM:
@@ -136,23 +136,28 @@ def _beat_is_well(beat: Heartbeat) -> bool:
     return worker is None or (worker.active == "active" and worker.listening and worker.state != "T")
 
 
-def is_well(sightings: Mapping[str, Sighting]) -> bool:
+def is_well(observations: Mapping[str, PeerObservation]) -> bool:
     """Say whether every node answers and what runs there is well, and all of one release."""
-    beats = [seen.beat for seen in sightings.values()]
-    known = [beat for beat in beats if beat is not None]
-    services = [service for beat in known for service in (beat.head, beat.worker, beat.router) if service is not None]
+    heartbeats = [seen.heartbeat for seen in observations.values()]
+    known = [heartbeat for heartbeat in heartbeats if heartbeat is not None]
+    services = [
+        service
+        for heartbeat in known
+        for service in (heartbeat.head, heartbeat.worker, heartbeat.router)
+        if service is not None
+    ]
     releases = {service.release for service in services if service.release}
-    return len(known) == len(beats) and len(releases) <= 1 and all(map(_beat_is_well, known))
+    return len(known) == len(heartbeats) and len(releases) <= 1 and all(map(_heartbeat_is_well, known))
 
 
 def _count(value: int) -> str:
     return "?" if value < 0 else str(value)
 
 
-def summary(sightings: Mapping[str, Sighting]) -> str:
+def summary(observations: Mapping[str, PeerObservation]) -> str:
     """One line on what the service does for its users."""
-    beats = [seen.beat for seen in sightings.values() if seen.beat is not None]
-    for head in (*(beat.head for beat in beats), *(beat.router for beat in beats)):
+    heartbeats = [seen.heartbeat for seen in observations.values() if seen.heartbeat is not None]
+    for head in (*(heartbeat.head for heartbeat in heartbeats), *(heartbeat.router for heartbeat in heartbeats)):
         if head is not None:
             return (
                 f"{head.api or 'no API'}: {head.tokens_per_second:g} tokens/s, {_count(head.busy)} of "

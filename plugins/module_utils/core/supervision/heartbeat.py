@@ -150,9 +150,9 @@ class Heartbeat:
     disks: tuple[Disk, ...] = ()
 
 
-def write(beat: Heartbeat) -> bytes:
+def write(heartbeat: Heartbeat) -> bytes:
     """Write a heartbeat as JSON."""
-    return json.dumps({"schema": SCHEMA, **asdict(beat)}, separators=(",", ":")).encode()
+    return json.dumps({"schema": SCHEMA, **asdict(heartbeat)}, separators=(",", ":")).encode()
 
 
 class _Reader:

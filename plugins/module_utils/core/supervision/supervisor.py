@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from .heartbeat import Heartbeat, Worker
 
-SAY = "say"
+LOG = "log"
 RESTART = "restart"
 PROBE = "probe"
 # What a step of the clock that is longer than this means: this host, or its agent, was stopped.
@@ -35,7 +35,7 @@ MUTE = ("silent", "refused")
 
 
 @dataclass(frozen=True)
-class Limits:
+class RecoveryLimits:
     """How long the agent waits before it acts, in seconds.
 
     :param silent_s: without a heartbeat from a host that answered before.
@@ -69,7 +69,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do, and why: C(say), C(restart) or C(probe).
+    """One thing to do, and why: C(log), C(restart) or C(probe).
 
     :param gently: whether what runs may come to its end, because it can; and nothing is started that was stopped.
     """
@@ -80,22 +80,22 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Sighting:
+class PeerObservation:
     """What came of asking a node for its heartbeat.
 
-    :param kind: C(beat); C(refused): the host lives and its agent does not; C(bad): something else answered;
+    :param kind: C(heartbeat); C(refused): the host lives and its agent does not; C(bad): something else answered;
         C(silent): nothing came.
     :param at: when it came; None is the moment in which it is looked at.
     """
 
     kind: str
-    beat: Heartbeat | None = None
+    heartbeat: Heartbeat | None = None
     detail: str = ""
     at: float | None = None
 
 
 @dataclass(frozen=True)
-class HeadView:
+class HeadObservation:
     """The head as its own host sees it.
 
     :param links: established connections to each worker, as C(address:port) of this end.
@@ -123,7 +123,7 @@ class HeadView:
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeResult:
     """How the completion ended that the agent asked for.
 
     :param asked: whether the head could be asked at all; if not, nothing is known of it.
@@ -173,8 +173,8 @@ class _Peer:
     half_open_sequence: int = -1
 
 
-def _identity(beat: Heartbeat, worker: Worker) -> tuple[str, int, int]:
-    return beat.boot_id, worker.pid, worker.started
+def _identity(heartbeat: Heartbeat, worker: Worker) -> tuple[str, int, int]:
+    return heartbeat.boot_id, worker.pid, worker.started
 
 
 class Supervisor:
@@ -186,7 +186,7 @@ class Supervisor:
     :param backoff: where recoveries are counted that others than this one count too.
     """
 
-    def __init__(self, limits: Limits, name: str = "the head", backoff: Backoff | None = None) -> None:
+    def __init__(self, limits: RecoveryLimits, name: str = "the head", backoff: Backoff | None = None) -> None:
         self.limits, self.name = limits, name
         self.backoff = backoff or Backoff(limits.backoff_s, limits.calm_s)
         self.state, self.reason, self.recoveries = "starting", "", 0
@@ -213,44 +213,44 @@ class Supervisor:
 
     # Words
 
-    def _say_once(self, topic: str, text: str, actions: list[Action]) -> None:
+    def _log_once(self, topic: str, text: str, actions: list[Action]) -> None:
         if self._said.get(topic) != text:
             self._said[topic] = text
             if text:
-                actions.append(Action(SAY, text))
+                actions.append(Action(LOG, text))
 
     def _set(self, state: str, reason: str = "") -> None:
         self.state, self.reason = state, reason
 
     # What is seen of the workers
 
-    def _follow(self, now: float, sightings: Mapping[str, Sighting], actions: list[Action]) -> None:
-        for name, sighting in sightings.items():
+    def _follow(self, now: float, observations: Mapping[str, PeerObservation], actions: list[Action]) -> None:
+        for name, observation in observations.items():
             peer = self._peers.setdefault(name, _Peer())
-            beat, at = sighting.beat, now if sighting.at is None else sighting.at
-            if sighting.kind == "silent":
+            heartbeat, at = observation.heartbeat, now if observation.at is None else observation.at
+            if observation.kind == "silent":
                 continue
             came_at, peer.came_at = peer.came_at, at
-            if sighting.kind == "beat" and beat is not None:
-                if beat.agent != peer.agent or beat.sequence > peer.sequence:
-                    peer.agent, peer.sequence, peer.changed_at = beat.agent, beat.sequence, at
-                    if beat.worker is not None:
-                        peer.identity = _identity(beat, beat.worker)
-                    self._say_once(f"agent {name}", "", actions)
+            if observation.kind == "heartbeat" and heartbeat is not None:
+                if heartbeat.agent != peer.agent or heartbeat.sequence > peer.sequence:
+                    peer.agent, peer.sequence, peer.changed_at = heartbeat.agent, heartbeat.sequence, at
+                    if heartbeat.worker is not None:
+                        peer.identity = _identity(heartbeat, heartbeat.worker)
+                    self._log_once(f"agent {name}", "", actions)
                 elif at - peer.changed_at >= self.limits.silent_s:
                     # Its main thread hangs, and its watchdog will end it. But a host that is away answers nothing at
                     # all, and what became of the worker is seen in the head's own connections.
                     text = f"the agent of {name} hangs: it says the same again; its host answers, so nothing is done"
-                    self._say_once(f"agent {name}", text, actions)
+                    self._log_once(f"agent {name}", text, actions)
             else:
-                kind = "is away" if sighting.kind == "refused" else "makes no sense"
-                text = f"the agent of {name} {kind} ({sighting.detail}); its host answers, so nothing is done about it"
-                self._say_once(f"agent {name}", text, actions)
+                kind = "is away" if observation.kind == "refused" else "makes no sense"
+                text = f"the agent of {name} {kind} ({observation.detail}); its host answers, so nothing is done"
+                self._log_once(f"agent {name}", text, actions)
             # An answer counts from when it came: one that is looked at again is no other.
             if at != came_at:
                 peer.answered_at = max(at, peer.answered_at or at)
 
-    def _lost_link(self, now: float, name: str, head: HeadView, sighting: Sighting) -> str:
+    def _lost_link(self, now: float, name: str, head: HeadObservation, observation: PeerObservation) -> str:
         """Why the connection to a worker is not there, or nothing."""
         peer = self._peers[name]
         links = frozenset(head.links.get(name, ()))
@@ -266,16 +266,16 @@ class Supervisor:
         # The kernel's table is not read in one step: a line may be missing from one reading.
         if now - peer.unlinked_since < self.limits.confirm_s:
             return ""
-        return f"the head has no connection to {name}: {self._what_became_of(name, sighting)}"
+        return f"the head has no connection to {name}: {self._what_became_of(name, observation)}"
 
-    def _what_became_of(self, name: str, sighting: Sighting) -> str:
-        peer, beat = self._peers[name], sighting.beat
-        if sighting.kind == "silent":
+    def _what_became_of(self, name: str, observation: PeerObservation) -> str:
+        peer, heartbeat = self._peers[name], observation.heartbeat
+        if observation.kind == "silent":
             return "its host does not answer"
-        if beat is None or beat.worker is None:
+        if heartbeat is None or heartbeat.worker is None:
             return "its worker closed it"
-        worker = beat.worker
-        if peer.paired[0] and beat.boot_id != peer.paired[0]:
+        worker = heartbeat.worker
+        if peer.paired[0] and heartbeat.boot_id != peer.paired[0]:
             return "its host was started again"
         if worker.active != "active" or not worker.pid:
             return f"its worker is {worker.active} ({worker.sub})"
@@ -283,22 +283,22 @@ class Supervisor:
             return f"its worker was restarted, process {peer.paired[1]} is now {worker.pid}"
         return "its worker closed it"
 
-    def _half_open(self, now: float, name: str, head: HeadView, sighting: Sighting) -> str:
+    def _half_open(self, now: float, name: str, head: HeadObservation, observation: PeerObservation) -> str:
         """Why a connection that this end believes in is none, or nothing."""
-        peer, beat, links = self._peers[name], sighting.beat, head.links.get(name, ())
-        if not links or beat is None or beat.worker is None:
+        peer, heartbeat, links = self._peers[name], observation.heartbeat, head.links.get(name, ())
+        if not links or heartbeat is None or heartbeat.worker is None:
             peer.half_open_since = None
             return ""
-        if set(links) & set(beat.worker.clients):
-            peer.paired, peer.half_open_since = _identity(beat, beat.worker), None
+        if set(links) & set(heartbeat.worker.clients):
+            peer.paired, peer.half_open_since = _identity(heartbeat, heartbeat.worker), None
             return ""
         if peer.half_open_since is None:
-            peer.half_open_since, peer.half_open_sequence = now, beat.sequence
+            peer.half_open_since, peer.half_open_sequence = now, heartbeat.sequence
         # Both tables were read at other moments: it takes a newer heartbeat to be sure.
-        is_newer = beat.sequence > peer.half_open_sequence + 1 or beat.agent != peer.agent
+        is_newer = heartbeat.sequence > peer.half_open_sequence + 1 or heartbeat.agent != peer.agent
         if not is_newer or now - peer.half_open_since < 2 * self.limits.confirm_s:
             return ""
-        return f"{name} knows nothing of the head's connection: {self._what_became_of(name, sighting)}"
+        return f"{name} knows nothing of the head's connection: {self._what_became_of(name, observation)}"
 
     def _silent(self, now: float, name: str, actions: list[Action]) -> str:
         heard = self._peers[name].answered_at
@@ -308,35 +308,35 @@ class Supervisor:
             # Tokens come, so the worker is there and only its heartbeat is not: it must be heard again to count.
             self._peers[name].answered_at = None
             text = f"{name} has not answered for {now - heard:.0f} seconds, but the head goes on: nothing is done"
-            self._say_once(f"agent {name}", text, actions)
+            self._log_once(f"agent {name}", text, actions)
             return ""
         return f"{name} has not answered for {now - heard:.0f} seconds: its host or the fabric is away"
 
     def _doomed(
-        self, now: float, head: HeadView, sightings: Mapping[str, Sighting], actions: list[Action]
+        self, now: float, head: HeadObservation, observations: Mapping[str, PeerObservation], actions: list[Action]
     ) -> list[str]:
         """Reasons for which what the head does now cannot end well."""
         reasons = []
-        for name, sighting in sightings.items():
+        for name, observation in observations.items():
             found = (
-                self._lost_link(now, name, head, sighting)
-                or self._half_open(now, name, head, sighting)
+                self._lost_link(now, name, head, observation)
+                or self._half_open(now, name, head, observation)
                 or self._silent(now, name, actions)
             )
-            beat = sighting.beat
-            if found and beat is not None and beat.hold is not None:
-                self._say_once(f"hold {name}", f"held on {name} ({beat.hold.reason}): {found}", actions)
+            heartbeat = observation.heartbeat
+            if found and heartbeat is not None and heartbeat.hold is not None:
+                self._log_once(f"hold {name}", f"held on {name} ({heartbeat.hold.reason}): {found}", actions)
                 found = ""
             elif not found:
-                self._say_once(f"hold {name}", "", actions)
+                self._log_once(f"hold {name}", "", actions)
             if found:
                 reasons.append(found)
         return reasons
 
-    def _other_release(self, head: HeadView, sightings: Mapping[str, Sighting]) -> str:
+    def _other_release(self, head: HeadObservation, observations: Mapping[str, PeerObservation]) -> str:
         """A worker that is connected and of another release, once for each such pair of processes."""
-        for name, sighting in sightings.items():
-            worker = sighting.beat.worker if sighting.beat is not None else None
+        for name, observation in observations.items():
+            worker = observation.heartbeat.worker if observation.heartbeat is not None else None
             if worker is None or not worker.release or not head.release or worker.release == head.release:
                 continue
             if (name, worker.pid, worker.started, head.release) not in self._drained_for:
@@ -345,7 +345,7 @@ class Supervisor:
 
     # What is seen of the head
 
-    def _suspicion(self, now: float, head: HeadView) -> str:
+    def _suspicion(self, now: float, head: HeadObservation) -> str:
         """Why the head may be hung, though it runs; or nothing."""
         if head.health in MUTE:
             return self._muteness(now, head)
@@ -374,12 +374,12 @@ class Supervisor:
             return f"it is idle and made nothing for {quiet:.0f} seconds"
         return ""
 
-    def _patience(self, now: float, head: HeadView) -> float:
+    def _patience(self, now: float, head: HeadObservation) -> float:
         """Seconds that a busy one may make nothing: one that wakes reads its model first, as long as that takes."""
         wakes = head.may_sleep and now - self._computed_at < self.limits.stall_s
         return self.limits.mute_busy_s if wakes else self.limits.stall_s
 
-    def _muteness(self, now: float, head: HeadView) -> str:
+    def _muteness(self, now: float, head: HeadObservation) -> str:
         """Why the silence of a head's API is more than that of one with too many clients."""
         if not self._heard:
             # An API that never said a word to this agent may be at another address, or behind a firewall.
@@ -394,7 +394,7 @@ class Supervisor:
             return f"its API has been {word} for {lasts:.0f} seconds"
         return ""
 
-    def _compute(self, now: float, head: HeadView) -> None:
+    def _compute(self, now: float, head: HeadObservation) -> None:
         """See whether the process uses a processor."""
         began, used = self._cpu
         if now - began >= LOOK_S:
@@ -402,14 +402,14 @@ class Supervisor:
                 self._computed_at = now
             self._cpu = (now, head.cpu_s)
 
-    def _loads_for_ever(self, now: float, head: HeadView) -> str:
+    def _loads_for_ever(self, now: float, head: HeadObservation) -> str:
         """Why a head that says that it loads its model does not: loading reads and sends all the time."""
         idle = now - self._computed_at
         if head.health != "loading" or idle < self.limits.stall_s:
             return ""
         return f"{self.name} says that it loads its model, and its process has done nothing for {idle:.0f} seconds"
 
-    def _begin_process(self, now: float, head: HeadView, actions: list[Action]) -> None:
+    def _begin_process(self, now: float, head: HeadObservation, actions: list[Action]) -> None:
         self._process = (head.pid, head.started)
         self._mute_at, self._computed_at, self._cpu = None, now, (now, head.cpu_s)
         self._progress, self._progress_at, self._unanswered_at = head.progress, now, None
@@ -422,19 +422,19 @@ class Supervisor:
             peer.answered_at = None
             peer.unlinked_since = peer.half_open_since = None
         if head.pid:
-            actions.append(Action(SAY, f"{self.name} runs as process {head.pid}"))
+            actions.append(Action(LOG, f"{self.name} runs as process {head.pid}"))
 
     def _restart(self, now: float, reason: str, actions: list[Action], gently: bool = False) -> None:
         if self._trouble_at is None:
             self._trouble_at = now
-        self._say_once("trouble", f"noticed: {reason}", actions)
+        self._log_once("trouble", f"noticed: {reason}", actions)
         wait = self.backoff.wait(now)
         if wait > 0:
             text = (
                 f"{self.backoff.count} recoveries one after the other: the next one waits "
                 f"{self.backoff.pauses[min(self.backoff.count, len(self.backoff.pauses) - 1)]:g} seconds"
             )
-            self._say_once("backoff", text, actions)
+            self._log_once("backoff", text, actions)
             self._set("waiting", reason)
             return
         self._said.pop("backoff", None)
@@ -451,10 +451,10 @@ class Supervisor:
     def step(
         self,
         now: float,
-        head: HeadView,
-        sightings: Mapping[str, Sighting],
+        head: HeadObservation,
+        observations: Mapping[str, PeerObservation],
         hold: str = "",
-        probe: Probe | None = None,
+        probe: ProbeResult | None = None,
     ) -> list[Action]:
         """Look once and say what is to be done.
 
@@ -464,9 +464,9 @@ class Supervisor:
         actions: list[Action] = []
         if self._last is not None and not 0 <= now - self._last <= PAUSE_S:
             self._forget_times(now)
-            actions.append(Action(SAY, f"this agent did not run for {now - self._last:.0f} seconds; it looks anew"))
+            actions.append(Action(LOG, f"this agent did not run for {now - self._last:.0f} seconds; it looks anew"))
         self._last = now
-        self._follow(now, sightings, actions)
+        self._follow(now, observations, actions)
         if head.active != "active" or not head.pid or head.job:
             self._not_running(now, head, hold, actions)
             return actions
@@ -475,7 +475,7 @@ class Supervisor:
             if self._serving:
                 self._ended(now, actions)
             self._begin_process(now, head, actions)
-        self._running(now, head, sightings, hold, probe, actions)
+        self._running(now, head, observations, hold, probe, actions)
         return actions
 
     def _forget_times(self, now: float) -> None:
@@ -490,10 +490,10 @@ class Supervisor:
         """The process is gone, and it was not the agent who ended it."""
         if self._serving and self.state != "recovering":
             self._trouble_at = now
-            actions.append(Action(SAY, f"noticed: {self.name}'s process has ended; systemd starts it again"))
+            actions.append(Action(LOG, f"noticed: {self.name}'s process has ended; systemd starts it again"))
         self._serving = False
 
-    def _not_running(self, now: float, head: HeadView, hold: str, actions: list[Action]) -> None:
+    def _not_running(self, now: float, head: HeadObservation, hold: str, actions: list[Action]) -> None:
         if head.active in ("activating", "deactivating", "reloading") or head.job:
             # A stop by hand is seen here first, as a job.
             if head.sub == "auto-restart" and self._serving:
@@ -508,7 +508,7 @@ class Supervisor:
             # Its process is gone, and systemd has not said yet what that means.
             return
         if self._was_active or self.state != "stopped":
-            actions.append(Action(SAY, f"{self.name}'s unit is {head.active}: it was stopped, and stays so"))
+            actions.append(Action(LOG, f"{self.name}'s unit is {head.active}: it was stopped, and stays so"))
         self._was_active, self._serving, self._trouble_at = False, False, None
         self._process = (0, 0)
         self._set("stopped")
@@ -516,10 +516,10 @@ class Supervisor:
     def _running(
         self,
         now: float,
-        head: HeadView,
-        sightings: Mapping[str, Sighting],
+        head: HeadObservation,
+        observations: Mapping[str, PeerObservation],
         hold: str,
-        probe: Probe | None,
+        probe: ProbeResult | None,
         actions: list[Action],
     ) -> None:
         told, when = self._told
@@ -530,8 +530,8 @@ class Supervisor:
             self._forget_times(now)
         self._compute(now, head)
         suspicion = self._suspicion(now, head)
-        reasons = self._doomed(now, head, sightings, actions)
-        self._say_once("held", f"held: {hold}" if hold else "", actions)
+        reasons = self._doomed(now, head, observations, actions)
+        self._log_once("held", f"held: {hold}" if hold else "", actions)
         if hold:
             self._forget_times(now)
             self._set("held", hold)
@@ -546,13 +546,13 @@ class Supervisor:
         if self._hung:
             self._restart(now, f"{self.name} is hung: {self._hung}, and no token came", actions)
         elif head.health == "ok":
-            self._serves(now, head, sightings, actions)
+            self._serves(now, head, observations, actions)
         elif self._serving and head.health in MUTE:
             self._set("mute", "its API does not answer")
         else:
             self._set("recovering" if self.state == "recovering" else "loading", self.reason)
 
-    def _frozen(self, now: float, head: HeadView) -> str:
+    def _frozen(self, now: float, head: HeadObservation) -> str:
         if head.state != "T":
             self._frozen_at = None
             return ""
@@ -563,12 +563,12 @@ class Supervisor:
             return ""
         return f"{self.name}'s process {head.pid} has been stopped for {lasts:.0f} seconds"
 
-    def _ask(self, suspicion: str, probe: Probe | None, actions: list[Action]) -> None:
+    def _ask(self, suspicion: str, probe: ProbeResult | None, actions: list[Action]) -> None:
         """Ask a head that may be hung for a completion; it is, if none comes and it still looks so."""
         if self._probing and probe is not None:
-            self._say_once("unasked", "" if probe.asked else f"no completion can be asked for: {probe.detail}", actions)
+            self._log_once("unasked", "" if probe.asked else f"no completion can be asked for: {probe.detail}", actions)
             if probe.asked and not probe.answered and suspicion:
-                actions.append(Action(SAY, f"a completion was not answered: {probe.detail}"))
+                actions.append(Action(LOG, f"a completion was not answered: {probe.detail}"))
                 self._hung = suspicion
             self._probing = ""
             # An answer to it is progress, whatever the slots show; and who cannot ask tries again later.
@@ -579,25 +579,27 @@ class Supervisor:
             self._probing = suspicion
             actions.append(Action(PROBE, suspicion))
 
-    def _serves(self, now: float, head: HeadView, sightings: Mapping[str, Sighting], actions: list[Action]) -> None:
+    def _serves(
+        self, now: float, head: HeadObservation, observations: Mapping[str, PeerObservation], actions: list[Action]
+    ) -> None:
         if not self._serving:
             self._serving = True
             took = "" if self._trouble_at is None else f", {now - self._trouble_at:.1f} seconds after it was noticed"
-            actions.append(Action(SAY, f"{self.name} serves{took}"))
+            actions.append(Action(LOG, f"{self.name} serves{took}"))
         self._trouble_at = None
         self._said.pop("trouble", None)
-        mixed = self._other_release(head, sightings)
+        mixed = self._other_release(head, observations)
         if not mixed:
             self._draining_since = None
             self._set("watching")
             return
         if self._draining_since is None:
             self._draining_since = now
-            actions.append(Action(SAY, f"noticed: {mixed}; running requests have {self.limits.drain_s:g} seconds"))
+            actions.append(Action(LOG, f"noticed: {mixed}; running requests have {self.limits.drain_s:g} seconds"))
         self._set("draining", mixed)
         if head.busy <= 0 or now - self._draining_since >= self.limits.drain_s:
-            for name, sighting in sightings.items():
-                worker = sighting.beat.worker if sighting.beat is not None else None
+            for name, observation in observations.items():
+                worker = observation.heartbeat.worker if observation.heartbeat is not None else None
                 if worker is not None:
                     # Once: if both come back as they are, another restart will not change that.
                     self._drained_for.add((name, worker.pid, worker.started, head.release))
@@ -605,7 +607,7 @@ class Supervisor:
 
 
 @dataclass(frozen=True)
-class WorkerView:
+class WorkerObservation:
     """The worker as its own host sees it; state is the kernel's letter, stale those connections it does not close."""
 
     active: str
@@ -616,10 +618,10 @@ class WorkerView:
     stale: int
 
 
-class WorkerWatch:
+class WorkerMonitor:
     """Watches the worker of this host for what nobody else can see; systemd starts one that has ended."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RecoveryLimits) -> None:
         self.limits = limits
         self.backoff = Backoff(limits.backoff_s, limits.calm_s)
         self._last: float | None = None
@@ -633,7 +635,7 @@ class WorkerWatch:
             return -1.0
         return now - self._since.setdefault(topic, now)
 
-    def step(self, now: float, worker: WorkerView, hold: str = "") -> list[Action]:
+    def step(self, now: float, worker: WorkerObservation, hold: str = "") -> list[Action]:
         """Look once and say what is to be done."""
         process = (worker.pid, worker.started)
         is_away = self._last is not None and not 0 <= now - self._last <= PAUSE_S
@@ -656,7 +658,7 @@ class WorkerWatch:
             if self._said:
                 return []
             self._said = text
-            return [Action(SAY, text)]
+            return [Action(LOG, text)]
         self.backoff.note(now)
         self._since = {}
         return [Action(RESTART, reason)]

@@ -255,12 +255,12 @@ def agent_config(tmp_path: Path) -> str:
     return str(path)
 
 
-def sighting(clients: list[str]) -> Any:
-    return SimpleNamespace(beat=SimpleNamespace(worker=SimpleNamespace(clients=clients)), detail="")
+def observation(clients: list[str]) -> Any:
+    return SimpleNamespace(heartbeat=SimpleNamespace(worker=SimpleNamespace(clients=clients)), detail="")
 
 
 def test_ports_of_other_hosts_are_not_reset(program: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = sighting(["10.100.0.31:41000", "10.100.0.39:41001", "10.100.0.31:41002"])
+    seen = observation(["10.100.0.31:41000", "10.100.0.39:41001", "10.100.0.31:41002"])
     reset: list[int] = []
     monkeypatch.setattr(program.heartbeat_http, "fetch", lambda *_arguments: seen)
     monkeypatch.setattr(program, "reset_connections", lambda _worker, ports: reset.extend(ports))
@@ -269,13 +269,13 @@ def test_ports_of_other_hosts_are_not_reset(program: Any, agent_config: str, mon
     program._reset_lost(worker, agent_config, said.append)
     assert reset == [41000, 41002]
     assert said == ["resetting connections to vllm-node2 that this host has lost (ports 41000, 41002)"]
-    seen.beat.worker.clients = []
+    seen.heartbeat.worker.clients = []
     program._reset_lost(worker, agent_config, said.append)
     assert len(said) == 1
 
 
 def test_agent_without_answer_is_logged(program: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = SimpleNamespace(beat=None, detail="timed out")
+    silent = SimpleNamespace(heartbeat=None, detail="timed out")
     monkeypatch.setattr(program.heartbeat_http, "fetch", lambda *_arguments: silent)
     said: list[str] = []
     program._reset_lost(ExpectedWorker("vllm-node2", "10.100.0.32", 50052, 1, 0), agent_config, said.append)

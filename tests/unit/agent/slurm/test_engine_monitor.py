@@ -17,27 +17,27 @@ WORLD = """
 import json, os
 from dataclasses import replace
 from herd.agent.common import engine_api as engine
-from herd.agent.slurm import engine_monitor as job_watch
+from herd.agent.slurm import engine_monitor
 from herd.agent.supervisor import local_state as node
 from herd.core.host.proc_net import TcpSocket
 
 class Engine:
     def __init__(self, every_s):
         self.api, self.health, self.slots, self.tokens, self.ended = None, "ok", engine.Slots(True, 2, 0, "x"), 1, False
-    def follow(self): pass
+    def run(self): pass
 
 said, now, sign = [], [100.0], {"pid": 7, "started": 70, "state": "S", "stale": 0, "unanswered": False}
-job_watch.EngineWatch = Engine
-job_watch.time = type("clock", (), {"monotonic": lambda: now[0]})
-watch = job_watch.HeadWatch(os.getpid(), {"vasp-02": "10.100.0.42:50052"}, said.append)
+engine_monitor.EnginePoller = Engine
+engine_monitor.time = type("clock", (), {"monotonic": lambda: now[0]})
+monitor = engine_monitor.HeadMonitor(os.getpid(), {"vasp-02": "10.100.0.42:50052"}, said.append)
 link = TcpSocket("10.100.0.41", 40000, "10.100.0.42", 50052, "ESTABLISHED", 990, 1)
 
 def run(seconds, table=(link,), clients=("10.100.0.41:40000",), **changes):
     for each in range(round(seconds * 2)):
         now[0] += 0.5
         if each % 4 == 0:
-            watch.hear("vasp-02", {**sign, "clients": list(clients), **changes})
-        watch.look(now[0], list(table))
+            monitor.hear("vasp-02", {**sign, "clients": list(clients), **changes})
+        monitor.step(now[0], list(table))
 """
 
 CASES = {
@@ -61,26 +61,26 @@ CASES = {
         "vasp-02 knows nothing of the head's connection: its worker closed it",
     ),
     "the worker is stopped": ("run(5); run(10, state='T')", "vasp-02: the worker's process 7 has been stopped"),
-    "no worker has said anything": ("watch.hear = lambda *each: None; run(20)", ""),
+    "no worker has said anything": ("monitor.hear = lambda *each: None; run(20)", ""),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_lost(herdctl: Path, case: str) -> None:
     code, reason = CASES[case]
-    lost: Any = json.loads(run_inside(herdctl, f"{WORLD}\n{code}\nprint(json.dumps(watch.lost))"))
+    lost: Any = json.loads(run_inside(herdctl, f"{WORLD}\n{code}\nprint(json.dumps(monitor.lost))"))
     assert lost.startswith(reason)
     assert bool(lost) == bool(reason)
 
 
 def test_a_fault_of_the_rules_ends_nothing(herdctl: Path) -> None:
     code = """
-watch.look = lambda now, table: [][0]
-looker = job_watch.Looker(watch, said.append)
+monitor.step = lambda now, table: [][0]
+poller = engine_monitor.Poller(monitor, said.append)
 for _each in range(4):
     now[0] += 1
-    looker.look()
-print(json.dumps([looker.look(), said]))
+    poller.poll()
+print(json.dumps([poller.poll(), said]))
 """
     lost, said = json.loads(run_inside(herdctl, WORLD + code))
     assert lost == ""

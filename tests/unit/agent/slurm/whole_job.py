@@ -108,7 +108,7 @@ import argparse, json
 from dataclasses import replace
 from herd.agent.services import wait_for_workers
 from herd.agent.slurm import runtime as job
-from herd.agent.slurm import engine_monitor as job_watch
+from herd.agent.slurm import engine_monitor
 from herd.core.slurm import drain as job_ending
 from herd.core.slurm import revision as tier_outdated
 job_ending.QUIET_S, job_ending.CLOCKS_S, tier_outdated.QUIET_S = 1.0, 1.0, 1.0
@@ -116,8 +116,8 @@ wait_for_workers.wait_for = lambda rule, say: []
 job.AGAIN_S = 0.5
 changes = json.loads(changes)
 job.SLURM_EVERY_S = changes.pop("every", 0.5)
-job_watch.ASK_EVERY_S = 1.0
-job_watch.LIMITS = replace(job_watch.LIMITS, **changes)
+engine_monitor.ASK_EVERY_S = 1.0
+engine_monitor.LIMITS = replace(engine_monitor.LIMITS, **changes)
 sys.exit(job.run_command(argparse.Namespace(data=data, plan="", kept="")))
 """
 FLAGS = [

@@ -52,7 +52,7 @@ def peer() -> Iterator[Peer]:
 
 FOLLOW = """
 import json, time
-from herd.agent.supervisor import heartbeat_http as beats
+from herd.agent.supervisor import heartbeat_http
 from herd.core.supervision import heartbeat
 if sys.argv[3] == "broken":
     # A fault of our own that nobody has thought of, at the first heartbeat only.
@@ -61,16 +61,16 @@ if sys.argv[3] == "broken":
         heartbeat.read = whole
         raise ZeroDivisionError("nobody thought of it")
     heartbeat.read = read
-beats.EVERY_S, seen, once = 0.05, [], beats.fetch
+heartbeat_http.EVERY_S, seen, once = 0.05, [], heartbeat_http.fetch
 def fetch(*arguments):
-    sighting = once(*arguments)
-    seen.append([sighting.kind, sighting.detail])
-    return sighting
-beats.fetch = fetch
-followers = beats.Followers(int(sys.argv[2]))
+    observation = once(*arguments)
+    seen.append([observation.kind, observation.detail])
+    return observation
+heartbeat_http.fetch = fetch
+followers = heartbeat_http.Followers(int(sys.argv[2]))
 followers.follow({"n": "127.0.0.1"})
 until = time.monotonic() + 20
-while time.monotonic() < until and (not seen or seen[-1][0] != "beat"):
+while time.monotonic() < until and (not seen or seen[-1][0] != "heartbeat"):
     time.sleep(0.02)
 print(json.dumps(seen))
 """
@@ -80,7 +80,7 @@ print(json.dumps(seen))
 def test_a_follower_goes_on_after_nonsense(herdctl: Path, peer: Peer, fault: str, words: str) -> None:
     seen = json.loads(run_inside(herdctl, FOLLOW, str(peer.port), fault))
     assert [detail for kind, detail in seen if kind == "bad" and words in detail]
-    assert seen[-1][0] == "beat"
+    assert seen[-1][0] == "heartbeat"
 
 
 @pytest.mark.parametrize("reason", ["a half \udcff", "\u8a9e"])
@@ -119,8 +119,8 @@ if sys.argv[5] == "broken":
     def fail(*_arguments):
         raise ZeroDivisionError("nobody thought of it")
     engine.health = engine.complete = fail
-agent.engine.look()
-agent.engine.look()
+agent.engine.poll()
+agent.engine.poll()
 found = {"health": agent.engine.health, "said": said}
 for name, api in (("probe", agent.engine.api), ("no api", None)):
     agent._probe = None
@@ -175,11 +175,11 @@ def step(_api):
 engine.health = step
 engine.slots = lambda _api: engine.Slots(True, 2, 1, "")
 engine.metrics = lambda _api: {} if counter is None else {"tokens_predicted_total": counter}
-watch = service.EngineWatch(-1.0)
+poller = service.EnginePoller(-1.0)
 found = []
 for _each in range(5):
-    watch._ask(None)
-    found.append([watch.tokens, len(watch._rates)])
+    poller._ask(None)
+    found.append([poller.tokens, len(poller._rates)])
 print(json.dumps(found))
 """
 

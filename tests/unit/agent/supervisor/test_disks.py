@@ -36,7 +36,7 @@ here = sys.argv[2]
 paths = [here, here + "/not/there/yet", here + "/hangs", here + "/broken"]
 found = disks.Disks(paths, disk_space.DiskLimits(), Path(here, "run"))
 assert found.readings == ()
-found.follow()
+found.start()
 for _call in range(4):
     assert calls.acquire(timeout=30)
 deadline = time.monotonic() + 30

@@ -21,8 +21,8 @@ import json
 from dataclasses import replace
 from herd.agent.common import engine_api as engine
 from herd.agent.supervisor import local_state as node
-from herd.agent.supervisor import router_monitor as router_watch
-from herd.core.supervision.supervisor import Limits
+from herd.agent.supervisor import router_monitor
+from herd.core.supervision.supervisor import RecoveryLimits
 
 done = []
 
@@ -30,11 +30,11 @@ class Now:
     def __init__(self, target, args=(), daemon=None): self.target, self.args = target, args
     def start(self): self.target(*self.args)
 
-class Watch:
+class Poller:
     def __init__(self):
         self.api, self.health, self.slots, self.may_ask, self.ended = None, "ok", engine.Slots(), True, False
         watches.append(self)
-    def follow(self): pass
+    def run(self): pass
     def rate(self): return 0.0
 
 class Unit:
@@ -42,7 +42,7 @@ class Unit:
         self.name, self.unit = name, node.Unit(True, "active", "running", False, 10, 0)
         words = ("/r/releases/x/bin/llama-server", "--host", "10.0.0.2", "--port", "8080", "--api-key-file", "/k")
         self.process = node.Process(1, "S", 0.0, words)
-    def look(self, now): pass
+    def refresh(self, now): pass
     def age_s(self, now): return 0.0
 
 def model(pid, name, sleeps=""):
@@ -50,19 +50,19 @@ def model(pid, name, sleeps=""):
     return (pid, node.Process(pid * 10, "S", 0.0, words + (("--sleep-idle-seconds", sleeps) if sleeps else ())))
 
 watches, models, clients = [], {}, []
-router_watch.threading = type("threads", (), {"Thread": Now})
-router_watch.models_of = lambda pid: dict(models) if pid else {}
-router_watch.clients_of = lambda process, table: frozenset(clients)
-router_watch.asked = lambda api, method, path, body=None, timeout_s=0: done.append([path, body["model"]])
+router_monitor.threading = type("threads", (), {"Thread": Now})
+router_monitor.models_of = lambda pid: dict(models) if pid else {}
+router_monitor.clients_of = lambda process, table: frozenset(clients)
+router_monitor.asked = lambda api, method, path, body=None, timeout_s=0: done.append([path, body["model"]])
 restart = lambda unit, pid, reason: done.append(["restart", pid])
-hands = router_watch.Hands(Watch, lambda work: work(), restart, lambda text: None)
-watch = router_watch.RouterWatch(Unit("llama-router.service"), Limits(), hands)
+actions = router_monitor.Actions(Poller, lambda work: work(), restart, lambda text: None)
+monitor = router_monitor.RouterMonitor(Unit("llama-router.service"), RecoveryLimits(), actions)
 now = [100.0]
 
 def run(seconds, hold=""):
     for _each in range(round(seconds * 2)):
         now[0] += 0.5
-        told = watch.look(now[0], [], hold)
+        told = monitor.step(now[0], [], hold)
     return told
 
 def stop(name):
@@ -95,7 +95,7 @@ CASES = {
         [],
     ),
     "the router's process is stopped": (
-        'run(5); watch.watched.process = replace(watch.watched.process, state="T"); run(10)',
+        'run(5); monitor.observed.process = replace(monitor.observed.process, state="T"); run(10)',
         [["restart", 10]],
     ),
     "somebody works there": ('models["a"] = model(20, "a"); run(5); stop("a"); run(60, "by hand")', []),
@@ -110,8 +110,8 @@ def test_what_is_done(herdctl: Path, case: str) -> None:
 
 def test_the_api_of_a_models_process_is_asked_with_the_routers_key_and_without_tls(herdctl: Path) -> None:
     code = """
-words = (*watch.watched.process.arguments, "--ssl-cert-file", "/c")
-watch.watched.process = replace(watch.watched.process, arguments=words)
+words = (*monitor.observed.process.arguments, "--ssl-cert-file", "/c")
+monitor.observed.process = replace(monitor.observed.process, arguments=words)
 models["a"] = model(20, "a"); run(1)
 done.append([watches[0].api.certificate, watches[1].api.key_file, watches[1].api.port, watches[1].api.certificate])
 """

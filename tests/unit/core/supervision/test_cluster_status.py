@@ -16,12 +16,12 @@ from ansible_collections.herd.inference.plugins.module_utils.core.supervision.cl
     summary,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.heartbeat import Disk, Heartbeat, Hold
-from ansible_collections.herd.inference.plugins.module_utils.core.supervision.supervisor import Sighting
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision.supervisor import PeerObservation
 from tests.unit.core.supervision.test_heartbeat import GPU, HEAD, WORKER
 
 
-def seen(node: str, **parts: Any) -> Sighting:
-    return Sighting("beat", Heartbeat(node, "a", 1, "b", 1.0, **parts))
+def seen(node: str, **parts: Any) -> PeerObservation:
+    return PeerObservation("heartbeat", Heartbeat(node, "a", 1, "b", 1.0, **parts))
 
 
 WELL = {
@@ -61,8 +61,8 @@ def test_a_router_is_a_row_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (Sighting("silent", detail="timed out"), "timed out"),
-        (Sighting("refused", detail="connection refused"), "connection refused"),
+        (PeerObservation("silent", detail="timed out"), "timed out"),
+        (PeerObservation("refused", detail="connection refused"), "connection refused"),
         (seen("vllm-node2", worker=replace(WORKER, state="T")), "its process is stopped"),
         (seen("vllm-node2", worker=replace(WORKER, active="activating", sub="auto-restart")), "systemd: auto-restart"),
         (seen("vllm-node2", worker=replace(WORKER, listening=False)), "does not listen"),
@@ -76,7 +76,7 @@ def test_a_router_is_a_row_of_its_own() -> None:
         (seen("vllm-node2", head=replace(HEAD, active="inactive", health="")), ""),
     ],
 )
-def test_what_is_not_well(change: Sighting, note: str) -> None:
+def test_what_is_not_well(change: PeerObservation, note: str) -> None:
     nodes = {**WELL, "vllm-node2": change}
     assert not is_well(nodes)
     assert note in str(as_rows(nodes)[1].get("note", ""))
@@ -98,7 +98,7 @@ def test_what_is_well_and_worth_a_word(parts: dict[str, Any], note: str) -> None
 
 
 def test_no_head_is_said() -> None:
-    assert summary({"vllm-node2": Sighting("silent")}) == "no head has answered"
+    assert summary({"vllm-node2": PeerObservation("silent")}) == "no head has answered"
 
 
 @pytest.mark.parametrize(

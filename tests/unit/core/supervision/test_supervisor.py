@@ -13,24 +13,24 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.heartbeat import Heartbeat, Hold, Worker
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.supervisor import (
+    LOG,
     PROBE,
     RESTART,
-    SAY,
     Action,
     Backoff,
-    HeadView,
-    Limits,
-    Probe,
-    Sighting,
+    HeadObservation,
+    PeerObservation,
+    ProbeResult,
+    RecoveryLimits,
     Supervisor,
-    WorkerView,
-    WorkerWatch,
+    WorkerMonitor,
+    WorkerObservation,
 )
 from tests.unit.core.supervision.test_heartbeat import WORKER
 
 A, B = "vllm-node2", "vllm-node3"
 LINKS = {A: ("10.100.0.31:40112",), B: ("10.100.0.31:40113",)}
-RUNNING = HeadView(
+RUNNING = HeadObservation(
     active="active",
     sub="running",
     pid=77,
@@ -42,38 +42,38 @@ RUNNING = HeadView(
     busy=0,
     progress="0",
 )
-STOPPED = HeadView(active="inactive", sub="dead")
-AUTO_RESTART = HeadView(active="activating", sub="auto-restart")
-IN_GATE = HeadView(active="activating", sub="start-pre")
+STOPPED = HeadObservation(active="inactive", sub="dead")
+AUTO_RESTART = HeadObservation(active="activating", sub="auto-restart")
+IN_START_PRE = HeadObservation(active="activating", sub="start-pre")
 LOADING = replace(RUNNING, pid=78, started=900, health="loading", links={A: (), B: ()}, slots_known=False)
-SILENT, REFUSED = Sighting("silent"), Sighting("refused", detail="connection refused")
-BAD = Sighting("bad", detail="HTTP status 500")
+SILENT, REFUSED = PeerObservation("silent"), PeerObservation("refused", detail="connection refused")
+BAD = PeerObservation("bad", detail="HTTP status 500")
 
 
 class Group:
     """Head and workers over time: one step every half second, with what was set before."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.supervisor = Supervisor(limits or Limits())
+    def __init__(self, limits: RecoveryLimits | None = None) -> None:
+        self.supervisor = Supervisor(limits or RecoveryLimits())
         self.now, self.sequence = 1000.0, 0
         self.head = RUNNING
         self.workers: dict[str, Worker] = {n: replace(WORKER, pid=i, clients=LINKS[n]) for i, n in ((101, A), (102, B))}
         self.boots = {A: "boot-a", B: "boot-b"}
-        self.instead: dict[str, Sighting] = {}
+        self.instead: dict[str, PeerObservation] = {}
         self.holds: dict[str, Hold] = {}
         self.hold = ""
         self.done: list[tuple[float, Action]] = []
 
-    def sighting(self, name: str) -> Sighting:
-        beat = Heartbeat(
+    def observation(self, name: str) -> PeerObservation:
+        heartbeat = Heartbeat(
             name, "run", self.sequence, self.boots[name], 1.0, hold=self.holds.get(name), worker=self.workers[name]
         )
-        return self.instead.get(name, Sighting("beat", beat))
+        return self.instead.get(name, PeerObservation("heartbeat", heartbeat))
 
-    def step(self, seconds: float = 0.5, probe: Probe | None = None) -> list[Action]:
+    def step(self, seconds: float = 0.5, probe: ProbeResult | None = None) -> list[Action]:
         self.now += seconds
         self.sequence += 1
-        seen = {name: self.sighting(name) for name in self.head.links} if self.head.links else {}
+        seen = {name: self.observation(name) for name in self.head.links} if self.head.links else {}
         actions = self.supervisor.step(self.now, self.head, seen, self.hold, probe)
         self.done += [(self.now, action) for action in actions]
         return actions
@@ -86,7 +86,7 @@ class Group:
         return [action.reason for _when, action in self.done if action.kind == "restart"]
 
     def said(self) -> list[str]:
-        return [action.reason for _when, action in self.done if action.kind == "say"]
+        return [action.reason for _when, action in self.done if action.kind == "log"]
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_both_workers_at_once_are_one_recovery(group: Group) -> None:
 
 
 def wait_for_workers(group: Group) -> None:
-    group.head = IN_GATE
+    group.head = IN_START_PRE
     group.run(20)
     group.head = LOADING
     group.run(60)
@@ -201,7 +201,7 @@ def agent_dies(group: Group) -> None:
 
 def agent_hangs(group: Group) -> None:
     """Its main thread hangs, for instance in the kernel; the one that gives heartbeats gives the last one."""
-    group.instead[A] = group.sighting(A)
+    group.instead[A] = group.observation(A)
 
 
 def agent_hangs_in_systemd(group: Group) -> None:
@@ -363,7 +363,7 @@ def test_a_completion_that_did_not_come_is_no_sign_of_life(group: Group, asked: 
     power_loss(group)
     group.run(5)
     group.head = replace(RUNNING, busy=1) if asked else group.head
-    group.step(probe=Probe(False, "no key", asked=asked))
+    group.step(probe=ProbeResult(False, "no key", asked=asked))
     group.run(3)
     assert len(group.restarts()) == 1
 
@@ -441,7 +441,7 @@ def test_silence_counts_once_for_a_head(group: Group) -> None:
 
 def test_an_answer_that_is_looked_at_again_and_again_is_silence(group: Group) -> None:
     """The thread that asks hangs in a conversation with a host that has frozen."""
-    group.instead[A] = replace(group.sighting(A), at=group.now)
+    group.instead[A] = replace(group.observation(A), at=group.now)
     group.run(5.5)
     assert group.restarts() == []
     group.run(4.5)
@@ -449,14 +449,14 @@ def test_an_answer_that_is_looked_at_again_and_again_is_silence(group: Group) ->
 
 
 def test_silence_is_counted_from_the_answer_on(group: Group) -> None:
-    group.instead[A] = replace(group.sighting(A), at=group.now)
+    group.instead[A] = replace(group.observation(A), at=group.now)
     group.run(3)
     group.instead[A] = SILENT
     group.run(3.5)
     assert len(group.restarts()) == 1
 
 
-def suspicious(slots_known: bool | None, busy: int) -> HeadView:
+def suspicious(slots_known: bool | None, busy: int) -> HeadObservation:
     return replace(RUNNING, slots_known=slots_known, busy=busy)
 
 
@@ -473,7 +473,7 @@ def test_a_head_that_may_be_hung_is_asked(
     assert not [action for action in group.run(after - 10) if action.kind == "probe"]
     assert len([action for action in group.run(20) if action.kind == "probe"]) == 1
     assert not [action for action in group.run(100) if action.kind == "probe"]
-    group.step(probe=Probe(answered, "none within 120 seconds"))
+    group.step(probe=ProbeResult(answered, "none within 120 seconds"))
     assert len(group.restarts()) == (0 if answered else 1)
 
 
@@ -482,7 +482,7 @@ def test_a_token_meanwhile_saves_a_head_that_did_not_answer_the_probe(group: Gro
     group.run(200)
     group.head = replace(group.head, progress="1")
     group.step()
-    group.step(probe=Probe(False, "none"))
+    group.step(probe=ProbeResult(False, "none"))
     assert group.restarts() == []
 
 
@@ -491,13 +491,13 @@ def test_a_head_that_cannot_be_asked_is_left_alone_and_asked_again(group: Group)
     for probed in (1, 2):
         group.run(200)
         assert len(probes(group)) == probed
-        group.step(probe=Probe(False, "no key", asked=False))
+        group.step(probe=ProbeResult(False, "no key", asked=False))
     assert group.restarts() == []
     assert [said for said in group.said() if "no key" in said] == ["no completion can be asked for: no key"]
 
 
 def test_idle_heads_are_not_asked_where_nobody_wants_that() -> None:
-    group = Group(Limits(idle_probe_s=0))
+    group = Group(RecoveryLimits(idle_probe_s=0))
     assert not [action for action in group.run(3000) if action.kind == "probe"]
 
 
@@ -538,7 +538,7 @@ def test_a_head_whose_api_says_nothing_is_asked(group: Group, health: str, share
     word = "closed" if health == "refused" else "silent"
     assert [reason.partition(" for ")[0] for reason in probes(group)] == [f"its API has been {word}"]
     assert group.restarts() == []
-    group.step(probe=Probe(False, "none within 120 seconds"))
+    group.step(probe=ProbeResult(False, "none within 120 seconds"))
     assert group.restarts()[0].startswith(f"the head is hung: its API has been {word} for ")
 
 
@@ -556,7 +556,7 @@ def test_an_api_that_speaks_again_is_left_alone(group: Group) -> None:
     assert len(probes(group)) == 1
     group.head = RUNNING
     group.step()
-    group.step(probe=Probe(False, "none within 120 seconds"))
+    group.step(probe=ProbeResult(False, "none within 120 seconds"))
     assert group.restarts() == []
     assert group.supervisor.state == "watching"
     # A silence of its own begins anew.
@@ -568,7 +568,7 @@ def test_an_api_that_speaks_again_is_left_alone(group: Group) -> None:
 def test_an_answer_in_the_silence_is_an_answer(group: Group) -> None:
     group.head = replace(group.head, health="silent")
     group.run(70)
-    group.step(probe=Probe(True, "1.00 seconds"))
+    group.step(probe=ProbeResult(True, "1.00 seconds"))
     group.run(50)
     assert (len(probes(group)), group.restarts()) == (1, [])
 
@@ -668,7 +668,7 @@ def test_a_wait_is_said_once(group: Group) -> None:
     ],
 )
 def test_backoff(steps: Sequence[float], waits: Sequence[float]) -> None:
-    backoff, now, found = Backoff(Limits.backoff_s, Limits.calm_s), 50.0, []
+    backoff, now, found = Backoff(RecoveryLimits.backoff_s, RecoveryLimits.calm_s), 50.0, []
     for step in steps:
         now += step
         found.append(backoff.wait(now))
@@ -676,8 +676,8 @@ def test_backoff(steps: Sequence[float], waits: Sequence[float]) -> None:
     assert found == pytest.approx(list(waits))
 
 
-WELL = WorkerView("active", False, 101, 500, "S", 0)
-VIEWS: Mapping[str, tuple[WorkerView, str, float, int]] = {
+WELL = WorkerObservation("active", False, 101, 500, "S", 0)
+VIEWS: Mapping[str, tuple[WorkerObservation, str, float, int]] = {
     "well": (WELL, "", 300, 0),
     "stopped": (replace(WELL, state="T"), "", 4, 1),
     "stopped for a moment": (replace(WELL, state="T"), "", 2, 0),
@@ -686,17 +686,17 @@ VIEWS: Mapping[str, tuple[WorkerView, str, float, int]] = {
     "slow to close": (replace(WELL, stale=3), "", 50, 0),
     "held": (replace(WELL, state="T"), "by hand", 300, 0),
     "restarted by somebody": (replace(WELL, state="T", job=True), "", 300, 0),
-    "not there": (WorkerView("inactive", False, 0, 0, "", 0), "", 300, 0),
+    "not there": (WorkerObservation("inactive", False, 0, 0, "", 0), "", 300, 0),
 }
 
 
 @pytest.mark.parametrize(("view", "hold", "seconds", "restarts"), VIEWS.values(), ids=VIEWS)
-def test_a_worker_that_only_its_host_can_judge(view: WorkerView, hold: str, seconds: float, restarts: int) -> None:
-    watch, now, found = WorkerWatch(Limits()), 0.0, []
-    watch.step(now, WELL)
+def test_host_judges_its_own_worker(view: WorkerObservation, hold: str, seconds: float, restarts: int) -> None:
+    monitor, now, found = WorkerMonitor(RecoveryLimits()), 0.0, []
+    monitor.step(now, WELL)
     while now < seconds:
         now += 0.5
-        found += watch.step(now, view, hold)
+        found += monitor.step(now, view, hold)
     assert [action.kind for action in found] == ["restart"] * restarts
 
 
@@ -704,16 +704,16 @@ class Model:
     """The process of a model of a router, watched for so many seconds; what was done about it."""
 
     def __init__(self, **changes: Any) -> None:
-        self.supervisor = Supervisor(Limits(), "the model a", Backoff((0.0, 60.0), 600.0))
+        self.supervisor = Supervisor(RecoveryLimits(), "the model a", Backoff((0.0, 60.0), 600.0))
         self.now, self.view = 1000.0, replace(RUNNING, links={}, may_sleep=True, busy=1, progress="x", **changes)
 
-    def run(self, seconds: float, computes: float = 0.0, probe: Probe | None = None) -> list[Action]:
+    def run(self, seconds: float, computes: float = 0.0, probe: ProbeResult | None = None) -> list[Action]:
         done: list[Action] = []
         for _each in range(round(seconds / 0.5)):
             self.now += 0.5
             self.view = replace(self.view, cpu_s=self.view.cpu_s + 0.5 * computes)
             done += self.supervisor.step(self.now, self.view, {}, probe=probe)
-        return [action for action in done if action.kind != SAY]
+        return [action for action in done if action.kind != LOG]
 
 
 def test_a_model_that_answers_its_health_and_makes_nothing_is_ended() -> None:
@@ -721,7 +721,7 @@ def test_a_model_that_answers_its_health_and_makes_nothing_is_ended() -> None:
     model.run(1)
     (asked,) = model.run(185)
     assert asked.kind == PROBE
-    (ended,) = model.run(0.5, probe=Probe(False, "none within 120 seconds"))
+    (ended,) = model.run(0.5, probe=ProbeResult(False, "none within 120 seconds"))
     assert (ended.kind, ended.reason[:21]) == (RESTART, "the model a is hung: ")
 
 
