@@ -308,7 +308,7 @@ SETTINGS: dict[str, dict[str, object]] = {
 #: What the head's command line says after a section; the section after it changes it back.
 SERVED = {"Change the model": "/lab-second.gguf", "Change the quantisation": "/lab-llama.gguf"}
 #: What leaves another herd behind comes last, in this order: the worker that is removed is the one that is added.
-LAST = ("Remove a worker", "Add a worker", "Turn TLS on", "Move the head", "Take the herd off its machines")
+LAST = ("Remove a worker", "Add a worker", "Turn TLS on", "Move the head", "Remove the service from its hosts")
 WORK = [name for name in PAGES[PLANNED].sections if name and name not in LAST] + list(LAST)
 
 
