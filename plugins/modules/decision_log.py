@@ -116,12 +116,12 @@ def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, A
 
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Look at the head, measure it if it is another one than last time, and write."""
-    options, disk = module.params, files.Disk()
+    options = module.params
     path = Path(options["path"])
     beside = path.with_suffix(".json")
     state = systemd.show(options["unit"])
     arguments = processes.arguments_of(state.pid) if state.pid else []
-    figures = decision_log.kept(disk.read_json(str(beside)), decision_log.key_of(arguments))
+    figures = decision_log.kept(files.read_json(beside) or {}, decision_log.key_of(arguments))
     is_new = figures is None and bool(arguments)
     if is_new and not module.check_mode:
         figures = measure(state, arguments, options)
@@ -131,7 +131,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     if changed and not module.check_mode:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if figures is not None:
-            disk.write_json(str(beside), figures.as_data())
+            files.write_json(beside, figures.as_data())
         files.atomic_write(path, after.encode())
     header = {"before_header": str(path), "after_header": str(path)}
     return {

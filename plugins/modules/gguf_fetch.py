@@ -246,20 +246,21 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core.download.download import (
-    Fetch,
-    Policy,
-    World,
-    bring,
-    foresee,
-    preview,
-)
+from ansible_collections.herd.inference.plugins.module_utils.core.download import download
 from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Target, plan_targets
-from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Bucket, Drip, Pace
+from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import (
+    Backoff,
+    BandwidthLimit,
+    Pace,
+    SlowTransferDetector,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import ReportProgress
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, Web
-from ansible_collections.herd.inference.plugins.module_utils.ports.download.workers import Crew
-from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk, group_id, locked, user_id
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, HttpClient
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.locks import locked
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.workers import DownloadWorkers
+from ansible_collections.herd.inference.plugins.module_utils.ports.files import group_id, user_id
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
 
 PIECE = {
@@ -291,18 +292,18 @@ ARGUMENTS = {
 }
 
 
-def attributes(module: AnsibleModule, path: str, diff: dict[str, Any] | None = None) -> bool:
-    """Owner, group, mode and the like of a file that is there; in check mode only looked at."""
+def set_attributes(module: AnsibleModule, path: str, diff: dict[str, Any] | None = None) -> bool:
+    """Set owner, group, mode and the like of a file; in check mode, only compare them."""
     wanted = module.load_file_common_arguments(module.params, path=path)
     if module.check_mode:
-        # On a bare host the user comes into being in the same play, before the file gets it.
+        # On a bare host, the same play creates the user before the file gets it.
         absent = user_id(wanted.get("owner")) is None or group_id(wanted.get("group")) is None
         return absent or (Path(path).exists() and module.set_fs_attributes_if_different(wanted, False, diff))
     return module.set_fs_attributes_if_different(wanted, False, diff)
 
 
-def policy(module: AnsibleModule) -> Policy:
-    """Owner and mode before the file gets its name; the module's common arguments complete them after."""
+def policy(module: AnsibleModule) -> download.DownloadPolicy:
+    """Build the policy. Owner and mode are set before the file gets its name, all other attributes after."""
     uid, gid = user_id(module.params["owner"]), group_id(module.params["group"])
     if not module.check_mode and None in (uid, gid):
         raise NotFoundError(
@@ -311,7 +312,7 @@ def policy(module: AnsibleModule) -> Policy:
             "run role node first, which makes them",
         )
     mode = str(module.params["mode"] or "0644")
-    return Policy(
+    return download.DownloadPolicy(
         checksums=module.params["verify"] == "sha256",
         rehash=module.params["rehash"],
         uid=-1 if uid is None else uid,
@@ -322,20 +323,29 @@ def policy(module: AnsibleModule) -> Policy:
     )
 
 
-def world(module: AnsibleModule, targets: tuple[Target, ...], say: Any) -> World:
-    """Disk, servers and threads, with what the task says of them."""
+def connect(module: AnsibleModule, targets: tuple[Target, ...], report: ReportProgress) -> download.DownloadPorts:
+    """Set up disk, client and threads with the task's options."""
     options, backoff = module.params, Backoff(retries=module.params["retries"])
     connections = max(1, options["connections"])
     trusted = [part.url for target in targets for part in target.parts]
     asked = [url for target in targets for part in target.parts for url in part.addresses]
-    web = Web(backoff.pause, options["token"], trusted, options["timeout"], options["proxy"], connections, say)
-    crew = Crew(web, connections, Bucket(options["bandwidth"]), lambda: Drip(options["timeout"]), say)
+    client = HttpClient(
+        backoff.pause,
+        options["token"],
+        trusted,
+        options["timeout"],
+        options["proxy"],
+        connections,
+        lambda text: report(text, 0, None),
+    )
+    limit = BandwidthLimit(options["bandwidth"])
+    workers = DownloadWorkers(client, connections, limit, lambda: SlowTransferDetector(options["timeout"]), report)
     lacking = REQUESTS_ERROR is not None and any(not url.startswith("file:") for url in asked)
-    return World(Disk(), None if lacking else web, None if lacking else crew, say)
+    return download.DownloadPorts(Disk(), None if lacking else client, None if lacking else workers, report)
 
 
 class Progress:
-    """The progress file; a courtesy, so a disk that is full must not hide the error that says so."""
+    """The progress file. It is optional, so a full disk must not raise here and hide the error that reports it."""
 
     def __init__(self, path: Path | None) -> None:
         self._file = ProgressFile(path, "bytes")
@@ -350,26 +360,26 @@ class Progress:
 
 
 def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) -> dict[str, Any]:
-    """Plan, and unless in check mode do it."""
-    here = world(module, targets, progress.update)
-    fetches = [Fetch(target, policy(module), here) for target in targets]
-    settled = all(fetch.is_settled() for fetch in fetches)
-    if module.check_mode and module.params["estimate"] and foresee(fetches):
+    """Plan the download, and run it unless in check mode."""
+    ports = connect(module, targets, progress.update)
+    downloads = [download.Download(target, policy(module), ports) for target in targets]
+    is_recorded = all(each.is_recorded() for each in downloads)
+    if module.check_mode and module.params["estimate"] and download.may_change(downloads):
         return {"changed": True}
-    if settled or module.check_mode:
-        outcomes = preview(fetches)
-    elif here.web is None:
+    if is_recorded or module.check_mode:
+        outcomes = download.preview(downloads)
+    elif ports.client is None:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
     else:
         with locked(targets[0].beside("lock"), module.params["lock_timeout"], progress.update):
-            outcomes = bring(fetches)
+            outcomes = download.run(downloads)
     diffs = [outcome.diff() for outcome in outcomes]
-    moved = [attributes(module, outcome.after.path, diff) for outcome, diff in zip(outcomes, diffs)]
+    moved = [set_attributes(module, outcome.after.path, diff) for outcome, diff in zip(outcomes, diffs)]
     left = [outcome.to_fetch for outcome in outcomes]
     return {
         "changed": any(outcome.changed for outcome in outcomes) or any(moved),
         "diff": diffs,
-        "files": [outcome.now.shown() for outcome in outcomes],
+        "files": [outcome.now.to_data() for outcome in outcomes],
         "to_fetch": None if None in left else sum(size for size in left if size is not None),
     }
 

@@ -190,33 +190,33 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.herd.inference.plugins.module_utils.core.download.files import file_name, public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
-from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, Web
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, HttpClient
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import (
     FileSource,
-    WebSource,
+    RemoteSource,
     open_file,
 )
 
 
 def files(path: Path) -> Iterator[contextlib.AbstractContextManager[FileSource]]:
-    """The model's files beside one another."""
+    """Open the files of a model, which lie beside one another."""
     for name in gguf_summary.shard_names(path.name):
         yield open_file(path.with_name(name))
 
 
-def pages(web: Web, url: str) -> Iterator[contextlib.AbstractContextManager[WebSource]]:
-    """The model's files beside one another on a server."""
+def remote_files(client: HttpClient, url: str) -> Iterator[contextlib.AbstractContextManager[RemoteSource]]:
+    """Open the files of a model, which lie beside one another on a server."""
     first = file_name(url)
     for name in gguf_summary.shard_names(first):
         beside = url if name == first else url.replace(quote(first), quote(name), 1)
-        yield contextlib.nullcontext(WebSource(web, beside, public_url(beside)))
+        yield contextlib.nullcontext(RemoteSource(client, beside, public_url(beside)))
 
 
-def look(module: AnsibleModule) -> dict[str, Any]:
-    """Read all headers."""
+def read_headers(module: AnsibleModule) -> dict[str, Any]:
+    """Read the headers of all files of the model."""
     url, headers, read = module.params["url"], [], 0
-    web = Web(token=module.params["token"], trusted=[url] if url else [], timeout=module.params["timeout"])
-    for opened in pages(web, url) if url else files(Path(module.params["path"])):
+    client = HttpClient(token=module.params["token"], trusted=[url] if url else [], timeout=module.params["timeout"])
+    for opened in remote_files(client, url) if url else files(Path(module.params["path"])):
         with opened as source:
             headers.append(gguf.read_header(source))
             read += source.read_bytes
@@ -225,7 +225,6 @@ def look(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, look, answer."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path"},
@@ -240,7 +239,7 @@ def main() -> None:
     if REQUESTS_ERROR and str(module.params["url"] or "").startswith("http"):
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
     try:
-        module.exit_json(changed=False, **look(module))
+        module.exit_json(changed=False, **read_headers(module))
     except HerdError as error:
         module.fail_json(msg=str(error))
 

@@ -100,12 +100,12 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models.check i
     strangers,
     targets_of,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
 
 
 def read(disk: Disk, target: Target) -> list[str]:
-    """SHA-256 of what can be compared, from the disk."""
+    """Read a file and compute the SHA-256 of each segment that can be compared."""
     found: list[str] = []
     for segment in segments_of(target):
         digest = hashlib.sha256()
@@ -114,8 +114,8 @@ def read(disk: Disk, target: Target) -> list[str]:
     return found
 
 
-def header_trouble(path: str) -> str:
-    """Why the engine would not open a file; empty if it would."""
+def header_problem(path: str) -> str:
+    """Return why the engine would not open a file; empty if it would."""
     try:
         with open_file(Path(path)) as source:
             header = gguf.read_header(source)
@@ -124,19 +124,18 @@ def header_trouble(path: str) -> str:
     return "" if header.is_whole else f"{header.data_end - header.file_size} bytes missing at its end"
 
 
-def look(disk: Disk, target: Target, rehash: bool) -> Verdict:
-    """What one file is."""
-    found = disk.look(target.path)
+def check(disk: Disk, target: Target, rehash: bool) -> Verdict:
+    """Check one file."""
+    found = disk.identity(target.path)
     digests = read(disk, target) if rehash and found is not None else None
     verdict = judge(target, found, disk.read_json(target.beside("verified")), digests)
     if verdict.state not in ("right", "unread"):
         return verdict
-    trouble = header_trouble(target.path)
-    return Verdict(target.name, "wrong", trouble) if trouble else verdict
+    problem = header_problem(target.path)
+    return Verdict(target.name, "wrong", problem) if problem else verdict
 
 
 def main() -> None:
-    """Read the arguments, look, answer."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -150,7 +149,7 @@ def main() -> None:
     try:
         targets = targets_of(str(folder), module.params["models"])
         other = [target.name for target in targets_of(str(folder), module.params["others"])]
-        verdicts = [look(disk, target, module.params["rehash"]) for target in targets]
+        verdicts = [check(disk, target, module.params["rehash"]) for target in targets]
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         rest: dict[str, Any] = dict(strangers(names, [target.name for target in targets], other))
         counts = dict(sorted(Counter(verdict.state for verdict in verdicts).items()))

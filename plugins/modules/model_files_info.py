@@ -62,19 +62,19 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Target
-from ansible_collections.herd.inference.plugins.module_utils.core.download.verified_stamp import stamped_sha256
+from ansible_collections.herd.inference.plugins.module_utils.core.download.verification_record import recorded_sha256
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.ports.files import Disk
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 
 
-def look(folder: str, names: list[str]) -> dict[str, Any]:
-    """Sort the files by what is known of them."""
+def sort_files(folder: str, names: list[str]) -> dict[str, Any]:
+    """Sort the files into known, others and missing."""
     disk = Disk()
     found: dict[str, Any] = {"known": {}, "others": [], "missing": []}
     for name in names:
         target = Target(f"{folder.rstrip('/')}/{name}", ())
-        file = disk.look(target.path)
-        digest = stamped_sha256(disk.read_json(target.beside("verified")), file)
+        file = disk.identity(target.path)
+        digest = recorded_sha256(disk.read_json(target.beside("verified")), file)
         if file is None:
             found["missing"].append(name)
         elif digest is None:
@@ -85,7 +85,6 @@ def look(folder: str, names: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, look, answer."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
@@ -94,7 +93,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        module.exit_json(changed=False, **look(module.params["path"], module.params["files"]))
+        module.exit_json(changed=False, **sort_files(module.params["path"], module.params["files"]))
     except HerdError as error:
         module.fail_json(msg=str(error))
 

@@ -101,9 +101,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
-from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, Web
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, HttpClient
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import atomic_write
-from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import JoinedSource, WebSource
+from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import JoinedSource, RemoteSource
 
 VARIABLE = "herd_models_lock"
 
@@ -126,10 +126,10 @@ def urls(hub: str, entry: Mapping[str, Any], revision: str) -> list[str]:
     return [model_lock.file_url(hub, entry["repository"], revision, name) for name in model_lock.file_names(entry)]
 
 
-def read_metadata(web: Web, hub: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def read_metadata(client: HttpClient, hub: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """The lock with the metadata from the header."""
     places = zip(urls(hub, found, found["revision"]), model_lock.file_names(found))
-    sources = [WebSource(web, url, name) for url, name in places]
+    sources = [RemoteSource(client, url, name) for url, name in places]
     if model_lock.join_of(entry) == "shards":
         headers = [gguf.read_header(source) for source in sources]
     else:
@@ -138,7 +138,7 @@ def read_metadata(web: Web, hub: str, entry: Mapping[str, Any], found: Mapping[s
     return model_lock.with_metadata(entry, found, known.to_data(), len(known.layers))
 
 
-def lock(module: AnsibleModule, web: Web, before: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def lock(module: AnsibleModule, client: HttpClient, before: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """All locks as they should be, and which of them were asked for."""
     hub, entries, update = module.params["hub"], module.params["models"], module.params["update"]
     unknown = sorted(set(module.params["only"]) - set(entries))
@@ -160,9 +160,9 @@ def lock(module: AnsibleModule, web: Web, before: Mapping[str, Any]) -> tuple[di
         try:
             model_lock.check(entry)
             found = model_lock.lock(
-                entry, [web.describe(url) for url in urls(hub, entry, model_lock.revision_of(entry))]
+                entry, [client.describe(url) for url in urls(hub, entry, model_lock.revision_of(entry))]
             )
-            after[key] = read_metadata(web, hub, entry, found) if module.params["metadata"] else found
+            after[key] = read_metadata(client, hub, entry, found) if module.params["metadata"] else found
         except HerdError as error:
             raise InvalidInputError(f"for model {key} {error.expected}", error.found, error.remedy) from error
     return after, asked
@@ -186,10 +186,10 @@ def main() -> None:
     if REQUESTS_ERROR:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
     path, hub = Path(module.params["path"]), module.params["hub"]
-    web = Web(token=module.params["token"], trusted=[hub], timeout=module.params["timeout"])
+    client = HttpClient(token=module.params["token"], trusted=[hub], timeout=module.params["timeout"])
     try:
         text, before = read(path)
-        after, asked = lock(module, web, before)
+        after, asked = lock(module, client, before)
         wanted = json.dumps({VARIABLE: after}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         changed = wanted != text and bool(after or text)
         if changed and not module.check_mode:

@@ -70,7 +70,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import partial_downloads
-from ansible_collections.herd.inference.plugins.module_utils.ports.files import held
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.locks import hold_free
 
 
 def read_folder(folder: Path) -> tuple[list[partial_downloads.HiddenFile], list[str]]:
@@ -93,7 +93,7 @@ def remove(
     """Remove one partial download; None if a download of the same model has started meanwhile."""
     lock = folder / f".{partial.model}.lock"
     is_made = not lock.exists()
-    with held([lock], make=True) as busy:
+    with hold_free([lock], make=True) as busy:
         if busy:
             return None
         # Read the folder again: the lock keeps new downloads out from here on.
@@ -111,7 +111,7 @@ def remove(
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Find partial downloads, and remove them unless in check mode."""
     folder, days = Path(module.params["path"]), float(module.params["days"])
-    with held(sorted(folder.glob(".*.lock"))) as busy:
+    with hold_free(sorted(folder.glob(".*.lock"))) as busy:
         hidden, others = read_folder(folder)
         found = [] if busy else partial_downloads.plan(hidden, others, time.time(), days)
     if not module.check_mode:

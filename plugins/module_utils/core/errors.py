@@ -72,3 +72,17 @@ class TransientFailureError(RemoteFailureError):
         self.pause = pause
         self.crowded = crowded
         super().__init__(expected, found, remedy)
+
+    def after_retries(self, failures: int) -> RemoteFailureError:
+        """Build the error of a caller that tries no more, after consecutive failures."""
+        if self.pause is not None:
+            return RemoteFailureError(
+                self.expected,
+                f"{self.found} and asks to come back in {self.pause:.0f} s",
+                "run again then: it continues where it stopped; or name a mirror",
+            )
+        return RemoteFailureError(
+            self.expected,
+            f"{self.found}, {failures} times in a row",
+            "see that the server is up and reachable from this host, then run again: it continues where it stopped",
+        )

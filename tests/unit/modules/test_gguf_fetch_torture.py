@@ -306,7 +306,7 @@ CASES = [
         of_get(lambda h: ranged(h, lambda data: (PAGE * 40)[: len(data)])),
         "begins with the letters GGUF",
     ),
-    Case("compresses", of_get(lambda h: ranged(h, Content_Encoding="gzip")), "compressed as gzip"),
+    Case("compresses", of_get(lambda h: ranged(h, Content_Encoding="gzip")), "Content-Encoding gzip"),
     Case("speaks another protocol", of_get(lambda h: say(h, b"SSH-2.0-OpenSSH_9.9\r\n")), "4 times in a row"),
     Case(
         "sends endless headers",

@@ -33,7 +33,7 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gguf_source.WebSource.__init__, "__defaults__", (lambda seconds: None,))
+    monkeypatch.setattr(gguf_source.RemoteSource.__init__, "__defaults__", (lambda seconds: None,))
 
 
 Run = Callable[..., dict[str, Any]]
@@ -105,7 +105,7 @@ def test_passing_failures_are_forgiven(run: Run, server: ModelServer) -> None:
 @pytest.mark.parametrize(
     ("served", "said"),
     [
-        (Served(MODEL, ranges=False), "the server gives no ranges"),
+        (Served(MODEL, ranges=False), "the server serves no ranges"),
         (Served(b"<html>sign in</html>" * 9), "a web page"),
         (Served(MODEL, token="other"), "401"),
     ],

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which bytes of a file: a set of positions, kept as intervals."""
+"""Keep the set of bytes of a file that have arrived, as intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 
 class Extents:
-    """Sorted, disjoint intervals, each from its first byte to the one behind its last."""
+    """Sorted, disjoint intervals, each from its first byte to the one after its last."""
 
     def __init__(self, pairs: Iterable[Iterable[int]] = ()) -> None:
         self._starts: list[int] = []
@@ -29,16 +29,16 @@ class Extents:
 
     @property
     def total(self) -> int:
-        """How many bytes."""
+        """Number of bytes."""
         return sum(self._ends) - sum(self._starts)
 
     @property
     def end(self) -> int:
-        """The position behind the last byte."""
+        """Position after the last byte."""
         return self._ends[-1] if self._ends else 0
 
     def pairs(self) -> list[list[int]]:
-        """For JSON."""
+        """List the intervals for JSON."""
         return [[start, end] for start, end in self]
 
     def copy(self) -> Extents:
@@ -49,7 +49,7 @@ class Extents:
     def add(self, start: int, end: int) -> None:
         if start >= end:
             return
-        # Neighbours that touch become one.
+        # Intervals that touch are merged.
         first = bisect_left(self._ends, start)
         last = bisect_right(self._starts, end)
         if first < last:
@@ -69,16 +69,16 @@ class Extents:
         self._ends[first:last] = [high for _low, high in kept]
 
     def within(self, start: int, end: int) -> Extents:
-        """What of it lies in an interval."""
+        """Intersect with an interval."""
         return Extents((max(low, start), min(high, end)) for low, high in self if low < end and high > start)
 
     def reach(self, position: int) -> int:
-        """How far one can go from a position without a gap."""
+        """Find the first missing byte at or after a position."""
         index = bisect_right(self._starts, position) - 1
         return max(position, self._ends[index]) if index >= 0 else position
 
     def first_gap(self, start: int, end: int) -> tuple[int, int] | None:
-        """The first bytes of an interval that are not here."""
+        """Find the first missing bytes of an interval; None if it is complete."""
         low = self.reach(start)
         if low >= end:
             return None

@@ -1,12 +1,14 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a fetch that was killed leaves behind, and what the next one may keep of it.
+"""The records of an interrupted download, and the bytes that the next run may keep of it.
 
-Two records lie beside the bytes. The *journal* says which bytes of which remote files are safely on disk; it
-is written after they were forced there, and forced there itself, so it holds after a loss of power. The
-*note* says which bytes were handed to the kernel. It costs nearly nothing and is written all the time; it
-holds as long as the machine runs, so a process that was killed loses next to nothing.
+Two records lie beside the bytes:
+
+- The *journal* lists the remote files and the bytes of them that are on the disk. It is written after these bytes were
+  forced to disk, and is itself forced to disk. So it is valid after a loss of power.
+- The *progress record* lists the bytes that the kernel has. It is cheap and is written all the time. It is valid as
+  long as the machine runs, so a killed process loses next to nothing.
 """
 
 from __future__ import annotations
@@ -20,53 +22,48 @@ from .extents import Extents
 from .sources import Segment
 
 SCHEMA = 2
-#: Version 0.1.0 fetched from front to back, and noted how far it was.
-FRONT_TO_BACK = 1
 
 
-def journal(parts: Sequence[Mapping[str, Any]], safe: Extents) -> dict[str, Any]:
-    """The journal of these parts (identities, see Segment) with so many bytes on disk."""
+def new_journal(parts: Sequence[Mapping[str, Any]], safe: Extents) -> dict[str, Any]:
+    """Build the journal of these parts (identities, see Segment) with the bytes that are on the disk."""
     return {"schema": SCHEMA, "parts": list(parts), "safe": safe.pairs()}
 
 
-def note(parts: Sequence[Mapping[str, Any]], landed: Extents, boot: str) -> bytes:
-    """One line with its own checksum: a writer may die in the middle of it."""
-    body = json.dumps({"boot": boot, "of": _fingerprint(parts), "landed": landed.pairs()}).encode()
+def progress_line(parts: Sequence[Mapping[str, Any]], written: Extents, boot: str) -> bytes:
+    """Build the progress record: one line with a checksum, because a writer may be killed in the middle of it."""
+    body = json.dumps({"boot": boot, "of": _fingerprint(parts), "landed": written.pairs()}).encode()
     return hashlib.sha256(body).hexdigest()[:16].encode() + b" " + body + b"\n"
 
 
-def kept(segments: Sequence[Segment], record: Mapping[str, Any], noted: bytes, boot: str, size: int) -> Extents:
-    """Which bytes of the incoming file are of the very files that are wanted now.
+def kept(segments: Sequence[Segment], journal: Mapping[str, Any], progress: bytes, boot: str, size: int) -> Extents:
+    """Find the bytes of the partial file that belong to these segments.
 
-    :param record: the journal; empty if there is none.
-    :param noted: the note; empty if there is none.
-    :param boot: what identifies this start of the machine; empty if unknown.
-    :param size: of the incoming file.
+    :param journal: empty if there is none.
+    :param progress: the progress record; empty if there is none.
+    :param boot: the machine's boot id; empty if unknown.
+    :param size: of the partial file.
     """
-    entries = record.get("parts") or []
-    if record.get("schema") == FRONT_TO_BACK:
-        there = Extents([(0, int(record.get("landed", 0)))])
-    elif record.get("schema") == SCHEMA:
-        there = Extents(record.get("safe") or [])
-        for start, end in _noted(noted, boot, entries):
-            there.add(start, end)
-    else:
+    if journal.get("schema") != SCHEMA:
         return Extents()
+    entries = journal.get("parts") or []
+    there = Extents(journal.get("safe") or [])
+    for start, end in _in_progress(progress, boot, entries):
+        there.add(start, end)
     there = there.within(0, size)
-    wanted = Extents()
+    found = Extents()
     start = was = 0
     for index, segment in enumerate(segments):
         if index >= len(entries) or segment.size is None or entries[index].get("size") is None:
-            # A part of unknown length: nothing says where the next one begins.
+            # Without the size of this part, the start of the next one is unknown.
             break
         if start == was and _same_content(segment, entries[index]):
             for low, high in there.within(start, start + segment.size):
-                wanted.add(low, high)
+                found.add(low, high)
         start, was = start + segment.size, was + int(entries[index]["size"])
-    return wanted
+    return found
 
 
-def _noted(line: bytes, boot: str, parts: Sequence[Mapping[str, Any]]) -> Extents:
+def _in_progress(line: bytes, boot: str, parts: Sequence[Mapping[str, Any]]) -> Extents:
     checksum, _space, body = line.split(b"\n", 1)[0].partition(b" ")
     if not boot or hashlib.sha256(body).hexdigest()[:16].encode() != checksum:
         return Extents()
@@ -83,7 +80,7 @@ def _same_content(segment: Segment, entry: Mapping[str, Any]) -> bool:
     if entry.get("size") != wanted["size"] or entry.get("sha256") != wanted["sha256"]:
         return False
     if wanted["sha256"] is not None:
-        # The same bytes by checksum; a mirror may name them differently, but a change of the tag at the
-        # same address says that the file there is being replaced.
+        # The checksum says that the bytes are the same. A mirror may use another tag, but a new tag at the same
+        # address means that the file there is being replaced.
         return bool(entry.get("url") != wanted["url"] or entry.get("tag") == wanted["tag"])
     return wanted["tag"] is not None and (entry.get("url"), entry.get("tag")) == (wanted["url"], wanted["tag"])

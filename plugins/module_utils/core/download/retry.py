@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When to try again, and how fast to go: patience, pace and the cap on the bandwidth."""
+"""Retry failed requests, pace a transfer, cap its bandwidth and detect slow connections."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MIB = 1 << 20
 class Backoff:
     """Pauses between tries.
 
-    :ivar retries: failures in a row that are forgiven.
-    :ivar first: seconds after the first failure; each further one doubles them.
+    :ivar retries: consecutive failures after which a server gets another request.
+    :ivar first: seconds after the first failure; each further failure doubles them.
     :ivar longest: seconds at most.
-    :ivar patience: the longest pause, in seconds, that a server may ask for (C(Retry-After)).
+    :ivar patience: the longest pause in seconds that a server may ask for (C(Retry-After)).
     """
 
     retries: int = 5
@@ -26,7 +26,10 @@ class Backoff:
     patience: float = 600.0
 
     def pause(self, failures: int, asked: float | None) -> float | None:
-        """Seconds to wait after so many failures in a row; None to give up."""
+        """Compute the seconds to wait after consecutive failures; None to give up.
+
+        :param asked: seconds that the server asks for (C(Retry-After)); None if it does not say.
+        """
         if failures > self.retries or (asked is not None and asked > self.patience):
             return None
         return min(self.first * 2 ** (failures - 1), self.longest) if asked is None else asked
@@ -34,17 +37,17 @@ class Backoff:
 
 @dataclass(frozen=True)
 class Pace:
-    """How the work is cut and when it is made safe. Sizes in bytes.
+    """Sizes of requests and checkpoints, in bytes.
 
     :ivar connections: requests at the same time.
-    :ivar smallest: of a request; below it, another round trip costs more than it brings.
-    :ivar largest: of a request.
-    :ivar checkpoint: so often what has landed is forced to disk and the journal says so.
-    :ivar unsafe: most that has landed and is not safe; a loss of power costs this much.
-    :ivar ahead: most that the connections may be in front of the checksum, so that it is computed from the page
-        cache and not from the disk; more than a block.
-    :ivar block: least that is worth a step of the checksum.
-    :ivar progress: bytes without which an answer counts as a failure.
+    :ivar smallest: size of the smallest request; below it, a further round trip costs more than it saves.
+    :ivar largest: size of the largest request.
+    :ivar checkpoint: written bytes after which a checkpoint forces them to disk and updates the journal.
+    :ivar unsafe: most bytes that are written and not yet forced to disk; a loss of power costs this much.
+    :ivar ahead: most bytes that the connections may be ahead of the checksum, so that it reads from the page cache
+        and not from the disk; more than a block.
+    :ivar block: smallest step of the checksum.
+    :ivar progress: bytes below which a response counts as a failure.
     """
 
     connections: int = 8
@@ -56,18 +59,18 @@ class Pace:
     block: int = MIB
     progress: int = 64 << 10
 
-    def request(self, left: int) -> int:
-        """Size of the next request: large, and smaller towards the end, so that all connections end together."""
+    def request_size(self, left: int) -> int:
+        """Size the next request. Requests shrink towards the end, so that all connections end together."""
         return max(self.smallest, min(self.largest, left // (2 * self.connections)))
 
 
-class Bucket:
-    """A cap on the bandwidth: bytes are paid for after they came, with a pause.
+class BandwidthLimit:
+    """Cap the bandwidth: each read is followed by a pause that keeps the rate.
 
     :param rate: bytes per second; 0 for no cap.
     """
 
-    #: Seconds of the rate that may come at once.
+    #: Seconds of the rate that may arrive at once.
     BURST = 0.25
 
     def __init__(self, rate: float) -> None:
@@ -75,30 +78,30 @@ class Bucket:
         self._paid_until = float("-inf")
 
     def take(self, size: int, now: float) -> float:
-        """How many seconds to pause after so many bytes."""
+        """Compute the seconds to pause after a read of this size."""
         if self.rate <= 0:
             return 0.0
         self._paid_until = max(self._paid_until, now - self.BURST) + size / self.rate
         return max(0.0, self._paid_until - now)
 
 
-class Drip:
-    """Notices a connection that is alive and too slow to wait for.
+class SlowTransferDetector:
+    """Detect a connection that still delivers bytes, but too slowly.
 
-    :param window: seconds over which the rate is looked at.
-    :param slowest: bytes per second below which it counts as a failure.
+    :param window: seconds over which the rate is measured.
+    :param slowest: bytes per second below which the connection counts as failed.
     """
 
     def __init__(self, window: float, slowest: float = 1024.0) -> None:
         self.window = window
         self.slowest = slowest
         self._waited = 0.0
-        self._came = 0
+        self._received = 0
 
-    def too_slow(self, came: int, waited: float) -> bool:
-        """After each piece: its bytes, and the seconds that were spent waiting for it."""
-        self._came += came
+    def is_too_slow(self, received: int, waited: float) -> bool:
+        """Add one read, its bytes and the seconds spent waiting for them, and judge the connection."""
+        self._received += received
         self._waited += waited
-        if self._came >= self.slowest * self.window:
-            self._came, self._waited = 0, 0.0
-        return self._waited > self.window and self._came < self.slowest * self._waited
+        if self._received >= self.slowest * self.window:
+            self._received, self._waited = 0, 0.0
+        return self._waited > self.window and self._received < self.slowest * self._waited

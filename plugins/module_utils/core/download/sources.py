@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What servers and mirrors say about the parts of a file, held against what the inventory says."""
+"""Ask servers and mirrors for the parts of a file, and compare their answers with the inventory."""
 
 from __future__ import annotations
 
@@ -12,28 +12,36 @@ from typing import Any, Optional, Protocol
 from ..errors import HerdError, InvalidInputError, MismatchError
 from .files import Part, Target, public_url, url_identity
 
-Say = Callable[[str, float, Optional[float]], None]
+#: Receives the current step, its progress and its total; None if the total is unknown.
+ReportProgress = Callable[[str, float, Optional[float]], None]
 
 
-class Remote(Protocol):
+class RemoteFile(Protocol):
+    """A file as its server describes it (see ports/download/responses.py)."""
+
     @property
     def size(self) -> int | None: ...
     @property
     def sha256(self) -> str | None: ...
     @property
     def tag(self) -> str | None: ...
+    @property
+    def commit(self) -> str | None: ...
 
 
-class Asker(Protocol):
-    def describe(self, url: str, patient: bool) -> Remote: ...
+class SourceClient(Protocol):
+    """Client of the servers that have the parts."""
+
+    def describe(self, url: str, patient: bool) -> RemoteFile: ...
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A part with everything that is known of it, from the inventory and from servers.
+    """A part with all facts about it, from the inventory and from servers.
 
-    :ivar url: where it is to come from, of all addresses that have it.
-    :ivar tag: what identifies the content at that address.
+    :ivar url: the address that the part comes from.
+    :ivar tag: identifies the content at that address.
+    :ivar others: further addresses of the part.
     """
 
     part: Part
@@ -44,13 +52,13 @@ class Segment:
     others: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What tells these bytes from others; for journal and stamp."""
+        """Identify these bytes for the journal."""
         address = url_identity(self.url or self.part.url)
         return {"url": address, "size": self.size, "sha256": self.sha256, "tag": self.tag}
 
 
 def given(target: Target) -> list[Segment]:
-    """What the inventory says, without asking anyone."""
+    """List the segments as the inventory describes them, without a request."""
     segments = []
     for part in target.parts:
         size, sha256 = part.size, part.sha256
@@ -60,21 +68,22 @@ def given(target: Target) -> list[Segment]:
     return segments
 
 
-def total(segments: Sequence[Segment]) -> int | None:
+def total_size(segments: Sequence[Segment]) -> int | None:
+    """Add up the sizes in bytes; None if one is unknown."""
     sizes = [segment.size for segment in segments]
     return None if None in sizes or not sizes else sum(size for size in sizes if size is not None)
 
 
-def resolve(target: Target, web: Asker, checksums: bool, say: Say) -> list[Segment]:
-    """Ask for every part, and refuse what cannot be right before its first byte.
+def resolve(target: Target, client: SourceClient, checksums: bool, report: ReportProgress) -> list[Segment]:
+    """Ask for every part, and refuse a wrong file before its first byte.
 
     :param checksums: whether every byte must be covered by a sha256.
     """
     segments = []
     for segment in given(target):
         covered = not checksums or target.sha256 is not None
-        segments.append(_resolve_part(segment, web, covered, say))
-    agree("size", target.path, target.size, total(segments))
+        segments.append(_resolve_part(segment, client, covered, report))
+    agree("size", target.path, target.size, total_size(segments))
     bare = [segment.part.label for segment in segments if segment.sha256 is None]
     if target.sha256 is None and bare and checksums:
         raise InvalidInputError(
@@ -82,28 +91,28 @@ def resolve(target: Target, web: Asker, checksums: bool, say: Say) -> list[Segme
             "none in the inventory and none published by the server",
             "add sha256 to the model's facts, or set verify to size to accept the file by its size alone",
         )
-    if target.sha256 is None and bare and total(segments) is None and target.size is None:
+    if target.sha256 is None and bare and total_size(segments) is None and target.size is None:
         raise InvalidInputError(
             f"the size of {', '.join(bare)}",
             "none in the inventory and none from the server",
-            "add size to the model's facts: without size and sha256 a cut file looks like a whole one",
+            "add size to the model's facts: without size and sha256, a truncated file cannot be detected",
         )
     return segments
 
 
-def _resolve_part(wanted: Segment, web: Asker, covered: bool, say: Say) -> Segment:
-    """The first address that has the part; further ones only until one publishes the checksum that is needed."""
+def _resolve_part(wanted: Segment, client: SourceClient, covered: bool, report: ReportProgress) -> Segment:
+    """Find the first address that has the part; ask further ones only for a checksum that is still needed."""
     addresses = wanted.part.addresses
     size, sha256 = wanted.size, wanted.sha256
-    found: list[tuple[str, Remote]] = []
+    found: list[tuple[str, RemoteFile]] = []
     errors: list[tuple[str, HerdError]] = []
     for number, url in enumerate(addresses):
         if found and (sha256 is not None or covered):
             break
         label = public_url(url)
-        say(f"asking for {label}", 0, None)
+        report(f"asking for {label}", 0, None)
         try:
-            remote = web.describe(url, number == len(addresses) - 1 and not found)
+            remote = client.describe(url, number == len(addresses) - 1 and not found)
             agree("size", label, size, remote.size)
             agree("sha256", label, sha256, remote.sha256)
         except HerdError as error:
@@ -120,17 +129,17 @@ def _resolve_part(wanted: Segment, web: Asker, covered: bool, say: Say) -> Segme
 
 
 def agree(what: str, where: str, wanted: object, published: object) -> None:
-    """Refuse two different values of which both are known."""
+    """Refuse two known values that differ."""
     if wanted is not None and published is not None and wanted != published:
         raise MismatchError(
             f"{what} {wanted} of {where}",
             f"{published} on the server",
-            "correct the inventory if the publisher replaced the file, or choose the revision that you meant",
+            "correct the inventory if the publisher replaced the file, or choose the intended revision",
         )
 
 
 def combined(errors: Sequence[tuple[str, HerdError]]) -> HerdError:
-    """One error of several addresses: the last one's, which is the publisher's, with what the others said."""
+    """Combine the errors of several addresses: the last one's, the publisher's, with the causes of the others."""
     _label, last = errors[-1]
     if len(errors) == 1:
         return last

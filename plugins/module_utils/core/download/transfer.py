@@ -1,163 +1,60 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The transfer of one file, as decisions: who fetches what from where, what is right, what to do when it is not.
+"""Decide the transfer of one file: which request goes to which address, which bytes are right, what follows a failure.
 
-It knows no threads, sockets or clocks. A crew (see the port of that name) asks it for orders, carries them out
-with several connections at once, and tells it what came of them; it must be asked by one thread at a time.
+A transfer knows no threads, sockets or clocks. The download workers (ports/download/workers.py) ask it for requests,
+send them over several connections at once, and report the results. Only one thread at a time may call it.
 
-- The connections work near the front of the file, so that the checksum follows them closely.
-- Until an address has shown that it serves ranges, and after it failed, it gets one request at a time. One that
-  serves none gets the whole part as one request, from the beginning.
-- Bytes of two addresses come together only where a sha256 says that they must be the same. Where the sum of such
-  a mixture is wrong, the part is fetched again from one address alone.
-- Bytes that turn out to be wrong leave the journal before others are written in their place.
+- The requests stay near the front of the file, so that the checksum follows them closely.
+- An address gets one request at a time until it has shown that it serves ranges, and after a failure. An address
+  without ranges gets the whole part as one request, from its start.
+- Bytes of two addresses are combined only where a sha256 says that they must be the same. If the checksum of such a
+  combination is wrong, the part is fetched again from one address.
+- Wrong bytes leave the journal before others are written in their place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Optional, Protocol, Union
+from typing import Any, Optional, Union
 
-from ..errors import HerdError, MismatchError, RemoteFailureError, TransientFailureError
+from ..errors import HerdError, TransientFailureError
+from . import checks
+from . import parts as transfer_parts
 from .extents import Extents
-from .files import Target, public_url, server_of
-from .hashing import Lane, Work
+from .files import Target, server_of
+from .hashing import HashStreams, HashTask
+from .parts import Address, PartRequest, PartState, ResponseInfo
 from .retry import Backoff, Pace
-from .sources import Segment, agree, combined
+from .sources import Segment, combined
 
-MAGIC = b"GGUF"
-#: Something that tells bytes of an earlier run from those of an address.
+#: Origin of bytes that an earlier run received, in place of an address.
 EARLIER = "earlier"
-#: Seconds after which a crew that has nothing to do asks again, if nobody wakes it.
+#: Seconds after which an idle worker asks again, if nothing wakes it.
 IDLE = 5.0
 
-Next = Optional[Union["Order", float]]
-
-
-class Reply(Protocol):
-    """An answer, before its body.
-
-    :ivar ranged: whether it begins where it was asked to; otherwise at the beginning.
-    :ivar total: size of the whole file.
-    """
-
-    @property
-    def ranged(self) -> bool: ...
-    @property
-    def total(self) -> int | None: ...
-    @property
-    def tag(self) -> str | None: ...
-    @property
-    def sha256(self) -> str | None: ...
-
-
-class Address:
-    """One place that may have a part, and what we know of it."""
-
-    def __init__(self, url: str, tag: str | None, met: bool) -> None:
-        self.url = url
-        self.label = public_url(url)
-        self.tag = tag
-        #: Whether the tag is known: it may be known to be None.
-        self.met = met
-        self.ranges: bool | None = None
-        self.failures = 0
-        #: Of those that fail together only the first counts.
-        self.epoch = 0
-        self.resume_at = float("-inf")
-        #: How many requests at a time the server bears; None if it never complained.
-        self.width: int | None = None
-
-
-class Order:
-    """One request: bytes of one part from one address; positions count from the beginning of the part.
-
-    :ivar end: None for all bytes to the end, wherever that is.
-    :ivar ranged: whether to ask for a range.
-    """
-
-    def __init__(self, part: PartState, address: Address, start: int, end: int | None, ranged: bool) -> None:
-        self.part = part
-        self.address = address
-        self.start = start
-        self.end = end
-        self.ranged = ranged
-        self.position = start
-        #: Where in the file the part begins.
-        self.base = part.base or 0
-        self.generation = part.generation
-        self.epoch = address.epoch
-
-    @property
-    def url(self) -> str:
-        return self.address.url
-
-    @property
-    def tag(self) -> str | None:
-        return self.address.tag if self.address.met else None
-
-    @property
-    def left(self) -> int:
-        return 0 if self.end is None else self.end - self.position
-
-
-class PartState:
-    """A part on its way."""
-
-    def __init__(self, index: int, segment: Segment) -> None:
-        self.index = index
-        self.segment = segment
-        self.size = segment.size
-        self.base: int | None = None
-        known = segment.tag is not None or segment.url != ""
-        self.addresses = [Address(segment.url or segment.part.url, segment.tag, known)]
-        self.addresses += [Address(url, None, False) for url in segment.others]
-        #: Where the bytes came from when no address is left.
-        self.last = self.addresses[0]
-        self.orders: list[Order] = []
-        #: Grows when the bytes that landed so far are given up.
-        self.generation = 0
-        #: Its bytes were given up, and the journal on disk does not say so yet.
-        self.held = False
-        #: No bytes of two addresses, although the checksum is known: a mixture was wrong.
-        self.alone = False
-        self.came_from: set[str] = set()
-        #: Addresses that are asked no more, with the reason.
-        self.refused: list[tuple[str, HerdError]] = []
-        #: The furthest that a request for the whole part came.
-        self.furthest = 0
-        self.sha256: str | None = None
-
-    @property
-    def end(self) -> int | None:
-        return None if self.base is None or self.size is None else self.base + self.size
-
-    @property
-    def mixes(self) -> bool:
-        """Whether bytes of different addresses may come together."""
-        return self.segment.sha256 is not None and not self.alone
-
-    def identity(self) -> dict[str, Any]:
-        """For the journal: whose bytes these are."""
-        address = self.addresses[0] if self.addresses else self.last
-        from_here = Segment(
-            self.segment.part, self.size, self.segment.sha256, address.tag if address.met else None, address.url
-        )
-        return from_here.identity()
+NextRequest = Optional[Union[PartRequest, float]]
 
 
 class Snapshot:
-    """What a checkpoint makes safe: the bytes that had landed when it began."""
+    """The bytes that a checkpoint forces to disk: those that were written when it began."""
 
-    def __init__(self, landed: Extents, parts: list[dict[str, Any]], held: list[tuple[PartState, int]]) -> None:
-        self.landed = landed
+    def __init__(self, written: Extents, parts: list[dict[str, Any]], held: list[tuple[PartState, int]]) -> None:
+        self.written = written
         self.parts = parts
         self.held = held
 
 
 class Transfer:
-    """One file on its way to the disk."""
+    """One file during its transfer.
+
+    :ivar written: bytes that are in the file.
+    :ivar taken: bytes that are written or requested.
+    :ivar safe: bytes that the journal on disk lists.
+    :ivar messages: failures that were retried, for the operator.
+    :ivar exhausted: servers that failed until the retries ended; other parts ask them last.
+    """
 
     def __init__(
         self, target: Target, segments: Sequence[Segment], kept: Extents, pace: Pace, backoff: Backoff
@@ -166,26 +63,22 @@ class Transfer:
         self.parts = [PartState(index, segment) for index, segment in enumerate(segments)]
         self.pace = pace
         self.backoff = backoff
-        self.landed = kept.copy()
-        #: Landed, or being fetched.
+        self.written = kept.copy()
         self.taken = kept.copy()
         self.safe = kept.copy()
         self.kept_end = kept.end
         self.error: HerdError | None = None
         self.whole_sha256: str | None = None
-        #: Told what an operator should see of failures that are forgiven.
-        self.news: list[str] = []
-        #: Servers that failed until patience ended; other parts ask them last.
-        self.worn: set[str] = set()
+        self.messages: list[str] = []
+        self.exhausted: set[str] = set()
         self.journal_due = False
-        self._place_parts()
+        transfer_parts.place(self.parts)
         for part in self.parts:
             if part.base is not None and part.end is not None and kept.within(part.base, part.end):
                 part.came_from.add(EARLIER)
-        self.lanes = [Lane(0, 0, fresh=False)]
-        self._follow_parts()
+        self.streams = HashStreams(self.parts)
 
-    # --- what there is to say
+    # --- state
 
     @property
     def size(self) -> int | None:
@@ -193,58 +86,54 @@ class Transfer:
         return self.target.size if end is None else end
 
     @property
-    def over(self) -> bool:
-        """Whether there is nothing left to do, for better or worse."""
-        return self.error is not None or self.complete
-
-    @property
-    def complete(self) -> bool:
-        return self.whole_sha256 is not None
+    def is_over(self) -> bool:
+        """Whether the transfer is complete or has failed."""
+        return self.error is not None or self.whole_sha256 is not None
 
     @property
     def identities(self) -> list[dict[str, Any]]:
         return [part.identity() for part in self.parts]
 
     def digests(self) -> list[tuple[int, str | None]]:
-        """Size and sha256 of each part."""
+        """List size and sha256 of each part."""
         return [(part.size or 0, part.sha256) for part in self.parts]
 
     def abort(self, error: HerdError) -> None:
-        """Something outside went wrong: the disk, or a person's patience."""
+        """End the transfer with an error from outside, for example of the disk."""
         self.error = self.error or error
 
-    # --- orders
+    # --- requests
 
-    def next_order(self, now: float) -> Next:
-        """An order; or seconds to wait for one; or None when there will be none."""
-        if self.over:
+    def next_request(self, now: float) -> NextRequest:
+        """Return the next request, or the seconds to wait for one, or None once the transfer is over."""
+        if self.is_over:
             return None
         wait = IDLE
         for part in self.parts:
             if part.base is None:
                 break
             address = self._preferred(part)
-            if part.held or any(order.generation != part.generation for order in part.orders):
+            if part.held or any(request.is_stale for request in part.requests):
                 continue
             if now < address.resume_at:
                 wait = min(wait, address.resume_at - now)
                 continue
-            if len(part.orders) >= self._width(part, address):
+            if len(part.requests) >= self._width(part, address):
                 continue
-            order = self._whole(part, address) if address.ranges is False else self._piece(part, address)
-            if order is not None:
-                part.orders.append(order)
-                return order
-        return self._steal() or wait
+            request = self._whole(part, address) if address.ranges is False else self._piece(part, address)
+            if request is not None:
+                part.requests.append(request)
+                return request
+        return self._split_slowest() or wait
 
     def _preferred(self, part: PartState) -> Address:
-        """The first address whose server has not failed us with another part, if there is one."""
-        best = min(part.addresses, key=lambda address: server_of(address.url) in self.worn)
+        """Prefer the first address whose server has not failed with another part."""
+        best = min(part.addresses, key=lambda address: server_of(address.url) in self.exhausted)
         if best is not part.addresses[0]:
             part.addresses.remove(best)
             part.addresses.insert(0, best)
-            if not part.mixes:
-                self._give_up(part)
+            if not part.can_combine:
+                self._discard(part)
         return best
 
     def _width(self, part: PartState, address: Address) -> int:
@@ -252,386 +141,296 @@ class Transfer:
             return 1
         return self.pace.connections if address.width is None else address.width
 
-    def _piece(self, part: PartState, address: Address) -> Order | None:
+    def _piece(self, part: PartState, address: Address) -> PartRequest | None:
         base, end = part.base or 0, part.end
-        if not self._can_continue(part, address):
+        if not part.can_continue(address):
             return self._whole(part, address)
         if end is None:
-            # Where it ends is not known, so it cannot be cut in pieces.
-            start = self.landed.reach(base)
-            return Order(part, address, start - base, None, start > base) if not part.orders else None
+            # Without a known end, the part cannot be split into ranges.
+            start = self.written.reach(base)
+            return PartRequest(part, address, start - base, None, start > base) if not part.requests else None
         gap = self.taken.first_gap(base, end)
         if gap is None or self._too_far_ahead(gap[0]):
             return None
         start = gap[0]
-        left = (self.size or end) - self.landed.total
-        stop = min(gap[1], start + self.pace.request(left))
+        left = (self.size or end) - self.written.total
+        stop = min(gap[1], start + self.pace.request_size(left))
         self.taken.add(start, stop)
-        return Order(part, address, start - base, stop - base, True)
+        return PartRequest(part, address, start - base, stop - base, True)
 
-    def _whole(self, part: PartState, address: Address) -> Order | None:
-        """All of a part in one request, from an address that cannot begin in the middle."""
+    def _whole(self, part: PartState, address: Address) -> PartRequest | None:
+        """Request all of a part at once, from an address that cannot begin in the middle."""
         base = part.base or 0
-        if part.orders or (part.end is not None and self.landed.reach(base) >= part.end):
+        if part.requests or (part.end is not None and self.written.reach(base) >= part.end):
             return None
-        if self.landed.reach(base) > base or (part.end is not None and self.taken.within(base, part.end)):
-            self._give_up(part)
+        if self.written.reach(base) > base or (part.end is not None and self.taken.within(base, part.end)):
+            self._discard(part)
             return None
         self.taken.add(base, part.end or base)
-        return Order(part, address, 0, part.size, False)
-
-    def _can_continue(self, part: PartState, address: Address) -> bool:
-        """With nothing that identifies the content, a later range could be of another file."""
-        return part.segment.sha256 is not None or not address.met or address.tag is not None
+        return PartRequest(part, address, 0, part.size, False)
 
     def _too_far_ahead(self, position: int) -> bool:
-        front = self.lanes[0].position
+        front = self.streams.position
         return position - front > self.pace.ahead and front >= self.kept_end
 
-    def _steal(self) -> Order | None:
-        """With nothing left to give out, the second half of what the slowest still has to do."""
+    def _split_slowest(self) -> PartRequest | None:
+        """Take over the second half of the slowest request, once no bytes are left to request."""
         candidates = [
-            order
+            request
             for part in self.parts
-            for order in part.orders
-            if order.ranged
-            and order.generation == part.generation
-            and part.addresses[0] is order.address
-            and order.address.ranges
-            and len(part.orders) < self._width(part, order.address)
-            and order.left >= 4 * self.pace.smallest
+            for request in part.requests
+            if request.ranged
+            and not request.is_stale
+            and part.addresses[0] is request.address
+            and request.address.ranges
+            and len(part.requests) < self._width(part, request.address)
+            and request.left >= 4 * self.pace.smallest
         ]
         if not candidates:
             return None
-        victim = max(candidates, key=lambda order: order.left)
-        middle = victim.position + victim.left // 2
-        order = Order(victim.part, victim.address, middle, victim.end, True)
-        victim.end = middle
-        victim.part.orders.append(order)
-        return order
+        slowest = max(candidates, key=lambda request: request.left)
+        middle = slowest.position + slowest.left // 2
+        request = PartRequest(slowest.part, slowest.address, middle, slowest.end, True)
+        slowest.end = middle
+        slowest.part.requests.append(request)
+        return request
 
-    # --- what becomes of an order
+    # --- results of a request
 
-    def opened(self, order: Order, reply: Reply) -> bool:
-        """The server has answered; False if the answer is of no use, without anybody's fault."""
-        part, address = order.part, order.address
-        if order.generation != part.generation or self.over:
+    def opened(self, request: PartRequest, response: ResponseInfo) -> bool:
+        """Take a response before its body; False if it is useless, without being a failure."""
+        part, address = request.part, request.address
+        if request.is_stale or self.is_over:
             return False
-        self._check_identity(part, address, reply)
-        if not address.met:
-            address.tag, address.met = reply.tag, True
-            # The journal on disk names this address without a tag until it is written again.
+        checks.check_identity(part, address, response)
+        if not address.has_tag:
+            address.tag, address.has_tag = response.tag, True
+            # Until the journal is written again, it has this address without a tag.
             self.journal_due = True
-        if part.size is None and reply.total is not None:
-            part.size = order.end = reply.total
-            self._place_parts()
+        if part.size is None and response.total is not None:
+            part.size = request.end = response.total
+            transfer_parts.place(self.parts)
             self._check_total()
-        if not order.ranged:
-            return not self.over
-        if reply.ranged:
+        if not request.ranged:
+            return not self.is_over
+        if response.ranged:
             address.ranges = True if address.ranges is None else address.ranges
-            return not self.over
-        # It began at the beginning, wherever it was asked to.
+            return not self.is_over
+        # The server ignored the range.
         address.ranges = False
-        if order.start or len(part.orders) > 1:
+        if request.start or len(part.requests) > 1:
             return False
-        self.taken.add(order.base, part.end or order.base)
-        order.end, order.ranged = part.size, False
-        return not self.over
+        self.taken.add(request.base, part.end or request.base)
+        request.end, request.ranged = part.size, False
+        return not self.is_over
 
-    @staticmethod
-    def _check_identity(part: PartState, address: Address, reply: Reply) -> None:
-        """Refuse the content of another file."""
-        unknown = reply.tag is None and part.segment.sha256 is not None
-        if address.met and reply.tag != address.tag and not unknown:
-            raise MismatchError(
-                f"the same {address.label} as before (ETag {address.tag}, {part.size} bytes)",
-                f"ETag {reply.tag}, {reply.total} bytes",
-                "the file was replaced while it was fetched: run again to fetch the new one",
-            )
-        agree("size", address.label, part.size, reply.total)
-        agree("sha256", address.label, part.segment.sha256, reply.sha256)
+    def accept(self, request: PartRequest, length: int, opening: bytes) -> int:
+        """Return how many received bytes are needed; 0 if the request is over.
 
-    def accept(self, order: Order, length: int, opening: bytes) -> int:
-        """How many bytes of a piece are wanted; none if the order is over.
-
-        :param opening: the first few of them.
+        :param opening: the first few of the bytes.
         """
-        if order.generation != order.part.generation or self.over:
+        if request.is_stale or self.is_over:
             return 0
-        if order.end is not None:
-            length = max(0, min(length, order.end - order.position))
-        if length and order.base + order.position < len(MAGIC):
-            self._check_magic(order, opening[:length])
+        if request.end is not None:
+            length = max(0, min(length, request.end - request.position))
+        checks.check_magic(request, opening[:length])
         return length
 
-    def room(self) -> bool:
-        """Whether more may be written before something is made safe."""
-        return self.over or self.landed.total - self.safe.total < self.pace.unsafe
+    def has_room(self) -> bool:
+        """Return whether more bytes may be written before the next checkpoint."""
+        return self.is_over or self.written.total - self.safe.total < self.pace.unsafe
 
-    def put(self, order: Order, length: int) -> bool:
-        """So many bytes are in the file; False if the order is over."""
-        part, address = order.part, order.address
-        if order.generation != part.generation or self.error is not None:
+    def add_written(self, request: PartRequest, length: int) -> bool:
+        """Add bytes that were written to the file; False if the request is over."""
+        part, address = request.part, request.address
+        if request.is_stale or self.error is not None:
             return False
-        start = order.base + order.position
-        self.landed.add(start, start + length)
+        start = request.base + request.position
+        self.written.add(start, start + length)
         self.taken.add(start, start + length)
-        order.position += length
+        request.position += length
         part.came_from.add(address.url)
-        if self._moved(order):
+        if self._made_progress(request):
             address.failures = 0
-        return order.end is None or order.position < order.end
+        return request.end is None or request.position < request.end
 
-    def _moved(self, order: Order) -> bool:
-        """Whether an order brought enough to say that the server works."""
-        if not order.ranged:
-            return order.position - order.part.furthest >= self.pace.progress
-        came = order.position - order.start
-        # A third of what was asked for is much, also where that is a handful of bytes and an odd number.
-        return came >= self.pace.progress or 2 * came >= order.left
+    def _made_progress(self, request: PartRequest) -> bool:
+        """Return whether a request delivered enough bytes to show that the server works."""
+        if not request.ranged:
+            return request.position - request.part.furthest >= self.pace.progress
+        received = request.position - request.start
+        # A third of the requested bytes is enough, even where these are few.
+        return received >= self.pace.progress or 2 * received >= request.left
 
-    def closed(self, order: Order, now: float) -> None:
-        """The answer ended, or was left because it had brought everything."""
-        part = order.part
-        stale = order.generation != part.generation
-        if not stale and order.end is None and self.error is None:
-            # It ended where the server said, or the server said nothing; the sizes that are known are held against it.
-            part.size = order.position
-            self._place_parts()
+    def closed(self, request: PartRequest, now: float) -> None:
+        """Take the end of a response, or its close after all requested bytes."""
+        part = request.part
+        is_stale = request.is_stale
+        if not is_stale and request.end is None and self.error is None:
+            # The end of the body is the end of the part. Known sizes are compared with it.
+            part.size = request.position
+            transfer_parts.place(self.parts)
             self._check_total()
-        short = order.end is not None and order.position < order.end
-        if short and not stale and not self.over:
+        is_short = request.end is not None and request.position < request.end
+        if is_short and not is_stale and not self.is_over:
             error = TransientFailureError(
-                f"the content of {order.address.label}",
-                f"the server closed the connection after {order.position} of {order.end} bytes",
+                f"the content of {request.address.label}",
+                f"the server closed the connection after {request.position} of {request.end} bytes",
                 "see that the server is up and reachable from this host",
             )
-            self.failed(order, error, now)
+            self.failed(request, error, now)
             return
-        order.address.failures = 0 if not stale else order.address.failures
-        self._release(order)
+        request.address.failures = 0 if not is_stale else request.address.failures
+        self._release(request)
         self._settle()
 
-    def useless(self, order: Order) -> None:
-        """The answer was of no use, without anybody's fault."""
-        self._release(order)
+    def discarded(self, request: PartRequest) -> None:
+        """Take back a request whose response was useless, without being a failure."""
+        self._release(request)
 
-    def failed(self, order: Order, error: HerdError, now: float) -> None:
-        """The order could not be carried out, or not to its end."""
-        part, address = order.part, order.address
-        moved = self._moved(order)
-        if not order.ranged:
-            part.furthest = max(part.furthest, order.position)
-        self._release(order)
-        if order.generation != part.generation or self.over or address not in part.addresses:
+    def failed(self, request: PartRequest, error: HerdError, now: float) -> None:
+        """Take the failure of a request: retry later, use another address, or end the transfer."""
+        part, address = request.part, request.address
+        made_progress = self._made_progress(request)
+        if not request.ranged:
+            part.furthest = max(part.furthest, request.position)
+        self._release(request)
+        if request.is_stale or self.is_over or address not in part.addresses:
             return
         if not isinstance(error, TransientFailureError):
             self._refuse(part, address, error)
             return
-        others = len(part.orders)
-        if moved and error.pause is None and self.backoff.retries:
-            self.news.append(f"{error.found}; going on")
+        others = len(part.requests)
+        if made_progress and error.pause is None and self.backoff.retries:
+            self.messages.append(f"{error.found}; continuing")
             return
-        if order.epoch != address.epoch and self.backoff.retries:
+        if request.epoch != address.epoch and self.backoff.retries:
             return
         if error.crowded and others and error.pause is None:
-            # It serves some and not all: fewer at a time.
+            # The server accepts some of the requests: send fewer at a time.
             address.width = others
             return
         address.failures += 1
         address.epoch += 1
         pause = self.backoff.pause(address.failures, error.pause)
-        # Where there is another address, one more try is patience enough.
+        # If there is another address, one retry is enough.
         if pause is None or (len(part.addresses) > 1 and address.failures > 1):
-            self.worn.add(server_of(address.url))
-            self._refuse(part, address, self._patience_ended(address, error))
+            self.exhausted.add(server_of(address.url))
+            self._refuse(part, address, error.after_retries(address.failures))
             return
         address.resume_at = now + pause
-        self.news.append(f"{error.found}; trying again in {pause:.0f} s")
-
-    def _patience_ended(self, address: Address, error: TransientFailureError) -> HerdError:
-        if error.pause is not None and error.pause > self.backoff.patience:
-            return RemoteFailureError(
-                error.expected,
-                f"{error.found} and asks to come back in {error.pause:.0f} s",
-                "run again then: it continues where it stopped; or name a mirror",
-            )
-        return RemoteFailureError(
-            error.expected,
-            f"{error.found}, {address.failures} times in a row",
-            "see that the server is up and reachable from this host, then run again: it continues where it stopped",
-        )
+        self.messages.append(f"{error.found}; trying again in {pause:.0f} s")
 
     def _refuse(self, part: PartState, address: Address, error: HerdError) -> None:
-        """Ask this address no more for this part."""
+        """Send no further request for this part to this address."""
         part.addresses.remove(address)
         part.last = address
         part.refused.append((address.label, error))
         if not part.addresses:
             self.error = self.error or combined(part.refused)
             return
-        self.news.append(f"{error.found} at {address.label}; going on with {part.addresses[0].label}")
-        if not part.mixes:
-            self._give_up(part)
+        self.messages.append(f"{error.found} at {address.label}; continuing with {part.addresses[0].label}")
+        if not part.can_combine:
+            self._discard(part)
 
-    def _release(self, order: Order) -> None:
-        part = order.part
-        part.orders.remove(order)
-        if order.generation != part.generation:
+    def _release(self, request: PartRequest) -> None:
+        request.part.requests.remove(request)
+        if request.is_stale:
             return
-        start, end = order.base + order.position, order.base + (order.end or order.position)
+        start, end = request.base + request.position, request.base + (request.end or request.position)
         self.taken.cut(start, end)
-        for low, high in self.landed.within(start, end):
+        for low, high in self.written.within(start, end):
             self.taken.add(low, high)
 
-    # --- what is right
-
-    def _check_magic(self, order: Order, data: bytes) -> None:
-        at = order.base + order.position
-        wanted = MAGIC[at : at + len(data)]
-        if data[: len(wanted)] == wanted:
-            return
-        opening = data[:40].lstrip()
-        page = " (a web page, such as one that asks for a login)" if opening[:1] == b"<" else ""
-        raise MismatchError(
-            f"a GGUF file, which begins with the letters GGUF, from {order.address.label}",
-            f"{opening!r}{page}",
-            "open the address by hand; a gated model needs a token",
-        )
-
-    def _place_parts(self) -> None:
-        base: int | None = 0
-        for part in self.parts:
-            part.base = base
-            base = None if base is None or part.size is None else base + part.size
+    # --- verification
 
     def _check_total(self) -> None:
         end = self.parts[-1].end
         if end is not None and self.target.size not in (None, end):
-            for part in self.parts:
-                self._give_up(part)
-            self.abort(
-                MismatchError(
-                    f"{self.target.size} bytes in {self.target.name}",
-                    str(end),
-                    "the file was removed; compare the size with the publisher's and run again",
-                )
-            )
+            self._reject_all(checks.wrong_size(self.target, end))
 
-    def hash_work(self, lane_number: int) -> Work | None:
-        """What a lane may read now, if it is worth the while."""
-        if self.over or lane_number >= len(self.lanes):
-            return None
-        lane = self.lanes[lane_number]
-        if lane.part >= len(self.parts) or self.parts[lane.part].base is None:
-            return None
-        end = self.parts[lane.part].end
-        limit = self.landed.reach(lane.position)
-        limit = limit if end is None else min(end, limit)
-        come = limit - lane.position
-        if come <= 0 or (come < self.pace.block and limit != end):
-            return None
-        return lane.work(min(limit, lane.position + 4 * self.pace.block))
+    def _reject_all(self, error: HerdError) -> None:
+        for part in self.parts:
+            self._discard(part)
+        self.abort(error)
 
-    def hashed(self, lane_number: int, work: Work) -> None:
-        """A lane has read."""
-        if lane_number < len(self.lanes) and self.lanes[lane_number].done(work):
+    def next_hash_task(self, stream: int) -> HashTask | None:
+        """Find the next task of a hash stream; None if there is nothing to read yet."""
+        return None if self.is_over else self.streams.next_task(stream, self.written, self.pace.block)
+
+    def hashed(self, stream: int, task: HashTask) -> None:
+        """Take the end of a hash task."""
+        if self.streams.finish(stream, task):
             self._settle()
 
-    def _follow_parts(self) -> None:
-        """A second lane as soon as it is known where the second part begins."""
-        known = len(self.parts) > 1 and self.parts[1].base is not None
-        if known and len(self.lanes) == 1:
-            self.lanes.append(Lane(1, self.parts[1].base or 0, fresh=True))
-        elif not known:
-            del self.lanes[1:]
-
     def _settle(self) -> None:
-        """See which lanes have come to the end of a part, and hold the sums against those that are known."""
-        self._follow_parts()
-        for lane in self.lanes:
-            while lane.part < len(self.parts) and not self.over:
-                part = self.parts[lane.part]
-                if part.end is None or lane.position < part.end:
-                    break
-                if lane is not self.lanes[0] or part.index == 0:
-                    found = lane.hexdigest()
-                    if part.segment.sha256 not in (None, found):
-                        self._wrong_part(part, found)
-                        break
-                    part.sha256 = found
-                lane.next_part()
-        # Without a second part in sight there is no second lane yet.
-        followed = len(self.lanes) == min(2, len(self.parts))
-        if not self.over and followed and all(lane.part >= len(self.parts) for lane in self.lanes):
-            self._check_whole(self.lanes[0].hexdigest())
+        """Compare the checksums of all parts that are read to their end."""
+        whole = None if self.is_over else self.streams.settle(self._check_part)
+        if whole is not None and not self.is_over:
+            self._check_whole(whole)
+
+    def _check_part(self, index: int, found: str) -> bool:
+        """Compare the checksum of a part; discard its bytes if it is wrong."""
+        if self.is_over:
+            return False
+        part = self.parts[index]
+        if part.segment.sha256 not in (None, found):
+            self._wrong_part(part, found)
+            return False
+        part.sha256 = found
+        return True
 
     def _wrong_part(self, part: PartState, found: str) -> None:
-        came_from = part.came_from
-        error = MismatchError(
-            f"sha256 {part.segment.sha256} of {part.addresses[0].label}",
-            found,
-            "its bytes were removed and are fetched again next time; if it happens twice, compare the checksum"
-            " with the publisher's",
-        )
-        self._give_up(part)
-        if came_from == {part.addresses[0].url}:
-            self._refuse(part, part.addresses[0], error)
+        came_from, address = part.came_from, part.addresses[0]
+        self._discard(part)
+        if came_from == {address.url}:
+            self._refuse(part, address, checks.wrong_part(part, found))
         else:
-            part.alone = True
-            self.news.append(f"the bytes of {part.segment.part.label} are wrong; fetching them again from one place")
+            part.single_source = True
+            self.messages.append(
+                f"the bytes of {part.segment.part.label} are wrong; fetching them again from one address"
+            )
 
     def _check_whole(self, found: str) -> None:
-        if self.target.sha256 not in (None, found):
-            for part in self.parts:
-                self._give_up(part)
-            self.abort(
-                MismatchError(
-                    f"sha256 {self.target.sha256} of the whole {self.target.name}",
-                    found,
-                    "compare the checksum with the publisher's; all parts were removed and are fetched again next time",
-                )
-            )
-            return
-        self.whole_sha256 = found
+        if self.target.sha256 in (None, found):
+            self.whole_sha256 = found
+        else:
+            self._reject_all(checks.wrong_file(self.target, found))
 
-    def _give_up(self, part: PartState) -> None:
-        """Take back all bytes of a part, so that neither this run nor a later one builds on them."""
+    def _discard(self, part: PartState) -> None:
+        """Discard all bytes of a part, so that neither this run nor a later one uses them."""
         base = part.base or 0
-        end = part.end if part.end is not None else max(base, self.landed.end)
-        for extents in (self.landed, self.taken, self.safe):
+        end = part.end if part.end is not None else max(base, self.written.end)
+        for extents in (self.written, self.taken, self.safe):
             extents.cut(base, end)
         part.generation += 1
         part.held = self.journal_due = True
         part.came_from = set()
         part.sha256 = None
         if part.segment.size is None:
-            # Nobody but the bytes said how long it is, and with them the places of all that come after it are gone.
+            # Only the bytes told the size. Without them, the positions of all later parts are unknown.
             for later in self.parts[part.index + 1 :]:
                 if later.base is not None:
-                    self._give_up(later)
+                    self._discard(later)
             part.size = None
-            self._place_parts()
-        for lane in self.lanes:
-            lane.go_back(part.index)
-        self._follow_parts()
+            transfer_parts.place(self.parts)
+        self.streams.go_back(part.index)
 
-    # --- making safe
+    # --- checkpoints
 
-    def checkpoint_due(self) -> bool:
-        return self.journal_due or self.landed.total - self.safe.total >= self.pace.checkpoint
+    def is_checkpoint_due(self) -> bool:
+        return self.journal_due or self.written.total - self.safe.total >= self.pace.checkpoint
 
     def snapshot(self) -> Snapshot:
-        """Before the bytes are forced to disk."""
+        """Begin a checkpoint, before the bytes are forced to disk."""
         self.journal_due = False
         held = [(part, part.generation) for part in self.parts if part.held]
-        return Snapshot(self.landed.copy(), self.identities, held)
+        return Snapshot(self.written.copy(), self.identities, held)
 
-    def made_safe(self, snapshot: Snapshot) -> None:
-        """After the journal of a snapshot was forced to disk."""
-        for start, end in snapshot.landed:
-            for low, high in self.landed.within(start, end):
+    def checkpoint_done(self, snapshot: Snapshot) -> None:
+        """End a checkpoint, after its journal was forced to disk."""
+        for start, end in snapshot.written:
+            for low, high in self.written.within(start, end):
                 self.safe.add(low, high)
         for part, generation in snapshot.held:
             part.held = part.held and part.generation != generation

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is remembered of a file that was verified, so that it need not be read again.
+"""The verification record of a file: its checksums, so that a verified file is not read again.
 
-It lies beside the file, in C(.NAME.verified), and holds as long as size and time of the file are the same.
+The record lies beside the file, in C(.NAME.verified). It is valid as long as size and time of the file are the same.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .files import Target
 SCHEMA = 1
 
 
-class Found(Protocol):
-    """A file as the disk describes it."""
+class FileIdentity(Protocol):
+    """Size in bytes and modification time of a file, which identify its content."""
 
     @property
     def size(self) -> int: ...
@@ -25,10 +25,10 @@ class Found(Protocol):
     def mtime_ns(self) -> int: ...
 
 
-def stamp(
-    found: Found, sha256: str | None, verified: str, target: Target, pieces: Sequence[tuple[int, str | None]]
+def new_record(
+    file: FileIdentity, sha256: str | None, verified: str, target: Target, pieces: Sequence[tuple[int, str | None]]
 ) -> dict[str, Any]:
-    """The words of a stamp.
+    """Build the record of a verified file.
 
     :param verified: how the file was verified: C(sha256) or C(size).
     :param pieces: size and SHA-256 of each part.
@@ -38,36 +38,36 @@ def stamp(
     ]
     return {
         "schema": SCHEMA,
-        "size": found.size,
-        "mtime_ns": found.mtime_ns,
+        "size": file.size,
+        "mtime_ns": file.mtime_ns,
         "sha256": sha256,
         "verified": verified,
         "parts": parts,
     }
 
 
-def stamped_sha256(stamp: Mapping[str, Any], found: Found | None) -> str | None:
-    """SHA-256 of a file as it landed; None if that is not known, or the file changed since."""
-    if not _is_of(stamp, found):
+def recorded_sha256(record: Mapping[str, Any], file: FileIdentity | None) -> str | None:
+    """Read the SHA-256 of a file from its record; None if it is unknown, or the file changed since."""
+    if not _is_of(record, file):
         return None
-    return str(stamp["sha256"]) if stamp.get("sha256") else None
+    return str(record["sha256"]) if record.get("sha256") else None
 
 
-def vouches_for(stamp: Mapping[str, Any], found: Found | None, target: Target, checksums: bool) -> bool:
-    """Whether a stamp says that this very file is what is wanted now.
+def confirms(record: Mapping[str, Any], file: FileIdentity | None, target: Target, checksums: bool) -> bool:
+    """Return whether a record confirms that this file is the target.
 
-    :param checksums: whether a file that was only measured is not good enough.
+    :param checksums: whether a file that was verified by its size alone is rejected.
     """
-    if found is None or not _is_of(stamp, found):
+    if file is None or not _is_of(record, file):
         return False
     whole = target.sha256
-    if whole is not None and stamped_sha256(stamp, found) == whole:
-        # The right bytes, whichever pieces they once came in: the publisher's, or another node's copy.
+    if whole is not None and recorded_sha256(record, file) == whole:
+        # The same bytes, even if they came in other pieces, for example as a copy from another node.
         return True
-    parts = stamp.get("parts") or []
-    if (checksums and stamp.get("verified") != "sha256") or len(parts) != len(target.parts):
+    parts = record.get("parts") or []
+    if (checksums and record.get("verified") != "sha256") or len(parts) != len(target.parts):
         return False
-    if target.size not in (None, found.size) or (whole is not None and stamp.get("sha256") != whole):
+    if target.size not in (None, file.size) or (whole is not None and record.get("sha256") != whole):
         return False
     for part, known in zip(target.parts, parts):
         if part.size not in (None, known["size"]) or part.sha256 not in (None, known["sha256"]):
@@ -77,8 +77,7 @@ def vouches_for(stamp: Mapping[str, Any], found: Found | None, target: Target, c
     return True
 
 
-def _is_of(stamp: Mapping[str, Any], found: Found | None) -> bool:
-    """Whether a stamp is of this very file."""
-    if found is None or stamp.get("schema") != SCHEMA:
+def _is_of(record: Mapping[str, Any], file: FileIdentity | None) -> bool:
+    if file is None or record.get("schema") != SCHEMA:
         return False
-    return (stamp.get("size"), stamp.get("mtime_ns")) == (found.size, found.mtime_ns)
+    return (record.get("size"), record.get("mtime_ns")) == (file.size, file.mtime_ns)

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..download import verification_record
 from ..download.files import Target, plan_targets
-from ..download.verified_stamp import Found, vouches_for
+from ..download.verification_record import FileIdentity
 from .lock import options_of
 
 #: What a fetch that has not ended leaves beside a file, and what stays of one that has.
@@ -80,11 +81,11 @@ def segments_of(target: Target) -> list[Segment]:
 
 
 def judge(
-    target: Target, found: Found | None, stamp: Mapping[str, Any], digests: Sequence[str] | None = None
+    target: Target, found: FileIdentity | None, record: Mapping[str, Any], digests: Sequence[str] | None = None
 ) -> Verdict:
     """Say what a file is.
 
-    :param stamp: what is remembered of it since it was verified.
+    :param record: its verification record; empty if there is none.
     :param digests: SHA-256 of C(segments_of), if the file was read.
     """
     name = target.name
@@ -101,10 +102,10 @@ def judge(
         if digests:
             return Verdict(name, "right", "read now")
         return Verdict(name, "unread", "the inventory has no checksum to compare with: run playbooks/lock_models.yml")
-    if vouches_for(stamp, found, target, checksums=True):
+    if verification_record.confirms(record, found, target, checksums=True):
         return Verdict(name, "right", "unchanged since it was verified")
-    if stamp.get("size") == found.size and stamp.get("sha256") and target.sha256 not in (None, stamp["sha256"]):
-        return Verdict(name, "wrong", f"SHA-256 {stamp['sha256']} when it was fetched, not {target.sha256}")
+    if record.get("size") == found.size and record.get("sha256") and target.sha256 not in (None, record["sha256"]):
+        return Verdict(name, "wrong", f"SHA-256 {record['sha256']} when it was fetched, not {target.sha256}")
     return Verdict(name, "unread", "never verified, or changed since: read it with -e model_store_rehash=true")
 
 

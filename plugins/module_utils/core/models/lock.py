@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote
 
 from ..download.files import LETTERED_PART, NUMBERED_PART, SHARD, plan_targets
+from ..download.sources import RemoteFile
 from ..errors import HerdError, InvalidInputError, MismatchError
 
 HUB = "https://huggingface.co"
@@ -24,17 +25,6 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 JOINS = ("none", "parts", "shards")
 _FILE_KEYS = {"file", "size", "sha256"}
 _SOURCE_KEYS = {"url", "parts", "shards"}
-
-
-class Remote(Protocol):
-    """A file as the hub describes it."""
-
-    @property
-    def size(self) -> int | None: ...
-    @property
-    def sha256(self) -> str | None: ...
-    @property
-    def commit(self) -> str | None: ...
 
 
 def file_names(entry: Mapping[str, Any]) -> list[str]:
@@ -232,7 +222,7 @@ def is_locked(entry: Mapping[str, Any]) -> bool:
     return bool(entry.get("revision")) and all(file.get("size") and file.get("sha256") for file in files)
 
 
-def lock(entry: Mapping[str, Any], remotes: Sequence[Remote]) -> dict[str, Any]:
+def lock(entry: Mapping[str, Any], remotes: Sequence[RemoteFile]) -> dict[str, Any]:
     """The lock of an entry, from what the hub says of its files."""
     files: list[dict[str, Any]] = []
     for file, remote in zip(entry["files"], remotes):

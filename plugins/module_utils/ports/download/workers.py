@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The threads of a transfer: connections that fetch, lanes that hash, and one that makes the bytes safe.
+"""The threads of a transfer: some fetch, some hash, and one forces the bytes to disk.
 
-What is to be done is decided by the transfer (core/fetch_transfer.py), which is asked and told under one lock; what
-takes time happens outside of it. Python's big lock is no hindrance: sockets, files and SHA-256 let go of it.
+The transfer (core/download/transfer.py) makes the decisions. It is called under one lock; slow work happens outside of
+the lock. The GIL is no obstacle: sockets, files and SHA-256 release it.
 """
 
 from __future__ import annotations
@@ -13,103 +13,110 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Union
 
 from ...core.errors import HerdError, TransientFailureError
 
 if TYPE_CHECKING:
-    from ...core.download.retry import Bucket, Drip
-    from ...core.download.transfer import Order, Transfer
-    from ..files import Landing
-    from .http import Web
+    from ...core.download.parts import PartRequest
+    from ...core.download.retry import BandwidthLimit, SlowTransferDetector
+    from ...core.download.sources import ReportProgress
+    from ...core.download.transfer import Snapshot, Transfer
+    from .content import FileContent, HttpContent
+    from .http import HttpClient
+    from .partial_file import PartialFile
 
-#: Bytes that are written at once, if they come quickly.
-GATHER = 1 << 20
-#: Seconds after which those that came are written.
-PATIENCE = 0.02
-#: Seconds of a capped bandwidth that come as one piece.
-EVENLY = 0.1
-#: Bytes that are read for a checksum at once.
+#: Most bytes of one write.
+GATHER_BYTES = 1 << 20
+#: Seconds after which received bytes are written.
+GATHER_SECONDS = 0.02
+#: Seconds of a capped bandwidth in one write, so that the bytes arrive evenly.
+CAPPED_SECONDS = 0.1
+#: Bytes of one read for a checksum.
 BLOCK = 1 << 20
-#: Bytes, or seconds, after which it is noted what has landed.
-NOTE_BYTES = 4 << 20
-NOTE_SECONDS = 0.005
-PROGRESS_SECONDS = 0.5
-LANES = 2
+#: Bytes, or seconds, after which the progress record is written.
+RECORD_BYTES = 4 << 20
+RECORD_SECONDS = 0.005
+REPORT_SECONDS = 0.5
+HASH_STREAMS = 2
 
-Say = Callable[[str, float, Optional[float]], None]
+Content = Union["HttpContent", "FileContent"]
 
 
-class Crew:
-    """Carries out transfers.
+class DownloadWorkers:
+    """Run transfers.
 
-    :param drip: makes the judge of one connection's pace.
-    :param say: told how far the work is.
+    :param detector: makes a detector for each request.
     """
 
-    def __init__(self, web: Web, connections: int, bucket: Bucket, drip: Callable[[], Drip], say: Say) -> None:
-        self._web = web
-        self._connections = connections
-        self._bucket = bucket
-        self._drip = drip
-        self._say = say
+    def __init__(
+        self,
+        client: HttpClient,
+        connections: int,
+        limit: BandwidthLimit,
+        detector: Callable[[], SlowTransferDetector],
+        report: ReportProgress,
+    ) -> None:
+        self.client = client
+        self.connections = connections
+        self.limit = limit
+        self.detector = detector
+        self.report = report
 
-    def run(self, transfer: Transfer, landing: Landing, save: Callable[[Any], None], note: Callable[[], None]) -> None:
-        """Until the transfer is over. Nobody writes to the landing any more when this returns.
+    def run(
+        self, transfer: Transfer, file: PartialFile, save: Callable[[Snapshot], None], record: Callable[[], None]
+    ) -> None:
+        """Run a transfer to its end. When this returns, no thread writes to the file.
 
-        :param save: brings the journal of a snapshot to the disk, when the bytes are there.
-        :param note: notes what has landed; called by one thread at a time.
+        :param save: writes the journal of a snapshot, once its bytes are on the disk.
+        :param record: writes the progress record; called by one thread at a time.
         """
-        _Run(self, transfer, landing, save, note).until_over()
-
-    def parts(self) -> tuple[Web, int, Bucket, Callable[[], Drip], Say]:
-        return self._web, self._connections, self._bucket, self._drip, self._say
+        _TransferRun(self, transfer, file, save, record).run()
 
 
-class _Run:
+class _TransferRun:
     """One transfer with its lock."""
 
     def __init__(
         self,
-        crew: Crew,
+        workers: DownloadWorkers,
         transfer: Transfer,
-        landing: Landing,
-        save: Callable[[Any], None],
-        note: Callable[[], None],
+        file: PartialFile,
+        save: Callable[[Snapshot], None],
+        record: Callable[[], None],
     ) -> None:
-        self._web, self._connections, self._bucket, self._drip, self._say = crew.parts()
+        self._workers = workers
         self._transfer = transfer
-        self._landing = landing
+        self._file = file
         self._save = save
-        self._note = note
+        self._record = record
         self._lock = threading.Lock()
-        #: Those who wait: for an order or for room, for bytes to hash, for bytes to make safe, for the end.
+        #: Threads that wait for a request or for room, for bytes to hash, for a checkpoint, for the end.
         self._idle = threading.Condition(self._lock)
         self._readers = threading.Condition(self._lock)
         self._saver = threading.Condition(self._lock)
         self._end = threading.Condition(self._lock)
         self._writing = 0
-        self._noted_at = 0.0
-        self._noted_bytes = transfer.landed.total
-        rate = self._bucket.rate
-        # With a cap, pieces are so small that the bytes come evenly.
-        self._gather = GATHER if not rate else max(4096, min(GATHER, int(rate * EVENLY)))
+        self._recorded_at = 0.0
+        self._recorded_bytes = transfer.written.total
+        rate = workers.limit.rate
+        self._gather_bytes = max(4096, min(GATHER_BYTES, int(rate * CAPPED_SECONDS))) if rate else GATHER_BYTES
 
-    def until_over(self) -> None:
-        workers = [self._start(self._fetch) for _each in range(self._connections)]
-        others = [self._start(self._hash, number) for number in range(LANES)]
-        others.append(self._start(self._make_safe))
+    def run(self) -> None:
+        for _each in range(self._workers.connections):
+            self._start(self._fetch)
+        others = [self._start(self._hash, stream) for stream in range(HASH_STREAMS)]
+        others.append(self._start(self._checkpoint))
         with self._lock:
-            while not self._transfer.over:
-                self._tell()
-                self._end.wait(PROGRESS_SECONDS)
-            # A worker may sit in front of a silent server; it finds out later that nobody needs it any more.
+            while not self._transfer.is_over:
+                self._report()
+                self._end.wait(REPORT_SECONDS)
+            # A fetching thread may still wait for a silent server. It ends by itself and writes nothing.
             while self._writing:
                 self._end.wait()
             self._wake(True)
         for thread in others:
             thread.join()
-        del workers
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> threading.Thread:
         def guarded() -> None:
@@ -132,96 +139,95 @@ class _Run:
             self._wake(True)
 
     def _wake(self, everybody: bool) -> None:
-        """After something was told to the transfer.
+        """Wake the threads that a change of the transfer concerns.
 
-        :param everybody: also those who wait for an order or for room.
+        :param everybody: wake also those that wait for a request or for room.
         """
-        over = self._transfer.over
+        over = self._transfer.is_over
         self._readers.notify_all()
         if over or everybody:
             self._idle.notify_all()
-        if over or self._transfer.checkpoint_due():
+        if over or self._transfer.is_checkpoint_due():
             self._saver.notify()
         if over:
             self._end.notify()
 
-    def _tell(self) -> None:
-        transfer = self._transfer
-        landed, size = transfer.landed.total, transfer.size
-        for text in transfer.news:
-            self._say(text, landed, size)
-        transfer.news.clear()
-        if size is not None and landed >= size:
-            self._say(f"checking {transfer.target.name}", transfer.lanes[0].position, size)
+    def _report(self) -> None:
+        transfer, report = self._transfer, self._workers.report
+        written, size = transfer.written.total, transfer.size
+        for text in transfer.messages:
+            report(text, written, size)
+        transfer.messages.clear()
+        if size is not None and written >= size:
+            report(f"checking {transfer.target.name}", transfer.streams.position, size)
         else:
-            self._say(f"fetching {transfer.target.name}", landed, size)
+            report(f"fetching {transfer.target.name}", written, size)
 
     # --- fetching
 
     def _fetch(self) -> None:
         while True:
             with self._lock:
-                order = self._transfer.next_order(time.monotonic())
+                request = self._transfer.next_request(time.monotonic())
                 self._wake(False)
-                if order is None:
+                if request is None:
                     return
-                if isinstance(order, float):
-                    self._idle.wait(order)
+                if isinstance(request, float):
+                    self._idle.wait(request)
                     continue
-            self._carry_out(order)
+            self._send(request)
 
-    def _carry_out(self, order: Order) -> None:
+    def _send(self, request: PartRequest) -> None:
         try:
-            reply = self._web.open(order.url, order.start, order.end, order.ranged)
-            with contextlib.closing(reply):
-                ended = self._bring(order, reply)
-        except HerdError as trouble:
+            content = self._workers.client.open(request.url, request.start, request.end, request.ranged)
+            with contextlib.closing(content):
+                ended = self._receive(request, content)
+        except HerdError as error:
             with self._lock:
-                self._transfer.failed(order, trouble, time.monotonic())
+                self._transfer.failed(request, error, time.monotonic())
                 self._wake(True)
             return
         with self._lock:
             if ended:
-                self._transfer.closed(order, time.monotonic())
+                self._transfer.closed(request, time.monotonic())
             else:
-                self._transfer.useless(order)
+                self._transfer.discarded(request)
             self._wake(True)
 
-    def _bring(self, order: Order, reply: Any) -> bool:
-        """The body of one answer; False if it was of no use."""
+    def _receive(self, request: PartRequest, content: Content) -> bool:
+        """Write the body of a response to the file; False if the response is useless."""
         with self._lock:
-            useful = self._transfer.opened(order, reply)
-            # The others may have waited for what this answer says of its server.
+            going = self._transfer.opened(request, content)
+            # Other threads may wait for what this response tells about its server.
             self._wake(True)
-        drip = self._drip()
-        going = useful
+        detector = self._workers.detector()
         while going:
-            pieces, size, waited = self._gather_pieces(reply)
+            pieces, size, waited = self._gather(content)
             if not size:
                 return True
-            going, ended = self._put(order, pieces, size)
+            going, ended = self._write(request, pieces, size)
             if ended:
                 return True
-            if going and drip.too_slow(size, waited):
+            if going and detector.is_too_slow(size, waited):
                 raise TransientFailureError(
-                    f"the content of {order.address.label}",
-                    f"less than {drip.slowest * drip.window:.0f} bytes in {drip.window:.0f} s",
+                    f"the content of {request.address.label}",
+                    f"less than {detector.slowest * detector.window:.0f} bytes in {detector.window:.0f} s",
                     "see that the server is up and reachable from this host",
                 )
         return False
 
-    def _gather_pieces(self, reply: Any) -> tuple[list[bytes], int, float]:
-        """What comes in a moment; the seconds spent waiting for it."""
+    def _gather(self, content: Content) -> tuple[list[bytes], int, float]:
+        """Read the next bytes for one write; return them, their size and the seconds spent waiting."""
         began = now = time.monotonic()
         pieces: list[bytes] = []
         size = 0
-        while size < self._gather and now - began < PATIENCE:
+        while size < self._gather_bytes and now - began < GATHER_SECONDS:
             try:
-                data = reply.read(self._gather - size)
+                data = content.read(self._gather_bytes - size)
             except TransientFailureError:
                 if not pieces:
                     raise
-                # What has come is good; the next read tells again what went wrong.
+                # The bytes before the failure are right; the next read fails again.
                 break
             now = time.monotonic()
             if not data:
@@ -230,29 +236,29 @@ class _Run:
             size += len(data)
         return pieces, size, now - began
 
-    def _put(self, order: Order, pieces: list[bytes], size: int) -> tuple[bool, bool]:
-        """Bring pieces to the disk; whether to go on, and whether the order has brought all it should."""
+    def _write(self, request: PartRequest, pieces: list[bytes], size: int) -> tuple[bool, bool]:
+        """Write pieces to the file; return whether to go on, and whether the request is complete."""
         transfer = self._transfer
         with self._lock:
-            while not transfer.room():
+            while not transfer.has_room():
                 self._idle.wait()
-            pause = self._bucket.take(size, time.monotonic())
-            wanted = transfer.accept(order, size, pieces[0][:16])
-            if not wanted:
-                return False, order.left == 0 and order.end is not None
+            pause = self._workers.limit.take(size, time.monotonic())
+            needed = transfer.accept(request, size, pieces[0][:16])
+            if not needed:
+                return False, request.left == 0 and request.end is not None
             self._writing += 1
         try:
-            self._landing.write(order.base + order.position, _first(pieces, wanted))
+            self._file.write(request.base + request.position, _first(pieces, needed))
         except HerdError as error:
-            # The disk's fault, and not the server's.
+            # The disk failed, not the server.
             self._abort(error)
         finally:
             with self._lock:
                 self._writing -= 1
                 self._end.notify()
         with self._lock:
-            going = transfer.put(order, wanted)
-            self._note_it()
+            going = transfer.add_written(request, needed)
+            self._record_progress()
             self._wake(False)
         if pause:
             self._rest(pause)
@@ -261,61 +267,61 @@ class _Run:
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         with self._lock:
-            while not self._transfer.over and time.monotonic() < until:
+            while not self._transfer.is_over and time.monotonic() < until:
                 self._idle.wait(max(0.0, until - time.monotonic()))
 
-    def _note_it(self) -> None:
-        now, landed = time.monotonic(), self._transfer.landed.total
-        if now - self._noted_at >= NOTE_SECONDS or landed - self._noted_bytes >= NOTE_BYTES:
-            self._note()
-            self._noted_at, self._noted_bytes = now, landed
+    def _record_progress(self) -> None:
+        now, written = time.monotonic(), self._transfer.written.total
+        if now - self._recorded_at >= RECORD_SECONDS or written - self._recorded_bytes >= RECORD_BYTES:
+            self._record()
+            self._recorded_at, self._recorded_bytes = now, written
 
-    # --- checking
+    # --- hashing
 
-    def _hash(self, lane: int) -> None:
+    def _hash(self, stream: int) -> None:
         buffer = memoryview(bytearray(BLOCK))
         while True:
             with self._lock:
-                work = self._transfer.hash_work(lane)
-                while work is None:
-                    if self._transfer.over:
+                task = self._transfer.next_hash_task(stream)
+                while task is None:
+                    if self._transfer.is_over:
                         return
                     self._readers.wait()
-                    work = self._transfer.hash_work(lane)
-            position = work.start
-            while position < work.end:
-                came = self._landing.read(position, buffer[: min(BLOCK, work.end - position)])
-                if not came:
+                    task = self._transfer.next_hash_task(stream)
+            position = task.start
+            while position < task.end:
+                size = self._file.read(position, buffer[: min(BLOCK, task.end - position)])
+                if not size:
                     raise HerdError(
-                        f"the bytes that were written at {position}", "the end of the file", "look after the disk"
+                        f"the bytes that were written at {position}", "the end of the file", "check the disk"
                     )
-                work.digest.update(buffer[:came])
-                position += came
+                task.digest.update(buffer[:size])
+                position += size
             with self._lock:
-                self._transfer.hashed(lane, work)
+                self._transfer.hashed(stream, task)
                 self._wake(True)
 
-    # --- making safe
+    # --- checkpoints
 
-    def _make_safe(self) -> None:
+    def _checkpoint(self) -> None:
         while True:
             with self._lock:
-                while not self._transfer.over and not self._transfer.checkpoint_due():
+                while not self._transfer.is_over and not self._transfer.is_checkpoint_due():
                     self._saver.wait()
-                if self._transfer.over:
+                if self._transfer.is_over:
                     return
                 snapshot = self._transfer.snapshot()
-            self._landing.sync()
+            self._file.sync()
             self._save(snapshot)
             with self._lock:
-                self._transfer.made_safe(snapshot)
-                # Bytes that were given up leave the note too, before others may be written in their place.
-                self._note()
+                self._transfer.checkpoint_done(snapshot)
+                # Discarded bytes leave the progress record too, before others may be written in their place.
+                self._record()
                 self._wake(True)
 
 
 def _first(pieces: list[bytes], size: int) -> list[bytes]:
-    """So many bytes of pieces."""
+    """Take the first bytes of pieces."""
     kept = []
     for piece in pieces:
         if size <= 0:

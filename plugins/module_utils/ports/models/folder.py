@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names in a folder of models, as far down as the engine's router looks."""
+"""List a folder of models, as deep as the engine's router does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...core.errors import NotFoundError
 
 
 def listed(folder: Path) -> list[str]:
-    """Names of files in a folder and in the folders in it, relative to it; hidden ones are left out."""
+    """List the files in a folder and in its folders, relative to it; skip hidden ones."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:

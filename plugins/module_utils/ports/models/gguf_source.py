@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a model's header is read from: a file, or a server that gives ranges. Only what is asked for is read."""
+"""Read a model's header from a file, or in ranges from a server. Only the requested bytes are read."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ...core.errors import InvalidInputError, MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
-from ..download.http import Web
+from ..download.http import HttpClient
 
 
 class FileSource:
-    """A file on a disk, which may grow or shrink meanwhile."""
+    """A local file, which may grow or shrink meanwhile."""
 
     def __init__(self, path: Path, handle: int) -> None:
         self._handle = handle
@@ -25,7 +25,7 @@ class FileSource:
         self.read_bytes = 0
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes from there, fewer at the end."""
+        """Read bytes at an offset, fewer at the end."""
         data = os.pread(self._handle, length, offset)
         self.read_bytes += len(data)
         return data
@@ -33,7 +33,7 @@ class FileSource:
 
 @contextlib.contextmanager
 def open_file(path: Path) -> Iterator[FileSource]:
-    """A file that stays the same one while it is read."""
+    """Open a file, which stays the same while it is read."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
@@ -42,7 +42,7 @@ def open_file(path: Path) -> Iterator[FileSource]:
         ) from error
     except OSError as error:
         raise InvalidInputError(
-            f"a file that can be read at {path}", str(error.strerror), "mend its permissions"
+            f"a file that can be read at {path}", str(error.strerror), "correct its permissions"
         ) from error
     try:
         if not path.is_file():
@@ -52,13 +52,13 @@ def open_file(path: Path) -> Iterator[FileSource]:
         os.close(handle)
 
 
-class WebSource:
+class RemoteSource:
     """A file on a server, or behind a C(file) URL, read in ranges."""
 
-    def __init__(self, web: Web, url: str, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._web, self._url, self._sleep = web, url, sleep
+    def __init__(self, client: HttpClient, url: str, name: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._client, self._url, self._sleep = client, url, sleep
         self.name = name
-        remote = web.describe(url)
+        remote = client.describe(url)
         if remote.size is None:
             raise RemoteFailureError(
                 f"the size of {name} from its server", "none", "fetch the model and read the file, or name a mirror"
@@ -68,7 +68,7 @@ class WebSource:
         self.read_bytes = 0
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes from there; a passing failure is forgiven a few times."""
+        """Read bytes at an offset; retry after a failure that may pass."""
         for pause in (1.0, 2.0, 4.0, None):
             try:
                 return self._read(offset, length)
@@ -79,22 +79,22 @@ class WebSource:
         return b""
 
     def _read(self, offset: int, length: int) -> bytes:
-        with contextlib.closing(self._web.open(self._url, offset, offset + length, ranged=True)) as reply:
-            if not reply.ranged and offset > 0:
+        with contextlib.closing(self._client.open(self._url, offset, offset + length, ranged=True)) as content:
+            if not content.ranged and offset > 0:
                 raise RemoteFailureError(
                     f"bytes {offset} to {offset + length - 1} of {self.name}",
-                    "an answer with the whole file: the server gives no ranges",
+                    "a response with the whole file: the server serves no ranges",
                     "fetch the model and read the file, or name a mirror",
                 )
             if self._tag is None:
-                self._tag = reply.tag
-            elif reply.tag != self._tag:
+                self._tag = content.tag
+            elif content.tag != self._tag:
                 raise MismatchError(
                     f"the same {self.name} as a moment ago", "another ETag", "the file was replaced: run again"
                 )
             pieces: list[bytes] = []
             left = length
-            while left > 0 and (data := reply.read(left)):
+            while left > 0 and (data := content.read(left)):
                 pieces.append(data)
                 left -= len(data)
             self.read_bytes += length - left
@@ -102,15 +102,15 @@ class WebSource:
 
 
 class JoinedSource:
-    """Byte parts, read as the one file that they are."""
+    """Byte parts, read as one file."""
 
-    def __init__(self, parts: Sequence[WebSource], name: str) -> None:
+    def __init__(self, parts: Sequence[RemoteSource], name: str) -> None:
         self._parts = list(parts)
         self.name = name
         self.size = sum(part.size for part in self._parts)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes from there, of as many parts as it takes."""
+        """Read bytes at an offset, across parts."""
         pieces: list[bytes] = []
         for part in self._parts:
             if 0 <= offset < part.size and length > 0:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...core.errors import InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
 from .. import commands, files
-from ..download.http import REQUESTS_ERROR, Web
+from ..download.http import REQUESTS_ERROR, HttpClient
 
 CHUNK = 1 << 20
 # No credentials are ever asked for, and no hook or configuration of the machine takes part.
@@ -49,13 +49,13 @@ def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) ->
     return path
 
 
-def download(url: str, to: Path, progress: Progress, web: Web | None = None) -> None:
+def download(url: str, to: Path, progress: Progress, client: HttpClient | None = None) -> None:
     """Fetch a file; its content is for the caller to verify."""
-    web = web or Web()
-    remote = web.describe(url)
+    client = client or HttpClient()
+    remote = client.describe(url)
     total = remote.size / CHUNK if remote.size else None
     with to.open("wb") as sink:
-        for position, data in web.read(url, remote.size, remote.tag):
+        for position, data in client.read(url, remote.size, remote.tag):
             sink.seek(position)
             sink.write(data)
             progress("downloading", (position + len(data)) / CHUNK, total)
@@ -80,7 +80,7 @@ def foresee(source: dict[str, Any], tree: Path, cache: Path) -> None:
     if source["path"]:
         verified_archive(source, cache, _in_silence)
     elif REQUESTS_ERROR is None and not (cache / f"{source['sha256']}.archive").is_file():
-        Web().describe(source["url"])
+        HttpClient().describe(source["url"])
 
 
 def _in_silence(_what: str, _done: float, _total: float | None) -> None:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What of an interrupted fetch may be kept."""
+"""Bytes of an interrupted download that may be kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.download import journal as download_journal
+from ansible_collections.herd.inference.plugins.module_utils.core.download import progress_record
 from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
 from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Part
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import Segment
@@ -28,8 +28,8 @@ LANDED = Extents([(0, 60), (90, 130), (180, 200)])
 
 def kept(wanted: list[Segment], was: list[Segment], size: int = 200, **record: Any) -> list[list[int]]:
     identities = [part.identity() for part in was]
-    return download_journal.kept(
-        wanted, {**download_journal.journal(identities, LANDED), **record}, b"", "boot", size
+    return progress_record.kept(
+        wanted, {**progress_record.new_journal(identities, LANDED), **record}, b"", "boot", size
     ).pairs()
 
 
@@ -64,7 +64,7 @@ def kept(wanted: list[Segment], was: list[Segment], size: int = 200, **record: A
         (TWO, TWO[:1], 200, [[0, 60], [90, 100]]),
     ],
 )
-def test_only_bytes_of_the_files_that_are_wanted_now(
+def test_only_bytes_of_the_wanted_files_are_kept(
     wanted: list[Segment], was: list[Segment], size: int, result: list[list[int]]
 ) -> None:
     assert kept(wanted, was, size) == result
@@ -72,32 +72,34 @@ def test_only_bytes_of_the_files_that_are_wanted_now(
 
 @pytest.mark.parametrize(
     ("record", "result"),
-    [({"schema": 1, "landed": 130}, [[0, 130]]), ({"schema": 1}, []), ({"schema": 99}, []), ({"safe": None}, [])],
+    [({"schema": 99}, []), ({"safe": None}, [])],
 )
-def test_other_journals(record: dict[str, Any], result: list[list[int]]) -> None:
+def test_journal_of_another_schema_or_without_bytes_keeps_nothing(
+    record: dict[str, Any], result: list[list[int]]
+) -> None:
     assert kept(TWO, TWO, **record) == result
 
 
 PARTS = [part.identity() for part in TWO]
-NOTE = download_journal.note(PARTS, Extents([(60, 90)]), "boot")
+LINE = progress_record.progress_line(PARTS, Extents([(60, 90)]), "boot")
 
 
 @pytest.mark.parametrize(
-    ("note", "boot", "counts"),
+    ("line", "boot", "counts"),
     [
-        (NOTE, "boot", True),
+        (LINE, "boot", True),
         # A shorter line over a longer one leaves its end behind.
-        (NOTE + b"rest of a longer one\n", "boot", True),
-        # After a loss of power nobody knows what reached the disk.
-        (NOTE, "another boot", False),
-        (download_journal.note(PARTS, Extents([(60, 90)]), ""), "", False),
-        (download_journal.note(PARTS[:1], Extents([(60, 90)]), "boot"), "boot", False),
-        (NOTE[:-9], "boot", False),
-        (NOTE.replace(b"90", b"95"), "boot", False),
+        (LINE + b"rest of a longer one\n", "boot", True),
+        # After a loss of power, the bytes on the disk are unknown.
+        (LINE, "another boot", False),
+        (progress_record.progress_line(PARTS, Extents([(60, 90)]), ""), "", False),
+        (progress_record.progress_line(PARTS[:1], Extents([(60, 90)]), "boot"), "boot", False),
+        (LINE[:-9], "boot", False),
+        (LINE.replace(b"90", b"95"), "boot", False),
         (b"", "boot", False),
         (b"\xff\x00 nonsense", "boot", False),
     ],
 )
-def test_a_note_holds_as_long_as_the_machine_runs(note: bytes, boot: str, counts: bool) -> None:
-    record = download_journal.journal(PARTS, Extents([(0, 60)]))
-    assert download_journal.kept(TWO, record, note, boot, 200).pairs() == [[0, 90 if counts else 60]]
+def test_progress_record_is_valid_as_long_as_the_machine_runs(line: bytes, boot: str, counts: bool) -> None:
+    record = progress_record.new_journal(PARTS, Extents([(0, 60)]))
+    assert progress_record.kept(TWO, record, line, boot, 200).pairs() == [[0, 90 if counts else 60]]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A transfer with a crew of chance: any order of events ends, with the right bytes or one error."""
+"""A transfer with random workers: any order of events ends, with the right bytes or one error."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
 from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Part, Target
+from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import PartRequest
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Pace
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import Segment
-from ansible_collections.herd.inference.plugins.module_utils.core.download.transfer import Order, Transfer
+from ansible_collections.herd.inference.plugins.module_utils.core.download.transfer import Transfer
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, TransientFailureError
 
 PACE = Pace(connections=4, smallest=20, largest=90, checkpoint=80, unsafe=160, ahead=150, block=10, progress=8)
@@ -34,7 +35,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Response:
     ranged: bool
     total: int | None
     tag: str | None
@@ -42,96 +43,96 @@ class Reply:
 
 
 @dataclass
-class Answer:
+class PendingResponse:
     """One request that is under way."""
 
-    order: Order
+    request: PartRequest
     opened: bool = False
     left: bytes = b""
 
 
 @dataclass
-class Site:
-    """Servers, a disk, and a crew that does whatever it does in any order."""
+class Simulation:
+    """Servers, a disk, and workers that act in any order."""
 
     chance: random.Random
     places: dict[str, Place]
     transfer: Transfer
     file: bytearray
     now: float = 0.0
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[PendingResponse] = field(default_factory=list)
     snapshots: list[Any] = field(default_factory=list)
     hashing: dict[int, Any] = field(default_factory=dict)
 
     def step(self) -> bool:
         """One thing that could happen now; False if nothing but time can pass."""
         todo = [self._ask, *[lambda answer=answer: self._go_on(answer) for answer in self.answers]]
-        todo += [lambda lane=lane: self._hash(lane) for lane in (0, 1)] + [self._save]
+        todo += [lambda stream=stream: self._hash(stream) for stream in (0, 1)] + [self._save]
         self.chance.shuffle(todo)
         return any(act() for act in todo)
 
     def _ask(self) -> bool:
-        order = self.transfer.next_order(self.now) if len(self.answers) < PACE.connections else None
-        if not isinstance(order, Order):
+        request = self.transfer.next_request(self.now) if len(self.answers) < PACE.connections else None
+        if not isinstance(request, PartRequest):
             return False
-        self.answers.append(Answer(order))
+        self.answers.append(PendingResponse(request))
         return True
 
-    def _go_on(self, answer: Answer) -> bool:
-        order, place = answer.order, self.places[answer.order.url]
+    def _go_on(self, answer: PendingResponse) -> bool:
+        request, place = answer.request, self.places[answer.request.url]
         try:
             if self.chance.random() < place.breaks:
                 raise TransientFailureError("content", "a break", "wait", self.chance.choice([None, None, 0.5]))
             if not answer.opened:
-                ranged = order.ranged and place.ranges
+                ranged = request.ranged and place.ranges
                 answer.opened = True
-                answer.left = place.data[order.start : order.end] if ranged else place.data
+                answer.left = place.data[request.start : request.end] if ranged else place.data
                 size = len(place.data) if place.known_size else None
-                if not self.transfer.opened(order, Reply(ranged, size, place.tag)):
-                    self.transfer.useless(order)
+                if not self.transfer.opened(request, Response(ranged, size, place.tag)):
+                    self.transfer.discarded(request)
                     self.answers.remove(answer)
                 return True
-            if not self.transfer.room():
+            if not self.transfer.has_room():
                 return False
             piece = answer.left[: self.chance.randint(1, 40)]
-            wanted = self.transfer.accept(order, len(piece), piece[:4]) if piece else 0
-            if piece and not wanted and not (order.end is not None and order.left == 0):
-                self.transfer.useless(order)
+            wanted = self.transfer.accept(request, len(piece), piece[:4]) if piece else 0
+            if piece and not wanted and not (request.end is not None and request.left == 0):
+                self.transfer.discarded(request)
                 self.answers.remove(answer)
                 return True
-            at = order.base + order.position
+            at = request.base + request.position
             self.file[at : at + wanted] = piece[:wanted]
             answer.left = answer.left[len(piece) :]
-            if not piece or not self.transfer.put(order, wanted):
+            if not piece or not self.transfer.add_written(request, wanted):
                 self.answers.remove(answer)
-                self.transfer.closed(order, self.now)
+                self.transfer.closed(request, self.now)
         except HerdError as error:
             self.answers.remove(answer)
-            self.transfer.failed(order, error, self.now)
+            self.transfer.failed(request, error, self.now)
         return True
 
-    def _hash(self, lane: int) -> bool:
+    def _hash(self, stream: int) -> bool:
         """Half a step: reading begins in one, and is told of in another."""
-        work = self.hashing.pop(lane, None)
-        if work is not None:
-            work.digest.update(self.file[work.start : work.end])
-            self.transfer.hashed(lane, work)
+        task = self.hashing.pop(stream, None)
+        if task is not None:
+            task.digest.update(self.file[task.start : task.end])
+            self.transfer.hashed(stream, task)
             return True
-        work = self.transfer.hash_work(lane)
-        if work is not None:
-            self.hashing[lane] = work
-        return work is not None
+        task = self.transfer.next_hash_task(stream)
+        if task is not None:
+            self.hashing[stream] = task
+        return task is not None
 
     def _save(self) -> bool:
         if self.snapshots:
-            self.transfer.made_safe(self.snapshots.pop())
+            self.transfer.checkpoint_done(self.snapshots.pop())
             return True
-        if self.transfer.checkpoint_due():
+        if self.transfer.is_checkpoint_due():
             self.snapshots.append(self.transfer.snapshot())
         return bool(self.snapshots)
 
 
-def make(seed: int) -> tuple[Site, bytes]:
+def make(seed: int) -> tuple[Simulation, bytes]:
     chance = random.Random(seed)
     whole = b"GGUF" + chance.randbytes(chance.randint(50, 1500))
     cuts = sorted(chance.sample(range(1, len(whole)), chance.choice([0, 1, 2])))
@@ -162,29 +163,29 @@ def make(seed: int) -> tuple[Site, bytes]:
     for low, high in kept:
         # What an earlier run left may have been damaged since.
         file[low:high] = whole[low:high] if chance.random() < 0.8 else bytes(high - low)
-    return Site(chance, places, transfer, file), whole
+    return Simulation(chance, places, transfer, file), whole
 
 
 @pytest.mark.parametrize("tens", range(40))
 def test_any_order_of_events_comes_to_an_end(tens: int) -> None:
     complete = 0
     for seed in range(25 * tens, 25 * tens + 25):
-        site, whole = make(seed)
-        transfer = site.transfer
+        simulation, whole = make(seed)
+        transfer = simulation.transfer
         for _step in range(60_000):
-            if transfer.over:
+            if transfer.is_over:
                 break
-            if not site.step():
-                site.now += 0.05
-                assert site.now < 600, f"seed {seed}: stuck"
-        assert transfer.over, f"seed {seed}: no end"
+            if not simulation.step():
+                simulation.now += 0.05
+                assert simulation.now < 600, f"seed {seed}: stuck"
+        assert transfer.is_over, f"seed {seed}: no end"
         good = all(
             any(place.data == whole_part(whole, transfer, number) and place.breaks < 0.1 for place in alternatives)
-            for number, alternatives in enumerate(by_part(site))
+            for number, alternatives in enumerate(by_part(simulation))
         )
         if transfer.error is None:
             complete += 1
-            assert bytes(site.file[: transfer.size or 0]) == whole, f"seed {seed}"
+            assert bytes(simulation.file[: transfer.size or 0]) == whole, f"seed {seed}"
             assert transfer.whole_sha256 == hashlib.sha256(whole).hexdigest(), f"seed {seed}"
         else:
             known = all(part.segment.sha256 for part in transfer.parts)
@@ -192,9 +193,11 @@ def test_any_order_of_events_comes_to_an_end(tens: int) -> None:
     assert complete
 
 
-def by_part(site: Site) -> list[list[Place]]:
-    count = len(site.transfer.parts)
-    return [[place for url, place in site.places.items() if url.endswith(f"/{number}")] for number in range(count)]
+def by_part(simulation: Simulation) -> list[list[Place]]:
+    count = len(simulation.transfer.parts)
+    return [
+        [place for url, place in simulation.places.items() if url.endswith(f"/{number}")] for number in range(count)
+    ]
 
 
 def whole_part(whole: bytes, transfer: Transfer, number: int) -> bytes:
