@@ -131,7 +131,7 @@ def test_all_go_back_where_a_router_does_not_come_up(on: On, operator: Operator)
     try:
         run = play(operator, "upgrade", given=BUILT)
         assert run.rc != 0
-        assert f"The service runs {before} again, and has answered" in run.output
+        assert f"The service runs {before} again and answers" in run.output
     finally:
         on(NODE).check_output(f"rm -r {Path(DROP_IN).parent}; systemctl daemon-reload")
     assert releases(on) == {before}
@@ -162,7 +162,7 @@ def test_all_go_back_where_a_node_cannot_be_reached(on: On, operator: Operator) 
     away.join()
     assert run.rc != 0
     assert "vllm-node3: expected every node to change to" in run.output
-    assert f"The service runs {before} again, and has answered" in run.output
+    assert f"The service runs {before} again and answers" in run.output
     assert chat(on, PLAIN) == "200"
     time.sleep(100)
     assert releases(on) == {before}
