@@ -42,7 +42,7 @@ def chromium() -> Iterator[Browser]:
 def page(chromium: Browser, made: Gateway) -> Iterator[Browser]:
     """A desk's browser, and after the test nothing that it complained of, or asked of anybody else."""
     made.ready("fast", 9, [FAST_MODEL])
-    made.away("reasoning", "preempted", PREEMPTED, 30, expected=time.time() + 1500)
+    made.unavailable("reasoning", "preempted", PREEMPTED, 30, expected=time.time() + 1500)
     settled(made, "fast", "ready")
     settled(made, "reasoning", "preempted")
     chromium.complaints.clear()

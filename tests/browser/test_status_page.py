@@ -49,7 +49,7 @@ def test_it_says_how_the_tiers_are(page: Browser, made: Gateway, script: bool) -
 def test_it_stays_up_to_date_without_being_loaded_again(page: Browser, made: Gateway) -> None:
     page.go(url(made))
     page.run("window.mark = 1; document.querySelector('#python').focus()")
-    made.away("fast", "loading", "loading 43 %", 12, percent=43)
+    made.unavailable("fast", "loading", "loading 43 %", 12, percent=43)
     page.wait(lambda: "43 % loaded" in page.text("#tier-fast"), "the page that says so", 15)
     assert page.run("document.querySelector('progress').value") == 43
     assert page.text("#summary") == "No tier answers at present."
@@ -90,7 +90,7 @@ def test_it_fits_and_axe_finds_nothing(page: Browser, made: Gateway, size: tuple
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("state", ["loading", "draining", "pending", "backing-off", "stopped"])
 def test_axe_finds_nothing_in_any_state(page: Browser, made: Gateway, state: str, dark: bool) -> None:
-    made.away("fast", state, "because of the tests", 9, percent=43 if state == "loading" else None)
+    made.unavailable("fast", state, "because of the tests", 9, percent=43 if state == "loading" else None)
     settled(made, "fast", state)
     page.look(PHONE, dark=dark)
     page.go(url(made))
@@ -134,12 +134,12 @@ def test_without_a_clipboard_the_example_is_selected(page: Browser, made: Gatewa
 
 def test_what_slurm_and_jobs_say_is_only_text(page: Browser, made: Gateway) -> None:
     evil = "<img src=x onerror='window.mark=1'><script>window.mark=1</script>"
-    made.away("fast", "pending", evil, 5, job_id=evil, pending_reason=evil)
+    made.unavailable("fast", "pending", evil, 5, job_id=evil, pending_reason=evil)
     settled(made, "fast", "pending")
     page.go(url(made))
     assert "<script>window.mark=1</script>" in page.text("#tier-fast")
     # The same again as an update.
-    made.away("fast", "pending", f"{evil} again", 5, job_id=evil, pending_reason=evil)
+    made.unavailable("fast", "pending", f"{evil} again", 5, job_id=evil, pending_reason=evil)
     page.wait(lambda: "again" in page.text("#tier-fast"), "the page that says so", 15)
     assert page.run("window.mark") is None
     assert page.run("document.images.length") == 0

@@ -188,14 +188,18 @@ class Gateway:
             "port": port,
             "models": list(models),
             "state": "ready",
+            "percent": 100,
+            "context": 8192,
+            "slots": 1,
+            "release": "0c1e57098",
             "started": started,
             "heartbeat": time.time(),
         }
         self.tiers[tier] = {"enabled": True, "state": "ready", "reason": "ready", "endpoints": [entry]}
         self.write_view()
 
-    def away(self, tier: str, state: str, reason: str, retry: int = 30, **more: Any) -> None:
-        """Say that a tier is away."""
+    def unavailable(self, tier: str, state: str, reason: str, retry: int = 30, **more: Any) -> None:
+        """Say that a tier is unavailable."""
         data = {"enabled": True, "state": state, "reason": reason, "retry_after_s": retry, "endpoints": [], **more}
         self.tiers[tier] = data
         self.write_view()
@@ -307,7 +311,7 @@ class Gateway:
         reload = self.nginx("-s", "reload")
         settings = {
             "schema": 1,
-            "tiers": [{**tier, "fallback": self.fallback.get(tier["name"], "")} for tier in tiers],
+            "tiers": [{"keys": [], **tier, "fallback": self.fallback.get(tier["name"], "")} for tier in tiers],
             "limits": LIMITS,
             "tasks": self.tasks,
             "keys": f"{self.root}/keys.json",
@@ -316,6 +320,7 @@ class Gateway:
             "registry": f"{self.root}/endpoints",
             "engine_key": f"{self.root}/engine-key",
             "max_body": 8 << 20,
+            "retry_after": 5,
             "access_log": f"{self.root}/access.log",
             "watch_streams": self.watch_streams,
             "cors_origins": more.get("gateway_cors_origins", []),
@@ -352,7 +357,7 @@ class Gateway:
 
 @contextmanager
 def gateway(root: Path, **more: Any) -> Iterator[Gateway]:
-    """A gateway whose tiers are both away."""
+    """A gateway whose tiers are both unavailable."""
     with ExitStack() as stack:
         made = Gateway(root, {"fast": free_port(), "reasoning": free_port()}, install_herdctl(root / "herd"), stack)
         made.fallback = more.pop("fallback", {})
@@ -361,8 +366,8 @@ def gateway(root: Path, **more: Any) -> Iterator[Gateway]:
         made.own_tiers = more.pop("own_tiers", ())
         made.configure(**more)
         made.write_keys()
-        made.away("fast", "stopped", "stopped by the tests")
-        made.away("reasoning", "stopped", "stopped by the tests")
+        made.unavailable("fast", "stopped", "stopped by the tests")
+        made.unavailable("reasoning", "stopped", "stopped by the tests")
         beat = threading.Thread(target=made.keep_view, daemon=True)
         beat.start()
 

@@ -106,8 +106,8 @@ def test_methods_that_nobody_needs(made: Gateway, engines: dict[str, Engine], me
 @pytest.mark.parametrize(
     "header",
     [
-        "X-Herd-Relay: 127.0.0.1:1",
-        "X-Herd-Gone: fast",
+        "X-Herd-Proxy: 127.0.0.1:1",
+        "X-Herd-Failed-Tier: fast",
         "X-Herd-Port-Tier: reasoning",
         "X-Herd-Upstreams: fast=127.0.0.1:1",
         "X-Herd-Tier: reasoning",

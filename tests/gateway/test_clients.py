@@ -93,7 +93,7 @@ def test_errors_are_the_right_exceptions(made: Gateway, engines: dict[str, Engin
 def test_a_tier_that_is_away_is_an_error_of_the_server(
     made: Gateway, engines: dict[str, Engine], client: Client
 ) -> None:
-    made.away("reasoning", "preempted", "preempted by VASP job 88, pending: Priority", 1)
+    made.unavailable("reasoning", "preempted", "preempted by VASP job 88, pending: Priority", 1)
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     with pytest.raises(openai.InternalServerError, match="VASP job 88") as away:
         sdk(made).chat.completions.create(model=REASONING_MODEL, messages=HELLO)
@@ -104,7 +104,7 @@ def test_a_tier_that_is_away_is_an_error_of_the_server(
 
 
 def test_the_client_itself_comes_again_when_told_to(made: Gateway, engines: dict[str, Engine], client: Client) -> None:
-    made.away("reasoning", "loading", "loading 99 %", 1)
+    made.unavailable("reasoning", "loading", "loading 99 %", 1)
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     patient = openai.OpenAI(base_url=made.url(), api_key="herd-key-of-ann", max_retries=3, timeout=60)
     before = len(made.access())

@@ -284,7 +284,7 @@ def test_every_way_of_asking_is_told_when_to_come_again(
     body = chat(4, model=REASONING_MODEL, stream=stream, prompt="hello", input="hello")
     asked = {"path": path, "key": None, "headers": {"x-api-key": "herd-key-of-ann"}}
     assert client.ask(body, **asked).status == 200
-    made.away("reasoning", "preempted", "preempted by VASP job 88", 41)
+    made.unavailable("reasoning", "preempted", "preempted by VASP job 88", 41)
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     answer = client.ask(body, **asked)
     assert (answer.status, answer.headers["retry-after"]) == (503, "41")

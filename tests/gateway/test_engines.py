@@ -131,7 +131,7 @@ def test_a_stream_that_is_cut_says_so(client: Client, made: Gateway, engines: di
         for chunk in stream:
             pieces.append(chunk.choices[0].delta.content or "")
             if len(pieces) == 20:
-                made.away("reasoning", "preempted", "preempted by VASP job 88")
+                made.unavailable("reasoning", "preempted", "preempted by VASP job 88")
                 doomed.stop()
     assert cut.value.code == "tier_unavailable"
     assert len(pieces) >= 20
@@ -228,11 +228,11 @@ def test_engines_count_while_the_manager_is_silent(client: Client, made: Gateway
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
     made.is_silent = True
     try:
-        wait_for(lambda: "is silent: going by the registry" in made.log("gateway"), "the gateway notices", 20)
+        wait_for(lambda: "is silent: using the registry" in made.log("gateway"), "the gateway notices", 20)
         wait_for(lambda: client.ask(ASK).status == 200, "the tier by its entry", 5)
         answer = client.ask(chat())
         assert answer.status == 503
-        assert "the manager of the tiers is silent" in answer.error["message"]
+        assert "the tier manager is silent" in answer.error["message"]
     finally:
         made.is_silent = False
         settle(made, engines)

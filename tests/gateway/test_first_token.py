@@ -161,7 +161,7 @@ def test_openais_client_notices_the_cut_of_a_response(made: Gateway, engines: di
 def test_what_the_gateway_refuses_has_the_shape_of_anthropics_errors(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str
 ) -> None:
-    made.away("fast", "loading", "loading 43 %", 12)
+    made.unavailable("fast", "loading", "loading 43 %", 12)
     wait_for(lambda: client.ask(path="/fast/health").status == 503, "the gateway knows")
     away = client.ask(ASK | {"model": ""}, path=path)
     assert (away.status, away.headers["retry-after"], away.data["type"]) == (503, "12", "error")

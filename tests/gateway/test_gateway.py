@@ -17,7 +17,7 @@ from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, USERS, Engine, Ga
 
 
 def test_a_tier_that_is_away_says_why_and_when(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    made.away("fast", "loading", "loading 43 %", 12, percent=43)
+    made.unavailable("fast", "loading", "loading 43 %", 12, percent=43)
     wait_for(lambda: client.ask(path="/health").status == 503, "the gateway knows")
     for body in (chat(model=FAST_MODEL), chat(stream=True)):
         answer = client.ask(body)
@@ -26,7 +26,7 @@ def test_a_tier_that_is_away_says_why_and_when(client: Client, made: Gateway, en
         assert "loading 43 %" in answer.error["message"]
         assert answer.error["code"] == "tier_unavailable"
         assert answer.error["herd"] == {"tier": "fast", "state": "loading", "percent": 43.0}
-    made.away("fast", "preempted", "preempted by VASP job 88, pending: Priority", 120)
+    made.unavailable("fast", "preempted", "preempted by VASP job 88, pending: Priority", 120)
     wait_for(lambda: "VASP job 88" in client.ask(chat()).error["message"], "the gateway knows")
 
 
@@ -206,7 +206,7 @@ def test_a_key_opens_only_its_tiers(client: Client, engines: dict[str, Engine]) 
 
 
 def test_another_tier_stands_in_if_asked_to(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    made.away("reasoning", "preempted", "preempted by VASP job 88")
+    made.unavailable("reasoning", "preempted", "preempted by VASP job 88")
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     ask = chat(model=REASONING_MODEL)
     assert client.ask(ask).status == 503

@@ -47,7 +47,7 @@ def test_an_answer_that_a_frozen_engine_has_not_begun_is_a_refusal(
     settle(made, {"reasoning": frozen})
     try:
         frozen.process.send_signal(signal.SIGSTOP)
-        threading.Timer(1.0, made.away, ("reasoning", "preempted", "preempted by VASP job 88")).start()
+        threading.Timer(1.0, made.unavailable, ("reasoning", "preempted", "preempted by VASP job 88")).start()
         found = client.ask(chat(20, model=REASONING_MODEL, stream=True))
         assert (found.status, found.error["herd"]["state"]) == (503, "preempted")
     finally:
@@ -75,7 +75,7 @@ def test_an_engine_that_reads_a_prompt_for_long_is_waited_for(
         made.ready("reasoning", port, [REASONING_MODEL], job="51")
         wait_for(lambda: made.knows("reasoning", port), "nginx told")
         connection, reply = client.open(chat(20, model=REASONING_MODEL, stream=True))
-        made.away("reasoning", "preempted", "preempted by VASP job 88")
+        made.unavailable("reasoning", "preempted", "preempted by VASP job 88")
         assert reply.read() == TOKEN * 2
         connection.close()
         # The gateway has asked it once more than whoever ends connections of engines that are lost.

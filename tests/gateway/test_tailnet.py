@@ -186,7 +186,7 @@ def test_nothing_more_is_reached_through_a_mount(tailnet: str, engines: dict[str
 
 
 def test_how_a_tier_is_under_its_mount(client: Client, tailnet: str, made: Gateway, engines: dict[str, Engine]) -> None:
-    made.away("reasoning", "preempted", "preempted by VASP job 88", 77)
+    made.unavailable("reasoning", "preempted", "preempted by VASP job 88", 77)
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     assert ask(f"{tailnet}/health")[0] == 200
     assert ask(f"{tailnet}/reasoning/health")[0] == 503

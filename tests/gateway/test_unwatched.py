@@ -60,7 +60,7 @@ def tell(made: Gateway, engine: Engine) -> None:
 def relayed(client: Client) -> float:
     """How many requests the gateway has taken to an engine itself."""
     lines = client.ask(path="/metrics", key=None).body.decode().splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith("herd_gateway_relayed_total")))
+    return float(next(line.split()[1] for line in lines if line.startswith("herd_gateway_proxied_total")))
 
 
 def line_of(made: Gateway, identity: str) -> dict[str, Any]:
@@ -170,5 +170,5 @@ def test_a_stream_whose_model_is_written_anew_goes_through_the_gateway_all_the_s
     assert (answer.status, answer.headers["x-herd-model"]) == (200, FAST_MODEL)
     assert answer.body.rstrip().endswith(b"data: [DONE]")
     assert relayed(plain) == before + 1
-    made.away("fast", "stopped", "stopped by the tests")
+    made.unavailable("fast", "stopped", "stopped by the tests")
     router.stop()

@@ -101,7 +101,7 @@ def test_an_answer_that_outlasts_the_grace_is_told_of_its_end_and_a_shorter_one_
     assert (whole.status, what, bool(text)) == (200, "whole", True)
     what, text = follow(told.text.encode().splitlines())
     assert (told.status, told.is_whole, what) == (200, True, "told")
-    assert "The answer of the tier reasoning ends here: " in told.text
+    assert "The response of the tier reasoning ends here: " in told.text
     for name in JOB_NAMES:
         ready.wait_ready_again(name, 240)
     # What came before its end was the engine's.

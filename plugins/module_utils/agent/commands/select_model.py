@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which model and tier a type of task goes to, as the gateway on this host has it; changes nothing."""
+"""C(herdctl select-model), also called llama-model-selector: show which tier and model a task type goes to."""
 
 from __future__ import annotations
 
@@ -11,39 +11,42 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...core.errors import NotFoundError
-from ...core.gateway import nginx_upstreams, task_routing, task_text
-from ...core.gateway.routing import Now
+from ...core.errors import InvalidInputError, NotFoundError
+from ...core.gateway import task_routing, task_text, tiers
+from ...core.gateway.tiers import TierStatus
+from ...core.slurm import tier_status
 from ..common.output import write_line
 
 CONFIG, VIEW = "/etc/herd/gateway.json", "/run/herd/tiers.json"
 
 
 def read_table(path: str) -> task_routing.TaskTable:
-    """Read the table that the gateway works with."""
+    """Read the gateway's task table."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         tasks = data["tasks"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NotFoundError(
-            f"the gateway's table of tasks in {path}",
+            f"the gateway's task table in {path}",
             str(error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"),
             "run this on the host of the gateway; playbooks/slurm.yml --tags gateway writes it",
         ) from error
     return task_routing.read(tasks)
 
 
-def read_tiers(path: str, wall: float) -> Mapping[str, Now] | None:
-    """Read how the tiers are; None where nobody says."""
+def read_tiers(path: str, wall: float) -> Mapping[str, TierStatus] | None:
+    """Read the status of the tiers; None while the tier manager is silent."""
     try:
-        view = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        view = tier_status.read(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, InvalidInputError):
         return None
-    return nginx_upstreams.from_view(view, wall) if isinstance(view, dict) else None
+    if view.age_problem(wall):
+        return None
+    return {name: tiers.status_of(tier) for name, tier in view.tiers.items()}
 
 
-def choose_command(arguments: argparse.Namespace) -> int:
-    """Say what would be chosen."""
+def select_model_command(arguments: argparse.Namespace) -> int:
+    """Print the choice."""
     table, wall = read_table(arguments.config), time.time()
     now = read_tiers(arguments.view, wall)
     if arguments.task is None:
@@ -62,17 +65,17 @@ def choose_command(arguments: argparse.Namespace) -> int:
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
+    """Describe C(herdctl select-model)."""
     command = commands.add_parser(
         "select-model",
-        description="Says which model and tier a type of task goes to, why, and how that tier is. Without a type it "
-        "shows all of them. It only says so: the gateway chooses by the same table when a request names a task.",
-        epilog="exit status: 0 chosen; 2 no such type, or no gateway on this host",
+        description="Shows the tier and model of a task type, the reason, and the tier's status. Without a type it "
+        "shows all types. It changes nothing: the gateway uses the same table for requests that name a task.",
+        epilog="exit status: 0 chosen; 2 unknown type, or no gateway on this host",
     )
-    command.add_argument("task", nargs="?", metavar="TYPE", help="such as borrowing, fix or docs")
+    command.add_argument("task", nargs="?", metavar="TYPE", help="for example borrowing, fix or docs")
     form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for programs")
-    form.add_argument("--model", action="store_true", help="only the model's id, for scripts")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--model", action="store_true", help="print the model's id only")
     command.add_argument("--config", default=CONFIG, metavar="FILE", help="the gateway's configuration (%(default)s)")
-    command.add_argument("--view", default=VIEW, metavar="FILE", help="how the tiers are (%(default)s)")
-    command.set_defaults(run=choose_command)
+    command.add_argument("--view", default=VIEW, metavar="FILE", help="status of the tiers (%(default)s)")
+    command.set_defaults(run=select_model_command)

@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 from ...core.gateway import dead_upstreams
+from ...core.slurm.tier_status import Tier
 from ..common.log import log
 
 PROBE_S = 2.0
@@ -33,7 +33,7 @@ def ask(endpoint: str) -> str:
     return found
 
 
-class LostEngines:
+class DeadUpstreams:
     """Follows the view of the tiers; looks at what has left it in a thread of its own, since that may take a while."""
 
     def __init__(self, run: Callable[[list[str]], tuple[int, str]]) -> None:
@@ -42,15 +42,15 @@ class LostEngines:
         self._lock = threading.Lock()
         threading.Thread(target=self._follow, daemon=True).start()
 
-    def look(self, view: Mapping[str, Any]) -> None:
-        """Take note of a view."""
+    def update(self, tiers: Mapping[str, Tier]) -> None:
+        """Take the present status of the tiers."""
         with self._lock:
-            self._watch = dead_upstreams.followed(self._watch, dead_upstreams.alive_in(view))
+            self._watch = dead_upstreams.followed(self._watch, dead_upstreams.endpoints_of(tiers))
 
     def _follow(self) -> None:
         while True:
             time.sleep(TICK_S)
-            for endpoint in sorted(self._watch.lost):
+            for endpoint in sorted(self._watch.dead):
                 found = ask(endpoint)
                 with self._lock:
                     self._watch, must_end = dead_upstreams.asked(self._watch, endpoint, found, time.monotonic())

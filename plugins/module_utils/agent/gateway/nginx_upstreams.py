@@ -22,8 +22,8 @@ from ...core.gateway import nginx_upstreams
 from ..common.atomic_files import write_whole
 from ..common.log import log
 from ..common.systemd_notify import notify
-from .dead_upstreams import LostEngines
-from .state import DEFAULT_PATH, Settings, Tiers, read_settings
+from .dead_upstreams import DeadUpstreams
+from .state import DEFAULT_PATH, GatewaySettings, TierStatusReader, read_settings
 
 TICK_S = 0.25
 #: Seconds after which a configuration that nginx did not take is tried again.
@@ -43,7 +43,7 @@ def run(command: list[str]) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test(settings: Settings, files: Mapping[Path, str]) -> None:
+def test(settings: GatewaySettings, files: Mapping[Path, str]) -> None:
     """Have nginx read a copy of its configuration with these files in it.
 
     :raises RemoteFailureError: if it would not take it.
@@ -74,20 +74,20 @@ def test(settings: Settings, files: Mapping[Path, str]) -> None:
 class Upstreams:
     """Keeps nginx's upstreams like the tiers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self._tiers = Tiers(settings)
+        self._tiers = TierStatusReader(settings)
         self._refused: tuple[Mapping[Path, str], float] = ({}, 0.0)
         self._unloaded = False
         _status, self._version = run([*settings.test, "-v"])
         # An engine ends the connection of a stream with that stream, whatever its head said before: a request that
         # came after it on the same connection would be lost.
-        self._keep = settings.site.watch_streams and nginx_upstreams.may_keep(self._version)
+        self._keep = settings.config.watch_streams and nginx_upstreams.may_keep(self._version)
 
     def wanted(self) -> dict[Path, str]:
         """Say what the files must hold."""
-        now = self._tiers.look()
-        endpoints = {name: now[name].endpoint if name in now else "" for name in self.settings.site.tiers}
+        now = self._tiers.refresh()
+        endpoints = {name: now[name].endpoint if name in now else "" for name in self.settings.config.tiers}
         files = {UPSTREAMS: nginx_upstreams.configuration(endpoints, self._keep)}
         files[CLIENTS] = nginx_upstreams.clients_configuration(self._version)
         try:
@@ -138,7 +138,7 @@ class Upstreams:
 
     def live(self) -> None:
         """Go on for ever."""
-        said, lost = "", LostEngines(run)
+        said, dead = "", DeadUpstreams(run)
         while True:
             try:
                 if self.step(time.monotonic()) or not self._refused[0]:
@@ -148,7 +148,7 @@ class Upstreams:
                 if str(error) != said:
                     said = str(error)
                     log(said)
-            lost.look(self._tiers.view)
+            dead.update(self._tiers.tiers)
             notify("READY=1\nWATCHDOG=1")
             time.sleep(TICK_S)
 

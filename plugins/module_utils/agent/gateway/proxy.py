@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the gateway itself takes a request to an engine, and the answer back, byte by byte as it comes.
+"""Proxy a request to an engine, and its response back to nginx as it comes.
 
-A piece of an answer is passed on in the very call that brings it, with no task between: users see every tenth of a
-millisecond of each token. Each request has a connection of its own to its engine, which ends the one of a stream with
-that stream, whatever its head said before: a second request on it would be lost.
+Each part of a response is passed on in the same call that received it, without a task in between: any delay adds to
+each token. Each request has its own connection to the engine. The engine closes a stream's connection with the stream,
+whatever the head said, so a second request on it would be lost.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ import asyncio
 import errno
 import socket
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ...core.gateway import api_errors, request_body, response_stream, routing
-from ...core.gateway.http import Answer, Request
+from ...core.gateway import api_errors, request_body, response_stream
+from ...core.gateway.http import Request, Response
+
+if TYPE_CHECKING:
+    from .app import GatewayApp
 
 CONNECT_S = 5.0
-#: As much of an answer in one piece as waits for its end.
+#: Most bytes of a response that is no stream which are held back until it is complete.
 MOST_HELD = 1024 * 1024
-#: Seconds after which a host that has lost its power is given up: nothing else would ever end the answer.
+#: Seconds after which a silent host is given up: a host that loses its power ends no connection.
 SILENT_S = 20
-#: What an engine says of itself and not of the request: it does not take the gateway's key, or it loads.
-OWN_WORDS = (401, 503)
-#: As much as is read at once.
+#: Statuses about the engine, not the request: it rejects the gateway's key, or it is loading.
+ENGINE_ERRORS = (401, 503)
 CHUNK = 64 * 1024
 _SOCKET_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -39,49 +41,37 @@ _SOCKET_OPTIONS = (
 _PASSED_HEADERS = ("authorization", "content-type", "accept", "anthropic-version")
 
 
-class Asker(Protocol):
-    """Whoever waits for an answer: a connection of nginx."""
+class ResponseSink(Protocol):
+    """The receiver of a response: a connection from nginx."""
 
     def write(self, data: bytes) -> None:
-        """Take a piece of the answer."""
+        """Take a part of the engine's response."""
 
-    def refuse(self, answer: Answer, request: Request) -> None:
-        """Take an answer of ours instead."""
+    def respond(self, response: Response, request: Request) -> None:
+        """Take a response of the gateway's own instead."""
 
-    def note(self, relay: Relay) -> None:
-        """Learn what is known of an answer, before the last of it goes on its way."""
+    def record(self, proxied: ProxiedRequest) -> None:
+        """Record the facts of a response before its last part is sent."""
 
-    def relayed(self, relay: Relay, stays: bool) -> None:
-        """Learn that the answer has ended, and whether the connection may carry the next one."""
-
-
-class Desk(Protocol):
-    """What all connections share."""
-
-    is_leaving: bool
-
-    def why_cut(self, tier: str) -> str:
-        """Say why an answer of a tier ends before its end."""
-
-    def failed(self, tier: str, status: str) -> Answer:
-        """Say that an engine gave no answer."""
+    def done(self, keep: bool) -> None:
+        """Learn that the response has ended, and whether the connection stays open."""
 
 
-class Relay:
-    """A request on its way to an engine, and its answer on the way back.
+class ProxiedRequest:
+    """A request to an engine and its response.
 
-    A bare socket: asyncio's own connections take five turns of its loop to begin, each of which users wait for.
+    It uses a plain socket: asyncio's connections need five turns of the event loop to start.
     """
 
-    def __init__(self, desk: Desk, asker: Asker, request: Request, target: str) -> None:
+    def __init__(self, app: GatewayApp, sink: ResponseSink, request: Request, target: str) -> None:
         self.endpoint, _blank, model = target.partition(" ")
         self.request = request
-        self.answer = response_stream.Answer()
+        self.response = response_stream.ResponseStream()
         #: Seconds until the first piece of a stream; None before it.
         self.ttft: float | None = None
-        #: Whether we had to say in its place why there is no answer.
+        #: Whether the gateway sent an error instead.
         self.is_refused = False
-        self._desk, self._asker = desk, asker
+        self._app, self._sink = app, sink
         self._loop = asyncio.get_running_loop()
         self._began = self._moved = self._loop.time()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -93,7 +83,7 @@ class Relay:
         body, request.body = request.body, b""
         if model:
             body = request_body.with_model(body, model, request.header("x-herd-at"))
-        # Nothing else holds the body, which may be large, while an answer comes for hours.
+        # Nothing else refers to the body, which may be large, while the response takes hours.
         self._unsent = memoryview(self._head(len(body)) + body)
 
     def _head(self, length: int) -> bytes:
@@ -187,7 +177,7 @@ class Relay:
     @property
     def tokens(self) -> response_stream.Tokens:
         """The numbers of its tokens. How fast they came an engine does not tell in every API."""
-        found = self.answer.tokens
+        found = self.response.tokens
         if found.written_s is not None or self.ttft is None or not found.completion:
             return found
         # From the first one on, which has taken the time of the prompt.
@@ -199,60 +189,61 @@ class Relay:
         self._over()
 
     def _take(self, data: bytes) -> None:
-        answer = self.answer
+        response = self.response
         self._moved = self._loop.time()
         try:
-            answer.feed(data)
-        except response_stream.BadAnswerError:
+            response.feed(data)
+        except response_stream.BadResponseError:
             self._over()
             return
-        if answer.has_piece and self.ttft is None:
+        if response.has_piece and self.ttft is None:
             self.ttft = self._moved - self._began
-        ends = answer.has_end and answer.is_whole
-        if ends and (self._held is None or answer.status not in OWN_WORDS):
-            self._asker.note(self)
+        ends = response.has_end and response.is_whole
+        if ends and (self._held is None or response.status not in ENGINE_ERRORS):
+            self._sink.record(self)
         if self._held is None:
-            self._asker.write(data)
+            self._sink.write(data)
         else:
             self._held += data
-            if answer.status in OWN_WORDS:
+            if response.status in ENGINE_ERRORS:
                 self._over()
                 return
-            if answer.has_body if answer.is_stream else answer.status and self._is_enough:
+            if response.has_body if response.is_stream else response.status and self._is_enough:
                 self._pass_held()
         if ends:
             self._over()
 
     @property
     def _is_enough(self) -> bool:
-        """Whether an answer in one piece is there, so that it is no refusal any more."""
-        return self.answer.is_whole or len(self._held or b"") > MOST_HELD
+        """Return whether enough of a response that is no stream has come to pass it on."""
+        return self.response.is_whole or len(self._held or b"") > MOST_HELD
 
     def _pass_held(self) -> None:
         held, self._held = self._held, None
-        self._stays = self.answer.has_end and not self._desk.is_leaving
-        self._asker.write(response_stream.for_our_connection(bytes(held or b""), ends=not self._stays))
+        self._stays = self.response.has_end and not self._app.is_draining
+        self._sink.write(response_stream.for_our_connection(bytes(held or b""), ends=not self._stays))
 
     def _over(self) -> None:
-        """End, at the end of the answer or before it."""
+        """End the request, at the end of its response or before."""
         if self._is_over:
             return
         self.abandon()
-        answer, tier = self.answer, self.request.header("x-herd-tier")
-        self.is_refused = self._held is not None and (not answer.is_whole or answer.status in OWN_WORDS)
-        self._asker.note(self)
+        response, tier = self.response, self.request.header("x-herd-tier")
+        self.is_refused = self._held is not None and (not response.is_whole or response.status in ENGINE_ERRORS)
+        self._sink.record(self)
         if not self._is_connected:
-            self._asker.refuse(routing.unsent(), self.request)
+            # nginx then asks the router again.
+            self._sink.respond(Response(502, headers={"X-Herd-Connect-Failed": "1"}), self.request)
             self._stays = True
         elif self.is_refused:
             # Nothing of it has reached the client.
-            self._asker.refuse(self._desk.failed(tier, str(answer.status or "")), self.request)
+            self._sink.respond(self._app.upstream_failed(tier, str(response.status or "")), self.request)
             self._stays = True
         elif self._held is not None:
             self._pass_held()
-        elif not answer.is_whole:
-            self._stays = self._stays and answer.may_end_here
-            if answer.may_end_here:
-                event = api_errors.as_event(self.request.target, self._desk.why_cut(tier), "tier_unavailable")
-                self._asker.write(response_stream.as_chunk(event) + b"0\r\n\r\n")
-        self._asker.relayed(self, self._stays and not answer.has_excess)
+        elif not response.is_whole:
+            self._stays = self._stays and response.may_end_here
+            if response.may_end_here:
+                event = api_errors.as_event(self.request.target, self._app.cut_reason(tier), "tier_unavailable")
+                self._sink.write(response_stream.as_chunk(event) + b"0\r\n\r\n")
+        self._sink.done(self._stays and not response.has_excess)

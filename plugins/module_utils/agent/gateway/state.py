@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway's services know: their settings, the users' keys, and how the tiers are.
+"""Read the gateway's files: its configuration, the user keys, and the status of the tiers.
 
-All of it comes from files that others write, and is read again when they changed. A file that cannot be read leaves
-what was known before, but for the tiers: of those a service only believes what is new. Keys open nothing as long as
-nothing was known before.
+Other programs write these files, and each is read again when it changes. If a file becomes unreadable, its former value
+stays valid; only the status of the tiers expires. Until the key files have been read once, all requests are rejected.
 """
 
 from __future__ import annotations
@@ -19,32 +18,39 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ...core.errors import HerdError
-from ...core.gateway import nginx_upstreams, task_routing, user_keys
-from ...core.gateway.rate_limit import Limits
-from ...core.gateway.routing import ENGINE_PATHS, Now, Site, Tier
-from ...core.slurm import endpoint_registry
+from ...core.gateway import task_routing, tiers, user_keys
+from ...core.gateway.rate_limit import RateLimits
+from ...core.gateway.routing import GatewayConfig
+from ...core.gateway.tiers import TierStatus
+from ...core.slurm import endpoint_registry, tier_status
 from ..common.atomic_files import read_registry
 from ..common.config import read_config
 from ..common.log import log
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/gateway.json"
-#: Seconds for which files are not looked at again.
+#: Seconds for which files are not checked again.
 FRESH_S = 0.05
-#: Seconds for which a view that has not changed is not held against the clock again.
-VIEW_AGAIN_S = 1.0
-#: Seconds between two looks into the registry, and after which one is not believed any more.
+#: Seconds between two checks of the age of an unchanged status file.
+AGE_EVERY_S = 1.0
+#: Seconds between two reads of the registry, and for which one is valid.
 REGISTRY_EVERY_S, REGISTRY_LIFE_S = 1.0, 5.0
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Configuration of the services of the gateway."""
+class GatewaySettings:
+    """The settings of the gateway's services.
 
-    site: Site
-    raw: Mapping[str, Any]
+    :ivar view: file of the tier manager's status.
+    :ivar test: command that tests nginx's configuration, without its last arguments.
+    :ivar max_body: bytes of the largest request body.
+    :ivar access_log: file of the access log; empty for none.
+    """
+
+    config: GatewayConfig
+    tasks: task_routing.TaskTable
     keys: Path
     revoked: Path
     view: Path
@@ -53,40 +59,35 @@ class Settings:
     nginx_root: Path
     test: Sequence[str]
     reload: Sequence[str]
-    max_body: int = 8 << 20
-    access_log: str = ""
+    max_body: int
+    access_log: str
 
 
-def _site(data: Mapping[str, Any]) -> Site:
-    tiers = {
-        str(tier["name"]): Tier(
-            name=str(tier["name"]),
-            models=tuple(map(str, tier.get("models", ()))),
-            rewrites=tier.get("kind") == "router",
-            fallback=str(tier.get("fallback") or ""),
-            port=int(tier["port"]),
-            keys=tuple(map(str, tier.get("keys", ()))),
-        )
-        for tier in data["tiers"]
-    }
-    limits = {str(name): Limits(**values) for name, values in data.get("limits", {}).items()}
-    tasks = task_routing.read(data["tasks"]) if data.get("tasks") else task_routing.EMPTY
-    return Site(
-        tiers=tiers,
-        choose=tasks.choose,
-        tasks=tasks.names,
-        limits=limits,
-        paths=frozenset(map(str, data.get("paths") or ENGINE_PATHS)),
-        watch_streams=bool(data.get("watch_streams", True)),
-        cors_origins=frozenset(map(str, data.get("cors_origins") or ())),
+def _tier(data: Mapping[str, Any]) -> tiers.Tier:
+    return tiers.Tier(
+        name=str(data["name"]),
+        models=tuple(map(str, data["models"])),
+        rewrites=data["kind"] == "router",
+        fallback=str(data["fallback"]),
+        port=int(data["port"]),
+        keys=tuple(map(str, data["keys"])),
     )
 
 
-def _parse(data: Any) -> Settings:
-    nginx = data["nginx"]
-    return Settings(
-        site=_site(data),
-        raw=data,
+def _parse(data: Any) -> GatewaySettings:
+    nginx, tasks = data["nginx"], task_routing.read(data["tasks"])
+    config = GatewayConfig(
+        tiers={str(tier["name"]): _tier(tier) for tier in data["tiers"]},
+        limits={str(name): RateLimits(**limits) for name, limits in data["limits"].items()},
+        retry_after=int(data["retry_after"]),
+        choose=tasks.choose,
+        tasks=tasks.names,
+        watch_streams=bool(data["watch_streams"]),
+        cors_origins=frozenset(map(str, data["cors_origins"])),
+    )
+    return GatewaySettings(
+        config=config,
+        tasks=tasks,
         keys=Path(data["keys"]),
         revoked=Path(data["revoked"]),
         view=Path(data["view"]),
@@ -95,58 +96,59 @@ def _parse(data: Any) -> Settings:
         nginx_root=Path(nginx["root"]),
         test=tuple(map(str, nginx["test"])),
         reload=tuple(map(str, nginx["reload"])),
-        max_body=int(data.get("max_body", Settings.max_body)),
-        access_log=str(data.get("access_log") or ""),
+        max_body=int(data["max_body"]),
+        access_log=str(data["access_log"]),
     )
 
 
-def read_settings(path: str) -> Settings:
+def read_settings(path: str) -> GatewaySettings:
     """Read the gateway's configuration."""
     return read_config(path, SCHEMA, _parse, "the gateway's configuration", "gateway")
 
 
-class Watched(Generic[Value]):
-    """A file that is read when it changed.
+class WatchedFile(Generic[Value]):
+    """A file that is read again when it changes.
 
-    :ivar is_known: whether its value is what the file says, or said before it could not be read any more.
+    :ivar value: what was read last.
+    :ivar is_known: whether the file has been read.
     """
 
     def __init__(self, path: Path, read: Callable[[str], Value], value: Value) -> None:
         self.path, self._read = path, read
         self.value, self.is_known = value, False
-        self._mark: tuple[int, ...] = ()
+        self._version: tuple[int, ...] = ()
         self._trouble = ""
 
-    def look(self) -> bool:
-        """Read the file if it changed, and say whether it did."""
+    def refresh(self) -> bool:
+        """Read the file if it changed, and return whether it did."""
         try:
-            facts = self.path.stat()
-            mark = (facts.st_mtime_ns, facts.st_ino, facts.st_size)
-            if mark == self._mark:
+            stat = self.path.stat()
+            version = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+            if version == self._version:
                 return False
             self.value = self._read(self.path.read_text(encoding="utf-8"))
-            self._mark, self._trouble, self.is_known = mark, "", True
+            self._version, self._trouble, self.is_known = version, "", True
             return True
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, HerdError) as error:
-            so = "what it said before holds" if self.is_known else "and what it said before is not known"
-            trouble = f"{self.path} cannot be read, {so}: {error}"
+            effect = "its former value stays valid" if self.is_known else "and has no former value"
+            trouble = f"{self.path} cannot be read, {effect}: {error}"
             if trouble != self._trouble:
                 self._trouble = trouble
                 log(trouble)
             return False
 
     def forget(self, value: Value) -> None:
-        """Go by another value, since the file is gone."""
-        self.value, self.is_known, self._mark = value, True, ()
+        """Replace the value, since the file was removed."""
+        self.value, self.is_known, self._version = value, True, ()
 
 
-class Registry:
-    """Looks at the registry in a thread of its own while it is needed: a shared file system may hang."""
+class RegistryReader:
+    """Read the endpoint registry in a thread while it is needed: a shared file system may hang."""
 
-    def __init__(self, folder: Path, tiers: Collection[str]) -> None:
-        self._folder, self._tiers = folder, tiers
+    def __init__(self, folder: Path, tier_names: Collection[str]) -> None:
+        self._folder, self._tiers = folder, tier_names
         self._needed = threading.Event()
-        self._found: tuple[float, list[Mapping[str, Any]]] = (-REGISTRY_LIFE_S, [])
+        self._found = (-REGISTRY_LIFE_S, endpoint_registry.Registry())
         self._watch, self._trouble = endpoint_registry.Watch(), ""
         threading.Thread(target=self._follow, daemon=True).start()
 
@@ -158,7 +160,7 @@ class Registry:
                 self._read()
                 self._trouble = ""
             except Exception as error:
-                # Whatever it is, the next look may go well, and nobody else looks.
+                # The next read may succeed, and no other thread reads.
                 trouble = f"the registry {self._folder} cannot be read: {type(error).__name__}: {error}"
                 if trouble != self._trouble:
                     self._trouble = trouble
@@ -170,77 +172,79 @@ class Registry:
         wall, now = time.time(), time.monotonic()
         self._watch = endpoint_registry.watch(self._watch, files, wall, now)
         found = endpoint_registry.look(files, wall, self._tiers, signs=self._watch.signs, now=now)
-        self._found = (now, [endpoint_registry.as_data(entry) for entry in found.alive])
+        self._found = (now, found)
 
-    def entries(self) -> list[Mapping[str, Any]]:
-        """Give what was found last, if that is not long ago, and have it looked at again."""
+    def endpoints(self) -> endpoint_registry.Registry:
+        """Return the latest read of the registry if it is still valid, and request another one."""
         self._needed.set()
         when, found = self._found
-        return found if time.monotonic() - when <= REGISTRY_LIFE_S else []
+        return found if time.monotonic() - when <= REGISTRY_LIFE_S else endpoint_registry.Registry()
 
 
-class Tiers:
-    """How the tiers are: by the manager's view, or by the registry while the manager is silent."""
+class TierStatusReader:
+    """Read the status of the tiers: from their manager, or from the registry while the manager is silent.
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._view: Watched[dict[str, Any]] = Watched(settings.view, json.loads, {})
-        self._registry = Registry(settings.registry, settings.site.tiers)
-        self._spoken: tuple[float, dict[str, Now]] = (0.0, {})
+    :ivar tiers: the latest status of each tier, as the manager writes it.
+    :ivar is_silent: whether the manager's file is missing or too old.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._names = list(settings.config.tiers)
+        self._file: WatchedFile[tier_status.View | None] = WatchedFile(settings.view, tier_status.read, None)
+        self._registry = RegistryReader(settings.registry, settings.config.tiers)
+        self._checked, self._statuses = 0.0, dict[str, TierStatus]()
+        self.tiers: Mapping[str, tier_status.Tier] = {}
         self.is_silent = False
-        #: For people: the manager's view, or what the registry has of it.
-        self.view: Mapping[str, Any] = {}
 
-    def look(self) -> dict[str, Now]:
-        """Say how they are now."""
+    def refresh(self) -> dict[str, TierStatus]:
+        """Return the present status of each tier."""
         wall = time.time()
-        if not self._view.look() and 0 <= wall - self._spoken[0] < VIEW_AGAIN_S:
-            return self._spoken[1]
-        self.view = self._view.value
-        found = nginx_upstreams.from_view(self.view, wall)
-        if nginx_upstreams.is_late(self.view, wall):
-            # In a thread of its own: what it finds must be there when the view is not believed any more.
-            self._registry.entries()
-        self._spoken = (wall, found) if found is not None else (0.0, {})
-        if (found is None) != self.is_silent:
-            self.is_silent = found is None
-            log("the manager of the tiers is silent: going by the registry" if self.is_silent else "the manager speaks")
-        if found is None:
-            names, entries = list(self.settings.site.tiers), self._registry.entries()
-            # What engines say of themselves is as new as ever.
-            own = {name: {"endpoints": [entry for entry in entries if entry.get("tier") == name]} for name in names}
-            self.view = {"tiers": own}
-            return nginx_upstreams.from_registry(entries, names)
-        return found
+        if not self._file.refresh() and 0 <= wall - self._checked < AGE_EVERY_S:
+            return self._statuses
+        view = self._file.value
+        if view is None or abs(wall - view.written) > tier_status.LIFE_S / 2:
+            # Start the thread early: its result must be there when the file is too old.
+            self._registry.endpoints()
+        is_silent = view is None or bool(view.age_problem(wall))
+        if is_silent != self.is_silent:
+            self.is_silent = is_silent
+            log("the tier manager is silent: using the registry" if is_silent else "the tier manager is back")
+        if view is None or is_silent:
+            self._checked = 0.0
+            self.tiers = tiers.from_registry(self._registry.endpoints(), self._names)
+        else:
+            self._checked = wall
+            self.tiers = view.tiers
+        self._statuses = {name: tiers.status_of(tier) for name, tier in self.tiers.items()}
+        return self._statuses
 
 
-class Keys:
-    """The users' keys. As long as it is not known which there are, or which were revoked, none opens anything."""
+class UserKeyReader:
+    """Read the user keys. Until both files are known, no key is accepted."""
 
-    def __init__(self, settings: Settings) -> None:
-        site = settings.site
-        classes = set(site.limits) | {"default"}
+    def __init__(self, settings: GatewaySettings) -> None:
+        classes, names = set(settings.config.limits), set(settings.config.tiers)
 
-        def parse(text: str) -> tuple[user_keys.Key, ...]:
-            return user_keys.parse(json.loads(text)["keys"], classes, set(site.tiers))
+        def parse(text: str) -> tuple[user_keys.UserKey, ...]:
+            return user_keys.parse(json.loads(text)["keys"], classes, names)
 
         def parse_revoked(text: str) -> frozenset[str]:
             return user_keys.parse_revoked(json.loads(text))
 
-        self._keys: Watched[tuple[user_keys.Key, ...]] = Watched(settings.keys, parse, ())
-        self._revoked: Watched[frozenset[str]] = Watched(settings.revoked, parse_revoked, frozenset())
+        self._keys: WatchedFile[tuple[user_keys.UserKey, ...]] = WatchedFile(settings.keys, parse, ())
+        self._revoked: WatchedFile[frozenset[str]] = WatchedFile(settings.revoked, parse_revoked, frozenset())
 
-    def look(self) -> user_keys.Admitted | None:
-        """Give the keys and the ids of those that were revoked on this host; None where that is not known."""
-        changed = [self._keys.look(), self._look_revoked()]
+    def refresh(self) -> user_keys.UserKeys | None:
+        """Return the user keys; None until they are known."""
+        changed = [self._keys.refresh(), self._refresh_revoked()]
         if any(changed):
             log(f"{len(self._keys.value)} keys, {len(self._revoked.value)} revoked on this host")
         if not self._keys.is_known or not self._revoked.is_known:
             return None
-        return user_keys.Admitted(self._keys.value, self._revoked.value)
+        return user_keys.UserKeys(self._keys.value, self._revoked.value)
 
-    def _look_revoked(self) -> bool:
-        """Without the file nothing is revoked; a file that cannot be looked at is there."""
+    def _refresh_revoked(self) -> bool:
+        """Read the file of revoked keys. A missing file means none; a file that cannot be examined exists."""
         try:
             self._revoked.path.stat()
         except FileNotFoundError:
@@ -248,4 +252,4 @@ class Keys:
             return False
         except OSError:
             pass
-        return self._revoked.look()
+        return self._revoked.refresh()

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from .nginx_upstreams import endpoint_of
+from ..slurm.tier_status import Tier
 
 #: What somebody finds who asks an engine how it is: an answer; a connection, and no answer; not even that.
 ANSWERS, SILENT, NOBODY = "answers", "silent", "nobody"
 #: Seconds without an answer after which one that takes connections is given up: it may have much to do.
-FROZEN_S = 60.0
+STALLED_S = 60.0
 #: Seconds in which nothing has come over any connection to an engine, after which it is asked how it is.
 STILL_S = 20.0
 
@@ -29,40 +28,35 @@ class Watch:
     """What is known of engines, as address and port.
 
     :param alive: those in the registry.
-    :param lost: those that were there, and of which nobody has seen yet whether they still answer.
+    :param dead: those that were there, and of which nobody has seen yet whether they still answer.
     :param silent: since when, by a clock that does not jump, those have not answered that take connections.
     """
 
     alive: frozenset[str] = frozenset()
-    lost: frozenset[str] = frozenset()
+    dead: frozenset[str] = frozenset()
     silent: Mapping[str, float] = field(default_factory=dict)
 
 
-def alive_in(view: Mapping[str, Any]) -> frozenset[str]:
-    """All endpoints in a view of the tiers, whatever their state: one that is draining still answers."""
-    tiers = view.get("tiers")
-    found = set()
-    for tier in tiers.values() if isinstance(tiers, Mapping) else ():
-        entries = tier.get("endpoints") if isinstance(tier, Mapping) else None
-        found |= {endpoint_of(entry) for entry in entries or () if isinstance(entry, Mapping)}
-    return frozenset(found - {""})
+def endpoints_of(tiers: Mapping[str, Tier]) -> frozenset[str]:
+    """Return all endpoints of the tiers, whatever their state: a draining engine still answers."""
+    return frozenset(endpoint.where for tier in tiers.values() for endpoint in tier.endpoints)
 
 
 def followed(watch: Watch, alive: Collection[str]) -> Watch:
     """What is known after another look into the registry."""
     now = frozenset(alive)
-    return replace(watch, alive=now, lost=(watch.lost | watch.alive) - now)
+    return replace(watch, alive=now, dead=(watch.dead | watch.alive) - now)
 
 
 def asked(watch: Watch, endpoint: str, found: str, now: float) -> tuple[Watch, bool]:
     """What is known once somebody has asked a lost engine how it is, and whether connections to it are to be ended."""
-    if endpoint not in watch.lost:
+    if endpoint not in watch.dead:
         # It has come back meanwhile.
         return replace(watch, silent=_without(watch.silent, endpoint)), False
     since = watch.silent.get(endpoint, now)
-    if found == SILENT and now - since < FROZEN_S:
+    if found == SILENT and now - since < STALLED_S:
         return replace(watch, silent={**watch.silent, endpoint: since}), False
-    known = replace(watch, lost=watch.lost - {endpoint}, silent=_without(watch.silent, endpoint))
+    known = replace(watch, dead=watch.dead - {endpoint}, silent=_without(watch.silent, endpoint))
     return known, found != ANSWERS
 
 
@@ -70,7 +64,7 @@ def _without(silent: Mapping[str, float], endpoint: str) -> dict[str, float]:
     return {name: since for name, since in silent.items() if name != endpoint}
 
 
-def still(moved: Mapping[str, float], ready: Collection[str], now: float) -> list[str]:
+def silent_endpoints(moved: Mapping[str, float], ready: Collection[str], now: float) -> list[str]:
     """Engines that may be frozen, and are to be asked: of one that is registered as ready its own job takes care.
 
     :param moved: when anything has come over any connection to an engine.

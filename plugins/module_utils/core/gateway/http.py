@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests as nginx hands them to the gateway, and answers: HTTP/1.1 between two programs of one host.
+"""Parse requests from nginx and write responses, as HTTP/1.1 over a Unix socket.
 
 nginx has read the request from its client already, and sends it whole, with its length. So this knows the little
 that nginx sends, and refuses everything else.
@@ -9,11 +9,9 @@ that nginx sends, and refuses everything else.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 LONGEST_HEAD = 64 * 1024
 REASONS = {
@@ -30,8 +28,6 @@ REASONS = {
     502: "Bad Gateway",
     503: "Service Unavailable",
 }
-#: OpenAI's names for kinds of errors, from which its clients choose their exceptions together with the status.
-KINDS = {401: "invalid_request_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 _NOT_IN_A_HEADER = re.compile(r"[^ -~]")
 _LINE = re.compile(r"([A-Z]{1,16}) (/[\x21-\x7e]*) HTTP/1\.[01]")
 
@@ -59,7 +55,7 @@ class Request:
 
 
 @dataclass
-class Answer:
+class Response:
     """An answer."""
 
     status: int
@@ -92,7 +88,7 @@ def parse_head(head: bytes) -> tuple[Request, int]:
     return Request(line[1], line[2], headers), int(length[0])
 
 
-def render(answer: Answer, with_body: bool = True) -> bytes:
+def render(answer: Response, with_body: bool = True) -> bytes:
     """Write an answer. Values lose what would begin another header."""
     lines = [
         f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Status')}",
@@ -106,25 +102,3 @@ def render(answer: Answer, with_body: bool = True) -> bytes:
 def clean(value: str) -> str:
     """Make a text one that a header may hold."""
     return value if value.isascii() and value.isprintable() else _NOT_IN_A_HEADER.sub("?", value)
-
-
-def as_json(status: int, data: Any, headers: Mapping[str, str] | None = None) -> Answer:
-    """Answer with JSON."""
-    return Answer(status, json.dumps(data).encode(), headers=dict(headers or {}))
-
-
-def error(
-    status: int,
-    message: str,
-    code: str,
-    headers: Mapping[str, str] | None = None,
-    more: Mapping[str, Any] | None = None,
-    param: str | None = None,
-) -> Answer:
-    """Answer with an error in the shape of OpenAI's API, which its clients understand.
-
-    :param more: what we have to say beyond that shape.
-    """
-    kind = KINDS.get(status, "invalid_request_error")
-    body = {"message": message, "type": kind, "param": param, "code": code, **(more or {})}
-    return as_json(status, {"error": body}, headers)

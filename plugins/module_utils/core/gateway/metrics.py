@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway measured: from the lines of nginx's access log to histograms that Prometheus reads.
+"""Turn the lines of nginx's access log into metrics in the Prometheus text format.
 
 The engine has no histograms. nginx logs when an answer's head came and when its last byte went. The gateway, which
 proxies streams, measures when the first token came.
@@ -22,12 +22,12 @@ DURATION_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of the access log, of a request that has ended.
+class LoggedRequest:
+    """A request that has ended, as nginx logs it.
 
-    :ivar tier: the tier that answered; empty where none was asked.
-    :ivar ttft: seconds until the first token of a stream; None for what was no stream, or gave none.
-    :ivar complete: whether the client got all that there was.
+    :ivar tier: the tier that answered; empty if no tier was asked.
+    :ivar ttft: seconds until the first token of a stream; None for other requests, and without a token.
+    :ivar complete: whether the client received the whole response.
     """
 
     tier: str
@@ -38,8 +38,8 @@ class Line:
     complete: bool
 
 
-def read_line(raw: bytes) -> dict[str, Any] | None:
-    """Read a line as nginx sends it to syslog; None for what is none of ours."""
+def parse_line(raw: bytes) -> dict[str, Any] | None:
+    """Parse a line that nginx sends in syslog format; None for anything else."""
     try:
         data = json.loads(raw[max(0, raw.find(b"{")) :])
     except ValueError:
@@ -55,10 +55,9 @@ def _number(text: str, kind: Callable[[str], float]) -> float | None:
 
 
 def is_whole(data: Mapping[str, Any]) -> bool:
-    """Whether a client got all that there was.
+    """Return whether the client received the whole response.
 
-    nginx also calls a request complete whose engine has ended its answer too early. Where the answer's head had said
-    how long it would be, that shows.
+    nginx also logs a request as complete if the engine ended its response early. The length in the head reveals that.
     """
     if data.get("complete") != "OK" or data.get("method") == "HEAD":
         return data.get("complete") == "OK"
@@ -66,8 +65,8 @@ def is_whole(data: Mapping[str, Any]) -> bool:
     return length is None or sent is None or sent >= length
 
 
-def entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
-    """Write a line for the access log: with numbers as numbers, what is empty left out, and tokens where known."""
+def log_entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
+    """Convert a line of nginx to an entry of the access log: typed values, no empty ones, and token counts."""
     line: dict[str, Any] = {}
     for name, value in data.items():
         text = str(value)
@@ -76,7 +75,7 @@ def entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
         elif name == "duration":
             line[name] = _number(text, float)
         elif name == "ttft":
-            # One value for each server that was asked, of which the engine is the last.
+            # nginx logs a value for each upstream. The engine is the last.
             is_stream = data.get("stream") == "1" and data.get("status") == "200"
             line[name] = _number(text.rsplit(" ", maxsplit=1)[-1], float) if is_stream else None
         elif name == "stream":
@@ -86,7 +85,7 @@ def entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
         elif name == "length":
             continue
         elif name == "engine":
-            # Whoever was asked after the engine only said why it gave no answer.
+            # Later upstreams only produced the error page.
             engines = [where for where in text.split(" ") if where not in ("", ":", ",") and "unix:" not in where]
             line[name] = engines[-1] if engines and data.get("tier") else ""
         else:
@@ -95,17 +94,17 @@ def entry(data: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
     return {name: value for name, value in line.items() if value not in ("", None)}
 
 
-def parse_line(data: Mapping[str, Any] | None) -> Line | None:
-    """Say what is counted of a line."""
+def logged_request(data: Mapping[str, Any] | None) -> LoggedRequest | None:
+    """Read the values that are counted; None for an incomplete line."""
     if data is None:
         return None
     try:
-        # One value for each server asked, of which the engine is the last.
+        # nginx logs a value for each upstream. The engine is the last.
         first = str(data.get("ttft", "")).rsplit(" ", maxsplit=1)[-1]
         tier = str(data["tier"])
-        # The first byte of an error is no first token.
+        # The first byte of an error is not a token.
         is_measured = tier and data.get("stream") == "1" and data["status"] == "200" and first not in ("", "-")
-        return Line(
+        return LoggedRequest(
             tier=tier,
             status=int(data["status"]),
             duration=float(data["duration"]),
@@ -118,7 +117,7 @@ def parse_line(data: Mapping[str, Any] | None) -> Line | None:
 
 
 class Histogram:
-    """Counts by upper bound."""
+    """A histogram with fixed upper bounds."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
@@ -126,18 +125,18 @@ class Histogram:
         self.total = 0.0
 
     def add(self, value: float) -> None:
-        """Count a value."""
+        """Add a value."""
         place = next((index for index, bound in enumerate(self.bounds) if value <= bound), len(self.bounds))
         self.counts[place] += 1
         self.total += value
 
     @property
     def count(self) -> int:
-        """All values."""
+        """Return the number of values."""
         return sum(self.counts)
 
     def quantile(self, share: float) -> float | None:
-        """Estimate below what value this share of all lies: on the line between two bounds."""
+        """Estimate a quantile by linear interpolation between two bounds."""
         wanted, seen = share * self.count, 0
         if not self.count:
             return None
@@ -149,7 +148,7 @@ class Histogram:
         return self.bounds[-1]
 
     def lines(self, name: str, labels: str) -> Iterable[str]:
-        """Write it as Prometheus reads it."""
+        """Write it in the Prometheus text format."""
         seen = 0
         for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts):
             seen += count
@@ -159,7 +158,7 @@ class Histogram:
 
 
 @dataclass
-class _Tier:
+class _TierMetrics:
     ttft: Histogram = field(default_factory=lambda: Histogram(TTFT_S))
     duration: Histogram = field(default_factory=lambda: Histogram(DURATION_S))
     statuses: dict[int, int] = field(default_factory=dict)
@@ -168,22 +167,26 @@ class _Tier:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     running: int = 0
-    #: As an engine counts, of which the speed is made.
+    #: Counters like the engine's own, from which the speed is computed.
     counters: dict[str, float] = field(default_factory=dict)
     load: EngineLoad = field(default_factory=EngineLoad)
 
 
-class Metrics:
-    """Everything that is counted, by tier. Names of users are not part of it."""
+class GatewayMetrics:
+    """All counters of the gateway, by tier. They name no user.
+
+    :ivar proxied: requests that the gateway itself proxied.
+    :ivar unread: log lines that could not be read.
+    """
 
     def __init__(self, tiers: Iterable[str]) -> None:
-        self._tiers = {name: _Tier() for name in tiers}
+        self._tiers = {name: _TierMetrics() for name in tiers}
         self._refused: dict[str, int] = {}
-        self.relayed = 0
+        self.proxied = 0
         self.unread = 0
 
-    def add(self, line: Line | None) -> None:
-        """Count a request that has ended."""
+    def add(self, line: LoggedRequest | None) -> None:
+        """Count a request that has ended; None counts as unread."""
         if line is None:
             self.unread += 1
             return
@@ -198,19 +201,19 @@ class Metrics:
             tier.ttft.add(line.ttft)
 
     def begin(self, tier: str) -> None:
-        """Count an answer that is on its way."""
+        """Count a proxied response that starts."""
         found = self._tiers.get(tier)
         if found:
             found.running += 1
 
     def end(self, tier: str) -> None:
-        """Count one less."""
+        """Count a proxied response that has ended."""
         found = self._tiers.get(tier)
         if found:
             found.running -= 1
 
     def count_tokens(self, tier: str, tokens: Tokens) -> None:
-        """Count the tokens of an answer."""
+        """Count the tokens of a response."""
         found = self._tiers.get(tier)
         if not found:
             return
@@ -226,11 +229,11 @@ class Metrics:
         found.load.add(found.counters)
 
     def refuse(self, code: str) -> None:
-        """Count a request that was refused before any tier was asked."""
+        """Count a request that was refused before any tier was asked, by its error code."""
         self._refused[code] = self._refused.get(code, 0) + 1
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Say it in few numbers, for people."""
+        """Summarise the counters of each tier for the status page."""
         return {
             name: {
                 "requests": tier.duration.count,
@@ -248,9 +251,9 @@ class Metrics:
         }
 
     def text(self, states: Mapping[str, str]) -> str:
-        """Write everything as Prometheus reads it.
+        """Write all metrics in the Prometheus text format.
 
-        :param states: how each tier is.
+        :param states: the present state of each tier.
         """
         blocks: list[tuple[str, str, str, list[str]]] = []
 
@@ -258,17 +261,17 @@ class Metrics:
             blocks.append((name, kind, text, []))
             return blocks[-1][3]
 
-        up = block("herd_tier_ready", "gauge", "Whether the tier answers.")
+        up = block("herd_tier_ready", "gauge", "Whether the tier is ready.")
         up += [f'herd_tier_ready{{tier="{name}"}} {int(state == "ready")}' for name, state in states.items()]
         state = block("herd_tier_state", "gauge", "The state that the tier is in.")
         state += [f'herd_tier_state{{tier="{name}",state="{value}"}} 1' for name, value in states.items()]
-        requests = block("herd_gateway_requests_total", "counter", "Requests that a tier was asked, by status.")
-        cut = block("herd_gateway_cut_total", "counter", "Answers that did not come to their end.")
-        running = block("herd_gateway_in_flight", "gauge", "Answers on their way through the gateway.")
-        sent = block("herd_gateway_sent_bytes_total", "counter", "Bytes of answers.")
+        requests = block("herd_gateway_requests_total", "counter", "Requests to a tier, by status.")
+        cut = block("herd_gateway_cut_total", "counter", "Responses that ended early.")
+        running = block("herd_gateway_in_flight", "gauge", "Responses that the gateway proxies at present.")
+        sent = block("herd_gateway_sent_bytes_total", "counter", "Bytes of response bodies.")
         ttft = block("herd_gateway_ttft_seconds", "histogram", "Time to the first token of a stream.")
         duration = block("herd_gateway_duration_seconds", "histogram", "Time of a whole request.")
-        tokens = block("herd_gateway_tokens_total", "counter", "Tokens of answers, as the engine counted them.")
+        tokens = block("herd_gateway_tokens_total", "counter", "Tokens, as the engine counts them.")
         for name, tier in self._tiers.items():
             labels = f'tier="{name}"'
             requests += [
@@ -284,8 +287,8 @@ class Metrics:
             duration += tier.duration.lines("herd_gateway_duration_seconds", labels)
         refused = block("herd_gateway_refused_total", "counter", "Requests refused before any tier was asked, by code.")
         refused += [f'herd_gateway_refused_total{{code="{c}"}} {n}' for c, n in sorted(self._refused.items())]
-        relayed = block("herd_gateway_relayed_total", "counter", "Requests that the gateway itself took to an engine.")
-        relayed.append(f"herd_gateway_relayed_total {self.relayed}")
+        proxied = block("herd_gateway_proxied_total", "counter", "Requests that the gateway itself proxied.")
+        proxied.append(f"herd_gateway_proxied_total {self.proxied}")
         lines = [
             line
             for name, kind, text, values in blocks

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which engine each tier's requests go to, as nginx is told.
+"""Write nginx's upstreams: which engine each tier's requests go to.
 
 Every process of nginx also tells the gateway what it was told (C($herd_upstreams)), so that the gateway knows where a
 request would go that it lets through, also while some processes still work with what was true before.
@@ -10,16 +10,10 @@ request would go that it lets through, also while some processes still work with
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from .. import values
 from ..errors import InvalidInputError
-from .routing import READY, Now, upstreams_of
 
-#: Seconds after which a view of the tiers that nobody wrote anew is not believed any more.
-VIEW_LIFE_S = 10.0
-VIEW_SCHEMA = 1
 _ADDRESS = re.compile(r"\d{1,3}(\.\d{1,3}){3}")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # nginx itself must not remember that an engine failed: the registry says what there is.
@@ -39,65 +33,10 @@ _OURS = "# Written by herd-upstreams. Changes made here are lost.\n"
 _NOBODY = "    server 127.0.0.1:9 down;\n"
 
 
-def endpoint_of(entry: Mapping[str, Any]) -> str:
-    """Give address and port of an entry of the registry; empty for what must not get into nginx's configuration."""
-    address, port = str(entry.get("address", "")), entry.get("port")
-    if not _ADDRESS.fullmatch(address) or not isinstance(port, int) or not 0 < port < 65536:
-        return ""
-    return f"{address}:{port}"
-
-
-def chosen(entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Choose one of a tier's endpoints: the one of the job that started last, of those that are ready."""
-    ready = [entry for entry in entries if entry.get("state") == READY and endpoint_of(entry)]
-    return max(ready, key=lambda entry: (float(entry.get("started") or 0), str(entry.get("job_id"))), default=None)
-
-
-def now_of(tier: Mapping[str, Any]) -> Now:
-    """Read how a tier is."""
-    entry = chosen(tier.get("endpoints") or ())
-    state = str(tier.get("state", "unknown"))
-    return Now(
-        state=state,
-        reason=str(tier.get("reason") or state),
-        retry_after=int(values.finite(tier.get("retry_after_s")) or 30),
-        endpoint=endpoint_of(entry) if entry and state == READY else "",
-        models=tuple(map(str, entry.get("models") or ())) if entry else (),
-        percent=values.finite(tier.get("percent")),
-        expected=values.finite(tier.get("expected")),
-    )
-
-
-def from_view(view: Mapping[str, Any], wall: float) -> dict[str, Now] | None:
-    """Read the manager's view of all tiers; None for one that is too old to be believed, or none."""
-    try:
-        if view["schema"] != VIEW_SCHEMA or abs(wall - float(view["written"])) > VIEW_LIFE_S:
-            return None
-        return {str(name): now_of(tier) for name, tier in view["tiers"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
-def is_late(view: Mapping[str, Any], wall: float) -> bool:
-    """Say whether a view of the tiers should have been written anew, and will soon not be believed any more."""
-    written = values.finite(view.get("written"))
-    return written is None or abs(wall - written) > VIEW_LIFE_S / 2
-
-
-def from_registry(entries: Sequence[Mapping[str, Any]], tiers: Sequence[str]) -> dict[str, Now]:
-    """Say how the tiers are by the registry alone, while their manager is silent: no reasons, but engines.
-
-    :param entries: those that are alive.
-    """
-    silent = "the manager of the tiers is silent, and no engine of this tier is registered"
-    found: dict[str, Now] = {}
-    for name in tiers:
-        own = [entry for entry in entries if entry.get("tier") == name]
-        states = {str(entry.get("state")) for entry in own}
-        state = READY if chosen(own) else next((s for s in ("loading", "draining") if s in states), "unknown")
-        reason = silent if state == "unknown" else state
-        found[name] = now_of({"state": state, "reason": reason, "endpoints": own})
-    return found
+def upstreams_of(header: str) -> dict[str, str]:
+    """Read which endpoints the process of nginx has that handed a request over: C(fast=10.0.0.42:8080 reasoning=-)."""
+    pairs = (pair.partition("=") for pair in header.split())
+    return {name: endpoint if endpoint != "-" else "" for name, _sign, endpoint in pairs}
 
 
 def _version(said: str) -> tuple[int, ...]:

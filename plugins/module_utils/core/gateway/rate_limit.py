@@ -1,41 +1,41 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many requests a key may make: a bucket of tokens for each, which fills at the allowed rate."""
+"""Limit the request rate of each key with a token bucket."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Buckets that are full again are forgotten beyond so many.
+#: Beyond this number, full buckets are dropped.
 MOST_BUCKETS = 4096
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Limits of a class of keys.
+class RateLimits:
+    """The limits of a class of keys.
 
-    :ivar requests_per_minute: what may be asked on average; 0 for any number.
-    :ivar burst: what may be asked at once after a pause.
-    :ivar concurrency: what may run at the same time; 0 for any number. nginx counts these.
+    :ivar requests_per_minute: average rate; 0 for no limit.
+    :ivar burst: requests that are allowed at once after a pause.
+    :ivar concurrency: requests that may run at the same time; 0 for no limit. nginx enforces it.
     """
 
-    requests_per_minute: float = 120.0
-    burst: int = 30
-    concurrency: int = 8
+    requests_per_minute: float
+    burst: int
+    concurrency: int
 
 
-class Buckets:
-    """A bucket for each key."""
+class RateLimiter:
+    """The token buckets of all keys."""
 
     def __init__(self) -> None:
         self._levels: dict[str, tuple[float, float]] = {}
 
-    def take(self, key: str, limits: Limits, now: float) -> float:
-        """Take a token.
+    def take(self, key: str, limits: RateLimits, now: float) -> float:
+        """Take a token from a key's bucket.
 
-        :param now: seconds of any clock that does not jump.
-        :returns: 0 where there was one; otherwise the seconds after which there will be.
+        :param now: seconds of a monotonic clock.
+        :returns: 0 if there was a token; else the seconds until there is one.
         """
         if limits.requests_per_minute <= 0:
             return 0.0

@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway has to know of a request's body: its model, and whether it asks for a stream.
+"""Parse a request's body for its model, and for whether it asks for a stream.
 
-A small body is read by the standard library. A large one is only looked through, in pieces between which others get
-their turn: to build eight MiB of empty lists takes a second, for which all streams would stand still, and a quarter of
-a GiB. What is wrong deep inside such a body is for the engine to say.
+The standard library parses a small body. A large one is only scanned, in steps: to parse 8 MiB of empty lists takes
+a second, in which all streams would stop, and 256 MiB of memory. Errors deep inside such a body are left to the engine.
 """
 
 from __future__ import annotations
@@ -16,19 +15,21 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-#: Up to so many bytes are read at once: at worst that takes as long as one piece of a larger one.
+#: Bytes of the largest body that is parsed at once: at worst that takes as long as one step of a larger one.
 SMALL = 16 * 1024
-#: Strings, lists and objects that one piece looks at: about a millisecond.
-PIECE = 2000
-#: Pieces after which a body is refused. Eight MiB of a program's text have half of them.
-MOST_PIECES = 200
-#: Bytes between two marks that count as one: they are looked through by the thousand million a second.
+#: JSON values in one step, which takes about a millisecond.
+STEP = 2000
+#: Most steps for a body. 8 MiB of source code take half of them.
+MOST_STEPS = 200
+#: JSON values beyond which a body is refused.
+MOST_VALUES = STEP * MOST_STEPS
+#: Bytes that count as one value: scanning them is that fast.
 RUN = 256
-WINDOW = PIECE * RUN // 2
-#: Lists in lists; engines have no more use for them.
+WINDOW = STEP * RUN // 2
+#: Most levels of nested lists and objects.
 DEEPEST = 200
 
-#: Blanks, digits or backslashes in a row: nobody writes more, and each is looked at.
+#: Most blanks, digits or backslashes in a row: each costs time.
 _LONGEST_RUN = 4096
 _BLANK = rb"[ \t\r\n]{0,%d}" % _LONGEST_RUN
 _START = re.compile(rb"(?:\xef\xbb\xbf)?" + _BLANK + rb"\{" + _BLANK)
@@ -41,19 +42,19 @@ _LONGEST_NAME = 64
 
 
 class NotJsonError(ValueError):
-    """It is no JSON object."""
+    """The body is not a JSON object."""
 
 
-class TooMuchError(ValueError):
-    """It has more parts than the gateway looks at."""
+class TooComplexError(ValueError):
+    """The body has too many JSON values."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a body asks for.
+class RequestFields:
+    """The fields of a body that the gateway needs.
 
-    :ivar model: its C(model), whatever that is; None where it has none.
-    :ivar at: where in a large body the model's value is, or should be.
+    :ivar model: the value of C(model), of any type; None without one.
+    :ivar at: position of the model's value in a large body, or where it can be inserted.
     """
 
     model: Any = None
@@ -61,26 +62,26 @@ class Asked:
     at: str = ""
 
 
-class _Walk:
-    """A place in a body, and the pieces that are left."""
+class _Cursor:
+    """A position in a body, and the steps that are left."""
 
     def __init__(self, body: bytes) -> None:
         self.body, self.at = body, 0
-        self._left, self._pieces = PIECE, 0
+        self._left, self._steps = STEP, 0
 
     def step(self, much: int) -> bool:
-        """Count what was looked at, and say whether others have their turn."""
+        """Count scanned values, and return whether the step is complete."""
         self._left -= much
         if self._left > 0:
             return False
-        self._left = PIECE
-        self._pieces += 1
-        if self._pieces > MOST_PIECES:
-            raise TooMuchError("too many parts")
+        self._left = STEP
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise TooComplexError("too many parts")
         return True
 
     def skip(self, depth: int, is_text: bool) -> Generator[None, None, None]:
-        """Go behind a string, or behind a list or an object, of which the first mark has been passed."""
+        """Skip a string, list or object whose first character has been passed."""
         body, at = self.body, self.at
         while depth or is_text:
             before = at
@@ -114,81 +115,81 @@ def _is_escaped(body: bytes, begin: int, quote: int) -> bool:
     return run % 2 == 1
 
 
-def _look_through(body: bytes) -> Generator[None, None, Asked]:
+def _scan(body: bytes) -> Generator[None, None, RequestFields]:
     start = _START.match(body)
     if not start:
         raise NotJsonError("no object")
-    walk, first = _Walk(body), body.index(b"{") + 1
-    walk.at = start.end()
+    cursor, first = _Cursor(body), body.index(b"{") + 1
+    cursor.at = start.end()
     model, is_stream, place = None, False, f"{first}-{first}"
-    is_last = body[walk.at : walk.at + 1] == b"}"
+    is_last = body[cursor.at : cursor.at + 1] == b"}"
     if is_last:
-        end = _NEXT.match(body, walk.at)
-        walk.at = end.end() if end else 0
+        end = _NEXT.match(body, cursor.at)
+        cursor.at = end.end() if end else 0
     while not is_last:
-        begin = walk.at
+        begin = cursor.at
         if body[begin : begin + 1] != b'"':
             raise NotJsonError("no name")
-        walk.at += 1
-        yield from walk.skip(0, True)
-        name = body[begin : walk.at]
-        colon = _COLON.match(body, walk.at)
+        cursor.at += 1
+        yield from cursor.skip(0, True)
+        name = body[begin : cursor.at]
+        colon = _COLON.match(body, cursor.at)
         if not colon:
             raise NotJsonError("no value")
         begin = colon.end()
-        value = yield from _value(walk, begin)
+        value = yield from _value(cursor, begin)
         if len(name) <= _LONGEST_NAME:
             called = json.loads(name.decode())
             if called == "model":
-                # What is no text is nothing that the gateway would look into.
+                # A value of another type is an error, whatever it is.
                 model = json.loads(value.decode()) if value[:1] == b'"' or value == b"null" else False
-                place = f"{begin}-{walk.at}"
+                place = f"{begin}-{cursor.at}"
             elif called == "stream":
                 is_stream = value == b"true"
-        following = _NEXT.match(body, walk.at)
+        following = _NEXT.match(body, cursor.at)
         if not following:
             raise NotJsonError("no end")
-        walk.at = following.end()
+        cursor.at = following.end()
         is_last = following[1] == b"}"
-        if walk.step(4):
+        if cursor.step(4):
             yield
-    if walk.at != len(body):
+    if cursor.at != len(body):
         raise NotJsonError("more than an object")
-    return Asked(model, is_stream, place)
+    return RequestFields(model, is_stream, place)
 
 
-def _value(walk: _Walk, begin: int) -> Generator[None, None, bytes]:
-    first = walk.body[begin : begin + 1]
-    walk.at = begin + 1
+def _value(cursor: _Cursor, begin: int) -> Generator[None, None, bytes]:
+    first = cursor.body[begin : begin + 1]
+    cursor.at = begin + 1
     if first == b'"':
-        yield from walk.skip(0, True)
+        yield from cursor.skip(0, True)
     elif first in (b"[", b"{"):
-        yield from walk.skip(1, False)
-        # It is only ever compared.
+        yield from cursor.skip(1, False)
+        # The caller only compares it.
         return first
     else:
-        scalar = _SCALAR.match(walk.body, begin)
+        scalar = _SCALAR.match(cursor.body, begin)
         if not scalar:
             raise NotJsonError("no value")
-        walk.at = scalar.end()
-    return walk.body[begin : walk.at]
+        cursor.at = scalar.end()
+    return cursor.body[begin : cursor.at]
 
 
-def read(body: bytes) -> Generator[None, None, Asked]:
-    """Read what a body asks for; between two pieces of a large one others may have their turn.
+def parse(body: bytes) -> Generator[None, None, RequestFields]:
+    """Parse a body, in steps if it is large.
 
-    :raises NotJsonError: for a body that is no JSON object.
-    :raises TooMuchError: for one that has too many parts.
+    :raises NotJsonError: for a body that is not a JSON object.
+    :raises TooComplexError: for a body with too many JSON values.
     """
     if len(body) > SMALL:
         try:
-            return (yield from _look_through(body))
-        except (NotJsonError, TooMuchError):
+            return (yield from _scan(body))
+        except (NotJsonError, TooComplexError):
             raise
         except ValueError as error:
             raise NotJsonError("a name or a model that is no text") from error
     data = _object(body)
-    return Asked(data.get("model"), data.get("stream") is True)
+    return RequestFields(data.get("model"), data.get("stream") is True)
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -202,9 +203,9 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def with_model(body: bytes, model: str, at: str) -> bytes:
-    """Write a body that has been read anew, with another model.
+    """Replace the model in a body that has been parsed.
 
-    :param at: where C(read) has found the model of a large one.
+    :param at: position of the model in a large body, from C(parse).
     """
     if len(body) <= SMALL:
         return json.dumps({**_object(body), "model": model}).encode()

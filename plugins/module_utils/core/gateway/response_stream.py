@@ -48,7 +48,7 @@ _NO_PIECES = (
 SIZE, DATA, AFTER, TRAILER, END = "size", "data", "after", "trailer", "end"
 
 
-class BadAnswerError(Exception):
+class BadResponseError(Exception):
     """What an engine sent is no HTTP that we understand."""
 
 
@@ -124,7 +124,7 @@ def for_our_connection(begun: bytes, ends: bool) -> bytes:
     return b"\r\n".join([*kept, b"Connection: close"] if ends else kept) + gap + body
 
 
-class Answer:
+class ResponseStream:
     """An answer as it comes.
 
     :ivar status: its status; 0 before the head has come.
@@ -158,7 +158,7 @@ class Answer:
             end = self._head.find(b"\r\n\r\n")
             if end < 0:
                 if len(self._head) > LONGEST_HEAD:
-                    raise BadAnswerError("a head without an end")
+                    raise BadResponseError("a head without an end")
                 return
             data = bytes(self._head[end + 4 :])
             self._read_head(bytes(self._head[:end]))
@@ -175,7 +175,7 @@ class Answer:
         first, *lines = head.split(b"\r\n")
         match = re.match(rb"HTTP/1\.[01] (\d{3})", first)
         if not match:
-            raise BadAnswerError("no status line")
+            raise BadResponseError("no status line")
         self.status = int(match[1])
         for line in lines:
             name, _colon, value = line.partition(b":")
@@ -223,7 +223,7 @@ class Answer:
             if end < 0:
                 self._line += data[position:]
                 if len(self._line) > LONGEST_HEAD:
-                    raise BadAnswerError("a line of a chunk without an end")
+                    raise BadResponseError("a line of a chunk without an end")
                 return
             line = (bytes(self._line) + data[position:end]).strip()
             self._line.clear()
@@ -239,7 +239,7 @@ class Answer:
             try:
                 self._left = int(line.partition(b";")[0], 16)
             except ValueError:
-                raise BadAnswerError("a chunk without a size") from None
+                raise BadResponseError("a chunk without a size") from None
             self._place = DATA if self._left else TRAILER
 
     @property

@@ -1,129 +1,62 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway answers to a request, or which tier nginx shall take it to.
+"""Decide for each request which engine takes it, or which response it gets.
 
-nginx hands every request over before any engine sees it. Either the gateway's answer is the final one, or it names a
-place in nginx's configuration, and the facts that nginx needs there. Nothing of what the client sent goes on to an
-engine but the body, its type, and a path that is written here.
+nginx passes every request here before any engine sees it. The result is either the final response, or a route: a
+location of nginx and the values that nginx needs there. An engine receives only the request's body and content type,
+and a path from C(api_paths).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Union
 
-from . import request_body, task_routing, user_keys
-from .http import Answer, Request, as_json, error
-from .rate_limit import Buckets, Limits
+from ..engine.api_paths import ALLOWED_PATHS, GENERATION_PATHS
+from . import api_errors, request_body, task_routing, user_keys
+from .api_errors import as_json, error
+from .http import Request, Response
+from .nginx_upstreams import upstreams_of
+from .rate_limit import RateLimiter, RateLimits
+from .tiers import Tier, TierStatus
 
-#: What is asked of an engine through the gateway. Its other paths change it, or tell of other users' requests.
-ENGINE_PATHS = frozenset(
-    {
-        "/v1/chat/completions",
-        "/v1/completions",
-        "/v1/embeddings",
-        "/v1/messages",
-        "/v1/messages/count_tokens",
-        "/v1/rerank",
-        "/v1/responses",
-        "/chat/completions",
-        "/completions",
-        "/embeddings",
-        "/apply-template",
-        "/completion",
-        "/detokenize",
-        "/infill",
-        "/tokenize",
-    }
-)
-#: Of these the answer tells how many tokens it has.
-TOLD_PATHS = frozenset(
-    {
-        "/v1/chat/completions",
-        "/v1/completions",
-        "/v1/messages",
-        "/v1/responses",
-        "/chat/completions",
-        "/completions",
-        "/completion",
-        "/infill",
-    }
-)
 TASK_ALIAS = "task:"
-READY = "ready"
-#: Seconds after which a client may come again where nobody knows better.
-SOON = 5
 
-
-@dataclass(frozen=True)
-class Tier:
-    """A tier as the inventory has it.
-
-    :ivar models: ids under which its models are asked for; the first is its default.
-    :ivar keys: the inventory's names of these models: two tiers may serve one under different ids.
-    :ivar rewrites: whether its engine looks at the C(model) of a request: a router does.
-    :ivar fallback: the tier that answers when this one is away, without having been asked to; empty for none.
-    """
-
-    name: str
-    models: tuple[str, ...] = ()
-    rewrites: bool = False
-    fallback: str = ""
-    port: int = 0
-    keys: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Now:
-    """A tier as it is.
-
-    :ivar endpoint: address and port of the engine that answers; empty where none does.
-    :ivar models: what that engine says it has.
-    """
-
-    state: str = "unknown"
-    reason: str = "nobody knows its state"
-    retry_after: int = 30
-    endpoint: str = ""
-    models: tuple[str, ...] = ()
-    percent: float | None = None
-    expected: float | None = None
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether requests may go there."""
-        return self.state == READY and bool(self.endpoint)
-
-
-#: From a type of task to the name of a tier, the id of a model, and why; None for a type that there is not.
+#: Maps a task type to a tier's name, a model's id and the reason; None for an unknown type.
 Chooser = Callable[[str], Union["tuple[str, str, str]", None]]
 
 
 @dataclass(frozen=True)
-class Site:
-    """What the gateway was told when it was installed."""
+class GatewayConfig:
+    """The gateway's configuration, as the role gateway writes it.
+
+    :ivar limits: rate limits by class of keys; C(default) is always there.
+    :ivar retry_after: seconds after which a client may try again, where the gateway knows no better.
+    :ivar watch_streams: whether the gateway itself proxies all requests that generate text.
+    """
 
     tiers: Mapping[str, Tier]
-    limits: Mapping[str, Limits] = field(default_factory=dict)
+    limits: Mapping[str, RateLimits]
+    retry_after: int
     choose: Chooser = lambda task: None
     tasks: Sequence[str] = ()
-    paths: Collection[str] = ENGINE_PATHS
     watch_streams: bool = True
     cors_origins: Collection[str] = ()
 
 
 @dataclass(frozen=True)
-class Forward:
-    """Where nginx shall take a request.
+class RouteDecision:
+    """The route of a request.
 
-    :ivar model: what the body's C(model) must be replaced by; empty where it may stay.
-    :ivar shown_model: the id of the model, for the log.
-    :ivar relay: whether the gateway itself takes it there, since nginx's process knows another endpoint, or none, since
-        the body must be changed, or since its answer is watched.
-    :ivar at: where in the body its model is, if the body is large.
-    :ivar stand_ins: tiers that may answer instead if no connection to this one's engine comes about.
+    :ivar model: id that replaces C(model) in the body; empty to keep the body.
+    :ivar shown_model: id of the model, for the log.
+    :ivar is_proxied: whether the gateway itself proxies the request. It does so if this nginx process knows another
+        endpoint or none, if the body must change, or if the response is watched.
+    :ivar fallback_from: the tier that was requested, if a fallback takes the request; else empty.
+    :ivar fallbacks: tiers that may take the request if the connection to this engine fails.
+    :ivar at: position of the model in a large body.
     """
 
     tier: str
@@ -135,15 +68,15 @@ class Forward:
     model: str = ""
     shown_model: str = ""
     stream: bool = False
-    relay: bool = False
+    is_proxied: bool = False
     fallback_from: str = ""
-    stand_ins: tuple[str, ...] = ()
+    fallbacks: tuple[str, ...] = ()
     at: str = ""
 
     def headers(self) -> dict[str, str]:
-        """Say it to nginx."""
+        """Write the route as response headers for nginx."""
         given = {
-            "X-Accel-Redirect": "@herd_relay" if self.relay else f"@tier_{self.tier}",
+            "X-Accel-Redirect": "@herd_proxy" if self.is_proxied else f"@tier_{self.tier}",
             "X-Herd-Tier": self.tier,
             "X-Herd-Path": self.path,
             "X-Herd-Key": self.key,
@@ -151,25 +84,21 @@ class Forward:
             "X-Herd-Task": self.task,
             "X-Herd-Model": self.shown_model,
             "X-Herd-Stream": "1" if self.stream else "0",
-            "X-Herd-Relay": f"{self.endpoint} {self.model}".strip() if self.relay else "",
+            "X-Herd-Proxy": f"{self.endpoint} {self.model}".strip() if self.is_proxied else "",
             "X-Herd-Fallback-From": self.fallback_from,
-            "X-Herd-Stand-Ins": " ".join(self.stand_ins),
+            "X-Herd-Fallbacks": " ".join(self.fallbacks),
             "X-Herd-At": self.at,
         }
         return {name: value for name, value in given.items() if value}
 
 
-Verdict = Union[Answer, Forward]
-
-
-def upstreams_of(header: str) -> dict[str, str]:
-    """Read which endpoints the process of nginx has that handed a request over: C(fast=10.0.0.42:8080 reasoning=-)."""
-    pairs = (pair.partition("=") for pair in header.split())
-    return {name: endpoint if endpoint != "-" else "" for name, _sign, endpoint in pairs}
+Verdict = Union[Response, RouteDecision]
+#: The steps until a request's verdict is known. Other requests run between two steps.
+RequestPipeline = Generator[None, None, Verdict]
 
 
 def shown_keys(request: Request) -> list[str]:
-    """Give every key that a request shows, as OpenAI's and as Anthropic's clients do."""
+    """Return all keys in a request's headers, as OpenAI's and Anthropic's clients send them."""
     found = []
     for value in request.headers.get("authorization", ()):
         kind, _blank, key = value.partition(" ")
@@ -177,72 +106,42 @@ def shown_keys(request: Request) -> list[str]:
     return [*found, *request.headers.get("x-api-key", ())]
 
 
-def away(tier: str, now: Now, more: Mapping[str, Any] | None = None) -> Answer:
-    """Say that a tier does not answer, why, and when to come again."""
-    detail: dict[str, Any] = {"tier": tier, "state": now.state, **(more or {})}
-    if now.percent is not None:
-        detail["percent"] = now.percent
-    if now.expected is not None:
-        detail["expected"] = now.expected
-    seconds = max(1, int(now.retry_after))
-    return error(
-        503,
-        f"The tier {tier} does not answer at present: {now.reason}. Try again in {seconds} seconds.",
-        "tier_unavailable",
-        {"Retry-After": str(seconds), "X-Herd-Tier": tier},
-        {"herd": detail},
-    )
-
-
-def unsent() -> Answer:
-    """Say to nginx that no connection to an engine came about, so that it asks what becomes of the request."""
-    return Answer(502, headers={"X-Herd-Unsent": "1"})
-
-
-def failing(tier: str, now: Now, status: str) -> Answer:
-    """Say that an engine that should answer does not.
-
-    :param status: how nginx, or the engine, put it.
-    """
-    why = {
-        "401": "its engine does not accept the gateway's key",
-        "503": "its engine loads a model",
-        "504": "its engine gave no answer in time",
-    }.get(status, "its engine ended before it answered")
-    return away(tier, replace(now, state="failing", reason=why, retry_after=SOON) if now.is_ready else now)
-
-
 class Router:
-    """Decides. What changes (keys, tiers) is put in from outside; buckets are all that it remembers."""
+    """Decide where requests go.
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        #: Whose keys are good; None while that is not known.
-        self.admitted: user_keys.Admitted | None = None
-        self.now: Mapping[str, Now] = {}
-        self._buckets = Buckets()
+    The caller updates C(keys) and C(status). The router itself only remembers the state of the rate limits.
 
-    def tier_now(self, name: str) -> Now:
-        """Say how a tier is."""
-        return self.now.get(name, Now())
+    :ivar keys: the user keys; None until they are known.
+    :ivar status: the present status of the tiers.
+    """
 
-    def is_known(self, tier: Tier, model: str) -> bool:
-        """Whether a tier has a model of this id, by the inventory or by what its engine says."""
-        return model in tier.models or model in self.tier_now(tier.name).models
+    def __init__(self, config: GatewayConfig) -> None:
+        self.config = config
+        self.keys: user_keys.UserKeys | None = None
+        self.status: Mapping[str, TierStatus] = {}
+        self._rate_limiter = RateLimiter()
 
-    def models(self) -> Answer:
-        """List the models of all tiers, also of those that are away: they are asked for in the same way."""
+    def status_of(self, name: str) -> TierStatus:
+        """Return a tier's present status."""
+        return self.status.get(name, TierStatus())
+
+    def has_model(self, tier: Tier, model: str) -> bool:
+        """Return whether a tier has a model of this id, by the inventory or by its engine."""
+        return model in tier.models or model in self.status_of(tier.name).models
+
+    def models(self) -> Response:
+        """List the models of all tiers, including unavailable ones."""
         return as_json(200, {"object": "list", "data": [self._model(*pair) for pair in self._all_models()]})
 
     def _all_models(self) -> list[tuple[str, str]]:
         pairs: dict[str, str] = {}
-        for tier in self.site.tiers.values():
-            for model in (*tier.models, *self.tier_now(tier.name).models):
+        for tier in self.config.tiers.values():
+            for model in (*tier.models, *self.status_of(tier.name).models):
                 pairs.setdefault(model, tier.name)
         return list(pairs.items())
 
     def _model(self, model: str, tier: str) -> dict[str, Any]:
-        state = self.tier_now(tier).state
+        state = self.status_of(tier).state
         return {
             "id": model,
             "object": "model",
@@ -251,10 +150,12 @@ class Router:
             "herd": {"tier": tier, "state": state},
         }
 
-    # A request, step by step
+    def authorize(self, request: Request, wall: float) -> user_keys.UserKey | Response:
+        """Find the key of a request.
 
-    def authorize(self, request: Request, wall: float) -> user_keys.Key | Answer:
-        """Find whose request it is."""
+        :param wall: UNIX time.
+        :returns: the key, or the error for a request without a valid one.
+        """
         shown = [key for key in shown_keys(request) if key]
         challenge = {"WWW-Authenticate": "Bearer"}
         if not shown:
@@ -266,62 +167,51 @@ class Router:
             )
         if len(set(shown)) > 1:
             return error(401, "You provided more than one API key.", "invalid_api_key", challenge)
-        if self.admitted is None:
+        if self.keys is None:
             return error(
                 503,
-                "The gateway cannot read which keys are good. Its operator finds why in the journal of herd-gateway.",
+                "The gateway cannot read its key files. Its operator finds the reason in the journal of herd-gateway.",
                 "gateway_unavailable",
-                {"Retry-After": str(SOON)},
+                retry_after=self.config.retry_after,
             )
-        key = user_keys.owner(self.admitted.keys, shown[0])
-        refused = user_keys.refusal(key, self.admitted.revoked, wall)
+        key = user_keys.owner(self.keys.keys, shown[0])
+        refused = user_keys.refusal(key, self.keys.revoked, wall)
         if key is None or refused:
-            # Whether a key was ever good is nobody's business who does not hold it; who holds it may know.
+            # Only the holder of a key learns whether it is revoked or expired.
             return error(401, f"The API key that you provided is {refused}.", "invalid_api_key", challenge)
         return key
 
-    def decide(self, request: Request, wall: float, now: float) -> Verdict:
-        """Answer, or say where it goes, without a pause."""
-        steps = self.steps(request, wall, now)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                verdict: Verdict = end.value
-                return verdict
-
-    def steps(self, request: Request, wall: float, now: float) -> Generator[None, None, Verdict]:
-        """Answer, or say where it goes, with pauses in which others have their turn.
+    def pipeline(self, request: Request, wall: float, now: float) -> RequestPipeline:
+        """Check and route a request, in steps.
 
         :param wall: UNIX time.
-        :param now: seconds of a clock that does not jump.
+        :param now: seconds of a monotonic clock.
         """
         asked = request.target.partition("?")[0]
         task, tier_name, path = self._place(asked, request.header("x-herd-port-tier"))
         is_list = path in ("/v1/models", "/models") or path.startswith("/v1/models/")
-        if path not in self.site.paths and not is_list:
+        if path not in ALLOWED_PATHS and not is_list:
             return error(404, f"There is nothing at {asked[:200]}.", "not_found")
         methods = ("GET", "HEAD") if is_list else ("POST",)
         if request.method not in methods:
-            allowed = {"Allow": ", ".join(methods)}
-            return error(405, f"{path} is asked with {methods[0]}.", "method_not_allowed", allowed)
+            return api_errors.wrong_method(path, methods)
         key = self.authorize(request, wall)
-        if isinstance(key, Answer):
+        if isinstance(key, Response):
             return key
         verdict = yield from self._for_key(request, key, (task, tier_name, path), now)
-        if isinstance(verdict, Answer):
+        if isinstance(verdict, Response):
             verdict.headers["X-Herd-Key"] = key.id
         return verdict
 
-    def preflight(self, request: Request) -> Answer | None:
-        """Answer a browser that asks whether a page of another site may send a request; it shows no key for that.
+    def preflight(self, request: Request) -> Response | None:
+        """Answer a CORS preflight request, which carries no key; None for any other request.
 
-        nginx says with every answer which site may read it.
+        nginx adds the allowed origin to every response.
         """
         origin = request.header("origin")
-        if request.method != "OPTIONS" or not ({origin, "*"} & set(self.site.cors_origins)) or not origin:
+        if request.method != "OPTIONS" or not ({origin, "*"} & set(self.config.cors_origins)) or not origin:
             return None
-        return Answer(
+        return Response(
             200,
             content_type="text/plain",
             headers={
@@ -332,42 +222,44 @@ class Router:
         )
 
     def _place(self, asked: str, port_tier: str) -> tuple[str, str, str]:
-        """Take task and tier from a path; the rest of it is compared literally, so that there are no tricks."""
+        """Split a path into task, tier and engine path. The engine path is only ever compared with C(api_paths)."""
         parts = asked.split("/", 3)
         if len(parts) == 4 and parts[1] == "task":
             return parts[2], port_tier, "/" + parts[3]
         first, _slash, rest = asked[1:].partition("/")
-        if first in self.site.tiers:
+        if first in self.config.tiers:
             return "", first, "/" + rest
         return "", port_tier, asked
 
     def _for_key(
-        self, request: Request, key: user_keys.Key, place: tuple[str, str, str], now: float
-    ) -> Generator[None, None, Verdict]:
+        self, request: Request, key: user_keys.UserKey, place: tuple[str, str, str], now: float
+    ) -> RequestPipeline:
         task, tier_name, path = place
-        limits = self.site.limits.get(key.limits, Limits())
-        wait = self._buckets.take(key.id, limits, now)
+        limits = self.config.limits[key.limits]
+        wait = self._rate_limiter.take(key.id, limits, now)
         if wait:
             seconds = int(wait) + 1
             return error(
                 429,
-                f"More than {limits.requests_per_minute:g} requests a minute. Try again in {seconds} seconds.",
+                f"Too many requests for this key (limit {limits.requests_per_minute:g} per minute)."
+                f" Try again in {seconds} seconds.",
                 "rate_limit_exceeded",
-                {"Retry-After": str(seconds)},
+                retry_after=seconds,
             )
         if request.method != "POST":
             return self._list(path)
         try:
-            body = yield from request_body.read(request.body)
+            body = yield from request_body.parse(request.body)
         except request_body.NotJsonError:
-            return error(400, "The body is no JSON object.", "invalid_json")
-        except request_body.TooMuchError:
-            return error(400, "The body has more strings, lists and objects than any prompt.", "body_too_complex")
+            return error(400, "The request body is not a JSON object.", "invalid_json")
+        except request_body.TooComplexError:
+            message = f"Request body is too complex (limit {request_body.MOST_VALUES:,} JSON values)."
+            return error(400, message, "body_too_complex")
         chosen = self._choose(request, body.model, task, tier_name)
-        if isinstance(chosen, Answer):
+        if isinstance(chosen, Response):
             return chosen
         tier, model, task, is_rewritten = chosen
-        wanted = Forward(
+        wanted = RouteDecision(
             tier=tier.name,
             endpoint="",
             path=path,
@@ -381,37 +273,39 @@ class Router:
         )
         return self._enter(request, wanted, key)
 
-    def _list(self, path: str) -> Answer:
+    def _list(self, path: str) -> Response:
         name = path[len("/v1/models/") :] if path.startswith("/v1/models/") else ""
         if not name:
             return self.models()
         tier = dict(self._all_models()).get(name)
         return as_json(200, self._model(name, tier)) if tier else self._no_model(name)
 
-    def _no_model(self, model: str) -> Answer:
+    def _no_model(self, model: str) -> Response:
         names = ", ".join(name for name, _tier in self._all_models())
         return error(404, f"There is no model {model[:200]!r}. There are: {names}.", "model_not_found", param="model")
 
-    def _choose(self, request: Request, asked: Any, task: str, tier_name: str) -> tuple[Tier, str, str, bool] | Answer:
+    def _choose(
+        self, request: Request, asked: Any, task: str, tier_name: str
+    ) -> tuple[Tier, str, str, bool] | Response:
         """Choose tier and model: by the task, else by the model's id, else by the port.
 
         :returns: the tier, the model's id, the task, and whether the body must be given that id.
         """
         if asked is not None and not isinstance(asked, str):
-            return error(400, "The model is no text.", "invalid_model", param="model")
+            return error(400, "The model is not a string.", "invalid_model", param="model")
         task = task or request.header("x-herd-task") or request.header("task")
         if not task and asked and asked.startswith(TASK_ALIAS):
             task = asked[len(TASK_ALIAS) :]
-        tiers = self.site.tiers
+        tiers = self.config.tiers
         if task:
-            chosen = self.site.choose(task)
+            chosen = self.config.choose(task)
             if chosen is None or chosen[0] not in tiers:
-                known = ", ".join(self.site.tasks)
+                known = ", ".join(self.config.tasks)
                 return error(400, f"There is no task {task[:64]!r}. There are: {known}.", "unknown_task", param="task")
             tier = tiers[chosen[0]]
-            # Only words of the inventory go on, into nginx's headers and into the log.
+            # Only names from the inventory enter nginx's headers and the log.
             known_task = task_routing.normal(task)
-            known_task = known_task if known_task in self.site.tasks else task_routing.DEFAULT
+            known_task = known_task if known_task in self.config.tasks else task_routing.DEFAULT
             return tier, chosen[1], known_task, tier.rewrites and asked != chosen[1]
         own = tiers.get(tier_name)
         if own is None:
@@ -419,51 +313,51 @@ class Router:
         if not asked:
             model = (*own.models, "")[0]
             return own, model, "", own.rewrites
-        if self.is_known(own, asked):
+        if self.has_model(own, asked):
             return own, asked, "", False
         for tier in tiers.values():
-            if self.is_known(tier, asked):
+            if self.has_model(tier, asked):
                 return tier, asked, "", False
         return self._no_model(asked)
 
-    def _enter(self, request: Request, wanted: Forward, key: user_keys.Key) -> Verdict:
-        """Go where a request wants to, or elsewhere if it may."""
-        may = [name for name in self.site.tiers if not key.tiers or name in key.tiers]
+    def _enter(self, request: Request, wanted: RouteDecision, key: user_keys.UserKey) -> Verdict:
+        """Route a request to its tier, or to a fallback while that tier is unavailable."""
+        may = [name for name in self.config.tiers if not key.tiers or name in key.tiers]
         if wanted.tier not in may:
-            return error(403, f"Your key does not open the tier {wanted.tier}.", "tier_not_allowed")
-        wanted = replace(wanted, stand_ins=self._stand_ins(request, wanted.tier, may))
-        if not self.tier_now(wanted.tier).is_ready:
-            elsewhere = self._elsewhere(wanted)
-            if elsewhere is None:
-                return away(wanted.tier, self.tier_now(wanted.tier))
-            wanted = elsewhere
-        endpoint = self.tier_now(wanted.tier).endpoint
+            return error(403, f"Your key does not allow the tier {wanted.tier}.", "tier_not_allowed")
+        wanted = replace(wanted, fallbacks=self._fallbacks(request, wanted.tier, may))
+        if not self.status_of(wanted.tier).is_ready:
+            other = self._fallback(wanted)
+            if other is None:
+                return api_errors.unavailable(wanted.tier, self.status_of(wanted.tier))
+            wanted = other
+        endpoint = self.status_of(wanted.tier).endpoint
         has = upstreams_of(request.header("x-herd-upstreams")).get(wanted.tier, "")
-        is_watched = self.site.watch_streams and (wanted.stream or wanted.path in TOLD_PATHS)
-        return replace(wanted, endpoint=endpoint, relay=bool(wanted.model) or is_watched or has != endpoint)
+        is_watched = self.config.watch_streams and (wanted.stream or wanted.path in GENERATION_PATHS)
+        return replace(wanted, endpoint=endpoint, is_proxied=bool(wanted.model) or is_watched or has != endpoint)
 
-    def _stand_ins(self, request: Request, tier: str, may: Sequence[str]) -> tuple[str, ...]:
-        """Name the tiers that may stand in: one that the request names, or the inventory, or any if it says so."""
+    def _fallbacks(self, request: Request, tier: str, may: Sequence[str]) -> tuple[str, ...]:
+        """List the allowed fallbacks: the one that the request or else the inventory names, or all on request."""
         asked = request.header("x-herd-fallback").lower()
         if asked in ("no", "none", "never"):
             return ()
-        policy = self.site.tiers[tier].fallback
-        names = [asked] if asked in self.site.tiers else [policy] if policy else []
+        policy = self.config.tiers[tier].fallback
+        names = [asked] if asked in self.config.tiers else [policy] if policy else []
         if asked in ("allow", "any", "yes", "1", "true"):
-            names += list(self.site.tiers)
+            names += list(self.config.tiers)
         return tuple(name for name in dict.fromkeys(names) if name != tier and name in may)
 
-    def _elsewhere(self, wanted: Forward) -> Forward | None:
-        """Take a request to the first tier that may stand in and answers; those before it are not tried again."""
-        for index, name in enumerate(wanted.stand_ins):
-            now = self.tier_now(name)
+    def _fallback(self, wanted: RouteDecision) -> RouteDecision | None:
+        """Route a request to its first fallback that is ready. Fallbacks before it are not tried again."""
+        for index, name in enumerate(wanted.fallbacks):
+            now = self.status_of(name)
             if now.is_ready:
-                other = self.site.tiers[name]
-                model = self._model_there(other, wanted)
+                other = self.config.tiers[name]
+                model = self._model_at(other, wanted)
                 return replace(
                     wanted,
                     fallback_from=wanted.fallback_from or wanted.tier,
-                    stand_ins=wanted.stand_ins[index + 1 :],
+                    fallbacks=wanted.fallbacks[index + 1 :],
                     tier=name,
                     endpoint=now.endpoint,
                     model=model if other.rewrites else "",
@@ -471,31 +365,32 @@ class Router:
                 )
         return None
 
-    def _model_there(self, other: Tier, wanted: Forward) -> str:
-        """Choose the model of a tier that stands in: the one that was asked for if it has it, else its default."""
+    def _model_at(self, other: Tier, wanted: RouteDecision) -> str:
+        """Choose the model at a fallback: the requested one if it is there, else the default."""
         model = wanted.shown_model
-        if self.is_known(other, model):
+        if self.has_model(other, model):
             return model
-        own = self.site.tiers[wanted.tier]
+        own = self.config.tiers[wanted.tier]
         here, there = dict(zip(own.models, own.keys)), dict(zip(other.keys, other.models))
-        return there.get(here.get(model, ""), "") or (*other.models, *self.tier_now(other.name).models, "")[0]
+        return there.get(here.get(model, ""), "") or (*other.models, *self.status_of(other.name).models, "")[0]
 
-    def gone(self, request: Request) -> Verdict:
-        """Say what becomes of a request whose engine gave no answer. Nothing of it has reached the client.
+    def upstream_failed(self, request: Request) -> Verdict:
+        """Decide about a request whose upstream failed before the client received anything.
 
-        nginx tells what it met: no request is sent a second time, but one that found nobody to be sent to has not
-        been sent at all, and goes to the engine that there is now, or to a tier that may stand in.
+        nginx reports the failure in headers. A request whose connection failed was never sent: it goes to the tier's
+        present engine, or to a fallback. No other request is sent a second time.
         """
-        name = request.header("x-herd-gone")
-        now = self.tier_now(name)
+        name = request.header("x-herd-failed-tier")
+        now = self.status_of(name)
         # The last try counts. nginx logs no time for a failed connection; the gateway itself says so in a header.
-        is_unsent = request.header("x-herd-gone-connect").split(" ")[-1] == "-" or request.header("x-herd-gone-unsent")
-        relayed = request.header("x-herd-gone-relay").partition(" ")[0]
-        had = relayed or upstreams_of(request.header("x-herd-upstreams")).get(name, "")
-        tier = self.site.tiers.get(name)
-        if is_unsent and tier is not None:
+        connect_time = request.header("x-herd-failed-connect-time").split(" ")[-1]
+        connect_failed = connect_time == "-" or request.header("x-herd-connect-failed")
+        proxied_to = request.header("x-herd-failed-proxy").partition(" ")[0]
+        had = proxied_to or upstreams_of(request.header("x-herd-upstreams")).get(name, "")
+        tier = self.config.tiers.get(name)
+        if connect_failed and tier is not None:
             model = request.header("x-herd-model")
-            given = Forward(
+            given = RouteDecision(
                 tier=name,
                 endpoint=now.endpoint,
                 path=request.header("x-herd-path"),
@@ -505,12 +400,13 @@ class Router:
                 model=model if tier.rewrites else "",
                 shown_model=model,
                 stream=request.header("x-herd-stream") == "1",
-                relay=True,
+                is_proxied=True,
                 fallback_from=request.header("x-herd-fallback-from"),
                 at=request.header("x-herd-at"),
-                stand_ins=tuple(n for n in request.header("x-herd-stand-ins").split() if n in self.site.tiers),
+                fallbacks=tuple(n for n in request.header("x-herd-fallbacks").split() if n in self.config.tiers),
             )
-            found = given if now.is_ready and now.endpoint != had else self._elsewhere(given)
+            found = given if now.is_ready and now.endpoint != had else self._fallback(given)
             if found is not None:
                 return found
-        return failing(name, now, request.header("x-herd-gone-status").split(" ")[-1])
+        status = request.header("x-herd-failed-status").split(" ")[-1]
+        return api_errors.upstream_failed(name, now, status, self.config.retry_after)

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What C(/status.json) says: how every tier is, for its users.
+"""Collect the status of all tiers for C(/status.json) and the status page.
 
-It is open to everybody who reaches the gateway, so it names no user, no key and no address. What came from jobs and
-from Slurm is taken apart here, field by field: a field that makes no sense is unknown, and never an error.
+Everybody who reaches the gateway can read it, so it contains no user, no key and no address. The load that a job
+reports is checked field by field: an invalid field is unknown, never an error.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import values
+from ..slurm import tier_status
+from ..slurm.tier_status import READY
 from ..timefmt import iso
-from .routing import READY, Now, Tier
 from .task_routing import EMPTY, TaskTable
+from .tiers import Tier, TierStatus
 
 SCHEMA = 1
 _LONGEST = 400
@@ -37,11 +39,6 @@ def _moment(value: Any) -> str | None:
     found = values.finite(value)
     # The last second that has a year of four digits.
     return iso(found) if found is not None and 0 < found < 253402300800 else None
-
-
-def _part(data: Any, name: str) -> Mapping[str, Any]:
-    found = data.get(name) if isinstance(data, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
 
 
 def _list(data: Mapping[str, Any], name: str) -> Sequence[Any]:
@@ -73,9 +70,8 @@ def _seconds(value: Any) -> float | None:
     return None if found is None else round(found, 3)
 
 
-def _load(entry: Mapping[str, Any], measured: Mapping[str, Any], slots: int | None) -> dict[str, Any]:
-    """What the tier has to do: as its engine says, else as the gateway counts."""
-    load = _part(entry, "load")
+def _load(load: Mapping[str, Any], measured: Mapping[str, Any], slots: int) -> dict[str, Any]:
+    """Return a tier's load as its engine reports it, else as the gateway counts."""
     running, waiting = _count(load.get("processing")), _count(load.get("waiting"))
     open_here = _count(measured.get("in_flight"))
     if running is None and open_here is not None:
@@ -99,63 +95,61 @@ def _measured(data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tier(tier: Tier, now: Now, seen: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
-    entries = [entry for entry in _list(seen, "endpoints") if isinstance(entry, Mapping)]
-    ready = [entry for entry in entries if entry.get("state") == READY]
-    entry = max(ready, key=lambda one: values.finite(one.get("started")) or 0.0, default=next(iter(entries), {}))
-    slots = _count(entry.get("slots")) or None
-    percent = values.finite(now.percent)
+def _tier(tier: Tier, status: TierStatus, seen: tier_status.Tier | None, measured: Mapping[str, Any]) -> dict[str, Any]:
+    endpoints = seen.endpoints if seen else ()
+    engine = next((one for one in endpoints if one.state == READY), next(iter(endpoints), None))
+    load = engine.load if engine and engine.load else {}
+    job_id = (seen.job_id if seen else None) or (engine.job_id if engine else None)
     return {
         "name": tier.name,
-        "state": now.state,
-        "ready": now.is_ready,
-        "enabled": seen.get("enabled") is not False,
-        "reason": _text(now.reason),
-        "percent": None if percent is None or now.state != "loading" else int(min(percent, 100)),
-        "expected": _moment(now.expected),
-        "retry_after_s": None if now.is_ready else max(1, int(now.retry_after)),
-        "job_id": _text(seen.get("job_id") or entry.get("job_id")) or None,
-        "pending_reason": _text(seen.get("pending_reason")) or None,
-        "models": list(dict.fromkeys((*tier.models, *now.models))),
+        "state": status.state,
+        "ready": status.is_ready,
+        "enabled": seen.enabled if seen else True,
+        "reason": _text(status.reason),
+        "percent": None if status.percent is None or status.state != "loading" else int(min(status.percent, 100)),
+        "expected": _moment(status.expected),
+        "retry_after_s": None if status.is_ready else status.retry_after,
+        "job_id": _text(job_id) or None,
+        "pending_reason": _text(seen.pending_reason if seen else None) or None,
+        "models": list(dict.fromkeys((*tier.models, *status.models))),
         "port": tier.port,
         "fallback": tier.fallback or None,
-        "context": _count(entry.get("context")) or None,
-        "slots": slots,
-        "host": _text(entry.get("host")) or None,
-        "release": _text(entry.get("release")) or None,
-        "started": _moment(entry.get("started")),
-        "load": _load(entry, measured, slots),
+        "context": engine.context or None if engine else None,
+        "slots": engine.slots or None if engine else None,
+        "host": _text(engine.host) or None if engine else None,
+        "release": _text(engine.release) or None if engine else None,
+        "started": _moment(engine.started) if engine else None,
+        "load": _load(load, measured, engine.slots if engine else 0),
         "measured": _measured(measured),
-        "gpus": [gpu for gpu in map(_gpu, _list(_part(entry, "load"), "gpus")[:_MOST_GPUS]) if gpu],
+        "gpus": [gpu for gpu in map(_gpu, _list(load, "gpus")[:_MOST_GPUS]) if gpu],
     }
 
 
 def collect(
     tiers: Mapping[str, Tier],
-    now: Mapping[str, Now],
-    view: Mapping[str, Any],
+    status: Mapping[str, TierStatus],
+    seen: Mapping[str, tier_status.Tier],
     measured: Mapping[str, Mapping[str, Any]],
     wall: float,
     tasks: TaskTable = EMPTY,
     is_silent: bool = False,
 ) -> dict[str, Any]:
-    """Say how everything is.
+    """Collect the status of all tiers.
 
     :param tiers: the tiers of the inventory, in its order.
-    :param now: how they are, as the gateway sees it.
-    :param view: the manager's view, for what is only for people; while the manager is silent, only its C(endpoints).
-    :param measured: what the gateway counted, by tier.
+    :param status: their present status, which routes requests.
+    :param seen: the same from the tier manager, with details for people; from the registry while it is silent.
+    :param measured: the gateway's own counters, by tier.
     :param wall: UNIX time.
-    :param is_silent: whether the manager of the tiers says nothing.
+    :param is_silent: whether the tier manager is silent.
     """
-    seen = _part(view, "tiers")
     default = tasks.default
     return {
         "schema": SCHEMA,
         "generated": iso(wall),
         "manager_silent": is_silent,
         "tiers": [
-            _tier(tier, now.get(name, Now()), _part(seen, name), measured.get(name) or {})
+            _tier(tier, status.get(name, TierStatus()), seen.get(name), measured.get(name) or {})
             for name, tier in tiers.items()
         ],
         "tasks": {name: choice._asdict() for name, choice in tasks.types.items()},

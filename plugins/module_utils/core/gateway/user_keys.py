@@ -31,13 +31,13 @@ _CLASS = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 @dataclass(frozen=True)
-class Key:
-    """A key as the gateway knows it.
+class UserKey:
+    """A key as the gateway knows it, without its text.
 
-    :ivar id: what stands in the log; a user may have several keys, each with an id of its own.
-    :ivar limits: the class of limits that hold for it.
-    :ivar tiers: the tiers that it opens; all if there are none.
-    :ivar expires: UNIX time from which it opens nothing; None for never.
+    :ivar id: names the key in the log. A user may have several keys, each with its own id.
+    :ivar limits: its class of limits.
+    :ivar tiers: the tiers that it allows; all if empty.
+    :ivar expires: UNIX time from which it is rejected; None for never.
     """
 
     id: str
@@ -50,20 +50,20 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Admitted:
-    """All keys, and the ids of those that were revoked on this host besides."""
+class UserKeys:
+    """All keys, and the ids of keys that were revoked on this host."""
 
-    keys: tuple[Key, ...] = ()
+    keys: tuple[UserKey, ...] = ()
     revoked: frozenset[str] = frozenset()
 
 
 def sha256(key: str) -> str:
-    """Say what is kept of a key."""
+    """Return the hash that is stored for a key."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def new_key(fresh: Callable[[], str]) -> str:
-    """Make a key of what is random."""
+    """Make a new key from a random text."""
     return PREFIX + fresh()
 
 
@@ -72,7 +72,7 @@ def _problem(expected: str, found: str) -> InvalidInputError:
 
 
 def _moment(identity: str, given: Any) -> float | None:
-    """Read when a key ends; nothing given is never, and nothing else is."""
+    """Read the expiry of a key; only a missing value means never."""
     if given is None:
         return None
     try:
@@ -84,23 +84,25 @@ def _moment(identity: str, given: Any) -> float | None:
     return moment
 
 
-def parse(entries: Sequence[Mapping[str, Any]], classes: Collection[str], tiers: Collection[str]) -> tuple[Key, ...]:
-    """Read the entries of the inventory.
+def parse(
+    entries: Sequence[Mapping[str, Any]], classes: Collection[str], tiers: Collection[str]
+) -> tuple[UserKey, ...]:
+    """Read and check the entries of the inventory.
 
-    :raises InvalidInputError: for one that could not work, or would open more than it says.
+    :raises InvalidInputError: for an entry that could not work, or would allow more than it says.
     """
-    keys: list[Key] = []
+    keys: list[UserKey] = []
     for entry in entries:
         identity = str(entry.get("id", ""))
         if not _NAME.fullmatch(identity):
             raise _problem("an id of letters, digits and . _ @ - for each key", repr(identity))
         digest = str(entry.get("sha256", ""))
         if not _HASH.fullmatch(digest):
-            raise _problem(f"a SHA-256 of 64 small hexadecimal digits for the key {identity}", "something else")
+            raise _problem(f"a SHA-256 of 64 lower-case hexadecimal digits for the key {identity}", "something else")
         state = str(entry.get("state") or ACTIVE)
         if state not in (ACTIVE, REVOKED):
             raise _problem(f"a state of {ACTIVE} or {REVOKED} for the key {identity}", repr(state))
-        key = Key(
+        key = UserKey(
             id=identity,
             user=str(entry.get("user") or identity),
             sha256=digest,
@@ -123,30 +125,30 @@ def parse(entries: Sequence[Mapping[str, Any]], classes: Collection[str], tiers:
 
 
 def parse_revoked(data: Any) -> frozenset[str]:
-    """Read the ids that were revoked on the host itself.
+    """Read the ids of keys that were revoked on this host.
 
-    :raises InvalidInputError: for what is no list of ids: of that it is not known whom it would let in.
+    :raises InvalidInputError: for anything but a list of ids, since revoked keys might be accepted then.
     """
     ids = data.get("revoked") if isinstance(data, dict) else None
     if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
         raise InvalidInputError(
             "a list of ids under revoked",
             "something else",
-            "take the file away, and revoke again with `herdctl key revoke`",
+            "remove the file, and revoke the keys again with `herdctl key revoke`",
         )
     return frozenset(ids)
 
 
 def check_class(name: str) -> None:
-    """Stop at a class of limits whose name nginx could not use."""
+    """Check that nginx can use the name of a class of limits."""
     if not _CLASS.fullmatch(name):
         raise InvalidInputError(
-            "names of small letters, digits and _ for classes of limits", repr(name), "correct gateway_limits"
+            "names of lower-case letters, digits and _ for classes of limits", repr(name), "correct gateway_limits"
         )
 
 
-def as_data(keys: Sequence[Key]) -> dict[str, Any]:
-    """Say what is written for the gateway."""
+def as_data(keys: Sequence[UserKey]) -> dict[str, Any]:
+    """Write the keys as data for the gateway's key file."""
     return {
         "schema": SCHEMA,
         "keys": [
@@ -165,24 +167,25 @@ def as_data(keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def shortened(text: str) -> str:
-    """Write a file of keys for people, with the first digits of its hashes."""
+    """Shorten the hashes in a key file to their first digits, for people."""
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", text)
 
 
-def owner(keys: Sequence[Key], shown: str) -> Key | None:
-    """Find whose key it is. All are compared, so that the time it takes tells nothing."""
+def owner(keys: Sequence[UserKey], shown: str) -> UserKey | None:
+    """Find a key by its text. All hashes are compared, so that the time reveals nothing."""
     digest = sha256(shown[:LONGEST])
-    found: Key | None = None
+    found: UserKey | None = None
     for key in keys:
         if hmac.compare_digest(key.sha256, digest):
             found = key
     return found if len(shown) <= LONGEST else None
 
 
-def refusal(key: Key | None, revoked: Collection[str], now: float) -> str:
-    """Say why a key opens nothing; nothing if it does.
+def refusal(key: UserKey | None, revoked: Collection[str], now: float) -> str:
+    """Say why a key is rejected; empty if it is accepted.
 
-    :param revoked: ids that were revoked on the host itself, without waiting for a playbook.
+    :param revoked: ids that were revoked on this host, without a playbook run.
+    :param now: UNIX time.
     """
     if key is None:
         return "unknown"

@@ -26,6 +26,8 @@ PENDING, PREEMPTED, BACKING_OFF, STOPPED = "pending", "preempted", "backing-off"
 STATES = (READY, LOADING, DRAINING, PENDING, PREEMPTED, BACKING_OFF, STOPPED)
 #: Seconds between two writings, and after which a view is not believed any more.
 EVERY_S, LIFE_S = 2.0, 10.0
+#: Seconds after which a client may try again, where nothing better is known.
+RETRY_AFTER_S = 30
 _COLUMNS = ("TIER", "STATE", "JOB", "WHERE", "MODELS", "SINCE", "BACK", "WHY")
 
 
@@ -45,7 +47,7 @@ class Tier:
     enabled: bool
     state: str
     reason: str = ""
-    retry_after_s: int = 30
+    retry_after_s: int = RETRY_AFTER_S
     expected: float | None = None
     percent: int | None = None
     job_id: str | None = None
@@ -120,7 +122,7 @@ def _tier(data: Mapping[str, Any]) -> Tier:
         enabled=data["enabled"] is True,
         state=str(data["state"]),
         reason=plain(str(data.get("reason") or "")),
-        retry_after_s=max(1, int(values.finite(data.get("retry_after_s")) or 30)),
+        retry_after_s=max(1, int(values.finite(data.get("retry_after_s")) or RETRY_AFTER_S)),
         expected=values.finite(data.get("expected")),
         percent=None if percent is None else int(percent),
         job_id=_word(data.get("job_id")),

@@ -24,34 +24,54 @@ TASKS = {
     },
     "default": None,
 }
-ENDPOINT = {"state": "ready", "address": "10.0.0.42", "port": 8080, "models": ["strand"], "started": 1.0}
+ENDPOINT = {
+    "schema": 1,
+    "tier": "fast",
+    "job_id": "12",
+    "host": "vasp-02",
+    "address": "10.0.0.42",
+    "port": 8080,
+    "models": ["strand"],
+    "state": "ready",
+    "percent": 100,
+    "context": 32768,
+    "slots": 2,
+    "release": "0c1e57098",
+    "started": 1.0,
+    "heartbeat": 2.0,
+}
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
-    """The gateway's configuration and a new view of the tiers, as options."""
+    """Options that name the gateway's configuration and a fresh status of the tiers."""
     (tmp_path / "gateway.json").write_text(json.dumps({"schema": 1, "tasks": TASKS}), encoding="utf-8")
     wall = time.time()
     view = {
         "schema": 1,
         "written": wall,
         "tiers": {
-            "fast": {"state": "ready", "endpoints": [ENDPOINT]},
-            "reasoning": {"state": "preempted", "reason": "preempted by VASP job 88", "expected": wall + 1500},
+            "fast": {"enabled": True, "state": "ready", "endpoints": [ENDPOINT]},
+            "reasoning": {
+                "enabled": True,
+                "state": "preempted",
+                "reason": "preempted by VASP job 88",
+                "expected": wall + 1500,
+            },
         },
     }
     (tmp_path / "tiers.json").write_text(json.dumps(view), encoding="utf-8")
     return ["--config", str(tmp_path / "gateway.json"), "--view", str(tmp_path / "tiers.json")]
 
 
-def test_it_says_what_would_be_chosen_and_why(herdctl: Path, files: list[str]) -> None:
+def test_it_shows_the_choice_and_the_reason(herdctl: Path, files: list[str]) -> None:
     done = run_herdctl(herdctl, "select-model", "fix", *files)
-    assert done.stdout == "Task:  fix\nModel: strand\nTier:  fast: answers\nWhy:   It compiles.\n"
+    assert done.stdout == "Task:  fix\nModel: strand\nTier:  fast: ready\nWhy:   It compiles.\n"
     done = run_herdctl(herdctl, "select-model", "borrowing", *files)
     assert "Tier:  reasoning: preempted by VASP job 88, expected in about 25 minutes\n" in done.stdout
 
 
-def test_under_the_name_of_the_documents(herdctl: Path, files: list[str]) -> None:
+def test_llama_model_selector_is_the_same_command(herdctl: Path, files: list[str]) -> None:
     link = herdctl.parent / "llama-model-selector"
     link.symlink_to("herdctl")
     try:
@@ -67,7 +87,7 @@ def test_under_the_name_of_the_documents(herdctl: Path, files: list[str]) -> Non
     assert (done.returncode, done.stdout) == (0, "OR1-Behemoth\n")
 
 
-def test_programs_get_json(herdctl: Path, files: list[str]) -> None:
+def test_json_has_all_facts(herdctl: Path, files: list[str]) -> None:
     done = run_herdctl(herdctl, "select-model", "Fix", "--json", *files)
     assert json.loads(done.stdout) == {
         "task": "Fix",
@@ -76,7 +96,7 @@ def test_programs_get_json(herdctl: Path, files: list[str]) -> None:
         "model": "strand",
         "why": "It compiles.",
         "ready": True,
-        "state": "answers",
+        "state": "ready",
     }
     assert set(json.loads(run_herdctl(herdctl, "select-model", "--json", *files).stdout)) == {"fix", "borrowing"}
 
@@ -84,30 +104,28 @@ def test_programs_get_json(herdctl: Path, files: list[str]) -> None:
 def test_without_a_type_it_shows_the_table(herdctl: Path, files: list[str]) -> None:
     lines = run_herdctl(herdctl, "select-model", *files).stdout.splitlines()
     assert lines[0].split() == ["TASK", "TIER", "MODEL", "NOW", "WHY"]
-    assert lines[1].split() == ["fix", "fast", "strand", "answers", "It", "compiles."]
+    assert lines[1].split() == ["fix", "fast", "strand", "ready", "It", "compiles."]
 
 
 def test_an_unknown_type_is_an_error_that_names_the_others(herdctl: Path, files: list[str]) -> None:
     done = run_herdctl(herdctl, "select-model", "poetry", *files)
     assert done.returncode == 2
-    assert "expected a type of task (fix, borrowing), found 'poetry'" in done.stderr
+    assert "expected a task type (fix, borrowing), found 'poetry'" in done.stderr
 
 
 @pytest.mark.parametrize("view", [None, "{", "[]", json.dumps({"schema": 1, "written": 1.0, "tiers": {}})])
-def test_while_nobody_says_how_the_tiers_are_it_still_chooses(
-    herdctl: Path, files: list[str], view: str | None
-) -> None:
+def test_it_chooses_while_the_tier_manager_is_silent(herdctl: Path, files: list[str], view: str | None) -> None:
     if view is None:
         Path(files[3]).unlink()
     else:
         Path(files[3]).write_text(view, encoding="utf-8")
     done = run_herdctl(herdctl, "select-model", "fix", *files)
     assert "Model: strand" in done.stdout
-    assert "the manager of the tiers says nothing" in done.stdout
+    assert "the tier manager is silent" in done.stdout
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"tasks": {"schema": 9}}'])
-def test_without_a_gateway_it_says_where_there_is_one(herdctl: Path, tmp_path: Path, content: Any) -> None:
+def test_an_error_names_the_gateways_host(herdctl: Path, tmp_path: Path, content: Any) -> None:
     path = tmp_path / "none.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")

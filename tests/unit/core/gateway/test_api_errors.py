@@ -10,8 +10,7 @@ import json
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import api_errors
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import http as gateway_http
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import Answer
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import Response
 
 ANTHROPIC = ["/v1/messages", "/v1/messages?beta=true", "/fast/v1/messages", "/task/fix/v1/messages/count_tokens"]
 OTHERS = ["/v1/chat/completions", "/v1/responses", "/v1/messages/batches", "/v1/messagesx", "/", ""]
@@ -30,7 +29,7 @@ OTHERS = ["/v1/chat/completions", "/v1/responses", "/v1/messages/batches", "/v1/
     ],
 )
 def test_anthropics_clients_get_a_shape_of_their_own(path: str, status: int, kind: str) -> None:
-    given = gateway_http.error(status, "No.", "some_code", {"Retry-After": "5"}, {"herd": {"tier": "fast"}})
+    given = api_errors.error(status, "No.", "some_code", more={"herd": {"tier": "fast"}}, retry_after=5)
     found = api_errors.for_path(path, given)
     assert (found.status, found.headers) == (status, {"Retry-After": "5"})
     error = {"type": kind, "message": "No.", "param": None, "code": "some_code", "herd": {"tier": "fast"}}
@@ -39,12 +38,14 @@ def test_anthropics_clients_get_a_shape_of_their_own(path: str, status: int, kin
 
 @pytest.mark.parametrize("path", OTHERS)
 def test_all_others_get_openais(path: str) -> None:
-    given = gateway_http.error(503, "No.", "some_code")
+    given = api_errors.error(503, "No.", "some_code")
     assert api_errors.for_path(path, given) is given
 
 
-@pytest.mark.parametrize("given", [Answer(200, b"{}"), Answer(404, b""), Answer(404, b"[]"), Answer(404, b'{"a":1}')])
-def test_what_is_no_error_of_ours_stays(given: Answer) -> None:
+@pytest.mark.parametrize(
+    "given", [Response(200, b"{}"), Response(404, b""), Response(404, b"[]"), Response(404, b'{"a":1}')]
+)
+def test_what_is_no_error_of_ours_stays(given: Response) -> None:
     assert api_errors.for_path("/v1/messages", given) is given
 
 

@@ -1,99 +1,96 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which engines may have gone without a word."""
+"""Engines that ended without closing their connections."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import dead_upstreams
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.dead_upstreams import Watch
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_status import Tier
+from tests.unit.core.slurm.test_endpoint_registry import FAST
 
 ONE, TWO = "10.0.0.42:8080", "10.0.0.41:8081"
 
 
-def view(*wheres: str, state: str = "ready") -> dict[str, Any]:
-    entries = [
-        {"address": host, "port": int(port), "state": state}
-        for host, _colon, port in (w.partition(":") for w in wheres)
-    ]
-    return {"schema": 1, "tiers": {"fast": {"endpoints": entries}}}
+def tiers(*wheres: str, state: str = "ready") -> dict[str, Tier]:
+    pairs = [where.split(":") for where in wheres]
+    return {"fast": Tier(True, state, endpoints=tuple(replace(FAST, address=h, port=int(p)) for h, p in pairs))}
 
 
 @pytest.mark.parametrize(
     ("given", "alive"),
     [
-        (view(ONE, TWO), {ONE, TWO}),
-        # It still answers what it has begun.
-        (view(ONE, state="draining"), {ONE}),
-        (view(), set()),
+        (tiers(ONE, TWO), {ONE, TWO}),
+        # It still finishes its responses.
+        (tiers(ONE, state="draining"), {ONE}),
+        (tiers(), set()),
         ({}, set()),
-        ({"tiers": None}, set()),
-        ({"tiers": {"fast": None, "reasoning": {"endpoints": [None, {"address": "x; flush", "port": 1}]}}}, set()),
     ],
 )
-def test_every_endpoint_of_a_view_counts(given: dict[str, Any], alive: set[str]) -> None:
-    assert dead_upstreams.alive_in(given) == alive
+def test_every_endpoint_of_a_tier_counts(given: dict[str, Tier], alive: set[str]) -> None:
+    assert dead_upstreams.endpoints_of(given) == alive
 
 
-def test_what_was_there_and_is_not_any_more_is_lost_until_somebody_has_looked() -> None:
+def test_an_engine_that_leaves_the_registry_counts_as_dead_until_it_is_checked() -> None:
     watch = dead_upstreams.followed(Watch(), {ONE, TWO})
-    assert not watch.lost
+    assert not watch.dead
     watch = dead_upstreams.followed(watch, {TWO})
-    assert watch.lost == {ONE}
+    assert watch.dead == {ONE}
     # Still so at the next look.
     watch = dead_upstreams.followed(watch, {TWO})
-    assert watch.lost == {ONE}
+    assert watch.dead == {ONE}
     watch, must_end = dead_upstreams.asked(watch, ONE, dead_upstreams.ANSWERS, 1.0)
-    assert not watch.lost
+    assert not watch.dead
     assert not must_end
-    assert not dead_upstreams.followed(watch, {TWO}).lost
+    assert not dead_upstreams.followed(watch, {TWO}).dead
 
 
-def test_what_comes_back_is_not_lost() -> None:
+def test_an_engine_that_comes_back_is_not_dead() -> None:
     watch = dead_upstreams.followed(Watch(frozenset({ONE})), set())
-    assert watch.lost == {ONE}
-    assert not dead_upstreams.followed(watch, {ONE}).lost
+    assert watch.dead == {ONE}
+    assert not dead_upstreams.followed(watch, {ONE}).dead
 
 
-def lost(*silent: str, since: float = 100.0) -> Watch:
+def dead_engines(*silent: str, since: float = 100.0) -> Watch:
     return Watch(frozenset(), frozenset({ONE, TWO}), dict.fromkeys(silent, since))
 
 
 @pytest.mark.parametrize(
-    ("watch", "found", "now", "is_lost", "silent", "must_end"),
+    ("watch", "found", "now", "dead", "silent", "must_end"),
     [
-        (lost(), "nobody", 100.0, {TWO}, {}, True),
-        (lost(), "answers", 100.0, {TWO}, {}, False),
-        (lost(ONE, TWO), "answers", 900.0, {TWO}, {TWO: 100.0}, False),
+        (dead_engines(), "nobody", 100.0, {TWO}, {}, True),
+        (dead_engines(), "answers", 100.0, {TWO}, {}, False),
+        (dead_engines(ONE, TWO), "answers", 900.0, {TWO}, {TWO: 100.0}, False),
         # It may have much to do: it is asked again.
-        (lost(), "silent", 100.0, {ONE, TWO}, {ONE: 100.0}, False),
-        (lost(ONE), "silent", 159.0, {ONE, TWO}, {ONE: 100.0}, False),
-        (lost(ONE), "silent", 160.0, {TWO}, {}, True),
-        (lost(ONE), "nobody", 101.0, {TWO}, {}, True),
+        (dead_engines(), "silent", 100.0, {ONE, TWO}, {ONE: 100.0}, False),
+        (dead_engines(ONE), "silent", 159.0, {ONE, TWO}, {ONE: 100.0}, False),
+        (dead_engines(ONE), "silent", 160.0, {TWO}, {}, True),
+        (dead_engines(ONE), "nobody", 101.0, {TWO}, {}, True),
         # It has come back while it was asked.
         (Watch(frozenset({ONE}), frozenset(), {ONE: 1.0}), "nobody", 900.0, set(), {}, False),
     ],
 )
-def test_what_becomes_of_a_lost_engine(
-    watch: Watch, found: str, now: float, is_lost: set[str], silent: dict[str, float], must_end: bool
+def test_connections_to_a_dead_engine_are_ended(
+    watch: Watch, found: str, now: float, dead: set[str], silent: dict[str, float], must_end: bool
 ) -> None:
     known, ends = dead_upstreams.asked(watch, ONE, found, now)
-    assert (known.lost, dict(known.silent), ends) == (is_lost, silent, must_end)
+    assert (known.dead, dict(known.silent), ends) == (dead, silent, must_end)
 
 
-def test_one_that_takes_connections_and_never_answers_is_given_up_after_a_while() -> None:
+def test_an_engine_that_accepts_connections_but_never_answers_is_given_up() -> None:
     watch, now = dead_upstreams.followed(Watch(frozenset({ONE})), set()), 100.0
     ends = False
     while not ends:
         watch, ends = dead_upstreams.asked(watch, ONE, dead_upstreams.SILENT, now)
         watch = dead_upstreams.followed(watch, set())
         now += 2.5
-    assert dead_upstreams.FROZEN_S <= now - 100.0 < dead_upstreams.FROZEN_S + 6
-    assert not watch.lost
+    assert dead_upstreams.STALLED_S <= now - 100.0 < dead_upstreams.STALLED_S + 6
+    assert not watch.dead
 
 
 @pytest.mark.parametrize(
@@ -106,5 +103,7 @@ def test_one_that_takes_connections_and_never_answers_is_given_up_after_a_while(
         ({ONE: 100.0, TWO: 50.0}, {TWO}, [ONE]),
     ],
 )
-def test_who_is_asked_whether_it_is_frozen(moved: dict[str, float], ready: set[str], asked: list[str]) -> None:
-    assert dead_upstreams.still(moved, ready, 100.0 + dead_upstreams.STILL_S) == asked
+def test_silent_engines_that_are_not_ready_are_checked(
+    moved: dict[str, float], ready: set[str], asked: list[str]
+) -> None:
+    assert dead_upstreams.silent_endpoints(moved, ready, 100.0 + dead_upstreams.STILL_S) == asked

@@ -11,10 +11,10 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import metrics as gateway_metrics
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.metrics import (
+    GatewayMetrics,
     Histogram,
-    Metrics,
+    logged_request,
     parse_line,
-    read_line,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.response_stream import Tokens
 
@@ -27,15 +27,15 @@ RAW = (
 )
 
 
-def line(**more: str) -> gateway_metrics.Line | None:
-    data = read_line(RAW)
+def line(**more: str) -> gateway_metrics.LoggedRequest | None:
+    data = parse_line(RAW)
     assert data is not None
-    return parse_line({**data, **more})
+    return logged_request({**data, **more})
 
 
 def test_a_line_is_read() -> None:
     found = line()
-    assert found == gateway_metrics.Line("reasoning", 200, 0.247, 1983, 0.061, True)
+    assert found == gateway_metrics.LoggedRequest("reasoning", 200, 0.247, 1983, 0.061, True)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_only_a_stream_that_began_has_a_first_token(more: dict[str, str], ttft: 
     ],
 )
 def test_an_answer_that_is_shorter_than_its_head_said_is_cut(more: dict[str, str], is_whole: bool) -> None:
-    found, data = line(**more), read_line(RAW)
+    found, data = line(**more), parse_line(RAW)
     assert found is not None
     assert data is not None
     assert found.complete is is_whole
-    written = gateway_metrics.entry({**data, **more}, Tokens())
+    written = gateway_metrics.log_entry({**data, **more}, Tokens())
     assert written["complete"] is is_whole
     assert "length" not in written
 
@@ -80,15 +80,15 @@ def test_an_answer_that_is_shorter_than_its_head_said_is_cut(more: dict[str, str
     "raw", [b"", b"{", b"<190>herd: []", b'{"tier": 1}', b"\xff\xfe", b'{"tier":"a","status":"x"}']
 )
 def test_what_is_no_line_is_counted_as_such(raw: bytes) -> None:
-    metrics = Metrics(["fast"])
-    metrics.add(parse_line(read_line(raw)))
+    metrics = GatewayMetrics(["fast"])
+    metrics.add(logged_request(parse_line(raw)))
     assert metrics.unread == 1
 
 
 def test_an_entry_has_numbers_and_no_gaps() -> None:
-    data = read_line(RAW)
+    data = parse_line(RAW)
     assert data is not None
-    assert gateway_metrics.entry(data, Tokens(8, 5)) == {
+    assert gateway_metrics.log_entry(data, Tokens(8, 5)) == {
         "time": "2026-11-21T12:31:31+00:00",
         "id": "353793af",
         "key": "ann",
@@ -108,7 +108,7 @@ def test_an_entry_has_numbers_and_no_gaps() -> None:
         "prompt_tokens": 8,
         "completion_tokens": 5,
     }
-    json.dumps(gateway_metrics.entry({**data, "status": "-", "duration": ""}, Tokens()))
+    json.dumps(gateway_metrics.log_entry({**data, "status": "-", "duration": ""}, Tokens()))
 
 
 def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
@@ -135,13 +135,13 @@ def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
     ],
 )
 def test_the_logged_engine_is_the_last_upstream_that_is_no_socket(engine: str, wanted: str | None) -> None:
-    data = read_line(RAW)
+    data = parse_line(RAW)
     assert data is not None
-    assert gateway_metrics.entry({**data, "engine": engine}, Tokens()).get("engine") == wanted
+    assert gateway_metrics.log_entry({**data, "engine": engine}, Tokens()).get("engine") == wanted
 
 
 def test_what_runs_and_how_fast_is_counted_by_tier() -> None:
-    metrics = Metrics(["fast", "reasoning"])
+    metrics = GatewayMetrics(["fast", "reasoning"])
     assert metrics.summary()["fast"]["in_flight"] == 0
     assert "tokens_per_s" not in metrics.summary()["fast"]
     for _each in range(3):
@@ -161,7 +161,7 @@ def test_what_runs_and_how_fast_is_counted_by_tier() -> None:
 
 
 def test_prometheus_reads_it() -> None:
-    metrics = Metrics(["fast", "reasoning"])
+    metrics = GatewayMetrics(["fast", "reasoning"])
     metrics.add(line())
     metrics.add(line(status="503", complete="", stream="0"))
     metrics.count_tokens("reasoning", Tokens(8, 5))

@@ -7,37 +7,40 @@ from __future__ import annotations
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.rate_limit import (
     MOST_BUCKETS,
-    Buckets,
-    Limits,
+    RateLimiter,
+    RateLimits,
 )
 
 
-def test_a_burst_then_the_rate() -> None:
-    buckets, limits = Buckets(), Limits(requests_per_minute=60, burst=3)
+def test_a_burst_is_allowed_and_then_the_rate() -> None:
+    buckets, limits = RateLimiter(), RateLimits(requests_per_minute=60, burst=3, concurrency=8)
     assert [buckets.take("ann", limits, 0.0) for _each in range(4)] == [0.0, 0.0, 0.0, 1.0]
     assert buckets.take("ann", limits, 0.5) == 0.5
     assert buckets.take("ann", limits, 1.0) == 0.0
     assert buckets.take("bob", limits, 1.0) == 0.0
 
 
-def test_a_pause_gives_no_more_than_the_burst() -> None:
-    buckets, limits = Buckets(), Limits(requests_per_minute=60, burst=2)
+def test_a_long_pause_allows_one_burst() -> None:
+    buckets, limits = RateLimiter(), RateLimits(requests_per_minute=60, burst=2, concurrency=8)
     buckets.take("ann", limits, 0.0)
     assert [buckets.take("ann", limits, 1e6) > 0 for _each in range(3)] == [False, False, True]
 
 
-def test_no_limit() -> None:
-    assert not any(Buckets().take("ann", Limits(requests_per_minute=0, burst=1), 0.0) for _each in range(100))
+def test_a_rate_of_zero_is_no_limit() -> None:
+    assert not any(
+        RateLimiter().take("ann", RateLimits(requests_per_minute=0, burst=1, concurrency=8), 0.0)
+        for _each in range(100)
+    )
 
 
-def test_a_clock_that_goes_back_gives_nothing() -> None:
-    buckets, limits = Buckets(), Limits(requests_per_minute=60, burst=1)
+def test_a_clock_that_goes_back_adds_no_tokens() -> None:
+    buckets, limits = RateLimiter(), RateLimits(requests_per_minute=60, burst=1, concurrency=8)
     assert buckets.take("ann", limits, 10.0) == 0.0
     assert buckets.take("ann", limits, 5.0) == 1.0
 
 
-def test_buckets_that_are_full_again_are_forgotten() -> None:
-    buckets, limits = Buckets(), Limits(requests_per_minute=60, burst=1)
+def test_full_buckets_are_dropped() -> None:
+    buckets, limits = RateLimiter(), RateLimits(requests_per_minute=60, burst=1, concurrency=8)
     for number in range(MOST_BUCKETS + 10):
         buckets.take(str(number), limits, number * 10.0)
     assert len(buckets._levels) < 20

@@ -13,24 +13,24 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import request_body
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.request_body import (
-    Asked,
     NotJsonError,
-    TooMuchError,
+    RequestFields,
+    TooComplexError,
 )
 
 LONG = "x" * request_body.SMALL
 MIB = 1 << 20
 
 
-def read(body: bytes) -> tuple[Asked, int]:
+def read(body: bytes) -> tuple[RequestFields, int]:
     """What is found, and in how many pieces."""
-    steps, pieces = request_body.read(body), 1
+    steps, pieces = request_body.parse(body), 1
     while True:
         try:
             next(steps)
             pieces += 1
         except StopIteration as end:
-            found: Asked = end.value
+            found: RequestFields = end.value
             return found, pieces
 
 
@@ -152,9 +152,9 @@ def test_what_is_no_object_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("part", "refused"),
     [
-        (b'"a":[' + b"[]," * (MIB // 3) + b"0]", TooMuchError),
-        (b'"a":"' + b'\\"' * (MIB // 2) + b'"', TooMuchError),
-        (b'"a":1,' * (MIB // 6) + b'"b":0', TooMuchError),
+        (b'"a":[' + b"[]," * (MIB // 3) + b"0]", TooComplexError),
+        (b'"a":"' + b'\\"' * (MIB // 2) + b'"', TooComplexError),
+        (b'"a":1,' * (MIB // 6) + b'"b":0', TooComplexError),
         (b'"a":"' + b"\\\\" * MIB + b'"', NotJsonError),
         (b'"a":' + b" " * MIB + b"1", NotJsonError),
         (b'"a":' + b"1" * MIB, NotJsonError),

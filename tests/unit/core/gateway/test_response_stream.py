@@ -9,8 +9,8 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import response_stream
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.response_stream import (
-    Answer,
-    BadAnswerError,
+    BadResponseError,
+    ResponseStream,
     Tokens,
     tokens_of,
 )
@@ -26,8 +26,8 @@ BODY = b"".join(map(response_stream.as_chunk, (EVENT, EVENT, LAST, b"data: [DONE
 WHOLE = HEAD + BODY + b"0\r\n\r\n"
 
 
-def fed(data: bytes, size: int = 1 << 20) -> Answer:
-    answer = Answer()
+def fed(data: bytes, size: int = 1 << 20) -> ResponseStream:
+    answer = ResponseStream()
     for start in range(0, len(data), size):
         answer.feed(data[start : start + size])
     return answer
@@ -91,7 +91,7 @@ def test_an_answer_with_a_length() -> None:
     ids=["no status", "no end", "no size", "no end of a size"],
 )
 def test_what_is_no_answer(data: bytes) -> None:
-    with pytest.raises(BadAnswerError):
+    with pytest.raises(BadResponseError):
         fed(data)
 
 

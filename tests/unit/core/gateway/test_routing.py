@@ -11,37 +11,44 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import routing, user_keys
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import Answer, Request
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway.rate_limit import Limits
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.api_paths import (
+    ALLOWED_PATHS,
+    GENERATION_PATHS,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import Request, Response
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.nginx_upstreams import upstreams_of
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.rate_limit import RateLimits
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.routing import (
-    Forward,
-    Now,
+    GatewayConfig,
+    RouteDecision,
     Router,
-    Site,
-    Tier,
-    upstreams_of,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.task_routing import Choice, TaskTable
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.tiers import Tier, TierStatus
 
 TASKS = {"fix": Choice("fast", "small", "quick"), "borrowing": Choice("reasoning", "large", "thinks")}
-SITE = Site(
+SITE = GatewayConfig(
     tiers={
         "fast": Tier("fast", ("small", "other"), rewrites=True),
         "reasoning": Tier("reasoning", ("large",), fallback="fast"),
     },
-    limits={"default": Limits(60, 5, 8)},
+    limits={"default": RateLimits(60, 5, 8)},
+    retry_after=5,
     choose=TASKS.get,
     tasks=list(TASKS),
 )
 FAST, REASONING = "10.0.0.42:8080", "10.0.0.41:8081"
-NOW = {"fast": Now("ready", "", 30, FAST, ("small", "found")), "reasoning": Now("ready", "", 30, REASONING, ("large",))}
+NOW = {
+    "fast": TierStatus("ready", "", 30, FAST, ("small", "found")),
+    "reasoning": TierStatus("ready", "", 30, REASONING, ("large",)),
+}
 KNOWN = f"fast={FAST} reasoning={REASONING}"
 
 
-def at_work(site: Site) -> Router:
+def at_work(site: GatewayConfig) -> Router:
     made = Router(site)
-    made.now = NOW
+    made.status = NOW
     keys = user_keys.parse(
         [
             {"id": "ann", "sha256": user_keys.sha256("a")},
@@ -50,13 +57,24 @@ def at_work(site: Site) -> Router:
         {"default"},
         SITE.tiers,
     )
-    made.admitted = user_keys.Admitted(keys)
+    made.keys = user_keys.UserKeys(keys)
     return made
 
 
 @pytest.fixture
 def router() -> Router:
     return at_work(SITE)
+
+
+def decide(router: Router, request: Request, wall: float, now: float) -> Response | RouteDecision:
+    """Run a request's pipeline to its verdict."""
+    steps = router.pipeline(request, wall, now)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            verdict: Response | RouteDecision = end.value
+            return verdict
 
 
 def ask(
@@ -66,20 +84,20 @@ def ask(
     now: float = 0.0,
     key: str = "a",
     **headers: str,
-) -> Answer | Forward:
+) -> Response | RouteDecision:
     given = {"authorization": f"Bearer {key}", "x-herd-port-tier": "fast", "x-herd-upstreams": KNOWN}
     given.update({name.replace("_", "-"): value for name, value in headers.items()})
     data = json.dumps({} if body is None else body).encode()
-    return router.decide(Request("POST", target, {n: [v] for n, v in given.items()}, data), 1000.0, now)
+    return decide(router, Request("POST", target, {n: [v] for n, v in given.items()}, data), 1000.0, now)
 
 
-def forward(verdict: Answer | Forward) -> Forward:
-    assert isinstance(verdict, Forward), verdict
+def forward(verdict: Response | RouteDecision) -> RouteDecision:
+    assert isinstance(verdict, RouteDecision), verdict
     return verdict
 
 
-def code(verdict: Answer | Forward) -> tuple[int, str]:
-    assert isinstance(verdict, Answer), verdict
+def code(verdict: Response | RouteDecision) -> tuple[int, str]:
+    assert isinstance(verdict, Response), verdict
     return verdict.status, json.loads(verdict.body)["error"]["code"]
 
 
@@ -105,9 +123,9 @@ def test_tier_and_model(
 ) -> None:
     found = forward(ask(router, body, target, **headers))
     assert (found.tier, found.model, found.task) == (tier, rewritten, task)
-    assert found.path in SITE.paths
-    assert found.relay is (bool(rewritten) or found.path in routing.TOLD_PATHS)
-    assert found.headers()["X-Accel-Redirect"] == ("@herd_relay" if found.relay else f"@tier_{tier}")
+    assert found.path in ALLOWED_PATHS
+    assert found.is_proxied is (bool(rewritten) or found.path in GENERATION_PATHS)
+    assert found.headers()["X-Accel-Redirect"] == ("@herd_proxy" if found.is_proxied else f"@tier_{tier}")
 
 
 @pytest.mark.parametrize(
@@ -123,17 +141,17 @@ def test_tier_and_model(
 )
 def test_the_gateway_takes_what_nginx_cannot_take_there(router: Router, body: Any, known: str, relay: bool) -> None:
     found = forward(ask(router, body, "/v1/embeddings", x_herd_upstreams=known))
-    assert found.relay is relay
+    assert found.is_proxied is relay
     assert found.endpoint == REASONING
-    assert found.headers().get("X-Herd-Relay", "") == (REASONING if relay else "")
+    assert found.headers().get("X-Herd-Proxy", "") == (REASONING if relay else "")
 
 
-@pytest.mark.parametrize("path", sorted(routing.ENGINE_PATHS))
+@pytest.mark.parametrize("path", sorted(ALLOWED_PATHS))
 def test_the_gateway_itself_takes_what_tells_its_tokens(router: Router, path: str) -> None:
-    told = path in routing.TOLD_PATHS
-    assert forward(ask(router, {"model": "large"}, path, x_herd_upstreams=KNOWN)).relay is told
-    router.site = replace(SITE, watch_streams=False)
-    assert forward(ask(router, {"model": "large", "stream": True}, path, x_herd_upstreams=KNOWN)).relay is False
+    told = path in GENERATION_PATHS
+    assert forward(ask(router, {"model": "large"}, path, x_herd_upstreams=KNOWN)).is_proxied is told
+    router.config = replace(SITE, watch_streams=False)
+    assert forward(ask(router, {"model": "large", "stream": True}, path, x_herd_upstreams=KNOWN)).is_proxied is False
 
 
 @pytest.mark.parametrize(
@@ -146,7 +164,7 @@ def test_the_gateway_itself_takes_what_tells_its_tokens(router: Router, path: st
     ],
 )
 def test_who_stands_in(router: Router, headers: dict[str, str], tier: str, of: str) -> None:
-    router.now = {**NOW, "reasoning": Now("preempted", "preempted by job 88", 60)}
+    router.status = {**NOW, "reasoning": TierStatus("preempted", "preempted by job 88", 60)}
     verdict = ask(router, {"model": "large"}, **headers)
     if not tier:
         assert code(verdict) == (503, "tier_unavailable")
@@ -189,18 +207,18 @@ def test_a_text_is_no_task_also_where_there_is_a_default(task: str) -> None:
 
 
 def test_nobody_comes_in_while_it_is_not_known_who_may(router: Router) -> None:
-    router.admitted = None
+    router.keys = None
     verdict = ask(router, {"model": "large"})
     assert code(verdict) == (503, "gateway_unavailable")
-    assert isinstance(verdict, Answer)
+    assert isinstance(verdict, Response)
     assert int(verdict.headers["Retry-After"]) > 0
 
 
 def test_nobody_stands_in_unless_asked_to_or_told_to(router: Router) -> None:
-    router.now = {**NOW, "fast": Now("loading", "loading 43 %", 12, percent=43.0)}
+    router.status = {**NOW, "fast": TierStatus("loading", "loading 43 %", 12, percent=43.0)}
     verdict = ask(router, {"model": "small"})
     assert code(verdict) == (503, "tier_unavailable")
-    assert isinstance(verdict, Answer)
+    assert isinstance(verdict, Response)
     assert verdict.headers["Retry-After"] == "12"
     assert "loading 43 %" in json.loads(verdict.body)["error"]["message"]
     # Not even then where the key does not open it.
@@ -231,13 +249,13 @@ def test_refusals(router: Router, arguments: dict[str, Any], wanted: tuple[int, 
 
 
 def test_a_rate_is_that_of_a_key(router: Router) -> None:
-    assert all(isinstance(ask(router, {"model": "small"}), Forward) for _each in range(5))
+    assert all(isinstance(ask(router, {"model": "small"}), RouteDecision) for _each in range(5))
     verdict = ask(router, {"model": "small"})
     assert code(verdict) == (429, "rate_limit_exceeded")
-    assert isinstance(verdict, Answer)
+    assert isinstance(verdict, Response)
     assert verdict.headers["X-Herd-Key"] == "ann"
-    assert isinstance(ask(router, {"model": "small"}, key="f"), Forward)
-    assert isinstance(ask(router, {"model": "small"}, now=2.0), Forward)
+    assert isinstance(ask(router, {"model": "small"}, key="f"), RouteDecision)
+    assert isinstance(ask(router, {"model": "small"}, now=2.0), RouteDecision)
 
 
 @pytest.mark.parametrize(
@@ -260,73 +278,77 @@ def test_which_pages_may_ask(origins: tuple[str, ...], method: str, origin: str,
         assert answer.headers["Access-Control-Allow-Headers"] == "authorization"
 
 
-def gone(router: Router, **headers: str) -> Answer | Forward:
+def failed(router: Router, **headers: str) -> Response | RouteDecision:
     given = {
-        "x-herd-gone": "reasoning",
-        "x-herd-gone-status": "200 : 502",
-        "x-herd-gone-connect": "0.000 : 0.001",
+        "x-herd-failed-tier": "reasoning",
+        "x-herd-failed-status": "200 : 502",
+        "x-herd-failed-connect-time": "0.000 : 0.001",
         "x-herd-upstreams": KNOWN,
         "x-herd-path": "/v1/chat/completions",
         "x-herd-key": "ann",
     }
     given.update({name.replace("_", "-"): value for name, value in headers.items()})
-    return router.gone(Request("POST", "/", {name: [value] for name, value in given.items()}))
+    return router.upstream_failed(Request("POST", "/", {name: [value] for name, value in given.items()}))
 
 
 @pytest.mark.parametrize(
     ("status", "words"),
     [
         ("200 : 502", "ended before it answered"),
-        ("200 : 504", "no answer in time"),
+        ("200 : 504", "did not answer in time"),
         ("200 : 401", "does not accept the gateway's key"),
-        ("200 : 503", "loads a model"),
+        ("200 : 503", "is loading a model"),
     ],
 )
 def test_why_an_engine_gave_no_answer(router: Router, status: str, words: str) -> None:
-    verdict = gone(router, x_herd_gone_status=status)
+    verdict = failed(router, x_herd_failed_status=status)
     assert code(verdict) == (503, "tier_unavailable")
-    assert isinstance(verdict, Answer)
+    assert isinstance(verdict, Response)
     assert words in json.loads(verdict.body)["error"]["message"]
 
 
 def test_what_never_was_sent_goes_to_the_engine_that_there_is(router: Router) -> None:
     old = f"fast={FAST} reasoning=10.0.0.43:8081"
-    found = forward(gone(router, x_herd_gone_connect="0.000 : -", x_herd_upstreams=old))
-    assert (found.endpoint, found.relay, found.key) == (REASONING, True, "ann")
+    found = forward(failed(router, x_herd_failed_connect_time="0.000 : -", x_herd_upstreams=old))
+    assert (found.endpoint, found.is_proxied, found.key) == (REASONING, True, "ann")
     # What was sent may have been heard: never twice.
-    assert isinstance(gone(router, x_herd_upstreams=old), Answer)
+    assert isinstance(failed(router, x_herd_upstreams=old), Response)
     # And there is no second engine to try.
-    assert isinstance(gone(router, x_herd_gone_connect="0.000 : -"), Answer)
+    assert isinstance(failed(router, x_herd_failed_connect_time="0.000 : -"), Response)
 
 
-UNSENT = {"x_herd_gone_connect": "0.000 : -"}
-RELAYED = {"x_herd_gone_connect": "0.000 : 0.001", "x_herd_gone_unsent": "1", "x_herd_gone_relay": REASONING}
+UNSENT = {"x_herd_failed_connect_time": "0.000 : -"}
+RELAYED = {
+    "x_herd_failed_connect_time": "0.000 : 0.001",
+    "x_herd_connect_failed": "1",
+    "x_herd_failed_proxy": REASONING,
+}
 
 
 @pytest.mark.parametrize("met", [UNSENT, RELAYED], ids=["nginx", "relay"])
 def test_another_tier_stands_in_for_an_engine_that_died_unannounced(router: Router, met: dict[str, str]) -> None:
-    asked = {"x_herd_stand_ins": "none fast", "x_herd_model": "large", "x_herd_stream": "1"}
-    found = forward(gone(router, **met, **asked))
-    assert (found.tier, found.endpoint, found.fallback_from, found.stand_ins) == ("fast", FAST, "reasoning", ())
-    assert (found.model, found.shown_model, found.relay, found.stream) == ("small", "small", True, True)
+    asked = {"x_herd_fallbacks": "none fast", "x_herd_model": "large", "x_herd_stream": "1"}
+    found = forward(failed(router, **met, **asked))
+    assert (found.tier, found.endpoint, found.fallback_from, found.fallbacks) == ("fast", FAST, "reasoning", ())
+    assert (found.model, found.shown_model, found.is_proxied, found.stream) == ("small", "small", True, True)
     # Nobody is asked who may not, or is not ready, or where something was sent.
-    assert isinstance(gone(router, **met, x_herd_model="large"), Answer)
-    assert isinstance(gone(router, **asked), Answer)
-    router.now = {**NOW, "fast": Now("loading", "loading", 5)}
-    assert isinstance(gone(router, **met, **asked), Answer)
+    assert isinstance(failed(router, **met, x_herd_model="large"), Response)
+    assert isinstance(failed(router, **asked), Response)
+    router.status = {**NOW, "fast": TierStatus("loading", "loading", 5)}
+    assert isinstance(failed(router, **met, **asked), Response)
 
 
 def test_a_relay_is_not_sent_to_the_same_engine_again(router: Router) -> None:
     """nginx's process may have heard of yet another one."""
     old = f"fast={FAST} reasoning=10.0.0.43:8081"
-    assert isinstance(gone(router, **RELAYED, x_herd_upstreams=old), Answer)
-    other = {**RELAYED, "x_herd_gone_relay": "10.0.0.43:8081 large"}
-    assert forward(gone(router, **other, x_herd_upstreams=KNOWN)).endpoint == REASONING
+    assert isinstance(failed(router, **RELAYED, x_herd_upstreams=old), Response)
+    other = {**RELAYED, "x_herd_failed_proxy": "10.0.0.43:8081 large"}
+    assert forward(failed(router, **other, x_herd_upstreams=KNOWN)).endpoint == REASONING
 
 
 def test_a_router_is_told_its_model_again(router: Router) -> None:
     old = f"fast=10.0.0.43:8080 reasoning={REASONING}"
-    found = forward(gone(router, **UNSENT, x_herd_gone="fast", x_herd_model="other", x_herd_upstreams=old))
+    found = forward(failed(router, **UNSENT, x_herd_failed_tier="fast", x_herd_model="other", x_herd_upstreams=old))
     assert (found.tier, found.endpoint, found.model) == ("fast", FAST, "other")
 
 
@@ -343,8 +365,8 @@ def test_a_router_is_told_its_model_again(router: Router) -> None:
 def test_who_may_stand_in_goes_with_a_request(header: dict[str, str], key: str, wanted: tuple[str, ...]) -> None:
     router = at_work(replace(SITE, tiers={**SITE.tiers, "third": Tier("third", ("large",))}))
     found = forward(ask(router, {"model": "large"}, key=key, **header))
-    assert found.stand_ins == wanted
-    assert found.headers().get("X-Herd-Stand-Ins", "") == " ".join(wanted)
+    assert found.fallbacks == wanted
+    assert found.headers().get("X-Herd-Fallbacks", "") == " ".join(wanted)
 
 
 @pytest.mark.parametrize(
@@ -360,16 +382,16 @@ def test_who_may_stand_in_goes_with_a_request(header: dict[str, str], key: str, 
 def test_who_stands_in_has_the_model_that_was_asked_for_if_it_can(third: Tier, asked: str, model: str) -> None:
     reasoning = Tier("reasoning", ("large",), keys=("big",), fallback="third")
     router = at_work(replace(SITE, tiers={"fast": SITE.tiers["fast"], "reasoning": reasoning, "third": third}))
-    away = Now("preempted", "preempted by job 88", 60)
-    router.now = {"reasoning": away, "third": Now("ready", "", 30, "10.0.0.45:8082", ("first",))}
+    away = TierStatus("preempted", "preempted by job 88", 60)
+    router.status = {"reasoning": away, "third": TierStatus("ready", "", 30, "10.0.0.45:8082", ("first",))}
     found = forward(ask(router, {"model": asked}))
     assert (found.tier, found.shown_model, found.model) == ("third", model, model if third.rewrites else "")
 
 
 def test_a_tier_that_left_meanwhile_says_its_own_reason(router: Router) -> None:
-    router.now = {**NOW, "reasoning": Now("preempted", "preempted by job 88", 60)}
-    verdict = gone(router)
-    assert isinstance(verdict, Answer)
+    router.status = {**NOW, "reasoning": TierStatus("preempted", "preempted by job 88", 60)}
+    verdict = failed(router)
+    assert isinstance(verdict, Response)
     assert "preempted by job 88" in json.loads(verdict.body)["error"]["message"]
     assert verdict.headers["Retry-After"] == "60"
 

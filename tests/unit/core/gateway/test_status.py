@@ -9,6 +9,7 @@ import json
 import math
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -17,11 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import metrics as gateway_metrics
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import nginx_upstreams, status_page
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import status as gateway_status
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import status_page
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import tiers as gateway_tiers
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.response_stream import Tokens
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway.routing import Now, Tier
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.task_routing import Choice, TaskTable
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.tiers import Tier, TierStatus
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import endpoint_registry, tier_status
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.endpoint_registry import Endpoint, Registry
 
 WALL = 1795263642.0
 TIERS = {
@@ -68,13 +72,24 @@ TASKS = TaskTable({"fix": Choice("fast", "strand", "It compiles.")}, Choice("rea
 ASSETS = status_page.Assets("p { margin: 0 }", "'use strict';")
 
 
-def view(**tiers: Any) -> dict[str, Any]:
-    return {"schema": 1, "written": WALL, "tiers": tiers}
+Seen = dict[str, tier_status.Tier]
 
 
-def collect(seen: dict[str, Any], **more: Any) -> dict[str, Any]:
-    now = nginx_upstreams.from_view(seen, WALL) or {}
-    status = gateway_status.collect(TIERS, now, seen, MEASURED, WALL, TASKS, **more)
+def view(**tiers: Any) -> Seen:
+    """Read the tiers as the gateway reads them from the tier manager's file."""
+    return dict(tier_status.read(json.dumps({"schema": 1, "written": WALL, "tiers": tiers})).tiers)
+
+
+def endpoint(**changes: Any) -> Endpoint:
+    return replace(endpoint_registry.from_data(ENTRY), **changes)
+
+
+def statuses(seen: Seen) -> dict[str, TierStatus]:
+    return {name: gateway_tiers.status_of(tier) for name, tier in seen.items()}
+
+
+def collect(seen: Seen, **more: Any) -> dict[str, Any]:
+    status = gateway_status.collect(TIERS, statuses(seen), seen, MEASURED, WALL, TASKS, **more)
     # As it goes to clients.
     found: dict[str, Any] = json.loads(json.dumps(status, allow_nan=False))
     return found
@@ -130,13 +145,12 @@ def test_a_tier_that_is_away_says_why_and_for_how_long() -> None:
 
 def test_what_the_engine_does_not_say_the_gateway_counts() -> None:
     """A router's engine is not asked for its counters."""
-    metrics = gateway_metrics.Metrics(TIERS)
+    metrics = gateway_metrics.GatewayMetrics(TIERS)
     for _each in range(3):
         metrics.begin("fast")
     metrics.count_tokens("fast", Tokens(prompt=900, completion=50, read=800, read_s=2.0, written_s=2.5))
     seen = view(fast={**FAST, "endpoints": [{**ENTRY, "load": None}]})
-    now = nginx_upstreams.from_view(seen, WALL) or {}
-    status = gateway_status.collect(TIERS, now, seen, metrics.summary(), WALL)
+    status = gateway_status.collect(TIERS, statuses(seen), seen, metrics.summary(), WALL)
     fast, reasoning = status["tiers"]
     assert fast["load"] == {"running": 2, "waiting": 1, "tokens_per_s": 20.0, "prompt_tokens_per_s": 400.0}
     assert reasoning["load"] == {"running": 0, "waiting": None, "tokens_per_s": None, "prompt_tokens_per_s": None}
@@ -155,11 +169,12 @@ def test_without_a_view_every_tier_is_unknown() -> None:
     assert [tier["state"] for tier in status["tiers"]] == ["unknown", "unknown"]
     assert "No tier answers at present." in page(status)
     assert "The manager of the tiers says nothing" in page(status)
+    assert "Unknown Nobody knows its state." in words(page(status))
 
 
 def test_while_the_manager_is_silent_engines_still_say_how_they_are() -> None:
-    now = nginx_upstreams.from_registry([ENTRY], list(TIERS))
-    status = gateway_status.collect(TIERS, now, {"tiers": {"fast": {"endpoints": [ENTRY]}}}, {}, WALL, is_silent=True)
+    seen = gateway_tiers.from_registry(Registry((endpoint(),)), list(TIERS))
+    status = gateway_status.collect(TIERS, statuses(seen), seen, {}, WALL, is_silent=True)
     fast, reasoning = status["tiers"]
     assert (fast["ready"], fast["job_id"], fast["host"], fast["context"]) == (True, "1234", "vasp-02", 32768)
     assert reasoning["state"] == "unknown"
@@ -174,24 +189,19 @@ JUNK = st.recursive(
 )
 
 
-@given(st.lists(st.dictionaries(st.sampled_from([*sorted(ENTRY), "load"]), JUNK), max_size=2), JUNK)
-def test_nothing_that_a_job_writes_breaks_the_page(entries: list[dict[str, Any]], measured: Any) -> None:
-    ready = [{**entry, "state": "ready"} for entry in entries]
-    tier = {"enabled": True, "endpoints": ready, "job_id": measured}
-    now = {"fast": Now("ready", "ready", 30, "10.0.0.42:8080")}
-    seen = {"tiers": {"fast": tier}}
-    status = gateway_status.collect(TIERS, now, seen, {"fast": {"in_flight": measured}}, WALL, TASKS)
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(ENTRY["load"])), JUNK), max_size=2), JUNK)
+def test_no_load_that_a_job_reports_breaks_the_page(loads: list[dict[str, Any]], measured: Any) -> None:
+    seen = {"fast": tier_status.Tier(True, "ready", endpoints=tuple(endpoint(load=load) for load in loads))}
+    status = gateway_status.collect(TIERS, statuses(seen), seen, {"fast": {"in_flight": measured}}, WALL, TASKS)
     page(json.loads(json.dumps(status, allow_nan=False)))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1, True, "3", None])
 def test_what_is_no_number_is_unknown(value: Any) -> None:
-    entry = {**ENTRY, "context": value, "load": {"tokens_per_s": value, "gpus": [{"used_mib": value, "total_mib": 1}]}}
-    status = gateway_status.collect(
-        TIERS, {"fast": Now("ready", "", 30, "10.0.0.42:8080")}, view(fast={**FAST, "endpoints": [entry]}), {}, WALL
-    )
-    tier = status["tiers"][0]
-    assert (tier["context"], tier["load"]["tokens_per_s"], tier["gpus"]) == (None, None, [])
+    load = {"tokens_per_s": value, "gpus": [{"used_mib": value, "total_mib": 1}]}
+    seen = {"fast": tier_status.Tier(True, "ready", endpoints=(endpoint(load=load),))}
+    tier = gateway_status.collect(TIERS, statuses(seen), seen, {}, WALL)["tiers"][0]
+    assert (tier["load"]["tokens_per_s"], tier["gpus"]) == (None, [])
 
 
 # The page
@@ -226,7 +236,6 @@ STATES: list[dict[str, Any]] = [
     {"state": "preempted", "reason": "preempted by VASP job 88, pending: Priority", "expected": WALL + 7200},
     {"state": "backing-off", "reason": "died 3 times within 60 s: out of memory; raise memory"},
     {"state": "stopped", "reason": "stopped by ann"},
-    {"state": "of another time"},
 ]
 
 
@@ -260,7 +269,6 @@ def test_the_page_is_whole_in_every_state(state: dict[str, Any]) -> None:
             "Failed It has failed and is tried again later. Died 3 times within 60 s: out of memory; raise memory.",
         ),
         (STATES[6], "Stopped It has been switched off. Stopped by ann. Models"),
-        (STATES[7], "Unknown Nobody knows its state."),
     ],
 )
 def test_a_state_is_said_in_words(state: dict[str, Any], said: str) -> None:
@@ -289,13 +297,13 @@ EVIL = "<script>alert(1)</script>\"'&</style>"
 
 
 def test_nothing_from_outside_becomes_markup() -> None:
-    entry = {**ENTRY, "models": [EVIL], "host": EVIL, "release": EVIL}
-    entry["load"] = {**ENTRY["load"], "gpus": [{"host": EVIL, "used_mib": 1, "total_mib": 2}]}
+    load = {**ENTRY["load"], "gpus": [{"host": EVIL, "used_mib": 1, "total_mib": 2}]}
+    engine = endpoint(models=(EVIL,), host=EVIL, release=EVIL, load=load)
     status = collect(
-        view(
-            fast={**FAST, "endpoints": [entry], "job_id": EVIL},
-            reasoning={**PREEMPTED, "reason": EVIL, "pending_reason": EVIL},
-        )
+        {
+            "fast": tier_status.Tier(True, "ready", job_id=EVIL, endpoints=(engine,)),
+            "reasoning": tier_status.Tier(True, "preempted", reason=EVIL, pending_reason=EVIL),
+        }
     )
     outline = Outline()
     outline.feed(page(status))

@@ -16,7 +16,7 @@ HASH = user_keys.sha256("herd-a")
 OTHER = user_keys.sha256("herd-b")
 
 
-def parse(*entries: dict[str, Any]) -> tuple[user_keys.Key, ...]:
+def parse(*entries: dict[str, Any]) -> tuple[user_keys.UserKey, ...]:
     return user_keys.parse(entries, {"default", "batch"}, {"fast", "reasoning"})
 
 
@@ -42,9 +42,9 @@ def test_what_is_written_is_read_again() -> None:
     [
         ({"id": "", "sha256": HASH}, "an id of letters"),
         ({"id": "a b", "sha256": HASH}, "an id of letters"),
-        ({"id": "ann", "sha256": "herd-plain-key"}, "64 small hexadecimal"),
-        ({"id": "ann", "sha256": HASH.upper()}, "64 small hexadecimal"),
-        ({"id": "ann"}, "64 small hexadecimal"),
+        ({"id": "ann", "sha256": "herd-plain-key"}, "64 lower-case hexadecimal"),
+        ({"id": "ann", "sha256": HASH.upper()}, "64 lower-case hexadecimal"),
+        ({"id": "ann"}, "64 lower-case hexadecimal"),
         ({"id": "ann", "sha256": HASH, "limits": "none"}, "limits of batch, default"),
         ({"id": "ann", "sha256": HASH, "tiers": ["slow"]}, "tiers of fast, reasoning"),
         ({"id": "ann", "sha256": HASH, "state": "Revoked"}, "a state of active or revoked"),

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import nginx_upstreams
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_status
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_status import Tier, View
 from tests.unit.core.slurm.test_endpoint_registry import FAST, NOW
@@ -36,13 +35,6 @@ VIEW = View(
 
 def test_what_is_written_is_read() -> None:
     assert tier_status.read(tier_status.write(VIEW)) == VIEW
-
-
-def test_the_gateway_reads_the_same() -> None:
-    found = nginx_upstreams.from_view(json.loads(tier_status.write(VIEW)), NOW)
-    assert found is not None
-    assert (found["fast"].state, found["fast"].endpoint) == ("ready", "10.0.0.42:8080")
-    assert (found["reasoning"].reason, found["reasoning"].retry_after) == (VIEW.tiers["reasoning"].reason, 60)
 
 
 @pytest.mark.parametrize(
