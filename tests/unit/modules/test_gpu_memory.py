@@ -93,7 +93,7 @@ def test_a_driver_that_was_updated_under_way(smi: Any) -> None:
 
 def test_nvidia_smi_hangs(smi: Any) -> None:
     smi("exec sleep 60")
-    with pytest.raises(RemoteFailureError, match="to end within 1 seconds"):
+    with pytest.raises(RemoteFailureError, match="did not end within 1 seconds"):
         run(timeout=1)
 
 
