@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: decision_log
-short_description: Put the records of decisions on a node, with what was measured on that cluster
+short_description: Write the decision records and the cluster's measurements to a page on a node
 version_added: 0.2.0
 description:
-  - Writes one page of the records, and of what the head on this host was seen to do - what each device holds, by the
-    engine's own log, and how fast one answer came, asked with C(herdctl query).
-  - The head is measured once for each command line that it is started with; as long as that is the same, the figures
-    stay, and a second run changes nothing. They are kept as JSON beside the page, under the same name.
-  - Where no head runs, the former figures stay, and without any the page says so.
+  - Writes one page with the decision records and with measurements of the head on this host. These are the memory of
+    each device, read from the engine's log, and the speed of one completion, requested with C(herdctl query).
+  - Measures the head once for each of its command lines. While the command line stays the same, the page keeps its
+    figures and a second run changes nothing. The figures are stored as JSON beside the page, under the same name.
+  - Keeps the former figures while no head runs. Without any figures, the page says so.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
@@ -24,37 +24,37 @@ attributes:
     details: Sends no prompt to the head, so new figures are not predicted.
 options:
   path:
-    description: Where the page is written. Its folder is made.
+    description: File of the page. The module creates its folder.
     type: path
     required: true
   records:
-    description: Texts of the records (Markdown), by the names of their files, which begin with a number of four digits.
+    description: Texts of the records in Markdown by file name. Each file name begins with four digits.
     type: dict
     required: true
   results:
-    description: Content of result files of measurements by name, as they were read from JSON. All figures are shown.
+    description: Contents of JSON files with measurements by name. The page shows all of their figures.
     type: dict
     default: {}
   unit:
-    description: The head's unit.
+    description: Name of the head's unit.
     type: str
     default: llama-head.service
   prompt:
-    description: What the head is asked.
+    description: Prompt of the measured completion.
     type: str
     default: Say hello from distributed inference.
   max_tokens:
-    description: Tokens that the answer may have.
+    description: Largest number of tokens in the completion.
     type: int
     default: 24
   timeout:
-    description: Seconds that the answer may take.
+    description: Seconds to wait for the completion.
     type: int
     default: 300
 """
 
 EXAMPLES = r"""
-- name: Write down what was decided, and what was measured
+- name: Write the decision records and the measurements
   herd.inference.decision_log:
     path: /opt/docs/architecture-decisions.md
     records:
@@ -63,12 +63,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 measured:
-  description: Whether the head was measured in this run, or would be.
+  description: Whether this run measured the head, or would measure it.
   returned: success
   type: bool
   sample: false
 figures:
-  description: The figures on the page; empty where there are none. Memory in MiB, times in seconds.
+  description: Figures of the page, or empty. Memory is in MiB, times are in seconds.
   returned: success
   type: dict
   sample:
@@ -101,12 +101,12 @@ HERDCTL = "/opt/herd/bin/herdctl"
 
 
 def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, Any]) -> decision_log.HeadMeasurements:
-    """Ask the head once."""
+    """Request one completion from the head, and read its log."""
     argv = [HERDCTL, "query", "--json", "--max-tokens", str(options["max_tokens"])]
     argv += ["--timeout", str(options["timeout"]), options["prompt"]]
     answer = commands.run(argv, timeout=options["timeout"] + 30)
     if answer.rc != 0:
-        raise RemoteFailureError("an answer of the head", answer.err.strip() or "none", "look at herdctl status")
+        raise RemoteFailureError.plain(f"The head did not answer ({answer.complaint})", "run herdctl status")
     log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS))
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     return decision_log.measured(
@@ -115,7 +115,7 @@ def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, A
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Look at the head, measure it if it is another one than last time, and write."""
+    """Measure the head if its command line has changed, write the page, and return the module's result."""
     options = module.params
     path = Path(options["path"])
     beside = path.with_suffix(".json")
@@ -129,10 +129,9 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     after = decision_log.page(options["records"], figures, options["results"])
     changed = is_new or before != after
     if changed and not module.check_mode:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if figures is not None:
             files.write_json(beside, figures.as_data())
-        files.atomic_write(path, after.encode())
+        files.atomic_write(path, after)
     header = {"before_header": str(path), "after_header": str(path)}
     return {
         "changed": changed,
@@ -143,7 +142,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, write the page, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},

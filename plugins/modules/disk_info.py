@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: disk_info
-short_description: See how full the disks are that the herd uses
+short_description: Read the free space of the file systems that the services use
 version_added: 0.2.0
 description:
-  - Says of each file system under O(paths) how much is free, and whether it is V(low) or V(full). A path that is not
-    there yet counts as the folder above it.
-  - A file system is V(low) with less than O(low_gib) and less than 10 % free, V(full) with less than O(full_gib) and
-    less than 2 % free. On a full disk the journal loses lines, a fetch ends, and the engine's worker cuts the files of
-    its cache short without a word.
+  - Returns the free space and the state of each file system under O(paths). For a path that does not exist yet, the
+    module reads the nearest folder above it.
+  - A file system is V(low) with less than O(low_gib) and less than 10 % free, and V(full) with less than O(full_gib)
+    and less than 2 % free. On a full file system the journal loses lines, downloads fail, and an RPC worker truncates
+    its cache files without an error.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
@@ -30,17 +30,17 @@ options:
     type: float
     default: 10
   full_gib:
-    description: GiB below which it is full.
+    description: GiB below which a file system is full.
     type: float
     default: 1
   refuse:
-    description: Whether a full file system is a failure. One that is low is a warning then.
+    description: Whether to fail if a file system is full, and to warn if one is low.
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: Stop where a disk is full
+- name: Stop if a file system is full
   herd.inference.disk_info:
     paths: [/opt/models, /var/log, /var/cache/herd]
     refuse: true
@@ -48,7 +48,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 disks:
-  description: The file systems, each once, under the first of the paths that are on it.
+  description: The file systems, each under the first of its paths.
   returned: success
   type: list
   elements: dict
@@ -68,7 +68,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import d
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Look at the disks, and judge them."""
+    """Read the file systems and return the module's result."""
     options = module.params
     limits = disk_space.DiskLimits(options["low_gib"], options["full_gib"])
     spaces = [
@@ -93,7 +93,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, look, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "paths": {"type": "list", "elements": "path", "required": True},

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gpu_memory
-short_description: Say what nvidia-smi knows of each GPU, and wait for free memory
+short_description: Read the state of each GPU from nvidia-smi, and wait for free memory
 version_added: 0.2.0
 description:
   - Reads C(nvidia-smi -q -x), the compute capability from C(nvidia-smi --query-gpu), and the NUMA node from the
-    kernel. What a driver, a card or a user cannot know is null.
-  - Holds the memory in use against thresholds, those of beefcake2 by default.
-  - Waits until each GPU has as much free memory as is asked for, and shows how far it is.
+    kernel. A value that the driver, the card or the user's permissions do not provide is null.
+  - Compares the memory in use with thresholds. The defaults are those of the beefcake2 cluster.
+  - Waits until each GPU has O(wait_for_free_mib) free, and shows the progress.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
@@ -23,50 +23,50 @@ attributes:
     details: Does not wait in check mode.
 options:
   ids:
-    description: Index or UUID of the GPUs that matter, as in herd_gpus. All of the host when empty.
+    description: Index or UUID of each GPU to read, as in C(herd_gpus). Empty reads all GPUs of the host.
     type: list
     elements: str
     default: []
   required:
-    description: Whether it is an error that there is no driver or no GPU. Always the case with O(wait_for_free_mib).
+    description: Whether to fail without a driver or a GPU. With O(wait_for_free_mib), the module always fails then.
     type: bool
     default: false
   wait_for_free_mib:
-    description: MiB that each GPU must have free. V(0) does not wait.
+    description: Free MiB to wait for on each GPU. V(0) does not wait.
     type: int
     default: 0
   wait_timeout:
-    description: Seconds to wait for that.
+    description: Seconds to wait for O(wait_for_free_mib).
     type: int
     default: 300
   interval:
-    description: Seconds between two looks while waiting.
+    description: Seconds between two readings while the module waits.
     type: int
     default: 2
   timeout:
-    description: Seconds that nvidia-smi may take; it hangs for ever on some broken GPUs.
+    description: Seconds to wait for nvidia-smi, which never ends on some broken GPUs.
     type: int
     default: 60
   target_from_gib:
-    description: Memory in use, in GiB, at which the target begins.
+    description: Lower end of the target for the memory in use, in GiB.
     type: float
     default: 26
   target_to_gib:
-    description: Memory in use, in GiB, up to which it is on target.
+    description: Upper end of the target for the memory in use, in GiB.
     type: float
     default: 28
   critical_gib:
-    description: Memory in use, in GiB, up to which it is acceptable; more is critical.
+    description: Largest acceptable memory in use, in GiB. More is critical.
     type: float
     default: 30
 """
 
 EXAMPLES = r"""
-- name: See how full the GPUs are
+- name: Read the memory of all GPUs
   herd.inference.gpu_memory:
   register: gpu_memory
 
-- name: Wait until a former job has given its memory back
+- name: Wait until a former job has released its memory
   herd.inference.gpu_memory:
     ids: "{{ herd_gpus | map(attribute='id', default='') | select | list }}"
     wait_for_free_mib: 30000
@@ -75,12 +75,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 available:
-  description: Whether there is a driver with at least one GPU.
+  description: Whether the driver reports at least one GPU.
   returned: success
   type: bool
   sample: true
 reason:
-  description: Why there is not; empty otherwise.
+  description: Why RV(available) is false, or empty.
   returned: success
   type: str
   sample: ""
@@ -90,51 +90,51 @@ driver:
   type: str
   sample: 535.183.01
 must_wait:
-  description: Whether less is free than O(wait_for_free_mib), which only check mode returns with.
+  description: Whether less than O(wait_for_free_mib) is free. Only check mode returns true.
   returned: success
   type: bool
   sample: false
 level:
-  description: The worst of all GPUs, from V(below) over V(good) and V(acceptable) to V(critical), or V(unknown).
+  description: Level of the fullest GPU - V(below), V(good), V(acceptable), V(critical) or V(unknown).
   returned: success
   type: str
   sample: good
 free_bytes:
-  description: Free bytes of each GPU in the order of their indexes, for a plan.
+  description: Free bytes of each GPU, ordered by index.
   returned: success
   type: list
   elements: int
   sample: [34085011456]
 gpus:
-  description: Each GPU. Sizes are in MiB and in bytes, as their names say; null is unknown.
+  description: The GPUs. The suffix of a name is its unit. An unknown value is null.
   returned: success
   type: list
   elements: dict
   contains:
-    index: {description: Number by slot, returned: always, type: int, sample: 0}
+    index: {description: Index of the GPU, returned: always, type: int, sample: 0}
     uuid: {description: UUID, returned: always, type: str, sample: GPU-76098dc1-d3bc-9a1b-7ea6-f7b48837829e}
-    name: {description: Name of the product, returned: always, type: str, sample: Tesla V100S-PCIE-32GB}
+    name: {description: Product name, returned: always, type: str, sample: Tesla V100S-PCIE-32GB}
     pci_bus_id: {description: Address on the PCI bus, returned: always, type: str, sample: "00000000:00:0D.0"}
     numa_node: {description: NUMA node, returned: always, type: int, sample: 0}
-    compute_capability: {description: Compute capability or nothing, returned: always, type: str, sample: "7.0"}
-    architecture: {description: Architecture or nothing, returned: always, type: str, sample: Volta}
+    compute_capability: {description: Compute capability or empty, returned: always, type: str, sample: "7.0"}
+    architecture: {description: Architecture or empty, returned: always, type: str, sample: Volta}
     total_mib: {description: Memory of the card, returned: always, type: int, sample: 32510}
-    reserved_mib: {description: What the driver keeps for itself, returned: always, type: int, sample: 258}
+    reserved_mib: {description: Memory that the driver reserves, returned: always, type: int, sample: 258}
     used_mib: {description: Memory in use, returned: always, type: int, sample: 31689}
     free_mib: {description: Free memory, returned: always, type: int, sample: 821}
     total_bytes: {description: Memory of the card, returned: always, type: int, sample: 34089205760}
     used_bytes: {description: Memory in use, returned: always, type: int, sample: 33228324864}
     free_bytes: {description: Free memory, returned: always, type: int, sample: 860880896}
-    level: {description: The memory in use against the thresholds, returned: always, type: str, sample: critical}
-    utilisation_percent: {description: Share of time in which it computed, returned: always, type: int, sample: 97}
+    level: {description: Level of the memory in use, returned: always, type: str, sample: critical}
+    utilisation_percent: {description: Share of time with running kernels, returned: always, type: int, sample: 97}
     temperature_c: {description: Temperature in degrees Celsius, returned: always, type: int, sample: 66}
     power_w: {description: Power in watts, returned: always, type: float, sample: 232.8}
-    ecc: {description: Whether memory is checked, returned: always, type: bool, sample: true}
+    ecc: {description: Whether ECC is enabled, returned: always, type: bool, sample: true}
     ecc_uncorrected: {description: Uncorrected errors since the driver's start, returned: always, type: int, sample: 0}
-    mig: {description: Whether it is divided, returned: always, type: bool, sample: false}
-    mig_devices: {description: Its parts, returned: always, type: list, elements: dict, sample: []}
+    mig: {description: Whether MIG is enabled, returned: always, type: bool, sample: false}
+    mig_devices: {description: MIG devices, returned: always, type: list, elements: dict, sample: []}
     processes:
-      description: Who uses it, without arguments.
+      description: Processes on the GPU, without their arguments.
       returned: always
       type: list
       elements: dict
@@ -161,8 +161,8 @@ PROGRESS = Path("/run/herd-gpu-memory.json")
 _LEVELS = ("below", "good", "acceptable", "critical")
 
 
-def look(timeout: float) -> nvidia_smi_report.GpuReport:
-    """What nvidia-smi says now."""
+def read_report(timeout: float) -> nvidia_smi_report.GpuReport:
+    """Return the present report of nvidia-smi."""
     status, output = nvidia_smi.run(nvidia_smi_report.QUERY, timeout)
     problem = nvidia_smi_report.failure(status, output)
     if problem:
@@ -173,7 +173,10 @@ def look(timeout: float) -> nvidia_smi_report.GpuReport:
 def wait(
     params: dict[str, Any], report: nvidia_smi_report.GpuReport, progress: ProgressFile
 ) -> nvidia_smi_report.GpuReport:
-    """Look until each GPU has as much free as was asked for."""
+    """Return the first report in which each GPU has enough free memory.
+
+    :raises InsufficientError: after C(wait_timeout) seconds.
+    """
     wanted, end = params["wait_for_free_mib"], time.monotonic() + params["wait_timeout"]
     while True:
         gpus = nvidia_smi_report.chosen(report.gpus, params["ids"])
@@ -186,16 +189,16 @@ def wait(
             raise InsufficientError(
                 f"{wanted} MiB free on each GPU within {params['wait_timeout']} s",
                 f"{'an unknown amount' if free is None else f'{free} MiB'}, in use by {', '.join(users) or 'nobody'}",
-                "end what uses it, wait longer, or ask for less",
+                "stop the processes that use it, or change wait_timeout or wait_for_free_mib",
             )
         time.sleep(params["interval"])
-        report = look(params["timeout"])
+        report = read_report(params["timeout"])
 
 
 def describe(
     params: dict[str, Any], report: nvidia_smi_report.GpuReport, limits: nvidia_smi_report.GpuMemoryLimits
 ) -> dict[str, Any]:
-    """The result of the module."""
+    """Return the state of the chosen GPUs."""
     gpus = nvidia_smi_report.chosen(report.gpus, params["ids"])
     status, output = nvidia_smi.run(nvidia_smi_report.CAPABILITY_QUERY, params["timeout"])
     capabilities = nvidia_smi_report.parse_capabilities(output) if status == 0 else {}
@@ -217,16 +220,16 @@ def describe(
 
 
 def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Look, wait if need be, and say what there is."""
+    """Wait for free memory if necessary, and return the module's result."""
     limits = nvidia_smi_report.GpuMemoryLimits(
         params["target_from_gib"], params["target_to_gib"], params["critical_gib"]
     )
     wanted = params["wait_for_free_mib"]
     nothing = {"available": False, "driver": "", "level": "unknown", "free_bytes": [], "gpus": []}
     try:
-        report = look(params["timeout"])
+        report = read_report(params["timeout"])
         if not report.gpus:
-            raise NotFoundError("a GPU that the driver can use", "none in nvidia-smi -q -x", "look into dmesg for NVRM")
+            raise NotFoundError.plain("nvidia-smi -q -x lists no GPU", "look for NVRM in dmesg")
     except NotFoundError as error:
         if params["required"] or wanted:
             raise
@@ -245,7 +248,7 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, look, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "ids": {"type": "list", "elements": "str", "default": []},

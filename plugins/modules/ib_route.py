@@ -8,14 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: ib_route
-short_description: Prove that traffic between the nodes takes the fabric
+short_description: Check that traffic between the nodes uses the fabric
 version_added: 0.2.0
 description:
-  - Asks the kernel by which interface packets to each peer leave, and tells a route by the Ethernet from a missing one.
-  - Looks at the fabric's interface (address, MTU, carrier), at the RDMA port behind it in sysfs (state, rate, width),
-    at the NUMA nodes of card and GPUs, and at whether the kernel lets packets of the peers in there.
-  - Measures the bandwidth with iperf3 where O(measure) names peers on which its server runs.
-  - Changes nothing. Without O(echo) and O(measure) it sends nothing.
+  - Asks the kernel for the interface of packets to each peer. A route through the Ethernet is another problem than
+    a missing route.
+  - Reads the fabric's interface (address, MTU, carrier), its RDMA port in sysfs (state, rate, width), the NUMA nodes of
+    the card and the GPUs, and whether the kernel accepts packets of the peers at this interface.
+  - Measures the bandwidth to the peers in O(measure), on which an iperf3 server must run.
+  - Changes nothing. Sends packets only for O(echo) and O(measure).
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
@@ -25,76 +26,76 @@ options:
     type: str
     required: true
   address:
-    description: IPv4 address of this host that must be on it. Not held when empty.
+    description: IPv4 address that the interface must have. Empty skips the check.
     type: str
     default: ""
   peers:
-    description: IPv4 addresses that must be reached by it.
+    description: IPv4 addresses whose route must use the interface.
     type: list
     elements: str
     default: []
   mtu:
-    description: MTU of the interface in bytes; 2044 is that of IPoIB in datagram mode. Not held when left out.
+    description: Required MTU of the interface in bytes, for example 2044 for IPoIB in datagram mode.
     type: int
   hardware_mtu:
     description:
-      - Least active MTU of the RDMA port in bytes, usually 4096. Not held when left out, nor where C(ibv_devinfo),
-        which alone knows it, is not installed.
+      - Smallest allowed active MTU of the RDMA port in bytes, usually 4096. Without C(ibv_devinfo), which reports it,
+        the module skips the check.
     type: int
   rate_gbps:
-    description: Least rate of the link in Gb/s, such as 100 for HDR100. V(0) does not hold it.
+    description: Lowest allowed rate of the link in Gb/s, such as 100 for HDR100. V(0) skips the check.
     type: float
     default: 0
   link_layer:
-    description: What the link must be. Empty does not hold it.
+    description: Required type of the link. Empty skips the check.
     type: str
     choices: ["", InfiniBand, Ethernet]
     default: ""
   echo:
-    description: Whether to ask each peer for an echo of a full packet that may not be split. Takes C(ping).
+    description: Whether to send each peer a full, unfragmented packet with C(ping).
     type: bool
     default: false
   measure:
-    description: Peers on which a server of iperf3 waits, to measure the bandwidth to.
+    description: Peers to measure the bandwidth to. An iperf3 server must run on each.
     type: list
     elements: str
     default: []
   measure_port:
-    description: Port of these servers.
+    description: Port of the iperf3 servers.
     type: int
     default: 50064
   measure_seconds:
-    description: Seconds that each measurement takes.
+    description: Duration of each measurement in seconds.
     type: int
     default: 10
   measure_reverse:
-    description: Whether the peer sends, and not this host.
+    description: Whether to measure from the peer to this host.
     type: bool
     default: false
   streams:
-    description: Connections side by side. Before iperf3 3.16 one processor carries them all.
+    description: Parallel connections. Before iperf3 3.16, one processor serves all of them.
     type: int
     default: 4
   good_gbps:
-    description: More than so many Gb/s is the target.
+    description: Target of the bandwidth in Gb/s; more is good.
     type: float
     default: 50
   acceptable_gbps:
-    description: More than so many Gb/s will do.
+    description: Lowest acceptable bandwidth in Gb/s.
     type: float
     default: 30
   critical_gbps:
-    description: Less than so many Gb/s is critical.
+    description: Bandwidth in Gb/s below which it is critical.
     type: float
     default: 20
   report_only:
-    description: Whether to return problems and not to fail with them.
+    description: Whether to return problems instead of failing.
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: Stop when the nodes would not talk over InfiniBand
+- name: Stop if traffic between the nodes does not use InfiniBand
   herd.inference.ib_route:
     interface: ib0
     address: 10.100.0.31
@@ -105,7 +106,7 @@ EXAMPLES = r"""
     link_layer: InfiniBand
     echo: true
 
-- name: Measure what the fabric carries, with iperf3 --server on the peer
+- name: Measure the bandwidth of the fabric to an iperf3 server
   herd.inference.ib_route:
     interface: ib0
     address: 10.100.0.31
@@ -117,12 +118,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ok:
-  description: Whether there is no problem.
+  description: Whether the module found no problem.
   returned: success
   type: bool
   sample: false
 problems:
-  description: What is wrong, a sentence each; the cause before what follows from it.
+  description: The problems, one sentence each. A cause precedes its consequences.
   returned: success
   type: list
   elements: str
@@ -130,13 +131,13 @@ problems:
     - "expected traffic to 10.100.0.32 to leave by ib0, found it on eth0 through 10.0.0.1, which is slow and which
       nothing reports: bring ib0 up, and remove the route (ip route show match 10.100.0.32)."
 advice:
-  description: What costs speed and stops nothing, such as a GPU on another NUMA node than the card.
+  description: Advice on performance, such as a GPU and a card on different NUMA nodes.
   returned: success
   type: list
   elements: str
   sample: []
 interface:
-  description: The interface. C(kind) is the kernel's number, 32 for InfiniBand; C(mode) is IPoIB's; null is unknown.
+  description: The interface. C(kind) is the kernel's type, 32 for InfiniBand. C(mode) is IPoIB's. Unknown is null.
   returned: success
   type: dict
   sample:
@@ -152,8 +153,8 @@ interface:
     speed_gbps: 100.0
 port:
   description:
-    - The RDMA port behind it, from C(/sys/class/infiniband) and C(ibv_devinfo); null where there is none. MTU in bytes,
-      rate in Gb/s, C(width) in lanes.
+    - The RDMA port of the interface, from C(/sys/class/infiniband) and C(ibv_devinfo), or null. The MTU is in bytes,
+      the rate in Gb/s, C(width) in lanes.
   returned: success
   type: dict
   sample:
@@ -169,9 +170,9 @@ port:
     max_mtu: 4096
 routes:
   description:
-    - The way to each peer. C(state) is V(fabric), V(fallback) (by another interface), V(missing), V(refused) (by a
-      route of the type C(refusal)) or V(local). C(reverse) says whether packets of the peer are let in there,
-      C(reaches) whether it answered; null where nobody asked.
+    - The route to each peer. C(state) is V(fabric), V(fallback) (through another interface), V(missing), V(refused) (by
+      a route of the type C(refusal)) or V(local). C(reverse) tells whether the kernel accepts packets of the peer at
+      the interface, C(reaches) whether the peer answered. Not checked is null.
   returned: success
   type: list
   elements: dict
@@ -186,14 +187,14 @@ routes:
       reverse: true
       reaches: true
 gpu_nodes:
-  description: NUMA node of each NVIDIA GPU that has one, by PCI address.
+  description: NUMA node of each NVIDIA GPU by PCI address.
   returned: success
   type: dict
   sample: {"0000:3b:00.0": 0}
 bandwidth:
   description:
-    - What iperf3 measured. Rates in Gb/s, processors in percent of one; C(level) is V(good), V(acceptable), V(low) or
-      V(critical).
+    - Results of iperf3. Rates are in Gb/s, processor times in percent of one processor. C(level) is V(good),
+      V(acceptable), V(low) or V(critical).
   returned: success
   type: list
   elements: dict
@@ -220,14 +221,14 @@ from ansible_collections.herd.inference.plugins.module_utils.core.host import fa
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import fabric
 
 
-def wanted_of(given: dict[str, Any]) -> fabric_route.FabricSpec:
-    """What the task holds the host to."""
+def spec_of(given: dict[str, Any]) -> fabric_route.FabricSpec:
+    """Return the requirements of the task."""
     names = ("interface", "address", "mtu", "hardware_mtu", "rate_gbps", "link_layer")
     return fabric_route.FabricSpec(**{name: given[name] for name in names})
 
 
-def way_to(peer: str, given: dict[str, Any], here: fabric_route.Interface) -> fabric_route.Route:
-    """The route to one peer, and back."""
+def read_route(peer: str, given: dict[str, Any], here: fabric_route.Interface) -> fabric_route.Route:
+    """Read the route to one peer and, if it uses the fabric, the way back."""
     answer = fabric.route_to(peer)
     route = fabric_route.parse_route(peer, here.name, answer.rc, answer.out, answer.err)
     if route.state != "fabric":
@@ -240,8 +241,8 @@ def way_to(peer: str, given: dict[str, Any], here: fabric_route.Interface) -> fa
     return route
 
 
-def look(given: dict[str, Any]) -> fabric_route.FabricState:
-    """Gather everything once."""
+def read_state(given: dict[str, Any]) -> fabric_route.FabricState:
+    """Read the interface, the RDMA port, the routes and the GPUs' NUMA nodes."""
     name = given["interface"]
     here = fabric_route.parse_interface(name, fabric.links(), fabric.interface_files(name))
     found = fabric.rdma_port(name)
@@ -249,13 +250,13 @@ def look(given: dict[str, Any]) -> fabric_route.FabricState:
     return fabric_route.FabricState(
         here,
         fabric_route.parse_port(*found, fabric.devinfo()) if found else None,
-        tuple(way_to(peer, given, here) for peer in given["peers"]),
+        tuple(read_route(peer, given, here) for peer in given["peers"]),
         {device: node for device, node in nodes.items() if node is not None},
     )
 
 
 def measure(given: dict[str, Any]) -> tuple[list[iperf.BandwidthMeasurement], list[str]]:
-    """Measure to each peer in turn; side by side they would share the link."""
+    """Measure the bandwidth to each peer in turn, since parallel measurements would share the link."""
     limits = iperf.BandwidthLimits(given["good_gbps"], given["acceptable_gbps"], given["critical_gbps"])
     found: list[iperf.BandwidthMeasurement] = []
     for peer in given["measure"]:
@@ -273,7 +274,7 @@ def measure(given: dict[str, Any]) -> tuple[list[iperf.BandwidthMeasurement], li
 
 
 def main() -> None:
-    """Read the arguments, look, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "interface": {"type": "str", "required": True},
@@ -298,9 +299,9 @@ def main() -> None:
     )
     given = module.params
     try:
-        seen = look(given)
-        problems = fabric_route.problems(wanted_of(given), seen)
-        # What would take another way measures another network.
+        seen = read_state(given)
+        problems = fabric_route.problems(spec_of(given), seen)
+        # Without the fabric's route, iperf3 would measure another network.
         measured, slow = measure(given) if not problems else ([], [])
     except HerdError as error:
         module.fail_json(msg=str(error))

@@ -8,47 +8,47 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: journald_limits
-short_description: Limit what the journal of a host may take
+short_description: Limit the size, age and rate of a host's journal
 version_added: 0.2.0
 description:
-  - Writes a drop-in for C(systemd-journald), restarts it, and brings a journal that is larger already below its limit.
-    The streams of running services survive that restart.
-  - A run that was killed between the drop-in and the restart is made good by the next one.
-  - All options are those that systemd 239 (EL8) knows too. There are no journal namespaces in it, so that the limits on
-    the size are those of the whole host; the one on the rate holds for each service by itself.
+  - Writes a drop-in for C(systemd-journald), restarts it, and shrinks a journal above the new limit. Running services
+    keep their connection to the journal during the restart.
+  - Restarts C(systemd-journald) if a killed run wrote the drop-in without a restart.
+  - Uses only options of systemd 239 (EL8), which has no journal namespaces. So the limits on the size apply to the
+    whole host, and the limit on the rate applies to each service.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   storage:
-    description: Where the journal is kept. V(persistent) survives a reboot; EL8 by itself forgets it.
+    description: Storage of the journal. V(persistent) survives a reboot, unlike the default of EL8.
     type: str
     choices: [persistent, auto, volatile]
     default: persistent
   max_mib:
-    description: MiB that the journal may take.
+    description: Largest size of the journal in MiB.
     type: int
     default: 2048
   keep_free_mib:
-    description: MiB that it leaves free on its file system.
+    description: MiB that the journal leaves free on its file system.
     type: int
     default: 2048
   days:
-    description: Days that a line is kept at the most.
+    description: Days after which a line is removed.
     type: int
     default: 90
   lines:
-    description: Lines that one service may write in O(interval); what is more is counted and dropped.
+    description: Lines that one service may write within O(interval). Further lines are counted and dropped.
     type: int
     default: 10000
   interval:
-    description: Seconds in which O(lines) are counted.
+    description: Interval of O(lines) in seconds.
     type: int
     default: 30
 """
 
 EXAMPLES = r"""
-- name: Let logs take 4 GiB and stay for a month
+- name: Limit the journal to 4 GiB and a month
   herd.inference.journald_limits:
     max_mib: 4096
     days: 30
@@ -56,12 +56,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 restarted:
-  description: Whether journald was restarted, or would be.
+  description: Whether journald was restarted, or would be restarted.
   returned: success
   type: bool
   sample: false
 bytes:
-  description: Bytes that the journal takes now.
+  description: Present size of the journal in bytes.
   returned: success
   type: int
   sample: 134217728
@@ -77,7 +77,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import j
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Look, write, restart, and make room."""
+    """Write the drop-in, restart journald, shrink the journal, and return the module's result."""
     options = module.params
     wanted = journald_rules.JournalLimits(
         options["storage"],
@@ -92,7 +92,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     if changes and not module.check_mode:
         journald.put(after)
     size = journald_rules.usage(journald.usage())
-    # Only where the limit is new: journald itself sees to it from then on, and may be above it for a moment.
+    # Only for a new limit. Later, journald shrinks the journal itself, and may exceed the limit briefly.
     if changes and not module.check_mode and size > wanted.most_mib << 20:
         journald.shrink(wanted.most_mib)
         size = journald_rules.usage(journald.usage())
@@ -110,7 +110,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, set the limits, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "storage": {"type": "str", "choices": list(journald_rules.STORAGES), "default": "persistent"},

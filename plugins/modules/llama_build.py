@@ -11,31 +11,31 @@ module: llama_build
 short_description: Build one release of llama.cpp into a relocatable tarball with a manifest
 version_added: 0.1.0
 description:
-  - Brings one exact source tree to the host, compiles it out of tree and packs programs, libraries and a manifest.
-  - The name of a build holds a digest of all of its inputs. If that build is there and its checksum holds, nothing
-    is done.
-  - Results are put in place atomically and at the very end, so a build that fails or is killed leaves the former
-    release as it was. A build that is already running is waited for.
-  - Used through its action plugin, it shows the progress of the compiler about every ten seconds.
+  - Fetches the source of one commit, compiles it out of tree, and packs programs, libraries and a manifest.
+  - The id of a build contains a digest of all of its inputs. If a build of that id exists and its checksum is correct,
+    the module does nothing.
+  - Replaces files atomically at the end of a build. A failed or killed build leaves the former release unchanged. The
+    module waits for a running build of the same id.
+  - Its action plugin shows the progress of the compiler about every ten seconds.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
-    details: Checks the disk space and the source when a build is needed. Needs no compiler.
+    details: If a build is needed, checks the disk space and the source. Needs no compiler.
 requirements:
   - cmake, ninja, a C++ compiler, C(ldd) and C(readelf) on the host
   - git, for sources of kind V(git) and archives that hold a git bundle
-  - requests, for sources with an URL
+  - Python library requests, for a source with a URL
 options:
   release:
     description:
-      - The catalogue's entry of the release, as the filter P(herd.inference.release_facts#filter) returns it.
+      - Entry of the release in the catalogue, as returned by P(herd.inference.release_facts#filter).
     type: dict
     required: true
   source:
     description:
-      - Where the source comes from, as the filter P(herd.inference.release_source#filter) returns it.
+      - Location of the source, as returned by P(herd.inference.release_source#filter).
     type: dict
     required: true
   prefix:
@@ -45,49 +45,49 @@ options:
     required: true
   toolchain_file:
     description:
-      - Facts about compiler, cmake, ninja, ccache and CUDA, published by the role P(herd.inference.toolchain#role).
+      - File with facts about compiler, cmake, ninja, ccache and CUDA, written by P(herd.inference.toolchain#role).
     type: path
     required: true
   compute_capabilities:
     description:
-      - Compute capability of every GPU that runs this build, for example V(7.0). Empty for a build without CUDA.
+      - Compute capability of each GPU that runs the build, for example V(7.0). Empty builds without CUDA.
     type: list
     elements: str
     default: []
   every_node_has_gpu:
     description:
-      - Whether each node has a driver. If not, the programs are linked without it, so that they start everywhere.
+      - Whether each node has an NVIDIA driver. If not, the programs are not linked with it, and start on each node.
     type: bool
     default: true
   native:
     description:
-      - Compile for this very CPU. Only right if the CPUs of all nodes are alike.
+      - Whether to compile for the CPU of this host. Requires the same CPU on all nodes.
     type: bool
     default: false
   cmake:
     description:
-      - Further options for cmake, merged over those of the plan. Derived ones cannot be changed here.
+      - Further options for cmake. Options that the module derives cannot be changed.
     type: dict
     default: {}
   ccache_dir:
     description:
-      - Folder of the compiler's cache, used if the toolchain has ccache.
+      - Folder of the compiler cache, if the toolchain has ccache.
     type: path
     default: /var/cache/ccache
   jobs:
     description:
-      - How many compilers run at once. 0 leaves it to ninja, which takes one for each core and two more.
+      - Number of parallel compilers. V(0) uses the default of ninja, the number of cores plus two.
     type: int
     default: 0
   free_mib:
     description:
-      - MiB that must be free under O(prefix) before a build begins.
+      - Free MiB under O(prefix) that a build requires.
     type: int
     default: 1024
   keep:
     description:
-      - How many finished builds besides the wanted one stay on this host, for going back without compiling. The same
-        number of unfinished ones is kept for their logs.
+      - Number of finished builds to keep besides the requested one, for a rollback without compiling. The same number
+        of unfinished builds is kept for their logs.
     type: int
     default: 2
 """
@@ -111,32 +111,32 @@ EXAMPLES = r"""
 
 RETURN = r"""
 id:
-  description: Name of the build; empty in check mode on a host that has no toolchain yet.
+  description: Id of the build. Empty in check mode on a host without a toolchain.
   returned: success
   type: str
   sample: 0c1e57098-cuda70-5f1c20ab
 manifest:
-  description: What the build says about itself, with the checksum of its tarball; empty if it is not built yet.
+  description: Manifest of the build with the checksum of its tarball. Empty before the first build.
   returned: success
   type: dict
   sample: {"id": "0c1e57098-cpu-5f1c20ab", "rpc_protocol": "7.0.0", "tarball": {"size": 25165824}}
 reason:
-  description: Why a build is needed, or has to be named as the good one again; empty if nothing is.
+  description: Why a build, or a new pointer to it, is needed. Empty if nothing is needed.
   returned: success
   type: str
-  sample: there is no such build yet
+  sample: the build does not exist yet
 log:
-  description: File with the whole output of the build.
+  description: File with the output of the build.
   returned: success
   type: str
   sample: /opt/llama.cpp/build/0c1e57098-cpu-5f1c20ab/build.log
 progress_file:
-  description: File in which a running build says how far it is.
+  description: File with the progress of a running build.
   returned: success
   type: str
   sample: /opt/llama.cpp/build/0c1e57098-cpu-5f1c20ab/progress.json
 removed:
-  description: Finished builds that were removed, or would be.
+  description: Finished builds that were removed, or would be removed.
   returned: success
   type: list
   elements: str
@@ -148,8 +148,7 @@ ansible_facts:
   contains:
     herd_build_pending:
       description:
-        - Whether this is check mode and a build would be made or published. Then the release that is to come is not
-          the one that lies on the build host, and whoever looks there must know that.
+        - Whether check mode predicts a build. Later roles then cannot read the future release on the build host.
       type: bool
       sample: false
 """
@@ -173,7 +172,7 @@ PENDING = "herd_build_pending"
 
 
 class Build:
-    """One build: its plan, its folder, and what is there of it."""
+    """One build: its options, its folders and its results."""
 
     def __init__(self, params: dict[str, Any], tools: dict[str, Any]) -> None:
         self.params, self.tools = params, tools
@@ -192,20 +191,20 @@ class Build:
         self.log, self.progress_file = self.work / "build.log", self.work / "progress.json"
         self.tarball, self.description = self.dist / f"{self.id}.tar.gz", self.dist / f"{self.id}.json"
         self.pointer = self.dist / f"{self.release['release']}.json"
-        # What is only needed while building.
+        # Needed only during the build.
         self.intermediate = [self.work / name for name in ("build", "src", "src.ready", "release", "boot")]
 
     def unbuilt(self) -> str:
-        """Why the compiler has something to do; empty if the build is there and whole."""
+        """Return why the build must be compiled; empty if it exists and its checksum is correct."""
         known = files.read_json(self.description)
         if known is None or not self.tarball.is_file():
-            return "there is no such build yet"
+            return "the build does not exist yet"
         if files.sha256(self.tarball) != known["tarball"]["sha256"]:
             return f"{self.tarball} is damaged"
         return ""
 
     def missing(self) -> str:
-        """Why there is something to do; empty if the build is there, whole, and the release's newest."""
+        """Return why the module must act; empty if the build exists and the release's pointer describes it."""
         reason = self.unbuilt()
         if not reason and files.read_json(self.pointer) != files.read_json(self.description):
             return f"{self.pointer} describes another build"
@@ -216,7 +215,7 @@ class Build:
             files.remove(path)
 
     def run(self) -> dict[str, Any]:
-        """Build, unless somebody else did so while this process waited for its turn; name it the release's newest."""
+        """Build unless another process has done so, point the release to the build, and return its manifest."""
         self.work.mkdir(parents=True, exist_ok=True)
         with build_tree.exclusive(self.store.build / f"{self.id}.lock"):
             for path in (self.tarball, self.description, self.pointer, self.progress_file):
@@ -227,7 +226,7 @@ class Build:
                     self._build(progress)
                 finally:
                     progress.finish()
-            # A build that was killed between its last files left these behind.
+            # A build that was killed after its last step leaves these files.
             self._remove_intermediate()
             known = files.read_json(self.description) or {}
             files.write_json(self.pointer, known)
@@ -235,15 +234,15 @@ class Build:
             return known
 
     def surplus(self) -> tuple[list[str], list[str]]:
-        """Builds to give up: finished ones, and folders of begun ones."""
+        """Return the ids of finished builds, and of unfinished ones, that are no longer kept."""
         keep = self.params["keep"]
         return (
             build_rules.surplus(self.id, self.store.ready(), keep),
             build_rules.surplus(self.id, self.store.begun(), keep),
         )
 
-    def tidy(self) -> None:
-        """Give up the builds that nobody goes back to."""
+    def prune(self) -> None:
+        """Remove the builds that are no longer kept."""
         ready, begun = self.surplus()
         for build in ready:
             self.store.give_up_ready(build)
@@ -254,7 +253,7 @@ class Build:
         build_tree.require_space(self.work, self.params["free_mib"], "for the build")
         cache = self.store.build / "sources"
         release = self.work / "release"
-        # Half of what a machine wrote before it lost power may be empty files with the right names and times.
+        # After a power loss, files with the right names and times may be empty.
         if not build_tree.same_boot(self.work / "boot"):
             self._remove_intermediate()
             build_tree.note_boot(self.work / "boot")
@@ -305,22 +304,21 @@ class Build:
         files.write_json(self.description, manifest)
 
 
-def foresee(params: dict[str, Any], build: str) -> None:
-    """Stop where a build would fail for want of room or of its source; writes nothing."""
+def check_requirements(params: dict[str, Any], build: str) -> None:
+    """Fail if the disk space or the source for a build is missing. Writes nothing."""
     builds = Path(params["prefix"]) / "build"
     build_tree.require_space(builds / build, params["free_mib"], "for the build")
     release_sources.foresee(params["source"], builds / build / "src", builds / "sources")
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Plan, build if needed, and say what there is."""
+    """Build if needed, and return the module's result."""
     params = module.params
     tools = files.read_json(Path(params["toolchain_file"]))
     if tools is None and not module.check_mode:
-        raise NotFoundError(
-            expected=f"facts about the compiler in {params['toolchain_file']}",
-            found="no such file",
-            remedy="run the role toolchain on this host first",
+        raise NotFoundError.plain(
+            f"There are no facts about the compiler in {params['toolchain_file']}",
+            "run the role toolchain on this host",
         )
     name = params["release"]["release"]
     answer: dict[str, Any] = {
@@ -331,19 +329,19 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         "removed": [],
     }
     if tools is None:
-        foresee(params, "new")
-        reason = "there is no toolchain yet"
-        diff = {"before": "", "after": f"{name}: built when a toolchain is there\n"}
+        check_requirements(params, "new")
+        reason = "the toolchain is not installed yet"
+        diff = {"before": "", "after": f"{name}: built when the toolchain is installed\n"}
         return {**answer, "changed": True, "reason": reason, "diff": diff, "ansible_facts": {PENDING: True}}
     build = Build(params, tools)
     before = files.read_json(build.pointer) or {}
     reason = build.missing()
     if reason and module.check_mode:
-        foresee(params, build.id)
+        check_requirements(params, build.id)
     manifest = before if not reason else {} if module.check_mode else build.run()
     ready, begun = build.surplus()
     if not module.check_mode:
-        build.tidy()
+        build.prune()
     return {
         **answer,
         "changed": bool(reason or ready or begun),
@@ -354,21 +352,21 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         "progress_file": str(build.progress_file),
         "removed": ready,
         "diff": {
-            "before": f"{name}: {before.get('id', 'not built')}\n" + kept(ready, begun),
+            "before": f"{name}: {before.get('id', 'not built')}\n" + removed_line(ready, begun),
             "after": f"{name}: {build.id}\n",
         },
         "ansible_facts": {PENDING: module.check_mode and bool(reason)},
     }
 
 
-def kept(ready: list[str], begun: list[str]) -> str:
-    """For a diff: what is there now and will not be."""
+def removed_line(ready: list[str], begun: list[str]) -> str:
+    """Return the line of a diff for builds that are removed."""
     names = sorted({*ready, *begun})
     return f"older builds: {', '.join(names)}\n" if names else ""
 
 
 def main() -> None:
-    """Read the arguments, build, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "release": {"type": "dict", "required": True},

@@ -2,30 +2,28 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove from a node what this collection has put there."""
+"""Module node_uninstall."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: node_uninstall
-short_description: Remove units, rules, files and the account that this collection has made on a node
+short_description: Remove everything that this collection has installed on a node
 version_added: 0.2.0
 description:
-  - Stops and removes every unit that says of itself that this collection wrote it, our tables of nftables, our rules
-    of firewalld, what nginx was told of the gateway, the releases, configuration and keys, the node's own program,
-    caches, and the accounts with their groups.
-  - Where Slurm runs, the jobs of the tiers are cancelled first, after their manager has stopped.
-  - Models stay, and belong to root from then on, unless O(models) names their files. Packages, compilers and the
-    journal stay.
-  - Nothing is removed that does not say, by its text, its name or its place, that it is ours. One that was interrupted
-    goes on when it runs again.
+  - Stops and removes each unit with the collection's mark, its nftables tables and firewalld rules, its nginx site, the
+    releases, configuration and keys, herdctl, caches, and the accounts with their groups.
+  - With Slurm, stops the manager of the tiers, then cancels their jobs.
+  - Keeps models, unless O(models) names their files, and makes root their owner. Keeps packages, compilers and the
+    journal.
+  - Removes only what the collection's mark, name or folder identifies. An interrupted run can be repeated.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   prefix:
     description:
-      - Folder of the releases. Only releases with a manifest, builds, and files and links that the roles make in it go,
-        and its folders if nothing else is in them. What somebody else has put there is named in RV(left).
+      - Folder of the releases. Removes releases with a manifest, builds, files and links of the roles, and empty
+        folders. RV(left) lists the other files.
     type: path
     required: true
   models_dir:
@@ -34,60 +32,59 @@ options:
     required: true
   models:
     description:
-      - Files of models that go too, with their shards and what a fetch keeps beside them; the folder if nothing else is
-        in it.
+      - Files of models to remove, with their shards, verification records and partial downloads. An empty folder is
+        removed.
     type: list
     elements: str
     default: []
   user:
-    description: The account. It stays if it is not the one that the role node made.
+    description: Account of the services. Removed only if the role node made it.
     type: str
     required: true
   ports:
-    description: TCP ports that firewalld was told to let through.
+    description: TCP ports whose firewalld rules to remove.
     type: list
     elements: int
     default: []
   page:
-    description: The page of decisions on the head. Its figures go with it, and its folder if nothing else is in it.
+    description: Page of decision records on the head. Removed with its figures, and with its folder if that is empty.
     type: path
     default: /opt/docs/architecture-decisions.md
   jobs:
-    description: Names of jobs of O(user) in Slurm, which are cancelled; the module waits for their end.
+    description: Names of Slurm jobs of O(user) to cancel. The module waits until they have ended.
     type: list
     elements: str
     default: []
   shared:
     description:
-      - Directory that all hosts of a Slurm cluster share, for the one host on which what is in it goes. The scripts of
-        the jobs with their data, the registry of endpoints and the jobs' logs go, and our folders if nothing else is in
-        them.
+      - Directory that all hosts of a Slurm cluster share, given on one host only. Removes the scripts and data of the
+        jobs, the registry of endpoints, the logs of the jobs, and empty folders.
     type: path
   nginx_root:
     description:
-      - The directory of nginx's configuration. nginx is asked first whether it can do without what is ours, and then
-        reloaded, which cuts no connection of others; it goes on running.
+      - Folder of nginx's configuration. The module tests the configuration without the collection's files before it
+        removes them, then reloads nginx, which keeps running.
     type: path
     default: /etc/nginx
   nginx_unit:
-    description: nginx's unit.
+    description: Name of nginx's unit.
     type: str
     default: nginx.service
   gateway_user:
-    description: The account of the gateway's service. It stays if it is not the one that the role gateway made.
+    description: Account of the gateway. Removed only if the role gateway made it.
     type: str
     default: herd-gateway
 """
 
 EXAMPLES = r"""
-- name: Leave nothing behind but the models
+- name: Remove everything but the models
   herd.inference.node_uninstall:
     prefix: /opt/llama.cpp
     models_dir: /opt/models
     user: llama
     ports: [50052, 50061, 8000]
 
-- name: Take the tiers off a Slurm cluster's controller
+- name: Remove the tiers from a Slurm controller
   herd.inference.node_uninstall:
     prefix: /opt/llama.cpp
     models_dir: /opt/models
@@ -99,13 +96,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: What went, in this order; in check mode, what would.
+  description: What was removed, or would be removed, in this order.
   returned: always
   type: list
   elements: str
   sample: [unit herd-agent.service, rules inet herd_rpc, folder /etc/herd, user llama]
 left:
-  description: What is in the folders of the releases and of the models and stays.
+  description: Remaining files in the folders of the releases and of the models.
   returned: always
   type: list
   elements: str
@@ -129,7 +126,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 
 
 def is_ours(path: Path) -> bool:
-    """Whether something with one of our names below the prefix is ours by what it says."""
+    """Return whether an entry below the prefix with a name of the collection also has its content."""
     if path.parent.name == "releases" and not path.name.startswith("."):
         manifest = path / release_archive.MANIFEST
         return manifest.is_file() and uninstall_rules.is_release(path.name, files.read_json(manifest))
@@ -139,7 +136,7 @@ def is_ours(path: Path) -> bool:
 
 
 def below(prefix: Path) -> Iterator[rests.Leftover]:
-    """Find what is ours below the prefix, whose folders may hold what somebody else has put there."""
+    """Find the collection's entries below the prefix, whose folders may hold other files."""
     yield from rests.paths(rests.links_into(prefix, prefix / "releases", uninstall_rules.PREFIX_LINKS))
     for path in rests.below(prefix, uninstall_rules.PREFIX_ENTRIES, is_ours):
         whole = path.parent.name == "releases" and not path.name.startswith(".")
@@ -147,7 +144,7 @@ def below(prefix: Path) -> Iterator[rests.Leftover]:
 
 
 def in_common(shared: Path, going: set[str]) -> Iterator[rests.Leftover]:
-    """Find what is ours in the directory that hosts share, which may hold what somebody else has put there."""
+    """Find the collection's files in the shared directory, which may hold other files."""
     yield from rests.shared(
         shared, uninstall_rules.SHARED_ENTRIES, uninstall_rules.SHARED_SCRIPTS, uninstall_rules.our_scripts
     )
@@ -155,7 +152,7 @@ def in_common(shared: Path, going: set[str]) -> Iterator[rests.Leftover]:
 
 
 def kept(folder: Path, going: set[str]) -> Iterator[str]:
-    """Name what is in a folder and stays, of our own folders what is in them."""
+    """Name what remains in a folder and in the collection's folders within it."""
     for name in rests.entries(folder):
         path = folder / name
         if str(path) in going or name.startswith("."):
@@ -165,9 +162,9 @@ def kept(folder: Path, going: set[str]) -> Iterator[str]:
 
 
 def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Leftover]:
-    """Find what is left, in the order in which it goes: what runs first, the account last.
+    """Find what to remove, in the order of removal: units first, accounts last.
 
-    :param going: paths of this order so far, which a check finds where they were.
+    :param going: paths found so far, which check mode does not remove.
     """
     prefix, models_dir = Path(given["prefix"]), Path(given["models_dir"])
     models = uninstall_rules.model_files(rests.entries(models_dir), given["models"])
@@ -176,7 +173,7 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Leftover]:
         return tuple(rule for port in given["ports"] for rule in firewalld_rules.change([], listed, port).remove)
 
     page = Path(given["page"])
-    # The page says whose it is, its figures cannot; it may be gone already, if a run was interrupted.
+    # The page has a mark, its figures have not. An interrupted run may have removed the page alone.
     is_theirs = page.is_file() and not uninstall_rules.is_ours(rests.beginning(page))
     measured = [] if is_theirs else [page.with_suffix(".json")]
 
@@ -191,7 +188,7 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Leftover]:
     yield from below(prefix)
     if given["shared"]:
         yield from in_common(Path(given["shared"]), going)
-    # The folders of a system that has none of its own in them are still the system's.
+    # Folders of the operating system stay, even if they are empty.
     shared = [] if is_system(str(prefix)) else [*(prefix / n for n in uninstall_rules.PREFIX_ENTRIES if n), prefix]
     yield from rests.empty(iter([*shared, models_dir, page.parent]), going)
     yield from rests.owned(models_dir, given["user"], going)
@@ -232,7 +229,7 @@ def main() -> None:
         module.fail_json(msg=str(error), removed=removed)
     except OSError as error:
         module.fail_json(
-            msg=f"expected to remove {error.filename}, found {error.strerror}: mend that and run it again.",
+            msg=f"{error.filename} cannot be removed ({error.strerror}): fix the cause and run the playbook again.",
             removed=removed,
         )
     folders = (Path(given["prefix"]), Path(given["models_dir"]))

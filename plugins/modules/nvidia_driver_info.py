@@ -8,36 +8,37 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nvidia_driver_info
-short_description: Say which NVIDIA driver a host runs, and stop if it is too old for a version of CUDA
+short_description: Read the version of the NVIDIA driver, and check that it supports a version of CUDA
 version_added: 0.1.0
 description:
-  - Reads the version from the kernel's C(/proc/driver/nvidia/version), so no tool of the driver has to be there.
-  - A driver older than the toolkit's own but within minor-version compatibility is allowed, with a note.
+  - Reads the version from C(/proc/driver/nvidia/version), which needs no program of the driver.
+  - Fails if the driver is too old for O(cuda_version). Minor-version compatibility allows some older drivers, for which
+    the module returns RV(note).
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   cuda_version:
     description:
-      - Version of the CUDA toolkit with which the release is built, for example V(12.2). Empty to check nothing.
+      - Version of the CUDA toolkit that built the release, for example V(12.2). Empty skips the check.
     type: str
     default: ""
 """
 
 EXAMPLES = r"""
-- name: See whether this node can run what CUDA 12.2 compiles
+- name: Check that the driver can run programs that CUDA 12.2 compiled
   herd.inference.nvidia_driver_info:
     cuda_version: "12.2"
 """
 
 RETURN = r"""
 version:
-  description: The driver's version; empty if none is loaded.
+  description: Version of the loaded driver, or empty.
   returned: success
   type: str
   sample: 535.183.01
 note:
-  description: What is to be known about this driver and that version of CUDA; empty as a rule.
+  description: Restriction of this driver with that version of CUDA; usually empty.
   returned: success
   type: str
   sample: ""
@@ -55,21 +56,20 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def result(cuda_version: str) -> dict[str, str]:
-    """The driver, held against a version of CUDA if there is one."""
+    """Read the driver's version and check it against a version of CUDA, unless that is empty."""
     version = release_install.parse_driver(DRIVER.read_text(encoding="utf-8")) if DRIVER.exists() else None
     if not cuda_version:
         return {"version": version or "", "note": ""}
     if version is None:
-        raise NotFoundError(
-            expected=f"a loaded NVIDIA driver for CUDA {cuda_version} on a host that has a GPU by its inventory",
-            found=f"no driver in {DRIVER}",
-            remedy="install NVIDIA's driver and load it (modprobe nvidia), or correct herd_gpus of this host",
+        raise NotFoundError.plain(
+            f"No NVIDIA driver for CUDA {cuda_version} is loaded ({DRIVER} does not exist), but herd_gpus lists a GPU",
+            "install NVIDIA's driver and load it (modprobe nvidia), or correct herd_gpus of this host",
         )
     return {"version": version, "note": toolchain.check_driver(cuda_version, version) or ""}
 
 
 def main() -> None:
-    """Read the arguments, look, answer."""
+    """Run the module."""
     module = AnsibleModule(argument_spec={"cuda_version": {"type": "str", "default": ""}}, supports_check_mode=True)
     try:
         module.exit_json(changed=False, **result(module.params["cuda_version"]))

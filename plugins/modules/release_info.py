@@ -8,11 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_info
-short_description: Say which releases of the engine a host has, and whether they are whole
+short_description: Read the installed releases of a host, and check them
 version_added: 0.1.0
 description:
-  - Reads the releases below a prefix, the link C(current), and the builds that are ready to be distributed.
-  - Says which programs run from which release, what is known against those, and what does not fit together.
+  - Reads the installed releases, the link C(current), and the finished builds under a prefix.
+  - Returns the running programs of each release, the advisories of these releases, and problems such as processes of
+    different releases.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
@@ -24,24 +25,24 @@ options:
     required: true
   release:
     description:
-      - A release of the catalogue whose newest good build is wanted as C(built).
+      - Release of the catalogue whose newest build to return as RV(built).
     type: str
     default: ""
   verify:
     description:
-      - Hold every file of every installed release against its manifest.
+      - Whether to compare each file of each installed release with its manifest.
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: See what is installed and whether it is whole
+- name: Read and verify the installed releases
   herd.inference.release_info:
     prefix: /opt/llama.cpp
     verify: true
   register: releases
 
-- name: Stop where something does not fit
+- name: Stop if there is a problem
   ansible.builtin.assert:
     that: releases.problems | length == 0
     fail_msg: "{{ releases.problems | join(' ') }}"
@@ -49,19 +50,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 current:
-  description: Id of the release that C(current) names; empty if there is none.
+  description: Id of the release to which C(current) points, or empty.
   returned: success
   type: str
   sample: 0c1e57098-cpu-5f1c20ab
 previous:
-  description: Id of the release that was current before; empty if there is none or it is not installed any more.
+  description: Id of the release that was current before, or empty if it is not installed.
   returned: success
   type: str
   sample: b7836-cpu-11aa22bb
 changing:
   description:
-    - The change that has begun and is not proved yet, as M(herd.inference.release_switch) has noted it. C(back) is the
-      release that a rollback goes to. Empty unless a change is under way, or was killed.
+    - Record of an unfinished switch, as written by M(herd.inference.release_switch). C(back) is the release of a
+      rollback. Empty unless a switch is running or was killed.
   returned: success
   type: dict
   version_added: 0.2.0
@@ -83,7 +84,7 @@ releases:
       whole: true
       problems: []
 running:
-  description: Programs of these releases that run, with their services; an empty unit is something started by hand.
+  description: Running programs of these releases. C(unit) is empty for a program that no unit started.
   returned: success
   type: list
   elements: dict
@@ -91,7 +92,7 @@ running:
   sample:
     - {release: 0c1e57098-cpu-5f1c20ab, pid: 4711, name: ggml-rpc-server, unit: llama-rpc.service}
 advisories:
-  description: Known vulnerabilities of the current release and of those that run.
+  description: Known vulnerabilities of the current release and of running releases.
   returned: success
   type: list
   elements: dict
@@ -102,7 +103,7 @@ advisories:
       fixed: 2026-03, b8492
       releases: [b7836-cpu-11aa22bb]
 problems:
-  description: What does not fit together, a sentence each.
+  description: The problems, one sentence each.
   returned: success
   type: list
   elements: str
@@ -110,12 +111,12 @@ problems:
   sample: []
 serving:
   description:
-    - Whether this host gives its builds to other nodes at this moment, which it does only during an installation.
+    - Whether this host serves its builds to other nodes, which it does only during an installation.
   returned: success
   type: bool
   sample: false
 built:
-  description: Manifest of the wanted release's newest good build on this host; empty if there is none.
+  description: Manifest of the newest build of O(release) on this host, or empty.
   returned: success
   type: dict
   sample: {}
@@ -139,7 +140,7 @@ SERVER = "herd-share.service"
 
 
 def describe(store: ReleaseStore, release: str, in_use: list[str], verify: bool) -> dict[str, Any]:
-    """One installed release."""
+    """Describe one installed release."""
     manifest = store.manifest(release)
     problems: list[str] = []
     if manifest is None:
@@ -161,7 +162,7 @@ def describe(store: ReleaseStore, release: str, in_use: list[str], verify: bool)
 
 
 def programs(store: ReleaseStore) -> list[release_status.RunningProgram]:
-    """What runs from these releases, with its service."""
+    """List the running programs of the releases with their units."""
     return [
         release_status.RunningProgram(release, pid, name, release_status.unit_of(processes.control_group_of(pid)))
         for release, pid, name in store.programs()
@@ -169,7 +170,7 @@ def programs(store: ReleaseStore) -> list[release_status.RunningProgram]:
 
 
 def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
-    """Everything that the module returns."""
+    """Return the module's result."""
     running, current, changing = programs(store), store.current() or "", release_switch.note(store.noted())
     manifests = {name: store.manifest(name) for name in release_install.ours(store.installed())}
     in_use = sorted({program.release for program in running})
@@ -188,7 +189,7 @@ def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, look, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "prefix": {"type": "path", "required": True},

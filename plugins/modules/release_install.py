@@ -8,16 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_install
-short_description: Install one build of the engine on a node and make it the current one
+short_description: Install a build of the engine on a node, and make it the current release
 version_added: 0.1.0
 description:
-  - Fetches the tarball, verifies its checksum, unpacks it out of sight, verifies every file, gives it its final name
-    and verifies it again; then points C(current) to it in one step and removes surplus releases.
-  - A release that is there already is held against its manifest on every run, file by file.
-  - One at a time on a node; what an installation left that was killed is removed.
-  - Releases that a running program was started from, that a unit of systemd names, or that C(previous) names are
-    never removed.
-  - A node whose NVIDIA driver is too old for the build is refused before anything is fetched.
+  - Downloads the tarball, verifies its checksum, unpacks it under a hidden name, verifies each file, renames the folder
+    and verifies it again. Then points C(current) to it in one step, and removes old releases.
+  - Verifies each file of an installed release on each run.
+  - Runs once at a time on a node, and removes what a killed installation left.
+  - Never removes a release to which C(previous) or a unit of systemd points, or from which a program runs.
+  - Fails before the download if the node's NVIDIA driver is too old for the build.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
@@ -25,18 +24,18 @@ attributes:
   check_mode:
     details: Verifies the installed files.
 requirements:
-  - requests, for a O(location) with an URL
+  - Python library requests, for a O(location) with a URL
 options:
   manifest:
     description:
-      - The build's manifest with its C(tarball); may be empty in check mode, if nothing is built yet.
-      - The form is that in which M(herd.inference.llama_build) and M(herd.inference.release_info) return it.
-      - It must have come over a channel that is trusted; the tarball need not.
+      - Manifest of the build with its C(tarball), as returned by M(herd.inference.llama_build) and
+        M(herd.inference.release_info). May be empty in check mode before the first build.
+      - Must come from a trusted channel. The tarball need not, since the manifest has its checksum.
     type: dict
     required: true
   location:
     description:
-      - Path of the tarball on this host, or an URL (http) from which it is fetched.
+      - Path of the tarball on this host, or its URL (http).
     type: str
     required: true
   prefix:
@@ -46,12 +45,12 @@ options:
     required: true
   keep:
     description:
-      - How many releases besides the wanted one stay installed. The one that is or was current before stays anyway.
+      - Number of other releases to keep. The former release is always kept.
     type: int
     default: 2
   switch:
     description:
-      - Whether it becomes C(current). Without, it only lies ready, for M(herd.inference.release_switch).
+      - Whether to point C(current) to the release. If not, M(herd.inference.release_switch) does so later.
     type: bool
     default: true
     version_added: 0.2.0
@@ -67,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 id:
-  description: Name of the build.
+  description: Id of the build.
   returned: success
   type: str
   sample: 0c1e57098-cuda70-5f1c20ab
@@ -77,29 +76,29 @@ path:
   type: str
   sample: /opt/llama.cpp/releases/0c1e57098-cuda70-5f1c20ab
 needed:
-  description: Whether anything was to be done, or is; a copy of C(changed) that C(changed_when) does not hide.
+  description: Copy of C(changed) that C(changed_when) does not hide.
   returned: success
   type: bool
   sample: true
 fetch:
-  description: Whether the tarball was needed, or would be.
+  description: Whether the tarball was needed, or would be needed.
   returned: success
   type: bool
   sample: false
 problems:
-  description: What differed between the installed build and its manifest.
+  description: Differences between the installed build and its manifest.
   returned: success
   type: list
   elements: str
   sample: ["bin/llama-server differs"]
 removed:
-  description: Releases that were removed, or would be.
+  description: Releases that were removed, or would be removed.
   returned: success
   type: list
   elements: str
   sample: ["b7836-cuda70-11aa22bb"]
 driver_note:
-  description: What is to be known about this node's driver and the build; empty as a rule.
+  description: Restriction of this node's driver with the build; usually empty.
   returned: success
   type: str
   sample: ""
@@ -121,13 +120,13 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def lines(current: str | None, releases: list[str], leftovers: Sequence[Path] = ()) -> str:
-    """The state of a node for a diff."""
+    """Return the state of a node for a diff."""
     hidden = "".join(f"left by an interrupted installation: {path}\n" for path in leftovers)
     return f"current: {current or 'none'}\nreleases: {', '.join(sorted(releases)) or 'none'}\n{hidden}"
 
 
 def not_built(prefix: str) -> dict[str, Any]:
-    """What can be said before the first build: all of it is still to come."""
+    """Return the result of check mode before the first build."""
     store = ReleaseStore(Path(prefix))
     before = lines(store.current(), release_install.ours(store.installed()))
     return {
@@ -139,12 +138,12 @@ def not_built(prefix: str) -> dict[str, Any]:
         "problems": ["not built yet"],
         "removed": [],
         "driver_note": "",
-        "diff": {"before": before, "after": f"{before}(and the release, when it is built)\n"},
+        "diff": {"before": before, "after": f"{before}(and the release after its build)\n"},
     }
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Plan, install if needed, and say what there is."""
+    """Install if needed, and return the module's result."""
     manifest = module.params["manifest"]
     if not manifest and module.check_mode:
         return not_built(module.params["prefix"])
@@ -161,9 +160,9 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             release, not problems, current, installed, store.in_use(), module.params["keep"], store.previous()
         )
         if not module.params["switch"]:
-            # What is current is what it goes back to, so nothing is taken away yet.
+            # The current release is the target of a rollback, so no release is removed yet.
             plan = release_install.InstallPlan(plan.fetch, link=False, prune=())
-        # An upgrade or a rollback that was killed is settled by this: the node gets what the inventory names.
+        # The inventory's release replaces the one of a killed upgrade or rollback.
         settles = module.params["switch"] and store.note.exists()
         if not module.check_mode:
             store.tidy()
@@ -199,7 +198,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, install, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "manifest": {"type": "dict", "required": True},

@@ -8,31 +8,29 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_prune
-short_description: Remove releases that are neither used nor needed for going back
+short_description: Remove releases that are neither used nor needed for a rollback
 version_added: 0.2.0
 description:
-  - Does what M(herd.inference.release_install) does after an installation, without one; and removes what an
-    installation that was killed left.
-  - The releases that C(current) and C(previous) name, that a running program was started from, that a unit of
-    systemd names and that a change which was killed has noted are never removed. Nothing is removed where there is no
-    C(current).
-  - What lies in C(releases/) under a name that is not a release's, or is a link, neither counts nor goes.
+  - Removes old releases like M(herd.inference.release_install), and what a killed installation left.
+  - Never removes a release to which C(current), C(previous), a unit of systemd or the record of a killed switch points,
+    or from which a program runs. Removes nothing without C(current).
+  - Ignores links in C(releases/), and folders without the name of a release.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   prefix:
-    description: Folder that holds C(releases/) and C(current). It need not exist.
+    description: Folder that holds C(releases/) and C(current). May be missing.
     type: path
     required: true
   keep:
-    description: How many releases besides the current one stay, the one before it among them.
+    description: Number of releases to keep besides the current one, including the previous one.
     type: int
     default: 2
 """
 
 EXAMPLES = r"""
-- name: Keep the current release and the one before it only
+- name: Keep only the current and the previous release
   herd.inference.release_prune:
     prefix: /opt/llama.cpp
     keep: 1
@@ -40,19 +38,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 removed:
-  description: Ids of the releases that were removed, or would be.
+  description: Ids of the releases that were removed, or would be removed.
   returned: success
   type: list
   elements: str
   sample: [b7836-cuda70-11aa22bb]
 kept:
-  description: Ids of the releases that stay, oldest first.
+  description: Ids of the kept releases, oldest first.
   returned: success
   type: list
   elements: str
   sample: [0c1e57098-cuda70-5f1c20ab]
 leftovers:
-  description: Paths that an installation left that was killed.
+  description: Paths that a killed installation left.
   returned: success
   type: list
   elements: str
@@ -72,9 +70,9 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release.store
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Look, and remove what goes."""
+    """Remove old releases and leftovers, and return the module's result."""
     store, keep = ReleaseStore(Path(module.params["prefix"])), max(0, module.params["keep"])
-    # No folder is made where there is none.
+    # The lock would create a missing folder.
     with nullcontext() if module.check_mode or not store.releases.is_dir() else store.alone():
         current, leftovers = store.current(), store.leftovers()
         installed = release_install.ours(store.installed())
@@ -101,7 +99,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, remove, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={"prefix": {"type": "path", "required": True}, "keep": {"type": "int", "default": 2}},
         supports_check_mode=True,

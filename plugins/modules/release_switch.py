@@ -11,14 +11,13 @@ module: release_switch
 short_description: Make an installed release the current one
 version_added: 0.2.0
 description:
-  - Holds every file of the release against its manifest, then points C(current) to it in one step. What was current
-    until now becomes C(previous).
-  - A change of several nodes may be killed when some links have moved and others have not. So it has three steps on
-    each node; O(state=begun) notes it in C(switch.json) before anything stops, O(state=switched) moves the link, and
-    O(state=proved) removes the note when the service has answered. While the note is there,
-    M(herd.inference.release_info) returns it as C(changing), and it says where to go back to.
-  - Nothing is fetched, so it takes a second or two. Services are not touched; the roles that run them follow
-    C(current).
+  - Verifies each file of the release, then points C(current) to it in one step. The former release becomes
+    C(previous).
+  - A switch of several nodes may be killed after some links have changed. So it has three steps on each node.
+    O(state=begun) writes a record to C(switch.json) before a service stops, O(state=switched) changes the link, and
+    O(state=proved) removes the record after the service has answered. M(herd.inference.release_info) returns the record
+    as C(changing). The record names the release of a rollback.
+  - Downloads nothing, so it takes a second or two. Restarts no services; the roles that run them follow C(current).
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
@@ -33,28 +32,28 @@ options:
     required: true
   id:
     description:
-      - Id of the release, as RV(herd.inference.release_info#module:releases) has it.
+      - Id of the release, as returned in RV(herd.inference.release_info#module:releases).
     type: str
     required: true
   state:
-    description: The step.
+    description: Step of the switch.
     type: str
     choices: [begun, switched, proved]
     default: switched
   former:
-    description: Id of the release that is left, for O(state=begun); empty if there is none.
+    description: Id of the former release, for O(state=begun). May be empty.
     type: str
     default: ""
   rollback:
     description:
-      - Whether this is a way back, for O(state=begun). One that is killed goes to O(id) again when a rollback is asked
-        for, and a change forward that is killed goes back to O(former).
+      - Whether the switch is a rollback, for O(state=begun). After a killed rollback, the next rollback goes to O(id)
+        again. After a killed upgrade, it goes to O(former).
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: Note that these nodes go back, before the head stops
+- name: Record the rollback before the head stops
   herd.inference.release_switch:
     prefix: /opt/llama.cpp
     id: b7836-cuda70-11aa22bb
@@ -62,7 +61,7 @@ EXAMPLES = r"""
     rollback: true
     state: begun
 
-- name: Go back
+- name: Switch to the former release
   herd.inference.release_switch:
     prefix: /opt/llama.cpp
     id: b7836-cuda70-11aa22bb
@@ -70,7 +69,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 previous:
-  description: Id of the release that was current before; empty if there was none.
+  description: Id of the release that was current before, or empty.
   returned: success
   type: str
   sample: 0c1e57098-cuda70-5f1c20ab
@@ -90,32 +89,32 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release.store
 
 
 def require_whole(store: ReleaseStore, release: str) -> None:
-    """Refuse a release that is not there, or not as it was installed."""
+    """Fail if a release is not installed, or if its files differ from its manifest."""
     manifest = store.manifest(release) if BUILD_ID.fullmatch(release) else None
     if manifest is None:
         raise NotFoundError(
             expected=f"release {release} on this node",
             found=f"only {', '.join(ours(store.installed())) or 'none'}",
-            remedy="choose one that every node has, or set herd_release and run site.yml, which installs it",
+            remedy="choose a release that each node has, or set herd_release and run site.yml, which installs it",
         )
     problems = store.problems(manifest)
     if problems:
         raise MismatchError(
             expected=f"release {release} as it was installed",
             found="; ".join(problems[:5]),
-            remedy="set herd_release to it and run site.yml, which installs it anew",
+            remedy="set herd_release to it and run site.yml, which installs it again",
         )
 
 
 def lines(current: str, note: Mapping[str, str] | None) -> str:
-    """The state of a node for a diff."""
+    """Return the state of a node for a diff."""
     known = release_switch.note(note)
     said = f"from {known['from'] or 'none'} to {known['to']}" if known else "damaged"
-    return f"current: {current or 'none'}\n" + (f"change not proved yet: {said}\n" if note is not None else "")
+    return f"current: {current or 'none'}\n" + (f"unfinished switch: {said}\n" if note is not None else "")
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Look, and take the step if it is not taken yet."""
+    """Take the step if needed, and return the module's result."""
     store, wanted, state = ReleaseStore(Path(module.params["prefix"])), module.params["id"], module.params["state"]
     with nullcontext() if module.check_mode else store.alone():
         if state != "proved":
@@ -128,7 +127,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             noted = release_switch.begun(module.params["former"], wanted, module.params["rollback"], before)
         elif state == "proved":
             noted = None
-            # It went back: what did not come up is nothing to go back to.
+            # After a rollback, the failed release is no target of a rollback.
             former = known["previous"] if known and known["to"] != wanted else former
         else:
             goal = wanted
@@ -147,7 +146,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, switch, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "prefix": {"type": "path", "required": True},

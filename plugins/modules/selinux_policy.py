@@ -2,58 +2,58 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell SELinux what a service does."""
+"""Module selinux_policy."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: selinux_policy
-short_description: Tell SELinux's policy what a service does, and at which ports
+short_description: Allow a service its actions and ports in the SELinux policy
 version_added: 0.2.0
 description:
-  - Where SELinux is on, enforcing or permissive, puts a module of rules into the policy, and gives ports a type that a
-    service may listen at. Where it is off, nothing is done.
-  - With O(state=absent) the module is taken out, and ports get back the types that they had. What others have put into
-    the policy stays; which types are ours is remembered in O(record).
-  - Works with C(semodule) and C(semanage), packages C(policycoreutils) and C(policycoreutils-python-utils).
+  - Installs a module of rules in the policy, and gives ports a type that allows the service to listen on them. Does
+    nothing if SELinux is disabled.
+  - With O(state=absent), removes the module and restores the former types of the ports. O(record) lists the ports whose
+    type this module has set; it does not change other parts of the policy.
+  - Needs C(semodule) and C(semanage) of the packages C(policycoreutils) and C(policycoreutils-python-utils).
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   name:
-    description: Name of the module of rules.
+    description: Name of the policy module.
     type: str
     required: true
   content:
-    description: Its rules, in SELinux's Common Intermediate Language. With O(state=absent) they do not matter.
+    description: Rules in SELinux's Common Intermediate Language. Ignored with O(state=absent).
     type: str
     default: ""
   ports:
-    description: TCP ports at which the service listens.
+    description: TCP ports on which the service listens.
     type: list
     elements: int
     default: []
   port_type:
-    description: The type that they get.
+    description: Type to give to the ports.
     type: str
     default: http_port_t
   good_types:
-    description: Types that they may have as well, and keep.
+    description: Further types that allow the service to listen. A port of such a type keeps it.
     type: list
     elements: str
     default: []
   record:
-    description: File in which is remembered which ports got their type from here.
+    description: File that lists the ports whose type this module has set.
     type: path
     required: true
   state:
-    description: Whether the policy has them.
+    description: Whether the policy holds the rules and the types.
     type: str
     choices: [present, absent]
     default: present
 """
 
 EXAMPLES = r"""
-- name: Let nginx listen at 8081
+- name: Allow nginx to listen on port 8081
   herd.inference.selinux_policy:
     name: herd_gateway
     content: "{{ lookup('ansible.builtin.file', 'herd_gateway.cil') }}"
@@ -64,17 +64,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 enabled:
-  description: Whether SELinux is on.
+  description: Whether SELinux is enforcing or permissive.
   returned: always
   type: bool
   sample: true
 module:
-  description: What was done with the module, or would be; V(install), V(remove) or empty.
+  description: Action on the policy module, V(install) or V(remove), or empty.
   returned: always
   type: str
   sample: install
 commands:
-  description: What was run, or would be, after C(semanage port).
+  description: Arguments of C(semanage port) for each changed port.
   returned: always
   type: list
   elements: list
@@ -92,8 +92,8 @@ from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import selinux
 
 
-def look(name: str, ours: tuple[int, ...]) -> rules.PolicyState:
-    """See what the policy has."""
+def read_policy(name: str, ours: tuple[int, ...]) -> rules.PolicyState:
+    """Read the policy module and the types of the ports."""
     is_there = name in rules.read_modules(selinux.modules())
     return rules.PolicyState(
         module=selinux.module_text(name, rules.PRIORITY) if is_there else "",
@@ -103,8 +103,8 @@ def look(name: str, ours: tuple[int, ...]) -> rules.PolicyState:
     )
 
 
-def act(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
-    """Do what is planned. What is ours is written before it is, and struck out after it was."""
+def apply(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
+    """Apply a plan. The record lists a port before its type is set, and until its type is restored."""
     known = set(plan.ours) | set(rules.read_ours(read(record)))
     if known and (plan.commands or not record.exists()):
         files.atomic_write(record, rules.write_ours(known), 0o644, 0)
@@ -119,24 +119,24 @@ def act(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
 
 
 def read(path: Path) -> str:
-    """Read a file that may not be there."""
+    """Read a file; empty if it does not exist."""
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Look, plan and act."""
+    """Apply the difference to the policy, and return the module's result."""
     if not selinux.enabled():
         return {"changed": False, "enabled": False, "module": "", "commands": []}
     record, is_present = Path(params["record"]), params["state"] == "present"
     wanted = rules.PolicySpec(
         params["content"], tuple(params["ports"]), params["port_type"], tuple(params["good_types"])
     )
-    # A bare host gets the programs in this very run; one that never had them was never told anything.
+    # In check mode, the programs may not be installed yet. Without them, the policy holds nothing of ours.
     can_look = selinux.has_tools() or (is_present and not check_mode)
-    found = look(params["name"], rules.read_ours(read(record))) if can_look else rules.PolicyState()
+    found = read_policy(params["name"], rules.read_ours(read(record))) if can_look else rules.PolicyState()
     plan = rules.plan(found, wanted, is_present)
     if not check_mode:
-        act(plan, params, record)
+        apply(plan, params, record)
     return {
         "changed": bool(plan.module or plan.commands),
         "diff": {"before": plan.before, "after": plan.after},

@@ -2,20 +2,20 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gather what somebody needs who looks into a node's trouble from afar."""
+"""Module support_bundle."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: support_bundle
-short_description: Gather journals, units, versions, routes and GPU state of a node, without secrets
+short_description: Collect diagnostics of a node in an archive, without secrets
 version_added: 0.2.0
 description:
-  - Writes an archive that only root may read, with the journals and texts of our units, what runs, addresses, routes,
-    firewall, sockets, disks, memory, GPUs, releases and heartbeats.
-  - Files that not everybody may read are never part of it. Their words are taken out of all the rest, and so is what
-    looks like a key, a token, a password or a private key.
-  - Changes nothing on the node but the archive.
+  - Writes an archive that only root can read. It contains the journals and texts of the collection's units, processes,
+    addresses, routes, firewall rules, sockets, disks, memory, GPUs, releases and heartbeats.
+  - Excludes files that not all users can read. Replaces their words in all other texts, and everything that looks like
+    a key, a token, a password or a private key.
+  - Changes only the archive.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
@@ -23,11 +23,11 @@ attributes:
     support: none
 options:
   path:
-    description: The archive, which is written anew.
+    description: File of the archive. An existing file is replaced.
     type: path
     required: true
   name:
-    description: Name of the node, the folder in the archive.
+    description: Name of the node, which is the folder in the archive.
     type: str
     required: true
   prefix:
@@ -35,25 +35,25 @@ options:
     type: path
     required: true
   models_dir:
-    description: Folder of the models, of which only names and sizes are taken.
+    description: Folder of the models. The archive lists their names and sizes.
     type: path
     required: true
   since:
-    description: How far back journals are read, in the words of C(journalctl --since).
+    description: Start of the journals, in the syntax of C(journalctl --since).
     type: str
     default: -1d
   lines:
-    description: How many lines of each journal at most, the last ones.
+    description: Largest number of lines of each journal. The last lines are kept.
     type: int
     default: 20000
   secrets_dir:
-    description: Folder whose guarded files hold the secrets that are taken out.
+    description: Folder whose protected files contain the secrets to replace.
     type: path
     default: /etc/herd
 """
 
 EXAMPLES = r"""
-- name: Gather what is known of the last two hours
+- name: Collect diagnostics of the last two hours
   herd.inference.support_bundle:
     path: /root/herd-support.tar.gz
     name: vllm-node1
@@ -64,13 +64,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 entries:
-  description: What is in the archive.
+  description: Files of the archive.
   returned: always
   type: list
   elements: str
   sample: [journal/llama-head.service.txt, network/routes.txt, units/llama-head.service.txt]
 lacking:
-  description: What is not, because the node has no such program or file.
+  description: Files that are missing from the archive, because the node has no such program or file.
   returned: always
   type: list
   elements: str

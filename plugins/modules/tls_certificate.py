@@ -2,50 +2,50 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificate and key of the head's API."""
+"""Module tls_certificate."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: tls_certificate
-short_description: Keep a certificate and a key that only the service reads
+short_description: Install the certificate and the private key of a service
 version_added: 0.2.0
 description:
-  - Writes a certificate and its private key that were given, keeps those that are on the host, or lets the host sign
-    its own. A private key is never part of a result, of a difference, of a log or of a program's arguments.
-  - Sees that both belong together and that the certificate is valid, before a service is started with them.
-  - A certificate that the host has signed itself is made anew when it ends within 30 days, or when O(names) has names
-    that it lacks, or when the key beside it is not its own. One that somebody put there is left alone.
+  - Writes a given certificate and its private key, keeps an existing pair, or generates a self-signed one. A private
+    key never appears in results, diffs, logs or arguments of programs.
+  - Checks that the certificate is valid and that the key belongs to it.
+  - Renews a self-signed certificate that expires within 30 days, that lacks a name in O(names), or that does not match
+    the key. Never renews another certificate.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   diff_mode:
     details: Names the actions and never shows a key.
 requirements:
-  - the program openssl, 1.1.1 or newer, on the host
+  - Program openssl, 1.1.1 or newer, on the host
 options:
   certificate:
-    description: Certificate in PEM, followed by those that lead to its authority. Empty keeps or generates one.
+    description: Certificate in PEM, followed by its chain. Empty keeps or generates a pair.
     type: str
     default: ''
   key:
-    description: Its private key in PEM, without a passphrase, from a vault.
+    description: Private key of O(certificate) in PEM, without a passphrase.
     type: str
     default: ''
   certificate_path:
-    description: File of the certificate, which everybody may read.
+    description: File of the certificate, which all users can read.
     type: path
     required: true
   key_path:
-    description: File of the key. Its directory is made if it is missing.
+    description: File of the key. The module creates its folder.
     type: path
     required: true
   group:
-    description: Group that may read the key; the owner is root.
+    description: Group that can read the key, which root owns.
     type: str
     required: true
   generate:
-    description: Whether the host signs its own certificate where none is given and none is there.
+    description: Whether to generate a self-signed pair if none is given and none exists.
     type: bool
     default: false
   names:
@@ -54,13 +54,13 @@ options:
     elements: str
     default: []
   days:
-    description: How long a generated certificate is valid, in days.
+    description: Days for which a generated certificate is valid.
     type: int
     default: 825
 """
 
 EXAMPLES = r"""
-- name: Have a certificate of the site's authority
+- name: Install a certificate of the site's authority
   herd.inference.tls_certificate:
     certificate: "{{ vault_api_certificate }}"
     key: "{{ vault_api_key }}"
@@ -68,7 +68,7 @@ EXAMPLES = r"""
     key_path: /etc/herd/head/tls.key
     group: llama
 
-- name: Let the host sign its own
+- name: Generate a self-signed certificate
   herd.inference.tls_certificate:
     certificate_path: /etc/herd/head.crt
     key_path: /etc/herd/head/tls.key
@@ -79,12 +79,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 fingerprint:
-  description: First digits of a hash over certificate and public key, to notice a change.
+  description: Fingerprint of the certificate and its public key.
   returned: always
   type: str
   sample: 9b74c9897bac770f
 source:
-  description: What was done, V(given), V(keep) or V(generate).
+  description: Origin of the pair, V(given), V(keep) or V(generate).
   returned: always
   type: str
   sample: keep
@@ -112,12 +112,12 @@ _ORGANISATION = "herd.inference"
 
 
 def read(path: Path) -> str:
-    """Read a file that may not be there."""
+    """Read a file; empty if it does not exist."""
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def is_good(certificate: str, names: list[str]) -> bool:
-    """Whether a generated certificate need not be made anew."""
+    """Return whether a generated certificate is valid for a while and for all names."""
     said = openssl.subject_of(certificate).replace("IP Address:", "IP:")
     has = {word.strip(" ,") for word in said.split()}
     wanted = rules.subject_names(names).split(",") if names else []
@@ -125,7 +125,7 @@ def is_good(certificate: str, names: list[str]) -> bool:
 
 
 def belong_together(certificate: str, key: str) -> bool:
-    """Whether both are whole and of one pair: a renewal that was killed leaves a new certificate and an old key."""
+    """Return whether a key belongs to a certificate. A killed renewal leaves a new certificate and an old key."""
     try:
         return openssl.public_key_of_key(key) == openssl.public_key_of_certificate(certificate)
     except MismatchError:
@@ -133,7 +133,7 @@ def belong_together(certificate: str, key: str) -> bool:
 
 
 def source_of(given: dict[str, Any], before: tuple[str, str], can_look: bool) -> str:
-    """Decide from what is there. Of a pair that was put there, what does not fit is an error, and not decided here."""
+    """Decide between the given, the existing and a generated pair. A mismatch in an existing pair is a later error."""
     has_both = all(text.strip() for text in before)
     is_ours = can_look and has_both and _ORGANISATION in openssl.subject_of(rules.first(before[0]))
     good = is_ours and is_good(rules.first(before[0]), given["names"] if given["generate"] else [])
@@ -143,21 +143,19 @@ def source_of(given: dict[str, Any], before: tuple[str, str], can_look: bool) ->
 
 
 def require_pair(certificate: str, key: str) -> str:
-    """See that a service can start with these; gives the public key."""
+    """Check that a service can start with a pair, and return its public key."""
     public = openssl.public_key_of_certificate(certificate)
     if openssl.public_key_of_key(key) != public:
-        raise MismatchError(
-            "a key that belongs to the certificate", "another one", "give the pair that was made together"
+        raise MismatchError.plain(
+            "The private key does not belong to the certificate", "give the key with which the certificate was made"
         )
     if not openssl.is_valid_for(certificate, 0):
-        raise MismatchError(
-            "a certificate that is valid today", "an expired one", "renew it, and run the playbook again"
-        )
+        raise MismatchError.plain("The certificate has expired", "renew it, and run the playbook again")
     return public
 
 
 def generated(given: dict[str, Any]) -> tuple[str, str]:
-    """Let the host sign its own certificate."""
+    """Generate a self-signed pair."""
     folder = Path(tempfile.mkdtemp(prefix="herd-tls."))
     try:
         names = rules.subject_names(given["names"])
@@ -166,14 +164,14 @@ def generated(given: dict[str, Any]) -> tuple[str, str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def is_as(path: Path, mode: int, gid: int) -> bool:
-    """Whether owner, group and mode are right."""
+def has_mode(path: Path, mode: int, gid: int) -> bool:
+    """Return whether owner, group and mode of a file are correct."""
     status = path.stat()
     return (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, gid, mode)
 
 
 def write(path: Path, text: str, mode: int, gid: int) -> None:
-    """Put a file in place; the key's directory lets only the service in."""
+    """Write a file. Only the service's group can enter the folder of the key."""
     if not path.parent.exists() or mode == _KEY_MODE:
         path.parent.mkdir(parents=True, exist_ok=True)
     if mode == _KEY_MODE:
@@ -201,7 +199,7 @@ def result(given: dict[str, Any], is_check: bool) -> dict[str, Any]:
     wrong = [
         (path, text, mode, owner)
         for (path, text, mode, owner), old in zip(pair, before)
-        if not old or text != old or not is_as(path, mode, owner)
+        if not old or text != old or not has_mode(path, mode, owner)
     ]
     if not is_check:
         for path, text, mode, owner in wrong:

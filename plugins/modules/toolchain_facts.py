@@ -8,11 +8,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: toolchain_facts
-short_description: Probe the compilers of a host and publish what was found for the build
+short_description: Read the versions of compiler, CMake and CUDA, and write them to a file for the build
 version_added: 0.1.0
 description:
-  - Asks compiler, cmake, ninja, ccache and CUDA for their versions, checks that they fit together and can build for
-    the GPUs of the herd, and writes the answers to a JSON file.
+  - Reads the versions of compiler, cmake, ninja, ccache and CUDA, checks that they are compatible and support the GPUs
+    of the inventory, and writes them to a JSON file.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
@@ -22,46 +22,46 @@ attributes:
 options:
   path:
     description:
-      - The file to write. Its folder is made if it is not there.
+      - File to write. The module creates its folder.
     type: path
     required: true
   cc:
     description:
-      - The C compiler, a name or a path.
+      - Name or path of the C compiler.
     type: str
     required: true
   cxx:
     description:
-      - The C++ compiler, a name or a path.
+      - Name or path of the C++ compiler.
     type: str
     required: true
   search_path:
     description:
-      - Folders in which programs are looked for, and which the build gets as its PATH.
+      - Folders of the programs, and C(PATH) of the build.
     type: list
     elements: path
     required: true
   cuda_root:
     description:
-      - Folder of the CUDA toolkit. Empty for a herd without GPUs.
+      - Folder of the CUDA toolkit. Empty for a cluster without GPUs.
     type: str
     default: ""
   compute_capabilities:
     description:
-      - Compute capability of every GPU that the build must serve, for example V(7.0).
+      - Compute capability of each GPU that runs the build, for example V(7.0).
     type: list
     elements: str
     default: []
   cuda_version:
     description:
-      - Version of CUDA that would be installed, for the fact C(herd_cuda_version) in check mode on a host without it.
-        Empty if O(cuda_root) is not this collection's to install; then it has to be there in check mode too.
+      - Version of CUDA that the role installs, for the fact C(herd_cuda_version) in check mode on a host without CUDA.
+        Empty if the operator installs O(cuda_root), which must then exist in check mode too.
     type: str
     default: ""
 """
 
 EXAMPLES = r"""
-- name: Publish the facts about gcc-toolset-12 and CUDA 12.2
+- name: Write the facts about gcc-toolset-12 and CUDA 12.2
   herd.inference.toolchain_facts:
     path: /opt/llama.cpp/etc/toolchain.json
     cc: /opt/rh/gcc-toolset-12/root/usr/bin/gcc
@@ -73,7 +73,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 toolchain:
-  description: What was found; empty in check mode on a host without compilers.
+  description: Contents of the file. Empty in check mode on a host without compilers.
   returned: success
   type: dict
   sample:
@@ -93,7 +93,7 @@ ansible_facts:
   type: dict
   contains:
     herd_cuda_version:
-      description: Version of CUDA with which the release is built, or will be; empty without CUDA.
+      description: Version of CUDA that builds the release, or empty.
       type: str
       sample: 12.2.140
 """
@@ -115,7 +115,7 @@ VERSION = "herd_cuda_version"
 
 
 def require(name: str, search_path: list[str]) -> str:
-    """Where a program is."""
+    """Return the path of a program that must be installed."""
     found = toolchain_probe.find(name, search_path)
     if found is None:
         raise toolchain_facts.missing_program(name, search_path)
@@ -123,7 +123,7 @@ def require(name: str, search_path: list[str]) -> str:
 
 
 def cuda(root: Path, search_path: list[str]) -> dict[str, Any]:
-    """What is to be known about a CUDA toolkit."""
+    """Describe a CUDA toolkit."""
     nvcc = require(str(root / "bin" / "nvcc"), search_path)
     return {
         "root": str(root),
@@ -135,7 +135,7 @@ def cuda(root: Path, search_path: list[str]) -> dict[str, Any]:
 
 
 def probe(params: dict[str, Any]) -> dict[str, Any]:
-    """Ask every program; checks what belongs together."""
+    """Read the version of each program, and check that they are compatible."""
     search_path = [str(folder) for folder in params["search_path"]]
     cc, cmake = require(params["cc"], search_path), require("cmake", search_path)
     said = toolchain_probe.says(cc, search_path)
@@ -158,17 +158,17 @@ def probe(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:
-    """Probe, write if something changed, say what there is."""
+    """Write the file if it differs, and return the module's result."""
     path = Path(module.params["path"])
     before = files.read_json(path)
     root, planned = module.params["cuda_root"], module.params["cuda_version"]
     search_path = [str(folder) for folder in module.params["search_path"]]
-    # What the operator has named is checked first, also where no compiler is installed yet.
+    # A toolkit of the operator is checked first, even before the compilers are installed.
     found = cuda(Path(root), search_path) if root and not planned else None
     try:
         facts = probe(module.params)
     except NotFoundError:
-        # In check mode the packages that would bring the programs are not installed yet.
+        # In check mode, the packages of the programs may not be installed yet.
         if not module.check_mode:
             raise
         if found:
@@ -178,12 +178,11 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         return {
             "changed": True,
             "toolchain": {},
-            "diff": {"before": "", "after": "probed after installation\n"},
+            "diff": {"before": "", "after": "read after the installation\n"},
             "ansible_facts": {VERSION: found["version"] if found else planned},
         }
     changed = facts != before
     if changed and not module.check_mode:
-        path.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(path, facts)
     return {
         "changed": changed,
@@ -197,7 +196,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, probe, answer."""
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},

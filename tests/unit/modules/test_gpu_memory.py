@@ -81,7 +81,7 @@ def test_a_host_that_has_none(smi: Any, fixture: str, status: int) -> None:
 
 def test_a_host_without_nvidia_smi(smi: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert "the program nvidia-smi" in run()["reason"]
+    assert "The program nvidia-smi is not installed" in run()["reason"]
 
 
 def test_a_driver_that_was_updated_under_way(smi: Any) -> None:
