@@ -69,7 +69,7 @@ RETURN = r"""
 _value:
   description:
     - C(tiers), the plan of each tier by its name (C(data), C(limits), C(memory_mib), C(table), C(warnings), and
-      C(plan), a mark of all that its job runs with).
+      C(fingerprint), a hash of its job's configuration).
     - C(problems), sentences that stop, and C(warnings), sentences that do not.
     - C(graces), by QoS the longest grace that a tier of it counts on.
   type: dict
@@ -134,11 +134,11 @@ def tier_plan(
                 continue
             found += plan["problems"]
             warnings += plan["warnings"]
-            plans[tier["name"]] = {**plan, "tier": {**tier, "plan": plan["plan"]}}
+            plans[tier["name"]] = {**plan, "tier": {**tier, "fingerprint": plan["fingerprint"]}}
         if not found:
-            warnings += rules.crowding(whole, cluster)
+            warnings += rules.gpu_conflicts(whole, cluster)
             for name, one in plans.items():
-                one["tier"]["crowded"] = rules.crowded(name, whole, cluster)
+                one["tier"]["gpu_conflict"] = rules.gpu_conflict(name, whole, cluster)
     graces = {tier["qos"]: max(one["grace"] for one in whole if one["qos"] == tier["qos"]) for tier in whole}
     return {"tiers": plans, "problems": found, "warnings": warnings, "graces": graces}
 

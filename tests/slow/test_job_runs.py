@@ -86,7 +86,7 @@ def test_an_idle_router_goes_at_once(make: Callable[..., Job]) -> None:
     job.send(signal.SIGTERM)
     assert job.ended() == 0
     assert time.monotonic() - began < 10
-    assert "running answers have at most 10 seconds" in job.text()
+    assert "running requests have at most 10 seconds" in job.text()
     assert "requeued" in job.text()
 
 
@@ -100,20 +100,20 @@ def test_a_grace_that_is_shorter_than_the_tiers_is_kept(make: Callable[..., Job]
     assert job.ended() == 0
     client.kill()
     client.wait()
-    assert re.search("preempted, [45] seconds are left: running answers have [23] seconds more", job.text())
+    assert re.search("preempted, [45] seconds are left: running requests have [23] more seconds", job.text())
     assert "1 requests still run" in job.text()
 
 
 @needs_another_user
 def test_a_renewal_lets_an_answer_end_that_takes_longer_than_the_grace(make: Callable[..., Job]) -> None:
-    """Half of the time before the limit is for a quiet moment, and there is none."""
+    """Half of the time before the limit is for an idle window, and there is none."""
     job = make(grace=5).start().ready()
     client = job.ask(9)
     job.said.write_text(said_of(time.time() + 16), encoding="utf-8")
     job.send(signal.SIGUSR1)
     assert job.ended() == 0
     assert client.communicate(timeout=30)[0].strip() == b'"answered"'
-    assert "draining: the time limit is near, and no moment was quiet" in job.text()
+    assert "draining: the time limit is near, and there was no idle window" in job.text()
     assert "no requests still run" in job.text()
 
 
@@ -123,11 +123,11 @@ def test_a_job_that_renews_itself_may_be_preempted(make: Callable[..., Job]) -> 
     client = job.ask(40)
     job.said.write_text(said_of(time.time() + 20), encoding="utf-8")
     job.send(signal.SIGUSR1)
-    job.says("draining: the time limit is near, and no moment was quiet")
+    job.says("draining: the time limit is near, and there was no idle window")
     now = time.time()
     job.said.write_text(said_of(now + 4, now), encoding="utf-8")
     job.send(signal.SIGTERM)
     assert job.ended() == 0
     client.kill()
     client.wait()
-    assert re.search("preempted, [34] seconds are left: running answers have [12] seconds more", job.text())
+    assert re.search("preempted, [34] seconds are left: running requests have [12] more seconds", job.text())

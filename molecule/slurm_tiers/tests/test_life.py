@@ -113,7 +113,7 @@ def test_a_job_near_its_time_limit_renews_itself_in_a_quiet_moment(slurm: Slurm)
     slurm.wait_ready("fast")
     until("the signal", lambda: "the time limit is near" in slurm.log(job), 100)
     until("the renewal", lambda: "requeued" in slurm.log(job), 40)
-    assert "a quiet moment" in slurm.log(job)
+    assert "the time limit is near, and no request runs" in slurm.log(job)
     until("the job to wait for its turn", lambda: [j for j in slurm.jobs() if j[:2] == (job, "PENDING")], 30)
 
 

@@ -36,7 +36,7 @@ COMMANDS = {
     "stop-router": ("commands.router_models", "finish the running answers of this node's router and stop it"),
     "select-model": ("commands.select_model", "show which model and tier a type of task uses, and why"),
     "key": ("commands.gateway_keys", "make, list and revoke users' keys of the gateway"),
-    "tiers": ("slurm.manager", "show, stop or start the tiers that run as Slurm jobs (on the controller)"),
+    "tiers": ("commands.tiers", "show, stop or start the tiers that run as Slurm jobs (on the controller)"),
     "rpc-cache": ("services.prune_rpc_cache", "show, prune or check the cache of this node's worker"),
     "idle": ("services.connection_queue", "wait, while connections queue, until no request runs (on the head)"),
     "agent": ("supervisor.daemon", "supervise this node and its group (herd-agent.service)"),
@@ -46,7 +46,7 @@ COMMANDS = {
     "share-files": ("services.file_share", "serve named files to named clients for a while"),
     "gateway": ("gateway.server", "decide for nginx where each request goes (herd-gateway.service)"),
     "upstreams": ("gateway.nginx_upstreams", "write the engines' addresses for nginx (herd-upstreams.service)"),
-    "job": ("slurm.runtime", "run a tier inside a Slurm job (the job script calls it)"),
+    "job": ("commands.job", "run a tier inside a Slurm job (the job script calls it)"),
 }
 
 #: Programs of the cluster's documents, and the commands that they run.

@@ -9,8 +9,6 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ...core.slurm import endpoint_registry
-
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """Put a file in place in one step, and onto the disk; nobody reads it before its mode is right.
@@ -31,20 +29,3 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     finally:
         with suppress(OSError):
             scratch.unlink()
-
-
-def read_registry(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Read the files of the registry: their texts, and names of those that cannot be read."""
-    files, broken = {}, []
-    for path in sorted(folder.iterdir()):
-        if not endpoint_registry.is_entry(path.name):
-            continue
-        try:
-            with path.open("rb") as stream:
-                # One more than may be, so that it shows.
-                files[path.name] = stream.read(endpoint_registry.LARGEST + 1).decode("utf-8", errors="replace")
-        except FileNotFoundError:
-            continue
-        except OSError:
-            broken.append(path.name)
-    return files, broken

@@ -23,9 +23,9 @@ from ...core.gateway.rate_limit import RateLimits
 from ...core.gateway.routing import GatewayConfig
 from ...core.gateway.tiers import TierStatus
 from ...core.slurm import endpoint_registry, tier_status
-from ..common.atomic_files import read_registry
 from ..common.config import read_config
 from ..common.log import log
+from ..slurm.registry_io import read_registry
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/gateway.json"
@@ -149,7 +149,7 @@ class RegistryReader:
         self._folder, self._tiers = folder, tier_names
         self._needed = threading.Event()
         self._found = (-REGISTRY_LIFE_S, endpoint_registry.Registry())
-        self._watch, self._trouble = endpoint_registry.Watch(), ""
+        self._tracker, self._trouble = endpoint_registry.HeartbeatTracker(), ""
         threading.Thread(target=self._follow, daemon=True).start()
 
     def _follow(self) -> None:
@@ -170,8 +170,8 @@ class RegistryReader:
     def _read(self) -> None:
         files, _broken = read_registry(self._folder)
         wall, now = time.time(), time.monotonic()
-        self._watch = endpoint_registry.watch(self._watch, files, wall, now)
-        found = endpoint_registry.look(files, wall, self._tiers, signs=self._watch.signs, now=now)
+        self._tracker = endpoint_registry.track(self._tracker, files, wall, now)
+        found = endpoint_registry.read_all(files, wall, self._tiers, heartbeats=self._tracker.heartbeats, now=now)
         self._found = (now, found)
 
     def endpoints(self) -> endpoint_registry.Registry:

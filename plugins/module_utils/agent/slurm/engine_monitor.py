@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engines of a tier's job, watched by the rules by which an agent watches a head, its workers and a router.
+"""Monitor the engines of a tier's job by the supervisor's rules for a head, its workers and a router.
 
-The job's runtime and its head are on one node, so it sees the head's process and connections itself. Of a worker it
-knows what the worker's step tells with every sign of life. What the rules would have restarted is lost here: then the
-whole group starts anew.
+The job's runtime and its head share a node, so it reads the head's process and connections itself. A worker's step
+sends the same of the worker with each heartbeat. Where the rules would restart a process, the whole group starts again.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ from ..supervisor import local_state
 from ..supervisor.daemon import TICK_S, EnginePoller
 from ..supervisor.router_monitor import Actions, RouterMonitor
 
-#: That a step says nothing is the job's own matter. What a worker's end means is told by its step first.
+#: The runtime itself handles silent steps. A worker's end is reported by its step first.
 LIMITS = RecoveryLimits(silent_s=math.inf, confirm_s=2.0)
-#: Seconds between two looks at what an engine does: it writes lines for each into its log, which is kept for weeks.
+#: Seconds between two questions to an engine: it logs lines for each, and the log is kept for weeks.
 ASK_EVERY_S = 10.0
 Log = Callable[[str], None]
 
 
 class ChildProcess:
-    """A process that the job has started: to the rules what a unit of systemd is."""
+    """A process that the job has started. The rules treat it like a systemd unit."""
 
     def __init__(self, name: str, pid: int) -> None:
         self.name = name
@@ -53,17 +52,17 @@ class ChildProcess:
         self._started = self.process.started
 
     def refresh(self, now: float) -> None:
-        """Read the process again. Its step reports its end; the kernel may have reused its id by then."""
+        """Read the process again. Another process may have its number; its step reports the end."""
         found = local_state.process(self.unit.pid)
         self.process = found if found.started == self._started else local_state.Process()
 
     def age_s(self, now: float) -> float:
-        """Nobody else is asked."""
+        """Return the age of the state: it is always read directly."""
         return 0.0
 
 
 class _Worker:
-    """What is known of one worker."""
+    """The last heartbeat of one worker."""
 
     def __init__(self, name: str, endpoint: str) -> None:
         self.name = name
@@ -73,19 +72,19 @@ class _Worker:
         self.facts: Mapping[str, Any] = {}
         self.at, self.sequence = 0.0, 0
 
-    def hear(self, facts: Mapping[str, Any]) -> None:
-        """Take a sign of life."""
+    def receive(self, facts: Mapping[str, Any]) -> None:
+        """Record a heartbeat."""
         self.facts, self.at, self.sequence = facts, time.monotonic(), self.sequence + 1
 
     def view(self) -> WorkerObservation:
-        """As the rules for a worker want it."""
+        """Convert it for the worker's rules."""
         facts = self.facts
         return WorkerObservation("active", False, facts["pid"], facts["started"], facts["state"], facts["stale"])
 
     def observation(self) -> PeerObservation:
-        """As the rules for a head want it."""
+        """Convert it for the head's rules."""
         if not self.facts:
-            return PeerObservation("silent", detail="its step has said nothing of it yet")
+            return PeerObservation("silent", detail="its step has sent no heartbeat yet")
         facts = self.facts
         worker = heartbeat.Worker(
             unit=self.name,
@@ -110,9 +109,9 @@ class _Worker:
 
 
 class HeadMonitor:
-    """Watches a head and its workers.
+    """Monitors a head and its workers.
 
-    :param endpoints: where the head reaches each worker, by the host's name.
+    :param endpoints: address and port of each worker, by the host's name.
     """
 
     def __init__(self, pid: int, endpoints: Mapping[str, str], log: Log) -> None:
@@ -124,16 +123,16 @@ class HeadMonitor:
 
     @property
     def health(self) -> str:
-        """What the head says of itself."""
+        """Health that the head reports."""
         return self.engine.health
 
-    def hear(self, host: str, facts: Mapping[str, Any]) -> None:
-        """Take a worker's sign of life."""
+    def receive(self, host: str, facts: Mapping[str, Any]) -> None:
+        """Record a worker's heartbeat."""
         if host in self.workers:
-            self.workers[host].hear(facts)
+            self.workers[host].receive(facts)
 
     def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
-        """Look once; what is lost is said in C(lost)."""
+        """Check once; C(lost) says why the group is lost."""
         self.head.refresh(now)
         process, state = self.head.process, self.engine
         state.api = engine_api.of(process.arguments)
@@ -174,12 +173,12 @@ class HeadMonitor:
         self._probe = engine_api.probe(answer)
 
     def end(self) -> None:
-        """Ask nothing any more."""
+        """Stop asking the engine."""
         self.engine.ended = True
 
 
 class ModelsMonitor:
-    """Watches a router and the processes of its models; one that hangs is unloaded, and the next request loads it."""
+    """Monitors a router and its models' processes. A hanging model is unloaded, and the next request loads it."""
 
     def __init__(self, pid: int, log: Log) -> None:
         self.lost = ""
@@ -188,60 +187,60 @@ class ModelsMonitor:
 
     @property
     def health(self) -> str:
-        """What the router says of itself."""
+        """Health that the router reports."""
         return self.router.own.poller.health
 
-    def hear(self, host: str, facts: Mapping[str, Any]) -> None:
-        """A router has no workers."""
+    def receive(self, host: str, facts: Mapping[str, Any]) -> None:
+        """Ignore a heartbeat: a router has no workers."""
 
     def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
-        """Look once; what is lost is said in C(lost)."""
+        """Check once; C(lost) says why the group is lost."""
         self.router.step(now, table, "")
 
     def _lose(self, name: str, pid: int, reason: str) -> None:
         self.lost = self.lost or reason
 
     def end(self) -> None:
-        """Ask nothing any more."""
+        """Stop asking the engine."""
         self.router.end()
 
 
 class Monitor(Protocol):
-    """Either of them."""
+    """A monitor of a head or of a router."""
 
     lost: str
 
     @property
     def health(self) -> str:
-        """What the engine says of itself."""
+        """Health that the engine reports."""
 
-    def hear(self, host: str, facts: Mapping[str, Any]) -> None:
-        """Take a worker's sign of life."""
+    def receive(self, host: str, facts: Mapping[str, Any]) -> None:
+        """Record a worker's heartbeat."""
 
     def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
-        """Look once."""
+        """Check once."""
 
     def end(self) -> None:
-        """Ask nothing any more."""
+        """Stop asking the engine."""
 
 
 class Poller:
-    """Looks from time to time. A fault of these rules is said, and ends nothing that serves."""
+    """Runs a monitor from time to time. An error in its rules is logged and ends no engine."""
 
     def __init__(self, monitor: Monitor, log: Log) -> None:
         self.monitor, self.log = monitor, log
-        self._looked, self._said = -TICK_S, ""
+        self._checked, self._logged = -TICK_S, ""
 
     def poll(self) -> str:
-        """Look if it is time to; why the group is lost, or nothing."""
+        """Check if it is time to; return why the group is lost, or an empty text."""
         now = time.monotonic()
-        if now - self._looked >= TICK_S:
-            self._looked = now
+        if now - self._checked >= TICK_S:
+            self._checked = now
             try:
                 self.monitor.step(now, local_state.sockets())
             except Exception as error:
-                text = f"the engines cannot be watched: {type(error).__name__}: {error}"
-                if text != self._said:
-                    self._said = text
+                text = f"the engines cannot be monitored: {type(error).__name__}: {error}"
+                if text != self._logged:
+                    self._logged = text
                     self.log(text)
         return self.monitor.lost

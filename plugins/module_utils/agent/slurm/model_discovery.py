@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The models that lie on the node of a router's job, read when it starts."""
+"""Find the models on the node of a router's job, when it starts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ...core.slurm import job_models, job_spec
 
 
 class _Source:
-    """A model's file, of which only what is asked for is read."""
+    """A model's open file; only the requested bytes are read."""
 
     def __init__(self, path: Path, handle: int) -> None:
         self._handle, self.name, self.size = handle, str(path), os.fstat(handle).st_size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes from there, fewer at the end."""
+        """Read bytes at an offset; fewer at the end of the file."""
         return os.pread(self._handle, length, offset)
 
 
@@ -44,43 +44,29 @@ def _opened(name: str) -> Iterator[_Source]:
         os.close(handle)
 
 
-def _listed(folder: Path) -> list[str]:
-    """Names of files in a folder and in the folders in it, relative to it; hidden ones are left out."""
-    found = []
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            found += [f"{entry.name}/{file.name}" for file in sorted(entry.iterdir()) if file.is_file()]
-        elif entry.is_file():
-            found.append(entry.name)
-    return found
-
-
-def _found(folder: Path, file: str) -> job_models.Found:
+def _read(folder: Path, file: str) -> job_models.ModelFile:
     path = folder / file
     try:
-        return job_models.Found(file, metadata_reader.metadata_of_files(str(path.parent), path.name, _opened))
+        return job_models.ModelFile(file, metadata_reader.metadata_of_files(str(path.parent), path.name, _opened))
     except (HerdError, OSError, ValueError) as error:
-        return job_models.Found(file, problem=str(error))
+        return job_models.ModelFile(file, problem=str(error))
 
 
-def with_found(job: job_spec.Job, here: str, log: Callable[[str], None]) -> job_spec.Job:
-    """The job with every model that its router is to offer on this node."""
+def with_discovered(job: job_spec.JobSpec, here: str, log: Callable[[str], None]) -> job_spec.JobSpec:
+    """Add the models that a router's job finds on this node."""
     if job.kind != job_spec.ROUTER or not job.scan:
         return job
     folder = Path(job.folder)
     try:
-        files = [
-            file for file in router_mode.models_among(_listed(folder)) if model_ids.file_id(file) not in job.exclude
-        ]
+        paths = [*folder.iterdir(), *folder.glob("*/*")]
+        models = router_mode.models_among([path.relative_to(folder).as_posix() for path in paths if path.is_file()])
     except OSError as error:
-        log(f"warning: only what is named is offered: {folder} cannot be read: {error.strerror}")
+        log(f"warning: only the named models are offered: {folder} cannot be read: {error.strerror}")
         return job
     limit = os.environ.get("SLURM_MEM_PER_NODE", "")
-    found = [_found(folder, file) for file in files]
-    models, notes = job_models.offered(job, job.nodes[here], found, f"{limit}M" if limit.isdigit() else "")
+    found = [_read(folder, file) for file in models if model_ids.file_id(file) not in job.exclude]
+    offered, notes = job_models.offered(job, job.nodes[here], found, f"{limit}M" if limit.isdigit() else "")
     for note in notes:
         log(f"warning: {note}")
-    log(f"offers {', '.join(model.id for model in models)}")
-    return replace(job, models=models)
+    log(f"offers {', '.join(model.id for model in offered)}")
+    return replace(job, models=offered)

@@ -1,15 +1,15 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guard of the workers' ports on a node: opens one to one head for as long as its worker lives.
+"""The port guard of a node: opens a worker's port to its job's head while the worker lives.
 
-A worker's protocol has no authentication, and which node has the head is known when a job runs. A job may not change a
-firewall; this service may, and only so far: it puts pairs of an address of the cluster and a port of the workers into
-one set of nftables, for the one user that jobs run as. What a job forgets the kernel forgets a minute later.
+A worker's protocol has no authentication, and the head's node is only known when a job runs. A job cannot change the
+firewall. This service can, within limits: it adds pairs of a cluster address and a worker's port to one nftables set,
+for the user that jobs run as. The kernel removes a pair a minute after its last renewal.
 
-Without its table every worker would be open to the whole fabric, and whoever loads another set of rules takes it away
-without a word (nftables.service when it is restarted, C(nft flush ruleset)). So the guard looks again and again whether
-its rules are there as it loaded them, and puts them back, with everything that is open.
+Without the guard's table every worker would be open to the whole fabric. A restart of nftables.service and
+C(nft flush ruleset) remove the table silently. So the guard checks its rules every second, and restores them together
+with all open ports.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from ..common.systemd_notify import notify
 DEFAULT_PATH = "/etc/herd/job-guard.json"
 TABLE_PATH = "/etc/herd/job-guard.nft"
 TABLE, SET = "herd_jobs", "open"
-# How long an opening outlives whoever asked for it, and how often it is renewed.
+#: Seconds until an open port closes without a renewal, and between two renewals.
 LIFE_S, RENEW_S = 60, 20.0
-# Between two looks whether the rules are there: for so long at most a worker is open to all when somebody removes them.
+#: Seconds between two checks of the rules. If they are removed, a worker is open to all for so long at most.
 LOOK_S = 1.0
 LONGEST = 4096
 ASK_S = 10.0
@@ -43,10 +43,10 @@ MOST = 64
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What may be opened: ports of the workers to addresses of nodes, for one user.
+class PortRules:
+    """Which ports may be opened to which addresses, for one user.
 
-    :param table: the file with the table of nftables that closes all of them.
+    :param table: file with the nftables table that closes all workers' ports.
     """
 
     socket: str
@@ -57,7 +57,7 @@ class Rules:
     table: str = TABLE_PATH
 
     def refusal(self, port: Any, address: Any) -> str:
-        """Why not; nothing if it may."""
+        """Say why a port may not be opened to an address; empty if it may."""
         if not isinstance(port, int) or not self.first <= port <= self.last:
             return f"refused: port {port!r} is not one of the workers' ({self.first} to {self.last})"
         if address not in self.addresses:
@@ -65,11 +65,11 @@ class Rules:
         return ""
 
 
-def read_rules(path: str) -> Rules:
-    """Read what may be opened."""
+def read_rules(path: str) -> PortRules:
+    """Read the port guard's configuration."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-        return Rules(
+        return PortRules(
             str(data["socket"]),
             int(data["user_id"]),
             int(data["first"]),
@@ -84,7 +84,7 @@ def read_rules(path: str) -> Rules:
 
 
 def nft(*commands: str) -> str:
-    """Change the set, in one step; what went wrong."""
+    """Change the set in one transaction, and return the error."""
     status, text = command.run(["nft", "; ".join(commands)])
     return text.strip() if status else ""
 
@@ -95,22 +95,22 @@ def _element(verb: str, pair: tuple[str, int]) -> str:
 
 
 def rules_now() -> tuple[str, str]:
-    """What closes the ports at this moment, and what went wrong where there is nothing."""
-    # By numbers: a name that cannot be looked up for a moment is no change. And without what is open, which changes.
+    """Read the current rules; if there are none, return the error."""
+    # Numeric, so that a failing name lookup is no change. Without the elements of the set, which change.
     status, text = command.run(["nft", "--stateless", "--terse", "--numeric", f"list table inet {TABLE}"])
     return ("", text.strip() or f"nft ended with {status}") if status else (text, "")
 
 
-class Openings:
-    """What is open, and how many asked for it. An element's time cannot be changed: it is put in anew."""
+class OpenPorts:
+    """The open ports with the number of their holders. A renewal replaces the element of the set."""
 
     def __init__(self, table: str) -> None:
         self._lock = threading.Lock()
         self._held: dict[tuple[str, int], int] = {}
-        self._table, self._wanted, self._said = table, "", ""
+        self._table, self._wanted, self._logged = table, "", ""
 
     def begin(self) -> None:
-        """Close everything, and remember how that looks."""
+        """Close all ports, and remember the rules."""
         problem = self._load()
         if problem:
             raise RemoteFailureError(f"nft to load {self._table}", problem, "see nft -f on this node")
@@ -122,8 +122,8 @@ class Openings:
         self._wanted, problem = rules_now()
         return problem
 
-    def look(self) -> None:
-        """See that the rules are there, and put them back where they are not."""
+    def check(self) -> None:
+        """Check the rules, and restore them if they have changed."""
         with self._lock:
             found, problem = rules_now()
             if found == self._wanted:
@@ -132,27 +132,27 @@ class Openings:
                 self._restore(problem or "they were changed")
 
     def _complain(self, problem: str) -> None:
-        """Say what goes on being wrong once."""
-        if problem and problem != self._said:
+        """Log a lasting problem once."""
+        if problem and problem != self._logged:
             log(problem)
-        self._said = problem
+        self._logged = problem
 
     def _restore(self, why: str) -> None:
         problem = self._load()
         if problem:
             self._complain(
-                f"the workers' ports are OPEN TO ALL, for the rules are gone and cannot be put back: {problem}"
+                f"the workers' ports are OPEN TO ALL: the rules are missing and cannot be restored: {problem}"
             )
             return
         failed = [f"{pair[0]} at port {pair[1]}: {text}" for pair in self._held for text in [self._put(pair)] if text]
         log(
-            f"somebody took the rules away that close the workers' ports ({' '.join(why.split())[:200]}): they are "
-            f"back, with {len(self._held)} that are open" + "".join(f"; {text}" for text in failed)
+            f"the rules that close the workers' ports were removed or changed ({' '.join(why.split())[:200]}): "
+            f"restored, with {len(self._held)} open ports" + "".join(f"; {text}" for text in failed)
         )
-        self._said = ""
+        self._logged = ""
 
     def add(self, pair: tuple[str, int]) -> str:
-        """Open; what went wrong."""
+        """Open a port, and return the error."""
         with self._lock:
             problem = self._sure(pair)
             if not problem:
@@ -160,14 +160,14 @@ class Openings:
             return problem
 
     def renew(self, pair: tuple[str, int]) -> None:
-        """Keep it open."""
+        """Renew an open port."""
         with self._lock:
             problem = self._sure(pair)
         if problem:
             log(f"{pair[0]} at port {pair[1]}: {problem}")
 
     def drop(self, pair: tuple[str, int]) -> None:
-        """Close, if nobody else needs it."""
+        """Close a port, unless another holder needs it."""
         with self._lock:
             left = self._held.pop(pair) - 1
             if left:
@@ -184,15 +184,15 @@ class Openings:
 
     @staticmethod
     def _put(pair: tuple[str, int]) -> str:
-        # Only what is there can be taken out, and in between nobody may find it closed.
+        # Only an existing element can be deleted, and the port must stay open in between.
         return nft(_element("add", pair), _element("delete", pair), _element("add", pair))
 
 
-def watch(openings: Openings) -> None:
-    """See to the rules for ever."""
+def monitor(open_ports: OpenPorts) -> None:
+    """Check the rules forever."""
     while True:
         time.sleep(LOOK_S)
-        openings.look()
+        open_ports.check()
 
 
 def _peer(connection: socket.socket) -> int:
@@ -200,8 +200,8 @@ def _peer(connection: socket.socket) -> int:
     return int(struct.unpack("3i", found)[1])
 
 
-def serve(connection: socket.socket, rules: Rules, openings: Openings) -> None:
-    """One worker: open its port, and close it when the connection ends."""
+def serve(connection: socket.socket, rules: PortRules, open_ports: OpenPorts) -> None:
+    """Serve one worker: open its port, and close it when the connection ends."""
     with connection:
         connection.settimeout(ASK_S)
         try:
@@ -210,7 +210,7 @@ def serve(connection: socket.socket, rules: Rules, openings: Openings) -> None:
                 return
             asked = json.loads(connection.makefile("r", encoding="utf-8").readline(LONGEST))
             port, address = asked["port"], asked["address"]
-            problem = rules.refusal(port, address) or openings.add((address, port))
+            problem = rules.refusal(port, address) or open_ports.add((address, port))
             if problem:
                 connection.sendall(f"{problem}\n".encode())
                 return
@@ -226,27 +226,27 @@ def serve(connection: socket.socket, rules: Rules, openings: Openings) -> None:
                     if not connection.recv(64):
                         break
                 except socket.timeout:
-                    openings.renew(pair)
+                    open_ports.renew(pair)
         except OSError:
             pass
         finally:
-            openings.drop(pair)
+            open_ports.drop(pair)
             log(f"port {port} is closed to {address}")
 
 
 def guard_command(arguments: argparse.Namespace) -> int:
-    """Serve until systemd ends it."""
+    """Run the port guard until systemd stops it."""
     rules = read_rules(arguments.config)
-    openings, path = Openings(rules.table), Path(rules.socket)
-    openings.begin()
-    threading.Thread(target=watch, args=(openings,), daemon=True).start()
+    open_ports, path = OpenPorts(rules.table), Path(rules.socket)
+    open_ports.begin()
+    threading.Thread(target=monitor, args=(open_ports,), daemon=True).start()
     with suppress(FileNotFoundError):
         path.unlink()
     room = threading.BoundedSemaphore(MOST)
 
     def one(connection: socket.socket) -> None:
         with room:
-            serve(connection, rules, openings)
+            serve(connection, rules, open_ports)
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A job's own entry in the registry of endpoints: one file that only this job writes."""
+"""Write a job's entry in the endpoint registry: one file that only this job writes."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ from typing import Any
 from ...core.engine.throughput import EngineLoad
 from ...core.slurm import endpoint_registry, job_spec
 from ..common.atomic_files import write_whole
+from ..common.log import log_with_time as log
 
 EVERY_S = endpoint_registry.HEARTBEAT_S
 
 
-class Registry:
-    """The entry, written whenever it changes and every two seconds as a sign of life."""
+class RegistryEntry:
+    """A job's entry. It is written on each change, and every two seconds as a heartbeat."""
 
-    def __init__(self, job: job_spec.Job, head: job_spec.Node, job_id: str, release: str) -> None:
+    def __init__(self, job: job_spec.JobSpec, head: job_spec.Node, job_id: str, release: str) -> None:
         self.folder, self.path = Path(job.registry), Path(job.registry) / endpoint_registry.file_name(job.tier, job_id)
         self.job, self.head, self.job_id, self.release = job, head, job_id, release
         self.state, self.percent, self.port = "", 0, 0
         self.models: list[str] = [model.id for model in job.models]
         self.started = time.time()
-        self.doing = EngineLoad()
+        self.engine_load = EngineLoad()
         self.gpus: dict[str, Sequence[Mapping[str, Any]]] = {}
         self._lock = threading.Lock()
         self._is_over = False
 
     def begin(self) -> None:
-        """There is a job, and its model is not loaded."""
+        """Start to load: the job runs, and its model is not loaded."""
         with self._lock:
             is_first, self.state, self.percent = not self.state, "loading", 0
         self._write()
         if is_first:
             threading.Thread(target=self._beat, daemon=True).start()
 
-    def at(self, port: int) -> None:
-        """The port is known."""
+    def set_port(self, port: int) -> None:
+        """Set the port. There is no entry before."""
         self.port = port
         self._write()
 
     def load(self, percent: int) -> None:
-        """So much is loaded; it never becomes less."""
+        """Set the loaded percentage, which never decreases."""
         with self._lock:
             is_more = self.state == "loading" and percent > self.percent
             self.percent = max(self.percent, percent) if is_more else self.percent
@@ -55,19 +56,19 @@ class Registry:
             self._write()
 
     def ready(self, models: Sequence[str]) -> None:
-        """It answers."""
+        """Serve: the engine answers."""
         with self._lock:
             self.models, self.state, self.percent = list(models), "ready", 100
         self._write()
 
     def drain(self) -> None:
-        """It answers what it has begun, and is to get no more."""
+        """Drain: the engine finishes its requests and gets no new ones."""
         with self._lock:
             self.state = "draining"
         self._write()
 
     def remove(self) -> None:
-        """There is nothing any more."""
+        """Remove the entry, and write it no more."""
         with self._lock:
             self._is_over = True
             with suppress(OSError):
@@ -79,12 +80,12 @@ class Registry:
             try:
                 self._write()
             except Exception as error:
-                # Whatever it is: without this thread an engine that serves would be taken for dead.
-                print(f"the sign of life was not written: {type(error).__name__}: {error}", flush=True)
+                # Without this thread, a serving engine would count as dead.
+                log(f"heartbeat not written: {type(error).__name__}: {error}")
 
     def _write(self) -> None:
         with self._lock:
-            # Nothing can be asked where there is no port yet.
+            # Without a port there is nothing to send requests to.
             if self._is_over or not self.port:
                 return
             entry = endpoint_registry.Endpoint(
@@ -101,9 +102,9 @@ class Registry:
                 release=self.release,
                 started=self.started,
                 heartbeat=time.time(),
-                load=self.doing.as_data(dict(self.gpus)),
+                load=self.engine_load.as_data(dict(self.gpus)),
             )
             try:
                 write_whole(self.path, endpoint_registry.write(entry))
             except OSError as error:
-                print(f"the registry cannot be written: {error}", flush=True)
+                log(f"the registry cannot be written: {error}")

@@ -59,15 +59,17 @@ class Offer:
 
 
 def models_among(files: Collection[str]) -> list[str]:
-    """The files of a directory that are models: whole ones and first shards; no parts, no companions of others.
+    """Select the models among a folder's files: whole files and first shards, no hidden files, parts or companions.
 
-    :param files: paths below the directory.
+    :param files: paths below the folder.
     """
     found = []
     for file in sorted(files):
         name = file.rsplit("/", 1)[-1]
         shard = re.search(r"-([0-9]{5})-of-[0-9]{5}\.gguf$", name)
-        if name.endswith(".gguf") and not _COMPANIONS.search(name) and (not shard or shard[1] == "00001"):
+        is_hidden = any(part.startswith(".") for part in file.split("/"))
+        is_model = name.endswith(".gguf") and not is_hidden and not _COMPANIONS.search(name)
+        if is_model and (not shard or shard[1] == "00001"):
             found.append(file)
     return found
 

@@ -1,33 +1,36 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a tier's job has to go, and how long it may take for that.
+"""Decide when a tier's job drains and how long that may take.
 
-A job goes because it is preempted, which Slurm says by a signal to its steps, by another one to its script, or, where
-nothing of it runs, by nothing but the time at which it is to end; or because its time limit is near, and it renews
-itself. Times of Slurm are seconds since 1970 of its own clock; all others are of a clock that never goes back.
+A job drains when it is preempted, when its time limit is near and it requeues itself, or when it is outdated. Slurm
+announces a preemption by a signal to the job's steps, by another signal to its script, or, while no step runs, only by
+the job's end time. Slurm's times are seconds since 1970 of its own clock. All other times are of a monotonic clock.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .job_spec import Timing
 
-#: Between the end that this node's clock expects and the one that Slurm's does.
+#: Seconds between the end by this node's clock and the end by Slurm's clock.
 CLOCKS_S = 15.0
-#: Slurm says that the limit is near up to so much too late.
+#: Seconds by which Slurm's signal of the time limit may be late.
 LATE_S = 60.0
-QUIET_S = 10.0
+#: Seconds without a request that make an idle window.
+IDLE_S = 10.0
+#: Seconds between two counts without a request, after which a draining job stops.
+IDLE_AGAIN_S = 0.4
 _TIMES = re.compile(r"(?:^|\s)(JobState|StartTime|EndTime|PreemptTime)=(\S*)")
 
 
 @dataclass(frozen=True)
-class Word:
-    """What Slurm says of a job that runs; times are None where it says nothing of them.
+class SlurmJobTimes:
+    """State and times that Slurm shows for a running job; a time is None if Slurm shows none.
 
-    :param preempted: when it was chosen for preemption; its end is then as far away as its grace.
+    :param preempted: when the job was chosen for preemption; its grace ends at its end time.
     """
 
     state: str = ""
@@ -37,73 +40,88 @@ class Word:
 
     @property
     def is_preempted(self) -> bool:
-        """Whether it is to go for another job. A run before this one may have been preempted as well."""
+        """Say whether this run of the job is preempted. An earlier run may have been, too."""
         return self.preempted is not None and (self.start is None or self.preempted >= self.start)
 
-    def grace(self, since: float, passed: float) -> float:
-        """Seconds that are left to one that is preempted.
+    def grace(self, wall: float, passed: float) -> float:
+        """Return the seconds that are left to a preempted job.
 
-        :param since: now, by this node's clock, which may not be Slurm's.
-        :param passed: seconds in which it may have been preempted without this being known here.
+        :param wall: now, by this node's clock, which may differ from Slurm's.
+        :param passed: seconds in which the preemption may have happened unnoticed.
         """
         if self.end is None or self.preempted is None:
             return 0.0
-        return self.end - self.preempted - min(max(0.0, since - self.preempted), passed)
+        return self.end - self.preempted - min(max(0.0, wall - self.preempted), passed)
 
 
-def parse_word(text: str) -> Word:
-    """Read what C(scontrol show job ID) printed, with C(SLURM_TIME_FORMAT=%s)."""
+def parse_job_times(text: str) -> SlurmJobTimes:
+    """Read the output of C(scontrol show job ID) with C(SLURM_TIME_FORMAT=%s)."""
     found: dict[str, str] = {}
     for name, value in _TIMES.findall(text):
-        # A name of a job may look like that too, but comes first.
+        # A job's name may look like a time, but stands before all of them.
         found[name] = value
 
-    def moment(name: str) -> float | None:
+    def time_of(name: str) -> float | None:
         value = found.get(name, "")
         return float(value) if value.isdigit() and int(value) else None
 
-    return Word(found.get("JobState", ""), moment("StartTime"), moment("EndTime"), moment("PreemptTime"))
+    return SlurmJobTimes(found.get("JobState", ""), time_of("StartTime"), time_of("EndTime"), time_of("PreemptTime"))
+
+
+@dataclass
+class IdleWindow:
+    """Find a time in which no request has run for IDLE_S seconds."""
+
+    since: float | None = None
+
+    def is_open(self, now: float, busy: int | None, seconds: float | None = None) -> bool:
+        """Say whether no request has run for so many seconds, IDLE_S if not given.
+
+        :param busy: running requests; None if the engine does not say.
+        """
+        if busy != 0:
+            self.since = None
+            return False
+        if self.since is None:
+            self.since = now
+        return now - self.since >= (IDLE_S if seconds is None else seconds)
 
 
 @dataclass
 class Drain:
-    """When a tier that has to go may stop: when nothing runs any more, or when the time is up.
+    """Decide when a draining job stops: when no request runs any more, or when its time is up.
 
-    :param began: when it left the registry's ready endpoints.
+    :param began: when it left the ready endpoints of the registry.
     :param until: when the processes must begin to stop.
+    :param settle: seconds in which new requests may still arrive.
     """
 
     began: float
     until: float
     settle: float
-    idle_since: float | None = None
+    idle: IdleWindow = field(default_factory=IdleWindow)
 
     def may_stop(self, now: float, busy: int | None, seen: float | None = None) -> bool:
-        """Whether to stop now.
+        """Say whether to stop now.
 
-        :param busy: requests that run; None where the engine does not say.
+        :param busy: running requests; None if the engine does not say.
         :param seen: when they were counted.
         """
         if now >= self.until:
             return True
         seen = now if seen is None else seen
-        if seen - self.began < self.settle or busy != 0:
-            self.idle_since = None
-            return False
-        if self.idle_since is None:
-            self.idle_since = seen
-        # Counted twice, so that a request between two looks is seen.
-        return seen - self.idle_since >= 0.4
+        # Counted twice, so that a request between two counts is seen.
+        return self.idle.is_open(seen, busy if seen - self.began >= self.settle else None, IDLE_AGAIN_S)
 
     def hurry(self, until: float) -> None:
-        """There is less time than it seemed."""
+        """Shorten the time that is left."""
         self.until = min(self.until, until)
 
 
 def grace_until(timing: Timing, now: float, left: float | None = None) -> float:
-    """When the processes of a job that has to go must begin to stop.
+    """Return when the processes of a draining job must begin to stop.
 
-    :param left: seconds until it is killed, where Slurm says so.
+    :param left: seconds until Slurm kills the job, if Slurm shows them.
     """
     grace = timing.grace if left is None else min(timing.grace, left)
     return now + max(1.0, grace - timing.reserve)
@@ -111,44 +129,41 @@ def grace_until(timing: Timing, now: float, left: float | None = None) -> float:
 
 @dataclass
 class Renewal:
-    """Looks for a quiet moment before the time limit. If there is none in half of the time, it takes any moment: then
-    what runs has the other half to come to its end, and nothing new begins.
+    """Decide when a job requeues itself before its time limit.
 
-    :param due: when it takes any moment.
+    It waits for an idle window during half of the time. Then it drains at once, so that running requests have the other
+    half to finish.
+
+    :param due: when it drains without an idle window.
     :param until: when the processes must begin to stop; the whole grace is left then.
     """
 
     due: float
     until: float
-    quiet_since: float | None = None
+    idle: IdleWindow = field(default_factory=IdleWindow)
 
     def reason(self, now: float, busy: int | None) -> str:
-        """Why to drain now; nothing if it is too early."""
+        """Say why to drain now; empty if it is too early."""
         if now >= self.due:
-            return "the time limit is near, and no moment was quiet"
-        if busy != 0:
-            self.quiet_since = None
-            return ""
-        if self.quiet_since is None:
-            self.quiet_since = now
-        return "the time limit is near, and this is a quiet moment" if now - self.quiet_since >= QUIET_S else ""
+            return "the time limit is near, and there was no idle window"
+        return "the time limit is near, and no request runs" if self.idle.is_open(now, busy) else ""
 
     def limit(self, timing: Timing, now: float, left: float) -> None:
-        """The limit is so many seconds away, says Slurm: a job may have been submitted with another one."""
+        """Set the seconds until the time limit, as Slurm shows them: the job may have been submitted with another."""
         found = _window(now, left - timing.grace - CLOCKS_S)
         self.due, self.until = found.due, found.until
 
     def drain_until(self, timing: Timing, now: float) -> float:
-        """When the processes must begin to stop if it drains now."""
+        """Return when the processes must begin to stop if the job drains now."""
         return max(self.until, grace_until(timing, now))
 
 
 def _window(now: float, seconds: float) -> Renewal:
     window = max(0.0, seconds)
-    # Time for a quiet moment comes first where there is not much.
-    return Renewal(now + min(window, max(window / 2, QUIET_S + 2.0)), now + window)
+    # In a short time, an idle window has priority.
+    return Renewal(now + min(window, max(window / 2, IDLE_S + 2.0)), now + window)
 
 
 def renewal_for(timing: Timing, now: float) -> Renewal:
-    """From the signal on."""
+    """Start at Slurm's signal that the time limit is near."""
     return _window(now, timing.renew_before - timing.grace - LATE_S)

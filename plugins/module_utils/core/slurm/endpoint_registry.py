@@ -1,16 +1,14 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry of endpoints: one small file for each engine that a job has started.
+"""The endpoint registry: one small file for each engine that a job has started.
 
-Only the job writes its file, whole and in one step, again and again as a sign of life; everybody else only reads. There
-are no locks, since shared file systems do not have them. So a reader must expect everything: files that are old, cut
-short, from a clock that is wrong, of another program, or two that claim the same port. What it cannot believe is dead,
-and named.
+Only the job writes its file: whole, in one step, and again and again as a heartbeat. Shared file systems offer no
+locks, so readers must expect every fault: files that are old, truncated or from another program, a wrong clock, and two
+entries with the same port. An entry with a fault is dead and is reported with the reason.
 
-Whether an endpoint lives shows in its sign of life becoming another one under the reader's eyes, by the reader's own
-clock that nobody sets. The writer's clock is only held against the reader's where nobody has watched yet, and to name
-one that is wrong.
+An endpoint is alive while its heartbeat changes, by the reader's monotonic clock. The writer's clock is compared with
+the reader's only before the first change, and to report a wrong clock.
 """
 
 from __future__ import annotations
@@ -21,23 +19,23 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from .. import values
+from .. import timefmt, values
 from ..errors import InvalidInputError
 
 SCHEMA = 1
 LOADING, READY, DRAINING = "loading", "ready", "draining"
 STATES = (LOADING, READY, DRAINING)
-#: Seconds between two signs of life, and without one after which an endpoint is dead.
+#: Seconds between two heartbeats, and seconds without one after which an endpoint is dead.
 HEARTBEAT_S, LIFE_S = 2.0, 15.0
-#: Seconds that a writer's clock may be ahead of the reader's in an entry that nobody has seen change yet.
+#: Seconds that a writer's clock may be ahead of the reader's before the heartbeat has changed.
 AHEAD_S = 60.0
-#: Seconds between two clocks from which on people are told: less may be how long the file took to be seen.
+#: Seconds of difference from which a clock is reported. A smaller difference may be the file system's delay.
 CLOCK_S = 10.0
-#: Seconds for which an entry must have been watched before it can be rubbish: its writer would have written it anew.
+#: Seconds that an entry must be tracked before it can be a leftover: its writer would have written it again.
 STILL_S = 3 * HEARTBEAT_S
-#: Seconds after which what a job has left behind is removed, once Slurm does not know the job any more.
-RUBBISH_S = 600.0
-#: Bytes of the largest entry that is read at all.
+#: Seconds after which the file of a job that Slurm no longer knows is removed.
+LEFTOVER_S = 600.0
+#: Bytes of the largest entry that is read.
 LARGEST = 64 * 1024
 _TIER = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _JOB = re.compile(r"\d{1,12}")
@@ -46,19 +44,19 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _OCTET = re.compile(r"0|[1-9]\d{0,2}")
 #: Characters of the longest text in an entry.
 _LONGEST = 256
-_REMEDY = "leave it: the next sign of life of its job replaces it, and nobody sends requests there meanwhile"
+_REMEDY = "leave it: the job's next heartbeat replaces it, and until then no request is sent there"
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """One engine that a job has started.
 
-    :param percent: how much of the model is loaded, 0 to 100.
-    :param context: cells of the context.
-    :param slots: requests that it computes at the same time.
+    :param percent: loaded part of the model, 0 to 100.
+    :param context: size of the context, in cells.
+    :param slots: requests that are computed at the same time.
     :param started: when its job began, in seconds since 1970 by the writer's clock.
-    :param heartbeat: when this was written, by the same clock.
-    :param load: what the engine has to do and how full its GPUs are, for the status page; None where it does not say.
+    :param heartbeat: when the entry was written, by the same clock.
+    :param load: load of the engine and memory of its GPUs, for the status page; None if unknown.
     """
 
     tier: str
@@ -78,13 +76,13 @@ class Endpoint:
 
     @property
     def where(self) -> str:
-        """Its address and port."""
+        """Address and port."""
         return f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True)
-class Dead:
-    """A file of the registry that nothing is sent to, and why."""
+class DeadEntry:
+    """A file of the registry that gets no requests, and the reason."""
 
     file: str
     reason: str
@@ -92,33 +90,33 @@ class Dead:
 
 @dataclass(frozen=True)
 class Registry:
-    """What a look into the registry found.
+    """Content of the registry.
 
-    :param clocks: what is said of hosts whose clock is wrong.
+    :param clocks: reports of hosts whose clock is wrong.
     """
 
     alive: tuple[Endpoint, ...] = ()
-    dead: tuple[Dead, ...] = ()
+    dead: tuple[DeadEntry, ...] = ()
     clocks: tuple[str, ...] = ()
 
     def of(self, tier: str) -> tuple[Endpoint, ...]:
-        """The endpoints of a tier, the one that began last in front."""
+        """List a tier's endpoints, the one that started last first."""
         own = [entry for entry in self.alive if entry.tier == tier]
         return tuple(sorted(own, key=lambda entry: (entry.started, int(entry.job_id)), reverse=True))
 
 
 def file_name(tier: str, job_id: str) -> str:
-    """The file of a job's endpoint."""
+    """Name the file of a job's endpoint."""
     return f"{tier}-{job_id}.json"
 
 
 def is_entry(name: str) -> bool:
-    """Whether a file of this name may be an entry: scratch files and what people leave there are not."""
+    """Say whether a file may be an entry by its name. Temporary and foreign files are not."""
     return _FILE.fullmatch(name) is not None
 
 
 def as_data(entry: Endpoint) -> dict[str, Any]:
-    """An entry as it is written, and as the view of the tiers passes it on."""
+    """Convert an entry to JSON data, for its file and for the tier status."""
     data = {"schema": SCHEMA, **asdict(entry), "models": list(entry.models)}
     if entry.load is None:
         del data["load"]
@@ -126,7 +124,7 @@ def as_data(entry: Endpoint) -> dict[str, Any]:
 
 
 def write(entry: Endpoint) -> str:
-    """The text of an entry's file."""
+    """Make the text of an entry's file."""
     return json.dumps(as_data(entry), separators=(",", ":")) + "\n"
 
 
@@ -161,7 +159,7 @@ def _models(data: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """What only the status page shows: numbers that are numbers, lines of text, and little of both."""
+    """Reduce the load, which only the status page shows, to few finite numbers and printable texts."""
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, (int, float)):
@@ -176,7 +174,7 @@ def _plain(value: Any, depth: int) -> Any:
 
 
 def from_data(data: Any) -> Endpoint:
-    """Read an entry that is parsed; fields that are unknown are left aside, since later versions may add some."""
+    """Read an entry from JSON data. Unknown fields are ignored: later versions may add some."""
     if not isinstance(data, dict):
         raise _wrong("an entry of the registry as a JSON object", data)
     if data.get("schema") != SCHEMA or isinstance(data["schema"], bool):
@@ -204,7 +202,7 @@ def from_data(data: Any) -> Endpoint:
 def read(text: str, name: str = "") -> Endpoint:
     """Read an entry.
 
-    :param name: of its file, which must be that of its tier and job; empty for one that has no file.
+    :param name: name of its file, which must match its tier and job; empty if there is no file.
     """
     if len(text) > LARGEST:
         raise _wrong(f"at most {LARGEST} bytes", f"{len(text)}")
@@ -218,30 +216,23 @@ def read(text: str, name: str = "") -> Endpoint:
     return entry
 
 
-def age_problem(entry: Endpoint, wall: float) -> str:
-    """Why an entry's sign of life is none by the clocks alone; empty for one that is alive.
-
-    :param wall: the reader's clock.
-    """
-    return _age_problem(entry, wall - entry.heartbeat)
-
-
 def _age_problem(entry: Endpoint, age: float) -> str:
+    """Say why the age of an entry's heartbeat makes it dead; empty if it is alive."""
     if age > LIFE_S:
-        return f"no sign of life for {_span(age)}"
+        return f"no heartbeat for {timefmt.span(age)}"
     if age < -AHEAD_S:
-        return f"its sign of life is {_span(-age)} in the future: set the clock of {entry.host} (chronyc tracking)"
+        return f"its heartbeat is {timefmt.span(-age)} in the future: set the clock of {entry.host} (chronyc tracking)"
     return ""
 
 
 @dataclass(frozen=True)
-class Sign:
-    """What a reader has seen of an entry's sign of life.
+class HeartbeatSeen:
+    """What a reader knows of an entry's heartbeat.
 
-    :param heartbeat: the writer's word.
-    :param since: when the reader saw it first, by a clock that nobody sets.
-    :param ahead: how many seconds the writer's clock was ahead of the reader's at that moment.
-    :param has_changed: whether it was another one before: only that proves that somebody writes it.
+    :param heartbeat: the writer's time.
+    :param since: when the reader first saw it, by its monotonic clock.
+    :param ahead: seconds that the writer's clock was ahead of the reader's then.
+    :param has_changed: whether it had another value before: only a change proves a live writer.
     """
 
     heartbeat: float
@@ -251,118 +242,111 @@ class Sign:
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What a reader that looks again and again has seen so far.
+class HeartbeatTracker:
+    """What a reader that reads the registry repeatedly knows.
 
-    :param signs: by the names of the files.
-    :param looked: when it looked last, by a clock that nobody sets.
+    :param heartbeats: by file name.
+    :param tracked_at: when it read last, by its monotonic clock.
     """
 
-    signs: Mapping[str, Sign] = field(default_factory=dict)
-    looked: float = 0.0
+    heartbeats: Mapping[str, HeartbeatSeen] = field(default_factory=dict)
+    tracked_at: float = 0.0
 
 
-def watch(before: Watch, files: Mapping[str, str], wall: float, now: float) -> Watch:
-    """Note which signs of life have changed since the last look.
+def track(before: HeartbeatTracker, files: Mapping[str, str], wall: float, now: float) -> HeartbeatTracker:
+    """Record which heartbeats have changed since the last read.
 
-    :param wall: the reader's clock.
-    :param now: its clock that nobody sets.
+    :param wall: the reader's wall clock.
+    :param now: its monotonic clock.
     """
-    # What changed in a pause may have changed at its beginning, and its writer be dead since: watching begins anew.
-    known = before.signs if now - before.looked <= LIFE_S else {}
-    # A file that cannot be read for a moment, or is not there, is not forgotten: it would be a new one after that.
-    signs = {name: sign for name, sign in known.items() if now - sign.since <= RUBBISH_S}
+    # After a pause, a change may be old and its writer dead: tracking starts again.
+    known = before.heartbeats if now - before.tracked_at <= LIFE_S else {}
+    # A file that is missing or unreadable for a short time is remembered: otherwise it would be new afterwards.
+    heartbeats = {name: seen for name, seen in known.items() if now - seen.since <= LEFTOVER_S}
     for name, text in files.items():
         try:
             heartbeat = read(text, name).heartbeat
         except InvalidInputError:
             continue
-        sign = known.get(name)
-        if sign is None or sign.heartbeat != heartbeat:
-            sign = Sign(heartbeat, now, heartbeat - wall, sign is not None)
-        signs[name] = sign
-    return Watch(signs, now)
+        seen = known.get(name)
+        if seen is None or seen.heartbeat != heartbeat:
+            seen = HeartbeatSeen(heartbeat, now, heartbeat - wall, seen is not None)
+        heartbeats[name] = seen
+    return HeartbeatTracker(heartbeats, now)
 
 
-def _life_problem(entry: Endpoint, sign: Sign | None, wall: float, now: float) -> str:
-    if sign is None or sign.heartbeat != entry.heartbeat:
-        return age_problem(entry, wall)
-    silent = now - sign.since
-    # Where nobody has seen it change, it must be as old as the clocks say, too.
-    problem = "" if sign.has_changed else _age_problem(entry, silent - sign.ahead)
-    return problem or (f"no sign of life for {_span(silent)}" if silent > LIFE_S else "")
+def _life_problem(entry: Endpoint, seen: HeartbeatSeen | None, wall: float, now: float) -> str:
+    if seen is None or seen.heartbeat != entry.heartbeat:
+        return _age_problem(entry, wall - entry.heartbeat)
+    silent = now - seen.since
+    # Before the first change, the age by the clocks counts, too.
+    problem = "" if seen.has_changed else _age_problem(entry, silent - seen.ahead)
+    return problem or (f"no heartbeat for {timefmt.span(silent)}" if silent > LIFE_S else "")
 
 
-def _clocks(entries: Sequence[Endpoint], signs: Mapping[str, Sign]) -> tuple[str, ...]:
-    """What is said of clocks that are wrong: a change that was just seen has just been written."""
+def _clocks(entries: Sequence[Endpoint], heartbeats: Mapping[str, HeartbeatSeen]) -> tuple[str, ...]:
+    """Report wrong clocks. A heartbeat that has just changed was just written."""
     found = {}
     for entry in entries:
-        sign = signs.get(file_name(entry.tier, entry.job_id))
-        if sign is not None and sign.has_changed and abs(sign.ahead) > CLOCK_S:
-            way = "ahead of" if sign.ahead > 0 else "behind"
+        seen = heartbeats.get(file_name(entry.tier, entry.job_id))
+        if seen is not None and seen.has_changed and abs(seen.ahead) > CLOCK_S:
+            way = "ahead of" if seen.ahead > 0 else "behind"
             found[entry.host] = (
-                f"the clock of {entry.host} is {_span(abs(sign.ahead))} {way} this host's: set the wrong one "
+                f"the clock of {entry.host} is {timefmt.span(abs(seen.ahead))} {way} this host's: set the wrong one "
                 f"(chronyc tracking)"
             )
     return tuple(found[host] for host in sorted(found))
 
 
-def _span(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
-def look(
+def read_all(
     files: Mapping[str, str],
     wall: float,
     tiers: Collection[str] | None = None,
     gone: Collection[str] = (),
     names: Sequence[str] = (),
-    signs: Mapping[str, Sign] | None = None,
+    heartbeats: Mapping[str, HeartbeatSeen] | None = None,
     now: float = 0.0,
 ) -> Registry:
-    """Read the whole registry.
+    """Read all entries of the registry.
 
-    :param files: text by file name, of entries that could be read from the disk.
-    :param wall: the reader's clock.
-    :param tiers: names of the tiers that there are; None believes every name.
-    :param gone: numbers of jobs that are known not to run any more.
-    :param names: further files that are there and could not be read from the disk.
-    :param signs: what the reader has seen of their signs of life; without, the clocks alone say who lives.
-    :param now: the reader's clock that nobody sets.
+    :param files: texts by file name.
+    :param wall: the reader's wall clock.
+    :param tiers: names of the tiers; None accepts every name.
+    :param gone: numbers of jobs that certainly do not run.
+    :param names: names of further files that cannot be read.
+    :param heartbeats: what the reader has tracked; without it, only the clocks decide which entry is alive.
+    :param now: the reader's monotonic clock.
     """
-    signs = signs or {}
+    heartbeats = heartbeats or {}
     alive: list[Endpoint] = []
-    dead = [Dead(name, "it cannot be read") for name in names]
+    dead = [DeadEntry(name, "it cannot be read") for name in names]
     for name in sorted(files):
         try:
             entry = read(files[name], name)
         except InvalidInputError as error:
-            dead.append(Dead(name, f"expected {error.expected}, found {error.found}"))
+            dead.append(DeadEntry(name, f"expected {error.expected}, found {error.found}"))
             continue
-        problem = _life_problem(entry, signs.get(name), wall, now)
+        problem = _life_problem(entry, heartbeats.get(name), wall, now)
         if tiers is not None and entry.tier not in tiers:
             problem = f"there is no tier {entry.tier}"
         elif entry.job_id in gone:
             problem = f"its job {entry.job_id} is gone"
         if problem:
-            dead.append(Dead(name, problem))
+            dead.append(DeadEntry(name, problem))
         else:
             alive.append(entry)
     found = _one_for_each_port(alive, dead)
-    return replace(found, clocks=_clocks(found.alive, signs))
+    return replace(found, clocks=_clocks(found.alive, heartbeats))
 
 
-def _one_for_each_port(entries: Sequence[Endpoint], dead: list[Dead]) -> Registry:
-    """An engine's port is its own: of two that claim one, the job that began last has it."""
+def _one_for_each_port(entries: Sequence[Endpoint], dead: list[DeadEntry]) -> Registry:
+    """Keep one endpoint for each port: the one whose job started last."""
     owners: dict[str, Endpoint] = {}
     for entry in sorted(entries, key=lambda one: (one.started, int(one.job_id))):
         other = owners.get(entry.where)
         if other is not None:
             name = file_name(other.tier, other.job_id)
-            dead.append(Dead(name, f"{entry.where} is that of job {entry.job_id}, which began later"))
+            dead.append(DeadEntry(name, f"{entry.where} belongs to job {entry.job_id}, which started later"))
         owners[entry.where] = entry
     return Registry(
         tuple(sorted(owners.values(), key=lambda one: (one.tier, one.job_id))),
@@ -370,11 +354,13 @@ def _one_for_each_port(entries: Sequence[Endpoint], dead: list[Dead]) -> Registr
     )
 
 
-def rubbish(files: Mapping[str, str], jobs: Collection[str], signs: Mapping[str, Sign], now: float) -> list[str]:
-    """Files that jobs have left behind that are long gone; what cannot be read is left for people.
+def leftovers(
+    files: Mapping[str, str], jobs: Collection[str], heartbeats: Mapping[str, HeartbeatSeen], now: float
+) -> list[str]:
+    """List the files of jobs that ended long ago. Unreadable files stay for an operator.
 
-    :param jobs: numbers of all jobs that Slurm still knows.
-    :param signs: what the reader has seen of their signs of life: whose clock is slow writes on.
+    :param jobs: numbers of all jobs that Slurm knows.
+    :param heartbeats: what the reader has tracked. A job with a slow clock still changes its heartbeat.
     """
     found = []
     for name, text in sorted(files.items()):
@@ -382,11 +368,11 @@ def rubbish(files: Mapping[str, str], jobs: Collection[str], signs: Mapping[str,
             entry = read(text, name)
         except InvalidInputError:
             continue
-        sign = signs.get(name)
-        if entry.job_id in jobs or sign is None or sign.heartbeat != entry.heartbeat:
+        seen = heartbeats.get(name)
+        if entry.job_id in jobs or seen is None or seen.heartbeat != entry.heartbeat:
             continue
-        silent = now - sign.since
-        age = silent if sign.has_changed else max(silent, silent - sign.ahead)
-        if silent > STILL_S and age > RUBBISH_S:
+        silent = now - seen.since
+        age = silent if seen.has_changed else max(silent, silent - seen.ahead)
+        if silent > STILL_S and age > LEFTOVER_S:
             found.append(name)
     return found

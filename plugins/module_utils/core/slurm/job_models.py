@@ -19,11 +19,11 @@ from ..errors import HerdError
 from ..models import ids as model_ids
 from ..models.metadata import ModelMetadata
 from ..placement import router_fit
-from .job_spec import RESERVE_MIB, Job, Model, Node
+from .job_spec import RESERVE_MIB, JobSpec, Model, Node
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelFile:
     """A model's file on the node.
 
     :param file: its path below the directory of models; of shards the first one.
@@ -36,12 +36,12 @@ class Found:
     problem: str = ""
 
 
-def settings_of(job: Job, model: Model) -> dict[str, Any]:
+def settings_of(job: JobSpec, model: Model) -> dict[str, Any]:
     """The engine's settings for a model: the tier's, and its own over them."""
     return engine_arguments.merged(job.settings, model.settings or {})
 
 
-def machine_of(job: Job, node: Node, limit: str) -> router_fit.RouterHost:
+def machine_of(job: JobSpec, node: Node, limit: str) -> router_fit.RouterHost:
     """The node as the plan sees it.
 
     :param limit: of the job's memory there, such as 64G.
@@ -61,7 +61,9 @@ def _unusable(name: str, names: Collection[str]) -> str:
     )
 
 
-def _problems(job: Job, machine: router_fit.RouterHost, models: Sequence[tuple[Model, Found, bool]]) -> dict[str, Any]:
+def _problems(
+    job: JobSpec, machine: router_fit.RouterHost, models: Sequence[tuple[Model, ModelFile, bool]]
+) -> dict[str, Any]:
     entries = [
         router_fit.RouterModel(model.id, found.metadata, settings_of(job, model), is_named)
         for model, found, is_named in models
@@ -69,14 +71,16 @@ def _problems(job: Job, machine: router_fit.RouterHost, models: Sequence[tuple[M
     return router_fit.plan(entries, machine, job.models_max, job.rules)
 
 
-def offered(job: Job, node: Node, files: Sequence[Found], limit: str = "") -> tuple[tuple[Model, ...], list[str]]:
+def offered(
+    job: JobSpec, node: Node, files: Sequence[ModelFile], limit: str = ""
+) -> tuple[tuple[Model, ...], list[str]]:
     """The models that are offered, and why others are not.
 
     :param files: of the directory, in the order in which they are offered.
     """
     notes: list[str] = []
     there = {f"{job.folder}/{one.file}": one for one in files}
-    chosen = [(model, there.get(model.path, Found(model.path)), True) for model in job.models]
+    chosen = [(model, there.get(model.path, ModelFile(model.path)), True) for model in job.models]
     names = {name for model in job.models for name in (model.id, *model.aliases)}
     paths = {model.path for model in job.models}
     for path, one in there.items():

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tier's job: what it is made of, what it starts where, and when it may stop.
+"""The specification of a tier's job: its engines, nodes, models and times.
 
-The data of a job lies beside its script as JSON. Which nodes it got is known when it runs; head and workers, their
-order and the split follow from that.
+It lies beside the job's script as JSON. A job learns its nodes when it runs; head, workers, their order and the split
+follow from them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from ..errors import InvalidInputError
 
 SCHEMA = 1
 ROUTER, DISTRIBUTED = "router", "distributed"
-#: Left free on each GPU, as by the roles head_server and fast_router.
+#: MiB left free on each GPU, as in the roles head_server and fast_router.
 RESERVE_MIB = 1024
 
 
 @dataclass(frozen=True)
 class Node:
-    """A host that the job may get.
+    """A host on which the job may run.
 
-    :param gpus: how many GPUs it offers; without one its processor holds layers where it is a worker.
-    :param memory_mib: least memory of one of its GPUs, 0 for none.
+    :param gpus: number of its GPUs; a worker without one holds its layers on the CPU.
+    :param memory_mib: memory of its smallest GPU, 0 for none.
     :param capabilities: compute capabilities of its GPUs.
     """
 
@@ -48,13 +48,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that the tier serves; id as in the API.
+    """A model of the tier, with its id of the API. All further parameters are for a router's model.
 
-    :param devices: of a router's model, the engine's names of its devices; empty leaves that to the engine.
+    :param devices: the engine's names of its devices; if empty, the engine chooses.
     :param split: shares of these devices.
-    :param aliases: of a router's model, other names by which it may be asked for.
-    :param settings: of a router's model, those of the engine that are not the tier's.
-    :param at_start: whether a router loads it before it is asked for.
+    :param aliases: other names of the model.
+    :param settings: settings of the engine that differ from the tier's.
+    :param at_start: whether the router loads it at its start.
     """
 
     id: str
@@ -70,11 +70,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds.
+    """Times of a job, in seconds.
 
-    :param grace: from the word that the job has to go until it is killed.
-    :param settle: until no gateway sends requests to an endpoint that is draining.
-    :param reserve: of the grace for stopping the processes and for requeueing.
+    :param grace: from the signal to drain until the job is killed.
+    :param settle: from draining until the gateway sends no more requests.
+    :param reserve: part of the grace for stopping the processes and for requeueing.
+    :param renew_before: from Slurm's signal until the time limit.
+    :param start: limit for the start of an engine.
+    :param load: limit for loading a model.
     """
 
     grace: float = 30.0
@@ -86,12 +89,12 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Everything that the runtime needs to know of its tier.
+class JobSpec:
+    """The specification of a job, which its runtime reads.
 
-    :param plan: a mark of all that the job runs with (tier_outdated).
-    :param scan: whether a router offers what else lies in the folder, if it fits and exclude does not name it.
-    :param rules: release by whose rules of allocation that is planned.
+    :param fingerprint: fingerprint of the job's configuration (revision.py).
+    :param scan: whether a router also offers other models of the folder, if they fit and are not excluded.
+    :param rules: release whose rules of allocation the plan follows.
     """
 
     tier: str
@@ -117,15 +120,15 @@ class Job:
     environment: Mapping[str, str] | None = None
     models_max: int = 2
     sleep_idle_seconds: int = 0
-    plan: str = ""
+    fingerprint: str = ""
     folder: str = ""
     scan: bool = False
     exclude: Sequence[str] = ()
     rules: str = ""
 
 
-def read_job(text: str) -> Job:
-    """Read a job's data."""
+def read_job(text: str) -> JobSpec:
+    """Read a job's specification."""
     try:
         data = dict(json.loads(text))
         if data.pop("schema") != SCHEMA:
@@ -136,7 +139,7 @@ def read_job(text: str) -> Job:
         models = tuple(Model(**facts) for facts in data.pop("models"))
         timing = Timing(**{str(name): float(value) for name, value in data.pop("timing", {}).items()})
         settings = engine_arguments.merged(data.pop("settings", {}))
-        return Job(nodes=nodes, models=models, timing=timing, settings=settings, **data)
+        return JobSpec(nodes=nodes, models=models, timing=timing, settings=settings, **data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(
             f"a job's data of schema {SCHEMA}",
@@ -145,8 +148,8 @@ def read_job(text: str) -> Job:
         ) from error
 
 
-def crew(job: Job, hosts: Sequence[str]) -> tuple[Node, tuple[Node, ...]]:
-    """The head's node, which is the first of the job, and those of its workers, in their order."""
+def assign_nodes(job: JobSpec, hosts: Sequence[str]) -> tuple[Node, tuple[Node, ...]]:
+    """Assign the job's nodes: the first one to the head, the others to workers, in their order."""
     unknown = [host for host in hosts if host not in job.nodes]
     if unknown or not hosts:
         raise InvalidInputError(
@@ -160,24 +163,24 @@ def crew(job: Job, hosts: Sequence[str]) -> tuple[Node, tuple[Node, ...]]:
 
 
 def devices(
-    job: Job, head: Node, workers: Sequence[Node], worker_ports: Mapping[str, int]
+    job: JobSpec, head: Node, workers: Sequence[Node], worker_ports: Mapping[str, int]
 ) -> list[device_order.PlacedDevice]:
-    """Every device in the engine's order with its layers."""
+    """Give every device its layers, in the engine's order."""
     remote = [
         device_order.LayerHost(node.name, max(1, node.gpus), f"{node.fabric}:{worker_ports[node.name]}")
         for node in workers
     ]
     local = device_order.LayerHost(head.name, head.gpus) if head.gpus else None
     names = {holder.name for holder in (*remote, *([local] if local else []))}
-    # A job on other nodes than those of the split spreads its layers evenly.
+    # A job on other nodes than the split names spreads its layers evenly.
     split = job.split if set(job.split) == names else {}
     return device_order.placed(remote, local, job.models[0].layers, split)
 
 
 def head_argv(
-    job: Job, program: str, accepted: Collection[str], placed: Sequence[device_order.PlacedDevice], address: str
+    job: JobSpec, program: str, accepted: Collection[str], placed: Sequence[device_order.PlacedDevice], address: str
 ) -> list[str]:
-    """The head's command line; the port is put in where it is chosen."""
+    """Build the head's command line, with a placeholder for the port."""
     model = job.models[0]
     argv = engine_arguments.head_arguments(
         job.settings, placed, accepted, model.path, model.id, (address, 0), job.key_file
@@ -187,19 +190,19 @@ def head_argv(
 
 
 def worker_argv(program: str, address: str, threads: int, has_cache: bool) -> list[str]:
-    """A worker's command line; the port is put in where it is chosen."""
+    """Build a worker's command line, with a placeholder for the port."""
     argv = engine_arguments.worker_arguments(address, 0, threads, has_cache)
     argv[argv.index("-p") + 1] = PORT
     return [program, *argv]
 
 
 @dataclass(frozen=True)
-class Line:
-    """A command line that was held against the traps of its release.
+class EngineCommand:
+    """A command line that has passed the flag guard.
 
-    :param files: other files that it needs, by the name that stands for them in it.
-    :param environment: variables that it needs.
-    :param warnings: what does not stop.
+    :param files: contents of further files, by their placeholders in the command line.
+    :param environment: its environment variables.
+    :param warnings: findings of the flag guard that are no errors.
     """
 
     argv: list[str]
@@ -209,9 +212,9 @@ class Line:
 
 
 def head_line(
-    job: Job, program: str, manifest: Mapping[str, Any], placed: Sequence[device_order.PlacedDevice], head: Node
-) -> Line:
-    """The head's command line; what this build does not take, or does not survive, is an error."""
+    job: JobSpec, program: str, manifest: Mapping[str, Any], placed: Sequence[device_order.PlacedDevice], head: Node
+) -> EngineCommand:
+    """Build and check the head's command line. A flag that this build refuses or cannot survive is an error."""
     engine = flag_subject.engine_of(manifest, program.rsplit("/", 1)[-1])
     argv = head_argv(job, program, engine.accepted, placed, head.address)
     capabilities = sorted({capability for node in job.nodes.values() for capability in node.capabilities})
@@ -224,15 +227,15 @@ def head_line(
         environment=dict(job.environment or {}),
     )
     warnings = flag_guard.require_clean(flag_guard.inspect(subject, ()), program)
-    return Line(argv, warnings, {}, {})
+    return EngineCommand(argv, warnings, {}, {})
 
 
-#: Stands for the file of a router's presets.
+#: Placeholder of the file with a router's presets.
 PRESETS = "{presets}"
 
 
-def router_line(job: Job, program: str, manifest: Mapping[str, Any], head: Node) -> Line:
-    """A router's command line, and the presets of its models."""
+def router_line(job: JobSpec, program: str, manifest: Mapping[str, Any], head: Node) -> EngineCommand:
+    """Build and check a router's command line and the presets of its models."""
     engine = flag_subject.engine_of(manifest, program.rsplit("/", 1)[-1])
     offers = [
         router_mode.Offer(
@@ -253,31 +256,31 @@ def router_line(job: Job, program: str, manifest: Mapping[str, Any], head: Node)
     warnings = flag_guard.require_clean(found, program)
     argv[argv.index("--port") + 1] = PORT
     presets = router_mode.presets(offers, engine.accepted)
-    return Line([program, *argv], warnings, router_mode.environment(job.key_file), {PRESETS: presets})
+    return EngineCommand([program, *argv], warnings, router_mode.environment(job.key_file), {PRESETS: presets})
 
 
-#: Stands for the port that is chosen on the node itself.
+#: Placeholder of the port, which is chosen on the node.
 PORT = "{port}"
 
 
 def with_port(argv: Sequence[str], port: int) -> list[str]:
-    """The command line with the port that was chosen."""
+    """Put the port into a command line."""
     return [str(port) if word == PORT else word for word in argv]
 
 
 def candidates(first: int, count: int, taken: Collection[int]) -> list[int]:
-    """Ports to be tried, without those on which somebody listens.
+    """List the ports to try, without those with a listener.
 
-    An engine shares a port with whoever listens there already, and each gets half of the requests: a port that can be
-    bound is not free yet.
+    Engines share a port with another listener, and each gets half of the requests. So a port that can be bound is not
+    necessarily free.
     """
     return [port for port in range(first, first + count) if port not in taken]
 
 
 def percent(read: int, size: int, sent: int, remote: int) -> int:
-    """How much of a model is loaded, at most 99: what was read of its file, and what workers were sent.
+    """Estimate the loaded percentage of a model, at most 99, from the bytes read and the bytes sent to workers.
 
-    :param remote: bytes that workers are to hold; they may have some in their cache, so that less is sent.
+    :param remote: bytes that workers will hold. Cached ones are not sent.
     """
     shares = [min(1.0, read / size) if size else 1.0]
     if remote:
@@ -286,6 +289,6 @@ def percent(read: int, size: int, sent: int, remote: int) -> int:
 
 
 def remote_bytes(placed: Sequence[device_order.PlacedDevice], size: int) -> int:
-    """Roughly, what workers are to hold of a model."""
+    """Estimate the bytes of a model that workers hold."""
     layers = sum(device.layers for device in placed)
     return int(size * sum(d.layers for d in placed if d.endpoint) / layers) if layers else 0

@@ -276,7 +276,7 @@ def parse_ending(text: str, job_id: str) -> Ending:
     )
 
 
-def last_words(text: str) -> str:
+def last_message(text: str) -> str:
     """The line of a job's log that says most of why it ended."""
     lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", line).strip() for line in text.splitlines()]
     for mark in ("lost: ", "expected ", "error: "):

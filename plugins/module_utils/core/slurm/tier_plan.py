@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a tier of the inventory to its job: the data of its runtime, its limits, and whether it can work at all."""
+"""Plan the jobs of the inventory's tiers: specification, limits, and what cannot work."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ..placement.from_inventory import InventoryGroup
 from . import job_spec, memory_limit, revision
 from .memory_limit import Need
 
-#: What the runtime needs of a grace: for the gateway to notice, and for stopping and requeueing.
+#: Least grace, in seconds: the gateway must notice, and the job must stop and requeue itself.
 LEAST_GRACE_S = 15
-#: What stands in a job's script besides its limits.
+#: Further options of a tier that stand in its job script.
 _IN_SCRIPT = ("job_name", "partition", "qos", "nodes", "gres", "cpus", "time_limit", "renew_before")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-#: What goes through sbatch's directives and squeue's columns as it is.
+#: Names that sbatch's directives and squeue's columns keep unchanged.
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TIME = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
@@ -32,7 +32,7 @@ _TIME = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
 
 @dataclass(frozen=True)
 class Paths:
-    """Where things are on the hosts."""
+    """Paths on the hosts."""
 
     prefix: str
     models: str
@@ -44,11 +44,11 @@ class Paths:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What all tiers have in common.
+    """Facts that all tiers share.
 
-    :param hosts: variables of each host of slurm_nodes, by its name in the inventory, which is that in Slurm.
+    :param hosts: variables of each host of slurm_nodes, by its name in the inventory and in Slurm.
     :param models: herd_models.
-    :param account: of the jobs of tiers that name none.
+    :param account: account of jobs whose tier names none.
     """
 
     hosts: Mapping[str, Mapping[str, Any]]
@@ -62,7 +62,7 @@ class Cluster:
 
 
 def limit_seconds(text: str) -> int:
-    """A time limit as Slurm writes it, in seconds: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S."""
+    """Convert a time limit of Slurm to seconds: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
     word = str(text).strip()
     if not _TIME.fullmatch(word):
         raise InvalidInputError("a time limit such as 12:00:00 or 7-00:00:00", repr(text), "correct it in herd_tiers")
@@ -78,7 +78,7 @@ def limit_seconds(text: str) -> int:
 
 
 def chosen_hosts(tier: Mapping[str, Any], cluster: Cluster) -> list[str]:
-    """The hosts that a job of the tier may run on, in Slurm's order."""
+    """List the hosts on which the tier's job may run, in Slurm's order."""
     hosts = sorted(tier.get("hosts") or cluster.hosts)
     unknown = [host for host in hosts if host not in cluster.hosts]
     if unknown:
@@ -95,7 +95,7 @@ def chosen_hosts(tier: Mapping[str, Any], cluster: Cluster) -> list[str]:
 
 
 def problems(tiers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with the tiers as data, before anything is planned."""
+    """List what is wrong with the tiers' options, before they are planned."""
     found = []
     for key in ("name", "job_name", "script", "gateway_port"):
         values = [tier[key] for tier in tiers]
@@ -177,7 +177,7 @@ def _plan(
     head, *workers = names
     facts = {name: _facts(cluster.hosts[name], cluster.worker_port) for name in names}
     if not workers and not facts[head]["gpus"]:
-        # Without a GPU the engine's own processor holds the layers; a plan calls that a worker on the same host.
+        # Without a GPU the head's CPU holds the layers. The plan sees that as a worker on the same host.
         workers = [head]
     return inventory_placement.plan_for(
         entry, InventoryGroup(workers, head, facts, True, job_spec.RESERVE_MIB), settings, cluster.release, split, {}
@@ -185,7 +185,7 @@ def _plan(
 
 
 def _largest(needs: Iterable[Need]) -> Need:
-    """What each node of a job must give, as all get the same limit."""
+    """Combine the needs of all nodes: they get the same limit."""
     found = list(needs)
     return Need(max((need.least for need in found), default=0), max((need.sum for need in found), default=0))
 
@@ -200,7 +200,7 @@ def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> Need:
 def _distributed(
     tier: Mapping[str, Any], cluster: Cluster, names: Sequence[str], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The plan of a distributed tier's one model: what it needs, where its layers go, what does not fit."""
+    """Plan the one model of a distributed tier: its memory, its layers, and what does not fit."""
     entry = cluster.models[tier["models"][0]]
     plan = _plan(entry, names, cluster, settings, tier["split"])
     return {
@@ -213,7 +213,7 @@ def _distributed(
 
 
 def _preset(tier: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """What a tier says of one of its models alone."""
+    """Return a tier's preset for one of its models."""
     return tier["presets"].get(key) or {}
 
 
@@ -223,7 +223,7 @@ def _router_memory(
     need = memory_limit.of_router(models, tier["models_max"])
     if not tier["scan"]:
         return need
-    # What else lies on the node nobody knows here; but all that is in memory at the same time fits on its GPUs.
+    # Other models on the node are unknown here, but all loaded ones fit on its GPUs.
     gpus = sum(int(float(gpu["memory_mib"])) for gpu in machine.gpus)
     return Need(need.least, max(need.sum, memory_limit.of_gpus(gpus, tier["models_max"])) if gpus else need.sum)
 
@@ -231,7 +231,7 @@ def _router_memory(
 def _router(
     tier: Mapping[str, Any], cluster: Cluster, names: Sequence[str], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The plan of a router: whether the largest of its models fit together."""
+    """Plan a router: whether its largest models fit together."""
     host = cluster.hosts[names[0]]
     entries = [
         router_fit.RouterModel(
@@ -258,9 +258,9 @@ def _router(
 
 
 def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
-    """Everything that the role writes down of a tier.
+    """Plan a tier.
 
-    :returns: data of the runtime, the script's limits, a table for people, and what does not fit.
+    :returns: the job's specification, the script's limits, a table for people, and what does not fit.
     """
     hosts = chosen_hosts(tier, cluster)
     settings = engine_arguments.merged(tier["settings"])
@@ -292,12 +292,12 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
         "account": tier["account"] or cluster.account,
     }
     data = _data(tier, cluster, plan, hosts)
-    mark = revision.mark(data, {**limits, **{name: tier[name] for name in _IN_SCRIPT}})
+    fingerprint = revision.fingerprint(data, {**limits, **{name: tier[name] for name in _IN_SCRIPT}})
     return {
         "name": tier["name"],
-        "data": {**data, "plan": mark},
+        "data": {**data, "fingerprint": fingerprint},
         "limits": limits,
-        "plan": mark,
+        "fingerprint": fingerprint,
         "memory_mib": memory_mib,
         "table": plan["table"],
         "problems": found,
@@ -368,7 +368,7 @@ def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], ho
 
 
 def _wanted_gpus(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> dict[str, list[str]]:
-    """By host the tiers that want a whole GPU of it and of no other host."""
+    """List by host the tiers that need a whole GPU there, where the host has too few."""
     wanted: dict[str, list[str]] = {}
     for tier in tiers:
         hosts = chosen_hosts(tier, cluster)
@@ -383,23 +383,23 @@ def _wanted_gpus(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> dict[s
     return found
 
 
-def crowding(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> list[str]:
-    """Where tiers cannot run at the same time, because they want a GPU that only one of them can have."""
+def gpu_conflicts(tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> list[str]:
+    """Warn of tiers that cannot run at the same time: they need the same GPU."""
     return [
-        f"the tiers {' and '.join(names)} NEVER SERVE AT THE SAME TIME: they each want a GPU of {host}, which has "
-        f"{len(cluster.hosts[host]['herd_gpus'])}. Whose job starts first keeps it, and the other one waits until that "
+        f"the tiers {' and '.join(names)} NEVER SERVE AT THE SAME TIME: each needs a GPU of {host}, which has "
+        f"{len(cluster.hosts[host]['herd_gpus'])}. The job that starts first keeps it, and the other waits until that "
         f"job has ended. Give one of them other hosts, or let them share the GPU (gres: shard:1) if both fit into it."
         for host, names in _wanted_gpus(tiers, cluster).items()
     ]
 
 
-def crowded(name: str, tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> str:
-    """For whoever looks at a tier that waits: with which other one it takes turns, and where; empty for none."""
+def gpu_conflict(name: str, tiers: Sequence[Mapping[str, Any]], cluster: Cluster) -> str:
+    """Say with which other tier a tier shares a GPU; empty for none."""
     for host, names in _wanted_gpus(tiers, cluster).items():
         others = [other for other in names if other != name]
         if name in names:
             return (
-                f"{name} and {' and '.join(others)} want the same GPU of {host} and never serve at the same time "
+                f"{name} and {' and '.join(others)} need the same GPU of {host} and never serve at the same time "
                 f"(herd_tiers: other hosts, or gres: shard:1)"
             )
     return ""

@@ -36,7 +36,7 @@ def run(seconds, table=(link,), clients=("10.100.0.41:40000",), **changes):
     for each in range(round(seconds * 2)):
         now[0] += 0.5
         if each % 4 == 0:
-            monitor.hear("vasp-02", {**sign, "clients": list(clients), **changes})
+            monitor.receive("vasp-02", {**sign, "clients": list(clients), **changes})
         monitor.step(now[0], list(table))
 """
 
@@ -61,7 +61,7 @@ CASES = {
         "vasp-02 knows nothing of the head's connection: its worker closed it",
     ),
     "the worker is stopped": ("run(5); run(10, state='T')", "vasp-02: the worker's process 7 has been stopped"),
-    "no worker has said anything": ("monitor.hear = lambda *each: None; run(20)", ""),
+    "no worker has said anything": ("monitor.receive = lambda *each: None; run(20)", ""),
 }
 
 
@@ -84,7 +84,7 @@ print(json.dumps([poller.poll(), said]))
 """
     lost, said = json.loads(run_inside(herdctl, WORLD + code))
     assert lost == ""
-    assert said == ["the engines cannot be watched: IndexError: list index out of range"]
+    assert said == ["the engines cannot be monitored: IndexError: list index out of range"]
 
 
 def test_memory_of_one_numa_node(herdctl: Path) -> None:

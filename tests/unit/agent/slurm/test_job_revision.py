@@ -30,10 +30,10 @@ def test_a_job_whose_tier_has_changed_makes_way_once_nothing_runs(make: Callable
     job = make().start().ready()
     client = job.ask(3)
     job.send(signal.SIGUSR2)
-    job.says("looking for a quiet moment to make way for another job")
+    job.says("waiting for an idle window to requeue this job")
     assert job.ended() == 0
     assert client.communicate(timeout=30)[0].strip() == b'"answered"'
-    assert "draining: the tier has changed, and this is a quiet moment" in job.text()
+    assert "draining: the tier has changed, and no request runs" in job.text()
     assert "requeued" in job.text()
 
 

@@ -33,7 +33,7 @@ def test_a_router_is_ready_when_one_of_its_models_has_given_a_token(make: Callab
     (job.folder / "no-one").touch()
     job.start().ready()
     assert (job.folder / "asked").read_text() == "one\ntwo\n"
-    assert "warning: the model one gives no token: " in job.text()
+    assert "warning: model one gives no token: " in job.text()
 
 
 def test_a_router_none_of_whose_models_can_be_used_is_not_ready(make: Callable[..., Job]) -> None:
@@ -41,7 +41,7 @@ def test_a_router_none_of_whose_models_can_be_used_is_not_ready(make: Callable[.
     (job.folder / "no-one").touch()
     (job.folder / "two.gguf").unlink()
     assert job.start().ended() == 1
-    assert "lost: none of the models can be used; the model one gives no token: " in job.text()
+    assert "lost: no model can be used; model one gives no token: " in job.text()
     assert f"its file {job.folder / 'two.gguf'} is not on n0" in job.text()
     assert "giving up after 1 failures" in job.text()
     assert job.state() == ""
@@ -72,7 +72,7 @@ def test_a_preemption_that_is_said_with_the_limits_signal_is_one(make: Callable[
     job.said.write_text(said_of(now + 8, now), encoding="utf-8")
     job.send(signal.SIGUSR1)
     assert job.ended() == 0
-    assert re.search("draining: preempted, [78] seconds are left; running answers have at most [56] sec", job.text())
+    assert re.search("draining: preempted, [78] seconds are left; running requests have at most [56] sec", job.text())
 
 
 def test_a_preemption_of_which_no_signal_tells_ends_a_job_that_still_starts(make: Callable[..., Job]) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.agent.conftest import run_herdctl
 
 
-def data(plan: str, user: str) -> dict[str, Any]:
+def data(fingerprint: str, user: str) -> dict[str, Any]:
     facts = {
         "schema": 1,
         "tier": "fast",
@@ -32,15 +32,12 @@ def data(plan: str, user: str) -> dict[str, Any]:
         "split": {},
         "nodes": {},
     }
-    return {**facts, "plan": plan} if plan else facts
+    return {**facts, "fingerprint": fingerprint}
 
 
 @pytest.mark.parametrize(
     ("given", "there", "kept", "runs", "says"),
     [
-        # A script of an older version, which has no mark: whatever is there.
-        ("", "bb", "", "user-now", ""),
-        ("", "", "", "user-now", ""),
         ("aa", "aa", "", "user-now", ""),
         # Requeued after the tier was changed: as it was submitted.
         ("aa", "bb", "aa", "user-kept", ""),
@@ -60,13 +57,12 @@ def test_a_job_runs_with_what_it_was_submitted_with(
         path.write_text("{" if there == "nonsense" else json.dumps(data(there, "user-now")), encoding="utf-8")
     if kept:
         keep.write_text(json.dumps(data(kept, "user-kept")), encoding="utf-8")
-    more = ["--plan", given, "--kept", str(keep)] if given else []
-    done = run_herdctl(herdctl, "job", "run", "--data", str(path), *more)
+    done = run_herdctl(herdctl, "job", "run", "--data", str(path), "--fingerprint", given, "--kept", str(keep))
     assert done.returncode == 2
     if runs:
         assert f"expected to run as {runs}, found" in done.stderr
     else:
         assert f"expected the tier's data {given} with which this job was submitted" in done.stderr
         assert says in done.stderr
-    if given and given == there:
-        assert json.loads(keep.read_text(encoding="utf-8"))["plan"] == given
+    if given == there:
+        assert json.loads(keep.read_text(encoding="utf-8"))["fingerprint"] == given

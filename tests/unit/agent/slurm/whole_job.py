@@ -12,6 +12,7 @@ import getpass
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,8 +20,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from tests.unit.agent.slurm.test_runtime import free_ports
 
 # srun starts here what it is to start there; scontrol says of the job what stands in a file.
 SLURM = """#!{python}
@@ -106,19 +105,18 @@ herdctl, data, changes = sys.argv[2:5]
 sys.argv[:] = [herdctl, "job", "run", "--data", data]
 import argparse, json
 from dataclasses import replace
+from herd.agent.commands import job
 from herd.agent.services import wait_for_workers
-from herd.agent.slurm import runtime as job
-from herd.agent.slurm import engine_monitor
-from herd.core.slurm import drain as job_ending
-from herd.core.slurm import revision as tier_outdated
-job_ending.QUIET_S, job_ending.CLOCKS_S, tier_outdated.QUIET_S = 1.0, 1.0, 1.0
-wait_for_workers.wait_for = lambda rule, say: []
-job.AGAIN_S = 0.5
+from herd.agent.slurm import engine_monitor, runtime, slurm_times
+from herd.core.slurm import drain as job_drain
+job_drain.IDLE_S, job_drain.CLOCKS_S = 1.0, 1.0
+wait_for_workers.wait_for = lambda rule, log: []
+runtime.AGAIN_S = 0.5
 changes = json.loads(changes)
-job.SLURM_EVERY_S = changes.pop("every", 0.5)
+slurm_times.EVERY_S = changes.pop("every", 0.5)
 engine_monitor.ASK_EVERY_S = 1.0
 engine_monitor.LIMITS = replace(engine_monitor.LIMITS, **changes)
-sys.exit(job.run_command(argparse.Namespace(data=data, plan="", kept="")))
+sys.exit(job.run_command(argparse.Namespace(data=data, fingerprint="aa", kept=data + ".kept")))
 """
 FLAGS = [
     "--load-mode", "--fit", "--cache-ram", "--model", "--alias", "--host", "--port", "--api-key-file", "--rpc",
@@ -127,6 +125,19 @@ FLAGS = [
     "--log-verbosity", "--models-preset", "--models-max", "--sleep-idle-seconds",
 ]  # fmt: skip
 START = 1795000000
+
+
+def free_ports(count: int) -> int:
+    """The first of some free ports in a row."""
+    for first in range(42000, 60000, count):
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise AssertionError("no free ports")
 
 
 def said_of(end: float, preempted: float | None = None) -> str:
@@ -196,6 +207,7 @@ class Job:
             ],
             "settings": {"context": 2048},
             "split": {},
+            "fingerprint": "aa",
             "nodes": {name: {"address": "127.0.0.1", "fabric": "127.0.0.1", "gpus": 1} for name in nodes},
             "timing": {"grace": grace, "settle": 0.5, "reserve": 2, "renew_before": 150, "start": 30, "load": 30},
             "restarts": restarts,

@@ -91,6 +91,7 @@ def test_arguments_of_the_operators_own_come_last() -> None:
 def test_only_models_of_a_directory_are_offered() -> None:
     files = {
         "a.gguf", "b.gguf.part1of2", "c.gguf.tmp", "mmproj-a.gguf", "a-mmproj.gguf", "mtp-a.gguf", "notes.txt",
+        ".a.gguf", ".old/a.gguf", "big/.b.gguf",
         "big/big-00002-of-00002.gguf", "big/big-00001-of-00002.gguf",
     }  # fmt: skip
     assert router_mode.models_among(files) == ["a.gguf", "big/big-00001-of-00002.gguf"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import drain as job_drain
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.drain import IdleWindow
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.job_spec import Timing
 
 # As scontrol of Slurm 22.05 prints it, its other lines left out.
@@ -23,18 +24,18 @@ RUNS = """JobId=12 JobName=llama-72b
 START = 1795000000.0
 
 
-def word(end: int = 86400, preempted: int | None = None) -> job_drain.Word:
+def times(end: int = 86400, preempted: int | None = None) -> job_drain.SlurmJobTimes:
     said = "None" if preempted is None else str(int(START) + preempted)
-    return job_drain.parse_word(RUNS.format(end=int(START) + end, preempted=said))
+    return job_drain.parse_job_times(RUNS.format(end=int(START) + end, preempted=said))
 
 
 def test_a_job_that_runs() -> None:
-    assert word() == job_drain.Word("RUNNING", START, START + 86400, None)
-    assert not word().is_preempted
+    assert times() == job_drain.SlurmJobTimes("RUNNING", START, START + 86400, None)
+    assert not times().is_preempted
 
 
 def test_a_job_that_is_preempted() -> None:
-    found = word(end=130, preempted=100)
+    found = times(end=130, preempted=100)
     assert found.is_preempted
     # Heard at once.
     assert found.grace(START + 100, 1.0) == 30
@@ -47,13 +48,13 @@ def test_a_job_that_is_preempted() -> None:
 
 
 def test_a_run_before_this_one_was_preempted() -> None:
-    assert not word(preempted=-500).is_preempted
+    assert not times(preempted=-500).is_preempted
 
 
 @pytest.mark.parametrize("text", ["", "slurm_load_jobs error: Invalid job id specified", "StartTime=Unknown EndTime="])
 def test_nothing_is_known(text: str) -> None:
-    assert job_drain.parse_word(text) == job_drain.Word()
-    assert not job_drain.parse_word(text).is_preempted
+    assert job_drain.parse_job_times(text) == job_drain.SlurmJobTimes()
+    assert not job_drain.parse_job_times(text).is_preempted
 
 
 def drained(busy: list[int | None], grace: float = 30.0) -> float:
@@ -92,12 +93,23 @@ def test_the_same_count_seen_twice_is_one() -> None:
     assert rule.may_stop(7.5, 0, seen=7.0)
 
 
+def test_idle_window_opens_after_ten_seconds_without_a_request() -> None:
+    window = IdleWindow()
+    assert not any(window.is_open(float(second), 1) for second in range(0, 100_000, 50))
+    assert not window.is_open(100_000, 0)
+    assert not window.is_open(100_009, 0)
+    # The number of running requests is unknown.
+    assert not window.is_open(100_009.5, None)
+    assert not window.is_open(100_010, 0)
+    assert window.is_open(100_020, 0)
+
+
 @pytest.mark.parametrize(("left", "until"), [(None, 124.0), (90.0, 124.0), (20.0, 114.0), (3.0, 101.0), (-9.0, 101.0)])
 def test_a_grace_is_what_slurm_gives(left: float | None, until: float) -> None:
     assert job_drain.grace_until(Timing(grace=30), 100.0, left) == until
 
 
-def test_a_renewal_waits_for_a_quiet_moment_and_not_for_ever() -> None:
+def test_a_renewal_waits_for_an_idle_window_and_not_forever() -> None:
     timing = Timing(grace=30, renew_before=600)
     renewal = job_drain.renewal_for(timing, 100.0)
     assert not renewal.reason(100.0, 1)
@@ -105,14 +117,14 @@ def test_a_renewal_waits_for_a_quiet_moment_and_not_for_ever() -> None:
     assert not renewal.reason(105.0, 1)
     assert not renewal.reason(106.0, None)
     assert not renewal.reason(107.0, 0)
-    assert "a quiet moment" in renewal.reason(117.0, 0)
+    assert "no request runs" in renewal.reason(117.0, 0)
 
 
-def test_answers_have_half_of_the_time_where_no_moment_is_quiet() -> None:
+def test_requests_have_half_of_the_time_without_an_idle_window() -> None:
     timing = Timing(grace=30, renew_before=600)
     renewal = job_drain.renewal_for(timing, 100.0)
     assert not renewal.reason(354.0, 3)
-    assert "no moment was quiet" in renewal.reason(355.0, 3)
+    assert "there was no idle window" in renewal.reason(355.0, 3)
     # Slurm's own lateness and the grace are left.
     assert renewal.drain_until(timing, 355.0) == 610.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import endpoint_registry
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm.endpoint_registry import Dead, Endpoint
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.endpoint_registry import DeadEntry, Endpoint
 
 NOW = 1_763_700_000.0
 FAST = Endpoint(
@@ -84,7 +84,7 @@ def test_fields_of_a_later_version_are_left_aside() -> None:
 @pytest.mark.parametrize("length", range(len(endpoint_registry.write(FAST)) - 1))
 def test_an_entry_that_is_cut_short_anywhere_is_dead(length: int) -> None:
     text = endpoint_registry.write(FAST)[:length]
-    found = endpoint_registry.look({"fast-12.json": text}, NOW)
+    found = endpoint_registry.read_all({"fast-12.json": text}, NOW)
     assert found.alive == ()
     assert [dead.file for dead in found.dead] == ["fast-12.json"]
 
@@ -112,7 +112,7 @@ def test_a_field_that_is_wrong_is_named(field: str, value: Any) -> None:
     text = json.dumps({**endpoint_registry.as_data(FAST), field: value})
     with pytest.raises(InvalidInputError):
         endpoint_registry.read(text)
-    found = endpoint_registry.look({"fast-12.json": text}, NOW)
+    found = endpoint_registry.read_all({"fast-12.json": text}, NOW)
     assert found.alive == ()
     assert "found" in found.dead[0].reason
 
@@ -121,13 +121,13 @@ def test_a_field_that_is_wrong_is_named(field: str, value: Any) -> None:
     "text", ["", "null", "[]", "[" * 20000, "{}", "\x00" * 50, '{"schema":1', "x" * 70000, "1e999", '"fast"', "{" * 9]
 )
 def test_no_file_is_too_broken(text: str) -> None:
-    found = endpoint_registry.look({"fast-12.json": text, **files(replace(FAST, job_id="13"))}, NOW)
+    found = endpoint_registry.read_all({"fast-12.json": text, **files(replace(FAST, job_id="13"))}, NOW)
     assert [entry.job_id for entry in found.alive] == ["13"]
     assert found.dead[0].file == "fast-12.json"
 
 
 def test_a_file_under_another_name_is_dead() -> None:
-    found = endpoint_registry.look({"reasoning-12.json": endpoint_registry.write(FAST)}, NOW)
+    found = endpoint_registry.read_all({"reasoning-12.json": endpoint_registry.write(FAST)}, NOW)
     assert found.alive == ()
     assert "fast-12.json" in found.dead[0].reason
 
@@ -137,15 +137,15 @@ def test_a_file_under_another_name_is_dead() -> None:
     [
         (0, ""),
         (15, ""),
-        (15.1, "no sign of life for 15 seconds"),
-        (7200, "no sign of life for 2 hours"),
+        (15.1, "no heartbeat for 15 seconds"),
+        (7200, "no heartbeat for 2 hours"),
         (-60, ""),
         (-61, "in the future: set the clock of vasp-02"),
         (-86400 * 9, "9 days in the future"),
     ],
 )
 def test_a_heartbeat_is_believed_for_a_while(age: float, said: str) -> None:
-    found = endpoint_registry.look(files(replace(FAST, heartbeat=NOW - age)), NOW)
+    found = endpoint_registry.read_all(files(replace(FAST, heartbeat=NOW - age)), NOW)
     assert bool(found.alive) == (not said)
     assert said in "".join(dead.reason for dead in found.dead)
 
@@ -158,7 +158,7 @@ class Reader:
 
     def __init__(self, ahead: float, began: float = 0.0) -> None:
         self.ahead, self.now = ahead, 5000.0
-        self.watch = endpoint_registry.Watch()
+        self.tracker = endpoint_registry.HeartbeatTracker()
         self.beat, self.text = NOW, ""
         self.writes = True
         self.pass_(began, looks=False)
@@ -173,7 +173,7 @@ class Reader:
             if self.writes:
                 self.beat = self.wall - self.wall % endpoint_registry.HEARTBEAT_S + self.ahead
             if looks:
-                self.watch = endpoint_registry.watch(self.watch, self.files(), self.wall, self.now)
+                self.tracker = endpoint_registry.track(self.tracker, self.files(), self.wall, self.now)
             if self.now >= until:
                 return
             self.now += 0.5
@@ -182,7 +182,7 @@ class Reader:
         return files(replace(FAST, heartbeat=self.beat))
 
     def look(self) -> endpoint_registry.Registry:
-        return endpoint_registry.look(self.files(), self.wall, signs=self.watch.signs, now=self.now)
+        return endpoint_registry.read_all(self.files(), self.wall, heartbeats=self.tracker.heartbeats, now=self.now)
 
     def said(self) -> str:
         return "".join(dead.reason for dead in self.look().dead)
@@ -200,7 +200,7 @@ def test_an_engine_lives_as_long_as_its_sign_of_life_changes_whatever_its_clock_
     reader.pass_(endpoint_registry.LIFE_S - 3)
     assert reader.said() == ""
     reader.pass_(4)
-    assert "no sign of life for 1" in reader.said()
+    assert "no heartbeat for 1" in reader.said()
     reader.writes = True
     reader.pass_(2)
     assert reader.said() == ""
@@ -213,7 +213,7 @@ def test_what_nobody_has_seen_change_is_believed_for_fifteen_seconds_at_most(ahe
     reader.pass_(0)
     assert (reader.said() == "") == (-15 <= ahead <= 60)
     reader.pass_(16)
-    said = "in the future: set the clock of vasp-02" if ahead > 80 else "no sign of life for "
+    said = "in the future: set the clock of vasp-02" if ahead > 80 else "no heartbeat for "
     assert said in reader.said()
 
 
@@ -225,25 +225,25 @@ def test_a_reader_that_has_paused_knows_nothing_of_what_changed_meanwhile() -> N
     reader.pass_(30, looks=False)
     reader.writes = False
     reader.pass_(0)
-    assert "no sign of life for 60 minutes" in reader.said()
+    assert "no heartbeat for 60 minutes" in reader.said()
     reader.pass_(5)
-    assert "no sign of life for 60 minutes" in reader.said()
+    assert "no heartbeat for 60 minutes" in reader.said()
 
 
 @pytest.mark.parametrize("broken", [{}, {"fast-12.json": '{"schema": 1'}])
 def test_an_entry_that_could_not_be_read_for_a_moment_is_the_same_as_before(broken: dict[str, str]) -> None:
     reader = Reader(-3600.0)
     reader.pass_(30)
-    reader.watch = endpoint_registry.watch(reader.watch, broken, reader.wall, reader.now + 0.5)
+    reader.tracker = endpoint_registry.track(reader.tracker, broken, reader.wall, reader.now + 0.5)
     reader.pass_(0)
     assert reader.said() == ""
     # Of one that is dead that makes no living one.
     reader.writes = False
     reader.pass_(20)
-    assert "no sign of life for" in reader.said()
-    reader.watch = endpoint_registry.watch(reader.watch, broken, reader.wall, reader.now + 0.5)
+    assert "no heartbeat for" in reader.said()
+    reader.tracker = endpoint_registry.track(reader.tracker, broken, reader.wall, reader.now + 0.5)
     reader.pass_(0)
-    assert "no sign of life for" in reader.said()
+    assert "no heartbeat for" in reader.said()
 
 
 @pytest.mark.parametrize(
@@ -263,17 +263,17 @@ def test_a_clock_that_is_wrong_is_named(ahead: float, said: str) -> None:
 
 
 def test_a_host_with_two_engines_has_one_clock() -> None:
-    signs: endpoint_registry.Watch = endpoint_registry.Watch()
+    tracker: endpoint_registry.HeartbeatTracker = endpoint_registry.HeartbeatTracker()
     for turn in range(3):
         beat = NOW - 100 + 2 * turn
         both = files(replace(FAST, heartbeat=beat), replace(FAST, job_id="13", port=8081, heartbeat=beat))
-        signs = endpoint_registry.watch(signs, both, NOW + 2 * turn, 2.0 * turn)
-    assert len(endpoint_registry.look(both, NOW + 4, signs=signs.signs, now=4.0).clocks) == 1
+        tracker = endpoint_registry.track(tracker, both, NOW + 2 * turn, 2.0 * turn)
+    assert len(endpoint_registry.read_all(both, NOW + 4, heartbeats=tracker.heartbeats, now=4.0).clocks) == 1
 
 
 def test_what_a_job_has_left_is_rubbish_once_it_is_long_gone() -> None:
     def rubbish(reader: Reader, jobs: set[str]) -> list[str]:
-        return endpoint_registry.rubbish(reader.files(), jobs, reader.watch.signs, reader.now)
+        return endpoint_registry.leftovers(reader.files(), jobs, reader.tracker.heartbeats, reader.now)
 
     old = Reader(-700.0)
     old.writes = False
@@ -284,8 +284,8 @@ def test_what_a_job_has_left_is_rubbish_once_it_is_long_gone() -> None:
     old.pass_(2)
     assert rubbish(old, set()) == ["fast-12.json"]
     assert rubbish(old, {"12"}) == []
-    assert endpoint_registry.rubbish({"fast-12.json": "{"}, set(), old.watch.signs, old.now) == []
-    assert endpoint_registry.rubbish(old.files(), set(), {}, old.now) == []
+    assert endpoint_registry.leftovers({"fast-12.json": "{"}, set(), old.tracker.heartbeats, old.now) == []
+    assert endpoint_registry.leftovers(old.files(), set(), {}, old.now) == []
     slow = Reader(-700.0)
     slow.pass_(60)
     assert rubbish(slow, set()) == []
@@ -305,28 +305,28 @@ def test_what_a_job_has_left_is_rubbish_once_it_is_long_gone() -> None:
 def test_endpoints_of_unknown_tiers_and_of_jobs_that_are_gone_are_dead() -> None:
     other = replace(FAST, tier="slow", job_id="13", port=8081)
     gone = replace(FAST, job_id="14", port=8082)
-    found = endpoint_registry.look(files(FAST, other, gone), NOW, {"fast"}, {"14"}, ["fast-15.json"])
+    found = endpoint_registry.read_all(files(FAST, other, gone), NOW, {"fast"}, {"14"}, ["fast-15.json"])
     assert found.alive == (FAST,)
     assert found.dead == (
-        Dead("fast-14.json", "its job 14 is gone"),
-        Dead("fast-15.json", "it cannot be read"),
-        Dead("slow-13.json", "there is no tier slow"),
+        DeadEntry("fast-14.json", "its job 14 is gone"),
+        DeadEntry("fast-15.json", "it cannot be read"),
+        DeadEntry("slow-13.json", "there is no tier slow"),
     )
 
 
 def test_of_two_endpoints_on_one_port_the_later_job_has_it() -> None:
     later = replace(FAST, tier="reasoning", job_id="11", started=FAST.started + 5)
-    found = endpoint_registry.look(files(FAST, later), NOW)
+    found = endpoint_registry.read_all(files(FAST, later), NOW)
     assert found.alive == (later,)
-    assert found.dead == (Dead("fast-12.json", "10.0.0.42:8080 is that of job 11, which began later"),)
+    assert found.dead == (DeadEntry("fast-12.json", "10.0.0.42:8080 belongs to job 11, which started later"),)
     # A dead one takes nobody's port.
     stale = replace(later, heartbeat=NOW - 100)
-    assert endpoint_registry.look(files(FAST, stale), NOW).alive == (FAST,)
+    assert endpoint_registry.read_all(files(FAST, stale), NOW).alive == (FAST,)
 
 
 def test_the_newest_job_of_a_tier_is_in_front() -> None:
     newer = replace(FAST, job_id="13", port=8081, started=FAST.started + 1)
-    found = endpoint_registry.look(files(FAST, newer), NOW)
+    found = endpoint_registry.read_all(files(FAST, newer), NOW)
     assert found.of("fast") == (newer, FAST)
     assert found.of("reasoning") == ()
 

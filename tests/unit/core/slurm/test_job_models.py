@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import job_models, job_spec
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm.job_models import Found
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.job_models import ModelFile
 from tests.unit.core.engine.flags.flag_lines import NEW
 from tests.unit.core.slurm.test_tier_plan import models, plan
 
@@ -25,7 +25,7 @@ assert METADATA
 assert LARGE
 
 
-def job(**changes: Any) -> job_spec.Job:
+def job(**changes: Any) -> job_spec.JobSpec:
     tiers = plan("beefcake2_slurm", lambda found: found["fast"].update(changes))
     assert tiers["problems"] == []
     return job_spec.read_job(json.dumps(tiers["tiers"]["fast"]["data"]))
@@ -39,9 +39,9 @@ def small(layers: int) -> Any:
     )
 
 
-def offered(tier: job_spec.Job, *files: Found, limit: str = "") -> tuple[list[str], str]:
+def offered(tier: job_spec.JobSpec, *files: ModelFile, limit: str = "") -> tuple[list[str], str]:
     """Of files beside the one that is named."""
-    named = Found(tier.models[0].path.removeprefix(f"{tier.folder}/"), METADATA)
+    named = ModelFile(tier.models[0].path.removeprefix(f"{tier.folder}/"), METADATA)
     found, notes = job_models.offered(tier, tier.nodes["vasp-02"], [named, *files], limit)
     return [model.id for model in found], "\n".join(notes)
 
@@ -50,27 +50,27 @@ def test_what_lies_there_and_fits_is_offered_beside_what_is_named() -> None:
     tier = job()
     path = tier.models[0].path.removeprefix(f"{tier.folder}/")
     found, notes = job_models.offered(
-        tier, tier.nodes["vasp-02"], [Found(path, METADATA), Found("x/small.gguf", small(8))]
+        tier, tier.nodes["vasp-02"], [ModelFile(path, METADATA), ModelFile("x/small.gguf", small(8))]
     )
     assert [model.id for model in found] == [STRAND, "small"]
     assert notes == []
     assert found[1].path == "/scratch/ai/models/x/small.gguf"
     assert (found[1].layers, list(found[1].devices)) == (8, ["CUDA0"])
     # Of shards the first one names all of them.
-    assert offered(tier, Found("s-00001-of-00002.gguf", small(8)))[0] == [STRAND, "s"]
+    assert offered(tier, ModelFile("s-00001-of-00002.gguf", small(8)))[0] == [STRAND, "s"]
 
 
 @pytest.mark.parametrize(
     ("file", "words"),
     [
-        (Found("large.gguf", LARGE), "large is not offered: "),
-        (Found("cut.gguf", problem="expected a whole model"), "cut is not offered: expected a whole model"),
-        (Found(f"other/{STRAND}.gguf", METADATA), "another model has this name"),
-        (Found("my model.gguf", METADATA), "its file's name has more than letters"),
-        (Found("default.gguf", METADATA), "default is not offered"),
+        (ModelFile("large.gguf", LARGE), "large is not offered: "),
+        (ModelFile("cut.gguf", problem="expected a whole model"), "cut is not offered: expected a whole model"),
+        (ModelFile(f"other/{STRAND}.gguf", METADATA), "another model has this name"),
+        (ModelFile("my model.gguf", METADATA), "its file's name has more than letters"),
+        (ModelFile("default.gguf", METADATA), "default is not offered"),
     ],
 )
-def test_what_cannot_be_offered_is_left_out_with_its_reason(file: Found, words: str) -> None:
+def test_what_cannot_be_offered_is_left_out_with_its_reason(file: ModelFile, words: str) -> None:
     ids, notes = offered(job(), file)
     assert ids == [STRAND]
     assert words in notes
@@ -78,7 +78,7 @@ def test_what_cannot_be_offered_is_left_out_with_its_reason(file: Found, words: 
 
 def test_what_was_found_makes_way_for_what_is_named() -> None:
     """The largest two must fit together, whichever are asked for."""
-    files = [Found("twin.gguf", METADATA), Found("small.gguf", small(4))]
+    files = [ModelFile("twin.gguf", METADATA), ModelFile("small.gguf", small(4))]
     ids, notes = offered(job(), *files)
     assert ids == [STRAND, "small"]
     assert "twin is not offered: beside the others it does not fit: " in notes
@@ -86,7 +86,7 @@ def test_what_was_found_makes_way_for_what_is_named() -> None:
 
 
 def test_the_limit_of_the_job_counts() -> None:
-    ids, notes = offered(job(), Found("small.gguf", small(4)), limit="1M")
+    ids, notes = offered(job(), ModelFile("small.gguf", small(4)), limit="1M")
     assert ids == [STRAND]
     assert "expected a memory limit of at least" in notes
 
@@ -94,14 +94,14 @@ def test_the_limit_of_the_job_counts() -> None:
 def test_a_named_model_that_cannot_be_read_stays_for_the_engine_to_say_so() -> None:
     tier = job()
     for limit in ("", "1M"):
-        found, _notes = job_models.offered(tier, tier.nodes["vasp-02"], [Found("cut.gguf", problem="cut")], limit)
+        found, _notes = job_models.offered(tier, tier.nodes["vasp-02"], [ModelFile("cut.gguf", problem="cut")], limit)
         assert [model.id for model in found] == [STRAND]
 
 
 def test_nothing_is_found_on_a_node_of_which_nothing_is_known() -> None:
     tier = job()
     node = replace(tier.nodes["vasp-02"], gpus=0, memory_gib=0.0)
-    found, notes = job_models.offered(tier, node, [Found("small.gguf", small(4))])
+    found, notes = job_models.offered(tier, node, [ModelFile("small.gguf", small(4))])
     assert [model.id for model in found] == [STRAND]
     assert "only what is named is offered" in notes[0]
 
@@ -109,7 +109,7 @@ def test_nothing_is_found_on_a_node_of_which_nothing_is_known() -> None:
 def test_each_model_has_its_own_preset() -> None:
     preset = {"aliases": ["strand"], "settings": {"context": 4096}, "load_at_start": True}
     tier = job(presets={STRAND: preset})
-    found, _notes = job_models.offered(tier, tier.nodes["vasp-02"], [Found("small.gguf", small(4))])
+    found, _notes = job_models.offered(tier, tier.nodes["vasp-02"], [ModelFile("small.gguf", small(4))])
     program = "llama-server"
     manifest = {"id": "0c1e57098", "programs": {"head": program}, "flags": {program: sorted(NEW)}}
     assert flag_subject.engine_of(manifest, program)

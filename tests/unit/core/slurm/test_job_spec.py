@@ -43,7 +43,7 @@ def data(**changes: Any) -> dict[str, Any]:
     }
 
 
-def job(**changes: Any) -> job_spec.Job:
+def job(**changes: Any) -> job_spec.JobSpec:
     return job_spec.read_job(json.dumps(data(**changes)))
 
 
@@ -71,24 +71,24 @@ def test_no_data_at_all() -> None:
 
 
 def test_the_first_node_has_the_head() -> None:
-    head, workers = job_spec.crew(job(), HOSTS)
+    head, workers = job_spec.assign_nodes(job(), HOSTS)
     assert head.name == "vasp-01"
     assert [node.name for node in workers] == ["vasp-02", "vasp-03"]
 
 
 def test_a_router_has_no_workers() -> None:
-    assert job_spec.crew(job(kind="router"), ["vasp-02"])[1] == ()
+    assert job_spec.assign_nodes(job(kind="router"), ["vasp-02"])[1] == ()
 
 
 @pytest.mark.parametrize("hosts", [["vasp-04"], []])
 def test_a_node_that_the_inventory_lacks_is_named(hosts: list[str]) -> None:
     with pytest.raises(InvalidInputError, match="slurm_nodes"):
-        job_spec.crew(job(), hosts)
+        job_spec.assign_nodes(job(), hosts)
 
 
 def test_the_documents_split_by_host_name_becomes_the_engines_order() -> None:
     tier = job()
-    head, workers = job_spec.crew(tier, HOSTS)
+    head, workers = job_spec.assign_nodes(tier, HOSTS)
     placed = job_spec.devices(tier, head, workers, PORTS)
     assert [(device.name, device.host, device.endpoint, device.layers) for device in placed] == [
         ("RPC0", "vasp-02", "10.100.0.42:50052", 27),
@@ -101,13 +101,13 @@ def test_the_documents_split_by_host_name_becomes_the_engines_order() -> None:
 
 def test_other_nodes_than_those_of_the_split_share_evenly() -> None:
     tier = job(split={"vasp-01": 40, "vasp-09": 40})
-    head, workers = job_spec.crew(tier, HOSTS)
+    head, workers = job_spec.assign_nodes(tier, HOSTS)
     assert [device.layers for device in job_spec.devices(tier, head, workers, PORTS)] == [27, 27, 26]
 
 
 def test_the_heads_command_line() -> None:
     tier = job()
-    head, workers = job_spec.crew(tier, HOSTS)
+    head, workers = job_spec.assign_nodes(tier, HOSTS)
     placed = job_spec.devices(tier, head, workers, PORTS)
     argv = job_spec.head_argv(tier, "/x/llama-server", ["--load-mode", "--fit"], placed, head.address)
     assert argv[0] == "/x/llama-server"
@@ -155,9 +155,9 @@ MANIFEST = {
 }  # fmt: skip
 
 
-def line_of(**changes: Any) -> job_spec.Line:
+def line_of(**changes: Any) -> job_spec.EngineCommand:
     tier = job(**changes)
-    head, workers = job_spec.crew(tier, HOSTS)
+    head, workers = job_spec.assign_nodes(tier, HOSTS)
     placed = job_spec.devices(tier, head, workers, PORTS)
     return job_spec.head_line(tier, "/x/bin/llama-server", MANIFEST, placed, head)
 
@@ -178,7 +178,7 @@ def test_a_head_that_would_not_live_is_refused_before_it_starts(settings: dict[s
 
 def test_a_router_brings_its_models_presets_and_closes_their_ports() -> None:
     tier = job(kind="router", models_max=2, sleep_idle_seconds=600)
-    head, _workers = job_spec.crew(tier, ["vasp-02"])
+    head, _workers = job_spec.assign_nodes(tier, ["vasp-02"])
     line = job_spec.router_line(tier, "/x/bin/llama-server", MANIFEST, head)
     assert job_spec.PORT in line.argv
     assert line.argv[line.argv.index("--models-preset") + 1] == job_spec.PRESETS

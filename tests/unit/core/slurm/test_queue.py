@@ -241,4 +241,4 @@ def test_sizes_are_read(text: str, expected: int) -> None:
     ],
 )
 def test_a_log_s_last_words_say_why(text: str, expected: str) -> None:
-    assert slurm_queue.last_words(text) == expected
+    assert slurm_queue.last_message(text) == expected

@@ -126,20 +126,19 @@ def test_a_job_does_not_ask_for_more_than_its_smallest_node_has() -> None:
 
 def test_two_jobs_cannot_have_one_gpu() -> None:
     (warning,) = plan("beefcake2_slurm")["warnings"]
-    assert (
-        "the tiers fast and reasoning NEVER SERVE AT THE SAME TIME: they each want a GPU of vasp-02, which has 1"
-        in (warning)
+    assert "the tiers fast and reasoning NEVER SERVE AT THE SAME TIME: each needs a GPU of vasp-02, which has 1" in (
+        warning
     )
     tiers = plan("beefcake2_slurm")["tiers"]
     for name in ("fast", "reasoning"):
-        assert "want the same GPU of vasp-02 and never serve at the same time" in tiers[name]["tier"]["crowded"]
+        assert "need the same GPU of vasp-02 and never serve at the same time" in tiers[name]["tier"]["gpu_conflict"]
 
     def two_nodes(tiers: dict[str, Any]) -> None:
         tiers["reasoning"].update(nodes=2, hosts=["vasp-01", "vasp-03"], split={"vasp-01": 39, "vasp-03": 41})
 
     apart = plan("beefcake2_slurm", two_nodes)
     assert (apart["problems"], apart["warnings"]) == ([], [])
-    assert apart["tiers"]["fast"]["tier"]["crowded"] == ""
+    assert apart["tiers"]["fast"]["tier"]["gpu_conflict"] == ""
     assert sum(apart["tiers"]["reasoning"]["data"]["split"].values()) == 80
 
 
@@ -248,12 +247,12 @@ def test_the_filters_defaults_are_those_of_the_role() -> None:
         ({"grace": 40}, True),
     ],
 )
-def test_what_a_job_runs_with_has_a_mark(change: dict[str, Any], is_other: bool) -> None:
+def test_fingerprint_covers_the_configuration_of_a_job(change: dict[str, Any], is_other: bool) -> None:
     before = plan("beefcake2_slurm")["tiers"]["reasoning"]
     after = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(change))["tiers"]["reasoning"]
-    assert (before["plan"] != after["plan"]) is is_other
-    assert after["data"]["plan"] == after["tier"]["plan"] == after["plan"]
-    assert job_spec.read_job(json.dumps(after["data"])).plan == after["plan"]
+    assert (before["fingerprint"] != after["fingerprint"]) is is_other
+    assert after["data"]["fingerprint"] == after["tier"]["fingerprint"] == after["fingerprint"]
+    assert job_spec.read_job(json.dumps(after["data"])).fingerprint == after["fingerprint"]
 
 
 def test_the_longest_grace_counts_for_a_qos() -> None:

@@ -1,0 +1,119 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""C(herdctl tiers): show, stop and start the tiers that run as Slurm jobs, and run their manager."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pwd
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...core.errors import InvalidInputError, NotFoundError, RemoteFailureError
+from ...core.slurm import tier_status
+from ...core.text import plain
+from ..common.atomic_files import write_whole
+from ..slurm import manager
+from ..slurm.manager_state import DEFAULT_PATH, ManagerSettings, ManualStops, read_settings
+
+#: Exit status if a tier that is enabled is not ready, or if the status is too old.
+EXIT_NOT_READY = 3
+
+
+def manage_command(arguments: argparse.Namespace) -> int:
+    """Run the tier manager until systemd stops it."""
+    settings = read_settings(arguments.config)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    if user != settings.user:
+        raise InvalidInputError(f"to run as {settings.user}", user, "use herd-tiers.service")
+    with manager.locked(settings.state):
+        manager.Manager(settings).run()
+    return 0
+
+
+def _read_status(path: Path) -> tier_status.View:
+    try:
+        return tier_status.read(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NotFoundError(
+            f"the status of the tiers at {path}",
+            error.strerror or str(error),
+            "see that herd-tiers.service runs on this host (journalctl -u herd-tiers)",
+        ) from error
+
+
+def show_command(arguments: argparse.Namespace) -> int:
+    """Show the tiers. The status is 0 if every enabled tier is ready, else 3."""
+    settings = read_settings(arguments.config)
+    view, wall = _read_status(settings.view), time.time()
+    age_problem = view.age_problem(wall)
+    if arguments.json:
+        print(json.dumps({**tier_status.as_data(view), "is_old": bool(age_problem)}, indent=2))
+    else:
+        print(tier_status.table(view, wall))
+    is_ready = all(tier.state == tier_status.READY for tier in view.tiers.values() if tier.enabled)
+    return 0 if is_ready and not age_problem else EXIT_NOT_READY
+
+
+def _settings_for(arguments: argparse.Namespace) -> tuple[ManagerSettings, Sequence[str]]:
+    settings = read_settings(arguments.config)
+    for name in arguments.tier:
+        settings.require_tier(name)
+    return settings, arguments.tier
+
+
+def stop_command(arguments: argparse.Namespace) -> int:
+    """Drain and end a tier's job, and keep the manager from submitting another."""
+    settings, names = _settings_for(arguments)
+    stops, by = ManualStops(settings.state), plain(os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name)
+    text = json.dumps({"reason": plain(arguments.reason), "by": by, "at": time.time()}) + "\n"
+    for name in names:
+        with _permission():
+            write_whole(stops.path(name), text)
+        print(f"{name}: its job ends after its running requests; none follows until: herdctl tiers start {name}")
+    return 0
+
+
+def start_command(arguments: argparse.Namespace) -> int:
+    """Let the manager submit a stopped tier's job again."""
+    settings, names = _settings_for(arguments)
+    for name in names:
+        with _permission():
+            ManualStops(settings.state).path(name).unlink(missing_ok=True)
+        print(f"{name}: the manager submits its job")
+    return 0
+
+
+@contextmanager
+def _permission() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RemoteFailureError(
+            "permission to change the tiers", f"{error.filename}: {error.strerror}", "run it as root (sudo)"
+        ) from error
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe C(herdctl tiers)."""
+    tiers = commands.add_parser(
+        "tiers", description="Show, stop or start the tiers that run as Slurm jobs (on the controller)."
+    )
+    tiers.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
+    tiers.add_argument("--json", action="store_true", help="print JSON")
+    tiers.set_defaults(run=show_command)
+    what = tiers.add_subparsers(dest="what")
+    manage = what.add_parser("manage", help="keep one job for each tier (run by herd-tiers.service)")
+    manage.set_defaults(run=manage_command)
+    stop = what.add_parser("stop", help="drain a tier's job, and submit none until the tier is started")
+    stop.add_argument("tier", nargs="+")
+    stop.add_argument("--reason", default="no reason given")
+    stop.set_defaults(run=stop_command)
+    start = what.add_parser("start", help="start a stopped tier")
+    start.add_argument("tier", nargs="+")
+    start.set_defaults(run=start_command)

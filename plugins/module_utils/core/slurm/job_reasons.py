@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Explain in words why a job is pending, why it has ended, and why Slurm refused it, with advice for an operator."""
+
+from __future__ import annotations
+
+from .. import timefmt
+from .queue import HELD, Ending, Job
+
+#: At some sites each preemption counts against the limit.
+_OFTEN = "Slurm has requeued it as often as it may (MaxBatchRequeue), and holds it"
+#: Beginnings of the reasons with which Slurm holds a job whose launch failed, and what they mean.
+LAUNCH_FAILED = {
+    "launch failed requeued held": "its launch failed, and Slurm holds it",
+    "launch failure limit exceeded": _OFTEN,
+    "jobholdmaxrequeue": _OFTEN,
+}
+#: Beginnings of the reasons of a job that a user holds (scontrol hold, scontrol requeuehold).
+_HELD_REASONS = ("jobheld", "job requeued in held state")
+#: Advice; JOB stands for the number of the job.
+LAUNCH_ADVICE = "see slurmd's log on its nodes (journalctl -u slurmd) and sinfo -R; a new job follows automatically"
+LOG_ADVICE = "see ai/logs/JOB/job.log in the shared directory"
+#: Words in an error of sbatch, and advice.
+_REFUSALS = (
+    ("qos", "see the QoS with sacctmgr show assoc user=… format=user,account,qos, or run playbooks/slurm.yml"),
+    ("account", "see the account with sacctmgr show assoc, or run playbooks/slurm.yml"),
+    ("partition", "see sinfo, and correct the partition in herd_tiers"),
+    ("node", "see sinfo, and correct nodes, hosts and gres in herd_tiers"),
+    ("time limit", "correct time_limit in herd_tiers"),
+    ("memory", "correct memory in herd_tiers"),
+)
+#: Beginnings of the reasons of a pending job, what they mean, and advice.
+_WAITS = (
+    ("Priority", "jobs of higher priority come first", ""),
+    ("Resources", "its nodes are in use", ""),
+    ("BeginTime", "Slurm waits two minutes before it starts a requeued job again", ""),
+    ("Dependency", "its predecessor is still ending", ""),
+    ("Cleaning", "its predecessor is still ending", ""),
+    ("JobHeld", "it is held", "scontrol release JOB"),
+    *((reason, text, LAUNCH_ADVICE) for reason, text in LAUNCH_FAILED.items()),
+    ("ReqNodeNotAvail", "a node is down, drained or reserved", "see sinfo -R and scontrol show reservation"),
+    ("Nodes required", "a node is down, drained or reserved", "see sinfo -R and scontrol show reservation"),
+    ("PartitionDown", "the partition is down", "scontrol update partition=… state=up"),
+    ("PartitionInactive", "the partition is inactive", "scontrol update partition=… state=up"),
+    ("PartitionTimeLimit", "its time limit is longer than the partition's", "lower time_limit in herd_tiers"),
+    ("PartitionNodeLimit", "it requests more nodes than the partition allows", "correct nodes in herd_tiers"),
+    ("BadConstraints", "no node matches its constraints", "correct gres, cpus and memory in herd_tiers"),
+    ("InvalidQOS", "its QoS no longer exists", "run playbooks/slurm.yml"),
+    ("InvalidAccount", "its account no longer exists", "run playbooks/slurm.yml"),
+    ("Reservation", "it waits for a reservation", "see scontrol show reservation"),
+    ("QOS", "a limit of its QoS is reached", "see sacctmgr show qos"),
+    ("Assoc", "a limit of its account is reached", "see sacctmgr show assoc"),
+    ("AccountingPolicy", "a limit of accounting is reached", "see sacctmgr show assoc"),
+    ("NodeDown", "a node is down", "see sinfo -R"),
+    ("Licenses", "a licence is in use", ""),
+)
+
+
+def launch_failed(job: Job) -> bool:
+    """Say whether Slurm holds a job because its launch failed."""
+    return job.is_pending and job.reason.lower().startswith(tuple(LAUNCH_FAILED))
+
+
+def is_held(job: Job) -> bool:
+    """Say whether a user holds a job."""
+    is_so = job.state in HELD or job.reason.lower().startswith(_HELD_REASONS)
+    return job.is_pending and is_so and not launch_failed(job)
+
+
+def refusal_advice(said: str) -> str:
+    """Give advice on an error of sbatch."""
+    low = said.lower()
+    return next((advice for part, advice in _REFUSALS if part in low), "submit it by hand to see the whole error")
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
+
+
+def explain(job: str, ending: Ending) -> tuple[str, str]:
+    """Say why a job ended, and give advice; both without a full stop."""
+    ran = f"after {timefmt.span(ending.elapsed)}"
+    log = f": {ending.log}" if ending.log else ""
+    if ending.state == "OUT_OF_MEMORY":
+        used = f"; {_gib(ending.needed)} was seen" if ending.needed else ""
+        return (
+            f"job {job} ran out of memory {ran} (limit {ending.allowed or 'unknown'}{used})",
+            "raise memory of the tier in herd_tiers above the limit that it had",
+        )
+    if ending.state == "TIMEOUT":
+        return (
+            f"job {job} reached its time limit of {ending.limit or 'unknown length'}",
+            "raise renew_before of the tier, so that it finds an idle window before, or time_limit",
+        )
+    if ending.state in ("NODE_FAIL", "BOOT_FAIL"):
+        return (f"job {job} lost a node of {ending.nodes or 'its nodes'} {ran}", "see sinfo -R, and slurmd there")
+    if ending.state == "PREEMPTED":
+        return (f"job {job} was preempted {ran}", "")
+    if ending.state == "CANCELLED":
+        who = f" by user number {ending.by}" if ending.by else ""
+        return (f"job {job} was cancelled{who} {ran}", "herdctl tiers stop keeps the tier away")
+    if ending.state == "DEADLINE":
+        return (f"job {job} reached its deadline", "remove the deadline")
+    if ending.state == "COMPLETED":
+        return (f"job {job} ended by itself {ran}{log}", "see its log")
+    if "JobLaunchFailure" in ending.reason or "launch" in ending.reason.lower():
+        return (f"job {job} could not be started or was killed on {ending.nodes or 'its nodes'}", LAUNCH_ADVICE)
+    if ending.state == "FAILED":
+        how = f"by signal {ending.signal}" if ending.signal else f"with status {ending.exit_code}"
+        return (f"job {job} failed {how} {ran}{log}", LOG_ADVICE.replace("JOB", job))
+    if ending.state in ("", "RUNNING", "PENDING"):
+        return (f"job {job} is gone from the queue, and accounting does not say why{log}", "see slurmctld's log")
+    return (f"job {job} ended {ran} as {ending.state}{log}", "see sacct")
+
+
+def wait_in_words(reason: str) -> tuple[str, str]:
+    """Say what the reason of a pending job means, and give advice; empty for an unknown reason."""
+    for start, text, advice in _WAITS:
+        if reason.lower().startswith(start.lower()):
+            return text, advice
+    return "", ""

@@ -1,0 +1,79 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""herdctl tiers: show, stop, start and manage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.agent.slurm.tier_manager import Home, homes, wait_for
+
+
+@pytest.fixture
+def home(tmp_path: Path, herdctl: Path) -> Iterator[Home]:
+    yield from homes(tmp_path, herdctl)
+
+
+def test_a_tier_is_stopped_and_started_by_people(home: Home) -> None:
+    home.slurm.queue(("12", "RUNNING", "None"))
+    home.begin()
+    wait_for("the job", lambda: home.tier()["job_id"] == "12")
+    assert home.tiers("stop", "fast", "--reason", "new fan").returncode == 0
+    wait_for("its end", lambda: home.slurm.calls("scancel") == [["12"]])
+    home.slurm.queue()
+    wait_for("it to be away", lambda: home.tier()["state"] == "stopped")
+    assert home.tier()["reason"].endswith(": new fan")
+    assert home.slurm.calls("sbatch") == []
+    home.slurm.says("sbatch", "14\n")
+    assert home.tiers("start", "fast").returncode == 0
+    wait_for("a new job", lambda: home.slurm.calls("sbatch"))
+    done = home.tiers("stop", "slow")
+    assert done.returncode == 2
+    assert "expected a tier among fast, found slow" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"schema": 2}', "[]", '{"schema": 1, "tiers": 5}'])
+def test_a_configuration_that_cannot_be_read_is_named(home: Home, text: str) -> None:
+    home.config.write_text(text, encoding="utf-8")
+    done = home.tiers()
+    assert done.returncode == 2
+    assert "run the role slurm_tiers on the controller" in done.stderr
+
+
+def test_without_a_manager_there_is_no_view(home: Home) -> None:
+    done = home.tiers()
+    assert done.returncode == 2
+    assert "see that herd-tiers.service runs on this host" in done.stderr
+    (home.folder / "run" / "tiers.json").write_text('{"schema": 1, "written": 5, "tiers": {}}', encoding="utf-8")
+    done = home.tiers()
+    assert done.returncode == 3
+    assert "This is old" in done.stdout
+
+
+def test_another_user_is_not_the_tiers_own(home: Home) -> None:
+    home.config.write_text(json.dumps({**home.data, "user": "llama-of-nobody"}), encoding="utf-8")
+    done = home.tiers("manage")
+    assert done.returncode == 2
+    assert "expected to run as llama-of-nobody" in done.stderr
+
+
+def test_there_is_one_manager(home: Home) -> None:
+    home.slurm.queue(("12", "RUNNING", "None"))
+    home.begin()
+    wait_for("the job", lambda: home.tier()["job_id"] == "12")
+    done = home.tiers("manage")
+    assert done.returncode == 2
+    assert "expected no other tier manager" in done.stderr
+
+
+@pytest.mark.parametrize("every", [0, -1, 61])
+def test_a_look_at_slurm_is_neither_without_a_pause_nor_too_seldom(home: Home, every: int) -> None:
+    home.config.write_text(json.dumps({**home.data, "every": every}), encoding="utf-8")
+    done = home.tiers("manage")
+    assert done.returncode != 0
+    assert f"every is {every} seconds; it must be above 0 and at most 60" in done.stdout + done.stderr

@@ -1,0 +1,98 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_report
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_state import (
+    CANCEL,
+    RENEW,
+    SUBMIT,
+    TierState,
+)
+from tests.unit.core.slurm.tiers import ENTRY, FAST, NOW, PENDING, RUNNING, observed, step
+
+PLANNED = replace(FAST, fingerprint="aaaaaaaa")
+OLD, NEW = "herd-tiers tier=fast fingerprint=bbbbbbbb", "herd-tiers tier=fast fingerprint=aaaaaaaa"
+
+
+@pytest.mark.parametrize("comment", [OLD, "herd-tiers", "by hand fingerprint=bbbbbbbb"])
+def test_a_job_that_waits_and_is_outdated_is_replaced(comment: str) -> None:
+    old = replace(PENDING, comment=comment)
+    state, actions = step(TierState(job="12"), observed(old), PLANNED)
+    assert actions == [(CANCEL, "12")]
+    assert "job 12 is outdated" in tier_report.report(PLANNED, state, observed(old)).advice
+    state, actions = step(state, observed(wall=NOW + 2, endings={"12": Ending(state="CANCELLED")}), PLANNED)
+    assert actions == [(SUBMIT, "")], "at once: nobody has cancelled it but the manager"
+    state = tier_rules.submitted(PLANNED, state, NOW + 2, 0, "13", "13")
+    # Even where the site has its own words as a comment.
+    for found in (NEW, "project 7", "herd-tiers"):
+        new = replace(PENDING, id="13", comment=found)
+        assert step(state, observed(new, wall=NOW + 4), PLANNED)[1] == []
+        assert "outdated" not in tier_report.report(PLANNED, state, observed(new)).advice
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        replace(PENDING, comment=NEW),
+        replace(PENDING, comment="somebody's own"),
+        # Somebody holds it, and would not be asked by another one.
+        replace(PENDING, comment=OLD, reason="JobHeldUser"),
+        replace(PENDING, comment=OLD, reason="job requeued in held state", state="REQUEUE_HOLD"),
+        replace(PENDING, comment=OLD, reason="job requeued in held state"),
+        replace(RUNNING, comment=NEW),
+        replace(RUNNING, comment="", state="COMPLETING"),
+    ],
+)
+def test_what_is_not_replaced(job: Job) -> None:
+    assert step(TierState(job="12"), observed(job, endpoints=[ENTRY]), PLANNED)[1] == []
+
+
+def test_a_job_that_serves_and_is_outdated_is_asked_to_make_way_and_not_ended() -> None:
+    old = replace(RUNNING, comment=OLD)
+    # While it starts nobody knows whether it has its handlers yet.
+    state, actions = step(TierState(job="12"), observed(old), PLANNED)
+    assert actions == []
+    state, actions = step(state, observed(old, endpoints=[ENTRY]), PLANNED)
+    assert actions == [(RENEW, "12")]
+    report = tier_report.report(PLANNED, state, observed(old, endpoints=[ENTRY]))
+    assert report.state == "ready"
+    assert "job 12 is outdated" in report.advice
+    assert "in an idle window" in report.advice
+    assert step(state, observed(old, wall=NOW + 60, endpoints=[ENTRY]), PLANNED)[1] == []
+    assert step(state, observed(old, wall=NOW + 700, endpoints=[ENTRY]), PLANNED)[1] == [(RENEW, "12")]
+    # It has requeued itself.
+    assert step(state, observed(replace(PENDING, comment=OLD), wall=NOW + 60), PLANNED)[1] == [(CANCEL, "12")]
+
+
+def test_a_job_that_began_after_another_one_was_asked_is_asked_itself() -> None:
+    """An inventory is changed more than once in ten minutes, and a job that was asked is requeued by others."""
+    old = replace(RUNNING, comment=OLD)
+    assert old.start
+    before, since = TierState(job="12", renewed_at=old.start - 5), TierState(job="12", renewed_at=old.start + 5)
+    assert step(before, observed(old, wall=old.start + 60, endpoints=[ENTRY]), PLANNED)[1] == [(RENEW, "12")]
+    assert step(since, observed(old, wall=old.start + 60, endpoints=[ENTRY]), PLANNED)[1] == []
+
+
+def test_a_job_of_an_older_version_is_left_until_it_waits() -> None:
+    """Its runtime does not know the signal, and would end in the middle of its answers."""
+    old = replace(RUNNING, comment="herd-tiers")
+    assert step(TierState(job="12"), observed(old, endpoints=[ENTRY]), PLANNED)[1] == []
+    assert "when it is requeued" in tier_report.report(PLANNED, TierState(job="12"), observed(old)).advice
+
+
+def test_an_outdated_job_is_no_reason_to_keep_a_second_one() -> None:
+    old, second = replace(RUNNING, comment=OLD), replace(PENDING, id="13", comment=NEW)
+    state = TierState(job="12", renewed_at=NOW - 5)
+    assert step(state, observed(old, second, endpoints=[ENTRY]), PLANNED)[1] == [(CANCEL, "13")]
+
+
+def test_without_a_mark_in_the_configuration_nothing_is_outdated() -> None:
+    assert step(TierState(job="12"), observed(replace(PENDING, comment=OLD)))[1] == []

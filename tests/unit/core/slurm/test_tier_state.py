@@ -1,0 +1,111 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_report, tier_state
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Job
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_state import QueueSnapshot, TierState
+from tests.unit.core.slurm.tiers import ENTRY, FAST, NAMED, NOW, PENDING, RUNNING, SEEN, observed, step
+
+
+@pytest.mark.parametrize(
+    ("job", "remembered"),
+    [
+        # The inventory has another name for it than the job that runs.
+        (replace(RUNNING, name="llama-new"), "12"),
+        (replace(RUNNING, name="llama-new", comment=""), "12"),
+        (replace(RUNNING, name="llama-new", comment=NAMED), ""),
+        (replace(RUNNING, name="llama-new", comment="herd-tiers tier=fast"), "9"),
+        # What an older manager submitted, and what people did.
+        (RUNNING, ""),
+        (replace(RUNNING, comment=""), ""),
+    ],
+)
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "COMPLETING"])
+def test_a_job_is_known_by_its_number_its_tier_and_its_name(job: Job, remembered: str, state: str) -> None:
+    job = replace(job, state=state)
+    after, actions = step(TierState(job=remembered), observed(job))
+    assert (after.job, actions) == ("12", [])
+    assert tier_report.report(FAST, TierState(job=remembered), observed(job)).job_id == "12"
+    states = {"fast": TierState(job=remembered)}
+    assert tier_state.orphaned_jobs([FAST], states, QueueSnapshot(NOW, (job,)), "llama") == []
+
+
+@pytest.mark.parametrize(
+    ("job", "remembered", "is_orphan"),
+    [
+        # Of a tier that is not there any more, whatever name it goes by.
+        (replace(RUNNING, comment="herd-tiers tier=gone"), "", True),
+        (replace(RUNNING, comment="herd-tiers tier=gone"), "12", True),
+        (replace(PENDING, comment="herd-tiers tier=gone"), "", True),
+        (replace(RUNNING, comment="herd-tiers tier=gone", state="SOMETHING_NEW"), "", True),
+        # Of an older manager, for a tier of another name.
+        (replace(RUNNING, name="llama-old"), "", True),
+        (replace(RUNNING, name="llama-old"), "12", False),
+        # Over, or ending; somebody else's, or submitted by hand.
+        (replace(RUNNING, name="llama-old", state="CANCELLED"), "", False),
+        (replace(RUNNING, name="llama-old", state="COMPLETING"), "", False),
+        (replace(RUNNING, name="llama-old", user="ann"), "", False),
+        (replace(RUNNING, name="llama-old", comment=""), "", False),
+        (replace(RUNNING, name="llama-old", comment="herd-tiersome"), "", False),
+        (RUNNING, "", False),
+    ],
+)
+def test_a_job_of_no_tier_is_ended(job: Job, remembered: str, is_orphan: bool) -> None:
+    states = {"fast": TierState(job=remembered)}
+    assert tier_state.orphaned_jobs([FAST], states, QueueSnapshot(NOW, (job,)), "llama") == ([job] if is_orphan else [])
+    assert tier_state.orphaned_jobs([FAST], states, QueueSnapshot(0.0, (job,)), "llama") == []
+    assert tier_state.orphaned_jobs([FAST], states, QueueSnapshot(NOW, (job,), "silent"), "llama") == []
+
+
+def test_what_is_submitted_is_known_as_the_tier_s_own() -> None:
+    job = replace(RUNNING, comment=tier_state.comment(FAST))
+    assert tier_state.is_managed(job)
+    assert tier_state.tier_of(job) == "fast"
+    assert tier_state.tier_of(replace(RUNNING, comment="tier=fast")) == ""
+
+
+@pytest.mark.parametrize("data", [None, [], {"job": 5}, {"failures": "x", "not_before": None}, {"unknown": 1}, "x"])
+def test_a_memory_that_is_broken_is_none(data: Any) -> None:
+    assert tier_state.state_from_data(data) == TierState()
+
+
+def test_a_job_of_the_registry_is_gone_only_if_the_queue_is_newer() -> None:
+    def gone(taken: float, *jobs: Job, problem: str = "") -> set[str]:
+        return tier_state.gone_jobs([ENTRY], QueueSnapshot(taken, jobs, problem), SEEN)
+
+    assert gone(NOW + 1) == {"12"}
+    assert gone(NOW + 1, PENDING) == {"12"}
+    assert gone(NOW - 51) == set()
+    assert gone(NOW + 1, RUNNING) == set()
+    assert gone(NOW + 1, replace(RUNNING, state="COMPLETING")) == set()
+    assert gone(NOW + 1, problem="silent") == set()
+
+
+def test_a_job_that_was_requeued_and_runs_again_is_not_gone() -> None:
+    """The queue was seen while it waited; then it began, and its entry was there before the queue was seen again."""
+    again = replace(ENTRY, started=NOW + 100)
+    seen = {**SEEN, tier_state.run_of(again): NOW + 105}
+    assert tier_state.gone_jobs([again], QueueSnapshot(NOW + 99, (PENDING,)), seen) == set()
+    # Of its former run nothing is left, whatever its file says.
+    assert tier_state.gone_jobs([ENTRY], QueueSnapshot(NOW + 99, (PENDING,)), seen) == {"12"}
+    assert tier_state.gone_jobs([again], QueueSnapshot(NOW + 106, (RUNNING,)), seen) == set()
+    assert tier_state.gone_jobs([again], QueueSnapshot(NOW + 106, (PENDING,)), seen) == {"12"}
+
+
+def test_how_long_a_load_takes_is_remembered() -> None:
+    assert tier_state.loaded_in(TierState(), replace(ENTRY, started=NOW - 42, heartbeat=NOW)).load_s == 42
+    assert tier_state.loaded_in(TierState(), replace(ENTRY, started=NOW + 42, heartbeat=NOW)) == TierState()
+
+
+def test_the_comment_of_a_job_says_whose_it_is_and_what_it_runs_with() -> None:
+    comment = tier_state.comment(replace(FAST, fingerprint="aaaaaaaa"))
+    assert comment.startswith("herd-tiers")
+    assert comment.endswith(" fingerprint=aaaaaaaa")
+    assert "fingerprint=" not in tier_state.comment(FAST)
