@@ -17,7 +17,7 @@ from typing import Any
 from ...core.engine import router_mode
 from ...core.errors import HerdError, InvalidInputError, NotFoundError
 from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, summary
-from ...core.supervision.supervisor import PeerObservation
+from ...core.supervision.observations import PeerObservation
 from ...core.text import text_table
 from ..common import command, engine_api
 from ..common.output import write, write_error_line, write_line

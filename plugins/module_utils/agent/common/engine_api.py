@@ -18,7 +18,7 @@ from typing import Any
 from ...core.engine.command_line import value_of
 from ...core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
 from ...core.host import certificate
-from ...core.supervision.supervisor import ProbeResult
+from ...core.supervision.observations import ProbeResult
 
 HEALTH_TIMEOUT_S = 2.0
 SLOTS_TIMEOUT_S = 5.0

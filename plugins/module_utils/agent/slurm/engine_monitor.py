@@ -19,17 +19,11 @@ from typing import Any, Protocol
 from ...core.host import proc_net
 from ...core.host.unacked_connections import UnackedConnections
 from ...core.supervision import heartbeat
-from ...core.supervision.supervisor import (
-    PROBE,
-    RESTART,
-    Action,
-    PeerObservation,
-    ProbeResult,
-    RecoveryLimits,
-    Supervisor,
-    WorkerMonitor,
-    WorkerObservation,
-)
+from ...core.supervision.actions import PROBE, RESTART, Action
+from ...core.supervision.limits import RecoveryLimits
+from ...core.supervision.observations import PeerObservation, ProbeResult, WorkerObservation
+from ...core.supervision.supervisor import Supervisor
+from ...core.supervision.worker_monitor import WorkerMonitor
 from ..common import engine_api
 from ..supervisor import local_state
 from ..supervisor.daemon import TICK_S, EnginePoller

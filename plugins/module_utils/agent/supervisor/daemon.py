@@ -20,17 +20,10 @@ from dataclasses import replace
 from ...core.engine.command_line import value_of
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
-from ...core.supervision.supervisor import (
-    PROBE,
-    RESTART,
-    Action,
-    HeadObservation,
-    PeerObservation,
-    ProbeResult,
-    Supervisor,
-    WorkerMonitor,
-    WorkerObservation,
-)
+from ...core.supervision.actions import PROBE, RESTART, Action
+from ...core.supervision.observations import HeadObservation, PeerObservation, ProbeResult, WorkerObservation
+from ...core.supervision.supervisor import Supervisor
+from ...core.supervision.worker_monitor import WorkerMonitor
 from ...core.text import plain
 from ..common import command, engine_api
 from ..common.log import log

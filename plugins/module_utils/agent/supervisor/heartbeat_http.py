@@ -18,7 +18,7 @@ from typing import Any
 
 from ...core.errors import HerdError
 from ...core.supervision import heartbeat
-from ...core.supervision.supervisor import PeerObservation
+from ...core.supervision.observations import PeerObservation
 from ...core.text import plain
 
 # Linux; Python has no name for it. The fabric's address may come late at boot.

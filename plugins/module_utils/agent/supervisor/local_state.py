@@ -19,7 +19,7 @@ from ...core.errors import HerdError
 from ...core.host import nvidia_smi as nvidia_smi_report
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
-from ...core.supervision.supervisor import HeadObservation
+from ...core.supervision.observations import HeadObservation
 from ..common import command
 
 PROC = Path("/proc")

@@ -22,16 +22,10 @@ from ...core.engine.command_line import value_of
 from ...core.errors import RemoteFailureError
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
-from ...core.supervision.supervisor import (
-    PROBE,
-    RESTART,
-    Action,
-    Backoff,
-    HeadObservation,
-    ProbeResult,
-    RecoveryLimits,
-    Supervisor,
-)
+from ...core.supervision.actions import PROBE, RESTART, Action
+from ...core.supervision.limits import Backoff, RecoveryLimits
+from ...core.supervision.observations import HeadObservation, ProbeResult
+from ...core.supervision.supervisor import Supervisor
 from ...core.text import plain
 from ..common import engine_api
 from . import local_state

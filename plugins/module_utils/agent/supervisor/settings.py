@@ -15,7 +15,7 @@ from typing import Any
 
 from ...core.host import disk_space
 from ...core.supervision.heartbeat import Hold
-from ...core.supervision.supervisor import RecoveryLimits
+from ...core.supervision.limits import RecoveryLimits
 from ...core.text import plain
 from ..common.config import read_config
 

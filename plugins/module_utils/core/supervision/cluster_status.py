@@ -10,7 +10,7 @@ from typing import Any
 
 from ..host import disk_space
 from .heartbeat import Gpu, Head, Heartbeat, Worker
-from .supervisor import PeerObservation
+from .observations import PeerObservation
 
 NODE_COLUMNS = (
     "node",

@@ -22,7 +22,7 @@ from dataclasses import replace
 from herd.agent.common import engine_api as engine
 from herd.agent.supervisor import local_state as node
 from herd.agent.supervisor import router_monitor
-from herd.core.supervision.supervisor import RecoveryLimits
+from herd.core.supervision.limits import RecoveryLimits
 
 done = []
 

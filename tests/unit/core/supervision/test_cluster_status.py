@@ -16,7 +16,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.supervision.cl
     summary,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision.heartbeat import Disk, Heartbeat, Hold
-from ansible_collections.herd.inference.plugins.module_utils.core.supervision.supervisor import PeerObservation
+from ansible_collections.herd.inference.plugins.module_utils.core.supervision.observations import PeerObservation
 from tests.unit.core.supervision.test_heartbeat import GPU, HEAD, WORKER
 
 
