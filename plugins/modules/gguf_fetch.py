@@ -257,7 +257,10 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import ReportProgress
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
-from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, HttpClient
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
+    REQUESTS_ERROR,
+    HttpClient,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.locks import locked
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.workers import DownloadWorkers
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import group_id, user_id

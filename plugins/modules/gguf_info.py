@@ -190,7 +190,10 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.herd.inference.plugins.module_utils.core.download.files import file_name, public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
-from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, HttpClient
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
+    REQUESTS_ERROR,
+    HttpClient,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import (
     FileSource,
     RemoteSource,

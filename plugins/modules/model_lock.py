@@ -101,7 +101,10 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
-from ansible_collections.herd.inference.plugins.module_utils.ports.download.http import REQUESTS_ERROR, HttpClient
+from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
+    REQUESTS_ERROR,
+    HttpClient,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports.files import atomic_write
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import JoinedSource, RemoteSource
 

@@ -31,7 +31,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
     Pace,
     SlowTransferDetector,
 )
-from ansible_collections.herd.inference.plugins.module_utils.ports.download import http as download_http
+from ansible_collections.herd.inference.plugins.module_utils.ports.download import http_client
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.locks import locked
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.partial_file import PartialFile
@@ -76,9 +76,9 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(gguf_fetch, "Pace", SMALL_PACE)
     monkeypatch.setattr(gguf_fetch, "Backoff", partial(Backoff, first=0.01))
     monkeypatch.setattr(
-        download_http.HttpClient.__init__,
+        http_client.HttpClient.__init__,
         "__defaults__",
-        (*download_http.HttpClient.__init__.__defaults__[:-1], pauses.append),
+        (*http_client.HttpClient.__init__.__defaults__[:-1], pauses.append),
     )
     return pauses
 
@@ -568,7 +568,7 @@ def test_killed_before_every_single_step_and_run_again(tmp_path: Path) -> None:
         targets = gguf_fetch.plan_targets(str(dest), parts=pieces, sha256=sha256(WHOLE))
 
         def attempt(disk: Any, targets: Any = targets) -> None:
-            client = download_http.HttpClient()
+            client = http_client.HttpClient()
             limit = BandwidthLimit(0)
             workers = DownloadWorkers(client, 1, limit, lambda: SlowTransferDetector(60), lambda *args: None)
             ports = download.DownloadPorts(disk, client, workers, lambda *args: None)

@@ -6,19 +6,52 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 TIMEOUT_S = 10.0
 # The exit status that timeout(1) gives to a command that ran out of time, and a shell to one that cannot be started.
 TIMED_OUT, NOT_STARTED = 124, 127
 
 
+class ChildProcess(subprocess.Popen[Any]):
+    """A program that the agent started. The options are those of C(subprocess.Popen)."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """The exit status of a command, its standard output and its standard error."""
+
+    status: int
+    output: bytes
+    error: bytes
+
+
+def capture(
+    argv: Sequence[str], timeout_s: float = TIMEOUT_S, cwd: str | None = None, env: Mapping[str, str] | None = None
+) -> CommandResult:
+    """Run a command and kill it after C(timeout_s) seconds.
+
+    A command that cannot be started has the status NOT_STARTED, one that ran out of time TIMED_OUT; the reason stands
+    in the error.
+    """
+    try:
+        child = ChildProcess(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=env)
+    except OSError as error:
+        return CommandResult(NOT_STARTED, b"", f"{argv[0]}: {error.strerror}".encode())
+    with child:
+        try:
+            output, errors = child.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            return CommandResult(TIMED_OUT, b"", f"{argv[0]} did not end within {timeout_s:g} seconds".encode())
+        finally:
+            if child.poll() is None:
+                child.kill()
+    return CommandResult(child.returncode, output, errors)
+
+
 def run(argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[int, str]:
     """Run a command and return its exit status and its output, standard error last."""
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return TIMED_OUT, f"{argv[0]} did not end within {timeout_s:g} seconds"
-    except OSError as error:
-        return NOT_STARTED, f"{argv[0]}: {error.strerror}"
-    return done.returncode, done.stdout + done.stderr
+    done = capture(argv, timeout_s)
+    return done.status, (done.output + done.error).decode("utf-8", errors="replace")

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...core.gateway import api_errors, status_page
 from ...core.gateway import status as gateway_status
-from ...core.gateway.http import Request, Response
+from ...core.gateway.http_message import Request, Response
 from ...core.gateway.metrics import GatewayMetrics
 from ...core.gateway.routing import RequestPipeline, RouteDecision, Router
 from ..common.log import log

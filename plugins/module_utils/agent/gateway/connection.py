@@ -12,9 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ...core.gateway import api_errors
-from ...core.gateway import http as gateway_http
-from ...core.gateway.http import Request, Response
+from ...core.gateway import api_errors, http_message
+from ...core.gateway.http_message import Request, Response
 from ...core.gateway.routing import RequestPipeline, RouteDecision, Verdict
 from .access_log import CompletedResponse
 from .proxy import ProxiedRequest
@@ -137,12 +136,12 @@ class Connection(asyncio.Protocol):
     def _read_head(self) -> bool:
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
-            if len(self._buffer) > gateway_http.LONGEST_HEAD:
+            if len(self._buffer) > http_message.LONGEST_HEAD:
                 self._transport.close()
             return False
         try:
-            self._request, self._length = gateway_http.parse_head(bytes(self._buffer[:end]))
-        except gateway_http.HeadError as error:
+            self._request, self._length = http_message.parse_head(bytes(self._buffer[:end]))
+        except http_message.HeadError as error:
             return self._reject(api_errors.error(400, f"Bad request: {error}.", "bad_request"))
         del self._buffer[: end + 4]
         if self._length > self._app.settings.max_body + SLACK:
@@ -157,7 +156,7 @@ class Connection(asyncio.Protocol):
     def _reject(self, response: Response) -> bool:
         """Refuse a request that was not read to its end. nginx must not send another one on this connection."""
         response.headers["Connection"] = "close"
-        self._transport.write(gateway_http.render(response))
+        self._transport.write(http_message.render(response))
         self._transport.close()
         return False
 
@@ -199,7 +198,7 @@ class Connection(asyncio.Protocol):
         response = api_errors.for_path(request.target, response)
         if self._app.is_draining:
             response.headers["Connection"] = "close"
-        self._transport.write(gateway_http.render(response, with_body=request.method != "HEAD"))
+        self._transport.write(http_message.render(response, with_body=request.method != "HEAD"))
         if self._app.is_draining:
             self._transport.close()
 

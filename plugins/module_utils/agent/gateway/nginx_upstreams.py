@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,7 +19,9 @@ from pathlib import Path
 from ...core.errors import HerdError, NotFoundError, RemoteFailureError
 from ...core.gateway import nginx_upstreams
 from ..common.atomic_files import write_whole
+from ..common.command import run
 from ..common.log import log
+from ..common.output import write_line
 from ..common.systemd_notify import notify
 from .dead_upstreams import DeadUpstreams
 from .state import DEFAULT_PATH, GatewaySettings, TierStatusReader, read_settings
@@ -32,15 +33,6 @@ COMMAND_S = 30.0
 UPSTREAMS, CLIENTS, KEY = (Path("herd") / name for name in ("upstreams.conf", "clients.conf", "engine-key.conf"))
 _WHEN = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?=\[)|(?<=\] )\d+#\d+: ")
 MODES = {UPSTREAMS: 0o644, CLIENTS: 0o644, KEY: 0o600}
-
-
-def run(command: list[str]) -> tuple[int, str]:
-    """Run a command, and give its end and what it said."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=COMMAND_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return 127, str(error)
-    return done.returncode, done.stdout + done.stderr
 
 
 def test(settings: GatewaySettings, files: Mapping[Path, str]) -> None:
@@ -62,7 +54,7 @@ def test(settings: GatewaySettings, files: Mapping[Path, str]) -> None:
                 moved = content.replace(f"{root}/".encode(), f"{copy}/".encode())
                 if moved != content:
                     path.write_bytes(moved)
-        status, text = run([*settings.test, "-q", "-t", "-c", str(copy / "nginx.conf")])
+        status, text = run([*settings.test, "-q", "-t", "-c", str(copy / "nginx.conf")], COMMAND_S)
         if status:
             # What it says names the copy; when it said it, and as which process, would make each time another trouble.
             found = _WHEN.sub("", " ".join(text.replace(f"{copy}/", f"{root}/").split()))
@@ -79,7 +71,7 @@ class Upstreams:
         self._tiers = TierStatusReader(settings)
         self._refused: tuple[Mapping[Path, str], float] = ({}, 0.0)
         self._unloaded = False
-        _status, self._version = run([*settings.test, "-v"])
+        _status, self._version = run([*settings.test, "-v"], COMMAND_S)
         # An engine ends the connection of a stream with that stream, whatever its head said before: a request that
         # came after it on the same connection would be lost.
         self._keep = settings.config.watch_streams and nginx_upstreams.may_keep(self._version)
@@ -123,7 +115,7 @@ class Upstreams:
         return True
 
     def _reload(self) -> None:
-        status, text = run(list(self.settings.reload))
+        status, text = run(list(self.settings.reload), COMMAND_S)
         if status:
             raise RemoteFailureError(
                 "nginx to reload its configuration", " ".join(text.split()) or f"status {status}", "see its journal"
@@ -158,7 +150,7 @@ def upstreams_command(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.config)
     keeper = Upstreams(settings)
     if arguments.once:
-        print("changed" if keeper.step(time.monotonic()) else "unchanged")
+        write_line("changed" if keeper.step(time.monotonic()) else "unchanged")
         return 0
     keeper.live()
     return 0

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ...core.gateway import api_errors, request_body, response_stream
-from ...core.gateway.http import Request, Response
+from ...core.gateway.http_message import Request, Response
 
 if TYPE_CHECKING:
     from .app import GatewayApp

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .http import Response
+from .http_message import Response
 from .tiers import TierStatus
 
 #: OpenAI's error types by status. Its clients choose their exception by status and type.

@@ -17,7 +17,7 @@ from typing import Any, Union
 from ..engine.api_paths import ALLOWED_PATHS, GENERATION_PATHS
 from . import api_errors, request_body, task_routing, user_keys
 from .api_errors import as_json, error
-from .http import Request, Response
+from .http_message import Request, Response
 from .nginx_upstreams import upstreams_of
 from .rate_limit import RateLimiter, RateLimits
 from .tiers import Tier, TierStatus

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...core.download.sources import ReportProgress
     from ...core.download.transfer import Snapshot, Transfer
     from .content import FileContent, HttpContent
-    from .http import HttpClient
+    from .http_client import HttpClient
     from .partial_file import PartialFile
 
 #: Most bytes of one write.

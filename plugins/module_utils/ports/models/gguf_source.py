@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ...core.errors import InvalidInputError, MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
-from ..download.http import HttpClient
+from ..download.http_client import HttpClient
 
 
 class FileSource:

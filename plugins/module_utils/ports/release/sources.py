@@ -14,7 +14,7 @@ from typing import Any
 
 from ...core.errors import InvalidInputError, MismatchError, NotFoundError, RemoteFailureError
 from .. import commands, files
-from ..download.http import REQUESTS_ERROR, HttpClient
+from ..download.http_client import REQUESTS_ERROR, HttpClient
 
 CHUNK = 1 << 20
 # No credentials are ever asked for, and no hook or configuration of the machine takes part.

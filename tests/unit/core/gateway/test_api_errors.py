@@ -10,7 +10,7 @@ import json
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import api_errors
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import Response
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http_message import Response
 
 ANTHROPIC = ["/v1/messages", "/v1/messages?beta=true", "/fast/v1/messages", "/task/fix/v1/messages/count_tokens"]
 OTHERS = ["/v1/chat/completions", "/v1/responses", "/v1/messages/batches", "/v1/messagesx", "/", ""]

@@ -9,9 +9,12 @@ import json
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import api_errors
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import http as gateway_http
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import HeadError, Response, parse_head
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import api_errors, http_message
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http_message import (
+    HeadError,
+    Response,
+    parse_head,
+)
 
 
 def test_a_request_is_read() -> None:
@@ -48,12 +51,12 @@ def test_what_nginx_never_sends(head: bytes) -> None:
 
 
 def test_an_answer_cannot_begin_another_header() -> None:
-    text = gateway_http.render(Response(200, b"x", headers={"X-A": "1\r\nX-B: 2", "X-C": "\u00e4"}))
+    text = http_message.render(Response(200, b"x", headers={"X-A": "1\r\nX-B: 2", "X-C": "\u00e4"}))
     assert b"X-B" in text
     assert text.count(b"\r\n") == 6
     assert text.startswith(b"HTTP/1.1 200 OK\r\n")
     assert text.endswith(b"\r\n\r\nx")
-    assert not gateway_http.render(Response(200, b"x"), with_body=False).endswith(b"x")
+    assert not http_message.render(Response(200, b"x"), with_body=False).endswith(b"x")
 
 
 def test_an_error_has_openais_shape() -> None:

@@ -16,7 +16,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.api_pat
     GENERATION_PATHS,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http import Request, Response
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.http_message import Request, Response
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.nginx_upstreams import upstreams_of
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.rate_limit import RateLimits
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.routing import (
