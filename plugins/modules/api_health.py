@@ -177,7 +177,7 @@ from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_readiness
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys, api_readiness
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
     MismatchError,
@@ -200,10 +200,9 @@ def first_key(path: str | None) -> str:
     if not path:
         return ""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return api_keys.first(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise NotFoundError(f"the key file {path}", error.strerror or "none", "run the role head_server") from error
-    return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
 
 
 def trusted(path: str | None) -> str:

@@ -230,7 +230,7 @@ def lost_workers(given: dict[str, Any], state: systemd.UnitState) -> list[str]:
 def capabilities(given: dict[str, Any]) -> tuple[str, ...]:
     """Name the compute capabilities of all GPUs that take part."""
     offered = [*given["local_gpus"], *(gpu for name in given["workers"] for gpu in given["gpus"].get(name) or [])]
-    return tuple(sorted({str(gpu["compute_capability"]) for gpu in offered if gpu.get("compute_capability")}))
+    return gpu_environment.capabilities(offered)
 
 
 def command_line(

@@ -127,7 +127,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core.engine import router_mode
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys, router_mode
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     HerdError,
@@ -152,9 +152,8 @@ def text_of(path: str | None) -> str:
 
 
 def key_in(path: str | None) -> str:
-    """The first key of the file."""
-    lines = text_of(path).splitlines()
-    return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
+    """Read the first key of the file."""
+    return api_keys.first(text_of(path))
 
 
 def api_of(given: dict[str, Any], timeout_s: float) -> openai_api.Api:
@@ -168,7 +167,7 @@ def offered(found: list[router_mode.RouterModelState], expected: list[str]) -> d
     return {
         "models": [{**asdict(model), "aliases": list(model.aliases)} for model in found],
         "in_memory": [model.id for model in found if model.is_in_memory],
-        "ask": router_mode.to_be_asked(found, expected or [model.id for model in found]),
+        "ask": router_mode.model_to_probe(found, expected or [model.id for model in found]),
     }
 
 

@@ -325,11 +325,11 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         directory, program = found[0], found[1]["programs"]["head"]
         engine = flag_subject.engine_of(found[1], program)
         accepted = engine.accepted
-        capabilities = {str(gpu["compute_capability"]) for gpu in given["gpus"] if gpu.get("compute_capability")}
+        capabilities = gpu_environment.capabilities(given["gpus"])
         added = {str(name): str(value) for name, value in given["environment"].items()}
         # Before a build there is only the release in use, and the one to come may have what it lacks.
         rules = given["accepted_rules"] + (["tls-not-built"] if given["check_mode"] else [])
-        findings = router_mode.findings(offers, argv, engine, rules, tuple(sorted(capabilities)), added)
+        findings = router_mode.findings(offers, argv, engine, rules, capabilities, added)
         warnings += flag_guard.require_clean(findings, "the router")
     presets = router_mode.presets(offers, accepted) if offers else ""
     result = {

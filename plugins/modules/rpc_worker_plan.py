@@ -129,7 +129,7 @@ def command_line(
         flag_subject.WORKER,
         CommandLine(argv, worker=True),
         flag_subject.engine_of(manifest, program),
-        tuple(str(gpu["compute_capability"]) for gpu in given["gpus"] if gpu.get("compute_capability")),
+        gpu_environment.capabilities(given["gpus"]),
         environment={str(name): str(value) for name, value in given["environment"].items()},
     )
     return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, given["accepted_rules"])

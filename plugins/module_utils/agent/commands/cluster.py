@@ -118,7 +118,7 @@ def _asked_api(settings: Settings, model: str) -> engine_api.Api:
     if api is None or local_state.unit(settings.head_unit).pid:
         return _api(settings)
     offered = states(api)
-    return replace(api, model=model or router_mode.to_be_asked(offered, [state.id for state in offered]))
+    return replace(api, model=model or router_mode.model_to_probe(offered, [state.id for state in offered]))
 
 
 def probe_command(arguments: argparse.Namespace) -> int:

@@ -1,15 +1,15 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lines of the file of API keys, and how one key follows another.
+"""The file of API keys of an engine, and the rotation of its keys.
 
-The engine reads the file when it starts, and never again. So the first line is the key that is in use, and the
-second one is a spare that the running engine knows already and nobody has been given: a rotation begins by
-putting the spare first, without a restart. The former key goes on being accepted until the rotation is
-finished; that takes a restart, since nothing else makes the engine forget it.
+The engine reads the file once, when it starts. The first line is the key in use. The second line is a spare key: the
+running engine accepts it already, and no client has it. A rotation begins by putting the spare first, which needs no
+restart. The former key remains valid until the rotation is finished by a restart, the only way to make the engine
+forget it.
 
-Which of two lines is the spare and which the former key is said by the keys themselves: each that is made here
-has a number, and a spare has a higher one than the key in use. Thus there is no second file to disagree with.
+Generated keys are numbered, and the spare has a higher number than the key in use. So the keys themselves tell a spare
+from a former key, and no second file can disagree.
 """
 
 from __future__ import annotations
@@ -20,35 +20,40 @@ from collections.abc import Callable, Sequence
 
 from ..errors import InvalidInputError
 
-#: What begins the company of a key that was given: nobody is ever given it.
-COMPANY = "unused-"
+#: Prefix of the key that accompanies a single given key. No client ever gets it.
+COMPANION = "unused-"
 _NUMBERED = re.compile(r"herd-([0-9]+)-")
-# What a header of HTTP carries as it is, whoever writes it.
+# Characters that an HTTP header carries unchanged.
 _PRINTABLE = re.compile(r"[!-~]+")
 
 STEPS = ("none", "begin", "finish")
 
 
+def first(text: str) -> str:
+    """Read the first key of a key file; empty if it has none."""
+    return next((line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
+
+
 def check(keys: Sequence[str]) -> None:
-    """Stop at keys that the engine would read differently."""
-    if any(not _PRINTABLE.fullmatch(key) or key.startswith(("#", COMPANY)) for key in keys):
+    """Reject keys that the engine would read differently."""
+    if any(not _PRINTABLE.fullmatch(key) or key.startswith(("#", COMPANION)) for key in keys):
         raise InvalidInputError(
-            f"API keys of printable ASCII without blanks, and none that begins with # or {COMPANY}",
+            f"API keys of printable ASCII without blanks, and none that begins with # or {COMPANION}",
             "another kind",
             "correct head_server_api_keys",
         )
 
 
 def generation(key: str) -> int:
-    """Say which key in a row this is; one that was given, or made before there were numbers, comes before all."""
-    if key.startswith(COMPANY):
+    """Return the number of a generated key; 0 for a given one."""
+    if key.startswith(COMPANION):
         return 1
     match = _NUMBERED.match(key)
     return int(match[1]) if match else 0
 
 
 def is_rotating(held: Sequence[str]) -> bool:
-    """Say whether a former key is still accepted beside the one in use."""
+    """Return whether the engine still accepts a former key beside the one in use."""
     return any(generation(key) <= generation(held[0]) for key in held[1:])
 
 
@@ -57,7 +62,7 @@ def _spare(held: Sequence[str], fresh: Callable[[], str]) -> str:
 
 
 def generated(held: Sequence[str], step: str, fresh: Callable[[], str]) -> list[str]:
-    """Say which keys the file must hold where none are given."""
+    """Return the keys that the file must hold if none are given."""
     keys = list(held) or [f"herd-1-{fresh()}"]
     if is_rotating(keys):
         return keys if step != "finish" else [keys[0], _spare(keys, fresh)]
@@ -67,21 +72,24 @@ def generated(held: Sequence[str], step: str, fresh: Callable[[], str]) -> list[
 
 
 def given(held: Sequence[str], keys: Sequence[str], fresh: Callable[[], str]) -> list[str]:
-    """Say which keys the file must hold: those, and company for an only one."""
+    """Return the keys that the file must hold: the given ones, and a companion for a single one."""
     check(keys)
     if len(keys) > 1:
         return list(keys)
-    company = [key for key in held if key.startswith(COMPANY)]
-    return [*keys, *(company[:1] or [COMPANY + fresh()])]
+    companion = [key for key in held if key.startswith(COMPANION)]
+    return [*keys, *(companion[:1] or [COMPANION + fresh()])]
 
 
 def content(existing: str, keys: Sequence[str], step: str, fresh: Callable[[], str]) -> str:
-    """Write the file. The engine puts the end of an only key into its log, so there are always two."""
+    """Compose the text of the file.
+
+    It always holds two keys, because the engine logs the end of a single key.
+    """
     held = existing.split()
     wanted = given(held, keys, fresh) if keys else generated(held, step, fresh)
     return "".join(f"{key}\n" for key in wanted)
 
 
 def fingerprint(text: str) -> str:
-    """Name what the engine must have read: the set of keys, not their order."""
+    """Hash the set of keys that the engine must have read, whatever their order."""
     return hashlib.sha256("\n".join(sorted(text.split())).encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When to go on waiting for a head, and when it is in vain."""
+"""Decide how long to wait for a head to serve, and when waiting is useless."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 from ..errors import HerdError, InvalidInputError, MismatchError, RemoteFailureError
 
 READY = "ready"
-#: So many restarts of the unit while somebody waits are a crash loop; one may be a worker that came late.
+#: Restarts of the unit during the wait that count as a crash loop. A late worker may cause one or two.
 CRASHES = 3
-#: What the engine says when it cannot have its port (its tools/server; tests/engine/test_messages.py holds it).
+#: Message of the engine that cannot bind its port (tools/server; verified by tests/engine/test_messages.py).
 PORT_TAKEN = "couldn't bind HTTP server socket"
-#: Seconds for which the kernel keeps closed connections of the server before (TIME_WAIT, 60), and one more start.
-#: Releases bind with other flags (SO_REUSEPORT, SO_REUSEADDR), and one of other flags gets no port until then.
+#: Seconds for which the port may stay taken: TIME_WAIT of former connections (60), and one more start. Releases bind
+#: with different flags (SO_REUSEPORT, SO_REUSEADDR), and a release with other flags must wait for that.
 PORT_HELD_S = 90
 MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class ApiProbe:
-    """One look at a head.
+    """The state of a head at one moment.
 
     :param state: refused, silent, loading, ready, C(status N) or C(insecure (why)), as the API's client names it.
-    :param active: the unit's state as systemd names it; empty where no unit is looked at.
-    :param strangers: processes beside the unit's own that listen at its port.
-    :param port_taken: whether the unit's last words were that it cannot have its port.
+    :param active: the unit's state in systemd; empty if no unit is checked.
+    :param strangers: processes outside the unit that listen on its port.
+    :param port_taken: whether the unit's log ends with a failed bind of its port.
     """
 
     state: str
@@ -39,9 +39,9 @@ class ApiProbe:
 
 @dataclass
 class ReadinessWait:
-    """What was met while waiting.
+    """The states of a head during a wait.
 
-    :param limit_s: seconds after which it ends.
+    :param limit_s: seconds after which the wait ends.
     """
 
     limit_s: float
@@ -49,36 +49,36 @@ class ReadinessWait:
     states: list[str] = field(default_factory=list)
     first_restarts: int | None = None
 
-    def see(self, look: ApiProbe, elapsed_s: float) -> HerdError | None:
-        """Take one look in; an error where nothing is left to wait for."""
-        if not self.states or self.states[-1] != look.state:
-            self.states.append(look.state)
-        # A start that came too early for its port is no crash of what comes after it.
-        if self.first_restarts is None or (look.port_taken and elapsed_s < PORT_HELD_S):
-            self.first_restarts = look.restarts
-        return self._foreign(look) or (None if look.state == READY else self._hopeless(look, elapsed_s))
+    def see(self, probe: ApiProbe, elapsed_s: float) -> HerdError | None:
+        """Record a probe. Return an error if waiting longer is useless."""
+        if not self.states or self.states[-1] != probe.state:
+            self.states.append(probe.state)
+        # A start that failed because of a taken port does not count as a crash.
+        if self.first_restarts is None or (probe.port_taken and elapsed_s < PORT_HELD_S):
+            self.first_restarts = probe.restarts
+        return self._foreign(probe) or (None if probe.state == READY else self._hopeless(probe, elapsed_s))
 
     def is_over(self) -> bool:
-        """Whether the head is ready."""
+        """Return whether the head is ready."""
         return bool(self.states) and self.states[-1] == READY
 
     def _way(self) -> str:
         return " \u2192 ".join(self.states)
 
-    def _foreign(self, look: ApiProbe) -> HerdError | None:
-        if look.strangers:
+    def _foreign(self, probe: ApiProbe) -> HerdError | None:
+        if probe.strangers:
             return MismatchError(
                 f"only {self.unit} to listen at its port",
-                f"{', '.join(look.strangers)} too",
+                f"{', '.join(probe.strangers)} too",
                 "end that process; the kernel gives it a share of the requests",
             )
-        if look.state.startswith("status"):
+        if probe.state.startswith("status"):
             return MismatchError(
                 "/health of a llama-server, which is 200, or 503 while it loads",
                 self._way(),
                 "see what listens at that port (ss -ltnp); it is another program, or a proxy in front of it",
             )
-        if look.state.startswith("insecure"):
+        if probe.state.startswith("insecure"):
             return MismatchError(
                 "the head to show the certificate that is trusted",
                 self._way(),
@@ -86,12 +86,12 @@ class ReadinessWait:
             )
         return None
 
-    def _hopeless(self, look: ApiProbe, elapsed_s: float) -> HerdError | None:
-        crashes = look.restarts - (self.first_restarts or 0)
-        if look.active in ("failed", "inactive"):
+    def _hopeless(self, probe: ApiProbe, elapsed_s: float) -> HerdError | None:
+        crashes = probe.restarts - (self.first_restarts or 0)
+        if probe.active in ("failed", "inactive"):
             return RemoteFailureError(
                 f"{self.unit} to run while its model loads",
-                f"{look.active} after {elapsed_s:.0f} s ({self._way()})",
+                f"{probe.active} after {elapsed_s:.0f} s ({self._way()})",
                 f"mend what journalctl -u {self.unit} -n 50 names, and start it",
             )
         if crashes >= CRASHES:
@@ -109,15 +109,16 @@ class ReadinessWait:
             return RemoteFailureError(
                 f"the head to be ready within {self.limit_s:g} seconds",
                 self._way(),
-                remedies.get(look.state, "look at its journal"),
+                remedies.get(probe.state, "look at its journal"),
             )
         return None
 
 
 def limit(timeout_s: float, model_bytes: int, mib_per_s: float) -> float:
-    """Seconds that loading may take: what its size takes at the slowest rate, and some on top.
+    """Compute the seconds that a model may take to load: its size at the slowest rate, plus a base.
 
-    :param model_bytes: 0 where nobody knows.
+    :param timeout_s: the base.
+    :param model_bytes: 0 if unknown.
     """
     if mib_per_s <= 0:
         raise InvalidInputError("load_mib_per_s above 0", f"{mib_per_s:g}", "write the slowest rate that is acceptable")
@@ -125,7 +126,7 @@ def limit(timeout_s: float, model_bytes: int, mib_per_s: float) -> float:
 
 
 def check_slots(wanted: int, total: int | None) -> None:
-    """Stop where the head has other request slots than the inventory says; 0 does not hold it."""
+    """Reject a head whose request slots differ from the inventory. A wanted number of 0 skips the check."""
     if wanted and total is not None and total != wanted:
         raise MismatchError(
             f"{wanted} request slots", str(total), "run site.yml, which restarts a head with other settings"
@@ -133,7 +134,7 @@ def check_slots(wanted: int, total: int | None) -> None:
 
 
 def check_reasoning(wanted: bool | None, reasoning: str, text: str) -> None:
-    """Stop where the model reasons and should not, or the other way round; None does not hold it."""
+    """Reject an answer with reasoning that is not wanted, or without reasoning that is. None skips the check."""
     if wanted is None or bool(reasoning) is wanted:
         return
     raise MismatchError(

@@ -1,10 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Neutral settings of the head turned into arguments in the dialect of one release.
+"""Translate neutral settings into the command-line arguments of a release.
 
-The dialect is read from what the built program itself accepts, so a release that changes a flag's
-name needs no list of versions here.
+The dialect follows from the flags that the built program accepts, so this file needs no list of versions.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 from ..errors import InvalidInputError
 from .device_order import PlacedDevice, engine_split
 
-# The one table of settings; profiles and the inventory are merged over it.
+# Defaults of all settings. Profiles and the inventory override them.
 DEFAULTS: dict[str, Any] = {
     "context": 4096,
     "slots": 1,
@@ -34,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "extra_arguments": [],
 }
 
-# Neutral name: (value of --load-mode, flags of the dialect before it)
+# Setting: (value of --load-mode, flags of releases without it)
 LOAD_MODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "mmap": ("mmap", ()),
     "read": ("none", ("--no-mmap",)),
@@ -47,12 +46,12 @@ _CHOICES = {
     "split_mode": ("layer",),
 }
 _COUNTS = ("context", "slots", "batch", "ubatch", "gpu_layers", "timeout_s")
-# From this level on, releases with --load-mode print what was placed where; requests stay unlogged.
+# Lowest level at which releases with --load-mode log the placement. Requests stay unlogged.
 _PLACEMENT_VERBOSITY = "4"
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge settings over the defaults, later ones winning, and refuse what cannot be meant."""
+    """Merge settings over the defaults, later ones winning, and reject invalid ones."""
     settings = dict(DEFAULTS)
     for layer in layers:
         unknown = sorted(set(layer) - set(DEFAULTS))
@@ -64,7 +63,7 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
             )
         settings.update(layer)
     for name, choices in _CHOICES.items():
-        # YAML 1.1 reads a bare on or off as a truth value, and an operator means the word.
+        # YAML 1.1 reads a bare on or off as a boolean; the operator means the word.
         if isinstance(settings[name], bool):
             settings[name] = "on" if settings[name] else "off"
         if settings[name] not in choices:
@@ -79,7 +78,7 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def profile_named(profiles: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    """Pick a profile; an empty name is no profile."""
+    """Return a profile; an empty one for an empty name."""
     if not name:
         return {}
     if name not in profiles:
@@ -110,8 +109,8 @@ def head_arguments(
     :param accepted: every flag that this very build accepts, from its manifest.
     :param listen: address and port of the API.
     :param tls: files of its certificate and its key; empty without TLS.
-    :param reuse_port: whether it takes its port (SO_REUSEPORT) while connections of a release before, which always
-        did so, are kept by the kernel for their minute; other processes of its user could listen there then too.
+    :param reuse_port: whether to bind with SO_REUSEPORT. Then a port still in TIME_WAIT of a former release can be
+        bound, but other processes of the same user can listen there too.
     """
     endpoints = list(dict.fromkeys(device.endpoint for device in devices if device.endpoint))
     argv = ["--model", model_path, "--alias", alias, "--host", listen[0], "--port", str(listen[1])]
@@ -122,8 +121,8 @@ def head_arguments(
         argv += ["--ssl-cert-file", tls[0], "--ssl-key-file", tls[1]]
     if endpoints:
         argv += ["--rpc", ",".join(endpoints)]
-    # After --rpc, which creates the devices that it names. A worker that is missing is then an error
-    # on every release; without it some run on what is left and still call themselves healthy.
+    # After --rpc, which creates the devices. With the list, a missing worker is an error on every release; without it,
+    # some releases run on the remaining devices and report healthy.
     argv += ["--device", ",".join(device.name for device in devices)]
     if len(devices) > 1:
         argv += ["--tensor-split", ",".join(str(share) for share in engine_split(devices))]
@@ -131,9 +130,9 @@ def head_arguments(
 
 
 def model_arguments(settings: Mapping[str, Any], accepted: Collection[str]) -> list[str]:
-    """The arguments that say how a model is loaded and computed, wherever it is."""
+    """Build the arguments that control how a model is loaded and computed."""
     argv = ["--split-mode", str(settings["split_mode"]), "--n-gpu-layers", str(settings["gpu_layers"])]
-    # The context is what one slot gets, and the engine divides what it is given by the slots.
+    # The setting is the context of one slot; the engine divides --ctx-size by its slots.
     argv += ["--ctx-size", str(settings["context"] * settings["slots"]), "--parallel", str(settings["slots"])]
     if settings["threads"]:
         argv += ["--threads", str(settings["threads"])]
@@ -147,7 +146,7 @@ def model_arguments(settings: Mapping[str, Any], accepted: Collection[str]) -> l
     if settings["metrics"]:
         argv += ["--metrics"]
     if "--fit" in accepted:
-        # The placement is planned; an engine that quietly makes the context smaller hides a mistake.
+        # The placement is planned. An engine that silently shrinks the context would hide a mistake.
         argv += ["--fit", "off"]
     if "--load-mode" in accepted:
         argv += ["--log-verbosity", _PLACEMENT_VERBOSITY]
@@ -155,5 +154,5 @@ def model_arguments(settings: Mapping[str, Any], accepted: Collection[str]) -> l
 
 
 def worker_arguments(address: str, port: int, threads: int, has_cache: bool) -> list[str]:
-    """Build the RPC worker's arguments; its short flags are the same in every release so far."""
+    """Build the RPC worker's arguments. All supported releases have the same short flags."""
     return ["-H", address, "-p", str(port), "-t", str(threads), *(["-c"] if has_cache else [])]

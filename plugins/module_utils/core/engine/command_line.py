@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A command line of the engine, read as the engine reads it.
+"""Parse a command line of the engine as the engine does (common/arg.cpp).
 
-The engine compares whole words: C(--flag=value) is a flag that it does not know, underscores in a long flag
-are hyphens to it, and a flag that takes a value takes the next word, whatever that is (common/arg.cpp).
+The engine compares whole words, so C(--flag=value) is an unknown flag. Underscores in a long flag equal hyphens. A flag
+with a value takes the next word, whatever it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Short and other names of the flags that a rule looks at.
+# Short and alternative names of the flags that rules check.
 SYNONYMS = {
     "-a": "--alias",
     "-b": "--batch-size",
@@ -43,9 +43,9 @@ SYNONYMS = {
     "--gpu-layers": "--n-gpu-layers",
     "--verbosity": "--log-verbosity",
 }
-# The worker gives other meanings to some short flags.
+# Some short flags mean something else to the worker.
 WORKER_SYNONYMS = {"-t": "--threads", "-d": "--device", "-H": "--host", "-p": "--port", "-c": "--cache"}
-# Flags of the head that stand alone, of those that an operator is likely to write.
+# Flags of the head without a value that an operator is likely to write.
 SWITCHES = frozenset(
     {
         "--check-tensors", "--cont-batching", "--cpu-moe", "--direct-io", "--embedding", "--embeddings", "--jinja",
@@ -60,7 +60,7 @@ _WORKER_SWITCHES = frozenset({"--cache", "--help", "-h"})
 
 
 def value_of(arguments: Sequence[str], *flags: str) -> str:
-    """The value behind the first of these flags in the command line of a process; empty for none."""
+    """Return the value of the first of these flags in a process's command line; empty if there is none."""
     for flag in flags:
         if flag in arguments[:-1]:
             return arguments[arguments.index(flag) + 1]
@@ -69,10 +69,10 @@ def value_of(arguments: Sequence[str], *flags: str) -> str:
 
 @dataclass(frozen=True)
 class Argument:
-    """A flag with the value behind it, None for a bare one; a word that belongs to no flag has no flag.
+    """A flag and its value, None for a bare flag. A stray word has an empty flag.
 
     :param flag: as it was written, underscores as hyphens.
-    :param name: the flag's long name, by which rules ask for it.
+    :param name: the flag's long name.
     """
 
     flag: str
@@ -89,7 +89,7 @@ def _spelled(word: str) -> str:
 
 
 class CommandLine:
-    """Arguments in their order."""
+    """The arguments of a command line in their order."""
 
     def __init__(self, words: Sequence[str], worker: bool = False) -> None:
         self.words = [str(word) for word in words]
@@ -107,30 +107,30 @@ class CommandLine:
         self.arguments = found
 
     def all(self, name: str) -> list[Argument]:
-        """Every argument of this name."""
+        """List the arguments of this name."""
         return [argument for argument in self.arguments if argument.name == name]
 
     def has(self, name: str) -> bool:
-        """Whether the flag is there."""
+        """Return whether the flag occurs."""
         return bool(self.all(name))
 
     def value(self, name: str, default: str = "") -> str:
-        """The value that counts, which is the last."""
+        """Return the last value, which is the one that counts."""
         values = [argument.value for argument in self.all(name) if argument.value is not None]
         return values[-1] if values else default
 
     def number(self, name: str, default: int) -> int:
-        """The value as a whole number; what is none has a rule of its own, and is the default here."""
+        """Return the value as an integer, or the default if it is none. A rule of its own reports bad values."""
         try:
             return int(self.value(name, str(default)))
         except ValueError:
             return default
 
     def parts(self, name: str) -> list[str]:
-        """The value's parts between commas, of all arguments of this name one after the other."""
+        """List the comma-separated parts of all values of this flag."""
         values = [argument.value for argument in self.all(name) if argument.value]
         return [part for value in values for part in value.split(",") if part]
 
     def position(self, name: str) -> int:
-        """Where the flag stands first, -1 where it does not."""
+        """Return the index of the flag's first occurrence; -1 if there is none."""
         return next((index for index, argument in enumerate(self.arguments) if argument.name == name), -1)

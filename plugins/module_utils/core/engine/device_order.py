@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Devices in the engine's own order, and a split by host name translated to that order.
+"""Order devices as the engine does, and translate a split by host name to that order.
 
 llama.cpp cuts n_layer + 1 slots (the layers, then the output head) over the devices. Slot i goes to the
 first device whose cumulative normalised share is greater than i / (n_layer + 1), in float32
@@ -22,7 +22,7 @@ from ..errors import InvalidInputError
 class LayerHost:
     """A host that holds layers.
 
-    :param devices: number of devices that it offers, 1 for a worker on its CPU.
+    :param devices: number of its devices; 1 for a worker on its CPU.
     :param endpoint: C(address:port) of its RPC worker, empty for the head's own GPUs.
     """
 
@@ -33,7 +33,7 @@ class LayerHost:
 
 @dataclass(frozen=True)
 class PlacedDevice:
-    """A device as the engine names it (C(RPC0), C(CUDA0)) and the layers meant for it."""
+    """A device by its name in the engine (C(RPC0), C(CUDA0)), and its number of layers."""
 
     name: str
     host: str
@@ -47,7 +47,7 @@ def _even_parts(total: int, parts: int) -> list[int]:
 
 
 def even_split(holders: Sequence[LayerHost], layers: int) -> dict[str, int]:
-    """Spread the layers evenly over devices, the first ones taking what is left over."""
+    """Spread the layers evenly over the devices. The first devices take the remainder."""
     devices = [holder.name for holder in holders for _index in range(holder.devices)]
     split = {holder.name: 0 for holder in holders}
     if not devices:
@@ -62,7 +62,7 @@ def even_split(holders: Sequence[LayerHost], layers: int) -> dict[str, int]:
 
 
 def check_split(split: Mapping[str, int], holders: Sequence[LayerHost], layers: int) -> None:
-    """Refuse a split that the engine would silently turn into something else."""
+    """Reject a split that the engine would silently change."""
     names = [holder.name for holder in holders]
     unknown = [name for name in split if name not in names]
     if unknown:
@@ -98,7 +98,7 @@ def check_split(split: Mapping[str, int], holders: Sequence[LayerHost], layers: 
 def devices_in_engine_order(
     workers: Sequence[LayerHost], local: LayerHost | None, split: Mapping[str, int], local_backend: str = "CUDA"
 ) -> list[PlacedDevice]:
-    """Name every device as the engine will: RPC0, RPC1, … over all workers, the head's own GPUs last."""
+    """Name every device as the engine does: RPC0, RPC1, … over all workers, then the head's own GPUs."""
     found: list[PlacedDevice] = []
     for worker in workers:
         for share in _even_parts(split[worker.name], worker.devices):
@@ -124,7 +124,7 @@ def placed(
 
 
 def engine_split(devices: Sequence[PlacedDevice]) -> list[int]:
-    """Translate layers per device to C(--tensor-split): the output head is one more slot of the last."""
+    """Translate layers per device to C(--tensor-split). The output head is one more slot on the last device."""
     shares = [device.layers for device in devices]
     shares[-1] += 1
     return shares
@@ -135,7 +135,7 @@ def _float32(value: float) -> float:
 
 
 def predict_layers(split: Sequence[float], layers: int) -> list[int]:
-    """Predict, with the engine's own arithmetic, which device each slot falls to.
+    """Predict the device of each slot with the engine's own arithmetic.
 
     :returns: the device's index for each of the layers, and then for the output head.
     """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Environment variables that limit a service to the GPUs of the inventory's herd_gpus.
+"""GPUs of herd_gpus: the environment variables that limit a service to them, and their compute capabilities.
 
 herd_gpus lists the GPUs of a host that the herd uses. On a host with further GPUs every entry has an C(id): the index
 or UUID that nvidia-smi prints.
@@ -10,12 +10,17 @@ or UUID that nvidia-smi prints.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import InvalidInputError
 
 _ID = re.compile(r"[0-9]{1,2}|(GPU|MIG)-[0-9A-Za-z/-]{4,60}")
+
+
+def capabilities(gpus: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """List the compute capabilities of GPUs, each once."""
+    return tuple(sorted({str(gpu["compute_capability"]) for gpu in gpus if gpu.get("compute_capability")}))
 
 
 def environment(gpus: Sequence[Mapping[str, Any]], host: str = "this host") -> dict[str, str]:

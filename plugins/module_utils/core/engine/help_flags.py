@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The flags that a program accepts, read from what it prints for C(--help).
+"""Read the flags that a program accepts from its C(--help).
 
-Three manners of writing are met in the wild: llama-server starts a flag's line at the margin, the RPC
-worker indents it by two, and both fold long descriptions into lines that are indented much further.
+llama-server starts a flag's line at the margin, and the RPC worker indents it by two. Both fold long descriptions into
+lines that are indented much further.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# Deeper than this is a description, in every dialect that was captured under tests/fixtures/help.
+# A deeper indentation is a description, in all captured texts (tests/fixtures/help).
 DEEPEST_FLAG_COLUMN = 4
 FLAG = re.compile(r"(?P<flag>--?[A-Za-z0-9][A-Za-z0-9_-]*)(?P<comma>,\s*(?=-))?")
 
 
 def accepted_flags(help_text: str) -> list[str]:
-    """Every long and short flag of a help text, sorted, each once."""
+    """List the long and short flags of a help text, sorted, each once."""
     return sorted(set(_flags(help_text.splitlines())))
 
 

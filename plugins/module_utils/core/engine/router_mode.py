@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""llama-server in router mode: several models behind one port, each a process of its own that comes on demand.
+"""llama-server in router mode: several models behind one port, each in a process that starts on demand.
 
-Every model is a section of a preset file (common/preset.cpp); no directory is given to the engine, which would offer
-whatever lies there, also what does not fit. What stands on the router's own command line overrides every preset, so
-it holds only what is the router's.
+Every model is a section of a preset file (common/preset.cpp). The engine gets no directory, because it would offer all
+its files, even those that do not fit. The router's own command line overrides every preset, so it holds only arguments
+of the router.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .command_line import SWITCHES, CommandLine
 from .flags import guard as flag_guard
 from .flags.subject import PRESET, ROUTER, EngineBuild, Finding, Subject
 
-#: Keys of a preset that no command line knows (common_params_add_preset_options).
+#: Keys that are valid in a preset only (common_params_add_preset_options).
 PRESET_KEYS = frozenset({"--load-on-startup", "--stop-timeout"})
-#: A section of that name is the engine's own, and one of "*" is for all.
+#: Section names that the engine reserves.
 RESERVED_IDS = ("default",)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/-]{0,127}")
-#: The engine's own companions of a model, which are none themselves (common/preset.cpp).
+#: Files that accompany a model and are no models themselves (common/preset.cpp).
 _COMPANIONS = re.compile(r"mmproj|^(mtp|dspark|dflash)-")
-#: Nobody listens at the discard port: what a client asks the engine to fetch is refused at once.
+#: Address without a listener (the discard port), so that a download requested by a client fails at once.
 NOWHERE = "http://127.0.0.1:9/"
 
 
@@ -37,14 +37,14 @@ NOWHERE = "http://127.0.0.1:9/"
 class Offer:
     """A model that the router offers.
 
-    :param id: by which clients ask for it.
-    :param path: its file, the first one of shards.
-    :param settings: merged settings (engine_settings).
-    :param aliases: other names by which clients may ask for it.
-    :param sleep_s: idle seconds after which it gives its memory back until the next request; 0 is never.
-    :param stop_s: seconds that its process has to end before it is killed.
-    :param devices: names of the devices that it uses; empty leaves that to the engine.
-    :param split: shares of these devices, where there are several.
+    :param id: model id for clients.
+    :param path: its file, or the first shard.
+    :param settings: merged settings (engine.arguments).
+    :param aliases: further model ids for clients.
+    :param sleep_s: idle seconds after which it releases its memory until the next request; 0 is never.
+    :param stop_s: seconds before its process is killed at a stop.
+    :param devices: names of its devices; empty leaves the choice to the engine.
+    :param split: shares of several devices.
     """
 
     id: str
@@ -75,12 +75,12 @@ def models_among(files: Collection[str]) -> list[str]:
 
 
 def is_id(name: str) -> bool:
-    """Whether the engine can read a model's id."""
+    """Return whether the engine accepts a model id."""
     return bool(_ID.fullmatch(name)) and name not in RESERVED_IDS
 
 
 def require_distinct(offers: Sequence[Offer]) -> None:
-    """Stop at an id or alias that the engine cannot read, or that two models have: it would not start."""
+    """Reject ids and aliases that are invalid or not unique. The engine would not start with them."""
     if not offers:
         raise InvalidInputError(
             "at least one model that the router can offer",
@@ -108,7 +108,7 @@ def require_distinct(offers: Sequence[Offer]) -> None:
 
 
 def preset_words(offer: Offer, accepted: Collection[str]) -> list[str]:
-    """What a preset says, as the words of a command line."""
+    """Build the words of a command line that equal a preset."""
     words = ["--model", offer.path]
     if offer.aliases:
         words += ["--alias", ",".join(offer.aliases)]
@@ -116,10 +116,10 @@ def preset_words(offer: Offer, accepted: Collection[str]) -> list[str]:
         words += ["--device", ",".join(offer.devices)]
     if len(offer.split) > 1:
         words += ["--tensor-split", ",".join(str(share) for share in offer.split)]
-    # The time-out is the router's, which waits for the model's process and overrides what that is told.
-    settings = engine_arguments.model_arguments(offer.settings, accepted)
-    at = settings.index("--timeout")
-    words += settings[:at] + settings[at + 2 :]
+    # The router overrides the time-out of a model's process.
+    arguments_of_model = engine_arguments.model_arguments(offer.settings, accepted)
+    at = arguments_of_model.index("--timeout")
+    words += arguments_of_model[:at] + arguments_of_model[at + 2 :]
     if offer.sleep_s:
         words += ["--sleep-idle-seconds", str(offer.sleep_s)]
     if offer.at_start:
@@ -136,10 +136,10 @@ def _lines(words: Sequence[str]) -> list[str]:
 
 
 def presets(offers: Sequence[Offer], accepted: Collection[str]) -> str:
-    """The text of the preset file."""
+    """Compose the text of the preset file."""
     require_distinct(offers)
     sections = ["\n".join([f"[{offer.id}]", *_lines(preset_words(offer, accepted))]) for offer in offers]
-    # Not even a version at the top: releases before --load-mode offer what stands there as a model called default.
+    # No version at the top: releases without --load-mode would offer it as a model named default.
     return "# Written by herd.inference. Changes made here are lost.\n" + "\n\n".join(sections) + "\n"
 
 
@@ -151,11 +151,11 @@ def arguments(
     timeout_s: int,
     tls: tuple[str, str] = ("", ""),
 ) -> list[str]:
-    """The router's own arguments.
+    """Build the router's own arguments.
 
     :param listen: address and port of the API.
-    :param tls: files of its certificate and its key; empty without TLS. Its models' processes, which only it asks, have
-        none in any case.
+    :param tls: files of its certificate and its key; empty without TLS. Processes of models never use TLS, because only
+        the router sends requests to them.
     """
     if models_max < 1:
         raise InvalidInputError(
@@ -170,15 +170,15 @@ def arguments(
 
 
 def environment(api_key_file: str, folder: str = "/nonexistent") -> dict[str, str]:
-    """Variables of the router, which its models' processes inherit.
+    """Return the variables of the router, which processes of models inherit.
 
-    :param folder: an empty one, where the engine looks for models that it fetched itself.
+    :param folder: an empty folder for models that the engine would download itself.
     """
     return {
-        # Each model's process listens on the loopback interface. The router takes the key out of what it passes on
-        # to them (0c1e57098), so that without this every user of the host could ask them.
+        # A model's process listens on the loopback interface. The router does not pass the key to it (0c1e57098), so
+        # without this variable every user of the host could send requests to it.
         "LLAMA_ARG_API_KEY_FILE": api_key_file,
-        # A client may ask the engine to fetch a model (POST /models); what it had fetched it would offer.
+        # A client may request a download (POST /models), and the engine would offer the downloaded model.
         "MODEL_ENDPOINT": NOWHERE,
         "HF_HUB_CACHE": folder,
         "LLAMA_CACHE": folder,
@@ -193,10 +193,10 @@ def findings(
     capabilities: tuple[str, ...] = (),
     given_environment: Mapping[str, str] | None = None,
 ) -> list[Finding]:
-    """What the flag guard says of the router's command line and of every preset.
+    """Run the flag guard on the router's command line and on every preset.
 
     :param argv: the router's arguments, without the program.
-    :param given_environment: variables that somebody adds to those of environment().
+    :param given_environment: variables of the operator beside those of environment().
     """
     line = CommandLine(argv)
     own = Subject(ROUTER, line, engine, capabilities, environment=given_environment)
@@ -212,10 +212,10 @@ def findings(
 
 @dataclass(frozen=True)
 class RouterModelState:
-    """One model as a running router tells of it.
+    """A model in the answer of a running router.
 
     :param state: C(unloaded), C(loading), C(loaded) or C(sleeping), as the engine names them.
-    :param exit_code: of its last process, where that failed.
+    :param exit_code: exit code of its last process, if that failed.
     """
 
     id: str
@@ -229,7 +229,7 @@ class RouterModelState:
 
 
 def states(answer: Mapping[str, Any]) -> list[RouterModelState]:
-    """Read what a router answers to GET /models."""
+    """Parse a router's answer to GET /models."""
     found = []
     for model in answer["data"]:
         status = model.get("status") or {}
@@ -242,10 +242,10 @@ def states(answer: Mapping[str, Any]) -> list[RouterModelState]:
     return found
 
 
-def to_be_asked(found: Sequence[RouterModelState], offered: Sequence[str]) -> str:
-    """The model to prove a router with: one that is in memory already, so that none has to make room for it.
+def model_to_probe(found: Sequence[RouterModelState], offered: Sequence[str]) -> str:
+    """Choose the model for a test request: one in memory, so that no other model is unloaded.
 
-    Where none is, rather one whose last process did not fail.
+    If none is in memory, prefer a model whose last process did not fail.
     """
     order = ("loaded", "sleeping", "loading")
     there = sorted((s for s in found if s.is_in_memory and s.id in offered), key=lambda s: order.index(s.state))

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which files of a worker's cache are given up while the worker is down.
+"""Choose the files to remove from a worker's tensor cache while the worker is down.
 
-The engine keeps each large tensor in a file that is named after the hash of its bytes, never removes one, and never
-looks at the hash again: a file that was cut short, by a full disk, a kill or a loss of power, is loaded without a
-word and the model answers nonsense. So what may have been cut short goes, and then what is too old or too much.
+The engine keeps each large tensor in a file that is named after the hash of its bytes. It never removes a file, and
+never checks the hash again. A file that was truncated by a full disk, a kill or a loss of power is loaded silently, and
+the model answers nonsense. So files that may be truncated are removed first, then old ones, then those over the limits.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 
 MIB = 1 << 20
 DAY_S = 86400.0
-#: The engine keeps nothing that is not larger (HASH_THRESHOLD): a smaller file was cut short.
+#: The engine only keeps larger tensors (HASH_THRESHOLD), so a smaller file was truncated.
 SMALLEST = 10 * MIB
-#: With less than this free, a file may have been cut short by the lack of room.
+#: Below these free bytes, a file may have been truncated for lack of space.
 NO_ROOM = 16 * MIB
-#: Disks are looked at every five seconds: so long after it was seen one may have been full still.
+#: Seconds after an observation for which a disk may still have been full. Disks are checked every five seconds.
 FULL_S = 15.0
-#: A process that has just ended may have been writing what is younger.
+#: A process that has just ended may have been writing files that are younger than these seconds.
 WRITING_S = 5.0
-#: What was written that long before the last write has reached the disk (the kernel's limit is about 35 seconds).
+#: Data older than these seconds before the last write is on the disk (the kernel's limit is about 35 seconds).
 FLUSHED_S = 60.0
 
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -32,11 +32,11 @@ _NAME = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class RpcCacheLimits:
-    """What a cache may take; 0 is no limit.
+    """Limits of a cache; 0 is no limit.
 
     :ivar most: bytes of all its files.
-    :ivar keep_free: bytes that stay free on its file system, see C(on).
-    :ivar days: a file that the last load did not use, and no load in as many days before it, goes.
+    :ivar keep_free: bytes that stay free on its file system; see C(on).
+    :ivar days: a file is removed if no load used it in this many days before the last load.
     """
 
     most: int = 0
@@ -44,13 +44,13 @@ class RpcCacheLimits:
     days: float = 0.0
 
     def on(self, total: int) -> RpcCacheLimits:
-        """The same on a file system of that many bytes: a small one has no more than a tenth to keep free."""
+        """Adapt the limits to a file system of this size: at most a tenth of it stays free."""
         return replace(self, keep_free=min(self.keep_free, total // 10))
 
 
 @dataclass(frozen=True)
 class CacheFile:
-    """One file: when it was written and when it was last read, in seconds since the epoch."""
+    """A file with the times of its last write and read, in seconds since the epoch."""
 
     name: str
     size: int
@@ -59,37 +59,37 @@ class CacheFile:
 
     @property
     def used(self) -> float:
-        """When a load last needed it. A file system without times of reading only knows the first time."""
+        """Return when a load last used the file. Without access times, this is the time of its write."""
         return max(self.written, self.read)
 
 
 @dataclass(frozen=True)
 class Removal:
-    """A file that goes, and why."""
+    """A file to remove, and the reason."""
 
     file: CacheFile
     why: str
 
 
 def is_ours(name: str) -> bool:
-    """Whether a name is one that the engine gives; nothing else is ever touched."""
+    """Return whether the engine made a file of this name. Other files are never touched."""
     return _NAME.fullmatch(name) is not None
 
 
-def _cut_short(
+def _truncated(
     files: Sequence[CacheFile], free: int, proved: float | None, ended: float | None, full: float | None
 ) -> Iterable[Removal]:
-    """Files that may hold less than they should."""
+    """Find the files that may be truncated."""
     new = [file for file in files if proved is None or file.written > proved]
     last = max((file.written for file in new), default=0.0)
     since = last - FLUSHED_S if ended is None else ended - WRITING_S
     for file in files:
         if file.size <= SMALLEST:
-            yield Removal(file, "it was cut short")
+            yield Removal(file, "it is truncated")
         elif file in new and (free < NO_ROOM or (full is not None and file.written <= full + FULL_S)):
             yield Removal(file, "the disk was full")
         elif file in new and file.written > since:
-            yield Removal(file, "it may have been cut short")
+            yield Removal(file, "it may be truncated")
 
 
 def plan(
@@ -100,15 +100,15 @@ def plan(
     ended: float | None = None,
     full: float | None = None,
 ) -> list[Removal]:
-    """Say which files go.
+    """Choose the files to remove.
 
-    :param free: bytes that are free on their file system.
-    :param proved: everything that was written until then is known to be whole; None if nothing is.
-    :param ended: now, if the worker has ended a moment ago; None if nobody knows when it did.
-    :param full: when the disk was last seen without room; None if it never was.
+    :param free: free bytes on their file system.
+    :param proved: time until which all writes are known to be complete; None if unknown.
+    :param ended: time of the worker's end; None if unknown.
+    :param full: time at which the disk was last full; None if it never was.
     """
-    removals = {removal.file.name: removal for removal in _cut_short(files, free, proved, ended, full)}
-    # Counted to the last load and not to now: a worker that ran for a year needs its files when it starts again.
+    removals = {removal.file.name: removal for removal in _truncated(files, free, proved, ended, full)}
+    # Counted back from the last load, not from now: a worker that ran for a year needs its files at its next start.
     last = max((file.used for file in files), default=0.0)
     for file in files:
         if limits.days and last - file.used > limits.days * DAY_S:
@@ -130,7 +130,7 @@ def plan(
 
 
 def summary(removals: Sequence[Removal]) -> str:
-    """One line for the journal; nothing where nothing goes."""
+    """Summarise the removals in one line of the journal; empty if there are none."""
     if not removals:
         return ""
     reasons: dict[str, int] = {}
@@ -142,7 +142,7 @@ def summary(removals: Sequence[Removal]) -> str:
 
 
 def fnv(data: bytes, found: int = 0xCBF29CE484222325) -> int:
-    """The hash of which the engine makes a file's name: FNV-1a, 64 bits."""
+    """Compute the hash that names a file in the cache: FNV-1a, 64 bits."""
     for byte in data:
         found = (found ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return found

@@ -27,7 +27,7 @@ LENGTH_SIZE = 8
 
 @dataclass(frozen=True)
 class Version:
-    """A protocol version, which orders and prints as people write it."""
+    """A protocol version; it compares by number and prints as C(7.0.0)."""
 
     major: int
     minor: int
@@ -39,14 +39,14 @@ class Version:
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """Memory of one device of a worker, in bytes."""
+    """Memory of a worker's device, in bytes."""
 
     free: int
     total: int
 
 
 def parse_version(text: str) -> Version:
-    """Read C(7.0.0)."""
+    """Parse a version such as C(7.0.0)."""
     parts = text.split(".")
     if len(parts) != 3 or not all(part.isdigit() for part in parts):
         raise InvalidInputError(
@@ -69,12 +69,12 @@ def hello_request(major: int) -> bytes:
 
 
 def hello_size(major: int) -> int:
-    """Size of the response to HELLO from a server of this major."""
+    """Return the size of the response to HELLO from a server of this major."""
     return 4 + CAPABILITIES_SIZE if major >= FIRST_MAJOR_WITH_CAPABILITIES else 3
 
 
 def decode_length(data: bytes, expected: int, what: str) -> int:
-    """Read a response's size and hold it against what this message must have."""
+    """Decode a response's size and check it against the size of this message."""
     (length,) = struct.unpack("<Q", data)
     if length != expected:
         raise RemoteFailureError(
@@ -86,21 +86,21 @@ def decode_length(data: bytes, expected: int, what: str) -> int:
 
 
 def decode_hello(payload: bytes) -> Version:
-    """Read the version out of a response to HELLO of either kind."""
+    """Decode the version in a response to HELLO of either kind."""
     return Version(payload[0], payload[1], payload[2])
 
 
 def decode_device_count(payload: bytes) -> int:
-    """Read the response to DEVICE_COUNT."""
+    """Decode the response to DEVICE_COUNT."""
     return int(struct.unpack("<I", payload)[0])
 
 
 def device_memory_request(device: int) -> bytes:
-    """Ask for the memory of one device."""
+    """Build the request for a device's memory."""
     return request(GET_DEVICE_MEMORY, struct.pack("<I", device))
 
 
 def decode_device_memory(payload: bytes) -> DeviceMemory:
-    """Read the response to GET_DEVICE_MEMORY."""
+    """Decode the response to GET_DEVICE_MEMORY."""
     free, total = struct.unpack("<QQ", payload)
     return DeviceMemory(free=free, total=total)

@@ -1,12 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What llama-server says in its own log about devices, layers and memory.
+"""Read devices, layers and memory from llama-server's log.
 
-The engine names a worker's buffers by endpoint (C(RPC0[10.100.0.32:50052])); the device of a local GPU
-stands for itself (C(CUDA0)). Layers per device are printed one by one only at debug level, at which the
-log would hold prompts too. At the level that the service runs with, the key-value cache of a device and
-the whole cache with its number of layers are printed, and the former is a whole share of the latter.
+The engine names a worker's buffers by endpoint (C(RPC0[10.100.0.32:50052])), and a local GPU by its device (C(CUDA0)).
+It prints the layers of each device only at debug level, which would log prompts too. At the level of the service it
+prints the key-value cache of each device and of the whole model, so layers follow from the device's share.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ READY_WORDS = ("server is listening on", "llama_server: listening on", "all slot
 
 @dataclass
 class DeviceShare:
-    """What one device holds; memory in MiB as the engine prints it, layers None where it cannot tell."""
+    """Buffers of one device in MiB, as the engine prints them. C(layers) is None if unknown."""
 
     device: str
     endpoint: str = ""
@@ -42,36 +41,36 @@ class DeviceShare:
 
 @dataclass
 class ServerLog:
-    """The part of the log that says what was placed where."""
+    """The placement as the log reports it."""
 
     devices: list[DeviceShare] = field(default_factory=list)
     layers: int = 0
     slots: int = 0
     offloaded: int = 0
     ready: bool = False
-    #: Whether the log reaches back to the start; journald may have given up older lines of a long run.
+    #: Whether the log reaches back to the start. journald may have dropped the first lines of a long run.
     begun: bool = False
 
     def complete(self) -> bool:
-        """Say whether every device that the engine uses holds weights and the cache of some layers."""
+        """Return whether every used device holds weights and the cache of some layers."""
         return bool(self.devices) and all(d.model_mib > 0 and d.kv_mib > 0 for d in self.devices)
 
 
 def is_ready_line(line: str) -> bool:
-    """Say whether the head had loaded everything when it wrote this."""
+    """Return whether a line says that the model is loaded."""
     return any(word in line for word in READY_WORDS)
 
 
 def _share_of(log: ServerLog, name: str, index: str, endpoint: str) -> DeviceShare | None:
     if not endpoint:
         return next((share for share in log.devices if share.device == name + index), None)
-    # Within brackets the number counts the devices of that one worker, not of the whole group.
+    # The number in brackets counts the devices of that worker only.
     of_worker = [share for share in log.devices if share.endpoint == endpoint]
     return of_worker[int(index)] if int(index) < len(of_worker) else None
 
 
 def parse(text: str) -> ServerLog:
-    """Read the log of one run of the head, from its start."""
+    """Parse the log of one run of the head."""
     log = ServerLog()
     kv_total = 0.0
     for line in text.splitlines():
@@ -105,7 +104,7 @@ def _add(log: ServerLog, buffer: re.Match[str]) -> None:
 
 
 def _count_layers(log: ServerLog, kv_total: float) -> None:
-    """Turn shares of the cache into layers, unless its layers are of unequal size and do not add up."""
+    """Compute layers from shares of the cache. Layers of unequal size do not add up, and stay unknown."""
     if kv_total <= 0 or log.layers == 0:
         return
     counts = [round(share.kv_mib / kv_total * log.layers) for share in log.devices]

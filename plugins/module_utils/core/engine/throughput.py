@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an engine has to do and how fast it is, from its own counters.
+"""Compute an engine's load and its current speed from its counters.
 
-The engine counts tokens and the seconds that it took for them when a request has ended; its averages are those since
-it began. The speed of now is the difference between two looks with a request in between, and stays until the next one.
+The engine adds tokens and seconds to its counters when a request ends, and its averages cover its run. The current
+speed is the difference between two readings with a finished request between them. It is kept until the next one.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: What is said, and the counters (tokens, seconds) that it is made of.
+#: Speeds, and the counters (tokens, seconds) from which they are computed.
 RATES = {
     "tokens_per_s": ("tokens_predicted_total", "tokens_predicted_seconds_total"),
     "prompt_tokens_per_s": ("prompt_tokens_total", "prompt_seconds_total"),
 }
 
-#: What a speed is made of at least.
+#: Least tokens for a speed.
 LEAST_TOKENS, LEAST_S = 8.0, 0.1
 
 
 class EngineLoad:
-    """One engine's counters, looked at again and again."""
+    """Successive readings of an engine's counters."""
 
     def __init__(self) -> None:
         self._base: dict[str, float] = {}
@@ -31,25 +31,25 @@ class EngineLoad:
         self._now: Mapping[str, float] = {}
 
     def add(self, counters: Mapping[str, float]) -> None:
-        """Take what was read; nothing where it did not answer."""
+        """Add a reading; None if the engine did not answer."""
         self._now = counters
         for name, (tokens, seconds) in RATES.items():
             if tokens not in counters or seconds not in counters:
                 continue
             if counters[tokens] < self._base.get(tokens, 0.0) or counters[seconds] < self._base.get(seconds, 0.0):
-                # An engine that was started anew counts from the beginning.
+                # A restarted engine counts from zero.
                 self._base.update({tokens: 0.0, seconds: 0.0})
             made = counters[tokens] - self._base.get(tokens, 0.0)
             passed = counters[seconds] - self._base.get(seconds, 0.0)
-            # A single token takes no time by the engine's clock: less than this waits for more.
+            # A single token takes no time by the engine's clock, so wait for more.
             if made >= LEAST_TOKENS and passed >= LEAST_S:
                 self._rates[name] = round(made / passed, 2)
                 self._base.update({tokens: counters[tokens], seconds: counters[seconds]})
 
     def as_data(self, gpus: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any] | None:
-        """What the registry's entry says of it; None where nothing is known.
+        """Return the load for the entry in the registry; None if unknown.
 
-        :param gpus: by host, the GPUs with their C(name), C(used_mib) and C(total_mib).
+        :param gpus: GPUs by host, with C(name), C(used_mib) and C(total_mib).
         """
         found: dict[str, Any] = {**self._rates}
         for name, counter in (("processing", "requests_processing"), ("waiting", "requests_deferred")):

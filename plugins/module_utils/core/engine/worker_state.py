@@ -1,26 +1,27 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with an RPC worker, from what its own host says of it."""
+"""Find problems of an RPC worker from the state of its host."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-#: A worker that is younger than this, in seconds, and has restarted before, is crashing.
+#: A restarted worker that is younger than these seconds is crashing.
 YOUNG_S = 30.0
 
 
 @dataclass(frozen=True)
 class Sight:
-    """A worker as seen from its own host.
+    """The state of a worker on its host.
 
-    :param holder: the process that listens on the port, as C(name (id)); empty where nothing does.
+    :param holder: the process that listens on the port, as C(name (pid)); empty if there is none.
     :param is_own: whether that process belongs to the unit.
     :param clients: addresses with an established connection.
-    :param leaving: connections that the client has closed and the worker has not.
-    :param release: of the running process; C(current) is the one that the link names.
+    :param leaving: connections that the client has closed and the worker has not (CLOSE_WAIT).
+    :param release: release of the running process.
+    :param current: release of the link C(current).
     """
 
     unit: str
@@ -39,9 +40,9 @@ class Sight:
 
 
 def problems(sight: Sight, address: str = "", port: int = 0) -> list[str]:
-    """Every reason why a head could not use this worker, or should not.
+    """List the reasons why a head cannot or should not use this worker.
 
-    :param address: where it must listen; not held when empty.
+    :param address: address to listen on; not checked if empty.
     """
     found = [*_port(sight, address, port)] if sight.listening else []
     if sight.active != "active":
@@ -50,7 +51,7 @@ def problems(sight: Sight, address: str = "", port: int = 0) -> list[str]:
 
 
 def cannot_heal(sight: Sight) -> bool:
-    """Whether waiting is in vain: nobody will start the unit, or somebody else has its port."""
+    """Return whether waiting is useless: the unit is down, or another process holds its port."""
     return not sight.is_own or sight.active in ("failed", "inactive")
 
 

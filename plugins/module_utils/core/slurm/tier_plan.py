@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine import arguments as engine_arguments
+from ..engine import gpu_environment
 from ..errors import InvalidInputError
 from ..models import ids as model_ids
 from ..placement import from_inventory as inventory_placement
@@ -314,7 +315,7 @@ def _node(host: Mapping[str, Any]) -> dict[str, Any]:
         "gpus": len(gpus),
         "memory_mib": int(min((float(gpu["memory_mib"]) for gpu in gpus), default=0)),
         "memory_gib": float(host.get("herd_memory_gib") or 0),
-        "capabilities": sorted({str(gpu["compute_capability"]) for gpu in gpus if gpu.get("compute_capability")}),
+        "capabilities": list(gpu_environment.capabilities(gpus)),
     }
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The head's OpenAI-compatible API, asked as a client would ask (requests)."""
+"""Client of an engine's OpenAI-compatible API (requests)."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _DATA = "data: "
 _UNAUTHORISED = 401
 _LOADING = 503
 _OK = 200
-# A rate over less than this, in seconds, measures the network's buffers.
+# Over less than these seconds, a rate measures the buffers of the network.
 _SHORTEST_S = 0.001
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A chat completion. Times in seconds; first_token_s only where it was streamed."""
+    """A chat completion. Times are in seconds; C(first_token_s) is known only if it was streamed."""
 
     text: str
     tokens: int
     seconds: float
     first_token_s: float | None
     tokens_per_second: float | None
-    # The part of the text that the model sent as reasoning_content.
+    # The part that the model sent as reasoning_content.
     reasoning: str = ""
     finish_reason: str = ""
     prompt_tokens: int = 0
@@ -52,7 +52,7 @@ class Completion:
 
 @dataclass(frozen=True)
 class Slots:
-    """Request slots of a head; context is the cells that one of them has. None is unknown."""
+    """Request slots of a head. C(context) is the cells of one slot. None is unknown."""
 
     total: int | None
     busy: int | None
@@ -60,11 +60,11 @@ class Slots:
 
 
 class Api:
-    """One head.
+    """The API of one engine.
 
     :param key: API key, empty for none.
     :param timeout_s: longest silence in an answer.
-    :param certificate: the head's own certificate in PEM, the only one that is trusted; empty without TLS.
+    :param certificate: the only trusted certificate, in PEM; empty without TLS.
     """
 
     def __init__(self, url: str, key: str, timeout_s: float, certificate: str = "") -> None:
@@ -73,12 +73,12 @@ class Api:
         self._session = requests.Session()
         if certificate:
             self._session.mount("https://", pinned_tls.Pinned(certificate))
-        # A proxy from the environment has no business between a host and its own service.
+        # Ignore proxies of the environment: the service is on this host or its network.
         self._session.trust_env = False
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def health(self) -> str:
-        """Name the state: C(refused), C(loading), C(ready), C(status N) for what is no head, C(insecure)."""
+        """Return the state: C(refused), C(silent), C(loading), C(ready), C(status N) or C(insecure (reason))."""
         try:
             answer = self._session.get(f"{self._url}/health", timeout=min(5.0, self._timeout_s))
         except requests.exceptions.SSLError as error:
@@ -92,17 +92,17 @@ class Api:
         return "ready" if answer.status_code == _OK else f"status {answer.status_code}"
 
     def models(self) -> list[str]:
-        """Ask for the ids of the models."""
+        """Request the ids of the models."""
         answer = self._send("GET", "/v1/models")
         return [str(model["id"]) for model in answer.json()["data"]]
 
     def router_models(self) -> dict[str, Any]:
-        """Ask a router for its models and their states; loads none."""
+        """Request a router's models and their states. This loads no model."""
         answer: dict[str, Any] = self._send("GET", "/models").json()
         return answer
 
     def refuses(self, key: str) -> bool:
-        """Say whether a request with this key, or with none, is refused."""
+        """Return whether a request with this key, or without one, is rejected."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             answer = self._session.post(
@@ -113,7 +113,7 @@ class Api:
         return answer.status_code == _UNAUTHORISED
 
     def slots(self) -> Slots:
-        """Ask for the request slots; a head with --no-slots says nothing of them."""
+        """Request the slots. A head with --no-slots does not report them."""
         try:
             answer = self._session.get(f"{self._url}/slots", headers=self._headers, timeout=self._timeout_s)
         except requests.exceptions.RequestException as error:
@@ -125,7 +125,7 @@ class Api:
         return Slots(len(listed), busy, next((int(slot["n_ctx"]) for slot in listed if "n_ctx" in slot), None))
 
     def chat(self, model: str, prompt: str, tokens: int) -> Completion:
-        """Ask for a chat completion in one piece."""
+        """Request a chat completion in one piece."""
         begin = time.monotonic()
         data = self._send("POST", "/v1/chat/completions", self._body(model, prompt, tokens)).json()
         choice = data["choices"][0]
@@ -143,7 +143,7 @@ class Api:
         )
 
     def chat_streamed(self, model: str, prompt: str, tokens: int) -> Completion:
-        """Ask for a chat completion token by token, and take the time of the first one."""
+        """Request a streamed chat completion, and measure the time to its first token."""
         body = {**self._body(model, prompt, tokens), "stream": True, "stream_options": {"include_usage": True}}
         begin = time.monotonic()
         first: float | None = None
@@ -173,7 +173,7 @@ class Api:
             reasoning,
             finish,
             int(usage.get("prompt_tokens", 0)),
-            # Of one token, and of several that came in one piece, nothing can be said.
+            # A single token, or several in one piece, give no rate.
             round((count - 1) / took, 2) if count > 1 and took >= _SHORTEST_S else None,
         )
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTPS to the one server whose certificate is known (requests): no authority is asked, and no name compared."""
+"""HTTPS to a server whose certificate is pinned (requests). No authority and no host name is checked."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import re
 import ssl
 from typing import Any
 
-# X509_V_FLAG_PARTIAL_CHAIN, which Python 3.9 does not name: trusted although it did not sign itself.
+# X509_V_FLAG_PARTIAL_CHAIN, which Python 3.9 does not name: trust a certificate that is not self-signed.
 PARTIAL_CHAIN = 0x80000
 
 
 def context(certificate: str) -> ssl.SSLContext:
-    """Trust this certificate and nothing else."""
+    """Create a TLS context that trusts this certificate only."""
     found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     found.minimum_version = ssl.TLSVersion.TLSv1_2
     found.check_hostname = False
@@ -26,7 +26,7 @@ def context(certificate: str) -> ssl.SSLContext:
 try:
     from requests.adapters import HTTPAdapter
 except ImportError:
-    # Who asks says so (openai.REQUESTS_ERROR); hosts without it shall read this file all the same.
+    # This file must import on hosts without requests; callers check openai_api.REQUESTS_ERROR.
     HAS_REQUESTS = False
 else:
     HAS_REQUESTS = True
@@ -47,6 +47,6 @@ else:
 
 
 def reason(error: Exception) -> str:
-    """Why a connection was not secure, in OpenSSL's words."""
+    """Return why a connection was not secure, as OpenSSL reports it."""
     found = re.search(r"certificate verify failed: [^()'\"]+", str(error)) or re.search(r"[A-Z_]{6,}[A-Z]", str(error))
     return found[0].strip() if found else "no TLS"

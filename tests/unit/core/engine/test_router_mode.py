@@ -169,4 +169,4 @@ def test_the_states_of_a_running_router() -> None:
     [(["a", "b", "broken"], "b"), (["a", "broken"], "a"), (["broken"], "broken"), (["broken", "new"], "new"), ([], "")],
 )
 def test_a_model_that_is_in_memory_is_asked_first(offered: list[str], asked: str) -> None:
-    assert router_mode.to_be_asked(router_mode.states(ANSWER), offered) == asked
+    assert router_mode.model_to_probe(router_mode.states(ANSWER), offered) == asked

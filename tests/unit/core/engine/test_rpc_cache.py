@@ -48,14 +48,14 @@ def test_only_the_engines_own_names(name: str, is_ours: bool) -> None:
         # All is proved, nothing is too much.
         ([file("a"), file("b")], PLENTY, NOW, None, {}),
         # The engine keeps nothing of 10 MiB or less, proved or not.
-        ([file("a", 0), file("b", 10), file("c", 10.1)], PLENTY, NOW, None, dict.fromkeys("ab", "it was cut short")),
+        ([file("a", 0), file("b", 10), file("c", 10.1)], PLENTY, NOW, None, dict.fromkeys("ab", "it is truncated")),
         # The worker ended while it may have been writing c.
         (
             [file("a", written=NOW - 90), file("b", written=NOW - 6), file("c", written=NOW - 1)],
             PLENTY,
             NOW - 100,
             NOW,
-            {"c": "it may have been cut short"},
+            {"c": "it may be truncated"},
         ),
         # A power cut: nobody saw the end. What was written in the minute before the last write may not have arrived.
         (
@@ -63,7 +63,7 @@ def test_only_the_engines_own_names(name: str, is_ours: bool) -> None:
             PLENTY,
             LOAD - 100,
             None,
-            dict.fromkeys("bc", "it may have been cut short"),
+            dict.fromkeys("bc", "it may be truncated"),
         ),
         # The same, of an installation that has never proved anything.
         (
@@ -71,7 +71,7 @@ def test_only_the_engines_own_names(name: str, is_ours: bool) -> None:
             PLENTY,
             None,
             None,
-            {"c": "it may have been cut short"},
+            {"c": "it may be truncated"},
         ),
         # A full disk: of what is new nothing is believed, what was proved before is.
         (
@@ -82,7 +82,7 @@ def test_only_the_engines_own_names(name: str, is_ours: bool) -> None:
             dict.fromkeys("bc", "the disk was full"),
         ),
         # The clock was set back: what seems to be of the future is new.
-        ([file("a", written=NOW + 500)], PLENTY, NOW, NOW + 1, {"a": "it may have been cut short"}),
+        ([file("a", written=NOW + 500)], PLENTY, NOW, NOW + 1, {"a": "it may be truncated"}),
     ],
 )
 def test_what_may_be_cut_short_goes(
