@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_cursor
 from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf_summary import describe
 
 STRING, ARRAY = 8, 9
@@ -175,6 +175,6 @@ def is_read(data: bytes, size: int | None = None) -> bool:
     except HerdError:
         return False
     finally:
-        assert source.read_bytes <= gguf.MAX_READ
+        assert source.read_bytes <= gguf_cursor.MAX_READ
     assert facts_found["parameters"] >= 0
     return True

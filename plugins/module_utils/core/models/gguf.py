@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The header and the tensor table of a GGUF file: what a model is, without its weights.
+"""Read the header and the tensor table of a GGUF file: the facts about a model, without its weights.
 
-Versions 2 and 3, little and big endian, in one file or in shards. A file is foreign until it was read here, so
-every length is held against what is left of the file and against a bound before anything is kept, and what the
-engine refuses (ggml/src/gguf.cpp of release 0c1e57098) is refused here with a reason. Time and memory are bounded
-whatever the file says: at most C(MAX_READ) bytes are read, arrays of texts are walked and not kept.
+Versions 2 and 3, little and big endian, in one file or in shards. The content of a file is untrusted: each length is
+compared with the rest of the file and with a bound before anything is kept. A file that the engine refuses
+(ggml/src/gguf.cpp of release 0c1e57098) is refused here with a reason. Time and memory are bounded for any content: at
+most C(MAX_READ) bytes are read, and arrays of texts are skipped.
 """
 
 from __future__ import annotations
@@ -14,28 +14,25 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Union
+from typing import Union
 
-from ..errors import MismatchError
+from .gguf_cursor import Cursor, Source, broken_file
 from .gguf_types import TYPES
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 ALIGNMENT_KEY = "general.alignment"
 DEFAULT_ALIGNMENT = 32
-#: Bounds, far above what is known: vocabularies and merges have some 500 000 texts, models some 2 000 tensors.
-MAX_READ = 64 << 20
+#: Bounds, far above known models: vocabularies and merges have some 500 000 texts, models some 2 000 tensors.
 MAX_FIELDS = 1 << 16
 MAX_TENSORS = 1 << 17
 MAX_TEXTS = 1 << 20
 MAX_KEY = 1 << 16
 MAX_NAME = 64
 MAX_DIMENSIONS = 4
-#: Longer texts and arrays are not kept; C(ArraySummary) says how long they are.
+#: Longer texts and arrays are not kept; C(ArraySummary) has their length.
 KEPT_TEXT = 1 << 20
 KEPT_ARRAY = 1 << 12
-#: Entries of all short arrays together: as objects they take many times the room that they have in the file.
-MAX_KEPT = 1 << 18
 INT64_MAX = (1 << 63) - 1
 SIZE_MAX = (1 << 64) - 1
 
@@ -56,9 +53,8 @@ _SCALARS = {
 _STRING, _ARRAY = 8, 9
 #: The smallest field (key of one letter, a byte) and tensor (no name, no dimension).
 _LEAST_FIELD, _LEAST_TENSOR = 8 + 1 + 4 + 1, 8 + 4 + 4 + 8
-_WINDOW = 1 << 16
 
-#: What is often found in place of a model, by its first bytes.
+#: Content that is often found in place of a model, by its first bytes.
 _FOREIGN = (
     (b"<", "a web page"),
     (b"\x1f\x8b", "gzip data"),
@@ -67,32 +63,15 @@ _FOREIGN = (
     (b"version https://git-lfs", "a pointer of Git LFS"),
     (b"ggml", "a model in the format before GGUF"),
     (b"ggjt", "a model in the format before GGUF"),
-    (b"\x00\x00\x00\x00", "zeros, as where a download reserved room"),
+    (b"\x00\x00\x00\x00", "zeros, as in space that a download reserved"),
 )
 
 Scalar = Union[str, int, float, bool]
 
 
-class Source(Protocol):
-    """Where a header is read from: a file, or a server that gives ranges.
-
-    :ivar size: bytes of the whole file.
-    :ivar name: what errors call it.
-    """
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def name(self) -> str: ...
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Bytes from there, fewer only at the end."""
-
-
 @dataclass(frozen=True)
 class ArraySummary:
-    """An array or a text that is too long to keep, as the vocabulary is."""
+    """An array or a text that is too long to keep, such as the vocabulary."""
 
     type: str
     length: int
@@ -130,11 +109,11 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """The header of a file.
 
     :ivar byte_order: C(little) or C(big).
     :ivar data_start: offset of the first tensor's first byte.
-    :ivar file_size: bytes of the file; of all shards together once they are joined.
+    :ivar file_size: bytes of the file; of all shards once they are joined.
     """
 
     version: int
@@ -147,7 +126,7 @@ class Header:
 
     @property
     def data_end(self) -> int:
-        """Offset behind the last tensor of one file; the file is whole if it reaches that far."""
+        """Offset after the last tensor of one file; the file is whole if it has that many bytes."""
         return max((tensor.offset + tensor.size for tensor in self.tensors), default=self.data_start)
 
     @property
@@ -156,129 +135,31 @@ class Header:
         return self.data_end <= self.file_size
 
 
-def _broken(name: str, expected: str, found: str) -> MismatchError:
-    return MismatchError(
-        f"{expected} in {name}",
-        found,
-        "it is no GGUF model that the engine opens; compare its checksum, fetch it again",
-    )
-
-
-class _Cursor:
-    """Reads forward through a source in windows, and keeps count of what it costs."""
-
-    def __init__(self, source: Source, order: str = "<") -> None:
-        self.source, self.order = source, order
-        self.position = 0
-        self._window, self._window_start = b"", 0
-        self._next = _WINDOW
-        self._budget = MAX_READ
-        self._kept = 0
-
-    @property
-    def left(self) -> int:
-        """Bytes behind this position."""
-        return self.source.size - self.position
-
-    def need(self, length: int, what: str) -> None:
-        """Refuse a length that the file does not have."""
-        if length > self.left:
-            raise _broken(
-                self.source.name,
-                f"{length} bytes of {what} at offset {self.position}",
-                f"only {max(0, self.left)} bytes before the end of the file",
-            )
-
-    def take(self, length: int, what: str) -> bytes:
-        """The next bytes."""
-        self.need(length, what)
-        start = self.position - self._window_start
-        if start < 0 or start + length > len(self._window):
-            self._fetch(length)
-            start = 0
-        self.position += length
-        return self._window[start : start + length]
-
-    def skip(self, length: int, what: str) -> None:
-        """Go on without reading."""
-        self.need(length, what)
-        self.position += length
-
-    def skip_texts(self, count: int, what: str) -> None:
-        """Go on behind so many texts, each with its length in front: the one place where speed matters."""
-        unpack = struct.Struct(f"{self.order}Q").unpack_from
-        for _each in range(count):
-            start = self.position - self._window_start
-            if start < 0 or start + 8 > len(self._window):
-                self.take(8, what)
-                self.position -= 8
-                start = 0
-            length = unpack(self._window, start)[0]
-            if length > self.source.size - self.position - 8:
-                self.need(8 + length, what)
-            self.position += 8 + length
-
-    def number(self, code: str, what: str) -> Any:
-        """One number."""
-        return struct.unpack(self.order + code, self.take(struct.calcsize(code), what))[0]
-
-    def _fetch(self, length: int) -> None:
-        wanted = min(max(length, self._next), self.left)
-        self._budget -= wanted
-        if self._budget < 0:
-            raise _broken(
-                self.source.name, f"a header of at most {MAX_READ >> 20} MiB", f"more at offset {self.position}"
-            )
-        # Small first, for most headers are; larger for a vocabulary, so that a server is asked a few times only.
-        self._next = min(self._next * 2, 4 << 20)
-        data = self.source.read(self.position, wanted)
-        if len(data) != wanted:
-            raise _broken(
-                self.source.name,
-                f"{wanted} bytes at offset {self.position}",
-                f"{len(data)}, as if it had become shorter",
-            )
-        self._window, self._window_start = data, self.position
-
-    def keep(self, count: int, what: str) -> None:
-        """Count the entries of an array that is kept."""
-        self._kept += count
-        if self._kept > MAX_KEPT:
-            raise _broken(self.source.name, f"short arrays of at most {MAX_KEPT} entries together", f"more in {what}")
-
-    def text(self, most: int, what: str) -> str:
-        """A text of bounded length; the engine does not care about its encoding either."""
-        length = self.number("Q", f"the length of {what}")
-        if length > most:
-            raise _broken(self.source.name, f"{what} of at most {most} bytes", f"a length of {length}")
-        return self.take(length, what).decode("utf-8", errors="replace")
-
-
-def _look_at_magic(source: Source) -> str:
-    """The byte order, or why this is no GGUF file."""
+def _byte_order(source: Source) -> str:
+    """Read the byte order; refuse a file that is no GGUF file."""
     if source.size < 24:
-        raise _broken(source.name, "a GGUF header of at least 24 bytes", f"a file of {source.size} bytes")
+        raise broken_file(source.name, "a GGUF header of at least 24 bytes", f"a file of {source.size} bytes")
     start = source.read(0, 24)
     if start[:4] != MAGIC:
-        told = next((word for mark, word in _FOREIGN if start.startswith(mark)), "")
-        if not told and start[8:9] == b"{":
-            told = "a safetensors file"
-        what = told or "something else, perhaps a later byte part of a model that has to be joined"
-        raise _broken(source.name, "the letters GGUF at its beginning", f"{start[:4]!r}: {what}")
+        known = next((name for prefix, name in _FOREIGN if start.startswith(prefix)), "")
+        if not known and start[8:9] == b"{":
+            known = "a safetensors file"
+        what = known or "something else, perhaps a later byte part of a model that has to be joined"
+        raise broken_file(source.name, "the letters GGUF at its beginning", f"{start[:4]!r}: {what}")
     little, big = struct.unpack("<I", start[4:8])[0], struct.unpack(">I", start[4:8])[0]
     if little in VERSIONS:
         return "<"
     if big in VERSIONS:
         return ">"
     version = min(little, big)
-    raise _broken(
+    raise broken_file(
         source.name,
         "GGUF version 2 or 3",
-        f"version {version}" + (", which the engine has given up; convert the model again" if version == 1 else ""),
+        f"version {version}" + (", which the engine no longer reads; convert the model again" if version == 1 else ""),
     )
 
 
-def _value(cursor: _Cursor, kind: int, what: str) -> Value:
+def _value(cursor: Cursor, kind: int, what: str) -> Value:
     if kind in _SCALARS:
         value = cursor.number(_SCALARS[kind][1], what)
         return bool(value) if kind == 7 else value
@@ -290,10 +171,10 @@ def _value(cursor: _Cursor, kind: int, what: str) -> Value:
         return cursor.take(length, what).decode("utf-8", errors="replace")
     if kind == _ARRAY:
         return _array(cursor, what)
-    raise _broken(cursor.source.name, f"a known type of {what}", f"type {kind}")
+    raise broken_file(cursor.source.name, f"a known type of {what}", f"type {kind}")
 
 
-def _array(cursor: _Cursor, what: str) -> Value:
+def _array(cursor: Cursor, what: str) -> Value:
     kind, length = cursor.number("I", f"the type of {what}"), cursor.number("Q", f"the length of {what}")
     if kind in _SCALARS:
         name, code = _SCALARS[kind]
@@ -306,56 +187,58 @@ def _array(cursor: _Cursor, what: str) -> Value:
         return tuple(bool(value) for value in values) if kind == 7 else values
     if kind == _STRING:
         if length > MAX_TEXTS:
-            raise _broken(cursor.source.name, f"{what} with at most {MAX_TEXTS} texts", f"a number of {length}")
-        # Each has a length of eight bytes, so a number that cannot be is seen before the first one.
+            raise broken_file(cursor.source.name, f"{what} with at most {MAX_TEXTS} texts", f"a number of {length}")
+        # Each text has a length of eight bytes, so an impossible number is detected before the first one.
         cursor.need(length * 8, what)
         cursor.skip_texts(length, what)
         return ArraySummary("string", length)
     if kind == _ARRAY:
-        raise _broken(cursor.source.name, f"no array within an array in {what}", "one, which the engine refuses too")
-    raise _broken(cursor.source.name, f"a known type of the entries of {what}", f"type {kind}")
+        raise broken_file(
+            cursor.source.name, f"no array within an array in {what}", "one, which the engine refuses too"
+        )
+    raise broken_file(cursor.source.name, f"a known type of the entries of {what}", f"type {kind}")
 
 
-def _metadata(cursor: _Cursor, count: int) -> dict[str, Value]:
+def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
     metadata: dict[str, Value] = {}
     for number in range(count):
         key = cursor.text(MAX_KEY, f"key {number + 1} of {count}")
         if not key or key in metadata:
-            raise _broken(
-                cursor.source.name, "keys with names of their own", f"{key!r} again" if key else "a key without a name"
+            raise broken_file(
+                cursor.source.name, "keys with different names", f"{key!r} again" if key else "a key without a name"
             )
         kind = cursor.number("I", f"the type of {key}")
         if key == ALIGNMENT_KEY and kind != 4:
-            raise _broken(cursor.source.name, f"{ALIGNMENT_KEY} as a number of type uint32", f"type {kind}")
+            raise broken_file(cursor.source.name, f"{ALIGNMENT_KEY} as a number of type uint32", f"type {kind}")
         metadata[key] = _value(cursor, kind, key)
     return metadata
 
 
-def _alignment(cursor: _Cursor, metadata: Mapping[str, Value]) -> int:
+def _alignment(cursor: Cursor, metadata: Mapping[str, Value]) -> int:
     alignment = metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise _broken(cursor.source.name, f"a power of two as {ALIGNMENT_KEY}", str(alignment))
+        raise broken_file(cursor.source.name, f"a power of two as {ALIGNMENT_KEY}", str(alignment))
     return alignment
 
 
-def _tensor(cursor: _Cursor, number: int) -> Tensor:
+def _tensor(cursor: Cursor, number: int) -> Tensor:
     name = cursor.text(MAX_NAME - 1, f"the name of tensor {number}")
     count = cursor.number("I", f"the dimensions of {name}")
     if count > MAX_DIMENSIONS:
-        raise _broken(cursor.source.name, f"at most {MAX_DIMENSIONS} dimensions of {name}", str(count))
+        raise broken_file(cursor.source.name, f"at most {MAX_DIMENSIONS} dimensions of {name}", str(count))
     shape = struct.unpack(f"{cursor.order}{count}Q", cursor.take(8 * count, f"the dimensions of {name}")) or (1,)
     elements = 1
     for dimension in shape:
         elements *= dimension
     if not all(dimension <= INT64_MAX for dimension in shape) or elements > INT64_MAX:
-        raise _broken(cursor.source.name, f"dimensions of {name} that can be", " x ".join(map(str, shape)))
+        raise broken_file(cursor.source.name, f"possible dimensions of {name}", " x ".join(map(str, shape)))
     kind = cursor.number("I", f"the type of {name}")
     if kind not in TYPES:
-        raise _broken(
+        raise broken_file(
             cursor.source.name, f"a type of {name} that release 0c1e57098 knows", f"type {kind}; a newer model, perhaps"
         )
     if shape[0] % TYPES[kind].block:
-        raise _broken(
+        raise broken_file(
             cursor.source.name,
             f"rows of {name} in whole blocks of {TYPES[kind].block} weights ({TYPES[kind].name})",
             f"rows of {shape[0]}",
@@ -369,7 +252,7 @@ def _padded(size: int, alignment: int) -> int:
 
 
 def _place(source: Source, tensors: Sequence[Tensor], start: int, alignment: int) -> tuple[Tensor, ...]:
-    """Absolute offsets. The engine wants tensors behind one another in the order of the table, each padded."""
+    """Compute absolute offsets. The engine needs tensors in the order of the table, each padded, without gaps."""
     placed: list[Tensor] = []
     expected = 0
     for tensor in tensors:
@@ -381,22 +264,24 @@ def _place(source: Source, tensors: Sequence[Tensor], start: int, alignment: int
                 if tensor.offset < expected
                 else "has a gap"
             )
-            raise _broken(source.name, f"{tensor.name} at offset {expected} of the data", f"{tensor.offset}: it {how}")
+            raise broken_file(
+                source.name, f"{tensor.name} at offset {expected} of the data", f"{tensor.offset}: it {how}"
+            )
         placed.append(replace(tensor, offset=start + expected))
         expected += _padded(tensor.size, alignment)
         if expected > SIZE_MAX:
-            raise _broken(source.name, "tensors of less than 2^64 bytes", f"{expected} up to {tensor.name}")
+            raise broken_file(source.name, "tensors of less than 2^64 bytes", f"{expected} up to {tensor.name}")
     return tuple(placed)
 
 
 def read_header(source: Source) -> Header:
     """Read one file's header and tensor table.
 
-    :raises MismatchError: if it is no GGUF file that the engine would open. A file that was cut off behind its table
-        is read all the same; C(is_whole) tells.
+    :raises MismatchError: if the engine would not open the file. A file that is truncated after its table is read;
+        its C(is_whole) is false.
     """
-    order = _look_at_magic(source)
-    cursor = _Cursor(source, order)
+    order = _byte_order(source)
+    cursor = Cursor(source, order)
     cursor.skip(4, "the magic")
     version = cursor.number("I", "the version")
     tensor_count, field_count = cursor.number("Q", "the number of tensors"), cursor.number("Q", "the number of keys")
@@ -405,7 +290,7 @@ def read_header(source: Source) -> Header:
         (tensor_count, MAX_TENSORS, _LEAST_TENSOR, "tensors"),
     ):
         if count > most or count * least > source.size:
-            raise _broken(source.name, f"a number of {what} that {source.size} bytes can hold", str(count))
+            raise broken_file(source.name, f"a number of {what} that {source.size} bytes can hold", str(count))
     metadata = _metadata(cursor, field_count)
     alignment = _alignment(cursor, metadata)
     tensors: list[Tensor] = []
@@ -413,7 +298,7 @@ def read_header(source: Source) -> Header:
     for number in range(tensor_count):
         tensor = _tensor(cursor, number + 1)
         if tensor.name in names:
-            raise _broken(source.name, "tensors with names of their own", f"{tensor.name!r} again")
+            raise broken_file(source.name, "tensors with different names", f"{tensor.name!r} again")
         names.add(tensor.name)
         tensors.append(tensor)
     start = _padded(cursor.position, alignment) if tensors else cursor.position
@@ -429,34 +314,35 @@ def read_header(source: Source) -> Header:
 
 
 def number_of(header: Header, key: str) -> int | None:
-    """A key's value if it is a whole number."""
+    """Return the value of a key if it is a whole number."""
     value = header.metadata.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def shard_count(header: Header) -> int:
-    """How many files the model has."""
+    """Return the number of files of the model."""
     return number_of(header, "split.count") or 1
 
 
 def join_shards(headers: Sequence[Header], name: str = "the model") -> Header:
-    """One header of a model that is in shards, in order: the first one's keys, everybody's tensors.
+    """Join the headers of a model in shards: the keys of the first shard, the tensors of all.
 
-    :raises MismatchError: if the set is not whole, not in order, or not of one model.
+    :param headers: of the shards in order.
+    :raises MismatchError: if the set is incomplete, not in order, or not of one model.
     """
     first = headers[0]
     count = shard_count(first)
     if count != len(headers):
-        raise _broken(name, f"{count} shards", f"{len(headers)}")
+        raise broken_file(name, f"{count} shards", f"{len(headers)}")
     tensors: list[Tensor] = []
     for index, header in enumerate(headers):
         if count > 1 and (shard_count(header), number_of(header, "split.no")) != (count, index):
             found = f"number {number_of(header, 'split.no')} of {shard_count(header)}"
-            raise _broken(name, f"shard number {index} of {count} at that place (split.no, from 0)", found)
+            raise broken_file(name, f"shard number {index} of {count} at that place (split.no, from 0)", found)
         tensors += [replace(tensor, file=index) for tensor in header.tensors]
     total = number_of(first, "split.tensors.count")
     if total is not None and total != len(tensors):
-        raise _broken(name, f"{total} tensors in all shards (split.tensors.count)", str(len(tensors)))
+        raise broken_file(name, f"{total} tensors in all shards (split.tensors.count)", str(len(tensors)))
     if len({tensor.name for tensor in tensors}) != len(tensors):
-        raise _broken(name, "each tensor in one shard", "one of them in two")
+        raise broken_file(name, "each tensor in one shard", "a tensor in two shards")
     return replace(first, tensors=tuple(tensors), file_size=sum(header.file_size for header in headers))

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from ..errors import MismatchError
-from . import gguf, gguf_summary, metadata
+from . import gguf, gguf_cursor, gguf_summary, metadata
 
 
 def metadata_of_files(
-    folder: str, name: str, opened: Callable[[str], AbstractContextManager[gguf.Source]]
+    folder: str, name: str, opened: Callable[[str], AbstractContextManager[gguf_cursor.Source]]
 ) -> metadata.ModelMetadata:
     """Read the headers of a file, or of all shards where its name is that of the first one.
 
