@@ -80,7 +80,7 @@ FAULTS: dict[str, Callable[[Slurm], AbstractContextManager[None]]] = {
     "nginx-refuses": broken_nginx,
     "no-answer": stopped_nginx,
     "slow-first-token": some_load,
-    "tier-away": stopped_tier,
+    "tier-unavailable": stopped_tier,
     "too-many-requests": nothing,
 }
 
