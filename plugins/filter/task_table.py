@@ -1,26 +1,26 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the table of tasks that the gateway reads."""
+"""Make the gateway's task table."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: task_table
-short_description: Make the table of tasks that the gateway reads
+short_description: Make the gateway's task table
 version_added: 0.2.0
 description:
-  - From the inventory's types of tasks, each with the models that are good at it, to one tier and one model for each,
-    under the id by which that model is asked for there. The best model is taken that an enabled tier serves.
+  - Converts the inventory's task types, each with its suitable models, to a table with one tier and one model id for
+    each type. It takes the best model that an enabled tier serves.
 author: herd.inference contributors (@herd-inference)
 positional: _input
 options:
   _input:
     description:
-      - The table of the inventory. C(types) has by its name each type of task, and C(default) is what every other type
-        gets; without it other types are refused.
-      - Each of them has C(models), keys of C(models), best first; C(tier), where only one tier may have it; and
-        C(reason), a sentence for people.
+      - The table of the inventory. C(types) has each task type by its name. C(default) is for all other types; without
+        it they are refused.
+      - Each entry has C(models), a list of keys of C(models), best first. Optionally it has C(tier), the only allowed
+        tier, and C(reason), a sentence for people.
     type: dict
     required: true
   tiers:

@@ -2,18 +2,18 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the hashes of the users' keys of the gateway."""
+"""Write the hashes of the gateway's user keys."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gateway_keys
-short_description: Write which keys open the gateway
+short_description: Write the gateway's user keys
 version_added: 0.2.0
 description:
   - Checks the entries and writes them for the gateway, which reads the file again when it changes. From then on, a key
     that is revoked or missing here is rejected.
-  - Only hashes are ever part of it. C(herdctl key new) makes a key and such an entry.
+  - The entries contain only hashes. C(herdctl key new) makes a key and its entry.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
@@ -21,7 +21,7 @@ attributes:
     details: Shows ids, users, limits, states and the first digits of hashes.
 options:
   path:
-    description: The file.
+    description: Path of the key file.
     type: path
     default: /etc/herd/gateway/keys.json
   keys:
@@ -31,7 +31,7 @@ options:
     default: []
     suboptions:
       id:
-        description: What stands in the log. A user may have several keys, each with an id of its own.
+        description: Names the key in the log. A user may have several keys, each with its own id.
         type: str
         required: true
       sha256:
@@ -39,32 +39,32 @@ options:
         type: str
         required: true
       user:
-        description: Whose key it is; the id where it is not given.
+        description: The key's user; by default the id.
         type: str
       limits:
-        description: One of O(limits).
+        description: Its class of limits, one of O(limits).
         type: str
         default: default
       tiers:
-        description: Tiers that it opens; all where none is given.
+        description: Tiers that it allows; all if empty.
         type: list
         elements: str
         default: []
       expires:
-        description: UNIX time in seconds from which it opens nothing.
+        description: UNIX time in seconds from which it is rejected.
         type: float
       state:
-        description: V(revoked) keeps the id and opens nothing.
+        description: V(revoked) keeps the entry, but the gateway rejects the key.
         type: str
         choices: [active, revoked]
         default: active
   limits:
-    description: Names of the classes of limits that there are.
+    description: Names of all classes of limits.
     type: list
     elements: str
     default: [default]
   tiers:
-    description: Names of the tiers that there are.
+    description: Names of all tiers.
     type: list
     elements: str
     required: true
@@ -75,7 +75,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Let two users in, and one no longer
+- name: Allow two keys, and revoke one
   herd.inference.gateway_keys:
     tiers: [fast, reasoning]
     group: herd-gateway
@@ -93,7 +93,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 active:
-  description: Number of keys that open something.
+  description: Number of keys that are not revoked.
   returned: always
   type: int
   sample: 2

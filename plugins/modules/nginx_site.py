@@ -2,19 +2,19 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep files of nginx's configuration, and have nginx read them."""
+"""Install files of nginx's configuration, and reload nginx."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nginx_site
-short_description: Put files into nginx's configuration, tried before they are there
+short_description: Install files of nginx's configuration after a test
 version_added: 0.2.0
 description:
-  - Has nginx read a copy of its whole configuration with the new files in it, puts them in place if nginx takes them,
-    and reloads nginx where its processes have not read them yet. A reload cuts no connection.
-  - nginx is started and enabled where it is not.
-  - A run that was killed between the files and the reload is noticed by the next one.
+  - Has nginx test a copy of its whole configuration with the new files, and installs them if the test passes.
+  - Reloads nginx if its processes have not read the files yet. A reload closes no connection in use.
+  - Starts and enables nginx if necessary.
+  - If a run is interrupted between installation and reload, the next run reloads nginx.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
@@ -28,18 +28,18 @@ options:
     type: path
     default: /etc/nginx
   files:
-    description: Contents of every file, by its path below O(root).
+    description: Contents of each file, by its path below O(root).
     type: dict
     required: true
   tiers:
     description:
-      - Tiers that O(files) take requests to. Where C(herd/upstreams.conf), which the service herd-upstreams
-        keeps, lacks one of them, it is written without an engine for that tier.
+      - Tiers that O(files) refer to. The service herd-upstreams writes C(herd/upstreams.conf). If a tier is missing
+        there, the module adds it without an engine.
     type: list
     elements: str
     default: []
   watch:
-    description: Further files that nginx reads, such as certificates; nginx is reloaded where one is newer.
+    description: Other files that nginx reads, such as certificates. nginx is reloaded if one is newer.
     type: list
     elements: path
     default: []
@@ -50,7 +50,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Have nginx take requests to the tiers
+- name: Install the gateway's nginx configuration
   herd.inference.nginx_site:
     files:
       conf.d/herd.conf: "{{ lookup('ansible.builtin.template', 'herd.conf.j2') }}"
@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What nginx needed, V(none), V(start) or V(reload).
+  description: The action on nginx, V(none), V(start) or V(reload).
   returned: always
   type: str
   sample: reload
@@ -80,12 +80,12 @@ KEY = "herd/engine-key.conf"
 
 
 def text_of(path: Path) -> str:
-    """Give a file's text, or nothing."""
+    """Return a file's text; empty for a missing file."""
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def kept_elsewhere(root: Path, tiers: list[str]) -> dict[str, str]:
-    """Give what the service herd-upstreams writes, as far as nginx cannot do without it."""
+    """Return the files of the service herd-upstreams that nginx needs and that are missing."""
     known = nginx_upstreams.known_endpoints(text_of(root / UPSTREAMS))
     missing: dict[str, str] = {}
     if set(tiers) - set(known):
@@ -93,7 +93,7 @@ def kept_elsewhere(root: Path, tiers: list[str]) -> dict[str, str]:
     if tiers and not (root / CLIENTS).exists():
         missing[CLIENTS] = nginx_upstreams.clients_configuration("")
     if tiers and not (root / KEY).exists():
-        missing[KEY] = "# Written by herd-upstreams as soon as there is a key.\n"
+        missing[KEY] = "# herd-upstreams writes the key here as soon as there is one.\n"
     return missing
 
 
@@ -114,7 +114,7 @@ def main() -> None:
         wanted = {**module.params["files"], **kept_elsewhere(root, module.params["tiers"])}
         before = {name: text_of(root / name) for name in wanted}
         stale = [name for name in wanted if before[name] != wanted[name]]
-        # On a bare host in check mode there is no nginx yet.
+        # In check mode on a new host, nginx is not installed yet.
         if stale and (root / "nginx.conf").exists():
             nginx.test(root, wanted)
         state = systemd.show(unit)

@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Serve local servers to the tailnet."""
+"""Serve local HTTP servers to the tailnet."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ module: tailscale_serve
 short_description: Serve local HTTP servers to the tailnet with tailscale serve
 version_added: 0.2.0
 description:
-  - Sees that C(tailscale serve) takes requests for some paths to servers of this machine. Only paths that differ are
-    set or taken out; others, which somebody else may have put there, stay.
-  - What it serves is for the tailnet alone. If the port is open to the internet (Funnel), that is ended.
-  - tailscaled takes the path off before it hands a request over, so the server sees what comes after it.
+  - Configures C(tailscale serve) to proxy some paths to servers of this machine. Only paths that differ are set or
+    removed. Other paths, which may belong to somebody else, stay.
+  - The paths are for the tailnet only. If the port is open to the internet (Funnel), the module closes it.
+  - tailscaled removes the path from a request, so the server sees the rest only.
   - Works with the command line of Tailscale 1.52 and newer.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
@@ -22,15 +22,15 @@ options:
   mounts:
     description:
       - By path (V(/), V(/reasoning/)), the URL of a server of this machine, such as V(http://127.0.0.1:8081).
-      - With O(state=absent) a path that leads elsewhere is somebody else's, and stays.
+      - With O(state=absent), a path with another URL belongs to somebody else, and stays.
     type: dict
     required: true
   https_port:
-    description: The port at which the tailnet reaches it.
+    description: HTTPS port in the tailnet.
     type: int
     default: 443
   exclusive:
-    description: Whether all other paths of that port are taken out.
+    description: Whether to remove all other paths of that port.
     type: bool
     default: false
   state:
@@ -39,7 +39,7 @@ options:
     choices: [present, absent]
     default: present
   program:
-    description: The command C(tailscale).
+    description: Name or path of the tailscale command.
     type: str
     default: tailscale
 """
@@ -54,22 +54,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 name:
-  description: Name of this machine in its tailnet.
+  description: DNS name of this machine in its tailnet.
   returned: always
   type: str
   sample: slurm-ctl.tailc46cd0.ts.net
 address:
-  description: Its IPv4 address there, empty where it has none.
+  description: Its IPv4 address there; empty for none.
   returned: always
   type: str
   sample: 100.101.102.103
 url:
-  description: Where the tailnet reaches it.
+  description: URL in the tailnet.
   returned: always
   type: str
   sample: https://slurm-ctl.tailc46cd0.ts.net/
 commands:
-  description: What was run, or would be, without the program's name.
+  description: Commands that were run, or would be, without the program's name.
   returned: always
   type: list
   elements: list
@@ -86,7 +86,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.gateway.tails
 
 
 def reconcile(params: dict[str, Any], tailscale: Tailscale, check_mode: bool) -> dict[str, Any]:
-    """Look, plan, act, and look again."""
+    """Read the configuration, change it, and verify the result."""
     wanted = {str(path): str(target) for path, target in params["mounts"].items()}
     port, is_present = params["https_port"], params["state"] == "present"
     machine = rules.read_machine(tailscale.status())
@@ -102,8 +102,8 @@ def reconcile(params: dict[str, Any], tailscale: Tailscale, check_mode: bool) ->
         left = planned().commands
         if left:
             raise MismatchError(
-                "tailscaled to serve what it was told to",
-                f"that it would still need: tailscale {' '.join(left[0])}",
+                "tailscaled to have the new configuration",
+                f"a difference that needs: tailscale {' '.join(left[0])}",
                 "look at: tailscale serve status",
             )
     return {

@@ -33,8 +33,8 @@ def violations(page: Browser) -> list[str]:
 def test_it_says_how_the_tiers_are(page: Browser, made: Gateway, script: bool) -> None:
     page.look(script=script)
     page.go(url(made))
-    assert page.text("#summary") == "1 of 2 tiers answer; reasoning does not at present."
-    assert "Ready It answers." in page.text("#tier-fast")
+    assert page.text("#summary") == "1 of 2 tiers answer. Unavailable: reasoning."
+    assert "Ready It answers requests." in page.text("#tier-fast")
     reasoning = page.text("#tier-reasoning")
     assert "Preempted by VASP job 88, pending: Priority." in reasoning
     assert "Expected in about 25 minutes" in reasoning
@@ -52,9 +52,9 @@ def test_it_stays_up_to_date_without_being_loaded_again(page: Browser, made: Gat
     made.unavailable("fast", "loading", "loading 43 %", 12, percent=43)
     page.wait(lambda: "43 % loaded" in page.text("#tier-fast"), "the page that says so", 15)
     assert page.run("document.querySelector('progress').value") == 43
-    assert page.text("#summary") == "No tier answers at present."
+    assert page.text("#summary") == "No tier answers."
     made.ready("fast", 9, [FAST_MODEL])
-    page.wait(lambda: "It answers." in page.text("#tier-fast"), "the page that says so", 15)
+    page.wait(lambda: "It answers requests." in page.text("#tier-fast"), "the page that says so", 15)
     assert page.run("window.mark") == 1
     assert page.run("document.activeElement.id") == "python"
 
@@ -108,7 +108,7 @@ def test_it_can_be_used_with_the_keyboard_alone(page: Browser, made: Gateway) ->
         if reached[-1] == "":
             break
     pres = ["curl-fast", "Copy", "curl-reasoning", "Copy", "python", "Copy"]
-    links = ["Look again", "As JSON", "Metrics", "Pause updates"]
+    links = ["Refresh", "As JSON", "Metrics", "Pause updates"]
     assert [one for one in reached if one in {*pres, *links}] == pres + links
 
 

@@ -136,7 +136,7 @@ def test_another_port_is_another_place(double: Double) -> None:
 
 def test_a_port_that_forwards_tcp_is_left_alone(double: Double) -> None:
     double.put({"TCP": {"443": {"TCPForward": "127.0.0.1:22"}}})
-    with pytest.raises(InvalidInputError, match="forwards plain TCP"):
+    with pytest.raises(InvalidInputError, match="plain TCP forwarding"):
         double.run()
     assert "changes" not in double.state
 
@@ -145,7 +145,7 @@ def test_a_port_that_forwards_tcp_is_left_alone(double: Double) -> None:
 def test_a_port_that_somebody_serves_in_the_foreground_is_left_alone(double: Double, check_mode: bool) -> None:
     session = web({"/": {"Proxy": "http://127.0.0.1:3000"}}, AllowFunnel={f"{NAME}:443": True})
     double.put({"Foreground": {"1f9a": session}})
-    with pytest.raises(InvalidInputError, match="a command in the foreground has it"):
+    with pytest.raises(InvalidInputError, match="a foreground command that uses it"):
         double.run(check_mode=check_mode)
     assert "changes" not in double.state
     # It has that port only; and there is nothing of ours to take out.
@@ -184,7 +184,7 @@ def test_a_machine_that_is_in_no_tailnet(double: Double, state: dict[str, Any], 
 
 def test_without_the_program_it_says_so(tmp_path: Path) -> None:
     params = {"mounts": BOTH, "https_port": 443, "exclusive": False, "state": "present"}
-    with pytest.raises(HerdError, match="install it on this machine"):
+    with pytest.raises(HerdError, match="not installed on this machine"):
         tailscale_serve.reconcile(params, Tailscale(str(tmp_path / "none")), False)
 
 

@@ -1,12 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Follows an engine's answer as it passes: its first piece, whether it came to its end, how many tokens it had.
+"""Parse an engine's response as it passes, for its first token, its end and its token counts.
 
-The bytes themselves are passed on as they are. They are looked at for three reasons. A release of the engine sends
-the head of a stream when it begins to read the prompt, and then a comment every half minute, so only the first event
-with a piece of the answer in it says when the first token came. An engine that is stopped leaves a stream without an
-end, which we can give it. And the last event says how many tokens there were.
+The bytes are passed on unchanged. One release of the engine sends the head of a stream when it starts to read the
+prompt, then a comment every half minute. So the first event with content marks the first token. A stopped engine leaves
+its stream without an end, which the gateway adds. The last event has the token counts.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-#: As much of the end of a body as its last event takes.
+#: Bytes at the end of a body that hold its last event.
 TAIL = 4096
 LONGEST_HEAD = 64 * 1024
-#: What the last event tells: usage where it was asked for, and the engine's own timings in any case. Each API has its
-#: own words, and one of them says in its first event what it has read.
+#: Counts in the last event: C(usage) if the client asked for it, and always the engine's timings. Each API has its own
+#: names, and one API reports the prompt in its first event.
 _COUNTS = {
     name: re.compile(rb'"%s"\D{1,3}(\d{1,12})' % name.encode())
     for name in (
@@ -35,7 +34,7 @@ _COUNTS = {
     )
 }
 _TIMES = [re.compile(rb'"%s"\D{1,3}(\d{1,12}(?:\.\d{1,9})?)' % name) for name in (b"prompt_ms", b"predicted_ms")]
-#: Events that come before the first token.
+#: Types of events without a token.
 _NO_PIECES = (
     "error",
     "message_start",
@@ -49,16 +48,16 @@ SIZE, DATA, AFTER, TRAILER, END = "size", "data", "after", "trailer", "end"
 
 
 class BadResponseError(Exception):
-    """What an engine sent is no HTTP that we understand."""
+    """The engine's response is not valid HTTP."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of a request; None for what the engine did not say.
+    """The token counts of a request; None for unknown values.
 
-    :ivar read: as many of the prompt as were not known from an earlier request.
-    :ivar read_s: seconds that it took to read those.
-    :ivar written_s: seconds that it took to write the answer.
+    :ivar read: tokens of the prompt that were not cached.
+    :ivar read_s: seconds for these tokens.
+    :ivar written_s: seconds for the completion.
     """
 
     prompt: int | None = None
@@ -73,7 +72,7 @@ def _seconds(numbers: list[bytes]) -> float | None:
 
 
 def tokens_of(tail: bytes) -> Tokens:
-    """Read the numbers of tokens from the end of a body."""
+    """Read the token counts from the end of a body."""
     found = {name: int(numbers[-1]) for name, pattern in _COUNTS.items() if (numbers := pattern.findall(tail))}
     read_s, written_s = (_seconds(pattern.findall(tail)) for pattern in _TIMES)
     prompt = found.get("prompt_tokens")
@@ -94,10 +93,9 @@ def _has_token(choice: Any) -> bool:
 
 
 def is_piece(event: bytes) -> bool:
-    """Whether an event of a stream is a piece of the answer, and not only a sign that there will be one.
+    """Return whether an event of a stream has content.
 
-    A release of the engine sends a comment for every half minute in which it only reads the prompt; where a client
-    asked for it, it tells how far it has read; and some APIs begin with an event that says nothing yet.
+    Keep-alive comments, progress reports of the prompt, and the opening events of some APIs have none.
     """
     lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
     try:
@@ -113,25 +111,25 @@ def is_piece(event: bytes) -> bool:
 
 
 def as_chunk(data: bytes) -> bytes:
-    """Write a chunk of a body."""
+    """Write data as a chunk of a chunked body."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def for_our_connection(begun: bytes, ends: bool) -> bytes:
-    """Say in the head of an answer whether its connection ends with it: it is not the engine's own that we pass on."""
+    """Replace the engine's connection headers in the head of a response by our own."""
     head, gap, body = begun.partition(b"\r\n\r\n")
     kept = [line for line in head.split(b"\r\n") if not line.lower().startswith((b"connection:", b"keep-alive:"))]
     return b"\r\n".join([*kept, b"Connection: close"] if ends else kept) + gap + body
 
 
 class ResponseStream:
-    """An answer as it comes.
+    """A response as it comes.
 
-    :ivar status: its status; 0 before the head has come.
+    :ivar status: its HTTP status; 0 before the head has come.
     :ivar is_stream: whether it is a stream of events.
-    :ivar has_body: whether any of the body has come.
-    :ivar has_piece: whether a stream has brought a piece of the answer: a comment or a sign of progress is none.
-    :ivar has_excess: whether more has come than belongs to it.
+    :ivar has_body: whether a part of the body has come.
+    :ivar has_piece: whether an event with content has come.
+    :ivar has_excess: whether bytes have come after its end.
     """
 
     def __init__(self) -> None:
@@ -148,11 +146,14 @@ class ResponseStream:
         self._left = 0
         self._tail = bytearray()
         self._event = bytearray()
-        #: What came before the first piece, of which there is little.
+        #: Events before the first one with content. They are small.
         self._early = b""
 
     def feed(self, data: bytes) -> None:
-        """Take what has come."""
+        """Parse the next bytes.
+
+        :raises BadResponseError: for invalid HTTP.
+        """
         if not self.status:
             self._head += data
             end = self._head.find(b"\r\n\r\n")
@@ -244,7 +245,7 @@ class ResponseStream:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it came to its end, once nothing more comes."""
+        """Return whether the response is complete, provided that nothing more comes."""
         if not self.status:
             return False
         if self.is_chunked:
@@ -253,16 +254,16 @@ class ResponseStream:
 
     @property
     def has_end(self) -> bool:
-        """Whether it says itself where it ends, and not with its connection."""
+        """Return whether its own framing marks the end, rather than the end of the connection."""
         return self.is_chunked or self._length is not None
 
     @property
     def may_end_here(self) -> bool:
-        """Whether a stream that was cut can be given an end: not in the middle of a chunk, nor of an event."""
+        """Return whether an event can be added to a cut stream: not inside a chunk or an event."""
         between = self.is_chunked and self._place == SIZE and not self._line
         return bool(self.is_stream and between and (not self._tail or self._tail.endswith(b"\n\n")))
 
     @property
     def tokens(self) -> Tokens:
-        """The numbers of tokens that it told."""
+        """Return the token counts that the engine has reported so far."""
         return tokens_of(self._early + bytes(self._tail))

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page at C(/status): what C(/status.json) says, for people.
+"""Write the page at C(/status), which shows C(/status.json) to people.
 
-The page is whole as it comes: its script only asks for it again and puts in what has changed. Everything that is not
-written here is escaped, and the policy that is sent with the page lets nothing run but its own script.
+The page is complete without its script, which only fetches it again and replaces what has changed. All values are
+escaped, and the page's content security policy allows its own script only.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from typing import Any
 
 from .. import timefmt
 
-#: What each state is called, and what it means for somebody who wants an answer.
+#: The name of each state, and what it means for users.
 STATES: Mapping[str, tuple[str, str]] = {
-    "ready": ("Ready", "It answers."),
-    "loading": ("Loading", "It is loading its model."),
-    "draining": ("Ending", "It ends the answers that it has begun, and takes no more."),
-    "pending": ("Waiting", "It waits for its turn in the cluster's queue."),
-    "preempted": ("Preempted", "It has given its GPUs to work that comes first, and comes back by itself."),
-    "backing-off": ("Failed", "It has failed and is tried again later."),
-    "stopped": ("Stopped", "It has been switched off."),
+    "ready": ("Ready", "It answers requests."),
+    "loading": ("Loading", "It loads its model."),
+    "draining": ("Draining", "It finishes running requests and takes no new ones."),
+    "pending": ("Pending", "Its job waits in the cluster's queue."),
+    "preempted": ("Preempted", "A job of higher priority uses its GPUs. It comes back by itself."),
+    "backing-off": ("Failed", "It failed. It is started again later."),
+    "stopped": ("Stopped", "It is switched off."),
 }
-_UNKNOWN = ("Unknown", "Nobody knows its state.")
+_UNKNOWN = ("Unknown", "Its state is not known.")
 _HOST = re.compile(r"(?=.{1,255}$)([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _NONE = "not known"
 
 
 @dataclass(frozen=True)
 class Assets:
-    """What stands in files of its own beside the gateway.
+    """The page's style and script, which have their own files.
 
     :ivar style: CSS.
     :ivar script: JavaScript.
@@ -49,7 +49,7 @@ class Assets:
 
 
 def origin(host: str, proto: str) -> str:
-    """Where the reader of the page has it from, if that makes sense; an example of one otherwise.
+    """Return the gateway's address as the page's reader sees it; a placeholder for an invalid host.
 
     :param host: header C(Host), as the client sent it.
     :param proto: C(http) or C(https).
@@ -63,7 +63,7 @@ def _hash(text: str) -> str:
 
 
 def headers(assets: Assets) -> dict[str, str]:
-    """The headers that the page is sent with."""
+    """Return the headers of the page."""
     policy = [
         "default-src 'none'",
         f"style-src {_hash(assets.style)}",
@@ -86,7 +86,7 @@ def headers(assets: Assets) -> dict[str, str]:
 
 
 def _time(moment: str | None, now: float) -> str:
-    """A moment that the page's script turns into the reader's own time."""
+    """Write a time that the page's script converts to the reader's time zone."""
     seconds = timefmt.unix(moment)
     if moment is None or seconds is None:
         return escape(_NONE)
@@ -118,15 +118,15 @@ def _title(name: str) -> str:
 
 
 def _summary(tiers: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
-    """One sentence on all tiers, and how good it is."""
+    """Summarise all tiers in one sentence, with a level for its color."""
     all_of_them = [tier for tier in tiers if tier["enabled"]]
     ready = [tier for tier in all_of_them if tier["ready"]]
     if all_of_them and len(ready) == len(all_of_them):
         return ("All tiers answer." if len(ready) > 1 else "The tier answers."), "ready"
     if ready:
-        away = " and ".join(str(tier["name"]) for tier in all_of_them if not tier["ready"])
-        return f"{len(ready)} of {len(all_of_them)} tiers answer; {away} does not at present.", "partly"
-    return "No tier answers at present.", "away"
+        others = ", ".join(str(tier["name"]) for tier in all_of_them if not tier["ready"])
+        return f"{len(ready)} of {len(all_of_them)} tiers answer. Unavailable: {others}.", "partly"
+    return "No tier answers.", "unavailable"
 
 
 def _state(tier: Mapping[str, Any], now: float) -> str:
@@ -143,7 +143,7 @@ def _state(tier: Mapping[str, Any], now: float) -> str:
         if back is not None and back > now:
             lines.append(f"<p>Expected in about {timefmt.span(back - now)}, at {_time(tier['expected'], now)}.</p>")
         elif tier["state"] not in ("stopped", "draining"):
-            lines.append("<p>When it comes is not known.</p>")
+            lines.append("<p>The time of its return is not known.</p>")
         if tier["state"] != "stopped":
             lines.append(
                 f"<p>Requests are refused with status 503; try again in {timefmt.span(tier['retry_after_s'])}.</p>"
@@ -212,7 +212,7 @@ def _tier(tier: Mapping[str, Any], now: float) -> str:
 
 
 def curl_example(address: str, model: str) -> str:
-    """A request as a command."""
+    """Write a request as a curl command."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 500})
     return (
         f"curl {shlex.quote(address + '/v1/chat/completions')} \\\n"
@@ -223,7 +223,7 @@ def curl_example(address: str, model: str) -> str:
 
 
 def python_example(address: str, model: str) -> str:
-    """A request as a program that shows the answer as it is written."""
+    """Write a request as a Python program that prints the stream."""
     return (
         "import os\n"
         "from openai import OpenAI\n"
@@ -254,7 +254,7 @@ def _examples(status: Mapping[str, Any], address: str) -> str:
     pairs = [(str(tier["name"]), str(model)) for tier in status["tiers"] for model in tier["models"][:1]]
     parts = [
         '<section aria-labelledby="h-use"><h2 id="h-use">Use it</h2>',
-        "<p>It speaks OpenAI's API. Ask the cluster's operators for a key, and put it into the environment variable ",
+        "<p>The gateway has OpenAI's API. Ask the operators for a key, and set it as the environment variable ",
         f"<code>HERD_API_KEY</code>. The base URL is <code>{escape(address)}/v1</code>, for every model.</p>",
     ]
     for tier, model in pairs:
@@ -278,7 +278,7 @@ def _tasks(status: Mapping[str, Any]) -> str:
     )
     return (
         '<section aria-labelledby="h-tasks"><h2 id="h-tasks">Models by task</h2>'
-        "<p>Instead of a model, a request may name what it is for: as the model <code>task:fix</code>, in the header "
+        "<p>A request may name its task instead of a model: as the model <code>task:fix</code>, in the header "
         "<code>X-Herd-Task: fix</code>, or in the path <code>/task/fix/v1/chat/completions</code>.</p>"
         '<div class="wide" tabindex="0" role="region" aria-label="Table of tasks"><table><thead><tr>'
         '<th scope="col">Task</th><th scope="col">Tier</th><th scope="col">Model</th><th scope="col">Why</th>'
@@ -289,13 +289,13 @@ def _tasks(status: Mapping[str, Any]) -> str:
 def render(status: Mapping[str, Any], assets: Assets, address: str) -> bytes:
     """Write the page.
 
-    :param status: what C(status_facts.collect) says.
-    :param address: where the gateway is, as the reader's client must name it; see C(origin).
+    :param status: the result of C(status.collect).
+    :param address: the gateway's address for the reader; see C(origin).
     """
     now = timefmt.unix(status["generated"]) or 0.0
     sentence, level = _summary(status["tiers"])
     silent = (
-        '<p class="reason">The manager of the tiers says nothing at present: why a tier is away is not known.</p>'
+        '<p class="reason">The tier manager is silent, so reasons are not known.</p>'
         if status["manager_silent"]
         else ""
     )
@@ -309,6 +309,6 @@ def render(status: Mapping[str, Any], assets: Assets, address: str) -> bytes:
         f"{silent}</div></header><main>"
         f'<div class="tiers">{tiers}</div>{_examples(status, address)}{_tasks(status)}</main>'
         f'<footer><p>As of <span id="generated" data-live>{_time(status["generated"], now)}</span>. '
-        '<a href="status">Look again</a> · <a href="status.json">As JSON</a> · <a href="metrics">Metrics</a></p>'
+        '<a href="status">Refresh</a> · <a href="status.json">As JSON</a> · <a href="metrics">Metrics</a></p>'
         f'<p id="connection" role="status"></p></footer><script>{assets.script}</script></body></html>\n'
     ).encode()

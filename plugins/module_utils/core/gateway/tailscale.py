@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tailscaled serves to the tailnet, and the commands that lead from there to what it should serve.
+"""Plan the commands that change what tailscaled serves to the tailnet.
 
-tailscaled keeps one configuration for the machine, and others may have put theirs into it. So only paths that differ
-are set or taken out, one command each. A path with and without a slash at its end is the same place.
+tailscaled has one configuration for the machine, which others may use too. So only paths that differ are set or
+removed, with one command each. A path with and without a trailing slash is the same path.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _TARGET = re.compile(r"(http|https|https\+insecure)://(127\.0\.0\.1|localhost):(
 
 @dataclass(frozen=True)
 class Machine:
-    """What the machine is in its tailnet.
+    """The machine in its tailnet.
 
-    :ivar name: its name there, without a dot at the end.
-    :ivar address: its IPv4 address there, empty where it has none.
+    :ivar name: its DNS name, without the final dot.
+    :ivar address: its IPv4 address; empty for none.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Served:
-    """What one HTTPS port of the machine serves.
+    """The configuration of one HTTPS port of the machine.
 
-    :ivar mounts: by path, where requests go; something other than a proxy is in words.
-    :ivar is_public: whether the whole internet gets it (Funnel).
+    :ivar mounts: by path, the URL that it proxies; a description of anything else.
+    :ivar is_public: whether the port is open to the internet (Funnel).
     :ivar is_web: whether the port serves HTTPS, or nothing yet.
-    :ivar is_held: whether a command in the foreground (C(tailscale serve) without C(--bg)) has the port until it ends.
+    :ivar is_held: whether a foreground command (C(tailscale serve) without C(--bg)) uses the port.
     """
 
     mounts: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Plan:
-    """Commands, in their order, without the program's name; and what is served before and after them."""
+    """Commands in order, without the program's name, and the configuration before and after them."""
 
     commands: tuple[tuple[str, ...], ...]
     before: Mapping[str, Any]
@@ -88,13 +88,13 @@ def read_served(text: str, machine: Machine, port: int) -> Served:
     """Read C(tailscale serve status --json): what this port of this machine serves."""
     try:
         data = json.loads(text)
-        # As long as nothing was ever served.
+        # The document is null until something has been served.
         data = {} if data is None else data
         where = f"{machine.name}:{port}"
         tcp = (data.get("TCP") or {}).get(str(port)) or {}
         web = (data.get("Web") or {}).get(where) or {}
         handlers = web.get("Handlers") or {}
-        # Services of the tailnet have names and addresses of their own, and do not concern this machine's ports.
+        # Tailnet services have their own names and addresses, so they do not affect this machine's ports.
         sessions = (data.get("Foreground") or {}).values()
         return Served(
             mounts={str(path): _in_words(handler) for path, handler in sorted(handlers.items())},
@@ -115,7 +115,7 @@ def _same_place(path: str) -> str:
 
 
 def check(mounts: Mapping[str, str], port: int) -> None:
-    """Stop at what tailscale would refuse, or understand differently."""
+    """Check for values that tailscale would reject or interpret differently."""
     if not 0 < port < 65536:
         raise InvalidInputError("a port from 1 to 65535", str(port), "correct https_port")
     for path, target in mounts.items():
@@ -129,24 +129,24 @@ def check(mounts: Mapping[str, str], port: int) -> None:
     places = [_same_place(path) for path in mounts]
     twice = next((path for path in places if places.count(path) > 1), "")
     if twice:
-        raise InvalidInputError("every path once, with or without a slash at its end", f"{twice} twice", "name it once")
+        raise InvalidInputError("each path once, with or without a trailing slash", f"{twice} twice", "name it once")
 
 
 def plan(
     served: Served, wanted: Mapping[str, str], port: int, is_present: bool = True, exclusive: bool = False
 ) -> Plan:
-    """Say which commands lead from what is served to what should be.
+    """Plan the commands that change the present configuration to the wanted one.
 
-    :param wanted: by path, where requests go.
-    :param is_present: whether they should be served, or not.
-    :param exclusive: whether other paths of this port are taken out.
+    :param wanted: by path, the URL to proxy.
+    :param is_present: whether these paths should be served or removed.
+    :param exclusive: whether all other paths of this port are removed.
     """
     check(wanted, port)
     if not served.is_web and is_present:
         raise InvalidInputError(
             f"port {port} free for HTTPS",
-            "that it forwards plain TCP",
-            f"take it out (tailscale serve --tcp={port} off), or choose another https_port",
+            "plain TCP forwarding",
+            f"remove it (tailscale serve --tcp={port} off), or choose another https_port",
         )
     held = {_same_place(path): path for path in served.mounts}
     after = dict(served.mounts)
@@ -157,14 +157,14 @@ def plan(
         del after[path]
 
     def on(path: str, target: str) -> None:
-        # Whatever is set this way is for the tailnet alone: it also ends Funnel at this port.
+        # This also ends Funnel on the port: a path set this way is for the tailnet only.
         commands.append(("serve", "--bg", "--yes", f"--https={port}", f"--set-path={path}", target))
         after[path] = target
 
     if exclusive or not is_present:
         places = {_same_place(path): target for path, target in wanted.items()}
         for place, path in held.items():
-            # What is to go leads where it was set to lead; otherwise it is somebody else's.
+            # A path to be removed must have its expected URL: otherwise it belongs to somebody else.
             if (place not in places) if is_present else places.get(place) == served.mounts[path]:
                 off(path)
     if is_present:
@@ -178,8 +178,8 @@ def plan(
     if served.is_held and any("--bg" in command for command in commands):
         raise InvalidInputError(
             f"port {port} free for HTTPS",
-            "that a command in the foreground has it",
-            f"end it (tailscale serve or tailscale funnel without --bg, at port {port}), or choose another https_port",
+            "a foreground command that uses it",
+            f"stop it (tailscale serve or tailscale funnel without --bg, port {port}), or choose another https_port",
         )
     is_public = served.is_public and bool(after) and not any("--bg" in command for command in commands)
     return Plan(tuple(commands), _picture(served.mounts, served.is_public), _picture(after, is_public))

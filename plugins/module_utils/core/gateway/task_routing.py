@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which tier and model a type of task goes to.
+"""Choose tier and model by the type of a task.
 
-The inventory says for each type which models are good at it, best first, and why. What is published from it on the
-gateway names one tier and one model for each type: the best of those that a tier serves. The gateway and the command
-for people read the same published table, so that they never disagree.
+The inventory lists for each task type the suitable models, best first, and the reason. The role publishes a table from
+it with one tier and one model for each type: the best model that a tier serves. The gateway and C(llama-model-selector)
+read the same table, so they always agree.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ..models import ids as model_ids
 
 SCHEMA = 1
 _TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-#: What stands in the log for a type that the table does not have.
+#: The log's name for a type that is not in the table.
 DEFAULT = "default"
 _KEYS = {"models", "tier", "reason"}
 
 
 class Choice(NamedTuple):
-    """Where a task goes.
+    """The tier and model for a task type.
 
-    :ivar model: the id under which that tier is asked for the model.
-    :ivar why: a sentence for people.
+    :ivar model: the model's id at that tier.
+    :ivar why: the reason, as a sentence.
     """
 
     tier: str
@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 class TaskTable:
     """The published table.
 
-    :ivar default: what a type that is not in the table gets; None where such a type is refused.
+    :ivar default: the choice for types that are not in the table; None to refuse them.
     """
 
     types: Mapping[str, Choice]
@@ -49,17 +49,17 @@ class TaskTable:
 
     @property
     def names(self) -> list[str]:
-        """The types that it has, in the inventory's order."""
+        """Return its types, in the inventory's order."""
         return list(self.types)
 
     def has(self, task: str) -> bool:
-        """Whether it has that type, and not just a default."""
+        """Return whether the type is in the table."""
         return normal(task) in self.types
 
     def choose(self, task: str) -> Choice | None:
-        """Say where a task of this type goes; None for a type that is not known where there is no default.
+        """Return the choice for a type; None for an unknown type without a default.
 
-        What can be no type is a text that went to the wrong place, and has no default either.
+        A text that cannot be a type does not get the default either.
         """
         found = self.types.get(normal(task))
         if found is not None or self.default is None or not _TYPE.fullmatch(normal(task)):
@@ -70,16 +70,13 @@ class TaskTable:
 
 
 def normal(task: str) -> str:
-    """The type that somebody means: blanks around it and capitals do not matter."""
+    """Normalise a type: case and surrounding blanks do not matter."""
     return task.strip().lower()
-
-
-# From the inventory
 
 
 @dataclass(frozen=True)
 class _Served:
-    """A model at a tier."""
+    """A model that a tier serves."""
 
     tier: str
     key: str
@@ -88,7 +85,7 @@ class _Served:
 
 
 def served(tiers: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]) -> list[_Served]:
-    """Every model at every tier, in the order of the tiers."""
+    """List all models of all tiers, in the order of the tiers."""
     found = []
     for tier in tiers:
         for key in tier["models"]:
@@ -120,7 +117,7 @@ def _entry(
     if tier and tier not in tiers:
         raise InvalidInputError(f"{where} at a tier of herd_tiers", tier, f"name one of {', '.join(tiers)}")
     allowed = [place for place in places if place.tier == tier or not tier]
-    # A tier that is switched off is better than none: the gateway says that it is stopped.
+    # A disabled tier is better than none: the gateway then says that it is stopped.
     ranked = sorted(
         (place for place in allowed if place.key in wanted),
         key=lambda place: (not place.enabled, wanted.index(place.key)),
@@ -149,22 +146,22 @@ def _sentence(text: str) -> str:
 def publish(
     tasks: Mapping[str, Any], tiers: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Make the table that the gateway reads.
+    """Make the table for the gateway.
 
-    :param tasks: C(herd_tasks): C(types), and C(default) where there is one.
+    :param tasks: C(herd_tasks), with C(types) and optionally C(default).
     :param tiers: C(herd_tiers).
     :param models: C(herd_models).
-    :raises InvalidInputError: with what is wrong in the inventory.
+    :raises InvalidInputError: for errors in the inventory.
     """
     unknown = sorted(set(tasks) - {"types", "default"})
     if unknown:
-        raise InvalidInputError("herd_tasks with types and default", unknown[0], "take it out")
+        raise InvalidInputError("herd_tasks with types and default", unknown[0], "remove it")
     places, names = served(tiers, models), [str(tier["name"]) for tier in tiers]
     types = {}
     for name, given in (tasks.get("types") or {}).items():
         if not isinstance(name, str) or not _TYPE.fullmatch(name):
             raise InvalidInputError(
-                "types of tasks of small letters, digits, hyphens and underscores", repr(name), "correct herd_tasks"
+                "task types of lower-case letters, digits, hyphens and underscores", repr(name), "correct herd_tasks"
             )
         types[name] = _entry(name, given, places, models, names)
     default = tasks.get("default")
@@ -182,7 +179,7 @@ def _choice(data: Mapping[str, Any]) -> Choice:
 def read(data: Mapping[str, Any]) -> TaskTable:
     """Read a published table.
 
-    :raises InvalidInputError: for what is none.
+    :raises InvalidInputError: for anything else.
     """
     try:
         if data["schema"] != SCHEMA:
@@ -192,11 +189,11 @@ def read(data: Mapping[str, Any]) -> TaskTable:
         return TaskTable(types, _choice(default) if default else None)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInputError(
-            f"a table of tasks of schema {SCHEMA}",
+            f"a task table of schema {SCHEMA}",
             f"{type(error).__name__}: {error}",
             "run the role gateway, which writes it",
         ) from error
 
 
-#: Where there is no table: every task is refused, and the error says that there are no types.
+#: The empty table, which refuses all tasks.
 EMPTY = TaskTable({})

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nginx of this host: its configuration, tried before it is put in place, and what its processes have read of it."""
+"""Test nginx's configuration before it is installed, and find out what its processes have read of it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PROC = Path("/proc")
 
 
 def test(root: Path, files: Mapping[str, str], without: Iterable[str] = ()) -> None:
-    """Have nginx read a copy of its configuration with these files in it.
+    """Have nginx test a copy of its configuration that contains these files.
 
-    :param without: files that are not in the copy.
-    :raises InvalidInputError: if it would not take it.
+    :param without: files that the copy omits.
+    :raises InvalidInputError: if nginx rejects it.
     """
     with tempfile.TemporaryDirectory(prefix="herd-nginx-") as made:
         copy = Path(made) / "nginx"
@@ -31,7 +31,7 @@ def test(root: Path, files: Mapping[str, str], without: Iterable[str] = ()) -> N
             (copy / name).write_text(text, encoding="utf-8")
         for name in without:
             (copy / name).unlink(missing_ok=True)
-        # The copy must not read what is in place: includes name it by its full path.
+        # Includes with absolute paths must read the copy.
         for path in copy.rglob("*"):
             content = path.read_bytes() if path.is_file() else b""
             moved = content.replace(f"{root}/".encode(), f"{copy}/".encode())
@@ -40,13 +40,11 @@ def test(root: Path, files: Mapping[str, str], without: Iterable[str] = ()) -> N
         answer = commands.run(["nginx", "-q", "-t", "-c", str(copy / "nginx.conf")])
         if answer.rc:
             found = " ".join((answer.out + answer.err).replace(f"{copy}/", f"{root}/").split())
-            raise InvalidInputError(
-                "a configuration that nginx takes", found, "correct the variable, or the file, that it names"
-            )
+            raise InvalidInputError("a valid nginx configuration", found, "correct the variable or file that it names")
 
 
 def read_at(master: int) -> float:
-    """Say when the youngest process of nginx began, which is when it read its configuration last; 0 for none."""
+    """Return when nginx's youngest process started, which read the configuration last; 0 for none."""
     newest = 0.0
     for status in PROC.glob("[0-9]*/status"):
         with suppress(OSError):
@@ -57,5 +55,5 @@ def read_at(master: int) -> float:
 
 
 def is_newer(paths: Iterable[Path], than: float) -> bool:
-    """Say whether any of these files changed later."""
+    """Return whether any of these files is newer."""
     return any(path.exists() and path.stat().st_mtime > than for path in paths)

@@ -167,9 +167,9 @@ def test_it_tells_no_address_and_no_key() -> None:
 def test_without_a_view_every_tier_is_unknown() -> None:
     status = collect({}, is_silent=True)
     assert [tier["state"] for tier in status["tiers"]] == ["unknown", "unknown"]
-    assert "No tier answers at present." in page(status)
-    assert "The manager of the tiers says nothing" in page(status)
-    assert "Unknown Nobody knows its state." in words(page(status))
+    assert "No tier answers." in page(status)
+    assert "The tier manager is silent" in page(status)
+    assert "Unknown Its state is not known." in words(page(status))
 
 
 def test_while_the_manager_is_silent_engines_still_say_how_they_are() -> None:
@@ -179,7 +179,7 @@ def test_while_the_manager_is_silent_engines_still_say_how_they_are() -> None:
     assert (fast["ready"], fast["job_id"], fast["host"], fast["context"]) == (True, "1234", "vasp-02", 32768)
     assert reasoning["state"] == "unknown"
     text = words(page(json.loads(json.dumps(status))))
-    assert "1 of 2 tiers answer; reasoning does not at present. The manager of the tiers says nothing" in text
+    assert "1 of 2 tiers answer. Unavailable: reasoning. The tier manager is silent" in text
 
 
 JUNK = st.recursive(
@@ -252,23 +252,23 @@ def test_the_page_is_whole_in_every_state(state: dict[str, Any]) -> None:
     [
         (
             STATES[0],
-            "Ready It answers. Models strand , other Context 32,768 tokens Requests now 2 of 2 running, 1 waiting",
+            "Ready It answers requests. Models strand , other Context 32,768 tokens Requests now 2 of 2 running,",
         ),
         (
             STATES[1],
-            "Loading It is loading its model. Loading 43 %. 43 % loaded 43 % loaded Expected in about 40 seconds",
+            "Loading It loads its model. Loading 43 %. 43 % loaded 43 % loaded Expected in about 40 seconds",
         ),
         (STATES[2], "Preempted by VASP job 88. Requests are refused with status 503; try again in 30 seconds."),
         (
             STATES[3],
-            "Waiting It waits for its turn in the cluster's queue. Pending: Resources. When it comes is not known.",
+            "Pending Its job waits in the cluster's queue. Pending: Resources. The time of its return is not known.",
         ),
         (STATES[4], "Expected in about 2 hours, at 14:20 UTC ."),
         (
             STATES[5],
-            "Failed It has failed and is tried again later. Died 3 times within 60 s: out of memory; raise memory.",
+            "Failed It failed. It is started again later. Died 3 times within 60 s: out of memory; raise memory.",
         ),
-        (STATES[6], "Stopped It has been switched off. Stopped by ann. Models"),
+        (STATES[6], "Stopped It is switched off. Stopped by ann. Models"),
     ],
 )
 def test_a_state_is_said_in_words(state: dict[str, Any], said: str) -> None:
@@ -279,8 +279,8 @@ def test_a_state_is_said_in_words(state: dict[str, Any], said: str) -> None:
     ("states", "said"),
     [
         (("ready", "ready"), "All tiers answer."),
-        (("ready", "pending"), "1 of 2 tiers answer; reasoning does not at present."),
-        (("pending", "pending"), "No tier answers at present."),
+        (("ready", "pending"), "1 of 2 tiers answer. Unavailable: reasoning."),
+        (("pending", "pending"), "No tier answers."),
     ],
 )
 def test_the_first_sentence_is_on_all_tiers(states: tuple[str, str], said: str) -> None:

@@ -4,7 +4,7 @@
   const connection = document.getElementById("connection");
   let paused = false;
 
-  // Moments in the reader's own time; what the page said stays in sight as a title.
+  // Show times in the reader's time zone. The original text stays as the title.
   const localise = (root) => {
     for (const time of root.querySelectorAll("time[datetime]")) {
       const moment = new Date(time.dateTime);
@@ -28,7 +28,7 @@
       await navigator.clipboard.writeText(text);
       pressed.textContent = "Copied";
     } catch {
-      // Without TLS a page may not write to the clipboard: the reader can.
+      // A page without TLS may not write to the clipboard, so the text is selected for the reader.
       getSelection().selectAllChildren(pre);
       pressed.textContent = "Selected";
     }
@@ -47,7 +47,7 @@
       }
       connection.textContent = "";
     } catch {
-      connection.textContent = "The gateway does not answer this page; what it says may be out of date.";
+      connection.textContent = "The gateway does not answer. This page may be out of date.";
     }
   };
 
