@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter C(placement): what a model takes on each device, from the inventory alone."""
+"""Filter C(placement): plan a model's placement from the inventory alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ version_added: 0.2.0
 author: herd.inference contributors (@herd-inference)
 description:
   - Computes the bytes of weights, caches, compute buffers and overhead on each device for an entry of
-    C(herd_models) that has a C(metadata), and the split that leaves the fullest device as much as can be.
+    C(herd_models) that has a C(metadata), and the split that leaves the fullest device the most free memory.
   - No host is asked for anything. A GPU's free memory is C(herd_gpu_free_mib) of its host where that is known,
     and otherwise what such a GPU has free when nothing else runs on it.
   - Weights, caches and layers are the engine's own numbers, compute buffers are upper bounds, and what CUDA adds
@@ -91,8 +91,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(known), whether there is a plan. Without metadata, or with input that cannot work, there are only C(fits),
-      C(split) as given and C(table) with what is to be said.
+    - C(known), whether there is a plan. Without metadata, or with invalid input, there are only C(fits), C(split) as
+      given, and C(table) with the reason.
     - C(fits), C(problems), C(remedies) and C(warnings) in words, C(devices) with bytes, C(split) by host,
       C(tensor_split) for the engine, C(head) with the bytes of its process (C(least) and C(comfortable) as a memory
       limit), C(largest_context) in tokens for each slot, C(rate_empty) and C(rate_full) in tokens per second as upper
@@ -108,7 +108,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine import 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 
-#: Only these are read: a host's other variables may hold templates that cannot be resolved here.
+#: Only these variables are read, because others may hold templates that cannot be resolved here.
 READ = {
     "gpus": "herd_gpus",
     "free_mib": "herd_gpu_free_mib",
@@ -119,7 +119,7 @@ READ = {
 
 
 def known(host: Mapping[str, Any]) -> dict[str, Any]:
-    """What is said of a host: in the inventory, or in a fact cache."""
+    """Collect the facts of a host from the inventory or its fact cache."""
     cached = host.get("ansible_facts") or {}
     found = {key: host.get(fact, cached.get(fact)) for key, fact in READ.items()}
     return {key: value for key, value in found.items() if value is not None}
@@ -148,7 +148,7 @@ def placement(
         )
         return inventory_placement.plan_for(entry, site, merged, str(release), split or {}, models or {})
     except HerdError as error:
-        # One sentence for the task that shows it; an exception here would be wrapped in several.
+        # The task shows one sentence. Ansible would wrap an exception in several.
         told = str(error)
         return {"known": False, "fits": False, "split": dict(split or {}), "problems": [told], "table": told}
 

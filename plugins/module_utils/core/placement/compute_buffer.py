@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bytes that each device needs for the graph itself: its inputs and what lies between its operations.
+"""Compute the size of each device's compute buffer: the inputs and intermediate results of the graph.
 
-For an architecture whose layers are known the engine's graph is built and given its places (C(graph_memory)):
-what comes out is the engine's own number. For any other this is an upper bound: all inputs, and one and a half
-times what is alive at the widest place of any known kind of layer with these dimensions, in floats a token.
+For a known architecture, C(graph) builds the engine's graph and allocates it, and the result equals the engine's own
+number. For any other architecture the result is an upper bound: all inputs, and one and a half times the floats a token
+at the widest point of any known kind of layer with these dimensions.
 """
 
 from __future__ import annotations
@@ -19,27 +19,26 @@ from .graph.operations import Run
 from .kv_cache import CacheSettings, layer_cells
 
 _FLOAT = 4
-# What lies between operations is told from the dimensions only; holes that nothing fits come on top.
+# The bound follows from dimensions only. This factor covers holes in the buffer.
 _UNKNOWN_FACTOR = 1.5
-# Floats a token of a recurrent layer, the widest of all known ones: times width, inner width, and twice groups
-# times state.
+# Floats a token of the widest known recurrent layer: factors of width, inner width, and twice groups times state.
 _RECURRENT = (16.2, 7.0, 2.0)
-# Where a layer without attention ends a device and another begins the next, part of the work is done on the
-# next one and goes to and fro: copies of its inner width on this side, and more on the other.
+# If layers without attention meet at a boundary of devices, the next device computes a part and returns it: copies of
+# the inner width on this side, and more on the other.
 _SENT, _RECEIVED = 4, 9.1
-# Widths that may lie before the logits where older releases reserve them; the holes that are left decide it.
+# Widths that may precede the logits in releases that reserve them; the remaining holes decide.
 _BEFORE_LOGITS = 17.0
 
 
 @dataclass(frozen=True)
 class ComputeBufferRules:
-    """What differs between releases.
+    """Differences between releases.
 
-    :param copies: copies of the inputs where work is pipelined over several devices.
+    :param copies: copies of the inputs for a pipeline over several devices.
     :param reserves_logits: whether the output is reserved for a whole micro-batch.
-    :param float_masks: whether masks are made in single precision on the way.
-    :param hybrid_bug: whether the cache of hybrid models is allocated once too often for each slot.
-    :param copies_local: whether the head has its own tensors in memory of its own, and loads with two buffers.
+    :param float_masks: whether masks arrive in single precision.
+    :param hybrid_bug: whether each slot of a hybrid model allocates the cache of all slots.
+    :param copies_local: whether the head copies its own tensors to private memory and loads with two buffers.
     """
 
     copies: int
@@ -57,11 +56,13 @@ OLD = ComputeBufferRules(copies=1, reserves_logits=True, float_masks=True, hybri
 class GraphPart:
     """One device's part of the graph.
 
-    :param layers: its layers; has_output whether it ends the graph; has_last_layer whether the last layer
-        that is computed is here.
-    :param begins: the kinds of mask that are first needed here, True for windows.
-    :param first: how many layers are before its first one.
-    :param before: the few layers before its first one, after those that follow its last one.
+    :param layers: its layers.
+    :param has_output: whether it ends the graph.
+    :param has_last_layer: whether it computes the last layer.
+    :param begins: the kinds of mask that it needs first; True for windows.
+    :param first: number of layers before its first one.
+    :param before: a few layers before its first one.
+    :param after: a few layers after its last one.
     """
 
     layers: Sequence[LayerMetadata]
@@ -81,7 +82,7 @@ def _attention(metadata: ModelMetadata, layer: LayerMetadata) -> float:
             return heads * (2 * rank + rope + key + value) + 4 * metadata.width + 3 * metadata.experts
         return heads * (4 * key + 2 * value) + 3 * metadata.width
     query = layer.heads * layer.key
-    # A gate is as wide as the queries, and lies beside them.
+    # A gate is as wide as the queries, beside which it is stored.
     return 3 * query + 2 * layer.kv_heads * (layer.key + layer.value) + 3 * metadata.width
 
 
@@ -104,12 +105,12 @@ def _recurrence(metadata: ModelMetadata) -> float:
 
 
 def _returns(layer: LayerMetadata, following: LayerMetadata) -> bool:
-    """Whether work of a layer may go to the device of the following one and come back."""
+    """Return whether the next device may compute a part of a layer and return it."""
     return not layer.kv_heads and not following.kv_heads
 
 
 def _returning(metadata: ModelMetadata, place: GraphPart) -> float:
-    """Floats a token that lie on a device because of that."""
+    """Compute the floats a token that a device holds for such a part."""
     if not metadata.recurrent or not place.layers:
         return 0.0
     inner = metadata.recurrent.get("inner", 0)
@@ -119,7 +120,7 @@ def _returning(metadata: ModelMetadata, place: GraphPart) -> float:
 
 
 def layer_floats(metadata: ModelMetadata, layer: LayerMetadata, is_several: bool) -> float:
-    """Floats a token that are alive at the widest place of a layer, without inputs and masks.
+    """Compute the floats a token at the widest point of a layer, without inputs and masks.
 
     :param is_several: whether there are several slots.
     """
@@ -127,7 +128,7 @@ def layer_floats(metadata: ModelMetadata, layer: LayerMetadata, is_several: bool
     if layer.kv_heads:
         found.append(_attention(metadata, layer))
     if layer.state:
-        # Several slots have their states side by side.
+        # Several slots hold their states side by side.
         found.append(_recurrence(metadata) + (3 * metadata.width if is_several else 0))
     if layer.inner:
         found.append(_dense(metadata, layer))
@@ -139,7 +140,7 @@ def layer_floats(metadata: ModelMetadata, layer: LayerMetadata, is_several: bool
 def mask_cells(
     metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings, rules: ComputeBufferRules
 ) -> list[int]:
-    """Cells of each kind of mask that these layers need, the whole context's and the window's."""
+    """Compute the cells of each kind of mask of these layers: of the whole context and of the window."""
     kinds = {
         (layer.window, layer_cells(metadata, layer, settings, rules.hybrid_bug)) for layer in layers if layer.kv_heads
     }
@@ -147,17 +148,17 @@ def mask_cells(
 
 
 def _indices(metadata: ModelMetadata, kinds: int, settings: CacheSettings, flash: bool) -> int:
-    """Bytes of positions and of where keys and values go, and of what the slots ask for."""
+    """Compute the bytes of positions, of the indices of keys and values, and of the requested outputs."""
     per_kind = 8 if metadata.latent and metadata.latent["compressed"] else 16
     if not flash:
-        # Values lie across then, and each of their elements has an index.
+        # Values are transposed then, and each element has an index.
         per_kind += 8 * max((layer.kv_heads * layer.value for layer in metadata.layers), default=0)
     positions = 16 if "vl" in metadata.architecture else 4
     return settings.tokens * (positions + kinds * per_kind) + 512 + 128 * settings.slots
 
 
 def _rotations(metadata: ModelMetadata, settings: CacheSettings, rules: ComputeBufferRules) -> int:
-    """Bytes of the matrices by which quantised caches are rotated."""
+    """Compute the bytes of the matrices that rotate quantised caches."""
     if rules.float_masks or settings.type_k.endswith(("f16", "f32")):
         return 0
     return 4 * 64 * 64 * _FLOAT + sum(
@@ -174,8 +175,8 @@ def _followed(
     flash: bool,
     alignment: int,
 ) -> int:
-    """Build the graph and give its tensors their places, as the engine does."""
-    # Slots get equal parts of the micro-batch.
+    """Build the graph and allocate its tensors as the engine does."""
+    # The slots share the micro-batch equally.
     tokens = -(-settings.tokens // settings.slots) * settings.slots
     cells = {
         layer.window: layer_cells(metadata, layer, settings, rules.hybrid_bug)
@@ -217,10 +218,10 @@ def device_bytes(
     flash: bool = True,
     alignment: int = PADDING,
 ) -> int:
-    """Bytes of the compute buffer of one device.
+    """Compute the bytes of a device's compute buffer.
 
-    :param copies: of the inputs, C(ComputeBufferRules.copies) where several devices work as a pipeline, otherwise 1.
-    :param alignment: of tensors in the device's buffers.
+    :param copies: copies of the inputs: C(ComputeBufferRules.copies) in a pipeline over several devices, otherwise 1.
+    :param alignment: alignment of tensors in the device's buffers.
     """
     if not place.layers and not place.has_output:
         return 0
@@ -235,14 +236,14 @@ def device_bytes(
     if copies > 1:
         widest += _returning(metadata, place)
     if rules.float_masks and trunk and not trunk[0].kv_heads and place.before:
-        # What the experts before gave is added up here, and each part comes with all that lies between its rows.
+        # This device adds up the results of the former experts. Each arrives with the gaps between its rows.
         widest = max(widest, (place.before[-1].experts_used ** 2 + 2.0) * metadata.width)
     widest *= _UNKNOWN_FACTOR
     work = widest * tokens * _FLOAT
     if not flash and trunk:
         heads = max((layer.heads for layer in trunk), default=0)
         work += heads * max(kinds, default=0) * tokens * _FLOAT
-    # A recurrence writes its new states beside the old ones, however short the micro-batch.
+    # A recurrence writes new states beside the old ones, whatever the size of the micro-batch.
     work += 3 * max((layer.state for layer in trunk), default=0) * settings.slots * _FLOAT
     embedded = metadata.width * tokens * _FLOAT
     inputs = _indices(metadata, len(kinds), settings, flash) + _rotations(metadata, settings, rules)
@@ -250,7 +251,7 @@ def device_bytes(
         return _old_device(metadata, place, settings, kinds, halves, work, inputs + embedded)
     logits = metadata.vocabulary * settings.slots * _FLOAT if place.has_output else 0
     if not trunk:
-        # Only the tokens whose answer is wanted get here.
+        # Only tokens with a requested output get here.
         return int(logits + copies * 8 * metadata.width * settings.slots * _FLOAT) + (1 << 18)
     inputs += halves + embedded
     return int(copies * inputs + max(work, logits + 3 * metadata.width * settings.slots * _FLOAT)) + 4096
@@ -265,7 +266,7 @@ def _old_device(
     work: float,
     inputs: int,
 ) -> int:
-    """Older releases: masks arrive in single precision, and are given free again once they are halved."""
+    """Compute the buffer in older releases: masks arrive in single precision and are freed after their conversion."""
     tokens = settings.tokens
     width = metadata.width * tokens * _FLOAT
     trunk = [layer for layer in place.layers if layer.loaded]
@@ -284,7 +285,7 @@ def _old_device(
         wasted += width
     logits = 0.0
     if place.has_output:
-        # On a single device the masks may still be in the way.
+        # On a single device the masks may still be allocated.
         logits = (metadata.vocabulary + _BEFORE_LOGITS * metadata.width) * tokens * _FLOAT
         logits += singles + (halves if singles else 0)
     return int(max(max(before, work + wasted) + halves + inputs, logits)) + 4096
@@ -293,7 +294,7 @@ def _old_device(
 def head_bytes(
     metadata: ModelMetadata, settings: CacheSettings, rules: ComputeBufferRules, copies: int, flash: bool = True
 ) -> int:
-    """Bytes of the head process's own part: it makes the inputs and looks up the embeddings."""
+    """Compute the bytes of the head process's own part, which creates the inputs and looks up the embeddings."""
     kinds = mask_cells(metadata, metadata.layers, settings, rules)
     tokens = settings.tokens
     embedded = metadata.width * tokens * _FLOAT

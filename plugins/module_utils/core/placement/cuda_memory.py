@@ -1,13 +1,12 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What CUDA takes of a GPU beside the engine's buffers. Read in its source, not measured.
+"""Estimate the memory of a GPU that CUDA takes beside the engine's buffers. Derived from its source, not measured.
 
-A process on a GPU has a context, with the kernels' code. The engine's pool (ggml_cuda_pool) holds scratch
-that comes and goes with the operations and stays reserved: flash attention makes a half-precision copy of a
-layer's quantised keys and values and keeps partial results, and a micro-batch too large for the integer kernels
-makes a half-precision copy of the matrix that it is multiplied with. A pool without virtual memory management
-keeps pieces of all sizes, so they are added up.
+A process on a GPU has a context with the code of its kernels. The engine's pool (ggml_cuda_pool) keeps scratch memory
+once it is used. Flash attention makes a half-precision copy of a layer's quantised keys and values and keeps partial
+results. A micro-batch too large for the integer kernels makes a half-precision copy of its matrix. A pool without
+virtual memory management keeps pieces of all sizes, so they are added up.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from .kv_cache import CacheSettings, layer_cells
 MIB = 1 << 20
 #: Context and kernels of a process on a GPU.
 CONTEXT = 450 * MIB
-#: Handle and workspace of the library for matrices.
+#: Handle and workspace of cuBLAS.
 CUBLAS = 64 * MIB
-#: Rows up to which the integer kernels are used on GPUs without integer tensor cores, such as Volta.
+#: Most rows for which GPUs without integer tensor cores, such as Volta, use the integer kernels.
 INTEGER_ROWS = 64
-#: What a GPU of so many bytes on the box has free when nothing runs on it: the driver keeps the rest.
+#: Free share of an unused GPU's nominal memory; the driver keeps the rest.
 FREE_SHARE = 0.985
-#: Blocks of keys that flash attention works on side by side, each with its own partial result.
+#: Blocks of keys that flash attention processes in parallel, each with a partial result.
 PARTIAL_RESULTS = 8
 _HALF, _FLOAT = 2, 4
 
 
 def scratch_bytes(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings) -> int:
-    """The most that the pool holds for these layers."""
+    """Compute the most scratch memory that the pool keeps for these layers."""
     attention, partial = 0, 0
     for layer in layers:
         partial = max(partial, PARTIAL_RESULTS * settings.tokens * layer.heads * (layer.value or layer.key) * _FLOAT)
@@ -50,5 +49,5 @@ def scratch_bytes(metadata: ModelMetadata, layers: Sequence[LayerMetadata], sett
 
 
 def overhead_bytes(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings) -> int:
-    """Everything beside the buffers."""
+    """Compute all memory beside the buffers."""
     return CONTEXT + CUBLAS + scratch_bytes(metadata, layers, settings)

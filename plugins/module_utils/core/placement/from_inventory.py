@@ -1,10 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plan from what an inventory says: hosts, GPUs, the model's entry and the head's settings.
+"""Plan a placement from the inventory alone: hosts, GPUs, the model's entry and the head's settings.
 
-No host is needed for it. Where a GPU's free memory was not asked for, it is what such a GPU has free when
-nothing else runs on it, and the plan says so.
+No host is contacted. If a GPU's free memory is not given, the plan assumes an unused GPU.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ from .planner import (
 )
 
 _GIB = 1 << 30
-#: Of a machine's memory that its system leaves to a worker on its processor.
+#: Share of a host's memory that is available to a worker on its CPU.
 _HOST_SHARE = 0.9
-#: Rough time of one hop between two devices over the network, in milliseconds, for the note on latency.
+#: Approximate latency of one hop over the network, in milliseconds.
 HOP_MS = 0.5
 
 
 def metadata_in(entry: Mapping[str, Any]) -> ModelMetadata | None:
-    """The metadata of a model's entry in herd_models, None where it has none."""
+    """Return the metadata in a model's entry of herd_models; None if it has none."""
     data = entry.get("metadata")
     if not data:
         return None
@@ -56,10 +55,10 @@ def metadata_in(entry: Mapping[str, Any]) -> ModelMetadata | None:
 def memories(
     gpus: Sequence[Mapping[str, Any]], free_mib: Sequence[float] | None, reserve_mib: int, memory_gib: float
 ) -> tuple[DeviceCapacity, ...]:
-    """The devices of one host: its GPUs, or its processor where it has none.
+    """List the devices of a host: its GPUs, or its CPU if it has none.
 
-    :param free_mib: of each GPU, as asked from it; None where nobody did.
-    :param reserve_mib: what the plan leaves alone on each GPU that names no reserved_mib of its own.
+    :param free_mib: measured free MiB of each GPU; None if not measured.
+    :param reserve_mib: MiB that stay free on each GPU without a reserved_mib of its own.
     """
     if not gpus:
         total = int(memory_gib * _GIB)
@@ -80,7 +79,7 @@ def memories(
 
 
 def limit_bytes(text: Any) -> int:
-    """A limit as systemd writes it, such as 200G, in bytes; 0 for none."""
+    """Parse a memory limit of systemd, such as 200G, to bytes; 0 for none."""
     word = str(text or "").strip()
     if not word or word.lower() == "infinity":
         return 0
@@ -92,7 +91,7 @@ def limit_bytes(text: Any) -> int:
 
 
 def request_of(settings: Mapping[str, Any]) -> PlacementRequest:
-    """The head's merged settings as what a plan asks for."""
+    """Translate the head's merged settings into a request for a plan."""
     cache = CacheSettings(
         context=settings["context"],
         slots=settings["slots"],
@@ -108,11 +107,11 @@ def request_of(settings: Mapping[str, Any]) -> PlacementRequest:
 
 @dataclass(frozen=True)
 class InventoryGroup:
-    """The machines of a plan as the inventory describes them.
+    """The hosts of a plan as the inventory describes them.
 
-    :param workers: in the engine's order.
+    :param workers: names of the workers in the engine's order.
     :param facts: by host name: gpus, free_mib, memory_gib, and address and port of a worker.
-    :param memory_max: limit of the head's service, such as 200G.
+    :param memory_max: memory limit of the head's service, such as 200G.
     """
 
     workers: Sequence[str]
@@ -123,8 +122,8 @@ class InventoryGroup:
     memory_max: str = ""
 
     def group(self) -> PlacementGroup:
-        """The same as hosts and devices."""
-        # A head that is also a worker offers its GPUs there, and not twice.
+        """Describe the same hosts with their devices."""
+        # A head that is also a worker offers its GPUs as a worker only.
         has_own = self.use_head_gpus and self.head not in self.workers and bool(self._facts(self.head).get("gpus"))
         own = self._devices(self.head) if has_own else ()
         head = PlacementHost(self.head, own, "", self._memory(self.head), limit_bytes(self.memory_max))
@@ -162,11 +161,11 @@ def plan_for(
     split: Mapping[str, int],
     models: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Plan one entry of herd_models; without metadata it can only be said that there is none.
+    """Plan an entry of herd_models. Without metadata there is no plan, only a note.
 
-    :param settings: the head's, merged.
-    :param split: layers by host, empty for the best one.
-    :param models: all of herd_models.
+    :param settings: merged settings of the head.
+    :param split: layers by host; empty for the best split.
+    :param models: all entries of herd_models.
     """
     metadata = metadata_in(entry)
     if metadata is None:
@@ -192,7 +191,7 @@ def _kin(metadata: ModelMetadata) -> tuple[str, int, int]:
 
 
 def describe(planner: Planner, plan: PlacementPlan, others: Mapping[str, ModelMetadata]) -> dict[str, Any]:
-    """A plan as plain data with the words that belong to it."""
+    """Convert a plan to plain data with its texts."""
     data = plan.to_data()
     metadata, cache = planner.metadata, planner.request.cache
     data["model"] = {
@@ -219,7 +218,7 @@ def describe(planner: Planner, plan: PlacementPlan, others: Mapping[str, ModelMe
 
 
 def table(planner: Planner, plan: PlacementPlan, data: Mapping[str, Any]) -> str:
-    """The plan as text."""
+    """Format the plan as text."""
     metadata, cache = planner.metadata, planner.request.cache
     head = plan.head
     lines = [
@@ -277,7 +276,7 @@ def _row(*cells: str) -> str:
 
 
 def compare(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[dict[str, Any]]:
-    """The same request for other entries of the same model: what each moves and may reach at most."""
+    """Compare other entries of the same model: bytes read for a token, and the highest rate."""
     found = []
     for key, metadata in others.items():
         if len(metadata.layers) < sum(len(host.devices) for host in planner.group.holders):

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Memory of the head's and the workers' processes on their hosts, and the limit that a job needs.
+"""Compute the memory of the head's and workers' processes on their hosts, and the limit that a job needs.
 
-A limit on a control group counts the file's pages too: those of a plain mapping are given up when it is
-reached, locked ones and a process's own are not, and the kernel kills.
+The limit of a control group also counts pages of the model's file. At the limit the kernel evicts pages of a plain
+mapping. It cannot evict locked pages and private memory, and kills the process.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .compute_buffer import ComputeBufferRules, head_bytes
 from .kv_cache import CacheSettings
 
 MIB = 1 << 20
-#: A head or worker before it has read anything, with its libraries.
+#: Memory of a head and of a worker with their libraries, before they load anything.
 PROCESS = 48 * MIB
 WORKER = 16 * MIB
-#: Bytes that one byte of the header becomes when the vocabulary is read.
+#: Bytes of memory for each byte of the header after the vocabulary is read.
 _VOCABULARY_FACTOR = 12
-#: Checkpoints of a context that cannot be rolled back, for each slot.
+#: Checkpoints per slot, for contexts that cannot be rolled back.
 CHECKPOINTS = 32
-#: A GPU's driver pins this much of the host's memory for each process.
+#: Host memory that a GPU's driver pins for each process.
 CUDA_HOST = 512 * MIB
-#: What is added to a limit, for all that is not foreseen.
+#: Safety factor of a limit.
 _SPARE = 1.1
 
 
@@ -33,10 +33,10 @@ _SPARE = 1.1
 class HostNeed:
     """Bytes of one process.
 
-    :param own: that nothing can take away; locked or copied weights among them.
-    :param mapped: of the file, which may be given up and read again.
-    :param loading: on top of own while the model is loaded.
-    :param caches: of prompts and checkpoints, which fill with use.
+    :param own: private memory, with locked or copied weights.
+    :param mapped: pages of the file, which the kernel may evict and read again.
+    :param loading: further memory while the model loads.
+    :param caches: caches of prompts and checkpoints, which fill with use.
     """
 
     own: int
@@ -46,12 +46,12 @@ class HostNeed:
 
     @property
     def least(self) -> int:
-        """The smallest limit under which the process lives."""
+        """The smallest limit under which the process runs."""
         return int((self.own + max(self.loading, self.caches)) * _SPARE)
 
     @property
     def comfortable(self) -> int:
-        """A limit under which the file's pages stay, so that nothing is read twice."""
+        """A limit under which all pages of the file stay in memory."""
         return int((self.own + self.caches) * _SPARE) + max(self.mapped, self.loading)
 
 
@@ -65,19 +65,19 @@ def head_need(
     gpus: int = 0,
     state: int = 0,
 ) -> HostNeed:
-    """What the head's process needs on its host.
+    """Compute the memory of the head's process on its host.
 
     :param load_mode: one of mmap, read, lock, lock_read, as in the head's settings.
-    :param gpus: the head's own GPUs.
-    :param state: bytes of caches that cannot be rolled back, one slot's: of windows and recurrences.
+    :param gpus: number of the head's own GPUs.
+    :param state: bytes of one slot's caches that cannot be rolled back: windows and recurrent states.
     """
     own = PROCESS + metadata.header * _VOCABULARY_FACTOR + gpus * CUDA_HOST
     own += head_bytes(metadata, settings, rules, copies)
     own += metadata.vocabulary * 4 * settings.slots
-    # Older releases read what stays with the head into memory of its own, whatever the mode.
+    # Older releases copy the head's own tensors to private memory in every mode.
     if load_mode != "mmap" or rules.copies_local:
         own += metadata.local
-    # Tensors are read into a buffer before they are sent; older releases keep others, and give them back late.
+    # Tensors pass through a buffer on their way to a worker. Older releases use more buffers and free them late.
     loading = metadata.largest * (3 if rules.copies_local else 1)
     caches = cache_ram_mib * MIB + CHECKPOINTS * state
     mapped = metadata.file_size if load_mode in ("mmap", "lock") else 0
@@ -85,9 +85,9 @@ def head_need(
 
 
 def worker_need(buffers: int, largest: int, on_gpu: bool) -> HostNeed:
-    """What a worker's process needs on its host.
+    """Compute the memory of a worker's process on its host.
 
-    :param buffers: bytes of its buffers, which are the host's where it computes on the CPU.
+    :param buffers: bytes of its buffers, which are host memory on a CPU.
     """
     own = WORKER + (CUDA_HOST if on_gpu else buffers)
     return HostNeed(own, 0, largest, 0)

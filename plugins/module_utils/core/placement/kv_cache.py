@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bytes of the key-value cache and of recurrent states, as the engine allocates them.
+"""Compute the size of the key-value cache and of recurrent states as the engine allocates them.
 
-The context is what one slot gets. The engine rounds it up to whole blocks of cells, keeps one stream for
-each slot unless the cache is unified, and gives windowed layers the window and one micro-batch only.
+The context is that of one slot. The engine rounds it up to whole blocks of cells and keeps one stream for each slot,
+unless the cache is unified. A windowed layer gets only the window and one micro-batch.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from ..errors import InvalidInputError
 from ..models.metadata import LayerMetadata, ModelMetadata
 
-#: Cells come in blocks of so many tokens.
+#: Tokens in a block of cells.
 BLOCK = 256
-#: Elements and bytes of a block of each type that a cache can have.
+#: Elements and bytes of a block, by type of cache.
 CACHE_TYPES: Mapping[str, tuple[int, int]] = {
     "f32": (1, 4),
     "f16": (1, 2),
@@ -29,17 +29,17 @@ CACHE_TYPES: Mapping[str, tuple[int, int]] = {
     "q4_0": (32, 18),
     "iq4_nl": (32, 18),
 }
-#: Bytes of one element, for words about what another type would save.
+#: Bytes of one element, to compare types.
 BYTES_PER_ELEMENT = {name: size / block for name, (block, size) in CACHE_TYPES.items()}
 
 
 def round_up(value: int, step: int = BLOCK) -> int:
-    """The next whole number of steps."""
+    """Round up to a whole number of steps."""
     return -(-value // step) * step
 
 
 def row_bytes(cache_type: str, elements: int) -> int:
-    """Bytes of one row of a cache."""
+    """Compute the bytes of one row of a cache."""
     if cache_type not in CACHE_TYPES:
         raise InvalidInputError(f"a cache type among {', '.join(CACHE_TYPES)}", repr(cache_type), "choose one of them")
     block, size = CACHE_TYPES[cache_type]
@@ -48,12 +48,12 @@ def row_bytes(cache_type: str, elements: int) -> int:
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """What decides the size of the caches.
+    """Settings that determine the size of the caches.
 
-    :param context: tokens that one slot gets.
-    :param slots: requests at a time.
+    :param context: tokens of one slot.
+    :param slots: concurrent requests.
     :param unified: whether the slots share one stream of cells.
-    :param full_window: C(--swa-full), windowed layers keep the whole context.
+    :param full_window: whether windowed layers keep the whole context (C(--swa-full)).
     """
 
     context: int
@@ -74,7 +74,7 @@ class CacheSettings:
         """Cells of one stream."""
         if self.unified:
             return round_up(self.context * self.slots)
-        # The engine rounds the whole context first, then divides it.
+        # The engine rounds the whole context up, divides it by the slots, and rounds again.
         return round_up(round_up(self.context * self.slots) // self.slots)
 
     @property
@@ -83,16 +83,16 @@ class CacheSettings:
         return min(self.ubatch, self.batch, self.context * self.slots)
 
     def window_cells(self, window: int) -> int:
-        """Cells of one stream of a layer that keeps a window."""
+        """Compute the cells of one stream of a windowed layer."""
         if self.full_window or not window:
             return self.cells
         return round_up(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens))
 
 
 def layer_cells(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSettings, has_bug: bool = False) -> int:
-    """Cells of one stream of this layer, 0 where it keeps none.
+    """Compute the cells of one stream of a layer; 0 without attention.
 
-    :param has_bug: older releases give every slot of a hybrid model the cells of all of them.
+    :param has_bug: whether each slot of a hybrid model gets the cells of all slots (older releases).
     """
     if not layer.kv_heads:
         return 0
@@ -101,7 +101,7 @@ def layer_cells(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSe
 
 
 def cache_bytes(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSettings, has_bug: bool = False) -> int:
-    """Bytes of a layer's keys and values."""
+    """Compute the bytes of a layer's keys and values."""
     cells = layer_cells(metadata, layer, settings, has_bug)
     if not cells:
         return 0
@@ -112,5 +112,5 @@ def cache_bytes(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSe
 
 
 def state_bytes(layer: LayerMetadata, settings: CacheSettings) -> int:
-    """Bytes of a layer's recurrent state: single precision, once for each slot."""
+    """Compute the bytes of a layer's recurrent state, in single precision for each slot."""
     return layer.state * 4 * settings.slots

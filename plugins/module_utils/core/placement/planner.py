@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a model takes on each device of a group, and how its layers are best spread.
+"""Compute the memory of a model on each device of a group, and the best split of its layers.
 
-Weights, caches, states and the layers of each device are the engine's own numbers; compute buffers are upper
-bounds; what CUDA adds is modelled. A plan never promises more than there is: a device's total is at least
-what the engine takes.
+Weights, caches, states and layers of each device equal the engine's own numbers. Compute buffers are upper bounds, and
+the overhead of CUDA is modelled. So a device's total is never less than what the engine allocates.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
 
 MIB = 1 << 20
 _SEARCH_LIMIT = 1 << 24
-# So many layers on either side decide what a device computes of its neighbours' work.
+# Layers on either side that decide which work of its neighbours a device computes.
 _NEIGHBOURS = 4
 
 
@@ -38,9 +37,10 @@ _NEIGHBOURS = 4
 class DeviceCapacity:
     """The memory of one device.
 
-    :param free: bytes that are free now, others' use taken off; total those that it has.
-    :param reserve: bytes that the plan must leave alone.
-    :param bandwidth: bytes per second, 0 where it is not known.
+    :param free: free bytes, without the memory of other processes.
+    :param total: all bytes of the device.
+    :param reserve: bytes that the plan leaves free.
+    :param bandwidth: bytes per second; 0 if unknown.
     """
 
     free: int
@@ -53,10 +53,11 @@ class DeviceCapacity:
 
 @dataclass(frozen=True)
 class PlacementHost:
-    """A machine of the group: its devices in order, and its own memory.
+    """A host of the group with its devices in order.
 
-    :param endpoint: of its RPC worker, empty for the head's own GPUs.
-    :param memory: bytes of RAM, 0 where they are not known; limit that of its service, 0 for none.
+    :param endpoint: endpoint of its RPC worker; empty for the head.
+    :param memory: bytes of RAM; 0 if unknown.
+    :param limit: memory limit of its service in bytes; 0 for none.
     """
 
     name: str
@@ -72,7 +73,7 @@ class PlacementHost:
 
 @dataclass(frozen=True)
 class PlacementGroup:
-    """Workers in the engine's order, and the machine of the head, whose own devices come last."""
+    """Workers in the engine's order, and the head, whose own devices come last."""
 
     workers: tuple[PlacementHost, ...]
     head: PlacementHost
@@ -84,7 +85,7 @@ class PlacementGroup:
 
 @dataclass(frozen=True)
 class PlacementRequest:
-    """What is to be served: the caches, and how the head loads and computes."""
+    """Settings of a placement: the caches, and how the head loads and computes."""
 
     cache: CacheSettings
     flash: bool = True
@@ -94,7 +95,7 @@ class PlacementRequest:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """Bytes on one device; left is what stays free of its reserve, below zero where it does not fit."""
+    """Bytes on one device. C(left) stays free beside the reserve; it is negative if the layers do not fit."""
 
     name: str
     host: str
@@ -116,7 +117,7 @@ class DevicePlan:
 
 @dataclass(frozen=True)
 class PlacementPlan:
-    """One way to place the model, and whether it fits."""
+    """A placement of the model, and its problems."""
 
     devices: tuple[DevicePlan, ...]
     split: Mapping[str, int]
@@ -132,7 +133,7 @@ class PlacementPlan:
         return not self.problems
 
     def to_data(self) -> dict[str, Any]:
-        """Plain data, bytes as whole numbers."""
+        """Convert the plan to plain data."""
         data = asdict(self)
         data["split"] = dict(self.split)
         data["tensor_split"] = list(self.tensor_split)
@@ -142,12 +143,12 @@ class PlacementPlan:
 
 
 def rules_of(release: str) -> ComputeBufferRules:
-    """The allocation rules of a release: what was measured for b7836 holds for the tags before it."""
+    """Return the allocation rules of a release. Older tags follow the rules measured for b7836."""
     return OLD if release.startswith("b") and release[1:].isdigit() and int(release[1:]) <= 7900 else NEW
 
 
 class Planner:
-    """Computes what one model takes on one group with one request."""
+    """Plans a model on a group of hosts."""
 
     def __init__(
         self, metadata: ModelMetadata, request: PlacementRequest, group: PlacementGroup, rules: ComputeBufferRules
@@ -167,19 +168,19 @@ class Planner:
         self._known: dict[tuple[int, int, int], DevicePlan] = {}
 
     def order(self, split: Mapping[str, int]) -> list[PlacedDevice]:
-        """The devices as the engine names and orders them."""
+        """List the devices in the engine's order, by the engine's names."""
         head = self.group.head
         workers = [worker.holder for worker in self.group.workers]
         backend = "CUDA" if any(memory.is_cuda for memory in head.devices) else "CPU"
         return devices_in_engine_order(workers, head.holder if head.devices else None, split, backend)
 
     def place(self, split: Mapping[str, int]) -> list[DevicePlan]:
-        """Bytes on each device for layers by host."""
+        """Compute the bytes on each device for a split by host."""
         devices = self.order(split)
         return self._place(devices, engine_split(devices))
 
     def place_by(self, shares: Sequence[float]) -> list[DevicePlan]:
-        """Bytes on each device for a C(--tensor-split) as it stands, whatever the engine makes of it."""
+        """Compute the bytes on each device for a literal C(--tensor-split)."""
         return self._place(self.order({host.name: len(host.devices) for host in self.group.holders}), shares)
 
     def _place(self, devices: Sequence[PlacedDevice], shares: Sequence[float]) -> list[DevicePlan]:
@@ -194,7 +195,7 @@ class Planner:
         return self._known[key]
 
     def _begins(self, placed: Sequence[int], number: int) -> frozenset[bool]:
-        """The kinds of mask whose first layer is on this device."""
+        """Return the kinds of mask whose first layer is on this device."""
         first: dict[bool, int] = {}
         for layer, facts in enumerate(self.metadata.layers):
             if facts.kv_heads:
@@ -249,9 +250,9 @@ class Planner:
         )
 
     def best_split(self) -> dict[str, int]:
-        """Layers by host, such that the fullest device has as much left as can be.
+        """Find the split that leaves the fullest device the most free memory.
 
-        Starting from shares by what is free, single layers move from host to host as long as that helps.
+        It starts with shares by free memory, then moves single layers between hosts as long as that helps.
         """
         hosts, layers = self.group.holders, len(self.metadata.layers)
         least = {host.name: len(host.devices) for host in hosts}
@@ -282,7 +283,7 @@ class Planner:
         return sorted(device.left for device in self.place(split))
 
     def window_state(self) -> int:
-        """Bytes of what one slot keeps and cannot roll back: windows and recurrent states."""
+        """Compute the bytes of one slot's windows and recurrent states, which cannot be rolled back."""
         cache = replace(self.request.cache, slots=1)
         return sum(
             state_bytes(layer, cache) + (cache_bytes(self.metadata, layer, cache) if layer.window else 0)
@@ -362,7 +363,7 @@ class Planner:
 
 
 def _shares(room: Mapping[str, int], least: Mapping[str, int], layers: int) -> dict[str, int]:
-    """Whole layers in proportion to the room, never fewer than a host has devices."""
+    """Divide the layers in proportion to free memory, at least one for each device of a host."""
     total = sum(room.values())
     split = {name: max(least[name], layers * share // total) for name, share in room.items()}
     while sum(split.values()) != layers:
@@ -377,7 +378,7 @@ def _shares(room: Mapping[str, int], least: Mapping[str, int], layers: int) -> d
 
 
 def mib(size: float) -> str:
-    """Bytes in words."""
+    """Format bytes as MiB."""
     return f"{size / MIB:.0f} MiB"
 
 
@@ -394,7 +395,7 @@ def _device_problems(devices: Sequence[DevicePlan]) -> list[str]:
 
 
 def largest_context(planner: Planner, split: Mapping[str, int] | None = None) -> int:
-    """The largest context for each slot that fits, in whole blocks of cells; 0 where none does."""
+    """Find the largest context of a slot that fits, in whole blocks of cells; 0 if none fits."""
 
     def fits(context: int) -> bool:
         cache = replace(planner.request.cache, context=context)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What would make a model fit: each remedy is tried, and named only if it works."""
+"""Find remedies for a model that does not fit. Each is tried with a plan, and reported only if it works."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..models.metadata import ModelMetadata
 from .kv_cache import BYTES_PER_ELEMENT
 from .planner import PlacementGroup, PlacementHost, Planner, largest_context
 
-#: Bits a weight of the usual quantisations, as their author lists them for a model of 8 B parameters.
+#: Bits per weight of common quantisations, as published for a model of 8 B parameters.
 BITS: Mapping[str, float] = {
     "Q8_0": 8.5,
     "Q6_K": 6.56,
@@ -30,7 +30,7 @@ _MOST_NODES = 64
 
 
 def scaled(metadata: ModelMetadata, bits: float) -> ModelMetadata:
-    """The same model at another number of bits a weight."""
+    """Scale a model to another number of bits per weight."""
     factor = bits / metadata.bits_per_weight
 
     def less(size: int) -> int:
@@ -54,9 +54,9 @@ def _fits(planner: Planner) -> bool:
 
 
 def find(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[str]:
-    """Sentences that say what would fit, cheapest first.
+    """List sentences about changes with which the model fits, cheapest first.
 
-    :param others: the other models of the inventory by their keys, tried where they are the same model.
+    :param others: other entries of the inventory by key; those of the same model are tried.
     """
     return [*_smaller_caches(planner), *_smaller_batches(planner), *_quantisations(planner, others), *_nodes(planner)]
 
@@ -110,7 +110,7 @@ def _quantisations(planner: Planner, others: Mapping[str, ModelMetadata]) -> Ite
 
 
 def _nodes(planner: Planner) -> Iterator[str]:
-    """More machines like the best of those that are there."""
+    """Try more hosts like the best one of the group."""
     hosts = planner.group.holders
     pattern = max(hosts, key=lambda host: sum(memory.total for memory in host.devices))
     fresh = tuple(replace(memory, free=memory.total) for memory in pattern.devices)

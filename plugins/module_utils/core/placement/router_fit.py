@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the models of a router fit beside each other on one machine, whichever of them are asked for.
+"""Check that the models of a router fit beside each other on one host, whichever ones clients request.
 
-The router has so many models in memory at once, each a process of its own with its own context on the GPU; which
-ones, its clients decide. So the largest of them must fit together, on every device and in the machine's memory. One
-that is evicted has ended before the next is loaded.
+The router keeps up to models_max models in memory, each in a process with its own CUDA context. Its clients decide
+which ones. So the largest models must fit together on every device and in the host's memory. An evicted model has
+stopped before the next one is loaded.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True)
 class RouterModel:
-    """A model as the plan sees it.
+    """A model that the router may offer.
 
-    :param metadata: None where nobody knows it yet: nothing can be said of it.
-    :param settings: merged settings (engine_settings).
-    :param is_named: whether the inventory names it; a file that was merely found is left out if it cannot fit.
+    :param metadata: None if it is unknown yet; then the model is not planned.
+    :param settings: merged settings (engine.arguments).
+    :param is_named: whether the inventory names it. A model that was only found is left out if it does not fit.
     """
 
     id: str
@@ -43,11 +43,11 @@ class RouterModel:
 
 @dataclass(frozen=True)
 class RouterHost:
-    """Where the router runs.
+    """The host of a router.
 
-    :param gpus: as in herd_gpus; none is the processor.
-    :param free_mib: of each GPU, as asked from it; None where nobody did.
-    :param memory_max: limit of the service or job, such as 64G.
+    :param gpus: as in herd_gpus; without any, the router runs on the CPU.
+    :param free_mib: measured free MiB of each GPU; None if not measured.
+    :param memory_max: memory limit of the service or job, such as 64G.
     """
 
     name: str
@@ -58,7 +58,7 @@ class RouterHost:
     memory_max: str = ""
 
     def devices(self) -> tuple[DeviceCapacity, ...]:
-        """Its devices; one with neither GPU nor memory can hold nothing."""
+        """List the devices. A host without GPU and known memory is an error."""
         if not self.gpus and not self.memory_gib:
             raise InvalidInputError(
                 f"herd_gpus or herd_memory_gib for {self.name}, which is to hold models",
@@ -70,7 +70,7 @@ class RouterHost:
 
 @dataclass(frozen=True)
 class ModelNeed:
-    """What one model takes: bytes on each device, and of its process on the host."""
+    """Bytes of a model on each device, and of its process on the host."""
 
     entry: RouterModel
     plan: PlacementPlan
@@ -81,7 +81,7 @@ class ModelNeed:
 
 @dataclass(frozen=True)
 class _Try:
-    """A plan of all models on one machine."""
+    """A plan of all models on one host."""
 
     needs: tuple[ModelNeed, ...]
     memories: tuple[DeviceCapacity, ...]
@@ -89,11 +89,11 @@ class _Try:
     models_max: int
 
     def together(self, device: int) -> int:
-        """Bytes of the largest models on a device."""
+        """Compute the bytes of the largest models on a device."""
         return sum(sorted((need.totals[device] for need in self.needs), reverse=True)[: self.models_max])
 
     def left(self, device: int) -> int:
-        """Bytes that stay free beside the reserve."""
+        """Compute the bytes that stay free beside the reserve."""
         return self.memories[device].free - self.memories[device].reserve - self.together(device)
 
     def host(self, sizes: Sequence[int]) -> int:
@@ -161,7 +161,7 @@ def _need(entry: RouterModel, planner: Planner) -> ModelNeed:
     totals = tuple(device.total for device in plan.devices)
     least, comfortable = plan.head.least, plan.head.comfortable
     if not any(memory.is_cuda for memory in planner.memories):
-        # On a processor the device's buffers are the process's own, and its weights pages of the file, if mapped.
+        # On a CPU the buffers are private memory of the process, and mapped weights are pages of the file.
         weights = sum(device.weights for device in plan.devices)
         buffers = sum(totals) - weights
         locked = str(entry.settings["load_mode"]) in _LOCKED
@@ -183,14 +183,14 @@ def _with(entries: Sequence[RouterModel], **settings: Any) -> list[RouterModel]:
 
 
 def _remedies(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, release: str) -> Iterator[str]:
-    """What would fit, each tried."""
+    """List changes with which all models fit; each is tried."""
 
     def fits(others: Sequence[RouterModel], count: int = models_max) -> bool:
         return bool(others) and _tried(others, machine, count, release).fits
 
     for count in range(models_max - 1, 0, -1):
         if fits(entries, count):
-            yield f"{count} in memory at the same time (models_max) fits; others are loaded when they are asked for."
+            yield f"{count} in memory at the same time (models_max) fits; others are loaded on demand."
             break
     context = max(int(entry.settings["context"]) for entry in entries)
     while context > _SMALLEST_CONTEXT:
@@ -238,7 +238,7 @@ def plan(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, r
             chosen.append(entry)
         elif entry.is_named:
             problems += [f"model {entry.id}: {text}" for text in alone.problems]
-            # More machines do not help a router.
+            # More hosts do not help a router.
             remedies_found += [f"model {entry.id}: {text}" for text in remedies.find(planner, {}) if "node" not in text]
         else:
             left_out[entry.id] = alone.problems[0]
@@ -267,7 +267,7 @@ def plan(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, r
 
 
 def _model(need: ModelNeed) -> dict[str, Any]:
-    # Without a GPU the engine is told no device: its processor is none.
+    # Without a GPU there is no --device, because the engine does not list its CPU as a device.
     on_gpu = [device for device in need.plan.devices if device.modelled]
     return {
         "id": need.entry.id,

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An upper bound on tokens per second: the bytes that one token moves, over the memory's bandwidth.
+"""Compute an upper bound on tokens per second: memory bandwidth over the bytes that one token reads.
 
-Every token reads all weights that take part once, and the cache up to its place. Devices work one after the
-other, so their times add up. What the bound leaves out (computing, waiting for the network at each hop,
-de-quantising, which Volta does without help) decides between two quantisations; a benchmark measures it.
+A token reads all active weights once, and the cache up to its position. Devices work in turn, so their times
+add up. The bound ignores computation, network latency and de-quantisation, for which Volta has no hardware support. A
+benchmark measures these.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ..models.metadata import LayerMetadata, ModelMetadata
 from .kv_cache import CacheSettings, cache_bytes, state_bytes
 
-#: Bytes per second of GPUs' memory, from their makers' data sheets, by a part of the name.
+#: Memory bandwidth of GPUs in bytes per second from data sheets, by a part of the name.
 BANDWIDTH: Mapping[str, float] = {
     "V100S": 1134e9,
     "V100": 900e9,
@@ -31,15 +31,15 @@ BANDWIDTH: Mapping[str, float] = {
 
 
 def bandwidth_of(name: str) -> float:
-    """The bandwidth of a GPU by its name, 0 where it is not known."""
+    """Return the memory bandwidth of a GPU by its name; 0 if unknown."""
     return next((rate for part, rate in BANDWIDTH.items() if part in name), 0.0)
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one device reads for each token.
+    """Bytes that one device reads for each token.
 
-    :param bandwidth: bytes per second, 0 where it is not known.
+    :param bandwidth: bytes per second; 0 if unknown.
     """
 
     weights: int
@@ -48,14 +48,10 @@ class Share:
 
 
 def active_bytes(metadata: ModelMetadata, layer: LayerMetadata) -> int:
-    """Bytes of a layer's weights that one token reads; of experts only those that are asked."""
+    """Compute the bytes of a layer's weights that one token reads. Only the experts in use count."""
     if not layer.expert_inner or not metadata.experts:
         return layer.weights
     experts = layer.expert_weights
-    if not experts:
-        # Metadata from before experts were counted: as many weights, of the model's average size.
-        matrices = 3 * metadata.experts * layer.expert_inner * metadata.width
-        experts = min(layer.weights, int(matrices * metadata.bits_per_weight / 8))
     return layer.weights - experts + experts * layer.experts_used // metadata.experts
 
 
@@ -66,16 +62,16 @@ def share(
     settings: CacheSettings,
     bandwidth: float,
 ) -> Share:
-    """What a device with these layers reads, with the context full."""
+    """Compute what a device with these layers reads for a token at a full context."""
     weights = sum(active_bytes(metadata, layer) for layer in layers) + (metadata.output if has_output else 0)
     cache = sum(cache_bytes(metadata, layer, settings) + state_bytes(layer, settings) for layer in layers)
     return Share(weights, cache // settings.slots, bandwidth)
 
 
 def bound(shares: Sequence[Share], is_full: bool) -> float:
-    """Tokens per second that cannot be passed, 0 where a bandwidth is not known.
+    """Compute the upper bound on tokens per second; 0 if a bandwidth is unknown.
 
-    :param is_full: whether the context is full, or still empty.
+    :param is_full: whether the context is full or empty.
     """
     if not shares or any(part.bandwidth <= 0 for part in shares):
         return 0.0
