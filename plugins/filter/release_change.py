@@ -74,7 +74,7 @@ def release_change(
         for host in hosts
     }
     change = rules.plan(list(nodes.values()), wanted)
-    return {**change, "behind": rules.behind(nodes, change["to"])}
+    return {**change, "behind": rules.outdated_nodes(nodes, change["to"])}
 
 
 class FilterModule:

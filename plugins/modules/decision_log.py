@@ -121,7 +121,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     beside = path.with_suffix(".json")
     state = systemd.show(options["unit"])
     arguments = processes.arguments_of(state.pid) if state.pid else []
-    figures = decision_log.kept(files.read_json(beside) or {}, decision_log.key_of(arguments))
+    figures = decision_log.stored(files.read_json(beside) or {}, decision_log.command_line_key(arguments))
     is_new = figures is None and bool(arguments)
     if is_new and not module.check_mode:
         figures = measure(state, arguments, options)

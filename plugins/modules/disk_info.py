@@ -75,14 +75,14 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         disk_space.DiskSpace(mount.path, mount.free_mib, mount.total_mib)
         for mount in disks.mounts([Path(path) for path in options["paths"]])
     ]
-    judged = [(space, disk_space.judge(space, limits)) for space in spaces]
+    judged = [(space, disk_space.state_of(space, limits)) for space in spaces]
     if options["refuse"]:
-        trouble = disk_space.trouble(spaces, limits, socket.gethostname())
+        trouble = disk_space.full_error(spaces, limits, socket.gethostname())
         if trouble is not None:
             raise trouble
         for space, state in judged:
             if state == disk_space.LOW:
-                module.warn(disk_space.words(space, state))
+                module.warn(disk_space.describe(space, state))
     return {
         "changed": False,
         "disks": [

@@ -179,7 +179,7 @@ def wait(
     """
     wanted, end = params["wait_for_free_mib"], time.monotonic() + params["wait_timeout"]
     while True:
-        gpus = nvidia_smi_report.chosen(report.gpus, params["ids"])
+        gpus = nvidia_smi_report.select(report.gpus, params["ids"])
         free = nvidia_smi_report.least_free(gpus)
         if free is not None and free >= wanted:
             return report
@@ -199,7 +199,7 @@ def describe(
     params: dict[str, Any], report: nvidia_smi_report.GpuReport, limits: nvidia_smi_report.GpuMemoryLimits
 ) -> dict[str, Any]:
     """Return the state of the chosen GPUs."""
-    gpus = nvidia_smi_report.chosen(report.gpus, params["ids"])
+    gpus = nvidia_smi_report.select(report.gpus, params["ids"])
     status, output = nvidia_smi.run(nvidia_smi_report.CAPABILITY_QUERY, params["timeout"])
     capabilities = nvidia_smi_report.parse_capabilities(output) if status == 0 else {}
     found = [
@@ -234,7 +234,7 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         if params["required"] or wanted:
             raise
         return {**nothing, "reason": str(error), "must_wait": False, "progress_file": ""}
-    free = nvidia_smi_report.least_free(nvidia_smi_report.chosen(report.gpus, params["ids"]))
+    free = nvidia_smi_report.least_free(nvidia_smi_report.select(report.gpus, params["ids"]))
     must_wait = bool(wanted) and (free is None or free < wanted)
     path = PROGRESS if os.access(PROGRESS.parent, os.W_OK) else None
     if must_wait and not check_mode:

@@ -235,9 +235,9 @@ def read_route(peer: str, given: dict[str, Any], here: fabric_route.Interface) -
         return route
     own = given["address"] or route.source
     if own in here.addresses:
-        route = replace(route, reverse=fabric.lets_in(peer, own, here.name))
+        route = replace(route, reverse=fabric.accepts_packets(peer, own, here.name))
     if given["echo"]:
-        route = replace(route, reaches=fabric.echo(peer, here.name, fabric_route.echo_size(here.mtu)))
+        route = replace(route, reaches=fabric.ping(peer, here.name, fabric_route.echo_size(here.mtu)))
     return route
 
 

@@ -90,7 +90,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     before, after = journald.drop_in(), journald_rules.drop_in(wanted)
     changes = before != after or journald.is_pending()
     if changes and not module.check_mode:
-        journald.put(after)
+        journald.apply(after)
     size = journald_rules.usage(journald.usage())
     # Only for a new limit. Later, journald shrinks the journal itself, and may exceed the limit briefly.
     if changes and not module.check_mode and size > wanted.most_mib << 20:

@@ -217,7 +217,7 @@ class Build:
     def run(self) -> dict[str, Any]:
         """Build unless another process has done so, point the release to the build, and return its manifest."""
         self.work.mkdir(parents=True, exist_ok=True)
-        with build_tree.exclusive(self.store.build / f"{self.id}.lock"):
+        with build_tree.build_lock(self.store.build / f"{self.id}.lock"):
             for path in (self.tarball, self.description, self.pointer, self.progress_file):
                 files.forget_scratch(path)
             if self.unbuilt():
@@ -230,33 +230,33 @@ class Build:
             self._remove_intermediate()
             known = files.read_json(self.description) or {}
             files.write_json(self.pointer, known)
-            self.store.use(self.id)
+            self.store.mark_used(self.id)
             return known
 
     def surplus(self) -> tuple[list[str], list[str]]:
         """Return the ids of finished builds, and of unfinished ones, that are no longer kept."""
         keep = self.params["keep"]
         return (
-            build_rules.surplus(self.id, self.store.ready(), keep),
-            build_rules.surplus(self.id, self.store.begun(), keep),
+            build_rules.prunable(self.id, self.store.finished(), keep),
+            build_rules.prunable(self.id, self.store.unfinished(), keep),
         )
 
     def prune(self) -> None:
         """Remove the builds that are no longer kept."""
         ready, begun = self.surplus()
         for build in ready:
-            self.store.give_up_ready(build)
+            self.store.remove_finished(build)
         for build in begun:
-            self.store.give_up_begun(build)
+            self.store.remove_unfinished(build)
 
     def _build(self, progress: ProgressFile) -> None:
         build_tree.require_space(self.work, self.params["free_mib"], "for the build")
         cache = self.store.build / "sources"
         release = self.work / "release"
         # After a power loss, files with the right names and times may be empty.
-        if not build_tree.same_boot(self.work / "boot"):
+        if not build_tree.is_same_boot(self.work / "boot"):
             self._remove_intermediate()
-            build_tree.note_boot(self.work / "boot")
+            build_tree.record_boot(self.work / "boot")
         release_sources.prepare(self.source, self.work / "src", cache, self.log, progress.update)
         progress.update("configuring", 0)
         env = build_tree.environment(self.tools, self.params["ccache_dir"], self.work)
@@ -264,7 +264,7 @@ class Build:
         targets = self.release["targets"]
 
         def count(line: str) -> None:
-            done = build_rules.step(line)
+            done = build_rules.ninja_progress(line)
             if done:
                 progress.update("compiling", *done)
 
@@ -278,13 +278,13 @@ class Build:
         library_path = (self.tools.get("cuda") or {}).get("library_path", "")
         needed = build_tree.needed(bin_, build_rules.parse_ldd, {"LD_LIBRARY_PATH": library_path})
         build_rules.require_tls(self.options, needed)
-        libraries = build_rules.libraries_to_bring(
+        libraries = build_rules.libraries_to_bundle(
             needed,
             [path.name for path in bin_.iterdir()],
         )
-        build_tree.bring(libraries, bin_)
+        build_tree.bundle_libraries(libraries, bin_)
         build_tree.require_relocatable(
-            bin_, build_rules.parse_runpath, build_rules.parse_ldd, build_rules.from_system, list(libraries)
+            bin_, build_rules.parse_runpath, build_rules.parse_ldd, build_rules.is_system_library, list(libraries)
         )
         stub = (self.tools.get("cuda") or {}).get("driver_library")
         texts = build_tree.help_texts(bin_, targets, stub)
@@ -308,7 +308,7 @@ def check_requirements(params: dict[str, Any], build: str) -> None:
     """Fail if the disk space or the source for a build is missing. Writes nothing."""
     builds = Path(params["prefix"]) / "build"
     build_tree.require_space(builds / build, params["free_mib"], "for the build")
-    release_sources.foresee(params["source"], builds / build / "src", builds / "sources")
+    release_sources.check_available(params["source"], builds / build / "src", builds / "sources")
 
 
 def result(module: AnsibleModule) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def in_common(shared: Path, going: set[str]) -> Iterator[rests.Leftover]:
     yield from rests.shared(
         shared, uninstall_rules.SHARED_ENTRIES, uninstall_rules.SHARED_SCRIPTS, uninstall_rules.our_scripts
     )
-    yield from rests.empty((shared / name for name in uninstall_rules.SHARED_FOLDERS), going)
+    yield from rests.empty_folders((shared / name for name in uninstall_rules.SHARED_FOLDERS), going)
 
 
 def kept(folder: Path, going: set[str]) -> Iterator[str]:
@@ -190,7 +190,7 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Leftover]:
         yield from in_common(Path(given["shared"]), going)
     # Folders of the operating system stay, even if they are empty.
     shared = [] if is_system(str(prefix)) else [*(prefix / n for n in uninstall_rules.PREFIX_ENTRIES if n), prefix]
-    yield from rests.empty(iter([*shared, models_dir, page.parent]), going)
+    yield from rests.empty_folders(iter([*shared, models_dir, page.parent]), going)
     yield from rests.owned(models_dir, given["user"], going)
     yield from rests.accounts(given["user"], uninstall_rules.ACCOUNT)
     yield from rests.accounts(given["gateway_user"], uninstall_rules.GATEWAY_ACCOUNT)

@@ -165,14 +165,18 @@ def programs(store: ReleaseStore) -> list[release_status.RunningProgram]:
     """List the running programs of the releases with their units."""
     return [
         release_status.RunningProgram(release, pid, name, release_status.unit_of(processes.control_group_of(pid)))
-        for release, pid, name in store.programs()
+        for release, pid, name in store.running_programs()
     ]
 
 
 def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
     """Return the module's result."""
-    running, current, changing = programs(store), store.current() or "", release_switch.note(store.noted())
-    manifests = {name: store.manifest(name) for name in release_install.ours(store.installed())}
+    running, current, changing = (
+        programs(store),
+        store.current() or "",
+        release_switch.read_record(store.pending_switch()),
+    )
+    manifests = {name: store.manifest(name) for name in release_install.release_ids(store.installed())}
     in_use = sorted({program.release for program in running})
     known = [manifest for manifest in manifests.values() if manifest is not None]
     return {

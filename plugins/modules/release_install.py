@@ -128,7 +128,7 @@ def lines(current: str | None, releases: list[str], leftovers: Sequence[Path] = 
 def not_built(prefix: str) -> dict[str, Any]:
     """Return the result of check mode before the first build."""
     store = ReleaseStore(Path(prefix))
-    before = lines(store.current(), release_install.ours(store.installed()))
+    before = lines(store.current(), release_install.release_ids(store.installed()))
     return {
         "changed": True,
         "needed": True,
@@ -152,10 +152,10 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     note = release_install.driver_note(manifest, driver) or ""
     release = str(manifest["id"])
     store = ReleaseStore(Path(module.params["prefix"]))
-    with nullcontext() if module.check_mode else store.alone():
+    with nullcontext() if module.check_mode else store.locked():
         leftovers = store.leftovers()
         problems = store.problems(manifest)
-        current, installed = store.current(), release_install.ours(store.installed())
+        current, installed = store.current(), release_install.release_ids(store.installed())
         plan = release_install.plan(
             release, not problems, current, installed, store.in_use(), module.params["keep"], store.previous()
         )
@@ -163,9 +163,9 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             # The current release is the target of a rollback, so no release is removed yet.
             plan = release_install.InstallPlan(plan.fetch, link=False, prune=())
         # The inventory's release replaces the one of a killed upgrade or rollback.
-        settles = module.params["switch"] and store.note.exists()
+        settles = module.params["switch"] and store.switch_record.exists()
         if not module.check_mode:
-            store.tidy()
+            store.remove_leftovers()
         if plan.fetch:
             build_tree.require_space(store.releases, release_install.space_mib(manifest), "for the release")
         if not module.check_mode:
@@ -174,10 +174,10 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             if plan.link:
                 store.switch(release)
             if settles:
-                store.end()
+                store.end_switch()
             for surplus in plan.prune:
                 store.remove(surplus)
-            store.tidy()
+            store.remove_leftovers()
     after = sorted(({*installed} | {release}) - {*plan.prune})
     changes = plan.changes or settles or bool(leftovers)
     points_to = current if not module.params["switch"] else release

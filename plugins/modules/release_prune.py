@@ -73,18 +73,18 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     """Remove old releases and leftovers, and return the module's result."""
     store, keep = ReleaseStore(Path(module.params["prefix"])), max(0, module.params["keep"])
     # The lock would create a missing folder.
-    with nullcontext() if module.check_mode or not store.releases.is_dir() else store.alone():
+    with nullcontext() if module.check_mode or not store.releases.is_dir() else store.locked():
         current, leftovers = store.current(), store.leftovers()
-        installed = release_install.ours(store.installed())
+        installed = release_install.release_ids(store.installed())
         going: tuple[str, ...] = ()
         if current in installed:
-            needed = [*store.in_use(), *release_switch.note(store.noted()).values()]
+            needed = [*store.in_use(), *release_switch.read_record(store.pending_switch()).values()]
             plan = release_install.plan(current, True, current, installed, needed, keep, store.previous())
             going = plan.prune
         if not module.check_mode:
             for release in going:
                 store.remove(release)
-            store.tidy()
+            store.remove_leftovers()
     kept = [release for release in installed if release not in going]
     return {
         "changed": bool(going or leftovers),

@@ -84,7 +84,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
-from ansible_collections.herd.inference.plugins.module_utils.core.release.install import BUILD_ID, ours
+from ansible_collections.herd.inference.plugins.module_utils.core.release.install import BUILD_ID, release_ids
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 
@@ -94,7 +94,7 @@ def require_whole(store: ReleaseStore, release: str) -> None:
     if manifest is None:
         raise NotFoundError(
             expected=f"release {release} on this node",
-            found=f"only {', '.join(ours(store.installed())) or 'none'}",
+            found=f"only {', '.join(release_ids(store.installed())) or 'none'}",
             remedy="choose a release that each node has, or set herd_release and run site.yml, which installs it",
         )
     problems = store.problems(manifest)
@@ -108,7 +108,7 @@ def require_whole(store: ReleaseStore, release: str) -> None:
 
 def lines(current: str, note: Mapping[str, str] | None) -> str:
     """Return the state of a node for a diff."""
-    known = release_switch.note(note)
+    known = release_switch.read_record(note)
     said = f"from {known['from'] or 'none'} to {known['to']}" if known else "damaged"
     return f"current: {current or 'none'}\n" + (f"unfinished switch: {said}\n" if note is not None else "")
 
@@ -116,15 +116,15 @@ def lines(current: str, note: Mapping[str, str] | None) -> str:
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Take the step if needed, and return the module's result."""
     store, wanted, state = ReleaseStore(Path(module.params["prefix"])), module.params["id"], module.params["state"]
-    with nullcontext() if module.check_mode else store.alone():
+    with nullcontext() if module.check_mode else store.locked():
         if state != "proved":
             require_whole(store, wanted)
-        current, note = store.current() or "", (store.noted() or {}) if store.note.exists() else None
+        current, note = store.current() or "", (store.pending_switch() or {}) if store.switch_record.exists() else None
         goal, noted, former = current, note, store.previous() or ""
-        known = release_switch.note(note)
+        known = release_switch.read_record(note)
         if state == "begun":
             before = known.get("previous") or former
-            noted = release_switch.begun(module.params["former"], wanted, module.params["rollback"], before)
+            noted = release_switch.new_record(module.params["former"], wanted, module.params["rollback"], before)
         elif state == "proved":
             noted = None
             # After a rollback, the failed release is no target of a rollback.
@@ -133,9 +133,9 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             goal = wanted
         if not module.check_mode:
             if former != (store.previous() or ""):
-                store.remember(former)
+                store.set_previous(former)
             if noted != note:
-                store.end() if noted is None else store.begin(noted)
+                store.end_switch() if noted is None else store.begin_switch(noted)
             if goal != current:
                 store.switch(goal)
     return {

@@ -105,9 +105,9 @@ def read_policy(name: str, ours: tuple[int, ...]) -> rules.PolicyState:
 
 def apply(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
     """Apply a plan. The record lists a port before its type is set, and until its type is restored."""
-    known = set(plan.ours) | set(rules.read_ours(read(record)))
+    known = set(plan.ours) | set(rules.read_record(read(record)))
     if known and (plan.commands or not record.exists()):
-        files.atomic_write(record, rules.write_ours(known), 0o644, 0)
+        files.atomic_write(record, rules.format_record(known), 0o644, 0)
     for command in plan.commands:
         selinux.change_port(command)
     if plan.module == "install":
@@ -115,7 +115,7 @@ def apply(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
     elif plan.module == "remove":
         selinux.remove_module(params["name"])
     if known != set(plan.ours):
-        files.atomic_write(record, rules.write_ours(plan.ours), 0o644, 0)
+        files.atomic_write(record, rules.format_record(plan.ours), 0o644, 0)
 
 
 def read(path: Path) -> str:
@@ -133,7 +133,7 @@ def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     )
     # In check mode, the programs may not be installed yet. Without them, the policy holds nothing of ours.
     can_look = selinux.has_tools() or (is_present and not check_mode)
-    found = read_policy(params["name"], rules.read_ours(read(record))) if can_look else rules.PolicyState()
+    found = read_policy(params["name"], rules.read_record(read(record))) if can_look else rules.PolicyState()
     plan = rules.plan(found, wanted, is_present)
     if not check_mode:
         apply(plan, params, record)

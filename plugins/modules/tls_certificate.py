@@ -185,7 +185,7 @@ def result(given: dict[str, Any], is_check: bool) -> dict[str, Any]:
     certificate_path, key_path = Path(given["certificate_path"]), Path(given["key_path"])
     rules.check_given(given["certificate"], given["key"])
     # In check mode, openssl may not be installed yet.
-    can_look = openssl.is_there() or not is_check
+    can_look = openssl.is_installed() or not is_check
     before = (read(certificate_path), read(key_path))
     source = source_of(given, before, can_look)
     if source == rules.GIVEN:

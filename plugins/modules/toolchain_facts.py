@@ -128,7 +128,7 @@ def cuda(root: Path, search_path: list[str]) -> dict[str, Any]:
     return {
         "root": str(root),
         "nvcc": nvcc,
-        "version": toolchain_facts.nvcc_version(toolchain_probe.says(nvcc, search_path)),
+        "version": toolchain_facts.nvcc_version(toolchain_probe.version_output(nvcc, search_path)),
         "driver_library": toolchain_probe.driver_library(root),
         "library_path": toolchain_probe.library_path(root),
     }
@@ -138,7 +138,7 @@ def probe(params: dict[str, Any]) -> dict[str, Any]:
     """Read the version of each program, and check that they are compatible."""
     search_path = [str(folder) for folder in params["search_path"]]
     cc, cmake = require(params["cc"], search_path), require("cmake", search_path)
-    said = toolchain_probe.says(cc, search_path)
+    said = toolchain_probe.version_output(cc, search_path)
     root = params["cuda_root"]
     facts = {
         "schema": 1,
@@ -152,7 +152,7 @@ def probe(params: dict[str, Any]) -> dict[str, Any]:
         "ccache": toolchain_probe.find("ccache", search_path),
         "cuda": cuda(Path(root), search_path) if root else None,
     }
-    toolchain_facts.check_cmake(cmake, toolchain_facts.version(toolchain_probe.says(cmake, search_path)))
+    toolchain_facts.check_cmake(cmake, toolchain_facts.version(toolchain_probe.version_output(cmake, search_path)))
     toolchain_facts.check(facts, params["compute_capabilities"])
     return facts
 

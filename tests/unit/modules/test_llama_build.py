@@ -153,10 +153,10 @@ def test_old_builds_are_given_up_but_never_the_wanted_one(site: Site) -> None:
     age(site.store, wanted, *others)
     foreseen = site.result(check=True)
     assert foreseen["removed"] == others[:2]
-    assert site.store.ready() == [wanted, *others]
+    assert site.store.finished() == [wanted, *others]
     assert site.result()["removed"] == others[:2]
-    assert sorted(site.store.ready()) == sorted([wanted, others[2]])
-    assert sorted(site.store.begun()) == sorted([wanted, others[2]])
+    assert sorted(site.store.finished()) == sorted([wanted, others[2]])
+    assert sorted(site.store.unfinished()) == sorted([wanted, others[2]])
     assert (site.store.build / "sources").is_dir()
     # Nobody is sent to a build that is gone.
     assert not named.exists()
@@ -170,8 +170,8 @@ def test_a_build_under_way_is_left_alone(site: Site) -> None:
         (site.store.build / name).mkdir()
     with (site.store.build / f"{busy[0]}.lock").open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        site.store.give_up_begun(busy[0])
-    site.store.give_up_begun(busy[1])
+        site.store.remove_unfinished(busy[0])
+    site.store.remove_unfinished(busy[1])
     assert (site.store.build / busy[0]).is_dir()
     assert not (site.store.build / busy[1]).exists()
 

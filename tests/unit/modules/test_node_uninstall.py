@@ -55,7 +55,7 @@ def remove(prefix: Path, check: bool = False) -> set[str]:
     """As the module does it, below the prefix only: the rest of it looks at this very host."""
     going: set[str] = set()
     folders = iter([*(prefix / name for name in uninstall_rules.PREFIX_ENTRIES if name), prefix])
-    for part in (node_uninstall.below(prefix), rests.empty(folders, going)):
+    for part in (node_uninstall.below(prefix), rests.empty_folders(folders, going)):
         for rest in part:
             if not check:
                 rest.remove()

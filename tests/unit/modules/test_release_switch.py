@@ -89,7 +89,7 @@ class Cluster:
                 "look": {
                     "current": store.current(),
                     "previous": store.previous(),
-                    "changing": release_change.note(store.noted()),
+                    "changing": release_change.read_record(store.pending_switch()),
                     "running": [asdict(program) for program in self.programs(store)],
                 }
             }
@@ -244,7 +244,7 @@ def test_what_an_interrupted_change_needs_is_not_pruned(cluster: Cluster) -> Non
         (cluster.folder / host / "previous").unlink()
     killed(cluster, partial(cluster.upgrade, OLDER), NOTED)
     assert cluster.run(release_prune, "n1", keep=0)["removed"] == [NEW]
-    assert "has not come to its end" in "".join(cluster.run(release_info, "n1")["problems"])
+    assert "is unfinished" in "".join(cluster.run(release_info, "n1")["problems"])
 
 
 def test_what_killed_itself_while_it_wrote_its_note_is_tidied(cluster: Cluster) -> None:

@@ -94,6 +94,6 @@ class Disks:
                 device, space = -1 - number, disk_space.DiskSpace(path, -1, -1)
             elif space.total_mib < 0:
                 continue
-            state = disk_space.judge(space, self.limits)
+            state = disk_space.state_of(space, self.limits)
             found.setdefault(device, Disk(plain(path), space.free_mib, space.total_mib, state))
         return tuple(found.values())

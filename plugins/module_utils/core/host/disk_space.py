@@ -40,7 +40,7 @@ class DiskSpace:
     total_mib: int
 
 
-def judge(space: DiskSpace, limits: DiskLimits) -> str:
+def state_of(space: DiskSpace, limits: DiskLimits) -> str:
     """Say what state a file system is in."""
     if space.total_mib < 0 or space.free_mib < 0:
         return SILENT
@@ -52,7 +52,7 @@ def judge(space: DiskSpace, limits: DiskLimits) -> str:
     return OK
 
 
-def words(space: DiskSpace, state: str) -> str:
+def describe(space: DiskSpace, state: str) -> str:
     """One file system in words; nothing where nothing is to be said."""
     if state == OK:
         return ""
@@ -61,9 +61,9 @@ def words(space: DiskSpace, state: str) -> str:
     return f"disk of {space.path} is {state}: {space.free_mib} of {space.total_mib} MiB free"
 
 
-def trouble(spaces: Sequence[DiskSpace], limits: DiskLimits, host: str) -> HerdError | None:
+def full_error(spaces: Sequence[DiskSpace], limits: DiskLimits, host: str) -> HerdError | None:
     """What must stop a run: services that meet a full disk lose their logs, or cut files short."""
-    full = [space for space in spaces if judge(space, limits) == FULL]
+    full = [space for space in spaces if state_of(space, limits) == FULL]
     if not full:
         return None
     return InsufficientError(

@@ -252,7 +252,7 @@ def failure(status: int, output: str) -> HerdError | None:
     )
 
 
-def chosen(gpus: Sequence[Gpu], ids: Sequence[str]) -> list[Gpu]:
+def select(gpus: Sequence[Gpu], ids: Sequence[str]) -> list[Gpu]:
     """The GPUs of these ids, as in herd_gpus (index or UUID, which may be cut short); all without ids."""
     if not ids:
         return list(gpus)

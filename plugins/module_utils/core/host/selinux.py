@@ -101,7 +101,7 @@ def read_modules(text: str) -> tuple[str, ...]:
     return tuple(row[1] for row in rows if len(row) > 1 and row[0] == PRIORITY)
 
 
-def read_ours(text: str) -> tuple[int, ...]:
+def read_record(text: str) -> tuple[int, ...]:
     """Read which ports got their type from us; none where nothing was written yet."""
     if not text.strip():
         return ()
@@ -115,7 +115,7 @@ def read_ours(text: str) -> tuple[int, ...]:
         ) from error
 
 
-def write_ours(ports: Iterable[int]) -> str:
+def format_record(ports: Iterable[int]) -> str:
     """Write it."""
     return json.dumps({"ports": sorted(ports)}) + "\n"
 

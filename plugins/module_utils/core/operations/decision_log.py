@@ -51,12 +51,12 @@ class HeadMeasurements:
         return asdict(self)
 
 
-def key_of(arguments: Sequence[str]) -> str:
+def command_line_key(arguments: Sequence[str]) -> str:
     """What identifies a head: all that it was started with, its release's path included. Empty for none."""
     return hashlib.sha256("\0".join(arguments).encode()).hexdigest()[:16] if arguments else ""
 
 
-def kept(data: Mapping[str, Any], key: str) -> HeadMeasurements | None:
+def stored(data: Mapping[str, Any], key: str) -> HeadMeasurements | None:
     """The figures of the last time, if they are those of a head that was started with the same words."""
     try:
         figures = HeadMeasurements(**data)
@@ -71,7 +71,7 @@ def measured(
     """Put together what the head's command line, its log and an answer say."""
     line = CommandLine(arguments[1:])
     return HeadMeasurements(
-        key=key_of(arguments),
+        key=command_line_key(arguments),
         when=when,
         release=release,
         model=line.value("--alias") or line.value("--model").rpartition("/")[2],

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What exactly is built, and under which name: a plan made of the inputs alone.
+"""Plan a build from its inputs: the options of cmake, the id and the manifest.
 
-The name of a build holds a digest of everything that can change its bytes. So "is it already there" is a
-question about a file name and a checksum, and two clusters with the same inputs speak of the same build.
+The id contains a digest of all inputs that can change the build. So a file name and a checksum tell whether a build
+exists, and two clusters with the same inputs have the same id.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any
 from ..errors import InvalidInputError, MismatchError
 from .toolchain import architectures, check_architectures, check_compiler
 
-# Raise it when the way a release is put together changes, so that older results are not taken for new ones.
+# Increment this number if the packing of a release changes, so that ids of older builds do not match.
 RECIPE = 1
 COMMON_OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
     "CMAKE_BUILD_WITH_INSTALL_RPATH": "ON",
-    # Programs find their libraries beside themselves, wherever the release is unpacked.
+    # Programs load their libraries from their own folder, wherever the release is unpacked.
     "CMAKE_INSTALL_RPATH": "$ORIGIN",
-    # RPATH in place of RUNPATH: it also serves the libraries that a brought library needs (cuBLAS's cuBLASLt),
-    # and no LD_LIBRARY_PATH of a site can slip another version in between.
+    # RPATH instead of RUNPATH: it also applies to the dependencies of bundled libraries (cuBLASLt of cuBLAS), and
+    # precedes LD_LIBRARY_PATH.
     "CMAKE_EXE_LINKER_FLAGS": "-Wl,--disable-new-dtags",
     "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--disable-new-dtags",
     "BUILD_SHARED_LIBS": "ON",
@@ -38,16 +38,16 @@ COMMON_OPTIONS = {
     "LLAMA_CURL": "OFF",
     "LLAMA_OPENSSL": "OFF",
 }
-# Chosen by the plan; an operator's llama_build_cmake may not contradict it in silence.
+# Derived from the inventory, so llama_build_cmake must not contain them.
 DERIVED_OPTIONS = ("GGML_CUDA", "CMAKE_CUDA_ARCHITECTURES", "CMAKE_CUDA_COMPILER", "CMAKE_C_COMPILER",
                    "CMAKE_CXX_COMPILER", "CMAKE_CUDA_HOST_COMPILER", "GGML_NATIVE", "BUILD_SHARED_LIBS",
                    "CMAKE_INSTALL_RPATH")  # fmt: skip
-# What every glibc system has, and OpenSSL, which is the node's own so that it is mended with the node. Everything else
-# that a program needs travels with the release.
+# Libraries of each glibc system, and OpenSSL, which gets its security updates from the node's distribution. All other
+# libraries are bundled with the release.
 SYSTEM_LIBRARIES = re.compile(
     r"(linux-vdso|ld-linux-[a-z0-9-]+|libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+|libssl|libcrypto)\.so(\.[0-9]+)*"
 )
-# Belongs to the driver: must come from the node and never from a toolkit.
+# Libraries of the driver, which must come from the node and never from a toolkit.
 DRIVER_LIBRARIES = re.compile(r"lib(cuda|nvidia-ml)\.so(\.[0-9]+)*")
 NINJA_STEP = re.compile(r"\[(\d+)/(\d+)\]")
 
@@ -60,11 +60,14 @@ def cmake_options(
     every_node_has_gpu: bool,
     extra: Mapping[str, str],
 ) -> dict[str, str]:
-    """The options of this build. Raises if compiler, CUDA and GPUs do not fit together."""
+    """Return the options of cmake.
+
+    :raises MismatchError: if compiler, CUDA and GPUs are incompatible.
+    """
     contradicted = sorted(set(extra) & set(DERIVED_OPTIONS))
     if contradicted:
         raise InvalidInputError(
-            expected="llama_build_cmake to hold only options that are not derived from the inventory",
+            expected="llama_build_cmake without options that are derived from the inventory",
             found=", ".join(contradicted),
             remedy="change herd_gpus, llama_build_native or the toolchain variables instead",
         )
@@ -100,27 +103,25 @@ def _cuda_options(
         "CMAKE_CUDA_COMPILER": str(cuda["nvcc"]),
         "CMAKE_CUDA_HOST_COMPILER": str(toolchain["cxx"]),
         "CUDAToolkit_ROOT": str(cuda["root"]),
-        # Taken if it happens to be on the build host, which no digest of the inputs would show; it only serves several
-        # GPUs in one node.
+        # cmake would use an installed NCCL, which the digest of the inputs does not show. NCCL only serves several GPUs
+        # in one node.
         "GGML_CUDA_NCCL": "OFF",
     }
-    # Programs link with our own library, which needs the toolkit's: the linker looks for those only where it is told.
-    # Where they are when a program runs is RPATH's matter.
+    # Programs link with the release's own library, which needs the toolkit's libraries. The linker searches for those
+    # only in this path; at run time, RPATH applies.
     to_link = f"{COMMON_OPTIONS['CMAKE_EXE_LINKER_FLAGS']} -Wl,-rpath-link,{cuda['library_path']}"
     options["CMAKE_EXE_LINKER_FLAGS"] = to_link
     if not every_node_has_gpu or not cuda.get("driver_library"):
-        # Virtual memory management needs libcuda at link time, and afterwards on every node that loads the
-        # program, also on one that has no GPU.
+        # Virtual memory management links with libcuda, which must then exist on each node, even without a GPU.
         options["GGML_CUDA_NO_VMM"] = "ON"
     else:
-        # Where only the toolkit's stub is there, the linker finds libcuda.so.1, its name at run time, nowhere; the
-        # programs do not call it themselves.
+        # With the toolkit's stub alone, the linker does not find libcuda.so.1. The programs do not call it themselves.
         options["CMAKE_EXE_LINKER_FLAGS"] = f"{to_link} -Wl,--allow-shlib-undefined"
     return options
 
 
 def backend(options: Mapping[str, str]) -> str:
-    """C(cpu), or C(cuda70) and the like."""
+    """Return the name of the backend, such as C(cpu) or C(cuda70)."""
     if options.get("GGML_CUDA") != "ON":
         return "cpu"
     return "cuda" + "_".join(options["CMAKE_CUDA_ARCHITECTURES"].split(";"))
@@ -132,7 +133,7 @@ def build_id(
     toolchain: Mapping[str, Any],
     options: Mapping[str, str],
 ) -> str:
-    """Release, backend, and eight digits that stand for all inputs."""
+    """Return the id of a build: release, backend, and the first eight digits of the digest of all inputs."""
     inputs = {
         "recipe": RECIPE,
         "commit": release["commit"],
@@ -146,48 +147,49 @@ def build_id(
     return f"{release['release']}-{backend(options)}-{digest[:8]}"
 
 
-def surplus(wanted: str, builds: Sequence[str], keep: int) -> list[str]:
-    """Builds to give up.
+def prunable(wanted: str, builds: Sequence[str], keep: int) -> list[str]:
+    """Return the ids of builds that are no longer kept.
 
-    :param builds: ids, the one that was not used for the longest time first.
-    :param keep: how many besides the wanted one stay, for going back without compiling.
+    :param builds: ids, least recently used first.
+    :param keep: number of builds to keep besides the wanted one, for a rollback without compiling.
     """
     others = [build for build in builds if build != wanted]
     return others[: max(0, len(others) - keep)]
 
 
-def step(line: str) -> tuple[int, int] | None:
-    """(done, total) from a line of ninja, such as C([12/238] Building CXX object ...)."""
+def ninja_progress(line: str) -> tuple[int, int] | None:
+    """Read the done and total steps from a line of ninja, such as C([12/238] Building CXX object ...)."""
     found = NINJA_STEP.match(line)
     return (int(found.group(1)), int(found.group(2))) if found else None
 
 
-def libraries_to_bring(needed: Mapping[str, str | None], own: Iterable[str]) -> dict[str, str]:
-    """Of the libraries that C(ldd) lists (name to path), those that must travel with the release.
+def libraries_to_bundle(needed: Mapping[str, str | None], own: Iterable[str]) -> dict[str, str]:
+    """Return the libraries to bundle with the release, as paths by name.
 
-    :param own: names of files that are in the release already.
+    :param needed: paths by name from C(ldd); None for a library that it did not find.
+    :param own: names of files of the release.
+    :raises MismatchError: if a library was not found.
     """
     mine = set(own)
-    bring: dict[str, str] = {}
+    bundled: dict[str, str] = {}
     lost: list[str] = []
     for name, path in sorted(needed.items()):
-        if name in mine or from_system(name):
+        if name in mine or is_system_library(name):
             continue
         if path is None:
             lost.append(name)
         else:
-            bring[name] = path
+            bundled[name] = path
     if lost:
-        raise MismatchError(
-            expected="every library that the built programs need to be in the release or part of the system",
-            found=f"{', '.join(lost)} nowhere",
-            remedy="install the package that holds it on the build host, then build again",
+        raise MismatchError.plain(
+            f"The build host has no {', '.join(lost)}, which the built programs need",
+            "install the package that contains it on the build host, then build again",
         )
-    return bring
+    return bundled
 
 
 def require_tls(options: Mapping[str, str], needed: Iterable[str]) -> None:
-    """cmake builds without TLS, and only warns, where it does not find OpenSSL."""
+    """Check that a build with TLS links with OpenSSL: cmake only warns if it does not find it."""
     if options.get("LLAMA_OPENSSL") == "ON" and not any(name.startswith("libssl.so") for name in needed):
         raise MismatchError.plain(
             "The built programs do not support TLS (herd_api_tls): cmake did not find OpenSSL 3 on the build host",
@@ -195,13 +197,13 @@ def require_tls(options: Mapping[str, str], needed: Iterable[str]) -> None:
         )
 
 
-def from_system(name: str) -> bool:
-    """Whether a library is expected on every node and must not travel with the release."""
+def is_system_library(name: str) -> bool:
+    """Return whether each node has a library, so that the release must not bundle it."""
     return bool(SYSTEM_LIBRARIES.fullmatch(name) or DRIVER_LIBRARIES.fullmatch(name))
 
 
 def parse_ldd(text: str) -> dict[str, str | None]:
-    """Library name to path (None where it was not found), from what C(ldd) prints."""
+    """Read paths by library name from the output of C(ldd); None for a library that it did not find."""
     found: dict[str, str | None] = {}
     for line in text.splitlines():
         match = re.match(r"\s+(\S+) => (not found|\S+)", line)
@@ -211,7 +213,7 @@ def parse_ldd(text: str) -> dict[str, str | None]:
 
 
 def parse_runpath(readelf: str) -> str | None:
-    """The run path of a program or library, from what C(readelf -d) prints."""
+    """Read the run path of a program or library from the output of C(readelf -d)."""
     found = re.search(r"\((?:RUNPATH|RPATH)\)\s+Library r(?:un)?path: \[(.*)\]", readelf)
     return found.group(1) if found else None
 
@@ -224,7 +226,7 @@ def manifest(
     flags: Mapping[str, list[str]],
     files: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What a release says about itself. Holds nothing that differs between two equal builds."""
+    """Return the manifest of a release. It is the same for two builds with the same id."""
     cuda = toolchain.get("cuda")
     has_cuda = backend(options) != "cpu"
     named = {program: program for program in release["targets"]}

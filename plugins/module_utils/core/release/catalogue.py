@@ -1,10 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogue of engine releases: what an entry holds, and which one may be deployed.
+"""Check entries of the catalogue of releases, and derive the location of the source.
 
-The entries themselves are data of the role llama_build; an operator's own entries are merged over them
-before they come here.
+The entries are data of the role llama_build, merged with the operator's own entries.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ REQUIRED = ("commit", "rpc_protocol", "programs", "targets", "dialect")
 
 
 class AdvisoryError(HerdError):
-    """A release with a known vulnerability that the inventory has not acknowledged."""
+    """A release has a known vulnerability that the inventory does not acknowledge."""
 
 
 def select(catalogue: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
-    """The catalogue's entry of that name, checked, with its key as C(release)."""
+    """Return the checked entry of a release, with its key as C(release)."""
     if key not in catalogue:
         raise NotFoundError(
             expected=f"herd_release to name one of the releases {', '.join(sorted(catalogue))}",
             found=repr(key),
-            remedy="choose one of them, or describe this one in llama_build_extra_releases",
+            remedy="choose one of them, or add this one to llama_build_extra_releases",
         )
     entry = {"release": key, "advisories": [], "defects": [], "cmake": {}, "archives": [], **catalogue[key]}
     _check(key, entry)
@@ -77,7 +76,7 @@ def _malformed(key: str, found: str) -> InvalidInputError:
 
 
 def require_acknowledged(entry: Mapping[str, Any], acknowledged: Iterable[str]) -> None:
-    """Stop unless every advisory of the release is named in herd_acknowledged_advisories."""
+    """Check that herd_acknowledged_advisories lists each advisory of the release."""
     known = set(acknowledged)
     open_ones = [advisory for advisory in entry["advisories"] if advisory["id"] not in known]
     if not open_ones:
@@ -91,18 +90,18 @@ def require_acknowledged(entry: Mapping[str, Any], acknowledged: Iterable[str]) 
 
 
 def release_facts(catalogue: Mapping[str, Mapping[str, Any]], key: str, acknowledged: Iterable[str]) -> dict[str, Any]:
-    """The entry of a release that may be deployed."""
+    """Return the checked entry of a release whose advisories are acknowledged."""
     entry = select(catalogue, key)
     require_acknowledged(entry, acknowledged)
     return entry
 
 
 def source(entry: Mapping[str, Any], kind: str, location: str = "", sha256: str = "") -> dict[str, Any]:
-    """Where the bytes of a release come from.
+    """Return the location of a release's source.
 
     :param kind: C(git) or C(archive).
-    :param location: the repository for git (empty: the catalogue's); for an archive its URL or path.
-    :param sha256: for an archive of the operator's own making; empty for those that the catalogue knows.
+    :param location: repository for git, empty for that of the catalogue; URL or path of an archive.
+    :param sha256: checksum of an archive, to select it by its content; empty to select it by its name.
     """
     if kind == "git":
         return _git(entry, location)

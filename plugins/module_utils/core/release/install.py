@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node has to do to run a release: from what is there and what should be there."""
+"""Plan the installation of a release on a node."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .toolchain import check_driver
 
 BUILD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*-[a-z0-9_]+-[0-9a-f]{8}")
 FILE_NAME = re.compile(r"(?:[A-Za-z0-9_+][A-Za-z0-9._+-]*/)*[A-Za-z0-9_+][A-Za-z0-9._+-]*")
-# Room for folders, for blocks that are not full, and for logs while it is written.
+# For folders, partly filled blocks, and logs that are written during the installation.
 RESERVE_MIB = 64
 
 
 @dataclass(frozen=True)
 class InstallPlan:
-    """The steps that are left, in their order."""
+    """The remaining steps, in their order."""
 
     fetch: bool
     link: bool
@@ -29,17 +29,17 @@ class InstallPlan:
 
     @property
     def changes(self) -> bool:
-        """Whether there is anything to do."""
+        """Return whether a step remains."""
         return self.fetch or self.link or bool(self.prune)
 
 
-def ours(names: Iterable[str]) -> list[str]:
-    """Of the names in C(releases/) those of releases, damaged ones too; what else lies there is the operator's."""
+def release_ids(names: Iterable[str]) -> list[str]:
+    """Return the names in C(releases/) that are ids of releases. The other entries belong to the operator."""
     return [name for name in names if BUILD_ID.fullmatch(name)]
 
 
 def check_manifest(manifest: Mapping[str, Any]) -> None:
-    """A manifest whose names are only names: it decides which files are written where."""
+    """Check the id and the names in a manifest, which become paths on the node."""
     if not BUILD_ID.fullmatch(str(manifest.get("id", ""))):
         raise _malformed(f"id {manifest.get('id')!r}")
     tarball = manifest.get("tarball") or {}
@@ -56,14 +56,14 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
 
 def _malformed(found: str) -> InvalidInputError:
     return InvalidInputError(
-        expected="a manifest as llama_build writes it",
+        expected="a manifest of the module llama_build",
         found=found,
-        remedy="run the role llama_build again; it makes the manifest anew if it is damaged",
+        remedy="run the role llama_build, which replaces a damaged manifest",
     )
 
 
 def space_mib(manifest: Mapping[str, Any]) -> int:
-    """MiB that installing takes: the tarball and what comes out of it, side by side for a moment."""
+    """Return the MiB that an installation needs for the tarball and its content at the same time."""
     unpacked = sum(int(facts.get("size", 0)) for facts in manifest["files"].values())
     return ((unpacked + int(manifest["tarball"]["size"])) >> 20) + RESERVE_MIB
 
@@ -77,18 +77,20 @@ def plan(
     keep: int,
     previous: str | None = None,
 ) -> InstallPlan:
-    """What is left to do.
+    """Return the remaining steps.
 
-    :param whole: the wanted release is there and every file is what the manifest says.
-    :param installed: ids of all releases on the node, oldest first; other names neither count nor go.
-    :param in_use: ids of releases that running programs come from, or that units name.
-    :param keep: how many releases besides the wanted one stay, for going back.
-    :param previous: the release that was current before this one; it always stays.
+    :param wanted: id of the release to install.
+    :param whole: whether it is installed and each file matches the manifest.
+    :param current: id of the current release.
+    :param installed: names of all folders of releases on the node, oldest first. Names that are no ids are ignored.
+    :param in_use: ids of releases with running programs or units.
+    :param keep: number of releases to keep besides the wanted one.
+    :param previous: id of the release before the current one, which is always kept.
     """
-    # The first one to go back to is the one that is current until now, however old it is.
+    # The former release is the target of a rollback, and is kept regardless of its age.
     first_back = previous if current == wanted else current
     protected = {wanted, first_back, *in_use}
-    others = [release for release in ours(installed) if release not in (wanted, first_back)]
+    others = [release for release in release_ids(installed) if release not in (wanted, first_back)]
     others += [first_back] if first_back is not None and first_back in installed and first_back != wanted else []
     surplus = others[: max(0, len(others) - keep)]
     return InstallPlan(
@@ -99,7 +101,10 @@ def plan(
 
 
 def driver_note(manifest: Mapping[str, Any], driver: str | None) -> str | None:
-    """Stop if this node's driver cannot run the release; a note if it just can. A node without one has no GPU."""
+    """Check that this node's driver supports the release, and return a restriction if there is one.
+
+    A node without a driver has no GPU, and needs none.
+    """
     cuda = manifest.get("cuda")
     if not cuda or not driver:
         return None
@@ -107,6 +112,6 @@ def driver_note(manifest: Mapping[str, Any], driver: str | None) -> str | None:
 
 
 def parse_driver(proc_version: str) -> str | None:
-    """The driver's version from C(/proc/driver/nvidia/version)."""
+    """Read the driver's version from the text of C(/proc/driver/nvidia/version)."""
     found = re.search(r"^NVRM version: .*?\s(\d+\.\d+(?:\.\d+)?)\s", proc_version, re.MULTILINE)
     return found.group(1) if found else None

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the releases on a host mean together: what runs, what is known against it, what does not fit."""
+"""Find problems and advisories of the releases on a host."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RunningProgram:
-    """A running program of a release; unit is empty where no service started it."""
+    """A running program of a release. C(unit) is empty if no unit started it."""
 
     release: str
     pid: int
@@ -21,7 +21,7 @@ class RunningProgram:
 
 
 def unit_of(control_group: str) -> str:
-    """The service that a process belongs to, from C(/proc/PID/cgroup); empty where there is none."""
+    """Return the service of a process, or empty, from C(/proc/PID/cgroup)."""
     for line in control_group.splitlines():
         for part in reversed(line.rpartition(":")[2].split("/")):
             if part.endswith(".service"):
@@ -30,10 +30,10 @@ def unit_of(control_group: str) -> str:
 
 
 def advisories(releases: Iterable[Mapping[str, Any]], used: Iterable[str]) -> list[dict[str, Any]]:
-    """Known vulnerabilities of the releases that run, each once.
+    """Return the known vulnerabilities of used releases, each once with its releases.
 
-    :param releases: manifests.
-    :param used: ids of releases that programs run from, and of the current one.
+    :param releases: manifests of installed releases.
+    :param used: ids of the current release and of releases with running programs.
     """
     wanted = set(used)
     found: dict[str, dict[str, Any]] = {}
@@ -53,27 +53,25 @@ def problems(
     leftovers: int,
     changing: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """What is wrong with the releases of a host, a sentence each.
+    """Return the problems of the releases on a host, one sentence each.
 
-    :param current: the release that the link names; empty where there is none.
-    :param installed: manifests by id; None where one cannot be read.
-    :param leftovers: what installations that were killed have left.
-    :param changing: the change of release that is not proved yet, if there is one.
+    :param current: id of the release to which the link C(current) points, or empty.
+    :param installed: manifests by id; None for an unreadable manifest.
+    :param leftovers: number of paths that killed installations have left.
+    :param changing: record of an unfinished switch, if there is one.
     """
     found = []
     if current and current not in installed:
-        found.append(
-            f"expected the release {current}, which the link current names, found none of that name: run site.yml."
-        )
+        found.append(f"The link current points to release {current}, which is not installed: run site.yml.")
     found += [
-        f"expected a manifest of release {name}, found none that can be read: run site.yml, which brings it anew."
+        f"The manifest of release {name} cannot be read: run site.yml, which installs the release again."
         for name, manifest in installed.items()
         if manifest is None
     ]
     services = [program for program in running if program.unit]
     found += [
         f"expected {program.unit} to run from the current release {current}, found {program.release}: head and workers "
-        f"must be of one release; run playbooks/upgrade.yml or rollback.yml to the end."
+        f"must run the same release; run playbooks/upgrade.yml or rollback.yml to the end."
         for program in services
         if current and program.release != current
     ]
@@ -82,15 +80,15 @@ def problems(
     }
     if len([protocol for protocol in protocols if protocol]) > 1:
         listed = ", ".join(f"{protocol} ({release})" for protocol, release in sorted(protocols.items()) if protocol)
-        found.append(f"expected one RPC protocol, found {listed}: a head of one aborts with workers of the other.")
+        found.append(f"expected one RPC protocol, found {listed}: a head aborts with workers of another protocol.")
     if changing:
         found.append(
-            f"expected a service that has answered since the last change of release, found one to {changing['to']} "
-            f"that has not come to its end: if none is under way, run playbooks/upgrade.yml or rollback.yml again."
+            f"The switch to release {changing['to']} is unfinished: unless it is still running, run "
+            f"playbooks/upgrade.yml or rollback.yml again."
         )
     if leftovers:
         found.append(
-            f"expected no half-installed release, found {leftovers}: the next run of site.yml removes what a killed "
-            f"one has left."
+            f"expected no partial installation of a release, found {leftovers}: run site.yml, which removes what a "
+            f"killed installation has left."
         )
     return found

@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A change of release on all nodes, which may be killed at any moment and is then asked for again.
+"""Plan the switch of all nodes to another release. A killed switch is repeated.
 
-Every node notes the change before the head stops, and forgets it when the head has answered. While a note is there,
-the links C(current) and C(previous) say nothing about where to go back to: some have moved, some have not.
+Each node writes a record of the switch before the head stops, and removes it after the head has answered. While a
+record exists, some of the links C(current) and C(previous) may have changed. So only the record names the release of a
+rollback.
 """
 
 from __future__ import annotations
@@ -25,25 +26,28 @@ SERVICES = {
 
 @dataclass(frozen=True)
 class NodeRelease:
-    """What one node says, and the services that belong on it."""
+    """The releases of one node and the services that run on it.
 
-    look: Mapping[str, Any]
+    :ivar info: result of the module release_info; empty for an unreachable host.
+    """
+
+    info: Mapping[str, Any]
     services: Sequence[str] = ()
 
     @property
-    def note(self) -> dict[str, str]:
-        return note(self.look.get("changing"))
+    def record(self) -> dict[str, str]:
+        return read_record(self.info.get("changing"))
 
     def runs(self, release: str) -> bool:
-        """Whether its services run from this release, and from no other."""
-        running = self.look.get("running") or []
+        """Return whether all services run from this release only."""
+        running = self.info.get("running") or []
         return all({p["release"] for p in running if p["unit"] == unit} == {release} for unit in self.services)
 
 
-def note(said: Any) -> dict[str, str]:
-    """What a node has noted; empty if it makes no sense.
+def read_record(said: Any) -> dict[str, str]:
+    """Return the ids of a node's record: C(from), C(to), C(back) of a rollback and C(previous) to C(from).
 
-    C(from), C(to), where a rollback goes (C(back)), and what was before C(from) on this node (C(previous)).
+    Empty if the record is missing or invalid.
     """
     if not isinstance(said, Mapping):
         return {}
@@ -52,29 +56,32 @@ def note(said: Any) -> dict[str, str]:
     return found if is_good else {}
 
 
-def begun(former: str, wanted: str, is_rollback: bool, previous: str = "") -> dict[str, str]:
-    """What a node notes. A rollback that was killed goes on; one after a killed upgrade goes to where that began."""
+def new_record(former: str, wanted: str, is_rollback: bool, previous: str = "") -> dict[str, str]:
+    """Return the record of a new switch.
+
+    After a killed rollback, the next one goes to C(wanted) again; after a killed upgrade, it goes to C(former).
+    """
     return {"from": former, "to": wanted, "back": wanted if is_rollback else former, "previous": previous}
 
 
 def plan(nodes: Sequence[NodeRelease], wanted: str = "") -> dict[str, Any]:
-    """Say where a change goes, where it comes from, and whether there is anything to do.
+    """Return the target of a switch, its origin, and whether it is needed.
 
-    :param nodes: the head first.
-    :param wanted: id of a release; empty for the one that a rollback goes to.
+    :param nodes: all nodes, the head first.
+    :param wanted: id of the target; empty for a rollback.
     """
-    notes = [node.note for node in nodes if node.note]
-    noted = notes[0] if notes else note({})
-    currents = [str(node.look.get("current") or "") for node in nodes]
-    to = wanted or noted.get("back") or str(nodes[0].look.get("previous") or "")
-    known = [*(noted.get(name, "") for name in ("back", "from", "to")), *currents]
+    records = [node.record for node in nodes if node.record]
+    record = records[0] if records else read_record({})
+    currents = [str(node.info.get("current") or "") for node in nodes]
+    to = wanted or record.get("back") or str(nodes[0].info.get("previous") or "")
+    known = [*(record.get(name, "") for name in ("back", "from", "to")), *currents]
     return {
         "to": to,
         "from": next((release for release in known if release not in ("", to)), ""),
-        "needed": bool(notes) or {*currents} != {to} or not all(node.runs(to) for node in nodes),
+        "needed": bool(records) or {*currents} != {to} or not all(node.runs(to) for node in nodes),
     }
 
 
-def behind(nodes: Mapping[str, NodeRelease], release: str) -> list[str]:
-    """Name the nodes that do not run a release, or have not said so."""
-    return [name for name, node in nodes.items() if node.look.get("current") != release or not node.runs(release)]
+def outdated_nodes(nodes: Mapping[str, NodeRelease], release: str) -> list[str]:
+    """Return the names of nodes that do not run a release, or that are unreachable."""
+    return [name for name, node in nodes.items() if node.info.get("current") != release or not node.runs(release)]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What fits together: compiler, CUDA toolkit, GPU architecture and driver.
+"""Check that compiler, CUDA toolkit, GPU architecture and driver are compatible.
 
 Sources, all NVIDIA's:
 
@@ -12,7 +12,7 @@ Sources, all NVIDIA's:
   and of the lowest that minor-version compatibility allows.
 * repositories: the indexes below U(https://developer.download.nvidia.com/compute/cuda/repos/).
 
-tests/fixtures/toolchain/cuda-limits.json holds what several toolkits say themselves.
+tests/fixtures/toolchain/cuda-limits.json holds the limits that several toolkits report.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ HIGHEST_GCC = {
     "12.0": 12, "12.1": 12, "12.2": 12, "12.3": 12, "12.4": 13, "12.5": 13, "12.6": 13, "12.8": 14, "12.9": 14,
     "13.0": 15, "13.1": 15, "13.2": 15,
 }  # fmt: skip
-# Lowest and highest real architecture of a toolkit; the highest only where a newer GPU would need more.
+# Lowest and highest real architecture of a toolkit.
 ARCHITECTURES = {
     "11": (35, 90),
     "12.0": (50, 90), "12.1": (50, 90), "12.2": (50, 90), "12.3": (50, 90), "12.4": (50, 90), "12.5": (50, 90),
     "12.6": (50, 90), "12.8": (50, 120), "12.9": (50, 121),
     "13": (75, 121),
 }  # fmt: skip
-# (driver that came with the toolkit, lowest driver that minor-version compatibility allows)
+# (driver of the toolkit, lowest driver that minor-version compatibility allows)
 DRIVERS = {
     "11": ((450, 36, 6), (450, 80, 2)),
     "12.0": ((525, 60, 13), (525, 60, 13)),
@@ -51,8 +51,8 @@ DRIVERS = {
     "13.0": ((580, 65, 6), (580, 65, 6)),
     "13.1": ((590, 44, 1), (580, 65, 6)),
 }
-# The oldest toolkit in NVIDIA's repository for a distribution. Debian 12 never had 12.2, and Debian 13 has nothing
-# that compiles for Volta.
+# Oldest toolkit in NVIDIA's repository for a distribution. The repository of Debian 12 has no 12.2, that of Debian 13
+# has no toolkit for Volta.
 OLDEST_IN_REPOSITORY = {
     "rhel8": "11.0", "rhel9": "11.7", "debian12": "12.3", "debian13": "13.0", "ubuntu2204": "11.7",
     "ubuntu2404": "12.5",
@@ -61,7 +61,7 @@ CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
 
 
 def architectures(compute_capabilities: Iterable[str]) -> list[str]:
-    """CMAKE_CUDA_ARCHITECTURES for these GPUs: C(["7.0", "7.0"]) gives C(["70"])."""
+    """Return CMAKE_CUDA_ARCHITECTURES for these GPUs: C(["7.0", "7.0"]) becomes C(["70"])."""
     found: set[int] = set()
     for capability in compute_capabilities:
         match = CAPABILITY.fullmatch(str(capability).strip())
@@ -84,38 +84,38 @@ def _row(table: Mapping[str, Any], cuda: str) -> Any:
     for key in (f"{major}.{minor}", str(major)):
         if key in table:
             return table[key]
-    # An unknown minor version behaves like the newest known one before it.
+    # For an unknown minor version, use the newest known one before it.
     older = [key for key in table if "." in key and _version(key)[0] == major and _version(key)[1] < minor]
     return table[max(older, key=_version)] if older else None
 
 
 def check_compiler(cuda: str, cc_version: str) -> None:
-    """The CUDA toolkit takes this compiler as its host compiler."""
+    """Check that the CUDA toolkit supports this host compiler."""
     highest, major = _row(HIGHEST_GCC, cuda), _version(cc_version)[0]
     if highest is not None and major > highest:
         raise MismatchError(
             expected=f"gcc {highest} or older for CUDA {cuda}",
             found=f"gcc {cc_version}",
-            remedy=f"set toolchain_gcc_version: {highest}, or use a newer CUDA toolkit that still knows the GPUs",
+            remedy=f"set toolchain_gcc_version: {highest}, or use a newer CUDA toolkit that still supports the GPUs",
         )
 
 
 def check_repository(platform: str, cuda: str) -> None:
-    """NVIDIA's repository for this distribution has the toolkit."""
+    """Check that NVIDIA's repository for this distribution has the toolkit."""
     oldest = OLDEST_IN_REPOSITORY.get(platform)
     if oldest is None:
         raise InvalidInputError(
             expected=f"a distribution with an NVIDIA repository: {', '.join(sorted(OLDEST_IN_REPOSITORY))}",
             found=platform,
-            remedy="name a repository with toolchain_cuda_repository, or a toolkit there with toolchain_cuda_root",
+            remedy="set toolchain_cuda_repository to a repository, or toolchain_cuda_root to an installed toolkit",
         )
     if _version(cuda) < _version(oldest):
         raise MismatchError(
             expected=f"CUDA {oldest} or newer, which NVIDIA's repository for {platform} has",
             found=f"toolchain_cuda_version: {cuda!r}",
             remedy=(
-                "choose a newer version that still knows the GPUs and their driver; or name a repository of your own "
-                "with toolchain_cuda_repository, or a toolkit on the host with toolchain_cuda_root"
+                "choose a newer version that still supports the GPUs and their driver; or set "
+                "toolchain_cuda_repository to a repository of your own, or toolchain_cuda_root to an installed toolkit"
             ),
         )
 
@@ -123,11 +123,10 @@ def check_repository(platform: str, cuda: str) -> None:
 def cuda_packages(
     cuda: str, platform: str, compute_capabilities: Iterable[str], gcc_version: int, official: bool = True
 ) -> list[str]:
-    """Compiler, runtime, the driver library's stub and cuBLAS: what a build takes of the toolkit's 4 GB.
+    """Return the packages that a build needs: compiler, runtime, stub of the driver library and cuBLAS.
 
-    Raises if they could not build for these GPUs with this compiler, or cannot be had.
-
-    :param official: the packages come from NVIDIA's own repository, whose contents are known.
+    :param official: whether the packages come from NVIDIA's repository, whose contents are known.
+    :raises HerdError: if these packages do not support the GPUs or the compiler, or if the repository lacks them.
     """
     if not re.fullmatch(r"[1-9][0-9]\.[0-9]+", cuda):
         raise InvalidInputError(
@@ -150,7 +149,7 @@ def cuda_packages(
 
 
 def check_architectures(cuda: str, archs: Iterable[str]) -> None:
-    """The CUDA toolkit can compile for these GPUs."""
+    """Check that the CUDA toolkit can compile for these GPUs."""
     limits = _row(ARCHITECTURES, cuda)
     if limits is None:
         return
@@ -162,8 +161,8 @@ def check_architectures(cuda: str, archs: Iterable[str]) -> None:
             expected=f"GPUs of an architecture from {lowest} to {highest}, which CUDA {cuda} can compile for",
             found=f"architecture {', '.join(outside)}",
             remedy=(
-                "use CUDA 12 (12.2 fits the V100 and its usual drivers; CUDA 13 has no Volta at all): set "
-                "toolchain_cuda_version, or name a toolkit on the machine with toolchain_cuda_root"
+                "use CUDA 12 (12.2 supports the V100 and its usual drivers; CUDA 13 does not support Volta): set "
+                "toolchain_cuda_version, or set toolchain_cuda_root to an installed toolkit"
                 if older
                 else "use a newer CUDA toolkit: set toolchain_cuda_version or toolchain_cuda_root"
             ),
@@ -171,7 +170,10 @@ def check_architectures(cuda: str, archs: Iterable[str]) -> None:
 
 
 def check_driver(cuda: str, driver: str) -> str | None:
-    """The driver can run programs of this toolkit; returns a note if only minor-version compatibility allows it."""
+    """Check that the driver can run programs of this toolkit.
+
+    :returns: a sentence if only minor-version compatibility allows it.
+    """
     limits = _row(DRIVERS, cuda)
     if limits is None:
         return None
@@ -185,8 +187,8 @@ def check_driver(cuda: str, driver: str) -> str | None:
         )
     if have < matching:
         return (
-            f"driver {driver} is older than {_dotted(matching)}, which came with CUDA {cuda}: minor-version "
-            "compatibility allows it, since the release holds compiled code for these GPUs and needs no PTX"
+            f"driver {driver} is older than {_dotted(matching)} of CUDA {cuda}: minor-version compatibility allows it, "
+            "since the release contains compiled code for these GPUs and needs no PTX"
         )
     return None
 

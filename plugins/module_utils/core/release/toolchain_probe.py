@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fact file about the toolchain, made of what its programs print about themselves."""
+"""Read the versions of the toolchain's programs from their output, and check them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from typing import Any
 from ..errors import MismatchError, NotFoundError
 from .toolchain import architectures, check_architectures, check_compiler
 
-# std::filesystem and std::format of older ones are not complete; EL8's own 8.5 fails.
+# Older versions, such as 8.5 of EL8, have an incomplete std::filesystem.
 LOWEST_GCC = 9
 LOWEST_CMAKE = (3, 18)
 
 
 def first_line(text: str) -> str:
-    """What a program calls itself."""
+    """Return the first line of a program's output."""
     return text.strip().splitlines()[0].strip() if text.strip() else ""
 
 
 def version(text: str) -> str:
-    """The version at the end of a first line such as C(gcc (Debian 12.2.0-14+deb12u1) 12.2.0)."""
-    # A distribution's own version stands in parentheses and must not be taken for the program's.
+    """Read the version from a first line such as C(gcc (Debian 12.2.0-14+deb12u1) 12.2.0)."""
+    # The parentheses contain the version of the distribution's package.
     plain = re.sub(r"\([^)]*\)", " ", first_line(text))
     found = re.search(r"\d+\.\d+(?:\.\d+)?", plain)
     return found.group(0) if found else ""
 
 
 def nvcc_version(text: str) -> str:
-    """From C(nvcc --version): C(Cuda compilation tools, release 12.2, V12.2.140) gives C(12.2.140)."""
+    """Read the version from C(nvcc --version): C(Cuda compilation tools, release 12.2, V12.2.140)."""
     found = re.search(r"release \d+\.\d+, V(\d+\.\d+\.\d+)", text)
     return found.group(1) if found else ""
 
 
 def check(facts: Mapping[str, Any], compute_capabilities: Iterable[str]) -> None:
-    """Stop, with the remedy, if this toolchain cannot build for these GPUs."""
+    """Check that this toolchain can build for these GPUs."""
     major = int(str(facts["cc_version"]).split(".", maxsplit=1)[0])
     if major < LOWEST_GCC:
         raise MismatchError(
@@ -58,7 +58,7 @@ def check(facts: Mapping[str, Any], compute_capabilities: Iterable[str]) -> None
 
 
 def check_cmake(path: str, found: str) -> None:
-    """The engine's build files need a cmake that is not too old."""
+    """Check that cmake is new enough for the engine."""
     if tuple(int(part) for part in found.split(".")[:2]) < LOWEST_CMAKE:
         raise MismatchError(
             expected=f"cmake {'.'.join(map(str, LOWEST_CMAKE))} or newer",
@@ -68,9 +68,8 @@ def check_cmake(path: str, found: str) -> None:
 
 
 def missing_program(name: str, search_path: Sequence[str]) -> NotFoundError:
-    """A tool that the build needs is nowhere."""
-    return NotFoundError(
-        expected=f"the program {name} in {':'.join(search_path)}",
-        found="no such program",
-        remedy=f"install the package that holds {name}, or correct the toolchain variables of this host",
+    """Return the error for a missing program of the toolchain."""
+    return NotFoundError.plain(
+        f"The program {name} is not in {':'.join(search_path)}",
+        "install its package, or correct the toolchain variables of this host",
     )

@@ -100,7 +100,9 @@ def _rows_of(name: str, heartbeat: Heartbeat) -> list[dict[str, Any]]:
     if heartbeat.hold is not None:
         held = f"held for {heartbeat.hold.seconds:.0f} s: {heartbeat.hold.reason}"
         rows[0]["note"] = f"{rows[0]['note']}; {held}" if rows[0].get("note") else held
-    found = [disk_space.words(disk_space.DiskSpace(d.path, d.free_mib, d.total_mib), d.state) for d in heartbeat.disks]
+    found = [
+        disk_space.describe(disk_space.DiskSpace(d.path, d.free_mib, d.total_mib), d.state) for d in heartbeat.disks
+    ]
     found.append(f"systemd has not answered for {age:.0f} s" if age > OLD_S else "")
     for said in found:
         if said:

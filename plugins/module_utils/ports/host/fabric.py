@@ -28,12 +28,12 @@ def route_to(peer: str) -> commands.CommandResult:
     return commands.run(["ip", "-json", "route", "get", peer])
 
 
-def lets_in(peer: str, address: str, interface: str) -> bool:
+def accepts_packets(peer: str, address: str, interface: str) -> bool:
     """Ask the kernel whether it would take a packet from the peer at this interface."""
     return commands.run(["ip", "-json", "route", "get", address, "from", peer, "iif", interface]).rc == 0
 
 
-def echo(peer: str, interface: str, size: int) -> bool | None:
+def ping(peer: str, interface: str, size: int) -> bool | None:
     """Whether the peer answers to a packet of this size that may not be split; None without ping."""
     argv = ["ping", "-n", "-q", "-c", "1", "-W", str(ECHO_WAIT_S), "-M", "do", "-s", str(size), "-I", interface, peer]
     try:

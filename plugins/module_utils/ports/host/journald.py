@@ -26,7 +26,7 @@ def is_pending() -> bool:
     return PENDING.exists()
 
 
-def put(text: str) -> None:
+def apply(text: str) -> None:
     """Write the drop-in and let journald read it."""
     PENDING.touch()
     if drop_in() != text:

@@ -17,7 +17,7 @@ def _ask(*words: str, text: str | None = None) -> tuple[int, str, str]:
     return answer.rc, answer.out, answer.err
 
 
-def is_there() -> bool:
+def is_installed() -> bool:
     """Whether this host has the program."""
     return shutil.which("openssl") is not None
 

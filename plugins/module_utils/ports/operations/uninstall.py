@@ -243,7 +243,7 @@ def links(root: Path) -> Iterator[Path]:
             yield path
 
 
-def empty(folders: Iterator[Path], going: Collection[str]) -> Iterator[Leftover]:
+def empty_folders(folders: Iterator[Path], going: Collection[str]) -> Iterator[Leftover]:
     """Find folders with nothing in them but what goes."""
     for path in folders:
         if path.is_dir() and not path.is_symlink() and not {str(entry) for entry in path.iterdir()}.difference(going):

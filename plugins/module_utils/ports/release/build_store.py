@@ -25,19 +25,19 @@ class BuildStore:
         self.dist = prefix / "dist"
         self.build = prefix / "build"
 
-    def use(self, build: str) -> None:
+    def mark_used(self, build: str) -> None:
         """Note that a finished build is in use: they are given up in the order of their last use."""
         os.utime(self.dist / f"{build}.json")
 
-    def ready(self) -> list[str]:
+    def finished(self) -> list[str]:
         """Ids of the finished builds, the one that was not used for the longest time first."""
         return _by_age([path for path in self.dist.glob("*.json") if self._tarball(path.stem).is_file()])
 
-    def begun(self) -> list[str]:
+    def unfinished(self) -> list[str]:
         """Ids of builds that left a folder with their log, oldest first."""
         return _by_age([path for path in self.build.glob("*") if path.is_dir() and path.name not in SHARED])
 
-    def give_up_ready(self, build: str) -> None:
+    def remove_finished(self, build: str) -> None:
         """Remove a finished build, and what names it: first the names, so that nobody is sent to nothing."""
         for path in self.dist.glob("*.json"):
             known: Mapping[str, Any] = files.read_json(path) or {}
@@ -45,7 +45,7 @@ class BuildStore:
                 path.unlink()
         self._tarball(build).unlink(missing_ok=True)
 
-    def give_up_begun(self, build: str) -> None:
+    def remove_unfinished(self, build: str) -> None:
         """Remove what a build left in C(build/), unless it is under way."""
         lock = self.build / f"{build}.lock"
         with lock.open("a") as handle:

@@ -22,7 +22,7 @@ ORIGIN = "$ORIGIN"
 
 
 @contextmanager
-def exclusive(lock: Path) -> Iterator[None]:
+def build_lock(lock: Path) -> Iterator[None]:
     """One build of the same thing at a time; who comes second waits and then finds the result."""
     with lock.open("a") as handle:
         while True:
@@ -132,7 +132,7 @@ def needed(
     return found
 
 
-def bring(libraries: Mapping[str, str], to: Path) -> None:
+def bundle_libraries(libraries: Mapping[str, str], to: Path) -> None:
     """Copy libraries beside the programs, under the names by which they are asked for."""
     for name, path in libraries.items():
         _copy(Path(path), to / name)
@@ -183,11 +183,11 @@ def help_texts(folder: Path, programs: Sequence[str], driver_library: str | None
     return texts
 
 
-def same_boot(note: Path) -> bool:
+def is_same_boot(note: Path) -> bool:
     """Whether the machine has been running without a break since the note was made."""
     return note.is_file() and note.read_text(encoding="ascii") == files.boot_id()
 
 
-def note_boot(note: Path) -> None:
+def record_boot(note: Path) -> None:
     """Remember the machine's present run."""
     note.write_text(files.boot_id(), encoding="ascii")

@@ -73,7 +73,7 @@ def _require_sha256(path: Path, expected: str, name: str) -> None:
         )
 
 
-def foresee(source: dict[str, Any], tree: Path, cache: Path) -> None:
+def check_available(source: dict[str, Any], tree: Path, cache: Path) -> None:
     """Stop if the source cannot be had, as far as that can be known without fetching it."""
     if source["kind"] != "archive" or tree.with_name(f"{tree.name}.ready").is_file():
         return

@@ -30,9 +30,9 @@ class ReleaseStore:
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self.releases = prefix / "releases"
-        self.link = prefix / "current"
-        self.former = prefix / "previous"
-        self.note = prefix / "switch.json"
+        self.current_link = prefix / "current"
+        self.previous_link = prefix / "previous"
+        self.switch_record = prefix / "switch.json"
 
     def installed(self) -> list[str]:
         """Names of the folders that are there, oldest first. A link is never a release of ours."""
@@ -47,11 +47,11 @@ class ReleaseStore:
 
     def current(self) -> str | None:
         """Id of the release that the link names."""
-        return self.link.readlink().name if self.link.is_symlink() else None
+        return self.current_link.readlink().name if self.current_link.is_symlink() else None
 
     def previous(self) -> str | None:
         """Id of the release that was current before the last switch; None if it is not there any more."""
-        name = self.former.readlink().name if self.former.is_symlink() else None
+        name = self.previous_link.readlink().name if self.previous_link.is_symlink() else None
         return name if name and (self.releases / name).is_dir() else None
 
     def leftovers(self) -> list[Path]:
@@ -61,14 +61,14 @@ class ReleaseStore:
                 *self.releases.glob(f"{HIDDEN}*"),
                 *(
                     scratch
-                    for path in (self.link, self.former, self.note)
+                    for path in (self.current_link, self.previous_link, self.switch_record)
                     for scratch in self.prefix.glob(f".{path.name}.*.tmp")
                 ),
             ]
         )
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """One change at a time: a run that lost its controller may still be at work. Ends with its process."""
         self.releases.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.releases, os.O_RDONLY)
@@ -78,7 +78,7 @@ class ReleaseStore:
         finally:
             os.close(handle)
 
-    def tidy(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove the leftovers."""
         for leftover in self.leftovers():
             files.remove(leftover)
@@ -91,7 +91,7 @@ class ReleaseStore:
         """What differs between the installed release and its manifest."""
         return archive.differences(self.releases / str(manifest["id"]), manifest["files"])
 
-    def programs(self) -> list[tuple[str, int, str]]:
+    def running_programs(self) -> list[tuple[str, int, str]]:
         """Release, id and name of each running program that was started from one."""
         top = str(self.releases.resolve()) + os.sep
         found: list[tuple[str, int, str]] = []
@@ -108,7 +108,7 @@ class ReleaseStore:
 
     def in_use(self) -> list[str]:
         """Ids of releases that running programs were started from, or that a unit will start one from."""
-        return sorted(self._named_by_units() | {program[0] for program in self.programs()})
+        return sorted(self._named_by_units() | {program[0] for program in self.running_programs()})
 
     def _named_by_units(self) -> set[str]:
         """A service that is down, or that a killed playbook has not changed yet, starts from here at boot."""
@@ -166,30 +166,30 @@ class ReleaseStore:
         """Point the link to a release, in one step that nobody can see half done; and remember the former one."""
         current = self.current()
         if current not in (None, release):
-            files.point(self.former, Path("releases") / str(current))
-        files.point(self.link, Path("releases") / release)
+            files.point(self.previous_link, Path("releases") / str(current))
+        files.point(self.current_link, Path("releases") / release)
         files.sync(self.prefix)
 
-    def remember(self, release: str) -> None:
+    def set_previous(self, release: str) -> None:
         """Point to another release as the one that was current before; empty for none."""
         if release:
-            files.point(self.former, Path("releases") / release)
+            files.point(self.previous_link, Path("releases") / release)
         else:
-            self.former.unlink(missing_ok=True)
+            self.previous_link.unlink(missing_ok=True)
         files.sync(self.prefix)
 
-    def noted(self) -> dict[str, Any] | None:
+    def pending_switch(self) -> dict[str, Any] | None:
         """The change that has begun and is not proved yet, as this node has noted it."""
-        return files.read_json(self.note)
+        return files.read_json(self.switch_record)
 
-    def begin(self, change: Mapping[str, str]) -> None:
+    def begin_switch(self, change: Mapping[str, str]) -> None:
         """Note a change, on disk before anything stops."""
-        files.write_json(self.note, dict(change))
+        files.write_json(self.switch_record, dict(change))
         files.sync(self.prefix)
 
-    def end(self) -> None:
+    def end_switch(self) -> None:
         """Forget the change, which is proved or superseded."""
-        self.note.unlink(missing_ok=True)
+        self.switch_record.unlink(missing_ok=True)
         files.sync(self.prefix)
 
     def remove(self, release: str) -> None:

@@ -21,7 +21,7 @@ def find(name: str, search_path: Sequence[str]) -> str | None:
     return shutil.which(name, path=os.pathsep.join(search_path))
 
 
-def says(program: str, search_path: Sequence[str]) -> str:
+def version_output(program: str, search_path: Sequence[str]) -> str:
     """What a program prints for --version."""
     return commands.run([program, "--version"], env={"PATH": os.pathsep.join(search_path)}).out
 

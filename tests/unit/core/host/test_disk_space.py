@@ -34,12 +34,12 @@ TIB, GIB = 1 << 20, 1 << 10
     ],
 )
 def test_states(free: int, total: int, state: str) -> None:
-    assert disk_space.judge(DiskSpace("/opt/models", free, total), DiskLimits()) == state
+    assert disk_space.state_of(DiskSpace("/opt/models", free, total), DiskLimits()) == state
 
 
 def test_limits_of_a_site() -> None:
-    assert disk_space.judge(DiskSpace("/", 30 * GIB, TIB), DiskLimits(low_gib=50, full_gib=5)) == "low"
-    assert disk_space.judge(DiskSpace("/", 0, TIB), DiskLimits(0, 0)) == "ok"
+    assert disk_space.state_of(DiskSpace("/", 30 * GIB, TIB), DiskLimits(low_gib=50, full_gib=5)) == "low"
+    assert disk_space.state_of(DiskSpace("/", 0, TIB), DiskLimits(0, 0)) == "ok"
 
 
 @pytest.mark.parametrize(("low", "full"), [(1, 2), (-1, -2), (5, -1)])
@@ -58,13 +58,13 @@ def test_limits_that_cannot_be(low: float, full: float) -> None:
     ],
 )
 def test_words(state: str, words: str) -> None:
-    assert disk_space.words(DiskSpace("/opt/models", 900, 8192), state) == words
+    assert disk_space.describe(DiskSpace("/opt/models", 900, 8192), state) == words
 
 
 def test_only_a_full_disk_is_trouble() -> None:
     low, full = DiskSpace("/", 9 * GIB, TIB), DiskSpace("/var/log", 3, 8 * GIB)
-    assert disk_space.trouble([low], DiskLimits(), "vllm-node2") is None
-    error = disk_space.trouble([low, full], DiskLimits(), "vllm-node2")
+    assert disk_space.full_error([low], DiskLimits(), "vllm-node2") is None
+    error = disk_space.full_error([low, full], DiskLimits(), "vllm-node2")
     assert str(error) == (
         "expected at least 1 GiB or 2 % free on every disk that the herd uses, found on vllm-node2: 3 of 8192 MiB "
         "under /var/log: run playbooks/tidy.yml, which removes what nobody needs, or make room by hand."

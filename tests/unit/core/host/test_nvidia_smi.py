@@ -166,7 +166,7 @@ def test_thresholds_that_do_not_rise() -> None:
 
 @pytest.mark.parametrize(("ids", "buses"), [([], ["01", "02"]), (["1"], ["02"]), (["1", "0"], ["02", "01"])])
 def test_chosen(ids: list[str], buses: list[str]) -> None:
-    found = nvidia_smi_report.chosen(report("dual-2080-590.xml").gpus, ids)
+    found = nvidia_smi_report.select(report("dual-2080-590.xml").gpus, ids)
     assert [gpu.pci_bus_id.split(":")[1] for gpu in found] == buses
 
 
@@ -174,8 +174,8 @@ def test_ids_that_name_none_or_several() -> None:
     gpus = report("dual-2080-590.xml").gpus
     for wanted, count in (("2", 0), ("GPU-9", 0), ("GPU-12345678", 2), ("GPU", 0)):
         with pytest.raises(HerdError, match=f"id {wanted}, found {count} among 0 "):
-            nvidia_smi_report.chosen(gpus, [wanted])
-    (v100s,) = nvidia_smi_report.chosen(report("v100s-460.xml").gpus, ["GPU-76098dc1"])
+            nvidia_smi_report.select(gpus, [wanted])
+    (v100s,) = nvidia_smi_report.select(report("v100s-460.xml").gpus, ["GPU-76098dc1"])
     assert v100s.index == 0
 
 

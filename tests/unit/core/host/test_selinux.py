@@ -121,8 +121,8 @@ def test_only_modules_that_were_put_there_are_looked_at() -> None:
 
 
 def test_the_record() -> None:
-    assert rules.read_ours("") == ()
-    assert rules.read_ours(rules.write_ours([8081, 80])) == (80, 8081)
+    assert rules.read_record("") == ()
+    assert rules.read_record(rules.format_record([8081, 80])) == (80, 8081)
     for text in ("{", "[]", '{"ports": ["x"]}', '{"ports": 3}'):
         with pytest.raises(InvalidInputError, match="record"):
-            rules.read_ours(text)
+            rules.read_record(text)

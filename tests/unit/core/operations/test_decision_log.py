@@ -59,17 +59,17 @@ def test_figures_stay_as_long_as_the_head_is_started_with_the_same_words(
     figures: decision_log.HeadMeasurements,
 ) -> None:
     data = json.loads(json.dumps(figures.as_data()))
-    assert decision_log.kept(data, decision_log.key_of(ARGUMENTS)) == figures
-    assert decision_log.kept(data, decision_log.key_of([*ARGUMENTS, "--parallel", "2"])) is None
+    assert decision_log.stored(data, decision_log.command_line_key(ARGUMENTS)) == figures
+    assert decision_log.stored(data, decision_log.command_line_key([*ARGUMENTS, "--parallel", "2"])) is None
 
 
 def test_a_head_that_is_down_keeps_its_figures(figures: decision_log.HeadMeasurements) -> None:
-    assert decision_log.kept(figures.as_data(), decision_log.key_of([])) == figures
+    assert decision_log.stored(figures.as_data(), decision_log.command_line_key([])) == figures
 
 
 @pytest.mark.parametrize("data", [{}, {"key": "k"}, {"key": "k", "other": 1}])
 def test_what_is_no_record_of_figures_is_measured_again(data: dict[str, Any]) -> None:
-    assert decision_log.kept(data, "k") is None
+    assert decision_log.stored(data, "k") is None
 
 
 @pytest.mark.parametrize(

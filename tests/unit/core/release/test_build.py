@@ -87,7 +87,7 @@ def test_no_driver_to_link(cuda: dict[str, Any], every: bool) -> None:
     ("tools", "gpus", "extra", "words"),
     [
         (TOOLS, ("7.0",), {}, "no CUDA toolkit on the build host"),
-        ({**TOOLS, "cuda": {**CUDA, "version": "13.0.88"}}, ("7.0",), {}, "no Volta"),
+        ({**TOOLS, "cuda": {**CUDA, "version": "13.0.88"}}, ("7.0",), {}, "not support Volta"),
         ({**TOOLS, "cuda": CUDA, "cc_version": "13.1.0"}, ("7.0",), {}, "gcc 12 or older"),
         (TOOLS, (), {"GGML_NATIVE": "ON"}, "GGML_NATIVE"),
     ],
@@ -141,14 +141,14 @@ def test_what_does_not_change_bytes_does_not_change_the_name(change: dict[str, A
     ],
 )
 def test_step(line: str, expected: tuple[int, int] | None) -> None:
-    assert build_rules.step(line) == expected
+    assert build_rules.ninja_progress(line) == expected
 
 
 def test_only_what_no_system_has_is_brought() -> None:
     needed = build_rules.parse_ldd((FIXTURES / "ldd-llama-server.txt").read_text(encoding="utf-8"))
     assert needed["libstdc++.so.6"] == "/lib/x86_64-linux-gnu/libstdc++.so.6"
     own = [library for library in needed if library.startswith(("libggml", "libllama", "libmtmd"))]
-    assert build_rules.libraries_to_bring(needed, own) == {"libgomp.so.1": "/opt/build/bin/libgomp.so.1"}
+    assert build_rules.libraries_to_bundle(needed, own) == {"libgomp.so.1": "/opt/build/bin/libgomp.so.1"}
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,12 @@ def test_only_what_no_system_has_is_brought() -> None:
     ],
 )
 def test_cuda_runtime_travels_and_the_driver_does_not(needed: dict[str, str | None], bring: dict[str, str]) -> None:
-    assert build_rules.libraries_to_bring(needed, []) == bring
+    assert build_rules.libraries_to_bundle(needed, []) == bring
 
 
 def test_openssl_is_the_nodes_own() -> None:
     needed = {"libssl.so.3": "/lib/libssl.so.3", "libcrypto.so.3": "/lib/libcrypto.so.3"}
-    assert build_rules.libraries_to_bring(needed, []) == {}
+    assert build_rules.libraries_to_bundle(needed, []) == {}
     build_rules.require_tls({"LLAMA_OPENSSL": "ON"}, needed)
 
 
@@ -176,8 +176,8 @@ def test_a_build_without_tls_is_not_taken_for_one_with_it() -> None:
 
 
 def test_lost_library() -> None:
-    with pytest.raises(HerdError, match=r"libcurl.so.4 nowhere"):
-        build_rules.libraries_to_bring({"libcurl.so.4": None}, [])
+    with pytest.raises(HerdError, match=r"The build host has no libcurl.so.4"):
+        build_rules.libraries_to_bundle({"libcurl.so.4": None}, [])
 
 
 @pytest.mark.parametrize("fixture", ["readelf-rpath.txt", "readelf-runpath.txt"])

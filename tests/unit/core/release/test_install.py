@@ -60,7 +60,7 @@ def test_the_one_to_go_back_to_stays_longest() -> None:
 
 def test_what_an_operator_keeps_beside_them_neither_counts_nor_goes() -> None:
     names = ["backup-of-ops", A, "b7836-cpu-11aa22bb.bak", B, "notes", NEW]
-    assert release_install.ours(names) == [A, B, NEW]
+    assert release_install.release_ids(names) == [A, B, NEW]
     assert release_install.plan(NEW, True, NEW, names, [], 2).prune == ()
     assert release_install.plan(NEW, True, NEW, names, [], 1).prune == (A,)
 

@@ -57,8 +57,8 @@ def test_an_advisory_of_two_releases_is_one() -> None:
     [
         (NEW, MANIFESTS, [WORKER, HEAD], 0, []),
         ("", {}, [], 0, []),
-        (NEW, {}, [], 0, ["which the link current names, found none"]),
-        (NEW, {NEW: None}, [], 0, ["expected a manifest of release"]),
+        (NEW, {}, [], 0, ["The link current points to release"]),
+        (NEW, {NEW: None}, [], 0, ["The manifest of release"]),
         (
             NEW,
             MANIFESTS,
@@ -75,7 +75,7 @@ def test_an_advisory_of_two_releases_is_one() -> None:
             0,
             ["llama-head.service to run from", f"expected one RPC protocol, found 3.6.0 ({OLD}), 7.0.0 ({NEW})"],
         ),
-        (NEW, MANIFESTS, [WORKER], 2, ["found 2: the next run of site.yml"]),
+        (NEW, MANIFESTS, [WORKER], 2, ["found 2: run site.yml"]),
     ],
 )
 def test_what_does_not_fit(
@@ -89,5 +89,5 @@ def test_what_does_not_fit(
     assert len(found) == len(parts), found
     for sentence, part in zip(found, parts, strict=True):
         assert part in sentence
-        assert sentence.startswith("expected ")
+        assert ": " in sentence
         assert sentence.endswith(".")

@@ -13,8 +13,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.release import
 from ansible_collections.herd.inference.plugins.module_utils.core.release.switch import NodeRelease
 
 OLD, NEW, OTHER = "b7836-cpu-11aa22bb", "0c1e57098-cpu-5f1c20ab", "b7760-cpu-22bb33cc"
-UP = release_switch.begun(OLD, NEW, is_rollback=False)
-BACK = release_switch.begun(NEW, OLD, is_rollback=True)
+UP = release_switch.new_record(OLD, NEW, is_rollback=False)
+BACK = release_switch.new_record(NEW, OLD, is_rollback=True)
 HEAD, WORKER = "llama-head.service", "llama-rpc.service"
 
 

@@ -59,7 +59,7 @@ def test_compiler(cuda: str, gcc: str, fits: bool) -> None:
     ("cuda", "archs", "remedy"),
     [
         ("12.2.140", ["70"], None),
-        ("13.0.88", ["70"], "CUDA 13 has no Volta"),
+        ("13.0.88", ["70"], "CUDA 13 does not support Volta"),
         ("13.0.88", ["75", "90"], None),
         ("12.2.140", ["120"], "newer CUDA toolkit"),
         ("12.8.61", ["120"], None),
@@ -182,7 +182,7 @@ def test_packages(platform: str, cuda: str, packages: list[str] | None) -> None:
     [
         ("debian12", "12.2", "7.0", 12, "CUDA 12.3 or newer, which NVIDIA's repository for debian12 has"),
         ("ubuntu2404", "12.2", "7.0", 12, "CUDA 12.5 or newer"),
-        ("debian13", "13.0", "7.0", 12, "no Volta"),
+        ("debian13", "13.0", "7.0", 12, "not support Volta"),
         ("debian13", "12.6", "7.0", 12, "CUDA 13.0 or newer"),
         ("rhel8", "12.2", "7.0", 13, "gcc 12 or older"),
         ("rhel8", "12.2", "12.0", 12, "newer CUDA toolkit"),
@@ -205,7 +205,7 @@ def test_a_mirror_may_have_what_nvidia_has_not() -> None:
     [
         ("8.5.0", None, [], "gcc-toolset-12"),
         ("12.2.0", None, ["7.0"], "toolchain_cuda_root"),
-        ("12.2.0", {"version": "13.0.88"}, ["7.0"], "no Volta"),
+        ("12.2.0", {"version": "13.0.88"}, ["7.0"], "not support Volta"),
         ("14.2.0", {"version": "12.2.140"}, ["7.0"], "gcc 12 or older"),
     ],
 )

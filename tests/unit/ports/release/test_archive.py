@@ -123,13 +123,13 @@ def test_install_switch_and_prune(tmp_path: Path) -> None:
     (store.releases / "old").mkdir(parents=True)
     (store.releases / ".incoming-killed").mkdir()
     (store.prefix / ".current.4711.tmp").symlink_to("releases/old")
-    with store.alone():
+    with store.locked():
         assert [path.name for path in store.leftovers()] == [".current.4711.tmp", ".incoming-killed"]
-        store.tidy()
+        store.remove_leftovers()
         store.install(manifest, str(tarball))
         store.switch(ID)
         store.remove("old")
-        store.tidy()
+        store.remove_leftovers()
     assert store.leftovers() == []
     assert store.current() == ID
     assert store.installed() == [ID]
@@ -151,7 +151,7 @@ def test_the_former_release_is_remembered(tmp_path: Path) -> None:
     store.remove("b")
     assert store.previous() is None
     (tmp_path / ".previous.4711.tmp").symlink_to("releases/a")
-    store.tidy()
+    store.remove_leftovers()
     assert store.leftovers() == []
 
 
@@ -190,19 +190,19 @@ def test_source_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_build_that_outlives_a_boot_is_not_trusted(tmp_path: Path) -> None:
     note = tmp_path / "boot"
-    assert not build_tree.same_boot(note)
-    build_tree.note_boot(note)
-    assert build_tree.same_boot(note)
+    assert not build_tree.is_same_boot(note)
+    build_tree.record_boot(note)
+    assert build_tree.is_same_boot(note)
     note.write_text("another boot", encoding="ascii")
-    assert not build_tree.same_boot(note)
+    assert not build_tree.is_same_boot(note)
 
 
 def test_two_installations_do_not_run_at_once(tmp_path: Path) -> None:
     store = ReleaseStore(tmp_path)
-    with store.alone():
+    with store.locked():
         handle = os.open(store.releases, os.O_RDONLY)
         with pytest.raises(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(handle)
-    with store.alone():
+    with store.locked():
         pass
