@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.engine import api_answers
 from ...core.engine.command_line import value_of
 from ...core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
 from ...core.host import certificate
@@ -130,7 +131,8 @@ def health(api: Api) -> str:
         return "silent"
     except HerdError:
         return ""
-    return {200: "ok", 503: "loading"}.get(status, "silent")
+    found = api_answers.health(status)
+    return found if found in (api_answers.OK, api_answers.LOADING) else "silent"
 
 
 @dataclass(frozen=True)
@@ -147,16 +149,15 @@ def slots(api: Api) -> Slots:
     """Ask for the slots, which the head's main loop answers between two steps of its work."""
     try:
         status, body = ask(api, "GET", "/slots", SLOTS_TIMEOUT_S)
-        found = json.loads(body) if status == 200 else None
+        listed = api_answers.slots(json.loads(body)) if status == 200 else None
     except socket.timeout:
         return Slots(None)
     except (OSError, ValueError, HerdError, http.client.HTTPException):
         return Slots()
-    if not isinstance(found, list) or not all(isinstance(slot, dict) for slot in found):
+    if listed is None:
         return Slots()
-    names = ("id_task", "is_processing", "n_prompt_tokens_processed", "next_token")
-    progress = json.dumps([[slot.get(name) for name in names] for slot in found])
-    return Slots(True, len(found), sum(1 for slot in found if slot.get("is_processing")), progress)
+    counts = api_answers.slot_counts(listed)
+    return Slots(True, counts.total or 0, counts.busy or 0, api_answers.slot_progress(listed))
 
 
 def metrics(api: Api) -> dict[str, float]:
@@ -165,15 +166,7 @@ def metrics(api: Api) -> dict[str, float]:
         status, body = ask(api, "GET", "/metrics", SLOTS_TIMEOUT_S)
     except (OSError, HerdError, http.client.HTTPException):
         return {}
-    found: dict[str, float] = {}
-    for line in body.decode(errors="replace").splitlines() if status == 200 else ():
-        name, _blank, value = line.partition(" ")
-        if name.startswith("llamacpp:"):
-            try:
-                found[name.partition(":")[2]] = float(value)
-            except ValueError:
-                continue
-    return found
+    return api_answers.counters(body.decode(errors="replace")) if status == 200 else {}
 
 
 def probe(question: Callable[[], str]) -> ProbeResult:
@@ -235,13 +228,10 @@ def chat(api: Api, prompt: str, max_tokens: int, timeout_s: float) -> Iterator[s
                 f"status {answer.status}: {answer.read(300).decode(errors='replace')}",
                 "look at herdctl status and herdctl logs on the head",
             )
-        for line in answer:
-            if not line.startswith(b"data: {"):
-                continue
-            for choice in json.loads(line[6:]).get("choices", []):
-                delta = choice.get("delta", {})
-                if text := delta.get("content") or delta.get("reasoning_content"):
-                    yield str(text)
+        for event in api_answers.events(answer):
+            for choice in event.get("choices", []):
+                if text := "".join(api_answers.piece(choice)):
+                    yield text
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise RemoteFailureError(
             f"a whole answer from {api.address}:{api.port}",

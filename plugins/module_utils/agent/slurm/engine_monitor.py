@@ -26,7 +26,7 @@ from ...core.supervision.supervisor import Supervisor
 from ...core.supervision.worker_monitor import WorkerMonitor
 from ..common import engine_api
 from ..supervisor import local_state
-from ..supervisor.daemon import TICK_S, EnginePoller
+from ..supervisor.engine_poller import TICK_S, EnginePoller
 from ..supervisor.router_monitor import Actions, RouterMonitor
 
 #: The runtime itself handles silent steps. A worker's end is reported by its step first.

@@ -13,7 +13,6 @@ import argparse
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -29,80 +28,9 @@ from ..common import command, engine_api
 from ..common.log import log
 from ..common.systemd_notify import notify
 from . import disks, heartbeat_http, local_state
+from .engine_poller import TICK_S, EnginePoller
 from .router_monitor import Actions, RouterMonitor
 from .settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
-
-TICK_S = 0.5
-SLOTS_EVERY_S = 2.0
-# Tokens per second are those of this long.
-RATE_S = 10.0
-
-
-class EnginePoller:
-    """Asks the head's API in a thread of its own: an answer may take as long as it likes."""
-
-    def __init__(self, every_s: float = SLOTS_EVERY_S) -> None:
-        self.every_s = every_s
-        self.api: engine_api.Api | None = None
-        self.health = ""
-        self.slots = engine_api.Slots()
-        self.waiting = -1
-        self.tokens = -1
-        # Whether it may be asked for its slots, which wakes one that sleeps, and whether all has been asked.
-        self.may_ask, self.ended = True, False
-        self._rates: deque[tuple[float, int]] = deque()
-        self._asked_at = 0.0
-        self._said = ""
-
-    def run(self) -> None:
-        """Poll until the poller is ended."""
-        while not self.ended:
-            self.poll()
-            time.sleep(TICK_S)
-
-    def poll(self) -> None:
-        """Ask once. What goes wrong in that is no word of the head's, so nothing follows from it."""
-        api, said = self.api, ""
-        try:
-            if api is None:
-                self.health, self.slots = "", engine_api.Slots()
-            else:
-                self._ask(api)
-                can_tell = self.slots.known or self.health != "ok" or not self.may_ask
-                said = "" if can_tell else engine_api.why_without_key(api)
-        except Exception as error:
-            self.health, self.slots = "", engine_api.Slots()
-            said = f"the head cannot be asked: {type(error).__name__}: {error}"
-        if said and said != self._said:
-            log(said)
-        self._said = said
-
-    def _ask(self, api: engine_api.Api) -> None:
-        health = engine_api.health(api)
-        if health == "ok" and self.may_ask and time.monotonic() - self._asked_at >= self.every_s:
-            slots, counters = engine_api.slots(api), engine_api.metrics(api)
-            self._asked_at = time.monotonic()
-            self.slots = slots
-            self.waiting = int(counters.get("requests_deferred", -1))
-            if "tokens_predicted_total" in counters:
-                # Counters that did not come in time say nothing, and are not counted from.
-                self.tokens = int(counters["tokens_predicted_total"])
-                self._rates.append((self._asked_at, self.tokens))
-            while len(self._rates) > 2 and self._rates[1][0] < self._asked_at - RATE_S:
-                self._rates.popleft()
-        elif health != "ok" or not self.may_ask:
-            self.slots = engine_api.Slots()
-            self._rates.clear()
-            if health != "silent":
-                self.tokens = -1
-        self.health = health
-
-    def rate(self) -> float:
-        """Tokens per second of the last seconds."""
-        if len(self._rates) < 2:
-            return 0.0
-        (began, before), (ended, after) = self._rates[0], self._rates[-1]
-        return round(max(0.0, (after - before) / (ended - began)), 2) if ended > began else 0.0
 
 
 class Agent:

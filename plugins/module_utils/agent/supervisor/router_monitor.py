@@ -29,27 +29,12 @@ from ...core.supervision.supervisor import Supervisor
 from ...core.text import plain
 from ..common import engine_api
 from . import local_state
+from .engine_poller import EnginePoller
 
 #: Seconds for the router to answer what it only has to look up.
 LOOK_UP_S = 10.0
 # States of supervision in which nothing is said of a process.
 QUIET = ("watching", "loading", "starting")
-
-
-class EnginePoller(Protocol):
-    """What asks an engine's API again and again, in a thread of its own."""
-
-    api: engine_api.Api | None
-    health: str
-    slots: engine_api.Slots
-    may_ask: bool
-    ended: bool
-
-    def run(self) -> None:
-        """Ask until it is ended."""
-
-    def rate(self) -> float:
-        """Tokens per second of the last seconds."""
 
 
 class Process(Protocol):

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...core.engine import api_answers
 from ...core.errors import MismatchError, RemoteFailureError
 from . import pinned_tls
 
@@ -25,9 +25,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from requests import Response
 
-_DATA = "data: "
-_UNAUTHORISED = 401
-_LOADING = 503
 _OK = 200
 # Over less than these seconds, a rate measures the buffers of the network.
 _SHORTEST_S = 0.001
@@ -48,15 +45,6 @@ class Completion:
     prompt_tokens: int = 0
     # By the client's clock, from the first token to the last.
     arrived_per_second: float | None = None
-
-
-@dataclass(frozen=True)
-class Slots:
-    """Request slots of a head. C(context) is the cells of one slot. None is unknown."""
-
-    total: int | None
-    busy: int | None
-    context: int | None
 
 
 class Api:
@@ -87,9 +75,8 @@ class Api:
             return "refused"
         except requests.exceptions.Timeout:
             return "silent"
-        if answer.status_code == _LOADING:
-            return "loading"
-        return "ready" if answer.status_code == _OK else f"status {answer.status_code}"
+        state = api_answers.health(answer.status_code)
+        return "ready" if state == api_answers.OK else state
 
     def models(self) -> list[str]:
         """Request the ids of the models."""
@@ -110,19 +97,16 @@ class Api:
             )
         except requests.exceptions.RequestException as error:
             raise self._cut(error) from error
-        return answer.status_code == _UNAUTHORISED
+        return answer.status_code == api_answers.UNAUTHORISED
 
-    def slots(self) -> Slots:
-        """Request the slots. A head with --no-slots does not report them."""
+    def slots(self) -> api_answers.SlotCounts:
+        """Request the slots. All counts are unknown if the head runs with --no-slots."""
         try:
             answer = self._session.get(f"{self._url}/slots", headers=self._headers, timeout=self._timeout_s)
         except requests.exceptions.RequestException as error:
             raise self._cut(error) from error
-        listed = answer.json() if answer.status_code == _OK else None
-        if not isinstance(listed, list):
-            return Slots(None, None, None)
-        busy = sum(bool(slot.get("is_processing")) for slot in listed)
-        return Slots(len(listed), busy, next((int(slot["n_ctx"]) for slot in listed if "n_ctx" in slot), None))
+        listed = api_answers.slots(answer.json()) if answer.status_code == _OK else None
+        return api_answers.SlotCounts() if listed is None else api_answers.slot_counts(listed)
 
     def chat(self, model: str, prompt: str, tokens: int) -> Completion:
         """Request a chat completion in one piece."""
@@ -155,12 +139,11 @@ class Api:
             timings = event.get("timings", timings)
             usage = event.get("usage") or usage
             for choice in event.get("choices", []):
-                thought = choice["delta"].get("reasoning_content") or ""
-                piece = thought + (choice["delta"].get("content") or "")
-                if piece:
+                thought, words = api_answers.piece(choice)
+                if thought or words:
                     last = time.monotonic() - begin
                     first = round(last, 4) if first is None else first
-                text, reasoning = text + piece, reasoning + thought
+                text, reasoning = text + thought + words, reasoning + thought
                 finish = choice.get("finish_reason") or finish
         count = int(usage.get("completion_tokens", 0))
         took = last - (first or 0.0)
@@ -183,10 +166,7 @@ class Api:
 
     def _events(self, answer: Response) -> Iterator[dict[str, Any]]:
         try:
-            for raw in answer.iter_lines():
-                line = raw.decode("utf-8", errors="replace")
-                if line.startswith(_DATA) and line != f"{_DATA}[DONE]":
-                    yield json.loads(line[len(_DATA) :])
+            yield from api_answers.events(answer.iter_lines())
         except requests.exceptions.RequestException as error:
             raise self._cut(error) from error
 
@@ -204,7 +184,7 @@ class Api:
             )
         except requests.exceptions.RequestException as error:
             raise self._cut(error) from error
-        if answer.status_code == _UNAUTHORISED:
+        if answer.status_code == api_answers.UNAUTHORISED:
             raise MismatchError(
                 f"{self._url} to accept the first key of the key file",
                 "status 401",

@@ -9,8 +9,7 @@ import re
 import ssl
 from typing import Any
 
-# X509_V_FLAG_PARTIAL_CHAIN, which Python 3.9 does not name: trust a certificate that is not self-signed.
-PARTIAL_CHAIN = 0x80000
+from ...core.host import certificate as certificate_rules
 
 
 def context(certificate: str) -> ssl.SSLContext:
@@ -19,7 +18,7 @@ def context(certificate: str) -> ssl.SSLContext:
     found.minimum_version = ssl.TLSVersion.TLSv1_2
     found.check_hostname = False
     found.load_verify_locations(cadata=certificate)
-    found.verify_flags |= PARTIAL_CHAIN
+    found.verify_flags |= certificate_rules.PARTIAL_CHAIN
     return found
 
 

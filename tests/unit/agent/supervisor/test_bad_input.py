@@ -109,11 +109,10 @@ ENGINE = """
 import json
 from pathlib import Path
 from herd.agent.common import engine_api as engine
-from herd.agent.supervisor import daemon as service
-from herd.agent.supervisor import settings
+from herd.agent.supervisor import daemon, engine_poller, settings
 said = []
-service.log = said.append
-agent = service.Agent(settings.read_settings(sys.argv[2]))
+engine_poller.log = said.append
+agent = daemon.Agent(settings.read_settings(sys.argv[2]))
 agent.engine.api = engine.of(["llama-server", "--port", sys.argv[3], "--api-key-file", sys.argv[4]])
 if sys.argv[5] == "broken":
     def fail(*_arguments):
@@ -166,7 +165,7 @@ def test_the_engine_is_watched_whatever_the_key(
 COUNTERS = """
 import json
 from herd.agent.common import engine_api as engine
-from herd.agent.supervisor import daemon as service
+from herd.agent.supervisor import engine_poller
 seen = iter([("ok", 100), ("ok", None), ("silent", None), ("ok", 130), ("loading", None)])
 def step(_api):
     global counter
@@ -175,7 +174,7 @@ def step(_api):
 engine.health = step
 engine.slots = lambda _api: engine.Slots(True, 2, 1, "")
 engine.metrics = lambda _api: {} if counter is None else {"tokens_predicted_total": counter}
-poller = service.EnginePoller(-1.0)
+poller = engine_poller.EnginePoller(-1.0)
 found = []
 for _each in range(5):
     poller._ask(None)

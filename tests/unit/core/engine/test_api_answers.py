@@ -1,0 +1,56 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the answers of an engine's API mean, whoever asked for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_answers
+
+SLOTS: list[dict[str, Any]] = [
+    {"id_task": 3, "is_processing": True, "n_ctx": 2048, "next_token": 7},
+    {"is_processing": False},
+]
+
+
+@pytest.mark.parametrize(("status", "state"), [(200, "ok"), (503, "loading"), (404, "status 404")])
+def test_health_is_named_by_status(status: int, state: str) -> None:
+    assert api_answers.health(status) == state
+
+
+@pytest.mark.parametrize("answer", [None, {"error": {}}, ["slot"], "busy"])
+def test_answer_without_slots_is_unknown(answer: Any) -> None:
+    assert api_answers.slots(answer) is None
+
+
+def test_slots_are_counted() -> None:
+    listed = api_answers.slots(SLOTS)
+    assert listed is not None
+    assert api_answers.slot_counts(listed) == api_answers.SlotCounts(2, 1, 2048)
+    assert api_answers.slot_counts([]) == api_answers.SlotCounts(0, 0, None)
+
+
+def test_progress_changes_with_a_token() -> None:
+    later = [{**SLOTS[0], "next_token": 8}, SLOTS[1]]
+    assert api_answers.slot_progress(SLOTS) != api_answers.slot_progress(later)
+    assert api_answers.slot_progress(SLOTS) == api_answers.slot_progress([dict(slot) for slot in SLOTS])
+
+
+def test_counters_are_read_without_the_prefix() -> None:
+    text = "# HELP llamacpp:x\nllamacpp:tokens_predicted_total 12\nllamacpp:broken one\nother 3\n"
+    assert api_answers.counters(text) == {"tokens_predicted_total": 12.0}
+
+
+def test_events_of_a_stream_end_before_done() -> None:
+    lines = [b'data: {"choices": [{"delta": {"content": "a"}}]}\n', b"\n", b": comment", b"data: [DONE]\n"]
+    (event,) = api_answers.events(lines)
+    assert [api_answers.piece(choice) for choice in event["choices"]] == [("", "a")]
+
+
+def test_reasoning_is_told_from_text() -> None:
+    assert api_answers.piece({"delta": {"reasoning_content": "so", "content": None}}) == ("so", "")
+    assert api_answers.piece({}) == ("", "")
