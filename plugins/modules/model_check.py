@@ -96,8 +96,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models import 
 from ansible_collections.herd.inference.plugins.module_utils.core.models.check import (
     Verdict,
     judge,
-    segments_of,
-    strangers,
+    ranges_of,
+    sort_others,
     targets_of,
 )
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
@@ -105,11 +105,11 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_s
 
 
 def read(disk: Disk, target: Target) -> list[str]:
-    """Read a file and compute the SHA-256 of each segment that can be compared."""
+    """Read a file and compute the SHA-256 of each range that can be compared."""
     found: list[str] = []
-    for segment in segments_of(target):
+    for file_range in ranges_of(target):
         digest = hashlib.sha256()
-        disk.hash_range(target.path, segment.start, segment.length, [digest], lambda _count: None)
+        disk.hash_range(target.path, file_range.start, file_range.length, [digest], lambda _count: None)
         found.append(digest.hexdigest())
     return found
 
@@ -151,7 +151,7 @@ def main() -> None:
         other = [target.name for target in targets_of(str(folder), module.params["others"])]
         verdicts = [check(disk, target, module.params["rehash"]) for target in targets]
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        rest: dict[str, Any] = dict(strangers(names, [target.name for target in targets], other))
+        rest: dict[str, Any] = dict(sort_others(names, [target.name for target in targets], other))
         counts = dict(sorted(Counter(verdict.state for verdict in verdicts).items()))
         files = [verdict.to_data() for verdict in verdicts]
         module.exit_json(changed=False, files=files, models=counts, **rest)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models.check import strangers
+from ansible_collections.herd.inference.plugins.module_utils.core.models.check import sort_others
 from ansible_collections.herd.inference.plugins.modules import gguf_fetch, model_check
 from tests.engine.generated.attention import llama
 from tests.engine.generated.model import Dense
@@ -141,7 +141,7 @@ def test_what_else_lies_there() -> None:
         "notes.txt",
         ".m.gguf.verified.123.tmp",
     ]
-    assert strangers(names, ["m.gguf"], ["q.gguf"]) == {
+    assert sort_others(names, ["m.gguf"], ["q.gguf"]) == {
         "other": ["q.gguf"],
         "foreign": ["n.gguf", "notes.txt"],
         "leftover": [".gone.gguf.verified", ".m.gguf.incoming", ".m.gguf.verified.123.tmp"],

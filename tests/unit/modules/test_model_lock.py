@@ -168,7 +168,7 @@ def test_the_token_stays_with_the_hub(hub: Hub, tmp_path: Path, capsys: pytest.C
         ({"files": [{"file": "gone.gguf"}]}, "status 404"),
         ({"files": [{"file": "not.gguf"}]}, "a web page"),
         ({"layers": 80}, "layers: 3 in the entry"),
-        ({"size": 7}, "the size of tiny.gguf that the entry names, 7"),
+        ({"size": 7}, "the size of tiny.gguf in the entry, 7"),
         ({"revision": "main"}, "a name that may move"),
     ],
 )

@@ -1,12 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is to be fetched: from the words of the inventory to files and the byte segments they are made of.
+"""Plan the files of a download from the options of the inventory: their parts, addresses, sizes and checksums.
 
-Two things look alike and are not. *Byte parts* (C(.gguf.part1of2), C(.gguf-split-a)) are one file cut
-with a knife; laid end to end they are that file. *Shards* (C(-00001-of-00003.gguf)) are files of their
-own, which the engine opens together; laid end to end they are rubbish. This module knows the difference
-by name, and refuses a set that is not whole before anything is asked of a server.
+*Byte parts* (C(.gguf.part1of2), C(.gguf-split-a)) are pieces of one file; concatenated, they are that file. *Shards*
+(C(-00001-of-00003.gguf)) are files that the engine opens together; they must not be concatenated. The names tell which
+is which. An incomplete set is refused before a server is asked.
 """
 
 from __future__ import annotations
@@ -25,13 +24,17 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 NUMBERED_PART = re.compile(r"(?P<stem>.+\.gguf)\.part(?P<number>\d+)of(?P<count>\d+)")
 LETTERED_PART = re.compile(r"(?P<stem>.+\.gguf)-split-(?P<letters>[a-z]+)")
+#: Suffixes of the hidden files beside a file: those of an interrupted download, and those that stay after it.
+UNFINISHED = ("incoming", "journal", "landed")
+KEPT = ("verified", "lock", "progress")
+HIDDEN = re.compile(rf"\.(?P<name>.+)\.(?P<suffix>{'|'.join((*UNFINISHED, *KEPT))})(?P<scratch>\.\d+\.tmp)?")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One thing on a server; its bytes are a segment of the destination.
+    """One file on a server, whose bytes are a segment of the destination.
 
-    :ivar mirrors: other addresses of the same bytes, which are asked first, in this order.
+    :ivar mirrors: other addresses of the same bytes, asked first, in this order.
     """
 
     url: str
@@ -41,7 +44,7 @@ class Part:
 
     @property
     def label(self) -> str:
-        """The URL as it may be shown: without user, password and signature."""
+        """The URL for messages: without user, password and signature."""
         return public_url(self.url)
 
     @property
@@ -50,13 +53,13 @@ class Part:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where to ask, in order; the publisher comes last."""
+        """The addresses in the order of requests; the publisher's is the last."""
         return (*(mirror for mirror in self.mirrors if mirror != self.url), self.url)
 
 
 @dataclass(frozen=True)
 class Target:
-    """One file of the destination: its parts, in order, and what is known of the whole."""
+    """One file of the destination: its parts in order, and size and sha256 of the whole if they are known."""
 
     path: str
     parts: tuple[Part, ...]
@@ -68,33 +71,38 @@ class Target:
         return self.path.rsplit("/", 1)[-1]
 
     def beside(self, suffix: str) -> str:
-        """A hidden file of ours in the same directory."""
+        """Name a hidden file in the same directory."""
         return f"{self.path[: len(self.path) - len(self.name)]}.{self.name}.{suffix}"
 
 
 def public_url(url: str) -> str:
-    """A URL without the places in which credentials hide."""
+    """Remove the places in which a URL may hold credentials."""
     split = urlsplit(url)
     host = split.netloc.rsplit("@", 1)[-1]
     return split._replace(netloc=host, query="", fragment="").geturl()
 
 
 def url_identity(url: str) -> str:
-    """What tells an address from others, also if they differ only in the part that is not shown."""
+    """Identify a URL, including its query, which is not shown."""
     query = urlsplit(url).query
     shown = public_url(url)
     return f"{shown}#{hashlib.sha256(query.encode()).hexdigest()[:12]}" if query else shown
 
 
 def server_of(url: str) -> str:
-    """Who answers for an address."""
+    """Return scheme, host and port of a URL."""
     split = urlsplit(url)
     return f"{split.scheme}://{split.netloc}"
 
 
 def file_name(url: str) -> str:
-    """The last component of a URL's path."""
+    """Return the last component of a URL's path."""
     return unquote(urlsplit(url).path).rsplit("/", 1)[-1]
+
+
+def shard_names(stem: str, count: int) -> list[str]:
+    """List the names of all shards of a model."""
+    return [f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
 
 
 def plan_targets(
@@ -106,10 +114,11 @@ def plan_targets(
     sha256: str | None = None,
     mirrors: Sequence[str] | None = None,
 ) -> tuple[Target, ...]:
-    """Exactly one of url, parts and shards is given; the result has one target a file.
+    """Plan one target for each file. Exactly one of C(url), C(parts) and C(shards) is given.
 
-    :param mirrors: asked before the address of each file, in this order; one that ends in a slash is completed with
-        the file's name.
+    :param mirrors: asked before the address of each file, in this order. The file's name is added to one that ends in
+        a slash.
+    :raises InvalidInputError: if the set is incomplete, or an option is invalid.
     """
     if not dest.startswith("/") or dest.endswith("/"):
         raise InvalidInputError(
@@ -160,14 +169,14 @@ def _part(entry: Mapping[str, Any], mirrors: Sequence[str] | None) -> Part:
 
 
 def _mirror(place: str, name: str) -> str:
-    """The address of a file on a mirror."""
+    """Build the address of a file on a mirror."""
     if not place.endswith("/"):
         return _address(place)
     return _address(place + (name if place.startswith("/") else quote(name)))
 
 
 def _address(text: str) -> str:
-    """A URL, also of a path, that can work."""
+    """Check a URL; turn a path into one."""
     url = f"file://{quote(text)}" if text.startswith("/") else text
     split = urlsplit(url)
     if split.scheme not in SCHEMES or not file_name(url) or not (split.hostname or split.scheme == "file"):
@@ -233,7 +242,7 @@ def _check_parts(parts: Sequence[Part]) -> None:
 
 
 def _letters(index: int, width: int) -> str:
-    """The suffixes of split(1): a, b, … or aa, ab, …"""
+    """Build a suffix as split(1) does: a, b, … or aa, ab, …"""
     letters = ""
     while len(letters) < width:
         index, rest = divmod(index, 26)
@@ -271,9 +280,7 @@ def _shard_targets(dest: str, entries: Sequence[tuple[Part, str | None]]) -> tup
             "give the right name as file, or list byte parts under parts",
         )
     count = int(first["count"])
-    _check_names(
-        names, [f"{first['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)], "shards"
-    )
+    _check_names(names, shard_names(first["stem"], count), "shards")
     folder, _slash, dest_name = dest.rpartition("/")
     if dest_name != names[0]:
         raise InvalidInputError(

@@ -18,11 +18,11 @@ from ..errors import InvalidInputError
 from .lock import HUB, options_of
 
 #: Names of a model's files with their SHA-256, None where the inventory does not know it.
-Files = Mapping[str, Optional[str]]
+FileDigests = Mapping[str, Optional[str]]
 
 
 @dataclass(frozen=True)
-class Copy:
+class ModelCopy:
     """One copy of a model from one host to another.
 
     :ivar model: index of the model in the given list.
@@ -42,10 +42,10 @@ class CopyPlan:
     """
 
     fetching: tuple[tuple[str, ...], ...]
-    rounds: tuple[tuple[Copy, ...], ...]
+    rounds: tuple[tuple[ModelCopy, ...], ...]
 
 
-def _holders(files: Files, held: Mapping[str, Mapping[str, str]], hosts: Sequence[str]) -> list[str]:
+def _holders(files: FileDigests, held: Mapping[str, Mapping[str, str]], hosts: Sequence[str]) -> list[str]:
     """List the hosts with all files of a model; without a known checksum, those that agree with the first one."""
     wanted = dict(files)
     found: list[str] = []
@@ -57,20 +57,20 @@ def _holders(files: Files, held: Mapping[str, Mapping[str, str]], hosts: Sequenc
     return found
 
 
-def _rounds(model: int, holders: Sequence[str], lacking: Sequence[str], fanout: int) -> list[list[Copy]]:
+def _rounds(model: int, holders: Sequence[str], lacking: Sequence[str], fanout: int) -> list[list[ModelCopy]]:
     """Plan the rounds of one model."""
     sources, rest = list(holders), list(lacking)
-    rounds: list[list[Copy]] = []
+    rounds: list[list[ModelCopy]] = []
     while rest:
         pairs = list(zip([source for _each in range(fanout) for source in sources], rest))
-        rounds.append([Copy(model, source, target) for source, target in pairs])
+        rounds.append([ModelCopy(model, source, target) for source, target in pairs])
         sources += [target for _source, target in pairs]
         rest = rest[len(pairs) :]
     return rounds
 
 
 def plan_copies(
-    hosts: Sequence[str], models: Sequence[Files], held: Mapping[str, Mapping[str, str]], fanout: int = 2
+    hosts: Sequence[str], models: Sequence[FileDigests], held: Mapping[str, Mapping[str, str]], fanout: int = 2
 ) -> CopyPlan:
     """Plan the copies of all models at once.
 
@@ -81,7 +81,7 @@ def plan_copies(
     if fanout < 1:
         raise InvalidInputError("a fan-out of at least 1", str(fanout), "correct model_store_share_fanout")
     fetching: list[tuple[str, ...]] = []
-    merged: list[list[Copy]] = []
+    merged: list[list[ModelCopy]] = []
     for model, files in enumerate(models):
         holders = _holders(files, held, hosts) or list(hosts[:1])
         fetching.append(tuple(holders))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What people and plans want to know of a model, from its header: C(herd.inference.gguf_info) in plain words."""
+"""Summarise a model from its header, for C(herd.inference.gguf_info)."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ import re
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
+from ..download import files
 from ..errors import InvalidInputError
 from .gguf import ArraySummary, Header, Scalar, Tensor
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 Plain = Optional[Union[str, int, float, bool, list[Scalar]]]
 
 
 def shard_names(name: str) -> list[str]:
-    """Names of all shards, given the first one's; the name alone if the model is one file.
+    """List the names of all shards of a model, or the name itself if the model is one file.
 
-    :param name: a file's name, without folder.
+    :param name: name of the first shard, without folder.
     """
-    found = _SHARD.fullmatch(name)
+    found = files.SHARD.fullmatch(name)
     if not found or int(found["count"]) < 2:
         return [name]
     if int(found["number"]) != 1:
         raise InvalidInputError(
-            "the first shard, the one that the engine is given",
+            "the first shard, which the engine opens",
             name,
             f"name {found['stem']}-00001-of-{found['count']}.gguf",
         )
-    count = int(found["count"])
-    return [f"{found['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+    return files.shard_names(found["stem"], int(found["count"]))
 
 
 def _plain(value: object) -> Plain:
-    """A value that JSON has."""
+    """Convert a value to one of JSON."""
     if isinstance(value, tuple):
-        # The same in every layer, mostly.
+        # An array by layer has mostly equal values.
         return value[0] if len(set(value)) == 1 else list(value)
     return value if isinstance(value, (str, int, float, bool)) else None
 
@@ -58,17 +57,17 @@ def _layer_bytes(tensors: Sequence[Tensor]) -> list[int]:
     found: dict[int, int] = {}
     for tensor in tensors:
         layer = _LAYER.match(tensor.name)
-        # A name is only a name: one that claims layer 999999999 must not make a list of that length.
+        # Names are untrusted: layer 999999999 must not lead to a list of that length.
         if layer and len(layer[1]) < 7 and int(layer[1]) < len(tensors):
             found[int(layer[1])] = found.get(int(layer[1]), 0) + tensor.size
     return [found.get(number, 0) for number in range(max(found, default=-1) + 1)]
 
 
 def describe(headers: Sequence[Header], joined: Header) -> dict[str, Any]:
-    """Everything that the module returns.
+    """Build the return values of the module.
 
     :param headers: one for each file, in order.
-    :param joined: all of them as one.
+    :param joined: all of them joined.
     """
     metadata = joined.metadata
     architecture = _plain(metadata.get("general.architecture"))

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tensor types of ggml as they are stored: weights in a block and bytes of a block.
+"""Tensor types of ggml in a file: weights and bytes of a block.
 
-Numbers and names are those of C(ggml_type) and C(ggml_type_name) of release 0c1e57098; numbers that are left out
-were removed from the format.
+Numbers and names are those of C(ggml_type) and C(ggml_type_name) of release 0c1e57098. Missing numbers were removed
+from the format.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TensorType:
     bytes: int
 
     def size(self, elements: int) -> int:
-        """Bytes of so many weights in whole blocks."""
+        """Compute the bytes of weights in whole blocks."""
         return elements // self.block * self.bytes
 
 

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each layer of a model keeps, as the engine decides it from the header.
+"""Derive the kind and the dimensions of each layer from a model's header, as the engine does.
 
-Most of it is in the header's numbers. What is not is in the tables here: the engine's source says for each
-architecture which layers have a window (load_swa_pattern), which are recurrent, and which blocks it skips.
+The header has most of the numbers. The tables here hold the rest, from the engine's source: for each architecture, the
+layers with a window (load_swa_pattern), the recurrent layers, and the blocks that are skipped.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from ..errors import InvalidInputError
 
-#: Architectures whose buffers were measured (docs/reference/placement-accuracy.md), or that build the very
-#: same graph as one of those.
+#: Architectures whose buffers were measured (docs/reference/placement-accuracy.md), or that build the same graph
+#: as one of them.
 MEASURED = frozenset(
     (
         "llama", "qwen2", "qwen2vl", "qwen3", "qwen3vl", "qwen3moe", "mistral3", "gemma2", "gemma3", "phi3", "gpt-oss",
@@ -23,14 +23,14 @@ MEASURED = frozenset(
         "nemotron_h",
     )
 )  # fmt: skip
-# Of so many layers all but one have a window, the last of them or (dense first) the first.
+# In each group of this many layers, all but one have a window: all but the last, or (dense first) the first.
 _PATTERNS: Mapping[str, int] = {
     "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "llama4": 4, "cohere2": 4, "olmo2": 4, "exaone4": 4,
     "afmoe": 4, "plamo3": 8, "smallthinker": 4,
 }  # fmt: skip
 _DENSE_FIRST = frozenset(("smallthinker",))
 _DEFAULT_WINDOWS: Mapping[str, int] = {"gemma2": 4096, "exaone4": 4096, "llama4": 8192, "smallthinker": 4096}
-# The file's window is ignored for these, or it is another length than the file says.
+# The engine ignores the window in the file of these architectures, or uses another length.
 _NO_WINDOW = frozenset(("phi3",))
 _FIXED_WINDOWS: Mapping[str, int] = {"llama4": 8192, "smallthinker": 4096}
 _RECURRENT = frozenset(("mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"))
@@ -38,7 +38,7 @@ _HYBRID_BY_KV_HEADS = frozenset(("jamba", "granitehybrid", "lfm2", "lfm2moe", "p
 
 
 class Keys:
-    """The header's keys without the architecture's name, and values by layer where they are arrays."""
+    """The keys of a header, without the name of the architecture. An array has one value for each layer."""
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
         self._metadata = metadata
@@ -50,7 +50,7 @@ class Keys:
         return self._metadata.get(f"{self.architecture}.{key}")
 
     def number(self, key: str, default: int | None = None, layer: int | None = None) -> int:
-        """One number; for an array the layer's own, or the largest where no layer is meant."""
+        """Read a number; of an array, the value of the layer, or the largest without a layer."""
         value = self.get(key)
         if value is None:
             if default is None:
@@ -70,12 +70,12 @@ class Keys:
 
 
 def is_known(architecture: str) -> bool:
-    """Whether this architecture's buffers were measured."""
+    """Return whether the buffers of an architecture were measured."""
     return architecture in MEASURED
 
 
 def window_length(keys: Keys) -> int:
-    """Length of the window in tokens, 0 where no layer has one."""
+    """Return the length of the window in tokens; 0 for none."""
     name = keys.architecture
     if name in _NO_WINDOW:
         return 0
@@ -84,8 +84,7 @@ def window_length(keys: Keys) -> int:
     found = keys.number("attention.sliding_window", _DEFAULT_WINDOWS.get(name, 0))
     if name in _PATTERNS or keys.get("attention.sliding_window_pattern") is not None:
         return found
-    # A window in the header of an architecture that is not in the table is one that the engine may ignore:
-    # no window is the upper bound.
+    # The engine may ignore the window of an architecture that is not in the table. No window is the upper bound.
     return 0
 
 
@@ -104,7 +103,7 @@ def _has_window(keys: Keys, layer: int, trunk: int) -> bool:
 
 
 def latent(keys: Keys) -> Mapping[str, int] | None:
-    """Dimensions of multi-head latent attention."""
+    """Read the dimensions of multi-head latent attention; None without it."""
     rank = keys.number("attention.kv_lora_rank", 0)
     if not rank:
         return None
@@ -119,7 +118,7 @@ def latent(keys: Keys) -> Mapping[str, int] | None:
 
 
 def recurrent(keys: Keys) -> Mapping[str, int] | None:
-    """Dimensions of the recurrence."""
+    """Read the dimensions of the recurrence; None without it."""
     if keys.get("shortconv.l_cache") is not None:
         return {"conv": keys.number("shortconv.l_cache"), "inner": keys.number("embedding_length")}
     if keys.get("ssm.inner_size") is None:
@@ -134,7 +133,7 @@ def recurrent(keys: Keys) -> Mapping[str, int] | None:
 
 
 def details(keys: Keys, names: Collection[str]) -> Mapping[str, int]:
-    """What else decides how the engine builds the graph.
+    """Read further facts from which the engine builds the graph.
 
     :param names: of the layers' tensors, without C(blk.N.).
     """
@@ -155,7 +154,7 @@ def details(keys: Keys, names: Collection[str]) -> Mapping[str, int]:
 
 
 def state_floats(keys: Keys) -> int:
-    """Floats that a recurrent layer keeps for each slot."""
+    """Compute the floats that a recurrent layer keeps for each slot."""
     if keys.get("wkv.head_size") is not None:
         width = keys.number("embedding_length")
         return width * (keys.number("token_shift_count", 2) + keys.number("wkv.head_size"))
@@ -177,7 +176,7 @@ def _is_recurrent(keys: Keys, layer: int, tensors: Mapping[str, Any]) -> bool:
         return True
     if name in _HYBRID_BY_KV_HEADS:
         return keys.number("attention.head_count_kv", 0, layer) == 0
-    # Whatever carries a recurrence's tensors keeps its state.
+    # A layer with tensors of a recurrence keeps a state.
     return any(key.startswith(("ssm_", "shortconv.", "time_mix")) for key in tensors)
 
 
@@ -193,7 +192,7 @@ def _attends(keys: Keys, layer: int, tensors: Mapping[str, Any], is_recurrent: b
 
 
 def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """The dimensions of one layer, as fields of a LayerMetadata.
+    """Compute the dimensions of one layer, as fields of a LayerMetadata.
 
     :param tensors: names without C(blk.N.), and dimensions.
     """
@@ -213,7 +212,7 @@ def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) 
         "heads": heads if attends else 0,
         "kv_heads": kv_heads,
         "key": keys.number(f"attention.key_length{suffix}", default) if kv_heads else 0,
-        # The latent cache has no values of its own.
+        # The latent cache holds no values.
         "value": keys.number(f"attention.value_length{suffix}", default) if kv_heads and not compressed else 0,
         "window": has_window,
         "state": state_floats(keys) if is_recurrent and loaded else 0,
@@ -228,7 +227,7 @@ def layer_facts(keys: Keys, layer: int, tensors: Mapping[str, tuple[int, ...]]) 
 def _outputs(tensors: Mapping[str, tuple[int, ...]], name: str) -> int:
     if name not in tensors or len(tensors[name]) < 2:
         return 0
-    # Gate and up in one tensor are twice as wide as what comes out of them.
+    # Gate and up in one tensor are twice as wide as their output.
     down = tensors.get("ffn_down.weight")
     return down[0] if down else tensors[name][1]
 

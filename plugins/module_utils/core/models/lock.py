@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model's entry in the inventory, what is wrong with it, and the lock that says exactly which bytes it means.
+"""Check the model entries of the inventory, and lock them to exact bytes.
 
-An entry names its files in one of two ways: C(source) gives addresses, C(repository) with C(files) names files on
-a hub. What the hub says of those (commit, sizes, checksums, the model's metadata) is the lock; it lies beside the
-entries in a file of its own, and holds as long as it is of the same files.
+An entry names its files in one of two ways: C(source) with addresses, or C(repository) with C(files) on a hub. The lock
+holds the facts that the hub publishes: commit, sizes, checksums and the model's metadata. It lies in its own file
+beside the entries, and is valid as long as the entry names the same files.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _SOURCE_KEYS = {"url", "parts", "shards"}
 
 
 def file_names(entry: Mapping[str, Any]) -> list[str]:
-    """Paths of an entry's files in its repository."""
+    """List the paths of an entry's files in its repository."""
     return [str(file["file"]) for file in entry.get("files") or ()]
 
 
 def revision_of(entry: Mapping[str, Any]) -> str:
-    """The commit that is meant, or the branch where none is."""
+    """Return the commit of an entry, or else its branch."""
     return str(entry.get("revision") or entry.get("branch") or "main")
 
 
 def file_url(hub: str, repository: str, revision: str, name: str) -> str:
-    """Where a hub has a file."""
+    """Build the URL of a file on a hub."""
     return f"{hub.rstrip('/')}/{quote(repository)}/resolve/{quote(revision, safe='')}/{quote(name)}"
 
 
 def join_of(entry: Mapping[str, Any]) -> str:
-    """How the files become a model: as the entry says, or as their names do."""
+    """Return how the files make up a model: by the entry, or else by their names."""
     names = [name.rsplit("/", 1)[-1] for name in file_names(entry)]
     if entry.get("join"):
         return str(entry["join"])
@@ -54,14 +54,14 @@ def join_of(entry: Mapping[str, Any]) -> str:
     if len(names) == 1:
         return "none"
     raise InvalidInputError(
-        "join: parts or join: shards for several files whose names do not tell",
+        "join: parts or join: shards for files whose names do not tell which they are",
         ", ".join(names),
-        "say whether they are pieces of one file or files of their own",
+        "set join: parts for pieces of one file, or join: shards for separate files",
     )
 
 
 def _pieces(entry: Mapping[str, Any], hubs: Sequence[str]) -> list[dict[str, Any]]:
-    """The entry's files with their addresses; the last hub is the publisher's, the others are asked before it."""
+    """List an entry's files with their addresses. The last hub is the publisher's; the others are its mirrors."""
     revision = revision_of(entry)
     pieces: list[dict[str, Any]] = []
     for file in entry["files"]:
@@ -74,9 +74,9 @@ def _pieces(entry: Mapping[str, Any], hubs: Sequence[str]) -> list[dict[str, Any
 
 
 def options_of(entry: Mapping[str, Any], hubs: Sequence[str] = (HUB,)) -> dict[str, Any]:
-    """A model of the inventory in the words of gguf_fetch, with the name of its file.
+    """Convert a model entry to options of gguf_fetch, with the name of its file.
 
-    :param hubs: base URLs, asked in this order; the last one is the publisher's, and the only one that sees the token.
+    :param hubs: base URLs, asked in this order; the last one is the publisher's, and the only one that gets the token.
     """
     _check_form(entry)
     whole = {key: entry[key] for key in ("size", "sha256") if entry.get(key) is not None}
@@ -90,7 +90,7 @@ def options_of(entry: Mapping[str, Any], hubs: Sequence[str] = (HUB,)) -> dict[s
         return {"file": entry["file"], "parts": pieces, **whole}
     (piece,) = pieces
     known: dict[str, Any] = {key: piece.pop(key) for key in ("size", "sha256") if key in piece}
-    # Only a part can have mirrors of its own; the model is a single one then.
+    # Only a part can have its own mirrors, so the model becomes a single part.
     address: dict[str, Any] = {"parts": [piece]} if "mirrors" in piece else piece
     return {"file": entry["file"], **address, **whole, **known}
 
@@ -101,7 +101,7 @@ def _need(condition: object, expected: str, found: str, remedy: str) -> None:
 
 
 def _check_form(entry: Mapping[str, Any]) -> None:
-    """Refuse an entry that does not say clearly which files it means."""
+    """Refuse an entry that does not name its files clearly."""
     _need(isinstance(entry, Mapping), "a mapping", type(entry).__name__, "see docs/reference/models.md")
     _need(entry.get("file"), "a value for file", "none", "complete its entry in herd_models")
     name = str(entry["file"])
@@ -139,7 +139,7 @@ def _check_form(entry: Mapping[str, Any]) -> None:
 
 
 def _check_files(entry: Mapping[str, Any], files: Any) -> None:
-    """Refuse files that cannot be one model, as far as fetch_plan does not."""
+    """Refuse files that cannot be one model, except for the cases that plan_targets() refuses."""
     is_list = isinstance(files, Sequence) and not isinstance(files, str)
     _need(
         is_list and all(isinstance(file, Mapping) and file.get("file") for file in files),
@@ -180,14 +180,14 @@ def _check_files(entry: Mapping[str, Any], files: Any) -> None:
 
 
 def check(entry: Mapping[str, Any]) -> None:
-    """Refuse an entry that cannot be fetched as it is written."""
+    """Refuse an entry that cannot be fetched."""
     options = options_of(entry)
     _need(entry.get("name"), "a value for name", "none", "complete its entry in herd_models")
     plan_targets(f"/{options.pop('file')}", **options)
 
 
 def problems(key: str, entry: Any) -> list[str]:
-    """What is wrong with one entry, as sentences."""
+    """List the problems of one entry, as sentences."""
     try:
         check(entry)
     except HerdError as error:
@@ -198,7 +198,7 @@ def problems(key: str, entry: Any) -> list[str]:
 
 
 def is_of(lock: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
-    """Whether a lock is of the very files that an entry names."""
+    """Return whether a lock is of the files that an entry names."""
     return (
         lock.get("repository") == entry.get("repository")
         and file_names(lock) == file_names(entry)
@@ -207,7 +207,7 @@ def is_of(lock: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
 
 
 def merge(entries: Mapping[str, Any], locks: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries with what the lock knows of them; a lock of other files is as if it were not there."""
+    """Add the locks to the entries; ignore a lock of other files."""
     merged: dict[str, Any] = {}
     for key, entry in entries.items():
         found = locks.get(key)
@@ -217,13 +217,16 @@ def merge(entries: Mapping[str, Any], locks: Mapping[str, Any]) -> dict[str, Any
 
 
 def is_locked(entry: Mapping[str, Any]) -> bool:
-    """Whether commit, sizes and checksums of an entry are known."""
+    """Return whether commit, sizes and checksums of an entry are known."""
     files = entry.get("files") or ()
     return bool(entry.get("revision")) and all(file.get("size") and file.get("sha256") for file in files)
 
 
 def lock(entry: Mapping[str, Any], remotes: Sequence[RemoteFile]) -> dict[str, Any]:
-    """The lock of an entry, from what the hub says of its files."""
+    """Build the lock of an entry from the facts that the hub publishes.
+
+    :param remotes: the entry's files as the hub describes them.
+    """
     files: list[dict[str, Any]] = []
     for file, remote in zip(entry["files"], remotes):
         if remote.size is None or remote.sha256 is None or not COMMIT.fullmatch(remote.commit or ""):
@@ -238,33 +241,33 @@ def lock(entry: Mapping[str, Any], remotes: Sequence[RemoteFile]) -> dict[str, A
     commits = sorted({str(remote.commit) for remote in remotes})
     if len(commits) != 1:
         raise MismatchError(
-            "all files in one commit", " and ".join(commits), "the repository changed in between; run again"
+            "all files in one commit", " and ".join(commits), "the repository changed meanwhile: run again"
         )
     size = sum(int(file["size"]) for file in files)
     whole = {"size": size, **({"sha256": files[0]["sha256"]} if len(files) == 1 else {})}
     _agree(str(entry["file"]), entry, whole)
     if entry.get("revision") not in (None, commits[0]):
-        raise MismatchError(f"commit {entry['revision']}", commits[0], "the hub leads elsewhere: look at its page")
+        raise MismatchError(f"commit {entry['revision']}", commits[0], "the hub serves another commit: check its page")
     return {"repository": str(entry["repository"]), "revision": commits[0], "files": files, "size": size}
 
 
 def _agree(name: str, written: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Refuse a lock of other bytes than those that somebody wrote down."""
+    """Refuse facts of the hub that differ from those in the entry."""
     for key in ("size", "sha256"):
         if written.get(key) is not None and key in found and written[key] != found[key]:
             raise MismatchError(
-                f"the {key} of {name} that the entry names, {written[key]}",
+                f"the {key} of {name} in the entry, {written[key]}",
                 f"{found[key]} on the hub",
-                "it is another file now: correct the entry, or pin the commit that had it as revision",
+                "the file was replaced: correct the entry, or set revision to the commit that has the old one",
             )
 
 
 def with_metadata(
     entry: Mapping[str, Any], found: Mapping[str, Any], metadata: Mapping[str, Any], layers: int
 ) -> dict[str, Any]:
-    """A lock with the metadata that the model's header has.
+    """Add the metadata of the model's header to a lock.
 
-    :param layers: number of layers of the metadata.
+    :param layers: number of layers in the metadata.
     """
     if entry.get("layers") and int(entry["layers"]) != layers:
         raise MismatchError(

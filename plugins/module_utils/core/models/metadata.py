@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a plan must know of a model, read from the header of its file, and small enough for an inventory.
+"""The metadata of a model: the facts that placement needs, from the header of its file.
 
-Metadata holds bytes and dimensions by layer, so that placement can be computed without the file and without
-the host that has it. Equal layers are written once.
+Metadata holds bytes and dimensions by layer, so that placement needs neither the file nor its host. It is small enough
+for an inventory: equal layers are written once.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from ..errors import InvalidInputError
 from . import layer_kinds
 from .layer_kinds import Keys
 
-#: What every buffer of the engine aligns its tensors to, in bytes; CUDA's own is coarser.
+#: Alignment of tensors in the engine's buffers, in bytes; CUDA's is coarser.
 PADDING = 32
 CUDA_PADDING = 128
-#: CUDA computes quantised rows in steps of so many weights, and allocates the rest of the last one.
+#: CUDA computes quantised rows in steps of this many weights, and allocates the last step in full.
 CUDA_ROW = 512
 _OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details")
 _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
-# Looked up for each token on the head's own processor; they never leave it.
+# Tensors that are looked up for each token by the head's CPU, and stay there.
 _INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
 
 
 class Tensor(Protocol):
-    """What is read of an entry of the tensor table."""
+    """An entry of the tensor table."""
 
     @property
     def name(self) -> str: ...
@@ -46,7 +46,7 @@ class Tensor(Protocol):
 
 
 class Header(Protocol):
-    """What is read of a header, the one of a single file or of all shards joined."""
+    """The header of a file, or of all shards joined."""
 
     @property
     def metadata(self) -> Mapping[str, Any]: ...
@@ -60,17 +60,17 @@ class Header(Protocol):
 
 @dataclass(frozen=True)
 class LayerMetadata:
-    """One layer: bytes of its weights and the dimensions from which its cache and its buffers follow.
+    """One layer: bytes of its weights, and the dimensions that determine its cache and buffers.
 
-    :param weights: bytes on a device, each tensor padded; weights_cuda the same by CUDA's rules.
-    :param key: width of a key head, value that of a value head, in elements; kv_heads 0 is a layer
-        without attention.
-    :param window: whether only a window of the context is kept.
+    :param weights: bytes on a device, each tensor padded; weights_cuda: the same by CUDA's rules.
+    :param key: width of a key head, value: width of a value head, in elements. A layer with kv_heads 0 has no
+        attention.
+    :param window: whether the cache keeps only a window of the context.
     :param state: floats of recurrent state that one slot keeps, 0 for none.
-    :param inner: width of the dense feed-forward block, 0 for none; expert_inner that of one expert.
-    :param shared_inner: width of the expert that all tokens have, 0 for none.
-    :param expert_weights: bytes of all experts that a token chooses among, 0 for none or if that is not known.
-    :param loaded: whether the engine loads it; blocks that predict further tokens only take a place.
+    :param inner: width of the dense feed-forward block, 0 for none; expert_inner: width of one expert.
+    :param shared_inner: width of the expert that all tokens use, 0 for none.
+    :param expert_weights: bytes of all experts that a token is routed to, 0 for none or if unknown.
+    :param loaded: whether the engine loads the layer. Blocks that predict further tokens are not loaded, but counted.
     """
 
     weights: int
@@ -93,20 +93,20 @@ class LayerMetadata:
 class ModelMetadata:
     """Bytes and dimensions of a model.
 
-    :param quantisation: the type that most weights have, as ggml names it.
-    :param output: bytes of the output layer on its device, output_cuda by CUDA's rules. For tied embeddings
-        that is a second copy of them.
-    :param shared: bytes of small tensors that every device with layers has a copy of.
+    :param quantisation: ggml's name of the type of most weights.
+    :param output: bytes of the output layer on its device, output_cuda by CUDA's rules. For tied embeddings,
+        it is a second copy of them.
+    :param shared: bytes of small tensors that are copied to every device with layers.
     :param local: bytes of the tensors that stay with the head process.
-    :param mapped: bytes of the file from the first to the last of them, which is what a mapping holds.
+    :param mapped: bytes of the file from the first to the last of these tensors, which a mapping holds.
     :param header: bytes before the first tensor, most of them the vocabulary.
     :param largest: bytes of the largest tensor.
-    :param matrix: weights in the largest matrix of a layer, of one expert where there are several.
+    :param matrix: weights in the largest matrix of a layer, or of one expert.
     :param cells_window: length of the window in tokens, 0 for none.
     :param latent: ranks and heads of multi-head latent attention, empty for none.
     :param recurrent: dimensions of the recurrence, empty for none.
-    :param details: what else decides how the engine builds the graph; None in metadata that was written before.
-    :param known: whether the planner knows this architecture from measurement.
+    :param details: further facts from which the engine builds the graph; None if unknown.
+    :param known: whether this architecture was measured.
     """
 
     architecture: str
@@ -137,11 +137,11 @@ class ModelMetadata:
 
     @property
     def slots(self) -> int:
-        """Places that the engine's split counts: the layers and the output."""
+        """Layers that the engine's split counts: the layers and the output."""
         return len(self.layers) + 1
 
     def detail(self, name: str) -> int:
-        """One of the details, 0 where it is not known."""
+        """Return one of the details; 0 if it is unknown."""
         return (self.details or {}).get(name, 0)
 
     @property
@@ -150,7 +150,7 @@ class ModelMetadata:
         return self.file_size * 8 / max(self.parameters, 1)
 
     def to_data(self) -> dict[str, Any]:
-        """The metadata as plain data; equal layers once, and their order as C(times*kind)."""
+        """Convert to plain data: equal layers once, and their order as C(times*kind)."""
         kinds: list[LayerMetadata] = []
         for layer in self.layers:
             if layer not in kinds:
@@ -158,13 +158,13 @@ class ModelMetadata:
         data = asdict(self)
         data["layers"] = _runs([kinds.index(layer) for layer in self.layers])
         data["kinds"] = [_sparse(layer) for layer in kinds]
-        # Whether it is known belongs to the planner that reads it.
+        # Whether the architecture is known depends on the version that reads the data.
         del data["known"]
         return {key: value for key, value in data.items() if value or key not in _OPTIONAL}
 
 
 def from_data(data: Mapping[str, Any]) -> ModelMetadata:
-    """Read what C(to_data) wrote, as it comes back from YAML or JSON."""
+    """Convert the result of C(to_data) back, after YAML or JSON."""
     try:
         given = dict(data)
         kinds = [LayerMetadata(**kind) for kind in given.pop("kinds")]
@@ -173,13 +173,13 @@ def from_data(data: Mapping[str, Any]) -> ModelMetadata:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InvalidInputError(
             "a model's metadata as lock_models.yml writes it",
-            f"one that cannot be read ({type(error).__name__}: {error})",
-            "write the entry anew with playbooks/lock_models.yml",
+            f"{type(error).__name__}: {error}",
+            "write it again with playbooks/lock_models.yml",
         ) from error
 
 
 def _sparse(layer: LayerMetadata) -> dict[str, Any]:
-    """Only what differs from the defaults."""
+    """Return the fields that differ from the defaults."""
     defaults = {field.name: field.default for field in fields(LayerMetadata)}
     return {key: value for key, value in asdict(layer).items() if value != defaults[key]}
 
@@ -207,12 +207,12 @@ def _padded(size: int, alignment: int) -> int:
 
 
 def device_bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor in a buffer of the CPU's, which an RPC worker without GPU has."""
+    """Compute the bytes of a tensor in a CPU buffer, as on an RPC worker without a GPU."""
     return _padded(tensor.size, PADDING)
 
 
 def cuda_bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor in a CUDA buffer (read in ggml-cuda, not measured)."""
+    """Compute the bytes of a tensor in a CUDA buffer (from the source of ggml-cuda, not measured)."""
     size, row = tensor.size, tensor.shape[0]
     if tensor.type not in _UNQUANTISED and row % CUDA_ROW:
         elements = 1
@@ -223,7 +223,10 @@ def cuda_bytes(tensor: Tensor) -> int:
 
 
 def metadata_of(header: Header) -> ModelMetadata:
-    """Derive the metadata from a header; one whose dimensions are missing is an error."""
+    """Derive the metadata from a header.
+
+    :raises InvalidInputError: if the header lacks dimensions or the token embeddings.
+    """
     keys = Keys(header.metadata)
     count = keys.number("block_count")
     if count < 1:
@@ -288,7 +291,7 @@ def _elements(tensor: Tensor) -> int:
 
 
 def _span(tensors: Sequence[Tensor]) -> int:
-    """Bytes of each file from the first to the last of these tensors."""
+    """Add up the bytes of each file from the first to the last of these tensors."""
     files = {tensor.file for tensor in tensors}
     return sum(
         max(t.offset + t.size for t in tensors if t.file == file) - min(t.offset for t in tensors if t.file == file)

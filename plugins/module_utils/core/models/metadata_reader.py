@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A model's metadata out of the headers of its files."""
+"""Read a model's metadata from the headers of its files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from . import gguf, gguf_cursor, gguf_summary, metadata
 def metadata_of_files(
     folder: str, name: str, opened: Callable[[str], AbstractContextManager[gguf_cursor.Source]]
 ) -> metadata.ModelMetadata:
-    """Read the headers of a file, or of all shards where its name is that of the first one.
+    """Read the headers of a file, or of all shards if it is the first one.
 
-    :param opened: gives the file at a path.
+    :param opened: opens the file at a path.
+    :raises MismatchError: if a file is truncated.
     """
     headers = []
     for file in gguf_summary.shard_names(name):
@@ -26,7 +27,7 @@ def metadata_of_files(
             header = gguf.read_header(source)
         if not header.is_whole:
             raise MismatchError(
-                f"a whole model at {path}",
+                f"a complete model at {path}",
                 f"{header.data_end - header.file_size} bytes missing at its end",
                 "fetch it again, or wait until it is copied",
             )

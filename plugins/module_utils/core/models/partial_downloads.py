@@ -8,15 +8,13 @@ Models are never among them: only the hidden files that a download makes for its
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ..download.files import HIDDEN, KEPT
 from ..errors import InvalidInputError
-from .check import KEPT, UNFINISHED
 
 DAY_S = 86400.0
-_OURS = re.compile(rf"\.(?P<name>.+)\.(?P<suffix>{'|'.join((*UNFINISHED, *KEPT))})(?P<scratch>\.\d+\.tmp)?")
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,9 @@ def plan(files: Iterable[HiddenFile], models: Sequence[str], now: float, days: f
         raise InvalidInputError("at least 0 days", f"{days:g}", "correct model_store_partial_days")
     groups: dict[str, list[tuple[HiddenFile, str]]] = {}
     for file in files:
-        ours = _OURS.fullmatch(file.name)
-        if ours:
-            scratch = ours["scratch"] or ""
-            groups.setdefault(ours["name"], []).append((file, "scratch" if scratch else ours["suffix"]))
+        match = HIDDEN.fullmatch(file.name)
+        if match:
+            groups.setdefault(match["name"], []).append((file, "scratch" if match["scratch"] else match["suffix"]))
     found: list[PartialDownload] = []
     for model, group in sorted(groups.items()):
         # One recently written file keeps all files of its download.

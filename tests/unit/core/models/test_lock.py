@@ -168,9 +168,9 @@ def test_what_the_hub_says_becomes_the_lock() -> None:
         (ONE, Said(sha256=None), "SHA-256 None"),
         (ONE, Said(commit=None), "commit None"),
         (ONE, Said(commit="main"), "commit main"),
-        ({**ONE, "size": 4}, Said(), "the size of m.gguf that the entry names, 4, found 3 on the hub"),
+        ({**ONE, "size": 4}, Said(), "the size of m.gguf in the entry, 4, found 3 on the hub"),
         ({**ONE, "sha256": B}, Said(), "the sha256 of m.gguf"),
-        ({**ONE, "files": [{"file": "m.gguf", "sha256": B}]}, Said(), "another file now"),
+        ({**ONE, "files": [{"file": "m.gguf", "sha256": B}]}, Said(), "the file was replaced"),
         ({**ONE, "revision": OTHER}, Said(), f"expected commit {OTHER}, found {COMMIT}"),
     ],
 )
