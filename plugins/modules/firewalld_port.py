@@ -2,19 +2,19 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Let clients reach a port through firewalld."""
+"""Module firewalld_port."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: firewalld_port
-short_description: Let sources reach a TCP port through firewalld, where it runs
+short_description: Open a TCP port in firewalld, if it runs
 version_added: 0.1.0
 description:
-  - Keeps one rich rule for each source, in force and for the next start alike. Rules of the same form for the
-    same port that are not wanted any more are removed; all other rules of the zone are left alone.
-  - Nothing is done on a host where firewalld does not run. It needs C(firewall-cmd) and no Python bindings,
-    which on EL8 exist for another Python.
+  - Keeps one rich rule for each source, permanently and at runtime. Former rules of the same form for the same port are
+    removed; all other rules of the zone stay.
+  - Does nothing on a host without firewalld. It uses C(firewall-cmd), because on EL8 the Python bindings belong to
+    another Python.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
@@ -23,24 +23,24 @@ options:
     type: int
     required: true
   sources:
-    description: IPv4 addresses or networks that are let through; everybody when empty.
+    description: IPv4 addresses or networks of the clients. If empty, all clients.
     type: list
     elements: str
     default: []
   address:
-    description: Address of this host that clients connect to; its interface names the zone.
+    description: Address of this host that clients connect to. Its interface determines the zone.
     type: str
     required: true
   zone:
-    description: firewalld's zone; the one of the interface with O(address) if empty.
+    description: Zone of firewalld. If empty, the zone of the interface with O(address).
     type: str
     default: ''
   seconds:
-    description: Lets them through for this long only, in seconds, and not after the next start. V(0) is for good.
+    description: Time in seconds after which firewalld removes the rules again. V(0) keeps them permanently.
     type: int
     default: 0
   state:
-    description: Whether the rules are there.
+    description: Whether the rules exist.
     type: str
     choices: [present, absent]
     default: present
@@ -61,7 +61,7 @@ firewalld:
   type: bool
   sample: true
 zone:
-  description: The zone whose rules were looked at, empty where firewalld does not run.
+  description: Zone of the rules, empty if firewalld does not run.
   returned: always
   type: str
   sample: public
@@ -75,7 +75,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import f
 
 
 def shown(todo: dict[bool, firewalld_rules.RuleChange], zone: str) -> list[dict[str, str]]:
-    """Say what changes, for people."""
+    """Return the module's diff."""
     return [
         {
             "before_header": f"zone {zone}, {'permanent' if permanent else 'in force'}",

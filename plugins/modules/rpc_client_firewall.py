@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep other users of the head's host away from its workers."""
+"""Module rpc_client_firewall."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ module: rpc_client_firewall
 short_description: Let only the head's own user reach the RPC workers from this host
 version_added: 0.2.0
 description:
-  - A worker knows its head by the address, and so it cannot tell the head from other programs on the same host. The
-    protocol has no authentication, and a worker serves one client at a time.
-  - Loads an nftables table of its own, C(inet herd_rpc_client), which refuses to open a connection to a worker for
-    every user but one, root included, and a unit that loads it at boot. Nobody else's rules are read or changed.
-  - What the kernel really has loaded is looked at, so a table that somebody flushed comes back.
+  - A worker identifies its head by the address, so it cannot distinguish the head from other programs on the same host.
+    The protocol has no authentication, and a worker serves one client at a time.
+  - Loads the nftables table C(inet herd_rpc_client), which rejects connections to a worker from every other user of
+    this host, including root. Writes a unit that loads it at boot. Other tables are neither read nor changed.
+  - Compares with the kernel's rules, so a flushed table is loaded again.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
@@ -32,7 +32,7 @@ options:
     type: int
     required: true
   user:
-    description: The user that the head runs as.
+    description: User of the head.
     type: str
     required: true
   unit:
@@ -66,6 +66,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import rpc_firewall
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall
 
 
@@ -83,10 +84,10 @@ def main() -> None:
     )
     given = module.params
     try:
-        user_id = firewall.user_id(given["user"])
+        user_id = files.user_id(given["user"])
         if user_id is None and not module.check_mode:
             raise NotFoundError(f"the user {given['user']}", "none on this host", "run the role node first")
-        # A bare host in check mode: no system has this number.
+        # In check mode on a bare host the user may not exist; no user has this number.
         inside = rpc_firewall.head_rules(given["workers"], given["port"], 2**32 - 2 if user_id is None else user_id)
         end, path = rpc_firewall.HEAD, given["path"]
         ruleset = rpc_firewall.ruleset(end, inside)

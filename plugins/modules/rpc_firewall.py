@@ -2,20 +2,20 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Close a worker's port to all but its head."""
+"""Module rpc_firewall."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rpc_firewall
-short_description: Close an RPC worker's port to everybody but the head
+short_description: Close an RPC worker's port to all hosts but the head
 version_added: 0.1.0
 description:
-  - Loads an nftables table of its own, C(inet herd_rpc), and a unit that loads it at boot before the worker.
-    Nobody else's rules are read or changed. A refused client gets a TCP reset.
-  - Where firewalld runs, the head is also let through it, in the zone of the fabric's interface, now and for
-    good; rules for former heads are removed.
-  - What the kernel really has loaded is looked at, so a table that somebody flushed comes back.
+  - Loads the nftables table C(inet herd_rpc), and writes a unit that loads it at boot before the worker. A rejected
+    client gets a TCP reset. Other tables are neither read nor changed.
+  - If firewalld runs, it also opens the port for the head in the zone of the fabric's interface, permanently and at
+    runtime, and removes rules for former heads.
+  - Compares with the kernel's rules, so a flushed table is loaded again.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
@@ -28,18 +28,18 @@ options:
     type: int
     required: true
   allowed:
-    description: Addresses that may connect.
+    description: Addresses of the allowed clients.
     type: list
     elements: str
     required: true
   interface:
     description:
-      - Interface of the fabric. What comes by another one is refused, whatever address it claims to be of.
-      - Also for firewalld's zone.
+      - Interface of the fabric. Packets from other interfaces are rejected, whatever their source address.
+      - It also determines firewalld's zone.
     type: str
     default: ''
   zone:
-    description: firewalld's zone; the one of O(interface) if empty.
+    description: Zone of firewalld. If empty, the zone of O(interface).
     type: str
     default: ''
   unit:
@@ -123,7 +123,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     diff = firewall.difference(table, found)
     if not is_through:
-        said = "firewalld lets the head and nobody else through"
+        said = "firewalld accepts the head only"
         diff.append({"before": f"{said}: no\n", "after": f"{said}: yes\n"})
     module.exit_json(
         changed=not (found.is_right and is_through),

@@ -2,19 +2,19 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bring one systemd service to what its unit says."""
+"""Module service_unit."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: service_unit
-short_description: Write a systemd unit and make the running service agree with it
+short_description: Write a systemd unit and restart its service if it changed
 version_added: 0.1.0
 description:
-  - Lets systemd check the unit, writes it together with the files that belong to it, enables it, and starts
-    or restarts the service when what runs was not started from exactly this text.
-  - The running process says by itself which text it was started from, through an environment variable
-    C(HERD_UNIT). A run that was killed between writing and restarting is therefore made good by the next one.
+  - Lets systemd check the unit, writes it with its other files, enables it, and starts the service, or restarts it if
+    it runs with another text.
+  - The environment variable C(HERD_UNIT) of the running process has the digest of the text that it was started with. So
+    the next run completes a run that was killed between writing and restarting.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
@@ -23,15 +23,15 @@ options:
     type: str
     required: true
   content:
-    description: Text of the unit. It must hold the word C(@HERD_UNIT@) once, for the digest.
+    description: Text of the unit. C(@HERD_UNIT@) in it is replaced by the digest.
     type: str
     required: true
   files:
-    description: Other files of the service by their absolute path; a change of one restarts it too.
+    description: Other files of the service by absolute path. A change of one restarts the service.
     type: dict
     default: {}
   triggers:
-    description: Values whose change restarts the service although no file changes.
+    description: Values whose change restarts the service.
     type: list
     elements: str
     default: []
@@ -40,14 +40,14 @@ options:
     type: bool
     default: true
   restart_reason:
-    description: Restart the service although nothing changed, for this reason, when it is not empty.
+    description: Reason to restart an unchanged service. If empty, there is none.
     type: str
     default: ''
   stop_timeout:
     description:
-      - How long, in seconds, to wait for the end of a service that goes on serving what it had begun when it was told
-        to stop. If it takes longer, nothing is started, and the module fails.
-      - With V(0) systemd is waited for, as long as its job takes.
+      - Time limit in seconds for a service that serves its last connections after a stop. After it the module fails and
+        starts nothing.
+      - With V(0) the module waits for systemd's job.
     type: float
     default: 0
     version_added: 0.2.0
@@ -62,12 +62,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What was done to the service (V(none), V(start) or V(restart)).
+  description: Action on the service (V(none), V(start) or V(restart)).
   returned: always
   type: str
   sample: restart
 reason:
-  description: Why, in words.
+  description: Reason of the action.
   returned: always
   type: str
   sample: it runs with an older unit
@@ -84,19 +84,19 @@ from ansible_collections.herd.inference.plugins.module_utils.ports import files,
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 
 
-def digest(content: str, files: dict[str, str], triggers: list[str]) -> str:
-    """Name everything that a running process depends on."""
-    parts = [content, *(f"{path}\0{files[path]}" for path in sorted(files)), *triggers]
+def digest(content: str, others: dict[str, str], triggers: list[str]) -> str:
+    """Return a digest of the unit, its other files and the triggers."""
+    parts = [content, *(f"{path}\0{others[path]}" for path in sorted(others)), *triggers]
     return hashlib.sha256("\0\0".join(parts).encode()).hexdigest()[:16]
 
 
 def next_action(
     state: systemd.UnitState, runs_with: str, wanted: str, restart_reason: str, is_edited: bool = False
 ) -> tuple[str, str]:
-    """Decide what the service needs, and say why.
+    """Return the action that the service needs, and its reason.
 
-    :param is_edited: whether somebody has changed the unit's file. What runs may have been started from that, and
-        bear the name of what was there before.
+    :param is_edited: whether the unit's file was changed by hand. The process may run with that text, and have the
+        digest of the former one.
     """
     if state.active_state not in ("active", "activating", "reloading"):
         return "start", f"it is {state.active_state}"
@@ -109,6 +109,52 @@ def next_action(
     if restart_reason:
         return "restart", restart_reason
     return "none", ""
+
+
+def write(name: str, texts: dict[str, str], stale: list[str], needs_reload: bool) -> None:
+    """Write the files that differ, once systemd accepts the unit, and reload the unit files."""
+    if stale:
+        systemd.verify(name, texts[str(systemd.UNIT_DIRECTORY / name)])
+    for path in stale:
+        files.atomic_write(Path(path), texts[path])
+    if stale or needs_reload:
+        systemd.reload()
+
+
+def act(name: str, action: str, timeout_s: float) -> None:
+    """Start or restart the service."""
+    if action == "start":
+        systemd.start(name)
+    elif action == "restart" and timeout_s:
+        systemd.restart_within(name, timeout_s)
+    elif action == "restart":
+        systemd.restart(name)
+
+
+def result(module: AnsibleModule) -> dict[str, Any]:
+    """Write the unit, bring the service to it, and return the module's result."""
+    given = module.params
+    name, timeout_s, enabled = given["name"], given["stop_timeout"], given["enabled"]
+    wanted = digest(given["content"], given["files"], given["triggers"])
+    unit = str(systemd.UNIT_DIRECTORY / name)
+    texts = {unit: given["content"].replace("@HERD_UNIT@", wanted), **given["files"]}
+    state = systemd.settle(name, timeout_s) if timeout_s and not module.check_mode else systemd.show(name)
+    runs_with = processes.environment_of(state.pid).get("HERD_UNIT", "") if state.pid else ""
+    before = {path: Path(path).read_text(encoding="utf-8") if Path(path).exists() else "" for path in texts}
+    stale = [path for path in texts if before[path] != texts[path]]
+    is_edited = unit in stale and before[unit] != ""
+    action, reason = next_action(state, runs_with, wanted, given["restart_reason"], is_edited)
+    if not module.check_mode:
+        write(name, texts, stale, state.needs_reload)
+        if state.enabled != enabled:
+            systemd.enable(name) if enabled else systemd.disable(name)
+        act(name, action, timeout_s)
+    diff = [{"before_header": p, "after_header": p, "before": before[p], "after": texts[p]} for p in stale]
+    if action != "none" or state.enabled != enabled:
+        was = f"{name}: {state.active_state}, {'enabled' if state.enabled else 'not enabled'}\n"
+        now = f"{name}: active, {'enabled' if enabled else 'not enabled'} ({reason or 'no restart'})\n"
+        diff.append({"before": was, "after": now})
+    return {"changed": bool(diff), "action": action, "reason": reason, "diff": diff}
 
 
 def main() -> None:
@@ -125,44 +171,10 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    name: str = module.params["name"]
-    patience: float = module.params["stop_timeout"]
-    others: dict[str, str] = module.params["files"]
-    wanted = digest(module.params["content"], others, module.params["triggers"])
-    text = module.params["content"].replace("@HERD_UNIT@", wanted)
     try:
-        state = systemd.settle(name, patience) if patience and not module.check_mode else systemd.show(name)
-        runs_with = processes.environment_of(state.pid).get("HERD_UNIT", "") if state.pid else ""
-        unit = str(systemd.UNIT_DIRECTORY / name)
-        paths = {unit: text, **others}
-        before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in paths}
-        stale = [path for path in paths if before[path] != paths[path]]
-        is_edited = unit in stale and before[unit] != ""
-        action, reason = next_action(state, runs_with, wanted, module.params["restart_reason"], is_edited)
-        is_enabled = state.enabled == module.params["enabled"]
-        if not module.check_mode:
-            if stale:
-                systemd.verify(name, text)
-                for path in stale:
-                    files.atomic_write(Path(path), paths[path])
-            if stale or state.needs_reload:
-                systemd.reload()
-            if not is_enabled:
-                systemd.enable(name) if module.params["enabled"] else systemd.disable(name)
-            if action == "restart":
-                systemd.restart_within(name, patience) if patience else systemd.restart(name)
-            elif action == "start":
-                systemd.start(name)
+        module.exit_json(**result(module))
     except HerdError as error:
         module.fail_json(msg=str(error))
-    diff: list[dict[str, Any]] = [
-        {"before_header": p, "after_header": p, "before": before[p], "after": paths[p]} for p in stale
-    ]
-    if action != "none" or not is_enabled:
-        was = f"{name}: {state.active_state}, {'enabled' if state.enabled else 'not enabled'}\n"
-        now = f"{name}: active, {'enabled' if module.params['enabled'] else 'not enabled'} ({reason or 'no restart'})\n"
-        diff.append({"before": was, "after": now})
-    module.exit_json(changed=bool(stale) or action != "none" or not is_enabled, action=action, reason=reason, diff=diff)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""systemd of this host: what a unit is doing, and the commands that change it."""
+"""systemd of this host: the state of units, and the commands that change it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PROPERTIES = (
 
 @dataclass(frozen=True)
 class UnitState:
-    """What systemd says of a unit; pid is 0 where no process runs."""
+    """State of a unit as systemd reports it; pid is 0 if no process runs."""
 
     active_state: str = "inactive"
     sub_state: str = "dead"
@@ -44,7 +44,7 @@ class UnitState:
     invocation: str = ""
     since: str = ""
     result: str = ""
-    # The unit's file is not the one that systemd has read.
+    # The unit's file has changed since systemd read it.
     needs_reload: bool = False
 
 
@@ -55,12 +55,12 @@ def _systemctl(*words: str, timeout: float = 60) -> None:
         raise RemoteFailureError(
             f"systemctl {' '.join(words)} to succeed",
             said or f"status {answer.rc}, {answer.err.strip() or answer.out.strip()}",
-            f"mend that; journalctl -u {words[-1]} has the whole story",
+            f"fix the cause; journalctl -u {words[-1]} has all log lines",
         )
 
 
 def last_words(unit: str, lines: int = 5) -> str:
-    """Give what the unit itself said last, which is better than what systemctl says about it."""
+    """Return the last log lines of a unit, which say more than systemctl's error."""
     answer = commands.run(["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={lines}", f"--unit={unit}"])
     return " | ".join(line.strip() for line in answer.out.splitlines() if line.strip())
 
@@ -70,7 +70,7 @@ def _number(text: str) -> int:
 
 
 def show(unit: str) -> UnitState:
-    """Ask for a unit's state; a unit that does not exist, or a host without systemd, is inactive."""
+    """Return a unit's state. A unit that does not exist is inactive, also on a host without systemd."""
     try:
         answer = commands.run(["systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}"])
     except NotFoundError:
@@ -90,43 +90,43 @@ def show(unit: str) -> UnitState:
 
 
 def verify(unit: str, text: str) -> None:
-    """Let systemd read a unit under its own name before it is put in place."""
+    """Let systemd check a unit under its own name before it is installed."""
     scratch = Path(tempfile.mkdtemp(prefix="herd-unit."))
     try:
         path = scratch / unit
         path.write_text(text, encoding="utf-8")
         answer = commands.run(["systemd-analyze", "verify", "--man=no", str(path)])
-        # Units that this one only stands beside may be at fault too; those are not our business.
+        # systemd also reports faults of other units, which are not this unit's.
         ours = [line for line in answer.err.splitlines() if unit in line]
-        # A socket is put in place before the service that it starts.
+        # A socket is installed before the service that it starts.
         ours = [line for line in ours if "not loaded, socket cannot be started" not in line]
         if answer.rc != 0 and ours:
             raise InvalidInputError(
                 f"a unit {unit} that systemd accepts",
                 "; ".join(ours),
-                "correct the variable that its text comes from",
+                "correct the variable that the text is made from",
             )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def reload() -> None:
-    """Make systemd read changed units."""
+    """Reload the unit files."""
     _systemctl("daemon-reload")
 
 
 def enable(unit: str) -> None:
-    """Let a unit start at boot."""
+    """Enable a unit at boot."""
     _systemctl("enable", "--quiet", unit)
 
 
 def disable(unit: str) -> None:
-    """Let a unit not start at boot."""
+    """Disable a unit at boot."""
     _systemctl("disable", "--quiet", unit)
 
 
 def start(unit: str) -> None:
-    """Start a unit and wait for its job; one that gave up before begins anew."""
+    """Start a unit and wait for its job; reset a failed one first."""
     if show(unit).active_state == "failed":
         _systemctl("reset-failed", unit)
     _systemctl("start", unit, timeout=JOB_TIMEOUT_S)
@@ -138,7 +138,7 @@ def restart(unit: str) -> None:
 
 
 def reload_unit(unit: str) -> None:
-    """Make a unit read its configuration, and wait for its job."""
+    """Reload a unit's configuration, and wait for its job."""
     _systemctl("reload", unit, timeout=JOB_TIMEOUT_S)
 
 
@@ -148,17 +148,19 @@ def stop(unit: str) -> None:
 
 
 def settle(unit: str, timeout_s: float) -> UnitState:
-    """Wait until a unit has ended that is ending; what it is then.
+    """Wait until a stopping unit has stopped, and return its state.
 
-    Whoever told it to start meanwhile would wait as long as its end takes, and leave a job behind when giving up.
+    A start job that is queued meanwhile would wait as long, and would stay if the caller gives up.
+
+    :raises RemoteFailureError: if the unit still stops after timeout_s seconds.
     """
     deadline = time.monotonic() + timeout_s
     while (state := show(unit)).active_state == "deactivating":
         if time.monotonic() >= deadline:
             raise RemoteFailureError(
-                f"{unit}, which was told to end, to have ended within {timeout_s:g} seconds",
-                "that it still serves what it had begun before",
-                f"try again when that has come to its end (systemctl status {unit}), or cut it off with "
+                f"{unit} to stop within {timeout_s:g} seconds",
+                "that it still serves its last connections",
+                f"try again when they have closed (systemctl status {unit}), or kill it with "
                 f"systemctl kill --signal=SIGKILL {unit}",
             )
         time.sleep(SETTLE_PAUSE_S)
@@ -166,8 +168,8 @@ def settle(unit: str, timeout_s: float) -> UnitState:
 
 
 def restart_within(unit: str, timeout_s: float) -> None:
-    """Restart a unit whose end may take long, if it ends in time; if not, no job is left that would start it later."""
-    # systemd begins with it at once, if nothing else is to be done for the unit.
+    """Restart a unit that stops slowly. If it does not stop in time, no job stays that would start it later."""
+    # systemd starts the stop job at once, unless another job of the unit is queued.
     _systemctl("stop", "--no-block", unit)
     deadline = time.monotonic() + SETTLE_PAUSE_S
     while show(unit).active_state == "active" and time.monotonic() < deadline:
@@ -177,9 +179,9 @@ def restart_within(unit: str, timeout_s: float) -> None:
 
 
 def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -> str:
-    """Read the journal of one run of a unit from its start.
+    """Read the journal of one invocation of a unit from its start.
 
-    :param until: reading ends behind the first line that holds one of these; what follows may be hours of it.
+    :param until: texts that end the reading with the first line that has one of them.
     """
     if not invocation:
         return ""
@@ -189,7 +191,7 @@ def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -
         lines.append(line)
         return len(lines) >= limit_lines or any(word in line for word in until)
 
-    # Streamed, since the journal of a long run is large.
+    # It is streamed, because the journal of a long run is large.
     commands.stream(
         ["journalctl", "--quiet", "--no-pager", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}"],
         keep,

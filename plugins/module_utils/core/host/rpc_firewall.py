@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Texts of the rules that keep everybody but the head away from a worker's port.
+"""nftables rules that close a worker's port to all clients but the head.
 
-The refusal is an nftables table of our own, so nobody else's rules are touched and none of theirs can
-open the port again. A refused client gets a reset: it knows at once, and so does whoever debugs it.
+The rules are in tables of their own, so other tables are not changed and cannot open the port again. A rejected client
+gets a TCP reset, which shows the reason at once.
 
-There is one table on either end. On a worker only the head's address comes in. On the head only the service's
-own user gets out to a worker: for a worker all of that host's users have one address.
+There is one table on each end. On a worker only the head's address is accepted. On the head's host only the service's
+own user may connect to a worker, because for a worker all users of that host have one address.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..errors import InvalidInputError
 
 @dataclass(frozen=True)
 class End:
-    """One end of the connections between head and workers: its table, and the unit that loads it at boot."""
+    """One end of the RPC connections: its table, and the unit that loads it at boot."""
 
     table: str
     unit: str
@@ -39,9 +39,9 @@ HEAD = End(
 
 
 def worker_rules(address: str, port: int, allowed: Sequence[str], interface: str = "") -> str:
-    """Write who comes in.
+    """Return the rules of a worker's host.
 
-    :param interface: the fabric's; whoever forges the head's address on another is refused. Any where it is empty.
+    :param interface: interface of the fabric, on which alone the head's address counts; empty accepts all interfaces.
     """
     if not allowed:
         raise InvalidInputError.plain(
@@ -49,7 +49,7 @@ def worker_rules(address: str, port: int, allowed: Sequence[str], interface: str
             "put one host with herd_fabric_address into the group head_server",
         )
     sources = ", ".join(sorted(set(allowed)))
-    # What this host sends to itself, where it is the head too, comes by the loopback interface.
+    # A head on the same host connects through the loopback interface.
     way = f'iifname {{ "lo", "{interface}" }} ' if interface else ""
     return f"""\
   chain input {{
@@ -61,9 +61,9 @@ def worker_rules(address: str, port: int, allowed: Sequence[str], interface: str
 
 
 def head_rules(workers: Sequence[str], port: int, user_id: int) -> str:
-    """Write who gets out.
+    """Return the rules of the head's host.
 
-    Only openings are looked at, and only those of a process: the kernel's own answers belong to nobody.
+    They match opening segments only: the kernel's own answers belong to no user.
     """
     if not workers:
         raise InvalidInputError.plain("There is no worker whose port to close", "put hosts into the group rpc_worker")
@@ -78,12 +78,12 @@ def head_rules(workers: Sequence[str], port: int, user_id: int) -> str:
 
 
 def marker(rules: str) -> str:
-    """Name of an empty chain that says, in the kernel, which rules are loaded."""
+    """Return the name of an empty chain that identifies the loaded rules in the kernel."""
     return "loaded_" + hashlib.sha256(rules.encode()).hexdigest()[:12]
 
 
 def ruleset(end: End, rules: str) -> str:
-    """Write the table so that loading it replaces the former one in one step."""
+    """Return the ruleset, which replaces a loaded table in one transaction."""
     return f"""\
 # Written by Ansible (herd.inference, role {end.role}). {end.purpose}.
 table inet {end.table}

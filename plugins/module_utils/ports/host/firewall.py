@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nftables and firewalld of this host, through their own programs."""
+"""nftables and firewalld of this host, through their commands."""
 
 from __future__ import annotations
 
-import pwd
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,21 +18,13 @@ _PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
 def nft_program() -> str:
-    """Find nft, which is often not in the search path of a plain user."""
+    """Return the path of nft, which is often not in the search path; empty if it is not installed."""
     return shutil.which("nft", path=_PLACES) or ""
-
-
-def user_id(name: str) -> int | None:
-    """Number of a user, None where there is none of that name."""
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of our own: its name, the chain that marks its content, the unit that loads it, and its two files."""
+    """A table of this collection: its name, the chain that identifies its rules, its unit, and its two files."""
 
     name: str
     marker: str
@@ -44,13 +35,13 @@ class Table:
 
     @property
     def files(self) -> dict[str, str]:
-        """Texts by path."""
+        """Return the texts by path."""
         return {self.ruleset_path: self.ruleset, str(systemd.UNIT_DIRECTORY / self.unit): self.unit_text}
 
 
 @dataclass(frozen=True)
 class TableState:
-    """What a host has of a table before anything is done."""
+    """State of a table on this host before a change."""
 
     before: Mapping[str, str]
     stale: Sequence[str]
@@ -60,12 +51,12 @@ class TableState:
 
     @property
     def is_right(self) -> bool:
-        """Whether nothing is to be done."""
+        """Return whether the table needs no change."""
         return not self.stale and self.is_loaded and self.is_enabled and self.is_active
 
 
 def read_state(table: Table) -> TableState:
-    """Compare files, kernel and unit with what a table should be."""
+    """Compare a table with its files, its unit and the kernel's rules."""
     before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in table.files}
     state = systemd.show(table.unit)
     return TableState(
@@ -78,7 +69,7 @@ def read_state(table: Table) -> TableState:
 
 
 def apply(table: Table, found: TableState) -> None:
-    """Put the files in place and the rules into the kernel."""
+    """Write the files, load the rules into the kernel and enable the unit."""
     if not nft_program():
         raise NotFoundError.plain("The program nft is not installed on this host", "install the package nftables")
     if table.ruleset_path in found.stale:
@@ -87,7 +78,7 @@ def apply(table: Table, found: TableState) -> None:
         files.atomic_write(Path(path), table.files[path])
     if any(path != table.ruleset_path for path in found.stale):
         systemd.reload()
-    # Loaded by hand and not by restarting the unit: the worker requires that unit and would stop with it.
+    # Restarting the unit would also stop the worker, which is part of it. So nft loads the rules directly.
     if found.stale or not found.is_loaded:
         load(Path(table.ruleset_path))
     if not found.is_enabled:
@@ -97,7 +88,7 @@ def apply(table: Table, found: TableState) -> None:
 
 
 def difference(table: Table, found: TableState) -> list[dict[str, str]]:
-    """Show what is changed, file by file and then what runs."""
+    """Return the module's diff: the files, then the state of rules and unit."""
     diff = [
         {"before_header": p, "after_header": p, "before": found.before[p], "after": table.files[p]} for p in found.stale
     ]
@@ -109,20 +100,23 @@ def difference(table: Table, found: TableState) -> list[dict[str, str]]:
 
 
 def has_chain(table: str, chain: str) -> bool:
-    """Ask the kernel whether that chain is loaded."""
+    """Return whether the kernel has the chain."""
     program = nft_program()
     return bool(program) and commands.run([program, "list", "chain", "inet", table, chain]).rc == 0
 
 
 def check(text: str) -> None:
-    """Let nft read a ruleset without loading it."""
+    """Let nft check a ruleset without loading it.
+
+    :raises InvalidInputError: if nft rejects it.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".nft", encoding="utf-8") as scratch:
         scratch.write(text)
         scratch.flush()
         answer = commands.run([nft_program(), "-c", "-f", scratch.name])
     if answer.rc != 0:
         raise InvalidInputError(
-            "a ruleset that nft accepts", answer.err.strip(), "correct the addresses that it is made from"
+            "a ruleset that nft accepts", answer.err.strip(), "correct the addresses in the inventory"
         )
 
 
@@ -132,28 +126,28 @@ def load(path: Path) -> None:
 
 
 def _firewall_cmd(*words: str) -> str:
-    return commands.run_checked(["firewall-cmd", *words], "look at journalctl -u firewalld").strip()
+    return commands.run_checked(["firewall-cmd", *words], "read journalctl -u firewalld").strip()
 
 
 def firewalld_runs() -> bool:
-    """Say whether firewalld is in charge of this host."""
+    """Return whether firewalld runs on this host."""
     return shutil.which("firewall-cmd", path=_PLACES) is not None and commands.run(["firewall-cmd", "--state"]).rc == 0
 
 
 def firewalld_zone(interface: str) -> str:
-    """Name the zone whose rules traffic of an interface meets; the default one where none is bound to it."""
-    # Status 2 and "no zone" is how it says that there is none.
+    """Return the zone of an interface, or the default zone if the interface has none."""
+    # Without a zone, firewall-cmd exits with status 2.
     answer = commands.run(["firewall-cmd", f"--get-zone-of-interface={interface}"]) if interface else None
     return answer.out.strip() if answer and answer.rc == 0 else _firewall_cmd("--get-default-zone")
 
 
 def firewalld_zones() -> list[str]:
-    """Name all zones."""
+    """Return the names of all zones."""
     return _firewall_cmd("--get-zones").split()
 
 
 def firewalld_rules(zone: str) -> dict[bool, list[str]]:
-    """List the rich rules of a zone: those in force (False) and those of its next start (True)."""
+    """Return the rich rules of a zone: those of the runtime (False) and the permanent ones (True)."""
     listing = (f"--zone={zone}", "--list-rich-rules")
     return {False: _firewall_cmd(*listing).splitlines(), True: _firewall_cmd("--permanent", *listing).splitlines()}
 
@@ -161,9 +155,9 @@ def firewalld_rules(zone: str) -> dict[bool, list[str]]:
 def firewalld_change(
     zone: str, permanent: bool, remove: Sequence[str] = (), add: Sequence[str] = (), seconds: int = 0
 ) -> None:
-    """Remove and add rich rules, in force or for the next start.
+    """Remove and add rich rules, either runtime or permanent.
 
-    :param seconds: after which firewalld itself removes what was added; 0 keeps it.
+    :param seconds: time after which firewalld removes the added rules; 0 keeps them.
     """
     words = ["--quiet", *(["--permanent"] if permanent else []), f"--zone={zone}"]
     if remove:
