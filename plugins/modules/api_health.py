@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: api_health
-short_description: Wait for the head to load, and prove it with chat completions
+short_description: Wait until the head serves, and verify it with chat completions
 version_added: 0.1.0
 description:
-  - Waits while the connection is refused or the model loads, then asks for a chat completion, in one piece
-    and streamed. An open port or a green C(/health) prove nothing, since the engine reports health with a
-    dead worker too.
-  - Ends at once where waiting is in vain, which is a unit that has failed, that nobody starts or that crashes again and
-    again, another program at the port, or another certificate.
+  - Waits while the connection is refused or the model loads, then requests a chat completion, in one piece and
+    streamed. An open port or a healthy C(/health) prove nothing, because the engine reports health with a dead worker
+    too.
+  - Fails at once if waiting is useless, because the unit has failed, is stopped or crashes repeatedly, another program
+    has the port, or the certificate differs.
   - Sends requests, but changes nothing.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
@@ -29,30 +29,30 @@ options:
     type: str
     required: true
   model:
-    description: Id that the model must have.
+    description: Id of the model in the API.
     type: str
     required: true
   timeout:
-    description: Seconds to wait for the model to be loaded, on top of what O(model_bytes) takes.
+    description: Seconds to wait for the model, beside the time for O(model_bytes).
     type: int
     default: 600
   model_bytes:
-    description: Size of the model's files in bytes; the larger, the longer it is waited for. V(0) is unknown.
+    description: Size of the model's files in bytes, which extends the wait. V(0) is unknown.
     type: int
     default: 0
     version_added: 0.2.0
   load_mib_per_s:
-    description: Slowest rate in MiB/s at which a model may load; a Gigabit Ethernet carries 112.
+    description: Slowest acceptable rate of loading in MiB/s. Gigabit Ethernet carries 112.
     type: float
     default: 100
     version_added: 0.2.0
   slots:
-    description: Request slots that the head must have. V(0) does not hold it.
+    description: Request slots that the head must have. V(0) skips the check.
     type: int
     default: 0
     version_added: 0.2.0
   reasoning:
-    description: Whether the answer must have C(reasoning_content), or must not. Not held when left out.
+    description: Whether the answer must have C(reasoning_content). Unset skips the check.
     type: bool
     version_added: 0.2.0
   request_timeout:
@@ -60,28 +60,28 @@ options:
     type: int
     default: 120
   prompt:
-    description: What is asked.
+    description: Prompt of the test request.
     type: str
     default: Say hello.
   max_tokens:
-    description: Length of the answer.
+    description: Most tokens of the answer.
     type: int
     default: 8
   unit:
     description:
-      - Unit on this host that serves the API. When it fails, waiting ends; no other process may listen at its port.
-        Empty does not look.
+      - Unit on this host that serves the API. The wait ends when it fails, and no other process may listen at its port.
+        Empty skips both checks.
     type: str
     default: ''
 """
 
 EXAMPLES = r"""
-- name: Ask the head something
+- name: Verify the head
   herd.inference.api_health:
     url: http://10.0.0.31:8000
     api_key_file: /etc/herd/head/api-keys
     model: or1-behemoth-q8_0
-    # 77 GB at 100 MiB/s take 737 seconds; this is what comes on top.
+    # 77 GB at 100 MiB/s take 737 seconds; the timeout is added.
     model_bytes: 77257181088
     timeout: 300
     slots: 1
@@ -90,18 +90,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 waited_s:
-  description: Seconds until it was ready.
+  description: Seconds until the head was ready.
   returned: success
   type: float
   sample: 41.2
 limit_s:
-  description: Seconds that it would have been waited for.
+  description: Longest wait in seconds.
   returned: success
   type: float
   version_added: 0.2.0
   sample: 1036.8
 states:
-  description: States that were met, in order; V(refused), V(silent), V(loading) and V(ready).
+  description: States during the wait, in order: V(refused), V(silent), V(loading) and V(ready).
   returned: success
   type: list
   elements: str
@@ -114,18 +114,18 @@ models:
   version_added: 0.2.0
   sample: [or1-behemoth-q8_0]
 slots:
-  description: Request slots, how many of them were busy, and the context of one in tokens; null is unknown.
+  description: Number of request slots, of busy ones, and the context of one in tokens. V(null) is unknown.
   returned: success
   type: dict
   version_added: 0.2.0
   sample: {total: 1, busy: 0, context: 4096}
 key_required:
-  description: Whether a request without a key is refused.
+  description: Whether a request without a key is rejected.
   returned: success
   type: bool
   sample: true
 wrong_key_refused:
-  description: Whether a request with a key that nobody has is refused.
+  description: Whether a request with an unknown key is rejected.
   returned: success
   type: bool
   version_added: 0.2.0
@@ -153,8 +153,8 @@ completion:
     arrived_per_second: null
 streamed:
   description:
-    - The streamed answer, with the time to the first token. C(tokens_per_second) is what the engine says,
-      C(arrived_per_second) what the client saw between the first token and the last.
+    - The streamed answer, with the time to its first token. C(tokens_per_second) is measured by the engine,
+      C(arrived_per_second) by the client between the first and the last token.
   returned: success
   type: dict
   sample:
@@ -191,8 +191,8 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import p
 
 _LAST_START_LINES = 40
 _POLL_S = 0.5
-# What no head was ever given: keys are longer.
-_NOBODYS_KEY = "nobody-has-this-key"
+# No head has this key, because generated keys are longer.
+_UNKNOWN_KEY = "nobody-has-this-key"
 
 
 def first_key(path: str | None) -> str:
@@ -206,7 +206,7 @@ def first_key(path: str | None) -> str:
 
 
 def trusted(path: str | None) -> str:
-    """Read the head's certificate, the first of its file."""
+    """Read the head's certificate, which is the first one of its file."""
     if not path:
         return ""
     try:
@@ -216,29 +216,29 @@ def trusted(path: str | None) -> str:
 
 
 def strangers(port: int, unit: str) -> tuple[str, ...]:
-    """Name the processes that listen at the port and are not the unit's."""
+    """List the processes outside the unit that listen at the port."""
     found = proc_net.other_listeners(processes.tcp_tables(), port, unit, processes.owner_of, processes.control_group_of)
     return tuple(sorted({f"{name} ({pid})" for _listener, pid, name in found if pid}))
 
 
 def look(api: openai_api.Api, given: dict[str, Any], former: str) -> api_readiness.ApiProbe:
-    """Ask the API, and where there is a unit systemd and the kernel."""
+    """Probe the API and, with a unit, systemd and the kernel's listeners."""
     state, unit = api.health(), given["unit"]
     if not unit:
         return api_readiness.ApiProbe(state)
     shown = systemd.show(unit)
-    # Whoever holds the port may not answer: a listener that is not the unit's ends the waiting then too.
-    # The engine's own words stand before what systemd says of its end and of the next start.
+    # A foreign process on the port may not answer, so a failed bind is searched for too. The engine's message precedes
+    # those of systemd about its end and the next start.
     refused = shown.restarts > 0 and state == "refused"
     taken = refused and api_readiness.PORT_TAKEN in systemd.last_words(unit, _LAST_START_LINES)
-    # Asked once for each state: it goes through all processes.
+    # Once for each state, because the search scans all processes.
     answers = state not in (former, "refused", "silent")
     found = strangers(urlsplit(given["url"]).port or 80, unit) if answers or taken else ()
     return api_readiness.ApiProbe(state, shown.active_state, shown.restarts, found, taken)
 
 
 def wait_until_ready(api: openai_api.Api, given: dict[str, Any]) -> api_readiness.ReadinessWait:
-    """Follow the states until it is ready; ends early when nothing can heal."""
+    """Probe the head until it is ready. Stop early if waiting is useless."""
     begin = time.monotonic()
     limit = api_readiness.limit(given["timeout"], given["model_bytes"], given["load_mib_per_s"])
     waiting = api_readiness.ReadinessWait(limit, given["unit"])
@@ -254,8 +254,8 @@ def wait_until_ready(api: openai_api.Api, given: dict[str, Any]) -> api_readines
 
 
 def check_keys(api: openai_api.Api, given: dict[str, Any]) -> dict[str, bool]:
-    """Whether the head keeps those out who have no key, or another one."""
-    found = {"key_required": api.refuses(""), "wrong_key_refused": api.refuses(_NOBODYS_KEY)}
+    """Check that the head rejects requests without a key or with an unknown one."""
+    found = {"key_required": api.refuses(""), "wrong_key_refused": api.refuses(_UNKNOWN_KEY)}
     if given["api_key_file"] and not all(found.values()):
         who = "without a key" if not found["key_required"] else "with another key"
         raise MismatchError(f"a request {who} to be refused", "an answer", "restart llama-head")
@@ -263,7 +263,7 @@ def check_keys(api: openai_api.Api, given: dict[str, Any]) -> dict[str, bool]:
 
 
 def prove(api: openai_api.Api, given: dict[str, Any]) -> dict[str, Any]:
-    """Check the model's id, the slots and the keys, and ask for an answer in both ways."""
+    """Check model id, slots and keys, and request an answer in both ways."""
     ids = api.models()
     if given["model"] not in ids:
         raise MismatchError(

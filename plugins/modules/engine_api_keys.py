@@ -8,13 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: engine_api_keys
-short_description: Write given API keys, or generate one once, on the host itself
+short_description: Manage the API keys of an engine in a file on the host
 version_added: 0.1.0
 description:
-  - Writes one key a line. Without O(keys) an existing file is left as it is, and a missing one gets a key of
-    256 random bits that never leaves the host. No key is ever part of a result or of a difference.
-  - A generated key is followed by a spare, which nobody is given before O(rotate) puts it first; an only key of O(keys)
-    by one that begins with C(unused-). The engine would write the end of an only key into its log.
+  - Writes one key per line. Without O(keys), an existing file is kept, and a new file gets a key of 256 random bits
+    that never leaves the host. Results and differences never show a key.
+  - A generated key is followed by a spare key, which stays unknown until O(rotate) puts it first. A single key of
+    O(keys) is followed by one that begins with C(unused-), because the engine logs the end of a single key.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
@@ -22,38 +22,37 @@ attributes:
     details: Names the actions and never shows a key.
 options:
   path:
-    description: The file. Its directory is made if it is missing.
+    description: The file. A missing directory is created.
     type: path
     required: true
   keys:
-    description: Keys to write, from a vault. Empty generates one, once.
+    description: Keys to write, from a vault. Without any, the module generates a key once.
     type: list
     elements: str
     default: []
   rotate:
     description:
-      - V(begin) puts the spare first, and lets the former key stay behind it. The engine has known the spare since it
-        started, so clients may change to it at once. V(finish) takes the former key out and makes a new spare, which
-        the engine knows after a restart.
-      - A rotation that was begun is not begun again, and one that was not begun is not finished. With O(keys) there
-        is nothing to decide.
+      - V(begin) puts the spare key first and keeps the former key behind it. The running engine accepts the spare
+        already, so clients can change to it at once.
+      - V(finish) removes the former key and adds a new spare, which the engine accepts after a restart.
+      - Both steps are idempotent. With O(keys), this option has no effect.
     type: str
     choices: [none, begin, finish]
     default: none
     version_added: 0.2.0
   group:
-    description: Group that may read the file and enter its directory; the owner is root.
+    description: Group that can read the file and enter its directory. The owner is root.
     type: str
     required: true
 """
 
 EXAMPLES = r"""
-- name: Have an API key
+- name: Create an API key
   herd.inference.engine_api_keys:
     path: /etc/herd/head/api-keys
     group: llama
 
-- name: Let a new key be accepted beside the one in use
+- name: Begin to rotate the API key
   herd.inference.engine_api_keys:
     path: /etc/herd/head/api-keys
     group: llama
@@ -62,7 +61,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 fingerprint:
-  description: First digits of a hash over the set of keys, to notice one that the engine has not read.
+  description: First digits of a hash of the set of keys. It changes when the engine must be restarted.
   returned: always
   type: str
   sample: 9b74c9897bac770f

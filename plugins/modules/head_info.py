@@ -8,13 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: head_info
-short_description: What the head on this host is doing, and what each device holds
+short_description: Report the state of the head on this host, and what each device holds
 version_added: 0.1.0
 description:
-  - Reads the unit, the process, the kernel's TCP table and the journal of the present run. Layers and memory
-    come from what the engine itself wrote when it loaded the model.
-  - journald keeps a limited amount, so after months the head's first lines may be gone. RV(log_complete) says so;
-    devices and layers are then not known, and RV(workers) still are.
+  - Reads the unit, the process, the kernel's TCP table and the journal of the current run. Layers and memory come from
+    the lines that the engine logs while it loads the model.
+  - journald drops old lines, so those of the start may be gone after months. Then RV(log_complete) is false, devices
+    and layers are unknown, and RV(workers) remain known.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
@@ -24,8 +24,8 @@ options:
     default: llama-head.service
   require_devices:
     description:
-      - Names of devices that must each hold layers; the module fails if one does not.
-      - Where the log does not reach back to the start, each worker must be connected instead, with a warning.
+      - Names of devices that must each hold layers. The module fails if one does not.
+      - If the log lacks the start of the run, every worker must be connected instead, and the module warns.
     type: list
     elements: str
     default: []
@@ -39,22 +39,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 active_state:
-  description: The unit's state as systemd names it.
+  description: State of the unit (ActiveState).
   returned: always
   type: str
   sample: active
 sub_state:
-  description: The finer state.
+  description: Sub-state of the unit (SubState).
   returned: always
   type: str
   sample: running
 enabled:
-  description: Whether it starts at boot.
+  description: Whether the unit starts at boot.
   returned: always
   type: bool
   sample: true
 pid:
-  description: Main process, V(0) when there is none.
+  description: Id of the main process; V(0) if there is none.
   returned: always
   type: int
   sample: 4712
@@ -64,7 +64,7 @@ since:
   type: str
   sample: Sat 2026-11-21 02:26:35 UTC
 needs_reload:
-  description: Whether the unit's file is newer than what systemd has read.
+  description: Whether systemd has not read the current unit file yet.
   returned: always
   type: bool
   sample: false
@@ -74,7 +74,7 @@ age_s:
   type: float
   sample: 86.4
 restarts:
-  description: Restarts by systemd since it was started by hand or at boot.
+  description: Automatic restarts since the last manual start or boot.
   returned: always
   type: int
   sample: 0
@@ -84,7 +84,7 @@ release:
   type: str
   sample: 0c1e57098-cpu-1a2b3c4d
 rpc_protocol:
-  description: RPC protocol of that release; empty where its manifest cannot be read.
+  description: RPC protocol of that release; empty if its manifest cannot be read.
   returned: always
   type: str
   version_added: 0.2.0
@@ -116,7 +116,7 @@ workers:
       type: bool
       sample: true
 devices:
-  description: What each device holds; memory in MiB.
+  description: Layers and memory (MiB) of each device.
   returned: always
   type: list
   elements: dict
@@ -126,15 +126,15 @@ devices:
       type: str
       sample: RPC0
     endpoint:
-      description: Worker that it belongs to, empty for a GPU of the head.
+      description: Endpoint of its worker; empty for a GPU of the head.
       type: str
       sample: 10.100.0.32:50052
     description:
-      description: What the engine calls it.
+      description: Description of the device in the engine's log.
       type: str
       sample: 10.100.0.32:50052
     layers:
-      description: Layers on it, V(null) where the log does not tell.
+      description: Layers on it; V(null) if unknown.
       type: int
       sample: 40
     model_mib:
@@ -150,12 +150,12 @@ devices:
       type: float
       sample: 12.04
 log_complete:
-  description: Whether the journal still has the start of this run, where the engine says what is placed where.
+  description: Whether the journal still has the start of this run, with the placement.
   returned: always
   type: bool
   sample: true
 layers:
-  description: Layers of the model with a cache.
+  description: Layers of the model that have a cache.
   returned: always
   type: int
   sample: 80
@@ -176,7 +176,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 
 
 def workers_of(arguments: list[str]) -> list[dict[str, Any]]:
-    """Say for each worker of the running process whether it is connected."""
+    """List the workers of the running process, and whether it is connected to them."""
     sockets = proc_net.parse(processes.tcp_tables())
     found: list[dict[str, Any]] = []
     for endpoint in filter(None, value_of(arguments, "--rpc").split(",")):
@@ -187,7 +187,7 @@ def workers_of(arguments: list[str]) -> list[dict[str, Any]]:
 
 
 def require(devices: list[str], log: server_log.ServerLog, workers: list[dict[str, Any]]) -> str:
-    """Stop unless each of these devices holds weights and cache; what could not be seen is returned in words."""
+    """Reject a head on which a device holds no weights or cache. Return a warning if the log cannot tell."""
     if devices and not log.begun:
         lost = [str(worker["endpoint"]) for worker in workers if not worker["established"]]
         if lost or not workers:

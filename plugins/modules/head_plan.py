@@ -11,11 +11,11 @@ module: head_plan
 short_description: Plan the head's command line, placement and worker readiness check
 version_added: 0.1.0
 description:
-  - Puts the workers and the head's own GPUs into the engine's order, translates layers by host name to the
-    engine's split, and writes the arguments in the dialect of the release in use. Every argument is held
-    against the flags that this very build accepts, and against the traps of C(docs/reference/flag-guard.md).
-    An error stops, a warning is shown.
-  - Says which workers a running head has lost, from the kernel's TCP table. Changes nothing.
+  - Orders the workers and the head's own GPUs as the engine does, translates layers by host name to the engine's split,
+    and composes the arguments for the installed release.
+  - Checks every argument against the flags that this build accepts and against the rules of the flag guard
+    (C(docs/reference/flag-guard.md)). An error fails the module, a warning is shown.
+  - Reports the workers to which a running head has lost its connection. Changes nothing.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
   - herd.inference.attributes.info_module
@@ -40,7 +40,7 @@ options:
     type: dict
     required: true
   gpus:
-    description: GPUs of each worker by host name, as in herd_gpus; a worker without one offers its CPU.
+    description: GPUs of each worker by host name, as in C(herd_gpus). A worker without GPUs offers its CPU.
     type: dict
     default: {}
   worker_port:
@@ -48,12 +48,12 @@ options:
     type: int
     required: true
   local_gpus:
-    description: The head's own GPUs that hold layers, as in herd_gpus.
+    description: The head's own GPUs that hold layers, as in C(herd_gpus).
     type: list
     elements: dict
     default: []
   model_path:
-    description: File of the model, the first one of shards.
+    description: File of the model, or its first shard.
     type: path
     required: true
   model_id:
@@ -65,7 +65,7 @@ options:
     type: int
     required: true
   tensor_split:
-    description: Layers by host name. Empty spreads them evenly.
+    description: Layers by host name. Empty spreads the layers evenly.
     type: dict
     default: {}
   profiles:
@@ -73,7 +73,7 @@ options:
     type: dict
     default: {}
   profile:
-    description: Name of the profile in use, empty for none.
+    description: Name of the profile; empty for none.
     type: str
     default: ''
   settings:
@@ -81,7 +81,7 @@ options:
     type: dict
     default: {}
   worker_timeout:
-    description: Seconds to wait for the workers before a start counts as failed.
+    description: Seconds to wait for the workers before a start fails.
     type: int
     default: 300
   unit:
@@ -89,7 +89,7 @@ options:
     type: str
     default: llama-head.service
   model_types:
-    description: Types of the model's tensors in lower case, such as V(bf16); empty where they are not known.
+    description: Types of the model's tensors in lower case, such as V(bf16). Empty if unknown.
     type: list
     elements: str
     default: []
@@ -116,7 +116,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pending:
-  description: True when no release is installed yet, which only check mode accepts.
+  description: Whether no release is installed yet, which only check mode accepts.
   returned: always
   type: bool
   sample: false
@@ -126,13 +126,13 @@ release:
   type: str
   sample: 0c1e57098-cuda70-1a2b3c4d
 argv:
-  description: The command line, with the program's path in the pinned release.
+  description: Command line with the program's path in the release.
   returned: always
   type: list
   elements: str
   sample: [/opt/llama.cpp/releases/0c1e57098-cuda70-1a2b3c4d/bin/llama-server, --rpc, "10.100.0.32:50052"]
 devices:
-  description: Devices in the engine's order with the layers meant for them.
+  description: Devices in the engine's order with their layers.
   returned: always
   type: list
   elements: dict
@@ -143,18 +143,18 @@ readiness_check:
   type: str
   sample: "{}"
 environment:
-  description: Variables that show the head its GPUs of herd_gpus and no others.
+  description: Variables that limit the head to its GPUs of C(herd_gpus).
   returned: always
   type: dict
   sample: {CUDA_DEVICE_ORDER: PCI_BUS_ID, CUDA_VISIBLE_DEVICES: "0"}
 lost:
-  description: Workers that the running head is no longer connected to.
+  description: Endpoints of workers to which the running head has lost its connection.
   returned: always
   type: list
   elements: str
   sample: ["10.100.0.32:50052"]
 findings:
-  description: What the flag guard shows and does not stop at, each with its rule, remedy and source.
+  description: Warnings and accepted findings of the flag guard.
   returned: always
   type: list
   elements: dict
@@ -190,12 +190,12 @@ from ansible_collections.herd.inference.plugins.module_utils.ports import system
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
-# A head that has just begun to load may not have opened its connections yet.
+# A younger head may not have opened its connections yet.
 _YOUNG_S = 20.0
 
 
 def place(given: dict[str, Any]) -> list[device_order.PlacedDevice]:
-    """Put every device into the engine's order."""
+    """Assign the layers to devices in the engine's order."""
     port = given["worker_port"]
     workers = [
         device_order.LayerHost(n, max(1, len(given["gpus"].get(n) or [])), f"{given['addresses'][n]}:{port}")
@@ -219,7 +219,7 @@ def readiness_check_for(given: dict[str, Any], protocol: str) -> str:
 
 
 def lost_workers(given: dict[str, Any], state: systemd.UnitState) -> list[str]:
-    """Name workers without a connection from the running head: they were restarted, and it will die."""
+    """List the workers to which the running head has lost its connection; its next request would abort it."""
     if not state.pid or processes.age_of(state.pid) < _YOUNG_S:
         return []
     sockets = proc_net.parse(processes.tcp_tables())
@@ -228,7 +228,7 @@ def lost_workers(given: dict[str, Any], state: systemd.UnitState) -> list[str]:
 
 
 def capabilities(given: dict[str, Any]) -> tuple[str, ...]:
-    """Name the compute capabilities of all GPUs that take part."""
+    """List the compute capabilities of all GPUs of the group."""
     offered = [*given["local_gpus"], *(gpu for name in given["workers"] for gpu in given["gpus"].get(name) or [])]
     return gpu_environment.capabilities(offered)
 
@@ -239,7 +239,7 @@ def command_line(
     found: tuple[Path, dict[str, Any]],
     accepted: list[str],
 ) -> tuple[list[str], list[flag_subject.Finding]]:
-    """Build the head's command line, and say what the flag guard finds in it."""
+    """Build the head's command line, and inspect it with the flag guard."""
     directory, manifest = found
     program = manifest["programs"]["head"]
     engine = flag_subject.engine_of(manifest, program)
@@ -254,7 +254,7 @@ def command_line(
         (given["listen_address"], given["listen_port"]),
         given["api_key_file"],
         (given["tls"].get("certificate") or "", given["tls"].get("key") or ""),
-        # One head on its host, under a unit of its own; api_health names anybody else who listens there.
+        # The unit is the only head of its host, and api_health reports other listeners.
         reuse_port=True,
     )
     subject = flag_subject.Subject(
@@ -314,7 +314,7 @@ def main() -> None:
             processes.tcp_tables(), given["listen_port"], given["unit"], processes.owner_of, processes.control_group_of
         )
         found = release_manifest.needed_manifest(prefix, module.check_mode)
-        # Before a build there is only the release in use, and the one to come may have what it lacks.
+        # In check mode, the release to be built may have what the installed one lacks.
         accepted = given["accepted_rules"] + (["tls-not-built"] if module.check_mode else [])
         argv, findings = (
             command_line(given, devices, found, accepted) if found else ([str(prefix / "current/bin/llama-server")], [])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: router_info
-short_description: Say which models a running router offers, and which of them are in memory
+short_description: Report the models that a running router offers, and which are in memory
 version_added: 0.2.0
 description:
-  - Asks llama-server in router mode for its models. No model is loaded for it, and none is woken.
-  - Without O(url) it looks at a unit as it is, running or not, and asks where that one answers.
+  - Requests the models of llama-server in router mode. The request loads no model and wakes none.
+  - Without O(url), reads the state of O(unit), running or not, and sends the request to its endpoint.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
   - herd.inference.attributes.info_module
@@ -22,12 +22,12 @@ requirements:
 options:
   url:
     description:
-      - Address of the API, without a path; the module fails if nobody answers there.
-      - Without one it is read from the command line of O(unit), as are its key and its certificate. Then nothing is
-        waited for, and what is wrong is RV(problem).
+      - Address of the API, without a path. The module fails if it does not answer.
+      - Without it, address, key and certificate come from the command line of O(unit). Then the module does not wait,
+        and reports a failure in RV(problem).
     type: str
   unit:
-    description: The router's unit, which is looked at where there is no O(url).
+    description: The router's unit, used without O(url).
     type: str
     default: llama-router.service
   timeout:
@@ -35,19 +35,19 @@ options:
     type: int
     default: 60
   expected:
-    description: Ids of the models that it must offer, and no others. Empty does not hold it.
+    description: Ids of exactly the models that the router must offer. Empty skips the check.
     type: list
     elements: str
     default: []
 """
 
 EXAMPLES = r"""
-- name: See what the router offers
+- name: List the models of the router
   herd.inference.router_info:
     url: http://10.0.0.42:8080
     api_key_file: /etc/herd/router/api-keys
 
-- name: See how the router of this host is
+- name: Read the state of the router on this host
   herd.inference.router_info:
     timeout: 2
 """
@@ -56,34 +56,34 @@ RETURN = r"""
 models:
   description:
     - Each model with C(id), C(aliases), C(state) (V(unloaded), V(loading), V(loaded), V(sleeping)) and C(exit_code) of
-      its last process where that failed.
+      its last process if that failed.
   returned: success
   type: list
   elements: dict
   sample: [{id: strand-rust-coder-14b-q8_0, aliases: [], state: loaded, exit_code: null}]
 in_memory:
-  description: Ids of the models that hold memory, or a place among those that may.
+  description: Ids of the models that are in memory or are being loaded.
   returned: success
   type: list
   elements: str
   sample: [strand-rust-coder-14b-q8_0]
 ask:
-  description: A model that can be asked with the least harm, one that is in memory where there is one.
+  description: Id of the best model for a test request: one in memory, if there is one.
   returned: success
   type: str
   sample: strand-rust-coder-14b-q8_0
 problem:
-  description: Why the models are not known, empty where they are.
+  description: Reason why the models are unknown; empty if they are known.
   returned: without O(url)
   type: str
   sample: ""
 active_state:
-  description: The unit's state as systemd names it.
+  description: State of the unit (ActiveState).
   returned: without O(url)
   type: str
   sample: active
 sub_state:
-  description: The finer state.
+  description: Sub-state of the unit (SubState).
   returned: without O(url)
   type: str
   sample: running
@@ -93,12 +93,12 @@ since:
   type: str
   sample: Sat 2026-11-21 02:26:35 UTC
 restarts:
-  description: Restarts by systemd since it was started by hand or at boot.
+  description: Automatic restarts since the last manual start or boot.
   returned: without O(url)
   type: int
   sample: 0
 pid:
-  description: Main process, V(0) when there is none.
+  description: Id of the main process; V(0) if there is none.
   returned: without O(url)
   type: int
   sample: 4712
@@ -144,7 +144,7 @@ _POLL_S = 0.5
 
 
 def text_of(path: str | None) -> str:
-    """What the role has written for whoever asks; nothing for no file."""
+    """Read a file of the role; empty if there is no path."""
     try:
         return Path(path).read_text(encoding="utf-8") if path else ""
     except OSError as error:
@@ -157,13 +157,13 @@ def key_in(path: str | None) -> str:
 
 
 def api_of(given: dict[str, Any], timeout_s: float) -> openai_api.Api:
-    """The router's API."""
+    """Create the client of the router's API."""
     trusted = certificate.first(text_of(given["certificate_file"])) if given["certificate_file"] else ""
     return openai_api.Api(given["url"], key_in(given["api_key_file"]), timeout_s, trusted)
 
 
 def offered(found: list[router_mode.RouterModelState], expected: list[str]) -> dict[str, Any]:
-    """What is said of the models."""
+    """Describe the models for the result."""
     return {
         "models": [{**asdict(model), "aliases": list(model.aliases)} for model in found],
         "in_memory": [model.id for model in found if model.is_in_memory],
@@ -172,7 +172,7 @@ def offered(found: list[router_mode.RouterModelState], expected: list[str]) -> d
 
 
 def look(given: dict[str, Any]) -> dict[str, Any]:
-    """Wait for the router, and ask it."""
+    """Wait for the router, and request its models."""
     api = api_of(given, 10)
     end = time.monotonic() + given["timeout"]
     state = api.health()
@@ -196,7 +196,7 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def look_at_unit(given: dict[str, Any]) -> dict[str, Any]:
-    """See how the unit is, and ask where its process says that it answers."""
+    """Read the unit's state, and request the models from the endpoint of its process."""
     state = systemd.show(given["unit"])
     arguments = processes.arguments_of(state.pid) if state.pid else []
     address, port, key_file, trusted = (

@@ -11,11 +11,11 @@ module: router_plan
 short_description: Plan which models a router offers, and whether the largest fit together
 version_added: 0.2.0
 description:
-  - Takes the models that are named and, where asked, every other GGUF file of a folder, reads their headers, and sees
-    that the largest O(models_max) of them fit together on the GPUs and in the memory of this host. A file that cannot
-    fit, or that is not whole, is left out with the reason, unless it was named.
-  - Writes the router's command line and the preset of each model in the dialect of the release in use, and holds
-    both against the traps of C(docs/reference/flag-guard.md). An error stops, a warning is shown.
+  - Reads the headers of the named models and, with O(scan), of every other GGUF file of a folder. Checks that the
+    largest O(models_max) of them fit together on the GPUs and in the memory of this host. A file that does not fit or
+    is incomplete is left out with the reason, unless it is named.
+  - Composes the router's command line and the preset of each model for the installed release, and inspects both with
+    the flag guard (C(docs/reference/flag-guard.md)). An error fails the module, a warning is shown.
   - Changes nothing.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
@@ -29,7 +29,7 @@ attributes:
     details: Without an installed release or a folder of models, RV(pending) is true.
 options:
   release:
-    description: The engine's release, whose rules of allocation are used.
+    description: The engine's release, which determines the rules of allocation.
     type: str
     required: true
   name:
@@ -38,14 +38,14 @@ options:
     required: true
   models:
     description:
-      - The models that are named, by their keys in O(entries), in the order in which they are offered. Each may have
-        C(settings) (over O(settings)), C(aliases) (other names by which clients may ask for it) and C(load_at_start)
-        (whether it is loaded when the router starts).
+      - The named models by their keys in O(entries), in the order of the offer. Each may have C(settings) (over
+        O(settings)), C(aliases) (further ids for clients) and C(load_at_start) (whether the router loads it at its
+        start).
     type: dict
     default: {}
   entries:
     description:
-      - What is known of them, as in C(herd_models); C(file), and C(metadata) for a file that is not there yet.
+      - Entries of C(herd_models), with C(file), and C(metadata) for a file that does not exist yet.
     type: dict
     default: {}
   folder:
@@ -53,7 +53,7 @@ options:
     type: path
     required: true
   scan:
-    description: Whether every other model in O(folder), and in the folders in it, is offered as well.
+    description: Whether the other models of O(folder) and its folders are offered too.
     type: bool
     default: true
   exclude:
@@ -66,19 +66,19 @@ options:
     type: dict
     default: {}
   models_max:
-    description: Models in memory at the same time; the least recently used one makes room for another.
+    description: Most models in memory at the same time. The least recently used one is evicted.
     type: int
     default: 2
   sleep_idle_seconds:
-    description: Idle seconds after which a model gives its memory back until the next request. V(0) is never.
+    description: Idle seconds after which a model releases its memory until the next request. V(0) is never.
     type: int
     default: 0
   stop_seconds:
-    description: Seconds that a model's process has to end before it is killed.
+    description: Seconds before a model's process is killed at a stop.
     type: int
     default: 10
   free_mib:
-    description: Free memory of each GPU in MiB, as asked from it. By default what such a GPU has free when unused.
+    description: Measured free memory of each GPU in MiB. The default is that of an unused GPU.
     type: list
     elements: float
   reserve_mib:
@@ -86,15 +86,15 @@ options:
     type: int
     default: 0
   memory_gib:
-    description: Memory of this host in GiB; asked from the host when V(0).
+    description: Memory of this host in GiB. V(0) reads it from the host.
     type: float
     default: 0
   memory_max:
-    description: Memory limit of the service, such as V(64G). Empty is none.
+    description: Memory limit of the service, such as V(64G); empty for none.
     type: str
     default: ''
   timeout_s:
-    description: Longest silence of a connection in seconds; a model that is being loaded is silent too.
+    description: Longest silence of a connection in seconds, including the time to load a model.
     type: int
     default: 600
   preset_file:
@@ -123,7 +123,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pending:
-  description: True when there is no release or no folder yet, which only check mode accepts.
+  description: Whether the release or the folder does not exist yet, which only check mode accepts.
   returned: always
   type: bool
   sample: false
@@ -133,19 +133,19 @@ release:
   type: str
   sample: 0c1e57098-cuda70-1a2b3c4d
 argv:
-  description: The command line, with the program's path in the pinned release.
+  description: Command line with the program's path in the release.
   returned: always
   type: list
   elements: str
   sample: [/opt/llama.cpp/releases/0c1e57098-cuda70-1a2b3c4d/bin/llama-server, --models-max, "2"]
 offers:
-  description: The models that are offered; id, path, aliases.
+  description: Id, path and aliases of the offered models.
   returned: always
   type: list
   elements: dict
   sample: [{id: strand-rust-coder-14b-q8_0, path: /m/strand-rust-coder-14b-q8_0.gguf, aliases: []}]
 left_out:
-  description: Ids of models in the folder that are not offered, with the reason.
+  description: Reasons by id of models that are not offered.
   returned: always
   type: dict
   sample: {}
@@ -167,7 +167,7 @@ plan:
   type: dict
   sample: {fits: true, largest: [strand-rust-coder-14b-q8_0]}
 findings:
-  description: What the flag guard shows and does not stop at, each with its rule, remedy and source.
+  description: Warnings and accepted findings of the flag guard.
   returned: always
   type: list
   elements: dict
@@ -200,7 +200,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 
 
 def named_models(given: dict[str, Any]) -> list[dict[str, Any]]:
-    """The models that the inventory names, with what it says of them."""
+    """List the named models with their entries of the inventory."""
     found = []
     for key, told in given["models"].items():
         wanted, entry = dict(told or {}), given["entries"].get(key)
@@ -229,10 +229,10 @@ def named_models(given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def candidates(given: dict[str, Any]) -> list[dict[str, Any]]:
-    """The named models, and those that are found beside them."""
+    """List the named models, and those found in the folder."""
     named = named_models(given)
     files = {model["file"] for model in named}
-    # A check before the first run: the folder is made by an earlier role.
+    # In check mode before the first run, the folder does not exist yet.
     is_there = not given["check_mode"] or Path(given["folder"]).exists()
     found = router_mode.models_among(model_folder.listed(Path(given["folder"]))) if given["scan"] and is_there else []
     found = [file for file in found if file not in files and model_ids.file_id(file) not in given["exclude"]]
@@ -243,7 +243,7 @@ def candidates(given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.RouterModel:
-    """What the plan knows of a model: its file's header, or what the inventory says of one that is not there yet."""
+    """Read a model's metadata from its file, or from the inventory if the file does not exist yet."""
     path = Path(given["folder"]) / model["file"]
     settings = engine_arguments.merged(given["settings"], model["settings"])
     try:
@@ -258,7 +258,7 @@ def entry_of(model: dict[str, Any], given: dict[str, Any]) -> router_fit.RouterM
 
 
 def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.RouterModel]], dict[str, str]]:
-    """Every candidate with its entry, and those that cannot be read with the reason."""
+    """Read all candidates. Return those that can be read, and the reasons for the others."""
     entries, unread = [], {}
     engine_arguments.merged(given["settings"])
     for model in candidates(given):
@@ -274,7 +274,7 @@ def read(given: dict[str, Any]) -> tuple[list[tuple[dict[str, Any], router_fit.R
 def offers_of(
     given: dict[str, Any], entries: list[tuple[dict[str, Any], router_fit.RouterModel]], plan: dict[str, Any]
 ) -> list[router_mode.Offer]:
-    """What the router offers: all that is not left out, on the devices of the plan."""
+    """Compose the offers: all models that are not left out, on the devices of the plan."""
     placed = {model["id"]: model for model in plan["models"]}
     return [
         router_mode.Offer(
@@ -294,7 +294,7 @@ def offers_of(
 
 
 def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Plan, and give the result with warnings."""
+    """Plan the router. Return the result and warnings."""
     found = release_manifest.needed_manifest(Path(given["prefix"]), given["check_mode"])
     entries, left_out = read(given)
     machine = router_fit.RouterHost(
@@ -327,7 +327,7 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         accepted = engine.accepted
         capabilities = gpu_environment.capabilities(given["gpus"])
         added = {str(name): str(value) for name, value in given["environment"].items()}
-        # Before a build there is only the release in use, and the one to come may have what it lacks.
+        # In check mode, the release to be built may have what the installed one lacks.
         rules = given["accepted_rules"] + (["tls-not-built"] if given["check_mode"] else [])
         findings = router_mode.findings(offers, argv, engine, rules, capabilities, added)
         warnings += flag_guard.require_clean(findings, "the router")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rpc_worker_info
-short_description: What an RPC worker on this host is doing
+short_description: Report the state of an RPC worker on this host
 version_added: 0.1.0
 description:
-  - Reads the unit, the process, its release and the kernel's TCP table. It never connects to the worker, which serves
+  - Reads the unit, the process, its release and the kernel's TCP table. Never connects to the worker, because it serves
     one client at a time.
-  - Says in RV(problems) what is wrong, and fails with it only where it waits.
+  - Reports problems in RV(problems). Fails because of them only if O(wait) is set.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
@@ -26,7 +26,7 @@ options:
     type: int
     required: true
   address:
-    description: Address that it must listen on, and on no other. Not held when empty.
+    description: The only address on which the worker may listen. Empty skips the check.
     type: str
     default: ''
   cache_dir:
@@ -34,24 +34,24 @@ options:
     type: path
     default: /var/cache/herd/rpc
   prefix:
-    description: Folder of the link C(current), where no process runs that would tell.
+    description: Directory of the link C(current), used if no process runs.
     type: path
     default: /opt/llama.cpp
     version_added: 0.2.0
   wait:
-    description: Seconds to wait for it to listen on O(address), and to fail if it does not. V(0) only looks.
+    description: Seconds to wait until it listens on O(address). The module fails after that. V(0) does not wait.
     type: int
     default: 0
 """
 
 EXAMPLES = r"""
-- name: Look at the worker
+- name: Read the state of the worker
   herd.inference.rpc_worker_info:
     port: 50052
     address: 10.100.0.32
   register: worker
 
-- name: See that it listens, and say why it does not
+- name: Wait until the worker listens
   herd.inference.rpc_worker_info:
     port: 50052
     address: 10.100.0.32
@@ -60,22 +60,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 active_state:
-  description: The unit's state as systemd names it.
+  description: State of the unit (ActiveState).
   returned: always
   type: str
   sample: active
 sub_state:
-  description: The finer state.
+  description: Sub-state of the unit (SubState).
   returned: always
   type: str
   sample: running
 enabled:
-  description: Whether it starts at boot.
+  description: Whether the unit starts at boot.
   returned: always
   type: bool
   sample: true
 pid:
-  description: Main process, V(0) when there is none.
+  description: Id of the main process; V(0) if there is none.
   returned: always
   type: int
   sample: 4711
@@ -85,7 +85,7 @@ since:
   type: str
   sample: Sat 2026-11-21 02:26:35 UTC
 needs_reload:
-  description: Whether the unit's file is newer than what systemd has read.
+  description: Whether systemd has not read the current unit file yet.
   returned: always
   type: bool
   sample: false
@@ -95,7 +95,7 @@ age_s:
   type: float
   sample: 86.4
 restarts:
-  description: Restarts by systemd since it was started by hand or at boot.
+  description: Automatic restarts since the last manual start or boot.
   returned: always
   type: int
   sample: 0
@@ -105,7 +105,7 @@ release:
   type: str
   sample: 0c1e57098-cpu-1a2b3c4d
 rpc_protocol:
-  description: RPC protocol of that release; empty where its manifest cannot be read.
+  description: RPC protocol of that release; empty if its manifest cannot be read.
   returned: always
   type: str
   version_added: 0.2.0
@@ -118,7 +118,7 @@ advisories:
   version_added: 0.2.0
   sample: []
 current:
-  description: Id of the release that the link C(current) names; empty where there is none.
+  description: Id of the release of the link C(current); empty if there is none.
   returned: always
   type: str
   version_added: 0.2.0
@@ -130,14 +130,14 @@ memory_bytes:
   version_added: 0.2.0
   sample: 262144000
 problems:
-  description: What is wrong with it, a sentence each.
+  description: Problems of the worker, one sentence each.
   returned: always
   type: list
   elements: str
   version_added: 0.2.0
   sample: []
 listening:
-  description: Addresses that something listens on at that port.
+  description: Addresses on which a process listens at that port.
   returned: always
   type: list
   elements: str
@@ -149,13 +149,13 @@ connections:
   elements: str
   sample: ["10.100.0.31:40112"]
 leaving:
-  description: Connections that the client has closed and the worker has not.
+  description: Connections that the client has closed and the worker has not (CLOSE_WAIT).
   returned: always
   type: int
   version_added: 0.2.0
   sample: 0
 holder:
-  description: The process that listens at that port, as name and id; empty where nothing does.
+  description: Name and id of the process that listens at that port; empty if there is none.
   returned: always
   type: str
   version_added: 0.2.0
@@ -185,17 +185,17 @@ _POLL_S = 0.3
 
 
 def holder_of(listeners: list[proc_net.TcpSocket], unit: str) -> tuple[str, bool]:
-    """Name the process that listens, and say whether it is the unit's own."""
+    """Name the listening process, and return whether it belongs to the unit."""
     if not listeners:
         return "", True
     pid, name = processes.owner_of(listeners[0].inode)
-    # The kernel's own listeners, and those of other containers, have no process here.
+    # Listeners of the kernel and of other containers have no process here.
     is_own = not pid or f"/{unit}" in processes.control_group_of(pid)
     return (f"{name} ({pid})" if pid else ""), is_own
 
 
 def look(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Sight]:
-    """Gather everything once."""
+    """Read the state of the worker once."""
     unit, port = given["unit"], given["port"]
     state = systemd.show(unit)
     arguments = processes.arguments_of(state.pid) if state.pid else []
@@ -204,7 +204,7 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Sight]:
     listeners = proc_net.listening_on(sockets, port)
     clients = proc_net.established_from(sockets, port)
     holder, is_own = holder_of(listeners, unit)
-    # Below the link's own name: the process may run from another one.
+    # The process may run below another prefix than the one given.
     prefix = Path(arguments[0]).parents[3] if manifest else Path(given["prefix"])
     found = asdict(state)
     found.update(
@@ -233,7 +233,7 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Sight]:
 
 
 def wait(given: dict[str, Any]) -> dict[str, Any]:
-    """Look until it listens; ends early where waiting is in vain."""
+    """Read the state until the worker listens. Stop early if waiting is useless."""
     deadline = time.monotonic() + given["wait"]
     while True:
         found, sight = look(given)

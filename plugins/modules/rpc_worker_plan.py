@@ -8,11 +8,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rpc_worker_plan
-short_description: Plan the command line of an RPC worker, and see that it can work here
+short_description: Plan the command line of an RPC worker, and check that it can run here
 version_added: 0.1.0
 description:
-  - Reads the manifest of the release in use, holds the worker's arguments against the flags that this build
-    accepts, sees that the fabric address is on this host and that nobody else has the port. Changes nothing.
+  - Inspects the worker's arguments with the flag guard and the manifest of the installed release. Checks that this host
+    has the fabric address and that the port is free. Changes nothing.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
   - herd.inference.attributes.info_module
@@ -31,15 +31,15 @@ options:
     type: int
     required: true
   threads:
-    description: Threads for a CPU device. V(0) takes all processors of the host.
+    description: Threads of a CPU device. V(0) uses all processors of the host.
     type: int
     default: 0
   cache:
-    description: Whether tensors over 10 MiB are kept on disk.
+    description: Whether tensors over 10 MiB are cached on disk.
     type: bool
     default: true
   unit:
-    description: Unit that may hold the port.
+    description: Unit that may already listen on the port.
     type: str
     default: llama-rpc.service
 """
@@ -55,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 pending:
-  description: True when no release is installed yet, which only check mode accepts.
+  description: Whether no release is installed yet, which only check mode accepts.
   returned: always
   type: bool
   sample: false
@@ -65,25 +65,25 @@ release:
   type: str
   sample: 0c1e57098-cpu-1a2b3c4d
 argv:
-  description: The command line, with the program's path in the pinned release.
+  description: Command line with the program's path in the release.
   returned: always
   type: list
   elements: str
   sample: [/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/ggml-rpc-server, -H, 10.100.0.32, -p, "50052"]
 environment:
-  description: Variables that show the process the GPUs of herd_gpus and no others.
+  description: Variables that limit the process to the GPUs of C(herd_gpus).
   returned: always
   type: dict
   sample: {CUDA_DEVICE_ORDER: PCI_BUS_ID, CUDA_VISIBLE_DEVICES: "0,2"}
 findings:
-  description: What the flag guard shows and does not stop at, as in M(herd.inference.head_plan).
+  description: Warnings and accepted findings of the flag guard, as in M(herd.inference.head_plan).
   returned: always
   type: list
   elements: dict
   version_added: 0.2.0
   sample: []
 nft:
-  description: Whether the program nft is there.
+  description: Whether the host has the program nft.
   returned: always
   type: bool
   sample: true
@@ -114,7 +114,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 def command_line(
     found: tuple[Path, dict[str, Any]], given: dict[str, Any]
 ) -> tuple[list[str], list[flag_subject.Finding]]:
-    """Build the worker's command line, and say what the flag guard finds in it."""
+    """Build the worker's command line, and inspect it with the flag guard."""
     directory, manifest = found
     if given["gpus"] and not manifest.get("cuda"):
         raise MismatchError(
