@@ -101,7 +101,7 @@ limit_s:
   version_added: 0.2.0
   sample: 1036.8
 states:
-  description: States during the wait, in order: V(refused), V(silent), V(loading) and V(ready).
+  description: States during the wait in order, of V(refused), V(silent), V(loading) and V(ready).
   returned: success
   type: list
   elements: str

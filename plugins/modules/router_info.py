@@ -68,7 +68,7 @@ in_memory:
   elements: str
   sample: [strand-rust-coder-14b-q8_0]
 ask:
-  description: Id of the best model for a test request: one in memory, if there is one.
+  description: Id of the best model for a test request, which is one in memory if there is one.
   returned: success
   type: str
   sample: strand-rust-coder-14b-q8_0
