@@ -13,7 +13,7 @@ version_added: 0.2.0
 description:
   - Stops and removes each unit with the collection's mark, its nftables tables and firewalld rules, its nginx site, the
     releases, configuration and keys, herdctl, caches, and the accounts with their groups.
-  - With Slurm, stops the manager of the tiers, then cancels their jobs.
+  - With Slurm, stops the tier manager, then cancels their jobs.
   - Keeps models, unless O(models) names their files, and makes root their owner. Keeps packages, compilers and the
     journal.
   - Removes only what the collection's mark, name or folder identifies. An interrupted run can be repeated.

@@ -183,7 +183,7 @@ def warnings_of(given: dict[str, Any], configuration: dict[str, str], graces: di
     return slurm_accounting.configuration_warnings(configuration, graces, given["viewer"], level)
 
 
-def require_set_up(steps: list[slurm_accounting.Step], commands: list[str]) -> None:
+def require_set_up(steps: list[slurm_accounting.SacctmgrCall], commands: list[str]) -> None:
     """Stop where the accounting is only to be verified."""
     if steps:
         found = "".join(step.before or "nothing\n" for step in steps).replace("\n", "; ").rstrip("; ")

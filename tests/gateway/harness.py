@@ -165,7 +165,7 @@ class Gateway:
     # What the others of the real thing do
 
     def write_view(self) -> None:
-        """Write what the manager of the tiers writes."""
+        """Write what the tier manager writes."""
         data = {"schema": 1, "written": time.time(), "tiers": self.tiers}
         scratch = self.root / f"tiers.json.{threading.get_ident()}"
         scratch.write_text(json.dumps(data), encoding="utf-8")

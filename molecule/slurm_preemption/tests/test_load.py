@@ -139,7 +139,7 @@ def test_slurm_and_the_manager_come_and_go_and_what_runs_goes_on(
     with honest_load(ready, questions) as found:
         ready.sure(CONTROLLER, "systemctl kill -s KILL slurmctld slurmdbd; systemctl stop slurmctld slurmdbd")
         problems = until("the manager to say so", lambda: ready.view()["problems"], 60)
-        assert "Slurm does not answer" in problems[0]
+        assert "Slurm has not answered since" in problems[0]
         assert {name: ready.tier(name)["state"] for name in JOB_NAMES} == dict.fromkeys(JOB_NAMES, "ready")
         ready.sure(CONTROLLER, f"systemctl kill -s KILL {MANAGER}")
         ready.sure(CONTROLLER, "systemctl start slurmdbd slurmctld")
@@ -202,7 +202,7 @@ def test_what_is_wrong_in_the_registry_is_dead_and_named(
             for name in files:
                 (folder / name).unlink(missing_ok=True)
         until("the manager to forget them", lambda: ready.view()["problems"] == [], 10)
-        # Its own file, cut short: the next sign of life makes it whole.
+        # Its own file, truncated: the next heartbeat replaces it.
         own.write_text(own.read_text(encoding="utf-8")[:80], encoding="utf-8")
         until("it to be whole again", lambda: ready.ready("fast"), 5)
         ready.wait("fast", "ready", 5)
@@ -249,7 +249,7 @@ def test_a_node_that_loses_its_power_is_missed_and_comes_back(
     try:
         with honest_load(ready, questions) as found:
             ready.lose("vasp-02")
-            until("the worker to be missed", lambda: "rpc-vasp-02 on vasp-02 has said nothing" in _log(ready, jobs), 60)
+            until("the worker to be missed", lambda: "rpc-vasp-02 on vasp-02 has sent nothing" in _log(ready, jobs), 60)
             for name in JOB_NAMES:
                 until(f"{name} to be away", lambda at=name: ready.tier(at)["endpoints"] == [], 120)
             tier = until("Slurm to give up the node", lambda: _lost_node(ready, "fast"), 120)

@@ -32,7 +32,7 @@ def test_a_second_job_that_somebody_submits_is_ended(ready: Kept) -> None:
     since, first = ready.now(), ready.tier("fast")["job_id"]
     second = ready.submit("fast")
     until("it to end", lambda: [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [first], 90)
-    assert f"ending job {second}: {first} is this tier's job already" in ready.said(since)
+    assert f"ending job {second}: {first} is already this tier's job" in ready.said(since)
     assert ready.tier("fast")["state"] == "ready"
 
 
@@ -85,7 +85,7 @@ def test_the_job_of_a_tier_that_is_not_in_the_inventory_any_more_is_ended(ready:
     try:
         ready.sure(CONTROLLER, f"systemctl restart {MANAGER}")
         until("its job to end", lambda: ready.jobs(JOB_NAMES["fast"]) == [], 60)
-        assert f"fast: ending job {job}: it belongs to no tier of the inventory" in ready.said(since)
+        assert f"fast: ending job {job}: its tier is not in the inventory" in ready.said(since)
         # Gently, as for anybody who goes.
         assert "draining: SIGTERM" in ready.log(job)
         assert ready.tier("reasoning")["job_id"] == other

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a job begins and ends by itself, without the manager of the tiers: submitted as people do."""
+"""How a job begins and ends by itself, without the tier manager: submitted as people do."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_router_without_its_models_is_never_ready(slurm: Slurm) -> None:
     slurm.sure("vasp-02", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/away")
     try:
         job = slurm.submit("fast")
-        until("the loss to be said", lambda: "lost: none of the models can be used" in slurm.log(job), 60)
+        until("the loss to be said", lambda: "lost: no model can be used" in slurm.log(job), 60)
         assert not slurm.ready("fast")
         assert "lab-llama.gguf is not on vasp-02" in slurm.log(job)
     finally:

@@ -76,4 +76,4 @@ def test_a_controller_that_does_not_answer_is_said_and_stops_nothing(operator: O
     # Nobody has this address.
     shown = operator.play("playbooks/status.yml", "-e", "ansible_host=10.0.0.99")
     assert shown.rc == 0
-    assert "The manager of the tiers does not answer: " in shown.output
+    assert "The tier manager does not answer: " in shown.output

@@ -80,7 +80,7 @@ def test_what_does_not_stop_is_warned_of(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("changes", "more", "words"),
     [
-        ({}, {"graces": {"ai_opportunistic": 90}}, "the 90 seconds of grace that a tier counts on, found GraceTime 30"),
+        ({}, {"graces": {"ai_opportunistic": 90}}, "the 90 seconds of grace of its tiers, found GraceTime 30"),
         ({"SLURM_VERSION": "20.02.7"}, {}, "expected Slurm 20.11 or newer"),
     ],
 )

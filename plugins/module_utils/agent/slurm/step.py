@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One engine of a tier's job on its node: the process that srun starts, and that starts the engine.
+"""One step of a tier's job: the process that srun starts on a node, and that starts the engine.
 
-When a job is preempted, Slurm signals the job's steps, every process of them, and not the batch script. A worker that
-took that signal would end in the middle of an answer and take the head with it. So the engine does not see it (it is
-blocked from before the engine's first instruction), this process does, and tells the job, which decides.
+When a job is preempted, Slurm signals every process of the job's steps, and not the batch script. A worker that got the
+signal would end during a request, and the head with it. So the signals are blocked before the engine starts. This
+process receives them and reports them to the runtime, which decides.
 
-It speaks in lines of JSON on standard output, and is told to stop by a line on standard input, or by its end.
+It writes events as lines of JSON to standard output. A line on standard input, or its end, stops the engine.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from ..supervisor import local_state
 
 TICK_S = 0.2
 PR_SET_PDEATHSIG = 1
-# The system call's numbers; the C library has no function for it.
+# Numbers of the system call, for which the C library has no function.
 SET_MEMPOLICY, MPOL_PREFERRED = {"x86_64": 238, "aarch64": 237}, 1
-# Seconds between two signs of life to the job: a node that loses its power says nothing any more.
+#: Seconds between two heartbeats. A node without power sends none.
 ALIVE_S = 2.0
-# What Slurm or people may send to all processes of a step. SIGINT is left: it is how an engine is told to end.
-NOT_FOR_THE_ENGINE = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU)
+# Signals that Slurm or users may send to all processes of a step. SIGINT is missing: it stops the engine.
+BLOCKED_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGXCPU)
 GUARD_TIMEOUT_S = 10.0
 
 
 def emit(event: str, **facts: Any) -> None:
-    """Tell the job something."""
+    """Send an event to the runtime."""
     print(json.dumps({"event": event, **facts}), flush=True)
 
 
 def engine_command(arguments: argparse.Namespace) -> int:
-    """Become the engine: it does not outlive the process that started it, and does not see the job's signals."""
+    """Execute the engine, which ends with its parent process and has the job's signals blocked."""
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_THE_ENGINE)
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     argv = [word for index, word in enumerate(arguments.argv) if index or word != "--"]
     if os.getppid() != parent:
         return 1
@@ -76,7 +76,7 @@ def _number(path: Path) -> int | None:
 
 
 def _gpu_node() -> int | None:
-    """The NUMA node of the job's first GPU: devices are numbered in the order of their places on the bus."""
+    """Find the NUMA node of the job's first GPU. CUDA numbers devices by their PCI addresses."""
     gpus = []
     for device in sorted(Path("/sys/bus/pci/devices").glob("*")):
         with suppress(OSError):
@@ -88,7 +88,7 @@ def _gpu_node() -> int | None:
 
 
 def binding(interface: str, threads: int) -> numa.Binding:
-    """Where the engine should run on this machine."""
+    """Choose the processors and the memory for the engine."""
     nodes = {}
     for folder in Path("/sys/devices/system/node").glob("node[0-9]*"):
         with suppress(OSError):
@@ -99,7 +99,7 @@ def binding(interface: str, threads: int) -> numa.Binding:
 
 
 def prefer_memory(numa_node: int) -> bool:
-    """Let memory of this process, and of what it starts, come from a node while there is some; whether it will."""
+    """Prefer memory of a NUMA node for this process and its children; say whether the kernel accepts that."""
     number = SET_MEMPOLICY.get(os.uname().machine)
     if number is None or not 0 <= numa_node < 64:
         return False
@@ -110,7 +110,7 @@ def prefer_memory(numa_node: int) -> bool:
 
 def _bindable(address: str, port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the engine does: connections of the one before that are about to end do not keep it.
+        # As the engine does: closing connections of a former engine do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
@@ -120,20 +120,20 @@ def _bindable(address: str, port: int) -> bool:
 
 
 def choose_port(address: str, first: int, count: int) -> int:
-    """The first port on which nobody listens."""
+    """Choose the first port without a listener."""
     taken = {found.local_port for found in local_state.sockets() if found.state == "LISTEN"}
     for port in job_spec.candidates(first, count, taken):
         if _bindable(address, port):
             return port
     raise InsufficientError(
         f"a free port between {first} and {first + count - 1} on {address}",
-        "all of them taken",
-        "see with ss -ltnp who listens there; a job that was not ended well may still run",
+        "listeners on all of them",
+        "look for the listeners with ss -ltnp; a job that did not end cleanly may still run",
     )
 
 
 def open_guard(path: str, port: int, allowed: str) -> socket.socket:
-    """Have the port opened to one address for as long as the connection to the guard lives."""
+    """Ask the port guard to open the port to one address while the returned connection is open."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     channel.settimeout(GUARD_TIMEOUT_S)
     try:
@@ -181,7 +181,7 @@ class Engine:
         if bound.processors:
             os.sched_setaffinity(0, bound.processors)
         elif bound.memory is not None and not prefer_memory(bound.memory):
-            emit("note", text="the kernel does not let its memory come from one NUMA node")
+            emit("note", text="the kernel does not allow a preferred NUMA node for its memory")
         with Path(order["log"]).open("ab") as log:
             shim = [sys.executable, str(Path(sys.argv[0]).absolute()), "job", "engine", "--"]
             self.process = subprocess.Popen(
@@ -195,7 +195,7 @@ class Engine:
         emit("started", pid=self.process.pid, port=self.port, binding=bound.reason)
 
     def _mine(self) -> set[int]:
-        """The sockets of the engine and of what it has started, by inode."""
+        """List the inodes of the engine's sockets."""
         found: set[int] = set()
         with suppress(OSError):
             for handle in Path(f"/proc/{self.process.pid}/fd").iterdir():
@@ -205,8 +205,8 @@ class Engine:
                         found.add(int(target[8:-1]))
         return found
 
-    def look(self) -> None:
-        """Say once that it listens, and that it listens alone."""
+    def check_port(self) -> None:
+        """Report once that the engine listens, and that no other process does."""
         if self.is_listening:
             return
         listeners = proc_net.listening_on(local_state.sockets(), self.port)
@@ -217,16 +217,16 @@ class Engine:
         if all(found.inode in mine for found in listeners):
             emit("listening", port=self.port)
         else:
-            # Both would get requests. The job starts anew, with another port.
-            emit("error", text=f"somebody else came to listen on port {self.port} at the same time")
+            # Both would get requests. The job starts again with another port.
+            emit("error", text=f"another process also listens on port {self.port}")
             self.stop(0.0)
 
     def loaded(self) -> int:
-        """Bytes of files that it, or a process of a router's model, has read, or has in memory as they are."""
+        """Return the bytes of files that the engine, or a model's process of a router, has read or mapped."""
         return max(_loaded(pid) for pid in (self.process.pid, *local_state.children(self.process.pid)))
 
     def stop(self, patience_s: float) -> None:
-        """End it: gently first, if there is time."""
+        """Stop the engine: send SIGINT, wait, then kill it."""
         if patience_s > 0 and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
@@ -247,7 +247,7 @@ def _listen(lines: queue.Queue[str]) -> None:
 
 
 def _cache(order: dict[str, Any], moment: str) -> None:
-    """Let nothing of the worker's cache that may be cut short be taken for whole."""
+    """Remove files of the worker's cache that may be truncated."""
     if order.get("cache"):
         argv = [sys.argv[0], "rpc-cache", "prune", moment, *map(str, order["cache"])]
         status, text = command.run(argv, 120.0)
@@ -255,8 +255,8 @@ def _cache(order: dict[str, Any], moment: str) -> None:
             emit("note", text=f"cache: {text.strip()[:300] or f'status {status}'}")
 
 
-def worker_facts(pid: int, port: int) -> dict[str, Any]:
-    """What a worker's step tells of its engine."""
+def worker_heartbeat(pid: int, port: int) -> dict[str, Any]:
+    """Describe the worker for a heartbeat."""
     process, table = local_state.process(pid), local_state.sockets()
     clients = proc_net.established_from(table, port)
     return {
@@ -270,7 +270,7 @@ def worker_facts(pid: int, port: int) -> dict[str, Any]:
 
 
 def _emit_gpus(gpus: local_state.Gpus) -> None:
-    """Tell how full the GPUs of this node are that the job has."""
+    """Send the memory of the job's GPUs on this node."""
     known = [gpu for gpu in gpus.readings if gpu.memory_total_mib > 0 and gpu.memory_used_mib >= 0]
     if known:
         facts = [{"name": g.name, "used_mib": g.memory_used_mib, "total_mib": g.memory_total_mib} for g in known]
@@ -278,10 +278,10 @@ def _emit_gpus(gpus: local_state.Gpus) -> None:
 
 
 def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
-    """Watch the engine until it ends, or until it is to end."""
+    """Monitor the engine until it ends or must stop."""
     signals, lines = orders
-    interface, last, spoke = str(engine.order.get("interface", "")), 0.0, 0.0
-    gpus, told = local_state.Gpus(), time.monotonic()
+    interface, last, heartbeat_sent = str(engine.order.get("interface", "")), 0.0, 0.0
+    gpus, gpus_sent = local_state.Gpus(), time.monotonic()
     threading.Thread(target=gpus.run, daemon=True).start()
     sent_before, shows_progress = _sent(interface), engine.order.get("role") == "head"
     is_worker = engine.order.get("role") == "worker"
@@ -299,22 +299,22 @@ def follow(engine: Engine, orders: Sequence[queue.Queue[Any]]) -> int:
         if status is not None:
             emit("exit", status=status, wanted=False)
             return 1
-        engine.look()
+        engine.check_port()
         now = time.monotonic()
-        if now - told >= gpus.EVERY_S:
-            told = now
+        if now - gpus_sent >= gpus.EVERY_S:
+            gpus_sent = now
             _emit_gpus(gpus)
-        if now - spoke >= ALIVE_S:
-            spoke = now
+        if now - heartbeat_sent >= ALIVE_S:
+            heartbeat_sent = now
             pid = engine.process.pid
-            emit("alive", **({"worker": worker_facts(pid, engine.port)} if is_worker else {}))
+            emit("alive", **({"worker": worker_heartbeat(pid, engine.port)} if is_worker else {}))
         if shows_progress and now - last >= 1.0:
             last = now
             emit("progress", read=engine.loaded(), sent=_sent(interface) - sent_before)
 
 
 def step_command(arguments: argparse.Namespace) -> int:
-    """Run one engine."""
+    """Run one step."""
     order = json.loads(Path(arguments.order).read_text(encoding="utf-8"))
     signals: queue.Queue[str] = queue.Queue()
     lines: queue.Queue[str] = queue.Queue()
@@ -330,7 +330,7 @@ def step_command(arguments: argparse.Namespace) -> int:
     try:
         return follow(engine, (signals, lines))
     except BrokenPipeError:
-        # The job is gone, and so is everything that it had started.
+        # The runtime has ended, and so have its other processes.
         return 1
     finally:
         engine.stop(0.0)

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Slurm's accounting and configuration must say so that inference can live beside work that comes first.
+"""Compare Slurm's accounting and configuration with what preemptible inference needs.
 
-Two qualities of service, of which the one preempts the other, an account, users that may use them, and partitions. What
-a site has besides is never taken away: a user keeps every other QoS, a QoS every other limit.
+It needs two QoS, one of which preempts the other, an account, users with these QoS, and partitions. Settings of the
+site are never removed: a user keeps every other QoS, and a QoS every other limit.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-#: For sacctmgr -nP show qos and show assoc.
+#: Fields of sacctmgr -nP show qos, show assoc and show user.
 QOS_FIELDS = "Name,Priority,PreemptMode,Preempt,GraceTime"
 ASSOC_FIELDS = "Cluster,Account,User,QOS,DefaultQOS"
 USER_FIELDS = "User,AdminLevel"
-#: The first one whose srun has --overlap.
+#: The first version whose srun has --overlap.
 OLDEST = (20, 11)
-#: Of scontrol show config: what it must contain, why, and how to set it.
+#: Settings of slurm.conf: the required value, and the reason.
 _CONFIGURATION = {
     "PreemptType": ("preempt/qos", "a QoS preempts another one"),
     "PreemptMode": ("REQUEUE", "a preempted job goes back into the queue"),
@@ -31,9 +31,9 @@ _CONFIGURATION = {
 class Qos:
     """A quality of service.
 
-    :param preempts: names of those that it preempts.
-    :param mode: PreemptMode, for one that is preempted.
-    :param grace: seconds that one that is preempted has.
+    :param preempts: names of the QoS that it preempts.
+    :param mode: PreemptMode, for a QoS that is preempted.
+    :param grace: seconds that a preempted job has.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Qos:
 
 @dataclass(frozen=True)
 class User:
-    """A user in an account, and the QoS that are allowed there."""
+    """A user in an account, with the allowed QoS."""
 
     name: str
     account: str
@@ -55,7 +55,7 @@ class User:
 
 @dataclass(frozen=True)
 class Accounting:
-    """What there is, or what is wanted."""
+    """QoS, accounts and users: those that exist, or those that are required."""
 
     qos: Mapping[str, Qos] = field(default_factory=dict)
     accounts: frozenset[str] = frozenset()
@@ -63,8 +63,8 @@ class Accounting:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One call of sacctmgr, and what it changes in words."""
+class SacctmgrCall:
+    """One call of sacctmgr, and its change in words."""
 
     argv: tuple[str, ...]
     before: str
@@ -72,7 +72,7 @@ class Step:
 
 
 def seconds(text: str) -> int:
-    """A time as sacctmgr prints it ([D-]HH:MM:SS) in seconds."""
+    """Convert a time of sacctmgr ([D-]HH:MM:SS) to seconds."""
     days, dash, clock = text.strip().partition("-")
     if not dash:
         days, clock = "0", text.strip()
@@ -95,7 +95,7 @@ def parse_qos(text: str) -> dict[str, Qos]:
 
 
 def parse_accounting(qos: str, associations: str, cluster: str) -> Accounting:
-    """Read what there is of one cluster."""
+    """Read the accounting of one cluster."""
     accounts, users = set(), {}
     for line in associations.splitlines():
         parts = line.split("|")
@@ -116,7 +116,7 @@ def parse_levels(text: str) -> dict[str, str]:
 
 
 def _qos_settings(wanted: Qos, found: Qos | None) -> dict[str, tuple[str, str]]:
-    """What to set, by sacctmgr's name: before and after."""
+    """List the options to set, with their values before and after."""
     have = found or Qos(wanted.name)
     changes = {}
     if have.priority != wanted.priority:
@@ -131,13 +131,13 @@ def _qos_settings(wanted: Qos, found: Qos | None) -> dict[str, tuple[str, str]]:
     return changes
 
 
-def _qos_step(wanted: Qos, found: Qos | None) -> Step | None:
+def _qos_step(wanted: Qos, found: Qos | None) -> SacctmgrCall | None:
     changes = _qos_settings(wanted, found)
     if found is not None and not changes:
         return None
     words = [f"{name}={after}" for name, (_before, after) in changes.items()]
     verb = ("add", "qos", wanted.name) if found is None else ("modify", "qos", wanted.name)
-    return Step(
+    return SacctmgrCall(
         (*verb, *(("set", *words) if words else ())),
         "" if found is None else f"QoS {wanted.name}: {_shown({n: b for n, (b, _a) in changes.items()})}\n",
         f"QoS {wanted.name}: {_shown({n: a for n, (_b, a) in changes.items()})}\n",
@@ -145,40 +145,40 @@ def _qos_step(wanted: Qos, found: Qos | None) -> Step | None:
 
 
 def _shown(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items()) or "as it is made"
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "with defaults"
 
 
-def _user_steps(wanted: User, found: User | None) -> Iterator[Step]:
+def _user_steps(wanted: User, found: User | None) -> Iterator[SacctmgrCall]:
     if found is None:
-        yield Step(
+        yield SacctmgrCall(
             ("add", "user", wanted.name, f"Account={wanted.account}"), "", f"user {wanted.name} in {wanted.account}\n"
         )
         found = User(wanted.name, wanted.account)
-    # sacctmgr refuses a default that is not allowed yet, so they are two calls.
+    # sacctmgr refuses a default QoS that is not allowed yet, so there are two calls.
     where = ("modify", "user", wanted.name, "where", f"Account={wanted.account}", "set")
     missing = sorted(wanted.qos - found.qos)
     if missing:
         has = ",".join(sorted(found.qos)) or "no QoS"
-        yield Step(
+        yield SacctmgrCall(
             (*where, f"QOS+={','.join(missing)}"),
             f"user {wanted.name} in {wanted.account}: {has}\n",
             f"user {wanted.name} in {wanted.account}: {','.join(sorted(found.qos | wanted.qos))}\n",
         )
     if wanted.default_qos and wanted.default_qos != found.default_qos:
-        yield Step(
+        yield SacctmgrCall(
             (*where, f"DefaultQOS={wanted.default_qos}"),
             f"user {wanted.name} in {wanted.account}: by default {found.default_qos or 'none'}\n",
             f"user {wanted.name} in {wanted.account}: by default {wanted.default_qos}\n",
         )
 
 
-def steps(wanted: Accounting, found: Accounting) -> list[Step]:
-    """What sacctmgr has to do, in an order in which it can."""
-    # One that is preempted must be there before the one that preempts it is.
+def steps(wanted: Accounting, found: Accounting) -> list[SacctmgrCall]:
+    """List the calls of sacctmgr, in a possible order."""
+    # A QoS must exist before another one can preempt it.
     qos = sorted(wanted.qos.values(), key=lambda one: (len(one.preempts), one.name))
     calls = [step for one in qos for step in [_qos_step(one, found.qos.get(one.name))] if step]
     for account in sorted(wanted.accounts - found.accounts):
-        calls.append(Step(("add", "account", account), "", f"account {account}\n"))
+        calls.append(SacctmgrCall(("add", "account", account), "", f"account {account}\n"))
     for key in sorted(wanted.users):
         calls += _user_steps(wanted.users[key], found.users.get(key))
     return calls
@@ -201,7 +201,7 @@ def parse_partitions(text: str) -> dict[str, dict[str, str]]:
 
 
 def configuration_problems(configuration: Mapping[str, str]) -> list[str]:
-    """What slurm.conf lacks; that is for those to change whose cluster it is."""
+    """List what slurm.conf lacks. Only the site's administrators change it."""
     found = []
     for name, (wanted, why) in _CONFIGURATION.items():
         has = configuration.get(name, "")
@@ -214,21 +214,21 @@ def configuration_problems(configuration: Mapping[str, str]) -> list[str]:
 
 
 def version_problems(configuration: Mapping[str, str]) -> list[str]:
-    """What this Slurm is too old for; one that does not say how old it is will do."""
+    """Report a Slurm that is too old. An unknown version is accepted."""
     text = configuration.get("SLURM_VERSION", "")
     found = re.match(r"(\d+)\.(\d+)", text)
     if found is None or (int(found[1]), int(found[2])) >= OLDEST:
         return []
     return [
-        f"expected Slurm {OLDEST[0]}.{OLDEST[1]:02} or newer, whose srun has --overlap, with which the steps of a job "
-        f"run beside each other, found {text}: upgrade it."
+        f"expected Slurm {OLDEST[0]}.{OLDEST[1]:02} or newer, whose srun runs the steps of a job at the same "
+        f"time (--overlap), found {text}: upgrade it."
     ]
 
 
 def grace_problems(graces: Mapping[str, int], wanted: Accounting, found: Accounting) -> list[str]:
-    """Where a job counts on more time than its QoS gives it.
+    """List QoS whose grace is shorter than their tiers'.
 
-    :param graces: seconds that jobs of a QoS count on, by its name.
+    :param graces: longest grace of the tiers of a QoS, by its name.
     """
     problems = []
     for name, grace in sorted(graces.items()):
@@ -237,7 +237,7 @@ def grace_problems(graces: Mapping[str, int], wanted: Accounting, found: Account
         has = has or (there.grace if there else 0)
         if has < grace:
             problems.append(
-                f"expected the QoS {name} to give its jobs the {grace} seconds of grace that a tier counts on, found "
+                f"expected the QoS {name} to have the {grace} seconds of grace of its tiers, found "
                 f"GraceTime {has}: raise it (slurm_tiers_qos), or lower grace in herd_tiers."
             )
     return problems
@@ -246,10 +246,10 @@ def grace_problems(graces: Mapping[str, int], wanted: Accounting, found: Account
 def configuration_warnings(
     configuration: Mapping[str, str], graces: Mapping[str, int], viewer: str = "", level: str = ""
 ) -> list[str]:
-    """What does not stop, and should be known: what is different from what a preempted job expects.
+    """List settings of slurm.conf that work, but not well with preemption.
 
-    :param graces: seconds that jobs of a QoS count on, by its name.
-    :param viewer: user that should see the jobs of all others; empty for none.
+    :param graces: longest grace of the tiers of a QoS, by its name.
+    :param viewer: user that must see the jobs of all users; empty for none.
     :param level: AdminLevel of this user.
     """
     found = []
@@ -257,28 +257,27 @@ def configuration_warnings(
     wait = re.match(r"\d+", configuration.get("KillWait", ""))
     if wait and int(wait[0]) < longest:
         found.append(
-            f"KillWait is {wait[0]} seconds in slurm.conf, and tiers count on a grace of {longest}: a job that is "
-            f"cancelled or requeued by hand is killed before its answers have had that time. A KillWait of {longest} "
-            f"gives it to them."
+            f"KillWait is {wait[0]} seconds in slurm.conf, and the longest grace of the tiers is {longest}: a job that "
+            f"is cancelled or requeued by hand is killed earlier than a preempted one. Set KillWait to {longest}."
         )
     if "send_user_signal" in configuration.get("PreemptParameters", "").lower():
         found.append(
-            "PreemptParameters has send_user_signal in slurm.conf: a preempted job is sent the signal of its time "
-            "limit and has to ask Slurm which of the two is meant. While slurmctld does not answer it takes that for "
-            "its time limit, and answers may be cut."
+            "PreemptParameters has send_user_signal in slurm.conf: a preempted job gets the signal of its time "
+            "limit, and asks Slurm for the meaning. While slurmctld does not answer, the job expects its limit, and "
+            "running requests may be cut."
         )
     kind, weight = configuration.get("PriorityType", ""), configuration.get("PriorityWeightQOS", "0")
     if kind != "priority/multifactor" or weight == "0":
         found.append(
             f"PriorityType is {kind or 'not known'} with PriorityWeightQOS {weight} in slurm.conf: the priority of a "
-            f"QoS does not count, so a tier's job that waits may start before one that comes first, and is preempted "
-            f"again at once. priority/multifactor with a PriorityWeightQOS above 0 lets it wait."
+            f"QoS does not count, so a pending job of a tier may start before a preempting job, and is preempted at "
+            f"once. Use priority/multifactor with a PriorityWeightQOS above 0."
         )
     private = [word.strip().lower() for word in configuration.get("PrivateData", "").split(",")]
     if viewer and "jobs" in private and level.lower() not in ("operator", "administrator", "admin"):
         found.append(
-            f"PrivateData hides jobs in slurm.conf, and {viewer} is no operator: the manager of the tiers does not see "
-            f"the jobs that come first. It submits while they wait, and cannot say by which one a tier was preempted. "
+            f"PrivateData hides jobs in slurm.conf, and {viewer} is no operator: the tier manager does not see "
+            f"preempting jobs. It submits while they wait, and cannot say which one has preempted a tier. "
             f"sacctmgr modify user {viewer} set AdminLevel=Operator lets it see them."
         )
     return found
@@ -287,9 +286,9 @@ def configuration_warnings(
 def partition_problems(
     partitions: Mapping[str, Mapping[str, str]], wanted: Sequence[str], qos: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """What is wrong with the partitions.
+    """List what is wrong with the partitions.
 
-    :param qos: QoS that jobs of a partition have, by its name.
+    :param qos: QoS of the jobs of a partition, by its name.
     """
     found = []
     for name in wanted:

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which models a tier's router offers on the node that its job got: those that are named, and what else lies there.
+"""Select the models that a tier's router offers on its job's node: the named models, and further ones found there.
 
-It goes by the rule of the role fast_router (router_plan): the largest models that may be in memory at the same time
-must fit together. What was merely found makes way, the largest first; what is named was planned before and stays.
+The rule is that of the role fast_router (router_plan): the largest models that may be loaded at the same time must fit
+together. Found models are dropped, the largest first. Named ones were planned before and stay.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from .job_spec import RESERVE_MIB, JobSpec, Model, Node
 class ModelFile:
     """A model's file on the node.
 
-    :param file: its path below the directory of models; of shards the first one.
-    :param metadata: None where it cannot be read.
-    :param problem: why not.
+    :param file: path below the folder of models; of several shards, the first.
+    :param metadata: None if it cannot be read.
+    :param problem: why it cannot be read.
     """
 
     file: str
@@ -37,21 +37,21 @@ class ModelFile:
 
 
 def settings_of(job: JobSpec, model: Model) -> dict[str, Any]:
-    """The engine's settings for a model: the tier's, and its own over them."""
+    """Merge the tier's settings with the model's own."""
     return engine_arguments.merged(job.settings, model.settings or {})
 
 
 def machine_of(job: JobSpec, node: Node, limit: str) -> router_fit.RouterHost:
-    """The node as the plan sees it.
+    """Describe the node for the plan.
 
-    :param limit: of the job's memory there, such as 64G.
+    :param limit: memory limit of the job, such as 64G.
     """
     gpus = [{"memory_mib": node.memory_mib}] * node.gpus
     return router_fit.RouterHost(node.name, gpus, node.memory_gib, reserve_mib=RESERVE_MIB, memory_max=limit)
 
 
 def _unusable(name: str, names: Collection[str]) -> str:
-    """Why a model cannot have the name of its file; empty where it can."""
+    """Say why a file's name cannot be a model's id; empty if it can."""
     if name in names:
         return "another model has this name"
     return (
@@ -74,9 +74,9 @@ def _problems(
 def offered(
     job: JobSpec, node: Node, files: Sequence[ModelFile], limit: str = ""
 ) -> tuple[tuple[Model, ...], list[str]]:
-    """The models that are offered, and why others are not.
+    """Select the offered models, and say why others are not offered.
 
-    :param files: of the directory, in the order in which they are offered.
+    :param files: the folder's models, in their order.
     """
     notes: list[str] = []
     there = {f"{job.folder}/{one.file}": one for one in files}
@@ -98,7 +98,7 @@ def offered(
         try:
             plan = _problems(job, machine, chosen)
         except HerdError as error:
-            return job.models, [*notes, f"only what is named is offered: {error}"]
+            return job.models, [*notes, f"only the named models are offered: {error}"]
         alone = plan["left_out"]
         notes += [f"{name} is not offered: {reason}" for name, reason in alone.items()]
         chosen = [one for one in chosen if one[0].id not in alone]

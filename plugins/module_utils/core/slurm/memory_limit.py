@@ -1,16 +1,14 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The memory limit of a tier's job, on each of its nodes.
+"""Calculate the memory limit of a tier's job, on each of its nodes.
 
-Slurm's limit is that of a control group. It counts what all processes of the job hold on a node and the pages of every
-file that they read or write there, and at the limit the kernel kills one of them: often a worker, and not the one that
-took most.
+Slurm's limit is that of a control group. It counts the memory of all processes of the job on a node, and the pages of
+every file that they read or write. At the limit the kernel kills one process, often a worker that did not take most.
 
-What can be counted is the documents' own sum. A model of 72 B in four bits has 44 GiB in its file, which goes through
-the head's page cache on its way to the workers. Its context of 128K tokens in q4_0 has 11 GiB, of which the engine
-makes a copy on the host when it keeps a prompt. And there are buffers. That is 58 GiB, and 64G was killed, with prompts
-of 25,000 tokens and more. So the limit is a quarter more than the sum.
+The measured case is a 72 B model in four bits. Its file of 44 GiB passes through the head's page cache. Its context of
+128K tokens in q4_0 has 11 GiB, and the engine copies it to the host when it keeps a prompt. With buffers, that is
+58 GiB. A limit of 64G was too small with prompts of 25,000 tokens and more. So the limit is a quarter above the sum.
 """
 
 from __future__ import annotations
@@ -25,67 +23,68 @@ from ..placement import host_memory
 
 MIB = 1 << 20
 _LIMIT = re.compile(r"(\d+)([KMGTkmgt]?)")
-#: In KiB.
+#: Units in KiB.
 _UNITS = {"K": 1, "": 1 << 10, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
 _GIB = 1 << 30
-#: The runtime's own process and srun, for each node.
+#: Memory of the runtime and of srun, on each node.
 RUNTIME = 512 * MIB
-#: What prompts take besides, as 64G was too little for a sum of 58 GiB.
+#: Factor for the memory that prompts take: 64G was too small for a sum of 58 GiB.
 SPARE = 1.25
-#: Of a node's memory that Slurm can give to one job at most: the rest is its system's.
+#: Largest share of a node's memory for a job; the system needs the rest.
 NODE_SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Need:
-    """Bytes on a node.
+class MemoryNeed:
+    """Bytes that a job needs on a node.
 
-    :param least: below it a process is killed before it has answered anything.
-    :param sum: with every file cached, a copy of the context, and all that is foreseen.
+    :param least: below this, a process is killed before it answers anything.
+    :param sum: with all files cached, a copy of the context and all buffers.
     """
 
     least: int = 0
     sum: int = 0
 
-    def plus(self, other: Need) -> Need:
-        """Both on the same node."""
-        return Need(self.least + other.least, self.sum + other.sum)
+    def plus(self, other: MemoryNeed) -> MemoryNeed:
+        """Add the need of another engine on the same node."""
+        return MemoryNeed(self.least + other.least, self.sum + other.sum)
 
     @property
     def limit_mib(self) -> int:
-        """The limit to set, in whole GiB as people write it."""
+        """The limit to set, in MiB, as whole GiB."""
         return -(-int(self.sum * SPARE + RUNTIME) // _GIB) * 1024
 
     @property
     def least_mib(self) -> int:
-        """The smallest limit that can work at all."""
+        """The smallest limit that can work, in MiB."""
         return -(-(self.least + RUNTIME) // MIB)
 
 
-def of_engine(least: int, comfortable: int, mapped: int, file_size: int, context: int) -> Need:
-    """An engine that answers: a head, or a model's process of a router.
+def of_engine(least: int, comfortable: int, mapped: int, file_size: int, context: int) -> MemoryNeed:
+    """Calculate the need of a head or of a model's process of a router.
 
-    :param comfortable: what its plan counts, with the pages that it maps.
-    :param mapped: those of the file that it maps. One that reads its file has the pages cached too.
-    :param context: bytes of its whole context, on whichever devices.
+    :param comfortable: bytes of its plan, with mapped pages.
+    :param mapped: bytes of its file that it maps. A file that is read is cached, too.
+    :param context: bytes of its whole context, on all devices.
     """
-    return Need(least, comfortable + max(0, file_size - mapped) + context)
+    return MemoryNeed(least, comfortable + max(0, file_size - mapped) + context)
 
 
-def of_worker(total: int, weights: int, largest: int, on_gpu: bool) -> Need:
-    """A worker: tensors are received whole, and go through files of its cache.
+def of_worker(total: int, weights: int, largest: int, on_gpu: bool) -> MemoryNeed:
+    """Calculate the need of a worker. It receives whole tensors and writes them to its cache.
 
-    :param total: bytes of its device; :param weights: those of them that are the model's.
-    :param largest: the largest tensor.
+    :param total: bytes on its device.
+    :param weights: bytes of the model among them.
+    :param largest: bytes of the largest tensor.
     """
     need = host_memory.worker_need(total, largest, on_gpu)
-    return Need(need.least, need.least + largest + weights)
+    return MemoryNeed(need.least, need.least + largest + weights)
 
 
-def of_distributed(plan: Mapping[str, Any], file_size: int, largest: int) -> dict[str, Need]:
-    """Every node of a head with workers, by its name; the head's is the empty one where it has no device.
+def of_distributed(plan: Mapping[str, Any], file_size: int, largest: int) -> dict[str, MemoryNeed]:
+    """Calculate the need of each node of a head with workers, by name. A head without a device has an empty name.
 
-    :param plan: a placement as data.
+    :param plan: a placement as JSON data.
     """
     devices = plan["devices"]
     context = sum(int(device["cache"]) + int(device["state"]) for device in devices)
@@ -95,14 +94,14 @@ def of_distributed(plan: Mapping[str, Any], file_size: int, largest: int) -> dic
     for device in devices:
         if device["endpoint"]:
             need = of_worker(int(device["total"]), int(device["weights"]), largest, bool(device["modelled"]))
-            found[device["host"]] = found.get(device["host"], Need()).plus(need)
+            found[device["host"]] = found.get(device["host"], MemoryNeed()).plus(need)
     return found
 
 
-def of_router(models: Sequence[Mapping[str, Any]], models_max: int) -> Need:
-    """A router: the largest models together, whichever they are, and the router itself.
+def of_router(models: Sequence[Mapping[str, Any]], models_max: int) -> MemoryNeed:
+    """Calculate the need of a router with its largest models.
 
-    :param models: of its plan.
+    :param models: the models of its plan.
     """
     needs = [
         of_engine(
@@ -116,16 +115,16 @@ def of_router(models: Sequence[Mapping[str, Any]], models_max: int) -> Need:
     ]
     least = sorted((need.least for need in needs), reverse=True)[:models_max]
     total = sorted((need.sum for need in needs), reverse=True)[:models_max]
-    return Need(host_memory.PROCESS + sum(least), host_memory.PROCESS + sum(total))
+    return MemoryNeed(host_memory.PROCESS + sum(least), host_memory.PROCESS + sum(total))
 
 
 def of_gpus(gpus_mib: int, models_max: int) -> int:
-    """The most that a router's models can take whose weights and contexts all fit on its GPUs."""
+    """Return the most bytes that a router's models need if they all fit on its GPUs."""
     return gpus_mib * MIB + (models_max + 1) * (host_memory.PROCESS + host_memory.CUDA_HOST)
 
 
 def given_mib(text: Any) -> int:
-    """A limit as sbatch reads it, such as C(200G), or C(65536), which is in MiB; 0 for none, or for the whole node."""
+    """Convert a limit of sbatch (C(200G), or C(65536) in MiB) to MiB; 0 is no limit, or the whole node."""
     word = str(text or "").strip()
     match = _LIMIT.fullmatch(word)
     if word and not match:
@@ -134,16 +133,16 @@ def given_mib(text: Any) -> int:
 
 
 def most_mib(memory_gib: float) -> int:
-    """The largest limit that a node can give, in whole GiB; 0 where its memory is not known."""
+    """Return the largest limit on a node, in MiB as whole GiB; 0 if its memory is unknown."""
     return int(memory_gib * NODE_SHARE) * 1024
 
 
 def warnings(given: int, wanted_mib: int, node_mib: int) -> list[str]:
-    """What may become of a job, without its tier's name.
+    """Warn of a limit that may be too small.
 
-    :param given: the limit that the inventory says, 0 for none.
-    :param wanted_mib: that of the plan.
-    :param node_mib: what its smallest node can give, 0 where that is not known.
+    :param given: limit of the inventory in MiB, 0 for none.
+    :param wanted_mib: limit of the plan.
+    :param node_mib: largest limit on its smallest node, 0 if unknown.
     """
     if given and given < wanted_mib:
         return [

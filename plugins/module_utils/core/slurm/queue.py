@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What squeue and sacct print, as facts.
+"""Parse the output of squeue and sacct.
 
-Their JSON is not to be relied on in the versions of enterprise distributions, and a separator may be in a name, so
-squeue is asked for columns of fixed width, which it counts in bytes. Times are asked for in seconds since 1970
-(C(SLURM_TIME_FORMAT=%s)).
+Their JSON is unreliable in the versions of enterprise distributions, and a name may contain any separator. So squeue
+prints columns of fixed width, in bytes. Times are in seconds since 1970 (C(SLURM_TIME_FORMAT=%s)).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-#: What has to be in the environment of squeue and sacct.
+#: Environment variables of squeue and sacct.
 ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s"}
 _COLUMNS = (
     ("JobArrayID", 24), ("Name", 64), ("UserName", 40), ("State", 20), ("Reason", 160), ("RestartCnt", 8),
@@ -22,7 +21,7 @@ _COLUMNS = (
     ("QOS", 64), ("exit_code", 12), ("Comment", 128),
 )  # fmt: skip
 _NAMES = [name for name, _width in _COLUMNS]
-#: Begin and end of columns that have one word in every job: where they have not, a line is not that of a job.
+#: Begin and end of columns that hold one word for every job. Other lines belong to no job.
 _PLACES = [
     (start, start + _COLUMNS[index][1])
     for index in map(_NAMES.index, ("RestartCnt", "SubmitTime"))
@@ -39,19 +38,19 @@ RUNNING = frozenset(
         "RUNNING", "CONFIGURING", "POWER_UP_NODE", "SIGNALING", "STAGE_OUT", "RESIZING", "SUSPENDED", "STOPPED",
     }
 )  # fmt: skip
-#: All states in which a job is over. Every other word, also one of a later Slurm, is that of a job that is there: Slurm
-#: has few states and more and more flags, and shows a flag in the state's place.
+#: All final states. A job with any other state is live, also with one of a later Slurm: Slurm has few states and more
+#: and more flags, and shows a flag in place of the state.
 OVER = frozenset(
     {
         "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED",
         "TIMEOUT",
     }
 )  # fmt: skip
-#: Waiting, and not to be started until somebody releases it.
+#: Pending until a user releases the job.
 HELD = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 COMPLETING = "COMPLETING"
 _NONE = frozenset({"", "(null)", "None", "N/A", "n/a", "Unknown", "None assigned"})
-#: Of a job, of a member of an array (12_3), and of a part of a heterogeneous job (12+0).
+#: Number of a job, of a member of an array (12_3) and of a part of a heterogeneous job (12+0).
 _NUMBER = re.compile(r"([0-9]+)([_+]\S*)?")
 _SIZE = re.compile(r"([\d.]+)([KMGTP]?)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
@@ -61,7 +60,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 
 class Job:
     """A job as squeue shows it.
 
-    :param start: when it began, or is expected to; None where Slurm does not know.
+    :param start: when it started, or is expected to; None if Slurm does not know.
     :param end: when it ended, or its time limit ends it.
     """
 
@@ -82,36 +81,36 @@ class Job:
 
     @property
     def number(self) -> int:
-        """Its number, without that of a member or a part."""
+        """Its number, without the member or part."""
         match = _NUMBER.fullmatch(self.id)
         return int(match.group(1)) if match else 0
 
     @property
     def is_pending(self) -> bool:
-        """It waits."""
+        """Whether it waits for nodes or for a release."""
         return self.state in PENDING
 
     @property
     def is_running(self) -> bool:
-        """It has its nodes."""
+        """Whether it has its nodes."""
         return self.state in RUNNING
 
     @property
     def is_live(self) -> bool:
-        """It is not over, as far as anybody can tell."""
+        """Whether it has not ended, as far as is known."""
         return self.state not in OVER
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a job's last run ended, from accounting, with its steps taken together.
+    """How a job's last run ended, from accounting and its steps.
 
-    :param state: Slurm's word, empty where nobody knows.
-    :param by: number of the user that cancelled it.
+    :param state: Slurm's state, empty if unknown.
+    :param by: number of the user who cancelled it.
     :param elapsed: seconds that it ran.
-    :param needed: most memory of one of its steps on a node, in bytes.
-    :param allowed: its memory limit as Slurm prints it.
-    :param log: the last words of its own log.
+    :param needed: largest memory of a step on a node, in bytes.
+    :param allowed: its memory limit, as Slurm prints it.
+    :param log: last message of its log.
     """
 
     state: str = ""
@@ -143,7 +142,7 @@ def _whole(text: str) -> int:
 
 
 def hosts(text: str) -> tuple[str, ...]:
-    """Expand a list of hosts as Slurm writes it: C(vasp-[01-03,05],ctl)."""
+    """Expand Slurm's list of hosts: C(vasp-[01-03,05],ctl)."""
     found: list[str] = []
     for part in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", _word(text)):
         found += _expand(part)
@@ -168,13 +167,13 @@ def _expand(part: str) -> Iterator[str]:
 
 
 def _is_aligned(line: bytes) -> bool:
-    """Whether a line is that of a job, with its columns in their places."""
+    """Say whether a line belongs to a job, with its columns in place."""
     number = line[: _COLUMNS[0][1]].decode("utf-8", "replace").strip()
     return _NUMBER.fullmatch(number) is not None and all(_WORD.fullmatch(line, *place) for place in _PLACES)
 
 
 def _lines(printed: bytes) -> Iterator[bytes]:
-    """The line of each job. A job's name may have an end of a line in it, and hides no other job for that."""
+    """Yield the line of each job. A newline in a job's name hides no other job."""
     kept = b""
     for part in printed.split(b"\n"):
         joined = kept + b"\n" + part if kept else part
@@ -185,9 +184,9 @@ def _lines(printed: bytes) -> Iterator[bytes]:
 
 
 def parse_queue(printed: bytes) -> list[Job]:
-    """Read what C(squeue --noheader --states=all --Format=SQUEUE_FORMAT) printed.
+    """Parse the output of C(squeue --noheader --states=all --Format=SQUEUE_FORMAT).
 
-    :raises ValueError: if it is none: nothing is known of any job then.
+    :raises ValueError: if no line belongs to a job: then no job is known.
     """
     found = []
     for line in _lines(printed):
@@ -218,13 +217,13 @@ def parse_queue(printed: bytes) -> list[Job]:
 
 
 def size(text: str) -> int:
-    """A size as sacct prints it (198412K, 46.50M) in bytes."""
+    """Convert a size of sacct (198412K, 46.50M) to bytes."""
     match = _SIZE.fullmatch(text.strip())
     return int(float(match.group(1)) * _UNITS[match.group(2)]) if match else 0
 
 
 def _last_group(steps: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-    """The steps of the engines that were started last, which have a node each, and the job's script."""
+    """Select the last steps of the engines, one for each node, and the job's script."""
     script: list[Mapping[str, str]] = []
     group: list[Mapping[str, str]] = []
     for step in steps:
@@ -238,9 +237,9 @@ def _last_group(steps: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
 
 
 def parse_ending(text: str, job_id: str) -> Ending:
-    """Read how the last run of a job ended, of C(sacct -n -P -D --jobs=ID --format=SACCT_FIELDS).
+    """Read how a job's last run ended from C(sacct -n -P -D --jobs=ID --format=SACCT_FIELDS).
 
-    :returns: an ending without a state where accounting does not know the job.
+    :returns: an ending without a state if accounting does not know the job.
     """
     runs: list[list[Mapping[str, str]]] = []
     for line in text.splitlines():
@@ -253,13 +252,13 @@ def parse_ending(text: str, job_id: str) -> Ending:
             runs.append([facts])
         elif number.startswith(f"{job_id}.") and runs:
             runs[-1].append(facts)
-    # A job that somebody cancels while it waits has a last run that never was.
+    # A job that is cancelled while it is pending has an empty last run.
     if not runs:
         return Ending()
     job, steps = runs[-1][0], runs[-1][1:]
     state, _space, by = job["State"].partition(" by ")
-    # The memory of a step tells, and the job as a whole is only FAILED. One that was lost hours ago does not: the
-    # engines were started anew after it.
+    # A step shows that memory ran out; the job itself is only FAILED. Steps of an earlier group do not count: the
+    # engines were started again after them.
     if state in ("FAILED", "COMPLETED") and any(step["State"].startswith("OUT_OF_ME") for step in _last_group(steps)):
         state = "OUT_OF_MEMORY"
     code, _colon, number = job["ExitCode"].partition(":")
@@ -277,10 +276,10 @@ def parse_ending(text: str, job_id: str) -> Ending:
 
 
 def last_message(text: str) -> str:
-    """The line of a job's log that says most of why it ended."""
+    """Select the line of a job's log that explains its end."""
     lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", line).strip() for line in text.splitlines()]
-    for mark in ("lost: ", "expected ", "error: "):
+    for keyword in ("lost: ", "expected ", "error: "):
         for line in reversed(lines):
-            if mark in line:
+            if keyword in line:
                 return line.partition("lost: ")[2] or line
     return next((line for line in reversed(lines) if line), "")

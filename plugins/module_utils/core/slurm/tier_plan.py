@@ -18,7 +18,7 @@ from ..placement import from_inventory as inventory_placement
 from ..placement import router_fit
 from ..placement.from_inventory import InventoryGroup
 from . import job_spec, memory_limit, revision
-from .memory_limit import Need
+from .memory_limit import MemoryNeed
 
 #: Least grace, in seconds: the gateway must notice, and the job must stop and requeue itself.
 LEAST_GRACE_S = 15
@@ -185,16 +185,16 @@ def _plan(
     )
 
 
-def _largest(needs: Iterable[Need]) -> Need:
+def _largest(needs: Iterable[MemoryNeed]) -> MemoryNeed:
     """Combine the needs of all nodes: they get the same limit."""
     found = list(needs)
-    return Need(max((need.least for need in found), default=0), max((need.sum for need in found), default=0))
+    return MemoryNeed(max((need.least for need in found), default=0), max((need.sum for need in found), default=0))
 
 
-def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> Need:
+def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> MemoryNeed:
     metadata = inventory_placement.metadata_in(entry)
     if not plan["known"] or metadata is None:
-        return Need()
+        return MemoryNeed()
     return _largest(memory_limit.of_distributed(plan, metadata.file_size, metadata.largest).values())
 
 
@@ -220,13 +220,13 @@ def _preset(tier: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 def _router_memory(
     tier: Mapping[str, Any], models: Sequence[Mapping[str, Any]], machine: router_fit.RouterHost
-) -> Need:
+) -> MemoryNeed:
     need = memory_limit.of_router(models, tier["models_max"])
     if not tier["scan"]:
         return need
     # Other models on the node are unknown here, but all loaded ones fit on its GPUs.
     gpus = sum(int(float(gpu["memory_mib"])) for gpu in machine.gpus)
-    return Need(need.least, max(need.sum, memory_limit.of_gpus(gpus, tier["models_max"])) if gpus else need.sum)
+    return MemoryNeed(need.least, max(need.sum, memory_limit.of_gpus(gpus, tier["models_max"])) if gpus else need.sum)
 
 
 def _router(
@@ -274,7 +274,7 @@ def plan_tier(tier: Mapping[str, Any], cluster: Cluster) -> dict[str, Any]:
         )
     is_router = tier["kind"] == job_spec.ROUTER
     plan = (_router if is_router else _distributed)(tier, cluster, hosts[: tier["nodes"]], settings)
-    need: Need = plan["memory"]
+    need: MemoryNeed = plan["memory"]
     node_mib = memory_limit.most_mib(min(float(cluster.hosts[host].get("herd_memory_gib") or 0) for host in hosts))
     memory_mib = min(need.limit_mib, node_mib or need.limit_mib)
     everywhere = len(hosts) == tier["nodes"]

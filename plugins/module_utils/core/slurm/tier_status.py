@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the manager of the tiers says of them, for all who want to know: the gateway, the status page, people.
+"""The status of all tiers, which the tier manager publishes for the gateway, the status page and operators.
 
-It is one file on the controller, written whole and in one step whenever something changes and every two seconds anyhow.
-Readers believe it for ten seconds; with an older one they go by the registry, and say that the manager is silent.
+It is one file on the controller. The manager writes it whole and in one step, on each change and every two seconds. It
+is valid for ten seconds. Then readers use the registry, and report that the manager is silent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SCHEMA = 1
 READY, LOADING, DRAINING = endpoint_registry.READY, endpoint_registry.LOADING, endpoint_registry.DRAINING
 PENDING, PREEMPTED, BACKING_OFF, STOPPED = "pending", "preempted", "backing-off", "stopped"
 STATES = (READY, LOADING, DRAINING, PENDING, PREEMPTED, BACKING_OFF, STOPPED)
-#: Seconds between two writings, and after which a view is not believed any more.
+#: Seconds between two writes, and seconds after which a status is no longer valid.
 EVERY_S, LIFE_S = 2.0, 10.0
 #: Seconds after which a client may try again, where nothing better is known.
 RETRY_AFTER_S = 30
@@ -33,15 +33,15 @@ _COLUMNS = ("TIER", "STATE", "JOB", "WHERE", "MODELS", "SINCE", "BACK", "WHY")
 
 @dataclass(frozen=True)
 class Tier:
-    """How a tier is.
+    """Status of one tier.
 
-    :param reason: for people, without a full stop.
-    :param retry_after_s: seconds after which a client may ask again.
-    :param expected: when it is expected back, in seconds since 1970; None where nobody knows.
-    :param percent: of the model that is loaded, while it is loading.
-    :param pending_reason: Slurm's own word for why the job waits.
-    :param advice: what an operator may do; empty where there is nothing to do.
-    :param endpoints: those that are alive, the one of the newest job in front.
+    :param reason: reason for people, without a full stop.
+    :param retry_after_s: seconds after which a client may try again.
+    :param expected: when it is expected back, in seconds since 1970; None if unknown.
+    :param percent: loaded part of the model, while it loads.
+    :param pending_reason: Slurm's reason for a pending job.
+    :param advice: what an operator can do; empty for nothing.
+    :param endpoints: live endpoints, the one of the newest job first.
     """
 
     enabled: bool
@@ -59,10 +59,10 @@ class Tier:
 
 @dataclass(frozen=True)
 class View:
-    """How all tiers are.
+    """Status of all tiers.
 
-    :param written: when, in seconds since 1970.
-    :param problems: what is wrong beyond one tier: Slurm does not answer, files of the registry that are dead.
+    :param written: when it was written, in seconds since 1970.
+    :param problems: problems beyond one tier, such as a silent Slurm and dead files of the registry.
     """
 
     written: float
@@ -70,13 +70,11 @@ class View:
     problems: tuple[str, ...] = ()
 
     def age_problem(self, wall: float) -> str:
-        """Why it is not to be believed; empty where it is."""
+        """Say why it is not valid; empty if it is."""
         age = wall - self.written
         if -LIFE_S <= age <= LIFE_S:
             return ""
-        return (
-            f"the manager of the tiers has said nothing for {age:.0f} seconds" if age > 0 else "it is from the future"
-        )
+        return f"the tier manager has written nothing for {age:.0f} seconds" if age > 0 else "its time is in the future"
 
 
 def _tier_data(tier: Tier) -> dict[str, Any]:
@@ -96,7 +94,7 @@ def _tier_data(tier: Tier) -> dict[str, Any]:
 
 
 def as_data(view: View) -> dict[str, Any]:
-    """The view as it is written."""
+    """Convert the status to JSON data."""
     return {
         "schema": SCHEMA,
         "written": view.written,
@@ -106,7 +104,7 @@ def as_data(view: View) -> dict[str, Any]:
 
 
 def write(view: View) -> str:
-    """The text of the view's file."""
+    """Make the text of the status file."""
     return json.dumps(as_data(view), separators=(",", ":")) + "\n"
 
 
@@ -134,7 +132,7 @@ def _tier(data: Mapping[str, Any]) -> Tier:
 
 
 def read(text: str) -> View:
-    """Read a view, whatever its age."""
+    """Read a status file of any age."""
     try:
         data = json.loads(text)
         if data["schema"] != SCHEMA:
@@ -143,7 +141,7 @@ def read(text: str) -> View:
         return View(float(data["written"]), tiers, tuple(plain(str(line)) for line in data.get("problems") or ()))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidInputError) as error:
         raise InvalidInputError(
-            f"the manager's view of the tiers, schema {SCHEMA}",
+            f"a status of the tiers of schema {SCHEMA}",
             f"{type(error).__name__}: {error}"[:200],
             "see that herd-tiers.service runs on the controller (journalctl -u herd-tiers)",
         ) from error
@@ -167,7 +165,7 @@ def _row(name: str, tier: Tier, wall: float) -> tuple[str, ...]:
         tier.job_id or "-",
         where or "-",
         ", ".join(entry.models) if entry else "-",
-        # Both by the clock of its own host.
+        # Both times are by the clock of the endpoint's host.
         _span(entry.heartbeat - entry.started) if entry else "-",
         back or "-",
         tier.reason or "-",
@@ -175,7 +173,7 @@ def _row(name: str, tier: Tier, wall: float) -> tuple[str, ...]:
 
 
 def table(view: View, wall: float) -> str:
-    """The view for people: one line for each tier, and below it what can be done."""
+    """Format the status for people: a line for each tier, then advice and problems."""
     rows = [_COLUMNS, *(_row(name, tier, wall) for name, tier in view.tiers.items())]
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS) - 1)]
     lines = []
@@ -187,6 +185,6 @@ def table(view: View, wall: float) -> str:
 
 
 def notes(view: View, wall: float) -> Sequence[str]:
-    """What is wrong beyond one tier."""
+    """List the problems beyond one tier."""
     old = view.age_problem(wall)
     return [*([f"This is old: {old} (systemctl status herd-tiers)."] if old else []), *view.problems]

@@ -52,7 +52,7 @@ JOBS_END_S = 300.0
 _HEAD = 400
 # They wait for their clients as long as answers take, or leave behind a process that does.
 _PATIENT = ("herd-queue.service", "herd-gateway.service")
-# The manager of the tiers would submit jobs anew, the agent start what is stopped, and a socket its service.
+# The tier manager would submit jobs anew, the agent start what is stopped, and a socket its service.
 _FIRST = ("herd-tiers.service", "herd-agent.service")
 
 

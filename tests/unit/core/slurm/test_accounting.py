@@ -184,14 +184,16 @@ def test_a_slurm_without_steps_that_overlap_is_refused(version: str, is_old: boo
         ({"ai_opportunistic": 30}, 30, []),
         ({"ai_opportunistic": 90}, 30, ["ai_opportunistic"]),
         ({"ai_opportunistic": 30}, 0, []),
-        # One that the inventory does not describe counts as it is, and one that nobody has gives no time.
+        # A QoS outside the inventory has its own grace; a missing QoS has none.
         ({"site": 30}, 60, []),
         ({"site": 90}, 60, ["site"]),
         ({"none": 30}, 30, ["none"]),
     ],
 )
-def test_a_tier_cannot_count_on_more_than_its_qos_gives(graces: dict[str, int], has: int, expected: list[str]) -> None:
+def test_qos_with_a_shorter_grace_than_its_tiers_is_reported(
+    graces: dict[str, int], has: int, expected: list[str]
+) -> None:
     there = Accounting({LOW.name: Qos(LOW.name, 100, grace=has), "site": Qos("site", 1, grace=has)})
     found = slurm_accounting.grace_problems(graces, WANTED, there)
-    assert [name for name in expected if any(f"the QoS {name} to give" in text for text in found)] == expected
+    assert [name for name in expected if any(f"the QoS {name} to have" in text for text in found)] == expected
     assert len(found) == len(expected)

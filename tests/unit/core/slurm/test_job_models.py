@@ -103,7 +103,7 @@ def test_nothing_is_found_on_a_node_of_which_nothing_is_known() -> None:
     node = replace(tier.nodes["vasp-02"], gpus=0, memory_gib=0.0)
     found, notes = job_models.offered(tier, node, [ModelFile("small.gguf", small(4))])
     assert [model.id for model in found] == [STRAND]
-    assert "only what is named is offered" in notes[0]
+    assert "only the named models are offered" in notes[0]
 
 
 def test_each_model_has_its_own_preset() -> None:

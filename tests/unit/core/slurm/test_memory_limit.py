@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import host_memory
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import memory_limit
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm.memory_limit import Need
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.memory_limit import MemoryNeed
 
 GIB = 1 << 30
 
@@ -31,9 +31,9 @@ PLAN = {
 def test_a_head_has_the_file_and_a_copy_of_the_context_and_a_worker_the_files_of_its_cache() -> None:
     found = memory_limit.of_distributed(PLAN, 44 * GIB, GIB)
     assert set(found) == {"one", "two", "three"}
-    assert found["one"] == Need(3 * GIB, (46 + 12) * GIB)
+    assert found["one"] == MemoryNeed(3 * GIB, (46 + 12) * GIB)
     worker = host_memory.worker_need(20 * GIB, GIB, True).least
-    assert found["two"] == Need(worker, worker + GIB + 15 * GIB)
+    assert found["two"] == MemoryNeed(worker, worker + GIB + 15 * GIB)
 
 
 def test_a_head_without_a_device_and_a_worker_beside_it_are_counted_apart() -> None:

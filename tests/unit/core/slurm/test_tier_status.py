@@ -29,7 +29,7 @@ VIEW = View(
             "nothing to do, it comes back by itself",
         ),
     },
-    ("Slurm's controller does not answer since 12:00",),
+    ("slurmctld has not answered since 12:00",),
 )
 
 
@@ -71,8 +71,8 @@ def test_the_table_is_for_people() -> None:
         "reasoning  preempted  13   -             -          -      in 90 min  preempted by VASP's job 88; pending: "
         "Priority",
         "reasoning: nothing to do, it comes back by itself.",
-        "Slurm's controller does not answer since 12:00",
+        "slurmctld has not answered since 12:00",
     ]
     # The two times of an entry are by another host's clock, whatever ours says.
     assert "9 min" in tier_status.table(VIEW, NOW + 7200)
-    assert "This is old: the manager of the tiers has said nothing for 30 seconds" in tier_status.table(VIEW, NOW + 30)
+    assert "This is old: the tier manager has written nothing for 30 seconds" in tier_status.table(VIEW, NOW + 30)
