@@ -1,12 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a machine needs before anything can be put on it: a Python, and room for the first release.
+"""Plan the bootstrap of a host: Python, and disk space for the first release.
 
-A bare EL8 has only platform-python 3.6, a minimal Debian may have no Python: both are found out, and
-mended, with nothing but a shell. The probe (role C(node), vars) prints /etc/os-release, then a line
-C(herd-python 3.12) for each interpreter in the places where Ansible looks for one, and, where no release is
-installed yet, C(herd-free 20480 /opt/llama.cpp): the MiB that are free for one.
+EL8 only has platform-python 3.6, and a minimal Debian may have no Python, so the probe (role C(node), vars) is a shell
+script. It prints /etc/os-release, then a line C(herd-python 3.12) for each interpreter that Ansible can find. On a host
+without a release, it also prints the free MiB, C(herd-free 20480 /opt/llama.cpp).
 """
 
 from __future__ import annotations
@@ -16,23 +15,23 @@ from dataclasses import dataclass
 
 from .platforms import EL8_CORE, el8_core_problem, is_el8
 
-#: The oldest Python that everything on a node runs with.
+#: Oldest supported Python on a node.
 FLOOR = (3, 9)
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """C(problem): why this host cannot be a node, or ''. C(command): what to run first, or ''."""
+    """Result of a plan: a problem that prevents the bootstrap, or a command to run first. Both may be empty."""
 
     problem: str
     command: str
 
 
 def plan(host: str, probe: str, ansible_version: str, package: str, release_mib: int = 0) -> Bootstrap:
-    """What to do with a host, from what the probe printed there.
+    """Plan the bootstrap of a host from the output of the probe.
 
     :param package: the Python package for EL8, such as C(python3.12).
-    :param release_mib: MiB that the first release takes, with its tarball.
+    :param release_mib: MiB of the first release and its tarball.
     """
     running = tuple(int(part) for part in re.findall(r"[0-9]+", ansible_version)[:2])
     el8 = is_el8(probe)

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificate and key of the head's API: what was given, what is there, and what a host does about it.
+"""Check and select the certificate and private key of an API.
 
-Those who ask the head on its own host trust the one certificate that its process was started with, and nobody who
-signs certificates: they need no name and no authority, and no other server can take its place.
+Clients on the engine's own host trust exactly the certificate of the running process, instead of an authority. So they
+need no host name, and no other server can impersonate the engine.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from collections.abc import Sequence
 
 from ..errors import InvalidInputError, NotFoundError
 
-# OpenSSL's numbers (x509_vfy.h), which Python 3.9 does not name: a certificate in the store is trusted although it did
-# not sign itself, and a certificate whose time is over still says who it is.
+# Flags of OpenSSL (x509_vfy.h) without a name in Python 3.9: trust a certificate in the store even if it is not
+# self-signed, and even if it has expired.
 PARTIAL_CHAIN = 0x80000
 NO_CHECK_TIME = 0x200000
 
 GIVEN, KEEP, GENERATE = "given", "keep", "generate"
-# A generated certificate is renewed when it is valid for less than that.
+# Remaining validity, in seconds, below which a generated certificate is renewed.
 RENEW_S = 30 * 86400
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s.+?-----END CERTIFICATE-----", re.S)
 _KEY = re.compile(r"-----BEGIN ((?:RSA |EC )?PRIVATE KEY|ENCRYPTED PRIVATE KEY)-----\s(.+?)-----END \1-----", re.S)
 
 
 def first(text: str) -> str:
-    """The first certificate of a file, which is the server's own."""
+    """Return the first certificate of a file, which is that of the server."""
     found = _CERTIFICATE.search(text)
     if found is None:
         raise InvalidInputError(
             "a certificate in PEM (-----BEGIN CERTIFICATE-----)",
             f"{len(text)} characters without one",
-            "give the server's certificate first, and behind it those that lead to its authority",
+            "give the server's certificate, followed by its chain",
         )
     return found.group(0) + "\n"
 
 
 def check_given(certificate: str, key: str) -> None:
-    """See that both are there and can be what they should be. Nothing of the key is ever part of an error."""
+    """Check a given certificate and key. Errors never contain any part of the key."""
     if bool(certificate.strip()) != bool(key.strip()):
         raise InvalidInputError(
             "certificate and key, or neither",
@@ -61,10 +61,10 @@ def check_given(certificate: str, key: str) -> None:
 
 
 def decide(is_given: bool, may_generate: bool, has_both: bool, is_generated: bool, is_good: bool) -> str:
-    """What is to be done: write what was given, keep what is there, or make a new pair.
+    """Decide between writing the given pair, keeping the existing one, and generating a new one.
 
-    :param is_generated: what is there was made here, and not put there by somebody.
-    :param is_good: it is valid for a while and for all names.
+    :param is_generated: whether the existing pair is self-signed by this module.
+    :param is_good: whether the existing pair is valid for a while and for all names.
     """
     if is_given:
         return GIVEN
@@ -80,7 +80,7 @@ def decide(is_given: bool, may_generate: bool, has_both: bool, is_generated: boo
 
 
 def subject_names(names: Sequence[str]) -> str:
-    """Write names and addresses as C(subjectAltName) wants them."""
+    """Format names and addresses for C(subjectAltName)."""
     words = []
     for name in dict.fromkeys(names):
         try:
@@ -102,5 +102,5 @@ def subject_names(names: Sequence[str]) -> str:
 
 
 def fingerprint(certificate: str, public_key: str) -> str:
-    """Changes with certificate and key, and tells nothing of the key that is not public."""
+    """Return a fingerprint of a certificate and its public key."""
     return hashlib.sha256(f"{certificate}\0{public_key}".encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a disk is low, and when it is full."""
+"""Classify the free space of file systems."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from ..errors import HerdError, InsufficientError, InvalidInputError
 
 OK, LOW, FULL, SILENT = "ok", "low", "full", "silent"
-#: Of a small file system a part counts, of a large one what is left in GiB: both must be fallen short of.
+#: A file system is low, or full, if its free space is below both the percentage and the GiB of the limits.
 LOW_PERCENT, FULL_PERCENT = 10.0, 2.0
 
 
 @dataclass(frozen=True)
 class DiskLimits:
-    """GiB free below which a file system is low, and full."""
+    """Free GiB below which a file system is low, or full."""
 
     low_gib: float = 10.0
     full_gib: float = 1.0
@@ -33,7 +33,7 @@ class DiskLimits:
 
 @dataclass(frozen=True)
 class DiskSpace:
-    """A file system, named by the paths that lie on it; -1 MiB is what it does not tell."""
+    """A file system, named by its paths. -1 MiB is unknown."""
 
     path: str
     free_mib: int
@@ -41,7 +41,7 @@ class DiskSpace:
 
 
 def state_of(space: DiskSpace, limits: DiskLimits) -> str:
-    """Say what state a file system is in."""
+    """Return the state of a file system."""
     if space.total_mib < 0 or space.free_mib < 0:
         return SILENT
     percent = 100.0 * space.free_mib / space.total_mib if space.total_mib else 0.0
@@ -53,7 +53,7 @@ def state_of(space: DiskSpace, limits: DiskLimits) -> str:
 
 
 def describe(space: DiskSpace, state: str) -> str:
-    """One file system in words; nothing where nothing is to be said."""
+    """Describe the state of a file system; empty if it is OK."""
     if state == OK:
         return ""
     if state == SILENT:
@@ -62,12 +62,12 @@ def describe(space: DiskSpace, state: str) -> str:
 
 
 def full_error(spaces: Sequence[DiskSpace], limits: DiskLimits, host: str) -> HerdError | None:
-    """What must stop a run: services that meet a full disk lose their logs, or cut files short."""
+    """Return an error if a file system is full: services would lose logs and truncate files."""
     full = [space for space in spaces if state_of(space, limits) == FULL]
     if not full:
         return None
     return InsufficientError(
         f"at least {limits.full_gib:g} GiB or {FULL_PERCENT:g} % free on every disk that the herd uses",
         f"on {host}: " + "; ".join(f"{space.free_mib} of {space.total_mib} MiB under {space.path}" for space in full),
-        "run playbooks/tidy.yml, which removes what nobody needs, or make room by hand",
+        "run playbooks/tidy.yml, which removes unused files, or free space by hand",
     )

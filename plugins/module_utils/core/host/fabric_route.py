@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether traffic between two nodes takes the fabric: from what ip, sysfs and ibv_devinfo say.
+"""Check whether traffic between two nodes uses the fabric, from the output of ip, sysfs and ibv_devinfo.
 
-Three things look alike from above, a slow service, and want different remedies: a route that leaves by the
-Ethernet (fallback), no route at all (missing), and the right route over a link that does not carry.
+Three problems make the service slow and have different remedies: a route through the Ethernet (fallback), a missing
+route, and the right route over a broken link.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import Any
 
 from ..errors import RemoteFailureError
 
-#: How the kernel names the kind of hardware, in /sys/class/net/*/type (ARPHRD_INFINIBAND).
+#: Hardware type in /sys/class/net/*/type (ARPHRD_INFINIBAND).
 INFINIBAND_TYPE = 32
-#: The 2048 bytes of a datagram less the four of the encapsulation's header.
-#: What IP and ICMP take of a packet.
+#: Bytes of the IP and ICMP headers of a packet.
 ECHO_OVERHEAD = 28
 
 _RATE = re.compile(r"([0-9.]+) Gb/sec(?: \((\d+)X ?(\w*)\))?")
@@ -35,7 +34,7 @@ _REFUSALS = {
 
 @dataclass(frozen=True)
 class Interface:
-    """A network interface; None is unknown."""
+    """A network interface. Unknown values are None."""
 
     name: str
     exists: bool = False
@@ -51,7 +50,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class RdmaPort:
-    """The local port of an RDMA device. Rates in Gb/s, MTU in bytes; None is unknown."""
+    """A port of a local RDMA device. Rates are in Gb/s, the MTU is in bytes, unknown values are None."""
 
     device: str
     number: int
@@ -67,11 +66,11 @@ class RdmaPort:
 
 @dataclass(frozen=True)
 class Route:
-    """How packets to a peer leave; C(state) is fabric, fallback, missing, refused or local.
+    """The route to a peer. C(state) is fabric, fallback, missing, refused or local.
 
-    :param refusal: the type of the route that refuses.
-    :param reverse: whether the kernel lets packets of the peer in at the fabric interface; None is unknown.
-    :param reaches: whether the peer answered to a full packet; None where nobody asked.
+    :param refusal: type of the refusing route.
+    :param reverse: whether the kernel accepts packets of the peer at the fabric interface, or None.
+    :param reaches: whether the peer answered to a full packet, or None.
     """
 
     peer: str
@@ -87,7 +86,7 @@ class Route:
 
 @dataclass(frozen=True)
 class FabricSpec:
-    """What the inventory says. MTU in bytes, rate in Gb/s; None, 0 and nothing are not held."""
+    """Requirements of the inventory. The MTU is in bytes, the rate in Gb/s. None, 0 and empty are not checked."""
 
     interface: str
     address: str = ""
@@ -99,7 +98,7 @@ class FabricSpec:
 
 @dataclass(frozen=True)
 class FabricState:
-    """What this host says."""
+    """The state of this host."""
 
     interface: Interface
     port: RdmaPort | None = None
@@ -108,7 +107,7 @@ class FabricState:
 
 
 def parse_interface(name: str, listing: str, sysfs: Mapping[str, str]) -> Interface:
-    """Read C(ip -json address show) and the files of the interface below C(/sys/class/net)."""
+    """Read the output of C(ip -json address show), and the interface's files below C(/sys/class/net)."""
     entry = next((link for link in _json_list(listing) if link.get("ifname") == name), None)
     if entry is None:
         return Interface(name)
@@ -125,13 +124,13 @@ def parse_interface(name: str, listing: str, sysfs: Mapping[str, str]) -> Interf
         kind=_integer(sysfs.get("type")),
         mode=sysfs.get("mode", ""),
         numa_node=numa(sysfs.get("numa_node")),
-        # -1 and 4294967295 both stand for what a driver does not know.
+        # A driver reports an unknown speed as -1 or 4294967295.
         speed_gbps=megabits / 1000 if megabits is not None and 0 < megabits < 2**31 else None,
     )
 
 
 def parse_port(device: str, number: int, files: Mapping[str, str], devinfo: str = "") -> RdmaPort:
-    """Read the files of a port below C(/sys/class/infiniband), and C(ibv_devinfo) where there is one."""
+    """Read a port's files below C(/sys/class/infiniband), and the output of C(ibv_devinfo) if it is installed."""
     rate = _RATE.match(files.get("rate", ""))
     return RdmaPort(
         device,
@@ -148,7 +147,7 @@ def parse_port(device: str, number: int, files: Mapping[str, str], devinfo: str 
 
 
 def parse_route(peer: str, interface: str, status: int, out: str, err: str) -> Route:
-    """Read C(ip -json route get PEER): a route, or why the kernel has none."""
+    """Read the result of C(ip -json route get PEER)."""
     if status != 0:
         reason = next((kind for text, kind in _REFUSALS.items() if text in err), None)
         if reason is None:
@@ -170,18 +169,18 @@ def parse_route(peer: str, interface: str, status: int, out: str, err: str) -> R
 
 
 def echo_size(mtu: int | None) -> int:
-    """Bytes of payload with which an echo fills a packet."""
+    """Return the bytes of payload that fill an echo packet."""
     return max(8, (mtu or 576) - ECHO_OVERHEAD)
 
 
 def numa(text: str | None) -> int | None:
-    """The node of a PCI device; None on a machine without such nodes, where the kernel says -1."""
+    """Return the NUMA node of a PCI device, or None for -1 on a machine without NUMA."""
     node = _integer(text)
     return node if node is not None and node >= 0 else None
 
 
 def problems(wanted: FabricSpec, seen: FabricState) -> list[str]:
-    """Why traffic does not take the fabric, or not as the inventory says; the cause before what follows from it."""
+    """Return the problems of the fabric, one sentence each. A cause precedes its consequences."""
     found = [*_link(wanted, seen), *_port(wanted, seen.port)]
     if seen.interface.exists and wanted.address and wanted.address not in seen.interface.addresses:
         here = ", ".join(seen.interface.addresses) or "no address"
@@ -194,7 +193,7 @@ def problems(wanted: FabricSpec, seen: FabricState) -> list[str]:
 
 
 def advice(seen: FabricState) -> list[str]:
-    """What costs speed and stops nothing."""
+    """Return advice on performance, one sentence each."""
     near = seen.interface.numa_node
     far = {name: node for name, node in seen.gpu_nodes.items() if near is not None and node != near}
     if not far:
@@ -324,7 +323,7 @@ def _json_list(text: str) -> list[dict[str, Any]]:
         value = json.loads(text or "[]")
     except ValueError:
         return []
-    # Old versions of ip print an empty object for what they have nothing to say about.
+    # Old versions of ip print an empty object for entries without content.
     return [entry for entry in value if isinstance(entry, dict) and entry] if isinstance(value, list) else []
 
 
@@ -341,7 +340,7 @@ def _word(text: str | None) -> str:
 
 
 def _devinfo_mtu(text: str, device: str, number: int, what: str) -> int | None:
-    """The MTU of one port in ibv_devinfo's listing of all devices."""
+    """Return the MTU of one port from ibv_devinfo's list of all devices."""
     place: tuple[str, int] = ("", 0)
     for line in text.splitlines():
         words: Sequence[str] = line.replace(":", " ", 1).split()

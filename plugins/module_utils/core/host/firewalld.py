@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rich rules of firewalld that let clients reach one TCP port, in the form in which firewalld lists them."""
+"""Plan rich rules of firewalld that open one TCP port, in the format of firewalld's lists."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHAPE = re.compile(r'rule family="ipv4"(?: source address="[^"]+")? port port="
 
 @dataclass(frozen=True)
 class RuleChange:
-    """What must go from a zone and what must come into it."""
+    """Rules to remove from a zone, and rules to add to it."""
 
     remove: tuple[str, ...]
     add: tuple[str, ...]
 
 
 def rules(port: int, sources: Sequence[str]) -> list[str]:
-    """Write one rule for each source; one for everybody when no source is named."""
+    """Return one rule for each source, or one rule for all sources."""
     if not sources:
         return [f'rule family="ipv4" port port="{port}" protocol="tcp" accept']
     for source in sources:
@@ -43,7 +43,7 @@ def rules(port: int, sources: Sequence[str]) -> list[str]:
 
 
 def change(wanted: Iterable[str], listed: Iterable[str], port: int) -> RuleChange:
-    """Compare with what a zone lists. Rules of this very form for this port are ours, all others are not."""
+    """Compare the wanted rules with those of a zone. Only rules of this format for this port are the collection's."""
     ours = {line for line in listed if (match := _SHAPE.fullmatch(line)) and int(match["port"]) == port}
     target = set(wanted)
     return RuleChange(tuple(sorted(ours - target)), tuple(sorted(target - ours)))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What iperf3 measured between two nodes, against the thresholds of the cluster's documents."""
+"""Read results of iperf3, and compare them with thresholds."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 from ..errors import InvalidInputError, RemoteFailureError
 
-#: A processor that is as busy as this, in percent of one, is what was measured.
+#: Use of one processor, in percent, from which it limits the measured rate.
 BUSY_PERCENT = 95.0
 
 
 @dataclass(frozen=True)
 class BandwidthLimits:
-    """Gb/s: more than C(good) is the target, more than C(acceptable) will do, less than C(critical) will not."""
+    """Thresholds in Gb/s."""
 
     good: float = 50
     acceptable: float = 30
@@ -35,7 +35,7 @@ class BandwidthLimits:
 
 @dataclass(frozen=True)
 class BandwidthMeasurement:
-    """Gb/s of payload that arrived; processors in percent of one, of either side."""
+    """Result of a measurement: received payload in Gb/s, processor use on both sides in percent of one processor."""
 
     peer: str
     direction: str
@@ -50,7 +50,7 @@ class BandwidthMeasurement:
 
 
 def level(gbps: float, limits: BandwidthLimits) -> str:
-    """Hold a rate against the thresholds."""
+    """Return the level of a rate."""
     if gbps > limits.good:
         return "good"
     if gbps > limits.acceptable:
@@ -59,7 +59,7 @@ def level(gbps: float, limits: BandwidthLimits) -> str:
 
 
 def parse(text: str, peer: str, limits: BandwidthLimits) -> BandwidthMeasurement:
-    """Read what C(iperf3 --json) printed on the client's side."""
+    """Read the client's output of C(iperf3 --json)."""
     try:
         data = json.loads(text)
     except ValueError:
@@ -69,7 +69,7 @@ def parse(text: str, peer: str, limits: BandwidthLimits) -> BandwidthMeasurement
         raise RemoteFailureError(
             f"iperf3 to measure to {peer}",
             str(said or "no result"),
-            "see that iperf3 --server runs there on that port, and that a firewall lets this host in",
+            "check that iperf3 --server runs there on that port, and that the firewall accepts this host",
         )
     end: Mapping[str, Any] = data["end"]
     received, sent = end["sum_received"], end.get("sum_sent", {})
@@ -92,12 +92,12 @@ def parse(text: str, peer: str, limits: BandwidthLimits) -> BandwidthMeasurement
 
 
 def problem(measured: BandwidthMeasurement, limits: BandwidthLimits) -> str | None:
-    """One sentence about a rate that is too low; None for one that will do."""
+    """Return a sentence about a rate that is too low, or None."""
     if measured.level in ("good", "acceptable"):
         return None
     way = "to" if measured.direction == "out" else "from"
     remedy = (
-        "one processor was busy with it: measure with more streams, or with iperf3 3.16, which uses several"
+        "one processor was the limit: measure with more streams, or with iperf3 3.16, which uses several"
         if measured.bound_by_cpu
         else "look at the link's rate and errors, and at what else uses it"
     )

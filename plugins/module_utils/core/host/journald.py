@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limits of the journal as a drop-in that systemd 239 (EL8) and its successors read alike.
+"""Build a drop-in with limits of the journal, which systemd 239 (EL8) and later versions support.
 
-EL8 has no journal namespaces (they came with 245), so that the limits are those of the host's one journal; those on
-the rate hold for each service by itself.
+EL8 has no journal namespaces (systemd 245), so the limits on the size apply to the whole host. The limits on the rate
+apply to each service.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _UNITS = {"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 class JournalLimits:
     """Limits of a journal.
 
-    :ivar storage: where it is kept; C(persistent) survives a reboot.
-    :ivar most_mib: how large it may become.
-    :ivar keep_free_mib: what it leaves free on its file system.
-    :ivar days: how long it keeps a line at the most.
-    :ivar lines: how many lines a service may write in interval_s seconds; the others are counted and dropped.
+    :ivar storage: storage of the journal; C(persistent) survives a reboot.
+    :ivar most_mib: largest size in MiB.
+    :ivar keep_free_mib: MiB that the journal leaves free on its file system.
+    :ivar days: days after which a line is removed.
+    :ivar lines: lines that one service may write within C(interval_s); further lines are counted and dropped.
     """
 
     storage: str = "persistent"
@@ -43,7 +43,7 @@ class JournalLimits:
             raise InvalidInputError(
                 f"one of {', '.join(STORAGES)} for the journal's storage", self.storage, "correct node_journal_storage"
             )
-        # systemd takes 0 for its own default, and files of less than 512 KiB for a mistake.
+        # systemd replaces 0 by its default, and rejects files below 512 KiB.
         if self.most_mib < 16 or min(self.keep_free_mib, self.days, self.lines, self.interval_s) < 1:
             raise InvalidInputError(
                 "a journal of at least 16 MiB, and all its other limits at least 1",
@@ -54,7 +54,7 @@ class JournalLimits:
 
 
 def drop_in(journal: JournalLimits) -> str:
-    """The text of the drop-in."""
+    """Return the text of the drop-in."""
     return "\n".join(
         (
             MARK,
@@ -74,6 +74,6 @@ def drop_in(journal: JournalLimits) -> str:
 
 
 def usage(said: str) -> int:
-    """Bytes that C(journalctl --disk-usage) says; 0 if it says none."""
+    """Read the bytes from the output of C(journalctl --disk-usage), or 0."""
     found = _SIZE.search(said)
     return int(float(found[1]) * _UNITS[found[2]]) if found else 0

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which processors an engine should run on: those near its GPU, and near the fabric's adapter.
+"""Choose the processors of an engine near its GPU and its fabric adapter.
 
-Memory follows by itself: the kernel gives a process pages of the node that it runs on. Where a job has too few
-processors there for all threads of its engine, only the memory comes from there.
+The kernel allocates memory on the NUMA node of the processors. If a job has too few processors on that node for all
+threads of its engine, only the memory is bound to it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Binding:
-    """Processors to run on; none leaves them as they are. The reason is for the log.
+    """Processors to bind to; empty for no binding. The reason is logged.
 
-    :param memory: node from which memory is to come where processors are left as they are.
+    :param memory: NUMA node of the memory, if processors are not bound.
     """
 
     processors: tuple[int, ...]
@@ -27,7 +27,7 @@ class Binding:
 
 
 def parse_list(text: str) -> tuple[int, ...]:
-    """Read the kernel's lists, such as C(0-3,8)."""
+    """Read a list of the kernel, such as C(0-3,8)."""
     found: set[int] = set()
     for part in text.strip().split(","):
         first, _dash, last = part.partition("-")
@@ -37,9 +37,9 @@ def parse_list(text: str) -> tuple[int, ...]:
 
 
 def first_gpu(environment: Mapping[str, str]) -> int:
-    """The number of a step's first GPU on its node.
+    """Return the index of a step's first GPU on its node.
 
-    What the job has (C(SLURM_JOB_GPUS)) is said of the node of its script, and handed to the steps on all the others.
+    C(SLURM_JOB_GPUS) describes the node of the job's script, but steps on other nodes inherit it.
     """
     for name in ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS"):
         found = re.match(r"\d+", environment.get(name, ""))
@@ -58,9 +58,9 @@ def near(
     """Choose processors.
 
     :param nodes: processors of each NUMA node.
-    :param allowed: processors that this process may use, as its job was given them.
-    :param gpu_node: NUMA node of the GPU; None, or a negative one, where the machine does not say.
-    :param threads: how many threads the engine computes with: on fewer processors they would wait for each other.
+    :param allowed: processors of the job.
+    :param gpu_node: NUMA node of the GPU; None or negative if it is unknown.
+    :param threads: threads of the engine, which would wait for each other on fewer processors.
     """
     if len(nodes) < 2:
         return Binding((), "this machine has one NUMA node")

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What nvidia-smi says of each GPU, and what its failures mean.
+"""Read the output of nvidia-smi, and explain its failures.
 
-C(nvidia-smi -q -x) is read, in which drivers add elements and never refuse one that they do not know; only the
-compute capability is a field of C(--query-gpu) alone. Every value may be a word in place of a number: C(N/A),
-C(Not Supported), C(Unknown Error), C(Insufficient Permissions), C(GPU requires reset), with or without brackets.
+The source is C(nvidia-smi -q -x), since older drivers fail for unknown fields of C(--query-gpu). Only the compute
+capability is such a field. Instead of a number, a value may be C(N/A), C(Not Supported), C(Unknown Error),
+C(Insufficient Permissions) or C(GPU requires reset), with or without brackets.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SUCCESS, _BAD_FIELD, _NO_DEVICE, _NO_DRIVER, _NO_LIBRARY, _INFOROM, _LOST, _MIS
 
 @dataclass(frozen=True)
 class GpuProcess:
-    """A process that uses a GPU. Its memory is unknown where the driver may not tell."""
+    """A process on a GPU. Its memory may be unknown."""
 
     pid: int
     name: str
@@ -39,7 +39,7 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class MigDevice:
-    """A part of a GPU that is divided."""
+    """A MIG device of a GPU."""
 
     index: int
     gpu_instance: int | None
@@ -51,7 +51,7 @@ class MigDevice:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU; None is what this driver, this card or this user cannot know."""
+    """A GPU. A value is None if the driver, the card or the user's permissions do not provide it."""
 
     index: int
     uuid: str
@@ -75,7 +75,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class GpuMemoryLimits:
-    """Use of a GPU's memory, in GiB: from-to is the target, up to critical is acceptable."""
+    """Thresholds of a GPU's memory in use, in GiB. Use up to C(critical) is acceptable."""
 
     target_from: float = 26
     target_to: float = 28
@@ -90,7 +90,7 @@ class GpuMemoryLimits:
             )
 
     def level(self, used_mib: int | None) -> str:
-        """C(below), C(good), C(acceptable) or C(critical); C(unknown) where nobody knows."""
+        """Return C(below), C(good), C(acceptable), C(critical) or C(unknown)."""
         if used_mib is None:
             return "unknown"
         used = used_mib / 1024
@@ -103,14 +103,14 @@ class GpuMemoryLimits:
 
 @dataclass(frozen=True)
 class GpuReport:
-    """All GPUs of a host."""
+    """The driver and GPUs of a host."""
 
     driver: str
     gpus: tuple[Gpu, ...] = field(default_factory=tuple)
 
 
 def _number(text: str | None) -> float | None:
-    """The number of a value with its unit; None for every word in place of one."""
+    """Return the number of a value with its unit, or None for a word."""
     found = _NUMBER.match((text or "").strip().strip("[]").strip())
     return float(found.group()) if found else None
 
@@ -125,13 +125,13 @@ def _text(element: ElementTree.Element, path: str) -> str:
 
 
 def _said(element: ElementTree.Element, path: str) -> str:
-    """A word, empty where it only says that there is none."""
+    """Return a word, or empty for a missing value."""
     word = _text(element, path)
     return "" if word.strip("[]") in ("N/A", "Not Supported", "Unknown Error", "Insufficient Permissions") else word
 
 
 def _first(element: ElementTree.Element, *paths: str) -> float | None:
-    """The first number among elements that drivers call differently."""
+    """Return the first number among elements whose names depend on the driver."""
     return next((found for found in (_number(_text(element, path)) for path in paths) if found is not None), None)
 
 
@@ -140,7 +140,7 @@ def _processes(gpu: ElementTree.Element) -> tuple[GpuProcess, ...]:
     for process in gpu.iterfind("processes/process_info"):
         pid = _whole(_text(process, "pid"))
         if pid is not None:
-            # Arguments of a process may hold secrets; its program is enough.
+            # Arguments of a process may contain secrets.
             name = _said(process, "process_name").split(" ", 1)[0]
             found.append(GpuProcess(pid, name, _said(process, "type"), _whole(_text(process, "used_memory"))))
     return tuple(found)
@@ -159,7 +159,7 @@ def _mig_devices(gpu: ElementTree.Element) -> tuple[MigDevice, ...]:
 
 
 def _uncorrected(gpu: ElementTree.Element) -> int | None:
-    """Uncorrected errors since the driver was loaded, which drivers count by kind since 2019."""
+    """Return the uncorrected errors since the driver was loaded. Drivers since 2019 count them by kind."""
     counts = [
         _whole(_text(gpu, f"ecc_errors/volatile/{path}"))
         for path in ("double_bit/total", "sram_uncorrectable", "sram_uncorrectable_parity",
@@ -199,7 +199,7 @@ def _gpu(index: int, element: ElementTree.Element) -> Gpu:
 
 
 def parse(xml: str) -> GpuReport:
-    """Read C(nvidia-smi -q -x), which may have warnings around it."""
+    """Read the output of C(nvidia-smi -q -x), which may contain warnings around the XML."""
     start, end = xml.find("<nvidia_smi_log"), xml.rfind(_END)
     try:
         if start < 0 or end < 0:
@@ -214,13 +214,13 @@ def parse(xml: str) -> GpuReport:
 
 
 def parse_capabilities(csv: str) -> dict[str, str]:
-    """Compute capability by UUID; empty where the driver does not know the field."""
+    """Return the compute capability by UUID; empty if the driver does not support the field."""
     rows = (tuple(cell.strip() for cell in line.split(",")) for line in csv.splitlines())
     return {row[0]: row[1] for row in rows if len(row) == 2 and re.fullmatch(r"[0-9]+\.[0-9]", row[1])}
 
 
 def failure(status: int, output: str) -> HerdError | None:
-    """Say what an exit status means; None where the output can be used all the same."""
+    """Return the error of an exit status, or None if the output is usable."""
     told = next((line.strip() for line in output.splitlines() if line.strip()), "nothing")
     if status == _SUCCESS or (status == _INFOROM and _END in output):
         return None
@@ -239,13 +239,13 @@ def failure(status: int, output: str) -> HerdError | None:
         )
     if status == _NO_DEVICE or "No devices were found" in output:
         return NotFoundError(
-            "a GPU that the driver can use", told, "look into dmesg for NVRM and Xid, and at the card's power and slot"
+            "a GPU that the driver can use", told, "look for NVRM and Xid in dmesg, and check the card's power and slot"
         )
     if status == _NO_LIBRARY:
         return NotFoundError("the library libnvidia-ml", told, "install the driver's libraries")
     if status == _LOST or "Unable to determine the device handle" in output:
         return RemoteFailureError(
-            "every GPU to answer", told, "look into dmesg for Xid 79; restart this host, and look at the card's slot"
+            "every GPU to answer", told, "look for Xid 79 in dmesg, restart this host, and check the card's slot"
         )
     return RemoteFailureError(
         "nvidia-smi to succeed", f"exit status {status}: {told}", "run it by hand on that host; dmesg may say more"
@@ -253,7 +253,7 @@ def failure(status: int, output: str) -> HerdError | None:
 
 
 def select(gpus: Sequence[Gpu], ids: Sequence[str]) -> list[Gpu]:
-    """The GPUs of these ids, as in herd_gpus (index or UUID, which may be cut short); all without ids."""
+    """Return the GPUs of these ids (index, or UUID or its beginning), or all GPUs without ids."""
     if not ids:
         return list(gpus)
     found = []
@@ -270,14 +270,14 @@ def select(gpus: Sequence[Gpu], ids: Sequence[str]) -> list[Gpu]:
 
 
 def least_free(gpus: Sequence[Gpu]) -> int | None:
-    """Free MiB of the fullest GPU; None where one does not tell."""
+    """Return the free MiB of the fullest GPU, or None if a value is unknown."""
     free = [gpu.free_mib for gpu in gpus]
     known = [found for found in free if found is not None]
     return min(known) if known and len(known) == len(free) else None
 
 
 def sysfs_name(pci_bus_id: str) -> str:
-    """The kernel's name of a PCI device: C(00000000:3B:00.0) is C(0000:3b:00.0) there."""
+    """Return the kernel's name of a PCI device: C(00000000:3B:00.0) becomes C(0000:3b:00.0)."""
     domain, colon, rest = pci_bus_id.lower().partition(":")
     return f"{int(domain, 16):04x}:{rest}" if colon and re.fullmatch(r"[0-9a-f]+", domain) else ""
 
@@ -285,7 +285,7 @@ def sysfs_name(pci_bus_id: str) -> str:
 def describe(
     gpu: Gpu, limits: GpuMemoryLimits, capabilities: Mapping[str, str], numa_node: int | None
 ) -> dict[str, Any]:
-    """One GPU as data, with sizes in bytes beside those in MiB."""
+    """Return a GPU as data, with sizes in MiB and in bytes."""
     data: dict[str, Any] = asdict(gpu)
     data["mig_devices"] = [asdict(device) for device in gpu.mig_devices]
     data["processes"] = [asdict(process) for process in gpu.processes]

@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Folders that belong to the system."""
+"""Recognise folders of the operating system."""
 
 from __future__ import annotations
 
 import posixpath
 
-#: Folders of the system: whatever is in them has other owners. Everything below the first ones too.
+#: Folders of the operating system, the first group with all folders below them.
 _SYSTEM_TREES = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys")
 _SYSTEM_FOLDERS = (
     *("/", "/home", "/media", "/mnt", "/opt", "/root", "/srv", "/tmp", "/usr", "/usr/local", "/var", "/opt/herd"),
@@ -18,6 +18,6 @@ _SYSTEM_FOLDERS = (
 
 
 def is_system(path: str) -> bool:
-    """Say whether a folder is the system's, and not one that could be the releases' alone."""
+    """Return whether a folder belongs to the operating system, and so cannot belong to the releases alone."""
     normal = "/" + posixpath.normpath(path).lstrip("/")
     return normal in _SYSTEM_FOLDERS or any(f"{normal}/".startswith(f"{tree}/") for tree in _SYSTEM_TREES)

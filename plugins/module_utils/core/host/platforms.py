@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The platforms that the roles support, and which ansible-core drives EL8."""
+"""The supported platforms, and the ansible-core that supports EL8."""
 
 from __future__ import annotations
 
 import re
 
-#: Platforms that the roles know: distribution as Ansible names it, and major versions.
+#: Supported major versions by distribution, as Ansible names it.
 PLATFORMS = {
     "AlmaLinux": ("8", "9"),
     "CentOS": ("9",),
@@ -18,13 +18,13 @@ PLATFORMS = {
     "Ubuntu": ("22", "24"),
 }
 
-#: dnf's Python bindings on EL8 exist only for its platform-python 3.6. ansible-core 2.17 dropped that
-#: Python; 2.21 runs the part of its dnf module that needs the bindings there again.
+#: On EL8, dnf's Python bindings only exist for platform-python 3.6. ansible-core 2.17 dropped that Python; 2.21 again
+#: uses it for the part of the dnf module that needs the bindings.
 EL8_CORE = (2, 21)
 
 
 def el8_core_problem(host: str, ansible_version: str) -> str:
-    """The one sentence about EL8 and an ansible-core that cannot drive dnf there."""
+    """Return the sentence about an ansible-core that does not support dnf on EL8."""
     wanted = ".".join(map(str, EL8_CORE))
     return (
         f"host {host}: expected ansible-core {wanted} or newer for an EL8 node, found {ansible_version}: "
@@ -34,8 +34,8 @@ def el8_core_problem(host: str, ansible_version: str) -> str:
 
 
 def is_el8(os_release: str) -> bool:
-    """Whether the text of /etc/os-release is that of an EL8 distribution."""
-    # A terminal, which raw has, ends lines with a carriage return too.
+    """Return whether the text of /etc/os-release is that of an EL8 distribution."""
+    # Output of raw comes from a terminal, which adds carriage returns.
     fields = dict(re.findall(r'^([A-Z_]+)="?([^"\r\n]*)"?\r?$', os_release, re.MULTILINE))
     ids = {fields.get("ID", ""), *fields.get("ID_LIKE", "").split()}
     return bool(ids & {"rhel", "centos", "rocky", "almalinux"}) and fields.get("VERSION_ID", "").split(".")[0] == "8"

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kernel's TCP table, C(/proc/net/tcp) and C(/proc/net/tcp6), as values.
+"""Read the kernel's TCP tables, C(/proc/net/tcp) and C(/proc/net/tcp6).
 
-Looking here costs a worker nothing, while a connection would take its only client slot.
+Unlike a connection, this does not use a worker's only client slot.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STATES = {
 class TcpSocket:
     """One line of the table.
 
-    :param is_unacked: something was sent again, or the other end was asked whether it has room, and no answer came.
+    :param is_unacked: whether the peer has not acknowledged a retransmission or a zero window probe.
     """
 
     local_address: str
@@ -49,7 +49,7 @@ class TcpSocket:
 
 def _address(text: str) -> tuple[str, int]:
     raw, port = text.split(":")
-    # Each 32-bit word is printed as the host's integer, so its bytes come in reverse on x86 and ARM.
+    # Each 32-bit word is printed as the host's integer, so its bytes are reversed on x86 and ARM.
     words = [bytes.fromhex(raw[start : start + 8])[::-1] for start in range(0, len(raw), 8)]
     address = ipaddress.ip_address(b"".join(words))
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
@@ -62,7 +62,7 @@ def _hex(text: str) -> int:
 
 
 def parse(text: str) -> list[TcpSocket]:
-    """Read one of the tables; the heading and blank lines are passed over."""
+    """Read one of the tables, without its heading and empty lines."""
     found: list[TcpSocket] = []
     for line in text.splitlines():
         fields = line.split()
@@ -79,7 +79,7 @@ def parse(text: str) -> list[TcpSocket]:
                 state=STATES.get(fields[3].upper(), fields[3]),
                 uid=int(fields[7]),
                 inode=int(fields[9]),
-                # Bytes that were not acknowledged; times sent again; questions for room that nobody answered.
+                # Unacknowledged bytes; retransmissions; unanswered zero window probes.
                 is_unacked=_hex(fields[4]) > 0 and (_hex(fields[6]) > 0 or int(fields[8]) > 0),
             )
         )
@@ -87,17 +87,17 @@ def parse(text: str) -> list[TcpSocket]:
 
 
 def established_from(sockets: Iterable[TcpSocket], port: int) -> list[TcpSocket]:
-    """Connections that clients hold to a local port."""
+    """Return the established connections of clients to a local port."""
     return [s for s in sockets if s.state == "ESTABLISHED" and s.local_port == port]
 
 
 def established_to(sockets: Iterable[TcpSocket], address: str, port: int) -> list[TcpSocket]:
-    """Connections that this host holds to a remote endpoint."""
+    """Return the established connections of this host to a remote endpoint."""
     return [s for s in sockets if s.state == "ESTABLISHED" and s.remote_address == address and s.remote_port == port]
 
 
 def listening_on(sockets: Iterable[TcpSocket], port: int) -> list[TcpSocket]:
-    """Listeners on a port, on whatever address."""
+    """Return the listeners on a port, on any address."""
     return [s for s in sockets if s.state == "LISTEN" and s.local_port == port]
 
 
@@ -139,10 +139,10 @@ def require_port_free(
 
 
 def clients_of(sockets: Iterable[TcpSocket], port: int, own: str, users: Collection[int] = (0,)) -> list[TcpSocket]:
-    """Connections at a local port that somebody may still get an answer on.
+    """Return the connections to a local port whose clients may still expect an answer.
 
-    Left out are connections from the address C(own), and those of some users (root) on this very host: their side of
-    such a connection stands in the same table.
+    Excludes connections from the address C(own), and those of C(users) on this host, whose side of a connection is in
+    the same table.
     """
     known = list(sockets)
     ours = {(s.local_address, s.local_port, s.remote_address, s.remote_port) for s in known if s.uid in users}

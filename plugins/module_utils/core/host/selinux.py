@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host's SELinux policy is told for a service of ours, and what is taken out of it again.
+"""Plan changes of a host's SELinux policy for a service: a policy module, and types of ports.
 
-Rules are a module of the policy that has nothing else in it, so that taking it out takes out exactly these. A port has
-a type in the policy itself, or one that this host gives it, of which there is one only: what others gave stays.
+The policy module contains only the service's rules. A port has a type of the policy, or one local type of the host. A
+local type that was not set by this collection is never changed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 from ..errors import InvalidInputError, RemoteFailureError
 
 _PROTOCOLS = ("tcp", "udp", "sctp", "dccp")
-#: Of modules of the same name the one of the highest priority counts; this is what C(semodule) takes by itself.
+#: Default priority of C(semodule). Among modules of one name, the highest priority applies.
 PRIORITY = "400"
 
 
 @dataclass(frozen=True)
 class PortType:
-    """A type that ports have."""
+    """A type and its range of ports."""
 
     name: str
     protocol: str
@@ -33,12 +33,12 @@ class PortType:
 
 @dataclass(frozen=True)
 class PolicyState:
-    """What the policy has.
+    """The present state of the policy.
 
-    :ivar module: text of our module; empty where there is none.
-    :ivar local: types that this host gives to ports.
-    :ivar every: these, and those of the policy itself.
-    :ivar ours: ports whose type we have given.
+    :ivar module: text of the service's policy module, or empty.
+    :ivar local: local types of the host.
+    :ivar every: local types and those of the policy.
+    :ivar ours: ports whose type this collection has set.
     """
 
     module: str = ""
@@ -49,10 +49,10 @@ class PolicyState:
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """What it should have.
+    """The required state of the policy.
 
-    :ivar port_type: what ports get.
-    :ivar good_types: what they may have besides.
+    :ivar port_type: type to set.
+    :ivar good_types: further types that allow the service to listen.
     """
 
     module: str = ""
@@ -63,11 +63,11 @@ class PolicySpec:
 
 @dataclass(frozen=True)
 class PolicyPlan:
-    """What leads from the one to the other.
+    """The changes of the policy.
 
     :ivar module: V(install), V(remove), or empty.
-    :ivar commands: words for C(semanage port), in their order.
-    :ivar ours: ports whose type is ours afterwards.
+    :ivar commands: arguments of C(semanage port), in their order.
+    :ivar ours: ports whose type this collection has set afterwards.
     """
 
     module: str = ""
@@ -78,7 +78,7 @@ class PolicyPlan:
 
 
 def read_ports(text: str) -> tuple[PortType, ...]:
-    """Read C(semanage port -l): a type, a protocol, and ports and ranges with commas between."""
+    """Read the output of C(semanage port -l): type, protocol, and ports and ranges separated by commas."""
     found = []
     for line in text.splitlines():
         words = line.replace(",", " ").split()
@@ -96,27 +96,27 @@ def read_ports(text: str) -> tuple[PortType, ...]:
 
 
 def read_modules(text: str) -> tuple[str, ...]:
-    """Read C(semodule -lfull): the names of modules that were put there, and not by the policy itself."""
+    """Read the names of locally installed modules from the output of C(semodule -lfull)."""
     rows = [line.split() for line in text.splitlines()]
     return tuple(row[1] for row in rows if len(row) > 1 and row[0] == PRIORITY)
 
 
 def read_record(text: str) -> tuple[int, ...]:
-    """Read which ports got their type from us; none where nothing was written yet."""
+    """Read the record of ports whose type this collection has set; empty without a record."""
     if not text.strip():
         return ()
     try:
         return tuple(int(port) for port in json.loads(text)["ports"])
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
-            "ports as JSON in the record of what SELinux was told",
+            "ports as JSON in the record of SELinux types",
             f"{type(error).__name__}: {error}",
             "compare with: semanage port -l -C, write the ports that are the gateway's, or remove the file",
         ) from error
 
 
 def format_record(ports: Iterable[int]) -> str:
-    """Write it."""
+    """Return the text of the record."""
     return json.dumps({"ports": sorted(ports)}) + "\n"
 
 
@@ -125,18 +125,18 @@ def _of(types: Sequence[PortType], port: int) -> list[PortType]:
 
 
 def _exactly(types: Sequence[PortType], port: int) -> PortType | None:
-    """The type that is said of this port alone."""
+    """Return the type of this port alone, without ranges."""
     return next((each for each in _of(types, port) if each.low == each.high), None)
 
 
 def type_of(found: PolicyState, port: int) -> str:
-    """Say which type a port has: what is said of the fewest ports counts, and of this host before the policy itself."""
+    """Return the type of a port: the smallest range applies, and a local type precedes one of the policy."""
     fitting = _of((*found.local, *found.every), port)
     return min(fitting, key=lambda each: each.high - each.low).name if fitting else ""
 
 
 def plan(found: PolicyState, wanted: PolicySpec, is_present: bool = True) -> PolicyPlan:
-    """Say what leads from what there is to what should be."""
+    """Return the changes from the present to the required state."""
     commands: list[tuple[str, ...]] = []
     ours = set(found.ours)
     types = {port: type_of(found, port) for port in wanted.ports}
@@ -144,11 +144,11 @@ def plan(found: PolicyState, wanted: PolicySpec, is_present: bool = True) -> Pol
     for port in sorted(ours - (set(wanted.ports) if is_present else set())):
         ours.discard(port)
         own = _exactly(found.local, port)
-        # What has another type by now was given it by somebody else.
+        # Another type was set by somebody else since.
         if own is not None and own.name == wanted.port_type:
             commands.append(("-d", "-t", wanted.port_type, "-p", "tcp", str(port)))
             types[port] = wanted.port_type
-            # A list of all shows what it had before as well.
+            # The list of all types also contains the former type.
             left = [tuple(each for each in some if each != own) for some in (found.local, found.every)]
             after[port] = type_of(PolicyState(local=left[0], every=left[1]), port)
     if is_present:
@@ -158,9 +158,9 @@ def plan(found: PolicyState, wanted: PolicySpec, is_present: bool = True) -> Pol
             own = _exactly(found.local, port)
             if own is not None:
                 raise InvalidInputError(
-                    f"port {port} of a type that nginx may listen at, such as {wanted.port_type}",
-                    f"that somebody has given it the type {own.name} on this host",
-                    f"give the tier another gateway_port, or take it out: semanage port -d -p tcp {port}",
+                    f"port {port} with a type that allows nginx to listen, such as {wanted.port_type}",
+                    f"the local type {own.name}",
+                    f"give the tier another gateway_port, or remove the type: semanage port -d -p tcp {port}",
                 )
             is_known = _exactly(found.every, port) is not None
             commands.append(("-m" if is_known else "-a", "-t", wanted.port_type, "-p", "tcp", str(port)))

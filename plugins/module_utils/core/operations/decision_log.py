@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page of decisions on a cluster: the records, and what was measured on that cluster.
+"""Build the page of decision records and of measurements on a cluster.
 
-A figure is in it only if it was measured there. What was measured belongs to one head, by its release and its command
-line: as long as the head is started with the same words, the figures stay as they are.
+The page only contains figures that were measured on this cluster. They belong to one release and command line of the
+head, and stay until one of these changes.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from ..errors import InvalidInputError
 _HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 _RECORD_LINK = re.compile(r"\]\((\d{4})-[^)#]*\)")
 _OTHER_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)[^)]*\)")
-#: Rows of a result file that are shown; the file itself has them all.
+#: Largest number of shown rows of a result file.
 MOST_ROWS = 200
 
 
 @dataclass(frozen=True)
 class HeadMeasurements:
-    """What was measured, and of which head.
+    """Measurements of a head.
 
-    :ivar key: what identifies the head's command line.
-    :ivar when: UTC.
-    :ivar devices: a device as the engine's log says; memory in MiB.
-    :ivar first_piece_s: seconds until the first piece of an answer, of C(pieces).
+    :ivar key: fingerprint of the head's command line.
+    :ivar when: time of the measurement in UTC.
+    :ivar devices: memory of each device in MiB, from the engine's log.
+    :ivar first_piece_s: seconds until the first token.
+    :ivar pieces: number of tokens in the answer.
     """
 
     key: str
@@ -47,17 +48,17 @@ class HeadMeasurements:
     pieces_per_second: float = 0.0
 
     def as_data(self) -> dict[str, Any]:
-        """For a file beside the page."""
+        """Return the measurements as data for JSON."""
         return asdict(self)
 
 
 def command_line_key(arguments: Sequence[str]) -> str:
-    """What identifies a head: all that it was started with, its release's path included. Empty for none."""
+    """Return the fingerprint of a command line, which includes the path of its release. Empty without a head."""
     return hashlib.sha256("\0".join(arguments).encode()).hexdigest()[:16] if arguments else ""
 
 
 def stored(data: Mapping[str, Any], key: str) -> HeadMeasurements | None:
-    """The figures of the last time, if they are those of a head that was started with the same words."""
+    """Return the stored measurements, if they belong to the same command line."""
     try:
         figures = HeadMeasurements(**data)
     except TypeError:
@@ -68,7 +69,7 @@ def stored(data: Mapping[str, Any], key: str) -> HeadMeasurements | None:
 def measured(
     arguments: Sequence[str], release: str, devices: Sequence[DeviceShare], answer: Mapping[str, Any], when: str
 ) -> HeadMeasurements:
-    """Put together what the head's command line, its log and an answer say."""
+    """Build measurements from the head's command line, its log and an answer."""
     line = CommandLine(arguments[1:])
     return HeadMeasurements(
         key=command_line_key(arguments),
@@ -84,7 +85,7 @@ def measured(
 
 
 def rows_of(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Every figure of a result file, by its path in it."""
+    """Yield each figure of a result file with its path in the file."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from rows_of(inner, f"{name}.{key}" if name else str(key))
@@ -112,7 +113,7 @@ def _of_head(figures: HeadMeasurements) -> str:
         ("tokens after that", f"{figures.pieces_per_second:g} per second"),
     ]
     parts = [
-        f"Measured on {figures.when}, of one answer at a time and nothing else running but what clients asked for.",
+        f"Measured on {figures.when} with one request, beside those of clients.",
         _table(("what", "measured"), rows),
     ]
     devices = [
@@ -125,15 +126,15 @@ def _of_head(figures: HeadMeasurements) -> str:
         for device in figures.devices
     ]
     if devices:
-        parts.append("What each device holds, by the engine's own log:")
+        parts.append("Memory of each device, from the engine's log:")
         parts.append(_table(("device", "where", "layers", "weights, MiB", "cache, MiB", "compute, MiB"), devices))
     return "\n\n".join(parts)
 
 
 def _measurements(figures: HeadMeasurements | None, results: Mapping[str, Any]) -> str:
-    parts = ["## What was measured on this cluster"]
+    parts = ["## Measurements on this cluster"]
     if figures is None and not results:
-        parts.append("Nothing yet: no head has answered on this host.")
+        parts.append("None yet: no head has answered on this host.")
     if figures is not None:
         parts.append(_of_head(figures))
     for name, value in results.items():
@@ -141,12 +142,12 @@ def _measurements(figures: HeadMeasurements | None, results: Mapping[str, Any]) 
         parts.append(f"### {name}")
         parts.append(_table(("what", "measured"), rows[:MOST_ROWS]))
         if len(rows) > MOST_ROWS:
-            parts.append(f"{len(rows) - MOST_ROWS} more are in the file itself.")
+            parts.append(f"The file contains {len(rows) - MOST_ROWS} more.")
     return "\n\n".join(parts)
 
 
 def _record(name: str, text: str) -> str:
-    """A record one level down, with its number in the heading and with links that lead somewhere on this page."""
+    """Return a record with deeper headings, its number in the title, and links within the page."""
     number = name[:4]
     body = _HEADING.sub(r"#\1 ", text.strip())
     body = _RECORD_LINK.sub(r"](#\1)", body)
@@ -156,10 +157,10 @@ def _record(name: str, text: str) -> str:
 
 
 def page(records: Mapping[str, str], figures: HeadMeasurements | None, results: Mapping[str, Any]) -> str:
-    """The whole page.
+    """Return the page.
 
-    :param records: text by file name.
-    :param results: content of result files by name.
+    :param records: texts of records by file name.
+    :param results: contents of result files by name.
     """
     if not records:
         raise InvalidInputError.plain("There are no records of decisions", "pass the texts of docs/decisions")

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an inventory must say before anything is touched.
+"""Check an inventory before a playbook changes a host.
 
-A site is the groups of the inventory and the facts (C(herd_*), addresses, gathered facts) of its hosts.
+An inventory is its groups and the facts (C(herd_*), addresses, gathered facts) of its hosts.
 Each check yields sentences that name the host or group, what was expected, what was found, and the remedy.
 All problems are reported together, so that one run of preflight is enough to mend an inventory.
 """
@@ -20,7 +20,7 @@ from ..host.paths import is_system
 from ..host.platforms import EL8_CORE, PLATFORMS, el8_core_problem
 from ..models import lock as model_lock
 
-#: Facts of the inventory that are one for the whole site.
+#: Facts that must have the same value on all hosts.
 SHARED_FACTS = (
     "herd_release",
     "herd_prefix",
@@ -32,7 +32,7 @@ SHARED_FACTS = (
     "herd_model",
 )
 
-#: Groups whose one host is the only one of its kind, with what it does.
+#: Groups with exactly one host, and the purpose of that host.
 SINGULAR_GROUPS = {
     "head_server": "the machine that serves the API; a model has one head",
     "llama_build": "the machine that builds the release; it is built once",
@@ -41,7 +41,7 @@ SINGULAR_GROUPS = {
 
 @dataclass(frozen=True)
 class Inventory:
-    """The inventory's groups and each host's variables, by host name."""
+    """Hosts of each group, and variables of each host by host name."""
 
     groups: Mapping[str, Sequence[str]]
     hosts: Mapping[str, Mapping[str, Any]]
@@ -50,20 +50,26 @@ class Inventory:
         return list(self.groups.get(name, ()))
 
 
-def problems(site: Inventory, ansible_version: str) -> list[str]:
-    """Every reason why this site cannot work, in the order in which to mend them."""
-    found = [*_groups(site), *_shared_facts(site)]
+def problems(inventory: Inventory, ansible_version: str) -> list[str]:
+    """Return all problems of an inventory, in the order in which to fix them."""
+    found = [*_groups(inventory), *_shared_facts(inventory)]
     if found:
-        # The other checks read what these have found missing.
+        # The other checks need the groups and facts that are missing.
         return found
-    return [*_prefix(site), *_fabric(site), *_ports(site), *_model(site), *_platforms(site, ansible_version)]
+    return [
+        *_prefix(inventory),
+        *_fabric(inventory),
+        *_ports(inventory),
+        *_model(inventory),
+        *_platforms(inventory, ansible_version),
+    ]
 
 
 def host_problems(facts: Mapping[str, Any], fabric_address: str, interface: str, mtu: int | None) -> list[str]:
-    """What is wrong with the fabric of one host, from its gathered facts.
+    """Return the problems of one host's fabric, from its gathered facts.
 
     :param facts: C(ansible_facts) with the network subset.
-    :param mtu: bytes; None when the inventory does not say.
+    :param mtu: bytes; None if the inventory does not set it.
     """
     here = facts.get(interface.replace("-", "_"))
     addresses = [str(address) for address in facts.get("all_ipv4_addresses", ())]
@@ -99,18 +105,18 @@ def _address_of(interface: Any) -> str | None:
     return None
 
 
-def _groups(site: Inventory) -> Iterator[str]:
+def _groups(inventory: Inventory) -> Iterator[str]:
     for name, purpose in SINGULAR_GROUPS.items():
-        members = site.group(name)
+        members = inventory.group(name)
         if len(members) != 1:
             listed = f"{len(members)} ({', '.join(members)})" if members else "none"
             yield (
                 f"group {name}: expected exactly one host ({purpose}), found {listed}: "
                 f"leave one host in the group {name} of the inventory."
             )
-    if not site.group("rpc_worker"):
+    if not inventory.group("rpc_worker"):
         yield "group rpc_worker: expected at least one host, found none: name the machines that run an RPC worker."
-    for host in sorted(set(site.group("head_server")) & set(site.group("rpc_worker"))):
+    for host in sorted(set(inventory.group("head_server")) & set(inventory.group("rpc_worker"))):
         yield (
             f"host {host}: expected a head or a worker, found it in both groups head_server and rpc_worker: "
             f"the head uses its own GPU without a worker; take it out of rpc_worker."
@@ -124,25 +130,25 @@ def _groups(site: Inventory) -> Iterator[str]:
     }
     for group, dependants in needed_by.items():
         for dependant in dependants:
-            for host in site.group(dependant):
-                if host not in site.group(group):
+            for host in inventory.group(dependant):
+                if host not in inventory.group(group):
                     yield (
                         f"host {host}: expected it in group {group} because it is in {dependant}, found it missing "
                         f"there: add {dependant} to the children of {group}."
                     )
 
 
-def _shared_facts(site: Inventory) -> Iterator[str]:
-    members = site.group("node")
+def _shared_facts(inventory: Inventory) -> Iterator[str]:
+    members = inventory.group("node")
     for fact in SHARED_FACTS:
-        missing = [host for host in members if fact not in site.hosts[host]]
+        missing = [host for host in members if fact not in inventory.hosts[host]]
         if missing:
             yield (
                 f"fact {fact}: expected a value for every node, found none for {', '.join(missing)}: "
                 f"set it in group_vars/all."
             )
             continue
-        values = [site.hosts[host][fact] for host in members]
+        values = [inventory.hosts[host][fact] for host in members]
         if any(value != values[0] for value in values):
             yield (
                 f"fact {fact}: expected one value for the whole site, found different ones: "
@@ -150,8 +156,8 @@ def _shared_facts(site: Inventory) -> Iterator[str]:
             )
 
 
-def _prefix(site: Inventory) -> Iterator[str]:
-    prefix = str(site.hosts[site.group("node")[0]]["herd_prefix"])
+def _prefix(inventory: Inventory) -> Iterator[str]:
+    prefix = str(inventory.hosts[inventory.group("node")[0]]["herd_prefix"])
     if not prefix.startswith("/") or ".." in prefix.split("/") or is_system(prefix):
         yield (
             f"fact herd_prefix: expected the absolute path of a folder that is the releases' alone, such as "
@@ -159,10 +165,12 @@ def _prefix(site: Inventory) -> Iterator[str]:
         )
 
 
-def _fabric(site: Inventory) -> Iterator[str]:
+def _fabric(inventory: Inventory) -> Iterator[str]:
     owners: dict[str, str] = {}
-    for host in dict.fromkeys([*site.group("head_server"), *site.group("rpc_worker"), *site.group("llama_release")]):
-        address = site.hosts[host].get("herd_fabric_address")
+    for host in dict.fromkeys(
+        [*inventory.group("head_server"), *inventory.group("rpc_worker"), *inventory.group("llama_release")]
+    ):
+        address = inventory.hosts[host].get("herd_fabric_address")
         if not address:
             yield (
                 f"host {host}: expected a herd_fabric_address (its address on the InfiniBand network), found none: "
@@ -172,7 +180,7 @@ def _fabric(site: Inventory) -> Iterator[str]:
         try:
             ipaddress.IPv4Address(str(address))
         except ValueError:
-            # The engine's worker takes an IPv4 literal only, and exits 0 on a host name.
+            # An RPC worker only accepts an IPv4 address, and exits with status 0 for a host name.
             yield (
                 f"host {host}: expected herd_fabric_address to be an IPv4 address, found {address!r}: "
                 f"the RPC worker takes no host name; write the address."
@@ -184,14 +192,14 @@ def _fabric(site: Inventory) -> Iterator[str]:
                 f"{owners[str(address)]}'s: correct one of the two."
             )
         owners[str(address)] = host
-        if not site.hosts[host].get("herd_fabric_interface"):
+        if not inventory.hosts[host].get("herd_fabric_interface"):
             yield (
                 f"host {host}: expected herd_fabric_interface (such as ib0), found none: set it in group_vars/node.yml."
             )
 
 
-def _ports(site: Inventory) -> Iterator[str]:
-    facts = site.hosts[site.group("node")[0]]
+def _ports(inventory: Inventory) -> Iterator[str]:
+    facts = inventory.hosts[inventory.group("node")[0]]
     ports = {}
     for fact in ("herd_rpc_port", "herd_api_port"):
         text = str(facts[fact])
@@ -205,8 +213,8 @@ def _ports(site: Inventory) -> Iterator[str]:
         yield f"facts {' and '.join(ports)}: expected two different ports, found {facts['herd_rpc_port']} twice."
 
 
-def _model(site: Inventory) -> Iterator[str]:
-    facts = site.hosts[site.group("head_server")[0]]
+def _model(inventory: Inventory) -> Iterator[str]:
+    facts = inventory.hosts[inventory.group("head_server")[0]]
     models, key = facts["herd_models"], facts["herd_model"]
     if not isinstance(models, Mapping) or key not in models:
         known = ", ".join(sorted(models)) if isinstance(models, Mapping) else "no mapping at all"
@@ -215,17 +223,17 @@ def _model(site: Inventory) -> Iterator[str]:
             f"name a model that is described there."
         )
         return
-    # The others too: somebody will choose one of them, and a plan reads them all.
+    # All models are checked, since a plan reads all of them.
     for name, model in models.items():
         yield from model_lock.problems(name, model)
     if isinstance(models[key], Mapping) and not models[key].get("layers"):
         yield f"model {key}: expected a value for layers, found none: complete its entry in herd_models."
 
 
-def _platforms(site: Inventory, ansible_version: str) -> Iterator[str]:
+def _platforms(inventory: Inventory, ansible_version: str) -> Iterator[str]:
     running = tuple(int(part) for part in re.findall(r"[0-9]+", ansible_version)[:2])
-    for host in site.group("node"):
-        facts = site.hosts[host].get("ansible_facts") or {}
+    for host in inventory.group("node"):
+        facts = inventory.hosts[host].get("ansible_facts") or {}
         distribution = facts.get("distribution")
         if not distribution:
             continue

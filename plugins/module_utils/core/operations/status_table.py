@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rows of the status table, from what the info modules say, and the table as text."""
+"""Build the rows of the status table from the results of the info modules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GPU_COLUMNS = ("host", "gpu", "name", "used_mib", "free_mib", "total_mib", "leve
 
 
 def worker_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a worker."""
+    """Return the row of a worker."""
     clients = info.get("connections", [])
     return {
         "host": host,
@@ -53,7 +53,7 @@ def _worker_note(info: Mapping[str, Any]) -> str:
 
 
 def _reason(info: Mapping[str, Any]) -> str:
-    """Why a host cannot be reached, in one line."""
+    """Return why a host is unreachable, in one line."""
     said = str(info.get("msg", ""))
     for preface in ("Task failed:", "Failed to connect to the host via ssh:"):
         said = said.replace(preface, "")
@@ -61,7 +61,7 @@ def _reason(info: Mapping[str, Any]) -> str:
 
 
 def head_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe the head."""
+    """Return the row of a head."""
     workers = info.get("workers", [])
     connected = [worker for worker in workers if worker.get("established")]
     missing = [str(worker["endpoint"]) for worker in workers if not worker.get("established")]
@@ -87,7 +87,7 @@ def head_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def router_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a router, with the models that hold memory and those that did not come up."""
+    """Return the row of a router, with its models in memory and its failed models."""
     models = info.get("models", [])
     notes = [f"{len(info.get('in_memory', []))} of {len(models)} models in memory"] if models else []
     notes += [f"{model['id']} {model['state']}" for model in models if model["id"] in info.get("in_memory", [])]
@@ -98,9 +98,9 @@ def router_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
         notes.append(f"{info['restarts']} restarts")
     if info.get("unreachable"):
         notes = [_reason(info)]
-    # A host that could not be asked says why.
+    # The message of a failed module tells why there is no result.
     elif "active_state" not in info:
-        notes = [str(info.get("msg", "it says nothing"))]
+        notes = [str(info.get("msg", "no result"))]
     return {
         "host": host,
         "role": "fast_router",
@@ -123,11 +123,11 @@ def status(
     workers: Mapping[str, Mapping[str, Any]],
     endpoints: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Join what every host says into one picture.
+    """Return the rows of all nodes and devices.
 
-    :param heads: by host name, the result of head_info.
-    :param workers: by host name, the result of rpc_worker_info.
-    :param endpoints: host name of each RPC endpoint, C({"10.100.0.32:50052": "vllm-node2"}).
+    :param heads: results of head_info by host name.
+    :param workers: results of rpc_worker_info by host name.
+    :param endpoints: host names by RPC endpoint, such as C({"10.100.0.32:50052": "vllm-node2"}).
     """
     rows = {name: head_row(name, info) for name, info in heads.items()}
     worker_rows = {name: worker_row(name, info) for name, info in workers.items()}
@@ -147,15 +147,15 @@ def status(
 
 
 def route_rows(infos: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Describe the way from every host to the others.
+    """Return a row with the fabric routes of each host.
 
-    :param infos: by host name, the result of ib_route; of a host that was not asked, nothing.
+    :param infos: results of ib_route by host name; empty for a host without a result.
     """
     rows: list[dict[str, Any]] = []
     for host, info in infos.items():
         here = info.get("interface")
         if not here:
-            # Of a host that cannot be reached, the table of nodes says so.
+            # The table of nodes already lists unreachable hosts.
             if info.get("msg") and not info.get("unreachable") and not info.get("skipped"):
                 rows.append({"host": host, "note": info["msg"]})
             continue
@@ -176,10 +176,10 @@ def route_rows(infos: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def advisory_rows(services: Sequence[Mapping[str, Mapping[str, Any]]], accepted: Sequence[str]) -> list[dict[str, Any]]:
-    """Describe the known vulnerabilities of the releases that run, with the hosts that run them.
+    """Return a row for each known vulnerability of a running release, with its hosts.
 
-    :param services: by host name, the results of rpc_worker_info, of head_info and of router_info.
-    :param accepted: ids that the inventory has acknowledged.
+    :param services: results of rpc_worker_info, head_info and router_info by host name.
+    :param accepted: ids of advisories that the inventory acknowledges.
     """
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for host, info in (pair for infos in services for pair in infos.items()):
@@ -202,14 +202,14 @@ def advisory_rows(services: Sequence[Mapping[str, Mapping[str, Any]]], accepted:
 
 
 def problems(infos: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """List what the hosts themselves found wrong, each with its host."""
+    """Return the problems that the hosts report, each with the name of its host."""
     return [f"{host}: {sentence}" for host, info in infos.items() for sentence in info.get("problems") or []]
 
 
 def gpu_rows(infos: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Describe every GPU of every host, and hosts that could not say.
+    """Return a row for each GPU, and for each host without a result.
 
-    :param infos: by host name, the result of gpu_memory; of a host that was not asked, a skipped one.
+    :param infos: results of gpu_memory by host name, which may be skipped.
     """
     rows: list[dict[str, Any]] = []
     for host, info in infos.items():
@@ -225,7 +225,7 @@ def gpu_rows(infos: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
                     "note": f"{errors} uncorrected memory errors" if errors else "",
                 }
             )
-        # Of a host that cannot be reached, the table of nodes says so.
+        # The table of nodes already lists unreachable hosts.
         silent = "gpus" in info or info.get("skipped") or info.get("unreachable")
         problem = info.get("reason") or ("" if silent else info.get("msg"))
         if problem:

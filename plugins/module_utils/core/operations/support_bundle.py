@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a support bundle of one node holds: commands and files by the names that their text has in the bundle."""
+"""List the commands and files of a node's support bundle by their names in the bundle."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SHOW = (
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of the bundle: what a command prints, or a file.
+    """A part of the bundle: the output of a command, or a file.
 
-    :ivar name: its path in the bundle.
-    :ivar argv: the command, if it is one; a program that the host does not have is passed over.
-    :ivar path: the file, if it is one.
+    :ivar name: path in the bundle.
+    :ivar argv: command, or empty. A missing program is skipped.
+    :ivar path: file, or empty.
     """
 
     name: str
@@ -33,7 +33,7 @@ def _command(name: str, *argv: str) -> Piece:
 
 
 def pieces(units: Sequence[str], since: str, lines: int, prefix: str, models_dir: str) -> list[Piece]:
-    """Name everything, and nothing that only a service may read: key files are not among it."""
+    """Return all parts of the bundle. Protected files, such as keys, are not among them."""
     found = [
         _command("system/uname.txt", "uname", "-a"),
         _command("system/os-release.txt", "cat", "/etc/os-release"),
@@ -41,7 +41,7 @@ def pieces(units: Sequence[str], since: str, lines: int, prefix: str, models_dir
         _command("system/memory.txt", "free", "-m"),
         _command("system/disks.txt", "df", "-hT"),
         _command("system/processors.txt", "lscpu"),
-        # Without environments: they may hold what nobody should see.
+        # Without environments, which may contain secrets.
         _command("system/processes.txt", "ps", "-eo", "user,pid,ppid,stat,lstart,rss,nlwp,args"),
         _command("system/systemd.txt", "systemctl", "--version"),
         _command("system/failed-units.txt", "systemctl", "--failed", "--no-pager", "--plain"),

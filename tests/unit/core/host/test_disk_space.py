@@ -67,5 +67,5 @@ def test_only_a_full_disk_is_trouble() -> None:
     error = disk_space.full_error([low, full], DiskLimits(), "vllm-node2")
     assert str(error) == (
         "expected at least 1 GiB or 2 % free on every disk that the herd uses, found on vllm-node2: 3 of 8192 MiB "
-        "under /var/log: run playbooks/tidy.yml, which removes what nobody needs, or make room by hand."
+        "under /var/log: run playbooks/tidy.yml, which removes unused files, or free space by hand."
     )

@@ -60,7 +60,7 @@ def test_the_thresholds_of_the_documents(gbps: float, level: str, is_problem: bo
 
 
 @pytest.mark.parametrize(
-    ("cpu", "remedy"), [(20.0, "look at the link's rate and errors"), (99.5, "one processor was busy with it")]
+    ("cpu", "remedy"), [(20.0, "look at the link's rate and errors"), (99.5, "one processor was the limit")]
 )
 def test_a_busy_processor_is_told_from_a_slow_link(cpu: float, remedy: str) -> None:
     found = iperf.parse(at(12, cpu), PEER, BandwidthLimits())

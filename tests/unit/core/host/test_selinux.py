@@ -83,7 +83,7 @@ def test_ports_get_a_type_where_they_have_none_that_will_do(
 
 
 def test_what_somebody_has_decided_is_not_undone() -> None:
-    with pytest.raises(InvalidInputError, match="given it the type squid_port_t on this host"):
+    with pytest.raises(InvalidInputError, match="found the local type squid_port_t"):
         rules.plan(found("squid_port_t tcp 8081"), wanted(8080, 8081))
 
 

@@ -51,7 +51,7 @@ def test_what_the_head_was_seen_to_do_is_on_the_page(figures: decision_log.HeadM
 
 def test_nothing_is_said_that_was_not_measured() -> None:
     page = decision_log.page(RECORDS, None, {})
-    assert "Nothing yet: no head has answered on this host." in page
+    assert "None yet: no head has answered on this host." in page
     assert "per second |" not in page
 
 
@@ -89,7 +89,7 @@ def test_every_figure_of_a_result_file_is_a_row(value: Any, rows: list[tuple[str
 def test_a_result_file_that_is_long_is_cut_and_says_so() -> None:
     page = decision_log.page(RECORDS, None, {"bench.json": {str(number): number for number in range(203)}})
     assert "### bench.json" in page
-    assert "3 more are in the file itself." in page
+    assert "The file contains 3 more." in page
 
 
 def test_every_record_is_there_and_every_link_leads_somewhere(figures: decision_log.HeadMeasurements) -> None:
