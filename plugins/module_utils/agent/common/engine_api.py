@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The head's own API, as its host may ask it: cheap questions, and a completion where that is what is asked."""
+"""Ask an engine's API from its own host, with the standard library alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ LARGEST = 4 * 2**20
 
 @dataclass(frozen=True)
 class Api:
-    """Where the head answers; certificate is the file of its own, empty without TLS."""
+    """Address of an engine's API.
+
+    :param certificate: file of the engine's own certificate; empty without TLS.
+    """
 
     address: str
     port: int
@@ -37,7 +40,7 @@ class Api:
     certificate: str = ""
 
     def headers(self) -> dict[str, str]:
-        """What a request needs; the key is read anew each time, since it may be rotated."""
+        """Return the headers of a request. The key is read each time, because it may be rotated."""
         found = {"Content-Type": "application/json"}
         if self.key_file:
             try:
@@ -60,7 +63,7 @@ class Api:
 
 
 def why_without_key(api: Api) -> str:
-    """Say what is wrong with the file of keys, nothing if it can be used."""
+    """Return what is wrong with the key file; empty if it can be used."""
     try:
         api.headers()
     except HerdError as error:
@@ -69,7 +72,7 @@ def why_without_key(api: Api) -> str:
 
 
 def of(arguments: Sequence[str]) -> Api | None:
-    """Read where a head answers from its command line."""
+    """Read the address of an engine's API from its command line; None without a port."""
     port = value_of(arguments, "--port")
     if not port.isdigit():
         return None
@@ -84,10 +87,10 @@ def of(arguments: Sequence[str]) -> Api | None:
 
 
 def connect(api: Api, timeout_s: float) -> http.client.HTTPConnection:
-    """A connection to the head that is opened when it is used first.
+    """Return a connection, which opens when it is first used.
 
-    With TLS the head's own certificate is trusted and no other. That its time is over is a matter for those who come
-    from elsewhere (api_health says so): nobody restarts a head that serves, because of a date.
+    With TLS only the engine's own certificate is trusted, even when it has expired: the module api_health reports that,
+    and a head that serves is not restarted because of a date.
     """
     if not api.certificate:
         return http.client.HTTPConnection(api.address, api.port, timeout=timeout_s)
@@ -109,7 +112,7 @@ def connect(api: Api, timeout_s: float) -> http.client.HTTPConnection:
 def ask(
     api: Api, method: str, path: str, timeout_s: float, body: Any = None, with_key: bool = True
 ) -> tuple[int, bytes]:
-    """One request; its status and its answer."""
+    """Send one request and return the status and the body."""
     headers = api.headers() if with_key else {}
     connection = connect(api, timeout_s)
     try:
@@ -121,9 +124,9 @@ def ask(
 
 
 def health(api: Api) -> str:
-    """The head's health in one word: ok, loading, refused or silent; empty where it cannot be asked from here."""
+    """Return the health: C(ok), C(loading), C(refused) or C(silent); empty if this host cannot ask."""
     try:
-        # The engine gives it without a key too, and what is wrong with the file of keys is no illness of the head.
+        # Without the key: the engine does not require it here, and a bad key file is not the engine's fault.
         status, _body = ask(api, "GET", "/health", HEALTH_TIMEOUT_S, with_key=False)
     except ConnectionRefusedError:
         return "refused"
@@ -137,7 +140,10 @@ def health(api: Api) -> str:
 
 @dataclass(frozen=True)
 class Slots:
-    """What the slots show; known is None where they did not answer in time, False where they are not shown."""
+    """The state of the slots.
+
+    :param known: None if they did not answer in time, False if the engine does not show them.
+    """
 
     known: bool | None = False
     total: int = -1
@@ -146,7 +152,7 @@ class Slots:
 
 
 def slots(api: Api) -> Slots:
-    """Ask for the slots, which the head's main loop answers between two steps of its work."""
+    """Request the slots, which the engine's main loop answers between two steps of its work."""
     try:
         status, body = ask(api, "GET", "/slots", SLOTS_TIMEOUT_S)
         listed = api_answers.slots(json.loads(body)) if status == 200 else None
@@ -161,7 +167,7 @@ def slots(api: Api) -> Slots:
 
 
 def metrics(api: Api) -> dict[str, float]:
-    """The head's counters by name, without the engine's prefix; empty where it shows none."""
+    """Return the counters by name, without the engine's prefix; empty if it shows none."""
     try:
         status, body = ask(api, "GET", "/metrics", SLOTS_TIMEOUT_S)
     except (OSError, HerdError, http.client.HTTPException):
@@ -170,22 +176,22 @@ def metrics(api: Api) -> dict[str, float]:
 
 
 def probe(question: Callable[[], str]) -> ProbeResult:
-    """Ask something, and say what came of it."""
+    """Run a question to the engine and return its result."""
     try:
         return ProbeResult(True, question())
     except RemoteFailureError as error:
         return ProbeResult(False, error.found)
     except Exception as error:
-        # A key or a certificate that cannot be used, or a fault of our own: none is the engine's silence.
+        # An unusable key or certificate, or an error of this program, is not the engine's silence.
         return ProbeResult(False, str(error) or type(error).__name__, asked=False)
 
 
 def complete(api: Api, timeout_s: float) -> float:
-    """Let the head make one token; seconds that it took."""
+    """Request one token and return the seconds that it took."""
     began = time.monotonic()
     try:
         body = {"prompt": "ping", "n_predict": 1, "cache_prompt": False}
-        # A router asks for a model; a head answers for its own, whatever it is called.
+        # A router requires a model; a head serves its own, whatever the name.
         if api.model:
             body["model"] = api.model
         status, answer = ask(api, "POST", "/completion", timeout_s, body)
@@ -210,8 +216,18 @@ def complete(api: Api, timeout_s: float) -> float:
     return time.monotonic() - began
 
 
+def token(api: Api | None, timeout_s: float) -> str:
+    """Request one token and describe the time that it took.
+
+    :raises ValueError: without an address.
+    """
+    if api is None:
+        raise ValueError("its command line names no port")
+    return f"{complete(api, timeout_s):.2f} seconds"
+
+
 def chat(api: Api, prompt: str, max_tokens: int, timeout_s: float) -> Iterator[str]:
-    """Ask a question; the pieces of the answer as they come."""
+    """Ask a question and return the pieces of the answer as they come."""
     connection = connect(api, timeout_s)
     body = {
         "model": api.model,

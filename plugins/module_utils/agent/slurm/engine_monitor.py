@@ -159,12 +159,7 @@ class HeadMonitor:
             self.log(action.reason)
 
     def _ask(self, api: engine_api.Api | None) -> None:
-        def answer() -> str:
-            if api is None:
-                raise ValueError("its command line names no port")
-            return f"{engine_api.complete(api, LIMITS.probe_s):.2f} seconds"
-
-        self._probe = engine_api.probe(answer)
+        self._probe = engine_api.probe(lambda: engine_api.token(api, LIMITS.probe_s))
 
     def end(self) -> None:
         """Stop asking the engine."""

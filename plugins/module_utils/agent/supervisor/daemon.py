@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent: looks at its own node, tells the others, and mends what it can.
+"""The agent: observe this node, publish its heartbeat, and restart what cannot go on.
 
-It decides nothing itself: what it sees goes into herd.core.supervision, and what comes out is done and said.
-Nothing that it remembers matters to anybody else, so it may end at any moment.
+The rules in core/supervision make all decisions; the agent applies and logs them. Nothing depends on the state of the
+agent, so it may exit at any moment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
 
 
 class Agent:
-    """One node's agent."""
+    """The agent of one node."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -53,8 +53,6 @@ class Agent:
         self._probe: ProbeResult | None = None
         self._ordering: threading.Thread | None = None
         self.published = self._heartbeat(None, None, None, None)
-
-    # What is told
 
     def _heartbeat(
         self,
@@ -79,8 +77,6 @@ class Agent:
                 disks=self.disks.readings,
             )
         )
-
-    # The worker
 
     def _observe_worker(
         self, now: float, observed: local_state.ObservedUnit, table: Sequence[proc_net.TcpSocket], hold: str
@@ -120,10 +116,8 @@ class Agent:
             unit_age_s=observed.age_s(now),
         )
 
-    # The head
-
     def _links(self, arguments: Sequence[str], table: Sequence[proc_net.TcpSocket]) -> dict[str, tuple[str, ...]]:
-        """Established connections to each worker of the running process, by the worker's name."""
+        """Return the established connections of the head's process to each worker, by the worker's name."""
         names = {address: name for name, address in self.settings.peers.items()}
         found = {}
         for endpoint in filter(None, value_of(arguments, "--rpc").split(",")):
@@ -190,26 +184,20 @@ class Agent:
             log(action.reason)
 
     def _ask_for_token(self, api: engine_api.Api | None) -> None:
-        def answer() -> str:
-            if api is None:
-                raise ValueError("its command line names no port")
-            return f"{engine_api.complete(api, self.settings.limits.probe_s):.2f} seconds"
-
-        self._probe = engine_api.probe(answer)
+        self._probe = engine_api.probe(lambda: engine_api.token(api, self.settings.limits.probe_s))
 
     def _restart_head(self, name: str, pid: int) -> None:
-        # What cannot end well is not waited for. systemd would take the time that a stop may take; a restart of what
-        # has ended begins at once.
-        is_judged = bool(pid) and local_state.unit(name).pid == pid
-        if is_judged:
+        # Its answers are lost, so the process is killed: systemd would wait as long as a stop may take.
+        is_same = bool(pid) and local_state.unit(name).pid == pid
+        if is_same:
             self._systemctl("kill", "--kill-who=main", "--signal=SIGKILL", name)
-        # A process that is gone by now may have been stopped by somebody: that is not started again.
-        self._systemctl("restart" if is_judged else "try-restart", "--no-block", name)
+        # A process that has exited meanwhile may have been stopped by an operator, and is not started again.
+        self._systemctl("restart" if is_same else "try-restart", "--no-block", name)
 
     def _order(self, work: Callable[[], None]) -> None:
-        """Let systemd do something, in a thread: it may be stalled, and heartbeats must go on."""
+        """Call systemd in a thread: it may be stalled, and heartbeats must continue."""
         if self._ordering is not None and self._ordering.is_alive():
-            log("systemd does not answer yet to what it was told before; it is told again later")
+            log("systemd has not answered the last request yet; the next one is sent later")
             return
         self._ordering = threading.Thread(target=work, daemon=True)
         self._ordering.start()
@@ -220,10 +208,8 @@ class Agent:
         if status:
             log(f"systemctl {' '.join(arguments)} ended with {status}: {text.strip()}")
 
-    # Life
-
     def tick(self) -> None:
-        """Look at everything once."""
+        """Observe everything once, apply the decisions and publish the heartbeat."""
         now = time.monotonic()
         hold = self.flags.get("hold")
         reason = hold.reason if hold else ""
@@ -234,7 +220,7 @@ class Agent:
         self.published = self._heartbeat(hold, worker, head, router)
 
     def run(self) -> None:
-        """Begin, and go on for ever."""
+        """Run until the process ends."""
         clients = {*self.settings.peers.values(), self.settings.address}
         server = heartbeat_http.Server((self.settings.address, self.settings.port), lambda: self.published, clients)
         for work in (server.serve_forever, self.gpus.run, self.engine.run):
@@ -246,12 +232,12 @@ class Agent:
         while True:
             time.sleep(TICK_S)
             self.tick()
-            # Ready as well: that word may have been lost, and systemd would end what is never ready.
+            # READY again: the first message may have been lost, and systemd would stop the service.
             notify("READY=1\nWATCHDOG=1")
 
 
 def agent_command(arguments: argparse.Namespace) -> int:
-    """Run the agent until systemd ends it."""
+    """Run the agent until systemd stops it."""
     Agent(read_settings(arguments.config)).run()
     return 0
 
@@ -260,7 +246,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl agent)."""
     agent = commands.add_parser(
         "agent",
-        description="Gives a heartbeat on the fabric, follows those of the workers, and restarts what cannot go on: a "
+        description="Publish a heartbeat on the fabric, follow those of the workers, and restart what cannot go on: a "
         "head, a worker, a router of models or the process of one of them.",
     )
     agent.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")

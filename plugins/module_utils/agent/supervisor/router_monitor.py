@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A router of models, and the process of each model in memory: watched by the very rules that a head is watched by.
+"""Supervise a router of models, and the process of each model in memory, by the rules for a head.
 
-A router that hangs is restarted; it takes its models' processes with it. A model's process that hangs is unloaded
-through the router, which ends it and starts another for the next request; if the router cannot, it is restarted itself.
+A router that hangs is restarted, with its models' processes. A model's process that hangs is unloaded through the
+router, which starts another one for the next request. If the router does not end the process, it is restarted itself.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from ..common import engine_api
 from . import local_state
 from .engine_poller import EnginePoller
 
-#: Seconds for the router to answer what it only has to look up.
+#: Seconds for the router to answer without a model.
 LOOK_UP_S = 10.0
-# States of supervision in which nothing is said of a process.
+# States of supervision without a problem.
 QUIET = ("watching", "loading", "starting")
 
 
 class Process(Protocol):
-    """The router's process and what it belongs to: a unit of systemd, or a job."""
+    """The router's process and its unit of systemd, or its job."""
 
     name: str
     unit: local_state.Unit
@@ -48,12 +48,16 @@ class Process(Protocol):
         """Read the state of the unit and its process."""
 
     def age_s(self, now: float) -> float:
-        """How old the word on the unit is."""
+        """Return the age of the unit's state in seconds."""
 
 
 @dataclass(frozen=True)
 class Actions:
-    """What the agent can do, and how it asks."""
+    """What the host of a router monitor provides.
+
+    :param order: runs a request to systemd, which may take long.
+    :param restart: restarts a unit by name, process and reason.
+    """
 
     make_poller: Callable[[], EnginePoller]
     order: Callable[[Callable[[], None]], None]
@@ -63,7 +67,7 @@ class Actions:
 
 @dataclass
 class _Engine:
-    """One process, its API, and the rules for it."""
+    """One engine's process, the poller of its API, and its supervisor."""
 
     supervisor: Supervisor
     poller: EnginePoller
@@ -74,17 +78,17 @@ class _Engine:
     view: HeadObservation = field(default_factory=HeadObservation)
 
     def begin(self) -> _Engine:
-        """Ask its API from now on."""
+        """Start to poll its API."""
         threading.Thread(target=self.poller.run, daemon=True).start()
         return self
 
     def step(self, now: float, view: HeadObservation, hold: str) -> list[Action]:
-        """Look once and say what is to be done."""
+        """Evaluate one observation and return the actions."""
         probe, self.probe, self.view = self.probe, None, view
         return self.supervisor.step(now, view, {}, hold, probe)
 
     def ask(self, question: Callable[[], str]) -> None:
-        """Ask for something that may take long."""
+        """Ask in a thread, because the answer may take long."""
 
         def answer() -> None:
             self.probe = engine_api.probe(question)
@@ -93,7 +97,7 @@ class _Engine:
 
 
 def models_of(pid: int) -> dict[str, tuple[int, local_state.Process]]:
-    """The models' processes of a router, by the model's name."""
+    """Return the models' processes of a router, by the model's name."""
     found = {}
     for child in local_state.children(pid):
         process = local_state.process(child)
@@ -104,17 +108,17 @@ def models_of(pid: int) -> dict[str, tuple[int, local_state.Process]]:
 
 
 def clients_of(process: local_state.Process, table: Sequence[proc_net.TcpSocket]) -> frozenset[int]:
-    """Ports from which requests to a model's process come; the router opens a connection for each."""
+    """Return the ports from which requests to a model's process come: one connection of the router for each."""
     port = value_of(process.arguments, "--port")
     return frozenset(s.remote_port for s in proc_net.established_from(table, int(port) if port.isdigit() else 0))
 
 
 def asked(api: engine_api.Api, method: str, path: str, body: Any = None, timeout_s: float = LOOK_UP_S) -> Any:
-    """What a router answers."""
+    """Send a request to a router and return its answer."""
     try:
         status, answer = engine_api.ask(api, method, path, timeout_s, body)
     except OSError as error:
-        # Of the key file too, which only root and the router's user read.
+        # Also if the key file cannot be read: only root and the router's user may.
         found = str(error) or type(error).__name__
     except http.client.HTTPException as error:
         found = type(error).__name__
@@ -130,12 +134,12 @@ def asked(api: engine_api.Api, method: str, path: str, body: Any = None, timeout
 
 
 def states(api: engine_api.Api, timeout_s: float = LOOK_UP_S) -> list[router_mode.RouterModelState]:
-    """What a router offers; loads nothing and wakes nobody."""
+    """Return the models of a router and their states, without loading or waking any."""
     return router_mode.states(asked(api, "GET", "/models", timeout_s=timeout_s))
 
 
 class RouterMonitor:
-    """Watches one router."""
+    """Supervise one router."""
 
     def __init__(self, observed: Process, limits: RecoveryLimits, actions: Actions) -> None:
         self.limits, self.actions, self.observed = limits, actions, observed
@@ -145,10 +149,8 @@ class RouterMonitor:
         self._backoffs: dict[str, Backoff] = {}
         self._recovered = 0
 
-    # What is seen
-
     def _track_models(self, found: dict[str, tuple[int, local_state.Process]], api: engine_api.Api | None) -> None:
-        """Watch the processes that there are, each one from its start."""
+        """Supervise the models' processes that exist now, each from its start."""
         for name in list(self.models):
             if name not in found or found[name][1].started != self.models[name].started:
                 gone = self.models.pop(name)
@@ -174,8 +176,8 @@ class RouterMonitor:
         model, unit = self.models[name], self.observed.unit
         state, clients = model.poller, clients_of(process, table)
         view = local_state.engine_view(unit, process, state.health)
-        # Whoever asks for the slots of a model that sleeps wakes it, and keeps awake one that would sleep. Connections
-        # that were there before are no questions of this agent's own.
+        # A request for the slots wakes a model that sleeps, and keeps it awake. So ask only while a connection lasts,
+        # which is not one of this agent's own.
         state.may_ask = not view.may_sleep or bool(clients & model.clients)
         model.clients = clients
         slots = state.slots
@@ -184,7 +186,10 @@ class RouterMonitor:
             self._apply_to_model(action, name, model)
 
     def step(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Head | None:
-        """Look once and do what is to be done; what is told of it."""
+        """Observe once and apply the decisions.
+
+        :returns: the router's part of the heartbeat; None if its unit is not loaded.
+        """
         self.observed.refresh(now)
         unit, process = self.observed.unit, self.observed.process
         state = self.own.poller
@@ -200,7 +205,7 @@ class RouterMonitor:
             (pid, self.models[name].view.progress) for name, (pid, _child) in found.items() if name in self.models
         ]
         view = local_state.engine_view(unit, process, state.health)
-        # What sleeps are its models; it has no slots of its own.
+        # Its models sleep; the router itself does not, and has no slots.
         view = replace(view, may_sleep=False, slots_known=True, busy=0, progress=json.dumps(progress))
         for action in self.own.step(now, view, hold):
             self._apply(action)
@@ -237,11 +242,9 @@ class RouterMonitor:
         )
 
     def end(self) -> None:
-        """Ask nobody any more."""
+        """End all pollers."""
         for engine in (self.own, *self.models.values()):
             engine.poller.ended = True
-
-    # What is done
 
     def _apply(self, action: Action) -> None:
         pid = self.own.view.pid
@@ -257,7 +260,7 @@ class RouterMonitor:
             self.actions.log(action.reason)
 
     def _ask_router(self) -> str:
-        """Have it pass on a question to a model that is awake and idle; where there is none, look up its models."""
+        """Request a token from an idle model in memory, or the list of models if there is none."""
         api = self.own.poller.api
         if api is None:
             raise ValueError("its command line names no port")
@@ -286,9 +289,7 @@ class RouterMonitor:
             self.actions.log(action.reason)
 
     def _ask_model(self, model: _Engine) -> str:
-        if model.poller.api is None:
-            raise ValueError("its command line names no port")
-        return f"{engine_api.complete(model.poller.api, self.limits.probe_s):.2f} seconds"
+        return engine_api.token(model.poller.api, self.limits.probe_s)
 
     def _unload(self, name: str) -> None:
         api = self.own.poller.api
@@ -297,5 +298,5 @@ class RouterMonitor:
                 raise ValueError("its command line names no port")
             asked(api, "POST", "/models/unload", {"model": name})
         except Exception as error:
-            # Also a key that cannot be read. What is not gone soon is told again, and then the router is restarted.
+            # Also if the key cannot be read. If the process stays, the next step restarts the router.
             self.actions.log(f"the router does not unload {name}: {str(error) or type(error).__name__}")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the agent of this node was told when it was installed, and the two marks that an operator may set."""
+"""The agent's configuration, and the flags that an operator sets at run time: hold and drain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ DEFAULT_PATH = "/etc/herd/agent.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """The agent's configuration; peers are the fabric addresses of all nodes by name, this one too."""
+    """The agent's configuration.
+
+    :param peers: fabric addresses of all nodes by name, including this one.
+    """
 
     node: str
     address: str
@@ -46,7 +49,7 @@ def _parse(data: Any) -> Settings:
     pauses = tuple(map(float, given.pop("backoff_s", RecoveryLimits.backoff_s)))
     if not pauses:
         raise ValueError("backoff_s has no pause")
-    # The fields that are left are all numbers.
+    # All other fields are numbers.
     values: dict[str, Any] = {str(name): float(value) for name, value in given.items()}
     limits = RecoveryLimits(backoff_s=pauses, **values)
     disks = dict(data.get("disks", {}))
@@ -72,26 +75,26 @@ def read_settings(path: str) -> Settings:
 
 
 class OperatorFlags:
-    """Hold and drain: files with an end, so that nothing lasts that somebody forgot. A reboot ends them too."""
+    """Flags of an operator as files. Each expires, so that a forgotten one does not last; a reboot clears it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def set(self, name: str, reason: str, seconds: float) -> None:
-        """Set a mark in one step."""
+        """Set a flag atomically, for some seconds."""
         self.folder.mkdir(parents=True, exist_ok=True)
         scratch = self.folder / f".{name}.{os.getpid()}"
-        # The clock of the kernel since boot: a change of the time of day must not lengthen it.
+        # The kernel's clock since boot: a change of the wall clock must not extend the flag.
         until = time.monotonic() + seconds
         scratch.write_text(json.dumps({"reason": plain(reason), "until": until}), encoding="utf-8")
         scratch.replace(self.folder / name)
 
     def clear(self, name: str) -> None:
-        """Take a mark away."""
+        """Clear a flag."""
         (self.folder / name).unlink(missing_ok=True)
 
     def get(self, name: str) -> Hold | None:
-        """Read a mark, if it is set and has not ended."""
+        """Return a flag with its remaining seconds; None if it is not set or has expired."""
         try:
             data = json.loads((self.folder / name).read_text(encoding="utf-8"))
             left = float(data["until"]) - time.monotonic()

@@ -1,10 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a node says of itself to the others, and how much of what others say is believed.
+"""Write and read heartbeats: what a node reports of itself to the others.
 
-A heartbeat comes over a network, so nothing of it is taken for granted: its size, its shape and every value
-have limits, and what does not keep them is an error and not a heartbeat.
+A heartbeat comes over a network, so its size, its shape and every value have limits. Anything beyond them is an error.
 """
 
 from __future__ import annotations
@@ -12,27 +11,32 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
 
 from ..errors import RemoteFailureError
 from ..host import nvidia_smi as nvidia_smi_report
 from ..text import CONTROL, LONGEST, plain
 
 SCHEMA = 1
-#: Path of the one thing that an agent gives.
+#: The only path that an agent serves.
 PATH = "/heartbeat"
-#: A heartbeat of a node with eight GPUs and hundreds of connections has a tenth of that.
+#: Limit in bytes. A node with eight GPUs and hundreds of connections has a tenth of that.
 LARGEST = 65536
 _COUNT = 2**53
 _LIST = 512
 _ENDPOINT = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}:\d{1,5}")
-# What a terminal would take for a command, and halves of characters, which cannot be written at all.
+# Counts for which -1 stands for unknown.
+_MAY_BE_UNKNOWN = {
+    *("memory_used_mib", "memory_total_mib", "temperature_c", "utilization_percent"),
+    *("free_mib", "total_mib"),
+    *("slots", "busy", "waiting", "tokens_total"),
+}
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU; memory in MiB, temperature in degrees Celsius. -1 is what nvidia-smi does not tell."""
+    """One GPU; memory in MiB, temperature in degrees Celsius. -1 is unknown."""
 
     index: int
     name: str
@@ -44,7 +48,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Disk:
-    """A file system, by a path on it; memory in MiB, -1 where it does not answer.
+    """A file system, named by a path on it; sizes in MiB, -1 if it does not answer.
 
     :param state: C(ok), C(low), C(full) or C(silent).
     """
@@ -57,7 +61,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Hold:
-    """Somebody works here: the agents do nothing about it for these seconds."""
+    """An operator's hold: the agents do nothing about this node for these seconds."""
 
     reason: str
     seconds: float
@@ -69,12 +73,12 @@ class Worker:
 
     :param active: systemd's ActiveState, and sub its SubState.
     :param job: whether systemd has a job for the unit.
-    :param pid: 0 where no process runs.
-    :param started: start of the process in clock ticks since boot, which with pid and boot id names a process.
-    :param state: the kernel's letter for the process, C(T) for one that was stopped.
+    :param pid: 0 without a process.
+    :param started: start of the process in clock ticks since boot, which identifies it together with pid and boot id.
+    :param state: the kernel's letter for the state of the process, C(T) for a stopped one.
     :param clients: C(address:port) of the established connections to its port.
     :param stale: connections that the client has closed and the worker has not.
-    :param unit_age_s: how old systemd's word on the unit is.
+    :param unit_age_s: age of systemd's last answer on the unit.
     """
 
     unit: str
@@ -97,11 +101,11 @@ class Worker:
 class Head:
     """The head of the group, or a router of models, which has no workers; its slots are those of models in memory.
 
-    :param health: C(ok), C(loading), C(refused), C(silent), or nothing where no process runs.
+    :param health: C(ok), C(loading), C(refused), C(silent); empty without a process.
     :param lost: workers that it is not connected to.
-    :param busy: slots that work on a request, and waiting those requests that wait for one; -1 is unknown.
-    :param supervision: what the agent is doing about it, in one word, and reason why.
-    :param unit_age_s: how old systemd's word on the unit is.
+    :param busy: slots that work on a request; waiting are requests that wait for a slot. -1 is unknown.
+    :param supervision: the state of supervision in one word, and reason its cause.
+    :param unit_age_s: age of systemd's last answer on the unit.
     """
 
     unit: str
@@ -130,7 +134,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Everything that a node says of itself.
+    """Everything that a node reports of itself.
 
     :param agent: names one run of the agent; sequence counts within it.
     :param boot_id: the kernel's name for the time since the host was started.
@@ -156,7 +160,7 @@ def write(heartbeat: Heartbeat) -> bytes:
 
 
 class _Reader:
-    """Takes values out of what came, by name, kind and limit."""
+    """Read values of a JSON object by name, type and limit."""
 
     def __init__(self, data: Any, where: str) -> None:
         if not isinstance(data, Mapping):
@@ -210,79 +214,35 @@ class _Reader:
         return None if value is None else _Reader(value, name)
 
 
+_Part = TypeVar("_Part", Worker, Head, Gpu, Disk)
+
+
+def _read_part(kind: type[_Part], found: _Reader) -> _Part:
+    """Read every field of a part by its type."""
+    values: dict[str, Any] = {}
+    for field in fields(kind):
+        if field.type == "int":
+            values[field.name] = found.count(field.name, -1 if field.name in _MAY_BE_UNKNOWN else 0)
+        else:
+            read_value = {"str": found.text, "bool": found.truth, "float": found.number}.get(
+                str(field.type), found.texts
+            )
+            values[field.name] = read_value(field.name)
+    return kind(**values)
+
+
 def _read_worker(found: _Reader) -> Worker:
-    clients = found.texts("clients")
-    if not all(_ENDPOINT.fullmatch(client) for client in clients):
+    worker = _read_part(Worker, found)
+    if not all(_ENDPOINT.fullmatch(client) for client in worker.clients):
         raise ValueError("worker.clients holds something that is no address:port")
-    return Worker(
-        unit=found.text("unit"),
-        active=found.text("active"),
-        sub=found.text("sub"),
-        job=found.truth("job"),
-        pid=found.count("pid"),
-        started=found.count("started"),
-        state=found.text("state"),
-        restarts=found.count("restarts"),
-        release=found.text("release"),
-        protocol=found.text("protocol"),
-        listening=found.truth("listening"),
-        clients=clients,
-        stale=found.count("stale"),
-        unit_age_s=found.number("unit_age_s"),
-    )
-
-
-def _read_head(found: _Reader) -> Head:
-    return Head(
-        unit=found.text("unit"),
-        active=found.text("active"),
-        sub=found.text("sub"),
-        job=found.truth("job"),
-        pid=found.count("pid"),
-        started=found.count("started"),
-        restarts=found.count("restarts"),
-        release=found.text("release"),
-        api=found.text("api"),
-        health=found.text("health"),
-        workers=found.texts("workers"),
-        lost=found.texts("lost"),
-        slots=found.count("slots", -1),
-        busy=found.count("busy", -1),
-        waiting=found.count("waiting", -1),
-        tokens_total=found.count("tokens_total", -1),
-        tokens_per_second=found.number("tokens_per_second"),
-        supervision=found.text("supervision"),
-        reason=found.text("reason"),
-        recoveries=found.count("recoveries"),
-        draining=found.truth("draining"),
-        unit_age_s=found.number("unit_age_s"),
-    )
-
-
-def _read_gpu(found: _Reader) -> Gpu:
-    return Gpu(
-        index=found.count("index"),
-        name=found.text("name"),
-        memory_used_mib=found.count("memory_used_mib", -1),
-        memory_total_mib=found.count("memory_total_mib", -1),
-        temperature_c=found.count("temperature_c", -1),
-        utilization_percent=found.count("utilization_percent", -1),
-    )
-
-
-def _read_disk(found: _Reader) -> Disk:
-    return Disk(
-        path=found.text("path"),
-        free_mib=found.count("free_mib", -1),
-        total_mib=found.count("total_mib", -1),
-        state=found.text("state"),
-    )
+    return worker
 
 
 def read(raw: bytes, node: str = "") -> Heartbeat:
-    """Read what came from a node.
+    """Read a heartbeat that came from a node.
 
-    :param node: the name that it must have; any if empty.
+    :param node: the name that it must have; empty accepts any.
+    :raises RemoteFailureError: if it is not a valid heartbeat.
     """
     try:
         if len(raw) > LARGEST:
@@ -303,10 +263,10 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
             uptime_s=found.number("uptime_s"),
             hold=None if hold is None else Hold(hold.text("reason"), hold.number("seconds")),
             worker=None if worker is None else _read_worker(worker),
-            head=None if head is None else _read_head(head),
-            router=None if router is None else _read_head(router),
-            gpus=tuple(map(_read_gpu, found.parts("gpus"))),
-            disks=tuple(map(_read_disk, found.parts("disks"))),
+            head=None if head is None else _read_part(Head, head),
+            router=None if router is None else _read_part(Head, router),
+            gpus=tuple(_read_part(Gpu, gpu) for gpu in found.parts("gpus")),
+            disks=tuple(_read_part(Disk, disk) for disk in found.parts("disks")),
         )
     # RecursionError: thousands of brackets.
     except (ValueError, RecursionError) as error:
@@ -318,7 +278,7 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
 
 
 def of_gpus(gpus: Sequence[nvidia_smi_report.Gpu]) -> tuple[Gpu, ...]:
-    """What others are told of GPUs that nvidia-smi has described."""
+    """Return the GPUs that nvidia-smi reports, as a heartbeat holds them."""
 
     def known(number: int | None) -> int:
         return -1 if number is None else max(-1, number)
