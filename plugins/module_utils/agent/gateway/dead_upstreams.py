@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ends connections to engines that are gone without a word, so that whoever waits there is told."""
+"""End connections to dead engines, so that their clients get an error."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from ..common.log import log
 
 PROBE_S = 2.0
 TICK_S = 0.5
-#: As little as an engine answers to, without a key.
+#: The smallest request that an engine answers without a key.
 QUESTION = b"GET /health HTTP/1.0\r\n\r\n"
 
 
 def ask(endpoint: str) -> str:
-    """How an engine is that may be gone."""
+    """Check an engine."""
     host, _colon, port = endpoint.partition(":")
     found = dead_upstreams.NOBODY
     with suppress(OSError), socket.create_connection((host, int(port)), timeout=PROBE_S) as wire:
         found = dead_upstreams.SILENT
         wire.sendall(QUESTION)
-        # One that ends the connection is gone as well.
+        # An engine that closes the connection is dead too.
         found = dead_upstreams.ANSWERS if wire.recv(1) else dead_upstreams.NOBODY
     return found
 
 
 class DeadUpstreams:
-    """Follows the view of the tiers; looks at what has left it in a thread of its own, since that may take a while."""
+    """Check engines that left the registry, in a thread, since that may take a while."""
 
     def __init__(self, run: Callable[[list[str]], tuple[int, str]]) -> None:
         self._run = run
@@ -58,9 +58,9 @@ class DeadUpstreams:
                     self._end(endpoint)
 
     def _end(self, endpoint: str) -> None:
-        """End what is open to it: nginx and the gateway then say why."""
+        """End all connections to an engine: nginx and the gateway then report the failure."""
         status, text = self._run(["ss", "-H", "-n", "-t", "-K", "dst", endpoint])
         if "answers:" in text or status:
-            log(f"{endpoint} is gone, and connections to it could not be ended: {' '.join(text.split())}")
+            log(f"{endpoint} is dead, but its connections could not be ended: {' '.join(text.split())}")
         elif text.strip():
-            log(f"{endpoint} is gone: {len(text.splitlines())} connections to it were ended")
+            log(f"{endpoint} is dead: {len(text.splitlines())} connections ended")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tells nginx which engines there are: within two seconds, tested before, and only where it is different.
+"""C(herdctl upstreams): update nginx's upstreams within two seconds, after a test, and only if they changed.
 
 This is the only program of the gateway with rights over nginx.
 """
@@ -27,7 +27,7 @@ from .dead_upstreams import DeadUpstreams
 from .state import DEFAULT_PATH, GatewaySettings, TierStatusReader, read_settings
 
 TICK_S = 0.25
-#: Seconds after which a configuration that nginx did not take is tried again.
+#: Seconds after which a rejected configuration is tried again.
 AGAIN_S = 10.0
 COMMAND_S = 30.0
 UPSTREAMS, CLIENTS, KEY = (Path("herd") / name for name in ("upstreams.conf", "clients.conf", "engine-key.conf"))
@@ -36,9 +36,9 @@ MODES = {UPSTREAMS: 0o644, CLIENTS: 0o644, KEY: 0o600}
 
 
 def test(settings: GatewaySettings, files: Mapping[Path, str]) -> None:
-    """Have nginx read a copy of its configuration with these files in it.
+    """Have nginx test a copy of its configuration with these files.
 
-    :raises RemoteFailureError: if it would not take it.
+    :raises RemoteFailureError: if nginx rejects it.
     """
     root = settings.nginx_root
     with tempfile.TemporaryDirectory(prefix="herd-nginx-") as made:
@@ -47,7 +47,7 @@ def test(settings: GatewaySettings, files: Mapping[Path, str]) -> None:
         for name, text in files.items():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             write_whole(copy / name, text, MODES.get(name, 0o644))
-        # The copy must not read what is in place: includes name it by its full path.
+        # Includes with absolute paths must read the copy.
         for path in copy.rglob("*"):
             if path.is_file():
                 content = path.read_bytes()
@@ -56,15 +56,15 @@ def test(settings: GatewaySettings, files: Mapping[Path, str]) -> None:
                     path.write_bytes(moved)
         status, text = run([*settings.test, "-q", "-t", "-c", str(copy / "nginx.conf")], COMMAND_S)
         if status:
-            # What it says names the copy; when it said it, and as which process, would make each time another trouble.
+            # Replace the copy's path, and drop time and process, so that the same error has the same text.
             found = _WHEN.sub("", " ".join(text.replace(f"{copy}/", f"{root}/").split()))
             raise RemoteFailureError(
-                "nginx to take its new upstreams", found, "mend what it names; nothing was changed"
+                "nginx to accept its new upstreams", found, "correct the file that it names; nothing was changed"
             )
 
 
 class Upstreams:
-    """Keeps nginx's upstreams like the tiers."""
+    """Keep nginx's upstreams in line with the tiers."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
@@ -77,7 +77,7 @@ class Upstreams:
         self._keep = settings.config.watch_streams and nginx_upstreams.may_keep(self._version)
 
     def wanted(self) -> dict[Path, str]:
-        """Say what the files must hold."""
+        """Return the wanted content of each file."""
         now = self._tiers.refresh()
         endpoints = {name: now[name].endpoint if name in now else "" for name in self.settings.config.tiers}
         files = {UPSTREAMS: nginx_upstreams.configuration(endpoints, self._keep)}
@@ -90,7 +90,7 @@ class Upstreams:
         return files
 
     def step(self, now: float) -> bool:
-        """Look once; say whether anything was changed."""
+        """Update the files once, and return whether anything changed."""
         files = self.wanted()
         root = self.settings.nginx_root
         stale = {name: text for name, text in files.items() if self._held(root / name) != text}
@@ -129,14 +129,14 @@ class Upstreams:
             return ""
 
     def live(self) -> None:
-        """Go on for ever."""
+        """Update the files for ever."""
         said, dead = "", DeadUpstreams(run)
         while True:
             try:
                 if self.step(time.monotonic()) or not self._refused[0]:
                     said = ""
             except (HerdError, OSError) as error:
-                # Once for each trouble: it is looked for every quarter of a second.
+                # Log each error once: it recurs four times a second.
                 if str(error) != said:
                     said = str(error)
                     log(said)
@@ -146,7 +146,7 @@ class Upstreams:
 
 
 def upstreams_command(arguments: argparse.Namespace) -> int:
-    """Keep nginx's upstreams, or write them once."""
+    """Keep nginx's upstreams up to date, or update them once."""
     settings = read_settings(arguments.config)
     keeper = Upstreams(settings)
     if arguments.once:
@@ -160,8 +160,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl upstreams)."""
     command = commands.add_parser(
         "upstreams",
-        description="Writes nginx's upstreams from the view of the tiers, tests them, and reloads nginx.",
+        description="Writes nginx's upstreams from the status of the tiers, tests them, and reloads nginx.",
     )
-    command.add_argument("--config", default=DEFAULT_PATH, help="what was installed (default: %(default)s)")
-    command.add_argument("--once", action="store_true", help="look once and end")
+    command.add_argument("--config", default=DEFAULT_PATH, help="configuration file (default: %(default)s)")
+    command.add_argument("--once", action="store_true", help="update once and exit")
     command.set_defaults(run=upstreams_command)

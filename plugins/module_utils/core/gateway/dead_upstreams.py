@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Engines that are not in the registry any more, to which connections may still be open.
+"""Find engines that left the registry but still have open connections.
 
-A host that loses its power says nothing to those who wait for its answers, and nginx would wait for hours. What an
-engine that has ended in order leaves behind is nothing; what a registry that cannot be read for a while takes away is
-still there, and answers. An engine that was frozen is neither: its kernel takes connections, and nothing ever comes.
+A host that loses its power closes no connection, and nginx would wait for hours. A cleanly stopped engine leaves no
+connections. An engine that only left an unreadable registry still answers. A stalled engine does neither: its kernel
+accepts connections, but nothing comes over them.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from dataclasses import dataclass, field, replace
 
 from ..slurm.tier_status import Tier
 
-#: What somebody finds who asks an engine how it is: an answer; a connection, and no answer; not even that.
+#: Results of a health check: an answer, a connection without an answer, or no connection.
 ANSWERS, SILENT, NOBODY = "answers", "silent", "nobody"
-#: Seconds without an answer after which one that takes connections is given up: it may have much to do.
+#: Seconds without an answer after which an engine that accepts connections is given up: it may be busy.
 STALLED_S = 60.0
-#: Seconds in which nothing has come over any connection to an engine, after which it is asked how it is.
+#: Seconds of silence on all connections to an engine, after which it is checked.
 STILL_S = 20.0
 
 
 @dataclass(frozen=True)
 class Watch:
-    """What is known of engines, as address and port.
+    """The engines that are known, by address and port.
 
-    :param alive: those in the registry.
-    :param dead: those that were there, and of which nobody has seen yet whether they still answer.
-    :param silent: since when, by a clock that does not jump, those have not answered that take connections.
+    :ivar alive: engines in the registry.
+    :ivar dead: engines that left the registry and have not been checked to the end.
+    :ivar silent: when an engine that accepts connections was first seen not to answer, by a monotonic clock.
     """
 
     alive: frozenset[str] = frozenset()
@@ -43,15 +43,18 @@ def endpoints_of(tiers: Mapping[str, Tier]) -> frozenset[str]:
 
 
 def followed(watch: Watch, alive: Collection[str]) -> Watch:
-    """What is known after another look into the registry."""
+    """Update the known engines from the registry."""
     now = frozenset(alive)
     return replace(watch, alive=now, dead=(watch.dead | watch.alive) - now)
 
 
 def asked(watch: Watch, endpoint: str, found: str, now: float) -> tuple[Watch, bool]:
-    """What is known once somebody has asked a lost engine how it is, and whether connections to it are to be ended."""
+    """Record a health check of a dead engine.
+
+    :returns: the known engines, and whether to end the connections to this one.
+    """
     if endpoint not in watch.dead:
-        # It has come back meanwhile.
+        # It came back meanwhile.
         return replace(watch, silent=_without(watch.silent, endpoint)), False
     since = watch.silent.get(endpoint, now)
     if found == SILENT and now - since < STALLED_S:
@@ -65,8 +68,8 @@ def _without(silent: Mapping[str, float], endpoint: str) -> dict[str, float]:
 
 
 def silent_endpoints(moved: Mapping[str, float], ready: Collection[str], now: float) -> list[str]:
-    """Engines that may be frozen, and are to be asked: of one that is registered as ready its own job takes care.
+    """Return the engines to check because they may be stalled. Ready engines are checked by their own jobs.
 
-    :param moved: when anything has come over any connection to an engine.
+    :param moved: when anything last came over a connection to an engine.
     """
     return sorted(name for name, when in moved.items() if name not in ready and now - when >= STILL_S)

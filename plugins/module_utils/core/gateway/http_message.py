@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Parse requests from nginx and write responses, as HTTP/1.1 over a Unix socket.
 
-nginx has read the request from its client already, and sends it whole, with its length. So this knows the little
-that nginx sends, and refuses everything else.
+nginx sends complete requests with their length. So this parses only the little that nginx sends, and rejects everything
+else.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _LINE = re.compile(r"([A-Z]{1,16}) (/[\x21-\x7e]*) HTTP/1\.[01]")
 
 
 class HeadError(Exception):
-    """What came is not what nginx sends."""
+    """The head of a request is not one that nginx sends."""
 
 
 @dataclass
 class Request:
     """A request.
 
-    :ivar headers: values by their small name; several of one name in their order.
+    :ivar headers: values by lower-case name, in their order.
     """
 
     method: str
@@ -49,14 +49,14 @@ class Request:
     body: bytes = b""
 
     def header(self, name: str) -> str:
-        """Give the value of a header that there may be once."""
+        """Return the value of a header; empty if it is missing or repeated."""
         values = self.headers.get(name, ())
         return values[0] if len(values) == 1 else ""
 
 
 @dataclass
 class Response:
-    """An answer."""
+    """A response."""
 
     status: int
     body: bytes = b""
@@ -65,11 +65,12 @@ class Response:
 
 
 def parse_head(head: bytes) -> tuple[Request, int]:
-    """Read everything before the body, without the empty line.
+    """Parse the head of a request, without its final empty line.
 
     :returns: the request without its body, and the body's length.
+    :raises HeadError: for an invalid head.
     """
-    # Decoded once, and with as little else as there can be: every request waits for it.
+    # This delays every request, so it decodes the head once and does little else.
     first, *rest = head.decode("latin-1").split("\r\n")
     line = _LINE.fullmatch(first)
     if not line:
@@ -88,17 +89,17 @@ def parse_head(head: bytes) -> tuple[Request, int]:
     return Request(line[1], line[2], headers), int(length[0])
 
 
-def render(answer: Response, with_body: bool = True) -> bytes:
-    """Write an answer. Values lose what would begin another header."""
+def render(response: Response, with_body: bool = True) -> bytes:
+    """Write a response. Header values lose characters that could start another header."""
     lines = [
-        f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Status')}",
-        f"Content-Type: {answer.content_type}",
-        f"Content-Length: {len(answer.body)}",
-        *(f"{name}: {clean(value)}" for name, value in answer.headers.items()),
+        f"HTTP/1.1 {response.status} {REASONS.get(response.status, 'Status')}",
+        f"Content-Type: {response.content_type}",
+        f"Content-Length: {len(response.body)}",
+        *(f"{name}: {clean(value)}" for name, value in response.headers.items()),
     ]
-    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + (answer.body if with_body else b"")
+    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n" + (response.body if with_body else b"")
 
 
 def clean(value: str) -> str:
-    """Make a text one that a header may hold."""
+    """Replace characters that a header value must not contain."""
     return value if value.isascii() and value.isprintable() else _NOT_IN_A_HEADER.sub("?", value)
