@@ -84,7 +84,7 @@ def own_folder(trees: Trees, lab: str, host: str) -> list[Path]:
 
 
 def scope_argv(lab: str, host: str, argv: list[str]) -> list[str]:
-    """Start `argv` in a scope of its own; systemd hands that part of the tree over."""
+    """Start `argv` in its own scope, for which systemd delegates a part of the tree."""
     return [
         "systemd-run",
         "--quiet",
@@ -100,7 +100,7 @@ def scope_argv(lab: str, host: str, argv: list[str]) -> list[str]:
 
 
 def _enable_controllers(folder: Path) -> None:
-    """Hand every controller down; what the parent does not have, or may not give, stays off."""
+    """Enable every controller for the children; one that the parent lacks or may not delegate stays off."""
     try:
         available = (folder / "cgroup.controllers").read_text(encoding="ascii").split()
     except OSError:
@@ -214,7 +214,7 @@ def _remove(folder: Path) -> None:
 
 
 def remove_empty_parents() -> None:
-    """Remove what all labs have in common, once there is no lab."""
+    """Remove the shared groups when no lab is left."""
     if systemd_is_pid1():
         if not labs():
             run(["systemctl", "stop", "herd-lab.slice", "herd.slice"], check=False)
@@ -240,7 +240,7 @@ def memory_folder(proc_cgroup: str) -> tuple[Path, str]:
 
 
 def run_out_of_memory(pid: int, room: int, patience: float = 60.0) -> None:
-    """Have the kernel end a process that asks for more bytes than this, on top of what it has."""
+    """Let the kernel kill a process that allocates more than so many bytes on top of its present ones."""
     folder, limit = memory_folder(Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii"))
     if limit == "memory.max":
         # Its unit's own group: a process may only be in a leaf.
@@ -263,7 +263,7 @@ def run_out_of_memory(pid: int, room: int, patience: float = 60.0) -> None:
 
 
 def _leave(group: Path, folder: Path) -> None:
-    """Empty a group and remove it; what ends in it needs a moment."""
+    """Empty a group and remove it; its ending processes need a moment."""
     for _each in range(100):
         for pid in (group / "cgroup.procs").read_text(encoding="ascii").split():
             with suppress(OSError):

@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def variables(manager: Manager, lab: str) -> dict[str, str]:
-    """What ${...} in a definition stands for, besides the environment."""
+    """Return the values of ${...} in a definition, besides the environment."""
     return {
         **os.environ,
         "HERD_CACHE": str(manager.places.cache),

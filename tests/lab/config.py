@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a lab consists of, read from TOML and checked before anything is made."""
+"""The definition of a lab, read from TOML and checked before anything is made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SYSTEMS = (DEBIAN, EL8_LIKE)
 
 @dataclass(frozen=True)
 class Network:
-    """One of the two networks; `label` is what the command line calls it."""
+    """One of the two networks; `label` is its name on the command line."""
 
     label: str
     interface: str
@@ -83,7 +83,7 @@ _HOST_KEYS = {"eth", "ib", "os", "layers", "binds", "disks", "hostname"}
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace ${NAME}; a name that nobody set is an error and not an empty path."""
+    """Replace ${NAME}; an unset name is an error and not an empty path."""
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)

@@ -28,7 +28,7 @@ from pathlib import Path
 from .naming import Places
 from .process import LabError, run, say
 
-# What compiling and linking the engine takes: a header and the library that belongs to it.
+# Needed to compile and link the engine: each header with its library.
 NEEDS = {
     "the CUDA runtime": ("cuda_runtime.h", "libcudart.so"),
     "cuBLAS": ("cublas_v2.h", "libcublas.so"),
@@ -39,7 +39,7 @@ RECIPE = 1
 
 @dataclass(frozen=True)
 class Toolkit:
-    """What a build host of the lab can be given."""
+    """A CUDA toolkit for a build host of the lab."""
 
     root: str
     version: str
@@ -102,7 +102,7 @@ def folders(root: Path, *names: str) -> list[Path]:
 
 
 def missing(root: Path) -> list[str]:
-    """What a link of the engine needs and this toolkit lacks."""
+    """Return the files that linking the engine needs and this toolkit lacks."""
     return [
         name
         for name, (header, library) in NEEDS.items()
@@ -168,7 +168,7 @@ def unpack(wheel: Path, toolkit: Path) -> None:
 
 
 def find(env: Mapping[str, str]) -> Toolkit:
-    """The toolkit for a build host; a LabError names what is missing and how to give it."""
+    """Return the toolkit for a build host; a LabError names what is missing and how to provide it."""
     nvcc = nvcc_of(env)
     root, version = nvcc.parent.parent, version_of(nvcc)
     toolkit = Toolkit(str(root.resolve()), version, "")

@@ -88,7 +88,7 @@ def signed_array(key: str, values: Sequence[int]) -> bytes:
 
 
 def padding(size: int, alignment: int = ALIGNMENT) -> bytes:
-    """What comes after so many bytes to reach the next boundary."""
+    """Return the padding after so many bytes up to the next boundary."""
     return bytes(-size % alignment)
 
 
@@ -109,5 +109,5 @@ def header(fields: Sequence[bytes], tensors: Sequence[TensorSpec]) -> bytes:
 
 
 def data_size(tensors: Sequence[TensorSpec]) -> int:
-    """Bytes of all tensors with what pads them."""
+    """Return the bytes of all tensors with their padding."""
     return sum(spec.size + len(padding(spec.size)) for spec in tensors)

@@ -33,13 +33,13 @@ CRASHED = "crashed"
 FAILED = "failed"
 ABSENT = "absent"
 
-# What systemd-nspawn returns when the host asked for a reboot.
+# Exit status of systemd-nspawn when the host requested a reboot.
 REBOOT_CODE = 133
 
 
 @dataclass(frozen=True)
 class Status:
-    """What a supervisor tells about its host, in state.json."""
+    """The state of a host that its supervisor writes into state.json."""
 
     state: str
     supervisor: int = 0
@@ -81,7 +81,7 @@ def nspawn_environment(path: str) -> dict[str, str]:
 
 
 def state_after(code: int) -> str:
-    """What the host's end means: a power off, or anything that it did not ask for."""
+    """Classify the end of a host: a power off, or an end that it did not request."""
     return OFF if code == 0 else CRASHED
 
 
@@ -114,7 +114,7 @@ def lock_supervisor(folder: Path, patience: float = 2.0) -> IO[str] | None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # Whoever only asks whether there is a supervisor holds the lock for a moment.
+            # A query for a supervisor holds the lock for a moment.
             if time.monotonic() > limit:
                 handle.close()
                 return None
@@ -126,7 +126,7 @@ def lock_supervisor(folder: Path, patience: float = 2.0) -> IO[str] | None:
 def supervised(folder: Path) -> bool:
     try:
         with (folder / "supervisor.lock").open("r", encoding="ascii") as handle:
-            # Shared, so that two who ask do not take each other for a supervisor.
+            # Shared, so that two queries do not take each other for a supervisor.
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -136,7 +136,7 @@ def supervised(folder: Path) -> bool:
 
 
 def read_status(folder: Path) -> Status:
-    """What the supervisor said last, or that there is none."""
+    """Return the supervisor's last state, or that there is none."""
     try:
         status = Status(**json.loads((folder / "state.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -175,7 +175,7 @@ def leader(nspawn: int) -> int | None:
 
 
 def outer_pid(leader: int, inner: int) -> int:
-    """What the machine calls a process of the host with this PID 1."""
+    """Return the machine's id of the process that has this id inside the host."""
     ours = Path(f"/proc/{leader}/ns/pid").readlink()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

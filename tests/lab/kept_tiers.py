@@ -30,12 +30,12 @@ class Kept(Slurm):
     """A cluster whose tiers the manager keeps."""
 
     def view(self) -> dict[str, Any]:
-        """What the manager says."""
+        """Return the manager's view."""
         found: dict[str, Any] = json.loads(self.sure(CONTROLLER, "cat /run/herd/tiers.json"))
         return found
 
     def tier(self, name: str) -> dict[str, Any]:
-        """What it says of a tier."""
+        """Return the manager's view of a tier."""
         found: dict[str, Any] = self.view()["tiers"][name]
         return found
 
@@ -68,7 +68,7 @@ class Kept(Slurm):
     # Load
 
     def questions(self) -> dict[str, list[dict[str, Any]]]:
-        """What may be asked at each port of the gateway, with what the engine alone answers."""
+        """Return the questions for each port of the gateway, with the engine's own answers."""
         found: dict[str, list[dict[str, Any]]] = {}
         for name, url in GATEWAY.items():
             entry = self.tier(name)["endpoints"][0]
@@ -84,7 +84,7 @@ class Kept(Slurm):
 
     @contextmanager
     def load(self, questions: dict[str, list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-        """Load on both tiers from a host that is no node, once some was answered; at its end, what became of all."""
+        """Load both tiers from a host that is no node. Yield after the first answers; collect results at the end."""
         self.sure(
             CLIENT,
             f"rm -f {STOP}; : >{SEEN}; cat > /tmp/tier_load.py <<'END'\n{LOADER.read_text(encoding='utf-8')}\nEND\n",
@@ -125,7 +125,7 @@ class Kept(Slurm):
         self._lab("heal", host, network)
 
     def lose(self, host: str) -> None:
-        """End a host as a loss of power does: nobody hears a word of it."""
+        """Stop a host as a loss of power does: it closes no connection."""
         for network in ("eth", "ib"):
             self.cut(host, network)
         self._lab("crash", host)
@@ -135,7 +135,7 @@ class Kept(Slurm):
         for network in ("eth", "ib"):
             self.heal(host, network)
         self._lab("start", host)
-        # Whoever still talks to the host as it was waits for ever.
+        # A client that is still connected to the former host would wait for ever.
         Path(f"/run/herd-lab/{self.lab}/cm/t-{host}").unlink(missing_ok=True)
 
     def said(self, since: str) -> str:

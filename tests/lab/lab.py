@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole lab: made, looked at, and removed without a trace."""
+"""A whole lab: make it, show it, and remove it without a trace."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Manager:
                     return
 
     def up(self, lab: Lab) -> None:
-        """Make the lab, or what is missing of it; everything that is right stays untouched."""
+        """Make the lab, or its missing parts; correct parts stay untouched."""
         started = time.monotonic()
         self.store.ensure(lab)
         with self._locked(lab.name):
@@ -243,7 +243,7 @@ class Manager:
             run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "lab"], check=False, timeout=10)
 
     def _end_strangers(self, name: str) -> None:
-        """End what others run in the lab's namespaces, such as a relay of ssh."""
+        """End other processes in the lab's namespaces, such as a relay of ssh."""
         ours = lab_namespace(name)
         for namespace in network.namespaces():
             if namespace == ours or namespace.startswith(f"{ours}."):
@@ -256,7 +256,7 @@ class Manager:
                 os.kill(pid, signal.SIGKILL)
 
     def down(self, name: str) -> None:
-        """Remove everything that carries the lab's name; also what a killed run left half made."""
+        """Remove everything that carries the lab's name, also the remains of a killed run."""
         with self._locked(name):
             (self.places.state(name) / "complete").unlink(missing_ok=True)
             # A supervisor that a killed `up` has just started finds no lab any more, or is found here.
@@ -294,7 +294,7 @@ class Manager:
         return sorted(found)
 
     def leftovers(self) -> list[str]:
-        """Labs that a killed run left behind: not complete, and nobody is at work on them."""
+        """Return labs that a killed run left: incomplete, and in use by no process."""
         return [
             name
             for name in self.names()
@@ -313,7 +313,7 @@ class Manager:
         return False
 
     def remove_probes(self) -> None:
-        """Remove what killed checks of the machine left; one that is at work is younger than a minute."""
+        """Remove the remains of killed checks of the machine; a running check is younger than a minute."""
         for folder in self.places.data.glob(f"{PROBE_PREFIX}*"):
             if time.time() - folder.stat().st_mtime > 60:
                 remove_tree(folder)

@@ -55,7 +55,7 @@ def interface_commands(host: Host) -> list[str]:
 
 
 def dark_commands(host: Host) -> list[str]:
-    """Lines for `ip -batch` in the host's namespace: nobody answers there any more, not even the kernel."""
+    """Return lines for `ip -batch` in the host's namespace, after which not even the kernel answers there."""
     return [f"link set {net.interface} down" for net in NETWORKS if host.address(net) is not None]
 
 
@@ -71,7 +71,7 @@ def etc_hosts(lab: Lab, host: Host) -> str:
 
 
 def shape_arguments(device: str, rate: str | None, latency: str | None) -> list[str]:
-    """Arguments of tc that slow down what leaves `device`."""
+    """Return the arguments of tc that slow down traffic leaving `device`."""
     root = ["qdisc", "replace", "dev", device, "root"]
     if latency is not None:
         # Only netem can delay; tbf's "latency" is how long a packet may wait for its turn.
@@ -100,7 +100,7 @@ def _usable(namespace: str) -> bool:
 
 
 def create(lab: Lab) -> None:
-    """Make what is missing and set everything else right; cut cables are plugged in again."""
+    """Make what is missing and correct everything else; plug in cut cables again."""
     existing = namespaces()
     ours = lab_namespace(lab.name)
     for namespace in (ours, *(host_namespace(lab.name, host.name) for host in lab.hosts)):
@@ -176,5 +176,5 @@ def slow(lab: str, host: Host, network: Network, rate: str | None, latency: str 
 
 def full_speed(lab: str, host: Host, network: Network) -> None:
     for namespace, device in _ends(lab, host, network):
-        # Fails where nothing slows the cable down, which is what is wanted.
+        # Fails if the cable is not slowed down, which is the wanted state.
         run(["tc", "-n", namespace, "qdisc", "del", "dev", device, "root"], check=False)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playbooks as an operator starts them, with all that they say, and what the hosts look like around them."""
+"""Playbooks as an operator starts them, with their whole output, and the state of the hosts around them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Operator:
             )
 
     def play(self, playbook: str, *more: str) -> Run:
-        """Run a playbook to its end; it must say what it will do before it does it."""
+        """Run a playbook to its end, and keep its output."""
         output = self.folder / f"{len(self.outputs):02}-{Path(playbook).stem}.log"
         rc = self._begin(playbook, more, output).wait(timeout=900)
         found = Run(rc, output.read_text(encoding="utf-8", errors="replace"))
@@ -115,14 +115,14 @@ def changed_tiers(folder: Path, **changes: Any) -> str:
 
 
 def ssh(host: str, script: str, given: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run a shell script on a host of the lab; what is given to it is in no command line."""
+    """Run a shell script on a host of the lab; its input is in no command line."""
     words = ["ssh", "-F", f"/run/herd-lab/{LAB}/ssh_config", host, script if given is not None else "sh"]
     text = given if given is not None else script
     return subprocess.run(words, input=text, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def state() -> dict[str, str]:
-    """What a check must leave as it was."""
+    """Return the state that a check must leave as it was."""
     return {host: ssh(host, _STATE).stdout for host in NODES}
 
 
@@ -132,7 +132,7 @@ def keys() -> list[str]:
 
 
 def status_of(key: str) -> int:
-    """What the service answers to somebody with this key."""
+    """Return the HTTP status of a request with this key."""
     asked = ssh(
         CLIENT,
         f"curl -s -o /dev/null -m 60 -w '%{{http_code}}' -H @- http://{ETHERNET[HEAD]}:8000/v1/models",
@@ -153,7 +153,7 @@ def give_key(key: str) -> None:
 
 @contextmanager
 def load(key: str) -> Iterator[list[dict[str, Any]]]:
-    """Clients that ask from a host that is no node; what became of their requests, once they have ended."""
+    """Clients on a host that is no node; the results of their requests once they have ended."""
     give_key(key)
     ssh(CLIENT, "cat >/run/load.py", (PROGRAMS / "load.py").read_text(encoding="utf-8"))
     ssh(CLIENT, "rm -f /run/key.end")

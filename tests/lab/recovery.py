@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab's service under a light load while its parts are killed, and what became of it.
+"""A lab's service under a light load while its parts are killed, and the results.
 
 All hosts of a lab share the machine's clock, so times of different journals can be compared.
 """
@@ -92,7 +92,7 @@ class Request:
 
 @dataclass
 class Row:
-    """What one loss cost, in seconds; -1 is not seen.
+    """The cost of one loss, in seconds; -1 if not seen.
 
     :ivar noticed: until an agent said so.
     :ivar served: until a request was answered that was asked afterwards.
@@ -138,7 +138,7 @@ class Service:
         return ["ssh", "-F", str(self.manager.places.state(self.name) / "ssh_config"), host]
 
     def on(self, host: str, *argv: str) -> str:
-        """Run a command on a host; gives what it prints."""
+        """Run a command on a host and return its output."""
         done = subprocess.run(
             [*self._ssh(host), shlex.join(argv)], capture_output=True, text=True, timeout=120, check=False
         )
@@ -161,7 +161,7 @@ class Service:
         return {"address": ETHERNET[HEAD], "key": self.on(HEAD, "cat", "/etc/herd/head/api-keys").split()[0]}
 
     def run_program(self, host: str, program: str) -> str:
-        """Run a Python program on a host, which gets it over its standard input; gives what it prints."""
+        """Run a Python program on a host, passed over standard input, and return its output."""
         done = subprocess.run(
             [*self._ssh(host), "python3", "-"], input=program, capture_output=True, text=True, timeout=120, check=False
         )
@@ -169,7 +169,7 @@ class Service:
         return done.stdout
 
     def answer(self) -> str:
-        """What the model says to the one question; other weights would say something else."""
+        """Return the model's answer to the one question; other weights answer differently."""
         return self.run_program(CLIENT, ANSWER % self._where())
 
     def end_load(self) -> None:
@@ -230,12 +230,12 @@ class Service:
     # Looking
 
     def requests(self) -> list[Request]:
-        """What became of all requests so far."""
+        """Return the results of all requests so far."""
         lines = self._output.read_text(encoding="utf-8").splitlines(keepends=True)
         return [Request(**json.loads(line)) for line in lines if line.endswith("\n")]
 
     def said(self, hosts: Sequence[str], since: float) -> list[tuple[float, str]]:
-        """What the agents of these hosts said, with the time of each line."""
+        """Return the log lines of these hosts' agents, with the time of each."""
         found: list[tuple[float, str]] = []
         for host in hosts:
             text = self.on(
@@ -248,12 +248,12 @@ class Service:
         return sorted(found)
 
     def is_well(self) -> bool:
-        """Whether the agents say so, of all nodes."""
+        """Whether the agents report all nodes as healthy."""
         seen = json.loads(self.on(HEAD, "sh", "-c", "herdctl status --json; true"))
         return bool(seen["well"]) and set(seen["nodes"]) == set(NODES)
 
     def wait_until_well(self, seconds: float) -> None:
-        """Until all nodes are, also for an agent that has just begun to look."""
+        """Wait until all nodes are healthy, also for an agent that has just started."""
         deadline = time.time() + seconds
         while not self.is_well():
             assert time.time() < deadline, self.on(HEAD, "sh", "-c", "herdctl status; true")
@@ -293,7 +293,7 @@ class Service:
         raise AssertionError(f"no answer within {seconds:g} seconds: {self.requests()[-5:]}")
 
     def account(self, row: Row, began: float, returned: float | None = None) -> Row:
-        """Wait until the head serves again, and fill in what it cost since then."""
+        """Wait until the head serves again, and fill in the cost since then."""
         noticed = began + max(0.0, row.noticed)
         self.wait_for_words(HEAD, noticed - 0.001, "the head serves", 120)
         answered = self.wait_for_answer(noticed, 60)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/reference/recovery.md, made of what the last real runs of `make chaos` and `make soak` measured."""
+"""Write docs/reference/recovery.md from the measurements of the last runs of `make chaos` and `make soak`."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def chaos_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def read_facts(path: Path = FACTS) -> dict[str, Any]:
-    """What was measured so far."""
+    """Return the measurements so far."""
     if not path.is_file():
         return {}
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ def read_facts(path: Path = FACTS) -> dict[str, Any]:
 
 
 def write_facts(part: str, found: Any, path: Path = FACTS, page: Path = PAGE) -> None:
-    """Replace one part of what was measured, and write the page anew."""
+    """Replace one part of the measurements, and write the page."""
     facts = {**read_facts(path), part: found}
     path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     page.write_text(render(facts), encoding="utf-8")

@@ -50,7 +50,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Where a record is asked for, keep what a run measured that went well from its first to its last test."""
+    """If a record is requested, keep the measurements of a run in which every test passed."""
     rows = session.config.stash.get(ROWS, [])
     if os.environ.get("HERD_RECORD") and rows and exitstatus == 0:
         write_facts("chaos", [asdict(row) for row in rows])

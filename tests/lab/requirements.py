@@ -25,7 +25,7 @@ from .naming import Places
 from .process import LabError, run, say
 
 REQUIREMENTS = Path(__file__).with_name("requirements.apt")
-# Root file systems and packages; what hosts write.
+# MiB for root file systems and packages, and for data of hosts.
 _CACHE_MIB = 4096
 _DATA_MIB = 1024
 _PYTHON = (3, 11)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Root file systems, layers and the package repository, cached by what goes into them.
+"""Root file systems, layers and the package repository, cached by a hash of their inputs.
 
 A key is a hash of the recipe (packages, script, files), of the suite and of everything below; a changed
 recipe is a new key, and the old one stays usable by labs that run on it until it is pruned.
@@ -37,7 +37,7 @@ _ACQUIRE = re.compile(
 
 @dataclass(frozen=True)
 class Recipe:
-    """One folder under recipes/: what is installed, and what is done afterwards."""
+    """One folder under recipes/: the packages, and the script that runs afterwards."""
 
     name: str
     packages: tuple[str, ...]
@@ -213,7 +213,7 @@ class Store:
                 remove_tree(work)
 
     def _run(self, argv: Sequence[str], stdin: str | None = None) -> None:
-        """Run a step that goes on when we are killed: it keeps the lock, so that nobody works beside it."""
+        """Run a step that continues when this process is killed; it keeps the lock against a second one."""
         run(argv, stdin=stdin, keep_open=[self._lock_held])
 
     def ensure(self, lab: Lab) -> None:
@@ -267,7 +267,7 @@ class Store:
             (work / "result" / "Release").write_text(release, encoding="utf-8")
 
     def _download(self, work: Path, packages: Sequence[str], target: Path) -> None:
-        """Fetch what installing `packages` on the base would fetch, with the machine's own apt."""
+        """Fetch the packages that installing `packages` on the base needs, with the machine's own apt."""
         lists = work / "sources.list"
         lists.write_text(_machine_sources() or self._base_sources(), encoding="utf-8")
         # On a machine that is not Debian, apt knows Debian's keys only from the file system itself.
@@ -325,7 +325,7 @@ class Store:
     # Pruning
 
     def unused(self, used: set[Path]) -> list[Path]:
-        """What neither the present recipes nor a lab that exists stands on."""
+        """Return images that neither the present recipes nor an existing lab uses."""
         present = used | {self.base(), self.repository()}
         for path in RECIPES.glob("*/packages"):
             if path.parent.name != "base":

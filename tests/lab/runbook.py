@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pages of docs/operations as data: what a page says that is to be typed, where, and what is to be seen then.
+"""The pages of docs/operations as data: commands, where each is typed, and the output that a page shows.
 
 A block of fenced C(console) holds commands, each behind a prompt that says where it is typed, and under each what it
 prints. In that, C(…) stands for anything; a line that is not there word for word makes the page wrong.
@@ -29,7 +29,7 @@ _MESSAGE = re.compile(r"^- `([^`]+)`", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Command:
-    """Something to type, and lines of what it prints."""
+    """A command to type, and lines of its output."""
 
     where: str
     text: str
@@ -38,7 +38,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Page:
-    """A page: what the programs say when it is the right one, and the commands of each of its sections."""
+    """A page: the messages by which it is found, and the commands of each section."""
 
     name: str
     title: str

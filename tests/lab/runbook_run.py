@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Somebody who does what a page of docs/operations says, on a lab: types its commands, and reads what they print."""
+"""An operator who follows a page of docs/operations on a lab: types its commands and reads their output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLAYBOOK = "ansible-playbook "
 
 
 class Operator:
-    """Does what pages say.
+    """Follow pages.
 
     :ivar variables: what the inventory says while the fault is there; it is given to each playbook until it is mended.
     :ivar inventory: that of the lab, or what somebody has made of it.
@@ -68,11 +68,11 @@ class Operator:
         return done.returncode, done.stdout + done.stderr
 
     def see(self, command: Command) -> None:
-        """What a page shows is there, or comes; the exit status may say that something is wrong."""
+        """Wait for the output that a page shows; the exit status may report a problem."""
         self._until_shown(command, well=False)
 
     def mend(self, command: Command) -> None:
-        """It works, and prints what the page shows."""
+        """The command succeeds and prints the output that the page shows."""
         self._until_shown(command, well=True, patience=0)
 
     def mended(self, command: Command) -> None:

@@ -23,14 +23,14 @@ TIERS = {"fast": "run-14b.slurm", "reasoning": "run-72b-distributed.slurm"}
 JOB_NAMES = {"fast": "llama-14b", "reasoning": "llama-72b"}
 MANAGER = "herd-tiers.service"
 KEY_FILE = "/etc/herd/tiers/api-keys"
-# What inventory/lab_slurm lets through the gateway; it opens nothing but labs.
+# The key that inventory/lab_slurm accepts; it opens only labs.
 TESTER = "herd-AAQgLa7MEdRRSsZOnn7R8dgXOwmao6CMq3XLW3xFj-M"
 GATEWAY = {"fast": "http://10.0.0.5:8080", "reasoning": "http://10.0.0.5:8081"}
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command on a host did."""
+    """The result of a command on a host."""
 
     rc: int
     out: str
@@ -39,7 +39,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an engine or the gateway said; status 0 is a connection that ended or never was."""
+    """The answer of an engine or the gateway; status 0 is a connection that failed or ended."""
 
     status: int
     text: str
@@ -82,7 +82,7 @@ class Slurm:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def sure(self, host: str, command: str, user: str = "", timeout: float = 120.0) -> str:
-        """The same, where it must succeed; what it printed."""
+        """Run a command that must succeed, and return its output."""
         ran = self.on(host, command, user, timeout)
         assert ran.rc == 0, f"{host}: {command}: {ran.rc}: {ran.out}{ran.err}"
         return ran.out
@@ -119,7 +119,7 @@ class Slurm:
         until("every job to end", lambda: not self.sure(CONTROLLER, "squeue --noheader --user=llama,vasp").strip(), 90)
 
     def log(self, job: str) -> str:
-        """What a job has said."""
+        """Return a job's log."""
         path = self.shared / "ai" / "logs" / job / "job.log"
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
@@ -149,7 +149,7 @@ class Slurm:
         return found
 
     def keep_both(self) -> None:
-        """Both tiers ready, by the manager where it runs, by hand otherwise."""
+        """Wait until both tiers are ready; submit their jobs if no manager runs."""
         self._had_manager = self.on(CONTROLLER, f"systemctl is-active {MANAGER}").rc == 0
         if not self._had_manager:
             self.cancel_all()
@@ -159,7 +159,7 @@ class Slurm:
             self.wait_ready(tier)
 
     def leave(self) -> None:
-        """End what was submitted by hand."""
+        """Cancel the jobs that were submitted by hand."""
         if not self._had_manager:
             self.cancel_all()
 

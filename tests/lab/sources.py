@@ -27,7 +27,7 @@ from .process import LabError, run, say
 
 @dataclass(frozen=True)
 class Source:
-    """One archive: which release it holds, who has it, and what its bytes must be."""
+    """One archive: its release, the registry's client and package, and its checksum."""
 
     release: str
     client: str

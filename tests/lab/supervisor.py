@@ -75,7 +75,7 @@ class Supervisor:
         return root
 
     def _boot(self, folders: list[Path], root: Path) -> int:
-        """Run the host until it ends; what it left in its cgroup is removed first."""
+        """Run the host until it ends; first remove remains in its cgroup."""
         cgroups.end_all(folders)
         for folder in folders:
             folder.mkdir()

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.lab
 
 CLONE = Path(__file__).resolve().parents[2]
 PLACES = Places.of(os.environ)
-# Names of their own, so that a lab that somebody works with is left alone.
+# Own names, so that a lab in use is left alone.
 NAME = f"t{os.getpid()}"
 OTHER = f"u{os.getpid()}"
 TWO_HOSTS = """

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of scenarios share: hosts of the scenario's lab, over the lab's own ssh configuration."""
+"""Helpers of the scenarios' tests: hosts of the scenario's lab, over the lab's own ssh configuration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def on() -> Callable[[str], Host]:
 
 
 def wait_for(what: str, look: Callable[[], bool], seconds: float = 120) -> None:
-    """Look until something is so."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline, f"after {seconds:g} s still not: {what}"

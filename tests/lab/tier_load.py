@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Load on a gateway, and what became of every request. Runs on a host of a lab with nothing but Python.
+"""Put load on a gateway and record the result of every request. Needs only Python on a host of the lab.
 
 The arguments are a file whose appearance ends the load, and the number of clients for each address. Standard input has
 JSON: the key, and for each address as C(10.0.0.5:8080) what may be asked there, each question with the text that the
@@ -23,7 +23,7 @@ from typing import Any
 
 # No request may hang for longer.
 TIMEOUT_S = 60.0
-# The load ends by itself if nobody ends it.
+# The load ends by itself if it is not ended.
 LONGEST_S = 600.0
 # Between two requests of a client begin at least: four clients stay below what the gateway lets a key ask in a minute.
 EVERY_S = 2.5
@@ -38,7 +38,7 @@ def events(answer: Iterable[bytes]) -> Iterator[str]:
 
 
 def follow(answer: Iterable[bytes]) -> tuple[str, str]:
-    """What became of a stream, and its text."""
+    """Return how a stream ended, and its text."""
     names: set[str] = set()
     last, was_told, text = "", False, ""
     for data in events(answer):
@@ -58,7 +58,7 @@ def follow(answer: Iterable[bytes]) -> tuple[str, str]:
 
 
 def compared(what: str, text: str, expected: str) -> str:
-    """The same, unless the text is not what the engine alone gives."""
+    """Return how a stream ended; a text that differs from the engine's own answer is an error."""
     if what == "whole" and text != expected:
         return f"wrong bytes: {text!r} instead of {expected!r}"
     if what == "told" and not expected.startswith(text):
