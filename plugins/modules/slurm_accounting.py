@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""See that Slurm's accounting is what preemptible inference needs."""
+"""Verify or set up Slurm's accounting for preemptible inference."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ module: slurm_accounting
 short_description: Verify, or set up, QoS, account and users in Slurm's accounting
 version_added: 0.2.0
 description:
-  - Holds the accounting against what is wanted, and slurm.conf and the partitions against what preemption needs.
-  - Only verifies unless O(set_up) is true. It then calls sacctmgr for what differs, and for nothing else. What a site
-    has besides is left alone. A user keeps every other QoS, and nothing is ever removed.
-  - slurm.conf and the partitions in it are only looked at. They belong to whoever runs the cluster.
+  - Compares the accounting with the options, and slurm.conf and the partitions with the requirements of preemption.
+  - Only verifies unless O(set_up) is true. Then it calls sacctmgr for each difference. Other settings of the site stay.
+    A user keeps every other QoS, and nothing is removed.
+  - Never changes slurm.conf and its partitions, which belong to the cluster's administrators.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   set_up:
-    description: Whether what is missing is set up.
+    description: Whether to set up missing accounting.
     type: bool
     default: false
   cluster:
-    description: Name of the cluster in the accounting; the one of slurm.conf when empty.
+    description: Name of the cluster in the accounting; if empty, that of slurm.conf.
     type: str
     default: ''
   qos:
@@ -37,20 +37,20 @@ options:
         type: str
         required: true
       priority:
-        description: Its Priority.
+        description: Priority of the QoS.
         type: int
         required: true
       preempts:
-        description: Names of those that it preempts.
+        description: Names of the QoS that it preempts.
         type: list
         elements: str
         default: []
       preempt_mode:
-        description: How its jobs are preempted, such as V(REQUEUE). The cluster's mode when empty.
+        description: How its jobs are preempted, such as V(REQUEUE); if empty, the cluster's mode.
         type: str
         default: ''
       grace:
-        description: Seconds that its jobs have when they are preempted.
+        description: Seconds that its preempted jobs have.
         type: int
         default: 0
   accounts:
@@ -73,36 +73,36 @@ options:
         type: str
         required: true
       qos:
-        description: QoS that the user may use there, besides what is allowed already.
+        description: QoS to allow for the user there, besides the present ones.
         type: list
         elements: str
         default: []
       default_qos:
-        description: QoS of jobs that name none. Left as it is when empty.
+        description: QoS of jobs that name none. If empty, it stays unchanged.
         type: str
         default: ''
   partitions:
-    description: Partitions that must be there and up, each with the QoS of the jobs that will be submitted to it.
+    description: Required partitions, each with the QoS of its jobs.
     type: dict
     default: {}
   configuration:
-    description: Whether slurm.conf and the version of Slurm are held against what preemption needs.
+    description: Whether to check slurm.conf and the version of Slurm.
     type: bool
     default: true
   graces:
     description:
-      - Seconds that jobs of a QoS count on when they are preempted, by its name. A QoS that gives less is an error.
-      - A C(KillWait) in slurm.conf that is shorter than the longest of them is warned of.
+      - Seconds of grace that jobs of a QoS need, by its name. A QoS with a shorter grace is an error.
+      - A C(KillWait) in slurm.conf that is shorter than the longest of them gets a warning.
     type: dict
     default: {}
   viewer:
-    description: User that should see the jobs of all others. C(PrivateData) that hides them is warned of.
+    description: User that must see the jobs of all users. A C(PrivateData) that hides them gets a warning.
     type: str
     default: ''
 """
 
 EXAMPLES = r"""
-- name: Verify that VASP comes first
+- name: Verify that VASP jobs preempt inference
   herd.inference.slurm_accounting:
     qos:
       - {name: ai_opportunistic, priority: 100, preempt_mode: REQUEUE, grace: 30}
@@ -117,13 +117,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 commands:
-  description: Calls of sacctmgr that were made, or that would be.
+  description: Calls of sacctmgr, or in check mode those that would be made.
   returned: always
   type: list
   elements: str
   sample: ["sacctmgr -i add qos ai_opportunistic set Priority=100 PreemptMode=REQUEUE GraceTime=30"]
 problems:
-  description: What only those can change whose cluster it is; always empty when the module succeeds.
+  description: Problems that only the cluster's administrators can solve; empty if the module succeeds.
   returned: always
   type: list
   elements: str
@@ -146,7 +146,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.slurm import 
 
 
 def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
-    """What is asked for."""
+    """Read the required accounting from the module's options."""
     qos = {
         one["name"]: slurm_accounting.Qos(
             one["name"], one["priority"], frozenset(one["preempts"]), one["preempt_mode"].upper(), one["grace"]
@@ -163,7 +163,7 @@ def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
 
 
 def problems_of(given: dict[str, Any], configuration: dict[str, str]) -> list[str]:
-    """What is wrong with slurm.conf and its partitions."""
+    """List what is wrong with slurm.conf and its partitions."""
     partitions = slurm_accounting.parse_partitions(slurm_commands.run("scontrol", "--oneliner", "show", "partition"))
     found = []
     if given["configuration"]:
@@ -173,7 +173,7 @@ def problems_of(given: dict[str, Any], configuration: dict[str, str]) -> list[st
 
 
 def warnings_of(given: dict[str, Any], configuration: dict[str, str], graces: dict[str, int]) -> list[str]:
-    """What should be known of slurm.conf and does not stop."""
+    """List warnings about slurm.conf."""
     if not given["configuration"]:
         return []
     level = ""
@@ -184,13 +184,13 @@ def warnings_of(given: dict[str, Any], configuration: dict[str, str], graces: di
 
 
 def require_set_up(steps: list[slurm_accounting.SacctmgrCall], commands: list[str]) -> None:
-    """Stop where the accounting is only to be verified."""
+    """Stop if the accounting differs and must only be verified."""
     if steps:
         found = "".join(step.before or "nothing\n" for step in steps).replace("\n", "; ").rstrip("; ")
         raise MismatchError(
             f"{'; '.join(step.after.strip() for step in steps)} in Slurm's accounting",
             found,
-            f"ask whoever runs the cluster to run: {' && '.join(commands)} (or let the role do it with "
+            f"ask the cluster's administrators to run: {' && '.join(commands)} (or let the role do it with "
             "slurm_tiers_accounting_set_up: true)",
         )
 
