@@ -7,22 +7,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: locked_models
-short_description: Adds commit, sizes, checksums and metadata of the model lock to the models of an inventory
+short_description: Add the model lock to the models of an inventory
 version_added: 0.2.0
 author: herd.inference contributors (@herd-inference)
 description:
-  - M(herd.inference.model_lock#module) writes what a hub says of each model into a file of its own. This puts both
-    together.
-  - A lock of other files, of another repository or of another commit than an entry names is left out, and so is one
-    whose entry is gone.
+  - M(herd.inference.model_lock#module) writes the facts of a hub about each model to a separate file. This filter adds
+    commit, sizes, checksums and metadata to the entries.
+  - A lock of other files, another repository or another commit than those of the entry is ignored. So is a lock without
+    an entry.
 positional: _input, lock
 options:
   _input:
-    description: The models as they were written by hand, by key.
+    description: The models as written by hand, by key.
     type: dict
     required: true
   lock:
-    description: What the module wrote, C(herd_models_lock).
+    description: The variable C(herd_models_lock) that the module writes.
     type: dict
     required: true
 """

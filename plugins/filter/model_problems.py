@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: model_problems
-short_description: Lists what is wrong with entries of models, before anything is fetched
+short_description: List the problems of model entries before a download
 version_added: 0.2.0
 author: herd.inference contributors (@herd-inference)
 description:
-  - Every problem is one sentence that says what was expected, what was found and what to do.
-  - Nobody is asked; whether a server has the files is not known here.
+  - Each problem is one sentence with the expected value, the found value and the next step.
+  - No server is asked, so the filter does not know whether a server has the files.
 positional: _input
 options:
   _input:
@@ -21,20 +21,20 @@ options:
     elements: dict
     required: true
   has_token:
-    description: Whether there is a token for models that need one.
+    description: Whether a token for gated models is set.
     type: bool
     default: false
 """
 
 EXAMPLES = r"""
-- name: Stop where a model cannot be fetched
+- name: Stop if a model cannot be fetched
   ansible.builtin.assert:
     that: model_store_models | herd.inference.model_problems | length == 0
 """
 
 RETURN = r"""
 _value:
-  description: The problems; empty when there are none.
+  description: The problems; empty if there are none.
   type: list
   elements: str
 """
@@ -52,7 +52,7 @@ def model_problems(entries: Sequence[Mapping[str, Any]], has_token: bool = False
         name = str(entry.get("name") or "without a name")
         found += problems(name, entry)
         if entry.get("token_required") and not has_token:
-            error = InvalidInputError("a token, as the model is gated", "none", "set model_store_token in a vault")
+            error = InvalidInputError("a token for a gated model", "none", "set model_store_token in a vault")
             found.append(f"model {name}: {error}")
     return found
 

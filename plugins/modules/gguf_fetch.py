@@ -13,39 +13,39 @@ short_description: Fetch a GGUF model, whole, in byte parts or in shards
 version_added: 0.1.0
 author:
   - herd.inference contributors (@herd-inference)
-extends_documentation_fragment: [ansible.builtin.files, herd.inference.attributes]
+extends_documentation_fragment: [ansible.builtin.files, herd.inference.attributes, herd.inference.download_options]
 attributes:
   check_mode:
     details:
       - Checks the files, reads those that were never verified, and asks the servers.
       - Without the Python library requests, it plans with the options alone.
 description:
-  - Brings one model to a host and verifies it. One call is one model, of however many files.
-  - Several connections fetch ranges at once. Byte parts (C(.gguf.part1of2), C(.gguf-split-a)) go straight to their
-    places in one file, so the disk needs room for the model once and not twice. Shards (C(-00001-of-00003.gguf)) stay
-    separate files; the engine opens them together and joined they are useless.
-  - SHA-256 is computed while the bytes land, of the whole file and of each part; the disk is not read afterwards.
-  - The bytes land in a hidden file beside the destination, C(.NAME.incoming), with a journal of what is safely on
-    disk. A run that was killed continues there; a loss of power costs at most 48 MiB. The destination gets its name,
-    owner and mode when size and SHA-256 are right, in one step; until then the former file stays as it is.
-  - A file that changes on its server while it is fetched is noticed, by its ETag, time or size, and never mixed with
-    what it was before.
-  - What was verified is remembered in C(.NAME.verified) with the size and the time of the file. As long as these are
-    the same, the file is not read again and no server is asked, so that a run without a change takes no time.
+  - Downloads one model to a host and verifies it. One task is one model, with any number of files.
+  - Several connections fetch ranges at once. Byte parts (C(.gguf.part1of2), C(.gguf-split-a)) are written to their
+    positions in one file, so that the disk needs space for the model only once. Shards (C(-00001-of-00003.gguf)) stay
+    separate files, which the engine opens together.
+  - The SHA-256 of the file and of each part is computed during the download. The disk is not read again afterwards.
+  - The bytes go to a hidden file beside the destination, C(.NAME.incoming), with a journal of the bytes that are safe
+    on disk. The next run continues after a kill. A loss of power costs at most 48 MiB. Once size and SHA-256 are
+    right, the file gets its owner, mode and name in one step. Until then the former file stays.
+  - A file that is replaced on its server during the download is detected by its ETag, time or size. Bytes of the old
+    and the new file are never combined.
+  - A verified file is recorded in C(.NAME.verified), with its size and time. While these are the same, the file is
+    not read again and no server is asked, so that a run without a change takes no time.
   - The checksum is the one in O(sha256), O(parts) or O(shards), or else the one that the publisher sends
-    (C(X-Linked-Etag), C(X-Linked-Size), as the Hugging Face Hub does for large files). Where both are known they must
+    (C(X-Linked-Etag), C(X-Linked-Size), as the Hugging Face Hub does for large files). If both are known, they must
     agree.
-  - Of two runs for the same destination the second waits for the first.
+  - Of two runs for the same destination, the second waits for the first.
 options:
   dest:
     description:
-      - Path of the model on the host. With O(shards) the path of the first shard, beside which the others are put.
+      - Path of the model on the host. With O(shards), the path of the first shard; the others are put beside it.
       - The directory must exist.
     type: path
     required: true
   url:
     description:
-      - Where the model is, if it is one file. C(http), C(https), C(file) or a path on the host.
+      - Address of a model that is one file. C(http), C(https), C(file) or a path on the host.
     type: str
   parts:
     description:
@@ -54,11 +54,11 @@ options:
     elements: dict
     suboptions:
       url:
-        description: Where the piece is. C(http), C(https), C(file) or a path on the host.
+        description: Address of the part. C(http), C(https), C(file) or a path on the host.
         type: str
         required: true
       mirrors:
-        description: Other addresses of the same bytes, as in O(mirrors), asked before those.
+        description: Other addresses of the same bytes, as in O(mirrors), asked before them.
         type: list
         elements: str
       size:
@@ -74,11 +74,11 @@ options:
     elements: dict
     suboptions:
       url:
-        description: Where the shard is. C(http), C(https), C(file) or a path on the host.
+        description: Address of the shard. C(http), C(https), C(file) or a path on the host.
         type: str
         required: true
       mirrors:
-        description: Other addresses of the same bytes, as in O(mirrors), asked before those.
+        description: Other addresses of the same bytes, as in O(mirrors), asked before them.
         type: list
         elements: str
       size:
@@ -88,15 +88,15 @@ options:
         description: Its SHA-256, 64 hexadecimal digits.
         type: str
       file:
-        description: Its name on the host, if the URL does not end in it.
+        description: Its name on the host, if the URL ends in another one.
         type: str
   mirrors:
     description:
-      - Other addresses of the same bytes, asked in this order before the URLs above, which come last.
-      - One that ends in a slash is a directory of the host (storage that all nodes mount, for example) or a base URL,
-        to which the name of each file is added. Others are complete, and only of use if the model is one file.
-      - When a mirror fails, or has other bytes, the next one goes on. Bytes of two addresses come together only where
-        a SHA-256 says that they must be the same.
+      - Other addresses of the same bytes, asked in this order before the URLs above.
+      - An address that ends in a slash is a base URL or a directory of the host, for example on storage that all nodes
+        mount. The file's name is added to it. Other addresses are complete, and only allowed for a model of one file.
+      - If a mirror fails or has other bytes, the download continues from the next one. Bytes of two addresses are
+        combined only if a SHA-256 proves that they are the same.
       - O(token) is not sent to mirrors.
     type: list
     elements: str
@@ -112,8 +112,8 @@ options:
     type: str
   verify:
     description:
-      - V(sha256) refuses a model for which neither this task nor its publisher names a checksum.
-      - V(size) accepts such a model by its size alone. A checksum that is known is verified all the same.
+      - V(sha256) refuses a model without a checksum in this task or from its publisher.
+      - V(size) accepts such a model by its size alone. A known checksum is still verified.
     type: str
     choices: [sha256, size]
     default: sha256
@@ -122,66 +122,58 @@ options:
       - Read a verified file again and compare its SHA-256, instead of trusting its size and time.
     type: bool
     default: false
-  token:
-    description:
-      - Bearer token for gated models. It is sent to the hosts of the URLs above and to no host that a redirect names,
-        and it is written nowhere.
-    type: str
-  timeout:
-    description:
-      - Seconds without an answer or without a byte after which a connection is given up.
-    type: float
-    default: 60
   retries:
     description:
-      - How many failures in a row, with next to no byte in between, are forgiven. Between them the module pauses 1, 2,
-        4, … 60 seconds, or as long as the server asks for (C(Retry-After)), up to ten minutes.
-      - Where there is another mirror, one retry is made before it is asked.
+      - Consecutive failures, with almost no bytes in between, after which a server gets another request. The module
+        pauses 1, 2, 4, … 60 seconds between them, or as long as the server asks for (C(Retry-After)), up to 10 minutes.
+      - If there is another mirror, the module retries once before it asks that mirror.
     type: int
     default: 5
   connections:
     description:
-      - How many requests are made at the same time. A server that serves no ranges gets one.
+      - Number of requests at the same time. A server without ranges gets one.
     type: int
     default: 8
     version_added: 0.2.0
   bandwidth:
     description:
-      - Bytes per second, over all connections, for example C(50M); V(0) for no cap.
+      - Most bytes per second over all connections, for example C(50M); V(0) for no limit.
     type: bytes
     default: 0
     version_added: 0.2.0
   proxy:
     description:
-      - URL of a proxy for all requests, for example C(http://proxy.example.org:3128). By default the environment says
-        (C(HTTPS_PROXY), C(NO_PROXY)).
+      - URL of a proxy for all requests, for example C(http://proxy.example.org:3128). By default, the environment
+        decides (C(HTTPS_PROXY), C(NO_PROXY)).
     type: str
     version_added: 0.2.0
   lock_timeout:
     description:
-      - Seconds to wait for another run that fetches the same file.
+      - Seconds to wait for another run with the same destination.
     type: int
     default: 7200
   progress_file:
     description:
-      - Where the module writes how far it is, as JSON. By default C(.NAME.progress) beside O(dest).
+      - File for the progress of the module, as JSON. By default C(.NAME.progress) beside O(dest).
     type: path
   estimate:
     description:
-      - Only in check mode. Read no files, but look at the free space, and ask the servers for a file that is not
-        there. What is not known to be right is a change. The action plugin uses it to decide whether there is work.
+      - Only in check mode. Read no files, but check the free space, and ask the servers for a missing file. A file
+        that is not known to be right counts as a change. The action plugin uses it to decide whether there is work.
     type: bool
     default: false
-requirements:
-  - requests (for http and https)
 notes:
-  - The module needs less than 96 MiB of memory, however large the model is.
-  - A file that is already there, put by hand for example, is read once and kept if it is right.
+  - The module needs less than 96 MiB of memory for a model of any size.
+  - An existing file, for example one copied by hand, is read once and kept if it is right.
   - Proxies and certificates come from the environment, as usual for requests (C(HTTPS_PROXY), C(REQUESTS_CA_BUNDLE)).
+seealso:
+  - module: herd.inference.model_check
+  - module: herd.inference.model_files_info
+  - module: herd.inference.model_partials_prune
 """
 
 EXAMPLES = r"""
-- name: Fetch a model that its publisher offers in two byte parts
+- name: Fetch a model in two byte parts
   herd.inference.gguf_fetch:
     dest: /opt/models/OR1-Behemoth.Q8_0.gguf
     parts:
@@ -191,14 +183,14 @@ EXAMPLES = r"""
     group: llama
     mode: "0644"
 
-- name: Take a model from storage that all nodes mount
+- name: Copy a model from storage that all nodes mount
   herd.inference.gguf_fetch:
     dest: /opt/models/OR1-Behemoth.Q4_K_M.gguf
     url: /mnt/shared/OR1-Behemoth.Q4_K_M.gguf
     size: 47369119648
     verify: size
 
-- name: Take a model from shared storage or the other rack, and from its publisher only if it is in neither
+- name: Prefer shared storage and a server in the other rack to the publisher
   herd.inference.gguf_fetch:
     dest: /opt/models/OR1-Behemoth.Q4_K_M.gguf
     url: https://huggingface.co/mradermacher/OR1-Behemoth-GGUF/resolve/main/OR1-Behemoth.Q4_K_M.gguf
@@ -207,7 +199,7 @@ EXAMPLES = r"""
       - http://10.0.0.9/models/
     bandwidth: 200M
 
-- name: Fetch shards, which stay files of their own
+- name: Fetch a model in shards
   herd.inference.gguf_fetch:
     dest: /opt/models/qwen2.5-72b-instruct-q4_k_m-00001-of-00002.gguf
     shards:
@@ -218,7 +210,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: The files of the model on the host, as they are now, or would be.
+  description: The files of the model on the host, as they are or would be.
   returned: success, unless O(estimate) is set and there may be work
   type: list
   elements: dict
@@ -229,12 +221,12 @@ files:
       verified: sha256
 to_fetch:
   description:
-    - Bytes that had to come from the servers, or in check mode would have to; null if their number is not known.
+    - Bytes that were fetched, or in check mode would be; null if their number is unknown.
   returned: success, unless O(estimate) is set and there may be work
   type: int
   sample: 47369119648
 progress_file:
-  description: Where the module writes how far it is.
+  description: File for the progress of the module.
   returned: always
   type: str
   sample: /opt/models/.OR1-Behemoth.Q4_K_M.gguf.progress
@@ -258,6 +250,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.sourc
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
+    CLIENT_OPTIONS,
     REQUESTS_ERROR,
     HttpClient,
 )
@@ -282,8 +275,7 @@ ARGUMENTS = {
     "sha256": {"type": "str"},
     "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
     "rehash": {"type": "bool", "default": False},
-    "token": {"type": "str", "no_log": True},
-    "timeout": {"type": "float", "default": 60},
+    **CLIENT_OPTIONS,
     "retries": {"type": "int", "default": 5},
     "connections": {"type": "int", "default": 8},
     "bandwidth": {"type": "bytes", "default": 0},

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gguf_info
-short_description: Say what a GGUF model is, from its header
+short_description: Read the facts about a GGUF model from its header
 version_added: 0.2.0
 description:
-  - Reads the header and the tensor table of a model, on the host or on a server. Of a remote file only the header is
-    fetched, in ranges; that is some MiB for a large vocabulary.
-  - Versions 2 and 3, little and big endian. Of a model in shards the first one is given, and the others are found
+  - Reads the header and the tensor table of a model, on the host or on a server. Of a remote file, only the header is
+    fetched, in ranges. A header with a large vocabulary has some MiB.
+  - Supports versions 2 and 3, little and big endian. Of a model in shards, name the first one; the others are found
     beside it.
-  - A file is foreign until it was read here. One that the engine would refuse gives one error, in bounded time and
-    memory. A file that was cut off behind its table is told by RV(whole).
+  - Files are untrusted. A file that the engine would refuse gives one error, in bounded time and memory. A file that is
+    truncated after its table gives RV(whole=false).
 author:
   - herd.inference contributors (@herd-inference)
-extends_documentation_fragment: [herd.inference.attributes.info_module]
-requirements:
-  - requests, for O(url) with http or https
+extends_documentation_fragment: [herd.inference.attributes.info_module, herd.inference.download_options]
 options:
   path:
     description: Path of the model on the host, or of its first shard.
@@ -29,22 +27,15 @@ options:
   url:
     description: URL of the model or of its first shard; C(http), C(https) or C(file).
     type: str
-  token:
-    description: Bearer token for gated models; sent to the host of O(url) and to no host that a redirect names.
-    type: str
-  timeout:
-    description: Seconds without an answer after which a server is given up.
-    type: int
-    default: 60
 """
 
 EXAMPLES = r"""
-- name: See what the head serves
+- name: Read the header of the head's model
   herd.inference.gguf_info:
     path: /opt/models/OR1-Behemoth.Q4_K_M.gguf
   register: model
 
-- name: See what a model is before it is fetched
+- name: Read the header of a model on a server
   herd.inference.gguf_info:
     url: http://mirror.example.org/OR1-Behemoth.Q4_K_M.gguf
 """
@@ -76,7 +67,7 @@ layers:
   type: int
   sample: 80
 context:
-  description: Tokens of context that it was trained for.
+  description: Context in tokens that the model was trained with.
   returned: success
   type: int
   sample: 131072
@@ -86,17 +77,17 @@ embedding:
   type: int
   sample: 8192
 feed_forward:
-  description: Width of the feed-forward layers; a list where layers differ.
+  description: Width of the feed-forward layers; a list if layers differ.
   returned: success
   type: raw
   sample: 29568
 heads:
-  description: Attention heads; a list where layers differ.
+  description: Attention heads; a list if layers differ.
   returned: success
   type: raw
   sample: 64
 kv_heads:
-  description: Heads of keys and values; a list where layers differ.
+  description: Heads of keys and values; a list if layers differ.
   returned: success
   type: raw
   sample: 8
@@ -126,13 +117,13 @@ parameters:
   type: int
   sample: 72706203648
 types:
-  description: By tensor type the number of tensors, parameters and bytes, largest first.
+  description: Number of tensors, parameters and bytes by tensor type, largest first.
   returned: success
   type: dict
   sample:
     q4_K: {tensors: 481, parameters: 61002121216, bytes: 34313693184}
 bits_per_weight:
-  description: Bits that a weight takes on average.
+  description: Average bits of a weight.
   returned: success
   type: float
   sample: 5.21
@@ -168,12 +159,12 @@ whole:
   type: bool
   sample: true
 missing_bytes:
-  description: How many bytes are missing at the end.
+  description: Number of bytes that are missing at the end.
   returned: success
   type: int
   sample: 0
 read_bytes:
-  description: How many bytes were read for this.
+  description: Number of bytes that were read.
   returned: success
   type: int
   sample: 6160384
@@ -191,6 +182,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.files
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
+    CLIENT_OPTIONS,
     REQUESTS_ERROR,
     HttpClient,
 )
@@ -232,8 +224,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path"},
             "url": {"type": "str"},
-            "token": {"type": "str", "no_log": True},
-            "timeout": {"type": "int", "default": 60},
+            **CLIENT_OPTIONS,
         },
         required_one_of=[["path", "url"]],
         mutually_exclusive=[["path", "url"]],

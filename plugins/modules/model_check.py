@@ -8,13 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_check
-short_description: Hold the models on a host against the inventory
+short_description: Compare the models on a host with the inventory
 version_added: 0.2.0
 description:
-  - Says of each file of the models whether it is there, has the right size, has the right SHA-256 and a whole header,
-    and lists what else lies in the folder.
-  - What M(herd.inference.gguf_fetch) verified is not read again as long as its size and time are the same, unless
-    O(rehash) is set. The header of each file is read, some MiB.
+  - Checks for each file of the models whether it exists, has the right size, the right SHA-256 and a complete header,
+    and lists the other files in the folder.
+  - A file that M(herd.inference.gguf_fetch) verified is not read again while its size and time are the same, unless
+    O(rehash) is set. The header of each file is always read, some MiB.
   - No server is asked, and nothing is changed.
 author:
   - herd.inference contributors (@herd-inference)
@@ -30,18 +30,21 @@ options:
     elements: dict
     required: true
   others:
-    description: Other models of the inventory; files of theirs are no strangers.
+    description: Other models of the inventory. Their files are listed in RV(other).
     type: list
     elements: dict
     default: []
   rehash:
-    description: Whether the files are read and their SHA-256 computed, which takes as long as the disk does.
+    description: Whether to read all files and compute their SHA-256. This takes as long as the disk needs.
     type: bool
     default: false
+seealso:
+  - module: herd.inference.gguf_fetch
+  - module: herd.inference.model_lock
 """
 
 EXAMPLES = r"""
-- name: Hold the models against the lock
+- name: Check the models of the head
   herd.inference.model_check:
     path: /opt/models
     models: "{{ [herd_models[herd_model]] }}"
@@ -51,15 +54,15 @@ EXAMPLES = r"""
 RETURN = r"""
 files:
   description:
-    - The files of RV(models). C(state) is V(right), V(unread) (of the right size, or of unknown size, and not
-      verified), V(missing) or V(wrong), and C(why) says it in words.
+    - The files of O(models). C(state) is V(right), V(unread) (of the right or an unknown size, and not verified),
+      V(missing) or V(wrong). C(why) gives the reason.
   returned: success
   type: list
   elements: dict
   sample:
     - {file: OR1-Behemoth.Q4_K_M.gguf, state: right, why: unchanged since it was verified}
 models:
-  description: How many files are in each state.
+  description: Number of files by state.
   returned: success
   type: dict
   sample: {right: 1}
@@ -70,13 +73,13 @@ other:
   elements: str
   sample: [OR1-Behemoth.Q8_0.gguf]
 foreign:
-  description: Names that the inventory does not know.
+  description: Names of files that are not in the inventory.
   returned: success
   type: list
   elements: str
   sample: [old-model.gguf]
 leftover:
-  description: Hidden files of fetches that did not end, or whose model is gone.
+  description: Hidden files of interrupted downloads, or of removed models.
   returned: success
   type: list
   elements: str

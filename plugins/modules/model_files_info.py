@@ -8,29 +8,33 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_files_info
-short_description: Say which model files a host has, without reading them
+short_description: List the verified model files of a host without reading them
 version_added: 0.2.0
 description:
-  - M(herd.inference.gguf_fetch) remembers the size, time and SHA-256 of what it brought in C(.NAME.verified) beside
-    the file. A file that has still that size and time is what it was then.
-  - No server is asked and no model is read, so it takes no time, and the host needs no internet.
+  - M(herd.inference.gguf_fetch) records the size, time and SHA-256 of a verified file in C(.NAME.verified) beside the
+    file. While size and time are the same, the SHA-256 is still right.
+  - No server is asked and no model is read, so the module takes no time, and the host needs no internet.
 author:
   - herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   path:
-    description: Folder of the models. It need not exist yet.
+    description: Folder of the models. It need not exist.
     type: path
     required: true
   files:
-    description: Names of files in it.
+    description: Names of files in the folder.
     type: list
     elements: str
     required: true
+seealso:
+  - module: herd.inference.gguf_fetch
+  - plugin: herd.inference.model_distribution
+    plugin_type: filter
 """
 
 EXAMPLES = r"""
-- name: See which models this node has
+- name: List the verified models of this node
   herd.inference.model_files_info:
     path: /opt/models
     files: [OR1-Behemoth.Q4_K_M.gguf]
@@ -38,19 +42,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 known:
-  description: SHA-256 by name, of those files that are there as they were brought.
+  description: SHA-256 by name of the files that are unchanged since they were verified.
   returned: success
   type: dict
   sample:
     OR1-Behemoth.Q4_K_M.gguf: 0f0e4ee0c5d8dd4d0a6e9ff0ec8a0a32fcdb4a53aab4c8d6f3d9a4d3ed1a6f5b
 others:
-  description: Names of files that are there and came another way, or changed since.
+  description: Names of files that were never verified, or changed since.
   returned: success
   type: list
   elements: str
   sample: []
 missing:
-  description: Names of files that are not there.
+  description: Names of missing files.
   returned: success
   type: list
   elements: str

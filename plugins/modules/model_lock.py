@@ -8,20 +8,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: model_lock
-short_description: Write down which bytes the models of an inventory are
+short_description: Lock the models of an inventory to exact bytes
 version_added: 0.2.0
 description:
   - Asks the hub for the commit, the sizes and the SHA-256 of each model's files (C(X-Repo-Commit), C(X-Linked-Size),
-    C(X-Linked-Etag)), without fetching them, and reads the model's metadata from its header, in ranges.
-  - Writes all that into a file of its own beside the models, as JSON, which is YAML too. The models themselves, with
-    what people wrote around them, are not touched. P(herd.inference.locked_models#filter) puts both together.
-  - A model that is locked is not asked for again, unless O(update) is set, so that a second run needs no network.
-  - Figures that an entry names by hand must be those of the hub.
+    C(X-Linked-Etag)) without fetching the files, and reads the model's metadata from its header, in ranges.
+  - Writes these facts to its own file beside the models, as JSON. The file of the models is not changed.
+    P(herd.inference.locked_models#filter) combines both.
+  - A locked model is not asked for again unless O(update) is set, so that a second run needs no network.
+  - Facts in an entry that was written by hand must agree with the hub.
 author:
   - herd.inference contributors (@herd-inference)
-extends_documentation_fragment: [herd.inference.attributes]
-requirements:
-  - requests
+extends_documentation_fragment: [herd.inference.attributes, herd.inference.download_options]
 options:
   path:
     description:
@@ -30,11 +28,11 @@ options:
     type: path
     required: true
   models:
-    description: The models as they were written by hand, by key. Those with C(source) are left out.
+    description: The models as written by hand, by key. Models with C(source) are skipped.
     type: dict
     required: true
   only:
-    description: Keys of the models to look at; all if empty. The locks of others stay.
+    description: Keys of the models to lock; all if empty. The locks of other models stay.
     type: list
     elements: str
     default: []
@@ -42,21 +40,18 @@ options:
     description: Base URL of the publisher's hub.
     type: str
     default: https://huggingface.co
-  token:
-    description: Bearer token for gated models; sent to the hub and to no host that a redirect names.
-    type: str
   update:
-    description: Whether models without a C(revision) of their own move to the newest commit of their branch.
+    description: Whether to lock models without a C(revision) in their entry to the newest commit of their branch.
     type: bool
     default: false
   metadata:
-    description: Whether the metadata is read from each model's header, which takes some MiB of each.
+    description: Whether to read the metadata from the header of each model, which fetches some MiB of each.
     type: bool
     default: true
-  timeout:
-    description: Seconds without an answer after which a server is given up.
-    type: int
-    default: 60
+seealso:
+  - plugin: herd.inference.locked_models
+    plugin_type: filter
+  - module: herd.inference.gguf_info
 """
 
 EXAMPLES = r"""
@@ -83,7 +78,7 @@ models:
           sha256: 0f0e4ee0c5d8dd4d0a6e9ff0ec8a0a32fcdb4a53aab4c8d6f3d9a4d3ed1a6f5b
       size: 47369119648
 asked:
-  description: Keys of the models that the hub was asked for.
+  description: Keys of the models for which the hub was asked.
   returned: success
   type: list
   elements: str
@@ -102,6 +97,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models import 
 from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
+    CLIENT_OPTIONS,
     REQUESTS_ERROR,
     HttpClient,
 )
@@ -112,7 +108,7 @@ VARIABLE = "herd_models_lock"
 
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:
-    """The file as it is, and the locks in it."""
+    """Read the text of the file and the locks in it."""
     if not path.exists():
         return "", {}
     text = path.read_text(encoding="utf-8")
@@ -120,17 +116,17 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
         return text, dict(json.loads(text)[VARIABLE])
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
-            f"a lock of models in {path}", f"{error!r}", "it is written by this module alone: delete it, and run again"
+            f"a lock of models in {path}", f"{error!r}", "only this module writes the file: delete it, and run again"
         ) from error
 
 
 def urls(hub: str, entry: Mapping[str, Any], revision: str) -> list[str]:
-    """Where the hub has the files."""
+    """Build the URLs of the files on the hub."""
     return [model_lock.file_url(hub, entry["repository"], revision, name) for name in model_lock.file_names(entry)]
 
 
 def read_metadata(client: HttpClient, hub: str, entry: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The lock with the metadata from the header."""
+    """Add the metadata of the header to a lock."""
     places = zip(urls(hub, found, found["revision"]), model_lock.file_names(found))
     sources = [RemoteSource(client, url, name) for url, name in places]
     if model_lock.join_of(entry) == "shards":
@@ -142,7 +138,7 @@ def read_metadata(client: HttpClient, hub: str, entry: Mapping[str, Any], found:
 
 
 def lock(module: AnsibleModule, client: HttpClient, before: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """All locks as they should be, and which of them were asked for."""
+    """Build all locks; also return the keys for which the hub was asked."""
     hub, entries, update = module.params["hub"], module.params["models"], module.params["update"]
     unknown = sorted(set(module.params["only"]) - set(entries))
     if unknown:
@@ -172,17 +168,15 @@ def lock(module: AnsibleModule, client: HttpClient, before: Mapping[str, Any]) -
 
 
 def main() -> None:
-    """Read the arguments, ask, write."""
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "models": {"type": "dict", "required": True},
             "only": {"type": "list", "elements": "str", "default": []},
             "hub": {"type": "str", "default": model_lock.HUB},
-            "token": {"type": "str", "no_log": True},
             "update": {"type": "bool", "default": False},
             "metadata": {"type": "bool", "default": True},
-            "timeout": {"type": "int", "default": 60},
+            **CLIENT_OPTIONS,
         },
         supports_check_mode=True,
     )
