@@ -35,7 +35,7 @@ ATTEMPT_TIMEOUT_S = 5.0
 PAUSE_S = 1.0
 NO_ANSWER = "no answer to a connection"
 # Pause between two resets of the connections to a worker that stays silent.
-RESET_AGAIN_S = 60.0
+RESET_AGAIN_S = 5.0
 # One HELLO of each kind, to name the version of a worker that speaks another one.
 KNOWN_MAJORS = (3, 7)
 
