@@ -222,27 +222,25 @@ def page(judged: Mapping[str, Sequence[Judged]], bounds: Sequence[Judged], large
 HEAD = """\
 # How accurate placement is
 
-Written by `make accuracy`; do not edit. Head and workers of both releases were started on one machine with
-{models} models made for the purpose (tests/engine/models.py), and what the planner foresees was compared with the
-bytes that each worker was asked for and with the layers that the head assigned to it.
+Written by `make accuracy`; do not edit. The command starts head and workers of both releases on one machine with
+{models} generated models (tests/engine/models.py), and compares the plan with the bytes that each worker allocates and
+the layers that the head assigns to it.
 
 - **Weights, key-value cache, recurrent states, layers**: equal to the byte on {exact} of {devices} devices.
-- **Compute buffers**: never under what the engine took ({under} of {devices} under), within 5 % or 8 MiB above on
-  {within} of {devices}, and equal to the byte on {equal}. The planner builds the graph that the engine builds for
-  these layers, and follows its scheduler and its allocator through it (core/graph_arena.py), so that the holes that
-  are left between tensors are known too.
+- **Compute buffers**: never less than the engine allocates ({under} of {devices} less), within 5 % or 8 MiB above on
+  {within} of {devices}, and equal to the byte on {equal}. The planner builds the engine's graph for these layers, and
+  follows scheduler and allocator through it (core/placement/graph), including holes between tensors.
 - Layers of published sizes, a few of each: {large}. The others are small, all dimensions different.
-- An architecture whose graph is not known, or a model whose `metadata` has no `details`, gets an upper bound: one and
-  a half times the widest place of any known kind of layer with its dimensions. For the models below that bound
-  would be {bound_median:.2f} times what was measured in the middle, {bound_most:.1f} times at most, and never less.
-  The plan says so where the architecture is not known.
-- **CUDA was not measured**: padding to 128 bytes and to rows of 512 weights, the context, the scratch of flash
-  attention and of half-precision copies are read in the engine's source. A plan marks them, and
-  `head_server_gpu_reserve_mib` is left free on top.
+- An unknown architecture, or `metadata` without `details`, gets an upper bound: one and a half times the widest point
+  of any known kind of layer with its dimensions. For the models below, the bound is {bound_median:.2f} times the
+  measured size in the median, {bound_most:.1f} times at most, and never less. The plan reports an unknown architecture.
+- **CUDA is not measured**: padding to 128 bytes and to rows of 512 weights, the context, and scratch memory of flash
+  attention and half-precision copies follow from the engine's source. A plan marks them as modelled and leaves
+  `head_server_gpu_reserve_mib` free.
 
 Cases of the small models: contexts of 512, 4096 and 32768 tokens by caches in f16, q8_0 and q4_0 on two workers; one,
 three and four workers with unequal shares; several slots, unified and not; micro-batches of 256 and 1024; flash
-attention off. Every row counts devices, "over" is what is foreseen above what was measured, in MiB.
+attention off. Each row counts devices. "over" is the planned size minus the measured one, in MiB.
 
 | model | release | devices | exact | under | within 5 % or 8 MiB | over, median | over, most |
 | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The flag guard's checks, one for each rule of flag_rules, which says what they are for."""
+"""The checks of the flag guard, one for each rule. C(rules) describes them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from . import values as flag_values
 from .dialects import removed, translation
 from .subject import ERROR, WARNING, WORKER, Hit, Subject
 
-# The plan, the worker readiness check and the role's own checks rest on these; a second one would make them wrong.
+# Flags of the plan. A second one would invalidate the plan, the worker readiness check and the role's checks.
 PLANNED = (
     "--model", "--host", "--port", "--api-key-file", "--rpc", "--device", "--tensor-split", "--split-mode",
     "--n-gpu-layers",
 )  # fmt: skip
 SECRETS = ("--api-key", "--hf-token")
-# A router gives these to its models, or takes them from them.
+# Flags that a router sets for its models or removes from presets.
 ROUTERS_OWN = (
     "--host", "--port", "--api-key-file", "--ssl-cert-file", "--ssl-key-file", "--models-dir", "--models-max",
     "--models-preset", "--models-autoload", "--no-models-autoload",
@@ -29,13 +29,13 @@ ROUTERS_OWN = (
 REMOTE_MODELS = ("--hf-repo", "--model-url", "--docker-repo", "-dr")
 _SECRET_VARIABLES = ("LLAMA_API_KEY", "HF_TOKEN")
 _UNQUANTISED = ("f32", "f16", "bf16")
-# Types for which every release compiles a kernel of flash attention for CUDA.
+# Cache types with a CUDA kernel of flash attention in every release.
 _CUDA_KERNELS = ("f16", "q8_0", "q4_0")
 _VOLTA = 70
 
 
 def _flags(subject: Subject) -> Iterator[Argument]:
-    """Flags that are written as the engine reads them: one word, which is looked up as a whole."""
+    """List the flags that are single words, as the engine expects them."""
     for argument in subject.line.arguments:
         if argument.flag and not _unsplit(argument.flag):
             yield argument
@@ -50,7 +50,7 @@ def unsplit_argument(subject: Subject) -> Iterator[Hit]:
     for argument in subject.line.arguments:
         if argument.flag and _unsplit(argument.flag):
             flag, value = re.split(r"[=\s]+", argument.flag, maxsplit=1)
-            yield Hit(f"{flag} and its value in one word", f"make two of it: {flag}, then {value or 'the value'}")
+            yield Hit(f"{flag} and its value in one word", f"write two words: {flag}, then {value or 'the value'}")
 
 
 def _near(flag: str, accepted: Collection[str]) -> str:
@@ -59,7 +59,7 @@ def _near(flag: str, accepted: Collection[str]) -> str:
 
 
 def unknown_flag(subject: Subject) -> Iterator[Hit]:
-    """A flag that is nowhere in this build's list, nor known from another release."""
+    """A flag that neither this build nor another release accepts."""
     accepted = subject.engine.accepted
     for argument in _flags(subject):
         if argument.flag not in accepted and not translation(argument.flag, argument.value, accepted):
@@ -67,7 +67,7 @@ def unknown_flag(subject: Subject) -> Iterator[Hit]:
 
 
 def other_dialect(subject: Subject) -> Iterator[Hit]:
-    """A flag of another release, of which this one has its own."""
+    """A flag of another release with an equivalent in this one."""
     accepted = subject.engine.accepted
     for argument in _flags(subject):
         if argument.flag not in accepted:
@@ -77,7 +77,7 @@ def other_dialect(subject: Subject) -> Iterator[Hit]:
 
 
 def removed_flag(subject: Subject) -> Iterator[Hit]:
-    """A flag that C(--help) still lists, only to say that it is gone."""
+    """A flag that C(--help) still lists as removed."""
     for argument in _flags(subject):
         instead = removed(argument.flag, subject.engine.accepted)
         if argument.flag in subject.engine.accepted and instead:
@@ -92,13 +92,13 @@ def stray_word(subject: Subject) -> Iterator[Hit]:
 
 
 def bare_flash_attention(subject: Subject) -> Iterator[Hit]:
-    """C(--flash-attn) with nothing behind it."""
+    """C(--flash-attn) without a value."""
     if any(argument.value is None for argument in subject.line.all("--flash-attn")):
         yield Hit("--flash-attn without a value")
 
 
 def missing_value(subject: Subject) -> Iterator[Hit]:
-    """Another flag that needs a value and has none."""
+    """Any other flag without its value."""
     table = flag_values.WORKER if subject.program == WORKER else flag_values.HEAD
     needing = {*table, *PLANNED} - {"--flash-attn"} if subject.program != WORKER else {*table, "--host", "--device"}
     for argument in _flags(subject):
@@ -107,7 +107,7 @@ def missing_value(subject: Subject) -> Iterator[Hit]:
 
 
 def value_out_of_range(subject: Subject) -> Iterator[Hit]:
-    """A value that the engine refuses, or dies of."""
+    """A value that the engine rejects or aborts at."""
     table = flag_values.WORKER if subject.program == WORKER else flag_values.HEAD
     for argument in _flags(subject):
         if argument.name in table and argument.value is not None:
@@ -117,7 +117,7 @@ def value_out_of_range(subject: Subject) -> Iterator[Hit]:
 
 
 def repeated_flag(subject: Subject) -> Iterator[Hit]:
-    """A flag that is there twice, of which the last counts."""
+    """A flag that occurs twice; the last one counts."""
     for name in dict.fromkeys(argument.name for argument in _flags(subject)):
         several = subject.line.all(name)
         if len(several) > 1 and name not in PLANNED:
@@ -126,7 +126,7 @@ def repeated_flag(subject: Subject) -> Iterator[Hit]:
 
 
 def plan_overridden(subject: Subject) -> Iterator[Hit]:
-    """A second flag for what the plan decided."""
+    """A second flag for a value of the plan."""
     for name in PLANNED:
         if len(subject.line.all(name)) > 1:
             yield Hit(f"{name} a second time")
@@ -147,14 +147,14 @@ def secret_in_environment(subject: Subject) -> Iterator[Hit]:
 
 
 def setting_in_environment(subject: Subject) -> Iterator[Hit]:
-    """C(LLAMA_ARG_…), which sets a flag where no rule sees it."""
+    """C(LLAMA_ARG_…), which sets a flag that no rule sees."""
     for name in subject.environment or {}:
         if name.startswith("LLAMA_ARG_"):
             yield Hit(f"the variable {name}")
 
 
 def model_from_network(subject: Subject) -> Iterator[Hit]:
-    """The engine fetches the model itself."""
+    """A model that the engine downloads itself."""
     for name in REMOTE_MODELS:
         if subject.line.has(name):
             yield Hit(name)
@@ -174,7 +174,7 @@ def tls_by_half(subject: Subject) -> Iterator[Hit]:
 
 
 def tls_not_built(subject: Subject) -> Iterator[Hit]:
-    """Both, and a build that has no TLS."""
+    """Certificate and key with a build without TLS."""
     if subject.line.has("--ssl-cert-file") and subject.line.has("--ssl-key-file") and not subject.engine.tls:
         yield Hit("--ssl-cert-file and --ssl-key-file, with a release that was built without OpenSSL")
 
@@ -195,12 +195,12 @@ def quantised_v(subject: Subject) -> Iterator[Hit]:
 
 
 def _kernels(subject: Subject) -> tuple[tuple[str, ...], bool]:
-    """Types with a CUDA kernel of their own, and whether other types and pairs are converted instead of refused."""
+    """Return the cache types with a CUDA kernel, and whether other types and pairs are converted."""
     told = subject.engine.dialect.get("cuda_attention") or {}
     return tuple(told.get("kernels", _CUDA_KERNELS)), told.get("others") == "converted"
 
 
-_CONVERTED = "flash attention has no kernel for them and converts the whole cache to f16 for every token: slow"
+_CONVERTED = "flash attention has no kernel for them, and slowly converts the whole cache to f16 for every token"
 
 
 def unequal_cache_types(subject: Subject) -> Iterator[Hit]:
@@ -214,13 +214,13 @@ def unequal_cache_types(subject: Subject) -> Iterator[Hit]:
 
 
 def cache_type_without_kernel(subject: Subject) -> Iterator[Hit]:
-    """A type of cache that CUDA's flash attention has no kernel for."""
+    """A cache type without a kernel in CUDA's flash attention."""
     kernels, others = _kernels(subject)
     if not subject.engine.cuda or _attention(subject) == "off":
         return
     for cache_type in dict.fromkeys(_cache_types(subject)):
         if cache_type not in kernels and cache_type != "f32":
-            # Of all types of a cache only this one cannot even be converted.
+            # The only cache type that cannot be converted.
             converted = others and cache_type != "iq4_nl"
             yield Hit(
                 f"a cache of {cache_type} on CUDA",
@@ -231,7 +231,7 @@ def cache_type_without_kernel(subject: Subject) -> Iterator[Hit]:
 
 
 def bf16_on_volta(subject: Subject) -> Iterator[Hit]:
-    """Numbers that a V100 cannot calculate with."""
+    """bf16, which a V100 does not support."""
     if not subject.has_volta:
         return
     for name, cache_type in zip("KV", _cache_types(subject)):
@@ -242,7 +242,7 @@ def bf16_on_volta(subject: Subject) -> Iterator[Hit]:
 
 
 def volta_code_missing(subject: Subject) -> Iterator[Hit]:
-    """A build that makes a V100 do without its tensor cores, or does not run on it."""
+    """A build without code for a V100 or for its tensor cores."""
     architectures = sorted(int(found) for found in subject.engine.architectures if found.isdigit())
     if not subject.has_volta or not architectures or _VOLTA in architectures:
         return
@@ -265,7 +265,7 @@ def no_device_list(subject: Subject) -> Iterator[Hit]:
 
 
 def device_before_rpc(subject: Subject) -> Iterator[Hit]:
-    """Remote devices are named before they exist."""
+    """Remote devices before C(--rpc) creates them."""
     rpc, device = subject.line.position("--rpc"), subject.line.position("--device")
     remote = [name for name in subject.line.parts("--device") if name.startswith("RPC")]
     if remote and rpc < 0:
@@ -275,7 +275,7 @@ def device_before_rpc(subject: Subject) -> Iterator[Hit]:
 
 
 def split_and_devices_differ(subject: Subject) -> Iterator[Hit]:
-    """Another number of shares than devices."""
+    """Different numbers of shares and devices."""
     split, devices = subject.line.value("--tensor-split"), subject.line.parts("--device")
     shares = len(re.split(r"[,/]", split)) if split else 0
     if shares and devices and shares != len(devices):
@@ -323,7 +323,7 @@ def deadlocking_workers(subject: Subject) -> Iterator[Hit]:
 
 
 def slots_divide_context(subject: Subject) -> Iterator[Hit]:
-    """Less context for a slot than was asked for."""
+    """Less context for a slot than the settings ask for."""
     total, slots = subject.line.number("--ctx-size", 0), subject.line.number("--parallel", -1)
     if slots < 1 or subject.line.has("--kv-unified"):
         slots = 1
@@ -349,9 +349,9 @@ def prompt_cache_with_rpc(subject: Subject) -> Iterator[Hit]:
 
 
 def row_split_with_rpc(subject: Subject) -> Iterator[Hit]:
-    """A way to split that remote devices do not have."""
+    """C(--split-mode row) with remote devices, which do not support it."""
     if subject.has_rpc and subject.line.value("--split-mode", "layer") == "row":
-        # Releases before --load-mode took it and split by layers all the same.
+        # Releases without --load-mode accept it and split by layers anyway.
         refused = "--load-mode" in subject.engine.accepted
         yield Hit("--split-mode row with RPC", severity=ERROR if refused else WARNING)
 
@@ -364,7 +364,7 @@ def router_with_rpc(subject: Subject) -> Iterator[Hit]:
 
 
 def router_of_older_release(subject: Subject) -> Iterator[Hit]:
-    """A router that neither gives up on a model nor waits for one."""
+    """A router of a release that handles broken and busy models badly."""
     if subject.engine.accepted and "--load-mode" not in subject.engine.accepted:
         yield Hit("a router of this release")
 
@@ -376,14 +376,14 @@ def alias_of_older_release(subject: Subject) -> Iterator[Hit]:
 
 
 def preset_reserved(subject: Subject) -> Iterator[Hit]:
-    """What the router says to each of its models itself."""
+    """Flags that the router sets for each of its models."""
     for name in ROUTERS_OWN:
         if subject.line.has(name):
             yield Hit(name)
 
 
 def preset_overridden(subject: Subject) -> Iterator[Hit]:
-    """A flag that stands above the preset too."""
+    """A flag of the preset that is also on the router's command line."""
     above = {argument.name for argument in subject.above.arguments} if subject.above else set()
     for name in dict.fromkeys(argument.name for argument in _flags(subject)):
         if name in above and name not in ROUTERS_OWN:
@@ -405,7 +405,7 @@ def micro_batch_above_batch(subject: Subject) -> Iterator[Hit]:
 
 
 def fitting_is_on(subject: Subject) -> Iterator[Hit]:
-    """The engine may change what it was not told."""
+    """An engine that changes unset arguments."""
     if "--fit" in subject.engine.accepted and subject.line.value("--fit", "on") not in (
         "off",
         "disabled",
@@ -416,7 +416,7 @@ def fitting_is_on(subject: Subject) -> Iterator[Hit]:
 
 
 def worker_host(subject: Subject) -> Iterator[Hit]:
-    """Something else than an IPv4 address to listen on."""
+    """A listening address that is no IPv4 address."""
     host = subject.line.value("--host")
     try:
         ipaddress.IPv4Address(host)
@@ -437,7 +437,7 @@ def worker_cache_nowhere(subject: Subject) -> Iterator[Hit]:
 
 
 def bench_split_separator(subject: Subject) -> Iterator[Hit]:
-    """llama-bench's own way of writing a split."""
+    """Commas in the split of llama-bench."""
     if "," in subject.line.value("--tensor-split"):
         yield Hit(
             f"-ts {subject.line.value('--tensor-split')}",

@@ -1,16 +1,16 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Flags that one release calls otherwise than another, and how to write them for this one.
+"""Translate flags whose names differ between releases.
 
-No list of versions: which side of a pair a release takes is in the flags that it accepts.
+The flags that a build accepts tell which name it uses, so there is no list of versions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-# (words of the older releases, words of the newer ones, setting of head_server_settings that writes either)
+# (words of older releases, words of newer ones, setting of head_server_settings)
 _PAIRS: tuple[tuple[str, str, str], ...] = (
     ("--mlock", "--load-mode mmap+mlock", "load_mode: lock"),
     ("--no-mmap", "--load-mode none", "load_mode: read"),
@@ -26,7 +26,7 @@ _PAIRS: tuple[tuple[str, str, str], ...] = (
     ("--spec-ngram-size-m", "--spec-ngram-simple-size-m", ""),
     ("--spec-ngram-min-hits", "--spec-ngram-simple-min-hits", ""),
 )
-# What a newer value is in the older words; the mode without any is the default there.
+# Older words for each newer value. A mode without words is the default there.
 _OLDER_LOAD_MODES = {
     "mmap": ("nothing, it is the default", "load_mode: mmap"),
     "none": ("--no-mmap", "load_mode: read"),
@@ -41,7 +41,7 @@ def _advice(words: str, setting: str) -> str:
 
 
 def translation(flag: str, value: str | None, accepted: Collection[str]) -> str:
-    """Say how this release writes what a flag of another one means; empty if nobody knows the flag."""
+    """Return the words of this release for a flag of another one; empty if the flag is unknown."""
     if flag in ("--load-mode", "-lm"):
         words, setting = _OLDER_LOAD_MODES.get(value or "", ("", ""))
         return _advice(words, setting) if words and "--mlock" in accepted else ""
@@ -54,9 +54,9 @@ def translation(flag: str, value: str | None, accepted: Collection[str]) -> str:
 
 
 def removed(flag: str, accepted: Collection[str]) -> str:
-    """Say what replaced a flag that a release still lists and no longer takes; empty for all others."""
+    """Return the replacement of a flag that a release lists but rejects; empty for all others."""
     for older, newer, setting in _PAIRS:
-        # The releases that brought --load-mode took --mlock and --no-mmap out of the list.
+        # Releases with --load-mode do not list --mlock and --no-mmap.
         if flag == older and newer.startswith("--spec-") and newer.split()[0] in accepted:
             return _advice(newer, setting)
     return ""

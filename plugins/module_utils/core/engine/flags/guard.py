@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every argument held against what this very build accepts, and against traps that are known.
+"""Inspect a command line with the rules of the flag guard.
 
-A flag that the engine does not know, or a pair that makes it crash after minutes of loading, is refused
-before a unit changes. flag_rules is the table; this is how it is asked.
+Unknown flags, and combinations that crash the engine after minutes of loading, are rejected before a unit changes.
+C(rules) is the table of rules.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def _require_known(accepted: Collection[str]) -> None:
 
 
 def inspect(subject: Subject, accepted: Collection[str] = ()) -> list[Finding]:
-    """Look at a command line with every rule.
+    """Apply every rule to a command line.
 
-    :param accepted: ids of rules whose findings an operator has seen and takes: they are shown and do not stop.
+    :param accepted: ids of rules that the operator accepts; their findings become warnings.
     """
     _require_known(accepted)
     rules = [rule for rule in RULES if subject.program in rule.programs]
@@ -46,7 +46,7 @@ def inspect(subject: Subject, accepted: Collection[str] = ()) -> list[Finding]:
 
 
 def require_clean(found: Sequence[Finding], program: str) -> list[str]:
-    """Stop with all errors in one sentence; otherwise give the warnings, each as one."""
+    """Raise all errors in one sentence; otherwise return one sentence for each warning."""
     errors = named(ERROR, found)
     if errors:
         raise InvalidInputError(

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the rules of the flag guard look at, and what they are made of."""
+"""The subject of the flag guard's rules, and the parts of a rule."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..command_line import CommandLine
 
 ERROR, WARNING = "error", "warning"
 HEAD, WORKER, BENCH = "head", "worker", "bench"
-# llama-server in router mode, and what it is told of one of its models.
+# llama-server in router mode, and the preset of one of its models.
 ROUTER, PRESET = "router", "preset"
 
 
 @dataclass(frozen=True)
 class EngineBuild:
-    """What a release says of itself in its manifest.
+    """A build as its manifest describes it.
 
-    :param accepted: flags of the program in question.
+    :param accepted: flags that the program accepts.
     :param tls: whether it was built with OpenSSL.
-    :param architectures: for which CUDA code was compiled, C(70) and the like; empty without CUDA.
+    :param architectures: CUDA architectures of its code, such as C(70); empty without CUDA.
     """
 
     accepted: frozenset[str] = frozenset()
@@ -35,7 +35,7 @@ class EngineBuild:
 
 
 def engine_of(manifest: Mapping[str, Any], program: str) -> EngineBuild:
-    """Take what the rules need out of a manifest."""
+    """Read the build from its manifest."""
     cuda = manifest.get("cuda") or {}
     return EngineBuild(
         frozenset(manifest["flags"].get(program, ())),
@@ -49,14 +49,14 @@ def engine_of(manifest: Mapping[str, Any], program: str) -> EngineBuild:
 
 @dataclass(frozen=True)
 class Subject:
-    """One command line and what is known of where it will run.
+    """A command line and its surroundings.
 
     :param program: C(head), C(worker), C(bench), C(router) or C(preset).
-    :param capabilities: compute capabilities of the GPUs that it will use, its workers' included.
-    :param context: tokens that each slot was asked to hold; 0 if nobody said.
-    :param model_types: types of the model's tensors, as far as they are known.
-    :param environment: variables of the process beside the host's own; None if they are not known.
-    :param above: of a preset, its router's command line.
+    :param capabilities: compute capabilities of its GPUs and of its workers' GPUs.
+    :param context: wanted tokens of each slot; 0 if unknown.
+    :param model_types: known types of the model's tensors.
+    :param environment: variables of the unit; None if unknown.
+    :param above: the router's command line, for a preset.
     """
 
     program: str
@@ -70,18 +70,18 @@ class Subject:
 
     @property
     def has_rpc(self) -> bool:
-        """Whether there are workers."""
+        """Return whether there are workers."""
         return self.line.has("--rpc")
 
     @property
     def has_volta(self) -> bool:
-        """Whether a V100 or the like is among the GPUs."""
+        """Return whether a GPU is a Volta."""
         return "7.0" in self.capabilities
 
 
 @dataclass(frozen=True)
 class Hit:
-    """What a rule met on a command line; it may say better than the rule what to write, and weigh it otherwise."""
+    """A match of a rule. It may override the rule's advice, consequence and severity."""
 
     found: str
     instead: str = ""
@@ -91,15 +91,15 @@ class Hit:
 
 @dataclass(frozen=True)
 class Rule:
-    """A trap.
+    """A rule of the flag guard.
 
     :param severity: C(error) stops before anything changes, C(warning) is shown.
-    :param programs: whose command lines are looked at.
-    :param text: the trap, as a phrase.
-    :param otherwise: what happens if nobody looks.
-    :param instead: what to write.
-    :param source: where it is known from.
-    :param unshown: why no test of the engine itself shows it; empty if tests/engine does.
+    :param programs: programs to which it applies.
+    :param text: the mistake, as a phrase.
+    :param otherwise: the consequence.
+    :param instead: what to write instead.
+    :param source: the evidence.
+    :param unshown: why no test of the engine shows it; empty if tests/engine does.
     """
 
     id: str
@@ -115,7 +115,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A rule that a command line breaks, and what to write instead."""
+    """A broken rule on a command line, and the advice."""
 
     rule: str
     severity: str
@@ -129,5 +129,5 @@ class Finding:
 
 
 def named(severity: str, found: Sequence[Finding]) -> list[Finding]:
-    """Findings of one severity."""
+    """Format the findings of one severity."""
     return [finding for finding in found if finding.severity == severity]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which values the engine's flags take, for those that a herd sets or an operator is likely to write."""
+"""Check values of the flags that the collection sets or an operator is likely to write."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _layers(value: str) -> str:
 
 
 def _shares(value: str) -> str:
-    """Numbers of which one at least is above zero; without, the engine splits by free memory."""
+    """Check shares: numbers, at least one above zero. Otherwise the engine would split by free memory."""
     try:
         shares = [float(part) for part in re.split(r"[,/]", value)]
     except ValueError:
@@ -50,7 +50,7 @@ def _shares(value: str) -> str:
     return "numbers between commas, none negative and not all of them 0"
 
 
-# A context of 0 is the model's own; a batch of 0 ends the engine.
+# A context of 0 is that of the model; a batch of 0 aborts the engine.
 HEAD: Mapping[str, Callable[[str], str]] = {
     "--batch-size": _between(1),
     "--cache-ram": _between(-1),

@@ -1,33 +1,33 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the engine gives the tensors of a graph their places: ggml's scheduler and its graph allocator.
+"""Model ggml's scheduler and graph allocator, which place the tensors of a graph in memory.
 
-A graph is a list of operations in the order in which they are computed. The scheduler says which device
-computes each (ggml_backend_sched_split_graph) and copies what comes from another; the allocator reuses memory
-as soon as nobody needs a tensor any more, takes the smallest hole that is wide enough, and lets an operation
-write over its own input where it can (ggml_gallocr_alloc_graph_impl). Both are followed here step by step,
-because the size of a compute buffer is decided by the holes that are left, not only by what is alive.
+A graph is a list of operations in the order of their computation. The scheduler assigns each operation to a device and
+copies tensors from other devices (ggml_backend_sched_split_graph). The allocator frees a tensor after its last use,
+takes the smallest hole that fits, and lets an operation overwrite its input if possible
+(ggml_gallocr_alloc_graph_impl). Both are followed step by step, because the size of a compute buffer depends on the
+holes too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Operations that only look at another tensor's memory.
+# Operations whose result is a view of another tensor.
 _VIEWS = frozenset(("view", "none"))
-# Operations that may write over an input of the same layout (ggml_op_can_inplace).
+# Operations that can overwrite an input of the same layout (ggml_op_can_inplace).
 _IN_PLACE = frozenset(("add", "fill", "sub", "mul", "div", "scale", "unary", "rope", "rms_norm", "soft_max", "sqr"))
 _ENDLESS = 1 << 62
 
 
 class Tensor:
-    """One tensor of the graph: the operation that makes it, its layout, and whom it is made of.
+    """A tensor of the graph: its operation, its layout and its sources.
 
-    :param layout: bytes of an element, lengths, and whether it lies without gaps.
-    :param root: the tensor whose memory it looks at.
-    :param device: that must compute it, None where the scheduler decides.
-    :param is_external: whether it lies in a buffer of its own, as caches do.
+    :param layout: bytes of an element, lengths, and whether it is contiguous.
+    :param root: the tensor of which it is a view.
+    :param device: device that must compute it; None if the scheduler decides.
+    :param is_external: whether it has a buffer of its own, as caches do.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Tensor:
 
 
 class Arena:
-    """The memory of one device, its holes in order; the last of them has no end (ggml_dyn_tallocr)."""
+    """The memory of one device as a list of holes; the last hole is endless (ggml_dyn_tallocr)."""
 
     def __init__(self, alignment: int) -> None:
         self.alignment = alignment
@@ -73,7 +73,7 @@ class Arena:
         return -(-size // self.alignment) * self.alignment
 
     def take(self, size: int) -> int:
-        """The address of so many bytes."""
+        """Allocate bytes, and return their address."""
         size = self.padded(size)
         best, chosen = _ENDLESS, len(self.holes) - 1
         for number in range(len(self.holes) - 1):
@@ -89,7 +89,7 @@ class Arena:
         return address
 
     def give(self, address: int, size: int) -> None:
-        """Give bytes back, joined with the holes beside them."""
+        """Free bytes, and join them with adjacent holes."""
         size = self.padded(size)
         for number, hole in enumerate(self.holes):
             if hole[0] + hole[1] == address:
@@ -112,7 +112,7 @@ class Arena:
 
 
 class Graph:
-    """Operations in the order in which they are computed (ggml_build_forward_expand)."""
+    """Operations in the order of their computation (ggml_build_forward_expand)."""
 
     def __init__(self) -> None:
         self.nodes: list[Tensor] = []
@@ -120,11 +120,11 @@ class Graph:
         self._kept: list[Tensor] = []
 
     def expand(self, tensor: Tensor) -> None:
-        """Put a tensor at the end, after all that it is made of and that is not there yet."""
+        """Append a tensor, after those of its sources that are missing."""
         if id(tensor) in self._seen:
             return
         self._seen.add(id(tensor))
-        # An identity is only one as long as its tensor lives.
+        # id() is unique only while the tensor exists.
         self._kept.append(tensor)
         for source in tensor.sources:
             self.expand(source)
@@ -133,7 +133,7 @@ class Graph:
 
 
 def _expand_devices(nodes: Sequence[Tensor], head: int, with_head: bool) -> None:
-    """Nodes without a device get the one of their neighbour; the head's own only if nobody else is near."""
+    """Assign nodes without a device to that of a neighbour; to the head's own only if there is no other."""
     current: int | None = None
     for node in nodes:
         if node.op in _VIEWS:
@@ -165,7 +165,7 @@ def _assign(nodes: Sequence[Tensor], head: int) -> None:
 
 
 def _split(nodes: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """The nodes with copies of what comes from other devices before the part that needs them, and the copies."""
+    """Insert copies of tensors from other devices before the part that needs them. Return nodes and copies."""
     copies: dict[tuple[int, int | None], Tensor] = {}
     done: list[Tensor] = []
     pending: list[Tensor] = []
@@ -184,9 +184,9 @@ def _split(nodes: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
                 if key not in copies:
                     element, shape, is_dense = source.layout
                     copies[key] = Tensor("none", shape, element=element, device=current, is_dense=is_dense)
-                    # A part of wider rows is copied with what lies between them.
+                    # A view of wider rows is copied with the gaps between them.
                     copies[key].size = source.size
-                    # What is copied must live until then.
+                    # A copied tensor stays allocated until then.
                     entering += [Tensor("keep", (0,), (source,), device=source.device), copies[key]]
                 node.sources[number] = copies[key]
         pending.append(node)
@@ -209,7 +209,7 @@ class _Allocator:
         node.address = self.arena.take(node.size)
 
     def _reuses(self, node: Tensor, parent: Tensor) -> bool:
-        # A view counts as nobody's own memory there, so nothing is ever written over through one.
+        # A view owns no memory there, so nothing is overwritten through one.
         if parent.root is not None or parent.is_output or not parent.is_placed:
             return False
         if node.layout != parent.layout or parent.children != 1 or parent.views:
@@ -234,10 +234,10 @@ class _Allocator:
 
 
 def arena_bytes(graph: Graph, device: int, head: int, copies: int, alignment: int) -> int:
-    """Bytes of the compute buffer of one device.
+    """Compute the bytes of a device's compute buffer.
 
-    :param head: the number of the head's own processor, which makes the inputs.
-    :param copies: of the inputs, where several devices work as a pipeline.
+    :param head: number of the head's CPU, which creates the inputs.
+    :param copies: copies of the inputs in a pipeline over several devices.
     """
     _assign(graph.nodes, head)
     leaves = [source for node in graph.nodes for source in node.sources if source.op == "none"]
@@ -245,7 +245,7 @@ def arena_bytes(graph: Graph, device: int, head: int, copies: int, alignment: in
     arena = Arena(alignment)
     first = 0
     if copies > 1:
-        # They are there all the time, one for each batch that is under way.
+        # They stay allocated, one for each batch in the pipeline.
         for tensor in entering:
             if tensor.device == device:
                 first += copies * arena.padded(tensor.size)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The layers of each architecture as the engine builds them (src/models/*.cpp)."""
+"""Build the layers of each architecture as the engine does (src/models/*.cpp)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .operations import Blocks
 
 
 def _heads(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values out of three matrices."""
+    """Compute queries, keys and values by three matrices."""
     tokens = blocks.run.tokens
     found = []
     for heads, size in ((layer.heads, layer.key), (layer.kv_heads, layer.key), (layer.kv_heads, layer.value)):
@@ -23,7 +23,7 @@ def _heads(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> tuple[Tensor
 
 
 def _attention(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
-    """Attention with rotated positions, and with norms of queries and keys where the architecture has them."""
+    """Build attention with rotated positions, and norms of queries and keys if the architecture has them."""
     name = blocks.metadata.architecture
     query, key, value = _heads(blocks, layer, source)
     if name in ("qwen3", "qwen3vl", "qwen3moe", "gemma3", "lfm2"):
@@ -41,7 +41,7 @@ def _outputs(blocks: Blocks, is_last: bool, *tensors: Tensor) -> tuple[Tensor, .
 
 
 def _plain(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
-    """llama and its relatives."""
+    """Build a layer of llama and related architectures."""
     found = _attention(blocks, layer, blocks.norm(source))
     found, source = _outputs(blocks, is_last, found, source)
     entering = blocks.add(found, source)
@@ -52,7 +52,7 @@ def _plain(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) 
 
 
 def _gpt_oss(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
-    """Newer releases compute the last layer's experts for all tokens, as a second head could want them."""
+    """Build a layer of gpt-oss. Newer releases compute the last layer's experts for all tokens, for a second head."""
     found = _attention(blocks, layer, blocks.norm(source))
     found, source = _outputs(blocks, is_last and blocks.run.old, found, source)
     entering = blocks.add(found, source)
@@ -61,7 +61,7 @@ def _gpt_oss(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool
 
 
 def _gemma(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
-    """Norms before and after each part."""
+    """Build a layer of gemma, with norms before and after each part."""
     found = _attention(blocks, layer, blocks.norm(source))
     found, source = _outputs(blocks, is_last, found, source)
     entering = blocks.add(blocks.norm(found), source)
@@ -70,7 +70,7 @@ def _gemma(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) 
 
 
 def _phi3(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
-    """Queries, keys and values out of one matrix, gate and up too."""
+    """Build a layer of phi3: one matrix for queries, keys and values, and one for gate and up."""
     tokens = blocks.run.tokens
     sizes = ((layer.heads, layer.key), (layer.kv_heads, layer.key), (layer.kv_heads, layer.value))
     joined = blocks.matrix(sum(heads * size for heads, size in sizes), blocks.norm(source))
@@ -117,7 +117,7 @@ def _deepseek2(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
         if blocks.run.old:
             queries = blocks.new("concat", (key, heads, tokens), query_plain, query_rope)
         else:
-            # Newer releases rotate a part of each head where it lies.
+            # Newer releases rotate a part of each head in place.
             queries = blocks.rope(blocks.view(query, (key, heads, tokens)))
         spread = blocks.new("repeat", (rope, heads, tokens), key_rope)
         keys = blocks.new("concat", (key, heads, tokens), key_plain, spread)
@@ -128,12 +128,12 @@ def _deepseek2(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
 
 
 def _shared(blocks: Blocks, layer: LayerMetadata, entering: Tensor, gating: str) -> Tensor:
-    """A dense block, or experts and one that all tokens have."""
+    """Build a dense block, or experts with a shared expert."""
     normed = blocks.norm(entering)
     if not layer.expert_inner:
         return blocks.add(blocks.gated(normed, layer.inner), entering)
     is_biased, old, scale = gating == "sigmoid", blocks.run.old, blocks.metadata.detail("expert_scale")
-    # Newer releases leave out a scale that changes nothing.
+    # Newer releases omit a scale of 1.
     is_scaled = scale == 2 or (old and (scale > 0 or blocks.metadata.architecture == "glm4moe"))
     groups = blocks.metadata.detail("expert_groups")
     found = blocks.experts(normed, layer, gating, is_biased, is_scaled=is_scaled, groups=groups)
@@ -240,7 +240,7 @@ def _jamba(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) 
 
 
 def _falcon_h1(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
-    """Attention and a recurrence side by side."""
+    """Build a layer with attention and a recurrence in parallel."""
     attended = _attention(blocks, layer, blocks.norm(source))
     scanned = _mamba2(blocks, layer, blocks.norm(source))
     entering = blocks.add(blocks.add(attended, scanned), source)
@@ -296,7 +296,7 @@ def _short_convolution(blocks: Blocks, source: Tensor) -> Tensor:
 
 
 def _qwen3next(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
-    """Gated delta nets and gated attention; the shared expert has a gate too."""
+    """Build a layer with a gated delta net or gated attention, and a gated shared expert."""
     normed = blocks.norm(source)
     if not blocks.run.old:
         blocks.graph.expand(normed)
@@ -317,7 +317,7 @@ def _qwen3next(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
 
 
 Builder = Callable[[Blocks, LayerMetadata, Tensor, bool], Tensor]
-#: How a layer of each architecture is built.
+#: Builder of a layer, by architecture.
 LAYERS: Mapping[str, Builder] = {
     "llama": _plain,
     "qwen2": _plain,

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gated delta nets (src/models/qwen3next.cpp): newer releases have one operation for them, older ones unroll it.
+"""Build gated delta nets (src/models/qwen3next.cpp). Newer releases have one operation for them; older ones unroll it.
 
-What is unrolled works on chunks of so many tokens, one after the other, and keeps much of each until the end.
+The unrolled form works on successive chunks of tokens, and keeps much of each chunk until the end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CHUNK = 64
 
 
 def constants(blocks: Blocks) -> Constants:
-    """Made once, before the first layer."""
+    """Create the constants once, before the first layer."""
     square = (_CHUNK, _CHUNK)
     ones, row = blocks.new("none", square), blocks.new("none", (_CHUNK,))
     causal = blocks.new("tri", square, Tensor("fill", square, (ones,), root=ones))
@@ -30,7 +30,7 @@ def constants(blocks: Blocks) -> Constants:
 
 
 def attention(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
-    """Attention whose result is gated by what the queries' matrix gives besides."""
+    """Build attention whose result is gated by a second output of the queries' matrix."""
     tokens, heads, size, old = blocks.run.tokens, layer.heads, layer.key, blocks.run.old
     both = blocks.view(blocks.matrix(2 * heads * size, source), (2 * size, heads, tokens))
     query, gate = (blocks.view(both, (size, heads, tokens), False) for _each in range(2))
@@ -65,9 +65,9 @@ def _sizes(blocks: Blocks) -> _Sizes:
 
 
 def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tensor:
-    """One layer's delta net.
+    """Build the delta net of a layer.
 
-    :param shared: the constants of an older release, None for a newer one.
+    :param shared: constants of an older release; None for a newer one.
     """
     sizes = _sizes(blocks)
     slots, each, heads, value = sizes.slots, sizes.each, sizes.value_heads, sizes.value
@@ -122,7 +122,7 @@ def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tens
 
 
 def _repeated(blocks: Blocks, sizes: _Sizes, source: Tensor) -> Tensor:
-    """Key heads are as many as value heads then."""
+    """Repeat key heads to the number of value heads."""
     rows = sizes.key_heads * sizes.each * sizes.slots
     single = blocks.view(source, (sizes.state, 1, rows))
     repeated = blocks.new("repeat", (sizes.state, sizes.value_heads // sizes.key_heads, rows), single)
@@ -130,7 +130,7 @@ def _repeated(blocks: Blocks, sizes: _Sizes, source: Tensor) -> Tensor:
 
 
 def _unrolled(blocks: Blocks, sizes: _Sizes, shared: Constants, given: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    """The result and the new state, chunk by chunk."""
+    """Build the result and the new state, chunk by chunk."""
     new, view, like = blocks.new, blocks.view, blocks.like
     query, key, value, gate, beta, state = given
     heads, size, slots, each = sizes.value_heads, sizes.value, sizes.slots, sizes.each

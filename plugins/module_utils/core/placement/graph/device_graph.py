@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The compute buffer of one device: its part of the graph is built and given places, as the engine does it.
+"""Compute the compute buffer of one device: build its part of the graph and allocate it as the engine does.
 
-A device sees its own layers, those before them (which send their result, and on which masks that it needs may
-already be halved) and those after them (of which the scheduler may compute some operations here, and whose
-states are read before what a layer without attention leaves to be done).
+The part includes the device's own layers, a few before them and a few after them. Those before send their result and
+may already convert masks that the device needs. Of those after, the scheduler may compute some operations here.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from .architectures import LAYERS
 from .operations import Blocks, Run
 
 _BEFORE, _OWN, _AFTER, _HEAD = range(4)
-# After so many rounds of a pattern of layers the places repeat: no more of them are followed.
+# After these rounds of a pattern of layers the addresses repeat, so further rounds are skipped.
 _ROUNDS = 6
 _LONGEST_PATTERN = 16
 
 
 def is_followed(metadata: ModelMetadata) -> bool:
-    """Whether this model's graph is known, and its header had what it takes."""
+    """Return whether this model's graph is known and its metadata is complete."""
     return metadata.known and metadata.architecture in LAYERS and bool(metadata.details)
 
 
 def _shortened(layers: Sequence[LayerMetadata]) -> list[LayerMetadata]:
-    """The same layers with fewer rounds of each pattern that repeats."""
+    """Shorten each repeating pattern of layers."""
     found: list[LayerMetadata] = []
     position = 0
     while position < len(layers):
@@ -53,7 +52,7 @@ def _output(blocks: Blocks, source: Tensor) -> None:
     normed = blocks.norm(source, is_pinned=False)
     normed.is_output = True
     if metadata.architecture == "qwen3next" and not blocks.run.old:
-        # The normed result of all tokens is kept for a second head.
+        # The normalised result of all tokens is kept for a second head.
         normed = blocks.rows(normed)
         normed.is_output = True
     logits = blocks.matrix(metadata.vocabulary, normed)
@@ -62,7 +61,7 @@ def _output(blocks: Blocks, source: Tensor) -> None:
 
 
 def _deepened(blocks: Blocks, source: Tensor, number: int) -> Tensor:
-    """The result of a layer with what its part of wider embeddings adds."""
+    """Add a layer's part of wider embeddings to its result."""
     if number >= len(blocks.parts):
         return source
     entering = blocks.parts[number]
@@ -84,11 +83,11 @@ def buffer_bytes(
     copies: int,
     alignment: int,
 ) -> int:
-    """Bytes of the compute buffer of a device with these layers.
+    """Compute the bytes of the compute buffer of a device with these layers.
 
-    :param first: layers before this device's first one.
-    :param begins: the kinds of mask that are first needed here.
-    :param copies: of the inputs, where several devices work as a pipeline.
+    :param first: number of layers before this device's first one.
+    :param begins: kinds of mask that this device needs first.
+    :param copies: copies of the inputs in a pipeline over several devices.
     """
     build = LAYERS[metadata.architecture]
     blocks = Blocks(metadata, run)
@@ -100,7 +99,7 @@ def buffer_bytes(
         found = blocks.like("scale", found)
     deep = metadata.detail("deepstack")
     if deep:
-        # Pictures would enter the first layers too: each gets a part of much wider embeddings.
+        # Images would enter the first layers too, so each gets a part of much wider embeddings.
         wide = blocks.new("pad", ((1 + deep) * metadata.width, run.tokens), found)
         found = blocks.view(wide, (metadata.width, run.tokens), False)
         blocks.graph.expand(found)
@@ -112,7 +111,7 @@ def buffer_bytes(
     if before:
         for window in (False, True):
             if window not in begins and run.old and run.flash:
-                # Some device before this one halves it.
+                # A former device converts it to half precision.
                 blocks.mask(window).device = _BEFORE
                 blocks.graph.expand(blocks.mask(window))
         for number, layer in enumerate(before):

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The parts of which the engine's layers are made, operation by operation (src/llama-graph.cpp).
+"""Build the parts of the engine's layers, operation by operation (src/llama-graph.cpp).
 
-Only what decides about memory is here: the size of what an operation makes, what it is made of, and the order.
-Operations that can write over their input (biases, scales) and never change that order are left out.
+Only properties that affect memory are modelled: the size of a result, its sources and the order. Operations that can
+overwrite their input (biases, scales) and never change that order are omitted.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ _LONG = 8
 
 @dataclass(frozen=True)
 class Run:
-    """What a graph is made for.
+    """Parameters of a graph.
 
-    :param tokens: of the largest micro-batch, of all slots together; outputs those whose answer is wanted.
-    :param slots: sequences that are computed side by side; streams of the cache.
-    :param cells: of one stream of a layer without, and of one with a window.
-    :param flash: whether attention is computed in one operation.
+    :param tokens: tokens of the largest micro-batch of all slots.
+    :param outputs: tokens with a requested output.
+    :param slots: sequences that are computed in parallel.
+    :param streams: streams of the cache.
+    :param cells: cells of one stream of a layer without and with a window.
+    :param flash: whether attention is one operation.
     :param old: whether masks arrive in single precision.
     :param rotated: whether quantised caches are rotated.
     """
@@ -44,7 +46,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Constants:
-    """Small matrices that all delta nets of an older release share."""
+    """Small matrices that all delta nets share in older releases."""
 
     causal: Tensor
     identity: Tensor
@@ -52,7 +54,7 @@ class Constants:
 
 
 class Blocks:
-    """Builds the graph of a model; a layer is on the device that C(device) names."""
+    """Builds the graph of a model. C(device) is the device of the current layer."""
 
     def __init__(self, metadata: ModelMetadata, run: Run) -> None:
         self.metadata = metadata
@@ -66,14 +68,14 @@ class Blocks:
         self.constants: Constants | None = None
 
     def input(self, name: str, shape: tuple[int, ...], element: int = 4) -> Tensor:
-        """What the head fills in for each batch, made once."""
+        """Create an input once, which the head fills for each batch."""
         if name not in self._inputs:
             self._inputs[name] = Tensor("none", shape, element=element)
             self._inputs[name].is_input = True
         return self._inputs[name]
 
     def kept(self, size: int = 0) -> Tensor:
-        """What lies in a buffer of its own on this device: a cache, a state."""
+        """Create a cache or state, which has a buffer of its own on this device."""
         found = Tensor("none", (size,), device=self.device)
         found.is_external = True
         return found
@@ -82,13 +84,13 @@ class Blocks:
         return Tensor(op, shape, sources, element)
 
     def like(self, op: str, source: Tensor, *others: Tensor) -> Tensor:
-        """An operation whose result looks like its first input."""
+        """Add an operation whose result has the layout of its first input."""
         return Tensor(op, source.layout[1], (source, *others), source.layout[0])
 
     def view(self, source: Tensor, shape: tuple[int, ...], is_dense: bool = True) -> Tensor:
         found = Tensor("view", shape, (source,), source.layout[0], root=source, is_dense=is_dense)
         if not is_dense:
-            # A part of each row: from the first to the last of them all rows between are spanned.
+            # A part of each row spans all rows between the first and the last.
             width = source.layout[1][0] * source.layout[0]
             rows = source.size // width if width else 0
             found.size = source.size - width + found.size // rows if rows else 0
@@ -100,19 +102,19 @@ class Blocks:
         self.graph.expand(Tensor("copy", (0,), (source, place), root=kept))
 
     def matrix(self, width: int, source: Tensor) -> Tensor:
-        """Multiply by a matrix of weights, which lies on the layer's device."""
+        """Multiply by a matrix of weights on the layer's device."""
         found = Tensor("mul_mat", (width, *source.layout[1][1:]), (source,))
         found.device = self.device
         return found
 
     def weighted(self, op: str, source: Tensor) -> Tensor:
-        """Multiply by, or add, a row of weights."""
+        """Multiply by a row of weights, or add it."""
         found = self.like(op, source)
         found.device = self.device
         return found
 
     def norm(self, source: Tensor, is_pinned: bool = True) -> Tensor:
-        """The engine keeps the norm at a layer's begin on the layer's device, those at its end anywhere."""
+        """Add a norm. The engine keeps that at a layer's beginning on the layer's device, others on any device."""
         found = self.like("rms_norm", source)
         if is_pinned:
             found.device = self.device
@@ -126,12 +128,12 @@ class Blocks:
         return self.like("rope", source, self.input("positions", (self.run.tokens * positions,)))
 
     def rows(self, source: Tensor) -> Tensor:
-        """Only the tokens whose answer is wanted."""
+        """Select the tokens with a requested output."""
         wanted = self.input("wanted", (self.run.outputs,))
         return self.new("get_rows", (source.layout[1][0], self.run.outputs), source, wanted)
 
     def mask(self, window: bool) -> Tensor:
-        """The mask of the context or of the window, in the precision in which attention takes it."""
+        """Create the mask of the context or the window, in the precision of attention."""
         if window not in self._masks:
             run = self.run
             cells = run.cells[window]
@@ -154,10 +156,10 @@ class Blocks:
     def attention(
         self, layer: LayerMetadata, query: Tensor, key: Tensor, value: Tensor, windows: bool = False, width: int = 0
     ) -> Tensor:
-        """Keep keys and values, then attend; the result has the width of all heads.
+        """Store keys and values, then attend. The result has the width of all heads.
 
-        :param windows: whether the model has windowed layers: these are built in another order.
-        :param width: of the layer's output matrix, 0 to leave it out.
+        :param windows: whether the model has windowed layers, which are built in another order.
+        :param width: width of the layer's output matrix; 0 omits it.
         """
         run, graph = self.run, self.graph
         rotation = 0
@@ -216,7 +218,7 @@ class Blocks:
         return self.like("soft_max", scores, mask)
 
     def latent_attention(self, query: Tensor, key: Tensor, value: Tensor, width: int) -> Tensor:
-        """One compressed row for all heads, which is keys and values at once."""
+        """Attend with one compressed row for all heads, which holds keys and values."""
         run, graph, sizes = self.run, self.graph, self.metadata.latent or {}
         heads, rank, out = sizes["heads"], sizes["rank"], sizes["value"]
         tokens = run.tokens // run.streams
@@ -246,7 +248,7 @@ class Blocks:
         return self.matrix(width, flat)
 
     def gated(self, source: Tensor, inner: int) -> Tensor:
-        """A feed-forward block with a gate."""
+        """Add a feed-forward block with a gate."""
         up, gate = self.matrix(inner, source), self.matrix(inner, source)
         return self.matrix(self.metadata.width, self.like("glu", gate, up))
 
@@ -260,10 +262,10 @@ class Blocks:
         is_scaled: bool = False,
         groups: int = 0,
     ) -> Tensor:
-        """A few experts for each token, chosen by a gate; their outputs are added up.
+        """Add a few experts for each token, which a gate selects, and sum their outputs.
 
-        :param gating: soft_max over all, sigmoid, or soft_max over those that were chosen ("after").
-        :param is_biased: whether the choice is made with a bias that the weights do not have.
+        :param gating: soft_max over all experts, sigmoid, or soft_max over the selected ones ("after").
+        :param is_biased: whether the selection adds a bias.
         """
         metadata, graph = self.metadata, self.graph
         tokens, used, count = source.layout[1][1], layer.experts_used, metadata.experts
@@ -281,7 +283,7 @@ class Blocks:
         elif is_normed:
             flat = self.view(weights, (used, tokens))
             total = self.new("sum_rows", (1, tokens), flat)
-            # Older releases write over what they clamp.
+            # Older releases clamp in place.
             total = self.like("unary" if self.run.old else "clamp", total)
             weights = self.view(self.like("div", flat, total), (1, used, tokens))
         if is_scaled:
@@ -307,7 +309,7 @@ class Blocks:
         return found if used > 1 else self.like("cont", found)
 
     def _grouped(self, selecting: Tensor, groups: int, tokens: int) -> Tensor:
-        """Only experts of the best groups are chosen among (DeepSeek V3)."""
+        """Restrict the selection to experts of the best groups (DeepSeek V3)."""
         count = self.metadata.experts
         each = count // groups
         members = self.view(selecting, (each, groups, tokens))
@@ -336,9 +338,11 @@ class Blocks:
         result: int = 0,
         is_weighted: bool = False,
     ) -> Tensor:
-        """Read a recurrent state, for a scan that takes it where it lies or as a copy of one row a slot.
+        """Read a recurrent state for a scan, in place or as a copy of one row for each slot.
 
-        :param size: floats of one slot; result those that a scan makes; is_weighted whether the scan has weights.
+        :param size: floats of one slot.
+        :param result: floats of the scan's result.
+        :param is_weighted: whether the scan has weights.
         """
         graph, slots = self.graph, self.run.slots
         if self._places is None:

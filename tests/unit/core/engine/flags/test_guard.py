@@ -266,8 +266,8 @@ def test_one_error_names_every_finding() -> None:
 def test_warnings_are_sentences_and_do_not_stop() -> None:
     (warning,) = flag_guard.require_clean(look([*RPC, "-b", "128"]), "llama-server")
     assert warning == (
-        "llama-server: --ubatch-size 512 above --batch-size 128: it is made as small as the batch, and what was "
-        "planned for it is wrong. What to do: make ubatch at most batch (micro-batch-above-batch)."
+        "llama-server: --ubatch-size 512 above --batch-size 128: the engine reduces it to the batch, "
+        "and the plan is wrong. What to do: make ubatch at most batch (micro-batch-above-batch)."
     )
 
 
