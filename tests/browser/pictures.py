@@ -51,7 +51,7 @@ def main() -> None:
             made.ready("fast", 9, [FAST], job="4711", started=time.time() - 7200)
             made.tiers["fast"]["endpoints"][0].update(ENTRY)
             reason = "preempted by VASP job 88, pending: Priority"
-            made.away("reasoning", "preempted", reason, 30, expected=time.time() + 1500)
+            made.unavailable("reasoning", "preempted", reason, 30, expected=time.time() + 1500)
             settled(made, "fast", "ready")
             settled(made, "reasoning", "preempted")
             for scheme in ("light", "dark"):
