@@ -18,6 +18,7 @@ from ...core.errors import InvalidInputError, NotFoundError, RemoteFailureError
 from ...core.slurm import tier_status
 from ...core.text import plain
 from ..common.atomic_files import write_whole
+from ..common.output import write_line
 from ..slurm import manager
 from ..slurm.manager_state import DEFAULT_PATH, ManagerSettings, ManualStops, read_settings
 
@@ -53,9 +54,9 @@ def show_command(arguments: argparse.Namespace) -> int:
     view, wall = _read_status(settings.view), time.time()
     age_problem = view.age_problem(wall)
     if arguments.json:
-        print(json.dumps({**tier_status.as_data(view), "is_old": bool(age_problem)}, indent=2))
+        write_line(json.dumps({**tier_status.as_data(view), "is_old": bool(age_problem)}, indent=2))
     else:
-        print(tier_status.table(view, wall))
+        write_line(tier_status.table(view, wall))
     is_ready = all(tier.state == tier_status.READY for tier in view.tiers.values() if tier.enabled)
     return 0 if is_ready and not age_problem else EXIT_NOT_READY
 
@@ -75,7 +76,7 @@ def stop_command(arguments: argparse.Namespace) -> int:
     for name in names:
         with _permission():
             write_whole(stops.path(name), text)
-        print(f"{name}: its job ends after its running requests; none follows until: herdctl tiers start {name}")
+        write_line(f"{name}: its job ends after its running requests; none follows until: herdctl tiers start {name}")
     return 0
 
 
@@ -85,7 +86,7 @@ def start_command(arguments: argparse.Namespace) -> int:
     for name in names:
         with _permission():
             ManualStops(settings.state).path(name).unlink(missing_ok=True)
-        print(f"{name}: the manager submits its job")
+        write_line(f"{name}: the manager submits its job")
     return 0
 
 

@@ -21,11 +21,21 @@ class ChildProcess(subprocess.Popen[Any]):
 
 @dataclass(frozen=True)
 class CommandResult:
-    """The exit status of a command, its standard output and its standard error."""
+    """The exit status of a command, its standard output as bytes and its standard error as text."""
 
     status: int
-    output: bytes
-    error: bytes
+    raw: bytes
+    err: str
+
+    @property
+    def out(self) -> str:
+        """Standard output as text."""
+        return self.raw.decode("utf-8", errors="replace")
+
+    @property
+    def error(self) -> str:
+        """The error message in one line."""
+        return " ".join((self.err or self.out).split())[:300] or f"status {self.status}"
 
 
 def capture(
@@ -39,19 +49,19 @@ def capture(
     try:
         child = ChildProcess(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=env)
     except OSError as error:
-        return CommandResult(NOT_STARTED, b"", f"{argv[0]}: {error.strerror}".encode())
+        return CommandResult(NOT_STARTED, b"", f"{argv[0]}: {error.strerror}")
     with child:
         try:
             output, errors = child.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            return CommandResult(TIMED_OUT, b"", f"{argv[0]} did not end within {timeout_s:g} seconds".encode())
+            return CommandResult(TIMED_OUT, b"", f"{argv[0]} did not end within {timeout_s:g} seconds")
         finally:
             if child.poll() is None:
                 child.kill()
-    return CommandResult(child.returncode, output, errors)
+    return CommandResult(child.returncode, output, errors.decode("utf-8", errors="replace"))
 
 
 def run(argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> tuple[int, str]:
     """Run a command and return its exit status and its output, standard error last."""
     done = capture(argv, timeout_s)
-    return done.status, (done.output + done.error).decode("utf-8", errors="replace")
+    return done.status, done.out + done.err

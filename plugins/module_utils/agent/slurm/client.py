@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ...core.slurm import queue as slurm_queue
@@ -20,32 +19,13 @@ from ...core.slurm import tier_state
 from ...core.slurm.queue import Ending
 from ...core.slurm.tier_state import QueueSnapshot, TierSpec
 from ...core.text import plain
-from ..common.command import NOT_STARTED, TIMED_OUT
+from ..common.command import CommandResult, capture
 
 #: Longer than Slurm's own timeout for its controller.
 TIMEOUT_S, SBATCH_TIMEOUT_S = 40.0, 60.0
 #: Limit for reading a log: the shared file system may hang.
 LOG_S = 5.0
 LOG_TAIL = 8192
-
-
-@dataclass(frozen=True)
-class CommandResult:
-    """Result of one of Slurm's programs; the status is 124 after a timeout."""
-
-    status: int
-    raw: bytes
-    err: str
-
-    @property
-    def out(self) -> str:
-        """Standard output as text."""
-        return self.raw.decode("utf-8", errors="replace")
-
-    @property
-    def error(self) -> str:
-        """The error message in one line."""
-        return " ".join((self.err or self.out).split())[:300] or f"status {self.status}"
 
 
 class SlurmClient:
@@ -61,15 +41,7 @@ class SlurmClient:
     def run(self, argv: Sequence[str], timeout_s: float = TIMEOUT_S) -> CommandResult:
         """Run a program."""
         self.last_run = time.monotonic()
-        try:
-            done = subprocess.run(
-                argv, capture_output=True, timeout=timeout_s, check=False, cwd="/", env=self._environment
-            )
-        except subprocess.TimeoutExpired:
-            return CommandResult(TIMED_OUT, b"", f"{argv[0]} did not end within {timeout_s:g} seconds")
-        except OSError as error:
-            return CommandResult(NOT_STARTED, b"", f"{argv[0]}: {error.strerror}")
-        return CommandResult(done.returncode, done.stdout, done.stderr.decode("utf-8", errors="replace"))
+        return capture(argv, timeout_s, cwd="/", env=self._environment)
 
     def queue(self, before: QueueSnapshot) -> QueueSnapshot:
         """Read all jobs of the queue. After a failure the former snapshot carries the problem."""

@@ -27,9 +27,10 @@ from ...core.slurm.queue import Ending
 from ...core.slurm.tier_state import Action, Observation, QueueSnapshot, TierSpec, TierState
 from ...core.text import plain
 from ..common.atomic_files import write_whole
+from ..common.command import CommandResult
 from ..common.log import log
 from ..common.systemd_notify import notify
-from .client import SBATCH_TIMEOUT_S, TIMEOUT_S, CommandResult, SlurmClient
+from .client import SBATCH_TIMEOUT_S, TIMEOUT_S, SlurmClient
 from .manager_state import MOST_SLURM_S, ManagerSettings, ManualStops, TierStates
 from .registry_io import read_registry
 

@@ -34,6 +34,7 @@ from ...core.errors import HerdError, InsufficientError, InvalidInputError, NotF
 from ...core.host import numa, proc_net
 from ...core.slurm import job_spec
 from ..common import command
+from ..common.output import write_line
 from ..supervisor import local_state
 
 TICK_S = 0.2
@@ -49,7 +50,7 @@ GUARD_TIMEOUT_S = 10.0
 
 def emit(event: str, **facts: Any) -> None:
     """Send an event to the runtime."""
-    print(json.dumps({"event": event, **facts}), flush=True)
+    write_line(json.dumps({"event": event, **facts}))
 
 
 def engine_command(arguments: argparse.Namespace) -> int:
@@ -184,7 +185,7 @@ class Engine:
             emit("note", text="the kernel does not allow a preferred NUMA node for its memory")
         with Path(order["log"]).open("ab") as log:
             shim = [sys.executable, str(Path(sys.argv[0]).absolute()), "job", "engine", "--"]
-            self.process = subprocess.Popen(
+            self.process = command.ChildProcess(
                 [*shim, *([buffered, "-oL"] if buffered else []), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..common.command import ChildProcess
+
 
 class Step:
     """An engine on a node, run as a step of the job."""
@@ -26,7 +28,7 @@ class Step:
         argv = ["srun", "--overlap", "--nodes=1", "--ntasks=1", f"--nodelist={host}"]
         argv += [f"--cpus-per-task={order['cpus']}", "--mem=0", "--cpu-bind=none", "--unbuffered", f"--job-name={name}"]
         with (folder / f"{name}.step.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = ChildProcess(
                 [*argv, sys.executable, str(Path(sys.argv[0]).absolute()), "job", "step", "--order", str(path)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -18,7 +18,8 @@ from ansible_collections.herd.inference.plugins.module_utils.agent.common.comman
 
 def test_output_and_error_are_kept_apart(tmp_path: Path) -> None:
     done = capture(["sh", "-c", "echo $GREETING; pwd; echo no >&2; exit 3"], cwd=str(tmp_path), env={"GREETING": "hi"})
-    assert (done.status, done.output, done.error) == (3, f"hi\n{tmp_path}\n".encode(), b"no\n")
+    assert (done.status, done.raw, done.err) == (3, f"hi\n{tmp_path}\n".encode(), "no\n")
+    assert (done.out, done.error) == (f"hi\n{tmp_path}\n", "no")
 
 
 def test_a_command_that_runs_out_of_time_is_killed(tmp_path: Path) -> None:
