@@ -30,7 +30,7 @@ def violations(page: Browser) -> list[str]:
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_it_says_how_the_tiers_are(page: Browser, made: Gateway, script: bool) -> None:
+def test_the_page_shows_the_state_of_each_tier(page: Browser, made: Gateway, script: bool) -> None:
     page.look(script=script)
     page.go(url(made))
     assert page.text("#summary") == "1 of 2 tiers answer. Unavailable: reasoning."
@@ -46,7 +46,7 @@ def test_it_says_how_the_tiers_are(page: Browser, made: Gateway, script: bool) -
     assert page.text("#generated").endswith("UTC") is not script
 
 
-def test_it_stays_up_to_date_without_being_loaded_again(page: Browser, made: Gateway) -> None:
+def test_the_page_refreshes_itself(page: Browser, made: Gateway) -> None:
     page.go(url(made))
     page.run("window.mark = 1; document.querySelector('#python').focus()")
     made.unavailable("fast", "loading", "loading 43 %", 12, percent=43)
@@ -76,7 +76,7 @@ def test_updates_can_be_paused(page: Browser, made: Gateway) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE, NARROW], ids=["desk", "phone", "narrow"])
-def test_it_fits_and_axe_finds_nothing(page: Browser, made: Gateway, size: tuple[int, int], dark: bool) -> None:
+def test_the_page_fits_and_axe_finds_nothing(page: Browser, made: Gateway, size: tuple[int, int], dark: bool) -> None:
     page.look(size, dark=dark)
     page.go(url(made))
     assert page.run("document.documentElement.scrollWidth <= window.innerWidth")
@@ -97,7 +97,7 @@ def test_axe_finds_nothing_in_any_state(page: Browser, made: Gateway, state: str
     assert violations(page) == []
 
 
-def test_it_can_be_used_with_the_keyboard_alone(page: Browser, made: Gateway) -> None:
+def test_the_page_can_be_used_by_keyboard(page: Browser, made: Gateway) -> None:
     page.go(url(made))
     reached = []
     for _step in range(20):
@@ -112,7 +112,7 @@ def test_it_can_be_used_with_the_keyboard_alone(page: Browser, made: Gateway) ->
     assert [one for one in reached if one in {*pres, *links}] == pres + links
 
 
-def test_an_example_is_copied_as_it_stands(page: Browser, made: Gateway) -> None:
+def test_an_example_is_copied_unchanged(page: Browser, made: Gateway) -> None:
     origin = made.url(path="")
     page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"], origin=origin)
     page.go(url(made))
@@ -132,7 +132,7 @@ def test_without_a_clipboard_the_example_is_selected(page: Browser, made: Gatewa
     assert page.run("getSelection().toString()").startswith("import os\nfrom openai import OpenAI\n")
 
 
-def test_what_slurm_and_jobs_say_is_only_text(page: Browser, made: Gateway) -> None:
+def test_texts_of_slurm_and_jobs_are_escaped(page: Browser, made: Gateway) -> None:
     evil = "<img src=x onerror='window.mark=1'><script>window.mark=1</script>"
     made.unavailable("fast", "pending", evil, 5, job_id=evil, pending_reason=evil)
     settled(made, "fast", "pending")
@@ -145,7 +145,7 @@ def test_what_slurm_and_jobs_say_is_only_text(page: Browser, made: Gateway) -> N
     assert page.run("document.images.length") == 0
 
 
-def test_a_script_that_is_not_the_page_s_own_does_not_run(page: Browser, made: Gateway) -> None:
+def test_other_scripts_do_not_run(page: Browser, made: Gateway) -> None:
     page.go(url(made))
     page.run(
         "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.mark = 1'})); 0"
@@ -155,7 +155,7 @@ def test_a_script_that_is_not_the_page_s_own_does_not_run(page: Browser, made: G
     page.complaints.clear()
 
 
-def test_it_says_when_the_gateway_is_gone_and_when_it_is_back(page: Browser, made: Gateway) -> None:
+def test_the_page_shows_when_the_gateway_does_not_answer(page: Browser, made: Gateway) -> None:
     page.go(url(made))
     made.stop("nginx")
     page.wait(lambda: "may be out of date" in page.text("#connection"), "the page that says so", 15)
@@ -166,7 +166,7 @@ def test_it_says_when_the_gateway_is_gone_and_when_it_is_back(page: Browser, mad
 
 
 @pytest.mark.parametrize("path", ["/", "/fast/status", "/reasoning/status", "/status?x=1"])
-def test_every_way_leads_there(page: Browser, made: Gateway, path: str) -> None:
+def test_each_path_leads_to_the_page(page: Browser, made: Gateway, path: str) -> None:
     page.go(url(made, path))
     assert page.text("h1") == "Inference status"
     page.run("document.querySelector('a[href=\"status.json\"]').click()")

@@ -98,7 +98,7 @@ def test_no_path_bypasses_the_gateway(made: Gateway, engines: dict[str, Engine],
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW", "GET"])
-def test_methods_that_nobody_needs(made: Gateway, engines: dict[str, Engine], method: str) -> None:
+def test_unused_methods_are_refused(made: Gateway, engines: dict[str, Engine], method: str) -> None:
     answer = raw(made, request("/v1/chat/completions", KEY, method=method))
     assert answer.split(b" ", 2)[1] in (b"400", b"405"), answer[:300]
 
@@ -118,7 +118,7 @@ def test_methods_that_nobody_needs(made: Gateway, engines: dict[str, Engine], me
         "X-Conversation-Id: stay",
     ],
 )
-def test_what_nginx_tells_the_gateway_no_client_can(client: Client, engines: dict[str, Engine], header: str) -> None:
+def test_clients_cannot_send_the_internal_headers(client: Client, engines: dict[str, Engine], header: str) -> None:
     name, _colon, value = header.partition(": ")
     answer = client.ask(chat(), headers={name: value})
     assert answer.status == 200, answer.body
@@ -137,13 +137,15 @@ def test_what_nginx_tells_the_gateway_no_client_can(client: Client, engines: dic
         ("Cookie: key=herd-key-of-ann",),
     ],
 )
-def test_one_good_key_and_nothing_else(made: Gateway, engines: dict[str, Engine], headers: tuple[str, ...]) -> None:
+def test_a_request_needs_exactly_one_valid_key(
+    made: Gateway, engines: dict[str, Engine], headers: tuple[str, ...]
+) -> None:
     body = json.dumps(chat()).encode()
     answer = raw(made, request("/v1/chat/completions", *headers, body=body))
     assert answer.split(b" ", 2)[1] in (b"400", b"401"), answer[:300]
 
 
-def test_requests_in_requests(made: Gateway, engines: dict[str, Engine]) -> None:
+def test_smuggled_requests_are_refused(made: Gateway, engines: dict[str, Engine]) -> None:
     """Two lengths, a length and chunks, a second request in the body: never two readings of the same bytes."""
     inner = request("/slots", KEY, method="GET")
     body = json.dumps(chat()).encode()
@@ -174,13 +176,13 @@ def test_requests_in_requests(made: Gateway, engines: dict[str, Engine]) -> None
         b"\x1f\x8b\x08\x00garbage",
     ],
 )
-def test_bodies_that_are_no_question(client: Client, engines: dict[str, Engine], body: bytes) -> None:
+def test_invalid_bodies_are_refused(client: Client, engines: dict[str, Engine], body: bytes) -> None:
     answer = client.ask(body, method="POST")
     assert answer.status == 400, answer.body
     assert answer.error["type"] == "invalid_request_error"
 
 
-def test_a_body_that_is_too_large(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_body_over_the_limit_is_refused(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     answer = raw(made, request("/v1/chat/completions", KEY, f"Content-Length: {1 << 40}"))
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"request_too_large" in answer
@@ -201,7 +203,9 @@ def gateway_memory(made: Gateway, word: str) -> int:
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{word}:"))
 
 
-def test_a_body_of_a_million_lists_holds_nobody_up(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_body_of_a_million_lists_does_not_delay_others(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
     body = b'{"a":[' + b"[]," * 2_500_000 + b"0]}"
     before = gateway_memory(made, "VmRSS")
     with ThreadPoolExecutor(4) as pool:
@@ -219,7 +223,7 @@ def test_a_body_of_a_million_lists_holds_nobody_up(client: Client, made: Gateway
 
 
 @pytest.mark.parametrize("place", ["before", "after", "without"])
-def test_a_large_body_gets_its_model_and_reaches_the_engine_whole(
+def test_a_large_body_gets_its_model_and_reaches_the_engine_unchanged(
     client: Client, made: Gateway, engines: dict[str, Engine], place: str
 ) -> None:
     """The engine counts what came: the padding is a part that it skips."""
@@ -233,7 +237,7 @@ def test_a_large_body_gets_its_model_and_reaches_the_engine_whole(
     wait_for(lambda: gateway_memory(made, "VmRSS") < 120, "little memory", 5)
 
 
-def test_slow_clients_hold_nobody_up(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_slow_clients_do_not_delay_others(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     wires = []
     try:
         for number in range(60):
@@ -277,7 +281,7 @@ def answers(host: str, port: int) -> bool:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make another host and count its connections")
-def test_an_address_that_holds_more_connections_than_nginx_has_closes_nothing_for_others(
+def test_one_address_cannot_use_up_nginxs_connections(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
     """They send a letter and no more: nginx keeps those, and has no request yet that it could limit."""
@@ -312,9 +316,7 @@ def test_an_address_that_holds_more_connections_than_nginx_has_closes_nothing_fo
 
 
 @pytest.mark.parametrize("is_stream", [True, False])
-def test_an_engine_stops_for_a_client_that_has_left(
-    client: Client, engines: dict[str, Engine], is_stream: bool
-) -> None:
+def test_an_engine_stops_when_its_client_leaves(client: Client, engines: dict[str, Engine], is_stream: bool) -> None:
     engine = engines["reasoning"]
     wait_for(lambda: not is_busy(engine), "an idle engine")
     wire = socket.create_connection(("127.0.0.1", client.gateway.ports["reasoning"]), timeout=20)
@@ -336,7 +338,7 @@ def test_an_engine_stops_for_a_client_that_has_left(
     wait_for(rests, "the engine at rest", 12)
 
 
-def test_an_engine_behind_the_gateway_takes_the_gateway_only(engines: dict[str, Engine]) -> None:
+def test_an_engine_accepts_only_the_gateways_key(engines: dict[str, Engine]) -> None:
     for engine in engines.values():
         asked = urllib.request.Request(
             f"http://127.0.0.1:{engine.port}/v1/chat/completions",

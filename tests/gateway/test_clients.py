@@ -59,14 +59,14 @@ def test_models_and_completions(made: Gateway, engines: dict[str, Engine]) -> No
         sdk(made).models.retrieve("none")
 
 
-def test_a_task_is_a_base_address_or_a_model(made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_task_can_be_a_base_url_or_a_model(made: Gateway, engines: dict[str, Engine]) -> None:
     for path, model in (("/task/borrowing/v1", "any"), ("/v1", "task:borrowing"), ("/reasoning/v1", REASONING_MODEL)):
         raw = sdk(made, path=path).chat.completions.with_raw_response.create(model=model, messages=HELLO, max_tokens=2)
         assert raw.headers["x-herd-tier"] == "reasoning"
         assert raw.parse().choices[0].message.content
 
 
-def test_errors_are_the_right_exceptions(made: Gateway, engines: dict[str, Engine]) -> None:
+def test_errors_raise_openais_exceptions(made: Gateway, engines: dict[str, Engine]) -> None:
     def ask(model: str = REASONING_MODEL, key: str = "herd-key-of-ann", text: str = "hello", tokens: int = 2) -> None:
         sdk(made, key).chat.completions.create(
             model=model, messages=[{"role": "user", "content": text}], max_tokens=tokens
@@ -90,9 +90,7 @@ def test_errors_are_the_right_exceptions(made: Gateway, engines: dict[str, Engin
     assert large.value.status_code == 413
 
 
-def test_a_tier_that_is_away_is_an_error_of_the_server(
-    made: Gateway, engines: dict[str, Engine], client: Client
-) -> None:
+def test_an_unavailable_tier_raises_a_server_error(made: Gateway, engines: dict[str, Engine], client: Client) -> None:
     made.unavailable("reasoning", "preempted", "preempted by VASP job 88, pending: Priority", 1)
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     with pytest.raises(openai.InternalServerError, match="VASP job 88") as away:
@@ -103,7 +101,7 @@ def test_a_tier_that_is_away_is_an_error_of_the_server(
     settle(made, engines)
 
 
-def test_the_client_itself_comes_again_when_told_to(made: Gateway, engines: dict[str, Engine], client: Client) -> None:
+def test_openais_client_retries_after_the_given_time(made: Gateway, engines: dict[str, Engine], client: Client) -> None:
     made.unavailable("reasoning", "loading", "loading 99 %", 1)
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     patient = openai.OpenAI(base_url=made.url(), api_key="herd-key-of-ann", max_retries=3, timeout=60)
@@ -122,7 +120,7 @@ def curl(made: Gateway, *words: str, tier: str = "fast", path: str = "/v1/chat/c
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
-def test_curl_as_the_documents_show_it(made: Gateway, engines: dict[str, Engine]) -> None:
+def test_the_documented_curl_command_works(made: Gateway, engines: dict[str, Engine]) -> None:
     words = ["-f", "-H", "Content-Type: application/json", "-H", "Authorization: Bearer herd-key-of-ann"]
     ask = json.dumps({"model": REASONING_MODEL, "messages": HELLO, "max_tokens": 4})
     answer = json.loads(curl(made, *words, "-d", ask))
@@ -137,7 +135,7 @@ def test_curl_as_the_documents_show_it(made: Gateway, engines: dict[str, Engine]
     assert json.loads(curl(made, *words, "-H", "Expect: 100-continue", "-d", long))["choices"]
 
 
-def test_curl_sees_a_stream_as_it_comes(made: Gateway, engines: dict[str, Engine]) -> None:
+def test_curl_receives_a_stream_as_it_comes(made: Gateway, engines: dict[str, Engine]) -> None:
     ask = json.dumps({"model": REASONING_MODEL, "messages": HELLO, "max_tokens": 30, "stream": True})
     text = curl(made, "-N", "-H", "Authorization: Bearer herd-key-of-ann", "-d", ask)
     events = [line for line in text.splitlines() if line]

@@ -33,7 +33,7 @@ def counts(client: Client, name: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", ASKED)
-def test_the_log_knows_the_tokens_of_every_answer(
+def test_the_log_has_the_tokens_of_each_response(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str, stream: bool
 ) -> None:
     tokens = 'herd_gateway_tokens_total{tier="reasoning",kind="completion"}'
@@ -50,7 +50,7 @@ def test_the_log_knows_the_tokens_of_every_answer(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_the_page_knows_how_much_a_router_has_to_do_and_how_fast_it_is(
+def test_the_status_page_has_a_routers_load_and_speed(
     client: Client, made: Gateway, engines: dict[str, Engine], stream: bool
 ) -> None:
     """Its engine is not asked: it would load models for that."""
@@ -73,7 +73,7 @@ def test_the_page_knows_how_much_a_router_has_to_do_and_how_fast_it_is(
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings"])
-def test_what_an_engine_refuses_is_counted_once_and_is_no_cut(
+def test_an_engines_refusal_counts_once_and_as_complete(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str
 ) -> None:
     """One through the gateway, and one through nginx, which asks the gateway what to say."""
@@ -101,7 +101,7 @@ def test_what_an_engine_refuses_is_counted_once_and_is_no_cut(
 
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
-def test_the_next_gateway_logs_what_the_former_one_knows_of_a_stream(
+def test_a_stream_of_the_former_process_is_logged_by_the_next_one(
     client: Client, made: Gateway, engines: dict[str, Engine], is_cut: bool
 ) -> None:
     engine = made.engine(REASONING_MODEL)

@@ -48,7 +48,7 @@ def line_of(made: Gateway, identity: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", CUTS)
 @pytest.mark.parametrize("way", ["nginx", "the gateway"])
-def test_an_answer_in_one_piece_that_is_cut_never_looks_whole(
+def test_a_cut_response_never_looks_complete(
     client: Client, made: Gateway, engines: dict[str, Engine], kind: str, way: str
 ) -> None:
     """It is an honest refusal; or, where its head has been passed on, the connection ends before the answer does."""
@@ -93,7 +93,7 @@ def router_is_busy(engine: Engine) -> bool:
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "written anew"])
-def test_a_router_stops_for_a_client_that_has_left(client: Client, engines: dict[str, Engine], named: bool) -> None:
+def test_a_router_stops_when_its_client_leaves(client: Client, engines: dict[str, Engine], named: bool) -> None:
     """Between the client and the model there are nginx, the gateway, the router and the router's own child."""
     engine = engines["fast"]
     assert client.ask(chat(1, model=FAST_MODEL)).status == 200
@@ -109,7 +109,7 @@ def test_a_router_stops_for_a_client_that_has_left(client: Client, engines: dict
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "in one piece"])
 @pytest.mark.parametrize("named", [True, False], ids=["named", "written anew"])
-def test_a_routers_connection_ends_with_its_client(
+def test_the_connection_to_a_router_closes_when_its_client_leaves(
     client: Client, made: Gateway, engines: dict[str, Engine], stream: bool, named: bool
 ) -> None:
     """What the gateway can do: a router goes on with an answer in one piece all the same, also when asked directly."""
@@ -146,7 +146,7 @@ def memory_of(made: Gateway) -> int:
     return sum(int(text.split("VmRSS:")[1].split()[0]) << 10 for text in texts)
 
 
-def test_many_slow_readers_cost_little_and_hold_nobody_up(
+def test_slow_readers_use_little_memory_and_do_not_delay_others(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
     """Two hundred, each with four megabytes to come; all of it in memory would be eight hundred."""
@@ -193,9 +193,7 @@ def test_many_slow_readers_cost_little_and_hold_nobody_up(
     settle(made, engines)
 
 
-def test_the_rotation_of_the_log_loses_no_line(
-    client: Client, made: Gateway, engines: dict[str, Engine], tmp_path: Path
-) -> None:
+def test_log_rotation_loses_no_line(client: Client, made: Gateway, engines: dict[str, Engine], tmp_path: Path) -> None:
     """logrotate itself with the role's own file, while users ask."""
     program = rotate_program()
     log = made.root / "access.log"
@@ -278,7 +276,7 @@ def rendered(log: Path, user: str = "") -> str:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["in one piece", "stream"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/completions", "/v1/responses"])
-def test_every_way_of_asking_is_told_when_to_come_again(
+def test_each_api_has_retry_after_while_a_tier_is_unavailable(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str, stream: bool
 ) -> None:
     body = chat(4, model=REASONING_MODEL, stream=stream, prompt="hello", input="hello")
@@ -293,9 +291,7 @@ def test_every_way_of_asking_is_told_when_to_come_again(
     settle(made, engines)
 
 
-def test_a_restart_of_the_gateway_gives_no_key_more_than_its_burst(
-    client: Client, made: Gateway, engines: dict[str, Engine]
-) -> None:
+def test_a_restart_gives_each_key_one_burst(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     """Its process forgets who has asked how often: after each start a key has its burst, and not more, once again."""
     users = {**USERS, "ida": {"key": "herd-key-of-ida", "limits": "narrow"}}
     made.write_keys(users)

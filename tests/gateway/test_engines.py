@@ -71,7 +71,7 @@ def only(answers: Counter[str], *allowed: str) -> bool:
 
 
 @pytest.mark.parametrize("streams", [False, True])
-def test_a_tier_moves_to_another_engine_and_no_request_fails(
+def test_no_request_fails_when_a_tier_moves_to_another_engine(
     client: Client, made: Gateway, engines: dict[str, Engine], streams: bool
 ) -> None:
     second = made.engine(REASONING_MODEL)
@@ -92,7 +92,7 @@ def test_a_tier_moves_to_another_engine_and_no_request_fails(
         second.stop()
 
 
-def test_the_gateway_and_nginx_restart_and_no_request_fails(
+def test_no_request_fails_when_gateway_and_nginx_restart(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
     """As systemd does it: the sockets stay, and only the first process of the gateway is told."""
@@ -107,7 +107,9 @@ def test_the_gateway_and_nginx_restart_and_no_request_fails(
     assert only(load.answers, "200"), (load.answers, load.wrong[:3])
 
 
-def test_a_stream_outlives_the_gateway_that_began_it(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_stream_outlives_the_process_that_started_it(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
     connection, answer = client.open(chat(150, model=REASONING_MODEL, stream=True))
     assert answer.read(200)
     made.restart_gateway()
@@ -118,7 +120,7 @@ def test_a_stream_outlives_the_gateway_that_began_it(client: Client, made: Gatew
     assert rest.count(b"data: ") > 100
 
 
-def test_a_stream_that_is_cut_says_so(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_cut_stream_ends_with_an_error(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     """What the client has stays valid, and the error is one of its own library."""
     doomed = made.engine(REASONING_MODEL)
     settle(made, {"reasoning": doomed})
@@ -141,7 +143,7 @@ def test_a_stream_that_is_cut_says_so(client: Client, made: Gateway, engines: di
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_engine_that_dies_before_it_answers_is_an_honest_refusal(
+def test_an_engine_that_dies_before_it_answers_gives_503(
     client: Client, made: Gateway, engines: dict[str, Engine], stream: bool
 ) -> None:
     doomed = made.engine(REASONING_MODEL)
@@ -162,7 +164,7 @@ def test_an_engine_that_dies_before_it_answers_is_an_honest_refusal(
     settle(made, engines)
 
 
-def test_an_answer_in_one_piece_is_whole_or_an_error(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_response_is_complete_or_an_error(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     """Without the gateway's watch, nginx passes streams on; one that is cut must not look whole."""
     doomed = made.engine(REASONING_MODEL)
     settle(made, {"reasoning": doomed})
@@ -179,7 +181,7 @@ def test_an_answer_in_one_piece_is_whole_or_an_error(client: Client, made: Gatew
     settle(made, engines)
 
 
-def test_an_engine_with_another_key_is_no_riddle(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_an_engine_with_another_key_is_reported(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     other = made.engine(REASONING_MODEL, key="a-key-of-its-own")
     settle(made, {"reasoning": other})
     for stream in (False, True):
@@ -190,7 +192,7 @@ def test_an_engine_with_another_key_is_no_riddle(client: Client, made: Gateway, 
     settle(made, engines)
 
 
-def test_the_engines_key_changes(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_nginx_follows_a_change_of_the_engine_key(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     other = made.engine(REASONING_MODEL, key="the-next-key")
     made.ready("reasoning", other.port, [REASONING_MODEL], job="77")
     (made.root / "engine-key").write_text("the-next-key\n", encoding="utf-8")
@@ -203,7 +205,9 @@ def test_the_engines_key_changes(client: Client, made: Gateway, engines: dict[st
     wait_for(lambda: client.ask(ASK).status == 200, "the former key", 5)
 
 
-def test_engines_count_while_the_manager_is_silent(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_the_registry_is_used_while_the_tier_manager_is_silent(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
     port = engines["reasoning"].port
     entry = {
         "schema": 1,
@@ -239,9 +243,7 @@ def test_engines_count_while_the_manager_is_silent(client: Client, made: Gateway
     wait_for(lambda: client.ask(chat()).status == 200, "the view counts again", 5)
 
 
-def test_upstreams_that_nginx_would_not_take_change_nothing(
-    client: Client, made: Gateway, engines: dict[str, Engine]
-) -> None:
+def test_upstreams_that_nginx_rejects_change_nothing(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     broken = made.etc / "conf.d" / "broken.conf"
     before = (made.etc / "herd" / "upstreams.conf").read_text(encoding="utf-8")
     broken.write_text("server { listen 127.0.0.1:1; no_such_thing; }\n", encoding="utf-8")
@@ -265,7 +267,7 @@ def test_upstreams_that_nginx_would_not_take_change_nothing(
     wait_for(lambda: client.ask(chat()).status == 200, "the engine", 15)
 
 
-def test_nothing_happens_while_nothing_changes(made: Gateway, engines: dict[str, Engine]) -> None:
+def test_an_idle_gateway_sleeps(made: Gateway, engines: dict[str, Engine]) -> None:
     # For a few seconds after a request the gateway expects another one.
     time.sleep(6)
     before, turns = made.log("upstreams"), turns_of_the_gateway(made)

@@ -56,7 +56,7 @@ def instead(made: Gateway, engines: dict[str, Engine], answer: Callable[[socket.
     [{"sse_ping_interval": 1}, {"return_progress": True}, {"sse_ping_interval": 1, "return_progress": True}],
     ids=["pings", "progress", "both"],
 )
-def test_an_engine_that_reads_a_long_prompt_has_sent_no_token(
+def test_keep_alive_comments_are_not_tokens(
     client: Client, made: Gateway, engines: dict[str, Engine], more: dict[str, Any]
 ) -> None:
     """Its signs of life reach the client as they come, and are no token."""
@@ -79,7 +79,7 @@ def test_an_engine_that_reads_a_long_prompt_has_sent_no_token(
     assert (token - found["ttft"]) < (token - first) / 2
 
 
-def test_what_ends_after_a_sign_of_life_is_a_stream_with_an_error(
+def test_a_failure_after_a_keep_alive_comment_is_an_error_event(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
     def answer(wire: socket.socket) -> None:
@@ -98,9 +98,7 @@ def test_what_ends_after_a_sign_of_life_is_a_stream_with_an_error(
         assert not line["complete"]
 
 
-def test_what_ends_before_any_sign_of_life_is_an_honest_refusal(
-    client: Client, made: Gateway, engines: dict[str, Engine]
-) -> None:
+def test_a_failure_before_the_first_byte_gives_503(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     def answer(wire: socket.socket) -> None:
         wire.sendall(HEAD)
         time.sleep(0.5)
@@ -117,7 +115,7 @@ def test_what_ends_before_any_sign_of_life_is_an_honest_refusal(
 
 
 @pytest.mark.parametrize("path", ASKED)
-def test_a_cut_is_an_error_to_the_client_of_each_api(
+def test_a_cut_stream_is_an_error_in_each_api(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str
 ) -> None:
     """An engine of each API is asked, and stopped in the middle."""
@@ -140,7 +138,7 @@ def test_a_cut_is_an_error_to_the_client_of_each_api(
     settle(made, engines)
 
 
-def test_openais_client_notices_the_cut_of_a_response(made: Gateway, engines: dict[str, Engine]) -> None:
+def test_openais_client_raises_for_a_cut_response(made: Gateway, engines: dict[str, Engine]) -> None:
     doomed = made.engine(REASONING_MODEL)
     settle(made, {"reasoning": doomed})
     sdk = openai.OpenAI(base_url=made.url(), api_key="herd-key-of-ann", max_retries=0, timeout=60)
@@ -158,7 +156,7 @@ def test_openais_client_notices_the_cut_of_a_response(made: Gateway, engines: di
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/fast/v1/messages/count_tokens", "/task/fix/v1/messages"])
-def test_what_the_gateway_refuses_has_the_shape_of_anthropics_errors(
+def test_errors_have_anthropics_shape_at_its_paths(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str
 ) -> None:
     made.unavailable("fast", "loading", "loading 43 %", 12)

@@ -16,7 +16,9 @@ from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, USERS, Engine, Gateway, wait_for
 
 
-def test_a_tier_that_is_away_says_why_and_when(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_an_unavailable_tier_gives_reason_and_retry_time(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
     made.unavailable("fast", "loading", "loading 43 %", 12, percent=43)
     wait_for(lambda: client.ask(path="/health").status == 503, "the gateway knows")
     for body in (chat(model=FAST_MODEL), chat(stream=True)):
@@ -42,7 +44,7 @@ def test_a_tier_that_is_away_says_why_and_when(client: Client, made: Gateway, en
         ("x" * 4000, "unknown"),
     ],
 )
-def test_only_keys_that_are_good_open(client: Client, engines: dict[str, Engine], key: str | None, said: str) -> None:
+def test_only_valid_keys_are_accepted(client: Client, engines: dict[str, Engine], key: str | None, said: str) -> None:
     answer = client.ask(chat(), key=key)
     if key == "herd-key-of-ann ":
         # Blanks around a header's value are not part of it.
@@ -54,7 +56,7 @@ def test_only_keys_that_are_good_open(client: Client, engines: dict[str, Engine]
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_anthropic_clients_show_their_key_in_a_header_of_their_own(client: Client, engines: dict[str, Engine]) -> None:
+def test_anthropics_key_header_is_accepted(client: Client, engines: dict[str, Engine]) -> None:
     ask = {"model": REASONING_MODEL, "max_tokens": 2, "messages": [{"role": "user", "content": "hello"}]}
     good = client.ask(ask, path="/v1/messages", key=None, headers={"x-api-key": "herd-key-of-ann"})
     assert good.status == 200, good.body
@@ -62,7 +64,7 @@ def test_anthropic_clients_show_their_key_in_a_header_of_their_own(client: Clien
     assert two.status == 401
 
 
-def test_a_key_is_revoked_on_the_spot(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_revoked_key_is_rejected_at_once(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     files = ["--keys", f"{made.root}/keys.json", "--revoked", f"{made.root}/revoked.json"]
 
     def key(*words: str) -> str:
@@ -77,7 +79,7 @@ def test_a_key_is_revoked_on_the_spot(client: Client, made: Gateway, engines: di
     wait_for(lambda: client.ask(chat(), key="herd-key-of-fay").status == 200, "restored", 1)
 
 
-def test_a_key_follows_another_without_a_gap(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_key_is_replaced_without_a_gap(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     made.write_keys({**USERS, "ann-2": {"key": "herd-key-of-ann-2", "user": "ann"}})
     wait_for(lambda: client.ask(chat(), key="herd-key-of-ann-2").status == 200, "the new key", 1)
     assert client.ask(chat()).status == 200
@@ -87,7 +89,7 @@ def test_a_key_follows_another_without_a_gap(client: Client, made: Gateway, engi
     wait_for(lambda: client.ask(chat()).status == 200, "the key", 1)
 
 
-def test_a_broken_file_of_keys_changes_nothing(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_damaged_key_file_changes_nothing(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     (made.root / "keys.json").write_text('{"schema": 1, "keys": [{"id": ', encoding="utf-8")
     time.sleep(0.3)
     assert client.ask(chat()).status == 200
@@ -95,7 +97,7 @@ def test_a_broken_file_of_keys_changes_nothing(client: Client, made: Gateway, en
 
 
 @pytest.mark.parametrize("name", ["revoked", "keys"])
-def test_a_gateway_that_never_read_who_may_come_in_lets_nobody_in(
+def test_all_requests_are_rejected_until_the_key_files_are_read(
     client: Client, made: Gateway, engines: dict[str, Engine], name: str
 ) -> None:
     path = made.root / f"{name}.json"
@@ -116,7 +118,7 @@ def test_a_gateway_that_never_read_who_may_come_in_lets_nobody_in(
     wait_for(lambda: client.ask(chat()).status == 200, "the gateway knows again", 2)
 
 
-def test_a_rate_is_held_and_says_when_to_come_again(client: Client, engines: dict[str, Engine]) -> None:
+def test_the_rate_limit_gives_retry_after(client: Client, engines: dict[str, Engine]) -> None:
     answers = [client.ask(path="/v1/models", key="herd-key-of-rob") for _each in range(5)]
     assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
     assert answers[-1].error["code"] == "rate_limit_exceeded"
@@ -125,7 +127,7 @@ def test_a_rate_is_held_and_says_when_to_come_again(client: Client, engines: dic
     assert client.ask(path="/v1/models").status == 200
 
 
-def test_so_many_run_at_the_same_time(client: Client, engines: dict[str, Engine]) -> None:
+def test_the_concurrency_limit_is_enforced(client: Client, engines: dict[str, Engine]) -> None:
     ask = chat(200, model=REASONING_MODEL, stream=True)
     connection, answer = client.open(ask, key="herd-key-of-meg")
     assert answer.status == 200
@@ -139,7 +141,7 @@ def test_so_many_run_at_the_same_time(client: Client, engines: dict[str, Engine]
     wait_for(lambda: client.ask(chat(model=REASONING_MODEL), key="herd-key-of-meg").status == 200, "a free place", 5)
 
 
-def test_models_of_both_tiers_are_one_list(client: Client, engines: dict[str, Engine]) -> None:
+def test_the_models_of_both_tiers_are_one_list(client: Client, engines: dict[str, Engine]) -> None:
     for tier in ("fast", "reasoning"):
         listed = client.ask(tier=tier, path="/v1/models").data
         assert listed["object"] == "list"
@@ -192,20 +194,20 @@ def test_tier_and_model_are_chosen(
         ({}, "/task/nothing/v1/chat/completions", 400, "unknown_task"),
     ],
 )
-def test_what_there_is_not_is_said(
+def test_unknown_models_and_tasks_are_refused(
     client: Client, engines: dict[str, Engine], ask: dict[str, object], path: str, status: int, code: str
 ) -> None:
     answer = client.ask(chat(**ask), path=path)
     assert (answer.status, answer.error["code"]) == (status, code)
 
 
-def test_a_key_opens_only_its_tiers(client: Client, engines: dict[str, Engine]) -> None:
+def test_a_key_is_limited_to_its_tiers(client: Client, engines: dict[str, Engine]) -> None:
     answer = client.ask(chat(model=REASONING_MODEL), key="herd-key-of-fay")
     assert (answer.status, answer.error["code"]) == (403, "tier_not_allowed")
     assert client.ask(chat(), tier="reasoning", key="herd-key-of-fay").status == 403
 
 
-def test_another_tier_stands_in_if_asked_to(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_fallback_answers_on_request(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     made.unavailable("reasoning", "preempted", "preempted by VASP job 88")
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     ask = chat(model=REASONING_MODEL)
@@ -221,7 +223,7 @@ def test_another_tier_stands_in_if_asked_to(client: Client, made: Gateway, engin
 
 @pytest.mark.parametrize("is_stream", [False, True])
 @pytest.mark.parametrize("is_known", [True, False], ids=["nginx knows it", "the gateway goes there"])
-def test_another_tier_stands_in_for_an_engine_that_died_unannounced(
+def test_a_fallback_answers_if_the_connection_to_an_engine_fails(
     client: Client, made: Gateway, engines: dict[str, Engine], is_stream: bool, is_known: bool
 ) -> None:
     port = free_port()
@@ -240,7 +242,7 @@ def test_another_tier_stands_in_for_an_engine_that_died_unannounced(
     settle(made, engines)
 
 
-def test_nobody_learns_of_prompts_or_keys_from_the_logs(client: Client, made: Gateway) -> None:
+def test_logs_contain_no_prompts_and_no_keys(client: Client, made: Gateway) -> None:
     secret = "a-word-that-nobody-else-says"
     client.ask(chat(model=REASONING_MODEL) | {"messages": [{"role": "user", "content": secret}]})
     client.ask(chat(), path=f"/v1/models?key={secret}", method="GET")
@@ -253,7 +255,7 @@ def test_nobody_learns_of_prompts_or_keys_from_the_logs(client: Client, made: Ga
         assert "engine-key-of" not in text
 
 
-def test_the_log_says_what_was_served(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_the_log_describes_each_request(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     answer = client.ask(chat(6, model=REASONING_MODEL, stream=True))
     identity = answer.headers["x-request-id"]
     wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line", 3)

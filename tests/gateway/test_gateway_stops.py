@@ -53,7 +53,7 @@ def child(made: Gateway) -> Iterator[int]:
         made.start_gateway()
 
 
-def test_a_gateway_whose_first_process_is_killed_serves_what_it_has_and_goes(
+def test_the_child_finishes_its_responses_when_its_parent_is_killed(
     client: Client, made: Gateway, engines: dict[str, Engine], child: int
 ) -> None:
     connection, answer = client.open(STREAM)
@@ -69,14 +69,14 @@ def test_a_gateway_whose_first_process_is_killed_serves_what_it_has_and_goes(
     assert lives(child_of(made))
 
 
-def test_a_gateway_that_hangs_is_ended_with_its_first_process(made: Gateway, child: int) -> None:
+def test_the_watchdog_ends_parent_and_child(made: Gateway, child: int) -> None:
     """systemd's watchdog sends SIGABRT, and to the first process only."""
     os.kill(child, signal.SIGSTOP)
     made.stop("gateway", signal.SIGABRT)
     wait_for(lambda: not lives(child), "the end of what hung", 5)
 
 
-def test_nobody_takes_what_a_gateway_that_crashed_left_for_a_whole_answer(
+def test_a_crash_leaves_no_response_that_looks_complete(
     client: Client, made: Gateway, engines: dict[str, Engine], child: int
 ) -> None:
     connection, answer = client.open(STREAM)

@@ -84,9 +84,7 @@ def test_every_request_of_a_load_is_answered(
         assert logged[48] == pytest.approx(first[48], rel=0.5, abs=0.05)
 
 
-def test_a_key_with_little_gets_little_and_the_rest_is_refused(
-    made: Gateway, engines: dict[str, Engine], tmp_path: Path
-) -> None:
+def test_a_load_over_the_rate_limit_is_refused(made: Gateway, engines: dict[str, Engine], tmp_path: Path) -> None:
     one_at_once = hey(made, tmp_path, 40, 8, key="herd-key-of-meg", stream=True)
     assert one_at_once.unanswered == 0
     assert set(one_at_once.statuses) == {"200", "429"}
@@ -97,7 +95,9 @@ def test_a_key_with_little_gets_little_and_the_rest_is_refused(
     assert 3 <= few_a_minute.statuses["200"] <= 8
 
 
-def test_a_tier_that_moves_under_load_loses_nothing(made: Gateway, engines: dict[str, Engine], tmp_path: Path) -> None:
+def test_no_request_is_lost_when_a_tier_moves_under_load(
+    made: Gateway, engines: dict[str, Engine], tmp_path: Path
+) -> None:
     second = made.engine(REASONING_MODEL)
     is_over = threading.Event()
 

@@ -72,7 +72,7 @@ def run(
     return json.loads(capsys.readouterr().out)
 
 
-def test_files_come_into_place_once(double: Systemd, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_installed_once(double: Systemd, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "etc"
     foreseen = run(capsys, root, GOOD.format(1801), check=True)
     assert (foreseen["changed"], foreseen["action"], double.told) == (True, "start", [])
@@ -86,7 +86,7 @@ def test_files_come_into_place_once(double: Systemd, tmp_path: Path, capsys: pyt
     assert (third["action"], double.told[-1]) == ("reload", "reload")
 
 
-def test_what_nginx_does_not_take_changes_nothing(
+def test_a_configuration_that_nginx_rejects_changes_nothing(
     double: Systemd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "etc"
@@ -102,7 +102,7 @@ def test_what_nginx_does_not_take_changes_nothing(
     assert double.told == told
 
 
-def test_a_reload_that_a_killed_run_owes(
+def test_a_reload_missed_by_an_interrupted_run_is_made(
     double: Systemd, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "etc"
@@ -111,7 +111,7 @@ def test_a_reload_that_a_killed_run_owes(
     assert run(capsys, root, GOOD.format(1801))["action"] == "reload"
 
 
-def test_a_tier_more_has_no_engine_yet_and_the_others_keep_theirs(
+def test_a_new_tier_has_no_engine_and_the_others_keep_theirs(
     double: Systemd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, upstreams = tmp_path / "etc", tmp_path / "etc" / "herd" / "upstreams.conf"

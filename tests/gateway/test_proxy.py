@@ -50,7 +50,7 @@ def double(answer: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.2], ids=["at once", "later"])
-def test_what_an_engine_sends_beyond_its_answer_reaches_nobody(
+def test_bytes_after_a_response_are_dropped(
     client: Client, made: Gateway, engines: dict[str, Engine], pause: float
 ) -> None:
     other = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nof-somebody!"
@@ -73,9 +73,7 @@ def test_what_an_engine_sends_beyond_its_answer_reaches_nobody(
     settle(made, engines)
 
 
-def test_a_slow_client_slows_its_engine_down_and_gets_everything(
-    client: Client, made: Gateway, engines: dict[str, Engine]
-) -> None:
+def test_a_slow_client_slows_its_engine_down(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     """Nothing is heaped up in the gateway."""
     piece = b"data: " + b"x" * 65524 + b"\n\n"
     chunk = b"%x\r\n%s\r\n" % (len(piece), piece)
@@ -133,9 +131,7 @@ def other_host() -> Iterator[tuple[str, Callable[..., list[str]]]]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make another host")
-def test_a_stream_of_a_host_that_has_lost_its_power_ends(
-    client: Client, made: Gateway, engines: dict[str, Engine]
-) -> None:
+def test_a_stream_ends_when_its_host_loses_power(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     """Nothing comes any more, not even an end: without a look of our own the client would wait for ever."""
     (made.root / "keys-away").write_text(f"{ENGINE_KEY}\n", encoding="utf-8")
     log = made.root / "engine-away.log"

@@ -50,7 +50,7 @@ def rules() -> str:
 
 
 @pytest.mark.parametrize("services", ["", SERVICES], ids=["none", "services of the site's own"])
-def test_the_policy_takes_them(tmp_path: Path, services: str) -> None:
+def test_the_policy_compiles(tmp_path: Path, services: str) -> None:
     good, said = compiles(tmp_path, BASE, services, rules())
     assert good, said
 
@@ -71,7 +71,7 @@ def test_the_policy_takes_them(tmp_path: Path, services: str) -> None:
         ("other_t (sock_file (write))", False),
     ],
 )
-def test_nginx_may_do_this_and_no_more(tmp_path: Path, right: str, is_given: bool) -> None:
+def test_nginx_gets_exactly_these_rights(tmp_path: Path, right: str, is_given: bool) -> None:
     never = f"(neverallow httpd_t {right})"
     good, said = compiles(tmp_path, BASE, SERVICES, never)
     assert good, said
@@ -80,7 +80,7 @@ def test_nginx_may_do_this_and_no_more(tmp_path: Path, right: str, is_given: boo
     assert good or "neverallow" in said
 
 
-def test_nobody_else_may_do_more(tmp_path: Path) -> None:
+def test_other_domains_get_no_rights(tmp_path: Path) -> None:
     every = "var_run_t (sock_file (getattr write unlink))"
     good, said = compiles(tmp_path, BASE, SERVICES, rules(), f"(neverallow other_t {every})")
     assert good, said

@@ -52,7 +52,7 @@ def line(made: Gateway, **wanted: Any) -> dict[str, Any]:
         (request("/v1/embeddings", KEY, f"Content-Length: {1 << 40}"), 413, "request_too_large"),
     ],
 )
-def test_what_nginx_refuses_is_an_error_of_openai(
+def test_nginxs_own_errors_have_openais_shape(
     made: Gateway, engines: dict[str, Engine], data: bytes, status: int, code: str
 ) -> None:
     found, kind, body = parted(raw(made, data))
@@ -60,7 +60,7 @@ def test_what_nginx_refuses_is_an_error_of_openai(
     assert {"message", "type", "param", "code"} == set(body["error"])
 
 
-def test_a_port_of_tls_says_so_to_others(made: Gateway, engines: dict[str, Engine]) -> None:
+def test_plain_http_at_a_tls_port_is_an_error(made: Gateway, engines: dict[str, Engine]) -> None:
     names = {
         "gateway_tls_certificate_file": str(made.root / "tls.crt"),
         "gateway_tls_key_file": str(made.root / "tls.key"),
@@ -83,7 +83,7 @@ def test_a_port_of_tls_says_so_to_others(made: Gateway, engines: dict[str, Engin
     wait_for(lambda: raw(made, request("/health", method="GET")).startswith(b"HTTP/1.1 200"), "HTTP", 5)
 
 
-def test_the_log_says_what_was_refused(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_the_log_names_refused_requests(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     raw(made, request("/v1/embeddings?secret=1", KEY, f"Content-Length: {1 << 40}"))
     assert line(made, status=413, method="POST", path="/v1/embeddings")
     # Of a request that is one too many, nginx knows all that the gateway has said.
@@ -108,7 +108,7 @@ def test_the_log_says_what_was_refused(client: Client, made: Gateway, engines: d
     wait_for(lambda: any({"path", "method"}.isdisjoint(each) for each in made.access()), "its line", 5)
 
 
-def test_the_log_has_no_text_of_users(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_the_log_has_no_text_from_unknown_tasks(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     secret = "rewrite-this-of-nobody"
     for path in (f"/task/{secret}/v1/chat/completions", f"/task/{secret}%20%ff", f"/task/{secret}"):
         client.ask(chat(), path=path)
@@ -143,23 +143,21 @@ def test_nginx_answers_and_logs_while_the_gateway_process_is_down(
     wait_for(lambda: client.ask(chat()).status == 200, "the gateway", 5)
 
 
-def test_a_request_that_the_gateway_cannot_read_costs_no_other_one(
-    client: Client, made: Gateway, engines: dict[str, Engine]
-) -> None:
+def test_an_invalid_request_does_not_affect_others(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     """The gateway ends that connection, which nginx must not take for the next request."""
     for _each in range(100):
         assert raw(made, b"GET /v1/\xff\xfe HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")[9:12] == b"400"
         assert client.ask(path="/v1/models").status == 200
 
 
-def test_nothing_is_complained_of_in_nginx_s_own_log(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_nginx_logs_no_errors(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     raw(made, b"GET /v1/models HTTP/3.0\r\n" + HOST + b"\r\n")
     raw(made, b"\x16\x03\x01\x00\xa5\r\n\r\n")
     assert client.ask(path="/health").status == 200
     assert "uninitialized" not in made.log("error")
 
 
-def test_the_head_of_a_list(client: Client, engines: dict[str, Engine]) -> None:
+def test_head_of_the_model_list_has_no_body(client: Client, engines: dict[str, Engine]) -> None:
     answer = client.ask(method="HEAD", path="/v1/models")
     assert (answer.status, answer.body) == (200, b"")
     assert client.ask(method="HEAD", path="/v1/models", key=None).status == 401
@@ -195,14 +193,14 @@ def preflight(made: Gateway, origin: str = SITE) -> tuple[int, dict[str, str]]:
     }
 
 
-def test_pages_of_other_sites_may_not(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_other_origins_are_not_allowed(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     assert preflight(made) == (405, {})
     answer = client.ask(chat(), headers={"Origin": SITE})
     assert answer.status == 200
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-def test_pages_of_the_site_that_is_named_may(
+def test_the_configured_origin_is_allowed(
     client: Client, made: Gateway, engines: dict[str, Engine], browsers: None
 ) -> None:
     status, fields = preflight(made)

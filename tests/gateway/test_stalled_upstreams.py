@@ -17,7 +17,7 @@ from tests.gateway.test_first_token import PIECE, TOKEN
 from tests.gateway.test_proxy import HEAD, double
 
 
-def test_a_stream_of_a_frozen_engine_ends(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_a_stream_of_a_stalled_engine_ends(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     frozen = made.engine(REASONING_MODEL)
     settle(made, {"reasoning": frozen})
     connection, answer = client.open(chat(7000, model=REASONING_MODEL, stream=True))
@@ -40,9 +40,7 @@ def test_a_stream_of_a_frozen_engine_ends(client: Client, made: Gateway, engines
         settle(made, engines)
 
 
-def test_an_answer_that_a_frozen_engine_has_not_begun_is_a_refusal(
-    client: Client, made: Gateway, engines: dict[str, Engine]
-) -> None:
+def test_a_request_to_a_stalled_engine_gives_503(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     frozen = made.engine(REASONING_MODEL)
     settle(made, {"reasoning": frozen})
     try:
@@ -55,7 +53,7 @@ def test_an_answer_that_a_frozen_engine_has_not_begun_is_a_refusal(
         settle(made, engines)
 
 
-def test_an_engine_that_reads_a_prompt_for_long_is_waited_for(
+def test_an_engine_that_reads_a_long_prompt_is_left_alone(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
     """It is not registered any more, says nothing for half a minute, and answers when it is asked how it is."""

@@ -128,7 +128,7 @@ def ask(url: str, body: Any = None) -> tuple[int, Message, bytes]:
         return error.code, error.headers, error.read()
 
 
-def test_the_role_serves_each_tier_under_its_name() -> None:
+def test_the_role_mounts_each_tier_at_its_name() -> None:
     ports = {"fast": 8080, "reasoning": 8081}
     assert mounts(ports) == {"/": "http://127.0.0.1:8080", "/reasoning/": "http://127.0.0.1:8081"}
     # A certificate has no name of the loopback interface.
@@ -155,7 +155,7 @@ def test_both_tiers_answer_under_their_mounts(tailnet: str, engines: dict[str, E
     assert ask(f"{tailnet}{path}/models")[0] == 200
 
 
-def test_openais_client_has_the_mount_as_its_base(tailnet: str, engines: dict[str, Engine]) -> None:
+def test_a_mount_works_as_openais_base_url(tailnet: str, engines: dict[str, Engine]) -> None:
     sdk = openai.OpenAI(base_url=f"{tailnet}/reasoning/v1", api_key="herd-key-of-ann", max_retries=0, timeout=60)
     messages: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
     with sdk.chat.completions.create(model=REASONING_MODEL, messages=messages, max_tokens=9, stream=True) as stream:
@@ -164,7 +164,7 @@ def test_openais_client_has_the_mount_as_its_base(tailnet: str, engines: dict[st
 
 
 @pytest.mark.parametrize("path", ["/", "/reasoning/", "/reasoning"])
-def test_the_first_page_leads_to_the_status(tailnet: str, engines: dict[str, Engine], path: str) -> None:
+def test_the_first_page_redirects_to_the_status_page(tailnet: str, engines: dict[str, Engine], path: str) -> None:
     status, headers, _body = ask(f"{tailnet}{path}")
     assert status == 302
     # Relative, since nobody but the browser knows what was taken off.
@@ -178,14 +178,14 @@ def test_the_first_page_leads_to_the_status(tailnet: str, engines: dict[str, Eng
     assert json.loads(ask(urljoin(target, "status.json"))[2])["schema"] == 1
 
 
-def test_nothing_more_is_reached_through_a_mount(tailnet: str, engines: dict[str, Engine]) -> None:
+def test_a_mount_opens_no_other_paths(tailnet: str, engines: dict[str, Engine]) -> None:
     for path in ("/reasoning/slots", "/reasoning/../slots", "/reasoning//slots", "/reasoning/v1/../../slots"):
         status, _headers, body = ask(f"{tailnet}{path}")
         assert status in (400, 404), (path, body)
         assert b"is_processing" not in body
 
 
-def test_how_a_tier_is_under_its_mount(client: Client, tailnet: str, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_health_works_under_a_mount(client: Client, tailnet: str, made: Gateway, engines: dict[str, Engine]) -> None:
     made.unavailable("reasoning", "preempted", "preempted by VASP job 88", 77)
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
     assert ask(f"{tailnet}/health")[0] == 200

@@ -115,7 +115,7 @@ def test_each_type_reaches_its_tier_and_model(site: Site, task: str) -> None:
     assert said["why"]
 
 
-def test_the_table_has_all_of_them_and_no_more(site: Site) -> None:
+def test_the_table_has_exactly_the_types_of_the_inventory(site: Site) -> None:
     status = site.client.ask(path="/status.json", key=None).data
     assert sorted(status["tasks"]) == sorted(TYPES)
     assert sorted(json.loads(site.choose("--json").stdout)) == sorted(TYPES)
@@ -124,7 +124,7 @@ def test_the_table_has_all_of_them_and_no_more(site: Site) -> None:
     assert (answer.status, answer.headers["x-herd-tier"]) == (200, "reasoning")
 
 
-def test_both_tiers_models_are_one_list(site: Site) -> None:
+def test_the_models_of_the_inventory_are_one_list(site: Site) -> None:
     listed = {entry["id"]: entry["herd"]["tier"] for entry in site.client.ask(path="/v1/models").data["data"]}
     if site.inventory == "beefcake2_slurm":
         assert listed == {STRAND: "fast", OR1: "reasoning"}

@@ -74,7 +74,7 @@ def shaken(made: Gateway, context: ssl.SSLContext, name: str = NAME) -> tuple[st
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_hands_are_shaken_in_each_version_of_today(secure: Gateway, version: ssl.TLSVersion) -> None:
+def test_current_tls_versions_are_accepted(secure: Gateway, version: ssl.TLSVersion) -> None:
     for name in (NAME, "127.0.0.1"):
         context = trust(secure)
         context.minimum_version = context.maximum_version = version
@@ -85,14 +85,14 @@ def test_hands_are_shaken_in_each_version_of_today(secure: Gateway, version: ssl
         assert version == ssl.TLSVersion.TLSv1_3 or cipher[0].startswith("ECDHE-")
 
 
-def test_nobody_shakes_hands_with_somebody_else(secure: Gateway) -> None:
+def test_a_client_rejects_another_certificate(secure: Gateway) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="self-signed"):
         shaken(secure, ssl.create_default_context())
     with pytest.raises(ssl.SSLCertVerificationError, match="not valid for"):
         shaken(secure, trust(secure), "other.example.org")
 
 
-def test_versions_of_yesterday_are_refused(secure: Gateway) -> None:
+def test_old_tls_versions_are_refused(secure: Gateway) -> None:
     port = secure.ports["reasoning"]
     for version, says in (("-tls1", False), ("-tls1_1", False), ("-tls1_2", True)):
         # At the lowest level of security this client would take anything.
@@ -126,7 +126,7 @@ def test_openais_client_over_tls(secure: Gateway) -> None:
     assert len([piece for piece in pieces if piece]) >= 15
 
 
-def test_the_roles_own_proof(secure: Gateway, tmp_path: Path) -> None:
+def test_the_role_verifies_the_gateway_over_tls(secure: Gateway, tmp_path: Path) -> None:
     """Its last tasks, as Ansible runs them: in the clear nginx would answer 400."""
     tiers = [{"name": "reasoning", "kind": "distributed", "gateway_port": secure.ports["reasoning"], "models": []}]
     given = {"gateway_tiers": tiers, "gateway_models": {}, "gateway_tls": True, "herd_shared_directory": "/none"}

@@ -68,7 +68,7 @@ def line_of(made: Gateway, identity: str) -> dict[str, Any]:
     return next(line for line in made.access() if line["id"] == identity)
 
 
-def test_a_stream_comes_piece_by_piece_and_not_through_the_gateway(plain: Client) -> None:
+def test_nginx_passes_a_stream_on_without_the_gateway(plain: Client) -> None:
     before = relayed(plain)
     connection, answer = plain.open(chat(300, model=REASONING_MODEL, stream=True))
     assert answer.status == 200
@@ -97,7 +97,7 @@ def test_openais_client_streams(plain: Client) -> None:
     assert len([piece for piece in pieces if piece]) >= 15
 
 
-def test_a_stream_that_is_cut_does_not_look_whole(plain: Client) -> None:
+def test_a_cut_stream_does_not_look_complete(plain: Client) -> None:
     doomed = plain.gateway.engine(REASONING_MODEL)
     tell(plain.gateway, doomed)
     connection, answer = plain.open(chat(4000, model=REASONING_MODEL, stream=True))
@@ -110,7 +110,7 @@ def test_a_stream_that_is_cut_does_not_look_whole(plain: Client) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "in one piece"])
-def test_an_engine_that_is_gone_is_an_honest_refusal(plain: Client, stream: bool) -> None:
+def test_a_dead_engine_gives_503(plain: Client, stream: bool) -> None:
     doomed = plain.gateway.engine(REASONING_MODEL)
     tell(plain.gateway, doomed)
     doomed.stop()
@@ -120,7 +120,7 @@ def test_an_engine_that_is_gone_is_an_honest_refusal(plain: Client, stream: bool
     assert answer.error["herd"]["state"] == "failing"
 
 
-def test_an_engine_stops_for_a_client_that_has_left(plain: Client, engine: Engine) -> None:
+def test_an_engine_stops_when_its_client_leaves(plain: Client, engine: Engine) -> None:
     wait_for(lambda: not is_busy(engine), "an idle engine")
     wire = socket.create_connection(("127.0.0.1", plain.gateway.ports["reasoning"]), timeout=20)
     body = json.dumps(chat(6000, model=REASONING_MODEL, stream=True)).encode()
@@ -131,7 +131,7 @@ def test_an_engine_stops_for_a_client_that_has_left(plain: Client, engine: Engin
     wait_for(lambda: not is_busy(engine), "the engine at rest", 5)
 
 
-def test_a_tier_moves_and_no_stream_fails(plain: Client, engine: Engine) -> None:
+def test_no_stream_fails_when_a_tier_moves(plain: Client, engine: Engine) -> None:
     second = plain.gateway.engine(REASONING_MODEL)
     goes_on, wrong, right = True, [], 0
 
@@ -160,7 +160,7 @@ def test_a_tier_moves_and_no_stream_fails(plain: Client, engine: Engine) -> None
     assert right > 20
 
 
-def test_a_stream_whose_model_is_written_anew_goes_through_the_gateway_all_the_same(plain: Client) -> None:
+def test_the_gateway_proxies_a_stream_whose_model_it_replaces(plain: Client) -> None:
     made = plain.gateway
     router = made.router(FAST_MODEL)
     made.ready("fast", router.port, [FAST_MODEL])

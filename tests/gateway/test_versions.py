@@ -64,11 +64,11 @@ def complaints(configuration: Path) -> list[str]:
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("origins", [[], ["https://chat.example.org"], ["*"]])
-def test_the_first_nginx_of_el8_knows_every_directive(tmp_path: Path, tls: bool, origins: list[str]) -> None:
+def test_nginx_of_el8_supports_all_directives(tmp_path: Path, tls: bool, origins: list[str]) -> None:
     assert complaints(written(tmp_path, "nginx version: nginx/1.14.1", tls, origins)) == []
 
 
-def test_what_came_later_would_be_seen(tmp_path: Path) -> None:
+def test_newer_directives_are_detected(tmp_path: Path) -> None:
     """For newer ones there are directives that this one does not know there, or not at all."""
     (complaint,) = complaints(written(tmp_path / "1.22", "nginx version: nginx/1.22.1", False))
     assert '"keepalive_timeout" directive is not allowed here' in complaint

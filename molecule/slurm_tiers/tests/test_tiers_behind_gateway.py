@@ -23,14 +23,14 @@ def test_both_tiers_serve_through_the_gateway_at_the_same_time(serving: Slurm) -
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_a_stream_comes_whole(serving: Slurm, tier: str) -> None:
+def test_a_stream_is_complete(serving: Slurm, tier: str) -> None:
     answer = serving.chat_at(tier, tokens=8, stream=True)
     assert answer.status == 200
     assert answer.text.rstrip().endswith("data: [DONE]")
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_the_gateway_wants_its_own_keys(serving: Slurm, tier: str) -> None:
+def test_the_gateway_rejects_the_engines_key(serving: Slurm, tier: str) -> None:
     assert serving.chat_at(tier, key="").status == 401
     # That of the engines is nobody's who comes from outside.
     assert serving.chat_at(tier, key=serving.key()).status == 401

@@ -34,7 +34,7 @@ def run(capsys: pytest.CaptureFixture[str], path: Path, keys: list[dict[str, Any
     return json.loads(capsys.readouterr().out)
 
 
-def test_it_writes_once_and_says_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gateway" / "keys.json"
     foreseen = run(capsys, path, [ANN], check=True)
     assert foreseen["changed"]
@@ -54,7 +54,7 @@ def test_it_writes_once_and_says_what_differs(tmp_path: Path, capsys: pytest.Cap
     assert (revoked["changed"], revoked["active"]) == (True, 0)
 
 
-def test_a_bad_entry_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_entry_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "keys.json"
     path.write_text("before", encoding="utf-8")
     found = run(capsys, path, [ANN, ANN])

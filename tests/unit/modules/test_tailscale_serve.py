@@ -78,13 +78,13 @@ def test_it_serves_both_tiers_and_a_second_run_changes_nothing(double: Double) -
     assert double.state["changes"] == 2
 
 
-def test_check_mode_says_the_same_and_does_nothing(double: Double) -> None:
+def test_check_mode_shows_the_plan_and_changes_nothing(double: Double) -> None:
     told = double.run(check_mode=True)
     assert double.handlers() == {}
     assert told["diff"] == double.run()["diff"]
 
 
-def test_only_what_differs_is_set(double: Double) -> None:
+def test_only_paths_that_differ_are_set(double: Double) -> None:
     double.put(web({"/": {"Proxy": BOTH["/"]}, "/reasoning/": {"Proxy": "http://127.0.0.1:9"}}))
     assert double.run()["commands"] == [
         ["serve", "--bg", "--yes", "--https=443", "--set-path=/reasoning/", "http://127.0.0.1:8081"]
@@ -92,12 +92,12 @@ def test_only_what_differs_is_set(double: Double) -> None:
     assert double.handlers() == BOTH
 
 
-def test_a_slash_at_the_end_makes_no_other_place(double: Double) -> None:
+def test_a_trailing_slash_makes_no_difference(double: Double) -> None:
     double.put(web({"/": {"Proxy": BOTH["/"]}, "/reasoning": {"Proxy": BOTH["/reasoning/"]}}))
     assert not double.run()["changed"]
 
 
-def test_what_others_serve_stays_unless_it_must_not(double: Double) -> None:
+def test_other_paths_stay_unless_exclusive(double: Double) -> None:
     double.put(web({"/notes": {"Text": "hello"}, "/": {"Path": "/srv"}}))
     result = double.run()
     assert result["diff"]["before"]["mounts"] == {"/": "path /srv", "/notes": "text hello"}
@@ -106,7 +106,7 @@ def test_what_others_serve_stays_unless_it_must_not(double: Double) -> None:
     assert double.handlers() == BOTH
 
 
-def test_absent_takes_out_these_and_no_others(double: Double) -> None:
+def test_absent_removes_only_the_given_paths(double: Double) -> None:
     double.run()
     # What leads elsewhere by now is somebody else's.
     assert not double.run(mounts={"/reasoning": "http://127.0.0.1:9000"}, state="absent")["changed"]
@@ -117,7 +117,7 @@ def test_absent_takes_out_these_and_no_others(double: Double) -> None:
     assert double.state["config"] == {}
 
 
-def test_what_is_open_to_the_internet_is_closed(double: Double) -> None:
+def test_funnel_is_closed(double: Double) -> None:
     handlers = {path: {"Proxy": target} for path, target in BOTH.items()}
     double.put(web(handlers, AllowFunnel={f"{NAME}:443": True}))
     result = double.run()
@@ -127,14 +127,14 @@ def test_what_is_open_to_the_internet_is_closed(double: Double) -> None:
     assert not double.run()["changed"]
 
 
-def test_another_port_is_another_place(double: Double) -> None:
+def test_other_ports_stay(double: Double) -> None:
     double.run()
     result = double.run(https_port=8443, mounts={"/": "http://127.0.0.1:8080"})
     assert result["url"] == f"https://{NAME}:8443/"
     assert (double.handlers(443), double.handlers(8443)) == (BOTH, {"/": "http://127.0.0.1:8080"})
 
 
-def test_a_port_that_forwards_tcp_is_left_alone(double: Double) -> None:
+def test_a_port_with_tcp_forwarding_is_refused(double: Double) -> None:
     double.put({"TCP": {"443": {"TCPForward": "127.0.0.1:22"}}})
     with pytest.raises(InvalidInputError, match="plain TCP forwarding"):
         double.run()
@@ -142,7 +142,7 @@ def test_a_port_that_forwards_tcp_is_left_alone(double: Double) -> None:
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_a_port_that_somebody_serves_in_the_foreground_is_left_alone(double: Double, check_mode: bool) -> None:
+def test_a_port_of_a_foreground_command_is_refused(double: Double, check_mode: bool) -> None:
     session = web({"/": {"Proxy": "http://127.0.0.1:3000"}}, AllowFunnel={f"{NAME}:443": True})
     double.put({"Foreground": {"1f9a": session}})
     with pytest.raises(InvalidInputError, match="a foreground command that uses it"):
@@ -154,7 +154,7 @@ def test_a_port_that_somebody_serves_in_the_foreground_is_left_alone(double: Dou
     assert double.state["config"]["Foreground"] == {"1f9a": session}
 
 
-def test_services_of_the_tailnet_are_another_matter(double: Double) -> None:
+def test_tailnet_services_are_ignored(double: Double) -> None:
     there = "svc-llm.tailc46cd0.ts.net:443"
     service = {"TCP": {"443": {"HTTPS": True}}, "Web": {there: {"Handlers": {"/": {"Proxy": BOTH["/"]}}}}}
     double.put({"Services": {"svc:llm": service}})
@@ -175,14 +175,14 @@ def test_services_of_the_tailnet_are_another_matter(double: Double) -> None:
         ({"name": ""}, "name none"),
     ],
 )
-def test_a_machine_that_is_in_no_tailnet(double: Double, state: dict[str, Any], said: str) -> None:
+def test_a_machine_without_a_tailnet_is_an_error(double: Double, state: dict[str, Any], said: str) -> None:
     double.put({}, **state)
     with pytest.raises(HerdError) as caught:
         double.run()
     assert said in str(caught.value)
 
 
-def test_without_the_program_it_says_so(tmp_path: Path) -> None:
+def test_a_missing_program_is_an_error(tmp_path: Path) -> None:
     params = {"mounts": BOTH, "https_port": 443, "exclusive": False, "state": "present"}
     with pytest.raises(HerdError, match="not installed on this machine"):
         tailscale_serve.reconcile(params, Tailscale(str(tmp_path / "none")), False)
@@ -203,20 +203,18 @@ def test_without_the_program_it_says_so(tmp_path: Path) -> None:
         ({"/": "http://127.0.0.1:1"}, 0),
     ],
 )
-def test_what_tailscale_would_not_understand_stops_before_anything(
-    double: Double, mounts: dict[str, str], port: int
-) -> None:
+def test_invalid_mounts_are_refused_before_any_command(double: Double, mounts: dict[str, str], port: int) -> None:
     with pytest.raises(InvalidInputError):
         double.run(mounts=mounts, https_port=port)
     assert "changes" not in double.state
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"Web": 3}', json.dumps(web(["/"]))])
-def test_what_makes_no_sense_is_an_error(text: str) -> None:
+def test_invalid_output_is_an_error(text: str) -> None:
     with pytest.raises(HerdError):
         rules.read_served(text, rules.Machine(NAME, ""), 443)
 
 
-def test_nothing_served_is_null_or_an_empty_object() -> None:
+def test_null_and_an_empty_object_mean_nothing_served() -> None:
     for text in ("null", "{}"):
         assert rules.read_served(text, rules.Machine(NAME, ""), 443) == rules.Served()

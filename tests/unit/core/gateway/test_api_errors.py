@@ -28,7 +28,7 @@ OTHERS = ["/v1/chat/completions", "/v1/responses", "/v1/messages/batches", "/v1/
         (503, "overloaded_error"),
     ],
 )
-def test_anthropics_clients_get_a_shape_of_their_own(path: str, status: int, kind: str) -> None:
+def test_errors_have_anthropics_shape_at_its_paths(path: str, status: int, kind: str) -> None:
     given = api_errors.error(status, "No.", "some_code", more={"herd": {"tier": "fast"}}, retry_after=5)
     found = api_errors.for_path(path, given)
     assert (found.status, found.headers) == (status, {"Retry-After": "5"})
@@ -37,7 +37,7 @@ def test_anthropics_clients_get_a_shape_of_their_own(path: str, status: int, kin
 
 
 @pytest.mark.parametrize("path", OTHERS)
-def test_all_others_get_openais(path: str) -> None:
+def test_errors_have_openais_shape_elsewhere(path: str) -> None:
     given = api_errors.error(503, "No.", "some_code")
     assert api_errors.for_path(path, given) is given
 
@@ -45,7 +45,7 @@ def test_all_others_get_openais(path: str) -> None:
 @pytest.mark.parametrize(
     "given", [Response(200, b"{}"), Response(404, b""), Response(404, b"[]"), Response(404, b'{"a":1}')]
 )
-def test_what_is_no_error_of_ours_stays(given: Response) -> None:
+def test_other_responses_stay_unchanged(given: Response) -> None:
     assert api_errors.for_path("/v1/messages", given) is given
 
 

@@ -45,12 +45,12 @@ def test_a_request_is_read() -> None:
         "GET / HTTP/1.1\r\nContent-Length: ²".encode("latin-1"),
     ],
 )
-def test_what_nginx_never_sends(head: bytes) -> None:
+def test_invalid_heads_are_rejected(head: bytes) -> None:
     with pytest.raises(HeadError):
         parse_head(head)
 
 
-def test_an_answer_cannot_begin_another_header() -> None:
+def test_a_header_value_cannot_start_another_header() -> None:
     text = http_message.render(Response(200, b"x", headers={"X-A": "1\r\nX-B: 2", "X-C": "\u00e4"}))
     assert b"X-B" in text
     assert text.count(b"\r\n") == 6

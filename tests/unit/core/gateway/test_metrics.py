@@ -33,7 +33,7 @@ def line(**more: str) -> gateway_metrics.LoggedRequest | None:
     return logged_request({**data, **more})
 
 
-def test_a_line_is_read() -> None:
+def test_a_log_line_is_parsed() -> None:
     found = line()
     assert found == gateway_metrics.LoggedRequest("reasoning", 200, 0.247, 1983, 0.061, True)
 
@@ -48,7 +48,7 @@ def test_a_line_is_read() -> None:
         ({"status": "503"}, None),
     ],
 )
-def test_only_a_stream_that_began_has_a_first_token(more: dict[str, str], ttft: float | None) -> None:
+def test_only_a_successful_stream_has_a_first_token(more: dict[str, str], ttft: float | None) -> None:
     found = line(**more)
     assert found is not None
     assert found.ttft is ttft
@@ -66,7 +66,7 @@ def test_only_a_stream_that_began_has_a_first_token(more: dict[str, str], ttft: 
         ({"length": "1983", "complete": ""}, False),
     ],
 )
-def test_an_answer_that_is_shorter_than_its_head_said_is_cut(more: dict[str, str], is_whole: bool) -> None:
+def test_a_response_shorter_than_its_length_is_cut(more: dict[str, str], is_whole: bool) -> None:
     found, data = line(**more), parse_line(RAW)
     assert found is not None
     assert data is not None
@@ -79,13 +79,13 @@ def test_an_answer_that_is_shorter_than_its_head_said_is_cut(more: dict[str, str
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"<190>herd: []", b'{"tier": 1}', b"\xff\xfe", b'{"tier":"a","status":"x"}']
 )
-def test_what_is_no_line_is_counted_as_such(raw: bytes) -> None:
+def test_unreadable_lines_are_counted(raw: bytes) -> None:
     metrics = GatewayMetrics(["fast"])
     metrics.add(logged_request(parse_line(raw)))
     assert metrics.unread == 1
 
 
-def test_an_entry_has_numbers_and_no_gaps() -> None:
+def test_a_log_entry_has_typed_values_and_no_empty_ones() -> None:
     data = parse_line(RAW)
     assert data is not None
     assert gateway_metrics.log_entry(data, Tokens(8, 5)) == {
@@ -111,7 +111,7 @@ def test_an_entry_has_numbers_and_no_gaps() -> None:
     json.dumps(gateway_metrics.log_entry({**data, "status": "-", "duration": ""}, Tokens()))
 
 
-def test_quantiles_lie_on_the_line_between_two_bounds() -> None:
+def test_quantiles_are_interpolated_between_bounds() -> None:
     histogram = Histogram((1.0, 2.0, 4.0))
     assert histogram.quantile(0.5) is None
     for value in (0.5, 1.5, 1.5, 3.0):
@@ -140,7 +140,7 @@ def test_the_logged_engine_is_the_last_upstream_that_is_no_socket(engine: str, w
     assert gateway_metrics.log_entry({**data, "engine": engine}, Tokens()).get("engine") == wanted
 
 
-def test_what_runs_and_how_fast_is_counted_by_tier() -> None:
+def test_load_and_speed_are_counted_by_tier() -> None:
     metrics = GatewayMetrics(["fast", "reasoning"])
     assert metrics.summary()["fast"]["in_flight"] == 0
     assert "tokens_per_s" not in metrics.summary()["fast"]
@@ -160,7 +160,7 @@ def test_what_runs_and_how_fast_is_counted_by_tier() -> None:
     assert 'herd_gateway_in_flight{tier="fast"} 2' in metrics.text({})
 
 
-def test_prometheus_reads_it() -> None:
+def test_the_text_is_valid_prometheus() -> None:
     metrics = GatewayMetrics(["fast", "reasoning"])
     metrics.add(line())
     metrics.add(line(status="503", complete="", stream="0"))

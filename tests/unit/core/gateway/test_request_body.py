@@ -69,7 +69,7 @@ def check(body: bytes) -> None:
         '{"model": "gr\u00fc\u00df \u2603"}',
     ],
 )
-def test_what_the_standard_library_reads(text: str, is_large: bool) -> None:
+def test_the_parser_agrees_with_the_standard_library(text: str, is_large: bool) -> None:
     for where in ("before", "after", "around"):
         body = text
         is_empty = not json.loads(text)
@@ -87,7 +87,7 @@ def test_what_the_standard_library_reads(text: str, is_large: bool) -> None:
         check(body.encode())
 
 
-def test_what_anybody_may_write() -> None:
+def test_the_parser_agrees_on_random_bodies() -> None:
     dice = random.Random(5)
 
     def value(depth: int) -> Any:
@@ -139,7 +139,7 @@ def test_what_anybody_may_write() -> None:
         b"\x1f\x8b\x08\x00",
     ],
 )
-def test_what_is_no_object_is_refused(body: bytes) -> None:
+def test_other_json_is_refused(body: bytes) -> None:
     for more in (b"", b" " * 1000):
         with pytest.raises(NotJsonError):
             read(body + more)
@@ -161,12 +161,12 @@ def test_what_is_no_object_is_refused(body: bytes) -> None:
         (b'"a":' + b"[" * MIB, NotJsonError),
     ],
 )
-def test_what_nobody_means_well_with_is_given_up(part: bytes, refused: type[Exception]) -> None:
+def test_bodies_that_cost_too_much_are_refused(part: bytes, refused: type[Exception]) -> None:
     with pytest.raises(refused):
         read(b"{" + part + b"}")
 
 
-def test_a_large_prompt_is_one_of_few_pieces() -> None:
+def test_a_large_prompt_takes_few_steps() -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4 * MIB}}
     code = 'say("hello")\n' * 40_000
     data = {"messages": [{"role": "user", "content": [picture, {"type": "text", "text": code}]}], "model": "m"}

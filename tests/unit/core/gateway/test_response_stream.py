@@ -34,19 +34,19 @@ def fed(data: bytes, size: int = 1 << 20) -> ResponseStream:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
-def test_a_stream_comes_to_its_end(size: int) -> None:
+def test_a_complete_stream_is_recognised(size: int) -> None:
     answer = fed(WHOLE, size)
     assert (answer.status, answer.is_stream, answer.has_body, answer.is_whole) == (200, True, True, True)
     assert answer.tokens == Tokens(prompt=8, completion=5, read=1, read_s=0.0136, written_s=0.0687)
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
-def test_wherever_it_is_cut_that_is_seen(size: int) -> None:
+def test_a_cut_is_recognised_at_any_byte(size: int) -> None:
     for end in range(len(WHOLE)):
         assert not fed(WHOLE[:end], size).is_whole
 
 
-def test_an_end_is_added_between_two_events_only() -> None:
+def test_an_end_can_only_be_added_between_events() -> None:
     places = {end for end in range(len(WHOLE)) if fed(WHOLE[:end]).may_end_here}
     expected, position = {len(HEAD)}, len(HEAD)
     for event in (EVENT, EVENT, LAST, b"data: [DONE]\n\n"):
@@ -55,7 +55,7 @@ def test_an_end_is_added_between_two_events_only() -> None:
     assert places == expected
 
 
-def test_half_an_event_in_a_whole_chunk_gets_no_end() -> None:
+def test_no_end_is_added_inside_an_event() -> None:
     assert not fed(HEAD + response_stream.as_chunk(b"data: {")).may_end_here
 
 
@@ -70,12 +70,12 @@ def test_half_an_event_in_a_whole_chunk_gets_no_end() -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 1000])
-def test_where_an_answer_ends(data: bytes, has_end: bool, has_excess: bool, size: int) -> None:
+def test_the_end_of_a_response_is_found(data: bytes, has_end: bool, has_excess: bool, size: int) -> None:
     answer = fed(data, size)
     assert (answer.is_whole, answer.has_end, answer.has_excess) == (True, has_end, has_excess)
 
 
-def test_an_answer_with_a_length() -> None:
+def test_a_response_with_a_length_ends_there() -> None:
     text = b"HTTP/1.1 200 OK\r\nContent-Length: 70\r\nContent-Type: application/json\r\n\r\n"
     body = b'{"usage":{"completion_tokens":5,"prompt_tokens":8,"total_tokens":13}}\n'
     assert len(body) == 70
@@ -90,7 +90,7 @@ def test_an_answer_with_a_length() -> None:
     [b"garbage\r\n\r\n", b"x" * 70_000, HEAD + b"no size\r\n", HEAD + b"5" * 70_000],
     ids=["no status", "no end", "no size", "no end of a size"],
 )
-def test_what_is_no_answer(data: bytes) -> None:
+def test_invalid_http_is_rejected(data: bytes) -> None:
     with pytest.raises(BadResponseError):
         fed(data)
 
@@ -150,7 +150,7 @@ PROGRESS = ROLE.replace(b"]}\n", b'],"prompt_progress":{"total":9,"cache":0,"pro
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_what_is_a_piece_of_an_answer(event: bytes, is_piece: bool, size: int) -> None:
+def test_events_with_content_are_recognised(event: bytes, is_piece: bool, size: int) -> None:
     before = b"".join(map(response_stream.as_chunk, (b":\n\n", PROGRESS)))
     answer = fed(HEAD + before + response_stream.as_chunk(event), size)
     assert answer.has_body
@@ -160,7 +160,7 @@ def test_what_is_a_piece_of_an_answer(event: bytes, is_piece: bool, size: int) -
 
 
 @pytest.mark.parametrize("size", [1, 100, 100_000])
-def test_tokens_that_the_first_event_tells_are_not_forgotten(size: int) -> None:
+def test_token_counts_of_the_first_event_are_kept(size: int) -> None:
     """As /v1/messages of release 0c1e57098 has it."""
     start = (
         b'event: message_start\ndata: {"type":"message_start","message":{"usage":{"cache_read_input_tokens":3,'
@@ -175,11 +175,11 @@ def test_tokens_that_the_first_event_tells_are_not_forgotten(size: int) -> None:
     assert answer.tokens == Tokens(11, 100)
 
 
-def test_an_event_that_does_not_end_is_a_piece() -> None:
+def test_an_endless_event_counts_as_content() -> None:
     assert fed(HEAD + response_stream.as_chunk(b"data: " + b"x" * 70_000)).has_piece
 
 
-def test_the_connection_ends_with_the_answer() -> None:
+def test_connection_headers_are_replaced() -> None:
     begun = (
         b"HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\nKeep-Alive: timeout=5\r\nX: y\r\n\r\nbody: connection: x\r\n\r\n"
     )

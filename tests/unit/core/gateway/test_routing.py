@@ -139,7 +139,7 @@ def test_tier_and_model(
         ({"model": "large"}, "", True),
     ],
 )
-def test_the_gateway_takes_what_nginx_cannot_take_there(router: Router, body: Any, known: str, relay: bool) -> None:
+def test_the_gateway_proxies_what_nginx_cannot(router: Router, body: Any, known: str, relay: bool) -> None:
     found = forward(ask(router, body, "/v1/embeddings", x_herd_upstreams=known))
     assert found.is_proxied is relay
     assert found.endpoint == REASONING
@@ -147,7 +147,7 @@ def test_the_gateway_takes_what_nginx_cannot_take_there(router: Router, body: An
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED_PATHS))
-def test_the_gateway_itself_takes_what_tells_its_tokens(router: Router, path: str) -> None:
+def test_the_gateway_proxies_requests_that_generate_text(router: Router, path: str) -> None:
     told = path in GENERATION_PATHS
     assert forward(ask(router, {"model": "large"}, path, x_herd_upstreams=KNOWN)).is_proxied is told
     router.config = replace(SITE, watch_streams=False)
@@ -163,7 +163,7 @@ def test_the_gateway_itself_takes_what_tells_its_tokens(router: Router, path: st
         ({"x_herd_fallback": "none"}, "", ""),
     ],
 )
-def test_who_stands_in(router: Router, headers: dict[str, str], tier: str, of: str) -> None:
+def test_a_fallback_is_chosen(router: Router, headers: dict[str, str], tier: str, of: str) -> None:
     router.status = {**NOW, "reasoning": TierStatus("preempted", "preempted by job 88", 60)}
     verdict = ask(router, {"model": "large"}, **headers)
     if not tier:
@@ -186,7 +186,7 @@ DEFAULTED = replace(SITE, choose=TaskTable(TASKS, TASKS["fix"]).choose)
         ("x" * 32, "default"),
     ],
 )
-def test_what_goes_on_of_a_task_is_a_word_of_the_inventory(task: str, logged: str) -> None:
+def test_only_known_task_types_are_logged(task: str, logged: str) -> None:
     router = at_work(DEFAULTED)
     for found in (
         forward(ask(router, {"model": f"task:{task}"})),
@@ -199,14 +199,14 @@ def test_what_goes_on_of_a_task_is_a_word_of_the_inventory(task: str, logged: st
 @pytest.mark.parametrize(
     "task", ["please rewrite my secret code", "x" * 33, "x" * 9000, "caf\u00e9", "a:b", "-", "%20"]
 )
-def test_a_text_is_no_task_also_where_there_is_a_default(task: str) -> None:
+def test_a_text_that_cannot_be_a_type_has_no_default(task: str) -> None:
     router = at_work(DEFAULTED)
     assert code(ask(router, {"model": f"task:{task}"})) == (400, "unknown_task")
     assert code(ask(router, {}, task=task)) == (400, "unknown_task")
     assert code(ask(router, {}, f"/task/{task}/v1/chat/completions")) == (400, "unknown_task")
 
 
-def test_nobody_comes_in_while_it_is_not_known_who_may(router: Router) -> None:
+def test_all_requests_are_rejected_until_the_keys_are_known(router: Router) -> None:
     router.keys = None
     verdict = ask(router, {"model": "large"})
     assert code(verdict) == (503, "gateway_unavailable")
@@ -214,7 +214,7 @@ def test_nobody_comes_in_while_it_is_not_known_who_may(router: Router) -> None:
     assert int(verdict.headers["Retry-After"]) > 0
 
 
-def test_nobody_stands_in_unless_asked_to_or_told_to(router: Router) -> None:
+def test_no_fallback_without_a_request_or_a_policy(router: Router) -> None:
     router.status = {**NOW, "fast": TierStatus("loading", "loading 43 %", 12, percent=43.0)}
     verdict = ask(router, {"model": "small"})
     assert code(verdict) == (503, "tier_unavailable")
@@ -248,7 +248,7 @@ def test_refusals(router: Router, arguments: dict[str, Any], wanted: tuple[int, 
     assert code(ask(router, **arguments)) == wanted
 
 
-def test_a_rate_is_that_of_a_key(router: Router) -> None:
+def test_each_key_has_its_own_rate(router: Router) -> None:
     assert all(isinstance(ask(router, {"model": "small"}), RouteDecision) for _each in range(5))
     verdict = ask(router, {"model": "small"})
     assert code(verdict) == (429, "rate_limit_exceeded")
@@ -269,7 +269,9 @@ def test_a_rate_is_that_of_a_key(router: Router) -> None:
         (("*",), "OPTIONS", "", False),
     ],
 )
-def test_which_pages_may_ask(origins: tuple[str, ...], method: str, origin: str, is_answered: bool) -> None:
+def test_preflight_requests_of_allowed_origins_are_answered(
+    origins: tuple[str, ...], method: str, origin: str, is_answered: bool
+) -> None:
     router = at_work(replace(SITE, cors_origins=origins))
     headers = {"origin": [origin], "access-control-request-headers": ["authorization"]}
     answer = router.preflight(Request(method, "/v1/models", headers))
@@ -300,14 +302,14 @@ def failed(router: Router, **headers: str) -> Response | RouteDecision:
         ("200 : 503", "is loading a model"),
     ],
 )
-def test_why_an_engine_gave_no_answer(router: Router, status: str, words: str) -> None:
+def test_an_engines_failure_has_a_reason(router: Router, status: str, words: str) -> None:
     verdict = failed(router, x_herd_failed_status=status)
     assert code(verdict) == (503, "tier_unavailable")
     assert isinstance(verdict, Response)
     assert words in json.loads(verdict.body)["error"]["message"]
 
 
-def test_what_never_was_sent_goes_to_the_engine_that_there_is(router: Router) -> None:
+def test_a_request_that_was_not_sent_goes_to_the_present_engine(router: Router) -> None:
     old = f"fast={FAST} reasoning=10.0.0.43:8081"
     found = forward(failed(router, x_herd_failed_connect_time="0.000 : -", x_herd_upstreams=old))
     assert (found.endpoint, found.is_proxied, found.key) == (REASONING, True, "ann")
@@ -326,7 +328,7 @@ RELAYED = {
 
 
 @pytest.mark.parametrize("met", [UNSENT, RELAYED], ids=["nginx", "relay"])
-def test_another_tier_stands_in_for_an_engine_that_died_unannounced(router: Router, met: dict[str, str]) -> None:
+def test_a_fallback_answers_if_the_connection_to_an_engine_fails(router: Router, met: dict[str, str]) -> None:
     asked = {"x_herd_fallbacks": "none fast", "x_herd_model": "large", "x_herd_stream": "1"}
     found = forward(failed(router, **met, **asked))
     assert (found.tier, found.endpoint, found.fallback_from, found.fallbacks) == ("fast", FAST, "reasoning", ())
@@ -338,7 +340,7 @@ def test_another_tier_stands_in_for_an_engine_that_died_unannounced(router: Rout
     assert isinstance(failed(router, **met, **asked), Response)
 
 
-def test_a_relay_is_not_sent_to_the_same_engine_again(router: Router) -> None:
+def test_a_proxied_request_does_not_go_to_the_same_engine_again(router: Router) -> None:
     """nginx's process may have heard of yet another one."""
     old = f"fast={FAST} reasoning=10.0.0.43:8081"
     assert isinstance(failed(router, **RELAYED, x_herd_upstreams=old), Response)
@@ -346,7 +348,7 @@ def test_a_relay_is_not_sent_to_the_same_engine_again(router: Router) -> None:
     assert forward(failed(router, **other, x_herd_upstreams=KNOWN)).endpoint == REASONING
 
 
-def test_a_router_is_told_its_model_again(router: Router) -> None:
+def test_the_model_is_replaced_again_for_a_router(router: Router) -> None:
     old = f"fast=10.0.0.43:8080 reasoning={REASONING}"
     found = forward(failed(router, **UNSENT, x_herd_failed_tier="fast", x_herd_model="other", x_herd_upstreams=old))
     assert (found.tier, found.endpoint, found.model) == ("fast", FAST, "other")
@@ -362,7 +364,7 @@ def test_a_router_is_told_its_model_again(router: Router) -> None:
         ({"x_herd_fallback": "reasoning"}, "a", ()),
     ],
 )
-def test_who_may_stand_in_goes_with_a_request(header: dict[str, str], key: str, wanted: tuple[str, ...]) -> None:
+def test_a_request_carries_its_fallbacks(header: dict[str, str], key: str, wanted: tuple[str, ...]) -> None:
     router = at_work(replace(SITE, tiers={**SITE.tiers, "third": Tier("third", ("large",))}))
     found = forward(ask(router, {"model": "large"}, key=key, **header))
     assert found.fallbacks == wanted
@@ -379,7 +381,7 @@ def test_who_may_stand_in_goes_with_a_request(header: dict[str, str], key: str, 
         (Tier("third", ("first",), rewrites=True), "large", "first"),
     ],
 )
-def test_who_stands_in_has_the_model_that_was_asked_for_if_it_can(third: Tier, asked: str, model: str) -> None:
+def test_a_fallback_uses_the_requested_model_if_it_has_it(third: Tier, asked: str, model: str) -> None:
     reasoning = Tier("reasoning", ("large",), keys=("big",), fallback="third")
     router = at_work(replace(SITE, tiers={"fast": SITE.tiers["fast"], "reasoning": reasoning, "third": third}))
     away = TierStatus("preempted", "preempted by job 88", 60)
@@ -388,7 +390,7 @@ def test_who_stands_in_has_the_model_that_was_asked_for_if_it_can(third: Tier, a
     assert (found.tier, found.shown_model, found.model) == ("third", model, model if third.rewrites else "")
 
 
-def test_a_tier_that_left_meanwhile_says_its_own_reason(router: Router) -> None:
+def test_a_tier_that_became_unavailable_gives_its_own_reason(router: Router) -> None:
     router.status = {**NOW, "reasoning": TierStatus("preempted", "preempted by job 88", 60)}
     verdict = failed(router)
     assert isinstance(verdict, Response)
@@ -396,6 +398,6 @@ def test_a_tier_that_left_meanwhile_says_its_own_reason(router: Router) -> None:
     assert verdict.headers["Retry-After"] == "60"
 
 
-def test_what_a_process_of_nginx_knows() -> None:
+def test_the_upstreams_of_an_nginx_process_are_parsed() -> None:
     assert upstreams_of("fast=10.0.0.42:8080 reasoning=-") == {"fast": "10.0.0.42:8080", "reasoning": ""}
     assert upstreams_of("") == {}

@@ -103,7 +103,7 @@ def words(text: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
 
 
-def test_a_tier_that_answers() -> None:
+def test_a_ready_tier_has_all_fields() -> None:
     tier = collect(view(fast=FAST, reasoning=PREEMPTED))["tiers"][0]
     assert tier == {
         "name": "fast",
@@ -136,14 +136,14 @@ def test_a_tier_that_answers() -> None:
     }
 
 
-def test_a_tier_that_is_away_says_why_and_for_how_long() -> None:
+def test_an_unavailable_tier_has_reason_and_retry_time() -> None:
     tier = collect(view(fast=FAST, reasoning=PREEMPTED))["tiers"][1]
     assert (tier["ready"], tier["state"], tier["pending_reason"]) == (False, "preempted", "Priority")
     assert tier["reason"] == "preempted by VASP job 88, pending: Priority"
     assert (tier["expected"], tier["retry_after_s"]) == ("2026-11-21T12:45:42Z", 30)
 
 
-def test_what_the_engine_does_not_say_the_gateway_counts() -> None:
+def test_the_gateways_counters_replace_missing_load() -> None:
     """A router's engine is not asked for its counters."""
     metrics = gateway_metrics.GatewayMetrics(TIERS)
     for _each in range(3):
@@ -158,13 +158,13 @@ def test_what_the_engine_does_not_say_the_gateway_counts() -> None:
     assert "20 tokens/s" in text
 
 
-def test_it_tells_no_address_and_no_key() -> None:
+def test_the_status_has_no_address_and_no_key() -> None:
     text = json.dumps(collect(view(fast=FAST, reasoning=PREEMPTED)))
     assert "10.0.0.42" not in text
     assert "key" not in text
 
 
-def test_without_a_view_every_tier_is_unknown() -> None:
+def test_without_a_status_file_all_tiers_are_unknown() -> None:
     status = collect({}, is_silent=True)
     assert [tier["state"] for tier in status["tiers"]] == ["unknown", "unknown"]
     assert "No tier answers." in page(status)
@@ -172,7 +172,7 @@ def test_without_a_view_every_tier_is_unknown() -> None:
     assert "Unknown Its state is not known." in words(page(status))
 
 
-def test_while_the_manager_is_silent_engines_still_say_how_they_are() -> None:
+def test_registered_engines_have_details_while_the_manager_is_silent() -> None:
     seen = gateway_tiers.from_registry(Registry((endpoint(),)), list(TIERS))
     status = gateway_status.collect(TIERS, statuses(seen), seen, {}, WALL, is_silent=True)
     fast, reasoning = status["tiers"]
@@ -197,7 +197,7 @@ def test_no_load_that_a_job_reports_breaks_the_page(loads: list[dict[str, Any]],
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1, True, "3", None])
-def test_what_is_no_number_is_unknown(value: Any) -> None:
+def test_invalid_numbers_are_unknown(value: Any) -> None:
     load = {"tokens_per_s": value, "gpus": [{"used_mib": value, "total_mib": 1}]}
     seen = {"fast": tier_status.Tier(True, "ready", endpoints=(endpoint(load=load),))}
     tier = gateway_status.collect(TIERS, statuses(seen), seen, {}, WALL)["tiers"][0]
@@ -240,7 +240,7 @@ STATES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: str(state["state"]))
-def test_the_page_is_whole_in_every_state(state: dict[str, Any]) -> None:
+def test_the_page_is_valid_html_in_each_state(state: dict[str, Any]) -> None:
     outline = Outline()
     outline.feed(page(collect(view(fast={**FAST, **state}, reasoning=PREEMPTED))))
     assert outline.open == []
@@ -271,7 +271,7 @@ def test_the_page_is_whole_in_every_state(state: dict[str, Any]) -> None:
         (STATES[6], "Stopped It is switched off. Stopped by ann. Models"),
     ],
 )
-def test_a_state_is_said_in_words(state: dict[str, Any], said: str) -> None:
+def test_the_page_describes_each_state(state: dict[str, Any], said: str) -> None:
     assert said in words(page(collect(view(fast={**FAST, **state}, reasoning=PREEMPTED))))
 
 
@@ -283,12 +283,12 @@ def test_a_state_is_said_in_words(state: dict[str, Any], said: str) -> None:
         (("pending", "pending"), "No tier answers."),
     ],
 )
-def test_the_first_sentence_is_on_all_tiers(states: tuple[str, str], said: str) -> None:
+def test_the_summary_covers_all_tiers(states: tuple[str, str], said: str) -> None:
     tiers = {name: {**FAST, "state": state} for name, state in zip(TIERS, states)}
     assert said in words(page(collect(view(**tiers))))
 
 
-def test_a_tier_that_is_switched_off_is_not_counted() -> None:
+def test_a_disabled_tier_is_not_counted() -> None:
     status = collect(view(fast=FAST, reasoning={**PREEMPTED, "state": "stopped", "enabled": False}))
     assert "The tier answers." in words(page(status))
 
@@ -296,7 +296,7 @@ def test_a_tier_that_is_switched_off_is_not_counted() -> None:
 EVIL = "<script>alert(1)</script>\"'&</style>"
 
 
-def test_nothing_from_outside_becomes_markup() -> None:
+def test_external_texts_are_escaped() -> None:
     load = {**ENTRY["load"], "gpus": [{"host": EVIL, "used_mib": 1, "total_mib": 2}]}
     engine = endpoint(models=(EVIL,), host=EVIL, release=EVIL, load=load)
     status = collect(
@@ -311,7 +311,7 @@ def test_nothing_from_outside_becomes_markup() -> None:
     assert outline.open == []
 
 
-def test_the_policy_allows_its_own_style_and_script_and_nothing_else() -> None:
+def test_the_policy_allows_only_the_pages_own_style_and_script() -> None:
     headers = status_page.headers(ASSETS)
     for kind, text in (("style", ASSETS.style), ("script", ASSETS.script)):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
@@ -335,23 +335,23 @@ def test_the_policy_allows_its_own_style_and_script_and_nothing_else() -> None:
         ("x:123456", "http", "http://GATEWAY"),
     ],
 )
-def test_examples_name_the_gateway_as_its_reader_does(host: str, proto: str, expected: str) -> None:
+def test_examples_use_the_readers_address(host: str, proto: str, expected: str) -> None:
     assert status_page.origin(host, proto) == expected
 
 
-def test_the_command_is_one_that_a_shell_reads_as_meant() -> None:
+def test_the_curl_example_is_valid_shell() -> None:
     argv = shlex.split(status_page.curl_example("http://10.0.0.5:8080", "it's").replace("\\\n", ""))
     assert argv[:2] == ["curl", "http://10.0.0.5:8080/v1/chat/completions"]
     assert json.loads(argv[argv.index("-d") + 1])["model"] == "it's"
 
 
-def test_the_program_is_one_that_python_reads_as_meant() -> None:
+def test_the_python_example_is_valid() -> None:
     text = status_page.python_example("http://10.0.0.5:8080", "it's")
     compile(text, "example", "exec")
     assert 'model="it\'s"' in text
 
 
-def test_tasks_are_a_table_with_the_default_last() -> None:
+def test_the_task_table_ends_with_the_default() -> None:
     text = words(page(collect(view(fast=FAST))))
     assert "fix fast strand It compiles. any other reasoning OR1-Behemoth Knows most." in text
     without = gateway_status.collect(TIERS, {}, {}, {}, WALL)

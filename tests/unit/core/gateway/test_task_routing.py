@@ -58,7 +58,7 @@ def test_a_type_has_a_tier_a_model_and_a_reason(task: str, tier: str, model: str
     assert table().choose(task) == (tier, model, why)
 
 
-def test_only_what_is_in_the_table_is_known() -> None:
+def test_only_types_in_the_table_are_known() -> None:
     assert table().names == ["fix", "analyze", "borrowing"]
     assert table().has("Fix")
     assert not table().has("poetry")
@@ -72,7 +72,7 @@ def test_without_a_default_an_unknown_type_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["x\r\nSet-Cookie: a=1", "y" * 33, "please rewrite this", "caf\u00e9", "-", ""])
-def test_a_text_is_no_type_and_has_no_default(text: str) -> None:
+def test_a_text_that_cannot_be_a_type_has_no_default(text: str) -> None:
     assert table().choose(text) is None
     assert table().choose(" Poetry ") == table().choose("poetry")
 
@@ -85,7 +85,7 @@ def test_the_first_tier_that_serves_a_model_has_it_unless_a_tier_is_named() -> N
     assert found.choose("complex") == ("reasoning", "Strand-Rust-Coder-14B", "")
 
 
-def test_a_tier_that_is_switched_off_comes_last() -> None:
+def test_a_disabled_tier_comes_last() -> None:
     tasks = {"types": {"any": {"models": ["or1-q4", "strand"]}, "only": {"models": ["or1-q4"]}}}
     found = table(tasks, [FAST, {**REASONING, "enabled": False}])
     assert found.choose("any") == (
@@ -113,13 +113,13 @@ def test_a_tier_that_is_switched_off_comes_last() -> None:
         ({"tasks": {}}, "found tasks"),
     ],
 )
-def test_a_wrong_table_stops(tasks: Any, found: str) -> None:
+def test_an_invalid_table_is_refused(tasks: Any, found: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         table(tasks)
     assert found in str(caught.value)
 
 
-def test_a_tier_with_a_model_that_there_is_not_stops() -> None:
+def test_a_tier_with_an_unknown_model_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="tier fast"):
         table(TASKS, [{**FAST, "models": ["gone"]}])
 
@@ -127,6 +127,6 @@ def test_a_tier_with_a_model_that_there_is_not_stops() -> None:
 @pytest.mark.parametrize(
     "data", [{}, {"schema": 2, "types": {}}, {"schema": 1, "types": []}, {"schema": 1, "types": {"fix": {}}}, None]
 )
-def test_what_is_no_published_table_is_refused(data: Any) -> None:
+def test_an_invalid_published_table_is_refused(data: Any) -> None:
     with pytest.raises(InvalidInputError, match="role gateway"):
         task_routing.read(data)

@@ -20,7 +20,7 @@ def parse(*entries: dict[str, Any]) -> tuple[user_keys.UserKey, ...]:
     return user_keys.parse(entries, {"default", "batch"}, {"fast", "reasoning"})
 
 
-def test_what_is_written_is_read_again() -> None:
+def test_written_keys_are_read_again() -> None:
     keys = parse(
         {"id": "ann", "sha256": HASH},
         {
@@ -54,14 +54,14 @@ def test_what_is_written_is_read_again() -> None:
         ({"id": "ann", "sha256": HASH, "expires": float("inf")}, "a UNIX time in seconds"),
     ],
 )
-def test_entries_that_could_not_work(entry: dict[str, Any], words: str) -> None:
+def test_invalid_entries_are_refused(entry: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInputError, match=words) as refused:
         parse(entry)
     assert "herd-plain-key" not in str(refused.value)
 
 
 @pytest.mark.parametrize("second", [{"id": "ann", "sha256": OTHER}, {"id": "bob", "sha256": HASH}])
-def test_nothing_twice(second: dict[str, Any]) -> None:
+def test_duplicate_ids_and_hashes_are_refused(second: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="once"):
         parse({"id": "ann", "sha256": HASH}, second)
 
@@ -70,7 +70,7 @@ def test_nothing_twice(second: dict[str, Any]) -> None:
     ("shown", "owner"),
     [("herd-a", "ann"), ("herd-b", "bob"), ("herd-c", None), ("", None), (HASH, None), ("herd-a" + " " * 600, None)],
 )
-def test_whose_key_it_is(shown: str, owner: str | None) -> None:
+def test_a_key_is_found_by_its_text(shown: str, owner: str | None) -> None:
     found = user_keys.owner(parse({"id": "ann", "sha256": HASH}, {"id": "bob", "sha256": OTHER}), shown)
     assert (found.id if found else None) == owner
 
@@ -88,7 +88,7 @@ def test_whose_key_it_is(shown: str, owner: str | None) -> None:
         ({"expires": 101}, (), ""),
     ],
 )
-def test_why_a_key_opens_nothing(more: dict[str, Any], revoked: tuple[str, ...], why: str) -> None:
+def test_a_rejected_key_has_a_reason(more: dict[str, Any], revoked: tuple[str, ...], why: str) -> None:
     (key,) = parse({"id": "ann", "sha256": HASH, **more})
     assert user_keys.refusal(key, revoked, 100) == why
     assert user_keys.refusal(None, revoked, 100) == "unknown"
@@ -97,18 +97,18 @@ def test_why_a_key_opens_nothing(more: dict[str, Any], revoked: tuple[str, ...],
 @pytest.mark.parametrize(
     "data", [None, [], {}, {"revoked": None}, {"revoked": "ann"}, {"revoked": [1]}, {"revoked": {}}]
 )
-def test_what_was_revoked_is_known_or_it_is_not(data: Any) -> None:
+def test_an_invalid_file_of_revoked_keys_is_refused(data: Any) -> None:
     with pytest.raises(InvalidInputError, match="a list of ids under revoked"):
         user_keys.parse_revoked(data)
     assert user_keys.parse_revoked({"revoked": ["ann"]}) == {"ann"}
 
 
-def test_a_new_key_is_recognised_and_hashes_are_shown_in_part() -> None:
+def test_a_new_key_is_accepted_and_hashes_are_shortened() -> None:
     assert user_keys.new_key(lambda: "random") == "herd-random"
     assert user_keys.shortened(f'"sha256": "{HASH}"') == f'"sha256": "{HASH[:12]}…"'
 
 
 @pytest.mark.parametrize("name", ["Batch", "a-b", "a b", "", "1a"])
-def test_classes_that_nginx_could_not_name(name: str) -> None:
+def test_class_names_that_nginx_cannot_use_are_refused(name: str) -> None:
     with pytest.raises(InvalidInputError):
         user_keys.check_class(name)
