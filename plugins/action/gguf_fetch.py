@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows the progress of the module gguf_fetch while it downloads."""
+"""Show the progress of the module gguf_fetch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ansible_collections.herd.inference.plugins.plugin_utils.long_running import
 
 
 class ActionModule(LongRunningAction):
-    """Runs gguf_fetch on the node, as a job of that node."""
+    """Runs gguf_fetch as a job on the node."""
 
     MODULE = "herd.inference.gguf_fetch"
 
     def _plan(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         if self._task.check_mode:
             return super()._plan(task_vars)
-        # Reading a large file belongs into the job, where its progress can be seen; and once is enough.
+        # The job reads large files, with visible progress. The plan does not read them.
         asked = self._task.args
         self._task.args = {**asked, "estimate": True}
         try:

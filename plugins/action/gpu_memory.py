@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Shows how much is free while gpu_memory waits for more."""
+"""Show the free memory while gpu_memory waits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ansible_collections.herd.inference.plugins.plugin_utils.long_running import
 
 
 class ActionModule(LongRunningAction):
-    """Waits in the background only where there is something to wait for, and never says changed."""
+    """Runs gpu_memory as a job if it must wait, and never reports a change."""
 
     MODULE = "herd.inference.gpu_memory"
 
@@ -20,7 +20,7 @@ class ActionModule(LongRunningAction):
         return {**plan, "changed": bool(plan.get("must_wait"))}
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The module's answer, which changed nothing."""
+        """Return the result of the module without a change."""
         answer = super().run(tmp, task_vars)
         answer.pop("progress_file", None)
         return {**answer, "changed": False}

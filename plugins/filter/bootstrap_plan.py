@@ -7,16 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: bootstrap_plan
-short_description: Says what a host needs before modules can run on it
+short_description: Plan the bootstrap of a host
 version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
-  - Reads what the probe of role C(node) printed with nothing but a shell, and finds the Python that is
-    missing, the ansible-core that cannot manage such a host, or the disk that is too small for a release.
+  - Reads the output of the shell probe of the role C(node). Finds a missing Python, an ansible-core that does not
+    support the host, and a disk that is too small for a release.
 positional: _input
 options:
   _input:
-    description: What the probe printed.
+    description: Output of the probe.
     type: str
     required: true
   host:
@@ -28,17 +28,17 @@ options:
     type: str
     required: true
   package:
-    description: The package that brings a current Python to EL8.
+    description: Package of a supported Python on EL8.
     type: str
     required: true
   release_mib:
-    description: MiB that must be free where no release is installed yet.
+    description: Free MiB that a host without a release needs.
     type: int
     default: 0
 """
 
 EXAMPLES = r"""
-- name: Show what the host needs
+- name: Show the plan of a host
   ansible.builtin.debug:
     msg: "{{ probe.stdout | herd.inference.bootstrap_plan(
       host=inventory_hostname, ansible_version=ansible_version.full, package='python3.12') }}"
@@ -47,8 +47,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(problem) is why the host cannot be a node, or empty.
-    - C(command) is the shell command that brings Python, or empty.
+    - C(problem) is the sentence about a problem, or empty.
+    - C(command) is the shell command that installs Python, or empty.
   type: dict
   sample: {problem: "", command: "dnf -y install python3.12"}
 """

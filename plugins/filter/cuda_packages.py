@@ -12,14 +12,14 @@ from ansible_collections.herd.inference.plugins.module_utils.core.release import
 
 DOCUMENTATION = r"""
 name: cuda_packages
-short_description: Packages of a CUDA toolkit that can build for the GPUs of the herd
+short_description: Return the packages of a CUDA toolkit that a build needs
 version_added: 0.1.0
 author:
   - herd.inference contributors (@herd-inference)
 description:
-  - Names the packages that a build of the engine takes, and not the whole toolkit.
-  - Stops if that toolkit does not know the GPUs, does not take the compiler, or is not in NVIDIA's repository for the
-    distribution.
+  - Returns only the packages that a build of the engine needs instead of the whole toolkit.
+  - Fails if the toolkit does not support the GPUs or the compiler, or if NVIDIA's repository for the distribution does
+    not contain it.
 positional: platform, capabilities, gcc_version, official
 options:
   _input:
@@ -40,13 +40,13 @@ options:
     type: int
     required: true
   official:
-    description: Whether the packages come from NVIDIA's own repository, whose contents are known.
+    description: Whether the packages come from NVIDIA's repository, whose contents are known.
     type: bool
     default: true
 """
 
 EXAMPLES = r"""
-- name: Show what is installed for V100 cards on EL8
+- name: Show the packages for V100 cards on EL8
   ansible.builtin.debug:
     msg: "{{ '12.2' | herd.inference.cuda_packages('rhel8', ['7.0'], 12) }}"
 """
@@ -62,7 +62,7 @@ _value:
 def cuda_packages(
     version: str, platform: str, capabilities: Iterable[str], gcc_version: int, official: bool = True
 ) -> list[str]:
-    """Packages of a toolkit that can build for these GPUs."""
+    """Return the packages of a toolkit that a build needs."""
     return toolchain.cuda_packages(str(version), platform, capabilities, int(gcc_version), official)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: fabric_problems
-short_description: Lists what is wrong with the fabric address, interface or MTU of a host
+short_description: Return the problems of a host's fabric address, interface and MTU
 version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
@@ -19,20 +19,20 @@ options:
     type: dict
     required: true
   address:
-    description: The address that the host must have on the fabric, an IPv4 literal.
+    description: Required IPv4 address of the host on the fabric.
     type: str
     required: true
   interface:
-    description: The interface that must hold it, such as V(ib0).
+    description: Interface that must have the address, such as V(ib0).
     type: str
     required: true
   mtu:
-    description: The interface's MTU in bytes; not compared when left out.
+    description: Required MTU of the interface in bytes.
     type: int
 """
 
 EXAMPLES = r"""
-- name: Stop when the fabric is not what the inventory says
+- name: Stop if the fabric differs from the inventory
   ansible.builtin.assert:
     that: >-
       ansible_facts | herd.inference.fabric_problems(address='10.100.0.31', interface='ib0', mtu=2044)
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The problems; empty when there are none.
+  description: The problems, one sentence each.
   type: list
   elements: str
   sample:

@@ -12,14 +12,13 @@ from ansible_collections.herd.inference.plugins.module_utils.core.release import
 
 DOCUMENTATION = r"""
 name: release_change
-short_description: Where a change of release goes and comes from, also after one that was killed
+short_description: Plan a switch to another release, or a rollback
 version_added: 0.2.0
 author:
   - herd.inference contributors (@herd-inference)
 description:
-  - Reads what M(herd.inference.release_info) has said of every node in the group C(llama_release).
-  - A change that has begun and is not proved yet is noted on the nodes; while it is, the note says where to go back to
-    and not the links.
+  - Reads the results of M(herd.inference.release_info) of the head and of each node in the group C(llama_release).
+  - The record of an unfinished switch names the release of a rollback. Without a record, the link C(previous) does.
 positional: groups, register
 options:
   _input:
@@ -31,17 +30,17 @@ options:
     type: dict
     required: true
   register:
-    description: Name of the variable that holds the answer of M(herd.inference.release_info).
+    description: Name of the variable with the result of M(herd.inference.release_info).
     type: str
     required: true
   wanted:
-    description: Id of the release to change to; if empty, the one that a rollback goes to.
+    description: Id of the release to switch to. Empty plans a rollback.
     type: str
     default: ""
 """
 
 EXAMPLES = r"""
-- name: Say where a rollback goes
+- name: Show the release of a rollback
   ansible.builtin.debug:
     msg: "{{ (hostvars | herd.inference.release_change(groups, 'releases')).to }}"
 """
@@ -49,12 +48,10 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(to) is the release that the nodes change to, and C(from) the one to go back to if that fails; empty if there is
-      none.
-    - C(needed) is false only if every node has C(to) as its current release, nothing is left of a change that was
-      killed, and head, workers and routers run from it.
-    - C(behind) names the hosts that do not run C(to), or have not said so.
-    - C(behind) names the hosts that do not run C(to), or have not said so.
+    - C(to) is the release to switch to, and C(from) the one to return to after a failure. Both may be empty.
+    - C(needed) is false only if C(to) is the current release of each node, no switch is unfinished, and head, workers
+      and routers run from C(to).
+    - C(behind) lists the hosts that do not run C(to), or that are unreachable.
   type: dict
   sample: {to: 0c1e57098-cpu-5f1c20ab, from: b7836-cpu-11aa22bb, needed: true, behind: [vllm-node3]}
 """
@@ -63,11 +60,11 @@ _value:
 def release_change(
     hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]], register: str, wanted: str = ""
 ) -> dict[str, Any]:
-    """Where a change goes and comes from."""
+    """Return target, origin and need of a switch, and the outdated hosts."""
     hosts = dict.fromkeys([*groups.get("head_server", ()), *groups["llama_release"]])
     nodes = {
         host: rules.NodeRelease(
-            # A host that could not be reached has said nothing.
+            # An unreachable host has no result.
             hostvars[host].get(register) or {},
             [unit for group, unit in rules.SERVICES.items() if host in groups.get(group, ())],
         )

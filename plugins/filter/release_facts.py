@@ -12,17 +12,17 @@ from ansible_collections.herd.inference.plugins.module_utils.core.release import
 
 DOCUMENTATION = r"""
 name: release_facts
-short_description: The catalogue's entry of a release that may be deployed
+short_description: Return the catalogue's entry of a release
 version_added: 0.1.0
 author:
   - herd.inference contributors (@herd-inference)
 description:
-  - Looks a release up in the catalogue and checks that its entry is complete.
-  - Stops if the release has an advisory that is not acknowledged.
+  - Returns the entry of a release after a check that it is complete.
+  - Fails if the inventory does not acknowledge an advisory of the release.
 positional: release, acknowledged
 options:
   _input:
-    description: The catalogue, release name to entry.
+    description: Entries of the catalogue by release.
     type: dict
     required: true
   release:
@@ -30,7 +30,7 @@ options:
     type: str
     required: true
   acknowledged:
-    description: Ids of the advisories whose risk is accepted.
+    description: Ids of acknowledged advisories.
     type: list
     elements: str
     default: []
@@ -44,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The entry, with the release's name.
+  description: Entry of the release, with its name as C(release).
   type: dict
 """
 
@@ -52,7 +52,7 @@ _value:
 def release_facts(
     entries: Mapping[str, Mapping[str, Any]], release: str, acknowledged: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """The entry of a release that may be deployed."""
+    """Return the checked entry of a release whose advisories are acknowledged."""
     return release_catalogue.release_facts(entries, release, acknowledged)
 
 

@@ -12,16 +12,16 @@ from ansible_collections.herd.inference.plugins.module_utils.core.release import
 
 DOCUMENTATION = r"""
 name: release_source
-short_description: Where the source of a release comes from
+short_description: Return the location of a release's source
 version_added: 0.1.0
 author:
   - herd.inference contributors (@herd-inference)
 description:
-  - Chooses the repository, or the archive that the catalogue knows by its file name or checksum.
+  - Returns the repository of a release, or an archive of the catalogue by its file name or checksum.
 positional: kind, location, sha256
 options:
   _input:
-    description: The release's entry, as P(herd.inference.release_facts#filter) returns it.
+    description: Entry of the release, as returned by P(herd.inference.release_facts#filter).
     type: dict
     required: true
   kind:
@@ -29,17 +29,17 @@ options:
     type: str
     required: true
   location:
-    description: The repository (empty for the catalogue's), or the URL or path of the archive.
+    description: Repository, or URL or path of an archive. Empty uses the repository of the catalogue.
     type: str
     default: ""
   sha256:
-    description: Chooses among the catalogue's archives by checksum in place of the file name.
+    description: Checksum that selects an archive of the catalogue. Empty selects it by its file name.
     type: str
     default: ""
 """
 
 EXAMPLES = r"""
-- name: Show where the source comes from
+- name: Show the location of a source
   ansible.builtin.debug:
     msg: >-
       {{ _llama_build_catalogue | herd.inference.release_facts('0c1e57098')
@@ -54,7 +54,7 @@ _value:
 
 
 def release_source(entry: Mapping[str, Any], kind: str, location: str = "", sha256: str = "") -> dict[str, Any]:
-    """Where the source of a release comes from."""
+    """Return the location of a release's source."""
     return release_catalogue.source(entry, kind, location or "", sha256 or "")
 
 

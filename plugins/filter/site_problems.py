@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: site_problems
-short_description: Lists what is wrong with an inventory, before anything is touched
+short_description: Return the problems of an inventory
 version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
-  - Compares the groups and the facts of all hosts with what the roles of this collection need.
-  - Every problem is one sentence that says what was expected, what was found and what to do.
+  - Compares the groups and the facts of all hosts with the requirements of the roles.
+  - Each problem is a sentence with the expected value, the value found, and the next step.
 positional: _input
 options:
   _input:
@@ -30,7 +30,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Stop when the inventory cannot work
+- name: Stop if the inventory has a problem
   ansible.builtin.assert:
     that: >-
       hostvars | herd.inference.site_problems(groups=groups, ansible_version=ansible_version.full)
@@ -39,7 +39,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The problems, in the order in which to mend them; empty when there are none.
+  description: The problems, in the order in which to fix them.
   type: list
   elements: str
   sample:
@@ -56,7 +56,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.operations.inv
     problems,
 )
 
-#: Only these are read: a host's other variables may hold templates that cannot be resolved here.
+#: Variables to read. Other variables may contain templates that cannot be resolved here.
 READ = (*SHARED_FACTS, "herd_fabric_address", "herd_fabric_interface", "ansible_facts")
 
 

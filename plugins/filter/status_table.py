@@ -7,11 +7,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: status_table
-short_description: Join what every host says into one status
+short_description: Build status tables from the results of the info modules
 version_added: 0.1.0
 description:
-  - Takes the results of M(herd.inference.head_info) by host name and joins them with those of
-    M(herd.inference.rpc_worker_info).
+  - Combines the results of M(herd.inference.head_info) with those of the other info modules.
 author: herd.inference contributors (@herd-inference)
 options:
   _input:

@@ -1,19 +1,18 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Base of action plugins for modules that work for minutes and can say how far they are.
+"""Base of action plugins that show the progress of long-running modules.
 
-How to use it, for a module C(foo):
+Usage for a module C(foo):
 
-1. The module returns C(changed) in check mode without doing the work, and with it C(progress_file), the
-   path on the node of the file that it will write while it works. It writes that file with
-   ports.progress.ProgressFile, atomically, as often as it likes::
+1. In check mode, the module predicts C(changed) without the work, and returns C(progress_file), the path of its
+   progress file on the node. While it works, it writes this file with ports.progress.ProgressFile::
 
        {"percent": 45.0, "done": 120, "total": 266, "unit": "steps", "what": "compiling",
         "seconds_left": 118, "finished": false}
 
-   C(percent) may be null while the total is unknown. C(finished) is set just before the module ends, so
-   that the controller does not sleep when there is nothing left to wait for.
+   C(percent) is null while the total is unknown. C(finished) is true shortly before the module ends, so that the
+   controller stops sleeping.
 2. C(plugins/action/foo.py) is four lines::
 
        from ansible_collections.herd.inference.plugins.plugin_utils.long_running import LongRunningAction
@@ -21,10 +20,9 @@ How to use it, for a module C(foo):
        class ActionModule(LongRunningAction):
            MODULE = "herd.inference.foo"
 
-What happens: the module runs once in check mode, quickly, in the foreground. If nothing is to be done, if
-it fails, or if the playbook itself is in check mode, that result is the result. Otherwise the module runs
-as a background job of the node (so a lost connection or a killed controller does not end it), and every
-ten seconds or five percent one line is shown. The result of the job is returned unchanged.
+The module runs in check mode first. If it predicts no change, if it fails, or if the playbook runs in check mode, this
+is the result. Otherwise the module runs as an asynchronous job on the node, which survives a lost connection or a
+killed controller. The plugin shows one line every ten seconds or five percent, and returns the result of the job.
 """
 
 from __future__ import annotations
@@ -50,7 +48,7 @@ JOB_KEYS = ("ansible_job_id", "started", "finished", "results_file", "stdout_lin
 
 
 def duration(seconds: float) -> str:
-    """A length of time as a person says it."""
+    """Format a duration."""
     if seconds < 90:
         return f"{max(0, round(seconds))} s"
     if seconds < 5400:
@@ -59,7 +57,7 @@ def duration(seconds: float) -> str:
 
 
 def amount(done: float, total: float | None, unit: str) -> str:
-    """How much is done, in the unit of the work."""
+    """Format the amount of finished work in its unit."""
     if unit == "bytes":
         gib = 1024.0**3
         known = f" of {total / gib:.2f}" if total else ""
@@ -68,7 +66,7 @@ def amount(done: float, total: float | None, unit: str) -> str:
 
 
 def progress_line(action: str, host: str, progress: dict[str, Any]) -> str:
-    """One line of output, for example C(llama_build: vllm-node1: compiling 45 % (120/266), 2 min left)."""
+    """Format one line, such as C(llama_build: vllm-node1: compiling 45 % (120/266), 2 min left)."""
     words = [str(progress.get("what") or "working")]
     percent, done = progress.get("percent"), progress.get("done")
     if percent is not None:
@@ -83,27 +81,26 @@ def progress_line(action: str, host: str, progress: dict[str, Any]) -> str:
     return line if left is None else f"{line}, {duration(float(left))} left"
 
 
-def ended_from_outside(action: str, host: str) -> dict[str, Any]:
-    """The result of a job that was killed before it could write one."""
+def killed_result(action: str, host: str) -> dict[str, Any]:
+    """Return the result of a job that was killed before it wrote one."""
     return {
         "failed": True,
         "changed": False,
-        "msg": f"expected the job {action} on {host} to write its result, found that its process is gone: see in "
-        "that host's journal what ended it (a reboot, the out-of-memory killer, a person), then run the playbook "
-        "again; it goes on where that job was.",
+        "msg": f"The job {action} on {host} was killed: find the cause in that host's journal (a reboot, the "
+        "out-of-memory killer, a user), then run the playbook again, which continues the work.",
     }
 
 
-class Narrator:
-    """Decides which of the many states of a job are worth a line."""
+class ProgressReporter:
+    """Selects the states of a job to show."""
 
     def __init__(self) -> None:
         self._shown_at = float("-inf")
         self._percent = 0.0
         self._what: str | None = None
 
-    def worth_showing(self, progress: dict[str, Any], now: float) -> bool:
-        """Whether ten seconds, five percent or a change of phase passed since the last line."""
+    def is_due(self, progress: dict[str, Any], now: float) -> bool:
+        """Return whether ten seconds, five percent or a new phase have passed since the last line."""
         percent = float(progress.get("percent") or 0.0)
         what = progress.get("what")
         due = (
@@ -117,17 +114,17 @@ class Narrator:
 
 
 class LongRunningAction(ActionBase):
-    """Runs MODULE: planned first, then in the background with visible progress."""
+    """Runs MODULE in check mode, then as a job with visible progress."""
 
     MODULE = ""
-    #: The longest a job may take; the node ends it then.
+    #: Seconds after which the node ends a job.
     TIME_LIMIT_SECONDS = 24 * 3600
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_async = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The plan if that is all there is to do, otherwise the job's own result."""
+        """Return the result of check mode if nothing is to be done, otherwise the result of the job."""
         result = super().run(tmp, task_vars)
         task_vars = task_vars or {}
         plan = self._plan(task_vars)
@@ -153,7 +150,7 @@ class LongRunningAction(ActionBase):
                 wrap_async=True,
             )
         finally:
-            # Otherwise the executor would wait for a job that this method already waits for.
+            # Otherwise the executor would also wait for the job.
             self._task.async_val = 0
         job = started.get("ansible_job_id")
         if not job:
@@ -170,7 +167,7 @@ class LongRunningAction(ActionBase):
     def _follow(self, job: str, progress_file: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         name = self.MODULE.rsplit(".", 1)[-1]
         host = str(task_vars.get("inventory_hostname", "localhost"))
-        narrator = Narrator()
+        reporter = ProgressReporter()
         pause = POLL_FIRST
         asked_at = answered_at = time.monotonic()
         while True:
@@ -179,7 +176,7 @@ class LongRunningAction(ActionBase):
             now = time.monotonic()
             try:
                 progress = self._read_progress(progress_file)
-                if progress and not progress.get("finished") and narrator.worth_showing(progress, now):
+                if progress and not progress.get("finished") and reporter.is_due(progress, now):
                     display.display(progress_line(name, host, progress))
                 if progress.get("finished") or not progress_file or now - asked_at >= STATUS_EVERY:
                     asked_at = now
@@ -188,10 +185,10 @@ class LongRunningAction(ActionBase):
                         return status
                     if not self._alive(job):
                         status = self._job(job, "status", task_vars)
-                        return status if status.get("finished") else ended_from_outside(name, host)
+                        return status if status.get("finished") else killed_result(name, host)
                 answered_at = now
             except AnsibleConnectionFailure:
-                # The job belongs to the node and goes on; only the view of it is lost for a while.
+                # The job continues on the node without the connection.
                 if now - answered_at > LOST_CONNECTION_PATIENCE:
                     raise
                 display.vv(f"{name}: {host}: connection lost, trying again")
@@ -207,10 +204,10 @@ class LongRunningAction(ActionBase):
         return progress if isinstance(progress, dict) else {}
 
     def _alive(self, job: str) -> bool:
-        """Whether the job's wrapper still runs; its file would say "started" for ever if it was killed."""
-        # The wrapper was started with the part before the dot; behind it stands its process id.
+        """Return whether the job's wrapper still runs, since the file of a killed job never changes."""
+        # The id is the wrapper's argument, a dot and its process id.
         started_as = job.partition(".")[0]
-        # In brackets, so that neither the shell nor grep finds itself.
+        # The brackets prevent that the shell or grep matches itself.
         pattern = f"[{started_as[0]}]{started_as[1:]}"
         command = f"grep -qs {shlex.quote(pattern)} /proc/[0-9]*/cmdline && echo alive || echo gone"
         return "gone" not in self._low_level_execute_command(command).get("stdout", "")

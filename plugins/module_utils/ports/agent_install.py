@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent's files on a node: complete versions side by side, and one link that is turned over at once."""
+"""Install the agent's files on a node as complete versions, with one link to the current version."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from . import files
 from .host import selinux
 
 KEPT_VERSIONS = 2
-#: Packages of module_utils that a node runs, and the endings of the files in them that belong to a version.
+#: Packages of module_utils that a node runs, and the suffixes of their files.
 PACKAGES, ENDINGS = ("core", "agent"), (".py", ".css", ".js")
 
 
 def read_sources(module_utils: Path) -> dict[str, str]:
-    """Read the files that a node runs from the collection's module_utils, by their path in a version.
+    """Return the files of a version by path, read from the collection's module_utils.
 
-    Only C(herd) itself has an C(__init__.py): without one, another package of that name would take its place.
+    Only C(herd) has an C(__init__.py): without one, Python would prefer another package of that name.
     """
     found = {"lib/herd/__init__.py": ""}
     for package in PACKAGES:
@@ -33,7 +33,7 @@ def read_sources(module_utils: Path) -> dict[str, str]:
 
 
 def digest(sources: Mapping[str, str]) -> str:
-    """Name a set of sources by their names and contents."""
+    """Return the version of a set of files: a digest of their names and contents."""
     total = hashlib.sha256()
     for name in sorted(sources):
         total.update(f"{name}\0{len(sources[name].encode())}\0".encode())
@@ -42,13 +42,13 @@ def digest(sources: Mapping[str, str]) -> str:
 
 
 def current_version(root: Path) -> str:
-    """Name the version in use, or nothing where there is none or it was damaged."""
+    """Return the current version, or empty if it is missing or damaged."""
     link = root / "current"
     return link.resolve().name if link.is_symlink() and link.exists() else ""
 
 
 def read_version(root: Path, version: str) -> dict[str, str]:
-    """Read what is installed, to compare it with what should be."""
+    """Return the files of an installed version by path."""
     base = root / "versions" / version
     if not version or not base.is_dir():
         return {}
@@ -66,31 +66,34 @@ def _point(link: Path, target: str) -> None:
 
 
 def links_stand(root: Path) -> bool:
-    """Say whether the fixed paths lead into the version in use."""
+    """Return whether the fixed paths point to the current version."""
     wanted = {"lib": "current/lib", "bin": "current/bin"}
     return all((root / n).is_symlink() and str((root / n).readlink()) == t for n, t in wanted.items())
 
 
 def missing_links(links: Mapping[Path, Path]) -> dict[Path, Path]:
-    """Name those links elsewhere on this host that do not lead where they should."""
+    """Return the links with a wrong or missing target."""
     return {path: target for path, target in links.items() if not path.is_symlink() or path.readlink() != target}
 
 
 def make_links(links: Mapping[Path, Path]) -> None:
-    """Make them; a file of that name that is no link is somebody else's and stays."""
+    """Create links.
+
+    :raises FileExistsError: if another file has the name of a link.
+    """
     for path, target in links.items():
         if path.exists() and not path.is_symlink():
-            raise FileExistsError(f"{path}, which is no link")
+            raise FileExistsError(f"{path}, which is not a link")
         path.parent.mkdir(parents=True, exist_ok=True)
         _point(path, str(target))
 
 
 def install(root: Path, sources: Mapping[str, str], programs: tuple[str, ...]) -> str:
-    """Write a version beside the one in use and switch to it with one rename."""
+    """Write a version, and switch the link to it with one rename."""
     version = digest(sources)
     versions = root / "versions"
     versions.mkdir(parents=True, exist_ok=True)
-    # A version that a killed run left half-written has a scratch name, never this one.
+    # A partial version of a killed run has a scratch name.
     target = versions / version
     scratch = Path(tempfile.mkdtemp(prefix=".new.", dir=versions))
     scratch.chmod(0o755)
@@ -99,7 +102,7 @@ def install(root: Path, sources: Mapping[str, str], programs: tuple[str, ...]) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
         path.chmod(0o755 if name in programs else 0o644)
-    # systemd executes what is labelled as a program, which a new file below /opt is not by itself.
+    # With SELinux, systemd only executes files with a program's label, which new files below /opt lack.
     selinux.relabel(scratch)
     if target.exists():
         shutil.rmtree(target)

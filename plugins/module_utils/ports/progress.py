@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The file in which a long job says how far it is; plugin_utils/long_running.py reads it."""
+"""Write the progress of a long-running module to a file, which plugin_utils/long_running.py reads."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from . import files
 
 
 class ProgressFile:
-    """Written atomically and not more often than INTERVAL, so that it costs the work nothing.
+    """A progress file, which is replaced atomically and at most once per INTERVAL.
 
-    :param path: where to write; None for a job that nobody watches.
+    :param path: file to write; None writes nothing.
     :param unit: what C(done) and C(total) count: C(bytes), C(steps), …
     """
 
@@ -31,7 +31,7 @@ class ProgressFile:
         self._phase_base = 0.0
 
     def update(self, what: str, done: float, total: float | None = None) -> None:
-        """Say what is being done and how much of it; the time that is left follows from the pace so far."""
+        """Record the current phase and its progress. The remaining time is estimated from the rate of this phase."""
         now = time.monotonic()
         if what != self._what:
             self._what, self._phase_began, self._phase_base = what, now, done
@@ -56,7 +56,7 @@ class ProgressFile:
         self._written_at = now
 
     def finish(self) -> None:
-        """The job is about to return; whoever waits need not sleep."""
+        """Record that the module is about to return, so that the controller does not sleep."""
         self._write({"what": self._what or "done", "finished": True})
 
     def _write(self, state: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def test_duration(seconds: float, words: str) -> None:
 
 
 def test_not_every_state_is_a_line() -> None:
-    narrator = long_running.Narrator()
+    reporter = long_running.ProgressReporter()
     states = [
         (0, 0.0, "configuring"),
         (1, 0.0, "configuring"),
@@ -51,5 +51,5 @@ def test_not_every_state_is_a_line() -> None:
         (4, 6.0, "compiling"),
         (15, 7.0, "compiling"),
     ]
-    shown = [narrator.worth_showing({"what": what, "percent": percent}, at) for at, percent, what in states]
+    shown = [reporter.is_due({"what": what, "percent": percent}, at) for at, percent, what in states]
     assert shown == [True, False, True, False, True, True]

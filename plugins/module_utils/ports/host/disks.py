@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The file systems of this host: what is free on them."""
+"""Read the free space of file systems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .. import files
 
 @dataclass(frozen=True)
 class Mount:
-    """A file system, named by a path that lies on it, or will."""
+    """A file system, named by a present or future path on it."""
 
     path: str
     free_mib: int
@@ -23,7 +23,7 @@ class Mount:
 
 
 def mounts(paths: Sequence[Path]) -> Iterator[Mount]:
-    """The file systems under these paths, each once."""
+    """Yield the file systems of these paths, each once."""
     seen: set[int] = set()
     for path in paths:
         there = files.existing_folder(path)

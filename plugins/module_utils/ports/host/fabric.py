@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""This host's network as its kernel tells it: routes, interfaces, RDMA ports; and iperf3."""
+"""Read routes, interfaces and RDMA ports from the kernel, and run ping and iperf3."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ ECHO_WAIT_S = 1
 
 
 def links() -> str:
-    """List all interfaces, those without an address too, as JSON."""
+    """Return all interfaces as JSON."""
     return commands.run(["ip", "-json", "address", "show"]).out
 
 
 def route_to(peer: str) -> commands.CommandResult:
-    """Ask the kernel how a packet to this address would leave."""
+    """Return the kernel's route to an address."""
     return commands.run(["ip", "-json", "route", "get", peer])
 
 
 def accepts_packets(peer: str, address: str, interface: str) -> bool:
-    """Ask the kernel whether it would take a packet from the peer at this interface."""
+    """Return whether the kernel accepts packets of a peer at an interface."""
     return commands.run(["ip", "-json", "route", "get", address, "from", peer, "iif", interface]).rc == 0
 
 
 def ping(peer: str, interface: str, size: int) -> bool | None:
-    """Whether the peer answers to a packet of this size that may not be split; None without ping."""
+    """Return whether a peer answers to an unfragmented packet of this size; None without ping."""
     argv = ["ping", "-n", "-q", "-c", "1", "-W", str(ECHO_WAIT_S), "-M", "do", "-s", str(size), "-I", interface, peer]
     try:
         return commands.run(argv, timeout=ECHO_WAIT_S + 5).rc == 0
@@ -43,7 +43,7 @@ def ping(peer: str, interface: str, size: int) -> bool | None:
 
 
 def _read(path: Path) -> str | None:
-    # Some of these files answer with an error while a link is down.
+    # Some of these files cannot be read while a link is down.
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
@@ -56,12 +56,12 @@ def _files(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def interface_files(name: str, sys: Path = SYS) -> dict[str, str]:
-    """Read what sysfs knows of an interface."""
+    """Read the files of an interface in sysfs."""
     return _files(sys / "class/net" / name, ["type", "mode", "speed", "device/numa_node"])
 
 
 def rdma_port(interface: str, sys: Path = SYS) -> tuple[str, int, dict[str, str]] | None:
-    """Find the RDMA port behind an interface, and read it."""
+    """Return device, number and files of an interface's RDMA port, or None."""
     folder = sys / "class/net" / interface
     devices = sorted(path.name for path in (folder / "device/infiniband").glob("*"))
     if not devices:
@@ -72,7 +72,7 @@ def rdma_port(interface: str, sys: Path = SYS) -> tuple[str, int, dict[str, str]
 
 
 def devinfo() -> str:
-    """Ask ibv_devinfo; nothing where it is not installed."""
+    """Return the output of ibv_devinfo; empty if it is not installed."""
     try:
         return commands.run(["ibv_devinfo"], timeout=20).out
     except (NotFoundError, RemoteFailureError):
@@ -80,7 +80,7 @@ def devinfo() -> str:
 
 
 def gpu_nodes(sys: Path = SYS) -> dict[str, str]:
-    """Read the NUMA node of every NVIDIA GPU on the PCI bus."""
+    """Return the NUMA node of each NVIDIA GPU by PCI address."""
     found: dict[str, str] = {}
     for device in sorted((sys / "bus/pci/devices").glob("*")):
         files = _files(device, ["vendor", "class", "numa_node"])
@@ -90,7 +90,7 @@ def gpu_nodes(sys: Path = SYS) -> dict[str, str]:
 
 
 def iperf(peer: str, address: str, port: int, seconds: int, streams: int, is_reverse: bool) -> str:
-    """Measure to a server of iperf3 that runs on the peer; what it printed, also of a failure."""
+    """Measure the bandwidth to an iperf3 server, and return its output, even after a failure."""
     argv = ["iperf3", "--json", "--client", peer, "--bind", address, "--port", str(port), "--time", str(seconds)]
     argv += ["--parallel", str(streams), "--connect-timeout", "5000", *(["--reverse"] if is_reverse else [])]
     answer = commands.run(argv, timeout=seconds + 30)

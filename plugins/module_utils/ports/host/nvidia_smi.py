@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks nvidia-smi, and the kernel on which NUMA node a GPU is."""
+"""Run nvidia-smi, and read the NUMA node of a GPU from the kernel."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
 def run(arguments: Sequence[str], timeout: float, program: str = "nvidia-smi") -> tuple[int, str]:
-    """Exit status, and all that it printed: its errors are on either side."""
+    """Return the exit status and both outputs of nvidia-smi, which prints errors to either."""
     answer = commands.run([program, *arguments], timeout=timeout)
     return answer.rc, answer.out + answer.err
 
 
 def numa_node(name: str, devices: Path = PCI_DEVICES) -> int | None:
-    """The node of a PCI device; None where the machine has none, or nobody knows."""
+    """Return the NUMA node of a PCI device, or None."""
     try:
         node = int((devices / name / "numa_node").read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The program openssl of this host. Keys go to it by file or by pipe, never as an argument."""
+"""Run openssl. Keys are passed by file or standard input, never as arguments."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def _ask(*words: str, text: str | None = None) -> tuple[int, str, str]:
 
 
 def is_installed() -> bool:
-    """Whether this host has the program."""
+    """Return whether openssl is installed."""
     return shutil.which("openssl") is not None
 
 
 def public_key_of_key(key: str) -> str:
-    """The public half of a private key."""
+    """Return the public key of a private key."""
     status, out, _err = _ask("pkey", "-pubout", text=key)
     if status != 0:
-        # What openssl says of it might hold a piece of it.
+        # The output of openssl might contain a part of the key.
         raise MismatchError.plain("openssl cannot read the private key", "export it again in PEM")
     return out
 
 
 def public_key_of_certificate(certificate: str) -> str:
-    """The public key that a certificate is about."""
+    """Return the public key of a certificate."""
     status, out, err = _ask("x509", "-noout", "-pubkey", text=certificate)
     if status != 0:
         said = err.strip().splitlines()[-1] if err.strip() else f"exit status {status}"
@@ -41,17 +41,17 @@ def public_key_of_certificate(certificate: str) -> str:
 
 
 def is_valid_for(certificate: str, seconds: int) -> bool:
-    """Whether a certificate is still valid after that time."""
+    """Return whether a certificate is valid for at least C(seconds)."""
     return _ask("x509", "-noout", "-checkend", str(seconds), text=certificate)[0] == 0
 
 
 def subject_of(certificate: str) -> str:
-    """Its subject, and its other names, as openssl prints them."""
+    """Return subject and alternative names of a certificate as openssl prints them."""
     return _ask("x509", "-noout", "-subject", "-ext", "subjectAltName", text=certificate)[1]
 
 
 def self_signed(folder: Path, organisation: str, name: str, names: str, days: int) -> tuple[str, str]:
-    """Make a pair in a folder that only root reads; gives certificate and key."""
+    """Generate a self-signed pair in a protected folder, and return certificate and key."""
     key, certificate = folder / "key", folder / "certificate"
     status, _out, err = _ask(
         "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-sha256",

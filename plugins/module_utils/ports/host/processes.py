@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""This host's processes, sockets and addresses, as the kernel tells them."""
+"""Read processes, sockets and addresses of this host from the kernel."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SIOCGIFADDR = 0x8915
 
 
 def tcp_tables(proc: Path = PROC) -> str:
-    """Read the TCP tables of this host's network namespace, one after the other."""
+    """Return the TCP tables of this network namespace, for IPv4 and IPv6."""
     return "".join(path.read_text(encoding="ascii") for path in (proc / "net/tcp", proc / "net/tcp6") if path.exists())
 
 
 def environment_of(pid: int, proc: Path = PROC) -> dict[str, str]:
-    """Read the environment that a process was started with; empty when it is gone."""
+    """Return the initial environment of a process; empty if it has ended."""
     try:
         raw = (proc / str(pid) / "environ").read_bytes()
     except OSError:
@@ -31,7 +31,7 @@ def environment_of(pid: int, proc: Path = PROC) -> dict[str, str]:
 
 
 def arguments_of(pid: int, proc: Path = PROC) -> list[str]:
-    """Read the command line of a process; empty when it is gone."""
+    """Return the command line of a process; empty if it has ended."""
     try:
         raw = (proc / str(pid) / "cmdline").read_bytes()
     except OSError:
@@ -40,7 +40,7 @@ def arguments_of(pid: int, proc: Path = PROC) -> list[str]:
 
 
 def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
-    """Find the process that holds a socket: its id and name, or 0 where it cannot be told."""
+    """Return id and name of the process that holds a socket, or 0 if it is unknown."""
     wanted = f"socket:[{inode}]"
     for process in proc.iterdir():
         if not process.name.isdigit():
@@ -55,7 +55,7 @@ def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
 
 
 def resident_bytes(pid: int, proc: Path = PROC) -> int:
-    """Memory of a process that is in RAM, files that it has mapped included; 0 when it is gone."""
+    """Return the resident memory of a process in bytes, with mapped files; 0 if it has ended."""
     try:
         pages = (proc / str(pid) / "statm").read_text(encoding="ascii").split()[1]
     except (OSError, IndexError):
@@ -64,7 +64,7 @@ def resident_bytes(pid: int, proc: Path = PROC) -> int:
 
 
 def control_group_of(pid: int, proc: Path = PROC) -> str:
-    """Name the control group of a process, which says its unit."""
+    """Return the text of C(/proc/PID/cgroup), which contains the unit; empty if the process has ended."""
     try:
         return (proc / str(pid) / "cgroup").read_text(encoding="utf-8")
     except OSError:
@@ -72,7 +72,7 @@ def control_group_of(pid: int, proc: Path = PROC) -> str:
 
 
 def age_of(pid: int, proc: Path = PROC) -> float:
-    """Seconds that a process has been running, by the kernel's own clock; 0 when it is gone."""
+    """Return the age of a process in seconds, by the kernel's clock; 0 if it has ended."""
     try:
         fields = (proc / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         uptime = float((proc / "uptime").read_text(encoding="utf-8").split()[0])
@@ -82,7 +82,7 @@ def age_of(pid: int, proc: Path = PROC) -> float:
 
 
 def interface_of(address: str) -> str:
-    """Name the interface that has this IPv4 address, or nothing."""
+    """Return the name of the interface with this IPv4 address, or empty."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _index, name in socket.if_nameindex():
             try:
@@ -95,7 +95,7 @@ def interface_of(address: str) -> str:
 
 
 def can_bind(address: str) -> bool:
-    """Say whether the address is this host's, secondary ones included; port 0 disturbs nobody."""
+    """Return whether an address belongs to this host, by a bind to port 0."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         try:
             probe.bind((address, 0))
@@ -105,7 +105,7 @@ def can_bind(address: str) -> bool:
 
 
 def tree_size(root: Path) -> int:
-    """Bytes that files below a directory take."""
+    """Return the bytes of all files below a folder."""
     total = 0
     for folder, _folders, names in os.walk(root):
         for name in names:

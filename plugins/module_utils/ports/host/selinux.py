@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SELinux's policy of this host: labels of files, modules of rules, and types of ports; by its own programs."""
+"""Read and change labels, policy modules and port types of SELinux with its own programs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from pathlib import Path
 
 from .. import commands
 
-# The kernel has it where SELinux is on, permissive or enforcing.
+# Exists if SELinux is permissive or enforcing.
 STATE = Path("/sys/fs/selinux/enforce")
 RESTORECON = "/usr/sbin/restorecon"
 SEMODULE = "/usr/sbin/semodule"
 SEMANAGE = "/usr/sbin/semanage"
-# The whole policy is compiled anew for each change.
+# Each change compiles the whole policy.
 TIMEOUT_S = 300.0
 
 
 def enabled() -> bool:
-    """Whether labels matter on this host."""
+    """Return whether SELinux is enabled."""
     return STATE.exists()
 
 
 def relabel(path: Path) -> None:
-    """Give a tree the labels that the policy has for its path.
+    """Set the labels that the policy defines for the paths of a tree. Does nothing if SELinux is disabled.
 
-    New files get their folder's label, and below C(/opt) that is not one that systemd may execute; the policy's own
-    rule for C(/opt/.../bin) is (C(bin_t)). Where SELinux is off, nothing is done.
+    New files below C(/opt) get a label that systemd must not execute. The policy defines C(bin_t) for C(/opt/.../bin).
     """
     if not enabled():
         return
@@ -39,7 +38,7 @@ def relabel(path: Path) -> None:
 
 
 def has_tools() -> bool:
-    """Whether the programs are there that show and change the policy."""
+    """Return whether semodule and semanage are installed."""
     return all(os.access(program, os.X_OK) for program in (SEMODULE, SEMANAGE))
 
 
@@ -49,20 +48,20 @@ def _run(*argv: str) -> str:
 
 
 def modules() -> str:
-    """All modules, each with its priority and language."""
+    """List all policy modules with priority and language."""
     return _run(SEMODULE, "-lfull")
 
 
 def module_text(name: str, priority: str) -> str:
-    """The rules of a module that is there."""
+    """Return the rules of an installed policy module."""
     with tempfile.TemporaryDirectory(prefix="herd-selinux.") as folder:
-        # It writes where it is started.
+        # semodule writes to its working directory.
         _run("env", f"--chdir={folder}", SEMODULE, "-X", priority, "--cil", "-E", name)
         return (Path(folder) / f"{name}.cil").read_text(encoding="utf-8")
 
 
 def install_module(name: str, text: str) -> None:
-    """Put a module into the policy, in the place of a former one; a policy that cannot be compiled stays as it is."""
+    """Install or replace a policy module. A policy that does not compile stays unchanged."""
     with tempfile.TemporaryDirectory(prefix="herd-selinux.") as folder:
         path = Path(folder) / f"{name}.cil"
         path.write_text(text, encoding="utf-8")
@@ -70,15 +69,15 @@ def install_module(name: str, text: str) -> None:
 
 
 def remove_module(name: str) -> None:
-    """Take a module out."""
+    """Remove a policy module."""
     _run(SEMODULE, "-r", name)
 
 
 def ports(is_local: bool) -> str:
-    """Types of ports: those that this host has given, or all."""
+    """List the local types of ports, or all types."""
     return _run(SEMANAGE, "port", "-l", "-n", *(["-C"] if is_local else []))
 
 
 def change_port(words: Sequence[str]) -> None:
-    """Give a port a type, or take it back."""
+    """Set or remove the type of a port."""
     _run(SEMANAGE, "port", *words)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A support bundle on a host: what commands print, files, the secrets that must not be in it, and the archive."""
+"""Collect the parts of a support bundle on a host, and write the archive."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from ...core.errors import HerdError, NotFoundError
 from .. import commands, files
 
-# No command of a bundle takes longer where the host is well; one that hangs must not stop the others.
+# Seconds after which a command is killed, so that it does not block the others.
 PATIENCE_S = 30.0
 LARGEST = 32 << 20
 
 
 def run(argv: Sequence[str]) -> str | None:
-    """Give what a command prints; nothing where the host has no such program."""
+    """Return the output of a command, or None if the program is not installed."""
     try:
         answer = commands.run(argv, timeout=PATIENCE_S)
     except HerdError as error:
@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> str | None:
 
 
 def read(path: str) -> str | None:
-    """Read a file; nothing where there is none."""
+    """Return the text of a file, or None if it does not exist."""
     try:
         with Path(path).open(encoding="utf-8", errors="replace") as stream:
             return stream.read(LARGEST)
@@ -39,7 +39,7 @@ def read(path: str) -> str | None:
 
 
 def guarded_files(folder: Path) -> list[Path]:
-    """Name the files below a folder that not everybody may read: those are the ones with secrets in them."""
+    """Return the files below a folder that not all users can read, since they contain secrets."""
     return [
         path
         for path in sorted(folder.rglob("*"))
@@ -48,12 +48,12 @@ def guarded_files(folder: Path) -> list[Path]:
 
 
 def units(is_ours: Callable[[str], bool], folder: Path) -> list[str]:
-    """Name the units that this collection has written."""
+    """Return the names of the collection's units."""
     return sorted(path.name for path in folder.glob("*.service") if path.is_file() and is_ours(read(str(path)) or ""))
 
 
 def write(path: Path, top: str, texts: Mapping[str, str]) -> None:
-    """Write the archive, for root alone, in one step."""
+    """Write the archive in one step, readable by root only."""
     scratch = files.scratch_path(path)
     try:
         scratch.touch(mode=0o600)

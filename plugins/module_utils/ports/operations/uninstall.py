@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this collection has left on a host, and how each kind of it goes."""
+"""Find what this collection has installed on a host, and remove it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..gateway import nginx
 from ..host import firewall
 from ..slurm import commands as slurm_commands
 
-#: Where systemd and its like read files of ours.
+#: Files of systemd and other programs that the collection may have written.
 PLACES = (
     "etc/systemd/system/*",
     "etc/systemd/system/*.d/*",
@@ -47,10 +47,10 @@ LINKS = tuple(
     f"/usr/local/bin/{name}"
     for name in ("herdctl", "llama-cluster-monitor", "llama-model-selector", "llama-service-status")
 )
-#: Seconds within which jobs that were cancelled have ended, with all that Slurm does after them.
+#: Seconds within which cancelled jobs must end, with Slurm's epilog.
 JOBS_END_S = 300.0
 _HEAD = 400
-# They wait for their clients as long as answers take, or leave behind a process that does.
+# Units whose processes wait for the answers of their clients.
 _PATIENT = ("herd-queue.service", "herd-gateway.service")
 # The tier manager would submit jobs anew, the agent start what is stopped, and a socket its service.
 _FIRST = ("herd-tiers.service", "herd-agent.service")
@@ -58,7 +58,7 @@ _FIRST = ("herd-tiers.service", "herd-agent.service")
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that is left: its kind, its name, and what makes it go."""
+    """Something to remove: its kind, its name, and the function that removes it."""
 
     kind: str
     name: str
@@ -81,7 +81,7 @@ def _remove_unit(path: Path) -> None:
 
 
 def written_files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Leftover]:
-    """Find units and other files by what they say of themselves; units first, of these who would start others."""
+    """Find units and files with the collection's mark. Units come first, those that start others before the rest."""
     found = [*(path for pattern in PLACES for path in Path("/").glob(pattern)), *more]
     ours = [path for path in found if path.is_file() and not path.is_symlink() and is_ours(beginning(path))]
     is_unit = {path: path.parent == systemd.UNIT_DIRECTORY and path.suffix != ".conf" for path in ours}
@@ -97,13 +97,13 @@ def written_files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Lefto
 
 
 def beginning(path: Path) -> str:
-    """Read so much of a file that it can say whose it is."""
+    """Return the beginning of a file, which may contain the collection's mark."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         return stream.read(_HEAD)
 
 
 def _jobs(user: str, names: Sequence[str]) -> list[str]:
-    """Name the jobs of a user in Slurm's queue, also those that end, as C(NAME ID); none without Slurm."""
+    """Return the jobs of a user in Slurm's queue as C(NAME ID), even completing ones; empty without Slurm."""
     try:
         return slurm_commands.run(
             "squeue", "--noheader", f"--user={user}", f"--name={','.join(names)}", "--format=%j %i"
@@ -120,25 +120,25 @@ def _cancel(user: str, names: Sequence[str]) -> None:
         if time.monotonic() >= until:
             raise RemoteFailureError(
                 f"the cancelled jobs to end within {JOBS_END_S:g} seconds",
-                f"that {', '.join(running)} did not",
-                "look at squeue and at the logs of slurmd on their nodes, and run it again",
+                f"{', '.join(running)} in the queue",
+                "look at squeue and at the logs of slurmd on their nodes, and run the playbook again",
             )
         time.sleep(1)
 
 
 def jobs(user: str, names: Sequence[str]) -> Iterator[Leftover]:
-    """Find jobs of these names, all of which are cancelled at once."""
+    """Find jobs of these names, which are cancelled together."""
     if names and (found := _jobs(user, names)):
         yield Leftover("jobs", ", ".join(sorted(found)), partial(_cancel, user, names))
 
 
 def nginx_site(root: Path, unit: str, names: Sequence[str], is_ours: Callable[[str], bool]) -> Iterator[Leftover]:
-    """Find what nginx was told of our gateway: its site, and our files in a folder of their own."""
+    """Find the gateway's site and files in nginx's configuration."""
     site, folder = root / "conf.d" / "herd.conf", root / "herd"
     has_site = site.is_file() and is_ours(beginning(site))
     ours = [folder / name for name in names if (folder / name).is_file()]
     is_whole = not set(entries(folder)).difference(names)
-    # The folder goes last: as long as it is there, a run that was killed is taken up and has nginx reloaded.
+    # The folder is removed last: while it exists, a repeated run reloads nginx.
     if has_site or ours:
         remove = partial(_remove_site, root, unit, site if has_site else None, ours)
         yield Leftover("site", str(site), remove)
@@ -149,7 +149,7 @@ def nginx_site(root: Path, unit: str, names: Sequence[str], is_ours: Callable[[s
 
 def _remove_site(root: Path, unit: str, site: Path | None, more: Sequence[Path]) -> None:
     if systemd.show(unit).active_state in ("active", "reloading"):
-        # What others have written may need what is ours; then nothing has changed.
+        # Other sites may need these files; then nothing is removed.
         nginx.test(root, {}, [str(path.relative_to(root)) for path in (*([site] if site else []), *more)])
         if site:
             files.remove(site)
@@ -164,10 +164,10 @@ def shared(
     scripts: str,
     ours: Callable[[Mapping[str, str]], list[str]],
 ) -> Iterator[Leftover]:
-    """Find what is ours in the directory that all hosts of a Slurm cluster have in common.
+    """Find the collection's files in the shared directory of a Slurm cluster.
 
-    :param scripts: the folder of jobs' scripts.
-    :param ours: which of its files are ours, by how they begin.
+    :param scripts: folder of the jobs' scripts.
+    :param ours: returns the names of the collection's files, from the beginning of each file by name.
     """
     folder = root / scripts
     texts = {name: beginning(folder / name) for name in entries(folder) if (folder / name).is_file()}
@@ -178,18 +178,18 @@ def shared(
 
 
 def tables(named: Callable[[str], list[tuple[str, str]]]) -> Iterator[Leftover]:
-    """Find our tables in the kernel."""
+    """Find the collection's tables in the kernel."""
     program = firewall.nft_program()
     if not program:
         return
     for family, name in named(commands.run([program, "list", "tables"]).out):
-        # Added first, in the same transaction: a run that was killed goes on here, and may have taken it meanwhile.
+        # Added in the same transaction, so that the removal succeeds if a killed run has already removed the table.
         table = f"table {family} {name}"
         yield Leftover("rules", f"{family} {name}", partial(_run, program, f"add {table}; delete {table}"))
 
 
 def firewalld_rules(ours: Callable[[list[str]], tuple[str, ...]]) -> Iterator[Leftover]:
-    """Find our rules in every zone of firewalld, where it runs."""
+    """Find the collection's rules in each zone of firewalld, if it runs."""
     for zone in firewall.firewalld_zones() if firewall.firewalld_runs() else ():
         for permanent, listed in firewall.firewalld_rules(zone).items():
             if rules := ours(listed):
@@ -199,7 +199,7 @@ def firewalld_rules(ours: Callable[[list[str]], tuple[str, ...]]) -> Iterator[Le
 
 
 def paths(names: Iterator[Path]) -> Iterator[Leftover]:
-    """Find what there is of these paths; a folder goes with all that is in it."""
+    """Find the existing ones of these paths. A folder is removed with its content."""
     for path in names:
         if path.is_symlink() or path.exists():
             yield Leftover(
@@ -208,7 +208,7 @@ def paths(names: Iterator[Path]) -> Iterator[Leftover]:
 
 
 def below(prefix: Path, patterns: Mapping[str, re.Pattern[str]], is_ours: Callable[[Path], bool]) -> Iterator[Path]:
-    """Find what has one of our names in its folder below the prefix, and says nothing else of itself."""
+    """Find entries below the prefix with a name and content of the collection."""
     for folder, pattern in patterns.items():
         for name in entries(prefix / folder):
             path = prefix / folder / name
@@ -224,7 +224,7 @@ def links_into(prefix: Path, releases: Path, names: re.Pattern[str]) -> Iterator
 
 
 def releases(paths: Iterable[Path]) -> Iterator[Leftover]:
-    """Find whole releases among these; each goes out of sight first, so that a kill leaves no half one."""
+    """Find releases, which are renamed before their removal, so that a kill leaves no partial release."""
     for path in paths:
         yield Leftover("folder", str(path), partial(_remove_release, path))
 
@@ -237,21 +237,21 @@ def _remove_release(path: Path) -> None:
 
 
 def links(root: Path) -> Iterator[Path]:
-    """Name the commands in everybody's path that are links to the node's own program."""
+    """Return the links to herdctl in the search path."""
     for path in map(Path, LINKS):
         if path.is_symlink() and path.readlink().is_relative_to(root):
             yield path
 
 
 def empty_folders(folders: Iterator[Path], going: Collection[str]) -> Iterator[Leftover]:
-    """Find folders with nothing in them but what goes."""
+    """Find folders that are empty after the removal of C(going)."""
     for path in folders:
         if path.is_dir() and not path.is_symlink() and not {str(entry) for entry in path.iterdir()}.difference(going):
             yield Leftover("folder", str(path), path.rmdir)
 
 
 def entries(folder: Path) -> list[str]:
-    """Name what is in a folder, if there is one."""
+    """Return the names in a folder; empty if it does not exist."""
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
@@ -260,7 +260,7 @@ def _hand_over(path: Path) -> None:
 
 
 def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Leftover]:
-    """Find what an account owns in a folder: without the account its number would be anybody's."""
+    """Find files of an account in a folder, which root must own before the account is removed."""
     try:
         uid = pwd.getpwnam(account).pw_uid
     except KeyError:
@@ -271,7 +271,7 @@ def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Leftov
 
 
 def accounts(name: str, comment: str) -> Iterator[Leftover]:
-    """Find the account, if it is the one that the role node made, and its group."""
+    """Find an account with the collection's comment, and its group."""
     try:
         if pwd.getpwnam(name).pw_gecos == comment:
             yield Leftover("user", name, partial(_run, "userdel", name))
@@ -288,6 +288,6 @@ def accounts(name: str, comment: str) -> Iterator[Leftover]:
 
 
 def _remove_group(name: str) -> None:
-    # userdel takes a group of the same name with it on most systems.
+    # On most systems, userdel also removes a group of the same name.
     if name in [group.gr_name for group in grp.getgrall()]:
         _run("groupdel", name)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files of a release: measured, packed the same way every time, unpacked without trust, verified."""
+"""Measure, pack, unpack and verify the files of a release."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMPRESSION = 1
 
 
 def measure(root: Path) -> dict[str, dict[str, Any]]:
-    """Every file and link below C(root), but the manifest, by its relative name."""
+    """Return checksum, size and mode of each file, and targets of links, by relative path, without the manifest."""
     found: dict[str, dict[str, Any]] = {}
     for folder, _folders, names in os.walk(root):
         for name in names:
@@ -44,9 +44,9 @@ def measure(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def differences(root: Path, expected: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What is missing, extra or different below C(root); empty if it is exactly what the manifest says."""
+    """Return the missing, extra and different files below C(root), one sentence each."""
     if not root.is_dir():
-        return ["not there"]
+        return ["the folder is missing"]
     found = measure(root)
     problems = [f"{name} is missing" for name in expected if name not in found]
     problems += [f"{name} does not belong there" for name in found if name not in expected]
@@ -55,7 +55,7 @@ def differences(root: Path, expected: Mapping[str, Mapping[str, Any]]) -> list[s
 
 
 def pack(root: Path, top: str, tarball: Path) -> dict[str, Any]:
-    """A tar archive of C(root) under the name C(top): same files, same bytes, on every run."""
+    """Write a reproducible tar archive of C(root) under the name C(top), and return its checksum and size."""
     scratch = files.scratch_path(tarball)
     with scratch.open("wb") as sink:
         with (
@@ -77,7 +77,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
     if member.isfile():
-        # A second name of the same bytes would otherwise become a hard link, depending on the order.
+        # Otherwise, a second name of the same inode becomes a hard link, depending on the order.
         member.type = tarfile.REGTYPE
         member.size = path.stat().st_size
         with path.open("rb") as stream:
@@ -87,7 +87,7 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
 
 
 def unpack_verified(tarball: Path, manifest: Mapping[str, Any], to: Path) -> None:
-    """Unpack a release into an empty place and hold every file against the manifest."""
+    """Unpack a release to a new folder, and compare each file with the manifest."""
     files.remove(to)
     unpack(tarball, to, str(manifest["id"]))
     problems = differences(to, manifest["files"])
@@ -96,5 +96,5 @@ def unpack_verified(tarball: Path, manifest: Mapping[str, Any], to: Path) -> Non
         raise MismatchError(
             expected=f"the files of release {manifest['id']} as its manifest lists them",
             found="; ".join(problems[:5]) + (f" and {len(problems) - 5} more" if len(problems) > 5 else ""),
-            remedy="build the release again on the build host, and look after this machine's disk and memory",
+            remedy="build the release again on the build host, and check this machine's disk and memory",
         )

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The builds on the build host: what is ready in C(dist/), and what is left of each in C(build/)."""
+"""Read and remove the builds on the build host: finished ones in C(dist/), and work folders in C(build/)."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class BuildStore:
         self.build = prefix / "build"
 
     def mark_used(self, build: str) -> None:
-        """Note that a finished build is in use: they are given up in the order of their last use."""
+        """Record that a finished build is used. Builds are removed in the order of their last use."""
         os.utime(self.dist / f"{build}.json")
 
     def finished(self) -> list[str]:
-        """Ids of the finished builds, the one that was not used for the longest time first."""
+        """Return the ids of finished builds, least recently used first."""
         return _by_age([path for path in self.dist.glob("*.json") if self._tarball(path.stem).is_file()])
 
     def unfinished(self) -> list[str]:
-        """Ids of builds that left a folder with their log, oldest first."""
+        """Return the ids of builds with a work folder and log, oldest first."""
         return _by_age([path for path in self.build.glob("*") if path.is_dir() and path.name not in SHARED])
 
     def remove_finished(self, build: str) -> None:
-        """Remove a finished build, and what names it: first the names, so that nobody is sent to nothing."""
+        """Remove a finished build. Its pointers are removed first, so that none points to a missing build."""
         for path in self.dist.glob("*.json"):
             known: Mapping[str, Any] = files.read_json(path) or {}
             if known.get("id") == build:
@@ -46,7 +46,7 @@ class BuildStore:
         self._tarball(build).unlink(missing_ok=True)
 
     def remove_unfinished(self, build: str) -> None:
-        """Remove what a build left in C(build/), unless it is under way."""
+        """Remove the work folder of a build, unless the build is running."""
         lock = self.build / f"{build}.lock"
         with lock.open("a") as handle:
             try:
@@ -60,6 +60,6 @@ class BuildStore:
 
 
 def _by_age(paths: list[Path]) -> list[str]:
-    # A folder's name may hold dots, a file's stem is what stands before .json.
+    # The name of a folder may contain dots.
     named = [(path.stat().st_mtime, path.stem if path.suffix == ".json" else path.name) for path in paths]
     return [name for _time, name in sorted(named)]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The machine's side of a build: configure, compile, collect what was made, ask the programs for their flags."""
+"""Run the steps of a build: configure, compile, collect the results, and read the programs' flags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORIGIN = "$ORIGIN"
 
 @contextmanager
 def build_lock(lock: Path) -> Iterator[None]:
-    """One build of the same thing at a time; who comes second waits and then finds the result."""
+    """Hold the lock of a build. A second process waits, then finds the finished build."""
     with lock.open("a") as handle:
         while True:
             try:
@@ -31,28 +31,31 @@ def build_lock(lock: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 time.sleep(1)
-        # If this process is killed, its compilers live a little longer; nobody may start beside them.
+        # After a kill of this process, the lock is held until its compilers have ended.
         os.set_inheritable(handle.fileno(), True)
         yield
 
 
 def require_space(folder: Path, mib: int, purpose: str) -> None:
-    """Stop before the first byte if the disk cannot take what will come."""
+    """Check the free space of a file system.
+
+    :raises InsufficientError: if less than C(mib) is free.
+    """
     existing = files.existing_folder(folder)
     free = shutil.disk_usage(existing).free >> 20
     if free < mib:
         raise InsufficientError(
             expected=f"{mib} MiB free under {existing} {purpose}",
             found=f"{free} MiB",
-            remedy="free some space there, or put herd_prefix on a larger disk",
+            remedy="free space there, or move herd_prefix to a larger disk",
         )
 
 
 def environment(toolchain: Mapping[str, Any], ccache_dir: str, work: Path) -> dict[str, str]:
-    """What the compiler sees. Paths below the work folder are relative for ccache, so every prefix hits."""
+    """Return the environment of the compiler. ccache uses relative paths below the work folder, for each prefix."""
     env = dict(toolchain.get("env") or {})
     env.setdefault("PATH", os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"))
-    # A source tree without a repository must not be taken for a part of one that lies above it.
+    # git must not find a repository above a source tree without one.
     env["GIT_CEILING_DIRECTORIES"] = str(work.parent)
     if toolchain.get("ccache"):
         env.update(
@@ -67,7 +70,7 @@ def environment(toolchain: Mapping[str, Any], ccache_dir: str, work: Path) -> di
 def configure(
     work: Path, options: Mapping[str, str], toolchain: Mapping[str, Any], env: Mapping[str, str], log: Path
 ) -> None:
-    """Run cmake out of tree."""
+    """Run cmake in a build folder outside the source."""
     argv = [str(toolchain["cmake"]), "-S", "src", "-B", "build", "-G", "Ninja"]
     argv += [f"-DCMAKE_MAKE_PROGRAM={toolchain['ninja']}"]
     argv += [f"-D{name}={value}" for name, value in options.items()]
@@ -92,7 +95,7 @@ def compile_targets(
 
 
 def collect(built: Path, targets: Sequence[str], to: Path) -> None:
-    """Copy programs and shared libraries, links as links."""
+    """Copy programs and shared libraries, and keep links."""
     files.remove(to)
     to.mkdir(parents=True)
     for path in sorted(built.iterdir()):
@@ -117,14 +120,14 @@ def _copy(path: Path, to: Path) -> None:
 
 
 def programs_and_libraries(folder: Path) -> list[Path]:
-    """The files of a release that the loader deals with, each once."""
+    """Return the programs and libraries of a release, without links."""
     return [path for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink()]
 
 
 def needed(
     folder: Path, parse: Callable[[str], dict[str, str | None]], env: Mapping[str, str] | None = None
 ) -> dict[str, str | None]:
-    """All libraries that the files of a folder need, with the paths at which the loader finds them."""
+    """Return the libraries that the files of a folder need, as paths by name."""
     found: dict[str, str | None] = {}
     for path in programs_and_libraries(folder):
         answer = commands.run(["ldd", str(path)], env={"LD_LIBRARY_PATH": "", **(env or {})})
@@ -133,7 +136,7 @@ def needed(
 
 
 def bundle_libraries(libraries: Mapping[str, str], to: Path) -> None:
-    """Copy libraries beside the programs, under the names by which they are asked for."""
+    """Copy libraries to the programs' folder, under the names that the programs need."""
     for name, path in libraries.items():
         _copy(Path(path), to / name)
 
@@ -145,7 +148,7 @@ def require_relocatable(
     system: Callable[[str], bool],
     brought: Sequence[str],
 ) -> None:
-    """Every own file looks beside itself, and nothing is found anywhere but there or in the system."""
+    """Check that each file loads its libraries only from its own folder or from the system."""
     for path in programs_and_libraries(folder):
         found = runpath(commands.run(["readelf", "-d", str(path)]).out)
         if path.name not in brought and found != ORIGIN:
@@ -168,12 +171,12 @@ def require_relocatable(
 
 
 def help_texts(folder: Path, programs: Sequence[str], driver_library: str | None) -> dict[str, str]:
-    """What the programs print for --help; only those that have such a thing."""
+    """Return the output of --help by program, for programs that support it."""
     texts: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as stubs:
         env = {"LD_LIBRARY_PATH": "", "GGML_NO_BACKTRACE": "1"}
         if driver_library:
-            # On a build host without a driver the toolkit's stub lets the program start far enough.
+            # Without a driver on the build host, the toolkit's stub lets the program print its flags.
             (Path(stubs) / "libcuda.so.1").symlink_to(driver_library)
             env["LD_LIBRARY_PATH"] = stubs
         for program in programs:
@@ -184,10 +187,10 @@ def help_texts(folder: Path, programs: Sequence[str], driver_library: str | None
 
 
 def is_same_boot(note: Path) -> bool:
-    """Whether the machine has been running without a break since the note was made."""
+    """Return whether a file holds the id of the machine's present boot."""
     return note.is_file() and note.read_text(encoding="ascii") == files.boot_id()
 
 
 def record_boot(note: Path) -> None:
-    """Remember the machine's present run."""
+    """Write the id of the machine's present boot to a file."""
     note.write_text(files.boot_id(), encoding="ascii")

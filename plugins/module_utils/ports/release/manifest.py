@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The release in use on this host, as role llama_release left it."""
+"""Read the manifest of the release that this host uses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .. import files
 
 
 def current_manifest(prefix: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Give the pinned directory of the release and its manifest, or None where none is installed.
+    """Return the folder and manifest of the current release, or None without a release.
 
-    Units run from the pinned directory: a restart after a crash, in the middle of an upgrade, must not
-    start another release than its neighbours run.
+    Units run from this folder instead of the link C(current): a restart during an upgrade must not start another
+    release than the one of the other nodes.
     """
     link = prefix / "current"
     if not link.exists():
@@ -31,14 +31,14 @@ def current_manifest(prefix: Path) -> tuple[Path, dict[str, Any]] | None:
             f"a readable manifest at {path}", str(error), "run the role llama_release again on this host"
         ) from error
     if not isinstance(manifest, dict):
-        raise MismatchError(f"a manifest at {path}", "something else", "run the role llama_release again on this host")
+        raise MismatchError.plain(f"{path} is not a manifest", "run the role llama_release again on this host")
     return release, manifest
 
 
 def needed_manifest(prefix: Path, is_check: bool) -> tuple[Path, dict[str, Any]] | None:
-    """Give what C(current_manifest) gives; only check mode, which may come before the first build, goes without.
+    """Return the result of C(current_manifest), which only check mode may lack before the first build.
 
-    :raises NotFoundError: where no release is installed, other than in check mode.
+    :raises NotFoundError: if no release is installed, outside check mode.
     """
     found = current_manifest(prefix)
     if found is None and not is_check:
@@ -49,7 +49,7 @@ def needed_manifest(prefix: Path, is_check: bool) -> tuple[Path, dict[str, Any]]
 
 
 def manifest_of(arguments: list[str]) -> dict[str, Any]:
-    """Read the manifest of the release that a process runs from; empty where there is none to read."""
+    """Return the manifest of a process's release, or empty."""
     if not release_of(arguments):
         return {}
     release = next(parent for parent in Path(arguments[0]).parents if parent.parent.name == "releases")
@@ -57,7 +57,7 @@ def manifest_of(arguments: list[str]) -> dict[str, Any]:
 
 
 def release_of(arguments: list[str]) -> str:
-    """Name the release that a process runs from, by its command line."""
+    """Return the id of the release in a process's command line, or empty."""
     if not arguments:
         return ""
     parts = Path(arguments[0]).parts

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings the source tree of a release to the build host, exactly the one that was asked for."""
+"""Fetch and verify the source of a release."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Progress = Callable[[str, float, "float | None"], None]
 
 
 def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) -> Path:
-    """The archive on local disk, with the checksum that was asked for."""
+    """Return the local path of an archive with the right checksum."""
     if source["path"]:
         path = Path(source["path"])
         if not path.is_file():
             raise NotFoundError(
                 expected=f"the source archive on the build host at {path}",
                 found="no such file",
-                remedy="copy it there, or give an URL in llama_build_archive",
+                remedy="copy it there, or set llama_build_archive to a URL",
             )
         _require_sha256(path, source["sha256"], str(path))
         return path
@@ -50,7 +50,7 @@ def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) ->
 
 
 def download(url: str, to: Path, progress: Progress, client: HttpClient | None = None) -> None:
-    """Fetch a file; its content is for the caller to verify."""
+    """Download a file. The caller verifies its content."""
     client = client or HttpClient()
     remote = client.describe(url)
     total = remote.size / CHUNK if remote.size else None
@@ -69,26 +69,26 @@ def _require_sha256(path: Path, expected: str, name: str) -> None:
         raise MismatchError(
             expected=f"sha256 {expected} of {name}",
             found=found,
-            remedy="it is damaged or another file: fetch it again, or correct the checksum if it was mistyped",
+            remedy="fetch the file again, or correct the checksum",
         )
 
 
 def check_available(source: dict[str, Any], tree: Path, cache: Path) -> None:
-    """Stop if the source cannot be had, as far as that can be known without fetching it."""
+    """Check that the source is available, without a download."""
     if source["kind"] != "archive" or tree.with_name(f"{tree.name}.ready").is_file():
         return
     if source["path"]:
-        verified_archive(source, cache, _in_silence)
+        verified_archive(source, cache, _no_progress)
     elif REQUESTS_ERROR is None and not (cache / f"{source['sha256']}.archive").is_file():
         HttpClient().describe(source["url"])
 
 
-def _in_silence(_what: str, _done: float, _total: float | None) -> None:
-    """There is nobody to tell."""
+def _no_progress(_what: str, _done: float, _total: float | None) -> None:
+    """Report no progress."""
 
 
 def prepare(source: dict[str, Any], tree: Path, cache: Path, log: Path, progress: Progress) -> None:
-    """Put the source tree at C(tree), or leave it as it is if it is already there and whole."""
+    """Create the source tree, unless it is complete already."""
     stamp = tree.with_name(f"{tree.name}.ready")
     if stamp.is_file() and tree.is_dir():
         return
@@ -105,7 +105,7 @@ def prepare(source: dict[str, Any], tree: Path, cache: Path, log: Path, progress
             _clone_bundle(archive, source, partial, log)
         else:
             unpack(archive, partial, source["inner_path"])
-            # It points to a repository that is not here; with it ninja never comes to an end.
+            # It points to a missing repository, with which ninja never ends.
             files.remove(partial / ".git")
     partial.rename(tree)
     stamp.touch()
@@ -116,7 +116,7 @@ def _git(arguments: list[str], log: Path) -> None:
 
 
 def _fetch_commit(source: dict[str, Any], tree: Path, log: Path) -> None:
-    """Exactly one commit, without the history."""
+    """Fetch one commit without its history."""
     tree.mkdir(parents=True)
     _git(["-C", str(tree), "init", "--quiet"], log)
     _git(["-C", str(tree), "fetch", "--quiet", "--depth=1", "--", source["repository"], source["commit"]], log)
@@ -151,7 +151,7 @@ def _require_commit(tree: Path, commit: str) -> None:
 
 
 def _inside(name: str, top: PurePosixPath) -> PurePosixPath | None:
-    """Where a member of an archive belongs below C(top); None if it is not part of it."""
+    """Return the path of an archive's member relative to C(top), or None if it is outside."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise _hostile(name)
@@ -163,14 +163,14 @@ def _inside(name: str, top: PurePosixPath) -> PurePosixPath | None:
 
 def _hostile(name: str) -> InvalidInputError:
     return InvalidInputError(
-        expected="an archive whose members stay inside of it",
+        expected="an archive whose members are inside of it",
         found=repr(name),
-        remedy="do not use this archive; it tries to write somewhere else",
+        remedy="do not use this archive, which writes to other folders",
     )
 
 
 def _require_inside(member: tarfile.TarInfo, inside: PurePosixPath) -> None:
-    """A link may only point to somewhere below the top."""
+    """Check that a link points to a path below the top."""
     if not (member.issym() or member.islnk()):
         return
     target = PurePosixPath(member.linkname)
@@ -184,7 +184,7 @@ def _require_inside(member: tarfile.TarInfo, inside: PurePosixPath) -> None:
 
 
 def unpack(archive: Path, to: Path, inner_path: str) -> None:
-    """Unpack one folder of a tar archive; files and links inside of it only, with plain modes."""
+    """Unpack one folder of a tar archive, with its files and links and with default modes."""
     top = PurePosixPath(inner_path)
     to.mkdir(parents=True)
     found = False

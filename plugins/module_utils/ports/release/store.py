@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The releases on one node: what is there, what runs, and the steps that change it."""
+"""Read and change the releases on a node."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ReleaseStore:
         self.switch_record = prefix / "switch.json"
 
     def installed(self) -> list[str]:
-        """Names of the folders that are there, oldest first. A link is never a release of ours."""
+        """Return the names of the folders, oldest first, without links."""
         if not self.releases.is_dir():
             return []
         found = [
@@ -46,16 +46,16 @@ class ReleaseStore:
         return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime, path.name))]
 
     def current(self) -> str | None:
-        """Id of the release that the link names."""
+        """Return the id of the current release, or None."""
         return self.current_link.readlink().name if self.current_link.is_symlink() else None
 
     def previous(self) -> str | None:
-        """Id of the release that was current before the last switch; None if it is not there any more."""
+        """Return the id of the release before the last switch, or None if it is not installed."""
         name = self.previous_link.readlink().name if self.previous_link.is_symlink() else None
         return name if name and (self.releases / name).is_dir() else None
 
     def leftovers(self) -> list[Path]:
-        """What an installation that was killed left out of sight."""
+        """Return the hidden paths that a killed installation or switch has left."""
         return sorted(
             [
                 *self.releases.glob(f"{HIDDEN}*"),
@@ -69,7 +69,10 @@ class ReleaseStore:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One change at a time: a run that lost its controller may still be at work. Ends with its process."""
+        """Hold the lock of the node's releases, since a run without its controller may still be at work.
+
+        The lock ends with the process.
+        """
         self.releases.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.releases, os.O_RDONLY)
         try:
@@ -84,15 +87,15 @@ class ReleaseStore:
             files.remove(leftover)
 
     def manifest(self, release: str) -> dict[str, Any] | None:
-        """What an installed release says about itself."""
+        """Return the manifest of an installed release, or None."""
         return files.read_json(self.releases / release / archive.MANIFEST)
 
     def problems(self, manifest: Mapping[str, Any]) -> list[str]:
-        """What differs between the installed release and its manifest."""
+        """Return the differences between an installed release and its manifest."""
         return archive.differences(self.releases / str(manifest["id"]), manifest["files"])
 
     def running_programs(self) -> list[tuple[str, int, str]]:
-        """Release, id and name of each running program that was started from one."""
+        """Return release, process id and name of each running program of a release."""
         top = str(self.releases.resolve()) + os.sep
         found: list[tuple[str, int, str]] = []
         for process in Path("/proc").iterdir():
@@ -107,11 +110,11 @@ class ReleaseStore:
         return sorted(found)
 
     def in_use(self) -> list[str]:
-        """Ids of releases that running programs were started from, or that a unit will start one from."""
+        """Return the ids of releases with running programs or units."""
         return sorted(self._named_by_units() | {program[0] for program in self.running_programs()})
 
     def _named_by_units(self) -> set[str]:
-        """A service that is down, or that a killed playbook has not changed yet, starts from here at boot."""
+        """Return the ids in unit files: a stopped service may start from such a release at boot."""
         tops = {str(self.releases), str(self.releases.resolve())}
         words = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(tops)))})/([^\s/]+)/")
         found: set[str] = set()
@@ -122,7 +125,7 @@ class ReleaseStore:
         return found
 
     def install(self, manifest: Mapping[str, Any], location: str) -> None:
-        """Fetch, verify, unpack out of sight, verify, rename, and verify once more."""
+        """Download, verify, unpack under a hidden name, verify, rename, and verify again."""
         release = str(manifest["id"])
         tarball = self._fetch(manifest, location)
         hidden = self.releases / f"{HIDDEN}{release}"
@@ -130,12 +133,12 @@ class ReleaseStore:
         if tarball.parent == self.releases:
             tarball.unlink()
         hidden.chmod(0o755)
-        # Before it has its name: a release that is there is one that systemd may run.
+        # Before the rename, since systemd may run a release under its final name.
         selinux.relabel(hidden)
         _sync_files(hidden)
         final = self.releases / release
         if final.exists():
-            # It is damaged; programs that still run from it keep their open files.
+            # The installed files are damaged. Running programs keep their open files.
             final.rename(self.releases / f"{HIDDEN}damaged-{release}")
         hidden.rename(final)
         os.utime(final)
@@ -145,16 +148,14 @@ class ReleaseStore:
             raise MismatchError(
                 expected=f"release {release} under {final} as it was verified a moment ago",
                 found="; ".join(problems[:5]),
-                remedy="look after the disk of this node",
+                remedy="check the disk of this node",
             )
 
     def _fetch(self, manifest: Mapping[str, Any], location: str) -> Path:
         if not location.startswith("http://"):
             local = Path(location)
             if not local.is_file():
-                raise NotFoundError(
-                    expected=f"the release's tarball at {local}", found="no such file", remedy="run llama_build again"
-                )
+                raise NotFoundError.plain(f"The tarball {local} does not exist", "run the role llama_build again")
             _require(files.sha256(local), manifest, location)
             return local
         to = self.releases / f"{HIDDEN}{manifest['tarball']['name']}"
@@ -163,7 +164,7 @@ class ReleaseStore:
         return to
 
     def switch(self, release: str) -> None:
-        """Point the link to a release, in one step that nobody can see half done; and remember the former one."""
+        """Point C(current) to a release in one step, and C(previous) to the former one."""
         current = self.current()
         if current not in (None, release):
             files.point(self.previous_link, Path("releases") / str(current))
@@ -171,7 +172,7 @@ class ReleaseStore:
         files.sync(self.prefix)
 
     def set_previous(self, release: str) -> None:
-        """Point to another release as the one that was current before; empty for none."""
+        """Point C(previous) to a release, or remove it for an empty id."""
         if release:
             files.point(self.previous_link, Path("releases") / release)
         else:
@@ -179,21 +180,21 @@ class ReleaseStore:
         files.sync(self.prefix)
 
     def pending_switch(self) -> dict[str, Any] | None:
-        """The change that has begun and is not proved yet, as this node has noted it."""
+        """Return the record of an unfinished switch, or None."""
         return files.read_json(self.switch_record)
 
     def begin_switch(self, change: Mapping[str, str]) -> None:
-        """Note a change, on disk before anything stops."""
+        """Write the record of a switch to disk."""
         files.write_json(self.switch_record, dict(change))
         files.sync(self.prefix)
 
     def end_switch(self) -> None:
-        """Forget the change, which is proved or superseded."""
+        """Remove the record of a switch."""
         self.switch_record.unlink(missing_ok=True)
         files.sync(self.prefix)
 
     def remove(self, release: str) -> None:
-        """Take a release away; first out of sight, so that a kill leaves no half release."""
+        """Remove a release. It is renamed first, so that a kill leaves no partial release."""
         hidden = self.releases / f"{HIDDEN}old-{release}"
         (self.releases / release).rename(hidden)
         files.remove(hidden)
@@ -204,12 +205,12 @@ def _require(found: str, manifest: Mapping[str, Any], location: str) -> None:
         raise MismatchError(
             expected=f"sha256 {manifest['tarball']['sha256']} of {location}",
             found=found,
-            remedy="run the role llama_build again, which notices and mends a damaged tarball",
+            remedy="run the role llama_build again, which replaces a damaged tarball",
         )
 
 
 def _sync_files(root: Path) -> None:
-    """The bytes first, then the name: units start from here after a power loss, before anybody verifies again."""
+    """Flush all files before the rename: after a power loss, units start from here without a verification."""
     for folder, _folders, names in os.walk(root):
         for name in names:
             path = Path(folder) / name

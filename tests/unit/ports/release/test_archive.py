@@ -101,7 +101,7 @@ def archive(path: Path, members: list[tuple[str, bytes | str]]) -> Path:
     ],
 )
 def test_nothing_leaves_the_folder(tmp_path: Path, members: list[tuple[str, bytes | str]]) -> None:
-    with pytest.raises(HerdError, match="stay inside"):
+    with pytest.raises(HerdError, match="are inside of it"):
         release_sources.unpack(archive(tmp_path / "a.tar.gz", members), tmp_path / "inner" / "out", "top")
     assert not (tmp_path / "evil").exists()
 
