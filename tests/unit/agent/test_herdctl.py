@@ -69,7 +69,7 @@ def test_stop_engine_imports_little(herdctl: Path) -> None:
     assert not modules & {"asyncio", "http.client", "socket", "ssl", "subprocess"}
     ours = {name for name in modules if name.startswith("herd.")}
     assert not {name for name in ours if ".gateway" in name or ".slurm" in name or ".supervis" in name}
-    assert found["added"] <= 30, sorted(modules)
+    assert found["added"] <= 40, sorted(modules)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["stop-engine"], ["select-model", "--help"]])

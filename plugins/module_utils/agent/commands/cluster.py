@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an operator does on a node: look at all of them, ask the head, keep the agent's hands off."""
+"""The operator's commands: show the cluster, ask the head, and hold the agent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return read_settings(arguments.config)
 
 
-def _look(settings: Settings) -> dict[str, PeerObservation]:
+def _fetch(settings: Settings) -> dict[str, PeerObservation]:
     return heartbeat_http.fetch_all(settings.peers, settings.port)
 
 
@@ -55,23 +55,23 @@ def _text(observations: Mapping[str, PeerObservation]) -> str:
 
 
 def status_command(arguments: argparse.Namespace) -> int:
-    """Show what every node says of itself."""
-    observations = _look(_settings(arguments))
+    """Show the status of every node."""
+    observations = _fetch(_settings(arguments))
     write_line(json.dumps(_as_data(observations), indent=2) if arguments.json else _text(observations))
     return EXIT_WELL if is_well(observations) else EXIT_ILL
 
 
 def watch_command(arguments: argparse.Namespace) -> int:
-    """Show it again and again; once where nobody looks at a terminal."""
+    """Show the status periodically, or once if the output is no terminal."""
     settings = _settings(arguments)
     while True:
-        observations = _look(settings)
+        observations = _fetch(settings)
         if arguments.json:
             write_line(json.dumps(_as_data(observations)))
         elif not sys.stdout.isatty():
             write_line(_text(observations))
         else:
-            # To the upper left corner, line by line over what was there, and nothing left below.
+            # Move to the upper left corner, overwrite line by line, and clear the rest.
             lines = [time.strftime("%H:%M:%S"), "", *_text(observations).splitlines()]
             write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         if arguments.once or not sys.stdout.isatty():
@@ -83,7 +83,7 @@ def watch_command(arguments: argparse.Namespace) -> int:
 
 
 def logs_command(arguments: argparse.Namespace) -> int:
-    """Become journalctl with the units of this node."""
+    """Replace this process by journalctl for the units of this node."""
     settings = _settings(arguments)
     units = {"agent": "herd-agent.service", "worker": settings.worker_unit, "head": settings.head_unit}
     units["router"] = settings.router_unit
@@ -95,10 +95,12 @@ def logs_command(arguments: argparse.Namespace) -> int:
     os.execvp(argv[0], argv)
 
 
+def _api_of(unit: str) -> engine_api.Api | None:
+    return engine_api.of(local_state.process(local_state.unit(unit).pid).arguments) if unit else None
+
+
 def _api(settings: Settings) -> engine_api.Api:
-    found = None
-    if settings.head_unit:
-        found = engine_api.of(local_state.process(local_state.unit(settings.head_unit).pid).arguments)
+    found = _api_of(settings.head_unit)
     if found is None:
         raise NotFoundError(
             "a head that runs on this node",
@@ -109,12 +111,8 @@ def _api(settings: Settings) -> engine_api.Api:
 
 
 def _asked_api(settings: Settings, model: str) -> engine_api.Api:
-    """The head of this node, or its router with a model that is to be asked, one in memory if there is one."""
-    api = (
-        engine_api.of(local_state.process(local_state.unit(settings.router_unit).pid).arguments)
-        if settings.router_unit
-        else None
-    )
+    """Return the API of this node's head, or of its router with a model; one in memory if none is named."""
+    api = _api_of(settings.router_unit)
     if api is None or local_state.unit(settings.head_unit).pid:
         return _api(settings)
     offered = states(api)
@@ -122,7 +120,7 @@ def _asked_api(settings: Settings, model: str) -> engine_api.Api:
 
 
 def probe_command(arguments: argparse.Namespace) -> int:
-    """Let the head make one token, or a model of the router."""
+    """Ask the head, or a model of the router, for one token."""
     api = _asked_api(_settings(arguments), arguments.model)
     found: dict[str, Any] = {"api": f"{api.address}:{api.port}", "health": engine_api.health(api)}
     try:
@@ -139,7 +137,7 @@ def probe_command(arguments: argparse.Namespace) -> int:
 
 
 def query_command(arguments: argparse.Namespace) -> int:
-    """Ask the head, or a model of the router, a question and show the answer as it comes."""
+    """Ask the head, or a model of the router, a question and print the answer as it comes."""
     api = _asked_api(_settings(arguments), arguments.model)
     began, first, pieces = time.monotonic(), 0.0, 0
     text = ""
@@ -171,12 +169,12 @@ def drain_command(arguments: argparse.Namespace) -> int:
         flags.clear("drain")
         return EXIT_WELL
     api = _api(settings)
-    # It outlasts the wait, so that whoever stops the head afterwards has time to.
+    # The flag outlasts the wait, so that the head can be stopped afterwards.
     flags.set("drain", "herdctl drain", arguments.timeout + 60)
     deadline = time.monotonic() + arguments.timeout
     while True:
         slots = engine_api.slots(api)
-        is_idle = slots.known is True and slots.busy == 0 and engine_api.metrics(api).get("requests_deferred", 0) <= 0
+        is_idle = engine_api.is_idle(api, slots)
         if is_idle or time.monotonic() >= deadline:
             break
         time.sleep(0.5)
@@ -193,7 +191,7 @@ def drain_command(arguments: argparse.Namespace) -> int:
 
 
 def hold_command(arguments: argparse.Namespace) -> int:
-    """Keep the agents' hands off this node for a while."""
+    """Keep the agents from acting on this node for a while."""
     if not 0 < arguments.seconds <= 86400:
         raise InvalidInputError("a hold of 1 to 86400 seconds", f"{arguments.seconds:g}", "give another --seconds")
     OperatorFlags(_settings(arguments).run_dir).set("hold", arguments.reason, arguments.seconds)
@@ -250,7 +248,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     drain.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
     drain.add_argument("--stop", action="store_true", help="stop the head when it is idle")
-    drain.add_argument("--end", action="store_true", help="take the mark away")
+    drain.add_argument("--end", action="store_true", help="end the drain")
     hold = _add(
         commands,
         "hold",

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The routers that run on this node, as a service or as a job, and the models that they offer."""
+"""Commands for the routers of this node, which run as a service or a job: show or load models, and stop."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EXIT_WELL, EXIT_ILL = 0, 1
 POLL_S = 0.5
 UNIT = "llama-router.service"
 NFT, TABLE = "/usr/sbin/nft", "inet herd_router"
-# Longer than a stop takes; should this be killed, the port is open again by itself.
+# Longer than a stop takes. If this command is killed, the port opens again after it.
 CLOSED_S = 60
 COLUMNS = ("model", "state", "aliases", "note")
 
 
 def routers(port: int = 0) -> list[engine_api.Api]:
-    """Where each router on this node answers, by its port; with a port the one that has it."""
+    """Return the APIs of this node's routers in the order of their ports, or of the router at one port."""
     found = {}
     for entry in local_state.PROC.iterdir():
         if entry.name.isdigit():
@@ -40,7 +40,7 @@ def routers(port: int = 0) -> list[engine_api.Api]:
 
 
 def _load(api: engine_api.Api, name: str, timeout_s: float) -> float:
-    """Have a model loaded; seconds that it took."""
+    """Load a model and return the seconds that it took."""
     began = time.monotonic()
     found = {state.id: state for state in states(api)}
     aliases = {alias: state.id for state in found.values() for alias in state.aliases}
@@ -63,7 +63,7 @@ def _load(api: engine_api.Api, name: str, timeout_s: float) -> float:
 
 
 def _close(port: int, seconds: float) -> bool:
-    """Refuse new connections to a port of this host for a while; those that there are go on."""
+    """Refuse new connections to a port of this host for a while; existing ones continue."""
     commands = (
         f"add table {TABLE}; add set {TABLE} closed {{ type inet_service; flags timeout; }}; "
         f"add chain {TABLE} input {{ type filter hook input priority -5; policy accept; }}; flush chain {TABLE} input; "
@@ -78,20 +78,20 @@ def _open() -> None:
 
 
 def _answers(pid: int) -> int:
-    """How many requests the models of a router work on."""
+    """Return the number of requests that the models of a router work on."""
     table = local_state.sockets()
     return sum(len(clients_of(process, table)) for _pid, process in models_of(pid).values())
 
 
-def drain_command(arguments: argparse.Namespace) -> int:
-    """Let running answers end while nobody new comes, and stop the router."""
+def stop_router_command(arguments: argparse.Namespace) -> int:
+    """Refuse new connections, let running answers complete, and stop the router."""
     began, pid = time.monotonic(), local_state.unit(UNIT).pid
     api = engine_api.of(local_state.process(pid).arguments)
     left = 0
     if api is not None:
         is_closed = _close(api.port, arguments.timeout + CLOSED_S)
         quiet = 0
-        # The agent asks models too, for moments; a request may be between two of its parts.
+        # The agent asks models too, briefly, and a request may be between two of its parts.
         while quiet < 3 and time.monotonic() - began < arguments.timeout:
             left = _answers(pid)
             quiet = 0 if left else quiet + 1
@@ -115,7 +115,7 @@ def _note(state: router_mode.RouterModelState) -> str:
 
 
 def models_command(arguments: argparse.Namespace) -> int:
-    """Show the models of every router on this node, or have one loaded."""
+    """Show the models of every router on this node, or load one."""
     apis = routers(arguments.port)
     if not apis:
         raise NotFoundError(
@@ -141,7 +141,7 @@ def models_command(arguments: argparse.Namespace) -> int:
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Describe the command."""
+    """Describe C(herdctl models) and C(herdctl stop-router)."""
     found = commands.add_parser(
         "models",
         description="Show the models of the routers on this node and their states; nothing is loaded or woken for it. "
@@ -159,4 +159,4 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     stop.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="that answers are given")
     stop.add_argument("--json", action="store_true", help="for programs")
-    stop.set_defaults(run=drain_command)
+    stop.set_defaults(run=stop_router_command)

@@ -175,6 +175,11 @@ def metrics(api: Api) -> dict[str, float]:
     return api_answers.counters(body.decode(errors="replace")) if status == 200 else {}
 
 
+def is_idle(api: Api, slots: Slots) -> bool:
+    """Return whether no request runs or waits; an engine that does not show its slots counts as busy."""
+    return slots.known is True and slots.busy <= 0 and metrics(api).get("requests_deferred", 0) <= 0
+
+
 def probe(question: Callable[[], str]) -> ProbeResult:
     """Run a question to the engine and return its result."""
     try:

@@ -10,15 +10,15 @@ import socket
 from contextlib import suppress
 
 
-def notify(state: str) -> None:
+def notify(state: str, is_repeated: bool = True) -> None:
     """Send a state such as C(READY=1) to systemd, if systemd started this process and listens.
 
-    A message that cannot be sent at once is dropped: systemd may be busy. Callers send it again.
+    :param is_repeated: whether the caller sends it again; such a message is dropped while systemd is busy.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.setblocking(False)
+            channel.setblocking(not is_repeated)
             with suppress(OSError):
                 channel.connect("\0" + address[1:] if address.startswith("@") else address)
                 channel.sendall(state.encode())

@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Named files for named clients on the fabric, for a while.
+"""Serve named files to named clients on the fabric for a limited time.
 
-A node that has a release or a model gives it to the others. Nothing is listed, nothing is written, and
-only the files that were named are there. Whoever receives them verifies them against a checksum that came
-another way (over ssh), so this server need not be trusted. It ends by itself.
+A node that has a release or a model gives it to the others. The server lists nothing, writes nothing and serves only
+the named files. Clients verify them against a checksum that came over ssh, so they need not trust the server.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import http.server
 import ipaddress
 import os
 import re
-import socket
 import threading
 from collections.abc import Collection
 from http import HTTPStatus
@@ -25,15 +23,16 @@ from typing import IO, Any
 from urllib.parse import unquote
 
 from ...core.errors import InvalidInputError, NotFoundError
+from ..common.systemd_notify import notify
 
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def wanted_bytes(header: str, size: int) -> tuple[int, int] | None:
-    """First byte and the one behind the last of a C(Range) (RFC 9110, 14.2).
+    """Return the first byte of a C(Range) and the byte after its last (RFC 9110, 14.2).
 
-    :returns: the whole file for a header that asks for anything but one range of bytes, as the RFC allows;
-        None for a range that is not in the file.
+    :returns: the whole file if the header is not one range of bytes, as the RFC allows; None if the range is outside
+        the file.
     """
     found = RANGE.fullmatch(header.strip())
     if not found or found.group(0) == "bytes=-":
@@ -46,11 +45,11 @@ def wanted_bytes(header: str, size: int) -> tuple[int, int] | None:
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """GET and HEAD of the named files, whole or a range."""
+    """Answer GET and HEAD for the named files, whole or in part."""
 
-    # Kept alive: a client takes a model in many ranges.
+    # Keep connections alive: a client fetches a model in many ranges.
     protocol_version = "HTTP/1.1"
-    # A client that lost power must not hold a thread for ever.
+    # A client that lost power must not occupy a thread forever.
     timeout = 60
 
     def __init__(self, *arguments: Any, root: Path, names: Collection[str], **more: Any) -> None:
@@ -62,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def do_HEAD(self) -> None:
-        """Say what GET would send."""
+        """Send the headers of a GET."""
         self._answer(with_body=False)
 
     def _answer(self, with_body: bool) -> None:
@@ -84,7 +83,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         facts = os.fstat(file.fileno())
         tag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
         asked = self.headers.get("Range", "")
-        # A condition that does not hold makes it the whole file (RFC 9110, 13.1.5).
+        # If the condition fails, send the whole file (RFC 9110, 13.1.5).
         if self.headers.get("If-Range", tag) != tag:
             asked = ""
         span = wanted_bytes(asked, facts.st_size) if asked else (0, facts.st_size)
@@ -110,11 +109,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.connection.sendfile(file, first, end - first)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing of what went well: a model is hundreds of ranges. Errors come to the journal all the same."""
+        """Log no successful request: a model is hundreds of ranges. Errors are logged by C(log_error)."""
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Talks to the named clients only, also where the kernel does not see to it."""
+    """Accept connections of the named clients only, in addition to the unit's address filter."""
 
     daemon_threads = True
 
@@ -123,38 +122,29 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether this client is one of them."""
+        """Return whether the client is one of the named ones."""
         return client_address[0] in self.clients
 
 
-def ready() -> None:
-    """Tell systemd that connections are accepted."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.connect("\0" + address[1:] if address.startswith("@") else address)
-            channel.sendall(b"READY=1")
-
-
-def serve_command(arguments: argparse.Namespace) -> int:
-    """Serve until time is up or systemd ends it."""
+def share_command(arguments: argparse.Namespace) -> int:
+    """Serve until the time is up or systemd stops the service."""
     root = Path(arguments.root)
     for name in arguments.name:
         if "/" in name or name.startswith("."):
             raise InvalidInputError("the plain name of a file", repr(name), "give its folder with --root")
         if not (root / name).is_file():
-            raise NotFoundError(f"a file {name} in {root}", "no such file", "name files that are there")
+            raise NotFoundError(f"a file {name} in {root}", "no such file", "name existing files")
     try:
         clients = {str(ipaddress.IPv4Address(client)) for client in arguments.client}
     except ValueError as error:
         raise InvalidInputError("IPv4 addresses of clients", str(error), "give addresses, not names") from error
     handler = functools.partial(Handler, root=root, names=frozenset(arguments.name))
     with Server((arguments.address, arguments.port), handler, clients) as server:
-        # Its own end, since systemd would take a limit of its own for a failure.
+        # End by itself: systemd would count its own limit as a failure.
         end = threading.Timer(arguments.seconds, server.shutdown)
         end.daemon = True
         end.start()
-        ready()
+        notify("READY=1", is_repeated=False)
         server.serve_forever()
     return 0
 
@@ -163,12 +153,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl share-files)."""
     serve = commands.add_parser(
         "share-files",
-        description="Serves files of one folder over HTTP, with ranges, until time is up.",
+        description="Serve files of one folder over HTTP, with ranges, until the time is up.",
     )
     serve.add_argument("--address", required=True, help="IPv4 address to listen on")
     serve.add_argument("--port", type=int, required=True)
     serve.add_argument("--root", required=True, help="the folder")
-    serve.add_argument("--name", action="append", required=True, help="a file in it; may be given more than once")
-    serve.add_argument("--client", action="append", required=True, help="IPv4 address that may fetch; also more")
-    serve.add_argument("--seconds", type=int, required=True, help="end by then")
-    serve.set_defaults(run=serve_command)
+    serve.add_argument("--name", action="append", required=True, help="a file in it; repeatable")
+    serve.add_argument("--client", action="append", required=True, help="IPv4 address of a client; repeatable")
+    serve.add_argument("--seconds", type=int, required=True, help="how long to serve")
+    serve.set_defaults(run=share_command)

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cache of this node's worker: what it holds, and what goes of it while the worker is down.
+"""Show, prune and check the tensor cache of this node's RPC worker.
 
-systemd runs it before each start and after each end of the worker, with the worker's own rights.
+The worker's unit prunes it before each start and after each end, with the worker's rights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..common.output import write_line
 from ..supervisor import disks, local_state
 from ..supervisor.settings import DEFAULT_PATH, read_settings
 
-#: Beside the engine's files; the engine only opens files that are named after a hash.
+#: A file beside the engine's, which only opens files that are named after a hash.
 STATE = ".herd.json"
 READ_AT_ONCE = 1 << 20
 EXIT_WELL, EXIT_DAMAGED = 0, 1
@@ -42,7 +42,7 @@ def _files(folder: Path) -> list[rpc_cache.CacheFile]:
 
 
 def _space(folder: Path) -> tuple[int, int]:
-    """Bytes that are free, and all."""
+    """Return the free and the total bytes of the file system."""
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
 
@@ -55,7 +55,7 @@ def _proved(folder: Path) -> float | None:
 
 
 def _prove(folder: Path, until: float) -> None:
-    """Note that what was written until now is whole. Lost on a disk without room for a line: then it is not."""
+    """Record until when all written files are known to be complete; on a full disk the record is lost."""
     scratch = folder / f"{STATE}.{os.getpid()}"
     try:
         scratch.write_text(json.dumps({"proved": until}) + "\n", encoding="utf-8")
@@ -65,7 +65,7 @@ def _prove(folder: Path, until: float) -> None:
             scratch.unlink()
 
 
-def _say(arguments: argparse.Namespace, facts: dict[str, Any], text: str) -> None:
+def _print(arguments: argparse.Namespace, facts: dict[str, Any], text: str) -> None:
     if arguments.json:
         write_line(json.dumps(facts))
     elif text:
@@ -73,18 +73,18 @@ def _say(arguments: argparse.Namespace, facts: dict[str, Any], text: str) -> Non
 
 
 def show(arguments: argparse.Namespace, folder: Path) -> int:
-    """Say what is there."""
+    """Print the number and the size of the files."""
     files = _files(folder)
     size = sum(file.size for file in files)
     free = _space(folder)[0] if folder.is_dir() else 0
     facts = {"folder": str(folder), "files": len(files), "bytes": size, "free": free, "proved": _proved(folder)}
     text = f"{folder}: {len(files)} files of {size // rpc_cache.MIB} MiB, {free // rpc_cache.MIB} MiB free"
-    _say(arguments, facts, text)
+    _print(arguments, facts, text)
     return EXIT_WELL
 
 
 def prune(arguments: argparse.Namespace, folder: Path) -> int:
-    """Remove what goes."""
+    """Remove files that may be damaged, are too old or exceed the limits."""
     if not folder.is_dir():
         return EXIT_WELL
     now = time.time()
@@ -101,12 +101,12 @@ def prune(arguments: argparse.Namespace, folder: Path) -> int:
         scratch.unlink(missing_ok=True)
     _prove(folder, now)
     said = rpc_cache.summary(removals)
-    _say(arguments, {"removed": [r.file.name for r in removals]}, f"removed from the cache {said}" if said else "")
+    _print(arguments, {"removed": [r.file.name for r in removals]}, f"removed from the cache {said}" if said else "")
     return EXIT_WELL
 
 
 def check(arguments: argparse.Namespace, folder: Path) -> int:
-    """Read every file and hold its bytes against the hash that is its name."""
+    """Compare the hash of every file's bytes with its name."""
     damaged = []
     for file in _files(folder):
         found = rpc_cache.fnv(b"")
@@ -121,12 +121,12 @@ def check(arguments: argparse.Namespace, folder: Path) -> int:
     text = (
         f"{len(damaged)} damaged: {' '.join(damaged)}; stop the worker and remove them" if damaged else "all is whole"
     )
-    _say(arguments, {"damaged": damaged}, text)
+    _print(arguments, {"damaged": damaged}, text)
     return EXIT_DAMAGED if damaged else EXIT_WELL
 
 
 def cache_command(arguments: argparse.Namespace) -> int:
-    """Run one of the three."""
+    """Run the requested operation."""
     folder = Path(arguments.folder)
     try:
         if arguments.do == "prune":
@@ -141,7 +141,7 @@ def cache_command(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_while_running(config: str) -> None:
-    """By hand: a load that is under way would miss what goes."""
+    """Reject a manual prune while the worker runs: a load in progress would miss the removed files."""
     unit = read_settings(config).worker_unit
     pid = local_state.unit(unit).pid if unit else 0
     if pid:
@@ -161,18 +161,18 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl rpc-cache)."""
     cache = commands.add_parser(
         "rpc-cache",
-        description="show what it holds, prune what may be damaged, is too old or too much (only while the worker is "
-        "down), or check each file's bytes against its name (some 10 MB/s). "
+        description="Show the tensor cache of this node's worker, prune it (only while the worker is down), or compare "
+        "each file's bytes with its name (about 10 MB/s). "
         "Exit status: 0 well, 1 damaged files, 2 configuration.",
     )
     cache.add_argument("do", choices=["show", "prune", "check"])
     cache.add_argument("--folder", default="/var/cache/herd/rpc/rpc", help="(default: %(default)s)")
     cache.add_argument("--max-mib", type=_whole, default=0, metavar="MIB", help="0: no limit")
     cache.add_argument("--keep-free-mib", type=_whole, default=0, metavar="MIB")
-    cache.add_argument("--days", type=float, default=0.0, help="since a load needed a file; 0: no limit")
+    cache.add_argument("--days", type=float, default=0.0, help="since the last use of a file; 0: no limit")
     moment = cache.add_mutually_exclusive_group()
     moment.add_argument(
-        "--ended", action="store_const", const=True, default=None, help="the worker has ended a moment ago (systemd)"
+        "--ended", action="store_const", const=True, default=None, help="the worker has just ended (systemd)"
     )
     moment.add_argument(
         "--starting", dest="ended", action="store_const", const=False, help="the worker is about to start (systemd)"

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of the head: asked for, waited for a little, then made.
+"""Stop the engine: send SIGTERM, wait briefly, then kill it.
 
-Told to end, the engine stops computing at once and then waits for as long as its clients wait for it. Nothing
-comes of that, so it is not left to the time that a stop may take, which would make a failure of every stop under load.
+On SIGTERM the engine stops computing, but then waits for its clients, which wait for it. Systemd's own time limit would
+make every stop under load a failure, so this command (ExecStop) kills the engine earlier.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from ..common.output import write_line
 
-LOOK_S = 0.05
+POLL_S = 0.05
 
 
 def _lives(pid: int) -> bool:
@@ -28,8 +28,8 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def end(pid: int, seconds: float) -> bool:
-    """End a process; whether it did so by itself."""
+def stop(pid: int, seconds: float) -> bool:
+    """Stop a process and return whether it exited on SIGTERM."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + seconds
@@ -37,13 +37,13 @@ def end(pid: int, seconds: float) -> bool:
             if time.monotonic() >= deadline:
                 os.kill(pid, signal.SIGKILL)
                 return False
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
     return True
 
 
-def end_command(arguments: argparse.Namespace) -> int:
-    """End the main process of a unit, if it has not ended yet."""
-    if arguments.pid.isdigit() and int(arguments.pid) > 1 and not end(int(arguments.pid), arguments.seconds):
+def stop_command(arguments: argparse.Namespace) -> int:
+    """Stop the main process of a unit, if it still runs."""
+    if arguments.pid.isdigit() and int(arguments.pid) > 1 and not stop(int(arguments.pid), arguments.seconds):
         write_line(f"clients still waited after {arguments.seconds:g} seconds: their connections are cut")
     return 0
 
@@ -52,8 +52,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl stop-engine)."""
     found = commands.add_parser(
         "stop-engine",
-        description="Asks a process to end, and ends it after a while. Exit status: 0.",
+        description="Send SIGTERM to a process, and kill it if it has not exited in time. Exit status: 0.",
     )
-    found.add_argument("--pid", default="", help="systemd's $MAINPID; nothing is done where it is empty")
-    found.add_argument("--seconds", type=float, default=5.0, help="how long it may take (default: %(default)s)")
-    found.set_defaults(run=end_command)
+    found.add_argument("--pid", default="", help="systemd's $MAINPID; an empty value does nothing")
+    found.add_argument("--seconds", type=float, default=5.0, help="time before the kill (default: %(default)s)")
+    found.set_defaults(run=stop_command)

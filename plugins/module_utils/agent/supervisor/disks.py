@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How full the disks of this node are, asked in threads: a file server that hangs must not stop the agent."""
+"""Read the free space of this node's disks, in threads: a file server that hangs must not stop the agent."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ...core.supervision.heartbeat import Disk
 from ...core.text import plain
 
 EVERY_S = 5.0
-#: In the agent's folder: when a file system was last seen without room, by the number of its device.
+#: A file in the agent's folder: when a file system was last full, by the number of its device.
 FULL = "full.json"
-#: A file system that has not answered for so long is told to be silent.
+#: A file system that has not answered for so long is reported as silent.
 PATIENCE_S = 20.0
 
 
 def ask(path: Path) -> tuple[int, disk_space.DiskSpace]:
-    """Which file system a path is on, or will be, and how full that is."""
+    """Return the device and the space of the file system that a path is on, or will be."""
     while not path.exists() and path != path.parent:
         path = path.parent
     status = os.statvfs(path)
@@ -43,12 +43,12 @@ def _full(run_dir: Path) -> dict[str, float]:
 
 
 def without_room(run_dir: Path, device: int) -> float | None:
-    """When the agent last saw a file system without room, in seconds since the epoch; None if it never did."""
+    """Return when the agent last saw a file system full, in seconds since the epoch; None if never."""
     return _full(run_dir).get(str(device))
 
 
 class Disks:
-    """The file systems under these paths, each once."""
+    """The file systems of these paths, each once."""
 
     def __init__(self, paths: Sequence[str], limits: disk_space.DiskLimits, run_dir: Path) -> None:
         self.paths, self.limits, self.run_dir = tuple(paths), limits, run_dir
@@ -56,7 +56,7 @@ class Disks:
         self._known: dict[str, tuple[int, disk_space.DiskSpace]] = {}
         self._answered: dict[str, float] = {}
 
-    def _ask_for_ever(self, path: str) -> None:
+    def _poll(self, path: str) -> None:
         while True:
             try:
                 device, space = self._known[path] = ask(Path(path))
@@ -67,7 +67,7 @@ class Disks:
             time.sleep(EVERY_S)
 
     def note(self, device: int, free_mib: int) -> None:
-        """Leave word of a file system without room for who comes later, such as the worker's cache."""
+        """Record a full file system for later readers, such as the pruning of the worker's cache."""
         if free_mib * rpc_cache.MIB >= rpc_cache.NO_ROOM:
             return
         with self._lock, suppress(OSError):
@@ -81,11 +81,11 @@ class Disks:
         now = time.monotonic()
         for path in self.paths:
             self._answered[path] = now
-            threading.Thread(target=self._ask_for_ever, args=(path,), daemon=True).start()
+            threading.Thread(target=self._poll, args=(path,), daemon=True).start()
 
     @property
     def readings(self) -> tuple[Disk, ...]:
-        """What is told, by path: of paths on one file system the first one."""
+        """Return the state of each file system, under the first of its paths."""
         now = time.monotonic()
         found: dict[int, Disk] = {}
         for number, path in enumerate(self.paths):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Heartbeats on the wire: one path, read only, for the herd's nodes only."""
+"""Serve this node's heartbeat over HTTP to the other nodes, and fetch theirs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ...core.supervision import heartbeat
 from ...core.supervision.observations import PeerObservation
 from ...core.text import plain
 
-# Linux; Python has no name for it. The fabric's address may come late at boot.
+# Linux's value, which Python does not name: bind although the fabric's address may come late at boot.
 IP_FREEBIND = 15
 TIMEOUT_S = 1.0
 EVERY_S = 0.5
-# A observation that is older than this says nothing: its thread hangs in a conversation.
+# An older observation counts as silence: its thread hangs in a request.
 OLDEST_S = 4.0
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """GET of the heartbeat; everything else is refused."""
+    """Answer GET for the heartbeat and reject everything else."""
 
     protocol_version = "HTTP/1.1"
-    # A client that says nothing must not hold a thread.
+    # A silent client must not occupy a thread.
     timeout = 2
     server: Server
 
@@ -50,11 +50,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments: Any) -> None:
-        """Say nothing: there is one request every half second."""
+        """Log no requests: there is one every half second."""
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Talks to the herd's nodes only, also where the kernel does not see to it."""
+    """Accept connections of the cluster's nodes only, in addition to the unit's address filter."""
 
     daemon_threads = True
     request_queue_size = 32
@@ -65,27 +65,27 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(address, Handler)
 
     def server_bind(self) -> None:
-        """Bind also to an address that is not there yet."""
+        """Bind also to an address that the host does not have yet."""
         self.socket.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
-        # The base class would look the name of the address up, on which a boot may hang.
+        # The base class would resolve the address's name, which may hang at boot.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Whether this client is one of the herd's nodes, and not the one too many."""
+        """Return whether the client is a node of the cluster and a thread is free."""
         return client_address[0] in self.clients and self._room.acquire(blocking=False)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and make room again."""
+        """Answer, and free the thread."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over clients that went away."""
+        """Ignore clients that disconnected."""
 
 
 def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> PeerObservation:
@@ -107,7 +107,7 @@ def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> P
     except OSError as error:
         return PeerObservation("silent", detail=plain(str(error) or type(error).__name__))
     except Exception as error:
-        # Whatever a stranger sends: it must not end the thread that asks, which nobody would see.
+        # No answer may end the thread that polls: nothing would notice.
         return PeerObservation("bad", detail=plain(f"{type(error).__name__}: {error}"))
     finally:
         with suppress(OSError):
@@ -115,7 +115,7 @@ def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> P
 
 
 def fetch_all(peers: Mapping[str, str], port: int, timeout_s: float = TIMEOUT_S) -> dict[str, PeerObservation]:
-    """Ask all nodes at once."""
+    """Ask all nodes at the same time."""
     found: dict[str, PeerObservation] = {}
 
     def one(name: str, address: str) -> None:
@@ -131,7 +131,7 @@ def fetch_all(peers: Mapping[str, str], port: int, timeout_s: float = TIMEOUT_S)
 
 
 class Followers:
-    """A thread for each node that is followed; what each has seen last."""
+    """Poll other nodes' heartbeats, each in a thread, and keep the last result of each."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -139,12 +139,12 @@ class Followers:
         self._followed: set[tuple[str, str]] = set()
 
     def follow(self, peers: Mapping[str, str]) -> None:
-        """Follow these nodes from now on."""
+        """Poll exactly these nodes from now on."""
         wanted = set(peers.items())
         for name, address in wanted - self._followed:
             self._followed.add((name, address))
             threading.Thread(target=self._poll, args=(name, address), daemon=True).start()
-        # Threads of others end by themselves.
+        # The threads of other nodes end.
         self._followed &= wanted
 
     def _poll(self, name: str, address: str) -> None:
@@ -155,7 +155,7 @@ class Followers:
             time.sleep(EVERY_S)
 
     def observations(self, names: Collection[str], now: float) -> dict[str, PeerObservation]:
-        """What was seen of these nodes."""
+        """Return the last result of each of these nodes."""
         found = {}
         for name in names:
             at, observation = self._seen.get(

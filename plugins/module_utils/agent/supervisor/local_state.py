@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""This node as the agent sees it: units, processes, the kernel's TCP tables, GPUs."""
+"""Read the state of this node: units, processes, the kernel's TCP tables and GPUs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WAIT_S = 0.4
 
 @dataclass(frozen=True)
 class Unit:
-    """What systemd says of a unit."""
+    """The state of a unit, as systemd reports it."""
 
     loaded: bool = False
     active: str = "inactive"
@@ -44,7 +44,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Process:
-    """What the kernel says of a process: start in clock ticks since boot, letter of its state, command line."""
+    """The state of a process: start in clock ticks since boot, state letter, processor time and command line."""
 
     started: int = 0
     state: str = ""
@@ -53,7 +53,7 @@ class Process:
 
 
 def ask_unit(name: str) -> Unit | None:
-    """Ask systemd for the state of a unit; None where it does not answer."""
+    """Ask systemd for the state of a unit; None if it does not answer."""
     names = "LoadState,ActiveState,SubState,MainPID,NRestarts,Job"
     status, text = command.run(["systemctl", "show", f"--property={names}", name])
     found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
@@ -70,12 +70,12 @@ def ask_unit(name: str) -> Unit | None:
 
 
 def unit(name: str) -> Unit:
-    """The state of a unit; where systemd does not answer, that of one that is not there."""
+    """Return the state of a unit, or of a missing unit if systemd does not answer."""
     return ask_unit(name) or Unit()
 
 
 def process(pid: int) -> Process:
-    """Read a process; one that is gone has no start."""
+    """Read a process; one that does not exist has no start."""
     if not pid:
         return Process()
     try:
@@ -90,13 +90,13 @@ def process(pid: int) -> Process:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started, whichever of its threads did."""
+    """Return the child processes of all threads of a process."""
     found: set[int] = set()
     for path in (PROC / str(pid) / "task").glob("*/children") if pid else ():
         try:
             found.update(map(int, path.read_text(encoding="ascii").split()))
         except OSError:
-            # The thread has ended meanwhile; what it had started is another's now.
+            # The thread has ended meanwhile; another one has adopted its children.
             continue
     return sorted(found)
 
@@ -108,18 +108,18 @@ def sockets() -> list[proc_net.TcpSocket]:
 
 
 def boot_id() -> str:
-    """The kernel's name for the time since this host was started."""
+    """Return the kernel's id of the current boot."""
     return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def release_of(arguments: Sequence[str]) -> str:
-    """The release that a process runs from, by its command line."""
+    """Return the release that a process runs from, by its command line."""
     parts = Path(arguments[0]).parts if arguments else ()
     return parts[parts.index("releases") + 1] if "releases" in parts[:-1] else ""
 
 
 def engine_view(unit: Unit, process: Process, health: str) -> HeadObservation:
-    """What a unit and the process of an engine show, for the rules; what its API shows of its work is not in it."""
+    """Return an engine's observation from its unit and process, without the slots that its API shows."""
     return HeadObservation(
         active=unit.active,
         sub=unit.sub,
@@ -135,10 +135,10 @@ def engine_view(unit: Unit, process: Process, health: str) -> HeadObservation:
 
 
 class ObservedUnit:
-    """A unit and its process. systemd is only asked now and then, or when the process is another one.
+    """A unit and its process.
 
-    It is asked in a thread: systemd may be stalled, and what is told of this node must go on meanwhile, with what it
-    said last.
+    Systemd is asked periodically, and when the process changes. It is asked in a thread, because it may be stalled and
+    heartbeats must continue with its last answer.
     """
 
     def __init__(self, name: str) -> None:
@@ -158,12 +158,12 @@ class ObservedUnit:
             asking = threading.Thread(target=self._ask, daemon=True)
             self._asked_at, self._asking = now, asking
             asking.start()
-            # As a rule it answers in a few milliseconds, and what it says is of now.
+            # It usually answers within a few milliseconds; then its answer is current.
             asking.join(WAIT_S)
         heard = self._heard
         self.unit, self.heard_at = heard
         found = process(self.unit.pid)
-        # Its number may be another process's by now, until systemd has said what became of it.
+        # The kernel may have reused its id, until systemd reports the end of the process.
         self.process = Process() if heard[0] is self._known and found.started != was.started else found
         self._known = heard[0]
 
@@ -177,19 +177,19 @@ class ObservedUnit:
             self._heard = (found, asked_at)
 
     def age_s(self, now: float) -> float:
-        """How old systemd's word is."""
+        """Return the age of systemd's last answer in seconds."""
         return round(max(0.0, now - self.heard_at), 1)
 
 
 class Protocols:
-    """The RPC protocol of a release, from its manifest."""
+    """The RPC protocols of releases, from their manifests."""
 
     def __init__(self, prefix: Path) -> None:
         self.prefix = prefix
         self._known: dict[str, str] = {}
 
     def of(self, release: str) -> str:
-        """The protocol in words, nothing where no manifest tells it."""
+        """Return the protocol of a release; empty without a manifest."""
         if release and release not in self._known:
             path = self.prefix / "releases" / release / "manifest.json"
             try:
@@ -201,7 +201,7 @@ class Protocols:
 
 
 class Gpus:
-    """The GPUs, asked in a thread of their own: a driver that hangs must not stop the agent."""
+    """The GPUs, read in a thread of their own: a driver that hangs must not stop the agent."""
 
     EVERY_S = 5.0
 
@@ -210,13 +210,13 @@ class Gpus:
         self.readings: tuple[heartbeat.Gpu, ...] = ()
 
     def run(self) -> None:
-        """Ask again and again; never returns where there is something to ask."""
+        """Read the GPUs periodically; return only without nvidia-smi."""
         while self.program:
             self.readings = self.ask()
             time.sleep(self.EVERY_S)
 
     def ask(self) -> tuple[heartbeat.Gpu, ...]:
-        """Ask once; nothing where the driver is broken, which the module gpu_memory explains."""
+        """Read the GPUs once; none if the driver is broken, which the module gpu_memory explains."""
         status, text = command.run([self.program or "nvidia-smi", *nvidia_smi_report.QUERY])
         if nvidia_smi_report.failure(status, text) is not None:
             return ()

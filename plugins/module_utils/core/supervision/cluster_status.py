@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All nodes at a glance, from their heartbeats."""
+"""The status of the cluster, from the nodes' heartbeats."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NODE_COLUMNS = (
     "temperature",
     "note",
 )
-# States of an agent in which nothing is wrong.
+# States of supervision without a problem.
 CALM = ("watching", "held")
-# Systemd is asked every second.
+# An older answer of systemd is noted; the agent asks it every second.
 OLD_S = 5.0
 
 
@@ -112,7 +112,7 @@ def _rows_of(name: str, heartbeat: Heartbeat) -> list[dict[str, Any]]:
 
 
 def as_rows(observations: Mapping[str, PeerObservation]) -> list[dict[str, Any]]:
-    """One row for each service of each node; a node that says nothing is a row too."""
+    """Return one row for each service of each node, and for each node without a heartbeat."""
     rows: list[dict[str, Any]] = []
     for name, seen in observations.items():
         if seen.heartbeat is None:
@@ -132,14 +132,14 @@ def _heartbeat_is_well(heartbeat: Heartbeat) -> bool:
             continue
         if head.active != "active" or head.health != "ok" or head.supervision not in CALM:
             return False
-        # Nobody does anything about it while it is held.
+        # During a hold the agent does not restore lost connections.
         if head.supervision == "held" and head.lost:
             return False
     return worker is None or (worker.active == "active" and worker.listening and worker.state != "T")
 
 
 def is_well(observations: Mapping[str, PeerObservation]) -> bool:
-    """Say whether every node answers and what runs there is well, and all of one release."""
+    """Return whether every node answers, its services are well, and all run one release."""
     heartbeats = [seen.heartbeat for seen in observations.values()]
     known = [heartbeat for heartbeat in heartbeats if heartbeat is not None]
     services = [
@@ -157,7 +157,7 @@ def _count(value: int) -> str:
 
 
 def summary(observations: Mapping[str, PeerObservation]) -> str:
-    """One line on what the service does for its users."""
+    """Return one line on the throughput and load of the service."""
     heartbeats = [seen.heartbeat for seen in observations.values() if seen.heartbeat is not None]
     for head in (*(heartbeat.head for heartbeat in heartbeats), *(heartbeat.router for heartbeat in heartbeats)):
         if head is not None:

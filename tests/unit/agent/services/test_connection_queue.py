@@ -192,7 +192,7 @@ def test_nobody_gets_much_memory(start: Start, head: Head) -> None:
 def test_too_many_are_sent_away(start: Start, head: Head) -> None:
     process, port = start(head.port, "--most", "3")
     clients = [socket.create_connection(("127.0.0.1", port), timeout=30) for _each in range(5)]
-    # The last ones are cut, and the first one goes on waiting.
+    # The last ones are cut, and the first one goes on connection_queue.
     assert [client.recv(1) for client in clients[3:]] == [b"", b""]
     clients[0].settimeout(0.1)
     with pytest.raises(TimeoutError):
@@ -224,19 +224,19 @@ def test_no_head_is_idle(herdctl: Path) -> None:
 
 
 TEMPLATES = Path(__file__).parents[4] / "roles" / "head_server" / "templates"
-# What is left when herdctl is killed in the moment in which it cuts connections that clients keep.
+# What is left of the rules when herdctl is killed while it blocks idle connections.
 KILLED = """
 import json, subprocess, time
 from herd.agent.common import engine_api as engine
-from herd.agent.services import connection_queue as waiting
-waiting._is_working, waiting.CUT_S = lambda api: False, 1
-nft = lambda *words: subprocess.run([waiting.NFT, *words], capture_output=True, text=True, check=True).stdout
+from herd.agent.services import connection_queue
+engine.slots, engine.is_idle, connection_queue.CUT_S = lambda api: None, lambda api, slots: True, 1
+nft = lambda *words: subprocess.run([connection_queue.NFT, *words], capture_output=True, text=True, check=True).stdout
 nft("-f", sys.argv[2])
-found = [waiting._is_between_requests(engine.Api("127.0.0.1", 8000, "", ""))]
+found = [connection_queue._is_between_requests(engine.Api("127.0.0.1", 8000, "", ""))]
 found.append("8000 timeout 1s" in nft("list set ip herd_queue cut"))
 time.sleep(1.5)
 found.append("8000" in nft("list set ip herd_queue cut"))
-waiting._is_between_requests(engine.Api("127.0.0.1", 8000, "", ""))
+connection_queue._is_between_requests(engine.Api("127.0.0.1", 8000, "", ""))
 found.append(" drop" in nft("list table ip herd_queue"))
 subprocess.run([sys.executable, "-I", sys.argv[3], "idle", "--unit", "no-such-unit.service"], check=True)
 found.append(" drop" in nft("list table ip herd_queue"))
