@@ -31,7 +31,7 @@ def limit(cluster: Kept, job: str) -> str:
     return cluster.sure(CONTROLLER, f"squeue -h -j {job} -O MinMemory").strip()
 
 
-def test_a_changed_tier_gets_another_job_in_a_quiet_moment(ready: Kept, operator: Operator, tmp_path: Path) -> None:
+def test_changed_tier_gets_a_new_job_in_an_idle_window(ready: Kept, operator: Operator, tmp_path: Path) -> None:
     entry = ready.tier("fast")["endpoints"][0]
     job = entry["job_id"]
     run = operator.play(*PLAY, "-e", changed_tiers(tmp_path, memory="3G"))
@@ -53,9 +53,7 @@ def test_a_changed_tier_gets_another_job_in_a_quiet_moment(ready: Kept, operator
     assert "outdated" not in ready.tier("fast")["advice"]
 
 
-def test_a_job_that_is_requeued_before_it_is_replaced_runs_with_its_own_data(
-    ready: Kept, operator: Operator, tmp_path: Path
-) -> None:
+def test_requeued_outdated_job_runs_with_its_own_data(ready: Kept, operator: Operator, tmp_path: Path) -> None:
     """Nobody is there who would replace it: its limits are those that were submitted, and so are its data."""
     job = ready.tier("fast")["job_id"]
     try:

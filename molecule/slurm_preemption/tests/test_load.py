@@ -58,7 +58,7 @@ def _time_of(cluster: Kept, job: str, text: str) -> float:
     return float(cluster.sure(CONTROLLER, f"date -d '{lines[-1][:19]}' +%s"))
 
 
-def test_work_that_comes_first_gets_the_nodes_and_cuts_nobody(
+def test_preempting_job_gets_the_nodes_and_no_response_is_cut(
     ready: Kept, questions: dict[str, list[dict[str, Any]]]
 ) -> None:
     jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
@@ -81,7 +81,7 @@ def test_work_that_comes_first_gets_the_nodes_and_cuts_nobody(
         assert len(ready.jobs(JOB_NAMES[name])) == 1
 
 
-def test_an_answer_that_outlasts_the_grace_is_told_of_its_end_and_a_shorter_one_is_whole(ready: Kept) -> None:
+def test_response_longer_than_the_grace_ends_with_an_error(ready: Kept) -> None:
     """Both run when the work that comes first comes: one at the reasoning tier for minutes, the other for seconds."""
     with ThreadPoolExecutor(2) as others:
         long = others.submit(_stream, ready, "reasoning", 1900)
@@ -117,9 +117,7 @@ def _stream(cluster: Kept, name: str, tokens: int) -> Answer:
     return cluster.ask(f"{GATEWAY[name]}/v1/chat/completions", TESTER, body, 200, CLIENT)
 
 
-def test_a_cancelled_job_is_replaced_once_somebody_could_have_stopped_the_tier(
-    ready: Kept, questions: dict[str, list[dict[str, Any]]]
-) -> None:
+def test_cancelled_job_is_replaced_after_a_minute(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
     before = ready.tier("fast")["job_id"]
     with honest_load(ready, questions) as found:
         ready.sure(CONTROLLER, f"scancel {before}")
@@ -132,7 +130,7 @@ def test_a_cancelled_job_is_replaced_once_somebody_could_have_stopped_the_tier(
     assert ready.wait("fast", "ready", 120)["job_id"] != before
 
 
-def test_slurm_and_the_manager_come_and_go_and_what_runs_goes_on(
+def test_jobs_serve_while_slurm_and_the_manager_restart(
     ready: Kept, questions: dict[str, list[dict[str, Any]]]
 ) -> None:
     jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
@@ -150,7 +148,7 @@ def test_slurm_and_the_manager_come_and_go_and_what_runs_goes_on(
         assert ready.tier(name)["state"] == "ready"
 
 
-def test_an_engine_that_is_killed_is_told_of(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
+def test_killed_engine_is_reported(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
     job = ready.tier("fast")["job_id"]
     with honest_load(ready, questions):
         ready.sure("vasp-02", "pkill -KILL -f '[/]llama-server'")
@@ -158,7 +156,7 @@ def test_an_engine_that_is_killed_is_told_of(ready: Kept, questions: dict[str, l
         assert ready.wait_ready_again("fast", 90)["job_id"] == job
 
 
-def test_a_node_that_loses_the_fabric_alone_is_missed(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
+def test_node_without_fabric_is_noticed(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
     """Its processes live and its step speaks, over the other network; the head waits for an answer that never comes."""
     job = ready.tier("reasoning")["job_id"]
     try:
@@ -172,7 +170,7 @@ def test_a_node_that_loses_the_fabric_alone_is_missed(ready: Kept, questions: di
     assert ready.wait_ready_again("reasoning", 180)["job_id"] == job
 
 
-def test_what_is_wrong_in_the_registry_is_dead_and_named(
+def test_invalid_registry_entries_are_dead_and_reported(
     ready: Kept, questions: dict[str, list[dict[str, Any]]]
 ) -> None:
     entry = ready.tier("fast")["endpoints"][0]
@@ -214,7 +212,7 @@ def _are_named(cluster: Kept, files: Collection[str]) -> bool:
     return all(any(line.startswith(f"{name} in the registry is dead: ") for line in problems) for name in files)
 
 
-def test_a_node_that_is_drained_keeps_what_runs_and_is_the_reason_why_a_job_waits(
+def test_drained_node_keeps_its_job_and_explains_a_pending_one(
     ready: Kept, questions: dict[str, list[dict[str, Any]]]
 ) -> None:
     since, job = ready.now(), ready.tier("fast")["job_id"]
@@ -241,9 +239,7 @@ def _waits_for_node(cluster: Kept) -> dict[str, object] | None:
     return tier if "drained" in tier["reason"] else None
 
 
-def test_a_node_that_loses_its_power_is_missed_and_comes_back(
-    ready: Kept, questions: dict[str, list[dict[str, Any]]]
-) -> None:
+def test_node_without_power_is_noticed_and_returns(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
     """The head of the fast tier and a worker of the reasoning tier were on it; nobody hears that they end."""
     jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
     try:
@@ -275,7 +271,7 @@ def _lost_node(cluster: Kept, name: str) -> dict[str, Any] | None:
     return tier if tier["state"] == "pending" and "a node is down" in tier["reason"] else None
 
 
-def test_the_node_of_the_head_loses_its_power_and_the_other_tier_goes_on(
+def test_other_tier_serves_while_the_heads_node_has_no_power(
     ready: Kept, questions: dict[str, list[dict[str, Any]]]
 ) -> None:
     """The batch script of the reasoning tier was there: its job can do nothing for itself, and Slurm ends the rest."""
@@ -304,9 +300,7 @@ def _workers(cluster: Kept, node: str) -> int:
     return int(cluster.on(node, "pgrep -c -x ggml-rpc-server").out or 0)
 
 
-def test_a_time_limit_near_which_no_job_renews_itself_cuts_nobody(
-    ready: Kept, questions: dict[str, list[dict[str, Any]]]
-) -> None:
+def test_time_limit_without_a_renewal_cuts_no_response(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
     before = ready.tier("fast")["job_id"]
     change = "s/^#SBATCH --time=.*/#SBATCH --time=1/; /^#SBATCH --signal/d"
     ready.sure(CONTROLLER, "herdctl tiers stop fast --reason 'a test'")

@@ -15,7 +15,7 @@ from tests.lab.slurm import CONTROLLER, JOB_NAMES, MANAGER, SCRIPTS, until
 PAUSES = [1, 1, 1, 2, 2, 2, 3, 3, 4, 600]
 
 
-def test_a_tier_is_stopped_and_started(ready: Kept) -> None:
+def test_tier_is_stopped_and_started(ready: Kept) -> None:
     ready.sure(CONTROLLER, "herdctl tiers stop fast --reason 'maintenance of vasp-02'")
     tier = ready.wait("fast", "stopped", 40)
     assert tier["reason"] == "stopped by root: maintenance of vasp-02"
@@ -28,7 +28,7 @@ def test_a_tier_is_stopped_and_started(ready: Kept) -> None:
     assert ready.wait("fast", "ready", 60)["enabled"]
 
 
-def test_a_second_job_that_somebody_submits_is_ended(ready: Kept) -> None:
+def test_duplicate_job_is_cancelled(ready: Kept) -> None:
     since, first = ready.now(), ready.tier("fast")["job_id"]
     second = ready.submit("fast")
     until("it to end", lambda: [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [first], 90)
@@ -36,7 +36,7 @@ def test_a_second_job_that_somebody_submits_is_ended(ready: Kept) -> None:
     assert ready.tier("fast")["state"] == "ready"
 
 
-def test_a_job_that_somebody_gives_another_name_is_the_tier_s_all_the_same(ready: Kept) -> None:
+def test_renamed_job_still_belongs_to_its_tier(ready: Kept) -> None:
     since, job = ready.now(), ready.tier("fast")["job_id"]
     ready.sure(CONTROLLER, f"scontrol update jobid={job} jobname=another")
     try:
@@ -60,7 +60,7 @@ def test_a_job_that_somebody_gives_another_name_is_the_tier_s_all_the_same(ready
     assert [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [job]
 
 
-def test_a_job_that_somebody_holds_is_left_to_them(ready: Kept) -> None:
+def test_held_job_is_kept(ready: Kept) -> None:
     since, job = ready.now(), ready.tier("fast")["job_id"]
     ready.sure(CONTROLLER, f"scontrol requeuehold {job}")
     try:
@@ -75,7 +75,7 @@ def test_a_job_that_somebody_holds_is_left_to_them(ready: Kept) -> None:
     assert ready.wait_ready_again("fast", 240)["job_id"] == job
 
 
-def test_the_job_of_a_tier_that_is_not_in_the_inventory_any_more_is_ended(ready: Kept) -> None:
+def test_orphaned_job_is_cancelled(ready: Kept) -> None:
     settings, since = "/etc/herd/tiers.json", ready.now()
     kept = ready.sure(CONTROLLER, f"cat {settings}")
     job, other = ready.tier("fast")["job_id"], ready.tier("reasoning")["job_id"]
@@ -94,7 +94,7 @@ def test_the_job_of_a_tier_that_is_not_in_the_inventory_any_more_is_ended(ready:
     assert ready.wait("fast", "ready", 90)["job_id"] != job
 
 
-def test_two_jobs_of_a_tier_on_one_node_have_a_port_each_and_both_count(ready: Kept) -> None:
+def test_two_jobs_on_one_node_have_different_ports(ready: Kept) -> None:
     """A job of another name, which the manager does not know for its own, comes to the node of the tier's job."""
     first = ready.tier("fast")
     ready.sure(CONTROLLER, "herdctl tiers stop reasoning --reason 'room for a second job'")
@@ -119,7 +119,7 @@ def _both(cluster: Kept, second: str) -> list[dict[str, object]] | None:
     return found if len(found) == 2 and second in {one["job_id"] for one in found} else None
 
 
-def test_a_job_near_its_time_limit_is_renewed_in_a_quiet_moment(ready: Kept) -> None:
+def test_job_near_its_time_limit_is_requeued_in_an_idle_window(ready: Kept) -> None:
     """The limit is shortened while it runs, so that it is near at once."""
     job = ready.tier("fast")["job_id"]
     minutes = int(
@@ -134,7 +134,7 @@ def test_a_job_near_its_time_limit_is_renewed_in_a_quiet_moment(ready: Kept) -> 
     assert ready.wait_ready_again("fast", 120)["job_id"] == job
 
 
-def test_a_job_that_dies_at_once_ten_times_is_tried_less_and_less_often(ready: Kept) -> None:
+def test_backoff_grows_while_jobs_fail(ready: Kept) -> None:
     script, settings = f"{SCRIPTS}/run-14b.slurm", "/etc/herd/tiers.json"
     since = ready.now()
     ready.sure(CONTROLLER, "herdctl tiers stop fast --reason 'a test'")

@@ -44,7 +44,7 @@ def head_pid(slurm: Slurm) -> int:
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_a_script_is_what_people_can_read_and_submit(slurm: Slurm, tier: str) -> None:
+def test_script_can_be_read_and_submitted_by_hand(slurm: Slurm, tier: str) -> None:
     path = f"{SCRIPTS}/{TIERS[tier]}"
     text = slurm.sure(CONTROLLER, f"cat {path}")
     for line in ("--qos=ai_opportunistic", "--partition=gpu_ai", "--requeue", "--signal=B:USR1@1800", "--mem="):
@@ -67,7 +67,7 @@ def test_both_tiers_serve_at_the_same_time(serving: Slurm) -> None:
     assert all(answer.json()["usage"]["completion_tokens"] == 4 for answer in answers)
 
 
-def test_an_entry_says_what_there_is(serving: Slurm) -> None:
+def test_registry_entry_describes_the_engine(serving: Slurm) -> None:
     entry = serving.wait_ready("reasoning")
     assert {name: entry[name] for name in ("schema", "host", "address", "models", "percent", "context", "slots")} == {
         "schema": 1,
@@ -85,7 +85,7 @@ def test_an_entry_says_what_there_is(serving: Slurm) -> None:
     assert later[0]["started"] == entry["started"]
 
 
-def test_a_job_has_one_folder_of_logs(serving: Slurm) -> None:
+def test_job_has_one_log_directory(serving: Slurm) -> None:
     job = serving.wait_ready("reasoning")["job_id"]
     folder = serving.shared / "ai" / "logs" / job
     names = {path.name for path in folder.iterdir()}
@@ -94,7 +94,7 @@ def test_a_job_has_one_folder_of_logs(serving: Slurm) -> None:
     assert not any(serving.key() in path.read_text(errors="replace") for path in folder.iterdir())
 
 
-def test_engines_are_the_jobs_users_and_show_no_key(serving: Slurm) -> None:
+def test_engines_run_as_the_jobs_user_and_show_no_key(serving: Slurm) -> None:
     key = serving.key()
     found = {host: engines(serving, host) for host in NODES}
     assert all(found.values()), found
@@ -104,7 +104,7 @@ def test_engines_are_the_jobs_users_and_show_no_key(serving: Slurm) -> None:
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_an_engine_takes_the_gateways_key_alone(serving: Slurm, tier: str) -> None:
+def test_engine_accepts_only_the_gateways_key(serving: Slurm, tier: str) -> None:
     entry = serving.wait_ready(tier)
     url = f"http://{entry['address']}:{entry['port']}/v1/models"
     assert serving.ask(url, "").status == 401
@@ -115,7 +115,7 @@ def test_an_engine_takes_the_gateways_key_alone(serving: Slurm, tier: str) -> No
 # The workers' ports
 
 
-def test_only_the_jobs_own_head_reaches_a_worker(serving: Slurm) -> None:
+def test_only_the_head_of_the_job_can_connect_to_a_worker(serving: Slurm) -> None:
     until("the tier to be ready", lambda: serving.ready("reasoning"), 60)
     for worker in ("vasp-02", "vasp-03"):
         target = CONNECT.format(address=FABRIC[worker], port=50052)
@@ -128,7 +128,7 @@ def test_only_the_jobs_own_head_reaches_a_worker(serving: Slurm) -> None:
         assert bound.split()[3] == f"{FABRIC[worker]}:50052"
 
 
-def test_the_guard_opens_nothing_else(serving: Slurm) -> None:
+def test_guard_opens_no_other_port(serving: Slurm) -> None:
     ask = (
         "python3 -c 'import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(3);"
         ' s.connect("/run/herd-guard/guard.sock"); s.sendall(sys.argv[1].encode() + b"\\n");'
@@ -155,7 +155,7 @@ def test_the_guard_is_sandboxed(slurm: Slurm) -> None:
     assert level <= 2.5
 
 
-def test_rules_that_somebody_flushes_are_back_at_once(serving: Slurm) -> None:
+def test_flushed_rules_are_restored_at_once(serving: Slurm) -> None:
     """As nftables.service does when it is restarted: until the table is back, every host reaches a worker."""
     assert serving.wait_ready("reasoning")
     pid = serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service")
@@ -170,7 +170,7 @@ def test_rules_that_somebody_flushes_are_back_at_once(serving: Slurm) -> None:
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
 
 
-def test_a_guard_that_was_killed_leaves_what_runs_alone(serving: Slurm) -> None:
+def test_killed_guard_does_not_affect_running_workers(serving: Slurm) -> None:
     serving.sure("vasp-02", "systemctl kill --signal=SIGKILL herd-job-guard.service")
     until("the guard", lambda: serving.on("vasp-02", "systemctl is-active herd-job-guard.service").rc == 0, 20)
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
@@ -197,7 +197,7 @@ def begun_anew(slurm: Slurm, tier: str) -> str:
     return job
 
 
-def test_a_worker_that_is_killed_takes_its_head_along_and_both_come_back(serving: Slurm) -> None:
+def test_head_and_worker_restart_after_a_killed_worker(serving: Slurm) -> None:
     job = serving.wait_ready("reasoning")["job_id"]
     (worker,) = pids(serving, "vasp-02", "ggml-rpc-server")
     before = head_pid(serving)
@@ -206,13 +206,13 @@ def test_a_worker_that_is_killed_takes_its_head_along_and_both_come_back(serving
     assert head_pid(serving) != before
 
 
-def test_a_head_that_is_killed_comes_back(serving: Slurm) -> None:
+def test_killed_head_is_restarted(serving: Slurm) -> None:
     job = serving.wait_ready("reasoning")["job_id"]
     serving.sure("vasp-01", f"kill -9 {head_pid(serving)}")
     recovered(serving, "reasoning", job, "lost: head on vasp-01 has ended by SIGKILL")
 
 
-def test_a_step_that_is_killed_leaves_no_engine(serving: Slurm) -> None:
+def test_killed_step_leaves_no_engine(serving: Slurm) -> None:
     job = serving.wait_ready("reasoning")["job_id"]
     (engine,) = pids(serving, "vasp-03", "ggml-rpc-server")
     serving.sure("vasp-03", f"kill -9 $(ps -o ppid= -p {engine})")
@@ -220,7 +220,7 @@ def test_a_step_that_is_killed_leaves_no_engine(serving: Slurm) -> None:
     recovered(serving, "reasoning", job, "lost: ")
 
 
-def test_a_worker_that_is_stopped_is_missed(serving: Slurm) -> None:
+def test_stopped_worker_is_noticed(serving: Slurm) -> None:
     """Its port stays open, and the head is in good health: it only waits."""
     job = begun_anew(serving, "reasoning")
     (worker,) = pids(serving, "vasp-03", "ggml-rpc-server")
@@ -229,7 +229,7 @@ def test_a_worker_that_is_stopped_is_missed(serving: Slurm) -> None:
     assert pids(serving, "vasp-03", "ggml-rpc-server") != [worker]
 
 
-def test_a_models_process_that_is_stopped_is_loaded_again_and_the_router_stays(serving: Slurm) -> None:
+def test_stopped_model_process_is_reloaded_without_the_router(serving: Slurm) -> None:
     entry = serving.wait_ready("fast")
     assert serving.chat(entry).status == 200
     (model,) = pids(serving, "vasp-02", "llama-server", "--alias")
@@ -241,14 +241,14 @@ def test_a_models_process_that_is_stopped_is_loaded_again_and_the_router_stays(s
     assert "unloading the model lab-llama" in serving.log(entry["job_id"])
 
 
-def test_a_router_that_is_stopped_is_missed(serving: Slurm) -> None:
+def test_stopped_router_is_noticed(serving: Slurm) -> None:
     job = serving.wait_ready("fast")["job_id"]
     (router,) = pids(serving, "vasp-02", "llama-server", "--models-preset")
     serving.sure("vasp-02", f"kill -STOP {router}")
     recovered(serving, "fast", job, f"lost: the router's process {router} has been stopped")
 
 
-def test_a_word_of_slurm_does_not_reach_an_engine(serving: Slurm) -> None:
+def test_signal_of_slurm_does_not_reach_an_engine(serving: Slurm) -> None:
     """As at a preemption every process of the step is signalled, in the middle of an answer, which comes to its end."""
     entry = serving.wait_ready("fast")
     with ThreadPoolExecutor(1) as other:

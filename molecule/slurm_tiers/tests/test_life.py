@@ -31,7 +31,7 @@ def no_engine(slurm: Slurm) -> bool:
     return not any(slurm.on(host, "pgrep -f '[/]llama-server|[/]ggml-rpc-server'").rc == 0 for host in NODES)
 
 
-def test_root_is_told_how_to_submit(slurm: Slurm) -> None:
+def test_root_gets_advice_how_to_submit(slurm: Slurm) -> None:
     job = slurm.sure(
         CONTROLLER, f"cd / && sbatch --parsable --account=root --qos=normal {SCRIPTS}/run-14b.slurm"
     ).strip()
@@ -39,7 +39,7 @@ def test_root_is_told_how_to_submit(slurm: Slurm) -> None:
     assert "expected to run as llama, found root: submit it as that user: sudo -u llama sbatch" in said
 
 
-def test_a_job_that_is_cancelled_drains_and_does_not_come_back(slurm: Slurm) -> None:
+def test_cancelled_job_drains_and_is_not_requeued(slurm: Slurm) -> None:
     job = slurm.submit("fast")
     entry = slurm.wait_ready("fast")
     with ThreadPoolExecutor(1) as other:
@@ -57,7 +57,7 @@ def test_a_job_that_is_cancelled_drains_and_does_not_come_back(slurm: Slurm) -> 
 
 
 @pytest.mark.parametrize("tier", ["fast", "reasoning"])
-def test_a_preempted_job_ends_its_answers_first_and_comes_back(slurm: Slurm, tier: str) -> None:
+def test_preempted_job_finishes_its_requests_and_is_requeued(slurm: Slurm, tier: str) -> None:
     job = slurm.submit(tier)
     entry = slurm.wait_ready(tier)
     with ThreadPoolExecutor(1) as other:
@@ -80,7 +80,7 @@ def test_a_preempted_job_ends_its_answers_first_and_comes_back(slurm: Slurm, tie
     assert slurm.wait_ready(tier)["job_id"] == job
 
 
-def test_a_job_whose_runtime_is_killed_leaves_nothing(slurm: Slurm) -> None:
+def test_job_with_a_killed_runtime_leaves_no_processes(slurm: Slurm) -> None:
     slurm.submit("reasoning")
     slurm.wait_ready("reasoning")
     slurm.sure("vasp-01", "kill -9 $(pgrep -f '[h]erdctl job run')")
@@ -94,7 +94,7 @@ def test_a_job_whose_runtime_is_killed_leaves_nothing(slurm: Slurm) -> None:
         )
 
 
-def test_a_port_that_is_taken_is_passed_over(slurm: Slurm) -> None:
+def test_port_with_a_listener_is_skipped(slurm: Slurm) -> None:
     listen = "import socket,time; s=socket.create_server(('', 8080)); time.sleep(120)"
     slurm.sure("vasp-02", f'systemd-run -q --collect --unit=taken python3 -c "{listen}"')
     until("somebody to listen", lambda: slurm.sure("vasp-02", "ss -Hltn 'sport = 8080'"), 20)
@@ -107,7 +107,7 @@ def test_a_port_that_is_taken_is_passed_over(slurm: Slurm) -> None:
         slurm.sure("vasp-02", "systemctl stop taken.service")
 
 
-def test_a_job_near_its_time_limit_renews_itself_in_a_quiet_moment(slurm: Slurm) -> None:
+def test_job_near_its_time_limit_requeues_itself_in_an_idle_window(slurm: Slurm) -> None:
     line = f"sbatch --parsable --time=2 --signal=B:USR1@90 {SCRIPTS}/run-14b.slurm"
     job = slurm.sure(CONTROLLER, line, "llama").strip()
     slurm.wait_ready("fast")
@@ -117,7 +117,7 @@ def test_a_job_near_its_time_limit_renews_itself_in_a_quiet_moment(slurm: Slurm)
     until("the job to wait for its turn", lambda: [j for j in slurm.jobs() if j[:2] == (job, "PENDING")], 30)
 
 
-def test_a_router_without_its_models_is_never_ready(slurm: Slurm) -> None:
+def test_router_without_models_is_never_ready(slurm: Slurm) -> None:
     slurm.sure("vasp-02", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/away")
     try:
         job = slurm.submit("fast")
@@ -130,7 +130,7 @@ def test_a_router_without_its_models_is_never_ready(slurm: Slurm) -> None:
     assert slurm.wait_ready("fast")["job_id"] == job
 
 
-def test_a_job_that_is_preempted_before_it_is_ready_goes_at_once(slurm: Slurm) -> None:
+def test_job_preempted_before_it_is_ready_ends_at_once(slurm: Slurm) -> None:
     """The workers run, and their node's port for the head is taken away, so that the head waits."""
     block = "nft add table inet held; nft add chain inet held in '{ type filter hook input priority -50; }'; "
     slurm.sure("vasp-03", block + "nft add rule inet held in tcp dport 50052-50059 drop")
@@ -145,7 +145,7 @@ def test_a_job_that_is_preempted_before_it_is_ready_goes_at_once(slurm: Slurm) -
         slurm.sure("vasp-03", "nft delete table inet held")
 
 
-def test_a_model_that_is_not_there_ends_the_job_with_its_reason(slurm: Slurm) -> None:
+def test_missing_model_ends_the_job_with_a_reason(slurm: Slurm) -> None:
     slurm.sure("vasp-01", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/away")
     try:
         job = slurm.submit("reasoning")
@@ -158,7 +158,7 @@ def test_a_model_that_is_not_there_ends_the_job_with_its_reason(slurm: Slurm) ->
     assert state == "FAILED|1:0"
 
 
-def test_a_router_offers_what_lies_on_its_node_when_it_starts(slurm: Slurm) -> None:
+def test_router_offers_the_models_on_its_node_when_it_starts(slurm: Slurm) -> None:
     model, folder = "/scratch/ai/models/lab-llama.gguf", "/scratch/ai/models"
     slurm.sure("vasp-02", f"ln -f {model} {folder}/second.gguf; head -c 1000000 {model} > {folder}/cut.gguf")
     try:

@@ -31,7 +31,7 @@ def scripts(slurm: Slurm) -> str:
     return slurm.sure(CONTROLLER, f"cd {SCRIPTS} && sha256sum *")
 
 
-def test_accounting_is_only_verified_unless_asked_for(slurm: Slurm, operator: Operator) -> None:
+def test_accounting_is_only_verified_by_default(slurm: Slurm, operator: Operator) -> None:
     slurm.sure(CONTROLLER, "sacctmgr -i modify qos ai_opportunistic set GraceTime=60 MaxWall=2-00:00:00")
     before = qos(slurm)
     verified = operator.play(PLAY, "--tags", "preflight", *ALONE, "-e", "slurm_tiers_accounting_set_up=false")
@@ -41,7 +41,7 @@ def test_accounting_is_only_verified_unless_asked_for(slurm: Slurm, operator: Op
     assert qos(slurm) == before
 
 
-def test_a_check_shows_what_would_be_set_up(slurm: Slurm, operator: Operator) -> None:
+def test_check_mode_shows_the_missing_accounting(slurm: Slurm, operator: Operator) -> None:
     before = qos(slurm)
     run = operator.play(PLAY, "--tags", "slurm_tiers", *ALONE, "--check", "--diff")
     assert run.rc == 0, run.output
@@ -64,7 +64,7 @@ def test_only_the_difference_is_set_up(slurm: Slurm, operator: Operator) -> None
     slurm.sure(CONTROLLER, "sacctmgr -i delete qos site_own")
 
 
-def test_nothing_is_left_to_do(operator: Operator) -> None:
+def test_second_run_changes_nothing(operator: Operator) -> None:
     run = operator.play(PLAY, "--tags", "preflight,slurm_tiers")
     assert run.calm, run.output
 
@@ -76,7 +76,7 @@ def test_nothing_is_left_to_do(operator: Operator) -> None:
         ({"gres": "gpu:a100:1"}, "Requested node configuration is not available"),
     ],
 )
-def test_a_script_that_slurm_would_not_take_is_not_put_in_place(
+def test_script_that_slurm_refuses_is_not_installed(
     slurm: Slurm, operator: Operator, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     before = slurm.sure(CONTROLLER, f"sha256sum {SCRIPTS}/run-14b.slurm")
@@ -96,7 +96,7 @@ def test_a_script_that_slurm_would_not_take_is_not_put_in_place(
         ({"qos": "vasp_priority"}, "expected the QoS vasp_priority to give its jobs the 30 seconds of grace"),
     ],
 )
-def test_tiers_that_cannot_work_stop_before_anything_changes(
+def test_impossible_tiers_stop_the_playbook_before_any_change(
     slurm: Slurm, operator: Operator, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     before = scripts(slurm)
@@ -106,7 +106,7 @@ def test_tiers_that_cannot_work_stop_before_anything_changes(
     assert scripts(slurm) == before
 
 
-def test_no_key_is_ever_said(slurm: Slurm, operator: Operator) -> None:
+def test_no_key_is_printed(slurm: Slurm, operator: Operator) -> None:
     key = slurm.key()
     assert operator.outputs
     assert not [name for name, output in operator.outputs.items() if key in output]

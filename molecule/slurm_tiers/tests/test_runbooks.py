@@ -127,7 +127,7 @@ def test_every_page_has_its_fault() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_mends_its_fault(slurm: Slurm, page: Page) -> None:
+def test_page_repairs_its_fault(slurm: Slurm, page: Page) -> None:
     has_manager = slurm.on(CONTROLLER, f"systemctl stop {MANAGER}").rc == 0
     slurm.cancel_all()
     operator = Operator(Service(slurm.lab, []))

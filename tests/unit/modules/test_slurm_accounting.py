@@ -60,14 +60,14 @@ def configuration(**changes: str) -> str:
     return text
 
 
-def test_a_cluster_that_is_as_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_matching_cluster_has_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     found = run(tmp_path, monkeypatch, capsys, configuration())
     assert (found["changed"], found["commands"]) == (False, []), found
     assert "slurm.conf" not in str(found.get("warnings"))
     assert found["version"] == "22.05.8"
 
 
-def test_what_does_not_stop_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_unsuitable_settings_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     said: list[str] = []
     # Ansible says each warning once in a process, and other tests had theirs.
     monkeypatch.setattr(slurm_accounting.AnsibleModule, "warn", lambda _module, text: said.append(text))
@@ -84,7 +84,7 @@ def test_what_does_not_stop_is_warned_of(tmp_path: Path, monkeypatch: pytest.Mon
         ({"SLURM_VERSION": "20.02.7"}, {}, "expected Slurm 20.11 or newer"),
     ],
 )
-def test_what_cannot_work_stops(
+def test_impossible_settings_fail(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Any,

@@ -19,7 +19,7 @@ def home(tmp_path: Path, herdctl: Path) -> Iterator[Home]:
     yield from homes(tmp_path, herdctl)
 
 
-def test_a_tier_is_stopped_and_started_by_people(home: Home) -> None:
+def test_tier_is_stopped_and_started(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     home.begin()
     wait_for("the job", lambda: home.tier()["job_id"] == "12")
@@ -38,14 +38,14 @@ def test_a_tier_is_stopped_and_started_by_people(home: Home) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"schema": 2}', "[]", '{"schema": 1, "tiers": 5}'])
-def test_a_configuration_that_cannot_be_read_is_named(home: Home, text: str) -> None:
+def test_unreadable_configuration_is_reported(home: Home, text: str) -> None:
     home.config.write_text(text, encoding="utf-8")
     done = home.tiers()
     assert done.returncode == 2
     assert "run the role slurm_tiers on the controller" in done.stderr
 
 
-def test_without_a_manager_there_is_no_view(home: Home) -> None:
+def test_missing_and_old_status_are_reported(home: Home) -> None:
     done = home.tiers()
     assert done.returncode == 2
     assert "see that herd-tiers.service runs on this host" in done.stderr
@@ -55,14 +55,14 @@ def test_without_a_manager_there_is_no_view(home: Home) -> None:
     assert "This is old" in done.stdout
 
 
-def test_another_user_is_not_the_tiers_own(home: Home) -> None:
+def test_manager_refuses_another_user(home: Home) -> None:
     home.config.write_text(json.dumps({**home.data, "user": "llama-of-nobody"}), encoding="utf-8")
     done = home.tiers("manage")
     assert done.returncode == 2
     assert "expected to run as llama-of-nobody" in done.stderr
 
 
-def test_there_is_one_manager(home: Home) -> None:
+def test_second_manager_is_refused(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     home.begin()
     wait_for("the job", lambda: home.tier()["job_id"] == "12")
@@ -72,7 +72,7 @@ def test_there_is_one_manager(home: Home) -> None:
 
 
 @pytest.mark.parametrize("every", [0, -1, 61])
-def test_a_look_at_slurm_is_neither_without_a_pause_nor_too_seldom(home: Home, every: int) -> None:
+def test_interval_of_reads_outside_its_range_is_refused(home: Home, every: int) -> None:
     home.config.write_text(json.dumps({**home.data, "every": every}), encoding="utf-8")
     done = home.tiers("manage")
     assert done.returncode != 0

@@ -66,14 +66,14 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_lost(herdctl: Path, case: str) -> None:
+def test_group_is_lost_with_a_reason(herdctl: Path, case: str) -> None:
     code, reason = CASES[case]
     lost: Any = json.loads(run_inside(herdctl, f"{WORLD}\n{code}\nprint(json.dumps(monitor.lost))"))
     assert lost.startswith(reason)
     assert bool(lost) == bool(reason)
 
 
-def test_a_fault_of_the_rules_ends_nothing(herdctl: Path) -> None:
+def test_error_in_the_rules_ends_no_engine(herdctl: Path) -> None:
     code = """
 monitor.step = lambda now, table: [][0]
 poller = engine_monitor.Poller(monitor, said.append)
@@ -87,7 +87,7 @@ print(json.dumps([poller.poll(), said]))
     assert said == ["the engines cannot be monitored: IndexError: list index out of range"]
 
 
-def test_memory_of_one_numa_node(herdctl: Path) -> None:
+def test_memory_of_a_numa_node_is_preferred(herdctl: Path) -> None:
     """The kernel takes it, and what is started later has it too."""
     code = """
 import subprocess
@@ -103,7 +103,7 @@ print(json.dumps([taken, "prefer" in maps, job_step.prefer_memory(-1)]))
     assert nonsense is False
 
 
-def test_an_engine_with_too_few_processors_near_its_gpu_is_not_bound(herdctl: Path) -> None:
+def test_engine_with_too_few_processors_near_its_gpu_is_not_bound(herdctl: Path) -> None:
     code = """
 import sys
 from herd.agent.slurm import step as job_step

@@ -26,7 +26,7 @@ def _make(herdctl: Path, tmp_path: Path) -> Iterator[Callable[..., Job]]:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="a client of another user takes root")
-def test_a_job_whose_tier_has_changed_makes_way_once_nothing_runs(make: Callable[..., Job]) -> None:
+def test_outdated_job_requeues_itself_in_an_idle_window(make: Callable[..., Job]) -> None:
     job = make().start().ready()
     client = job.ask(3)
     job.send(signal.SIGUSR2)
@@ -37,7 +37,7 @@ def test_a_job_whose_tier_has_changed_makes_way_once_nothing_runs(make: Callable
     assert "requeued" in job.text()
 
 
-def test_a_router_offers_what_lies_on_its_node(make: Callable[..., Job], tmp_path: Path) -> None:
+def test_router_offers_the_models_on_its_node(make: Callable[..., Job], tmp_path: Path) -> None:
     """Read when the job starts: a whole model, one that is cut short, and what is left out by its name."""
     folder = tmp_path / "models"
     folder.mkdir()
@@ -55,7 +55,7 @@ def test_a_router_offers_what_lies_on_its_node(make: Callable[..., Job], tmp_pat
     assert f"model = {whole}" in presets
 
 
-def test_a_model_is_known_by_its_other_names_too(make: Callable[..., Job], tmp_path: Path) -> None:
+def test_model_is_registered_with_its_aliases(make: Callable[..., Job], tmp_path: Path) -> None:
     model = {"id": "one", "path": str(tmp_path / "one.gguf"), "layers": 8, "size": 100}
     job = make(more={"models": [{**model, "aliases": ["uno", "task:fix"]}]}).start().ready()
     assert '"models":["one","two","uno","task:fix"]' in (job.folder / "registry" / "fast-77.json").read_text("utf-8")

@@ -28,7 +28,7 @@ def _make(herdctl: Path, tmp_path: Path) -> Iterator[Callable[..., Job]]:
 needs_another_user = pytest.mark.skipif(os.getuid() != 0, reason="a client of another user takes root")
 
 
-def test_a_router_is_ready_when_one_of_its_models_has_given_a_token(make: Callable[..., Job]) -> None:
+def test_router_is_ready_after_a_token_of_one_model(make: Callable[..., Job]) -> None:
     job = make()
     (job.folder / "no-one").touch()
     job.start().ready()
@@ -36,7 +36,7 @@ def test_a_router_is_ready_when_one_of_its_models_has_given_a_token(make: Callab
     assert "warning: model one gives no token: " in job.text()
 
 
-def test_a_router_none_of_whose_models_can_be_used_is_not_ready(make: Callable[..., Job]) -> None:
+def test_router_without_a_usable_model_is_not_ready(make: Callable[..., Job]) -> None:
     job = make(restarts=0)
     (job.folder / "no-one").touch()
     (job.folder / "two.gguf").unlink()
@@ -47,7 +47,7 @@ def test_a_router_none_of_whose_models_can_be_used_is_not_ready(make: Callable[.
     assert job.state() == ""
 
 
-def test_a_model_whose_file_is_not_there_is_not_offered(make: Callable[..., Job]) -> None:
+def test_model_without_a_file_is_not_offered(make: Callable[..., Job]) -> None:
     job = make()
     (job.folder / "one.gguf").unlink()
     job.start().ready()
@@ -56,7 +56,7 @@ def test_a_model_whose_file_is_not_there_is_not_offered(make: Callable[..., Job]
 
 
 @needs_another_user
-def test_a_router_that_does_not_say_what_it_does_is_not_taken_for_idle(make: Callable[..., Job]) -> None:
+def test_silent_router_is_not_considered_idle(make: Callable[..., Job]) -> None:
     job = make().start().ready()
     client = job.ask(4)
     (job.folder / "mute").touch()
@@ -66,7 +66,7 @@ def test_a_router_that_does_not_say_what_it_does_is_not_taken_for_idle(make: Cal
     assert "no requests still run" in job.text()
 
 
-def test_a_preemption_that_is_said_with_the_limits_signal_is_one(make: Callable[..., Job]) -> None:
+def test_preemption_by_the_signal_of_the_time_limit_drains_the_job(make: Callable[..., Job]) -> None:
     job = make().start().ready()
     now = time.time()
     job.said.write_text(said_of(now + 8, now), encoding="utf-8")
@@ -75,7 +75,7 @@ def test_a_preemption_that_is_said_with_the_limits_signal_is_one(make: Callable[
     assert re.search("draining: preempted, [78] seconds are left; running requests have at most [56] sec", job.text())
 
 
-def test_a_preemption_of_which_no_signal_tells_ends_a_job_that_still_starts(make: Callable[..., Job]) -> None:
+def test_preemption_without_a_signal_ends_a_starting_job(make: Callable[..., Job]) -> None:
     job = make()
     program = job.folder / "release" / "bin" / "llama-server"
     program.write_text(f"#!{sys.executable}\nimport time; time.sleep(60)\n", encoding="utf-8")
@@ -87,7 +87,7 @@ def test_a_preemption_of_which_no_signal_tells_ends_a_job_that_still_starts(make
     assert "draining: preempted, " in job.text()
 
 
-def test_a_preemption_in_the_pause_after_a_loss_ends_it(make: Callable[..., Job]) -> None:
+def test_preemption_in_the_pause_after_a_failure_ends_the_job(make: Callable[..., Job]) -> None:
     job = make()
     program = job.folder / "release" / "bin" / "llama-server"
     program.write_text(f"#!{sys.executable}\n", encoding="utf-8")

@@ -49,7 +49,7 @@ def data(fingerprint: str, user: str) -> dict[str, Any]:
         ("aa", None, "", "", "found none"),
     ],
 )
-def test_a_job_runs_with_what_it_was_submitted_with(
+def test_job_runs_with_the_data_that_it_was_submitted_with(
     herdctl: Path, tmp_path: Path, given: str, there: str | None, kept: str, runs: str, says: str
 ) -> None:
     path, keep = tmp_path / "run.slurm.json", tmp_path / "tier.json"

@@ -22,7 +22,7 @@ def home(tmp_path: Path, herdctl: Path) -> Iterator[Home]:
     yield from homes(tmp_path, herdctl)
 
 
-def test_a_job_is_submitted_once_and_followed(home: Home) -> None:
+def test_job_is_submitted_once_and_followed(home: Home) -> None:
     home.slurm.says("sbatch", "12\n")
     home.begin()
     wait_for("a submission", lambda: home.slurm.calls("sbatch"))
@@ -50,7 +50,7 @@ def test_a_job_is_submitted_once_and_followed(home: Home) -> None:
     assert json.loads(home.tiers("--json").stdout)["is_old"] is False
 
 
-def test_a_manager_that_is_killed_finds_its_job_again(home: Home) -> None:
+def test_restarted_manager_finds_its_job(home: Home) -> None:
     home.slurm.says("sbatch", "sbatch: error: Socket timed out on send/recv operation", 1)
     process = home.begin()
     wait_for("a submission", lambda: home.slurm.calls("sbatch"))
@@ -65,7 +65,7 @@ def test_a_manager_that_is_killed_finds_its_job_again(home: Home) -> None:
     assert len(home.slurm.calls("sbatch")) == 1
 
 
-def test_a_job_that_died_is_explained_by_its_log_and_by_accounting(home: Home) -> None:
+def test_failed_job_is_explained_by_log_and_accounting(home: Home) -> None:
     home.slurm.queue(("34", "RUNNING", "None"))
     home.begin()
     wait_for("the job", lambda: home.tier()["job_id"] == "34")
@@ -80,7 +80,7 @@ def test_a_job_that_died_is_explained_by_its_log_and_by_accounting(home: Home) -
 
 
 @pytest.mark.parametrize("accounting", [("", 0), ("sacct: error: slurm_persist_conn_open", 1)])
-def test_without_accounting_the_queue_says_how_a_job_ended(home: Home, accounting: tuple[str, int]) -> None:
+def test_queue_explains_a_failed_job_without_accounting(home: Home, accounting: tuple[str, int]) -> None:
     home.slurm.says("sacct", *accounting)
     home.slurm.queue(("34", "RUNNING", "None"))
     home.begin()
@@ -91,7 +91,7 @@ def test_without_accounting_the_queue_says_how_a_job_ended(home: Home, accountin
     assert "raise memory" in tier["advice"]
 
 
-def test_while_slurm_is_away_nothing_is_done_and_what_runs_is_shown(home: Home) -> None:
+def test_ready_tier_is_shown_while_slurm_does_not_answer(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     home.entry("12")
     home.begin()
@@ -102,7 +102,7 @@ def test_while_slurm_is_away_nothing_is_done_and_what_runs_is_shown(home: Home) 
     assert home.slurm.calls("sbatch") == []
 
 
-def test_a_job_of_another_name_is_followed_by_its_number(home: Home) -> None:
+def test_renamed_job_is_followed_by_its_number(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     home.begin()
     wait_for("the job", lambda: home.tier()["job_id"] == "12")
@@ -115,7 +115,7 @@ def test_a_job_of_another_name_is_followed_by_its_number(home: Home) -> None:
     assert home.slurm.calls("scancel") == []
 
 
-def test_the_job_of_a_tier_that_was_taken_out_of_the_inventory_is_ended(home: Home) -> None:
+def test_orphaned_job_is_cancelled(home: Home) -> None:
     home.slurm.comment = "herd-tiers tier=fast"
     home.slurm.queue(("12", "RUNNING", "None"))
     data = {**home.data, "tiers": [{**home.data["tiers"][0], "name": "quick"}]}
@@ -130,7 +130,7 @@ def test_the_job_of_a_tier_that_was_taken_out_of_the_inventory_is_ended(home: Ho
     assert "fast: ending job 12: its tier is not in the inventory" in journal
 
 
-def test_a_node_with_a_slow_clock_serves_and_its_clock_is_named(home: Home) -> None:
+def test_node_with_a_slow_clock_serves_and_is_reported(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     home.begin()
 
@@ -142,7 +142,7 @@ def test_a_node_with_a_slow_clock_serves_and_its_clock_is_named(home: Home) -> N
     wait_for("its clock to be named", lambda: any("the clock of vasp-02 is 60 minutes" in p for p in home.problems()))
 
 
-def test_a_manager_that_begins_anew_does_not_say_that_such_an_engine_is_away(home: Home) -> None:
+def test_restarted_manager_keeps_an_engine_with_a_slow_clock_ready(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     home.entry("12", heartbeat=time.time() - 3600)
     stop = threading.Event()
@@ -163,7 +163,7 @@ def test_a_manager_that_begins_anew_does_not_say_that_such_an_engine_is_away(hom
             stop.set()
 
 
-def test_what_is_no_queue_is_no_empty_one(home: Home) -> None:
+def test_invalid_queue_is_not_an_empty_queue(home: Home) -> None:
     home.slurm.says("squeue", "squeue: something that a later Slurm prints there\n")
     home.begin()
     wait_for("the manager to say so", home.problems)
@@ -171,7 +171,7 @@ def test_what_is_no_queue_is_no_empty_one(home: Home) -> None:
     assert home.slurm.calls("sbatch") == []
 
 
-def test_a_job_that_is_outdated_is_asked_to_make_way_and_replaced_once_it_waits(home: Home) -> None:
+def test_outdated_job_is_asked_to_requeue_and_replaced_while_pending(home: Home) -> None:
     home.data["tiers"][0]["fingerprint"] = "aaaaaaaa"
     home.config.write_text(json.dumps(home.data), encoding="utf-8")
     home.slurm.comment = "herd-tiers tier=fast fingerprint=bbbbbbbb"

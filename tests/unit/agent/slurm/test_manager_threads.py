@@ -19,7 +19,7 @@ def home(tmp_path: Path, herdctl: Path) -> Iterator[Home]:
     yield from homes(tmp_path, herdctl)
 
 
-def test_whatever_goes_wrong_once_slurm_is_asked_again(home: Home) -> None:
+def test_slurm_and_registry_are_read_again_after_an_error(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     code = """
 tiers.AFTER_FAILURE_S = tiers.REGISTRY_S = 0.01
@@ -47,7 +47,7 @@ print(len(asked) >= 3, len(read) >= 3, manager.registry_problem)
     assert any(again in line for line in said)
 
 
-def test_systemd_hears_of_a_manager_only_while_slurm_is_asked(home: Home) -> None:
+def test_watchdog_messages_stop_while_the_slurm_thread_hangs(home: Home) -> None:
     code = """
 heard, hangs = [], threading.Event()
 tiers.notify = heard.append
@@ -72,7 +72,7 @@ print("WATCHDOG=1" in heard)
     assert home.inside(code).splitlines()[-3:] == ["True", "True", "False"]
 
 
-def test_what_two_threads_remember_at_once_is_all_remembered(home: Home) -> None:
+def test_state_changes_of_two_threads_are_both_kept(home: Home) -> None:
     code = """
 states, begun = manager.states, threading.Event()
 def submits(state):
@@ -93,7 +93,7 @@ print(kept.asked_at, kept.load_s)
     assert home.inside(code).splitlines()[-1] == "1000.0 7.0"
 
 
-def test_a_clock_that_is_set_back_keeps_no_entry_of_a_job_that_is_gone(home: Home) -> None:
+def test_clock_set_back_keeps_no_entry_of_a_gone_job(home: Home) -> None:
     code = """
 path = manager.settings.registry / "fast-12.json"
 entry = {"schema": 1, "tier": "fast", "job_id": "12", "host": "vasp-02", "address": "10.0.0.42", "port": 8080,
@@ -113,7 +113,7 @@ print(look())
     assert home.inside(code).splitlines()[-3:] == ["['12']", "['12'] None", "[]"]
 
 
-def test_what_two_threads_look_at_does_not_change_under_their_eyes(home: Home) -> None:
+def test_observation_and_action_exclude_each_other(home: Home) -> None:
     """The one asks Slurm and forgets what is over, the other one tells others how the tiers are."""
     code = """
 looks = threading.Thread(target=lambda: manager.observe(time.time()), daemon=True)
@@ -131,7 +131,7 @@ print(looks.is_alive(), acts.is_alive())
     assert home.inside(code).splitlines()[-2:] == ["True True", "False False"]
 
 
-def test_a_log_on_a_file_system_that_hangs_holds_nobody_up(home: Home) -> None:
+def test_log_on_a_hanging_file_system_is_skipped(home: Home) -> None:
     code = """
 client.LOG_S = 0.2
 client._read_last_message = lambda logs, job: time.sleep(60)
@@ -141,7 +141,7 @@ print(repr(client._last_message(manager.settings.logs, "12")), time.monotonic() 
     assert home.inside(code).splitlines()[-1] == "'' True"
 
 
-def test_what_jobs_have_left_in_the_registry_is_removed_after_a_while(home: Home) -> None:
+def test_leftovers_in_the_registry_are_removed(home: Home) -> None:
     home.entry("7", heartbeat=time.time() - 700)
     home.entry("8", heartbeat=time.time() - 60)
     home.entry("9", heartbeat=time.time() - 700)

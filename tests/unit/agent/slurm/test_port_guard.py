@@ -68,7 +68,7 @@ def ask(path: Path, text: str) -> tuple[socket.socket, str]:
     return channel, channel.recv(500).decode().strip()
 
 
-def test_a_port_is_open_for_as_long_as_somebody_holds_it(guard: tuple[Path, Path]) -> None:
+def test_port_is_open_while_its_holder_is_connected(guard: tuple[Path, Path]) -> None:
     path, log = guard
     channel, answer = ask(path, '{"port": 50053, "address": "10.100.0.41"}')
     assert answer == "open"
@@ -96,7 +96,7 @@ def test_a_port_is_open_for_as_long_as_somebody_holds_it(guard: tuple[Path, Path
         "nonsense",
     ],
 )
-def test_nothing_else_is_opened(guard: tuple[Path, Path], asked: str) -> None:
+def test_other_ports_and_addresses_are_refused(guard: tuple[Path, Path], asked: str) -> None:
     path, log = guard
     channel, answer = ask(path, asked)
     channel.close()
@@ -108,7 +108,7 @@ def test_nothing_else_is_opened(guard: tuple[Path, Path], asked: str) -> None:
     os.geteuid() != 0 or not Path("/usr/sbin/nft").exists(), reason="needs nft and a network namespace of its own"
 )
 @pytest.mark.parametrize("removal", ["flush ruleset", "flush chain inet herd_jobs input"])
-def test_rules_that_somebody_takes_away_come_back(herdctl: Path, tmp_path: Path, removal: str) -> None:
+def test_removed_rules_are_restored(herdctl: Path, tmp_path: Path, removal: str) -> None:
     """With the real nft, in a network of its own, and the role's own table."""
     rules = {
         "_slurm_tiers_worker_ports": "50052-50059",
@@ -157,7 +157,7 @@ def test_rules_that_somebody_takes_away_come_back(herdctl: Path, tmp_path: Path,
         process.wait()
 
 
-def test_a_guard_that_cannot_close_the_ports_does_not_begin(herdctl: Path, tmp_path: Path) -> None:
+def test_guard_that_cannot_load_its_rules_does_not_start(herdctl: Path, tmp_path: Path) -> None:
     rules = {"socket": str(tmp_path / "g"), "user_id": 0, "first": 1, "last": 2, "addresses": []}
     (tmp_path / "guard.json").write_text(json.dumps({**rules, "table": str(tmp_path / "none.nft")}), encoding="utf-8")
     done = run_herdctl(herdctl, "job", "guard", "--config", str(tmp_path / "guard.json"))
@@ -166,7 +166,7 @@ def test_a_guard_that_cannot_close_the_ports_does_not_begin(herdctl: Path, tmp_p
     assert not (tmp_path / "g").exists()
 
 
-def test_rules_that_cannot_be_read(herdctl: Path, tmp_path: Path) -> None:
+def test_unreadable_configuration_is_reported(herdctl: Path, tmp_path: Path) -> None:
     done = run_herdctl(herdctl, "job", "guard", "--config", str(tmp_path / "none.json"))
     assert done.returncode == 2
     assert "expected the guard's rules" in done.stderr

@@ -31,7 +31,7 @@ reader = gateway_state.Registry(folder, ["fast"])
 """
 
 
-def test_the_gateway_believes_an_engine_whose_node_has_a_slow_clock(herdctl: Path, tmp_path: Path) -> None:
+def test_gateway_accepts_an_engine_with_a_slow_clock(herdctl: Path, tmp_path: Path) -> None:
     code = """
 beat(-3600)
 print(wait(lambda: reader.entries(), 0.5))
@@ -43,7 +43,7 @@ print(wait(serves))
     assert run_inside(herdctl, BEGIN + code, str(tmp_path)).splitlines() == ["[]", "['12']"]
 
 
-def test_the_gateway_looks_again_whatever_went_wrong(herdctl: Path, tmp_path: Path) -> None:
+def test_gateway_reads_the_registry_again_after_an_error(herdctl: Path, tmp_path: Path) -> None:
     code = """
 real, asked = gateway_state.read_registry, []
 def broken(folder):

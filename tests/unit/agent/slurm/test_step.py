@@ -116,9 +116,7 @@ def gone(pid: int) -> bool:
     return not is_alive(pid)
 
 
-def test_a_signal_to_every_process_is_told_and_does_not_reach_the_engine(
-    herdctl: Path, tmp_path: Path, steps: list[Step]
-) -> None:
+def test_signal_is_reported_and_does_not_reach_the_engine(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     step = Step(herdctl, tmp_path)
     steps.append(step)
     engine = step.event("started")["pid"]
@@ -135,7 +133,7 @@ def test_a_signal_to_every_process_is_told_and_does_not_reach_the_engine(
     assert step.log.read_text() == "serving\nasked to end\n"
 
 
-def test_a_port_that_is_taken_is_passed_over(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
+def test_port_with_a_listener_is_skipped(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     first = free_ports(4)
     with socket.create_server(("127.0.0.1", first)):
         step = Step(herdctl, tmp_path, port=first)
@@ -143,7 +141,7 @@ def test_a_port_that_is_taken_is_passed_over(herdctl: Path, tmp_path: Path, step
         assert step.event("listening")["port"] == first + 1
 
 
-def test_no_port_at_all_is_said(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
+def test_missing_free_port_is_reported(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     first = free_ports(1)
     with socket.create_server(("127.0.0.1", first)):
         step = Step(herdctl, tmp_path, port=first, ports=1)
@@ -165,7 +163,7 @@ def test_no_engine_outlives_its_step(herdctl: Path, tmp_path: Path, steps: list[
     assert gone(engine)
 
 
-def test_a_step_gives_signs_of_life(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
+def test_step_sends_heartbeats(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     step = Step(herdctl, tmp_path)
     steps.append(step)
     step.event("started")
@@ -173,7 +171,7 @@ def test_a_step_gives_signs_of_life(herdctl: Path, tmp_path: Path, steps: list[S
         step.event("alive")
 
 
-def test_a_worker_tells_of_its_connections(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
+def test_heartbeat_of_a_worker_has_its_connections(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     step = Step(herdctl, tmp_path, role="worker")
     steps.append(step)
     engine = step.event("started")["pid"]
@@ -189,7 +187,7 @@ def test_a_worker_tells_of_its_connections(herdctl: Path, tmp_path: Path, steps:
     assert facts["unanswered"] is False
 
 
-def test_an_engine_that_ends_is_told(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
+def test_end_of_an_engine_is_reported(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     step = Step(herdctl, tmp_path)
     steps.append(step)
     engine = step.event("started")["pid"]
@@ -199,14 +197,14 @@ def test_an_engine_that_ends_is_told(herdctl: Path, tmp_path: Path, steps: list[
     assert step.process.wait(30) == 1
 
 
-def test_a_program_that_is_not_there_is_said(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
+def test_missing_program_is_reported(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     step = Step(herdctl, tmp_path, argv=["/no/such/engine", "{port}"])
     steps.append(step)
     assert step.event("exit")["wanted"] is False
     assert "/no/such/engine" in step.log.read_text()
 
 
-def test_a_worker_without_a_guard_does_not_start(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
+def test_worker_does_not_start_without_a_guard(herdctl: Path, tmp_path: Path, steps: list[Step]) -> None:
     step = Step(herdctl, tmp_path, role="worker", guard=str(tmp_path / "none.sock"), allow="127.0.0.1")
     steps.append(step)
     assert "herd-job-guard.service" in step.event("error")["text"]

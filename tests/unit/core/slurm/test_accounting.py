@@ -32,7 +32,7 @@ def calls(wanted: Accounting, has: Accounting) -> list[str]:
     return [" ".join(step.argv) for step in slurm_accounting.steps(wanted, has)]
 
 
-def test_what_slurm_prints_is_read() -> None:
+def test_output_of_sacctmgr_is_parsed() -> None:
     accounting = found()
     assert accounting.qos["ai_opportunistic"] == LOW
     assert accounting.qos["vasp_priority"] == HIGH
@@ -41,16 +41,16 @@ def test_what_slurm_prints_is_read() -> None:
     assert accounting.users["llama", "ai"].default_qos == "ai_opportunistic"
 
 
-def test_what_is_right_is_left_alone() -> None:
+def test_matching_accounting_needs_no_call() -> None:
     assert calls(WANTED, found()) == []
 
 
-def test_the_associations_of_another_cluster_do_not_count() -> None:
+def test_associations_of_another_cluster_are_ignored() -> None:
     assert found("other").users == {}
     assert "add user llama Account=ai" in calls(WANTED, found("other"))
 
 
-def test_a_new_cluster_gets_everything_in_an_order_that_sacctmgr_takes() -> None:
+def test_new_cluster_gets_all_calls_in_a_possible_order() -> None:
     assert calls(WANTED, NEW) == [
         "add qos ai_opportunistic set Priority=100 PreemptMode=REQUEUE GraceTime=30",
         "add qos vasp_priority set Priority=1000 Preempt=ai_opportunistic",
@@ -70,12 +70,12 @@ def test_a_new_cluster_gets_everything_in_an_order_that_sacctmgr_takes() -> None
         (Qos("ai_opportunistic", 100, frozenset(), "CANCEL", 30), "PreemptMode=REQUEUE"),
     ],
 )
-def test_only_the_difference_is_set(has: Qos, expected: str) -> None:
+def test_only_differences_are_set(has: Qos, expected: str) -> None:
     wanted = Accounting({LOW.name: LOW})
     assert calls(wanted, Accounting({LOW.name: has})) == [f"modify qos ai_opportunistic set {expected}"]
 
 
-def test_what_a_qos_preempts_besides_stays() -> None:
+def test_other_preempted_qos_are_kept() -> None:
     has = Accounting({HIGH.name: Qos(HIGH.name, 1000, frozenset({"scavenger"}))})
     assert calls(Accounting({HIGH.name: HIGH}), has) == [
         "modify qos vasp_priority set Preempt=ai_opportunistic,scavenger"
@@ -89,7 +89,7 @@ def test_times(text: str, seconds: int) -> None:
     assert slurm_accounting.seconds(text) == seconds
 
 
-def test_the_labs_configuration_lets_vasp_come_first() -> None:
+def test_configuration_of_the_lab_has_no_problems() -> None:
     configuration = slurm_accounting.parse_configuration(read("config"))
     assert configuration["SLURM_VERSION"] == "22.05.8"
     assert slurm_accounting.configuration_problems(configuration) == []
@@ -104,7 +104,7 @@ def test_the_labs_configuration_lets_vasp_come_first() -> None:
         ("AccountingStorageEnforce", "associations,limits", "qos"),
     ],
 )
-def test_a_configuration_that_cannot_preempt_is_named(name: str, value: str, word: str) -> None:
+def test_configuration_without_preemption_is_reported(name: str, value: str, word: str) -> None:
     configuration = {**slurm_accounting.parse_configuration(read("config")), name: value}
     (problem,) = slurm_accounting.configuration_problems(configuration)
     assert name in problem
@@ -112,7 +112,7 @@ def test_a_configuration_that_cannot_preempt_is_named(name: str, value: str, wor
     assert value in problem
 
 
-def test_both_ways_to_requeue_will_do() -> None:
+def test_both_requeue_modes_are_accepted() -> None:
     configuration = {**slurm_accounting.parse_configuration(read("config")), "PreemptMode": "GANG,REQUEUE"}
     assert slurm_accounting.configuration_problems(configuration) == []
 
@@ -136,7 +136,7 @@ def said(**changes: str) -> list[str]:
     return slurm_accounting.configuration_warnings(configuration, {"ai_opportunistic": 30}, "llama")
 
 
-def test_nothing_of_the_labs_configuration_is_warned_of() -> None:
+def test_configuration_of_the_lab_has_no_warnings() -> None:
     assert said() == []
 
 
@@ -150,13 +150,13 @@ def test_nothing_of_the_labs_configuration_is_warned_of() -> None:
         ({"PrivateData": "accounts,jobs,users"}, "AdminLevel=Operator"),
     ],
 )
-def test_what_is_different_on_a_foreign_cluster_is_warned_of(changes: dict[str, str], words: str) -> None:
+def test_unsuitable_settings_get_a_warning(changes: dict[str, str], words: str) -> None:
     (warning,) = said(**changes)
     assert words in warning
 
 
 @pytest.mark.parametrize("level", ["Operator", "Administrator"])
-def test_whoever_may_see_all_jobs_is_not_warned_of(level: str) -> None:
+def test_operator_gets_no_warning_of_private_data(level: str) -> None:
     configuration = {**slurm_accounting.parse_configuration(read("config")), "PrivateData": "jobs"}
     assert slurm_accounting.configuration_warnings(configuration, {}, "llama", level) == []
     assert slurm_accounting.configuration_warnings(configuration, {}) == []
@@ -172,7 +172,7 @@ def test_levels() -> None:
 @pytest.mark.parametrize(
     ("version", "is_old"), [("22.05.8", False), ("20.11.0", False), ("20.02.7", True), ("19.05.8", True), ("", False)]
 )
-def test_a_slurm_without_steps_that_overlap_is_refused(version: str, is_old: bool) -> None:
+def test_slurm_without_overlapping_steps_is_refused(version: str, is_old: bool) -> None:
     found = slurm_accounting.version_problems({"SLURM_VERSION": version})
     assert bool(found) is is_old
     assert all("--overlap" in text and version in text for text in found)

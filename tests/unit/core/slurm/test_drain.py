@@ -29,12 +29,12 @@ def times(end: int = 86400, preempted: int | None = None) -> job_drain.SlurmJobT
     return job_drain.parse_job_times(RUNS.format(end=int(START) + end, preempted=said))
 
 
-def test_a_job_that_runs() -> None:
+def test_running_job_is_not_preempted() -> None:
     assert times() == job_drain.SlurmJobTimes("RUNNING", START, START + 86400, None)
     assert not times().is_preempted
 
 
-def test_a_job_that_is_preempted() -> None:
+def test_grace_of_a_preempted_job() -> None:
     found = times(end=130, preempted=100)
     assert found.is_preempted
     # Heard at once.
@@ -47,12 +47,12 @@ def test_a_job_that_is_preempted() -> None:
     assert found.grace(START + 40, 5.0) == 30
 
 
-def test_a_run_before_this_one_was_preempted() -> None:
+def test_preemption_of_an_earlier_run_does_not_count() -> None:
     assert not times(preempted=-500).is_preempted
 
 
 @pytest.mark.parametrize("text", ["", "slurm_load_jobs error: Invalid job id specified", "StartTime=Unknown EndTime="])
-def test_nothing_is_known(text: str) -> None:
+def test_output_without_times_gives_no_times(text: str) -> None:
     assert job_drain.parse_job_times(text) == job_drain.SlurmJobTimes()
     assert not job_drain.parse_job_times(text).is_preempted
 
@@ -82,11 +82,11 @@ def drained(busy: list[int | None], grace: float = 30.0) -> float:
         ([1] * 8 + [0] + [1] * 8 + [0], 9.0),
     ],
 )
-def test_a_drain_ends_when_nothing_runs_or_when_the_time_is_up(busy: list[int | None], stops: float) -> None:
+def test_drain_ends_without_requests_or_after_the_grace(busy: list[int | None], stops: float) -> None:
     assert drained(busy) == stops
 
 
-def test_the_same_count_seen_twice_is_one() -> None:
+def test_drain_needs_two_counts_without_a_request() -> None:
     rule = job_drain.Drain(0.0, 24.0, 3.0)
     assert not rule.may_stop(5.0, 0, seen=4.0)
     assert not rule.may_stop(7.0, 0, seen=4.0)
@@ -105,11 +105,11 @@ def test_idle_window_opens_after_ten_seconds_without_a_request() -> None:
 
 
 @pytest.mark.parametrize(("left", "until"), [(None, 124.0), (90.0, 124.0), (20.0, 114.0), (3.0, 101.0), (-9.0, 101.0)])
-def test_a_grace_is_what_slurm_gives(left: float | None, until: float) -> None:
+def test_shorter_grace_of_slurm_applies(left: float | None, until: float) -> None:
     assert job_drain.grace_until(Timing(grace=30), 100.0, left) == until
 
 
-def test_a_renewal_waits_for_an_idle_window_and_not_forever() -> None:
+def test_renewal_waits_for_an_idle_window() -> None:
     timing = Timing(grace=30, renew_before=600)
     renewal = job_drain.renewal_for(timing, 100.0)
     assert not renewal.reason(100.0, 1)
@@ -138,13 +138,13 @@ def test_requests_have_half_of_the_time_without_an_idle_window() -> None:
         (20.0, 100.0, 100.0),
     ],
 )
-def test_the_limit_is_the_one_that_slurm_has(left: float, due: float, until: float) -> None:
+def test_renewal_uses_the_time_limit_of_slurm(left: float, due: float, until: float) -> None:
     timing = Timing(grace=30, renew_before=600)
     renewal = job_drain.renewal_for(timing, 100.0)
     renewal.limit(timing, 100.0, left)
     assert (renewal.due, renewal.until) == (due, until)
 
 
-def test_a_renewal_that_is_late_has_the_grace() -> None:
+def test_late_renewal_keeps_the_grace() -> None:
     timing = Timing(grace=30, renew_before=90)
     assert job_drain.renewal_for(timing, 100.0).drain_until(timing, 100.0) == 124.0

@@ -49,7 +49,7 @@ def test_what_is_written_is_read() -> None:
     } - {"load"}
 
 
-def test_what_an_engine_has_to_do_is_passed_on() -> None:
+def test_load_is_kept_in_the_entry() -> None:
     gpus = [{"host": "vasp-02", "name": "Tesla V100S", "used_mib": 28000, "total_mib": 32510}]
     busy = replace(FAST, load={"processing": 1, "tokens_per_s": 12.7, "gpus": gpus})
     assert endpoint_registry.read(endpoint_registry.write(busy)) == busy
@@ -66,23 +66,23 @@ def test_what_an_engine_has_to_do_is_passed_on() -> None:
         ({"a": float("nan")}, {"a": None}),
     ],
 )
-def test_of_a_strange_load_what_is_plain_is_kept(load: Any, kept: Any) -> None:
+def test_only_plain_values_of_a_load_are_kept(load: Any, kept: Any) -> None:
     entry = endpoint_registry.read(json.dumps({**endpoint_registry.as_data(FAST), "load": load}))
     assert entry.load == kept
     assert endpoint_registry.read(endpoint_registry.write(entry)) == entry
 
 
-def test_what_a_job_wrote_is_read() -> None:
+def test_captured_entry_is_read() -> None:
     entry = endpoint_registry.read(CAPTURED, "fast-14.json")
     assert (entry.where, entry.models, entry.heartbeat) == ("10.0.0.42:8080", ("lab-llama",), 1795263540.97)
 
 
-def test_fields_of_a_later_version_are_left_aside() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert endpoint_registry.from_data({**endpoint_registry.as_data(FAST), "queue": 3}) == FAST
 
 
 @pytest.mark.parametrize("length", range(len(endpoint_registry.write(FAST)) - 1))
-def test_an_entry_that_is_cut_short_anywhere_is_dead(length: int) -> None:
+def test_truncated_entry_is_dead(length: int) -> None:
     text = endpoint_registry.write(FAST)[:length]
     found = endpoint_registry.read_all({"fast-12.json": text}, NOW)
     assert found.alive == ()
@@ -108,7 +108,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("field", "value"), [(name, value) for name, values in WRONG.items() for value in values])
-def test_a_field_that_is_wrong_is_named(field: str, value: Any) -> None:
+def test_wrong_field_is_reported(field: str, value: Any) -> None:
     text = json.dumps({**endpoint_registry.as_data(FAST), field: value})
     with pytest.raises(InvalidInputError):
         endpoint_registry.read(text)
@@ -120,13 +120,13 @@ def test_a_field_that_is_wrong_is_named(field: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["", "null", "[]", "[" * 20000, "{}", "\x00" * 50, '{"schema":1', "x" * 70000, "1e999", '"fast"', "{" * 9]
 )
-def test_no_file_is_too_broken(text: str) -> None:
+def test_broken_file_does_not_affect_other_entries(text: str) -> None:
     found = endpoint_registry.read_all({"fast-12.json": text, **files(replace(FAST, job_id="13"))}, NOW)
     assert [entry.job_id for entry in found.alive] == ["13"]
     assert found.dead[0].file == "fast-12.json"
 
 
-def test_a_file_under_another_name_is_dead() -> None:
+def test_entry_with_another_file_name_is_dead() -> None:
     found = endpoint_registry.read_all({"reasoning-12.json": endpoint_registry.write(FAST)}, NOW)
     assert found.alive == ()
     assert "fast-12.json" in found.dead[0].reason
@@ -144,7 +144,7 @@ def test_a_file_under_another_name_is_dead() -> None:
         (-86400 * 9, "9 days in the future"),
     ],
 )
-def test_a_heartbeat_is_believed_for_a_while(age: float, said: str) -> None:
+def test_heartbeat_is_valid_for_fifteen_seconds(age: float, said: str) -> None:
     found = endpoint_registry.read_all(files(replace(FAST, heartbeat=NOW - age)), NOW)
     assert bool(found.alive) == (not said)
     assert said in "".join(dead.reason for dead in found.dead)
@@ -189,7 +189,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("ahead", [0.0, -15.0, -16.0, 40.0, 55.0, 61.0, -3600.0, 86400.0, -1.7e9, 1e12])
-def test_an_engine_lives_as_long_as_its_sign_of_life_changes_whatever_its_clock_says(ahead: float) -> None:
+def test_engine_is_alive_while_its_heartbeat_changes(ahead: float) -> None:
     reader = Reader(ahead)
     reader.pass_(2.5)
     assert reader.said() == ""
@@ -207,7 +207,7 @@ def test_an_engine_lives_as_long_as_its_sign_of_life_changes_whatever_its_clock_
 
 
 @pytest.mark.parametrize("ahead", [0.0, -14.0, 40.0, 55.0, 61.0, -3600.0, 86400.0])
-def test_what_nobody_has_seen_change_is_believed_for_fifteen_seconds_at_most(ahead: float) -> None:
+def test_heartbeat_without_a_change_is_valid_for_fifteen_seconds(ahead: float) -> None:
     reader = Reader(ahead)
     reader.writes = False
     reader.pass_(0)
@@ -217,7 +217,7 @@ def test_what_nobody_has_seen_change_is_believed_for_fifteen_seconds_at_most(ahe
     assert said in reader.said()
 
 
-def test_a_reader_that_has_paused_knows_nothing_of_what_changed_meanwhile() -> None:
+def test_reader_forgets_heartbeats_after_a_pause() -> None:
     reader = Reader(-3600.0)
     reader.pass_(30)
     assert reader.said() == ""
@@ -231,7 +231,7 @@ def test_a_reader_that_has_paused_knows_nothing_of_what_changed_meanwhile() -> N
 
 
 @pytest.mark.parametrize("broken", [{}, {"fast-12.json": '{"schema": 1'}])
-def test_an_entry_that_could_not_be_read_for_a_moment_is_the_same_as_before(broken: dict[str, str]) -> None:
+def test_entry_is_remembered_while_it_is_unreadable(broken: dict[str, str]) -> None:
     reader = Reader(-3600.0)
     reader.pass_(30)
     reader.tracker = endpoint_registry.track(reader.tracker, broken, reader.wall, reader.now + 0.5)
@@ -255,14 +255,14 @@ def test_an_entry_that_could_not_be_read_for_a_moment_is_the_same_as_before(brok
         (86400.0, "the clock of vasp-02 is 24 hours ahead of this host's"),
     ],
 )  # fmt: skip
-def test_a_clock_that_is_wrong_is_named(ahead: float, said: str) -> None:
+def test_wrong_clock_is_reported(ahead: float, said: str) -> None:
     reader = Reader(ahead)
     reader.pass_(4)
     assert [said in line for line in reader.look().clocks] == ([True] if said else [])
     assert reader.look().alive
 
 
-def test_a_host_with_two_engines_has_one_clock() -> None:
+def test_wrong_clock_is_reported_once_for_each_host() -> None:
     tracker: endpoint_registry.HeartbeatTracker = endpoint_registry.HeartbeatTracker()
     for turn in range(3):
         beat = NOW - 100 + 2 * turn
@@ -271,7 +271,7 @@ def test_a_host_with_two_engines_has_one_clock() -> None:
     assert len(endpoint_registry.read_all(both, NOW + 4, heartbeats=tracker.heartbeats, now=4.0).clocks) == 1
 
 
-def test_what_a_job_has_left_is_rubbish_once_it_is_long_gone() -> None:
+def test_entry_of_a_job_that_ended_long_ago_is_a_leftover() -> None:
     def rubbish(reader: Reader, jobs: set[str]) -> list[str]:
         return endpoint_registry.leftovers(reader.files(), jobs, reader.tracker.heartbeats, reader.now)
 
@@ -302,7 +302,7 @@ def test_what_a_job_has_left_is_rubbish_once_it_is_long_gone() -> None:
     assert rubbish(future, set()) == ["fast-12.json"]
 
 
-def test_endpoints_of_unknown_tiers_and_of_jobs_that_are_gone_are_dead() -> None:
+def test_endpoints_of_unknown_tiers_and_gone_jobs_are_dead() -> None:
     other = replace(FAST, tier="slow", job_id="13", port=8081)
     gone = replace(FAST, job_id="14", port=8082)
     found = endpoint_registry.read_all(files(FAST, other, gone), NOW, {"fast"}, {"14"}, ["fast-15.json"])
@@ -314,7 +314,7 @@ def test_endpoints_of_unknown_tiers_and_of_jobs_that_are_gone_are_dead() -> None
     )
 
 
-def test_of_two_endpoints_on_one_port_the_later_job_has_it() -> None:
+def test_later_job_owns_a_port_of_two_endpoints() -> None:
     later = replace(FAST, tier="reasoning", job_id="11", started=FAST.started + 5)
     found = endpoint_registry.read_all(files(FAST, later), NOW)
     assert found.alive == (later,)
@@ -324,7 +324,7 @@ def test_of_two_endpoints_on_one_port_the_later_job_has_it() -> None:
     assert endpoint_registry.read_all(files(FAST, stale), NOW).alive == (FAST,)
 
 
-def test_the_newest_job_of_a_tier_is_in_front() -> None:
+def test_newest_job_of_a_tier_is_first() -> None:
     newer = replace(FAST, job_id="13", port=8081, started=FAST.started + 1)
     found = endpoint_registry.read_all(files(FAST, newer), NOW)
     assert found.of("fast") == (newer, FAST)
@@ -342,5 +342,5 @@ def test_the_newest_job_of_a_tier_is_in_front() -> None:
         ("fast.json", False),
     ],
 )
-def test_scratch_files_are_no_entries(name: str, is_one: bool) -> None:
+def test_temporary_files_are_no_entries(name: str, is_one: bool) -> None:
     assert endpoint_registry.is_entry(name) == is_one

@@ -46,7 +46,7 @@ def offered(tier: job_spec.JobSpec, *files: ModelFile, limit: str = "") -> tuple
     return [model.id for model in found], "\n".join(notes)
 
 
-def test_what_lies_there_and_fits_is_offered_beside_what_is_named() -> None:
+def test_found_models_that_fit_are_offered_with_the_named_ones() -> None:
     tier = job()
     path = tier.models[0].path.removeprefix(f"{tier.folder}/")
     found, notes = job_models.offered(
@@ -70,13 +70,13 @@ def test_what_lies_there_and_fits_is_offered_beside_what_is_named() -> None:
         (ModelFile("default.gguf", METADATA), "default is not offered"),
     ],
 )
-def test_what_cannot_be_offered_is_left_out_with_its_reason(file: ModelFile, words: str) -> None:
+def test_model_that_is_not_offered_has_a_reason(file: ModelFile, words: str) -> None:
     ids, notes = offered(job(), file)
     assert ids == [STRAND]
     assert words in notes
 
 
-def test_what_was_found_makes_way_for_what_is_named() -> None:
+def test_found_models_are_dropped_before_named_ones() -> None:
     """The largest two must fit together, whichever are asked for."""
     files = [ModelFile("twin.gguf", METADATA), ModelFile("small.gguf", small(4))]
     ids, notes = offered(job(), *files)
@@ -85,20 +85,20 @@ def test_what_was_found_makes_way_for_what_is_named() -> None:
     assert offered(job(models_max=1), *files)[0] == [STRAND, "twin", "small"]
 
 
-def test_the_limit_of_the_job_counts() -> None:
+def test_memory_limit_of_the_job_applies() -> None:
     ids, notes = offered(job(), ModelFile("small.gguf", small(4)), limit="1M")
     assert ids == [STRAND]
     assert "expected a memory limit of at least" in notes
 
 
-def test_a_named_model_that_cannot_be_read_stays_for_the_engine_to_say_so() -> None:
+def test_unreadable_named_model_stays() -> None:
     tier = job()
     for limit in ("", "1M"):
         found, _notes = job_models.offered(tier, tier.nodes["vasp-02"], [ModelFile("cut.gguf", problem="cut")], limit)
         assert [model.id for model in found] == [STRAND]
 
 
-def test_nothing_is_found_on_a_node_of_which_nothing_is_known() -> None:
+def test_only_named_models_are_offered_on_an_unknown_node() -> None:
     tier = job()
     node = replace(tier.nodes["vasp-02"], gpus=0, memory_gib=0.0)
     found, notes = job_models.offered(tier, node, [ModelFile("small.gguf", small(4))])
@@ -106,7 +106,7 @@ def test_nothing_is_found_on_a_node_of_which_nothing_is_known() -> None:
     assert "only the named models are offered" in notes[0]
 
 
-def test_each_model_has_its_own_preset() -> None:
+def test_model_settings_replace_those_of_the_tier() -> None:
     preset = {"aliases": ["strand"], "settings": {"context": 4096}, "load_at_start": True}
     tier = job(presets={STRAND: preset})
     found, _notes = job_models.offered(tier, tier.nodes["vasp-02"], [ModelFile("small.gguf", small(4))])

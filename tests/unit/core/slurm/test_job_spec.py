@@ -58,35 +58,35 @@ def job(**changes: Any) -> job_spec.JobSpec:
         {"timing": {"grace": "soon"}},
     ],
 )
-def test_data_of_something_else_is_refused_in_one_sentence(changes: dict[str, Any]) -> None:
+def test_invalid_specification_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(
         InvalidInputError, match=r"expected a job's data of schema 1, found .*: run playbooks/slurm.yml"
     ):
         job(**changes)
 
 
-def test_no_data_at_all() -> None:
+def test_empty_specification_is_refused() -> None:
     with pytest.raises(InvalidInputError):
         job_spec.read_job("{")
 
 
-def test_the_first_node_has_the_head() -> None:
+def test_first_node_has_the_head() -> None:
     head, workers = job_spec.assign_nodes(job(), HOSTS)
     assert head.name == "vasp-01"
     assert [node.name for node in workers] == ["vasp-02", "vasp-03"]
 
 
-def test_a_router_has_no_workers() -> None:
+def test_router_has_no_workers() -> None:
     assert job_spec.assign_nodes(job(kind="router"), ["vasp-02"])[1] == ()
 
 
 @pytest.mark.parametrize("hosts", [["vasp-04"], []])
-def test_a_node_that_the_inventory_lacks_is_named(hosts: list[str]) -> None:
+def test_unknown_node_is_reported(hosts: list[str]) -> None:
     with pytest.raises(InvalidInputError, match="slurm_nodes"):
         job_spec.assign_nodes(job(), hosts)
 
 
-def test_the_documents_split_by_host_name_becomes_the_engines_order() -> None:
+def test_split_by_host_name_becomes_the_engines_order() -> None:
     tier = job()
     head, workers = job_spec.assign_nodes(tier, HOSTS)
     placed = job_spec.devices(tier, head, workers, PORTS)
@@ -99,13 +99,13 @@ def test_the_documents_split_by_host_name_becomes_the_engines_order() -> None:
     assert engine_split(placed) == [27, 27, 27]
 
 
-def test_other_nodes_than_those_of_the_split_share_evenly() -> None:
+def test_layers_are_spread_evenly_on_other_nodes() -> None:
     tier = job(split={"vasp-01": 40, "vasp-09": 40})
     head, workers = job_spec.assign_nodes(tier, HOSTS)
     assert [device.layers for device in job_spec.devices(tier, head, workers, PORTS)] == [27, 27, 26]
 
 
-def test_the_heads_command_line() -> None:
+def test_command_line_of_the_head() -> None:
     tier = job()
     head, workers = job_spec.assign_nodes(tier, HOSTS)
     placed = job_spec.devices(tier, head, workers, PORTS)
@@ -118,14 +118,14 @@ def test_the_heads_command_line() -> None:
     assert argv[argv.index("--device") + 1] == "RPC0,RPC1,CUDA0"
 
 
-def test_a_workers_command_line() -> None:
+def test_command_line_of_a_worker() -> None:
     argv = job_spec.worker_argv("/x/ggml-rpc-server", "10.100.0.42", 20, has_cache=True)
     assert job_spec.with_port(argv, 50055) == [
         "/x/ggml-rpc-server", "-H", "10.100.0.42", "-p", "50055", "-t", "20", "-c",
     ]  # fmt: skip
 
 
-def test_ports_on_which_somebody_listens_are_passed_over() -> None:
+def test_ports_with_a_listener_are_skipped() -> None:
     assert job_spec.candidates(8080, 4, {8080, 8082, 22}) == [8081, 8083]
 
 
@@ -133,11 +133,11 @@ def test_ports_on_which_somebody_listens_are_passed_over() -> None:
     ("read", "sent", "remote", "percent"),
     [(0, 0, 0, 0), (50, 0, 0, 50), (100, 0, 0, 99), (500, 0, 0, 99), (100, 0, 100, 50), (100, 43, 100, 71)],
 )
-def test_how_much_is_loaded(read: int, sent: int, remote: int, percent: int) -> None:
+def test_loaded_percentage(read: int, sent: int, remote: int, percent: int) -> None:
     assert job_spec.percent(read, 100, sent, remote) == percent
 
 
-def test_a_model_without_a_size_is_not_divided_by() -> None:
+def test_model_without_a_size_has_a_percentage() -> None:
     assert job_spec.percent(5, 0, 0, 0) == 99
 
 
@@ -162,7 +162,7 @@ def line_of(**changes: Any) -> job_spec.EngineCommand:
     return job_spec.head_line(tier, "/x/bin/llama-server", MANIFEST, placed, head)
 
 
-def test_a_head_that_its_release_takes() -> None:
+def test_head_command_passes_the_flag_guard() -> None:
     line = line_of()
     assert line.argv[0] == "/x/bin/llama-server"
     assert job_spec.PORT in line.argv
@@ -171,12 +171,12 @@ def test_a_head_that_its_release_takes() -> None:
 @pytest.mark.parametrize(
     "settings", [{"flash_attention": "off", "cache_type_v": "q4_0"}, {"extra_arguments": ["--no-such-flag"]}]
 )
-def test_a_head_that_would_not_live_is_refused_before_it_starts(settings: dict[str, Any]) -> None:
+def test_head_command_with_a_fatal_flag_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="this build of /x/bin/llama-server takes and survives"):
         line_of(settings=settings)
 
 
-def test_a_router_brings_its_models_presets_and_closes_their_ports() -> None:
+def test_router_command_has_presets_for_its_models() -> None:
     tier = job(kind="router", models_max=2, sleep_idle_seconds=600)
     head, _workers = job_spec.assign_nodes(tier, ["vasp-02"])
     line = job_spec.router_line(tier, "/x/bin/llama-server", MANIFEST, head)

@@ -41,7 +41,7 @@ from tests.unit.core.slurm.tiers import (
 OFTEN = "Slurm has requeued it as often as it may (MaxBatchRequeue), and holds it"
 
 
-def test_a_tier_without_a_job_gets_one() -> None:
+def test_tier_without_a_job_gets_one() -> None:
     assert step(TierState(), observed())[1] == [(SUBMIT, "")]
 
 
@@ -53,7 +53,7 @@ def test_a_tier_without_a_job_gets_one() -> None:
         "UPDATE_DB", "EXPEDITING", "LAUNCH_FAILED", "RECONFIG_FAIL", "SOMETHING_NEW",
     ],
 )  # fmt: skip
-def test_a_tier_with_a_job_gets_none(state: str, remembered: str) -> None:
+def test_tier_with_a_live_job_gets_no_other(state: str, remembered: str) -> None:
     job = replace(RUNNING, state=state)
     after, actions = step(TierState(job=remembered), observed(job))
     assert actions == []
@@ -76,7 +76,7 @@ def test_a_tier_with_a_job_gets_none(state: str, remembered: str) -> None:
         VASP,
     ],
 )
-def test_other_jobs_are_none_of_its_own(other: Job) -> None:
+def test_jobs_of_others_are_ignored(other: Job) -> None:
     assert step(TierState(), observed(other))[1] == [(SUBMIT, "")]
 
 
@@ -84,12 +84,12 @@ def test_other_jobs_are_none_of_its_own(other: Job) -> None:
     "queue",
     [QueueSnapshot(), QueueSnapshot(NOW, (), "Unable to contact slurm controller", NOW), QueueSnapshot(0.0, (), "x")],
 )
-def test_nothing_is_done_while_slurm_does_not_answer(queue: QueueSnapshot) -> None:
+def test_no_action_while_slurm_does_not_answer(queue: QueueSnapshot) -> None:
     state = TierState(job="12")
     assert tier_rules.step(FAST, state, Observation(NOW, queue)) == (state, [])
 
 
-def test_nothing_is_submitted_while_work_that_comes_first_waits() -> None:
+def test_no_job_is_submitted_while_a_preempting_job_waits() -> None:
     state, actions = step(TierState(), observed(WAITING))
     assert actions == []
     assert (
@@ -108,7 +108,7 @@ def test_nothing_is_submitted_while_work_that_comes_first_waits() -> None:
         (1, "", "sbatch: error: Batch job submission failed: Invalid qos specification", BACKOFF_S[0]),
     ],
 )
-def test_whatever_sbatch_says_there_is_no_second_job(status: int, job: str, text: str, again_after: float) -> None:
+def test_failed_sbatch_causes_no_second_job(status: int, job: str, text: str, again_after: float) -> None:
     state = tier_rules.submitted(FAST, tier_rules.about_to_submit(TierState(), NOW), NOW, status, job, text)
     # A queue from before, that Slurm needed long to answer.
     stale = Observation(NOW + again_after - 1, QueueSnapshot(NOW - 1))
@@ -119,7 +119,7 @@ def test_whatever_sbatch_says_there_is_no_second_job(status: int, job: str, text
     assert step(state, observed(wall=NOW + again_after + 1))[1] == [(SUBMIT, "")]
 
 
-def test_a_manager_that_was_killed_in_the_middle_of_sbatch_does_not_submit_again() -> None:
+def test_manager_killed_during_sbatch_does_not_submit_again() -> None:
     kept = json.loads(json.dumps(asdict(tier_rules.about_to_submit(TierState(), NOW))))
     state = tier_state.state_from_data(kept)
     assert step(state, observed(wall=NOW + 3))[1] == []
@@ -128,12 +128,12 @@ def test_a_manager_that_was_killed_in_the_middle_of_sbatch_does_not_submit_again
     assert step(state, observed(wall=NOW + UNSURE_S + 1))[1] == [(SUBMIT, "")]
 
 
-def test_a_queue_from_before_the_submission_proves_nothing() -> None:
+def test_queue_older_than_the_submission_is_ignored() -> None:
     state = tier_rules.submitted(FAST, tier_rules.about_to_submit(TierState(), NOW), NOW + 1, 0, "12", "12")
     assert tier_rules.step(FAST, state, Observation(NOW + 2, QueueSnapshot(NOW - 1)))[1] == []
 
 
-def test_second_jobs_are_ended_and_never_the_first() -> None:
+def test_pending_duplicate_is_cancelled() -> None:
     second = replace(PENDING, id="13")
     state, actions = step(TierState(), observed(second, RUNNING))
     assert actions == [(CANCEL, "13")]
@@ -144,7 +144,7 @@ def test_second_jobs_are_ended_and_never_the_first() -> None:
     assert step(state, observed(RUNNING, wall=NOW + 3))[1] == []
 
 
-def test_a_second_job_that_runs_is_left_alone_while_the_first_may_be_ending() -> None:
+def test_running_duplicate_is_kept_while_the_first_job_may_end() -> None:
     second = replace(RUNNING, id="13")
     assert step(TierState(), observed(replace(RUNNING, state="COMPLETING"), second))[1] == []
     state, actions = step(TierState(), observed(RUNNING, second))
@@ -152,13 +152,13 @@ def test_a_second_job_that_runs_is_left_alone_while_the_first_may_be_ending() ->
     assert step(state, observed(RUNNING, second, wall=NOW + 20))[1] == [(CANCEL, "13")]
 
 
-def test_a_job_in_a_state_that_nobody_knows_may_be_the_one_that_serves() -> None:
+def test_job_in_an_unknown_state_is_kept() -> None:
     first, second = replace(RUNNING, state="SOMETHING_NEW"), replace(RUNNING, id="13")
     state, _actions = step(TierState(), observed(first, second))
     assert step(state, observed(first, second, wall=NOW + 20))[1] == [(CANCEL, "13")]
 
 
-def test_a_stopped_tier_has_its_job_ended_once_and_gets_none() -> None:
+def test_stopped_tier_loses_its_job_and_gets_none() -> None:
     stops = {"fast": ManualStop("maintenance", "ann", NOW)}
     state, actions = step(TierState(), observed(RUNNING, stops=stops))
     assert actions == [(CANCEL, "12")]
@@ -175,7 +175,7 @@ def test_a_stopped_tier_has_its_job_ended_once_and_gets_none() -> None:
     assert step(state, observed(wall=NOW + 42))[1] == [(SUBMIT, "")]
 
 
-def test_a_tier_that_is_not_enabled_loses_only_the_manager_s_own_job() -> None:
+def test_disabled_tier_loses_only_a_managed_job() -> None:
     off = replace(FAST, enabled=False)
     assert step(TierState(), observed(), off)[1] == []
     assert step(TierState(), observed(RUNNING), off)[1] == [(CANCEL, "12")]
@@ -192,7 +192,7 @@ def test_a_tier_that_is_not_enabled_loses_only_the_manager_s_own_job() -> None:
     ],
 )
 @pytest.mark.parametrize("job_state", ["PENDING", "REQUEUE_HOLD"])
-def test_a_job_whose_launch_failed_is_not_left_held_for_ever(reason: str, words: str, job_state: str) -> None:
+def test_job_held_after_a_failed_launch_is_cancelled(reason: str, words: str, job_state: str) -> None:
     held = replace(PENDING, reason=reason, state=job_state)
     state, actions = step(TierState(), observed(held))
     assert actions == [(CANCEL, "12")]
@@ -216,7 +216,7 @@ def test_a_job_whose_launch_failed_is_not_left_held_for_ever(reason: str, words:
     assert (actions, state.failures) == ([(CANCEL, "13")], 2)
 
 
-def test_a_held_job_that_somebody_else_ends_has_failed_once_too() -> None:
+def test_failed_launch_is_counted_once_if_a_user_cancels_the_job() -> None:
     held = replace(PENDING, reason="JobHoldMaxRequeue")
     state, _actions = step(TierState(), observed(held))
     # A second job was ended meanwhile.
@@ -225,7 +225,7 @@ def test_a_held_job_that_somebody_else_ends_has_failed_once_too() -> None:
     assert (state.failures, state.not_before, state.counted) == (1, NOW + BACKOFF_S[0], "")
 
 
-def test_a_held_job_that_somebody_released_is_judged_by_how_it_ends() -> None:
+def test_released_job_is_judged_by_its_end() -> None:
     state, _actions = step(TierState(), observed(replace(PENDING, reason="JobHoldMaxRequeue")))
     state, _actions = step(state, observed(RUNNING, wall=NOW + 100))
     state = replace(state, cancelled="")
@@ -239,7 +239,7 @@ def lose(state: TierState, wall: float, ending: Ending, job: str = "12") -> Tier
     return step(state, observed(wall=wall, endings={job: ending}))[0]
 
 
-def test_the_pauses_are_those_of_the_inventory() -> None:
+def test_backoff_is_that_of_the_inventory() -> None:
     spec, state, wall, pauses = replace(FAST, backoff=(3.0, 5.0)), TierState(), NOW, []
     for number in range(4):
         state = replace(state, job=str(number))
@@ -253,7 +253,7 @@ def test_the_pauses_are_those_of_the_inventory() -> None:
     assert step(state, observed(wall=wall + 1), spec)[0].not_before == state.not_before
 
 
-def test_ten_jobs_that_die_at_once_come_less_and_less_often() -> None:
+def test_backoff_grows_with_each_failed_job() -> None:
     state, wall, pauses = TierState(), NOW, []
     for number in range(10):
         state = lose(state, wall, DIED, str(100 + number))
@@ -298,7 +298,7 @@ def test_ten_jobs_that_die_at_once_come_less_and_less_often() -> None:
         (Ending("WEIRD"), 10, 1, "as WEIRD"),
     ],
 )
-def test_how_a_job_ended_decides_when_the_next_one_comes(
+def test_end_of_a_job_decides_the_pause_before_the_next(
     ending: Ending, pause: float, failures: int, words: str
 ) -> None:
     state = lose(TierState(), NOW, ending)
@@ -306,12 +306,12 @@ def test_how_a_job_ended_decides_when_the_next_one_comes(
     assert words in state.why
 
 
-def test_a_clock_that_is_set_back_does_not_keep_a_tier_away() -> None:
+def test_clock_set_back_does_not_extend_a_pause() -> None:
     state = TierState(not_before=NOW + 86400, why="x", failures=1)
     assert step(state, observed())[1] == [(SUBMIT, "")]
 
 
-def test_a_clock_that_is_set_back_after_a_submission_makes_it_sure_a_minute_later() -> None:
+def test_clock_set_back_after_a_submission_restarts_the_wait() -> None:
     unsure = tier_rules.submitted(FAST, tier_rules.about_to_submit(TierState(), NOW + 86400), NOW + 86400, 124, "", "x")
     lost = tier_rules.submitted(FAST, TierState(), NOW + 86400, 0, "12", "")
     for after in (unsure, lost):
@@ -324,13 +324,13 @@ def test_a_clock_that_is_set_back_after_a_submission_makes_it_sure_a_minute_late
         assert step(state, observed(wall=NOW + UNSURE_S + 1, endings=endings))[1] == [(SUBMIT, "")]
 
 
-def test_a_clock_that_is_set_back_does_not_keep_a_second_job() -> None:
+def test_clock_set_back_does_not_keep_a_duplicate() -> None:
     second = replace(RUNNING, id="13")
     state, actions = step(TierState(duplicate_since=NOW + 86400), observed(RUNNING, second))
     assert actions == []
     assert step(state, observed(RUNNING, second, wall=NOW + 20))[1] == [(CANCEL, "13")]
 
 
-def test_an_action_says_why() -> None:
+def test_action_has_a_reason() -> None:
     _memory, actions = tier_rules.step(FAST, TierState(), observed(RUNNING, stops={"fast": ManualStop("maintenance")}))
     assert actions == [Action(CANCEL, "fast", "12", "stopped: maintenance")]

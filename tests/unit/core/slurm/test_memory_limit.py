@@ -28,7 +28,7 @@ PLAN = {
 }
 
 
-def test_a_head_has_the_file_and_a_copy_of_the_context_and_a_worker_the_files_of_its_cache() -> None:
+def test_head_needs_file_and_context_and_worker_needs_its_cache() -> None:
     found = memory_limit.of_distributed(PLAN, 44 * GIB, GIB)
     assert set(found) == {"one", "two", "three"}
     assert found["one"] == MemoryNeed(3 * GIB, (46 + 12) * GIB)
@@ -36,17 +36,17 @@ def test_a_head_has_the_file_and_a_copy_of_the_context_and_a_worker_the_files_of
     assert found["two"] == MemoryNeed(worker, worker + GIB + 15 * GIB)
 
 
-def test_a_head_without_a_device_and_a_worker_beside_it_are_counted_apart() -> None:
+def test_head_without_a_device_is_counted_apart_from_its_worker() -> None:
     found = memory_limit.of_distributed({**PLAN, "devices": PLAN["devices"][:2]}, 44 * GIB, GIB)
     assert set(found) == {"", "two", "three"}
 
 
-def test_a_file_that_is_read_and_not_mapped_is_cached_too() -> None:
+def test_file_that_is_read_counts_as_cached() -> None:
     assert memory_limit.of_engine(1, 3 * GIB, 0, 44 * GIB, 0).sum == 47 * GIB
     assert memory_limit.of_engine(1, 47 * GIB, 44 * GIB, 44 * GIB, 0).sum == 47 * GIB
 
 
-def test_the_largest_models_of_a_router_count() -> None:
+def test_need_of_a_router_is_that_of_its_largest_models() -> None:
     models = [
         {"least": n * GIB, "comfortable": n * 2 * GIB, "mapped": n * GIB, "file_size": n * GIB, "context": GIB}
         for n in (1, 5, 3)
@@ -59,12 +59,12 @@ def test_the_largest_models_of_a_router_count() -> None:
     ("text", "mib"),
     [("", 0), (None, 0), ("0", 0), ("200G", 204800), ("65536", 65536), (65536, 65536), ("64g", 65536), ("1T", 1 << 20)],
 )
-def test_limits_are_read_as_sbatch_reads_them(text: Any, mib: int) -> None:
+def test_memory_limit_is_converted_to_mib(text: Any, mib: int) -> None:
     assert memory_limit.given_mib(text) == mib
 
 
 @pytest.mark.parametrize("text", ["all", "1.5G", "64 G", "-1", "64GB"])
-def test_what_sbatch_would_not_take_is_refused(text: str) -> None:
+def test_invalid_memory_limit_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="a memory limit such as 200G"):
         memory_limit.given_mib(text)
 
@@ -80,5 +80,5 @@ def test_what_sbatch_would_not_take_is_refused(text: str) -> None:
         (1000, 2048, 0, "of 1000M"),
     ],
 )
-def test_warnings(given: int, wanted: int, node: int, words: str) -> None:
+def test_small_limit_gets_a_warning(given: int, wanted: int, node: int, words: str) -> None:
     assert [words in text for text in memory_limit.warnings(given, wanted, node)] == ([True] if words else [])

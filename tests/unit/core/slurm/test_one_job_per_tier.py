@@ -72,7 +72,7 @@ class Cluster:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_there_are_never_two_jobs_of_a_tier(seed: int) -> None:
+def test_tier_never_has_two_jobs(seed: int) -> None:
     cluster, state = Cluster(seed), TierState()
     kept: Any = None
     for _turn in range(400):

@@ -23,7 +23,7 @@ OLD, NEW = "herd-tiers tier=fast fingerprint=bbbbbbbb", "herd-tiers tier=fast fi
 
 
 @pytest.mark.parametrize("comment", [OLD, "herd-tiers", "by hand fingerprint=bbbbbbbb"])
-def test_a_job_that_waits_and_is_outdated_is_replaced(comment: str) -> None:
+def test_pending_outdated_job_is_replaced(comment: str) -> None:
     old = replace(PENDING, comment=comment)
     state, actions = step(TierState(job="12"), observed(old), PLANNED)
     assert actions == [(CANCEL, "12")]
@@ -51,11 +51,11 @@ def test_a_job_that_waits_and_is_outdated_is_replaced(comment: str) -> None:
         replace(RUNNING, comment="", state="COMPLETING"),
     ],
 )
-def test_what_is_not_replaced(job: Job) -> None:
+def test_current_or_held_job_is_not_replaced(job: Job) -> None:
     assert step(TierState(job="12"), observed(job, endpoints=[ENTRY]), PLANNED)[1] == []
 
 
-def test_a_job_that_serves_and_is_outdated_is_asked_to_make_way_and_not_ended() -> None:
+def test_serving_outdated_job_is_asked_to_requeue_itself() -> None:
     old = replace(RUNNING, comment=OLD)
     # While it starts nobody knows whether it has its handlers yet.
     state, actions = step(TierState(job="12"), observed(old), PLANNED)
@@ -72,7 +72,7 @@ def test_a_job_that_serves_and_is_outdated_is_asked_to_make_way_and_not_ended() 
     assert step(state, observed(replace(PENDING, comment=OLD), wall=NOW + 60), PLANNED)[1] == [(CANCEL, "12")]
 
 
-def test_a_job_that_began_after_another_one_was_asked_is_asked_itself() -> None:
+def test_new_run_of_an_outdated_job_is_asked_again() -> None:
     """An inventory is changed more than once in ten minutes, and a job that was asked is requeued by others."""
     old = replace(RUNNING, comment=OLD)
     assert old.start
@@ -81,18 +81,18 @@ def test_a_job_that_began_after_another_one_was_asked_is_asked_itself() -> None:
     assert step(since, observed(old, wall=old.start + 60, endpoints=[ENTRY]), PLANNED)[1] == []
 
 
-def test_a_job_of_an_older_version_is_left_until_it_waits() -> None:
+def test_running_job_without_fingerprint_is_kept() -> None:
     """Its runtime does not know the signal, and would end in the middle of its answers."""
     old = replace(RUNNING, comment="herd-tiers")
     assert step(TierState(job="12"), observed(old, endpoints=[ENTRY]), PLANNED)[1] == []
     assert "when it is requeued" in tier_report.report(PLANNED, TierState(job="12"), observed(old)).advice
 
 
-def test_an_outdated_job_is_no_reason_to_keep_a_second_one() -> None:
+def test_duplicate_of_an_outdated_job_is_cancelled() -> None:
     old, second = replace(RUNNING, comment=OLD), replace(PENDING, id="13", comment=NEW)
     state = TierState(job="12", renewed_at=NOW - 5)
     assert step(state, observed(old, second, endpoints=[ENTRY]), PLANNED)[1] == [(CANCEL, "13")]
 
 
-def test_without_a_mark_in_the_configuration_nothing_is_outdated() -> None:
+def test_no_job_is_outdated_without_a_configured_fingerprint() -> None:
     assert step(TierState(job="12"), observed(replace(PENDING, comment=OLD)))[1] == []

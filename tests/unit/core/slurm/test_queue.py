@@ -24,7 +24,7 @@ def queue() -> list[Job]:
     return slurm_queue.parse_queue(SQUEUE)
 
 
-def test_jobs_of_the_queue_are_read() -> None:
+def test_pending_jobs_are_parsed() -> None:
     waits, other, over = queue()[0], queue()[1], queue()[2]
     assert waits == Job(
         id="38", name="llama-72b", user="llama", state="PENDING", reason="BeginTime", restarts=2, submitted=1795266500,
@@ -39,7 +39,7 @@ def test_jobs_of_the_queue_are_read() -> None:
     assert (over.name, over.state, over.is_live, over.qos) == ("vasp", "COMPLETED", False, "vasp_priority")
 
 
-def test_jobs_that_run_are_read() -> None:
+def test_running_jobs_are_parsed() -> None:
     found = [job for job in queue() if job.state == "RUNNING"]
     assert found
     assert all(job.is_running and job.start and job.end and job.nodes and not job.reason for job in found)
@@ -58,7 +58,7 @@ def test_jobs_that_run_are_read() -> None:
         b"".join(line[:24] + b" " + line[24:] for line in SQUEUE.splitlines(keepends=True)),
     ],
 )
-def test_what_is_no_queue_is_refused(printed: bytes) -> None:
+def test_output_without_jobs_is_refused(printed: bytes) -> None:
     """Whoever took it for an empty one would submit a second job of every tier."""
     with pytest.raises(ValueError, match="squeue printed no jobs but"):
         slurm_queue.parse_queue(printed)
@@ -70,7 +70,7 @@ def test_an_empty_queue_has_no_jobs(printed: bytes) -> None:
 
 
 @pytest.mark.parametrize("comment", ["x\n2024", "\n12", "a\n12 \n13", "x\n" + "9" * 20 + "\n"])
-def test_a_job_with_lines_in_its_comment_hides_no_other(comment: str) -> None:
+def test_newline_in_a_comment_hides_no_other_job(comment: str) -> None:
     lines = [line.rstrip(b"\n") for line in SQUEUE.splitlines()]
     at = sum((24, 64, 40, 20, 160, 8, 24, 24, 24, 512, 512, 64, 64, 12))
     others = [line[:at] + comment.encode() for line in lines]
@@ -81,7 +81,7 @@ def test_a_job_with_lines_in_its_comment_hides_no_other(comment: str) -> None:
     assert [job.id for job in found[::2]] == [job.id for job in queue()]
 
 
-def test_a_time_in_another_format_moves_no_column() -> None:
+def test_other_time_format_moves_no_column() -> None:
     text = SQUEUE.replace(b"1795266500", b"2026-11-21")
     assert [job.id for job in slurm_queue.parse_queue(text)] == [job.id for job in queue()]
 
@@ -104,7 +104,7 @@ def renamed(line: bytes, name: bytes) -> bytes:
         ("a\x0bb\x85c\u2028d\re", "a\x0bb\x85c\u2028d\re"),
     ],
 )
-def test_a_name_of_any_letters_moves_no_column(name: str, read: str) -> None:
+def test_any_job_name_moves_no_column(name: str, read: str) -> None:
     lines = SQUEUE.splitlines(keepends=True)
     found = slurm_queue.parse_queue(b"".join([*lines[:2], renamed(lines[2], name.encode()), *lines[3:]]))
     expected = queue()
@@ -116,7 +116,7 @@ def test_a_name_of_any_letters_moves_no_column(name: str, read: str) -> None:
 @pytest.mark.parametrize(
     ("number", "expected"), [("37", 37), ("37_4", 37), ("37_[1-9%2]", 37), ("37+0", 37), ("37+12", 37)]
 )
-def test_members_of_arrays_and_parts_of_jobs_are_jobs_too(number: str, expected: int) -> None:
+def test_array_members_and_job_parts_are_jobs(number: str, expected: int) -> None:
     line = SQUEUE.splitlines(keepends=True)[2]
     (job,) = slurm_queue.parse_queue(number.ljust(24).encode() + line[24:])
     assert (job.id, job.number, job.qos) == (number, expected, "vasp_priority")
@@ -130,7 +130,7 @@ def test_members_of_arrays_and_parts_of_jobs_are_jobs_too(number: str, expected:
         "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "UPDATE_DB", "SOMETHING_NEW", "",
     ],
 )  # fmt: skip
-def test_a_job_is_there_unless_slurm_says_that_it_is_over(state: str) -> None:
+def test_job_in_any_other_state_is_live(state: str) -> None:
     assert Job("1", "a", "b", state).is_live
 
 
@@ -141,7 +141,7 @@ def test_a_job_is_there_unless_slurm_says_that_it_is_over(state: str) -> None:
         "TIMEOUT",
     ],
 )  # fmt: skip
-def test_a_job_that_is_over_is_none(state: str) -> None:
+def test_ended_job_is_not_live(state: str) -> None:
     job = Job("1", "a", "b", state)
     assert not (job.is_live or job.is_running or job.is_pending)
 
@@ -160,7 +160,7 @@ def test_a_job_that_is_over_is_none(state: str) -> None:
         ("a[1-x],b", ("a1-x", "b")),
     ],
 )
-def test_lists_of_hosts_are_expanded(text: str, expected: tuple[str, ...]) -> None:
+def test_host_lists_are_expanded(text: str, expected: tuple[str, ...]) -> None:
     assert slurm_queue.hosts(text) == expected
 
 
@@ -176,24 +176,24 @@ def test_lists_of_hosts_are_expanded(text: str, expected: tuple[str, ...]) -> No
         ("99", Ending()),
     ],
 )
-def test_how_a_job_ended_is_read_from_accounting(job: str, expected: Ending) -> None:
+def test_end_of_a_job_is_read_from_accounting(job: str, expected: Ending) -> None:
     assert slurm_queue.parse_ending(SACCT, job) == expected
 
 
-def test_of_a_job_that_was_requeued_the_last_run_counts() -> None:
+def test_last_run_of_a_requeued_job_counts() -> None:
     assert slurm_queue.parse_ending(REQUEUED, "37").state == "CANCELLED"
     assert slurm_queue.parse_ending(REQUEUED, "38").state == "RUNNING"
 
 
 @pytest.mark.parametrize("step", ["34.9|COMPLETED|0:0", "34.11|FAILED|1:0", "34.batch|FAILED|1:0"])
 @pytest.mark.parametrize("state", ["FAILED", "COMPLETED"])
-def test_a_step_that_ran_out_of_memory_says_why_the_job_failed(step: str, state: str) -> None:
+def test_step_without_memory_explains_a_failed_job(step: str, state: str) -> None:
     text = SACCT.replace(step, f"{step.partition('|')[0]}|OUT_OF_MEMORY|0:125").replace("34|FAILED", f"34|{state}")
     assert slurm_queue.parse_ending(text, "34").state == "OUT_OF_MEMORY"
 
 
 @pytest.mark.parametrize("step", ["34.2|FAILED|1:0", "34.0|COMPLETED|0:0", "34.8|FAILED|1:0", "34.6|COMPLETED|0:0"])
-def test_a_step_of_a_group_that_was_started_anew_does_not_say_why_the_job_ended(step: str) -> None:
+def test_step_of_an_earlier_group_does_not_explain_the_end(step: str) -> None:
     text = SACCT.replace(step, f"{step.partition('|')[0]}|OUT_OF_MEMORY|0:125")
     assert slurm_queue.parse_ending(text, "34").state == "FAILED"
 
@@ -205,13 +205,13 @@ def test_a_step_of_a_group_that_was_started_anew_does_not_say_why_the_job_ended(
         ("NODE_FAIL", "NODE_FAIL"), ("REQUEUED", "REQUEUED"),
     ],
 )  # fmt: skip
-def test_what_ended_a_job_is_not_its_memory_where_slurm_says_otherwise(said: str, state: str) -> None:
+def test_other_state_of_slurm_overrides_a_step_without_memory(said: str, state: str) -> None:
     text = SACCT.replace("34.11|FAILED|1:0", "34.11|OUT_OF_MEMORY|0:125").replace("34|FAILED", f"34|{said}")
     assert slurm_queue.parse_ending(text, "34").state == state
 
 
 @pytest.mark.parametrize("text", ["", "x", "|||", "12|", "12|FAILED|1:0", "12.batch|FAILED|1:0|1|||5K|n"])
-def test_what_accounting_does_not_say_is_unknown(text: str) -> None:
+def test_missing_accounting_gives_an_unknown_end(text: str) -> None:
     assert slurm_queue.parse_ending(text, "12") == Ending()
 
 
@@ -219,7 +219,7 @@ def test_what_accounting_does_not_say_is_unknown(text: str) -> None:
     ("text", "expected"),
     [("198412K", 198412 << 10), ("46.50M", 48758784), ("2G", 2 << 30), ("7", 7), ("", 0), ("?", 0)],
 )
-def test_sizes_are_read(text: str, expected: int) -> None:
+def test_sizes_are_converted_to_bytes(text: str, expected: int) -> None:
     assert slurm_queue.size(text) == expected
 
 
@@ -240,5 +240,5 @@ def test_sizes_are_read(text: str, expected: int) -> None:
         ("", ""),
     ],
 )
-def test_a_log_s_last_words_say_why(text: str, expected: str) -> None:
+def test_last_message_of_a_log_explains_the_end(text: str, expected: str) -> None:
     assert slurm_queue.last_message(text) == expected

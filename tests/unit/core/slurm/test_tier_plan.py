@@ -71,7 +71,7 @@ def plan(site: str, change: Any = None) -> dict[str, Any]:
     return tier_plan(tiers, machines, sorted(machines), models(site), "0c1e57098", "llama", 50052, PATHS)
 
 
-def test_the_documents_tiers() -> None:
+def test_tiers_of_the_documents_are_planned() -> None:
     found = plan("beefcake2_slurm")
     assert found["problems"] == []
     fast, reasoning = found["tiers"]["fast"], found["tiers"]["reasoning"]
@@ -83,7 +83,7 @@ def test_the_documents_tiers() -> None:
     assert "in MiB" in reasoning["table"]
 
 
-def test_an_empty_limit_is_above_the_one_that_was_killed() -> None:
+def test_planned_limit_is_above_the_one_that_was_too_small() -> None:
     limit = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory=""))["tiers"]["reasoning"]
     assert limit["limits"]["memory"] == f"{limit['memory_mib'] // 1024}G"
     assert 64 * 1024 < limit["memory_mib"] < 96 * 1024
@@ -95,7 +95,7 @@ def test_an_empty_limit_is_above_the_one_that_was_killed() -> None:
 
 
 @pytest.mark.parametrize("load_mode", ["mmap", "read", "lock", "lock_read"])
-def test_the_files_pages_count_however_it_is_read(load_mode: str) -> None:
+def test_pages_of_the_file_count_in_each_load_mode(load_mode: str) -> None:
     def change(tiers: dict[str, Any]) -> None:
         settings = {**tiers["reasoning"]["settings"], "load_mode": load_mode}
         tiers["reasoning"].update(memory="", settings=settings)
@@ -104,7 +104,7 @@ def test_the_files_pages_count_however_it_is_read(load_mode: str) -> None:
 
 
 @pytest.mark.parametrize("memory", ["64G", "8G", "5G", "65536"])
-def test_a_limit_that_may_be_too_small_is_said(memory: str) -> None:
+def test_limit_below_the_plan_gets_a_warning(memory: str) -> None:
     found = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory=memory))
     assert found["problems"] == []
     (warning,) = [text for text in found["warnings"] if "memory limit" in text]
@@ -113,7 +113,7 @@ def test_a_limit_that_may_be_too_small_is_said(memory: str) -> None:
     assert "Write at least 73G" in warning
 
 
-def test_a_job_does_not_ask_for_more_than_its_smallest_node_has() -> None:
+def test_planned_limit_fits_on_the_smallest_node() -> None:
     tiers = read("inventory/beefcake2_slurm/group_vars/all/tiers.yml")["herd_tiers"]
     tiers[1]["memory"] = ""
     machines = hosts(1, 376)
@@ -124,7 +124,7 @@ def test_a_job_does_not_ask_for_more_than_its_smallest_node_has() -> None:
     assert any("its smallest node can give it 57G, and it may need 73G" in text for text in found["warnings"])
 
 
-def test_two_jobs_cannot_have_one_gpu() -> None:
+def test_tiers_with_the_same_gpu_get_a_warning() -> None:
     (warning,) = plan("beefcake2_slurm")["warnings"]
     assert "the tiers fast and reasoning NEVER SERVE AT THE SAME TIME: each needs a GPU of vasp-02, which has 1" in (
         warning
@@ -142,14 +142,14 @@ def test_two_jobs_cannot_have_one_gpu() -> None:
     assert sum(apart["tiers"]["reasoning"]["data"]["split"].values()) == 80
 
 
-def test_the_labs_tiers_run_side_by_side() -> None:
+def test_tiers_of_the_lab_have_no_gpu_conflict() -> None:
     found = plan("lab_slurm")
     assert (found["problems"], found["warnings"]) == ([], [])
 
 
 @pytest.mark.parametrize("site", ["lab_slurm", "beefcake2_slurm"])
 @pytest.mark.parametrize("tier", ["fast", "reasoning"])
-def test_the_runtime_reads_what_is_written(site: str, tier: str) -> None:
+def test_planned_specification_is_readable(site: str, tier: str) -> None:
     data = plan(site)["tiers"][tier]["data"]
     job = job_spec.read_job(json.dumps(data))
     assert job.tier == tier
@@ -157,13 +157,13 @@ def test_the_runtime_reads_what_is_written(site: str, tier: str) -> None:
     assert job.nodes["vasp-02"].fabric == "10.100.0.42"
 
 
-def test_a_router_goes_by_files_and_a_head_by_its_name() -> None:
+def test_router_models_have_the_names_of_their_files() -> None:
     tiers = plan("beefcake2_slurm")["tiers"]
     assert [m["id"] for m in tiers["fast"]["data"]["models"]] == ["strand-rust-coder-14b-q8_0"]
     assert [m["id"] for m in tiers["reasoning"]["data"]["models"]] == ["OR1-Behemoth"]
 
 
-def test_any_of_several_hosts_will_do() -> None:
+def test_job_may_run_on_any_of_more_hosts() -> None:
     def anywhere(tiers: dict[str, Any]) -> None:
         tiers["fast"].update(hosts=["vasp-02", "vasp-03"])
 
@@ -206,7 +206,7 @@ def test_any_of_several_hosts_will_do() -> None:
         ("reasoning", {"presets": {"or1-behemoth-q4_k_m": {}}}, "presets of a router only"),
     ],
 )
-def test_what_cannot_work_is_said_in_one_sentence(tier: str, change: dict[str, Any], words: str) -> None:
+def test_each_problem_is_one_sentence(tier: str, change: dict[str, Any], words: str) -> None:
     found = plan("beefcake2_slurm", lambda tiers: tiers[tier].update(change))
     assert any(words in problem for problem in found["problems"]), found["problems"]
     assert all("Traceback" not in problem and len(problem) < 700 for problem in found["problems"])
@@ -221,12 +221,12 @@ def test_time_limits(text: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1d", "UNLIMITED", "1:2:3:4"])
-def test_no_time_limits(text: str) -> None:
+def test_invalid_time_limits_are_refused(text: str) -> None:
     with pytest.raises(InvalidInputError):
         rules.limit_seconds(text)
 
 
-def test_the_filters_defaults_are_those_of_the_role() -> None:
+def test_defaults_of_filter_and_role_are_equal() -> None:
     options = read("roles/slurm_tiers/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     tier = options["slurm_tiers_tiers"]["options"]
     assert {name: facts["default"] for name, facts in tier.items() if "default" in facts} == DEFAULTS
@@ -255,12 +255,12 @@ def test_fingerprint_covers_the_configuration_of_a_job(change: dict[str, Any], i
     assert job_spec.read_job(json.dumps(after["data"])).fingerprint == after["fingerprint"]
 
 
-def test_the_longest_grace_counts_for_a_qos() -> None:
+def test_longest_grace_of_its_tiers_applies_to_a_qos() -> None:
     assert plan("beefcake2_slurm")["graces"] == {"ai_opportunistic": 30}
     assert plan("beefcake2_slurm", lambda tiers: tiers["fast"].update(grace=90))["graces"] == {"ai_opportunistic": 90}
 
 
-def test_a_router_offers_what_its_folder_has_and_each_model_has_its_own() -> None:
+def test_specification_of_a_router_has_folder_and_presets() -> None:
     preset = {"aliases": ["strand"], "settings": {"slots": 2}, "load_at_start": True}
 
     def change(tiers: dict[str, Any]) -> None:
@@ -275,6 +275,6 @@ def test_a_router_offers_what_its_folder_has_and_each_model_has_its_own() -> Non
     assert not job_spec.read_job(json.dumps(found["tiers"]["reasoning"]["data"])).scan
 
 
-def test_without_a_scan_the_named_models_are_all_that_is_planned_for() -> None:
+def test_plan_without_a_scan_has_only_named_models() -> None:
     limits = plan("beefcake2_slurm", lambda tiers: tiers["fast"].update(scan=False))["tiers"]["fast"]["limits"]
     assert limits["memory"] == "28G"

@@ -20,7 +20,7 @@ from tests.unit.core.slurm.tiers import ENTRY, FAST, NOW, PENDING, RUNNING, VASP
 PRIORITY = "pending: Priority (jobs of higher priority come first)"
 
 
-def test_a_job_in_a_state_that_nobody_knows_is_shown_as_it_is() -> None:
+def test_unknown_state_of_a_job_is_shown() -> None:
     assert said(replace(RUNNING, state="SOMETHING_NEW")) == ("pending", "job 12 is SOMETHING_NEW", 30)
 
 
@@ -57,11 +57,13 @@ def test_a_job_in_a_state_that_nobody_knows_is_shown_as_it_is() -> None:
         ([], [], ("pending", "its job is about to be submitted", 30)),
     ],
 )  # fmt: skip
-def test_how_a_tier_is(jobs: list[Job], entries: list[Endpoint], expected: tuple[str, str, int]) -> None:
+def test_report_has_state_reason_and_retry_time(
+    jobs: list[Job], entries: list[Endpoint], expected: tuple[str, str, int]
+) -> None:
     assert said(*jobs, endpoints=entries) == expected
 
 
-def test_of_a_job_that_never_shows_up_in_the_registry_people_hear_where_to_look() -> None:
+def test_report_of_a_late_job_names_its_log() -> None:
     def advice(started: float) -> str:
         return tier_report.report(FAST, TierState(load_s=30.0), observed(replace(RUNNING, start=NOW - started))).advice
 
@@ -69,13 +71,13 @@ def test_of_a_job_that_never_shows_up_in_the_registry_people_hear_where_to_look(
     assert advice(340) == "loading takes longer than expected: see ai/logs/12/job.log in the shared directory"
 
 
-def test_the_gap_between_the_registry_and_the_queue_is_still_draining() -> None:
+def test_job_without_an_entry_is_draining_until_the_queue_shows_its_end() -> None:
     assert said(RUNNING, drained={"12": 0})[0] == "draining"
     # Once it has been restarted, it is starting.
     assert said(replace(RUNNING, restarts=1), drained={"12": 0})[0] == "loading"
 
 
-def test_when_it_is_expected_back() -> None:
+def test_expected_time_includes_the_load() -> None:
     def expected(*jobs: Job) -> float | None:
         return tier_report.report(FAST, TierState(load_s=20.0), observed(*jobs)).expected
 
@@ -100,14 +102,14 @@ def test_when_it_is_expected_back() -> None:
         ("SomethingNew", "SomethingNew", ""),
     ],
 )
-def test_why_a_job_waits_in_words(reason: str, words: str, advice: str) -> None:
+def test_pending_reason_is_explained(reason: str, words: str, advice: str) -> None:
     tier = tier_report.report(FAST, TierState(), observed(replace(PENDING, reason=reason)))
     assert words in tier.reason
     assert advice in tier.advice
     assert tier.pending_reason == reason
 
 
-def test_what_runs_goes_on_while_slurm_does_not_answer() -> None:
+def test_ready_tier_stays_ready_while_slurm_does_not_answer() -> None:
     away = QueueSnapshot(NOW - 60, (RUNNING,), "Unable to contact slurm controller (connect failure)", NOW - 50)
     found = Observation(NOW, away, [ENTRY])
     assert tier_report.report(FAST, TierState(job="12"), found).state == "ready"
@@ -121,7 +123,7 @@ def test_what_runs_goes_on_while_slurm_does_not_answer() -> None:
 @pytest.mark.parametrize(
     ("job", "entries", "is_said"), [(PENDING, [], True), (RUNNING, [ENTRY], False), (RUNNING, [], False)]
 )
-def test_a_tier_that_waits_says_with_which_one_it_takes_turns(job: Job, entries: list[Endpoint], is_said: bool) -> None:
+def test_pending_tier_shows_its_gpu_conflict(job: Job, entries: list[Endpoint], is_said: bool) -> None:
     spec = replace(FAST, gpu_conflict="fast and reasoning never serve at the same time")
     report = tier_report.report(spec, TierState(job="12"), observed(job, endpoints=entries))
     assert ("never serve at the same time" in report.advice) is is_said

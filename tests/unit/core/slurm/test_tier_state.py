@@ -28,7 +28,7 @@ from tests.unit.core.slurm.tiers import ENTRY, FAST, NAMED, NOW, PENDING, RUNNIN
     ],
 )
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "COMPLETING"])
-def test_a_job_is_known_by_its_number_its_tier_and_its_name(job: Job, remembered: str, state: str) -> None:
+def test_job_is_found_by_its_number_tier_or_name(job: Job, remembered: str, state: str) -> None:
     job = replace(job, state=state)
     after, actions = step(TierState(job=remembered), observed(job))
     assert (after.job, actions) == ("12", [])
@@ -57,14 +57,14 @@ def test_a_job_is_known_by_its_number_its_tier_and_its_name(job: Job, remembered
         (RUNNING, "", False),
     ],
 )
-def test_a_job_of_no_tier_is_ended(job: Job, remembered: str, is_orphan: bool) -> None:
+def test_orphaned_job_is_found(job: Job, remembered: str, is_orphan: bool) -> None:
     states = {"fast": TierState(job=remembered)}
     assert tier_state.orphaned_jobs([FAST], states, QueueSnapshot(NOW, (job,)), "llama") == ([job] if is_orphan else [])
     assert tier_state.orphaned_jobs([FAST], states, QueueSnapshot(0.0, (job,)), "llama") == []
     assert tier_state.orphaned_jobs([FAST], states, QueueSnapshot(NOW, (job,), "silent"), "llama") == []
 
 
-def test_what_is_submitted_is_known_as_the_tier_s_own() -> None:
+def test_comment_names_the_tier_of_a_job() -> None:
     job = replace(RUNNING, comment=tier_state.comment(FAST))
     assert tier_state.is_managed(job)
     assert tier_state.tier_of(job) == "fast"
@@ -72,11 +72,11 @@ def test_what_is_submitted_is_known_as_the_tier_s_own() -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], {"job": 5}, {"failures": "x", "not_before": None}, {"unknown": 1}, "x"])
-def test_a_memory_that_is_broken_is_none(data: Any) -> None:
+def test_invalid_state_data_is_dropped(data: Any) -> None:
     assert tier_state.state_from_data(data) == TierState()
 
 
-def test_a_job_of_the_registry_is_gone_only_if_the_queue_is_newer() -> None:
+def test_job_is_gone_only_if_a_newer_queue_lacks_it() -> None:
     def gone(taken: float, *jobs: Job, problem: str = "") -> set[str]:
         return tier_state.gone_jobs([ENTRY], QueueSnapshot(taken, jobs, problem), SEEN)
 
@@ -88,7 +88,7 @@ def test_a_job_of_the_registry_is_gone_only_if_the_queue_is_newer() -> None:
     assert gone(NOW + 1, problem="silent") == set()
 
 
-def test_a_job_that_was_requeued_and_runs_again_is_not_gone() -> None:
+def test_requeued_job_that_runs_again_is_not_gone() -> None:
     """The queue was seen while it waited; then it began, and its entry was there before the queue was seen again."""
     again = replace(ENTRY, started=NOW + 100)
     seen = {**SEEN, tier_state.run_of(again): NOW + 105}
@@ -99,12 +99,12 @@ def test_a_job_that_was_requeued_and_runs_again_is_not_gone() -> None:
     assert tier_state.gone_jobs([again], QueueSnapshot(NOW + 106, (PENDING,)), seen) == {"12"}
 
 
-def test_how_long_a_load_takes_is_remembered() -> None:
+def test_loading_time_is_remembered() -> None:
     assert tier_state.loaded_in(TierState(), replace(ENTRY, started=NOW - 42, heartbeat=NOW)).load_s == 42
     assert tier_state.loaded_in(TierState(), replace(ENTRY, started=NOW + 42, heartbeat=NOW)) == TierState()
 
 
-def test_the_comment_of_a_job_says_whose_it_is_and_what_it_runs_with() -> None:
+def test_comment_has_the_fingerprint_of_a_job() -> None:
     comment = tier_state.comment(replace(FAST, fingerprint="aaaaaaaa"))
     assert comment.startswith("herd-tiers")
     assert comment.endswith(" fingerprint=aaaaaaaa")

@@ -48,23 +48,23 @@ def test_what_is_written_is_read() -> None:
         {"written": "now"},
     ],
 )
-def test_a_view_that_is_wrong_is_refused(change: dict[str, Any]) -> None:
+def test_status_with_wrong_values_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="herd-tiers"):
         tier_status.read(json.dumps({**tier_status.as_data(VIEW), **change}))
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "[" * 20000, tier_status.write(VIEW)[:-5]])
-def test_a_file_that_is_no_view_is_refused(text: str) -> None:
+def test_file_without_a_status_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError):
         tier_status.read(text)
 
 
 @pytest.mark.parametrize(("age", "is_old"), [(0, False), (10, False), (11, True), (-10, False), (-11, True)])
-def test_a_view_is_believed_for_ten_seconds(age: float, is_old: bool) -> None:
+def test_status_is_valid_for_ten_seconds(age: float, is_old: bool) -> None:
     assert bool(VIEW.age_problem(NOW + age)) == is_old
 
 
-def test_the_table_is_for_people() -> None:
+def test_table_shows_each_tier_with_advice_and_problems() -> None:
     assert tier_status.table(VIEW, NOW).splitlines() == [
         "TIER       STATE      JOB  WHERE         MODELS     SINCE  BACK       WHY",
         "fast       ready      12   vasp-02:8080  lab-llama  9 min  -          -",
