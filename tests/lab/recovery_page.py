@@ -26,11 +26,11 @@ CHAOS_COLUMNS = (
 
 HEAD = """# Recovery
 
-What the agents do when something breaks, and how long it takes: measured, not meant. `make chaos` breaks it for real,
-on three hosts of the lab under a light load, and writes the first table; `make soak` keeps the lab busy with nothing
-broken, and writes the second. The numbers are those of the last recorded runs (`bench/results/recovery.json`), on a
-machine of two shared processors with a small model: the times to notice are those of any cluster, the times to serve
-again are these and the time that a model takes to load.
+For operators who want to know how long a failure lasts. All times are measured. `make chaos` causes each failure on
+three hosts of the lab under a light load, and writes the first table. `make soak` keeps the lab busy without a failure,
+and writes the second. The numbers are those of the last recorded runs (`bench/results/recovery.json`), on a machine
+with two shared processors and a small model. Times to notice hold for any cluster. Times to serve again grow with the
+time that a model takes to load. What the agents do is on [their page](../operations/agent.md).
 """
 
 BREAKS = """
@@ -45,19 +45,18 @@ and no request that is asked after the recovery fails.
 """
 
 NOTES = """
-- *Needed*: what somebody has to do because it is outside the machine or was done by hand; the group never needs one.
-- A clock is changed for the engine and the agents only, by a library that is loaded before all others
-  (`molecule/chaos/tests/test_chaos.py`): hosts of the lab share the machine's clock, which is left alone. It shows
-  that no time-out of theirs is taken from the time of day. It does not show what a real change does to systemd's
-  calendar timers, to the order of the journal and to certificates.
-- Out of memory is the kernel's own end of a process, by a limit that is set under it.
+- *Hands needed*: an action outside of the machine, or the reversal of one by hand. The group itself never needs any.
+- A library changes the clock of the engine and of the agents only (`molecule/chaos/tests/test_chaos.py`), because hosts
+  of the lab share the machine's clock. This shows that their timeouts do not depend on the time of day. It does not
+  show what a real change does to systemd's calendar timers, the order of the journal, and certificates.
+- Out of memory: the kernel kills a process because of a limit that the test sets.
 """
 
 BUSY = """
 ## What does not break
 
 `make soak`: {minutes:g} minutes of clients that stream or do not, hang up in the middle, and send long prompts. The
-agents must notice nothing and restart nothing. All the while they said {said}. No process was another one at the end.
+agents must notice nothing and restart nothing. Their log in that time: {said}. All processes were the same at the end.
 
 | phase | answered | hung up by the client | failed | longest, in seconds |
 |---|---|---|---|---|

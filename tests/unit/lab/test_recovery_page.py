@@ -40,10 +40,10 @@ def test_a_record_replaces_its_own_part_only(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "| a worker is killed |" in text
     assert "| 3 clients | 7 | 2 | 0 | 1.5 |" in text
-    assert "All the while they said nothing." in text
+    assert "Their log in that time: nothing." in text
 
 
 def test_what_the_agents_said_while_nothing_was_wrong_is_shown() -> None:
     said = {"vllm-node1": ["vllm-node2 has not answered for 6 seconds"], "vllm-node2": []}
     text = recovery_page.render({"busy": {**BUSY, "said": said}})
-    assert "they said vllm-node1: vllm-node2 has not answered for 6 seconds." in text
+    assert "in that time: vllm-node1: vllm-node2 has not answered for 6 seconds." in text
