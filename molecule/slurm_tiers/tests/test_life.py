@@ -166,6 +166,6 @@ def test_router_offers_the_models_on_its_node_when_it_starts(slurm: Slurm) -> No
         entry = slurm.wait_ready("fast")
         assert set(entry["models"]) == {"lab-llama", "second"}
         assert slurm.chat({**entry, "models": ["second"]}).status == 200
-        assert "cut is not offered: expected a whole model at" in slurm.log(job)
+        assert "cut is not offered: expected a complete model at" in slurm.log(job)
     finally:
         slurm.sure("vasp-02", f"rm -f {folder}/second.gguf {folder}/cut.gguf")

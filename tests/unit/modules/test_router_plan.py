@@ -116,7 +116,7 @@ def test_only_named_ones_without_a_scan(run: Run, tmp_path: Path) -> None:
     ("arguments", "expected"),
     [
         ({"models": {"none": {}}}, "expected a model at"),
-        ({"models": {"cut": {}}}, "expected a whole model at"),
+        ({"models": {"cut": {}}}, "expected a complete model at"),
         ({"models": {"a": {"aliases": ["b"]}}}, "expected ids and aliases that each name one model"),
         ({"models": {"who": {}}}, "expected every model of the router to be in herd_models"),
         (

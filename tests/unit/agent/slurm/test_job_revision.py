@@ -48,7 +48,7 @@ def test_router_offers_the_models_on_its_node(make: Callable[..., Job], tmp_path
     facts = {"address": "127.0.0.1", "fabric": "127.0.0.1", "memory_gib": 8}
     more = {"scan": True, "folder": str(folder), "exclude": ["not-this-one"], "rules": "0c1e57098"}
     job = make(more={**more, "nodes": {"n0": facts}}).start().ready()
-    assert "warning: cut is not offered: expected a whole model at" in job.text()
+    assert "warning: cut is not offered: expected a complete model at" in job.text()
     assert "offers one, two, found" in job.text()
     presets = (job.folder / "logs" / "77" / "models.ini").read_text(encoding="utf-8")
     assert re.findall(r"^\[(.*)\]$", presets, re.MULTILINE) == ["one", "two", "found"]

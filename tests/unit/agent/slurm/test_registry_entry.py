@@ -27,20 +27,20 @@ def wait(is_so, seconds=20):
     while time.monotonic() < until and not is_so():
         time.sleep(0.02)
     return is_so()
-reader = gateway_state.Registry(folder, ["fast"])
+reader = gateway_state.RegistryReader(folder, ["fast"])
 """
 
 
 def test_gateway_accepts_an_engine_with_a_slow_clock(herdctl: Path, tmp_path: Path) -> None:
     code = """
 beat(-3600)
-print(wait(lambda: reader.entries(), 0.5))
+print(wait(lambda: reader.endpoints().alive, 0.5))
 def serves():
     beat(-3600)
-    return [one["job_id"] for one in reader.entries()]
+    return [one.job_id for one in reader.endpoints().alive]
 print(wait(serves))
 """
-    assert run_inside(herdctl, BEGIN + code, str(tmp_path)).splitlines() == ["[]", "['12']"]
+    assert run_inside(herdctl, BEGIN + code, str(tmp_path)).splitlines() == ["()", "['12']"]
 
 
 def test_gateway_reads_the_registry_again_after_an_error(herdctl: Path, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def broken(folder):
     return real(folder)
 gateway_state.read_registry = broken
 beat(0)
-print([one["job_id"] for one in wait(reader.entries)])
+print([one.job_id for one in wait(lambda: reader.endpoints().alive)])
 """
     said = run_inside(herdctl, BEGIN + code, str(tmp_path)).splitlines()
     # Once for each trouble.
