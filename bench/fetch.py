@@ -1,13 +1,13 @@
-"""Measures gguf_fetch against what a user would type instead, and writes the figures as JSON and as a page.
+"""Compare gguf_fetch with the commands that a user would type instead; write the figures as JSON and as a page.
 
     .venv/bin/python bench/fetch.py [--mib 4096] [--rounds 3] [--only NAME …]
 
-A model in two byte parts comes from nginx on this machine, over loopback. After each run the destination is synced
-(inside the time), then all is removed and the page cache dropped, also the server's. The rounds are interleaved, and
-the median counts. Every contender but C(curl) ends with one file whose sha256 was computed.
+nginx on this machine serves a model in two byte parts over loopback. The time of a run includes the sync of its files.
+Then all files are removed and the page cache is dropped, including the server's. The rounds are interleaved, and the
+median counts. All contenders except C(curl) verify the sha256 of the file.
 
-Peak disk is what the files of a run took at most (st_blocks, looked at every 20 ms); memory the largest resident set
-of one process (wait4). Tools that are missing are installed with apt, huggingface_hub into an environment of its own.
+Peak disk is the largest space of a run's files (st_blocks, read every 20 ms). Memory is the largest resident set of one
+process (wait4). Missing tools are installed with apt, and huggingface_hub into a virtual environment.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def say(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-# --- what is needed
+# --- preparation
 
 
 def hub_python() -> Path | None:
-    """An environment with huggingface_hub, if it can be made."""
+    """Create a virtual environment with huggingface_hub; None if that fails."""
     python = CACHE / "bench-hub" / "bin" / "python"
     if not python.exists():
-        say("making an environment with huggingface_hub")
+        say("creating a virtual environment with huggingface_hub")
         subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
         done = subprocess.run([str(python), "-m", "pip", "install", "-q", "huggingface_hub"], check=False)
         if done.returncode:
@@ -69,7 +69,7 @@ def hub_python() -> Path | None:
 
 @dataclass(frozen=True)
 class Model:
-    """The two parts on the server's disk, and their sums."""
+    """The two parts on the server's disk, and their checksums."""
 
     folder: Path
     size: int
@@ -78,7 +78,7 @@ class Model:
 
 
 def make_model(folder: Path, mib: int) -> Model:
-    """Bytes that no disk and no server can make smaller."""
+    """Write random bytes, which cannot be compressed."""
     folder.mkdir(parents=True)
     say(f"writing {mib} MiB")
     whole = hashlib.sha256()
@@ -129,7 +129,7 @@ http {{
 def serving(folder: Path, run: Path) -> Iterator[None]:
     run.mkdir(parents=True)
     config = run / "nginx.conf"
-    # Its workers may be of another user; they must be able to read the parts.
+    # nginx's workers may run as another user, and must be able to read the parts.
     for place in (folder, *folder.parents):
         if place.stat().st_uid == os.getuid() and not place.stat().st_mode & 0o001 and place != Path("/root"):
             place.chmod(place.stat().st_mode | 0o011)
@@ -165,11 +165,11 @@ with patch_module_args(json.load(sys.stdin)):
 
 @dataclass
 class Contender:
-    """One way to get the model.
+    """One way to download the model.
 
-    :ivar script: for sh, run in an empty directory, ends with the file C(one.gguf).
-    :ivar given: for its standard input.
-    :ivar checked: whether the script itself proves the bytes.
+    :ivar script: for sh in an empty directory; it must write the file C(one.gguf).
+    :ivar given: its standard input.
+    :ivar checked: whether the script verifies the bytes.
     """
 
     name: str
@@ -180,13 +180,13 @@ class Contender:
 
 
 def ours(model: Model, port: int = FAST, connections: int = 8, parts: int = 2) -> Contender:
-    """The module, as a node runs it."""
+    """Run the module as a node does."""
     entries = [{"url": url(name, port), "sha256": sha256} for name, sha256 in zip(PARTS, model.parts, strict=True)]
     arguments: dict[str, Any] = {"dest": "@HERE@/one.gguf", "parts": entries[:parts], "connections": connections}
     if parts == 1:
         arguments = {"dest": "@HERE@/one.gguf", "url": entries[0]["url"], "sha256": entries[0]["sha256"]}
         arguments["connections"] = connections
-        # One byte part by itself would be refused; the slow server offers it under a plain name.
+        # A single byte part would be refused, so the slow server has it under another name.
         arguments["url"] = url("half.gguf", port)
     else:
         arguments["sha256"] = model.whole
@@ -223,11 +223,11 @@ def contenders(model: Model) -> list[Contender]:
     return found
 
 
-# --- measuring
+# --- measurement
 
 
-class DiskWatch:
-    """The most that the files of a directory took at any moment."""
+class DiskMonitor:
+    """Measure the largest space that the files of a directory take."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -235,7 +235,7 @@ class DiskWatch:
         self.peak = 0
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> DiskWatch:
+    def __enter__(self) -> DiskMonitor:
         self._thread.start()
         return self
 
@@ -257,7 +257,7 @@ class DiskWatch:
 
 @dataclass(frozen=True)
 class Run:
-    """Of the processor's time only the contender's is counted, and not the server's."""
+    """One run. Processor time is the contender's, without the server's."""
 
     seconds: float
     disk: int
@@ -271,7 +271,7 @@ def measure(contender: Contender, here: Path, size: int, whole: str) -> Run:
     os.sync()
     Path("/proc/sys/vm/drop_caches").write_text("3")
     given = contender.given.replace("@HERE@", str(here))
-    with DiskWatch(here) as watch, (here.parent / "output").open("wb") as output:
+    with DiskMonitor(here) as monitor, (here.parent / "output").open("wb") as output:
         began = time.monotonic()
         process = subprocess.Popen(
             ["sh", "-ec", contender.script],
@@ -295,9 +295,9 @@ def measure(contender: Contender, here: Path, size: int, whole: str) -> Run:
         while data := stream.read(4 * MIB):
             found.update(data)
     if (here / "one.gguf").stat().st_size != size or found.hexdigest() != whole:
-        raise SystemExit(f"bench: expected the right bytes from {contender.name}, found others")
+        raise SystemExit(f"bench: {contender.name} wrote wrong bytes")
     shutil.rmtree(here)
-    return Run(seconds, watch.peak, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
+    return Run(seconds, monitor.peak, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
 
 
 def summary(runs: list[Run], size: int) -> dict[str, Any]:
@@ -316,7 +316,7 @@ def compare(model: Model, here: Path, rounds: int, only: list[str]) -> dict[str,
     field_ = [one for one in contenders(model) if not only or any(word in one.name for word in only)]
     runs: dict[str, list[Run]] = {one.name: [] for one in field_}
     for number in range(rounds):
-        # Each round begins with another one, so that none always comes after the same neighbour.
+        # Each round starts with another contender, so that none always follows the same one.
         shift = number % len(field_)
         for contender in field_[shift:] + field_[:shift]:
             run = measure(contender, here, model.size, model.whole)
@@ -334,7 +334,7 @@ def compare(model: Model, here: Path, rounds: int, only: list[str]) -> dict[str,
 
 
 def slow_server(model: Model, here: Path, rounds: int) -> dict[str, Any]:
-    """One connection against eight, where the server gives each 50 MB/s; on the first half of the model."""
+    """Compare one connection with eight, at 50 MB/s each, on the first half of the model."""
     half = model.folder / "half.gguf"
     half.unlink(missing_ok=True)
     half.symlink_to(PARTS[0])
@@ -351,16 +351,15 @@ def slow_server(model: Model, here: Path, rounds: int) -> dict[str, Any]:
 
 
 def page(figures: dict[str, Any]) -> str:
-    """The same for people."""
+    """Write the figures as a page."""
     lines = [
-        "# How fast a model comes",
+        "# Download speed",
         "",
         "Written by `make bench-fetch`; the figures are in `bench/results/fetch.json`.",
         "",
         f"{figures['mib']} MiB in two byte parts from nginx on the same machine ({figures['machine']['cores']} cores),"
         " destination synced, cache dropped",
-        f"before each run, {figures['rounds']} interleaved rounds, medians. All but `curl` end with a sha256 that was"
-        " computed.",
+        f"before each run, {figures['rounds']} interleaved rounds, medians. All except `curl` verify the sha256.",
         "",
         "| what | seconds | MB/s | times gguf_fetch | peak disk / model | memory, MiB |",
         "|---|---|---|---|---|---|",
@@ -373,7 +372,7 @@ def page(figures: dict[str, Any]) -> str:
     slow = figures["slow_server"]["connections"]
     lines += [
         "",
-        "A server that gives each connection 50 MB/s, the first half of the model:",
+        "A server with 50 MB/s for each connection, and the first half of the model:",
         "",
         "| connections | seconds | MB/s |",
         "|---|---|---|",
@@ -388,7 +387,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mib", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=[], help="words of the contenders that are wanted; writes nothing")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="words in the names of the contenders to run; writes nothing"
+    )
     arguments = parser.parse_args()
     requirements.install([ROOT / "bench" / "requirements.apt"])
     work = CACHE / f"bench-fetch-{os.getpid()}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One download that is killed again and again: the module as a process of its own, and SIGKILL at random moments."""
+"""Kill a download at random moments: the module runs as a process and gets SIGKILL."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ LAUNCHER = textwrap.dedent(
 
 @dataclass(frozen=True)
 class Killed:
-    """What came of it.
+    """The result.
 
-    :ivar kills: how many of them hit a process that was at work.
-    :ivar sent: bytes that the server sent in all.
+    :ivar kills: number of processes that were killed.
+    :ivar sent: bytes that the server sent.
     """
 
     kills: int
@@ -63,7 +63,7 @@ def launch(arguments: dict[str, Any]) -> subprocess.Popen[bytes]:
 
 
 def kill_often(folder: Path, size: int, kills: int, longest: float) -> Killed:
-    """Fetch a file in two parts; each process is killed up to so many seconds after it began to ask."""
+    """Fetch a file in two parts; kill each process within C(longest) seconds after its first request."""
     seed = time.time_ns()
     chance = random.Random(seed)
     whole = b"GGUF" + chance.randbytes(size - 4)
@@ -87,7 +87,7 @@ def kill_often(folder: Path, size: int, kills: int, longest: float) -> Killed:
             time.sleep(chance.uniform(0, longest))
             process.kill()
             ended = process.wait(10)
-            assert ended == -signal.SIGKILL, f"seed {seed}: it came to its end after {hits} kills: {process.stdout!r}"
+            assert ended == -signal.SIGKILL, f"seed {seed}: it ended after {hits} kills: {process.stdout!r}"
             assert not dest.exists(), f"seed {seed}"
             hits += 1
         process = launch(arguments)

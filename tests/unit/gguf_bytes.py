@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""GGUF files as bytes, right and wrong ones: any version, any byte order, any lie."""
+"""Build GGUF files as bytes, valid and broken, in any version and byte order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRING, ARRAY = 8, 9
 
 @dataclass
 class Maker:
-    """Writes numbers in one byte order."""
+    """Write values in one byte order."""
 
     order: str = "<"
 
@@ -53,7 +53,7 @@ class Maker:
 class File:
     """A small model: two layers of one tensor each, an embedding and an output; 32 weights a row.
 
-    Every part can be replaced by a lie.
+    Every field can be replaced by a wrong value.
     """
 
     order: str = "<"
@@ -104,7 +104,7 @@ class File:
 
 
 def mutants(seed: int, count: int, orders: str = "<>") -> list[bytes]:
-    """Files with bytes turned, numbers replaced by dangerous ones, pieces removed, doubled or cut off."""
+    """Build files with changed bytes, extreme numbers, and removed, repeated or truncated pieces."""
     chance = random.Random(seed)
     wholes = [File(order=order, version=version).bytes() for order in orders for version in (2, 3)]
     numbers = [
@@ -149,7 +149,7 @@ def mutants(seed: int, count: int, orders: str = "<>") -> list[bytes]:
 
 
 class Bytes:
-    """A source in memory, which counts what is read; it may claim to be larger than it is."""
+    """A source in memory that counts the bytes read. Its size may be larger than its data."""
 
     name = "m.gguf"
 
@@ -160,14 +160,14 @@ class Bytes:
 
     def read(self, offset: int, length: int) -> bytes:
         data = self.data[offset : offset + length]
-        # Behind what is kept in memory come zeros.
+        # Zeros follow the data.
         data += bytes(min(length, max(0, self.size - offset)) - len(data))
         self.read_bytes += len(data)
         return data
 
 
 def is_read(data: bytes, size: int | None = None) -> bool:
-    """Whether it was read; everything but one of our errors fails the test, and so does reading too much."""
+    """Read a header; False if it is refused. Other exceptions and too many read bytes fail the test."""
     source = Bytes(data, size)
     try:
         header = gguf.read_header(source)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real web server on loopback that serves bytes, and misbehaves where a test tells it to."""
+"""A real web server on loopback that serves bytes, and misbehaves as a test tells it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PIECE = 64 << 10
 class Served:
     """One path of the server.
 
-    :ivar failures: answers to give before the first good one: (status, headers).
-    :ivar cuts: after so many bytes the connection is closed, one entry an answer.
-    :ivar location: where to redirect to.
+    :ivar failures: responses before the first good one: (status, headers).
+    :ivar cuts: bytes after which the connection is closed, one entry for each response.
+    :ivar location: target of a redirect.
     :ivar pause: seconds after each piece.
-    :ivar piece: bytes that are written at once.
-    :ivar dies_after: so many bytes in all, then every connection breaks.
-    :ivar act: called with the handler of each request before anything else; True if it has answered.
+    :ivar piece: bytes of one write.
+    :ivar dies_after: total bytes after which every connection breaks.
+    :ivar act: receives the handler of each request first; returns True if it has answered.
     """
 
     data: bytes = b""
@@ -57,7 +57,7 @@ class Request:
 
 
 class ModelServer:
-    """The files, and what was asked."""
+    """The files, and the requests so far."""
 
     def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
         self.files: dict[str, Served] = {}

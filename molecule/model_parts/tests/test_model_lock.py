@@ -1,4 +1,4 @@
-"""Its lock, written from a hub's metadata, and the nodes' disks held against it."""
+"""The model lock, written from a hub's headers, and the check of the nodes' disks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENTRY = {
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[ModelServer]:
-    """A double of the hub on loopback: the lab's real parts, with the headers that the hub gives them."""
+    """A fake hub on loopback: the lab's real parts, with the hub's headers."""
     with ModelServer("127.0.0.1").running() as server:
         for name in PARTS:
             data = (CACHE / "mirror" / REPOSITORY / "resolve" / "v2" / name).read_bytes()
@@ -49,7 +49,7 @@ def hub() -> Iterator[ModelServer]:
 
 
 class Site:
-    """An inventory over the scenario's, whose model is named by repository and files."""
+    """An inventory on top of the scenario's, whose model has a repository and files."""
 
     def __init__(self, folder: Path, hub: ModelServer) -> None:
         self.folder, self.lock = folder, folder / "group_vars" / "all" / "models_lock.json"
@@ -63,7 +63,7 @@ class Site:
         (self.lock.parent / "entries.json").write_text(json.dumps(facts))
 
     def play(self, playbook: str, *more: str) -> tuple[int, dict[str, int], str]:
-        """Exit status, changes of each host, output."""
+        """Run a playbook; return its exit status, the changes of each host, and its output."""
         program = Path(sys.executable).with_name("ansible-playbook")
         places = (ROOT / "inventory" / "lab", ROOT / "molecule" / "model_parts" / "inventory", self.folder)
         words = [str(program), f"playbooks/{playbook}", *(f"--inventory={place}" for place in places), *more]
@@ -80,11 +80,11 @@ def site(hub: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site(tmp_path_factory.mktemp("site"), hub)
 
 
-def test_the_lock_is_written_once(site: Site, hub: ModelServer) -> None:
+def test_lock_is_written_once(site: Site, hub: ModelServer) -> None:
     lock = ("lock_models.yml", "-e", f"lock_file={site.lock}")
-    foretold = site.play(*lock, "--check", "--diff")
-    assert foretold[0] == 0 and sum(foretold[1].values()) == 1, foretold[2]
-    assert COMMIT in foretold[2] and not site.lock.exists()
+    predicted = site.play(*lock, "--check", "--diff")
+    assert predicted[0] == 0 and sum(predicted[1].values()) == 1, predicted[2]
+    assert COMMIT in predicted[2] and not site.lock.exists()
 
     written = site.play(*lock)
     assert written[0] == 0 and sum(written[1].values()) == 1, written[2]
@@ -94,9 +94,9 @@ def test_the_lock_is_written_once(site: Site, hub: ModelServer) -> None:
         hashlib.sha256((CACHE / "mirror" / REPOSITORY / "resolve" / "v2" / name).read_bytes()).hexdigest()
         for name in PARTS
     ]
-    # The metadata is that of the inventory, which was read from the file.
+    # It equals the metadata of the inventory, which was read from the file.
     assert (found["metadata"]["architecture"], found["metadata"]["largest"]) == ("llama", 32768000)
-    # Metadata and a header, not the model.
+    # The headers were fetched, not the model.
     assert hub.sent < 32 << 20
 
     asked = len(hub.requests)
@@ -105,14 +105,14 @@ def test_the_lock_is_written_once(site: Site, hub: ModelServer) -> None:
     assert len(hub.requests) == asked
 
 
-def test_the_disks_are_held_against_it(site: Site, on: On) -> None:
+def test_check_finds_a_changed_byte(site: Site, on: On) -> None:
     right = site.play("check_models.yml", "-e", "model_store_rehash=true")
     assert right[0] == 0 and right[1] == dict.fromkeys(NODES, 0), right[2]
 
     node, model = on(NODES[2]), "/opt/models/lab-llama.gguf"
     node.check_output(f"cp -a {model} /opt/models/.kept")
     try:
-        # The same size and time: only a look at every byte can tell.
+        # Size and time stay the same, so only reading every byte finds the change.
         node.check_output(f"printf x | dd of={model} bs=1 seek=200000000 conv=notrunc status=none")
         node.check_output(f"touch -r /opt/models/.kept {model}")
         wrong = site.play("check_models.yml", "-e", "model_store_rehash=true")

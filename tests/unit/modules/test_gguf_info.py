@@ -55,7 +55,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
-def test_a_file(run: Run, tmp_path: Path) -> None:
+def test_header_of_a_file_is_read(run: Run, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(MODEL)
     found = run(path=str(tmp_path / "m.gguf"), _ansible_check_mode=True)
     assert (found["architecture"], found["layers"], found["whole"], found["changed"]) == ("llama", 2, True, False)
@@ -63,7 +63,7 @@ def test_a_file(run: Run, tmp_path: Path) -> None:
     assert found["read_bytes"] < 4 << 20
 
 
-def test_of_a_remote_file_only_the_header_is_fetched(run: Run, server: ModelServer, tmp_path: Path) -> None:
+def test_only_the_header_of_a_remote_file_is_fetched(run: Run, server: ModelServer, tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(MODEL)
     here, there = run(path=str(tmp_path / "m.gguf")), run(url=server.url("/m.gguf"))
     assert there == here
@@ -88,7 +88,7 @@ def test_shards_are_found_beside_the_first(run: Run, server: ModelServer, tmp_pa
     assert "name m-00001-of-00002.gguf" in run(path=str(tmp_path / "m-00002-of-00002.gguf"))["msg"]
 
 
-def test_the_token_stays_with_its_host(run: Run, server: ModelServer) -> None:
+def test_token_is_sent_to_its_host_only(run: Run, server: ModelServer) -> None:
     with ModelServer("127.0.0.2").running() as other:
         other.files["/blob"] = Served(MODEL)
         server.files["/gated.gguf"] = Served(token=SECRET, location=other.url("/blob"))
@@ -97,7 +97,7 @@ def test_the_token_stays_with_its_host(run: Run, server: ModelServer) -> None:
         assert {request.authorization for request in other.requests} == {None}
 
 
-def test_passing_failures_are_forgiven(run: Run, server: ModelServer) -> None:
+def test_passing_failures_are_retried(run: Run, server: ModelServer) -> None:
     server.files["/m.gguf"] = Served(MODEL, failures=[(503, {})])
     assert run(url=server.url("/m.gguf"))["layers"] == 2
 
@@ -110,7 +110,7 @@ def test_passing_failures_are_forgiven(run: Run, server: ModelServer) -> None:
         (Served(MODEL, token="other"), "401"),
     ],
 )
-def test_what_a_server_gives_in_place_of_a_model(run: Run, server: ModelServer, served: Served, said: str) -> None:
+def test_response_without_a_model_is_an_error(run: Run, server: ModelServer, served: Served, said: str) -> None:
     server.files["/m.gguf"] = served
     found = run(url=server.url("/m.gguf"))
     assert found["failed"] and said in found["msg"]
@@ -118,6 +118,6 @@ def test_what_a_server_gives_in_place_of_a_model(run: Run, server: ModelServer, 
     assert server.sent < len(MODEL) // 2
 
 
-def test_what_is_no_file(run: Run, tmp_path: Path) -> None:
+def test_path_without_a_file_is_an_error(run: Run, tmp_path: Path) -> None:
     assert "found no such file" in run(path=str(tmp_path / "m.gguf"))["msg"]
     assert "found something else there" in run(path=str(tmp_path))["msg"]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""model_check as Ansible runs it, on files that gguf_fetch brought and that something happened to."""
+"""model_check as Ansible runs it, on files that were changed after gguf_fetch downloaded them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(module: Any, capsys: pytest.CaptureFixture[str], **arguments: Any) -> di
 
 
 class Store:
-    """A folder with one model that came in two byte parts."""
+    """A folder with one model from two byte parts."""
 
     def __init__(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.capsys = capsys
@@ -63,7 +63,7 @@ def store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Store:
     return Store(tmp_path, capsys)
 
 
-def test_a_model_that_is_as_it_was_fetched(store: Store) -> None:
+def test_unchanged_model_is_right(store: Store) -> None:
     assert store.state() == ("right", "unchanged since it was verified")
     assert store.state(rehash=True) == ("right", "read now")
     found = store.check()
@@ -71,7 +71,7 @@ def test_a_model_that_is_as_it_was_fetched(store: Store) -> None:
     assert not found["changed"]
 
 
-def test_a_bit_that_fell_over_is_found_by_reading_only(store: Store) -> None:
+def test_flipped_bit_is_found_by_rehash_only(store: Store) -> None:
     before = store.path.stat()
     with store.path.open("r+b") as stream:
         stream.seek(before.st_size - 1)
@@ -83,14 +83,14 @@ def test_a_bit_that_fell_over_is_found_by_reading_only(store: Store) -> None:
     assert f"of bytes {CUT} to {before.st_size - 1} instead of" in why
 
 
-def test_a_file_that_was_touched_is_unread(store: Store) -> None:
+def test_touched_file_is_unread(store: Store) -> None:
     os.utime(store.path, ns=(1, 1))
     state, why = store.state()
     assert (state, "model_store_rehash=true" in why) == ("unread", True)
     assert store.state(rehash=True)[0] == "right"
 
 
-def test_a_file_that_was_cut_off(store: Store) -> None:
+def test_truncated_file_is_wrong(store: Store) -> None:
     size = store.path.stat().st_size
     os.truncate(store.path, size - 64)
     assert store.state() == ("wrong", f"{size - 64} bytes instead of {size}")
@@ -99,7 +99,7 @@ def test_a_file_that_was_cut_off(store: Store) -> None:
     assert store.state() == ("wrong", "64 bytes missing at its end")
 
 
-def test_a_file_that_is_no_model(store: Store) -> None:
+def test_file_without_gguf_header_is_wrong(store: Store) -> None:
     store.entry = {"name": "x", "file": "page.gguf", "source": {"url": "http://x/page.gguf"}}
     (store.folder / "page.gguf").write_bytes(b"<html>" + bytes(100))
     state, why = store.state()
@@ -107,14 +107,14 @@ def test_a_file_that_is_no_model(store: Store) -> None:
     assert store.check()["foreign"] == ["m.gguf"]
 
 
-def test_a_model_without_a_checksum_cannot_be_compared(store: Store) -> None:
+def test_model_without_a_checksum_is_unread(store: Store) -> None:
     for file in store.entry["files"]:
         del file["sha256"]
     state, why = store.state(rehash=True)
     assert (state, "lock_models.yml" in why) == ("unread", True)
 
 
-def test_a_model_that_is_not_there(store: Store) -> None:
+def test_absent_model_is_missing(store: Store) -> None:
     store.path.unlink()
     assert store.state(rehash=True)[0] == "missing"
     assert store.check(path=str(store.folder / "nowhere"))["models"] == {"missing": 1}
@@ -122,13 +122,13 @@ def test_a_model_that_is_not_there(store: Store) -> None:
     assert "part2of2 missing" in store.check()["msg"]
 
 
-def test_a_verified_file_of_another_lock_is_wrong(store: Store) -> None:
+def test_verified_file_of_another_lock_is_wrong(store: Store) -> None:
     store.entry["sha256"] = "0" * 64
     state, why = store.state()
     assert (state, why.endswith(f"not {'0' * 64}")) == ("wrong", True)
 
 
-def test_what_else_lies_there() -> None:
+def test_other_files_are_sorted() -> None:
     names = [
         "m.gguf",
         ".m.gguf.verified",

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""model_files_info as Ansible runs it, on files that gguf_fetch brought."""
+"""model_files_info as Ansible runs it, on files that gguf_fetch downloaded."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     return tmp_path
 
 
-def test_what_is_known(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_sorted_by_their_records(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["m.gguf", "source.gguf", "unsure.gguf", "gone.gguf"]
     found = run(model_files_info, capsys, path=str(folder), files=names)
     assert found["known"] == {"m.gguf": SHA256, "unsure.gguf": SHA256}
     assert (found["others"], found["missing"]) == (["source.gguf"], ["gone.gguf"])
 
 
-def test_a_file_that_changed_since_is_not_what_was_brought(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_file_is_not_known(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.utime(folder / "m.gguf", ns=(1, 1))
     assert run(model_files_info, capsys, path=str(folder), files=["m.gguf"])["others"] == ["m.gguf"]
 
 
-def test_a_folder_that_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_an_absent_folder_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(model_files_info, capsys, path=str(tmp_path / "nowhere"), files=["m.gguf"])
     assert (found["known"], found["missing"], found["changed"]) == ({}, ["m.gguf"], False)

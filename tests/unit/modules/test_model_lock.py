@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""model_lock as Ansible runs it, against a double of the hub: a server whose answers carry the hub's headers."""
+"""model_lock as Ansible runs it, with a fake hub: a server with the hub's headers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 class Hub:
-    """Files of a repository, each behind a redirect to another path, as the hub's are."""
+    """The files of a repository, each behind a redirect as on the hub."""
 
     def __init__(self, server: ModelServer) -> None:
         self.server = server
@@ -90,9 +90,7 @@ def locks(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_lock_and_nothing_more_the_second_time(
-    hub: Hub, weights: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lock_is_written_once(hub: Hub, weights: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "models_lock.json"
     foreseen = run(capsys, hub, path, _ansible_check_mode=True, _ansible_diff=True)
     assert foreseen["changed"]
@@ -121,14 +119,14 @@ def test_a_lock_and_nothing_more_the_second_time(
     assert (again["changed"], again["asked"], len(hub.server.requests)) == (False, [], asked)
 
 
-def test_a_header_costs_a_part_of_the_file(
+def test_only_a_part_of_the_file_is_fetched_for_its_header(
     hub: Hub, weights: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(capsys, hub, tmp_path / "lock.json", only=["one"])
     assert hub.server.sent < len(weights) // 4
 
 
-def test_a_branch_that_moved_is_followed_only_if_asked(
+def test_moved_branch_is_followed_with_update_only(
     hub: Hub, weights: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "lock.json"
@@ -140,9 +138,7 @@ def test_a_branch_that_moved_is_followed_only_if_asked(
     assert locks(path)["one"]["revision"] == NEXT
 
 
-def test_the_lock_of_an_entry_that_is_gone_goes_too(
-    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lock_of_a_removed_entry_is_removed(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "lock.json"
     run(capsys, hub, path)
     kept = {key: entry for key, entry in ENTRIES.items() if key != "parts"}
@@ -150,7 +146,7 @@ def test_the_lock_of_an_entry_that_is_gone_goes_too(
     assert sorted(locks(path)) == ["one"]
 
 
-def test_the_token_stays_with_the_hub(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_is_sent_to_the_hub_only(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path, served in hub.server.files.items():
         if not path.startswith("/cdn/"):
             served.token = "secret"
@@ -172,7 +168,7 @@ def test_the_token_stays_with_the_hub(hub: Hub, tmp_path: Path, capsys: pytest.C
         ({"revision": "main"}, "a name that may move"),
     ],
 )
-def test_what_the_hub_does_not_have(
+def test_missing_file_or_fact_of_the_hub_is_an_error(
     hub: Hub, change: dict[str, Any], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "lock.json"
@@ -183,7 +179,7 @@ def test_what_the_hub_does_not_have(
     assert not path.exists()
 
 
-def test_a_file_of_somebody_else_is_left_alone(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_foreign_file_is_not_overwritten(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "lock.json"
     path.write_text("mine: 1\n", encoding="utf-8")
     assert "delete it, and run again" in run(capsys, hub, path)["msg"]

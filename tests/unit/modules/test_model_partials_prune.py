@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""model_partials_prune beside fetches that begin while it works, and in a folder where something odd lies."""
+"""model_partials_prune while downloads start, and with an invalid lock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two models' leftovers, one without a lock."""
+    """Partial downloads of two models, one without a lock."""
     for name in (".a.gguf.incoming", ".a.gguf.journal", ".b.gguf.incoming", ".b.gguf.lock"):
         path = tmp_path / name
         path.write_text("x", encoding="utf-8")
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    """Let something happen between the plan and what is done about it."""
+    """Run a function between the plan and the removal."""
     whole = model_partials_prune.partial_downloads.plan
     calls: list[int] = []
 
@@ -52,13 +52,13 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) ->
     monkeypatch.setattr(model_partials_prune.partial_downloads, "plan", plan)
 
 
-def test_all_goes_with_the_locks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_and_locks_are_removed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(run(folder, capsys)["removed"]) == 4
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a.gguf", "b.gguf"])
-def test_a_fetch_that_begins_meanwhile_keeps_its_files(
+def test_download_that_starts_meanwhile_keeps_its_files(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     fds: list[int] = []
@@ -82,7 +82,7 @@ def test_a_fetch_that_begins_meanwhile_keeps_its_files(
     assert (folder / f".{name}.lock").exists()
 
 
-def test_a_fetch_that_was_here_meanwhile_keeps_its_files(
+def test_download_that_ran_meanwhile_keeps_its_files(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
@@ -91,7 +91,7 @@ def test_a_fetch_that_was_here_meanwhile_keeps_its_files(
     assert sorted(path.name for path in folder.iterdir()) == [".a.gguf.incoming", ".a.gguf.journal"]
 
 
-def test_what_is_no_lock_is_one_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_path_that_is_no_lock_is_one_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / ".c.gguf.lock").symlink_to(".c.gguf.lock")
     found = run(folder, capsys)
     assert found["failed"]

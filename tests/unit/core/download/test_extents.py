@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Intervals against the plainest thing that does the same: a set of positions."""
+"""Extents compared with a plain set of positions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def both(steps: list[tuple[bool, tuple[int, int]]]) -> tuple[Extents, set[int]]:
 
 
 @given(STEPS)
-def test_it_is_a_set_of_positions(steps: list[tuple[bool, tuple[int, int]]]) -> None:
+def test_extents_equal_a_set_of_positions(steps: list[tuple[bool, tuple[int, int]]]) -> None:
     extents, positions = both(steps)
     assert {position for start, end in extents for position in range(start, end)} == positions
     assert extents.total == len(positions) and bool(extents) == bool(positions)
@@ -38,7 +38,9 @@ def test_it_is_a_set_of_positions(steps: list[tuple[bool, tuple[int, int]]]) -> 
 
 
 @given(STEPS, PAIR)
-def test_questions_about_a_part_of_it(steps: list[tuple[bool, tuple[int, int]]], asked: tuple[int, int]) -> None:
+def test_queries_of_an_interval_equal_those_of_a_set(
+    steps: list[tuple[bool, tuple[int, int]]], asked: tuple[int, int]
+) -> None:
     extents, positions = both(steps)
     start, end = asked
     assert {p for low, high in extents.within(start, end) for p in range(low, high)} == positions & set(

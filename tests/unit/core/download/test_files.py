@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which sources make a whole model, and what is said about those that do not."""
+"""Sources that make up a complete model, and the errors of those that do not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pieces(*names: str, **facts: Any) -> list[dict[str, Any]]:
         ["Big%20One.gguf.part1of2", "Big%20One.gguf.part2of2"],
     ],
 )
-def test_parts_become_one_file_in_the_order_given(names: list[str]) -> None:
+def test_parts_become_one_file_in_order(names: list[str]) -> None:
     (target,) = plan_targets(DEST, parts=pieces(*names))
     assert target.path == DEST
     assert [part.url for part in target.parts] == [HUB + name for name in names]
@@ -44,7 +44,7 @@ def test_one_url_is_one_part() -> None:
     assert target.beside("journal") == "/opt/models/.Big.Q8_0.gguf.journal"
 
 
-def test_shards_stay_files_beside_the_first() -> None:
+def test_shards_are_planned_beside_the_first() -> None:
     names = [f"Big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
     targets = plan_targets(f"/m/{names[0]}", shards=pieces(*names, size=5))
     assert [target.path for target in targets] == [f"/m/{name}" for name in names]
@@ -90,14 +90,14 @@ SHARDS = ["Big-00001-of-00002.gguf", "Big-00002-of-00002.gguf"]
         ({"dest": "models/B.gguf", "url": HUB + "B.gguf"}, "absolute path"),
     ],
 )
-def test_what_cannot_work_is_refused_with_a_reason(arguments: dict[str, Any], words: str) -> None:
+def test_invalid_source_is_refused_with_a_reason(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         plan_targets(**{"dest": DEST, **arguments})
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
 
 
-def test_a_url_is_shown_without_its_secrets_and_still_told_apart() -> None:
+def test_shown_url_has_no_secrets_but_identity_differs() -> None:
     assert public_url("https://u:p@h:8/a?sig=1#x") == "https://h:8/a"
     signed = plan_targets(DEST, url=HUB + "B.gguf?sig=one")[0].parts[0]
     other = plan_targets(DEST, url=HUB + "B.gguf?sig=two")[0].parts[0]

@@ -25,7 +25,7 @@ PACE = Pace(connections=4, smallest=20, largest=90, checkpoint=80, unsafe=160, a
 
 @dataclass
 class Place:
-    """What one address has, and its habits."""
+    """The content of one address, and the behaviour of its server."""
 
     data: bytes
     tag: str | None
@@ -44,7 +44,7 @@ class Response:
 
 @dataclass
 class PendingResponse:
-    """One request that is under way."""
+    """A request that is under way."""
 
     request: PartRequest
     opened: bool = False
@@ -65,7 +65,7 @@ class Simulation:
     hashing: dict[int, Any] = field(default_factory=dict)
 
     def step(self) -> bool:
-        """One thing that could happen now; False if nothing but time can pass."""
+        """Let one random event happen; False if only time can pass."""
         todo = [self._ask, *[lambda answer=answer: self._go_on(answer) for answer in self.answers]]
         todo += [lambda stream=stream: self._hash(stream) for stream in (0, 1)] + [self._save]
         self.chance.shuffle(todo)
@@ -112,7 +112,7 @@ class Simulation:
         return True
 
     def _hash(self, stream: int) -> bool:
-        """Half a step: reading begins in one, and is told of in another."""
+        """Begin or finish a hash task: each is one event."""
         task = self.hashing.pop(stream, None)
         if task is not None:
             task.digest.update(self.file[task.start : task.end])
@@ -167,7 +167,7 @@ def make(seed: int) -> tuple[Simulation, bytes]:
 
 
 @pytest.mark.parametrize("tens", range(40))
-def test_any_order_of_events_comes_to_an_end(tens: int) -> None:
+def test_transfer_ends_for_any_order_of_events(tens: int) -> None:
     complete = 0
     for seed in range(25 * tens, 25 * tens + 25):
         simulation, whole = make(seed)
@@ -201,7 +201,7 @@ def by_part(simulation: Simulation) -> list[list[Place]]:
 
 
 def whole_part(whole: bytes, transfer: Transfer, number: int) -> bytes:
-    """What a part should be: known from its checksum."""
+    """Find the right bytes of a part by its checksum."""
     wanted = transfer.parts[number].segment.sha256
     for start in range(len(whole)):
         if wanted is None:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who fetches a model and who gets it from whom."""
+"""Which host fetches a model, and which hosts copy it from which."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def shown(plan: CopyPlan) -> list[list[tuple[str, str]]]:
         (2, {"node2": {"m.gguf": B}}, 2, ("node1",), [[("node1", "node2")]]),
     ],
 )
-def test_the_tree(
+def test_rounds_form_a_tree(
     hosts: int,
     held: dict[str, dict[str, str]],
     fanout: int,
@@ -67,7 +67,7 @@ def test_the_tree(
 
 @pytest.mark.parametrize("hosts", range(1, 8))
 @pytest.mark.parametrize("fanout", [1, 2, 3])
-def test_everybody_gets_it_once_and_only_from_who_has_it(hosts: int, fanout: int) -> None:
+def test_each_host_gets_a_model_once_from_a_host_that_has_it(hosts: int, fanout: int) -> None:
     plan = plan_copies(NODES[:hosts], [{"m.gguf": A}], {}, fanout)
     having = set(plan.fetching[0])
     for copies in plan.rounds:
@@ -78,12 +78,12 @@ def test_everybody_gets_it_once_and_only_from_who_has_it(hosts: int, fanout: int
     assert having == set(NODES[:hosts])
 
 
-def test_where_no_checksum_is_known_the_first_holder_is_right() -> None:
+def test_first_holder_is_right_without_a_known_checksum() -> None:
     plan = plan_copies(NODES[:3], [{"m.gguf": None}], {"node2": {"m.gguf": A}, "node3": {"m.gguf": B}})
     assert (plan.fetching, shown(plan)) == ((("node2",),), [[("node2", "node1"), ("node2", "node3")]])
 
 
-def test_half_of_the_shards_is_nothing() -> None:
+def test_host_with_half_of_the_shards_has_no_copy() -> None:
     held = {"node1": {"m-1.gguf": A}, "node2": {"m-1.gguf": A, "m-2.gguf": B}}
     plan = plan_copies(NODES[:2], [{"m-1.gguf": A, "m-2.gguf": B}], held)
     assert (plan.fetching, shown(plan)) == ((("node2",),), [[("node2", "node1")]])
@@ -109,7 +109,7 @@ SHARDS = {
 }
 
 
-def test_on_bare_hosts_one_fetches_as_the_inventory_says_and_the_rest_copies() -> None:
+def test_one_bare_host_fetches_and_the_others_copy() -> None:
     found = plan_distribution([PARTS], NODES[:3], {}, ADDRESSES, 50061)
     assert found["own"] == {
         "node1": [{"file": "m.gguf", "size": 5, "sha256": A, "parts": PIECES}],
@@ -125,13 +125,13 @@ def test_on_bare_hosts_one_fetches_as_the_inventory_says_and_the_rest_copies() -
     ]
 
 
-def test_a_checksum_that_nobody_wrote_down_comes_from_the_host_that_fetched() -> None:
+def test_missing_checksum_comes_from_the_host_with_the_model() -> None:
     model = {"file": "m.gguf", "source": {"url": "http://hub/m.gguf"}}
     (round_,) = plan_distribution([model], NODES[:2], {"node1": {"m.gguf": B}}, ADDRESSES, 50061)["rounds"]
     assert [copy["sha256"] for copy in round_["targets"]["node2"]] == [B]
 
 
-def test_shards_stay_shards() -> None:
+def test_shards_are_copied_as_shards() -> None:
     held = {"node2": {"s-00001-of-00002.gguf": A, "s-00002-of-00002.gguf": B}}
     found = plan_distribution([SHARDS], NODES[:2], held, ADDRESSES, 50061)
     (round_,) = found["rounds"]
@@ -147,6 +147,6 @@ def test_shards_stay_shards() -> None:
     assert round_["sources"]["node2"]["files"] == ["s-00001-of-00002.gguf", "s-00002-of-00002.gguf"]
 
 
-def test_a_fanout_of_nothing() -> None:
+def test_fanout_of_zero_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="expected a fan-out of at least 1, found 0"):
         plan_copies(NODES, [{"m.gguf": A}], {}, 0)

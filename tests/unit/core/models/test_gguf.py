@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Headers of GGUF files: whatever they say, an answer or one clear error, in bounded time and memory."""
+"""Headers of GGUF files: any content gives a header or one clear error, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_versions_and_byte_orders(order: str, version: int) -> None:
     assert {key: found[key] for key in expected} == expected
 
 
-def test_a_file_that_was_cut_off_is_told() -> None:
+def test_truncated_file_is_reported() -> None:
     found = facts(File().bytes()[:-100])
     assert (found["whole"], found["missing_bytes"]) == (False, 100)
 
 
-def test_padding_at_the_end_may_be_missing() -> None:
-    """The engine wants the last tensor's bytes, not what pads them."""
+def test_file_without_final_padding_is_whole() -> None:
+    """The engine needs the bytes of the last tensor, not its padding."""
     make = Maker()
     head = File(tensors=[make.tensor("t", (5,), 24, 0)]).head()
     data = head + bytes(-len(head) % 32) + bytes(5)
@@ -69,7 +69,7 @@ def test_padding_at_the_end_may_be_missing() -> None:
     assert not facts(data[:-1])["whole"]
 
 
-def test_the_lab_model_reads_as_it_was_made() -> None:
+def test_lab_model_has_the_generated_header() -> None:
     specs = [gguf_writer.TensorSpec("a", (256, 4), "q4_K"), gguf_writer.TensorSpec("b", (64, 3), "q8_0")]
     head = gguf_writer.header([gguf_writer.field("general.architecture", "llama")], specs)
     header = read(head, len(head) + 4096)
@@ -149,7 +149,7 @@ HOSTILE: list[tuple[str, bytes | File, str]] = [
 
 
 @pytest.mark.parametrize(("data", "said"), [case[1:] for case in HOSTILE], ids=[case[0] for case in HOSTILE])
-def test_what_is_no_model_gives_one_clear_error(data: bytes | File, said: str) -> None:
+def test_broken_file_gives_one_clear_error(data: bytes | File, said: str) -> None:
     with pytest.raises(MismatchError) as caught:
         read(data if isinstance(data, bytes) else data.bytes())
     assert said in str(caught.value).replace(" in m.gguf", "")
@@ -157,7 +157,7 @@ def test_what_is_no_model_gives_one_clear_error(data: bytes | File, said: str) -
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_cut_anywhere_it_is_one_error_and_never_anything_else(order: str) -> None:
+def test_file_truncated_anywhere_gives_one_error(order: str) -> None:
     whole = File(order=order).bytes()
     head = len(File(order=order).head())
     for length in range(head):
@@ -166,8 +166,8 @@ def test_cut_anywhere_it_is_one_error_and_never_anything_else(order: str) -> Non
     assert not read(whole[:head]).is_whole
 
 
-def test_lies_in_a_very_large_file_cost_nothing() -> None:
-    """Nothing in the file's size stops them there: only bounds do."""
+def test_wrong_counts_in_a_large_file_cost_no_time_and_memory() -> None:
+    """The size of the file does not limit these counts; only the bounds do."""
     exabyte = 1 << 60
     lies = [
         more(MAKE.field("k", ARRAY, MAKE.pack("IQ", 8, 1 << 40))),
@@ -187,7 +187,7 @@ def test_lies_in_a_very_large_file_cost_nothing() -> None:
         assert source.read_bytes < 80 << 20
 
 
-def test_long_values_are_walked_and_not_kept() -> None:
+def test_long_values_are_skipped() -> None:
     data = File(
         more=[
             MAKE.numbers("many", range(gguf.KEPT_ARRAY + 1)),
@@ -203,8 +203,8 @@ def test_long_values_are_walked_and_not_kept() -> None:
     assert metadata["after"] == 7
 
 
-def test_many_short_arrays_do_not_fill_the_memory() -> None:
-    """Four thousand small numbers have 4 KiB in the file and 32 KiB as objects, and there may be thousands of them."""
+def test_entries_of_short_arrays_are_bounded() -> None:
+    """An array of 4096 small numbers takes 4 KiB in the file and 32 KiB as objects, and a file may have thousands."""
     short = list(range(gguf.KEPT_ARRAY))
     most = gguf_cursor.MAX_KEPT // gguf.KEPT_ARRAY - 1
     fields = [MAKE.numbers(f"short.{number}", short) for number in range(most)]
@@ -214,7 +214,7 @@ def test_many_short_arrays_do_not_fill_the_memory() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_fuzz(seed: int) -> None:
+def test_random_changes_give_a_header_or_one_error(seed: int) -> None:
     tracemalloc.start()
     read_well = sum(is_read(data) for data in mutants(seed, 250))
     peak = tracemalloc.get_traced_memory()[1]
@@ -235,7 +235,7 @@ def shard(number: int, count: int, total: int, name: str) -> bytes:
     return head + bytes(-len(head) % 32) + bytes(64)
 
 
-def test_shards_are_one_model() -> None:
+def test_shards_are_joined_to_one_header() -> None:
     files = [shard(0, 2, 2, "blk.0.a"), shard(1, 2, 2, "blk.1.a")]
     found = facts(*files)
     assert (found["tensors"], found["shards"], found["layer_bytes"]) == (2, 2, [64, 64])
@@ -255,7 +255,7 @@ def test_shards_are_one_model() -> None:
         ([shard(0, 2, 2, "a"), shard(1, 2, 2, "a")], "each tensor in one shard"),
     ],
 )
-def test_shards_that_are_not_one_model(files: list[bytes], said: str) -> None:
+def test_shards_of_different_models_are_refused(files: list[bytes], said: str) -> None:
     with pytest.raises(MismatchError, match=said.replace("(", r"\(")):
         gguf.join_shards([read(data) for data in files], "m")
 
@@ -268,15 +268,15 @@ def test_shards_that_are_not_one_model(files: list[bytes], said: str) -> None:
         ("m-00001-of-00002.gguf", ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]),
     ],
 )
-def test_names_of_shards(name: str, names: list[str]) -> None:
+def test_names_of_shards_follow_from_the_first(name: str, names: list[str]) -> None:
     assert shard_names(name) == names
 
 
-def test_the_engine_is_given_the_first_shard() -> None:
+def test_later_shard_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"name m-00001-of-00002\.gguf"):
         shard_names("m-00002-of-00002.gguf")
 
 
-def test_a_name_that_claims_a_layer_far_away_makes_no_long_list() -> None:
+def test_huge_layer_number_makes_no_long_list() -> None:
     found = facts(tensors(16, name="blk.999999.attn").bytes())
     assert (found["layer_bytes"], found["other_bytes"]) == ([], 64)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Entries of models: what they mean, what is wrong with them, and their lock."""
+"""Model entries: their options, their problems and their lock."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ SHARDS: dict[str, Any] = {
         ),
     ],
 )
-def test_an_entry_in_the_words_of_the_fetch(entry: dict[str, Any], options: dict[str, Any]) -> None:
+def test_entry_becomes_options_of_gguf_fetch(entry: dict[str, Any], options: dict[str, Any]) -> None:
     assert model_lock.options_of(entry) == {"file": entry["file"], **options}
     assert model_lock.problems("m", entry) == []
 
 
-def test_several_hubs_are_asked_in_order_and_the_last_is_the_publisher() -> None:
+def test_hubs_become_mirrors_before_the_publisher() -> None:
     hubs = ["http://10.0.0.9/hub/", "https://huggingface.co"]
     near = "http://10.0.0.9/hub/o/m-GGUF/resolve/main"
     assert model_lock.options_of({**ONE, "size": 7}, hubs) == {
@@ -120,13 +120,13 @@ def test_several_hubs_are_asked_in_order_and_the_last_is_the_publisher() -> None
         ({"name": "m", "file": "m.gguf", "source": {"uri": "x"}}, "expected url, parts or shards as source, found uri"),
     ],
 )
-def test_what_is_wrong_with_an_entry(entry: Any, says: str) -> None:
+def test_invalid_entry_gives_one_problem(entry: Any, says: str) -> None:
     (problem,) = model_lock.problems("k", entry)
     assert problem.startswith("model k: expected ")
     assert says in problem
 
 
-def test_a_gated_model_needs_a_token() -> None:
+def test_gated_model_needs_a_token() -> None:
     gated = {**ONE, "token_required": True}
     assert model_problems([ONE, gated], has_token=True) == []
     (problem,) = model_problems([ONE, gated])
@@ -134,14 +134,14 @@ def test_a_gated_model_needs_a_token() -> None:
 
 
 @dataclass(frozen=True)
-class Said:
+class HubFile:
     size: int | None = 3
     sha256: str | None = A
     commit: str | None = COMMIT
 
 
-def test_what_the_hub_says_becomes_the_lock() -> None:
-    found = model_lock.lock(PARTS, [Said(), Said(4, B)])
+def test_lock_holds_the_facts_of_the_hub() -> None:
+    found = model_lock.lock(PARTS, [HubFile(), HubFile(4, B)])
     assert found == {
         "repository": "o/m-GGUF",
         "revision": COMMIT,
@@ -164,24 +164,24 @@ def test_what_the_hub_says_becomes_the_lock() -> None:
 @pytest.mark.parametrize(
     ("entry", "said", "says"),
     [
-        (ONE, Said(size=None), "publish commit, size and SHA-256 of m.gguf"),
-        (ONE, Said(sha256=None), "SHA-256 None"),
-        (ONE, Said(commit=None), "commit None"),
-        (ONE, Said(commit="main"), "commit main"),
-        ({**ONE, "size": 4}, Said(), "the size of m.gguf in the entry, 4, found 3 on the hub"),
-        ({**ONE, "sha256": B}, Said(), "the sha256 of m.gguf"),
-        ({**ONE, "files": [{"file": "m.gguf", "sha256": B}]}, Said(), "the file was replaced"),
-        ({**ONE, "revision": OTHER}, Said(), f"expected commit {OTHER}, found {COMMIT}"),
+        (ONE, HubFile(size=None), "publish commit, size and SHA-256 of m.gguf"),
+        (ONE, HubFile(sha256=None), "SHA-256 None"),
+        (ONE, HubFile(commit=None), "commit None"),
+        (ONE, HubFile(commit="main"), "commit main"),
+        ({**ONE, "size": 4}, HubFile(), "the size of m.gguf in the entry, 4, found 3 on the hub"),
+        ({**ONE, "sha256": B}, HubFile(), "the sha256 of m.gguf"),
+        ({**ONE, "files": [{"file": "m.gguf", "sha256": B}]}, HubFile(), "the file was replaced"),
+        ({**ONE, "revision": OTHER}, HubFile(), f"expected commit {OTHER}, found {COMMIT}"),
     ],
 )
-def test_a_hub_that_says_something_else(entry: dict[str, Any], said: Said, says: str) -> None:
+def test_facts_that_differ_from_the_entry_are_refused(entry: dict[str, Any], said: HubFile, says: str) -> None:
     with pytest.raises(HerdError, match=says):
         model_lock.lock(entry, [said])
 
 
-def test_files_of_two_commits_are_no_lock() -> None:
+def test_files_of_two_commits_are_refused() -> None:
     with pytest.raises(MismatchError, match="all files in one commit"):
-        model_lock.lock(PARTS, [Said(), replace(Said(4), commit=OTHER)])
+        model_lock.lock(PARTS, [HubFile(), replace(HubFile(4), commit=OTHER)])
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_files_of_two_commits_are_no_lock() -> None:
         ({"files": [{"file": "n.gguf"}]}, False),
     ],
 )
-def test_a_lock_of_other_files_is_left_out(change: dict[str, Any], holds: bool) -> None:
-    lock = model_lock.lock(ONE, [Said()])
+def test_lock_of_other_files_is_ignored(change: dict[str, Any], holds: bool) -> None:
+    lock = model_lock.lock(ONE, [HubFile()])
     entry = {**ONE, **change}
     merged = model_lock.merge({"m": entry}, {"m": lock, "gone": lock})
     assert merged == {"m": {**entry, **lock} if holds else entry}
 
 
-def test_every_model_of_the_cluster_has_an_entry_that_can_be_fetched() -> None:
+def test_every_entry_of_the_cluster_can_be_fetched() -> None:
     inventory = Path(__file__).parents[4] / "inventory/beefcake2/group_vars/all"
     entries = yaml.safe_load((inventory / "models.yml").read_text(encoding="utf-8"))["herd_model_entries"]
     assert {entry["name"] for entry in entries.values()} == {

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a header says of a model, small enough for an inventory."""
+"""The metadata of a model, from its header and from an inventory."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def test_equal_layers_are_written_once() -> None:
         ("llama", [False] * 9),
     ],
 )
-def test_windows_are_those_that_the_engine_uses(name: str, windows: list[bool]) -> None:
+def test_windows_are_those_of_the_engine(name: str, windows: list[bool]) -> None:
     assert [layer.window for layer in metadata_of(header_of(MODELS[name])).layers] == windows
 
 
-def test_a_pattern_in_the_file_wins_over_the_usual_one() -> None:
+def test_pattern_in_the_file_has_priority() -> None:
     header = header_of(MODELS["gemma3"])
     pattern = [layer % 2 == 0 for layer in range(13)]
     given = replace(header, metadata={**header.metadata, "gemma3.attention.sliding_window_pattern": tuple(pattern)})
@@ -68,31 +68,31 @@ def test_a_pattern_in_the_file_wins_over_the_usual_one() -> None:
         ("lfm2", [2, 5, 8], [0, 1, 3, 4, 6, 7, 9]),
     ],
 )
-def test_layers_that_attend_and_layers_that_remember(name: str, attending: list[int], recurrent: list[int]) -> None:
+def test_kinds_of_layers_are_detected(name: str, attending: list[int], recurrent: list[int]) -> None:
     layers = metadata_of(header_of(MODELS[name])).layers
     assert [number for number, layer in enumerate(layers) if layer.kv_heads] == attending
     assert [number for number, layer in enumerate(layers) if layer.state] == recurrent
 
 
-def test_tied_embeddings_are_a_second_copy_on_the_device_of_the_output() -> None:
+def test_tied_embeddings_are_copied_to_the_device_of_the_output() -> None:
     tied, untied = metadata_of(header_of(MODELS["qwen3"])), metadata_of(header_of(MODELS["llama"]))
     assert tied.tied and not untied.tied
     assert tied.output - tied.local == 512 * 4
 
 
-def test_a_latent_cache_has_no_values() -> None:
+def test_latent_cache_has_no_values() -> None:
     latent, full = metadata_of(header_of(MODELS["deepseek2"])), metadata_of(header_of(MODELS["deepseek2-full"]))
     assert {(layer.kv_heads, layer.key, layer.value) for layer in latent.layers} == {(1, 320, 0)}
     assert {(layer.kv_heads, layer.key, layer.value) for layer in full.layers} == {(8, 128, 64)}
 
 
-def test_a_block_that_predicts_further_tokens_takes_a_place_and_no_memory() -> None:
+def test_prediction_block_is_counted_but_not_loaded() -> None:
     layers = metadata_of(header_of(MODELS["glm4moe"])).layers
     assert [layer.loaded for layer in layers] == [True] * 7 + [False]
     assert layers[-1].weights == layers[-1].kv_heads == 0
 
 
-def test_an_architecture_that_was_not_measured_is_marked() -> None:
+def test_unmeasured_architecture_is_marked() -> None:
     header = header_of(MODELS["llama"])
     renamed = {key.replace("llama.", "novel."): value for key, value in header.metadata.items()}
     metadata = metadata_of(replace(header, metadata={**renamed, "general.architecture": "novel"}))
@@ -123,7 +123,7 @@ def test_cuda_pads_rows_and_tensors() -> None:
         ({"llama.embedding_length": "wide"}, "'wide'"),
     ],
 )
-def test_a_header_that_lacks_something_is_an_error(change: dict[str, object], found: str) -> None:
+def test_incomplete_header_is_an_error(change: dict[str, object], found: str) -> None:
     header = header_of(MODELS["llama"])
     metadata = {key: value for key, value in {**header.metadata, **change}.items() if value is not None}
     with pytest.raises(InvalidInputError) as caught:
@@ -132,6 +132,6 @@ def test_a_header_that_lacks_something_is_an_error(change: dict[str, object], fo
 
 
 @pytest.mark.parametrize("data", [{}, {"layers": "3*0"}, {"layers": "5", "kinds": [{"weights": 1}]}])
-def test_metadata_that_cannot_be_read_is_an_error(data: dict[str, object]) -> None:
+def test_invalid_metadata_is_an_error(data: dict[str, object]) -> None:
     with pytest.raises(InvalidInputError, match=r"lock_models\.yml"):
         from_data(data)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What goes of what fetches left, and what never does."""
+"""Partial downloads that are removed, and files that never are."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ def hidden(*names: str, days: float = 8) -> list[HiddenFile]:
         (hidden(".bashrc", ".m.gguf", ".m.gguf.incoming.old", ".nfs0001", ".m.gguf.part1of2"), [], {}),
     ],
 )
-def test_what_goes(files: list[HiddenFile], models: list[str], expected: dict[str, set[str]]) -> None:
+def test_old_partial_downloads_are_removed(
+    files: list[HiddenFile], models: list[str], expected: dict[str, set[str]]
+) -> None:
     found = partial_downloads.plan(files, models, NOW, 7)
     assert {left.model: {name[len(left.model) + 2 :] for name in left.files} for left in found} == expected
     assert all(left.size == 100 * len(left.files) for left in found)
 
 
-def test_days_are_days() -> None:
+def test_negative_days_are_refused() -> None:
     assert partial_downloads.plan(hidden(".m.gguf.incoming", days=0.5), [], NOW, 0.4)
     with pytest.raises(InvalidInputError, match="model_store_partial_days"):
         partial_downloads.plan([], [], NOW, -1)
