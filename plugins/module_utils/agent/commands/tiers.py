@@ -37,7 +37,7 @@ def manage_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read_status(path: Path) -> tier_status.View:
+def _read_status(path: Path) -> tier_status.StatusReport:
     try:
         return tier_status.read(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from ...core.gateway import dead_upstreams
-from ...core.slurm.tier_status import Tier
+from ...core.slurm.tier_status import TierReport
 from ..common.log import log
 
 PROBE_S = 2.0
@@ -42,7 +42,7 @@ class DeadUpstreams:
         self._lock = threading.Lock()
         threading.Thread(target=self._follow, daemon=True).start()
 
-    def update(self, tiers: Mapping[str, Tier]) -> None:
+    def update(self, tiers: Mapping[str, TierReport]) -> None:
         """Take the present status of the tiers."""
         with self._lock:
             self._watch = dead_upstreams.followed(self._watch, dead_upstreams.endpoints_of(tiers))

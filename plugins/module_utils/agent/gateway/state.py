@@ -190,10 +190,10 @@ class TierStatusReader:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._names = list(settings.config.tiers)
-        self._file: WatchedFile[tier_status.View | None] = WatchedFile(settings.view, tier_status.read, None)
+        self._file: WatchedFile[tier_status.StatusReport | None] = WatchedFile(settings.view, tier_status.read, None)
         self._registry = RegistryReader(settings.registry, settings.config.tiers)
         self._checked, self._statuses = 0.0, dict[str, TierStatus]()
-        self.tiers: Mapping[str, tier_status.Tier] = {}
+        self.tiers: Mapping[str, tier_status.TierReport] = {}
         self.is_silent = False
 
     def refresh(self) -> dict[str, TierStatus]:

@@ -242,7 +242,7 @@ class Manager:
         unread = time.monotonic() - self.registry.when
         if self.registry.when and unread > endpoint_registry.LIFE_S:
             notes.append(f"the registry has not been read for {unread:.0f} seconds")
-        view = tier_report.view(self.settings.tiers, self.states.of, observed, notes)
+        view = tier_report.report_all(self.settings.tiers, self.states.of, observed, notes)
         for name, tier in view.tiers.items():
             self._note_change(name, tier)
         # Without times, which always change.
@@ -252,7 +252,7 @@ class Manager:
             write_whole(self.settings.view, tier_status.write(view))
             self.written = (wall, content)
 
-    def _note_change(self, name: str, tier: tier_status.Tier) -> None:
+    def _note_change(self, name: str, tier: tier_status.TierReport) -> None:
         before = self.published.get(name)
         if tier.state == before:
             return

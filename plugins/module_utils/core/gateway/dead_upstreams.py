@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from ..slurm.tier_status import Tier
+from ..slurm.tier_status import TierReport
 
 #: Results of a health check: an answer, a connection without an answer, or no connection.
 ANSWERS, SILENT, NOBODY = "answers", "silent", "nobody"
@@ -37,7 +37,7 @@ class Watch:
     silent: Mapping[str, float] = field(default_factory=dict)
 
 
-def endpoints_of(tiers: Mapping[str, Tier]) -> frozenset[str]:
+def endpoints_of(tiers: Mapping[str, TierReport]) -> frozenset[str]:
     """Return all endpoints of the tiers, whatever their state: a draining engine still answers."""
     return frozenset(endpoint.where for tier in tiers.values() for endpoint in tier.endpoints)
 

@@ -95,7 +95,9 @@ def _measured(data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _tier(tier: Tier, status: TierStatus, seen: tier_status.Tier | None, measured: Mapping[str, Any]) -> dict[str, Any]:
+def _tier(
+    tier: Tier, status: TierStatus, seen: tier_status.TierReport | None, measured: Mapping[str, Any]
+) -> dict[str, Any]:
     endpoints = seen.endpoints if seen else ()
     engine = next((one for one in endpoints if one.state == READY), next(iter(endpoints), None))
     load = engine.load if engine and engine.load else {}
@@ -128,7 +130,7 @@ def _tier(tier: Tier, status: TierStatus, seen: tier_status.Tier | None, measure
 def collect(
     tiers: Mapping[str, Tier],
     status: Mapping[str, TierStatus],
-    seen: Mapping[str, tier_status.Tier],
+    seen: Mapping[str, tier_status.TierReport],
     measured: Mapping[str, Mapping[str, Any]],
     wall: float,
     tasks: TaskTable = EMPTY,

@@ -58,7 +58,7 @@ class TierStatus:
         return self.state == READY and bool(self.endpoint)
 
 
-def status_of(tier: tier_status.Tier) -> TierStatus:
+def status_of(tier: tier_status.TierReport) -> TierStatus:
     """Convert a tier's status from the tier manager. Of several ready engines, the one of the newest job counts."""
     ready = [endpoint for endpoint in tier.endpoints if endpoint.state == READY]
     engine = max(ready, key=lambda one: (one.started, int(one.job_id)), default=None)
@@ -73,7 +73,7 @@ def status_of(tier: tier_status.Tier) -> TierStatus:
     )
 
 
-def from_registry(registry: Registry, names: Iterable[str]) -> dict[str, tier_status.Tier]:
+def from_registry(registry: Registry, names: Iterable[str]) -> dict[str, tier_status.TierReport]:
     """Derive the tiers' status from the endpoint registry alone, while the tier manager is silent."""
     found = {}
     for name in names:
@@ -81,5 +81,5 @@ def from_registry(registry: Registry, names: Iterable[str]) -> dict[str, tier_st
         states = {endpoint.state for endpoint in endpoints}
         state = next((state for state in (READY, LOADING, DRAINING) if state in states), UNKNOWN)
         reason = state if state != UNKNOWN else "the tier manager is silent, and no engine of this tier is registered"
-        found[name] = tier_status.Tier(True, state, reason, endpoints=endpoints)
+        found[name] = tier_status.TierReport(True, state, reason, endpoints=endpoints)
     return found

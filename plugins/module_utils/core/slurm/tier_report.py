@@ -22,7 +22,7 @@ from .tier_state import (
     running_preempting_jobs,
     waiting_preempting_jobs,
 )
-from .tier_status import BACKING_OFF, PENDING, PREEMPTED, STOPPED, Tier
+from .tier_status import BACKING_OFF, PENDING, PREEMPTED, STOPPED, TierReport
 
 #: Seconds beyond the expected load after which a job without an endpoint is reported as late.
 LATE_S = 300.0
@@ -37,7 +37,7 @@ def _clamp(seconds: float, least: float, most: float) -> int:
     return int(max(least, min(most, seconds)))
 
 
-def report(spec: TierSpec, state: TierState, observed: Observation) -> Tier:
+def report(spec: TierSpec, state: TierState, observed: Observation) -> TierReport:
     """Report the status of one tier.
 
     :param observed: its endpoints are the live ones.
@@ -46,7 +46,7 @@ def report(spec: TierSpec, state: TierState, observed: Observation) -> Tier:
     own.sort(key=lambda entry: (entry.started, int(entry.job_id)), reverse=True)
     jobs = own_jobs(spec, observed.queue, state.job)
     stop = observed.stops.get(spec.name)
-    base = Tier(
+    base = TierReport(
         enabled=spec.enabled and stop is None,
         state=PENDING,
         job_id=jobs[0].id if jobs else (own[0].job_id if own else None),
@@ -69,8 +69,8 @@ def report(spec: TierSpec, state: TierState, observed: Observation) -> Tier:
 
 
 def _state(
-    spec: TierSpec, state: TierState, observed: Observation, base: Tier, job: Job | None, stop: ManualStop | None
-) -> Tier:
+    spec: TierSpec, state: TierState, observed: Observation, base: TierReport, job: Job | None, stop: ManualStop | None
+) -> TierReport:
     served = _served(state, observed, base, spec)
     if served is not None:
         return served
@@ -93,7 +93,7 @@ def _state(
     return _absent(spec, state, observed, base)
 
 
-def _starting(state: TierState, observed: Observation, base: Tier, job: Job) -> Tier:
+def _starting(state: TierState, observed: Observation, base: TierReport, job: Job) -> TierReport:
     expected = (job.start or observed.wall) + state.load_s
     is_late = observed.wall > expected + LATE_S
     advice = f"loading takes longer than expected: {job_reasons.LOG_ADVICE}".replace("JOB", job.id) if is_late else ""
@@ -113,7 +113,7 @@ def _has_drained(job: Job, observed: Observation) -> bool:
     return observed.drained.get(job.id) == job.restarts
 
 
-def _served(state: TierState, observed: Observation, base: Tier, spec: TierSpec) -> Tier | None:
+def _served(state: TierState, observed: Observation, base: TierReport, spec: TierSpec) -> TierReport | None:
     """Report by the live endpoints; the best of them counts. None if there is none."""
     best = {entry.state: entry for entry in reversed(base.endpoints)}
     if READY in best:
@@ -144,7 +144,7 @@ def _served(state: TierState, observed: Observation, base: Tier, spec: TierSpec)
     return None
 
 
-def _waiting(spec: TierSpec, state: TierState, observed: Observation, base: Tier, job: Job) -> Tier:
+def _waiting(spec: TierSpec, state: TierState, observed: Observation, base: TierReport, job: Job) -> TierReport:
     preempting = running_preempting_jobs(spec, observed.queue) or waiting_preempting_jobs(spec, observed.queue)
     text, advice = job_reasons.wait_in_words(job.reason)
     reason = job.reason or "not considered by Slurm yet"
@@ -171,7 +171,7 @@ def _waiting(spec: TierSpec, state: TierState, observed: Observation, base: Tier
     return replace(base, state=PENDING, reason=pending)
 
 
-def _absent(spec: TierSpec, state: TierState, observed: Observation, base: Tier) -> Tier:
+def _absent(spec: TierSpec, state: TierState, observed: Observation, base: TierReport) -> TierReport:
     preempting = waiting_preempting_jobs(spec, observed.queue)
     if state.asked_at and observed.queue.taken < state.sure_at:
         text = "submitted, but Slurm has not confirmed the job"
@@ -192,9 +192,9 @@ def _absent(spec: TierSpec, state: TierState, observed: Observation, base: Tier)
     return replace(base, reason="its job is about to be submitted", retry_after_s=30)
 
 
-def view(
+def report_all(
     tiers: Sequence[TierSpec], states: Mapping[str, TierState], observed: Observation, notes: Sequence[str]
-) -> tier_status.View:
+) -> tier_status.StatusReport:
     """Report the status of all tiers.
 
     :param notes: problems that belong to no single tier.
@@ -204,4 +204,4 @@ def view(
         since = timefmt.clock(queue.since, observed.wall)
         problems.insert(0, f"Slurm has not answered since {since}: {queue.problem}")
     found = {spec.name: report(spec, states.get(spec.name, TierState()), observed) for spec in tiers}
-    return tier_status.View(observed.wall, found, tuple(problems))
+    return tier_status.StatusReport(observed.wall, found, tuple(problems))

@@ -32,7 +32,7 @@ _COLUMNS = ("TIER", "STATE", "JOB", "WHERE", "MODELS", "SINCE", "BACK", "WHY")
 
 
 @dataclass(frozen=True)
-class Tier:
+class TierReport:
     """Status of one tier.
 
     :param reason: reason for people, without a full stop.
@@ -58,7 +58,7 @@ class Tier:
 
 
 @dataclass(frozen=True)
-class View:
+class StatusReport:
     """Status of all tiers.
 
     :param written: when it was written, in seconds since 1970.
@@ -66,7 +66,7 @@ class View:
     """
 
     written: float
-    tiers: Mapping[str, Tier] = field(default_factory=dict)
+    tiers: Mapping[str, TierReport] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
     def age_problem(self, wall: float) -> str:
@@ -77,7 +77,7 @@ class View:
         return f"the tier manager has written nothing for {age:.0f} seconds" if age > 0 else "its time is in the future"
 
 
-def _tier_data(tier: Tier) -> dict[str, Any]:
+def _tier_data(tier: TierReport) -> dict[str, Any]:
     return {
         "enabled": tier.enabled,
         "state": tier.state,
@@ -93,7 +93,7 @@ def _tier_data(tier: Tier) -> dict[str, Any]:
     }
 
 
-def as_data(view: View) -> dict[str, Any]:
+def as_data(view: StatusReport) -> dict[str, Any]:
     """Convert the status to JSON data."""
     return {
         "schema": SCHEMA,
@@ -103,7 +103,7 @@ def as_data(view: View) -> dict[str, Any]:
     }
 
 
-def write(view: View) -> str:
+def write(view: StatusReport) -> str:
     """Make the text of the status file."""
     return json.dumps(as_data(view), separators=(",", ":")) + "\n"
 
@@ -112,11 +112,11 @@ def _word(value: Any) -> str | None:
     return plain(str(value)) if value is not None else None
 
 
-def _tier(data: Mapping[str, Any]) -> Tier:
+def _tier(data: Mapping[str, Any]) -> TierReport:
     if data["state"] not in STATES:
         raise ValueError(f"state {data['state']!r}")
     percent = values.finite(data.get("percent"))
-    return Tier(
+    return TierReport(
         enabled=data["enabled"] is True,
         state=str(data["state"]),
         reason=plain(str(data.get("reason") or "")),
@@ -131,14 +131,16 @@ def _tier(data: Mapping[str, Any]) -> Tier:
     )
 
 
-def read(text: str) -> View:
+def read(text: str) -> StatusReport:
     """Read a status file of any age."""
     try:
         data = json.loads(text)
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}")
         tiers = {str(name): _tier(tier) for name, tier in data["tiers"].items()}
-        return View(float(data["written"]), tiers, tuple(plain(str(line)) for line in data.get("problems") or ()))
+        return StatusReport(
+            float(data["written"]), tiers, tuple(plain(str(line)) for line in data.get("problems") or ())
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidInputError) as error:
         raise InvalidInputError(
             f"a status of the tiers of schema {SCHEMA}",
@@ -154,7 +156,7 @@ def _span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _row(name: str, tier: Tier, wall: float) -> tuple[str, ...]:
+def _row(name: str, tier: TierReport, wall: float) -> tuple[str, ...]:
     entry = tier.endpoints[0] if tier.endpoints else None
     where = f"{entry.host}:{entry.port}" if entry else ",".join(tier.nodes)
     back = "" if tier.state == READY or tier.expected is None else f"in {_span(tier.expected - wall)}"
@@ -172,7 +174,7 @@ def _row(name: str, tier: Tier, wall: float) -> tuple[str, ...]:
     )
 
 
-def table(view: View, wall: float) -> str:
+def table(view: StatusReport, wall: float) -> str:
     """Format the status for people: a line for each tier, then advice and problems."""
     rows = [_COLUMNS, *(_row(name, tier, wall) for name, tier in view.tiers.items())]
     widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS) - 1)]
@@ -184,7 +186,7 @@ def table(view: View, wall: float) -> str:
     return "\n".join(lines)
 
 
-def notes(view: View, wall: float) -> Sequence[str]:
+def notes(view: StatusReport, wall: float) -> Sequence[str]:
     """List the problems beyond one tier."""
     old = view.age_problem(wall)
     return [*([f"This is old: {old} (systemctl status herd-tiers)."] if old else []), *view.problems]

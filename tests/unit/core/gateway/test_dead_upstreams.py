@@ -11,15 +11,15 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import dead_upstreams
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.dead_upstreams import Watch
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_status import Tier
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_status import TierReport
 from tests.unit.core.slurm.test_endpoint_registry import FAST
 
 ONE, TWO = "10.0.0.42:8080", "10.0.0.41:8081"
 
 
-def tiers(*wheres: str, state: str = "ready") -> dict[str, Tier]:
+def tiers(*wheres: str, state: str = "ready") -> dict[str, TierReport]:
     pairs = [where.split(":") for where in wheres]
-    return {"fast": Tier(True, state, endpoints=tuple(replace(FAST, address=h, port=int(p)) for h, p in pairs))}
+    return {"fast": TierReport(True, state, endpoints=tuple(replace(FAST, address=h, port=int(p)) for h, p in pairs))}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def tiers(*wheres: str, state: str = "ready") -> dict[str, Tier]:
         ({}, set()),
     ],
 )
-def test_every_endpoint_of_a_tier_counts(given: dict[str, Tier], alive: set[str]) -> None:
+def test_every_endpoint_of_a_tier_counts(given: dict[str, TierReport], alive: set[str]) -> None:
     assert dead_upstreams.endpoints_of(given) == alive
 
 

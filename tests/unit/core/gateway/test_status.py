@@ -72,7 +72,7 @@ TASKS = TaskTable({"fix": Choice("fast", "strand", "It compiles.")}, Choice("rea
 ASSETS = status_page.Assets("p { margin: 0 }", "'use strict';")
 
 
-Seen = dict[str, tier_status.Tier]
+Seen = dict[str, tier_status.TierReport]
 
 
 def view(**tiers: Any) -> Seen:
@@ -191,7 +191,7 @@ JUNK = st.recursive(
 
 @given(st.lists(st.dictionaries(st.sampled_from(sorted(ENTRY["load"])), JUNK), max_size=2), JUNK)
 def test_no_load_that_a_job_reports_breaks_the_page(loads: list[dict[str, Any]], measured: Any) -> None:
-    seen = {"fast": tier_status.Tier(True, "ready", endpoints=tuple(endpoint(load=load) for load in loads))}
+    seen = {"fast": tier_status.TierReport(True, "ready", endpoints=tuple(endpoint(load=load) for load in loads))}
     status = gateway_status.collect(TIERS, statuses(seen), seen, {"fast": {"in_flight": measured}}, WALL, TASKS)
     page(json.loads(json.dumps(status, allow_nan=False)))
 
@@ -199,7 +199,7 @@ def test_no_load_that_a_job_reports_breaks_the_page(loads: list[dict[str, Any]],
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1, True, "3", None])
 def test_invalid_numbers_are_unknown(value: Any) -> None:
     load = {"tokens_per_s": value, "gpus": [{"used_mib": value, "total_mib": 1}]}
-    seen = {"fast": tier_status.Tier(True, "ready", endpoints=(endpoint(load=load),))}
+    seen = {"fast": tier_status.TierReport(True, "ready", endpoints=(endpoint(load=load),))}
     tier = gateway_status.collect(TIERS, statuses(seen), seen, {}, WALL)["tiers"][0]
     assert (tier["load"]["tokens_per_s"], tier["gpus"]) == (None, [])
 
@@ -301,8 +301,8 @@ def test_external_texts_are_escaped() -> None:
     engine = endpoint(models=(EVIL,), host=EVIL, release=EVIL, load=load)
     status = collect(
         {
-            "fast": tier_status.Tier(True, "ready", job_id=EVIL, endpoints=(engine,)),
-            "reasoning": tier_status.Tier(True, "preempted", reason=EVIL, pending_reason=EVIL),
+            "fast": tier_status.TierReport(True, "ready", job_id=EVIL, endpoints=(engine,)),
+            "reasoning": tier_status.TierReport(True, "preempted", reason=EVIL, pending_reason=EVIL),
         }
     )
     outline = Outline()

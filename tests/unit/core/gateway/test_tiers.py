@@ -12,7 +12,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.slurm import t
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.endpoint_registry import Registry
 from tests.unit.core.slurm.test_endpoint_registry import FAST
 
-READY = tier_status.Tier(True, "ready", endpoints=(FAST,))
+READY = tier_status.TierReport(True, "ready", endpoints=(FAST,))
 
 
 def test_the_ready_engine_of_the_newest_job_is_chosen() -> None:

@@ -116,7 +116,7 @@ def test_ready_tier_stays_ready_while_slurm_does_not_answer() -> None:
     tier = tier_report.report(FAST, TierState(), Observation(NOW, QueueSnapshot(0.0, (), "refused", NOW)))
     assert (tier.state, tier.retry_after_s) == ("pending", 60)
     assert "slurmctld has not answered since" in tier.reason
-    view = tier_report.view([FAST], {}, found, ["x"])
+    view = tier_report.report_all([FAST], {}, found, ["x"])
     assert len(view.problems) == 2
 
 

@@ -10,14 +10,14 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_status
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_status import Tier, View
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_status import StatusReport, TierReport
 from tests.unit.core.slurm.test_endpoint_registry import FAST, NOW
 
-VIEW = View(
+VIEW = StatusReport(
     NOW,
     {
-        "fast": Tier(True, "ready", "", 5, None, 100, "12", None, "", ("vasp-02",), (FAST,)),
-        "reasoning": Tier(
+        "fast": TierReport(True, "ready", "", 5, None, 100, "12", None, "", ("vasp-02",), (FAST,)),
+        "reasoning": TierReport(
             True,
             "preempted",
             "preempted by VASP's job 88; pending: Priority",
