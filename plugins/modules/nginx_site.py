@@ -66,6 +66,7 @@ action:
 """
 
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -97,6 +98,43 @@ def kept_elsewhere(root: Path, tiers: list[str]) -> dict[str, str]:
     return missing
 
 
+def planned_action(params: dict[str, Any], state: systemd.UnitState, stale: list[str]) -> str:
+    """Return V(start), V(reload) or V(none), by the state of nginx and the age of its configuration."""
+    if state.active_state not in ("active", "reloading"):
+        return "start"
+    read = [*(Path(params["root"]) / name for name in params["files"]), *map(Path, params["watch"])]
+    return "reload" if stale or nginx.is_newer(read, nginx.read_at(state.pid)) else "none"
+
+
+def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Write the files that differ, start or reload nginx, and return the module's result."""
+    root, unit = Path(params["root"]), params["unit"]
+    wanted = {**params["files"], **kept_elsewhere(root, params["tiers"])}
+    before = {name: text_of(root / name) for name in wanted}
+    stale = [name for name in wanted if before[name] != wanted[name]]
+    # In check mode on a new host, nginx is not installed yet.
+    if stale and (root / "nginx.conf").exists():
+        nginx.test(root, wanted)
+    state = systemd.show(unit)
+    action = planned_action(params, state, stale)
+    if not check_mode:
+        for name in stale:
+            files.atomic_write(root / name, wanted[name], 0o600 if name == KEY else 0o644)
+        if not state.enabled:
+            systemd.enable(unit)
+        if action != "none":
+            systemd.start(unit) if action == "start" else systemd.reload_unit(unit)
+    diff = [
+        {"before_header": f"{root}/{n}", "after_header": f"{root}/{n}", "before": before[n], "after": wanted[n]}
+        for n in stale
+    ]
+    changes_unit = action != "none" or not state.enabled
+    if changes_unit:
+        is_on = "enabled" if state.enabled else "not enabled"
+        diff.append({"before": f"{unit}: {state.active_state}, {is_on}\n", "after": f"{unit}: enabled, {action}\n"})
+    return {"changed": bool(stale) or changes_unit, "action": action, "diff": diff}
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -109,39 +147,14 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    root, unit = Path(module.params["root"]), module.params["unit"]
     try:
-        wanted = {**module.params["files"], **kept_elsewhere(root, module.params["tiers"])}
-        before = {name: text_of(root / name) for name in wanted}
-        stale = [name for name in wanted if before[name] != wanted[name]]
-        # In check mode on a new host, nginx is not installed yet.
-        if stale and (root / "nginx.conf").exists():
-            nginx.test(root, wanted)
-        state = systemd.show(unit)
-        is_running = state.active_state in ("active", "reloading")
-        read = [root / name for name in module.params["files"]] + [Path(path) for path in module.params["watch"]]
-        action = "none" if is_running else "start"
-        if is_running and (stale or nginx.is_newer(read, nginx.read_at(state.pid))):
-            action = "reload"
-        if not module.check_mode:
-            for name in stale:
-                files.atomic_write(root / name, wanted[name], 0o600 if name == KEY else 0o644)
-            if not state.enabled:
-                systemd.enable(unit)
-            if action != "none":
-                systemd.start(unit) if action == "start" else systemd.reload_unit(unit)
+        found = result(module.params, module.check_mode)
     except HerdError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"expected to write below {root}, found {error}: free space or mend its permissions.")
-    diff = [
-        {"before_header": f"{root}/{n}", "after_header": f"{root}/{n}", "before": before[n], "after": wanted[n]}
-        for n in stale
-    ]
-    if action != "none" or not state.enabled:
-        is_on = "enabled" if state.enabled else "not enabled"
-        diff.append({"before": f"{unit}: {state.active_state}, {is_on}\n", "after": f"{unit}: enabled, {action}\n"})
-    module.exit_json(changed=bool(stale) or action != "none" or not state.enabled, action=action, diff=diff)
+        root = module.params["root"]
+        module.fail_json(msg=f"{root} cannot be written ({error}): free space, or fix its permissions.")
+    module.exit_json(**found)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,21 @@ def not_built(prefix: str) -> dict[str, Any]:
     }
 
 
+def apply(
+    store: ReleaseStore, plan: release_install.InstallPlan, manifest: dict[str, Any], location: str, settles: bool
+) -> None:
+    """Take the steps of a plan, and end an unfinished switch if C(settles) is true."""
+    if plan.fetch:
+        store.install(manifest, location)
+    if plan.link:
+        store.switch(str(manifest["id"]))
+    if settles:
+        store.end_switch()
+    for release in plan.prune:
+        store.remove(release)
+    store.remove_leftovers()
+
+
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Install if needed, and return the module's result."""
     manifest = module.params["manifest"]
@@ -169,15 +184,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         if plan.fetch:
             build_tree.require_space(store.releases, release_install.space_mib(manifest), "for the release")
         if not module.check_mode:
-            if plan.fetch:
-                store.install(manifest, module.params["location"])
-            if plan.link:
-                store.switch(release)
-            if settles:
-                store.end_switch()
-            for surplus in plan.prune:
-                store.remove(surplus)
-            store.remove_leftovers()
+            apply(store, plan, manifest, module.params["location"], settles)
     after = sorted(({*installed} | {release}) - {*plan.prune})
     changes = plan.changes or settles or bool(leftovers)
     points_to = current if not module.params["switch"] else release

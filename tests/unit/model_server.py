@@ -56,6 +56,99 @@ class Request:
     authorization: str | None
 
 
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    owner: ModelServer
+
+    def setup(self) -> None:
+        super().setup()
+        self.owner.connections += 1
+
+    def log_message(self, *args: Any) -> None:
+        del args
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        self.owner.requests.append(
+            Request(self.command, self.path, self.headers.get("Range"), self.headers.get("Authorization"))
+        )
+        served = self.owner.files.get(self.path)
+        if served is not None and served.act is not None and served.act(self):
+            return
+        if served is None:
+            self.plain(404)
+        elif served.token and self.headers.get("Authorization") != f"Bearer {served.token}":
+            self.plain(401)
+        elif not body and not served.head:
+            self.plain(405)
+        elif served.failures:
+            self.plain(*served.failures.pop(0))
+        elif served.location:
+            self.plain(302, {**served.headers, "Location": served.location})
+        else:
+            self.content(served, body)
+
+    def plain(self, status: int, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": "0"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def content(self, served: Served, body: bool) -> None:
+        start = 0
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        data = served.data
+        if match and served.ranges:
+            start = int(match[1])
+            data = data[start : int(match[2]) + 1 if match[2] else None]
+            self.send_response(206)
+            last = start + len(data) - 1
+            self.send_header("Content-Range", f"bytes {start}-{last}/{len(served.data)}")
+        else:
+            self.send_response(200)
+        for name, value in served.headers.items():
+            self.send_header(name, value)
+        if served.etag:
+            self.send_header("ETag", served.etag)
+        if served.length:
+            self.send_header("Content-Length", str(len(data)))
+        else:
+            self.close_connection = True
+        self.end_headers()
+        if body:
+            self.body(served, data)
+
+    def body(self, served: Served, data: bytes) -> None:
+        cut = served.cuts.pop(0) if served.cuts else None
+        if cut is not None:
+            data = data[:cut]
+            self.close_connection = True
+        for at in range(0, len(data), served.piece):
+            piece = data[at : at + served.piece]
+            with self.owner.counting:
+                if served.dies_after is not None:
+                    piece = piece[: max(0, served.dies_after - served.sent)]
+                    is_cut = len(piece) < len(data[at : at + served.piece])
+                    self.close_connection = self.close_connection or is_cut
+                self.owner.sent += len(piece)
+                served.sent += len(piece)
+            try:
+                self.wfile.write(piece)
+            except OSError:
+                self.close_connection = True
+                return
+            if self.close_connection and served.dies_after is not None and served.sent >= served.dies_after:
+                return
+            self.owner.on_sent(self.owner.sent)
+            if served.pause:
+                time.sleep(served.pause)
+
+
 class ModelServer:
     """The files, and the requests so far."""
 
@@ -66,100 +159,7 @@ class ModelServer:
         self.sent = 0
         self.counting = threading.Lock()
         self.on_sent: Callable[[int], None] = lambda total: None
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def setup(self) -> None:
-                super().setup()
-                server.connections += 1
-
-            def log_message(self, *args: Any) -> None:
-                del args
-
-            def do_HEAD(self) -> None:
-                self.answer(body=False)
-
-            def do_GET(self) -> None:
-                self.answer(body=True)
-
-            def answer(self, body: bool) -> None:
-                server.requests.append(
-                    Request(self.command, self.path, self.headers.get("Range"), self.headers.get("Authorization"))
-                )
-                served = server.files.get(self.path)
-                if served is not None and served.act is not None and served.act(self):
-                    return
-                if served is None:
-                    self.plain(404)
-                elif served.token and self.headers.get("Authorization") != f"Bearer {served.token}":
-                    self.plain(401)
-                elif not body and not served.head:
-                    self.plain(405)
-                elif served.failures:
-                    self.plain(*served.failures.pop(0))
-                elif served.location:
-                    self.plain(302, {**served.headers, "Location": served.location})
-                else:
-                    self.content(served, body)
-
-            def plain(self, status: int, headers: dict[str, str] | None = None) -> None:
-                self.send_response(status)
-                for name, value in {**(headers or {}), "Content-Length": "0"}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def content(self, served: Served, body: bool) -> None:
-                start = 0
-                match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-                data = served.data
-                if match and served.ranges:
-                    start = int(match[1])
-                    data = data[start : int(match[2]) + 1 if match[2] else None]
-                    self.send_response(206)
-                    last = start + len(data) - 1
-                    self.send_header("Content-Range", f"bytes {start}-{last}/{len(served.data)}")
-                else:
-                    self.send_response(200)
-                for name, value in served.headers.items():
-                    self.send_header(name, value)
-                if served.etag:
-                    self.send_header("ETag", served.etag)
-                if served.length:
-                    self.send_header("Content-Length", str(len(data)))
-                else:
-                    self.close_connection = True
-                self.end_headers()
-                if body:
-                    self.body(served, data)
-
-            def body(self, served: Served, data: bytes) -> None:
-                cut = served.cuts.pop(0) if served.cuts else None
-                if cut is not None:
-                    data = data[:cut]
-                    self.close_connection = True
-                for at in range(0, len(data), served.piece):
-                    piece = data[at : at + served.piece]
-                    with server.counting:
-                        if served.dies_after is not None:
-                            piece = piece[: max(0, served.dies_after - served.sent)]
-                            is_cut = len(piece) < len(data[at : at + served.piece])
-                            self.close_connection = self.close_connection or is_cut
-                        server.sent += len(piece)
-                        served.sent += len(piece)
-                    try:
-                        self.wfile.write(piece)
-                    except OSError:
-                        self.close_connection = True
-                        return
-                    if self.close_connection and served.dies_after is not None and served.sent >= served.dies_after:
-                        return
-                    server.on_sent(server.sent)
-                    if served.pause:
-                        time.sleep(served.pause)
-
-        self._server = ThreadingHTTPServer((address, 0), Handler)
+        self._server = ThreadingHTTPServer((address, 0), type("OwnedHandler", (Handler,), {"owner": self}))
         self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)

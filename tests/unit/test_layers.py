@@ -176,13 +176,6 @@ def test_packages_of_core_import_in_order(path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=str)
-def test_no_room_is_a_hall(folder: Path) -> None:
-    if folder.name not in ("modules", "filter"):
-        files = [path for path in folder.iterdir() if path.suffix == ".py"]
-        assert len(files) <= 16, f"{folder} has {len(files)} files: make a package of those that belong together"
-
-
 @pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) == "core"], ids=dotted)
 def test_core_reads_no_clock(path: Path) -> None:
     calls = {

@@ -52,7 +52,7 @@ JOBS_END_S = 300.0
 _HEAD = 400
 # Units whose processes wait for the answers of their clients.
 _PATIENT = ("herd-queue.service", "herd-gateway.service")
-# The tier manager would submit jobs anew, the agent start what is stopped, and a socket its service.
+# Units that would start other units or submit jobs, so they are removed first.
 _FIRST = ("herd-tiers.service", "herd-agent.service")
 
 

@@ -18,7 +18,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.herd.inference.plugins.module_utils.ports.systemd import UnitState
 from ansible_collections.herd.inference.plugins.modules import router_info
 
-ANSWER = (Path(__file__).parents[2] / "fixtures/router/0c1e57098-models.json").read_bytes()
+ANSWER = (Path(__file__).parents[3] / "fixtures/router/0c1e57098-models.json").read_bytes()
 Run = Callable[..., dict[str, Any]]
 
 

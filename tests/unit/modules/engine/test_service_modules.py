@@ -135,7 +135,7 @@ def test_a_device_without_layers_is_named() -> None:
 
 @pytest.mark.parametrize("name", ["0c1e57098-two-workers", "b7836-two-workers"])
 def test_a_log_without_its_start_accuses_nobody(name: str) -> None:
-    text = (Path(__file__).parents[2] / f"fixtures/head_log/{name}.log").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / f"fixtures/head_log/{name}.log").read_text(encoding="utf-8")
     assert head_info.require(["RPC0", "RPC1"], parse(text), []) == ""
     lines = text.splitlines(keepends=True)
     connected = [{"endpoint": "a:1", "established": True}, {"endpoint": "b:1", "established": True}]

@@ -18,7 +18,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.gateway.tails
 from ansible_collections.herd.inference.plugins.modules import tailscale_serve
 
 # That of the lab's hosts.
-DOUBLE = Path(__file__).parents[2] / "lab" / "recipes" / "tailnet" / "files" / "usr" / "lib" / "tailscale" / "double.py"
+DOUBLE = Path(__file__).parents[3] / "lab" / "recipes" / "tailnet" / "files" / "usr" / "lib" / "tailscale" / "double.py"
 NAME = "slurm-ctl.tailc46cd0.ts.net"
 BOTH = {"/": "http://127.0.0.1:8080", "/reasoning/": "http://127.0.0.1:8081"}
 

@@ -19,7 +19,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import nvidia_smi
 from ansible_collections.herd.inference.plugins.modules import gpu_memory
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "nvidia_smi"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "nvidia_smi"
 DEFAULTS: dict[str, Any] = {
     "ids": [], "required": False, "wait_for_free_mib": 0, "wait_timeout": 0, "interval": 0, "timeout": 10,
     "target_from_gib": 26.0, "target_to_gib": 28.0, "critical_gib": 30.0,

@@ -16,8 +16,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import selinux
 from ansible_collections.herd.inference.plugins.modules import selinux_policy
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "selinux"
-ROLE = Path(__file__).parents[3] / "roles" / "gateway"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "selinux"
+ROLE = Path(__file__).parents[4] / "roles" / "gateway"
 # What both were seen to do, version 3.4, on the policy of which the fixture is.
 DOUBLE = """
 import json, pathlib, sys

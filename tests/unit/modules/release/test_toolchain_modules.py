@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.modules import nvidia_driver_info, toolchain_facts
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "toolchain"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "toolchain"
 KERNEL = (
     "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\n"
     "GCC version:  gcc version 8.5.0 20210514 (Red Hat 8.5.0-22) (GCC)\n"

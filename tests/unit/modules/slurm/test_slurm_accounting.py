@@ -16,7 +16,7 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.herd.inference.plugins.modules import slurm_accounting
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "slurm"
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "slurm"
 WANTED = {
     "qos": [
         {"name": "ai_opportunistic", "priority": 100, "preempt_mode": "REQUEUE", "grace": 30},
