@@ -65,13 +65,13 @@ def port(tmp_path: Path) -> Iterator[int]:
         process.wait()
 
 
-def test_without_a_router_it_says_so(herdctl: Path) -> None:
+def test_missing_router_is_reported(herdctl: Path) -> None:
     told = run_herdctl(herdctl, "models", "--port", "1")
     assert told.returncode == 2
     assert "expected a router of models that runs on this node, found none" in told.stderr
 
 
-def test_the_models_and_their_states(herdctl: Path, port: int) -> None:
+def test_models_are_listed_with_their_states(herdctl: Path, port: int) -> None:
     told = run_herdctl(herdctl, "models", "--json", "--port", str(port))
     found = json.loads(told.stdout)[f"127.0.0.1:{port}"]
     assert [(model["id"], model["state"]) for model in found] == [
@@ -86,7 +86,7 @@ def test_the_models_and_their_states(herdctl: Path, port: int) -> None:
     assert "its process ended with status 1: it could not be loaded" in text
 
 
-def test_a_model_is_loaded_on_demand(herdctl: Path, port: int) -> None:
+def test_model_is_loaded_on_request(herdctl: Path, port: int) -> None:
     for name in ("b", "task:borrowing"):
         told = run_herdctl(herdctl, "models", "--port", str(port), "--load", name)
         assert told.returncode == 0

@@ -39,7 +39,7 @@ def test_reads_a_document_of_the_schema(tmp_path: Path) -> None:
         (" " * (config.MOST_CHARACTERS + 1), "more than 8388608 characters"),
     ],
 )
-def test_rejects_what_is_no_configuration(tmp_path: Path, text: str, found: str) -> None:
+def test_invalid_configuration_is_rejected(tmp_path: Path, text: str, found: str) -> None:
     path = tmp_path / "agent.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidInputError, match="expected the agent's configuration of schema 1 at") as caught:

@@ -106,7 +106,7 @@ def ask(herdctl: Path, port: int, certificate: Path) -> list[str]:
     return list(json.loads(done.stdout))
 
 
-def test_its_own_certificate_is_trusted_and_no_other(herdctl: Path, tmp_path: Path) -> None:
+def test_only_the_heads_own_certificate_is_trusted(herdctl: Path, tmp_path: Path) -> None:
     own, other = tmp_path / "own", tmp_path / "other"
     for folder in (own, other):
         folder.mkdir()
@@ -118,13 +118,13 @@ def test_its_own_certificate_is_trusted_and_no_other(herdctl: Path, tmp_path: Pa
     assert "CERTIFICATE_VERIFY_FAILED" in answer
 
 
-def test_a_date_is_no_reason_to_restart_a_head(herdctl: Path, tmp_path: Path) -> None:
+def test_expired_certificate_does_not_make_a_head_ill(herdctl: Path, tmp_path: Path) -> None:
     expired(tmp_path)
     with serving(tmp_path) as port:
         assert ask(herdctl, port, tmp_path / "certificate") == ["ok", "Hi"]
 
 
-def test_a_certificate_that_is_gone_says_nothing_of_the_head(herdctl: Path, tmp_path: Path) -> None:
+def test_missing_certificate_does_not_make_a_head_ill(herdctl: Path, tmp_path: Path) -> None:
     openssl.self_signed(tmp_path, "herd.inference", "head", "DNS:head.example.org", 1)
     (tmp_path / "nonsense").write_text("nonsense", encoding="utf-8")
     with serving(tmp_path) as port:

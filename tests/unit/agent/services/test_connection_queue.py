@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The queue in front of the head, as a program on loopback: what waits there, and where it goes."""
+"""The connection queue as a program on loopback: what it queues, forwards and rejects."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def end(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def test_what_waits_is_handed_on_when_the_queue_ends(start: Start, head: Head) -> None:
+def test_queued_connections_are_forwarded_when_the_queue_ends(start: Start, head: Head) -> None:
     process, port = start(head.port)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         client.sendall(b"a question")
@@ -132,7 +132,7 @@ def test_what_waits_is_handed_on_when_the_queue_ends(start: Start, head: Head) -
     assert head.peers == ["127.0.0.2"]
 
 
-def test_a_client_that_gives_up_harms_nobody(start: Start, head: Head) -> None:
+def test_client_that_gives_up_disturbs_no_other(start: Start, head: Head) -> None:
     process, port = start(head.port)
     socket.create_connection(("127.0.0.1", port), timeout=30).close()
     with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
@@ -142,7 +142,7 @@ def test_a_client_that_gives_up_harms_nobody(start: Start, head: Head) -> None:
     assert "2 connections waited" in process.communicate(timeout=60)[0]
 
 
-def test_who_leaves_while_waiting_is_forgotten_at_once(start: Start, head: Head) -> None:
+def test_queued_client_that_disconnects_is_dropped_at_once(start: Start, head: Head) -> None:
     process, port = start(head.port)
     gone = [socket.create_connection(("127.0.0.1", port), timeout=30) for _each in range(5)]
     for client in gone:
@@ -167,7 +167,7 @@ def sockets_of(descriptors: Path) -> list[str]:
     return [link for link in links if link.startswith("socket:")]
 
 
-def test_nobody_gets_much_memory(start: Start, head: Head) -> None:
+def test_memory_of_each_connection_is_limited(start: Start, head: Head) -> None:
     process, port = start(head.port)
     clients = [socket.create_connection(("127.0.0.1", port), timeout=30) for _each in range(40)]
     status = Path(f"/proc/{process.pid}/status")
@@ -189,7 +189,7 @@ def test_nobody_gets_much_memory(start: Start, head: Head) -> None:
         client.close()
 
 
-def test_too_many_are_sent_away(start: Start, head: Head) -> None:
+def test_connections_beyond_the_limit_are_closed(start: Start, head: Head) -> None:
     process, port = start(head.port, "--most", "3")
     clients = [socket.create_connection(("127.0.0.1", port), timeout=30) for _each in range(5)]
     # The last ones are cut, and the first one goes on connection_queue.
@@ -202,7 +202,7 @@ def test_too_many_are_sent_away(start: Start, head: Head) -> None:
     assert "2 were too many" in end(process)
 
 
-def test_turned_away_with_an_answer_that_clients_understand(start: Start, head: Head) -> None:
+def test_rejected_clients_get_status_503(start: Start, head: Head) -> None:
     process, port = start(head.port, "--turn-away")
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", "/v1/chat/completions", b"x" * 100_000)
@@ -217,7 +217,7 @@ def test_turned_away_with_an_answer_that_clients_understand(start: Start, head: 
     assert "2 connections were turned away" in end(process)
 
 
-def test_no_head_is_idle(herdctl: Path) -> None:
+def test_missing_head_counts_as_idle(herdctl: Path) -> None:
     done = run_herdctl(herdctl, "idle", "--unit", "no-such-unit.service", "--timeout", "10")
     assert done.returncode == 0
     assert json.loads(done.stdout)["idle"] is True
@@ -248,7 +248,7 @@ print(json.dumps(found))
 @pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/usr/sbin/nft").exists(), reason="needs nft and a network namespace of its own"
 )
-def test_a_kill_leaves_no_connection_cut(herdctl: Path, tmp_path: Path) -> None:
+def test_killed_command_leaves_no_connection_blocked(herdctl: Path, tmp_path: Path) -> None:
     template = jinja2.Environment(trim_blocks=True).from_string((TEMPLATES / "herd-queue.nft.j2").read_text("utf-8"))
     path = tmp_path / "queue.nft"
     rules = {"_head_server_queue_match": "tcp dport 8000", "_head_server_queue_target": "redirect to :50063"}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that a node gives to others: the named ones, whole or in ranges, to the named clients, for a while."""
+"""The file share: named files, whole or in ranges, for named clients and a limited time."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def ask(
         ("bytes=-", 200, 0, len(BODY)),
     ],
 )
-def test_ranges(serve: Serve, asked: str, status: int, first: int, end: int) -> None:
+def test_range_returns_its_bytes(serve: Serve, asked: str, status: int, first: int, end: int) -> None:
     _process, port = serve()
     got, headers, body = ask(port, "/model.gguf", headers={"Range": asked} if asked else {})
     assert (got, body == BODY[first:end]) == (status, True)
@@ -109,13 +109,13 @@ ANY = Anything()
 
 
 @pytest.mark.parametrize("asked", [f"bytes={len(BODY)}-", "bytes=7-6", "bytes=-0"])
-def test_a_range_outside_the_file(serve: Serve, asked: str) -> None:
+def test_range_outside_the_file_is_rejected(serve: Serve, asked: str) -> None:
     _process, port = serve()
     status, headers, body = ask(port, "/model.gguf", headers={"Range": asked})
     assert (status, headers["Content-Range"], body) == (416, f"bytes */{len(BODY)}", b"")
 
 
-def test_a_file_that_changed_is_not_mixed(serve: Serve, folder: Path) -> None:
+def test_changed_file_is_sent_whole(serve: Serve, folder: Path) -> None:
     _process, port = serve()
     tag = ask(port, "/model.gguf", "HEAD")[1]["ETag"]
     assert ask(port, "/model.gguf", headers={"Range": "bytes=1-2", "If-Range": tag})[0] == 206
@@ -127,7 +127,7 @@ def test_a_file_that_changed_is_not_mixed(serve: Serve, folder: Path) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/secret", "/../secret", "/%2e%2e/secret", "/./model.gguf", "//etc/passwd", "/model.gguf/", "/gone"]
 )
-def test_nothing_else_is_there(serve: Serve, path: str) -> None:
+def test_unnamed_paths_are_not_found(serve: Serve, path: str) -> None:
     _process, port = serve()
     assert ask(port, path)[0] == 404
 
@@ -138,7 +138,7 @@ def test_other_clients_get_no_answer(serve: Serve) -> None:
         ask(port, "/model.gguf")
 
 
-def test_it_ends_by_itself(serve: Serve) -> None:
+def test_share_ends_when_time_is_up(serve: Serve) -> None:
     process, _port = serve(seconds=1)
     assert process.wait(timeout=20) == 0
 
@@ -151,7 +151,7 @@ def test_it_ends_by_itself(serve: Serve) -> None:
         (["--name", "model.gguf", "--client", "vllm-node2"], "expected IPv4 addresses of clients"),
     ],
 )
-def test_what_cannot_be_given(herdctl: Path, folder: Path, more: list[str], said: str) -> None:
+def test_unusable_arguments_are_rejected(herdctl: Path, folder: Path, more: list[str], said: str) -> None:
     done = run_herdctl(
         herdctl, "share-files", "--address", "127.0.0.1", "--port", "1", "--root", str(folder), "--seconds", "1", *more
     )

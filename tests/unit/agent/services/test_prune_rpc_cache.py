@@ -24,7 +24,7 @@ NAMES = [f"{number:016x}" for number in range(3)]
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """Three whole files of an hour ago, by their names at least, and something that is not the engine's."""
+    """Create three cache files of an hour ago, and a file that is not the engine's."""
     folder = tmp_path / "rpc"
     folder.mkdir()
     for number, name in enumerate(NAMES):
@@ -50,7 +50,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_what_was_there_is_proved_once_and_stays(herdctl: Path, cache: Path) -> None:
+def test_existing_files_are_proved_once_and_stay(herdctl: Path, cache: Path) -> None:
     # Nobody saw how the worker ended that wrote these: the last one may be cut short.
     assert prune(herdctl, cache, "--starting") == [NAMES[2]]
     assert prune(herdctl, cache, "--starting") == []
@@ -60,7 +60,7 @@ def test_what_was_there_is_proved_once_and_stays(herdctl: Path, cache: Path) -> 
     assert names(cache) == {*NAMES[:2], "notes.txt", ".herd.json"}
 
 
-def test_limits_hold(herdctl: Path, cache: Path) -> None:
+def test_limits_are_enforced(herdctl: Path, cache: Path) -> None:
     prune(herdctl, cache, "--starting")
     put(cache / NAMES[2], SIZE, 30.0)
     (cache / ".herd.json").write_text(json.dumps({"proved": time.time()}), encoding="utf-8")
@@ -69,8 +69,8 @@ def test_limits_hold(herdctl: Path, cache: Path) -> None:
     assert names(cache) == {*NAMES[1:], "notes.txt", ".herd.json"}
 
 
-def test_a_disk_that_was_full_and_is_not_any_more(herdctl: Path, cache: Path, tmp_path: Path) -> None:
-    """The agent saw it, wherever it was."""
+def test_files_written_on_a_full_disk_are_removed_later(herdctl: Path, cache: Path, tmp_path: Path) -> None:
+    """The agent recorded the full disk; the device is the same."""
     (cache / ".herd.json").write_text(json.dumps({"proved": time.time() - AGO - 200}), encoding="utf-8")
     seen = {str(cache.stat().st_dev): time.time() - AGO + 60}
     (tmp_path / "full.json").write_text(json.dumps(seen), encoding="utf-8")
@@ -79,14 +79,14 @@ def test_a_disk_that_was_full_and_is_not_any_more(herdctl: Path, cache: Path, tm
 
 
 @pytest.mark.parametrize("state", ["", "[]", "{}", '{"proved": null}', '{"proved": "x"}', "\xff"])
-def test_a_damaged_note_proves_nothing(herdctl: Path, cache: Path, state: str) -> None:
+def test_damaged_record_proves_no_file(herdctl: Path, cache: Path, state: str) -> None:
     (cache / ".herd.json").write_text(state, encoding="latin-1")
     (cache / ".herd.json.99").write_text("", encoding="utf-8")
     assert prune(herdctl, cache, "--starting") == [NAMES[2]]
     assert ".herd.json.99" not in names(cache)
 
 
-def test_no_cache_is_no_error(herdctl: Path, tmp_path: Path) -> None:
+def test_missing_cache_is_no_error(herdctl: Path, tmp_path: Path) -> None:
     assert prune(herdctl, tmp_path / "none", "--starting") == []
     assert run_herdctl(herdctl, "rpc-cache", "show", "--folder", str(tmp_path / "none")).returncode == 0
 
@@ -99,7 +99,7 @@ def test_links_are_not_followed(herdctl: Path, cache: Path, tmp_path: Path) -> N
     assert names(cache) == {"00000000000000ff", "notes.txt", ".herd.json"}
 
 
-def test_by_hand_only_while_the_worker_is_down(herdctl: Path, cache: Path, tmp_path: Path) -> None:
+def test_manual_prune_requires_a_stopped_worker(herdctl: Path, cache: Path, tmp_path: Path) -> None:
     # A systemctl that has a worker.
     program = tmp_path / "bin" / "systemctl"
     program.parent.mkdir()

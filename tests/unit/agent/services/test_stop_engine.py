@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl stop-engine: a process that ends when it is asked, one that does not, and none."""
+"""herdctl stop-engine, with a process that exits on SIGTERM, one that does not, and none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Start = Callable[[str], subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a shell that says when it is ready; a thread takes its end, as systemd would."""
+    """Start a shell that reports when it is ready; a thread reaps it, as systemd would."""
     started = []
 
     def begin(script: str) -> subprocess.Popen[str]:
@@ -46,7 +46,7 @@ def start() -> Iterator[Start]:
     ],
     ids=["it ends", "it waits"],
 )
-def test_a_process_is_ended(herdctl: Path, start: Start, script: str, seconds: str, status: int, said: str) -> None:
+def test_process_is_stopped(herdctl: Path, start: Start, script: str, seconds: str, status: int, said: str) -> None:
     process = start(script)
     done = run_herdctl(herdctl, "stop-engine", "--pid", str(process.pid), "--seconds", seconds)
     assert (done.returncode, done.stderr) == (0, "")
@@ -56,7 +56,7 @@ def test_a_process_is_ended(herdctl: Path, start: Start, script: str, seconds: s
 
 
 @pytest.mark.parametrize("pid", ["", "0", "1", "no number"])
-def test_where_no_process_is_nothing_is_done(herdctl: Path, pid: str) -> None:
-    """systemd runs it also when the process has ended by itself."""
+def test_missing_process_is_ignored(herdctl: Path, pid: str) -> None:
+    """Systemd runs the command also when the process has exited by itself."""
     done = run_herdctl(herdctl, "stop-engine", f"--pid={pid}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -138,7 +138,7 @@ def test_ready_workers_let_the_head_start(
     assert [w.clients for w in two] == [1, 1]
 
 
-def test_refused(wait: Run) -> None:
+def test_refused_connection_is_reported(wait: Run) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
     done = wait(port)
@@ -147,7 +147,7 @@ def test_refused(wait: Run) -> None:
     assert "worker vllm-node2 to answer with RPC protocol 7.0.0" in done.stderr
 
 
-def test_a_busy_worker_takes_the_connection_and_never_answers(wait: Run) -> None:
+def test_busy_worker_is_reported_as_silent(wait: Run) -> None:
     with closing(socket.create_server(("127.0.0.1", 0), backlog=8)) as busy:
         done = wait(busy.getsockname()[1])
     assert done.returncode == 3
@@ -155,7 +155,7 @@ def test_a_busy_worker_takes_the_connection_and_never_answers(wait: Run) -> None
 
 
 @pytest.mark.parametrize(("speaks", "wanted"), [((3, 6, 0), "7.0.0"), ((7, 0, 0), "3.6.0"), ((7, 1, 0), "7.0.0")])
-def test_another_protocol_is_named(
+def test_other_protocol_is_reported(
     wait: Run, workers: Callable[..., Worker], speaks: tuple[int, int, int], wanted: str
 ) -> None:
     done = wait(workers(speaks).port, protocol=wanted)
@@ -165,19 +165,19 @@ def test_another_protocol_is_named(
     assert "same release on every node" in done.stderr
 
 
-def test_fewer_devices(wait: Run, workers: Callable[..., Worker]) -> None:
+def test_missing_devices_are_reported(wait: Run, workers: Callable[..., Worker]) -> None:
     done = wait(workers((7, 0, 0), devices=1).port, devices=2)
     assert done.returncode == 5
     assert "to offer 2 devices, found 1" in done.stderr
 
 
-def test_a_smaller_device(wait: Run, workers: Callable[..., Worker]) -> None:
+def test_smaller_device_is_reported(wait: Run, workers: Callable[..., Worker]) -> None:
     done = wait(workers((7, 0, 0), total=8 * GIB).port, memory=29491)
     assert done.returncode == 5
     assert "have 29491 MiB, found one with 8192 MiB" in done.stderr
 
 
-def test_something_else_on_the_port(wait: Run) -> None:
+def test_other_server_at_the_port_is_reported(wait: Run) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as web:
 
         def answer() -> None:
@@ -195,7 +195,7 @@ def test_something_else_on_the_port(wait: Run) -> None:
     assert "something else at" in done.stderr
 
 
-def test_it_waits_for_a_worker_that_comes_late(
+def test_head_waits_for_a_late_worker(
     herdctl: Path, check_file: Callable[..., Path], workers: Callable[..., Worker]
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -212,7 +212,7 @@ def test_it_waits_for_a_worker_that_comes_late(
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"schema": 2}), "not json"])
-def test_a_configuration_that_cannot_be_read(herdctl: Path, tmp_path: Path, content: str) -> None:
+def test_unreadable_configuration_is_rejected(herdctl: Path, tmp_path: Path, content: str) -> None:
     config = tmp_path / "wait-for-workers.json"
     config.write_text(content, encoding="utf-8")
     done = run_herdctl(herdctl, "wait-for-workers", "--config", str(config))
@@ -220,7 +220,7 @@ def test_a_configuration_that_cannot_be_read(herdctl: Path, tmp_path: Path, cont
     assert "run the role head_server again" in done.stderr
 
 
-def test_no_configuration(herdctl: Path) -> None:
+def test_missing_configuration_is_rejected(herdctl: Path) -> None:
     done = run_herdctl(herdctl, "wait-for-workers", "--config", "/nowhere")
     assert done.returncode == 2
     assert "No such file" in done.stderr

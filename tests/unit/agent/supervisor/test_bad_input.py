@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What must not end a part of the agent: its threads are seen by nobody, so each of them has to go on by itself."""
+"""Input that must not end a thread of the agent: nothing would notice or restart it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.agent.conftest import run_inside
 
 
 class Peer(threading.Thread):
-    """Another node's agent, which answers with what it was given, one after the other, and then with the last."""
+    """Another node's agent, which answers with the given bodies in turn, and then with the last one."""
 
     def __init__(self, *bodies: bytes) -> None:
         super().__init__(daemon=True)
@@ -77,14 +77,14 @@ print(json.dumps(seen))
 
 
 @pytest.mark.parametrize(("fault", "words"), [("none", "is no number from 0"), ("broken", "nobody thought of it")])
-def test_a_follower_goes_on_after_nonsense(herdctl: Path, peer: Peer, fault: str, words: str) -> None:
+def test_poller_continues_after_an_invalid_heartbeat(herdctl: Path, peer: Peer, fault: str, words: str) -> None:
     seen = json.loads(run_inside(herdctl, FOLLOW, str(peer.port), fault))
     assert [detail for kind, detail in seen if kind == "bad" and words in detail]
     assert seen[-1][0] == "heartbeat"
 
 
 @pytest.mark.parametrize("reason", ["a half \udcff", "\u8a9e"])
-def test_what_a_locale_cannot_write_is_written_all_the_same(herdctl: Path, settings: Path, reason: str) -> None:
+def test_text_beyond_the_locale_is_escaped(herdctl: Path, settings: Path, reason: str) -> None:
     done = subprocess.run(
         [
             sys.executable,
@@ -148,7 +148,7 @@ def settings(tmp_path: Path) -> Path:
         (b"abc\n", "broken", {"health": "", "said": "nobody thought of it", "probe": [False, False]}),
     ],
 )
-def test_the_engine_is_watched_whatever_the_key(
+def test_engine_is_polled_with_any_key_file(
     herdctl: Path, settings: Path, tmp_path: Path, keys: bytes | None, fault: str, expected: dict[str, Any]
 ) -> None:
     head, path = Peer(b"{}"), tmp_path / "api-keys"
@@ -183,5 +183,5 @@ print(json.dumps(found))
 """
 
 
-def test_counters_that_do_not_come_are_counted_neither_from_nor_to(herdctl: Path) -> None:
+def test_missing_counters_do_not_change_the_rate(herdctl: Path) -> None:
     assert json.loads(run_inside(herdctl, COUNTERS)) == [[100, 1], [100, 1], [100, 0], [130, 1], [-1, 0]]

@@ -79,7 +79,7 @@ def ask(port: int, path: str = heartbeat.PATH, method: str = "GET", source: str 
         connection.close()
 
 
-def test_heartbeats_count_on(start: Start) -> None:
+def test_heartbeat_sequence_increases(start: Start) -> None:
     _path, port = start()
     first = heartbeat.read(ask(port)[1], "vllm-node2")
     deadline = time.monotonic() + 20
@@ -100,10 +100,10 @@ def test_heartbeats_count_on(start: Start) -> None:
         ("lost.txt", 15, ()),
     ],
 )
-def test_gpus_are_told_of(
+def test_heartbeat_reports_gpus(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, status: int, gpus: tuple[Any, ...]
 ) -> None:
-    """A double in the search path, which prints what the real one once did."""
+    """A double in the search path prints a captured output of the real program."""
     folder, asked = tmp_path / "bin", tmp_path / "asked"
     folder.mkdir()
     program = folder / "nvidia-smi"
@@ -121,10 +121,10 @@ def test_gpus_are_told_of(
     assert found.gpus == gpus
 
 
-def test_heartbeats_go_on_while_systemd_is_stalled(
+def test_heartbeats_continue_while_systemd_is_stalled(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A double in the search path, which says what the real one says of a unit that runs, and hangs when told to."""
+    """A double in the search path prints the state of a running unit, and hangs on request."""
     folder, stalled = tmp_path / "bin", tmp_path / "stalled"
     folder.mkdir()
     program = folder / "systemctl"
@@ -156,7 +156,7 @@ def test_heartbeats_go_on_while_systemd_is_stalled(
     assert wait_for(lambda worker: worker.unit_age_s < 2).sequence > later.sequence
 
 
-def test_there_is_nothing_else_to_get(start: Start) -> None:
+def test_other_paths_are_not_found(start: Start) -> None:
     _path, port = start()
     asked = [
         ("GET", "/", 404),
@@ -167,14 +167,14 @@ def test_there_is_nothing_else_to_get(start: Start) -> None:
     assert [(method, path, ask(port, path, method)[0]) for method, path, _status in asked] == asked
 
 
-def test_strangers_get_no_answer(start: Start) -> None:
+def test_other_hosts_get_no_answer(start: Start) -> None:
     _path, port = start()
     with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
         ask(port, source="127.0.0.77")
     assert ask(port)[0] == 200
 
 
-def test_clients_that_say_nothing_do_not_keep_others_away_for_long(start: Start) -> None:
+def test_silent_clients_block_others_only_briefly(start: Start) -> None:
     _path, port = start()
     silent = [socket.create_connection(("127.0.0.2", port), timeout=10) for _each in range(60)]
     try:
@@ -190,7 +190,7 @@ def test_clients_that_say_nothing_do_not_keep_others_away_for_long(start: Start)
             one.close()
 
 
-def test_garbage_does_not_end_it(start: Start) -> None:
+def test_agent_survives_garbage(start: Start) -> None:
     _path, port = start()
     for garbage in (b"\x00" * 1000, b"GET " + b"a" * 70000, b"\x0e" + b"\xff" * 8, os.urandom(500) + b"\r\n\r\n"):
         with socket.create_connection(("127.0.0.2", port), timeout=10) as client:
@@ -198,7 +198,7 @@ def test_garbage_does_not_end_it(start: Start) -> None:
     assert ask(port)[0] == 200
 
 
-def test_status_of_nodes_that_answer_and_that_do_not(herdctl: Path, start: Start) -> None:
+def test_status_shows_answering_and_silent_nodes(herdctl: Path, start: Start) -> None:
     path, _port = start()
     found = run_herdctl(herdctl, "status", "--config", str(path), "--json")
     data = json.loads(found.stdout)
@@ -211,7 +211,7 @@ def test_status_of_nodes_that_answer_and_that_do_not(herdctl: Path, start: Start
     assert "no head has answered" in table
 
 
-def test_watch_shows_it_once_in_a_pipe(herdctl: Path, start: Start) -> None:
+def test_watch_prints_once_into_a_pipe(herdctl: Path, start: Start) -> None:
     path, _port = start(address="127.0.0.1", peers={"vllm-node2": "127.0.0.1"})
     found = run_herdctl(herdctl, "watch", "--config", str(path))
     assert found.returncode == 0
@@ -219,7 +219,7 @@ def test_watch_shows_it_once_in_a_pipe(herdctl: Path, start: Start) -> None:
     assert found.stdout.startswith("NODE")
 
 
-def test_the_documents_names_are_the_same_program(herdctl: Path, start: Start, tmp_path: Path) -> None:
+def test_documented_program_names_run_herdctl(herdctl: Path, start: Start, tmp_path: Path) -> None:
     path, _port = start(address="127.0.0.1", peers={"vllm-node2": "127.0.0.1"})
     for name, first in (("llama-cluster-monitor", "NODE"), ("llama-service-status", "NODE")):
         link = tmp_path / name
@@ -228,7 +228,7 @@ def test_the_documents_names_are_the_same_program(herdctl: Path, start: Start, t
         assert (found.returncode, found.stdout[:4]) == (0, first), found.stderr
 
 
-def test_a_hold_is_told_and_ends(herdctl: Path, start: Start) -> None:
+def test_hold_is_published_and_expires(herdctl: Path, start: Start) -> None:
     path, port = start()
 
     def hold() -> heartbeat.Hold | None:
@@ -262,7 +262,9 @@ def test_a_hold_is_told_and_ends(herdctl: Path, start: Start) -> None:
         (["drain"], 2, "a head that runs on this node"),
     ],
 )
-def test_what_cannot_be_done_here(herdctl: Path, tmp_path: Path, arguments: list[str], status: int, words: str) -> None:
+def test_unsuitable_node_is_reported(
+    herdctl: Path, tmp_path: Path, arguments: list[str], status: int, words: str
+) -> None:
     path = tmp_path / "agent.json"
     path.write_text(
         json.dumps({"schema": 1, "node": "n", "address": "127.0.0.2", "port": 9, "peers": {}, "run_dir": "/nowhere"}),
@@ -284,7 +286,7 @@ def test_what_cannot_be_done_here(herdctl: Path, tmp_path: Path, arguments: list
         '{"schema": 1, "node": "n", "address": "a", "port": 1, "peers": {}, "limits": {"backoff_s": []}}',
     ],
 )
-def test_a_bad_configuration_is_one_sentence(herdctl: Path, tmp_path: Path, content: str) -> None:
+def test_invalid_configuration_gives_one_sentence(herdctl: Path, tmp_path: Path, content: str) -> None:
     path = tmp_path / "agent.json"
     path.write_text(content, encoding="utf-8")
     found = run_herdctl(herdctl, "agent", "--config", str(path))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the agent tells of disks."""
+"""The disks in the heartbeat."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ print("done")
 """
 
 
-def test_one_that_does_not_answer_stops_nobody(herdctl: Path, tmp_path: Path) -> None:
+def test_silent_disk_does_not_block_others(herdctl: Path, tmp_path: Path) -> None:
     lib = herdctl.resolve().parent.parent / "lib"
     done = subprocess.run(
         [sys.executable, "-I", "-c", SCRIPT, str(lib), str(tmp_path)],

@@ -108,7 +108,7 @@ def test_what_is_done(herdctl: Path, case: str) -> None:
     assert outcome(herdctl, code) == expected
 
 
-def test_the_api_of_a_models_process_is_asked_with_the_routers_key_and_without_tls(herdctl: Path) -> None:
+def test_model_is_asked_with_the_routers_key_and_without_tls(herdctl: Path) -> None:
     code = """
 words = (*monitor.observed.process.arguments, "--ssl-cert-file", "/c")
 monitor.observed.process = replace(monitor.observed.process, arguments=words)
@@ -118,7 +118,7 @@ done.append([watches[0].api.certificate, watches[1].api.key_file, watches[1].api
     assert outcome(herdctl, code) == [["/c", "/k", 4711, ""]]
 
 
-def test_a_model_that_may_sleep_is_asked_for_its_slots_only_while_somebody_waits_for_it(herdctl: Path) -> None:
+def test_slots_of_a_sleeping_model_are_requested_only_for_a_client(herdctl: Path) -> None:
     code = """
 models["a"] = model(20, "a", "60"); models["b"] = model(21, "b")
 def asked(): done.append([watches[1].may_ask, watches[2].may_ask])
@@ -131,7 +131,7 @@ clients.clear(); run(0.5); asked()
     assert outcome(herdctl, code) == [[False, True], [False, True], [True, True], [False, True], [False, True]]
 
 
-def test_what_others_are_told(herdctl: Path) -> None:
+def test_heartbeat_reports_the_router(herdctl: Path) -> None:
     code = """
 models["a"] = model(20, "a"); run(5)
 for watch_of in watches: watch_of.slots = engine.Slots(True, 2, 1, "x")

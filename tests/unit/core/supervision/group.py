@@ -42,7 +42,7 @@ BAD = PeerObservation("bad", detail="HTTP status 500")
 
 
 class Group:
-    """Head and workers over time: one step every half second, with what was set before."""
+    """Head and workers over time, with one step every half second."""
 
     def __init__(self, limits: RecoveryLimits | None = None) -> None:
         self.supervisor = Supervisor(limits or RecoveryLimits())
@@ -89,7 +89,7 @@ def change(group: Group, name: str = A, **values: Any) -> None:
 
 
 def compute(group: Group, seconds: float, share: float) -> None:
-    """Time in which the head's process uses this share of a processor."""
+    """Let time pass in which the head's process uses this share of a processor."""
     for _each in range(round(seconds / 0.5)):
         group.head = replace(group.head, cpu_s=group.head.cpu_s + 0.5 * share)
         group.step()

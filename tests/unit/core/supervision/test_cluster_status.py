@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All nodes at a glance: what is a row, what is well, and what is not."""
+"""The status of the cluster: its rows, and what counts as well."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WELL = {
 }
 
 
-def test_a_row_for_each_service() -> None:
+def test_each_service_has_a_row() -> None:
     rows = as_rows(WELL)
     assert [(row["node"], row["role"], row["state"]) for row in rows] == [
         ("vllm-node1", "head", "ok"),
@@ -44,7 +44,7 @@ def test_a_row_for_each_service() -> None:
     assert is_well(WELL)
 
 
-def test_a_router_is_a_row_of_its_own() -> None:
+def test_router_has_its_own_row() -> None:
     router = replace(HEAD, unit="llama-router.service", workers=(), api="10.0.0.32:8080")
     nodes = {"vllm-node2": seen("vllm-node2", worker=WORKER, router=router)}
     rows = as_rows(nodes)
@@ -76,7 +76,7 @@ def test_a_router_is_a_row_of_its_own() -> None:
         (seen("vllm-node2", head=replace(HEAD, active="inactive", health="")), ""),
     ],
 )
-def test_what_is_not_well(change: PeerObservation, note: str) -> None:
+def test_problem_is_not_well(change: PeerObservation, note: str) -> None:
     nodes = {**WELL, "vllm-node2": change}
     assert not is_well(nodes)
     assert note in str(as_rows(nodes)[1].get("note", ""))
@@ -91,13 +91,13 @@ def test_what_is_not_well(change: PeerObservation, note: str) -> None:
         ({"worker": replace(WORKER, unit_age_s=12.3)}, "systemd has not answered for 12 s"),
     ],
 )
-def test_what_is_well_and_worth_a_word(parts: dict[str, Any], note: str) -> None:
+def test_harmless_state_has_a_note(parts: dict[str, Any], note: str) -> None:
     nodes = {**WELL, "vllm-node2": seen("vllm-node2", **parts)}
     assert is_well(nodes)
     assert as_rows(nodes)[1]["note"] == note
 
 
-def test_no_head_is_said() -> None:
+def test_missing_head_is_reported() -> None:
     assert summary({"vllm-node2": PeerObservation("silent")}) == "no head has answered"
 
 
@@ -110,7 +110,7 @@ def test_no_head_is_said() -> None:
         (Disk("/mnt/shared", -1, -1, "silent"), "disk of /mnt/shared does not answer", False),
     ],
 )
-def test_a_disk_that_is_full_is_not_well(disk: Disk, note: str, well: bool) -> None:
+def test_full_disk_is_not_well(disk: Disk, note: str, well: bool) -> None:
     nodes = {**WELL, "vllm-node2": seen("vllm-node2", worker=WORKER, disks=(disk,))}
     assert is_well(nodes) is well
     assert (as_rows(nodes)[1].get("note") or "") == note

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Heartbeats: what is written is read again, and what is not one is an error and nothing else."""
+"""Heartbeats: the round trip, and the errors of invalid ones."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ BEAT = heartbeat.Heartbeat(
 
 
 @pytest.mark.parametrize("beat", [BEAT, heartbeat.Heartbeat("vllm-node2", "a1", 1, "8f6e", 0.0)])
-def test_what_is_written_is_read_again(beat: heartbeat.Heartbeat) -> None:
+def test_heartbeat_survives_a_round_trip(beat: heartbeat.Heartbeat) -> None:
     assert heartbeat.read(heartbeat.write(beat), "vllm-node2") == beat
 
 
@@ -135,21 +135,21 @@ def changed(path: str, value: Any) -> bytes:
         (changed("disks.0.path", "/\n"), "plain text"),
     ],
 )
-def test_what_is_no_heartbeat_is_an_error(raw: bytes, found: str) -> None:
+def test_invalid_heartbeat_is_rejected(raw: bytes, found: str) -> None:
     with pytest.raises(RemoteFailureError) as caught:
         heartbeat.read(raw, "vllm-node2")
     assert found in caught.value.found
     assert len(caught.value.found) <= 300
 
 
-def test_what_is_made_fit_can_be_written_and_read() -> None:
+def test_sanitized_text_survives_a_round_trip() -> None:
     text = plain("\x1b[2J \ud800 \u8a9e \U0001f600")
     assert text.encode().decode() == text == " [2J   \u8a9e \U0001f600"
     beat = replace(BEAT, hold=heartbeat.Hold(text, 1.0))
     assert heartbeat.read(heartbeat.write(beat)) == beat
 
 
-def test_what_a_newer_agent_adds_is_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert heartbeat.read(changed("worker.color", "blue")) == BEAT
 
 
@@ -161,7 +161,7 @@ def test_what_a_newer_agent_adds_is_passed_over() -> None:
         ("a100-mig-510.xml", (heartbeat.Gpu(0, "NVIDIA A100-SXM4-40GB", 38, 40960, 36, -1),)),
     ],
 )
-def test_what_nvidia_smi_says(name: str, found: tuple[heartbeat.Gpu, ...]) -> None:
+def test_gpus_of_nvidia_smi_are_converted(name: str, found: tuple[heartbeat.Gpu, ...]) -> None:
     report = nvidia_smi_report.parse((FIXTURES / "nvidia_smi" / name).read_text(encoding="utf-8"))
     assert heartbeat.of_gpus(report.gpus) == found
     # It goes through a heartbeat as it is.

@@ -26,7 +26,7 @@ def flap(group: Group, minutes: float) -> list[float]:
     return [when for when, action in group.done if action.kind == "restart"]
 
 
-def test_flapping_slows_down_and_never_ends(group: Group) -> None:
+def test_repeated_recoveries_slow_down_and_never_stop(group: Group) -> None:
     times = flap(group, 60)
     gaps = [round(later - earlier) for earlier, later in zip(times, times[1:], strict=False)]
     assert gaps[0] <= 3
@@ -36,7 +36,7 @@ def test_flapping_slows_down_and_never_ends(group: Group) -> None:
     assert any("recoveries one after the other: the next one waits 300 seconds" in said for said in group.said())
 
 
-def test_a_wait_is_said_once(group: Group) -> None:
+def test_pause_is_logged_once(group: Group) -> None:
     flap(group, 1)
     group.head = replace(RUNNING, pid=900, started=900)
     group.run(1)
@@ -58,7 +58,7 @@ def test_a_wait_is_said_once(group: Group) -> None:
         ([0, 0, 601, 0], [0, 0, 0, 0]),
     ],
 )
-def test_backoff(steps: Sequence[float], waits: Sequence[float]) -> None:
+def test_pauses_grow_and_start_again_after_calm(steps: Sequence[float], waits: Sequence[float]) -> None:
     backoff, now, found = Backoff(RecoveryLimits.backoff_s, RecoveryLimits.calm_s), 50.0, []
     for step in steps:
         now += step

@@ -30,7 +30,7 @@ def suspicious(slots_known: bool | None, busy: int) -> HeadObservation:
     ids=["its slots do not answer", "busy and makes nothing", "idle"],
 )
 @pytest.mark.parametrize("answered", [True, False])
-def test_a_head_that_may_be_hung_is_asked(
+def test_head_under_suspicion_is_probed(
     group: Group, slots_known: bool | None, busy: int, after: float, answered: bool
 ) -> None:
     group.head = suspicious(slots_known, busy)
@@ -41,7 +41,7 @@ def test_a_head_that_may_be_hung_is_asked(
     assert len(group.restarts()) == (0 if answered else 1)
 
 
-def test_a_token_meanwhile_saves_a_head_that_did_not_answer_the_probe(group: Group) -> None:
+def test_token_during_a_probe_ends_the_suspicion(group: Group) -> None:
     group.head = suspicious(True, 1)
     group.run(200)
     group.head = replace(group.head, progress="1")
@@ -50,7 +50,7 @@ def test_a_token_meanwhile_saves_a_head_that_did_not_answer_the_probe(group: Gro
     assert group.restarts() == []
 
 
-def test_a_head_that_cannot_be_asked_is_left_alone_and_asked_again(group: Group) -> None:
+def test_probe_that_cannot_be_sent_is_repeated(group: Group) -> None:
     group.head = suspicious(True, 1)
     for probed in (1, 2):
         group.run(200)
@@ -60,7 +60,7 @@ def test_a_head_that_cannot_be_asked_is_left_alone_and_asked_again(group: Group)
     assert [said for said in group.said() if "no key" in said] == ["no completion can be asked for: no key"]
 
 
-def test_idle_heads_are_not_asked_where_nobody_wants_that() -> None:
+def test_idle_head_is_not_probed_if_disabled() -> None:
     group = Group(RecoveryLimits(idle_probe_s=0))
     assert not [action for action in group.run(3000) if action.kind == "probe"]
 
@@ -78,7 +78,7 @@ def test_idle_heads_are_not_asked_where_nobody_wants_that() -> None:
         ("ok", 0.0, 0),
     ],
 )
-def test_a_head_whose_api_says_nothing_is_asked(group: Group, health: str, share: float, asked_after: float) -> None:
+def test_head_with_a_silent_api_is_probed(group: Group, health: str, share: float, asked_after: float) -> None:
     group.head = replace(group.head, health=health, slots_known=None if health == "ok" else False, busy=-1)
     if not asked_after:
         compute(group, 170, share)
@@ -96,14 +96,14 @@ def test_a_head_whose_api_says_nothing_is_asked(group: Group, health: str, share
 
 
 @pytest.mark.parametrize("health", ["silent", "refused"])
-def test_an_api_that_was_never_heard_is_at_another_address(health: str) -> None:
+def test_api_that_never_answered_is_ignored(health: str) -> None:
     group = Group()
     group.head = replace(RUNNING, health=health, slots_known=False)
     group.run(4000)
     assert (probes(group), group.restarts()) == ([], [])
 
 
-def test_an_api_that_speaks_again_is_left_alone(group: Group) -> None:
+def test_api_that_answers_again_ends_the_suspicion(group: Group) -> None:
     group.head = replace(group.head, health="silent")
     group.run(70)
     assert len(probes(group)) == 1
@@ -118,7 +118,7 @@ def test_an_api_that_speaks_again_is_left_alone(group: Group) -> None:
     assert len(probes(group)) == 1
 
 
-def test_an_answer_in_the_silence_is_an_answer(group: Group) -> None:
+def test_answered_probe_restarts_the_timers(group: Group) -> None:
     group.head = replace(group.head, health="silent")
     group.run(70)
     group.step(probe=ProbeResult(True, "1.00 seconds"))
@@ -127,7 +127,7 @@ def test_an_answer_in_the_silence_is_an_answer(group: Group) -> None:
 
 
 @pytest.mark.parametrize(("share", "restarts"), [(0.0, 1), (0.0005, 1), (0.01, 0)])
-def test_a_head_that_loads_for_ever_is_restarted(share: float, restarts: int) -> None:
+def test_head_that_loads_without_activity_is_restarted(share: float, restarts: int) -> None:
     group = Group()
     group.head = LOADING
     compute(group, 170, share)
@@ -136,7 +136,7 @@ def test_a_head_that_loads_for_ever_is_restarted(share: float, restarts: int) ->
     assert len(group.restarts()) == restarts
 
 
-def test_a_silence_that_the_agent_slept_through_is_none(group: Group) -> None:
+def test_silence_during_a_pause_of_the_agent_does_not_count(group: Group) -> None:
     group.head = replace(group.head, health="silent")
     group.run(50)
     group.step(400)
@@ -145,20 +145,20 @@ def test_a_silence_that_the_agent_slept_through_is_none(group: Group) -> None:
 
 
 @pytest.mark.parametrize("health", ["silent", "refused", "loading"])
-def test_a_head_under_a_debugger_is_left_alone(group: Group, health: str) -> None:
+def test_head_under_a_debugger_is_not_restarted(group: Group, health: str) -> None:
     group.head = replace(group.head, state="t", health=health, slots_known=False)
     group.run(4000)
     assert (probes(group), group.restarts()) == ([], [])
 
 
-def test_a_stopped_head_is_restarted(group: Group) -> None:
+def test_stopped_head_is_restarted(group: Group) -> None:
     group.head = replace(group.head, state="T", health="silent", slots_known=None)
     group.run(4)
     assert group.restarts() == ["the head's process 77 has been stopped for 3 seconds"]
 
 
 class Model:
-    """The process of a model of a router, watched for so many seconds; what was done about it."""
+    """The process of a router's model, supervised over time."""
 
     def __init__(self, **changes: Any) -> None:
         self.supervisor = Supervisor(RecoveryLimits(), "the model a", Backoff((0.0, 60.0), 600.0))
@@ -173,7 +173,7 @@ class Model:
         return [action for action in done if action.kind != LOG]
 
 
-def test_a_model_that_answers_its_health_and_makes_nothing_is_ended() -> None:
+def test_model_without_progress_is_restarted() -> None:
     model = Model()
     model.run(1)
     (asked,) = model.run(185)
@@ -182,14 +182,14 @@ def test_a_model_that_answers_its_health_and_makes_nothing_is_ended() -> None:
     assert (ended.kind, ended.reason[:21]) == (RESTART, "the model a is hung: ")
 
 
-def test_a_model_that_wakes_reads_its_file_as_long_as_that_takes() -> None:
+def test_waking_model_may_take_long() -> None:
     model = Model()
     assert model.run(1200, computes=0.3) == []
     model = Model(slots_known=None)
     assert model.run(1200, computes=0.3) == []
 
 
-def test_a_model_that_sleeps_is_not_asked_for_a_token() -> None:
+def test_sleeping_model_is_not_probed() -> None:
     model = Model(slots_known=False)
     model.view = replace(model.view, busy=0)
     assert model.run(3600) == []

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the supervisor decides, second by second, from observations that are written down here."""
+"""Decisions of the supervisor, second by second, from the observations below."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.unit.core.supervision.group import (
 
 
 def restarted(group: Group) -> None:
-    """Another process of the worker, which the head's connection, to its host's mind still there, does not reach."""
+    """Replace the worker's process; the head's host still believes in its connection."""
     change(group, pid=205, started=9000, clients=())
 
 
@@ -66,7 +66,7 @@ def power_loss(group: Group) -> None:
         (power_loss, 6.5, "vllm-node2 has not answered for 6 seconds: its host or the fabric is away"),
     ],
 )
-def test_a_lost_worker_restarts_the_head(
+def test_head_restarts_when_it_loses_a_worker(
     group: Group, happens: Callable[[Group], None], within: float, reason: str
 ) -> None:
     happens(group)
@@ -77,7 +77,7 @@ def test_a_lost_worker_restarts_the_head(
     assert group.supervisor.state == "recovering"
 
 
-def test_both_workers_at_once_are_one_recovery(group: Group) -> None:
+def test_loss_of_two_workers_is_one_recovery(group: Group) -> None:
     lose(group, A)
     lose(group, B)
     group.step()
@@ -94,7 +94,7 @@ def wait_for_workers(group: Group) -> None:
     group.run(60)
 
 
-def test_a_whole_recovery_is_told(group: Group) -> None:
+def test_recovery_is_logged_to_its_end(group: Group) -> None:
     died(group)
     group.run(1)
     wait_for_workers(group)
@@ -125,12 +125,12 @@ def agent_dies(group: Group) -> None:
 
 
 def agent_hangs(group: Group) -> None:
-    """Its main thread hangs, for instance in the kernel; the one that gives heartbeats gives the last one."""
+    """Hang its main thread, for instance in the kernel; the serving thread repeats the last heartbeat."""
     group.instead[A] = group.observation(A)
 
 
 def agent_hangs_in_systemd(group: Group) -> None:
-    """A worker whose systemd says nothing: heartbeats go on, with what was last said of the unit."""
+    """Stall a worker's systemd: heartbeats continue with the last state of the unit."""
     change(group, unit_age_s=900.0)
 
 
@@ -181,7 +181,7 @@ def long_prompt(group: Group) -> None:
 
 
 def short_links_while_it_loads(group: Group) -> None:
-    """The engine opens and closes connections before it allocates, and one look may see one of them."""
+    """Open and close connections, as the engine does before it allocates; one observation may see one of them."""
     for port in range(5):
         group.head = replace(LOADING, links={A: (f"10.100.0.31:{50000 + port}",), B: ()})
         group.step()
@@ -257,13 +257,13 @@ def clock_went_back(group: Group) -> None:
     ],
     ids=lambda happens: happens.__name__,
 )
-def test_no_false_alarm(group: Group, happens: Callable[[Group], None]) -> None:
+def test_head_is_not_restarted_without_cause(group: Group, happens: Callable[[Group], None]) -> None:
     happens(group)
     group.run(300)
     assert group.restarts() == []
 
 
-def test_a_link_that_was_there_while_it_loads_and_is_gone(group: Group) -> None:
+def test_connection_lost_while_loading_restarts_the_head(group: Group) -> None:
     group.head = replace(LOADING, links=LINKS)
     group.run(2)
     group.head = LOADING
@@ -272,8 +272,8 @@ def test_a_link_that_was_there_while_it_loads_and_is_gone(group: Group) -> None:
 
 
 @pytest.mark.parametrize("known", [None, False])
-def test_what_does_not_answer_is_no_sign_of_life(group: Group, known: bool | None) -> None:
-    """A head whose slots and counters time out looks other than before, and has made no token."""
+def test_unanswered_slots_are_no_progress(group: Group, known: bool | None) -> None:
+    """Slots and counters that time out change the observation, but no token was made."""
     power_loss(group)
     group.run(5)
     group.head = replace(RUNNING, slots_known=known, busy=-1, progress=" -1")
@@ -282,7 +282,7 @@ def test_what_does_not_answer_is_no_sign_of_life(group: Group, known: bool | Non
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_completion_that_did_not_come_is_no_sign_of_life(group: Group, asked: bool) -> None:
+def test_unanswered_probe_is_no_progress(group: Group, asked: bool) -> None:
     group.head = replace(group.head, busy=1)
     group.run(200)
     power_loss(group)
@@ -305,13 +305,13 @@ def test_a_completion_that_did_not_come_is_no_sign_of_life(group: Group, asked: 
         (host_slept, "this agent did not run for 3600 seconds"),
     ],
 )
-def test_what_it_leaves_alone_is_said_once(group: Group, happens: Callable[[Group], None], words: str) -> None:
+def test_ignored_condition_is_logged_once(group: Group, happens: Callable[[Group], None], words: str) -> None:
     happens(group)
     group.run(100)
     assert len([said for said in group.said() if said.startswith(words)]) == 1
 
 
-def test_the_end_of_a_hold_ends_the_patience(group: Group) -> None:
+def test_head_restarts_after_a_hold(group: Group) -> None:
     held(group)
     group.run(60)
     group.hold = ""
@@ -319,7 +319,7 @@ def test_the_end_of_a_hold_ends_the_patience(group: Group) -> None:
     assert len(group.restarts()) == 1
 
 
-def test_a_head_that_ends_by_itself_is_noticed_and_left_to_systemd(group: Group) -> None:
+def test_exited_head_is_logged_and_restarted_without_pause(group: Group) -> None:
     group.head = AUTO_RESTART
     group.run(5)
     wait_for_workers(group)
@@ -330,7 +330,7 @@ def test_a_head_that_ends_by_itself_is_noticed_and_left_to_systemd(group: Group)
     assert "seconds after it was noticed" in group.said()[-1]
 
 
-def test_a_head_whose_systemd_is_late_is_not_said_to_be_stopped(group: Group) -> None:
+def test_late_systemd_does_not_look_like_a_stop(group: Group) -> None:
     process_ends_before_systemd_says_so(group)
     group.run(30)
     assert group.said()[-1] == "the head serves"
@@ -339,15 +339,15 @@ def test_a_head_whose_systemd_is_late_is_not_said_to_be_stopped(group: Group) ->
     assert group.restarts() == ["its process has ended"]
 
 
-def test_a_head_that_ends_on_a_held_node_is_left_to_systemd_alone(group: Group) -> None:
+def test_exited_head_on_a_held_node_is_left_to_systemd(group: Group) -> None:
     group.hold = "by hand"
     group.head = AUTO_RESTART
     group.run(5)
     assert group.restarts() == []
 
 
-def test_a_missing_connection_counts_in_a_head_that_never_had_one() -> None:
-    """An engine that goes on without a worker, as old releases do."""
+def test_head_that_never_had_a_connection_restarts() -> None:
+    """Old releases of the engine continue without a worker."""
     group = Group()
     lose(group)
     change(group, clients=())
@@ -355,8 +355,8 @@ def test_a_missing_connection_counts_in_a_head_that_never_had_one() -> None:
     assert len(group.restarts()) == 1
 
 
-def test_silence_counts_once_for_a_head(group: Group) -> None:
-    """A firewall in front of the agent: the head comes back well, so it was not the worker."""
+def test_silence_counts_once_for_each_process(group: Group) -> None:
+    """A firewall blocks the agent: the head recovers well, so the worker was not the cause."""
     power_loss(group)
     group.run(10)
     group.head = replace(RUNNING, pid=78, started=900)
@@ -364,8 +364,8 @@ def test_silence_counts_once_for_a_head(group: Group) -> None:
     assert len(group.restarts()) == 1
 
 
-def test_an_answer_that_is_looked_at_again_and_again_is_silence(group: Group) -> None:
-    """The thread that asks hangs in a conversation with a host that has frozen."""
+def test_old_answer_counts_as_silence(group: Group) -> None:
+    """The polling thread hangs in a request to a frozen host."""
     group.instead[A] = replace(group.observation(A), at=group.now)
     group.run(5.5)
     assert group.restarts() == []
@@ -373,7 +373,7 @@ def test_an_answer_that_is_looked_at_again_and_again_is_silence(group: Group) ->
     assert group.restarts() == ["vllm-node2 has not answered for 6 seconds: its host or the fabric is away"]
 
 
-def test_silence_is_counted_from_the_answer_on(group: Group) -> None:
+def test_silence_counts_from_the_last_answer(group: Group) -> None:
     group.instead[A] = replace(group.observation(A), at=group.now)
     group.run(3)
     group.instead[A] = SILENT
@@ -382,7 +382,7 @@ def test_silence_is_counted_from_the_answer_on(group: Group) -> None:
 
 
 @pytest.mark.parametrize("busy", [0, 1])
-def test_another_release_is_drained_once(group: Group, busy: int) -> None:
+def test_head_of_another_release_is_drained_once(group: Group, busy: int) -> None:
     group.head = replace(group.head, busy=busy)
     change(group, release="b7836-cpu-5f1c20ab")
     group.step()
