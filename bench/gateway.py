@@ -1,12 +1,11 @@
-"""Measures what the gateway adds to an engine that is asked directly, and writes the figures as JSON and as a page.
+"""Measure the latency that the gateway adds to an engine, and write the figures as JSON and as a page.
 
     .venv/bin/python bench/gateway.py [--seconds 10] [--requests 10000]
 
-Every client asks directly and through the gateway in turn, so that both meet the same machine. Two engines are behind
-it. A metronome, which is a double: it sends each piece of a stream at a fixed time and writes that time into it, so
-that the delay of every single piece is known and nothing else takes the processor. And the real engine with a tiny
-model. Then engines change under load, and many requests are made while the memory of the gateway's processes is
-looked at.
+Each client asks directly and through the gateway in turn, so that both see the same machine. There are two engines.
+The metronome is a double: it sends each piece of a stream at a fixed time and writes that time into it. So the delay of
+each piece is known, and the engine needs little CPU. The other one is the real engine with a tiny model. Then engines
+change under load, and the memory of the gateway's processes is measured over many requests.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ async def metronome(port: int) -> None:
 
 
 def start_metronome(made: Gateway) -> int:
-    """Start one in a process of its own."""
+    """Start a metronome in its own process."""
     port = free_port()
     process = subprocess.Popen([sys.executable, __file__, "--metronome", str(port)])
     made.stack.callback(process.wait)
@@ -116,7 +115,7 @@ def start_metronome(made: Gateway) -> int:
 
 @dataclass
 class Seen:
-    """What a client saw of one answer, in seconds."""
+    """The times that a client measured for one response, in seconds."""
 
     status: int
     whole: bool
@@ -127,7 +126,7 @@ class Seen:
 
 
 class Wire:
-    """A connection that is kept open."""
+    """A connection that stays open."""
 
     def __init__(self, port: int, key: str) -> None:
         self.port, self.key = port, key
@@ -135,7 +134,7 @@ class Wire:
         self.writer: asyncio.StreamWriter | None = None
 
     async def ask(self, tokens: int, stream: bool) -> Seen:
-        """Ask. A connection that is lost on the way is a failure: no client may send a POST a second time."""
+        """Send a request. A lost connection is a failure, since a client must not send a POST twice."""
         began = time.monotonic()
         try:
             return await self._ask(tokens, stream, began)
@@ -196,7 +195,7 @@ class Wire:
 
 
 async def compare(ports: Sequence[tuple[int, str]], clients: int, seconds: float, stream: bool, tokens: int) -> Any:
-    """Let clients ask both places in turn."""
+    """Let clients ask both addresses in turn."""
     found: list[list[Seen]] = [[] for _each in ports]
     end = time.monotonic() + seconds
 
@@ -220,7 +219,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def differences(direct: Sequence[Seen], through: Sequence[Seen], stream: bool) -> dict[str, Any]:
-    """What the gateway adds, in milliseconds."""
+    """Return the added latency in milliseconds."""
 
     def both(pick: Callable[[Seen], float]) -> dict[str, float]:
         one, other = median(list(map(pick, direct))), median(list(map(pick, through)))
@@ -273,7 +272,7 @@ http {{
 
 
 def bare_nginx(made: Gateway, engine: int) -> int:
-    """What a site would have otherwise: nginx before one engine, which passes everything on."""
+    """Start a plain nginx in front of one engine, as a site without the gateway would."""
     port = free_port()
     path = made.root / f"bare-{port}.conf"
     path.write_text(BARE.format(root=made.root, engine=engine, port=port), encoding="utf-8")
@@ -285,7 +284,7 @@ def bare_nginx(made: Gateway, engine: int) -> int:
 
 
 def added(made: Gateway, port: int, key: str, seconds: float, tokens: int) -> dict[str, Any]:
-    """Compare with one engine, for each number of clients."""
+    """Measure the added latency with one engine, for each number of clients."""
     places = [(port, key), (made.ports["reasoning"], KEY), (bare_nginx(made, port), key)]
     result: dict[str, Any] = {}
     for clients in CLIENTS:
@@ -335,7 +334,7 @@ def changes(made: Gateway, seconds: float) -> dict[str, Any]:
 
 
 def memory(made: Gateway) -> dict[str, float]:
-    """Resident MiB of the gateway's processes, by name."""
+    """Return the resident MiB of the gateway's processes, by name."""
     found: dict[str, float] = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -354,7 +353,7 @@ def memory(made: Gateway) -> dict[str, float]:
 
 
 def flat(made: Gateway, requests: int) -> dict[str, Any]:
-    """Many requests, half of them streams, and what the processes took."""
+    """Measure the memory over many requests, half of them streams."""
     port = start_metronome(made)
     settle(made, port, "90")
 
@@ -384,7 +383,7 @@ def flat(made: Gateway, requests: int) -> dict[str, Any]:
 
 
 def real_engine(made: Gateway) -> int:
-    """The engine with a tiny model."""
+    """Start the real engine with a tiny model."""
     folder = lab_models.cached(lab_models.TINY)
     model = made.root / "tiny.gguf"
     model.write_bytes(b"".join(part.read_bytes() for part in sorted(folder.glob("*.part*"))))
@@ -392,7 +391,7 @@ def real_engine(made: Gateway) -> int:
 
 
 def missed(figures: dict[str, Any]) -> str:
-    """Which goals were missed, and by which rows."""
+    """Say which rows miss the goals."""
     late = [
         f"{title}, {what}: {found[part]['added_ms']:+} ms"
         for name, title in TITLES.items()
@@ -405,18 +404,18 @@ def missed(figures: dict[str, Any]) -> str:
 
 
 def page(figures: dict[str, Any]) -> str:
-    """The same for people."""
+    """Write the figures as a page."""
     lines = [
-        "# What the gateway adds",
+        "# The gateway's latency",
         "",
-        "Written by `make bench-gateway`; the figures are in `bench/results/gateway.json`. Each client asks the engine",
-        "directly, through the gateway, and through an nginx that only passes everything on, in turn and in the same",
-        "run; milliseconds, medians. In brackets: the engine asked directly; after the bar: what nginx alone adds.",
-        f"Machine: {figures['machine']['cores']} cores, which engine, gateway and clients share;"
+        "`make bench-gateway` writes this page; the figures are in `bench/results/gateway.json`. Each client asks the",
+        "engine directly, through the gateway, and through a plain nginx, in turn and in one run. Values are added",
+        "milliseconds (median), in brackets the engine asked directly, after the bar the plain nginx.",
+        f"Machine: {figures['machine']['cores']} cores, shared by engine, gateway and clients;"
         f" {figures['machine']['nginx']}.",
         "",
-        f"Goals: a first piece at most {GOALS['ttft']:g} ms later, every other piece, and an answer in one piece,"
-        f" at most {GOALS['piece']:g} ms. {missed(figures)}",
+        f"Goals: at most {GOALS['ttft']:g} ms for the first piece of a stream, and at most"
+        f" {GOALS['piece']:g} ms for each other piece and for a whole response. {missed(figures)}",
     ]
     for name, title in TITLES.items():
         lines += ["", f"## {title[0].upper()}{title[1:]}", "", *NOTES.get(name, [])]
@@ -436,14 +435,14 @@ def page(figures: dict[str, Any]) -> str:
     change, flat_ = figures["changes"], figures["memory"]
     lines += [
         "",
-        "Pieces that came joined to another through the gateway:"
+        "Pieces that arrived joined to another one through the gateway:"
         f" {sum(found['joined'][1] for found in joined)} of {pieces};"
         f" directly: {sum(found['joined'][0] for found in joined)}.",
         "",
         f"Engines changed {change['changes']} times under load: {change['requests']} requests,"
-        f" {change['failed']} failed; nginx was told within {change['longest_change_s']} s.",
+        f" {change['failed']} failed; nginx was updated within {change['longest_change_s']} s.",
         "",
-        f"Memory over {flat_['mib'][-1]['requests']} requests, after the first thousand: gateway"
+        f"Memory growth over {flat_['mib'][-1]['requests']} requests, after the first thousand: gateway"
         f" {flat_['grown_after_first_thousand_mib']['gateway']:+} MiB of {flat_['mib'][-1]['gateway']},"
         f" a process of nginx {flat_['grown_after_first_thousand_mib']['nginx']:+} MiB of {flat_['mib'][-1]['nginx']}.",
         "",

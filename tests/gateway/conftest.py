@@ -22,7 +22,7 @@ from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Engine, Gateway, 
 
 @dataclass
 class Reply:
-    """An answer, read to its end."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,12 +42,12 @@ class Reply:
 
 
 def chat(tokens: Any = 4, **more: Any) -> dict[str, Any]:
-    """A question."""
+    """Make a chat request."""
     return {"messages": [{"role": "user", "content": "hello"}], "max_tokens": tokens, **more}
 
 
 class Client:
-    """Asks with a plain HTTP client, of which every byte is in our hands."""
+    """A plain HTTP client, which controls each byte."""
 
     def __init__(self, made: Gateway) -> None:
         self.gateway = made
@@ -82,7 +82,7 @@ class Client:
 
 @pytest.fixture(scope="session")
 def made() -> Iterator[Gateway]:
-    """A gateway without engines. Sockets have short names only, so it lies in a folder of its own."""
+    """A gateway without engines, in a folder with a short path, since socket paths must be short."""
     root = Path(tempfile.mkdtemp(prefix="herd-gateway-", dir="/tmp"))
     try:
         with gateway(root) as found:
@@ -98,7 +98,7 @@ def client(made: Gateway) -> Client:
 
 @pytest.fixture(scope="session")
 def engines(made: Gateway) -> dict[str, Engine]:
-    """Engines of both tiers, of which nginx has been told."""
+    """Engines of both tiers that nginx knows."""
     found = {"fast": made.router(FAST_MODEL, "small-two"), "reasoning": made.engine(REASONING_MODEL)}
     settle(made, found)
     return found
@@ -106,7 +106,7 @@ def engines(made: Gateway) -> dict[str, Engine]:
 
 @pytest.fixture(autouse=True)
 def as_it_was(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leave both tiers as the next test expects them, however this one ended."""
+    """Restore both tiers for the next test."""
     yield
     if "engines" in request.fixturenames:
         made, engines = request.getfixturevalue("made"), request.getfixturevalue("engines")
@@ -120,7 +120,7 @@ def _endpoint(made: Gateway, tier: str) -> int:
 
 
 def settle(made: Gateway, engines: Mapping[str, Engine]) -> None:
-    """Let all engines answer for their tiers, and wait until every process of nginx knows them."""
+    """Report all engines as ready, and wait until each nginx process knows them."""
     models = {"fast": [FAST_MODEL, "small-two"], "reasoning": [REASONING_MODEL]}
     for tier, engine in engines.items():
         made.ready(tier, engine.port, models[tier])

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gateway on this machine: nginx with the role's own templates, herdctl as it is installed, and engines behind it."""
+"""Run a gateway on this machine: nginx with the role's templates, the installed herdctl, and engines."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ http {{
 
 
 def nginx_program() -> str:
-    """Where nginx is; HERD_NGINX names another version."""
+    """Return the path of nginx; HERD_NGINX overrides it."""
     found = os.environ.get("HERD_NGINX") or shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     assert found, "nginx is needed: apt-get install nginx-light (it need not run), or name one in HERD_NGINX"
     return found
 
 
 def render(given: Mapping[str, Any]) -> dict[str, str]:
-    """The role's files for nginx, made as Ansible makes them, with these values of its variables."""
+    """Render the role's nginx files with these variables."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROLE / "templates"),
         undefined=jinja2.StrictUndefined,
@@ -114,7 +114,7 @@ def render(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def wait_for(what: Callable[[], bool], text: str, limit: float = 20.0) -> None:
-    """Wait until something is so."""
+    """Wait for a condition."""
     end = time.monotonic() + limit
     while not what():
         assert time.monotonic() < end, f"{text} did not come about within {limit:g} seconds"
@@ -138,7 +138,7 @@ class Engine:
 
 @dataclass
 class Gateway:
-    """Everything in one folder, and what tests do to it."""
+    """A gateway in one folder, with everything that tests do to it."""
 
     root: Path
     ports: dict[str, int]
@@ -162,8 +162,6 @@ class Gateway:
     def url(self, tier: str = "fast", path: str = "/v1") -> str:
         return f"http://127.0.0.1:{self.ports[tier]}{path}"
 
-    # What the others of the real thing do
-
     def write_view(self) -> None:
         """Write what the tier manager writes."""
         data = {"schema": 1, "written": time.time(), "tiers": self.tiers}
@@ -178,7 +176,7 @@ class Gateway:
             time.sleep(1)
 
     def ready(self, tier: str, port: int, models: Sequence[str] = (), job: str = "1", started: float = 1.0) -> None:
-        """Say that an engine answers for a tier."""
+        """Report an engine as ready for a tier."""
         entry = {
             "schema": 1,
             "tier": tier,
@@ -199,13 +197,13 @@ class Gateway:
         self.write_view()
 
     def unavailable(self, tier: str, state: str, reason: str, retry: int = 30, **more: Any) -> None:
-        """Say that a tier is unavailable."""
+        """Report a tier as unavailable."""
         data = {"enabled": True, "state": state, "reason": reason, "retry_after_s": retry, "endpoints": [], **more}
         self.tiers[tier] = data
         self.write_view()
 
     def write_keys(self, users: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """Write the file of keys as the role does."""
+        """Write the key file as the role does."""
         users = USERS if users is None else users
         entries = [
             {"id": name, "sha256": hashlib.sha256(str(user["key"]).encode()).hexdigest(), **user}
@@ -215,8 +213,6 @@ class Gateway:
         scratch = self.root / "keys.json.new"
         scratch.write_text(json.dumps(user_keys.as_data(keys)), encoding="utf-8")
         scratch.replace(self.root / "keys.json")
-
-    # Its own services
 
     def start(self, name: str, argv: Sequence[str], files: Sequence[int] = ()) -> subprocess.Popen[bytes]:
         with (self.root / f"{name}.log").open("ab") as log:
@@ -235,7 +231,7 @@ class Gateway:
         return [NODE_PYTHON, "-I", "-u", str(self.herdctl), *words, "--config", str(self.root / "gateway.json")]
 
     def open_sockets(self) -> None:
-        """What systemd does for herd-gateway.socket."""
+        """Open the sockets as systemd does for herd-gateway.socket."""
         for name, kind in (("gateway", socket.SOCK_STREAM), ("log", socket.SOCK_DGRAM)):
             made = socket.socket(socket.AF_UNIX, kind)
             made.bind(f"{self.root}/{name}.sock")
@@ -253,7 +249,7 @@ class Gateway:
         wait_for(lambda: self.log("gateway").count("gateway ready") > said, "the gateway")
 
     def restart_gateway(self) -> None:
-        """Restart it as systemd does: only its first process is told, and the next one has the same sockets."""
+        """Restart it as systemd does: only the parent gets a signal, and the next process has the same sockets."""
         self.stop("gateway")
         self.start_gateway()
 
@@ -279,12 +275,12 @@ class Gateway:
         return [json.loads(line) for line in self.log("access").splitlines()]
 
     def knows(self, tier: str, port: int) -> bool:
-        """Whether nginx was told of an engine."""
+        """Return whether nginx's upstreams have an engine."""
         path = self.etc / "herd" / "upstreams.conf"
         return path.exists() and f"{tier}=127.0.0.1:{port}" in path.read_text(encoding="utf-8")
 
     def configure(self, **more: Any) -> None:
-        """Write what the role writes."""
+        """Write the files that the role writes."""
         tiers: list[dict[str, Any]] = [
             {"name": "fast", "kind": "router", "port": self.ports["fast"], "models": [FAST_MODEL]},
             {"name": "reasoning", "kind": "distributed", "port": self.ports["reasoning"], "models": [REASONING_MODEL]},
@@ -331,7 +327,7 @@ class Gateway:
         (self.root / "endpoints").mkdir(exist_ok=True)
 
     def engine(self, alias: str, *words: str, port: int = 0, key: str = ENGINE_KEY) -> Engine:
-        """Start an engine, and wait until it answers."""
+        """Start an engine, and wait until it listens."""
         port = port or free_port()
         log = self.root / f"engine-{port}.log"
         keys = self.root / f"keys-{port}"
@@ -348,7 +344,7 @@ class Gateway:
         return engine
 
     def router(self, *names: str) -> Engine:
-        """Start an engine that loads models when they are asked for."""
+        """Start a router, which loads models on demand."""
         preset = self.root / "models.ini"
         sections = "".join(f"[{name}]\nmodel = {lab_model_file()}\nctx-size = 4096\nthreads = 1\n" for name in names)
         preset.write_text(f"version = 1\n{sections}", encoding="utf-8")

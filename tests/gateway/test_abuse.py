@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What somebody who means no good, or a broken client, may try; and clients that leave."""
+"""Hostile and broken clients, and clients that leave."""
 
 from __future__ import annotations
 
@@ -301,7 +301,7 @@ def test_one_address_cannot_use_up_nginxs_connections(
                     assert client.ask(chat()).status == 200
                 assert held == 256
                 holder.stdin.close()
-            # Whoever lets go may come again.
+            # A client that closes its connections can connect again.
             ask = at_it("curl", "-s", "-m", "5", f"http://{here}:{made.ports['fast']}/health")
             wait_for(lambda: subprocess.run(ask, capture_output=True, check=False).returncode == 0, "a free place", 5)
             # And 0 is no limit.

@@ -93,11 +93,11 @@ def test_errors_raise_openais_exceptions(made: Gateway, engines: dict[str, Engin
 def test_an_unavailable_tier_raises_a_server_error(made: Gateway, engines: dict[str, Engine], client: Client) -> None:
     made.unavailable("reasoning", "preempted", "preempted by VASP job 88, pending: Priority", 1)
     wait_for(lambda: client.ask(tier="reasoning", path="/health").status == 503, "the gateway knows")
-    with pytest.raises(openai.InternalServerError, match="VASP job 88") as away:
+    with pytest.raises(openai.InternalServerError, match="VASP job 88") as unavailable:
         sdk(made).chat.completions.create(model=REASONING_MODEL, messages=HELLO)
-    assert away.value.status_code == 503
-    assert away.value.code == "tier_unavailable"
-    assert away.value.response.headers["retry-after"] == "1"
+    assert unavailable.value.status_code == 503
+    assert unavailable.value.code == "tier_unavailable"
+    assert unavailable.value.response.headers["retry-after"] == "1"
     settle(made, engines)
 
 

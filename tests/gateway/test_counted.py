@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the log, the metrics and the status page say of requests: each once, with its engine and its tokens."""
+"""Requests in the log, the metrics and the status page: each counts once, with its engine and tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 def counts(client: Client, name: str) -> dict[str, float]:
-    """The lines of a metric."""
+    """Return the lines of a metric."""
     found = client.ask(path="/metrics").body.decode()
     pairs = (line.rpartition(" ") for line in found.splitlines() if line.startswith(name))
     return {labels: float(value) for labels, _blank, value in pairs}
@@ -53,7 +53,7 @@ def test_the_log_has_the_tokens_of_each_response(
 def test_the_status_page_has_a_routers_load_and_speed(
     client: Client, made: Gateway, engines: dict[str, Engine], stream: bool
 ) -> None:
-    """Its engine is not asked: it would load models for that."""
+    """The router itself is not asked, since it would load models."""
 
     def load() -> dict[str, Any]:
         return dict(client.ask(path="/status.json").data["tiers"][0]["load"])
@@ -76,7 +76,7 @@ def test_the_status_page_has_a_routers_load_and_speed(
 def test_an_engines_refusal_counts_once_and_as_complete(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str
 ) -> None:
-    """One through the gateway, and one through nginx, which asks the gateway what to say."""
+    """One request is proxied by the gateway, and one by nginx, which asks the gateway for the error."""
     stranger = made.engine(REASONING_MODEL, key="another-key")
     settle(made, {"reasoning": stranger})
     asked = 'herd_gateway_requests_total{tier="reasoning",status="503"}'

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How answers end that do not end well: cut in their body, left by their clients, or read slowly."""
+"""Responses that are cut, abandoned by their clients, or read slowly."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def line_of(made: Gateway, identity: str) -> dict[str, Any]:
 def test_a_cut_response_never_looks_complete(
     client: Client, made: Gateway, engines: dict[str, Engine], kind: str, way: str
 ) -> None:
-    """It is an honest refusal; or, where its head has been passed on, the connection ends before the answer does."""
+    """It becomes a 503. If its head was sent already, the connection ends early."""
 
     def answer(wire: socket.socket) -> None:
         wire.sendall(CUTS[kind])
@@ -179,7 +179,7 @@ def test_slow_readers_use_little_memory_and_do_not_delay_others(
         assert all(head.startswith(b"HTTP/1.1 200") for head in heads)
         time.sleep(1.0)
         assert memory_of(made) - before < 100 << 20
-        # Somebody else is answered as ever, by the other tier's real engine.
+        # Another user still gets responses from the other tier's engine.
         began = time.monotonic()
         assert client.ask(chat(2, model=FAST_MODEL, stream=True)).status == 200
         assert time.monotonic() - began < 5

@@ -155,7 +155,7 @@ def test_an_engine_that_dies_before_it_answers_gives_503(
     assert answer.status == 503
     assert answer.error["herd"]["state"] == "failing"
     assert "ended before it answered" in answer.error["message"]
-    # Nobody has noticed yet; what comes now is refused as honestly, and at once.
+    # The tier still counts as ready. The next request gets the same error at once.
     began = time.monotonic()
     answer = client.ask({**ASK, "stream": stream})
     assert (answer.status, answer.error["code"]) == (503, "tier_unavailable")
@@ -257,7 +257,7 @@ def test_upstreams_that_nginx_rejects_change_nothing(client: Client, made: Gatew
         made.ready("reasoning", second.port, [REASONING_MODEL], job="10")
         wait_for(lambda: client.ask(ASK).status == 200, "the gateway takes it there", 5)
         second.stop()
-        # It has tried again meanwhile, and is not tired of it; nobody reads the same twice.
+        # It has tried again meanwhile, and has logged the error only once.
         time.sleep(11)
         assert made.log("upstreams").count(said) <= 2
     finally:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When the first token came, whatever the engine sends while it reads a prompt; and what an API's client is told."""
+"""The time to the first token, and the errors of each API."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ASKED = {
 
 
 def logged(made: Gateway, identity: str | None) -> dict[str, Any]:
-    """The line of a request in the access log."""
+    """Return the access log's line of a request."""
     assert identity
     wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line of the log", 5)
     return next(line for line in made.access() if line["id"] == identity)
@@ -41,7 +41,7 @@ def logged(made: Gateway, identity: str | None) -> dict[str, Any]:
 
 @contextmanager
 def instead(made: Gateway, engines: dict[str, Engine], answer: Callable[[socket.socket], None]) -> Iterator[None]:
-    """A double at the place of the reasoning tier's engine."""
+    """Replace the reasoning tier's engine by a double."""
     with double(answer) as port:
         made.ready("reasoning", port, [REASONING_MODEL], job="41")
         wait_for(lambda: made.knows("reasoning", port), "nginx told")
@@ -59,7 +59,7 @@ def instead(made: Gateway, engines: dict[str, Engine], answer: Callable[[socket.
 def test_keep_alive_comments_are_not_tokens(
     client: Client, made: Gateway, engines: dict[str, Engine], more: dict[str, Any]
 ) -> None:
-    """Its signs of life reach the client as they come, and are no token."""
+    """Keep-alive comments reach the client at once, but are not tokens."""
     other = "hello there " if "return_progress" in more else "hello again "
     body = {**LONG, "cache_prompt": False, "messages": [{"role": "user", "content": other * 1000}], **more}
     began = time.monotonic()
@@ -118,7 +118,7 @@ def test_a_failure_before_the_first_byte_gives_503(client: Client, made: Gateway
 def test_a_cut_stream_is_an_error_in_each_api(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str
 ) -> None:
-    """An engine of each API is asked, and stopped in the middle."""
+    """The engine is stopped in the middle of a stream."""
     doomed = made.engine(REASONING_MODEL)
     settle(made, {"reasoning": doomed})
     more = {"max_output_tokens": 4000} if path == "/v1/responses" else {"max_tokens": 4000}
@@ -161,11 +161,11 @@ def test_errors_have_anthropics_shape_at_its_paths(
 ) -> None:
     made.unavailable("fast", "loading", "loading 43 %", 12)
     wait_for(lambda: client.ask(path="/fast/health").status == 503, "the gateway knows")
-    away = client.ask(ASK | {"model": ""}, path=path)
-    assert (away.status, away.headers["retry-after"], away.data["type"]) == (503, "12", "error")
-    assert away.data["error"]["type"] == "overloaded_error"
-    assert "loading 43 %" in away.data["error"]["message"]
-    nobody = client.ask(ASK, path=path, key="herd-key-of-nobody")
-    assert (nobody.status, nobody.data["type"]) == (401, "error")
-    assert nobody.data["error"]["type"] == "authentication_error"
+    unavailable = client.ask(ASK | {"model": ""}, path=path)
+    assert (unavailable.status, unavailable.headers["retry-after"], unavailable.data["type"]) == (503, "12", "error")
+    assert unavailable.data["error"]["type"] == "overloaded_error"
+    assert "loading 43 %" in unavailable.data["error"]["message"]
+    unknown = client.ask(ASK, path=path, key="herd-key-of-nobody")
+    assert (unknown.status, unknown.data["type"]) == (401, "error")
+    assert unknown.data["error"]["type"] == "authentication_error"
     settle(made, engines)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway decides, as a client sees it: keys, limits, tiers that are away, tasks and models."""
+"""The gateway's decisions as a client sees them: keys, limits, unavailable tiers, tasks and models."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_all_requests_are_rejected_until_the_key_files_are_read(
         for key in ("herd-key-of-fay", "herd-key-of-ann"):
             answer = client.ask(chat(), key=key)
             assert (answer.status, answer.error["code"]) == (503, "gateway_unavailable")
-        # Who is there is nobody's secret.
+        # The public pages still answer.
         assert client.ask(path="/health", key=None).status == 200
     finally:
         (made.root / "revoked.json").unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def test_the_rate_limit_gives_retry_after(client: Client, engines: dict[str, Eng
     assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
     assert answers[-1].error["code"] == "rate_limit_exceeded"
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 20
-    # Somebody else's key is not concerned.
+    # Other keys are not affected.
     assert client.ask(path="/v1/models").status == 200
 
 

@@ -21,14 +21,14 @@ STREAM = chat(150, model=REASONING_MODEL, stream=True)
 
 
 def child_of(made: Gateway) -> int:
-    """The process that serves; systemd knows only the one that began it."""
+    """The child process that serves; systemd only knows its parent."""
     first = made.processes["gateway"].pid
     (child,) = Path(f"/proc/{first}/task/{first}/children").read_text(encoding="ascii").split()
     return int(child)
 
 
 def lives(pid: int) -> bool:
-    """Whether a process runs: one that has ended may wait for somebody who asks how."""
+    """Return whether a process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -36,7 +36,7 @@ def lives(pid: int) -> bool:
 
 
 def listens_still(pid: int, made: Gateway) -> bool:
-    """Whether a process takes new requests, of the socket that systemd gave it as its file 3."""
+    """Return whether a process accepts connections on the socket that systemd gave it as file 3."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/fd/3").readlink() == Path(f"/proc/self/fd/{made.sockets[0].fileno()}").readlink()
     return False
@@ -70,7 +70,7 @@ def test_the_child_finishes_its_responses_when_its_parent_is_killed(
 
 
 def test_the_watchdog_ends_parent_and_child(made: Gateway, child: int) -> None:
-    """systemd's watchdog sends SIGABRT, and to the first process only."""
+    """systemd's watchdog sends SIGABRT to the parent only."""
     os.kill(child, signal.SIGSTOP)
     made.stop("gateway", signal.SIGABRT)
     wait_for(lambda: not lives(child), "the end of what hung", 5)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Streams on their way through the gateway: connections that stay open, slow clients, hosts that have gone silent."""
+"""Streams that the gateway proxies: kept connections, slow clients, dead hosts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_bytes_after_a_response_are_dropped(
 
 
 def test_a_slow_client_slows_its_engine_down(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    """Nothing is heaped up in the gateway."""
+    """The gateway buffers little."""
     piece = b"data: " + b"x" * 65524 + b"\n\n"
     chunk = b"%x\r\n%s\r\n" % (len(piece), piece)
     pieces = 1024
@@ -132,7 +132,7 @@ def other_host() -> Iterator[tuple[str, Callable[..., list[str]]]]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make another host")
 def test_a_stream_ends_when_its_host_loses_power(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    """Nothing comes any more, not even an end: without a look of our own the client would wait for ever."""
+    """The connection is never closed: without keep-alive probes the client would wait for ever."""
     (made.root / "keys-away").write_text(f"{ENGINE_KEY}\n", encoding="utf-8")
     log = made.root / "engine-away.log"
     server = [str(binaries(NEW) / "llama-server"), "--port", "8080", "-t", "1", "-c", "8192"]

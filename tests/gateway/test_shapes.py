@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What nginx refuses by itself: in which shape, and what the log says of it; and what browsers ask besides."""
+"""The shape of nginx's own errors, their log lines, and CORS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def parted(answer: bytes) -> tuple[int, str, Any]:
 
 
 def line(made: Gateway, **wanted: Any) -> dict[str, Any]:
-    """The last line of the access log that is like this."""
+    """Return the last matching line of the access log."""
     found: list[dict[str, Any]] = []
 
     def is_there() -> bool:
@@ -114,7 +114,7 @@ def test_the_log_has_no_text_from_unknown_tasks(client: Client, made: Gateway, e
         client.ask(chat(), path=path)
     client.ask(chat(model=f"task:{secret} and more"))
     client.ask(chat(), headers={"X-Herd-Task": f"{secret} and more"})
-    # Bytes that are no text would make a line that nobody can read.
+    # Bytes that are not UTF-8 would make the line unreadable.
     raw(made, b"GET /v1/\xff\xfe HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
     raw(made, request("/v1/%ff%fe", method="GET"))
     assert line(made, status=404, path="/v1/%ff%fe")
@@ -144,7 +144,7 @@ def test_nginx_answers_and_logs_while_the_gateway_process_is_down(
 
 
 def test_an_invalid_request_does_not_affect_others(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    """The gateway ends that connection, which nginx must not take for the next request."""
+    """The gateway closes that connection, so nginx must not reuse it."""
     for _each in range(100):
         assert raw(made, b"GET /v1/\xff\xfe HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")[9:12] == b"400"
         assert client.ask(path="/v1/models").status == 200
@@ -166,7 +166,7 @@ def test_head_of_the_model_list_has_no_body(client: Client, engines: dict[str, E
 
 @pytest.fixture
 def browsers(made: Gateway) -> Iterator[None]:
-    """Let pages of one site in."""
+    """Allow one origin."""
     made.configure(gateway_cors_origins=[SITE])
     made.restart_gateway()
     made.reload_nginx()

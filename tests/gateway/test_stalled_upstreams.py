@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An engine that was frozen: its kernel takes connections and keeps them, and nothing ever comes."""
+"""A stalled engine: its kernel accepts and keeps connections, but nothing comes over them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.gateway.test_proxy import HEAD, double
 
 
 def test_a_stream_of_a_stalled_engine_ends(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    frozen = made.engine(REASONING_MODEL)
-    settle(made, {"reasoning": frozen})
+    stalled = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": stalled})
     connection, answer = client.open(chat(7000, model=REASONING_MODEL, stream=True))
     assert answer.read(200)
     try:
-        frozen.process.send_signal(signal.SIGSTOP)
+        stalled.process.send_signal(signal.SIGSTOP)
         made.tiers["reasoning"]["endpoints"][0]["state"] = "draining"
         made.tiers["reasoning"] |= {"state": "draining", "reason": "its time is over"}
         made.write_view()
@@ -36,27 +36,27 @@ def test_a_stream_of_a_stalled_engine_ends(client: Client, made: Gateway, engine
         assert "its time is over" in last["error"]["message"]
         connection.close()
     finally:
-        frozen.stop()
+        stalled.stop()
         settle(made, engines)
 
 
 def test_a_request_to_a_stalled_engine_gives_503(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    frozen = made.engine(REASONING_MODEL)
-    settle(made, {"reasoning": frozen})
+    stalled = made.engine(REASONING_MODEL)
+    settle(made, {"reasoning": stalled})
     try:
-        frozen.process.send_signal(signal.SIGSTOP)
+        stalled.process.send_signal(signal.SIGSTOP)
         threading.Timer(1.0, made.unavailable, ("reasoning", "preempted", "preempted by VASP job 88")).start()
         found = client.ask(chat(20, model=REASONING_MODEL, stream=True))
         assert (found.status, found.error["herd"]["state"]) == (503, "preempted")
     finally:
-        frozen.stop()
+        stalled.stop()
         settle(made, engines)
 
 
 def test_an_engine_that_reads_a_long_prompt_is_left_alone(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
-    """It is not registered any more, says nothing for half a minute, and answers when it is asked how it is."""
+    """It is not registered any more and sends nothing for half a minute, but answers health checks."""
     asked: list[float] = []
 
     def answer(wire: socket.socket) -> None:
@@ -76,6 +76,6 @@ def test_an_engine_that_reads_a_long_prompt_is_left_alone(
         made.unavailable("reasoning", "preempted", "preempted by VASP job 88")
         assert reply.read() == TOKEN * 2
         connection.close()
-        # The gateway has asked it once more than whoever ends connections of engines that are lost.
+        # The gateway has checked it once more than herd-upstreams.
         assert asked[-1] - asked[0] > 15
     settle(made, engines)

@@ -111,14 +111,14 @@ def tailnet(made: Gateway) -> Iterator[str]:
 
 
 class Stay(urllib.request.HTTPRedirectHandler):
-    """Follow nobody."""
+    """Follow no redirects."""
 
     def redirect_request(self, *_given: Any) -> None:
         return None
 
 
 def ask(url: str, body: Any = None) -> tuple[int, Message, bytes]:
-    """Ask as somebody of the tailnet."""
+    """Send a request through the tailnet."""
     headers = {"Host": NAME, "Authorization": "Bearer herd-key-of-ann", "Content-Type": "application/json"}
     asked = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
     try:
@@ -167,7 +167,7 @@ def test_a_mount_works_as_openais_base_url(tailnet: str, engines: dict[str, Engi
 def test_the_first_page_redirects_to_the_status_page(tailnet: str, engines: dict[str, Engine], path: str) -> None:
     status, headers, _body = ask(f"{tailnet}{path}")
     assert status == 302
-    # Relative, since nobody but the browser knows what was taken off.
+    # It is relative, since only the browser knows the removed path.
     target = urljoin(f"{tailnet}{path}", headers["Location"])
     assert urlsplit(target).path == ("/reasoning/status" if path == "/reasoning/" else "/status")
     status, headers, body = ask(target)

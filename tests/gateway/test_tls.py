@@ -81,7 +81,7 @@ def test_current_tls_versions_are_accepted(secure: Gateway, version: ssl.TLSVers
         found, cipher = shaken(secure, context, name)
         assert found == version.name.replace("_", ".")
         assert cipher is not None
-        # Whoever keeps what was said cannot read it with a key that is stolen later.
+        # Forward secrecy: recorded traffic stays unreadable if the key is stolen later.
         assert version == ssl.TLSVersion.TLSv1_3 or cipher[0].startswith("ECDHE-")
 
 
@@ -112,8 +112,8 @@ def test_the_page_and_the_api_answer(secure: Gateway) -> None:
     assert (whole.status, whole.headers["x-herd-tier"]) == (200, "reasoning")
     stream = ask(secure, "/v1/chat/completions", chat(model=REASONING_MODEL, stream=True), tier="fast")
     assert stream.body.rstrip().endswith(b"data: [DONE]")
-    away = ask(secure, "/v1/chat/completions", chat(), tier="fast")
-    assert (away.status, away.error["code"]) == (503, "tier_unavailable")
+    unavailable = ask(secure, "/v1/chat/completions", chat(), tier="fast")
+    assert (unavailable.status, unavailable.error["code"]) == (503, "tier_unavailable")
 
 
 def test_openais_client_over_tls(secure: Gateway) -> None:

@@ -29,7 +29,7 @@ STREAM = chat(8, model=REASONING_MODEL, stream=True)
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[Client]:
-    """Such a gateway, without engines."""
+    """Run such a gateway without engines."""
     root = Path(tempfile.mkdtemp(prefix="herd-plain-", dir="/tmp"))
     try:
         with gateway(root, watch_streams=False) as made:
@@ -45,7 +45,7 @@ def engine(plain: Client) -> Engine:
 
 @pytest.fixture(autouse=True)
 def told(plain: Client, engine: Engine) -> None:
-    """Have nginx know the engine, whatever the test before has done."""
+    """Wait until nginx knows the engine."""
     tell(plain.gateway, engine)
 
 
@@ -57,8 +57,8 @@ def tell(made: Gateway, engine: Engine) -> None:
     time.sleep(0.5)
 
 
-def relayed(client: Client) -> float:
-    """How many requests the gateway has taken to an engine itself."""
+def proxied(client: Client) -> float:
+    """Return how many requests the gateway has proxied."""
     lines = client.ask(path="/metrics", key=None).body.decode().splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith("herd_gateway_proxied_total")))
 
@@ -69,7 +69,7 @@ def line_of(made: Gateway, identity: str) -> dict[str, Any]:
 
 
 def test_nginx_passes_a_stream_on_without_the_gateway(plain: Client) -> None:
-    before = relayed(plain)
+    before = proxied(plain)
     connection, answer = plain.open(chat(300, model=REASONING_MODEL, stream=True))
     assert answer.status == 200
     moments, events = [], 0
@@ -83,7 +83,7 @@ def test_nginx_passes_a_stream_on_without_the_gateway(plain: Client) -> None:
     assert events > 300
     # Not all at the end: between the first and the last there is the time that the engine took.
     assert moments[-1] - moments[0] > 0.1
-    assert relayed(plain) == before
+    assert proxied(plain) == before
     logged = line_of(plain.gateway, answer.getheader("X-Request-Id") or "")
     assert (logged["status"], logged["complete"], logged["tier"]) == (200, True, "reasoning")
     assert logged["engine"].startswith("127.0.0.1:")
@@ -165,10 +165,10 @@ def test_the_gateway_proxies_a_stream_whose_model_it_replaces(plain: Client) -> 
     router = made.router(FAST_MODEL)
     made.ready("fast", router.port, [FAST_MODEL])
     wait_for(lambda: made.knows("fast", router.port), "nginx told")
-    before = relayed(plain)
+    before = proxied(plain)
     answer = plain.ask(chat(4, stream=True))
     assert (answer.status, answer.headers["x-herd-model"]) == (200, FAST_MODEL)
     assert answer.body.rstrip().endswith(b"data: [DONE]")
-    assert relayed(plain) == before + 1
+    assert proxied(plain) == before + 1
     made.unavailable("fast", "stopped", "stopped by the tests")
     router.stop()

@@ -24,12 +24,12 @@ QUESTION = b"GET /health HTTP/1.0\r\n\r\n"
 def ask(endpoint: str) -> str:
     """Check an engine."""
     host, _colon, port = endpoint.partition(":")
-    found = dead_upstreams.NOBODY
+    found = dead_upstreams.UNREACHABLE
     with suppress(OSError), socket.create_connection((host, int(port)), timeout=PROBE_S) as wire:
         found = dead_upstreams.SILENT
         wire.sendall(QUESTION)
         # An engine that closes the connection is dead too.
-        found = dead_upstreams.ANSWERS if wire.recv(1) else dead_upstreams.NOBODY
+        found = dead_upstreams.ANSWERS if wire.recv(1) else dead_upstreams.UNREACHABLE
     return found
 
 

@@ -76,8 +76,8 @@ class ProxiedRequest:
         self._began = self._moved = self._loop.time()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         self._timer: asyncio.TimerHandle | None = None
-        #: What has come and was not passed on. The head of a stream waits for the first byte of its body, also if that
-        #: is only a sign of life: who sends one every half minute knows that there are clients that give up without.
+        #: Received bytes that were not passed on yet. The head of a stream waits for the first byte of its body, even
+        #: if that is only a keep-alive comment, which some clients need in order not to give up.
         self._held: bytearray | None = bytearray()
         self._stays = self._is_connected = self._is_held_up = self._is_over = False
         body, request.body = request.body, b""
@@ -92,7 +92,7 @@ class ProxiedRequest:
         return "\r\n".join([*lines, f"Content-Length: {length}", "\r\n"]).encode("latin-1", "replace")
 
     def begin(self) -> None:
-        """Go to the engine."""
+        """Connect to the engine."""
         host, _colon, port = self.endpoint.partition(":")
         for level, option, value in _SOCKET_OPTIONS:
             self._socket.setsockopt(level, option, value)
@@ -128,7 +128,7 @@ class ProxiedRequest:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            # It takes no more of the request, and may have said why.
+            # The engine reads no more of the request, and may have sent the reason.
             self._unsent = memoryview(b"")
 
     def _send_rest(self) -> None:
@@ -150,7 +150,7 @@ class ProxiedRequest:
             self._over()
 
     def wait(self, must: bool) -> None:
-        """Take nothing of the engine while nginx, and so the client, takes less than it gives."""
+        """Stop or resume reading from the engine, while the client reads more slowly than the engine writes."""
         self._is_held_up = must
         self._moved = self._loop.time()
         if self._is_over or not self._is_connected:
@@ -161,7 +161,7 @@ class ProxiedRequest:
             self._loop.add_reader(self._socket, self._read)
 
     def abandon(self) -> None:
-        """Stop, since the client has left: an engine whose connection ends hears of it."""
+        """Close the engine's connection, since the client has left: the engine then stops."""
         self._is_over = True
         if self._timer:
             self._timer.cancel()
@@ -171,21 +171,21 @@ class ProxiedRequest:
 
     @property
     def moved(self) -> float:
-        """When anything has come of its engine; that of a client that takes nothing is not waited for."""
+        """Return when anything last came from the engine; the present time while reading is stopped."""
         return self._loop.time() if self._is_held_up else self._moved
 
     @property
     def tokens(self) -> response_stream.Tokens:
-        """The numbers of its tokens. How fast they came an engine does not tell in every API."""
+        """Return its token counts. The speed is measured if the engine does not report it."""
         found = self.response.tokens
         if found.written_s is not None or self.ttft is None or not found.completion:
             return found
-        # From the first one on, which has taken the time of the prompt.
+        # The first token took the time of the prompt, so the others are measured.
         taken = self._moved - self._began - self.ttft
         return replace(found, written_s=taken * found.completion / max(1, found.completion - 1))
 
     def give_up(self) -> None:
-        """End it, since nothing will come of its engine any more."""
+        """End the response, since its engine has stalled."""
         self._over()
 
     def _take(self, data: bytes) -> None:

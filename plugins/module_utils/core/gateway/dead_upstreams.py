@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from ..slurm.tier_status import TierReport
 
 #: Results of a health check: an answer, a connection without an answer, or no connection.
-ANSWERS, SILENT, NOBODY = "answers", "silent", "nobody"
+ANSWERS, SILENT, UNREACHABLE = "answers", "silent", "unreachable"
 #: Seconds without an answer after which an engine that accepts connections is given up: it may be busy.
 STALLED_S = 60.0
 #: Seconds of silence on all connections to an engine, after which it is checked.

@@ -29,7 +29,7 @@ _CLIENTS_KEPT = "keepalive_timeout 75s;\nkeepalive_min_timeout 75s;\n"
 _CLIENTS_ENDED = "keepalive_timeout 0;\n"
 _OURS = "# Written by herd-upstreams. Changes made here are lost.\n"
 # Nothing listens there: nginx gets a 502, and asks the gateway for the error.
-_NOBODY = "    server 127.0.0.1:9 down;\n"
+_NO_SERVER = "    server 127.0.0.1:9 down;\n"
 
 
 def upstreams_of(header: str) -> dict[str, str]:
@@ -74,7 +74,7 @@ def configuration(endpoints: Mapping[str, str], keep: bool = False) -> str:
         f'map $server_port $herd_upstreams {{\n    default "{known}";\n}}\n',
     ]
     for name, endpoint in sorted(endpoints.items()):
-        inside = _SERVER.format(endpoint=endpoint) + (_KEPT if keep else "") if endpoint else _NOBODY
+        inside = _SERVER.format(endpoint=endpoint) + (_KEPT if keep else "") if endpoint else _NO_SERVER
         blocks.append(f"upstream herd_{name} {{\n{inside}}}\n")
     return "\n".join(blocks)
 

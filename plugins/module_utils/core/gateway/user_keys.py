@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The users' keys of the gateway: what is kept of them, and whose key it is that somebody shows.
+"""Store the hashes of user keys, and find the key of a request.
 
-Only hashes are kept. A key is 256 random bits that this program made, so that a plain hash is enough: there is
-nothing to guess, and a slow hash would only help somebody who wants to keep the gateway busy.
+A key has 256 random bits, so a plain hash is enough: there is nothing to guess, and a slow hash would only make the
+gateway easier to overload.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 from ..errors import InvalidInputError
 
 SCHEMA = 1
-#: What every key begins with, so that one that got somewhere it should not be is recognised.
+#: The prefix of all keys, by which scanners recognise a leaked one.
 PREFIX = "herd-"
-#: No longer than this is hashed.
+#: Longest text that is hashed.
 LONGEST = 512
 ACTIVE, REVOKED = "active", "revoked"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")

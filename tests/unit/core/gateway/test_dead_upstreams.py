@@ -63,16 +63,16 @@ def dead_engines(*silent: str, since: float = 100.0) -> Watch:
 @pytest.mark.parametrize(
     ("watch", "found", "now", "dead", "silent", "must_end"),
     [
-        (dead_engines(), "nobody", 100.0, {TWO}, {}, True),
+        (dead_engines(), "unreachable", 100.0, {TWO}, {}, True),
         (dead_engines(), "answers", 100.0, {TWO}, {}, False),
         (dead_engines(ONE, TWO), "answers", 900.0, {TWO}, {TWO: 100.0}, False),
         # It may have much to do: it is asked again.
         (dead_engines(), "silent", 100.0, {ONE, TWO}, {ONE: 100.0}, False),
         (dead_engines(ONE), "silent", 159.0, {ONE, TWO}, {ONE: 100.0}, False),
         (dead_engines(ONE), "silent", 160.0, {TWO}, {}, True),
-        (dead_engines(ONE), "nobody", 101.0, {TWO}, {}, True),
+        (dead_engines(ONE), "unreachable", 101.0, {TWO}, {}, True),
         # It has come back while it was asked.
-        (Watch(frozenset({ONE}), frozenset(), {ONE: 1.0}), "nobody", 900.0, set(), {}, False),
+        (Watch(frozenset({ONE}), frozenset(), {ONE: 1.0}), "unreachable", 900.0, set(), {}, False),
     ],
 )
 def test_connections_to_a_dead_engine_are_ended(

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gateway decides, without a network: every way into a tier and out of it."""
+"""The router's decisions: tiers, models, fallbacks and errors."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_tier_and_model(
 
 
 @pytest.mark.parametrize(
-    ("body", "known", "relay"),
+    ("body", "known", "is_proxied"),
     [
         ({"model": "large"}, KNOWN, False),
         ({"model": "large", "stream": True}, KNOWN, True),
@@ -139,11 +139,11 @@ def test_tier_and_model(
         ({"model": "large"}, "", True),
     ],
 )
-def test_the_gateway_proxies_what_nginx_cannot(router: Router, body: Any, known: str, relay: bool) -> None:
+def test_the_gateway_proxies_what_nginx_cannot(router: Router, body: Any, known: str, is_proxied: bool) -> None:
     found = forward(ask(router, body, "/v1/embeddings", x_herd_upstreams=known))
-    assert found.is_proxied is relay
+    assert found.is_proxied is is_proxied
     assert found.endpoint == REASONING
-    assert found.headers().get("X-Herd-Proxy", "") == (REASONING if relay else "")
+    assert found.headers().get("X-Herd-Proxy", "") == (REASONING if is_proxied else "")
 
 
 @pytest.mark.parametrize("path", sorted(ALLOWED_PATHS))
@@ -319,21 +319,21 @@ def test_a_request_that_was_not_sent_goes_to_the_present_engine(router: Router) 
     assert isinstance(failed(router, x_herd_failed_connect_time="0.000 : -"), Response)
 
 
-UNSENT = {"x_herd_failed_connect_time": "0.000 : -"}
-RELAYED = {
+CONNECT_FAILED = {"x_herd_failed_connect_time": "0.000 : -"}
+PROXY_CONNECT_FAILED = {
     "x_herd_failed_connect_time": "0.000 : 0.001",
     "x_herd_connect_failed": "1",
     "x_herd_failed_proxy": REASONING,
 }
 
 
-@pytest.mark.parametrize("met", [UNSENT, RELAYED], ids=["nginx", "relay"])
+@pytest.mark.parametrize("met", [CONNECT_FAILED, PROXY_CONNECT_FAILED], ids=["nginx", "gateway"])
 def test_a_fallback_answers_if_the_connection_to_an_engine_fails(router: Router, met: dict[str, str]) -> None:
     asked = {"x_herd_fallbacks": "none fast", "x_herd_model": "large", "x_herd_stream": "1"}
     found = forward(failed(router, **met, **asked))
     assert (found.tier, found.endpoint, found.fallback_from, found.fallbacks) == ("fast", FAST, "reasoning", ())
     assert (found.model, found.shown_model, found.is_proxied, found.stream) == ("small", "small", True, True)
-    # Nobody is asked who may not, or is not ready, or where something was sent.
+    # No fallback if it is not allowed or not ready, or if the request was sent.
     assert isinstance(failed(router, **met, x_herd_model="large"), Response)
     assert isinstance(failed(router, **asked), Response)
     router.status = {**NOW, "fast": TierStatus("loading", "loading", 5)}
@@ -341,16 +341,18 @@ def test_a_fallback_answers_if_the_connection_to_an_engine_fails(router: Router,
 
 
 def test_a_proxied_request_does_not_go_to_the_same_engine_again(router: Router) -> None:
-    """nginx's process may have heard of yet another one."""
+    """The nginx process may know yet another engine."""
     old = f"fast={FAST} reasoning=10.0.0.43:8081"
-    assert isinstance(failed(router, **RELAYED, x_herd_upstreams=old), Response)
-    other = {**RELAYED, "x_herd_failed_proxy": "10.0.0.43:8081 large"}
+    assert isinstance(failed(router, **PROXY_CONNECT_FAILED, x_herd_upstreams=old), Response)
+    other = {**PROXY_CONNECT_FAILED, "x_herd_failed_proxy": "10.0.0.43:8081 large"}
     assert forward(failed(router, **other, x_herd_upstreams=KNOWN)).endpoint == REASONING
 
 
 def test_the_model_is_replaced_again_for_a_router(router: Router) -> None:
     old = f"fast=10.0.0.43:8080 reasoning={REASONING}"
-    found = forward(failed(router, **UNSENT, x_herd_failed_tier="fast", x_herd_model="other", x_herd_upstreams=old))
+    found = forward(
+        failed(router, **CONNECT_FAILED, x_herd_failed_tier="fast", x_herd_model="other", x_herd_upstreams=old)
+    )
     assert (found.tier, found.endpoint, found.model) == ("fast", FAST, "other")
 
 
@@ -384,8 +386,8 @@ def test_a_request_carries_its_fallbacks(header: dict[str, str], key: str, wante
 def test_a_fallback_uses_the_requested_model_if_it_has_it(third: Tier, asked: str, model: str) -> None:
     reasoning = Tier("reasoning", ("large",), keys=("big",), fallback="third")
     router = at_work(replace(SITE, tiers={"fast": SITE.tiers["fast"], "reasoning": reasoning, "third": third}))
-    away = TierStatus("preempted", "preempted by job 88", 60)
-    router.status = {"reasoning": away, "third": TierStatus("ready", "", 30, "10.0.0.45:8082", ("first",))}
+    unavailable = TierStatus("preempted", "preempted by job 88", 60)
+    router.status = {"reasoning": unavailable, "third": TierStatus("ready", "", 30, "10.0.0.45:8082", ("first",))}
     found = forward(ask(router, {"model": asked}))
     assert (found.tier, found.shown_model, found.model) == ("third", model, model if third.rewrites else "")
 
