@@ -23,22 +23,23 @@ Each module belongs to one action group of `meta/runtime.yml`. A play can set de
 `module_defaults` (`group/herd.inference.engine`). `ansible-doc herd.inference.NAME` shows a module's options,
 examples and return values.
 
-This page is made of `meta/runtime.yml` and the modules' documentation by `make reference`; do not edit it.
+`make reference` writes this page from `meta/runtime.yml` and the modules' documentation; do not edit it.
 """
 FLAG_GUARD_INTRODUCTION = """\
 # Flag guard
 
-Every command line that this collection writes is held against these rules before a unit changes. An **error** stops
-the playbook with one sentence; a **warning** is shown and the run goes on. Some rules weigh a finding by the release:
-an unequal pair of cache types crashes a CUDA worker of b7836 and only slows down one of 0c1e57098.
+For operators whose settings the flag guard reports. The flag guard checks every command line of this collection
+before a unit changes. An **error** stops the playbook. A **warning** is shown, and the run continues. The severity of
+some rules depends on the release: an unequal pair of cache types crashes a CUDA worker of b7836 and only slows down one
+of 0c1e57098.
 
-A rule that you have read and take all the same goes by its id into `head_server_accepted_rules` or
-`rpc_worker_accepted_rules`; its findings are then shown as warnings.
+To accept a rule, add its id to `head_server_accepted_rules`, `rpc_worker_accepted_rules` or
+`fast_router_accepted_rules`. Its findings become warnings.
 
-Each rule without a reason in the last column has a test that runs the real engine of both releases, b7836 and
-0c1e57098, and sees it do what the rule says: `make engine-test`, in `tests/engine/test_flag_guard.py`.
+Each rule without a reason in the last column has a test with the engines of both releases, b7836 and 0c1e57098
+(`make engine-test`, `tests/engine/test_flag_guard.py`).
 
-This page is made of the table in `plugins/module_utils/core/engine/flags/rules.py` by `make reference`; do not edit it.
+`make reference` writes this page from `plugins/module_utils/core/engine/flags/rules.py`; do not edit it.
 """
 
 

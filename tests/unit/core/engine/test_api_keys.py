@@ -31,7 +31,7 @@ def content(existing: str, keys: list[str], step: str = "none") -> str:
         ("k\nl\n", [], "k\nl\n"),
     ],
 )
-def test_what_the_file_holds(existing: str, keys: list[str], wanted: str) -> None:
+def test_key_file_holds_key_and_spare(existing: str, keys: list[str], wanted: str) -> None:
     assert content(existing, keys) == wanted
     assert content(wanted, keys) == wanted
 
@@ -39,14 +39,14 @@ def test_what_the_file_holds(existing: str, keys: list[str], wanted: str) -> Non
 @pytest.mark.parametrize(
     "key", ["", " ", "a b", "#a", "a\nb", "unused-a", "schl\u00fcssel-1", "a\u200b", "a\x7f", "\ud800a", "a\x00"]
 )
-def test_a_key_that_the_engine_would_read_differently(key: str) -> None:
+def test_unreadable_keys_are_rejected(key: str) -> None:
     with pytest.raises(HerdError) as caught:
         content("", [key])
     assert key.strip() == "" or key not in str(caught.value)
 
 
 @pytest.mark.parametrize("first", ["herd-1-a\nherd-2-b\n", "a\nunused-b\n", "herd-9-a\nherd-10-b\n"])
-def test_rotations(first: str) -> None:
+def test_rotation_steps_keep_expected_keys(first: str) -> None:
     known = first
     for _each in range(3):
         old, spare = known.split()
@@ -65,7 +65,7 @@ def test_rotations(first: str) -> None:
         known = finished
 
 
-def test_a_rotation_where_there_is_no_spare_yet() -> None:
+def test_rotation_creates_missing_spare() -> None:
     begun = content("k\n", [], "begin")
     assert begun == "herd-1-new\nk\n"
     # The engine does not know it, and restarts.
@@ -73,6 +73,6 @@ def test_a_rotation_where_there_is_no_spare_yet() -> None:
 
 
 @pytest.mark.parametrize("step", api_keys.STEPS)
-def test_given_keys_are_taken_as_they_are(step: str) -> None:
+def test_given_keys_are_unchanged(step: str) -> None:
     assert content("a\nb\n", ["b"], step) == "b\nunused-new\n"
     assert content("a\nb\n", ["c", "a"], step) == "c\na\n"

@@ -76,7 +76,7 @@ def follow(looks: list[ApiProbe], limit_s: float = 600) -> tuple[ReadinessWait, 
         ),
     ],
 )
-def test_what_heals_is_waited_for(looks: list[ApiProbe], states: list[str]) -> None:
+def test_wait_continues_while_recovery_is_possible(looks: list[ApiProbe], states: list[str]) -> None:
     waiting, error = follow(looks)
     assert (waiting.states, error, waiting.is_over()) == (states, "", True)
 
@@ -117,7 +117,7 @@ def test_what_heals_is_waited_for(looks: list[ApiProbe], states: list[str]) -> N
         ),
     ],
 )
-def test_what_cannot_heal_ends_it_at_once(looks: list[ApiProbe], part: str) -> None:
+def test_wait_ends_at_once_if_useless(looks: list[ApiProbe], part: str) -> None:
     waiting, error = follow(looks)
     assert part in error
     assert not waiting.is_over() or looks[-1].strangers
@@ -127,7 +127,7 @@ def test_what_cannot_heal_ends_it_at_once(looks: list[ApiProbe], part: str) -> N
     ("state", "remedy"),
     [("loading", "give it more time"), ("silent", "its process hangs"), ("refused", "start it, and see")],
 )
-def test_the_end_of_patience_names_what_it_waited_for(state: str, remedy: str) -> None:
+def test_timeout_error_names_last_state(state: str, remedy: str) -> None:
     _waiting, error = follow([ApiProbe(state)] * 6, limit_s=5)
     assert error.startswith(f"expected the head to be ready within 5 seconds, found {state}: {remedy}")
 
@@ -136,17 +136,17 @@ def test_the_end_of_patience_names_what_it_waited_for(state: str, remedy: str) -
     ("timeout", "size", "rate", "seconds"),
     [(600, 0, 100, 600.0), (300, 77257181088, 100, 1036.8), (300, 713281210368, 1000, 980.2), (0, 1048576, 1, 1.0)],
 )
-def test_a_larger_model_may_take_longer(timeout: float, size: int, rate: float, seconds: float) -> None:
+def test_larger_model_extends_limit(timeout: float, size: int, rate: float, seconds: float) -> None:
     assert api_readiness.limit(timeout, size, rate) == seconds
 
 
-def test_a_rate_of_nothing_is_refused() -> None:
+def test_zero_rate_is_rejected() -> None:
     with pytest.raises(InvalidInputError, match="load_mib_per_s above 0, found 0"):
         api_readiness.limit(600, 1, 0)
 
 
 @pytest.mark.parametrize(("wanted", "total"), [(0, 4), (2, 2), (2, None)])
-def test_slots_that_will_do(wanted: int, total: int | None) -> None:
+def test_matching_slots_are_accepted(wanted: int, total: int | None) -> None:
     api_readiness.check_slots(wanted, total)
 
 
@@ -160,7 +160,7 @@ def test_slots_that_will_do(wanted: int, total: int | None) -> None:
         (False, "hm", "found 2 of 9 characters of it"),
     ],
 )
-def test_reasoning_as_meant(wanted: bool | None, reasoning: str, found: str) -> None:
+def test_reasoning_is_checked_against_setting(wanted: bool | None, reasoning: str, found: str) -> None:
     if not found:
         api_readiness.check_reasoning(wanted, reasoning, "hm, hello")
         return

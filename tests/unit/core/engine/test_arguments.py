@@ -16,7 +16,7 @@ def value(arguments: list[str], flag: str) -> str:
     return arguments[arguments.index(flag) + 1]
 
 
-def test_derived_arguments_are_in_the_engines_order() -> None:
+def test_head_arguments_follow_engine_order() -> None:
     arguments = derived(NEW, slots=4, context=8192)
     assert value(arguments, "--rpc") == "10.100.0.32:50052,10.100.0.33:50052"
     assert value(arguments, "--device") == "RPC0,RPC1,CUDA0"
@@ -34,7 +34,7 @@ def test_derived_arguments_are_in_the_engines_order() -> None:
         ("lock_read", ["--load-mode", "mlock"], ["--mlock", "--no-mmap"]),
     ],
 )
-def test_load_modes_have_another_name_in_each_dialect(mode: str, new: list[str], old: list[str]) -> None:
+def test_load_mode_depends_on_release(mode: str, new: list[str], old: list[str]) -> None:
     words = ("--load-mode", "mmap", "none", "mmap+mlock", "mlock", "--mlock", "--no-mmap")
     assert [word for word in derived(NEW, load_mode=mode) if word in words] == new
     assert [word for word in derived(OLD, load_mode=mode) if word in words] == old
@@ -51,12 +51,12 @@ def test_load_modes_have_another_name_in_each_dialect(mode: str, new: list[str],
         ({"flash_attention": "yes"}, "flash_attention"),
     ],
 )
-def test_settings_that_cannot_be_meant(settings: dict[str, object], message: str) -> None:
+def test_invalid_settings_are_rejected(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         engine_arguments.merged(settings)
 
 
-def test_a_bare_on_of_yaml_is_the_word() -> None:
+def test_bare_yaml_on_is_read_as_word() -> None:
     assert engine_arguments.merged({"flash_attention": True})["flash_attention"] == "on"
 
 
@@ -65,13 +65,11 @@ def test_later_settings_win() -> None:
 
 
 @pytest.mark.parametrize(("accepted", "is_there"), [(NEW, True), (OLD, False)])
-def test_a_head_takes_its_port_while_connections_of_the_release_before_are_kept(
-    accepted: frozenset[str], is_there: bool
-) -> None:
+def test_head_binds_port_in_time_wait(accepted: frozenset[str], is_there: bool) -> None:
     # The older release does so without being told.
     assert ("--reuse-port" in derived(accepted)) is is_there
 
 
-def test_an_unknown_profile_is_named() -> None:
+def test_unknown_profile_is_rejected() -> None:
     with pytest.raises(InvalidInputError, match="a profile among a, b, found 'c'"):
         engine_arguments.profile_named({"b": {}, "a": {}}, "c")

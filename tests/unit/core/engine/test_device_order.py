@@ -35,7 +35,7 @@ def test_workers_come_first_and_the_local_gpu_last() -> None:
     assert engine_split(devices) == [27, 27, 27]
 
 
-def test_two_gpus_of_a_worker_are_two_devices_of_the_group() -> None:
+def test_each_gpu_of_worker_is_a_device() -> None:
     devices = devices_in_engine_order([LayerHost("a", 2, "a:1"), LayerHost("b", 1, "b:1")], None, {"a": 5, "b": 3})
     assert [(d.name, d.endpoint, d.layers) for d in devices] == [
         ("RPC0", "a:1", 3),
@@ -55,7 +55,7 @@ def test_two_gpus_of_a_worker_are_two_devices_of_the_group() -> None:
         ({**SPLIT, "vllm-node3": 26}, "80 layers", "79 (27 + 26 + 26)"),
     ],
 )
-def test_a_split_that_cannot_be_meant_is_refused(split: dict[str, int], expected: str, found: str) -> None:
+def test_invalid_split_is_rejected(split: dict[str, int], expected: str, found: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         check_split(split, [NODE2, NODE3, NODE1], 80)
     assert expected in caught.value.expected
@@ -66,7 +66,7 @@ def test_an_even_split_uses_every_layer() -> None:
     assert even_split([NODE2, NODE3, NODE1], 80) == {"vllm-node2": 27, "vllm-node3": 27, "vllm-node1": 26}
 
 
-def test_nobody_to_hold_layers_is_an_error() -> None:
+def test_group_without_devices_is_rejected() -> None:
     with pytest.raises(InvalidInputError, match="at least one device"):
         even_split([], 80)
 
@@ -81,7 +81,7 @@ def test_nobody_to_hold_layers_is_an_error() -> None:
         ([27, 27, 27], 80, [0] * 27 + [1] * 27 + [2] * 27),
     ],
 )
-def test_prediction_agrees_with_what_the_engine_did(split: list[float], layers: int, placed: list[int]) -> None:
+def test_prediction_equals_layers_of_engine(split: list[float], layers: int, placed: list[int]) -> None:
     assert predict_layers(split, layers) == placed
 
 

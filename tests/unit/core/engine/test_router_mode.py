@@ -27,7 +27,7 @@ def offer(name: str = "strand-14b", settings: dict[str, Any] | None = None, **fa
     return router_mode.Offer(name, f"/scratch/ai/models/{name}.gguf", merged, **facts)
 
 
-def test_the_routers_line_holds_nothing_of_a_model() -> None:
+def test_router_arguments_contain_no_model_settings() -> None:
     assert line == [
         *("--models-preset", "/etc/herd/router/presets.ini", "--models-max", "2"),
         *("--host", "10.0.0.42", "--port", "8080", "--api-key-file", "/etc/herd/router/api-keys"),
@@ -36,12 +36,12 @@ def test_the_routers_line_holds_nothing_of_a_model() -> None:
 
 
 @pytest.mark.parametrize("models_max", [0, -1])
-def test_as_many_models_as_are_asked_for_are_refused(models_max: int) -> None:
+def test_unlimited_models_in_memory_are_rejected(models_max: int) -> None:
     with pytest.raises(InvalidInputError, match="no plan holds"):
         router_mode.arguments("p", models_max, ("a", 1), "k", 1)
 
 
-def test_a_preset_in_the_newer_dialect() -> None:
+def test_preset_of_newer_release() -> None:
     given = offer(
         aliases=("fast", "task:fix"), sleep_s=300, devices=("CUDA0",), settings={"load_mode": "lock", "threads": 8}
     )
@@ -71,24 +71,24 @@ def test_a_preset_in_the_newer_dialect() -> None:
     ]
 
 
-def test_a_preset_in_the_older_dialect() -> None:
+def test_preset_of_older_release() -> None:
     lines = router_mode.presets([offer(settings={"load_mode": "lock_read"})], OLD).splitlines()
     assert {"mlock = true", "no-mmap = true"} <= set(lines)
     assert not any(line.startswith(("load-mode", "log-verbosity", "version")) for line in lines)
 
 
-def test_several_devices_have_shares_and_a_model_may_be_loaded_at_the_start() -> None:
+def test_preset_has_shares_and_load_at_start() -> None:
     text = router_mode.presets([offer(devices=("CUDA0", "CUDA1"), split=(24, 25), at_start=True)], NEW)
     assert "device = CUDA0,CUDA1\ntensor-split = 24,25\n" in text
     assert "load-on-startup = true\n" in text
 
 
-def test_arguments_of_the_operators_own_come_last() -> None:
+def test_extra_arguments_come_last() -> None:
     text = router_mode.presets([offer(settings={"extra_arguments": ["--no-warmup", "--temp", "0"]})], NEW)
     assert "no-warmup = true\ntemp = 0\nstop-timeout" in text
 
 
-def test_only_models_of_a_directory_are_offered() -> None:
+def test_companions_and_parts_are_not_offered() -> None:
     files = {
         "a.gguf", "b.gguf.part1of2", "c.gguf.tmp", "mmproj-a.gguf", "a-mmproj.gguf", "mtp-a.gguf", "notes.txt",
         ".a.gguf", ".old/a.gguf", "big/.b.gguf",
@@ -112,19 +112,19 @@ def test_only_models_of_a_directory_are_offered() -> None:
         ([offer("a", aliases=("c#",))], "'c#'"),
     ],
 )
-def test_names_that_the_engine_would_misread_are_refused(offers: list[router_mode.Offer], found: str) -> None:
+def test_invalid_or_repeated_ids_are_rejected(offers: list[router_mode.Offer], found: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         router_mode.presets(offers, NEW)
     assert caught.value.found == found
 
 
-def test_what_is_derived_is_clean() -> None:
+def test_derived_arguments_pass_guard() -> None:
     offers = [offer(aliases=("fast",), sleep_s=60, devices=("CUDA0",), at_start=True), offer("b")]
     engine = EngineBuild(NEW, True, ("70",))
     assert router_mode.findings(offers, line, engine, capabilities=("7.0",), given_environment={}) == []
 
 
-def test_findings_name_the_model() -> None:
+def test_findings_name_model_of_preset() -> None:
     bad = offer("b", settings={"extra_arguments": ["--flash-atn", "on", "--timeout", "9", "--host", "::"]})
     found = router_mode.findings([offer("a"), bad], line, EngineBuild(NEW))
     assert {(finding.rule, finding.found) for finding in found} == {
@@ -134,7 +134,7 @@ def test_findings_name_the_model() -> None:
     }
 
 
-def test_an_older_release_is_refused_until_the_rule_is_accepted() -> None:
+def test_older_release_needs_accepted_rule() -> None:
     found = router_mode.findings([replace(offer(), aliases=("x",))], line, EngineBuild(OLD))
     assert [(finding.rule, finding.severity) for finding in found] == [
         ("router-of-older-release", "error"),
@@ -144,7 +144,7 @@ def test_an_older_release_is_refused_until_the_rule_is_accepted() -> None:
     assert [(finding.rule, finding.severity) for finding in accepted] == [("router-of-older-release", "warning")]
 
 
-def test_keys_reach_the_models_processes_and_downloads_go_nowhere() -> None:
+def test_environment_passes_keys_and_blocks_downloads() -> None:
     variables = router_mode.environment("/etc/herd/router/api-keys")
     assert variables["LLAMA_ARG_API_KEY_FILE"] == "/etc/herd/router/api-keys"
     assert variables["MODEL_ENDPOINT"] == "http://127.0.0.1:9/"
@@ -154,7 +154,7 @@ def test_keys_reach_the_models_processes_and_downloads_go_nowhere() -> None:
 ANSWER = json.loads((ROOT / "tests/fixtures/router/0c1e57098-models.json").read_text(encoding="utf-8"))
 
 
-def test_the_states_of_a_running_router() -> None:
+def test_states_of_router_are_read() -> None:
     """A sleeping model, a loaded one, and one whose file is cut short, as 0c1e57098 tells of them."""
     assert router_mode.states(ANSWER) == [
         router_mode.RouterModelState("a", ("first-model", "task:borrowing"), "sleeping", None),
@@ -168,5 +168,5 @@ def test_the_states_of_a_running_router() -> None:
     ("offered", "asked"),
     [(["a", "b", "broken"], "b"), (["a", "broken"], "a"), (["broken"], "broken"), (["broken", "new"], "new"), ([], "")],
 )
-def test_a_model_that_is_in_memory_is_asked_first(offered: list[str], asked: str) -> None:
+def test_probe_prefers_model_in_memory(offered: list[str], asked: str) -> None:
     assert router_mode.model_to_probe(router_mode.states(ANSWER), offered) == asked

@@ -38,7 +38,7 @@ def why(removals: list[rpc_cache.Removal]) -> dict[str, str]:
         ("0123456789abcdef.tmp", False),
     ],
 )
-def test_only_the_engines_own_names(name: str, is_ours: bool) -> None:
+def test_only_cache_files_of_engine_are_touched(name: str, is_ours: bool) -> None:
     assert rpc_cache.is_ours(name) is is_ours
 
 
@@ -85,7 +85,7 @@ def test_only_the_engines_own_names(name: str, is_ours: bool) -> None:
         ([file("a", written=NOW + 500)], PLENTY, NOW, NOW + 1, {"a": "it may be truncated"}),
     ],
 )
-def test_what_may_be_cut_short_goes(
+def test_truncated_files_are_removed(
     files: list[CacheFile], free: int, proved: float | None, ended: float | None, expected: dict[str, str]
 ) -> None:
     assert why(rpc_cache.plan(files, RpcCacheLimits(), free, proved, ended)) == expected
@@ -96,7 +96,7 @@ def test_what_may_be_cut_short_goes(
     # The agent saw the disk full between the two loads, during the second one, or long ago.
     [(None, []), (LOAD - 300, ["b"]), (LOAD - 16, ["b"]), (LOAD - 14, ["b", "c"]), (LOAD - 9000, [])],
 )
-def test_a_disk_that_was_full_for_a_while(full: float | None, expected: list[str]) -> None:
+def test_files_written_to_full_disk_are_removed(full: float | None, expected: list[str]) -> None:
     files = [file("a", written=LOAD - 7000), file("b", written=LOAD - 299), file("c", written=LOAD)]
     found = rpc_cache.plan(files, RpcCacheLimits(), PLENTY, LOAD - 6000, NOW, full)
     assert why(found) == dict.fromkeys(expected, "the disk was full")
@@ -128,22 +128,22 @@ THREE = [OLD, USED, YOUNG]
         (RpcCacheLimits(days=30, keep_free=100 * MIB), 70 * MIB, {"a": "no load used it for 30 days"}),
     ],
 )
-def test_what_is_too_old_or_too_much_goes(limits: RpcCacheLimits, free: int, expected: dict[str, str]) -> None:
+def test_old_and_excess_files_are_removed(limits: RpcCacheLimits, free: int, expected: dict[str, str]) -> None:
     assert why(rpc_cache.plan(THREE, limits, free, NOW)) == expected
 
 
 @pytest.mark.parametrize(("total_mib", "keep_mib"), [(1 << 20, 4096), (40960, 4096), (2000, 200), (0, 0)])
-def test_a_small_disk_keeps_a_tenth_free(total_mib: int, keep_mib: int) -> None:
+def test_small_disk_keeps_a_tenth_free(total_mib: int, keep_mib: int) -> None:
     limits = RpcCacheLimits(most=7, keep_free=4096 * MIB, days=3)
     assert limits.on(total_mib * MIB) == RpcCacheLimits(7, keep_mib * MIB, 3)
 
 
-def test_a_worker_that_ran_for_a_year_finds_its_files() -> None:
+def test_files_of_long_running_worker_are_kept() -> None:
     year = [file("a", written=NOW - 365 * DAY_S), file("b", written=NOW - 365 * DAY_S + 9)]
     assert rpc_cache.plan(year, RpcCacheLimits(days=1), PLENTY, NOW) == []
 
 
-def test_a_second_time_nothing_goes() -> None:
+def test_second_prune_removes_nothing() -> None:
     limits = RpcCacheLimits(most=50 * MIB, days=30)
     going = {removal.file.name for removal in rpc_cache.plan(THREE, limits, PLENTY, NOW)}
     left = [found for found in THREE if found.name not in going]
@@ -151,7 +151,7 @@ def test_a_second_time_nothing_goes() -> None:
     assert rpc_cache.plan(left, limits, PLENTY, NOW) == []
 
 
-def test_a_line_for_the_journal() -> None:
+def test_summary_is_one_line() -> None:
     assert rpc_cache.summary([]) == ""
     removals = rpc_cache.plan(THREE, RpcCacheLimits(most=40 * MIB, days=30), PLENTY, NOW)
     assert rpc_cache.summary(removals) == (
@@ -164,6 +164,6 @@ def test_a_line_for_the_journal() -> None:
     # Vectors of the hash's authors.
     [(b"", 0xCBF29CE484222325), (b"a", 0xAF63DC4C8601EC8C), (b"foobar", 0x85944171F73967E8)],
 )
-def test_the_engines_hash(data: bytes, expected: int) -> None:
+def test_hash_equals_that_of_engine(data: bytes, expected: int) -> None:
     assert rpc_cache.fnv(data) == expected
     assert rpc_cache.fnv(data[1:], rpc_cache.fnv(data[:1])) == expected

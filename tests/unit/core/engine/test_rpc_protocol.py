@@ -16,12 +16,12 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     ("major", "request_bytes", "answer_size"),
     [(3, b"\x0e" + bytes(8), 3), (7, b"\x0e\x18" + bytes(7) + bytes(24), 28)],
 )
-def test_greeting(major: int, request_bytes: bytes, answer_size: int) -> None:
+def test_hello_depends_on_major_version(major: int, request_bytes: bytes, answer_size: int) -> None:
     assert rpc_protocol.hello_request(major) == request_bytes
     assert rpc_protocol.hello_size(major) == answer_size
 
 
-def test_answers_are_read() -> None:
+def test_responses_are_decoded() -> None:
     assert str(rpc_protocol.decode_hello(bytes([7, 0, 0, 0]) + bytes(24))) == "7.0.0"
     assert rpc_protocol.decode_hello(bytes([3, 6, 0])) == Version(3, 6, 0)
     assert rpc_protocol.decode_device_count(b"\x02\x00\x00\x00") == 2
@@ -30,12 +30,12 @@ def test_answers_are_read() -> None:
     assert rpc_protocol.device_memory_request(1) == b"\x0b\x04" + bytes(7) + b"\x01\x00\x00\x00"
 
 
-def test_another_size_is_no_worker() -> None:
+def test_response_of_wrong_size_is_rejected() -> None:
     with pytest.raises(HerdError, match="expected 28 bytes in answer to HELLO, found 3"):
         rpc_protocol.decode_length((3).to_bytes(8, "little"), 28, "HELLO")
 
 
 @pytest.mark.parametrize("text", ["", "7", "7.0", "7.0.x", "7.0.0.0", "-1.0.0"])
-def test_a_version_has_three_numbers(text: str) -> None:
+def test_version_needs_three_numbers(text: str) -> None:
     with pytest.raises(HerdError):
         rpc_protocol.parse_version(text)

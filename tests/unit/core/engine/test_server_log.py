@@ -22,7 +22,7 @@ def read(name: str) -> server_log.ServerLog:
     ("name", "compute"),
     [("0c1e57098-two-workers.log", [12.04, 12.04]), ("b7836-two-workers.log", [8.01, 63.0])],
 )
-def test_each_device_with_its_layers_and_memory(name: str, compute: list[float]) -> None:
+def test_log_gives_layers_and_memory_of_each_device(name: str, compute: list[float]) -> None:
     log = read(name)
     assert [(d.device, d.endpoint) for d in log.devices] == [("RPC0", "127.0.0.1:51001"), ("RPC1", "127.0.0.1:51002")]
     assert [d.layers for d in log.devices] == [3, 5]
@@ -33,14 +33,14 @@ def test_each_device_with_its_layers_and_memory(name: str, compute: list[float])
     assert log.complete()
 
 
-def test_a_log_at_the_wrong_level_says_nothing_and_proves_nothing() -> None:
+def test_log_at_wrong_level_is_incomplete() -> None:
     log = read("0c1e57098-too-quiet.log")
     assert log.ready
     assert log.devices == []
     assert not log.complete()
 
 
-def test_two_devices_of_one_worker_are_told_apart() -> None:
+def test_devices_of_one_worker_are_distinguished() -> None:
     log = server_log.parse(
         "using device RPC0 (10.0.0.1:5) (unknown id) - 100 MiB free\n"
         "using device RPC1 (10.0.0.2:5) (unknown id) - 100 MiB free\n"

@@ -26,12 +26,12 @@ def after(*looks: dict[str, float]) -> dict[str, Any] | None:
     return load.as_data({})
 
 
-def test_nothing_is_known_before_it_answers() -> None:
+def test_load_is_unknown_before_engine_answers() -> None:
     assert after() is None
     assert after({}) is None
 
 
-def test_the_speed_is_that_of_the_last_requests() -> None:
+def test_speed_covers_last_requests_only() -> None:
     assert after(counters(100, 10, 1000, 2), counters(120, 11, 1000, 2)) == {
         "tokens_per_s": 20.0,
         "prompt_tokens_per_s": 500.0,
@@ -40,23 +40,23 @@ def test_the_speed_is_that_of_the_last_requests() -> None:
     }
 
 
-def test_it_stays_while_nothing_ends_and_while_nothing_is_said() -> None:
+def test_speed_stays_until_next_request_ends() -> None:
     assert (after(counters(100, 10), counters(100, 10)) or {})["tokens_per_s"] == 10.0
     assert after(counters(100, 10), {}) == {"tokens_per_s": 10.0}
 
 
-def test_a_new_engine_counts_from_the_beginning() -> None:
+def test_restarted_engine_counts_from_zero() -> None:
     assert (after(counters(100, 10), counters(0, 0), counters(50, 1)) or {})["tokens_per_s"] == 50.0
 
 
-def test_gpus_are_told_with_their_hosts() -> None:
+def test_load_lists_gpus_with_their_hosts() -> None:
     gpu = {"name": "Tesla V100S", "used_mib": 1, "total_mib": 2}
     assert EngineLoad().as_data({"vasp-02": [gpu], "vasp-01": [gpu], "vasp-03": []}) == {
         "gpus": [{"host": "vasp-01", **gpu}, {"host": "vasp-02", **gpu}]
     }
 
 
-def test_one_token_in_no_time_is_no_speed() -> None:
+def test_single_token_gives_no_speed() -> None:
     proved = counters(1, 0.0, 4, 0.01)
     assert after(proved) == {"processing": 1, "waiting": 2}
     assert (after(proved, counters(11, 1.0, 4, 0.01)) or {})["tokens_per_s"] == 11.0

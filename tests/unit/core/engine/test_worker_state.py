@@ -25,7 +25,7 @@ WELL = Sight(
 )
 
 
-def test_a_worker_that_serves_has_no_problem() -> None:
+def test_serving_worker_has_no_problem() -> None:
     assert worker_state.problems(WELL, "10.100.0.32", 50052) == []
     # One that nobody uses yet, and one that restarted long ago, are well too.
     assert worker_state.problems(replace(WELL, clients=[], restarts=3), "", 50052) == []
@@ -78,5 +78,5 @@ def test_each_problem_is_one_sentence(sight: Sight, found: list[str]) -> None:
         (replace(WELL, is_own=False), True),
     ],
 )
-def test_waiting_ends_where_it_is_in_vain(sight: Sight, is_vain: bool) -> None:
+def test_wait_ends_if_worker_cannot_recover(sight: Sight, is_vain: bool) -> None:
     assert worker_state.cannot_heal(sight) is is_vain

@@ -22,7 +22,7 @@ SMALL = {model.name for model in models()}
 MIB = 1 << 20
 
 
-def test_there_are_enough_of_them() -> None:
+def test_fixtures_cover_enough_models() -> None:
     assert {path.stem for path in FILES} >= SMALL
     assert len(SMALL) >= 12
 
@@ -36,35 +36,35 @@ def judged(path: Path) -> tuple[Judged, ...]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_weights_caches_states_and_layers_are_the_engines_to_the_byte(path: Path) -> None:
+def test_weights_caches_states_and_layers_are_exact(path: Path) -> None:
     assert not [each for each in judged(path) if not each.is_exact]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_no_device_gets_more_than_was_foreseen(path: Path) -> None:
+def test_plan_is_never_below_measurement(path: Path) -> None:
     assert not [each for each in judged(path) if each.is_under]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_compute_buffers_are_near(path: Path) -> None:
+def test_compute_buffers_are_close_to_measurement(path: Path) -> None:
     assert not [each for each in judged(path) if not each.is_within]
 
 
-def test_all_of_them_are_the_engines_to_the_byte() -> None:
+def test_compute_buffers_are_exact() -> None:
     """A change of the graph that is wrong by little shows here first."""
     different = [each for path in FILES for each in judged(path) if each.foreseen != each.measured]
     assert not different
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_bound_of_unknown_architectures_would_be_one_for_the_known(path: Path) -> None:
+def test_bound_holds_for_known_architectures(path: Path) -> None:
     data, runs = load(path)
     metadata = replace(from_data(data), known=False)
     for case, devices, _head in runs:
         assert not [each for each in judge(metadata, case, devices) if each.is_under], case
 
 
-def test_metadata_without_details_gets_the_bound_too() -> None:
+def test_metadata_without_details_gets_bound() -> None:
     data, runs = load(DATA / "qwen3moe.json")
     metadata = replace(from_data(data), details=None)
     for case, devices, _head in runs:
@@ -72,7 +72,7 @@ def test_metadata_without_details_gets_the_bound_too() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_heads_own_buffer(path: Path) -> None:
+def test_head_buffer_equals_measurement(path: Path) -> None:
     data, runs = load(path)
     metadata = from_data(data)
     for case, _devices, head in runs:
@@ -84,7 +84,7 @@ def test_the_heads_own_buffer(path: Path) -> None:
         assert measured - 0.011 * MIB <= foreseen <= measured + max(SHARE * measured, MARGIN), case
 
 
-def test_the_metadata_is_that_of_the_generator() -> None:
+def test_metadata_equals_that_of_fixture() -> None:
     made = {model.name: metadata_of(header_of(model)) for model in (*models(), *published())}
     for path in FILES:
         assert from_data(load(path)[0]) == made[path.stem], path.stem

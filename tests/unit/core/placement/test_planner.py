@@ -64,7 +64,7 @@ def plan(
 
 
 @pytest.mark.parametrize(("kinds", "settings"), [(Q8_0, Q8_4K), (Q4_K, Q4_128K)])
-def test_what_the_documents_chose_fits(kinds: tuple[str, str, str], settings: dict[str, Any]) -> None:
+def test_documented_choice_fits(kinds: tuple[str, str, str], settings: dict[str, Any]) -> None:
     found = plan(kinds, settings)
     assert found["fits"]
     assert found["split"] == {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
@@ -73,7 +73,7 @@ def test_what_the_documents_chose_fits(kinds: tuple[str, str, str], settings: di
     assert all(device["left"] > 2 * GIB and device["modelled"] for device in found["devices"])
 
 
-def test_eight_bits_and_the_long_context_do_not_fit_and_the_cures_do() -> None:
+def test_eight_bits_with_long_context_get_remedies() -> None:
     found = plan(Q8_0, {"context": 131072})
     assert not found["fits"]
     assert all(device["left"] < 0 for device in found["devices"])
@@ -87,14 +87,14 @@ def test_eight_bits_and_the_long_context_do_not_fit_and_the_cures_do() -> None:
     assert not plan(Q8_0, {"context": context + 256}, found["split"])["fits"]
 
 
-def test_another_entry_of_the_same_model_is_named_where_it_fits() -> None:
+def test_fitting_entry_of_same_model_is_a_remedy() -> None:
     found = plan(Q8_0, {"context": 65536})
     assert not found["fits"]
     assert any(remedy.startswith("The entry q4 of herd_models fits") for remedy in found["remedies"])
     assert plan(Q4_K, {"context": 65536})["fits"]
 
 
-def test_both_sides_of_the_choice_between_quantisations() -> None:
+def test_plan_compares_entries_of_same_model() -> None:
     found = plan(Q8_0, Q8_4K)
     small, large = sorted(found["comparison"], key=lambda other: other["bytes_per_token"])
     assert (small["model"], large["model"]) == ("q4", "q8")
@@ -104,7 +104,7 @@ def test_both_sides_of_the_choice_between_quantisations() -> None:
     assert "only a benchmark says what is reached" in found["table"]
 
 
-def test_an_explicit_split_is_checked() -> None:
+def test_explicit_split_is_checked() -> None:
     found = plan(Q8_0, Q8_4K, {"vllm-node1": 10, "vllm-node2": 60, "vllm-node3": 10})
     assert [device["layers"] for device in found["devices"]] == [60, 10, 10]
     assert not found["fits"]
@@ -112,7 +112,7 @@ def test_an_explicit_split_is_checked() -> None:
         plan(Q8_0, Q8_4K, {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 26})
 
 
-def test_a_smaller_gpu_gets_fewer_layers() -> None:
+def test_smaller_gpu_gets_fewer_layers() -> None:
     facts = {**FACTS, "vllm-node2": {"gpus": [{"name": "T4", "memory_mib": 16384}], "memory_gib": 64}}
     found = plan(Q4_K, {"context": 4096}, facts=facts)
     assert found["fits"]
@@ -130,13 +130,13 @@ def test_a_smaller_gpu_gets_fewer_layers() -> None:
         {"gpus": [{**V100S, "reserved_mib": 12276}]},
     ],
 )
-def test_a_gpu_in_use_or_reserved_gets_fewer_layers(change: dict[str, Any]) -> None:
+def test_used_or_reserved_gpu_gets_fewer_layers(change: dict[str, Any]) -> None:
     found = plan(Q4_K, {"context": 4096}, facts={**FACTS, "vllm-node3": {**FACTS["vllm-node3"], **change}})
     assert found["fits"]
     assert found["split"]["vllm-node3"] < found["split"]["vllm-node2"] - 5
 
 
-def test_two_gpus_of_a_worker_share_its_layers() -> None:
+def test_gpus_of_worker_share_its_layers() -> None:
     facts = {**FACTS, "vllm-node2": {"gpus": [V100S, V100S], "memory_gib": 376}}
     found = plan(Q8_0, Q8_4K, facts=facts)
     assert [(device["name"], device["host"]) for device in found["devices"]] == [
@@ -145,7 +145,7 @@ def test_two_gpus_of_a_worker_share_its_layers() -> None:
     assert found["split"]["vllm-node2"] in (40, 41)
 
 
-def test_workers_without_gpu_use_their_memory_and_nothing_is_modelled() -> None:
+def test_cpu_workers_use_host_memory() -> None:
     facts = {name: {"gpus": [], "memory_gib": 4} for name in (*WORKERS, HEAD)}
     metadata = metadata_of(header_of(llama("small", Dense(8, vocabulary=1000))))
     found = plan_for(
@@ -164,7 +164,7 @@ def test_workers_without_gpu_use_their_memory_and_nothing_is_modelled() -> None:
 @pytest.mark.parametrize(
     ("limit", "fits"), [("", True), ("infinity", True), ("200G", True), ("64G", True), ("1G", False)]
 )
-def test_the_limit_of_the_heads_job(limit: str, fits: bool) -> None:
+def test_memory_limit_of_head_is_checked(limit: str, fits: bool) -> None:
     found = plan(Q8_0, Q8_4K, memory_max=limit)
     assert found["fits"] == fits
     # The file is larger than 64 GiB: under that limit its pages do not stay, under 200 they do.
@@ -175,16 +175,16 @@ def test_the_limit_of_the_heads_job(limit: str, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(("text", "size"), [("200G", 200 * GIB), ("512M", 512 * MIB), ("1024", 1024), ("", 0)])
-def test_limits_as_systemd_writes_them(text: str, size: int) -> None:
+def test_systemd_memory_limits_are_parsed(text: str, size: int) -> None:
     assert limit_bytes(text) == size
 
 
-def test_a_limit_that_cannot_be_read_is_an_error() -> None:
+def test_invalid_memory_limit_is_rejected() -> None:
     with pytest.raises(InvalidInputError, match="200G"):
         limit_bytes("80%")
 
 
-def test_a_model_without_metadata_is_not_planned() -> None:
+def test_model_without_metadata_is_not_planned() -> None:
     site = InventoryGroup(WORKERS, HEAD, FACTS)
     split = {"vllm-node1": 26, "vllm-node2": 27, "vllm-node3": 27}
     found = plan_for({"name": "x", "layers": 80}, site, engine_arguments.merged({}), "0c1e57098", split, {})
@@ -192,12 +192,12 @@ def test_a_model_without_metadata_is_not_planned() -> None:
     assert "lock_models.yml" in found["table"]
 
 
-def test_layers_of_the_entry_and_of_the_file_must_agree() -> None:
+def test_layers_of_entry_and_file_must_agree() -> None:
     with pytest.raises(InvalidInputError, match="80 layers"):
         metadata_in({**entry(Q8_0), "layers": 79})
 
 
-def test_an_architecture_that_was_not_measured_gets_a_bound_and_a_warning() -> None:
+def test_unknown_architecture_gets_bound_and_warning() -> None:
     known = model_72b(Q4_K)
     host = PlacementHost("a", (DeviceCapacity(64 * GIB, 64 * GIB, False),), "a:1")
     group = PlacementGroup((host, replace(host, name="b")), PlacementHost("h", ()))
@@ -211,17 +211,17 @@ def test_an_architecture_that_was_not_measured_gets_a_bound_and_a_warning() -> N
     assert "was not measured" in second.warnings[0]
 
 
-def test_a_context_longer_than_trained_is_a_warning() -> None:
+def test_context_beyond_training_is_a_warning() -> None:
     found = plan(Q4_K, {**Q4_128K, "context": 262144})
     assert any("trained" in text for text in found["warnings"])
 
 
 @pytest.mark.parametrize(("release", "is_old"), [("b7760", True), ("b7836", True), ("0c1e57098", False)])
-def test_rules_by_release(release: str, is_old: bool) -> None:
+def test_rules_depend_on_release(release: str, is_old: bool) -> None:
     assert rules_of(release).reserves_logits == is_old
 
 
-def test_nothing_fits_where_the_weights_alone_do_not() -> None:
+def test_no_context_fits_without_room_for_weights() -> None:
     host = PlacementHost("a", (DeviceCapacity(8 * GIB, 8 * GIB, False),), "a:1")
     planner = Planner(
         model_72b(Q4_K),
@@ -232,6 +232,6 @@ def test_nothing_fits_where_the_weights_alone_do_not() -> None:
     assert largest_context(planner) == 0
 
 
-def test_a_host_without_any_facts_is_an_error() -> None:
+def test_host_without_facts_is_rejected() -> None:
     with pytest.raises(InvalidInputError, match="herd_gpus or herd_memory_gib for vllm-node2"):
         plan(Q8_0, Q8_4K, facts={HEAD: FACTS[HEAD]})

@@ -39,7 +39,7 @@ def plan(*entries: RouterModel, machine: RouterHost = MACHINE, models_max: int =
     return router_fit.plan(entries, machine, models_max, NEW)
 
 
-def test_one_model_fits_and_its_devices_are_named() -> None:
+def test_fitting_model_names_its_devices() -> None:
     found = plan(entry())
     assert found["fits"] and found["known"] and not found["problems"]
     assert [(model["id"], model["devices"], model["split"]) for model in found["models"]] == [(STRAND, ["CUDA0"], [])]
@@ -47,7 +47,7 @@ def test_one_model_fits_and_its_devices_are_named() -> None:
     assert 14180 + 1536 < found["together"][0] / MIB < 17500
 
 
-def test_the_largest_two_are_counted_whichever_are_asked_for() -> None:
+def test_largest_models_are_counted() -> None:
     small, large = entry(name="small", context=2048), entry(name="large", context=16384)
     alone = {name: plan(one)["together"][0] for name, one in (("small", small), ("large", large))}
     found = plan(small, large, replace(small, id="smaller"), machine=ROOMY)
@@ -56,7 +56,7 @@ def test_the_largest_two_are_counted_whichever_are_asked_for() -> None:
     assert found["together"] == [alone["small"] + alone["large"]]
 
 
-def test_two_that_do_not_fit_together_are_a_problem_with_cures_that_hold() -> None:
+def test_models_that_do_not_fit_together_get_remedies() -> None:
     two = [entry(name="a", context=32768), entry(name="b", context=32768)]
     found = plan(*two)
     assert not found["fits"]
@@ -71,7 +71,7 @@ def test_two_that_do_not_fit_together_are_a_problem_with_cures_that_hold() -> No
     assert found["table"].count("remedy: ") == len(found["remedies"])
 
 
-def test_a_smaller_cache_is_named_only_where_it_helps() -> None:
+def test_smaller_cache_is_a_remedy_only_if_it_helps() -> None:
     given = [entry(name=name, context=24576) for name in ("a", "b")]
     machine = replace(MACHINE, gpus=[{**V100, "memory_mib": 38000}])
     remedies = plan(*given, machine=machine)["remedies"]
@@ -80,7 +80,7 @@ def test_a_smaller_cache_is_named_only_where_it_helps() -> None:
     assert not [remedy for remedy in plan(*without_flash, machine=machine)["remedies"] if "Cache types" in remedy]
 
 
-def test_a_file_that_was_merely_found_is_left_out_if_it_cannot_fit() -> None:
+def test_found_file_is_left_out_if_too_large() -> None:
     found = plan(entry(), entry(BEHEMOTH, is_named=False))
     assert found["fits"]
     assert list(found["left_out"]) == [BEHEMOTH]
@@ -88,14 +88,14 @@ def test_a_file_that_was_merely_found_is_left_out_if_it_cannot_fit() -> None:
     assert f"left out: {BEHEMOTH}" in found["table"]
 
 
-def test_one_that_the_inventory_names_is_a_problem() -> None:
+def test_named_model_that_is_too_large_is_a_problem() -> None:
     found = plan(entry(), entry(BEHEMOTH))
     assert not found["fits"]
     assert found["problems"][0].startswith(f"model {BEHEMOTH}: device CUDA0 on vasp-02: expected room")
     assert not [remedy for remedy in found["remedies"] if "node" in remedy]
 
 
-def test_several_gpus_are_each_held() -> None:
+def test_each_gpu_must_hold_its_share() -> None:
     found = plan(entry(BEHEMOTH), machine=RouterHost("big", [V100, V100, V100], 384))
     (model,) = found["models"]
     assert model["devices"] == ["CUDA0", "CUDA1", "CUDA2"]
@@ -105,7 +105,7 @@ def test_several_gpus_are_each_held() -> None:
     assert [text.split(":")[0] for text in twice["problems"]] == [f"device {n} of big" for n in range(3)]
 
 
-def test_a_processor_is_told_no_device_and_counts_as_memory() -> None:
+def test_cpu_has_no_device_and_uses_host_memory() -> None:
     found = plan(entry(), entry(name="b"), machine=RouterHost("cpu", [], 64))
     assert found["fits"]
     assert all(not model["devices"] for model in found["models"])
@@ -116,7 +116,7 @@ def test_a_processor_is_told_no_device_and_counts_as_memory() -> None:
 
 
 @pytest.mark.parametrize(("limit", "fits"), [("1G", False), ("4G", True), ("", True), ("infinity", True)])
-def test_the_limit_of_the_service_holds_all_processes(limit: str, fits: bool) -> None:
+def test_service_limit_covers_all_processes(limit: str, fits: bool) -> None:
     found = plan(entry(), entry(name="b", context=4096), machine=replace(ROOMY, memory_max=limit))
     assert found["fits"] is fits, found["table"]
     if not fits:
@@ -124,12 +124,12 @@ def test_the_limit_of_the_service_holds_all_processes(limit: str, fits: bool) ->
         assert "lets the files' pages stay" in found["problems"][0]
 
 
-def test_a_model_of_which_nothing_is_known_is_said() -> None:
+def test_unknown_model_is_a_warning() -> None:
     found = plan(entry(), replace(entry(name="new"), metadata=None))
     assert found["fits"] and not found["known"]
     assert "new: nothing is known of it" in found["table"]
 
 
-def test_a_machine_without_anything_is_refused() -> None:
+def test_host_without_gpu_and_memory_is_rejected() -> None:
     with pytest.raises(InvalidInputError, match="herd_gpus or herd_memory_gib for n1"):
         plan(entry(), machine=RouterHost("n1"))

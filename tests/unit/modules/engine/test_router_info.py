@@ -62,7 +62,7 @@ def run(capsys: pytest.CaptureFixture[str], url: str, tmp_path: Path) -> Run:
     return call
 
 
-def test_what_is_offered_and_in_memory(run: Run) -> None:
+def test_offered_models_and_states_are_reported(run: Run) -> None:
     found = run(expected=["a", "b", "broken"], _ansible_check_mode=True)
     assert not found["changed"]
     assert found["in_memory"] == ["a", "b"]
@@ -82,7 +82,7 @@ def test_what_is_offered_and_in_memory(run: Run) -> None:
         ({"url": "http://127.0.0.1:9", "timeout": 0}, "found refused: look at journalctl -u llama-router"),
     ],
 )
-def test_what_is_wrong_is_said(run: Run, arguments: dict[str, Any], expected: str) -> None:
+def test_wrong_router_is_an_error(run: Run, arguments: dict[str, Any], expected: str) -> None:
     assert expected in run(**arguments)["msg"]
 
 
@@ -102,7 +102,7 @@ def unit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> dict[str,
     return has
 
 
-def test_a_unit_is_asked_where_its_process_answers(run: Run, unit: dict[str, Any]) -> None:
+def test_endpoint_comes_from_command_line_of_unit(run: Run, unit: dict[str, Any]) -> None:
     found = run(url=None, api_key_file=None, timeout=2)
     assert (found["problem"], found["in_memory"]) == ("", ["a", "b"])
     assert (found["active_state"], found["restarts"], found["pid"]) == ("active", 1, 77)
@@ -110,7 +110,7 @@ def test_a_unit_is_asked_where_its_process_answers(run: Run, unit: dict[str, Any
     assert Double.asked == ["/models"]
 
 
-def test_what_is_wrong_with_a_unit_is_no_failure(run: Run, unit: dict[str, Any]) -> None:
+def test_problem_of_unit_does_not_fail_module(run: Run, unit: dict[str, Any]) -> None:
     unit["arguments"] = [*unit["arguments"][:4], "9"]
     found = run(url=None, api_key_file=None, timeout=2)
     assert "failed" not in found

@@ -88,7 +88,7 @@ def ids(found: dict[str, Any]) -> list[str]:
     return [offer["id"] for offer in found["offers"]]
 
 
-def test_every_model_of_the_folder_is_offered_and_broken_ones_are_not(run: Run, tmp_path: Path) -> None:
+def test_scan_offers_whole_models_only(run: Run, tmp_path: Path) -> None:
     place = release_at(tmp_path / "prefix")
     found = run(models={"b": {"aliases": ["fast"], "settings": {"context": 1024}, "load_at_start": True}})
     assert not found["changed"] and not found["pending"]
@@ -105,7 +105,7 @@ def test_every_model_of_the_folder_is_offered_and_broken_ones_are_not(run: Run, 
     assert found["findings"] == []
 
 
-def test_only_named_ones_without_a_scan(run: Run, tmp_path: Path) -> None:
+def test_without_scan_only_named_models_are_offered(run: Run, tmp_path: Path) -> None:
     release_at(tmp_path / "prefix")
     assert ids(run(models={"c": {}}, scan=False)) == ["c"]
     assert ids(run(exclude=["a", "cut", "notes"])) == ["b", "c"]
@@ -132,13 +132,13 @@ def test_only_named_ones_without_a_scan(run: Run, tmp_path: Path) -> None:
         ({"accepted_rules": ["no-such-rule"]}, "expected ids of the flag guard's rules"),
     ],
 )
-def test_what_cannot_work_stops(run: Run, tmp_path: Path, arguments: dict[str, Any], expected: str) -> None:
+def test_invalid_models_are_rejected(run: Run, tmp_path: Path, arguments: dict[str, Any], expected: str) -> None:
     release_at(tmp_path / "prefix")
     found = run(**arguments)
     assert found["failed"] and expected in found["msg"]
 
 
-def test_a_gpu_that_is_too_small_is_a_problem_and_a_file_that_was_found_is_left_out(run: Run, tmp_path: Path) -> None:
+def test_small_gpu_is_a_problem_for_named_models(run: Run, tmp_path: Path) -> None:
     release_at(tmp_path / "prefix")
     gpu = {"name": "Tesla V100S-PCIE-32GB", "memory_mib": 600, "compute_capability": "7.0", "id": 1}
     found = run(gpus=[gpu], models={"a": None}, settings={"context": 512})
@@ -152,28 +152,28 @@ def test_a_gpu_that_is_too_small_is_a_problem_and_a_file_that_was_found_is_left_
 TLS = {"certificate": "/etc/herd/router.crt", "key": "/etc/herd/router/tls.key"}
 
 
-def test_tls_is_the_routers_own_and_not_in_a_preset(run: Run, tmp_path: Path) -> None:
+def test_tls_is_on_router_command_line_only(run: Run, tmp_path: Path) -> None:
     release_at(tmp_path / "prefix", openssl="ON")
     found = run(tls=TLS)
     assert found["argv"][-4:] == ["--ssl-cert-file", TLS["certificate"], "--ssl-key-file", TLS["key"]]
     assert "ssl" not in found["files"]["/etc/herd/router/presets.ini"]
 
 
-def test_a_release_without_tls_cannot_serve_with_it(run: Run, tmp_path: Path) -> None:
+def test_release_without_tls_is_rejected(run: Run, tmp_path: Path) -> None:
     release_at(tmp_path / "prefix")
     assert "tls-not-built" in run(tls=TLS)["msg"]
     # A check comes before the build that would have it.
     assert not run(tls=TLS, _ansible_check_mode=True).get("failed")
 
 
-def test_an_older_release_says_why_it_is_refused(run: Run, tmp_path: Path) -> None:
+def test_older_release_is_rejected_with_reason(run: Run, tmp_path: Path) -> None:
     release_at(tmp_path / "prefix", OLD)
     assert "router-of-older-release" in run()["msg"]
     found = run(accepted_rules=["router-of-older-release"])
     assert [finding["severity"] for finding in found["findings"]] == ["warning"]
 
 
-def test_a_check_before_the_first_run_knows_what_the_inventory_says(run: Run, tmp_path: Path, whole: Path) -> None:
+def test_check_mode_plans_from_inventory_before_first_run(run: Run, tmp_path: Path, whole: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
     found = run(models={"none": {}}, folder=nowhere, _ansible_check_mode=True)
     assert found["pending"] and ids(found) == ["none"]

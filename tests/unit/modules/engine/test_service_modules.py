@@ -40,11 +40,11 @@ RUNNING = UnitState("active", "running", enabled=True, pid=7)
         (UnitState(active_state="activating", sub_state="auto-restart"), "", "", "restart"),
     ],
 )
-def test_what_a_service_needs(state: UnitState, runs_with: str, reason: str, action: str) -> None:
+def test_next_action_depends_on_state_and_unit(state: UnitState, runs_with: str, reason: str, action: str) -> None:
     assert service_unit.next_action(state, runs_with, "new", reason)[0] == action
 
 
-def test_what_may_run_from_an_edited_unit_is_restarted() -> None:
+def test_service_with_edited_unit_is_restarted() -> None:
     assert service_unit.next_action(RUNNING, "new", "new", "", is_edited=True) == (
         "restart",
         "its unit was changed by hand",
@@ -53,7 +53,7 @@ def test_what_may_run_from_an_edited_unit_is_restarted() -> None:
     assert service_unit.next_action(UnitState(), "", "new", "", is_edited=True)[0] == "start"
 
 
-def test_everything_that_a_process_depends_on_is_in_its_name() -> None:
+def test_digest_covers_unit_files_and_triggers() -> None:
     names = {
         service_unit.digest("a", {}, []),
         service_unit.digest("b", {}, []),
@@ -79,7 +79,7 @@ def given(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_head_with_a_gpu_is_the_last_device() -> None:
+def test_gpu_of_head_is_last_device() -> None:
     assert [(d.name, d.host, d.layers) for d in head_plan.place(given())] == [
         ("RPC0", "vllm-node2", 27),
         ("RPC1", "vllm-node3", 27),
@@ -87,12 +87,12 @@ def test_a_head_with_a_gpu_is_the_last_device() -> None:
     ]
 
 
-def test_a_head_without_a_gpu_is_no_device() -> None:
+def test_head_without_gpu_is_no_device() -> None:
     devices = head_plan.place(given(local_gpus=[], tensor_split={}))
     assert [(d.name, d.layers) for d in devices] == [("RPC0", 40), ("RPC1", 40)]
 
 
-def test_the_gate_expects_the_gpus_of_the_inventory() -> None:
+def test_readiness_check_expects_gpus_of_inventory() -> None:
     check = json.loads(head_plan.readiness_check_for(given(), "7.0.0"))
     assert [(w["address"], w["devices"], w["memory_mib"]) for w in check["workers"]] == [
         ("10.100.0.32", 1, 29491),
@@ -101,7 +101,7 @@ def test_the_gate_expects_the_gpus_of_the_inventory() -> None:
     assert check["protocol"] == "7.0.0"
 
 
-def test_workers_check_and_plan_expect_listed_gpus_only() -> None:
+def test_readiness_check_and_plan_use_listed_gpus_only() -> None:
     some = [{"memory_mib": 32768, "id": 0}, {"memory_mib": 16384, "id": "GPU-5d0b1b6f"}]
     plan = given(gpus={"vllm-node2": some, "vllm-node3": []}, local_gpus=[], tensor_split={})
     assert [(d.name, d.host) for d in head_plan.place(plan)] == [
@@ -118,23 +118,23 @@ def test_workers_check_and_plan_expect_listed_gpus_only() -> None:
 
 
 @pytest.mark.parametrize("ids", [[0, None], [0, 0], ["0,1"], ["all"], [-1], ["GPU-1 2"]])
-def test_ids_that_name_no_certain_part(ids: list[Any]) -> None:
+def test_ambiguous_gpu_ids_are_rejected(ids: list[Any]) -> None:
     with pytest.raises(HerdError, match="an id of its own for every entry of herd_gpus of vllm-node2"):
         gpu_environment.environment([{"id": found} if found is not None else {} for found in ids], "vllm-node2")
 
 
-def test_gpus_without_ids_are_all_of_the_host() -> None:
+def test_gpus_without_ids_set_no_variables() -> None:
     assert gpu_environment.environment([{"memory_mib": 32768}]) == {}
 
 
-def test_a_device_without_layers_is_named() -> None:
+def test_device_without_layers_is_an_error() -> None:
     log = parse("build: 1 (41d3836)\nusing device RPC0 (a:1) (unknown id) - 1 MiB free\n")
     with pytest.raises(MismatchError, match="found none on RPC0"):
         head_info.require(["RPC0"], log, [{"endpoint": "a:1", "established": True}])
 
 
 @pytest.mark.parametrize("name", ["0c1e57098-two-workers", "b7836-two-workers"])
-def test_a_log_without_its_start_accuses_nobody(name: str) -> None:
+def test_log_without_start_only_warns(name: str) -> None:
     text = (Path(__file__).parents[3] / f"fixtures/head_log/{name}.log").read_text(encoding="utf-8")
     assert head_info.require(["RPC0", "RPC1"], parse(text), []) == ""
     lines = text.splitlines(keepends=True)
@@ -147,12 +147,12 @@ def test_a_log_without_its_start_accuses_nobody(name: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [[], [{"endpoint": "a:1", "established": False}]])
-def test_without_its_start_a_lost_worker_still_counts(workers: list[dict[str, Any]]) -> None:
+def test_lost_worker_is_an_error_without_log_start(workers: list[dict[str, Any]]) -> None:
     with pytest.raises(MismatchError, match="connected to every worker"):
         head_info.require(["RPC0"], parse("all slots are idle\n"), workers)
 
 
-def test_the_running_command_line_is_read() -> None:
+def test_command_line_of_process_is_read() -> None:
     arguments = ["/opt/llama.cpp/releases/0c1e57098-cpu-1a2b3c4d/bin/llama-server", "--host", "10.0.0.31", "--rpc"]
     assert value_of(arguments, "--host") == "10.0.0.31"
     assert value_of(arguments, "--rpc") == ""

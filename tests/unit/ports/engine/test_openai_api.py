@@ -113,7 +113,7 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def test_a_head_that_answers_is_proved(url: str) -> None:
+def test_answering_head_is_verified(url: str) -> None:
     proof = api_health.prove(Api(url, "secret", 5), GIVEN)
     assert proof["key_required"] is True
     assert (proof["completion"]["tokens"], proof["completion"]["tokens_per_second"]) == (8, 630.8)
@@ -136,26 +136,26 @@ def test_reasoning_is_told_from_the_answer(url: str) -> None:
         api_health.prove(Api(url, "secret", 5), {**GIVEN, "reasoning": False})
 
 
-def test_other_slots_than_meant_are_an_error(url: str) -> None:
+def test_unexpected_slots_are_an_error(url: str) -> None:
     with pytest.raises(MismatchError, match="expected 1 request slots, found 2"):
         api_health.prove(Api(url, "secret", 5), {**GIVEN, "slots": 1})
     Head.slots = None
     assert api_health.prove(Api(url, "secret", 5), {**GIVEN, "slots": 1})["slots"]["total"] is None
 
 
-def test_a_head_that_takes_any_key_is_an_error(url: str) -> None:
+def test_head_that_accepts_any_key_is_an_error(url: str) -> None:
     Head.any_key = True
     with pytest.raises(MismatchError, match="with another key to be refused"):
         api_health.prove(Api(url, "secret", 5), GIVEN)
 
 
-def test_another_program_at_the_port_ends_the_waiting(url: str) -> None:
+def test_other_program_on_port_ends_wait(url: str) -> None:
     Head.health = 404
     with pytest.raises(MismatchError, match="status 404: see what listens at that port"):
         api_health.wait_until_ready(Api(url, "", 5), GIVEN)
 
 
-def test_a_unit_whose_port_another_process_shares(url: str) -> None:
+def test_process_outside_unit_is_reported(url: str) -> None:
     port = int(url.rpartition(":")[2])
     found = api_health.strangers(port, "llama-head.service")
     # This very process, which is no unit.
@@ -164,34 +164,34 @@ def test_a_unit_whose_port_another_process_shares(url: str) -> None:
     assert api_health.strangers(9, "llama-head.service") == ()
 
 
-def test_it_is_followed_while_it_loads(url: str) -> None:
+def test_states_are_recorded_while_head_loads(url: str) -> None:
     Head.loading = 2
     assert api_health.wait_until_ready(Api(url, "", 5), GIVEN).states == ["loading", "ready"]
 
 
-def test_nothing_there_ends_with_the_states_that_were_met() -> None:
+def test_timeout_reports_states() -> None:
     with pytest.raises(RemoteFailureError, match="found refused"):
         api_health.wait_until_ready(Api("http://127.0.0.1:9", "", 1), {**GIVEN, "timeout": 0})
 
 
-def test_another_model_is_named(url: str) -> None:
+def test_other_model_is_an_error(url: str) -> None:
     with pytest.raises(MismatchError, match="expected the model other, found lab-llama"):
         api_health.prove(Api(url, "secret", 5), {**GIVEN, "model": "other"})
 
 
-def test_a_wrong_key_is_an_error_without_the_key(url: str) -> None:
+def test_wrong_key_error_does_not_show_key(url: str) -> None:
     with pytest.raises(MismatchError) as caught:
         Api(url, "guess", 5).chat("lab-llama", "hi", 8)
     assert "guess" not in str(caught.value)
 
 
-def test_an_open_head_is_an_error_when_a_key_was_meant(url: str) -> None:
+def test_head_without_key_check_is_an_error(url: str) -> None:
     Head.key = ""
     with pytest.raises(MismatchError, match="without a key to be refused"):
         api_health.prove(Api(url, "secret", 5), GIVEN)
 
 
-def test_a_cut_stream_is_an_error(url: str) -> None:
+def test_interrupted_stream_is_an_error(url: str) -> None:
     Head.cut = True
     with pytest.raises(RemoteFailureError, match="a whole answer"):
         Api(url, "secret", 5).chat_streamed("lab-llama", "hi", 8)
@@ -213,14 +213,14 @@ def secure(tmp_path: Path) -> Iterator[tuple[str, str]]:
     server.server_close()
 
 
-def test_a_head_with_tls_is_proved_by_its_own_certificate(secure: tuple[str, str]) -> None:
+def test_head_certificate_is_trusted(secure: tuple[str, str]) -> None:
     url, certificate = secure
     api = Api(url, "secret", 5, certificate)
     assert api_health.wait_until_ready(api, GIVEN).states == ["ready"]
     assert api_health.prove(api, GIVEN)["streamed"]["text"] == " ISOFoot"
 
 
-def test_no_other_certificate_will_do(secure: tuple[str, str], tmp_path: Path) -> None:
+def test_other_certificate_is_rejected(secure: tuple[str, str], tmp_path: Path) -> None:
     url, _certificate = secure
     other = tmp_path / "other"
     other.mkdir()

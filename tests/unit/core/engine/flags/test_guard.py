@@ -54,14 +54,14 @@ def ids(found: list[Finding]) -> list[str]:
 
 @pytest.mark.parametrize("name", ["0c1e57098", "b7836"])
 @pytest.mark.parametrize("mode", list(LOAD_MODES))
-def test_what_is_derived_is_clean_in_both_dialects(name: str, mode: str) -> None:
+def test_derived_arguments_pass_guard_in_both_releases(name: str, mode: str) -> None:
     of = engine(name)
     words = derived(of.accepted, load_mode=mode, slots=4, context=8192)
     assert look(words, of=of, context=8192, capabilities=("7.0",), environment={}) == []
 
 
 @pytest.mark.parametrize("flags", [NEW_WORKER, OLD_WORKER], ids=["new", "old"])
-def test_the_worker_that_is_derived_is_clean(flags: frozenset[str]) -> None:
+def test_derived_worker_arguments_pass_guard(flags: frozenset[str]) -> None:
     words = worker_arguments("10.100.0.32", 50052, 4, True)
     assert words == ["-H", "10.100.0.32", "-p", "50052", "-t", "4", "-c"]
     assert look(words, "worker", EngineBuild(flags), environment={"LLAMA_CACHE": "/var/cache/herd/rpc"}) == []
@@ -175,7 +175,7 @@ TRAPS: list[tuple[str, str, list[str], dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(
     ("rule", "program", "words", "known", "harmless"), TRAPS, ids=[f"{i}-{t[0]}" for i, t in enumerate(TRAPS)]
 )
-def test_each_trap_is_found(
+def test_guard_finds_each_rule(
     rule: str, program: str, words: list[str], known: dict[str, Any], harmless: list[str]
 ) -> None:
     """And nothing else is said of the line; the harmless one beside it is clean."""
@@ -183,12 +183,12 @@ def test_each_trap_is_found(
     assert look(harmless, program) == []
 
 
-def test_every_rule_has_a_trap() -> None:
+def test_every_rule_has_an_example() -> None:
     assert {trap[0] for trap in TRAPS} == {rule.id for rule in RULES}
     assert len({rule.id for rule in RULES}) == len(RULES)
 
 
-def test_every_rule_says_all_of_it() -> None:
+def test_every_rule_is_complete() -> None:
     for rule in RULES:
         assert rule.severity in ("error", "warning")
         assert all((rule.text, rule.otherwise, rule.instead, rule.source)), rule.id
@@ -210,13 +210,13 @@ def test_every_rule_says_all_of_it() -> None:
         (NEW, ["--qqqq"], "remove it"),
     ],
 )
-def test_the_right_flag_is_named(flags: frozenset[str], words: list[str], instead: str) -> None:
+def test_guard_suggests_right_flag(flags: frozenset[str], words: list[str], instead: str) -> None:
     (found,) = look([*ALONE, *words], of=EngineBuild(flags))
     assert found.instead.startswith(instead)
     assert found.severity == "error"
 
 
-def test_what_a_release_takes_is_not_called_removed() -> None:
+def test_accepted_flag_is_not_called_removed() -> None:
     assert look([*ALONE, "--draft-max", "4", "--mlock"], of=EngineBuild(OLD)) == []
 
 
@@ -241,7 +241,7 @@ def test_releases_differ(name: str, cuda: bool, words: list[str], severity: str)
     assert {finding.severity for finding in look([*RPC, *words], of=engine(name, cuda))} == {severity} - {""}
 
 
-def test_a_defect_that_was_seen_stops_and_one_that_was_only_reported_warns() -> None:
+def test_observed_defect_stops_and_reported_defect_warns() -> None:
     three = [*ALONE, "--rpc", "a:1,b:1,c:1", "--device", "RPC0,RPC1,RPC2", "--cache-ram", "0"]
     (found,) = look(three)
     assert (found.severity, "#28487" in found.found) == ("warning", True)
@@ -251,7 +251,7 @@ def test_a_defect_that_was_seen_stops_and_one_that_was_only_reported_warns() -> 
     assert look(RPC, of=seen) == []
 
 
-def test_newer_architectures_beside_70_are_no_loss() -> None:
+def test_architectures_beside_70_are_accepted() -> None:
     newer = engine(architectures=("70", "80"))
     assert look(RPC, "head", newer, capabilities=("7.0", "8.0")) == []
 
@@ -263,7 +263,7 @@ def test_one_error_names_every_finding() -> None:
     assert "bare-flash-attention" in str(caught.value)
 
 
-def test_warnings_are_sentences_and_do_not_stop() -> None:
+def test_warnings_do_not_stop() -> None:
     (warning,) = flag_guard.require_clean(look([*RPC, "-b", "128"]), "llama-server")
     assert warning == (
         "llama-server: --ubatch-size 512 above --batch-size 128: the engine reduces it to the batch, "
@@ -271,7 +271,7 @@ def test_warnings_are_sentences_and_do_not_stop() -> None:
     )
 
 
-def test_an_accepted_rule_is_shown_and_does_not_stop() -> None:
+def test_accepted_rule_becomes_warning() -> None:
     subject = Subject("head", CommandLine([*RPC, "--api-key", "k"]), engine())
     found = flag_guard.inspect(subject, ["secret-in-arguments"])
     assert [(finding.rule, finding.severity) for finding in found] == [("secret-in-arguments", "warning")]
@@ -279,13 +279,13 @@ def test_an_accepted_rule_is_shown_and_does_not_stop() -> None:
         flag_guard.inspect(subject, ["no-such"])
 
 
-def test_a_secret_is_not_repeated() -> None:
+def test_finding_does_not_repeat_secret() -> None:
     found = look([*RPC, "--api-key", "s3cr3t"], environment={"HF_TOKEN": "s3cr3t"})
     assert ids(found) == ["secret-in-arguments", "secret-in-environment"]
     assert "s3cr3t" not in str([(f.found, f.otherwise, f.instead) for f in found])
 
 
-def test_the_engine_is_read_from_a_manifest() -> None:
+def test_build_is_read_from_manifest() -> None:
     entry = release("0c1e57098")
     manifest = {
         "flags": {"llama-server": ["--port"]},
