@@ -20,7 +20,7 @@ def cluster() -> Kept:
 
 @pytest.fixture
 def ready(cluster: Kept) -> Iterator[Kept]:
-    """Both tiers ready, with nothing else in the queue; and left so that they become ready again."""
+    """Provide both tiers ready with an empty queue, and restore them afterwards."""
     cluster.sure(CONTROLLER, f"scancel --user=vasp; systemctl start {MANAGER}; herdctl tiers start {' '.join(TIERS)}")
     for tier in TIERS:
         cluster.wait_ready_again(tier, 300)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tier is changed in the inventory while its job runs, which lives by being requeued."""
+"""A tier is changed in the inventory while its job runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def operator(ready: Kept, tmp_path: Path) -> Iterator[Operator]:
     found = Operator(tmp_path, "inventory/lab_slurm")
     yield found
     assert found.play(*PLAY).rc == 0
-    until("the tiers as the inventory has them", lambda: "outdated" not in json.dumps(ready.view()["tiers"]), 240, 2.0)
+    until("the tiers to match the inventory", lambda: "outdated" not in json.dumps(ready.view()["tiers"]), 240, 2.0)
 
 
 def limit(cluster: Kept, job: str) -> str:
@@ -38,7 +38,7 @@ def test_changed_tier_gets_a_new_job_in_an_idle_window(ready: Kept, operator: Op
     assert run.rc == 0, run.output
     with ThreadPoolExecutor(1) as other:
         answer = other.submit(ready.chat, entry, 200, stream=True)
-        until("it to be said", lambda: f"job {job} is outdated" in ready.tier("fast")["advice"], 30)
+        until("the advice", lambda: f"job {job} is outdated" in ready.tier("fast")["advice"], 30)
         found = answer.result()
     assert found.status == 200
     assert found.text.rstrip().endswith("data: [DONE]")
@@ -47,14 +47,14 @@ def test_changed_tier_gets_a_new_job_in_an_idle_window(ready: Kept, operator: Op
         tier = ready.tier("fast")
         return tier["state"] == "ready" and tier["job_id"] != job
 
-    until("another job of it", is_new, 180)
+    until("a new job", is_new, 180)
     assert "the tier has changed, and no request runs" in ready.log(job)
     assert limit(ready, ready.tier("fast")["job_id"]) == "3G"
     assert "outdated" not in ready.tier("fast")["advice"]
 
 
 def test_requeued_outdated_job_runs_with_its_own_data(ready: Kept, operator: Operator, tmp_path: Path) -> None:
-    """Nobody is there who would replace it: its limits are those that were submitted, and so are its data."""
+    """Without a manager nothing replaces the job. It keeps its limits and its specification."""
     job = ready.tier("fast")["job_id"]
     try:
         run = operator.play(*PLAY, "-e", changed_tiers(tmp_path, memory="3G", settings={"context": 1024, "threads": 2}))
@@ -62,10 +62,10 @@ def test_requeued_outdated_job_runs_with_its_own_data(ready: Kept, operator: Ope
         ready.sure(CONTROLLER, "systemctl stop herd-tiers.service")
         if job in {one[0] for one in ready.jobs()}:
             ready.sure(CONTROLLER, f"scontrol requeue {job}")
-            until("it to wait", lambda: [one for one in ready.jobs() if one[:2] == (job, "PENDING")], 60)
+            until("the job to be pending", lambda: [one for one in ready.jobs() if one[:2] == (job, "PENDING")], 60)
             ready.hurry(job)
             assert ready.wait_ready("fast", 120)["context"] == 2048
     finally:
         ready.sure(CONTROLLER, "systemctl start herd-tiers.service")
-    until("another job of it", lambda: ready.tier("fast")["job_id"] not in (job, None), 240, 2.0)
+    until("a new job", lambda: ready.tier("fast")["job_id"] not in (job, None), 240, 2.0)
     assert ready.wait_ready("fast", 120)["context"] == 1024

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Under load every request is answered with the engine's own words, cut with a word, or refused with a reason."""
+"""Under load every request gets a whole response, a response that ends with an error, or a refusal with a reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCRIPT = f"{SCRIPTS}/run-14b.slurm"
 
 @pytest.fixture(scope="module")
 def questions(cluster: Kept) -> dict[str, list[dict[str, Any]]]:
-    """What the engines alone answer."""
+    """Return the responses of the engines without a gateway."""
     cluster.sure(
         CONTROLLER, f"scancel --user=vasp; systemctl start {MANAGER}; herdctl tiers start {' '.join(JOB_NAMES)}"
     )
@@ -36,7 +36,7 @@ def questions(cluster: Kept) -> dict[str, list[dict[str, Any]]]:
 
 @contextmanager
 def honest_load(cluster: Kept, questions: dict[str, list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """Load on both tiers, during which nobody sees a fault and some are answered whole at each."""
+    """Load both tiers. No client may see a fault, and each tier must complete some responses."""
     for name in JOB_NAMES:
         until(f"the gateway to know of {name}", lambda at=name: cluster.chat_at(at, tokens=1).status == 200, 30)
     with cluster.load(questions) as found:
@@ -49,7 +49,7 @@ def honest_load(cluster: Kept, questions: dict[str, list[dict[str, Any]]]) -> It
 
 
 def refused(found: list[dict[str, Any]], name: str) -> list[float]:
-    """When requests for a tier began that were refused."""
+    """Return the start times of a tier's refused requests."""
     return sorted(one["began"] for one in found if one["what"] == "refused" and one["address"] in GATEWAY[name])
 
 
@@ -72,21 +72,21 @@ def test_preempting_job_gets_the_nodes_and_no_response_is_cut(
             assert tier["expected"] > time.time()
         time.sleep(3)
     for name, job in jobs.items():
-        # The log has whole seconds.
+        # Times in the log are whole seconds.
         stops = _time_of(ready, job, "stopping after ")
         assert refused(found, name)[0] < stops + 1, f"{name}: the processes stopped before the gateway refused"
     for name, job in jobs.items():
-        # Requeued, not submitted anew.
+        # The job was requeued, not submitted again.
         assert ready.wait_ready_again(name, 240)["job_id"] == job
         assert len(ready.jobs(JOB_NAMES[name])) == 1
 
 
 def test_response_longer_than_the_grace_ends_with_an_error(ready: Kept) -> None:
-    """Both run when the work that comes first comes: one at the reasoning tier for minutes, the other for seconds."""
+    """Both responses run when a preempting job arrives: one takes minutes, the other seconds."""
     with ThreadPoolExecutor(2) as others:
         long = others.submit(_stream, ready, "reasoning", 1900)
         time.sleep(2)
-        # How fast it is while the other one runs as well, on whatever machine this is.
+        # The rate of this machine while the other response runs.
         began = time.monotonic()
         _stream(ready, "fast", 20)
         tokens = min(1500, int(8 / (time.monotonic() - began) * 20))
@@ -104,7 +104,7 @@ def test_response_longer_than_the_grace_ends_with_an_error(ready: Kept) -> None:
     assert "The response of the tier reasoning ends here: " in told.text
     for name in JOB_NAMES:
         ready.wait_ready_again(name, 240)
-    # What came before its end was the engine's.
+    # The text before the error is the engine's.
     pieces = sum('"content":"' in line for line in told.text.splitlines())
     assert pieces > 5
     again, alone = follow(_stream(ready, "reasoning", pieces).text.encode().splitlines())
@@ -136,12 +136,12 @@ def test_jobs_serve_while_slurm_and_the_manager_restart(
     jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
     with honest_load(ready, questions) as found:
         ready.sure(CONTROLLER, "systemctl kill -s KILL slurmctld slurmdbd; systemctl stop slurmctld slurmdbd")
-        problems = until("the manager to say so", lambda: ready.view()["problems"], 60)
+        problems = until("the problem in the status", lambda: ready.view()["problems"], 60)
         assert "Slurm has not answered since" in problems[0]
         assert {name: ready.tier(name)["state"] for name in JOB_NAMES} == dict.fromkeys(JOB_NAMES, "ready")
         ready.sure(CONTROLLER, f"systemctl kill -s KILL {MANAGER}")
         ready.sure(CONTROLLER, "systemctl start slurmdbd slurmctld")
-        until("the manager to hear Slurm", lambda: ready.view()["problems"] == [], 90)
+        until("Slurm to answer again", lambda: ready.view()["problems"] == [], 90)
     assert {one["what"] for one in found} == {"whole"}
     for name, job in jobs.items():
         assert [one[0] for one in ready.jobs(JOB_NAMES[name])] == [job]
@@ -152,18 +152,18 @@ def test_killed_engine_is_reported(ready: Kept, questions: dict[str, list[dict[s
     job = ready.tier("fast")["job_id"]
     with honest_load(ready, questions):
         ready.sure("vasp-02", "pkill -KILL -f '[/]llama-server'")
-        until("the loss to be seen", lambda: "lost: head on vasp-02 has ended by SIGKILL" in ready.log(job), 20)
+        until("the loss in the log", lambda: "lost: head on vasp-02 has ended by SIGKILL" in ready.log(job), 20)
         assert ready.wait_ready_again("fast", 90)["job_id"] == job
 
 
 def test_node_without_fabric_is_noticed(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
-    """Its processes live and its step speaks, over the other network; the head waits for an answer that never comes."""
+    """The processes live, and the step sends heartbeats over the other network. The head waits forever."""
     job = ready.tier("reasoning")["job_id"]
     try:
         with honest_load(ready, questions) as found:
             ready.cut("vasp-03", "ib")
             said = "lost: vasp-03 has acknowledged nothing for 30 seconds"
-            until("the loss to be seen", lambda: said in ready.log(job), 90)
+            until("the loss in the log", lambda: said in ready.log(job), 90)
     finally:
         ready.heal("vasp-03", "ib")
     assert {one["what"] for one in found if one["address"] in GATEWAY["fast"]} == {"whole"}
@@ -177,7 +177,7 @@ def test_invalid_registry_entries_are_dead_and_reported(
     folder = ready.shared / "ai" / "endpoints"
     late = {**entry, "job_id": "999991", "heartbeat": time.time() + 3600, "port": 9000}
     gone = {**entry, "job_id": "999993", "heartbeat": time.time() + 30, "port": 9001}
-    # Two that claim one port, one of which began before, the other one after.
+    # Two entries with the same port, of an earlier and of a later job.
     same = {**entry, "job_id": "999994", "heartbeat": time.time() + 30, "started": entry["started"] - 60}
     files = {
         "fast-999991.json": json.dumps(late),
@@ -192,17 +192,17 @@ def test_invalid_registry_entries_are_dead_and_reported(
         try:
             for name, text in files.items():
                 (folder / name).write_text(text, encoding="utf-8")
-            # A queue from before it came does not know yet that a job is none.
-            until("the manager to name them all", lambda: _are_named(ready, files), 20)
+            # A queue from before the entry does not prove that its job does not exist.
+            until("all problems in the status", lambda: _are_named(ready, files), 20)
             ready.wait("fast", "ready", 5)
             assert [one["job_id"] for one in ready.tier("fast")["endpoints"]] == [entry["job_id"]]
         finally:
             for name in files:
                 (folder / name).unlink(missing_ok=True)
-        until("the manager to forget them", lambda: ready.view()["problems"] == [], 10)
+        until("no problem in the status", lambda: ready.view()["problems"] == [], 10)
         # Its own file, truncated: the next heartbeat replaces it.
         own.write_text(own.read_text(encoding="utf-8")[:80], encoding="utf-8")
-        until("it to be whole again", lambda: ready.ready("fast"), 5)
+        until("a complete entry", lambda: ready.ready("fast"), 5)
         ready.wait("fast", "ready", 5)
     assert not refused(found, "reasoning")
 
@@ -224,13 +224,13 @@ def test_drained_node_keeps_its_job_and_explains_a_pending_one(
         ready.sure(CONTROLLER, f"scontrol requeue {job}")
         assert ready.wait("fast", "pending", 60)["job_id"] == job
         ready.hurry(job)
-        tier = until("Slurm to say why", lambda: _waits_for_node(ready), 200)
+        tier = until("the reason of Slurm", lambda: _waits_for_node(ready), 200)
         assert "a node is down, drained or reserved" in tier["reason"]
         assert "sinfo -R" in tier["advice"]
     assert refused(found, "fast")[0] >= requeued
     ready.sure(CONTROLLER, "scontrol update nodename=vasp-02 state=resume")
     assert ready.wait_ready_again("fast", 120)["job_id"] == job
-    # When it runs again it is not taken for one that still ends.
+    # The next run is not considered as still ending.
     assert ready.said(since).count("fast: draining") == 1
 
 
@@ -240,15 +240,19 @@ def _waits_for_node(cluster: Kept) -> dict[str, object] | None:
 
 
 def test_node_without_power_is_noticed_and_returns(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
-    """The head of the fast tier and a worker of the reasoning tier were on it; nobody hears that they end."""
+    """The node had the fast tier's head and a worker of the reasoning tier. Their end is not reported."""
     jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
     try:
         with honest_load(ready, questions) as found:
             ready.lose("vasp-02")
-            until("the worker to be missed", lambda: "rpc-vasp-02 on vasp-02 has sent nothing" in _log(ready, jobs), 60)
+            until(
+                "the silent worker in the log",
+                lambda: "rpc-vasp-02 on vasp-02 has sent nothing" in _log(ready, jobs),
+                60,
+            )
             for name in JOB_NAMES:
                 until(f"{name} to be away", lambda at=name: ready.tier(at)["endpoints"] == [], 120)
-            tier = until("Slurm to give up the node", lambda: _lost_node(ready, "fast"), 120)
+            tier = until("Slurm to mark the node down", lambda: _lost_node(ready, "fast"), 120)
             assert tier["job_id"] == jobs["fast"]
     finally:
         ready.bring_back("vasp-02")
@@ -274,7 +278,7 @@ def _lost_node(cluster: Kept, name: str) -> dict[str, Any] | None:
 def test_other_tier_serves_while_the_heads_node_has_no_power(
     ready: Kept, questions: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """The batch script of the reasoning tier was there: its job can do nothing for itself, and Slurm ends the rest."""
+    """The node had the batch script of the reasoning tier. Slurm ends the rest of its job."""
     job = ready.tier("reasoning")["job_id"]
     assert ready.tier("reasoning")["endpoints"][0]["host"] == "vasp-01"
     others = ("vasp-02", "vasp-03")
@@ -282,7 +286,7 @@ def test_other_tier_serves_while_the_heads_node_has_no_power(
         with honest_load(ready, questions) as found:
             ready.lose("vasp-01")
             until("reasoning to be away", lambda: ready.tier("reasoning")["endpoints"] == [], 60)
-            tier = until("Slurm to give up the node", lambda: _lost_node(ready, "reasoning"), 180)
+            tier = until("Slurm to mark the node down", lambda: _lost_node(ready, "reasoning"), 180)
             assert tier["job_id"] == job
             for node in others:
                 until(f"its worker on {node} to end", lambda at=node: _workers(ready, at) == 0, 60)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One job for each tier, whatever happens."""
+"""The tier manager keeps one job for each tier."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from tests.lab.kept_tiers import Kept
 from tests.lab.slurm import CONTROLLER, JOB_NAMES, MANAGER, SCRIPTS, until
 
-# Ten jobs would take the better part of an hour with the pauses that people have.
+# With the default pauses ten jobs would take most of an hour.
 PAUSES = [1, 1, 1, 2, 2, 2, 3, 3, 4, 600]
 
 
@@ -41,13 +41,13 @@ def test_renamed_job_still_belongs_to_its_tier(ready: Kept) -> None:
     ready.sure(CONTROLLER, f"scontrol update jobid={job} jobname=another")
     try:
         until("Slurm to show it", lambda: ready.jobs("another"), 10)
-        # Several looks at the queue.
+        # The manager reads the queue several times.
         time.sleep(10)
         assert ready.tier("fast")["state"] == "ready"
         assert ready.tier("fast")["job_id"] == job
         assert ready.jobs(JOB_NAMES["fast"]) == []
         assert "submitted" not in ready.said(since)
-        # Also one that has forgotten everything.
+        # Also after the loss of its state.
         ready.sure(
             CONTROLLER, f"systemctl stop {MANAGER}; rm /var/lib/herd-tiers/tier-states.json; systemctl start {MANAGER}"
         )
@@ -86,7 +86,7 @@ def test_orphaned_job_is_cancelled(ready: Kept) -> None:
         ready.sure(CONTROLLER, f"systemctl restart {MANAGER}")
         until("its job to end", lambda: ready.jobs(JOB_NAMES["fast"]) == [], 60)
         assert f"fast: ending job {job}: its tier is not in the inventory" in ready.said(since)
-        # Gently, as for anybody who goes.
+        # With the grace, like every draining job.
         assert "draining: SIGTERM" in ready.log(job)
         assert ready.tier("reasoning")["job_id"] == other
     finally:
@@ -95,7 +95,7 @@ def test_orphaned_job_is_cancelled(ready: Kept) -> None:
 
 
 def test_two_jobs_on_one_node_have_different_ports(ready: Kept) -> None:
-    """A job of another name, which the manager does not know for its own, comes to the node of the tier's job."""
+    """A job that the manager does not know runs on the node of the tier's job."""
     first = ready.tier("fast")
     ready.sure(CONTROLLER, "herdctl tiers stop reasoning --reason 'room for a second job'")
     until("room", lambda: ready.jobs(JOB_NAMES["reasoning"]) == [], 60)
@@ -120,7 +120,7 @@ def _both(cluster: Kept, second: str) -> list[dict[str, object]] | None:
 
 
 def test_job_near_its_time_limit_is_requeued_in_an_idle_window(ready: Kept) -> None:
-    """The limit is shortened while it runs, so that it is near at once."""
+    """The time limit is shortened while the job runs."""
     job = ready.tier("fast")["job_id"]
     minutes = int(
         ready.sure(CONTROLLER, f"squeue -h -j {job} -o %M | awk -F: '{{print (NF > 2 ? $1 * 60 : 0) + $(NF-1)}}'")
@@ -129,7 +129,7 @@ def test_job_near_its_time_limit_is_requeued_in_an_idle_window(ready: Kept) -> N
     until("the signal", lambda: "the time limit is near" in ready.log(job), 60)
     until("the renewal", lambda: "requeued" in ready.log(job), 60)
     assert "the time limit is near, and no request runs" in ready.log(job)
-    until("it to wait for its turn", lambda: [one for one in ready.jobs() if one[:2] == (job, "PENDING")], 60)
+    until("the job to be pending", lambda: [one for one in ready.jobs() if one[:2] == (job, "PENDING")], 60)
     ready.sure(CONTROLLER, f"scontrol update jobid={job} timelimit=1-00:00:00")
     assert ready.wait_ready_again("fast", 120)["job_id"] == job
 
@@ -153,7 +153,7 @@ def test_backoff_grows_while_jobs_fail(ready: Kept) -> None:
         assert "/job.log in the shared directory" in tier["advice"]
         assert tier["retry_after_s"] > 400
         assert ready.said(since).count("fast: submitted job") == 10
-        # The first one at once, and then never before its pause was over.
+        # The first job follows at once, each later one after its pause.
         answer = ready.chat_at("fast")
         assert answer.status == 503
         assert "10 times in a row" in answer.json()["error"]["message"]
@@ -161,7 +161,7 @@ def test_backoff_grows_while_jobs_fail(ready: Kept) -> None:
         ready.sure(
             CONTROLLER, f"cp -p /tmp/kept.slurm {script}; cp -p /tmp/kept.json {settings}; systemctl restart {MANAGER}"
         )
-    # Whoever has mended it does not wait for the pause to end.
+    # A restart of the tier ends the pause.
     ready.sure(CONTROLLER, "herdctl tiers stop fast --reason 'a test'")
     ready.wait("fast", "stopped", 40)
     ready.sure(CONTROLLER, "herdctl tiers start fast")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tiers as jobs: what runs where, who may reach what, and what becomes of a job whose processes end."""
+"""Tiers as jobs: processes, access to ports, and recovery from ended processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFUSED = 111
 
 
 def engines(slurm: Slurm, host: str) -> list[str]:
-    """User and command line of every engine on a host."""
+    """List user and command line of every engine on a host."""
     lines = slurm.on(host, "ps -eo user:16,args --no-headers").out.splitlines()
     return [line for line in lines if re.search(rf"/bin/({ENGINES})( |$)", line) and "herdctl" not in line]
 
@@ -35,7 +35,7 @@ def pids(slurm: Slurm, host: str, program: str, tier_port: str = "") -> list[int
 
 
 def head_pid(slurm: Slurm) -> int:
-    """The reasoning tier's head: it alone has RPC workers."""
+    """Select the reasoning tier's head: only it has RPC workers."""
     (found,) = pids(slurm, "vasp-01", "llama-server", "--rpc")
     return found
 
@@ -156,7 +156,7 @@ def test_the_guard_is_sandboxed(slurm: Slurm) -> None:
 
 
 def test_flushed_rules_are_restored_at_once(serving: Slurm) -> None:
-    """As nftables.service does when it is restarted: until the table is back, every host reaches a worker."""
+    """A restart of nftables.service flushes the rules. Until they are restored, every host can connect to a worker."""
     assert serving.wait_ready("reasoning")
     pid = serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service")
     serving.sure("vasp-02", "nft flush ruleset")
@@ -165,7 +165,7 @@ def test_flushed_rules_are_restored_at_once(serving: Slurm) -> None:
     assert serving.on("vasp-03", target, "llama").rc == REFUSED
     assert serving.on("vasp-02", target, "llama").rc == REFUSED
     assert "were removed or changed" in serving.sure("vasp-02", "journalctl -u herd-job-guard.service -o cat -n 20")
-    # By itself: it was not restarted, and what runs was left alone.
+    # The guard was not restarted, and running workers are unaffected.
     assert serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service") == pid
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
 
@@ -180,18 +180,18 @@ def test_killed_guard_does_not_affect_running_workers(serving: Slurm) -> None:
 
 
 def recovered(slurm: Slurm, tier: str, job: str, lost: str) -> None:
-    """The same job serves again, and has said what it lost."""
-    until("the loss to be seen", lambda: lost in slurm.log(job), 20)
+    """Wait until the same job serves again, with the loss in its log."""
+    until("the loss in the log", lambda: lost in slurm.log(job), 20)
     entry = until("the tier to be ready again", lambda: slurm.ready(tier), 120)
     assert entry["job_id"] == job
     assert slurm.chat(entry).status == 200
 
 
 def begun_anew(slurm: Slurm, tier: str) -> str:
-    """The tier's job, which has lost nothing since it began: it gives up after some losses in a row."""
+    """Return a job of the tier without earlier losses: it ends after several in a row."""
     job = str(slurm.wait_ready(tier)["job_id"])
     slurm.sure(CONTROLLER, f"scontrol requeue {job}")
-    until("it to wait", lambda: [one for one in slurm.jobs() if one[:2] == (job, "PENDING")], 60)
+    until("the job to be pending", lambda: [one for one in slurm.jobs() if one[:2] == (job, "PENDING")], 60)
     slurm.sure(CONTROLLER, f"scontrol update jobid={job} starttime=now")
     assert slurm.wait_ready(tier)["job_id"] == job
     return job
@@ -221,7 +221,7 @@ def test_killed_step_leaves_no_engine(serving: Slurm) -> None:
 
 
 def test_stopped_worker_is_noticed(serving: Slurm) -> None:
-    """Its port stays open, and the head is in good health: it only waits."""
+    """The worker's port stays open, and the head is healthy: it only waits."""
     job = begun_anew(serving, "reasoning")
     (worker,) = pids(serving, "vasp-03", "ggml-rpc-server")
     serving.sure("vasp-03", f"kill -STOP {worker}")
@@ -249,7 +249,7 @@ def test_stopped_router_is_noticed(serving: Slurm) -> None:
 
 
 def test_signal_of_slurm_does_not_reach_an_engine(serving: Slurm) -> None:
-    """As at a preemption every process of the step is signalled, in the middle of an answer, which comes to its end."""
+    """Every process of the step is signalled during a request, as in a preemption. The request completes."""
     entry = serving.wait_ready("fast")
     with ThreadPoolExecutor(1) as other:
         answer = other.submit(serving.chat, entry, 40, stream=True)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a job begins and ends by itself, without the tier manager: submitted as people do."""
+"""Start and end of jobs that are submitted by hand, without the tier manager."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lab.slurm import CONTROLLER, MANAGER, NODES, SCRIPTS, Slurm, until
 
 @pytest.fixture(autouse=True)
 def _alone(slurm: Slurm) -> Iterator[None]:
-    """The manager, where there is one, would submit its own."""
+    """Stop the manager, which would submit its own jobs."""
     has_manager = slurm.on(CONTROLLER, f"systemctl is-active {MANAGER}").rc == 0
     if has_manager:
         slurm.sure(CONTROLLER, f"systemctl stop {MANAGER}")
@@ -35,7 +35,7 @@ def test_root_gets_advice_how_to_submit(slurm: Slurm) -> None:
     job = slurm.sure(
         CONTROLLER, f"cd / && sbatch --parsable --account=root --qos=normal {SCRIPTS}/run-14b.slurm"
     ).strip()
-    said = until("the job to say who it is for", lambda: slurm.log(job), 30)
+    said = until("the error in the log", lambda: slurm.log(job), 30)
     assert "expected to run as llama, found root: submit it as that user: sudo -u llama sbatch" in said
 
 
@@ -46,7 +46,7 @@ def test_cancelled_job_drains_and_is_not_requeued(slurm: Slurm) -> None:
         answer = other.submit(slurm.chat, entry, 30, stream=True)
         time.sleep(2)
         slurm.sure(CONTROLLER, f"scancel {job}")
-        until("the entry to say so", lambda: [e for e in slurm.entries("fast") if e["state"] == "draining"], 3)
+        until("the draining entry", lambda: [e for e in slurm.entries("fast") if e["state"] == "draining"], 3)
         found = answer.result()
     assert found.status == 200
     assert found.text.rstrip().endswith("data: [DONE]")
@@ -68,14 +68,14 @@ def test_preempted_job_finishes_its_requests_and_is_requeued(slurm: Slurm, tier:
         until("the tier to leave the registry", lambda: not slurm.ready(tier), 15)
         left = time.monotonic() - began
         found = answer.result()
-    assert found.status == 200, "what was running when the job had to go"
+    assert found.status == 200, "the request that ran when the job drained"
     assert found.text.rstrip().endswith("data: [DONE]")
     until("VASP to run", lambda: "RUNNING" in slurm.on(CONTROLLER, f"squeue -h -j {vasp} -o %T").out, 40)
-    # Slurm itself would have waited until the grace is over.
+    # Without the requeue, Slurm would wait for the end of the grace.
     assert time.monotonic() - began < 36
     assert "requeued" in slurm.log(job)
     assert left < 15
-    # It is the same job that comes back, when VASP is done and Slurm's own pause is over.
+    # The same job runs again after VASP and Slurm's pause.
     slurm.sure(CONTROLLER, f"scontrol update jobid={job} starttime=now")
     assert slurm.wait_ready(tier)["job_id"] == job
 
@@ -97,7 +97,7 @@ def test_job_with_a_killed_runtime_leaves_no_processes(slurm: Slurm) -> None:
 def test_port_with_a_listener_is_skipped(slurm: Slurm) -> None:
     listen = "import socket,time; s=socket.create_server(('', 8080)); time.sleep(120)"
     slurm.sure("vasp-02", f'systemd-run -q --collect --unit=taken python3 -c "{listen}"')
-    until("somebody to listen", lambda: slurm.sure("vasp-02", "ss -Hltn 'sport = 8080'"), 20)
+    until("the listener", lambda: slurm.sure("vasp-02", "ss -Hltn 'sport = 8080'"), 20)
     try:
         slurm.submit("fast")
         entry = slurm.wait_ready("fast")
@@ -114,24 +114,24 @@ def test_job_near_its_time_limit_requeues_itself_in_an_idle_window(slurm: Slurm)
     until("the signal", lambda: "the time limit is near" in slurm.log(job), 100)
     until("the renewal", lambda: "requeued" in slurm.log(job), 40)
     assert "the time limit is near, and no request runs" in slurm.log(job)
-    until("the job to wait for its turn", lambda: [j for j in slurm.jobs() if j[:2] == (job, "PENDING")], 30)
+    until("the job to be pending", lambda: [j for j in slurm.jobs() if j[:2] == (job, "PENDING")], 30)
 
 
 def test_router_without_models_is_never_ready(slurm: Slurm) -> None:
     slurm.sure("vasp-02", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/away")
     try:
         job = slurm.submit("fast")
-        until("the loss to be said", lambda: "lost: no model can be used" in slurm.log(job), 60)
+        until("the loss in the log", lambda: "lost: no model can be used" in slurm.log(job), 60)
         assert not slurm.ready("fast")
         assert "lab-llama.gguf is not on vasp-02" in slurm.log(job)
     finally:
         slurm.sure("vasp-02", "mv /scratch/ai/models/away /scratch/ai/models/lab-llama.gguf")
-    # The same job tries again.
+    # The same job starts its engines again.
     assert slurm.wait_ready("fast")["job_id"] == job
 
 
 def test_job_preempted_before_it_is_ready_ends_at_once(slurm: Slurm) -> None:
-    """The workers run, and their node's port for the head is taken away, so that the head waits."""
+    """The workers run, and their ports are blocked, so that the head waits."""
     block = "nft add table inet held; nft add chain inet held in '{ type filter hook input priority -50; }'; "
     slurm.sure("vasp-03", block + "nft add rule inet held in tcp dport 50052-50059 drop")
     try:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What playbooks/slurm.yml does to Slurm's accounting and to the job scripts, and what it leaves alone."""
+"""Changes of playbooks/slurm.yml to Slurm's accounting and to the job scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.lab.playbooks import Operator, changed_tiers
 from tests.lab.slurm import CONTROLLER, SCRIPTS, Slurm
 
 PLAY = "playbooks/slurm.yml"
-# What is decided on the controller takes a fraction of the time without the nodes.
+# Checks on the controller are faster without the nodes.
 ALONE = ("--limit", CONTROLLER)
 
 
@@ -56,7 +56,7 @@ def test_only_the_difference_is_set_up(slurm: Slurm, operator: Operator) -> None
     run = operator.play(PLAY, "--tags", "slurm_tiers", *ALONE)
     assert run.rc == 0, run.output
     lines = qos(slurm).splitlines()
-    # What the site has set besides is still there.
+    # Other settings of the site are kept.
     assert "ai_opportunistic|100|requeue||00:00:30|2-00:00:00" in lines
     assert "site_own" in slurm.sure(CONTROLLER, "sacctmgr -nP show assoc user=llama format=QOS")
     slurm.sure(CONTROLLER, "sacctmgr -i modify qos ai_opportunistic set MaxWall=-1")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every page of docs/operations/slurm: its fault is made, and then somebody does what the page says, word for word."""
+"""Every page of docs/operations/slurm: create its fault, then follow the page word for word."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def missing_model(slurm: Slurm) -> Iterator[None]:
         until("the job to give up", lambda: not slurm.jobs(), 180)
         yield
     finally:
-        # A page that did not help must not be the fault of the tests that follow.
+        # A page that did not help must not break later tests.
         slurm.sure("vasp-01", f"[ -e {MODEL} ] || mv {kept} {MODEL}; rm -f {kept}")
 
 
@@ -58,13 +58,13 @@ def lost_worker(slurm: Slurm) -> Iterator[None]:
         time.sleep(2)
         slurm.sure("vasp-02", "pkill -KILL -u llama -f '[/]ggml-rpc-server'")
         answer.result()
-    until("the loss to be seen", lambda: "lost: " in slurm.log(job), 20)
+    until("the loss in the log", lambda: "lost: " in slurm.log(job), 20)
     yield
 
 
 @contextmanager
 def nobody_listens(slurm: Slurm) -> Iterator[None]:
-    """The manager is away already."""
+    """Stop nginx. The tier manager is stopped already."""
     slurm.sure(CONTROLLER, "systemctl stop nginx")
     try:
         yield
@@ -84,7 +84,7 @@ def some_load(slurm: Slurm) -> Iterator[None]:
 
 @contextmanager
 def foreign_model(slurm: Slurm) -> Iterator[None]:
-    """A model that came after the job began, and of which the inventory does not know."""
+    """Add a model that the inventory lacks, after the start of the job."""
     slurm.submit("fast")
     slurm.wait_ready("fast")
     slurm.sure("vasp-02", f"ln -f {MODEL} /scratch/ai/models/second.gguf")
@@ -96,7 +96,7 @@ def foreign_model(slurm: Slurm) -> Iterator[None]:
 
 @contextmanager
 def nothing(slurm: Slurm) -> Iterator[None]:
-    """Memory limits are not enforced on a lab's hosts: the commands run on a cluster on which all is well."""
+    """Create no fault. A lab enforces no memory limits, so the commands run on a healthy cluster."""
     yield
 
 
@@ -113,7 +113,7 @@ FAULTS: dict[str, Callable[[Slurm], AbstractContextManager[None]]] = {
 
 
 def variables(page: Page) -> dict[str, Any]:
-    """What the inventory says while the fault is there."""
+    """Return the inventory's variables during the fault."""
     if page.name != "job-gpu-memory":
         return {}
     path = ROOT / "inventory" / "lab_slurm" / "group_vars" / "all" / "tiers.yml"
@@ -136,7 +136,7 @@ def test_page_repairs_its_fault(slurm: Slurm, page: Page) -> None:
         with FAULTS[page.name](slurm):
             follow(operator, page, variables(page))
     finally:
-        # Some pages start it.
+        # Some pages start the manager.
         slurm.sure(CONTROLLER, f"systemctl stop {MANAGER}")
         slurm.cancel_all()
         if has_manager:
