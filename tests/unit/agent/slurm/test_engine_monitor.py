@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a job's runtime makes of a head and its workers, with connections that are made up here."""
+"""The monitor of a head and its workers, with made-up connections."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CASES = {
         "run(5); run(40, [replace(link, is_unacked=True)])",
         "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is away",
     ),
-    # The head only waits for an answer, and has nothing to send again.
+    # The head only waits, and has nothing to send again.
     "the worker's node loses the fabric": (
         "run(5); run(40, unanswered=True)",
         "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is away",
@@ -88,7 +88,7 @@ print(json.dumps([poller.poll(), said]))
 
 
 def test_memory_of_a_numa_node_is_preferred(herdctl: Path) -> None:
-    """The kernel takes it, and what is started later has it too."""
+    """The kernel accepts the policy, and child processes inherit it."""
     code = """
 import subprocess
 from herd.agent.slurm import step as job_step

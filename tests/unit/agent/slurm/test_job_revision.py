@@ -38,7 +38,7 @@ def test_outdated_job_requeues_itself_in_an_idle_window(make: Callable[..., Job]
 
 
 def test_router_offers_the_models_on_its_node(make: Callable[..., Job], tmp_path: Path) -> None:
-    """Read when the job starts: a whole model, one that is cut short, and what is left out by its name."""
+    """The folder has a complete model, a truncated one, and excluded ones."""
     folder = tmp_path / "models"
     folder.mkdir()
     whole = LLAMA.write(folder / "found.gguf")

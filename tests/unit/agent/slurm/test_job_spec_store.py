@@ -39,11 +39,11 @@ def data(fingerprint: str, user: str) -> dict[str, Any]:
     ("given", "there", "kept", "runs", "says"),
     [
         ("aa", "aa", "", "user-now", ""),
-        # Requeued after the tier was changed: as it was submitted.
+        # Requeued after a change of the tier: the submitted data.
         ("aa", "bb", "aa", "user-kept", ""),
         ("aa", None, "aa", "user-kept", ""),
         ("aa", "nonsense", "aa", "user-kept", ""),
-        # It waited while the tier was changed, and never ran before.
+        # The tier changed before the job ran for the first time.
         ("aa", "bb", "", "", "found bb"),
         ("aa", "bb", "cc", "", "found bb"),
         ("aa", None, "", "", "found none"),

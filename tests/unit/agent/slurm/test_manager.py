@@ -31,7 +31,7 @@ def test_job_is_submitted_once_and_followed(home: Home) -> None:
     ]
     home.slurm.queue(("12", "RUNNING", "None"))
     wait_for("it to start", lambda: home.tier()["reason"] == "starting as job 12")
-    # Nothing of whoever started the manager changes what Slurm's programs do.
+    # The manager's environment does not affect Slurm's programs.
     assert (home.slurm.folder / "sbatch.environment").read_text(encoding="utf-8").split() == ["%s"]
     home.entry("12", state="loading", percent=43)
     wait_for("it to load", lambda: home.tier()["reason"] == "loading 43 %")
@@ -124,7 +124,7 @@ def test_orphaned_job_is_cancelled(home: Home) -> None:
     wait_for("its end", lambda: home.slurm.calls("scancel"))
     looks = len(home.slurm.calls("squeue"))
     wait_for("looks", lambda: len(home.slurm.calls("squeue")) >= looks + 5)
-    # Not again at once: it may have answers to end.
+    # Not again at once: the job may have running requests.
     assert home.slurm.calls("scancel") == [["12"]]
     journal = (home.folder / "journal").read_text(encoding="utf-8")
     assert "fast: ending job 12: its tier is not in the inventory" in journal

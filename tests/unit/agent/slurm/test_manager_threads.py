@@ -114,7 +114,7 @@ print(look())
 
 
 def test_observation_and_action_exclude_each_other(home: Home) -> None:
-    """The one asks Slurm and forgets what is over, the other one tells others how the tiers are."""
+    """One thread reads Slurm and drops ended jobs, the other publishes the status."""
     code = """
 looks = threading.Thread(target=lambda: manager.observe(time.time()), daemon=True)
 acts = threading.Thread(target=manager.act, daemon=True)

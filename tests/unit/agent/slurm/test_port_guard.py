@@ -32,7 +32,7 @@ with pathlib.Path("{log}").open("a") as log:
 
 @pytest.fixture(name="guard")
 def _guard(herdctl: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    """A guard with a double of nft; its socket, and what nft was told."""
+    """Start a guard with a double of nft; return its socket and the calls of nft."""
     log, path = tmp_path / "nft.log", tmp_path / "guard.sock"
     program = tmp_path / "bin" / "nft"
     program.parent.mkdir()
@@ -109,7 +109,7 @@ def test_other_ports_and_addresses_are_refused(guard: tuple[Path, Path], asked: 
 )
 @pytest.mark.parametrize("removal", ["flush ruleset", "flush chain inet herd_jobs input"])
 def test_removed_rules_are_restored(herdctl: Path, tmp_path: Path, removal: str) -> None:
-    """With the real nft, in a network of its own, and the role's own table."""
+    """Use the real nft in its own network namespace, with the role's table."""
     rules = {
         "_slurm_tiers_worker_ports": "50052-50059",
         "_slurm_tiers_addresses": ["10.100.0.41", "10.100.0.42"],
@@ -141,7 +141,7 @@ def test_removed_rules_are_restored(herdctl: Path, tmp_path: Path, removal: str)
         assert (answer, is_whole()) == ("open", True)
         nft(removal)
         assert not is_whole()
-        # A worker that is to start at this very moment is not refused for it.
+        # A worker that starts at this moment is not refused.
         second, answer = ask(path, '{"port": 50054, "address": "10.100.0.41"}')
         assert answer == "open"
         limit = time.monotonic() + 30

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry of endpoints as a job writes it, and as the gateway reads it while the tiers' manager is silent."""
+"""The endpoint registry, as a job writes it and the gateway reads it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ beat(0)
 print([one.job_id for one in wait(lambda: reader.endpoints().alive)])
 """
     said = run_inside(herdctl, BEGIN + code, str(tmp_path)).splitlines()
-    # Once for each trouble.
+    # Logged once for each problem.
     assert said == [f"the registry {tmp_path} cannot be read: RuntimeError: a surprise", "['12']"]
 
 

@@ -72,7 +72,7 @@ class Step:
             self._events.put(json.loads(line))
 
     def event(self, kind: str) -> dict[str, Any]:
-        """The next event of a kind."""
+        """Return the next event of a kind."""
         limit = time.monotonic() + 60
         while time.monotonic() < limit:
             try:
@@ -121,7 +121,7 @@ def test_signal_is_reported_and_does_not_reach_the_engine(herdctl: Path, tmp_pat
     steps.append(step)
     engine = step.event("started")["pid"]
     step.event("listening")
-    # As Slurm does it: everything that belongs to the step.
+    # Like Slurm, signal every process of the step.
     os.kill(engine, signal.SIGTERM)
     os.kill(step.process.pid, signal.SIGTERM)
     assert step.event("signal")["name"] == "SIGTERM"
@@ -177,7 +177,7 @@ def test_heartbeat_of_a_worker_has_its_connections(herdctl: Path, tmp_path: Path
     engine = step.event("started")["pid"]
     with socket.create_connection(("127.0.0.1", step.event("listening")["port"])) as head:
         where = f"127.0.0.1:{head.getsockname()[1]}"
-        # It may have told of itself just before.
+        # The first heartbeat may be older than the connection.
         facts = [step.event("alive")["worker"] for _each in range(2)][-1]
     assert facts["clients"] == [where]
     assert facts["pid"] == engine

@@ -36,7 +36,7 @@ def wait_for(what: str, is_so: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 
 class Double:
-    """Slurm's programs: they print what lies in files, and write down how they were called."""
+    """Doubles of Slurm's programs. They print files, and record their calls."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.bin, self.comment = folder, folder / "bin", "herd-tiers"
@@ -53,19 +53,19 @@ class Double:
             program.chmod(0o755)
 
     def says(self, name: str, text: str, status: int = 0) -> None:
-        """What a program prints from now on."""
+        """Set the output and exit status of a program."""
         for kind, value in (("out", text), ("status", str(status))):
             scratch = self.folder / f"{name}.{kind}.new"
             scratch.write_text(value, encoding="utf-8")
             scratch.replace(self.folder / f"{name}.{kind}")
 
     def calls(self, name: str) -> list[list[str]]:
-        """How a program was called."""
+        """Return the calls of a program."""
         path = self.folder / f"{name}.calls"
         return [shlex.split(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
     def queue(self, *jobs: tuple[str, str, str], name: str = "llama-14b") -> None:
-        """Jobs of the queue: number, state, reason."""
+        """Set the jobs of the queue: number, state, reason."""
         now = str(int(time.time()))
         lines = []
         for number, state, reason in jobs:
@@ -133,14 +133,14 @@ class Home:
         return found
 
     def inside(self, code: str) -> str:
-        """What code prints that has this home's manager before it, which has done nothing yet."""
+        """Run code with an idle manager, and return its output."""
         begin = (
             "from dataclasses import replace\nfrom herd.agent.slurm import client, manager as tiers\n"
             "from herd.agent.slurm import manager_state\nfrom herd.core.slurm import endpoint_registry, tier_state\n"
             "from herd.core.slurm import manager as tier_rules\nfrom herd.core.slurm.queue import Job\n"
             f"manager = tiers.Manager(manager_state.read_settings({str(self.config)!r}))\n"
         )
-        # Threads that go on for ever may hold what an orderly end of the interpreter wants.
+        # Endless threads may block a normal exit of the interpreter.
         end = "\nsys.stdout.flush()\nos._exit(0)\n"
         return run_inside(self.herdctl, f"import json, os, threading, time\n{begin}{code}{end}")
 

@@ -128,7 +128,7 @@ START = 1795000000
 
 
 def free_ports(count: int) -> int:
-    """The first of some free ports in a row."""
+    """Find several free ports in a row; return the first."""
     for first in range(42000, 60000, count):
         try:
             for port in range(first, first + count):
@@ -141,7 +141,7 @@ def free_ports(count: int) -> int:
 
 
 def said_of(end: float, preempted: float | None = None) -> str:
-    """What scontrol says of a job that began long ago."""
+    """Format scontrol's output for a job that started long ago."""
     chosen = "None" if preempted is None else f"{preempted:.0f}"
     return (
         "JobId=77 JobName=llama\n   JobState=RUNNING Reason=None\n"
@@ -265,8 +265,8 @@ class Job:
         return self
 
     def ask(self, seconds: float) -> subprocess.Popen[bytes]:
-        """A client that waits for an answer."""
-        # Another user's, as a gateway's: the runtime leaves out what its own asks.
+        """Start a client that waits for a response."""
+        # It runs as another user, like the gateway: the runtime does not count its own connections.
         code = (
             "import encodings.idna, os, urllib.request\nos.getuid() or os.setuid(65534)\n"
             f"print(urllib.request.urlopen('http://127.0.0.1:{self.port}/slow?{seconds}', timeout=60).read().decode())"
@@ -280,7 +280,7 @@ class Job:
         return sum(1 for line in table if line.split()[1].endswith(f":{self.port:04X}") and line.split()[3] == "01")
 
     def pids(self, program: str) -> list[int]:
-        """Processes of a double."""
+        """List the processes of a double."""
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
@@ -294,7 +294,7 @@ class Job:
 
 @contextmanager
 def jobs(herdctl: Path, folder: Path) -> Iterator[Callable[..., Job]]:
-    """Make a job; at the end there is nothing of it."""
+    """Make jobs, and end their processes afterwards."""
     made: list[Job] = []
 
     def make(**options: Any) -> Job:

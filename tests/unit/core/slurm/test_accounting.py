@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What sacctmgr has to do, from what Slurm 22.05 really prints."""
+"""Calls of sacctmgr, from captured output of Slurm 22.05."""
 
 from __future__ import annotations
 

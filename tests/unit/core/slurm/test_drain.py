@@ -37,13 +37,13 @@ def test_running_job_is_not_preempted() -> None:
 def test_grace_of_a_preempted_job() -> None:
     found = times(end=130, preempted=100)
     assert found.is_preempted
-    # Heard at once.
+    # Noticed at once.
     assert found.grace(START + 100, 1.0) == 30
-    # Asked every five seconds: it was four seconds ago.
+    # Noticed four seconds later, with a question every five seconds.
     assert found.grace(START + 104, 5.0) == 26
-    # A clock that is a minute ahead takes nothing away.
+    # A clock that is a minute ahead shortens nothing.
     assert found.grace(START + 160, 5.0) == 25
-    # One behind gives nothing.
+    # A clock that is behind adds nothing.
     assert found.grace(START + 40, 5.0) == 30
 
 
@@ -58,7 +58,7 @@ def test_output_without_times_gives_no_times(text: str) -> None:
 
 
 def drained(busy: list[int | None], grace: float = 30.0) -> float:
-    """When a drain that begins at 0 stops; busy is what is seen every half second, the last one for ever."""
+    """Return when a drain that begins at 0 stops; busy has a count for every half second, and the last one repeats."""
     timing = Timing(grace=grace)
     rule = job_drain.Drain(0.0, job_drain.grace_until(timing, 0.0), timing.settle)
     for look in range(1000):
@@ -71,14 +71,14 @@ def drained(busy: list[int | None], grace: float = 30.0) -> float:
 @pytest.mark.parametrize(
     ("busy", "stops"),
     [
-        # An idle tier waits only until no gateway sends any more.
+        # An idle tier waits only until the gateway sends no more requests.
         ([0], 3.5),
-        # One that comes in that time is waited for.
+        # A request in that time is waited for.
         ([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0], 5.5),
-        # What does not end is cut, with time left for stopping.
+        # A request that does not end is cut, with time left for stopping.
         ([2], 24.0),
         ([None], 24.0),
-        # A look in which none runs is not enough.
+        # One count without a request is not enough.
         ([1] * 8 + [0] + [1] * 8 + [0], 9.0),
     ],
 )
@@ -125,7 +125,7 @@ def test_requests_have_half_of_the_time_without_an_idle_window() -> None:
     renewal = job_drain.renewal_for(timing, 100.0)
     assert not renewal.reason(354.0, 3)
     assert "there was no idle window" in renewal.reason(355.0, 3)
-    # Slurm's own lateness and the grace are left.
+    # Slurm's lateness and the grace are left.
     assert renewal.drain_until(timing, 355.0) == 610.0
 
 

@@ -154,7 +154,7 @@ def test_heartbeat_is_valid_for_fifteen_seconds(age: float, said: str) -> None:
 
 
 class Reader:
-    """A reader that looks every half second at what a node writes whose clock is not as the reader's."""
+    """A reader that reads every half second the entry of a node with another clock."""
 
     def __init__(self, ahead: float, began: float = 0.0) -> None:
         self.ahead, self.now = ahead, 5000.0
@@ -195,7 +195,7 @@ def test_engine_is_alive_while_its_heartbeat_changes(ahead: float) -> None:
     assert reader.said() == ""
     reader.pass_(60)
     assert reader.said() == ""
-    # It loses its power.
+    # The node loses its power.
     reader.writes = False
     reader.pass_(endpoint_registry.LIFE_S - 3)
     assert reader.said() == ""
@@ -221,7 +221,7 @@ def test_reader_forgets_heartbeats_after_a_pause() -> None:
     reader = Reader(-3600.0)
     reader.pass_(30)
     assert reader.said() == ""
-    # It wrote on for a while, and died when nobody looked.
+    # The writer died during a pause of the reader.
     reader.pass_(30, looks=False)
     reader.writes = False
     reader.pass_(0)
@@ -237,7 +237,7 @@ def test_entry_is_remembered_while_it_is_unreadable(broken: dict[str, str]) -> N
     reader.tracker = endpoint_registry.track(reader.tracker, broken, reader.wall, reader.now + 0.5)
     reader.pass_(0)
     assert reader.said() == ""
-    # Of one that is dead that makes no living one.
+    # A dead entry stays dead.
     reader.writes = False
     reader.pass_(20)
     assert "no heartbeat for" in reader.said()
@@ -279,7 +279,7 @@ def test_entry_of_a_job_that_ended_long_ago_is_a_leftover() -> None:
     old.writes = False
     old.beat = NOW - 700
     old.pass_(5)
-    # Its writer may live, and its clock be wrong.
+    # The writer may be alive with a wrong clock.
     assert rubbish(old, set()) == []
     old.pass_(2)
     assert rubbish(old, set()) == ["fast-12.json"]
@@ -319,7 +319,7 @@ def test_later_job_owns_a_port_of_two_endpoints() -> None:
     found = endpoint_registry.read_all(files(FAST, later), NOW)
     assert found.alive == (later,)
     assert found.dead == (DeadEntry("fast-12.json", "10.0.0.42:8080 belongs to job 11, which started later"),)
-    # A dead one takes nobody's port.
+    # A dead entry owns no port.
     stale = replace(later, heartbeat=NOW - 100)
     assert endpoint_registry.read_all(files(FAST, stale), NOW).alive == (FAST,)
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which models the router of a job offers on its node."""
+"""Models that the router of a job offers on its node."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def job(**changes: Any) -> job_spec.JobSpec:
 
 
 def small(layers: int) -> Any:
-    """A model with some layers of the large one."""
+    """Make a model with some layers of the large one."""
     assert METADATA
     return replace(
         METADATA, layers=METADATA.layers[:layers], file_size=METADATA.file_size * layers // len(METADATA.layers)
@@ -40,7 +40,7 @@ def small(layers: int) -> Any:
 
 
 def offered(tier: job_spec.JobSpec, *files: ModelFile, limit: str = "") -> tuple[list[str], str]:
-    """Of files beside the one that is named."""
+    """Return the offered ids and the notes for further files."""
     named = ModelFile(tier.models[0].path.removeprefix(f"{tier.folder}/"), METADATA)
     found, notes = job_models.offered(tier, tier.nodes["vasp-02"], [named, *files], limit)
     return [model.id for model in found], "\n".join(notes)
@@ -56,7 +56,7 @@ def test_found_models_that_fit_are_offered_with_the_named_ones() -> None:
     assert notes == []
     assert found[1].path == "/scratch/ai/models/x/small.gguf"
     assert (found[1].layers, list(found[1].devices)) == (8, ["CUDA0"])
-    # Of shards the first one names all of them.
+    # The first shard names the model.
     assert offered(tier, ModelFile("s-00001-of-00002.gguf", small(8)))[0] == [STRAND, "s"]
 
 
@@ -77,7 +77,7 @@ def test_model_that_is_not_offered_has_a_reason(file: ModelFile, words: str) -> 
 
 
 def test_found_models_are_dropped_before_named_ones() -> None:
-    """The largest two must fit together, whichever are asked for."""
+    """The two largest models must fit together."""
     files = [ModelFile("twin.gguf", METADATA), ModelFile("small.gguf", small(4))]
     ids, notes = offered(job(), *files)
     assert ids == [STRAND, "small"]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a tier's job starts where, and when it may stop."""
+"""The specification of a job: nodes, layers, command lines and ports."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_split_by_host_name_becomes_the_engines_order() -> None:
         ("RPC1", "vasp-03", "10.100.0.43:50053", 27),
         ("CUDA0", "vasp-01", "", 26),
     ]
-    # Local devices come last, and the output layer is one more of theirs.
+    # Local devices come last, and hold the output layer, too.
     assert engine_split(placed) == [27, 27, 27]
 
 

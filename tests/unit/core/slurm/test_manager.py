@@ -110,11 +110,11 @@ def test_no_job_is_submitted_while_a_preempting_job_waits() -> None:
 )
 def test_failed_sbatch_causes_no_second_job(status: int, job: str, text: str, again_after: float) -> None:
     state = tier_rules.submitted(FAST, tier_rules.about_to_submit(TierState(), NOW), NOW, status, job, text)
-    # A queue from before, that Slurm needed long to answer.
+    # An older queue, for which Slurm took long.
     stale = Observation(NOW + again_after - 1, QueueSnapshot(NOW - 1))
     assert tier_rules.step(FAST, state, stale)[1] == []
     assert step(state, observed(wall=NOW + again_after - 1))[1] == []
-    # It has come through after all.
+    # Slurm has accepted the job after all.
     assert step(state, observed(PENDING, wall=NOW + 5))[1] == []
     assert step(state, observed(wall=NOW + again_after + 1))[1] == [(SUBMIT, "")]
 
@@ -140,7 +140,7 @@ def test_pending_duplicate_is_cancelled() -> None:
     # Not again at once.
     assert step(state, observed(second, RUNNING, wall=NOW + 2))[1] == []
     assert step(state, observed(second, RUNNING, wall=NOW + 100))[1] == [(CANCEL, "13")]
-    # Its end is no failure of the tier.
+    # The duplicate's end is no failure of the tier.
     assert step(state, observed(RUNNING, wall=NOW + 3))[1] == []
 
 
@@ -171,7 +171,7 @@ def test_stopped_tier_loses_its_job_and_gets_none() -> None:
     assert actions == []
     tier = tier_report.report(FAST, state, observed(wall=NOW + 41, stops=stops))
     assert (tier.state, tier.reason, tier.enabled) == ("stopped", "stopped by ann: maintenance", False)
-    # And at once a new one when it is started.
+    # A started tier gets a new job at once.
     assert step(state, observed(wall=NOW + 42))[1] == [(SUBMIT, "")]
 
 
@@ -199,7 +199,7 @@ def test_job_held_after_a_failed_launch_is_cancelled(reason: str, words: str, jo
     tier = tier_report.report(FAST, state, observed(held))
     assert tier.reason == f"pending: {reason} ({words})"
     assert "journalctl -u slurmd" in tier.advice
-    # However long it takes, it has failed once.
+    # The failure counts once, however long it takes.
     cancels = 0
     for tick in range(100):
         state, actions = step(state, observed(held, wall=NOW + 2 * tick))
@@ -211,7 +211,7 @@ def test_job_held_after_a_failed_launch_is_cancelled(reason: str, words: str, jo
     assert actions == []
     assert "launch" not in state.job
     assert f"job 12 did not start: {words}" in tier_report.report(FAST, state, observed(wall=NOW + 1)).reason
-    # The next one that fails is another one.
+    # The next failed launch counts again.
     state, actions = step(state, observed(replace(held, id="13"), wall=NOW + 400))
     assert (actions, state.failures) == ([(CANCEL, "13")], 2)
 
@@ -219,7 +219,7 @@ def test_job_held_after_a_failed_launch_is_cancelled(reason: str, words: str, jo
 def test_failed_launch_is_counted_once_if_a_user_cancels_the_job() -> None:
     held = replace(PENDING, reason="JobHoldMaxRequeue")
     state, _actions = step(TierState(), observed(held))
-    # A second job was ended meanwhile.
+    # A duplicate was cancelled meanwhile.
     state = replace(state, cancelled="13")
     state, _actions = step(state, observed(wall=NOW + 1, endings={"12": Ending(state="CANCELLED")}))
     assert (state.failures, state.not_before, state.counted) == (1, NOW + BACKOFF_S[0], "")
@@ -247,7 +247,7 @@ def test_backoff_is_that_of_the_inventory() -> None:
         pauses.append(state.not_before - wall)
         wall = state.not_before + 1
     assert pauses == [3.0, 5.0, 5.0, 5.0]
-    # One that somebody cancelled is not among them, and no clock that was set back.
+    # Neither a cancelled job nor a clock that was set back is a failure.
     state, _actions = step(replace(state, job="9"), observed(wall=wall, endings={"9": Ending(state="CANCELLED")}), spec)
     assert state.not_before == wall + tier_rules.CANCELLED_S
     assert step(state, observed(wall=wall + 1), spec)[0].not_before == state.not_before
@@ -266,7 +266,7 @@ def test_backoff_grows_with_each_failed_job() -> None:
         assert step(state, observed(wall=wall))[1] == [(SUBMIT, "")]
     assert pauses == [*BACKOFF_S, BACKOFF_S[-1], BACKOFF_S[-1]]
     assert "10 times in a row" in tier.reason
-    # One that has served for long enough makes all well.
+    # A job that has served for long enough resets the failures.
     ready = replace(ENTRY, started=wall - 700, heartbeat=wall)
     state, _actions = step(state, observed(replace(RUNNING, start=wall - 700), wall=wall, endpoints=[ready]))
     assert state.failures == 0
@@ -317,7 +317,7 @@ def test_clock_set_back_after_a_submission_restarts_the_wait() -> None:
     for after in (unsure, lost):
         endings = {"12": Ending("TIMEOUT", elapsed=1e5)}
         state, actions = step(after, observed(endings=endings))
-        # It may still be on its way.
+        # The job may still arrive.
         assert actions == []
         state, actions = step(state, observed(wall=NOW + UNSURE_S - 1, endings=endings))
         assert actions == []

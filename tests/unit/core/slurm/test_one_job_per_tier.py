@@ -24,7 +24,7 @@ from tests.unit.core.slurm.tiers import DIED, FAST, NOW, PENDING
 
 
 class Cluster:
-    """A Slurm that loses answers, jobs and itself, by a seed."""
+    """A Slurm that loses answers and jobs, by a seed."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -40,7 +40,7 @@ class Cluster:
         job, fate = str(self.number), self.dice.random()
         if fate < 0.2:
             return 1, "", "sbatch: error: Batch job submission failed: Unable to contact slurm controller"
-        # Slurm may take it a good while after sbatch has given up.
+        # Slurm may accept the job long after sbatch has failed.
         late = self.dice.uniform(0, 50) if fate < 0.5 else 0.0
         self.arriving.append((self.wall + late, job))
         self.arrive()
@@ -91,7 +91,7 @@ def test_tier_never_has_two_jobs(seed: int) -> None:
                 kept = json.loads(json.dumps(asdict(state)))
                 status, job, text = cluster.sbatch()
                 if cluster.dice.random() < 0.2:
-                    # The manager is killed, and begins again with what is on the disk.
+                    # The manager is killed, and restarts with the state on disk.
                     state = tier_state.state_from_data(kept)
                 else:
                     state = tier_rules.submitted(FAST, state, cluster.wall, status, job, text)

@@ -31,7 +31,7 @@ def test_pending_outdated_job_is_replaced(comment: str) -> None:
     state, actions = step(state, observed(wall=NOW + 2, endings={"12": Ending(state="CANCELLED")}), PLANNED)
     assert actions == [(SUBMIT, "")], "at once: nobody has cancelled it but the manager"
     state = tier_rules.submitted(PLANNED, state, NOW + 2, 0, "13", "13")
-    # Even where the site has its own words as a comment.
+    # Also on a site that rewrites comments.
     for found in (NEW, "project 7", "herd-tiers"):
         new = replace(PENDING, id="13", comment=found)
         assert step(state, observed(new, wall=NOW + 4), PLANNED)[1] == []
@@ -43,7 +43,7 @@ def test_pending_outdated_job_is_replaced(comment: str) -> None:
     [
         replace(PENDING, comment=NEW),
         replace(PENDING, comment="somebody's own"),
-        # Somebody holds it, and would not be asked by another one.
+        # A user holds the job. A new job would not be held.
         replace(PENDING, comment=OLD, reason="JobHeldUser"),
         replace(PENDING, comment=OLD, reason="job requeued in held state", state="REQUEUE_HOLD"),
         replace(PENDING, comment=OLD, reason="job requeued in held state"),
@@ -57,7 +57,7 @@ def test_current_or_held_job_is_not_replaced(job: Job) -> None:
 
 def test_serving_outdated_job_is_asked_to_requeue_itself() -> None:
     old = replace(RUNNING, comment=OLD)
-    # While it starts nobody knows whether it has its handlers yet.
+    # A starting job may not have its signal handlers yet.
     state, actions = step(TierState(job="12"), observed(old), PLANNED)
     assert actions == []
     state, actions = step(state, observed(old, endpoints=[ENTRY]), PLANNED)
@@ -68,12 +68,12 @@ def test_serving_outdated_job_is_asked_to_requeue_itself() -> None:
     assert "in an idle window" in report.advice
     assert step(state, observed(old, wall=NOW + 60, endpoints=[ENTRY]), PLANNED)[1] == []
     assert step(state, observed(old, wall=NOW + 700, endpoints=[ENTRY]), PLANNED)[1] == [(RENEW, "12")]
-    # It has requeued itself.
+    # The job has requeued itself.
     assert step(state, observed(replace(PENDING, comment=OLD), wall=NOW + 60), PLANNED)[1] == [(CANCEL, "12")]
 
 
 def test_new_run_of_an_outdated_job_is_asked_again() -> None:
-    """An inventory is changed more than once in ten minutes, and a job that was asked is requeued by others."""
+    """The inventory may change twice in ten minutes, and a preemption may requeue the job."""
     old = replace(RUNNING, comment=OLD)
     assert old.start
     before, since = TierState(job="12", renewed_at=old.start - 5), TierState(job="12", renewed_at=old.start + 5)
@@ -82,7 +82,7 @@ def test_new_run_of_an_outdated_job_is_asked_again() -> None:
 
 
 def test_running_job_without_fingerprint_is_kept() -> None:
-    """Its runtime does not know the signal, and would end in the middle of its answers."""
+    """The signal would end a runtime without a handler."""
     old = replace(RUNNING, comment="herd-tiers")
     assert step(TierState(job="12"), observed(old, endpoints=[ENTRY]), PLANNED)[1] == []
     assert "when it is requeued" in tier_report.report(PLANNED, TierState(job="12"), observed(old)).advice

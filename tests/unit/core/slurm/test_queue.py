@@ -59,7 +59,7 @@ def test_running_jobs_are_parsed() -> None:
     ],
 )
 def test_output_without_jobs_is_refused(printed: bytes) -> None:
-    """Whoever took it for an empty one would submit a second job of every tier."""
+    """An empty queue would cause a second job of every tier."""
     with pytest.raises(ValueError, match="squeue printed no jobs but"):
         slurm_queue.parse_queue(printed)
 
@@ -74,7 +74,7 @@ def test_newline_in_a_comment_hides_no_other_job(comment: str) -> None:
     lines = [line.rstrip(b"\n") for line in SQUEUE.splitlines()]
     at = sum((24, 64, 40, 20, 160, 8, 24, 24, 24, 512, 512, 64, 64, 12))
     others = [line[:at] + comment.encode() for line in lines]
-    # Each is followed by one that is as it was.
+    # A normal job follows each of them.
     mixed = [line for pair in zip(others, lines, strict=True) for line in pair]
     found = slurm_queue.parse_queue(b"\n".join(mixed))
     assert found[1::2] == queue()
@@ -87,7 +87,7 @@ def test_other_time_format_moves_no_column() -> None:
 
 
 def renamed(line: bytes, name: bytes) -> bytes:
-    """As squeue prints a job of this name: it counts bytes, and cuts between any two of them."""
+    """Format a job of this name as squeue does: it counts bytes, and may cut a character."""
     return line[:24] + name[:64].ljust(64) + line[88:]
 
 

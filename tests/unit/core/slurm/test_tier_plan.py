@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the tiers of an inventory to their jobs."""
+"""Plans of the inventory's tiers."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def hosts(gpus: int, memory: int) -> dict[str, dict[str, Any]]:
 
 
 def plan(site: str, change: Any = None) -> dict[str, Any]:
-    """What the filter says of an inventory's tiers, after a change to their data."""
+    """Plan the tiers of an inventory after a change."""
     tiers = read(f"inventory/{site}/group_vars/all/tiers.yml")["herd_tiers"]
     if change:
         change({tier["name"]: tier for tier in tiers})
@@ -76,7 +76,7 @@ def test_tiers_of_the_documents_are_planned() -> None:
     assert found["problems"] == []
     fast, reasoning = found["tiers"]["fast"], found["tiers"]["reasoning"]
     assert fast["limits"] == {"memory": "43G", "nodelist": ["vasp-02"], "exclude": [], "account": ""}
-    # 64G killed it; so much is said by hand there.
+    # 64G was too small. The inventory sets this limit.
     assert reasoning["limits"]["memory"] == "200G"
     assert not any("memory limit" in warning for warning in found["warnings"])
     assert reasoning["data"]["split"] == {"vasp-01": 26, "vasp-02": 27, "vasp-03": 27}
@@ -87,7 +87,7 @@ def test_planned_limit_is_above_the_one_that_was_too_small() -> None:
     limit = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory=""))["tiers"]["reasoning"]
     assert limit["limits"]["memory"] == f"{limit['memory_mib'] // 1024}G"
     assert 64 * 1024 < limit["memory_mib"] < 96 * 1024
-    # What the engine keeps of prompts comes on top of it.
+    # Prompts that the engine keeps come on top.
     settings = {"context": 131072, "cache_type_k": "q4_0", "cache_type_v": "q4_0", "cache_ram_mib": 8192}
     kept = plan("beefcake2_slurm", lambda tiers: tiers["reasoning"].update(memory="", settings=settings))
     assert kept["problems"] == []

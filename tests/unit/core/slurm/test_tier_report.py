@@ -30,7 +30,7 @@ def test_unknown_state_of_a_job_is_shown() -> None:
         ([RUNNING], [ENTRY], ("ready", "", 1)),
         ([RUNNING], [replace(ENTRY, state="loading", percent=43, started=NOW - 44)], ("loading", "loading 43 %", 57)),
         ([RUNNING], [replace(ENTRY, state="loading", percent=0, started=NOW - 21)], ("loading", "loading 0 %", 100)),
-        # Both times are by a clock that is a day ahead, or behind.
+        # Both times are by a clock that is a day ahead or behind.
         ([RUNNING], [replace(ENTRY, state="loading", percent=43, started=NOW + 86400 - 43, heartbeat=NOW + 86400)],
          ("loading", "loading 43 %", 57)),
         ([RUNNING], [replace(ENTRY, state="loading", percent=43, started=NOW - 86400 - 43, heartbeat=NOW - 86400)],
@@ -73,7 +73,7 @@ def test_report_of_a_late_job_names_its_log() -> None:
 
 def test_job_without_an_entry_is_draining_until_the_queue_shows_its_end() -> None:
     assert said(RUNNING, drained={"12": 0})[0] == "draining"
-    # Once it has been restarted, it is starting.
+    # After a restart the job is starting.
     assert said(replace(RUNNING, restarts=1), drained={"12": 0})[0] == "loading"
 
 
@@ -83,7 +83,7 @@ def test_expected_time_includes_the_load() -> None:
 
     assert expected(replace(PENDING, reason="BeginTime", start=NOW + 100, restarts=1)) == NOW + 120
     assert expected(replace(PENDING, reason="BeginTime", start=NOW + 100, restarts=1), VASP) == NOW + 3620
-    # Slurm's own guess knows more than we do.
+    # Slurm's own estimate has priority.
     assert expected(replace(PENDING, start=NOW + 500, restarts=1), VASP) == NOW + 520
     assert expected(PENDING, WAITING) is None
 

@@ -17,12 +17,12 @@ from tests.unit.core.slurm.tiers import ENTRY, FAST, NAMED, NOW, PENDING, RUNNIN
 @pytest.mark.parametrize(
     ("job", "remembered"),
     [
-        # The inventory has another name for it than the job that runs.
+        # The inventory has another name than the running job.
         (replace(RUNNING, name="llama-new"), "12"),
         (replace(RUNNING, name="llama-new", comment=""), "12"),
         (replace(RUNNING, name="llama-new", comment=NAMED), ""),
         (replace(RUNNING, name="llama-new", comment="herd-tiers tier=fast"), "9"),
-        # What an older manager submitted, and what people did.
+        # Jobs whose comment names no tier, and jobs submitted by hand.
         (RUNNING, ""),
         (replace(RUNNING, comment=""), ""),
     ],
@@ -40,15 +40,15 @@ def test_job_is_found_by_its_number_tier_or_name(job: Job, remembered: str, stat
 @pytest.mark.parametrize(
     ("job", "remembered", "is_orphan"),
     [
-        # Of a tier that is not there any more, whatever name it goes by.
+        # Jobs of a removed tier, with any name.
         (replace(RUNNING, comment="herd-tiers tier=gone"), "", True),
         (replace(RUNNING, comment="herd-tiers tier=gone"), "12", True),
         (replace(PENDING, comment="herd-tiers tier=gone"), "", True),
         (replace(RUNNING, comment="herd-tiers tier=gone", state="SOMETHING_NEW"), "", True),
-        # Of an older manager, for a tier of another name.
+        # Managed jobs whose comment names no tier.
         (replace(RUNNING, name="llama-old"), "", True),
         (replace(RUNNING, name="llama-old"), "12", False),
-        # Over, or ending; somebody else's, or submitted by hand.
+        # Ended and completing jobs, jobs of other users and jobs submitted by hand.
         (replace(RUNNING, name="llama-old", state="CANCELLED"), "", False),
         (replace(RUNNING, name="llama-old", state="COMPLETING"), "", False),
         (replace(RUNNING, name="llama-old", user="ann"), "", False),
@@ -89,11 +89,11 @@ def test_job_is_gone_only_if_a_newer_queue_lacks_it() -> None:
 
 
 def test_requeued_job_that_runs_again_is_not_gone() -> None:
-    """The queue was seen while it waited; then it began, and its entry was there before the queue was seen again."""
+    """The queue showed the job as pending. The next run wrote its entry before the next queue."""
     again = replace(ENTRY, started=NOW + 100)
     seen = {**SEEN, tier_state.run_of(again): NOW + 105}
     assert tier_state.gone_jobs([again], QueueSnapshot(NOW + 99, (PENDING,)), seen) == set()
-    # Of its former run nothing is left, whatever its file says.
+    # The entry of the former run is gone.
     assert tier_state.gone_jobs([ENTRY], QueueSnapshot(NOW + 99, (PENDING,)), seen) == {"12"}
     assert tier_state.gone_jobs([again], QueueSnapshot(NOW + 106, (RUNNING,)), seen) == set()
     assert tier_state.gone_jobs([again], QueueSnapshot(NOW + 106, (PENDING,)), seen) == {"12"}

@@ -73,6 +73,6 @@ def test_table_shows_each_tier_with_advice_and_problems() -> None:
         "reasoning: nothing to do, it comes back by itself.",
         "slurmctld has not answered since 12:00",
     ]
-    # The two times of an entry are by another host's clock, whatever ours says.
+    # Both times of an entry are by another host's clock.
     assert "9 min" in tier_status.table(VIEW, NOW + 7200)
     assert "This is old: the tier manager has written nothing for 30 seconds" in tier_status.table(VIEW, NOW + 30)
