@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take the pictures of the status page that the README shows: make pictures.
+"""Write the pictures of the status page for the README: make pictures.
 
 The gateway is real. The tiers are those of inventory/beefcake2_slurm; their state is made up, as no job runs here.
 """
@@ -27,7 +27,7 @@ TIERS = (
     {"name": "reasoning", "kind": "distributed", "models": [REASONING]},
 )
 TASKS = {"schema": 1, "types": {}, "default": None}
-#: What the fast tier's job writes into its registry entry.
+#: Example of the registry entry that the fast tier's job writes.
 ENTRY = {
     "host": "vasp-02",
     "release": "0c1e57098",
