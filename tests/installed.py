@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl as it is installed on a node, for tests on this machine."""
+"""Install herdctl as on a node, for tests on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def install_herdctl(root: Path) -> Path:
-    """Install it below a folder, by what the module agent_install uses; the program's path."""
+    """Install herdctl below a folder with the code of the module agent_install, and return the program's path."""
     files = agent_install.read_sources(ROOT / "plugins" / "module_utils")
     files["bin/herdctl"] = (ROOT / "roles" / "node_agent" / "files" / "herdctl.py").read_text(encoding="utf-8")
     agent_install.install(root, files, ("bin/herdctl",))

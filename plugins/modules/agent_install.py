@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Put the node's own program in place."""
+"""Install the node's own program."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports import agent_
 
 
 def with_interpreter(content: str, interpreter: str) -> str:
-    """Make the interpreter of this very run the one of the program."""
+    """Set the program's interpreter to the one that runs this module."""
     first, _newline, rest = content.partition("\n")
     return f"#!{interpreter}\n" + (rest if first.startswith("#!") else content)
 
@@ -105,7 +105,7 @@ def main() -> None:
     except HerdError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        module.fail_json(msg=f"expected to write below {root}, found {error}: free space or mend its permissions.")
+        module.fail_json(msg=f"expected to write below {root}, found {error}: free space or correct its permissions.")
     shown = [{name: source.get(name, "") for name in names} for source in (before, files)]
     diff = [
         {"before_header": name, "after_header": name, "before": shown[0][name], "after": shown[1][name]}

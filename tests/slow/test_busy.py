@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Half an hour of work, in which nothing is wrong: the agents must leave everything alone.
+"""Keep a healthy group busy for half an hour: the agents must restart nothing.
 
-HERD_BUSY_MINUTES shortens it, for work on this test.
+HERD_BUSY_MINUTES sets another duration, for work on this test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What these tests share with those of the scenario worker_lost."""
+"""Fixtures that this scenario shares with worker_lost."""
 
 from __future__ import annotations
 

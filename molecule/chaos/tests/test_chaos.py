@@ -1,4 +1,4 @@
-"""What else may befall a herd, under load: one after the other, and no hand on anything but what is broken."""
+"""Failures under load, one after the other; only what the test broke is repaired by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def processes(service: Service) -> dict[str, int]:
 
 
 def drop_in(service: Service, host: str, unit: str, text: str) -> None:
-    """Lay something over a unit until the next start of its host; nothing takes it away."""
+    """Add a drop-in to a unit until the next start of its host."""
     folder = f"/run/systemd/system/{unit}.service.d"
     write = f"mkdir -p {folder}; printf '%s' \"$1\" > {folder}/chaos.conf" if text else f"rm -rf {folder}"
     service.on(host, "sh", "-c", f"{write}; systemctl daemon-reload", "sh", text)
@@ -40,7 +40,7 @@ def errors_since(service: Service, began: float) -> list[str]:
 
 @contextmanager
 def nothing_happens(service: Service, what: str, *, errors: bool = False) -> Iterator[Row]:
-    """Whatever is done inside costs no request, unless errors are expected, and no agent sees anything in it."""
+    """Check that the steps inside cost no request, unless errors are expected, and that no agent logs a problem."""
     service.wait_for_answer(time.time(), 60)
     before, began = processes(service), time.time()
     row = Row(what)
@@ -62,7 +62,7 @@ def test_the_head_is_frozen(service: Service) -> None:
 
 @pytest.fixture
 def quick_doubts(service: Service) -> Iterator[None]:
-    """The head's agent with shorter patience for an API that says nothing."""
+    """Shorten the limits of the head's agent for a silent API."""
     path = "/etc/herd/agent.json"
     former = service.on(HEAD, "cat", path)
     settings = json.loads(former)
@@ -80,7 +80,7 @@ def quick_doubts(service: Service) -> Iterator[None]:
 
 @pytest.mark.usefixtures("quick_doubts")
 def test_the_heads_api_says_nothing(service: Service) -> None:
-    """Its process runs and does nothing, and whoever asks it waits for ever: what is sent to its port is dropped."""
+    """Drop all packets to its port: the process runs and does nothing, and clients wait forever."""
     service.wait_for_answer(time.time(), 60)
     rule = "table inet chaos { chain input { type filter hook input priority 0; tcp dport 8000 drop; }; }"
     service.on(HEAD, "nft", rule)
@@ -97,7 +97,7 @@ def test_the_heads_api_says_nothing(service: Service) -> None:
 
 
 def test_a_worker_runs_out_of_memory(service: Service) -> None:
-    """While a model is loaded, which is when it asks for most."""
+    """It happens while a model loads, when the worker allocates most."""
     service.on(HEAD, "systemctl", "stop", "llama-head")
     service.on(HEAD, "systemd-run", "--quiet", "--on-active=2", "systemctl", "start", "--no-block", "llama-head")
     service.run_out_of_memory(FIRST, "llama-rpc")
@@ -114,7 +114,7 @@ def test_the_head_runs_out_of_memory(service: Service) -> None:
 
 
 def test_the_heads_host_loses_power(service: Service) -> None:
-    """Nobody is left to notice; the workers go on waiting for a head that said no farewell."""
+    """No agent is left to notice it, and the workers wait for a head that closed no connection."""
     service.power_off(HEAD)
     began = time.time()
     time.sleep(5)
@@ -144,7 +144,7 @@ def test_the_ethernet_of_a_worker_is_cut_and_healed(service: Service) -> None:
 
 
 def test_the_ethernet_of_the_head_is_cut_and_healed(service: Service) -> None:
-    """Clients cannot reach it, and that is all."""
+    """Only clients are affected."""
     what = f"the head's Ethernet is cut for {WATCH_S:.0f} s"
     with nothing_happens(service, what, errors=True) as row:
         began = time.time()
@@ -163,7 +163,7 @@ def test_a_slow_fabric(service: Service) -> None:
 
 
 def releases(service: Service) -> tuple[str, str]:
-    """The release that runs, and the other one that is installed."""
+    """Return the release that runs, and the other installed one."""
     found = service.on(FIRST, "ls", "/opt/llama.cpp/releases").split()
     current = service.on(FIRST, "readlink", "-f", "/opt/llama.cpp/current").strip().rpartition("/")[2]
     (other,) = [name for name in found if name != current]
@@ -171,7 +171,7 @@ def releases(service: Service) -> tuple[str, str]:
 
 
 def other_release(service: Service, host: str) -> str:
-    """What makes a worker's unit start the other release, as an upgrade would that forgot this host."""
+    """Return a drop-in that starts the other release, as after an upgrade that missed this host."""
     current, other = releases(service)
     (line,) = [
         line for line in service.on(host, "systemctl", "cat", "llama-rpc").splitlines() if line.startswith("ExecStart=")
@@ -200,7 +200,7 @@ def test_the_wrong_release_on_a_worker(service: Service) -> None:
 
 @contextmanager
 def full(service: Service, host: str, folder: str) -> Iterator[None]:
-    """Leave no room on the file system of a folder."""
+    """Fill the file system of a folder."""
     filler = f"{folder}/filler"
     service.on(host, "sh", "-c", f"dd if=/dev/zero of={filler} bs=64k 2>/dev/null; dd if=/dev/zero of={filler}2 bs=1 "
                f"count=4096 2>/dev/null; df --output=avail {folder} | tail -n 1 | grep -qx ' *0'")  # fmt: skip
@@ -221,7 +221,7 @@ def test_the_models_disk_is_full(service: Service) -> None:
 
 
 def test_the_journals_disk_is_full(service: Service) -> None:
-    """The journal can say nothing of it, so another node's view of the head is looked at."""
+    """The journal cannot record it, so the test reads the head's state on another node."""
     with full(service, HEAD, "/var/log/journal"), full(service, FIRST, "/var/log/journal"):
         with nothing_happens(service, "the disk of the journals is full"):
             time.sleep(5)
@@ -238,13 +238,13 @@ def test_the_journals_disk_is_full(service: Service) -> None:
 
 
 def process_told_of(service: Service) -> int:
-    """The head's process, as another node hears of it: another one, or none, after a loss."""
+    """Return the head's process as another node sees it: a new one, or none, after a loss."""
     shown = json.loads(service.on(SECOND, "sh", "-c", "herdctl status --json || true"))
     return int(shown["nodes"][HEAD]["heartbeat"]["head"]["pid"])
 
 
 def wait(until: Callable[[], bool], seconds: float) -> float:
-    """When this first was so."""
+    """Return when the condition first held."""
     deadline = time.time() + seconds
     while time.time() < deadline:
         if until():
@@ -254,7 +254,7 @@ def wait(until: Callable[[], bool], seconds: float) -> float:
 
 
 def test_the_caches_disk_is_full(service: Service) -> None:
-    """A worker keeps what fits of a tensor and says nothing; it must never compute with that."""
+    """A worker silently keeps the part of a tensor that fits; it must never compute with it."""
     right = service.answer()
     assert service.answer() == right
     cache = "/var/cache/herd/rpc"
@@ -331,7 +331,7 @@ with open("/run/chaos-clock", "r+b" if os.path.exists("/run/chaos-clock") else "
 
 
 def restart_all(service: Service) -> None:
-    """Agents first: they notice the rest."""
+    """Restart the agents first: they notice the restart of the others."""
     for host in NODES:
         service.on(host, "systemctl", "restart", "herd-agent")
     service.on(HEAD, "systemctl", "stop", "llama-head")
@@ -344,7 +344,7 @@ def restart_all(service: Service) -> None:
 
 @pytest.fixture
 def clocks(service: Service) -> Iterator[Callable[[Sequence[str], int], None]]:
-    """Give the herd's processes clocks that can be set; they run with the right time before and after."""
+    """Give the processes clocks that the test can set, with the right time before and after."""
     source = f"open('/tmp/chaos-clock.c', 'w').write({CLOCK!r})"
     service.run_program(HEAD, source)
     service.on(HEAD, "gcc", "-shared", "-fPIC", "-O2", "-o", LIBRARY, "/tmp/chaos-clock.c")

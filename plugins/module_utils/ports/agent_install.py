@@ -16,7 +16,7 @@ from .host import selinux
 
 KEPT_VERSIONS = 2
 #: Packages of module_utils that a node runs, and the suffixes of their files.
-PACKAGES, ENDINGS = ("core", "agent"), (".py", ".css", ".js")
+PACKAGES, SUFFIXES = ("core", "agent"), (".py", ".css", ".js")
 
 
 def read_sources(module_utils: Path) -> dict[str, str]:
@@ -27,7 +27,7 @@ def read_sources(module_utils: Path) -> dict[str, str]:
     found = {"lib/herd/__init__.py": ""}
     for package in PACKAGES:
         for path in sorted((module_utils / package).rglob("*")):
-            if path.suffix in ENDINGS:
+            if path.suffix in SUFFIXES:
                 found[f"lib/herd/{path.relative_to(module_utils).as_posix()}"] = path.read_text(encoding="utf-8")
     return found
 
