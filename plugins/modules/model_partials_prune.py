@@ -136,12 +136,11 @@ def main() -> None:
     except HerdError as error:
         module.fail_json(msg=str(error))
     except OSError as error:
-        trouble = HerdError(
-            f"to read and remove files in {module.params['path']}",
-            f"{error.strerror} at {error.filename}",
+        problem = HerdError.plain(
+            f"{error.filename} cannot be read or removed ({error.strerror})",
             "correct the owner or mode of that path, then run again",
         )
-        module.fail_json(msg=str(trouble))
+        module.fail_json(msg=str(problem))
 
 
 if __name__ == "__main__":

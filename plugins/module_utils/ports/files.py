@@ -25,9 +25,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 def disk_full(path: Path) -> InsufficientError:
     """Build the error of a disk or quota that is full."""
-    return InsufficientError(
-        f"room to write {path}",
-        "a full disk",
+    return InsufficientError.plain(
+        f"The disk is full, so {path} was not written completely",
         "free space or choose another directory, then run again: it continues where it stopped",
     )
 

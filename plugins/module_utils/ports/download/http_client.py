@@ -229,8 +229,8 @@ class HttpClient:
     def _ask(self, method: str, url: str, here: str, headers: dict[str, str]) -> Response:
         """Send one request; tell failures that may pass from those that will not."""
         if self._session is None:
-            raise NotFoundError(
-                "the Python library requests", str(REQUESTS_ERROR), "install python3-requests, as role node does"
+            raise NotFoundError.plain(
+                f'Python library "requests" is not installed on the host ({REQUESTS_ERROR})', "run the role node first"
             )
         gets_token = any(_same_place(trusted, here) for trusted in self._trusted)
         try:

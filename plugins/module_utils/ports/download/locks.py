@@ -54,9 +54,8 @@ def locked(path: str, patience: float, waiting: Callable[[str], object]) -> Iter
             except BlockingIOError:
                 holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "another process"
                 if time.monotonic() - began > patience:
-                    raise HerdError(
-                        f"{path} to become free within {patience:.0f} s",
-                        f"process {holder} still at work on the same file",
+                    raise HerdError.plain(
+                        f"Process {holder} still downloads the same file and holds {path} after {patience:.0f} s",
                         "wait for it, or stop it; the bytes that it fetched are kept",
                     ) from None
                 waiting(f"waiting for process {holder}, which fetches the same file")

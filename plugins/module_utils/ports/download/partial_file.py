@@ -38,8 +38,8 @@ class PartialFile:
         try:
             self._fd = os.open(path, flags, 0o600)
         except OSError as error:
-            raise HerdError(
-                f"to write {path}", str(error.strerror), "remove that path, or correct the directory"
+            raise HerdError.plain(
+                f"{path} cannot be opened ({error.strerror})", "remove that path, or correct the directory"
             ) from None
         os.fchmod(self._fd, 0o600)
 
@@ -124,8 +124,7 @@ class LineFile:
 
 
 def _broken(path: Path, error: OSError) -> HerdError:
-    return HerdError(
-        f"the disk to write and read {path}",
-        str(error.strerror),
+    return HerdError.plain(
+        f"The disk failed at {path} ({error.strerror})",
         "read the disk's errors in the kernel log (dmesg), then run again: it continues where it stopped",
     )

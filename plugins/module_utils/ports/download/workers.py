@@ -134,7 +134,7 @@ class _TransferRun:
             known = error if isinstance(error, HerdError) else None
             self._transfer.abort(
                 known
-                or HerdError("to fetch and write the file", f"{type(error).__name__}: {error}", "report this as a bug")
+                or HerdError.plain(f"The download failed with {type(error).__name__}: {error}", "report this as a bug")
             )
             self._wake(True)
 
@@ -292,8 +292,8 @@ class _TransferRun:
             while position < task.end:
                 size = self._file.read(position, buffer[: min(BLOCK, task.end - position)])
                 if not size:
-                    raise HerdError(
-                        f"the bytes that were written at {position}", "the end of the file", "check the disk"
+                    raise HerdError.plain(
+                        f"The partial file ends before byte {position}, which was written", "check the disk"
                     )
                 task.digest.update(buffer[:size])
                 position += size

@@ -63,10 +63,10 @@ def test_disk_that_fills_up_is_one_error(
 ) -> None:
     monkeypatch.setattr(Disk, "free", lambda *args: 1 << 40)
     arguments = {"url": server.url("/m.gguf"), "sha256": sha256(WHOLE), "dest": str(small_disk / "m.gguf")}
-    assert "a full disk" in run(**arguments)["msg"]
+    assert "The disk is full" in run(**arguments)["msg"]
     assert not server.asked("GET"), "the room is asked for before the first byte"
     server.files["/m.gguf"].length = False
-    assert "a full disk" in run(**arguments)["msg"]
+    assert "The disk is full" in run(**arguments)["msg"]
 
 
 def test_space_of_an_interrupted_download_counts_as_free(server: ModelServer, run: Run, small_disk: Path) -> None:
@@ -92,7 +92,7 @@ def test_second_run_waits_for_the_first(server: ModelServer, run: Run, tmp_path:
     holding.wait(5)
     try:
         failed = run(url=server.url("/m.gguf"), sha256=sha256(WHOLE), lock_timeout=0)
-        assert f"process {os.getpid()} still at work" in failed["msg"]
+        assert f"Process {os.getpid()} still downloads" in failed["msg"]
         threading.Timer(0.2, release.set).start()
         assert run(url=server.url("/m.gguf"), sha256=sha256(WHOLE))["changed"]
     finally:
