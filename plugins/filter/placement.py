@@ -143,10 +143,10 @@ def placement(
     facts = {name: known(hosts[name]) for name in dict.fromkeys([*workers, head]) if name in hosts}
     try:
         merged = engine_arguments.merged(engine_arguments.profile_named(profiles or {}, profile), settings or {})
-        site = inventory_placement.InventoryGroup(
+        group = inventory_placement.InventoryGroup(
             list(workers), head, facts, use_head_gpus, int(reserve_mib), memory_max
         )
-        return inventory_placement.plan_for(entry, site, merged, str(release), split or {}, models or {})
+        return inventory_placement.plan_for(entry, group, merged, str(release), split or {}, models or {})
     except HerdError as error:
         # The task shows one sentence. Ansible would wrap an exception in several.
         told = str(error)

@@ -221,7 +221,7 @@ def strangers(port: int, unit: str) -> tuple[str, ...]:
     return tuple(sorted({f"{name} ({pid})" for _listener, pid, name in found if pid}))
 
 
-def look(api: openai_api.Api, given: dict[str, Any], former: str) -> api_readiness.ApiProbe:
+def probe(api: openai_api.Api, given: dict[str, Any], former: str) -> api_readiness.ApiProbe:
     """Probe the API and, with a unit, systemd and the kernel's listeners."""
     state, unit = api.health(), given["unit"]
     if not unit:
@@ -244,7 +244,7 @@ def wait_until_ready(api: openai_api.Api, given: dict[str, Any]) -> api_readines
     waiting = api_readiness.ReadinessWait(limit, given["unit"])
     while not waiting.is_over():
         former = waiting.states[-1] if waiting.states else ""
-        error = waiting.see(look(api, given, former), time.monotonic() - begin)
+        error = waiting.see(probe(api, given, former), time.monotonic() - begin)
         if error is not None:
             said = f", its unit said: {systemd.last_words(given['unit'])}" if given["unit"] else ""
             raise type(error)(error.expected, error.found + said, error.remedy)

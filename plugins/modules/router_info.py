@@ -171,7 +171,7 @@ def offered(found: list[router_mode.RouterModelState], expected: list[str]) -> d
     }
 
 
-def look(given: dict[str, Any]) -> dict[str, Any]:
+def read_api(given: dict[str, Any]) -> dict[str, Any]:
     """Wait for the router, and request its models."""
     api = api_of(given, 10)
     end = time.monotonic() + given["timeout"]
@@ -195,7 +195,7 @@ def look(given: dict[str, Any]) -> dict[str, Any]:
     return offered(found, given["expected"])
 
 
-def look_at_unit(given: dict[str, Any]) -> dict[str, Any]:
+def read_unit(given: dict[str, Any]) -> dict[str, Any]:
     """Read the unit's state, and request the models from the endpoint of its process."""
     state = systemd.show(given["unit"])
     arguments = processes.arguments_of(state.pid) if state.pid else []
@@ -239,7 +239,7 @@ def main() -> None:
     if openai_api.REQUESTS_ERROR is not None:
         module.fail_json(msg=missing_required_lib("requests"))
     try:
-        module.exit_json(changed=False, **(look if module.params["url"] else look_at_unit)(module.params))
+        module.exit_json(changed=False, **(read_api if module.params["url"] else read_unit)(module.params))
     except HerdError as error:
         module.fail_json(msg=str(error))
 

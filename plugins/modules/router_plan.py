@@ -293,7 +293,7 @@ def offers_of(
     ]
 
 
-def look(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def plan_router(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Plan the router. Return the result and warnings."""
     found = release_manifest.needed_manifest(Path(given["prefix"]), given["check_mode"])
     entries, left_out = read(given)
@@ -387,7 +387,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result, warnings = look({**module.params, "check_mode": module.check_mode})
+        result, warnings = plan_router({**module.params, "check_mode": module.check_mode})
     except HerdError as error:
         module.fail_json(msg=str(error))
     for warning in warnings:

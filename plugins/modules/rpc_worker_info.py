@@ -194,7 +194,7 @@ def holder_of(listeners: list[proc_net.TcpSocket], unit: str) -> tuple[str, bool
     return (f"{name} ({pid})" if pid else ""), is_own
 
 
-def look(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Sight]:
+def read_state(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.WorkerStatus]:
     """Read the state of the worker once."""
     unit, port = given["unit"], given["port"]
     state = systemd.show(unit)
@@ -220,7 +220,7 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Sight]:
         leaving=sum(s.state == "CLOSE_WAIT" and s.local_port == port for s in sockets),
         cache_bytes=processes.tree_size(Path(given["cache_dir"])),
     )
-    sight = worker_state.Sight(
+    worker = worker_state.WorkerStatus(
         unit,
         state.active_state,
         state.sub_state,
@@ -229,22 +229,22 @@ def look(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Sight]:
         **{name: found[name] for name in ("restarts", "age_s", "needs_reload", "listening", "holder", "leaving")},
         **{name: found[name] for name in ("release", "current")},
     )
-    return {**found, "problems": worker_state.problems(sight, given["address"], port)}, sight
+    return {**found, "problems": worker_state.problems(worker, given["address"], port)}, worker
 
 
 def wait(given: dict[str, Any]) -> dict[str, Any]:
     """Read the state until the worker listens. Stop early if waiting is useless."""
     deadline = time.monotonic() + given["wait"]
     while True:
-        found, sight = look(given)
-        is_there = given["address"] in sight.listening if given["address"] else bool(sight.listening)
-        if not given["wait"] or (sight.active == "active" and is_there and sight.is_own):
+        found, worker = read_state(given)
+        is_there = given["address"] in worker.listening if given["address"] else bool(worker.listening)
+        if not given["wait"] or (worker.active == "active" and is_there and worker.is_own):
             return found
-        if worker_state.cannot_heal(sight) or time.monotonic() >= deadline:
-            said, there = systemd.last_words(given["unit"]), ", ".join(sight.listening) or "nothing"
+        if worker_state.cannot_heal(worker) or time.monotonic() >= deadline:
+            said, there = systemd.last_words(given["unit"]), ", ".join(worker.listening) or "nothing"
             raise RemoteFailureError(
                 f"{given['unit']} to listen on {given['address']}:{given['port']} within {given['wait']} seconds",
-                f"{sight.active} ({sight.sub}), listening on {there}; it said: {said}",
+                f"{worker.active} ({worker.sub}), listening on {there}; it said: {said}",
                 " ".join(found["problems"]).rstrip(".") or f"look at journalctl -u {given['unit']}",
             )
         time.sleep(_POLL_S)

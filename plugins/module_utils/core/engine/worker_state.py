@@ -13,7 +13,7 @@ YOUNG_S = 30.0
 
 
 @dataclass(frozen=True)
-class Sight:
+class WorkerStatus:
     """The state of a worker on its host.
 
     :param holder: the process that listens on the port, as C(name (pid)); empty if there is none.
@@ -39,84 +39,84 @@ class Sight:
     current: str = ""
 
 
-def problems(sight: Sight, address: str = "", port: int = 0) -> list[str]:
+def problems(worker: WorkerStatus, address: str = "", port: int = 0) -> list[str]:
     """List the reasons why a head cannot or should not use this worker.
 
     :param address: address to listen on; not checked if empty.
     """
-    found = [*_port(sight, address, port)] if sight.listening else []
-    if sight.active != "active":
-        return [_stopped(sight), *(found if not sight.is_own else [])]
-    return [*_unit(sight, port), *found, *_clients(sight), *_release(sight)]
+    found = [*_port(worker, address, port)] if worker.listening else []
+    if worker.active != "active":
+        return [_stopped(worker), *(found if not worker.is_own else [])]
+    return [*_unit(worker, port), *found, *_clients(worker), *_release(worker)]
 
 
-def cannot_heal(sight: Sight) -> bool:
+def cannot_heal(worker: WorkerStatus) -> bool:
     """Return whether waiting is useless: the unit is down, or another process holds its port."""
-    return not sight.is_own or sight.active in ("failed", "inactive")
+    return not worker.is_own or worker.active in ("failed", "inactive")
 
 
-def _stopped(sight: Sight) -> str:
-    if sight.sub == "auto-restart" or sight.active == "activating":
+def _stopped(worker: WorkerStatus) -> str:
+    if worker.sub == "auto-restart" or worker.active == "activating":
         return (
-            f"expected {sight.unit} to run, found it between two starts ({sight.restarts} restarts): its program ends "
-            f"with status 0 whatever was wrong; read journalctl -u {sight.unit} -n 50."
+            f"expected {worker.unit} to run, found it between two starts ({worker.restarts} restarts): its program "
+            f"ends with status 0 whatever was wrong; read journalctl -u {worker.unit} -n 50."
         )
     remedy = (
-        f"read journalctl -u {sight.unit} -n 50, mend what it names, and start it"
-        if sight.active == "failed"
-        else f"start it (systemctl start {sight.unit})"
+        f"read journalctl -u {worker.unit} -n 50, mend what it names, and start it"
+        if worker.active == "failed"
+        else f"start it (systemctl start {worker.unit})"
     )
-    return f"expected {sight.unit} to run, found it {sight.active}: {remedy}."
+    return f"expected {worker.unit} to run, found it {worker.active}: {remedy}."
 
 
-def _unit(sight: Sight, port: int) -> Iterator[str]:
-    if not sight.listening:
+def _unit(worker: WorkerStatus, port: int) -> Iterator[str]:
+    if not worker.listening:
         yield (
-            f"expected {sight.unit} to listen on port {port}, found nothing there: it may still load its devices; "
-            f"read journalctl -u {sight.unit} -n 50."
+            f"expected {worker.unit} to listen on port {port}, found nothing there: it may still load its devices; "
+            f"read journalctl -u {worker.unit} -n 50."
         )
-    if sight.restarts and sight.age_s < YOUNG_S:
+    if worker.restarts and worker.age_s < YOUNG_S:
         yield (
-            f"expected {sight.unit} to stay up, found {sight.restarts} restarts, the last {sight.age_s:.0f} s ago: "
-            f"read journalctl -u {sight.unit} -n 50."
+            f"expected {worker.unit} to stay up, found {worker.restarts} restarts, the last {worker.age_s:.0f} s ago: "
+            f"read journalctl -u {worker.unit} -n 50."
         )
-    if sight.needs_reload:
+    if worker.needs_reload:
         yield (
-            f"expected systemd to know the file of {sight.unit}, found a newer one: run systemctl daemon-reload, or "
+            f"expected systemd to know the file of {worker.unit}, found a newer one: run systemctl daemon-reload, or "
             f"site.yml."
         )
 
 
-def _port(sight: Sight, address: str, port: int) -> Iterator[str]:
-    if not sight.is_own:
+def _port(worker: WorkerStatus, address: str, port: int) -> Iterator[str]:
+    if not worker.is_own:
         yield (
-            f"expected port {port} to be {sight.unit}'s, found {sight.holder or 'another process'}: end that process; "
-            f"the worker takes the port when it starts again."
+            f"expected port {port} to be {worker.unit}'s, found {worker.holder or 'another process'}: end that "
+            f"process; the worker takes the port when it starts again."
         )
-    elif address and set(sight.listening) != {address}:
+    elif address and set(worker.listening) != {address}:
         yield (
-            f"expected {sight.unit} to listen on {address} only, found {', '.join(sight.listening)}: the port has no "
+            f"expected {worker.unit} to listen on {address} only, found {', '.join(worker.listening)}: the port has no "
             f"authentication; run site.yml, which writes its unit anew."
         )
 
 
-def _clients(sight: Sight) -> Iterator[str]:
-    hosts = sorted({client.rpartition(":")[0] for client in sight.clients})
+def _clients(worker: WorkerStatus) -> Iterator[str]:
+    hosts = sorted({client.rpartition(":")[0] for client in worker.clients})
     if len(hosts) > 1:
         yield (
-            f"expected one head at {sight.unit}, which serves one client at a time, found {', '.join(hosts)}: stop the "
-            f"one that is too many; it waits without a word."
+            f"expected one head at {worker.unit}, which serves one client at a time, found {', '.join(hosts)}: stop "
+            f"the one that is too many; it waits without a word."
         )
-    if sight.leaving:
+    if worker.leaving:
         yield (
-            f"expected the connections of {sight.unit} to be open or gone, found {sight.leaving} that the head has "
+            f"expected the connections of {worker.unit} to be open or gone, found {worker.leaving} that the head has "
             f"closed and the worker has not: it is busy or hangs; restart it if that lasts."
         )
 
 
-def _release(sight: Sight) -> Iterator[str]:
-    if sight.release and sight.current and sight.release != sight.current:
+def _release(worker: WorkerStatus) -> Iterator[str]:
+    if worker.release and worker.current and worker.release != worker.current:
         yield (
-            f"expected {sight.unit} to run from the current release {sight.current}, found {sight.release}: head and "
-            f"workers must be of one release; run playbooks/upgrade.yml or rollback.yml to the end."
+            f"expected {worker.unit} to run from the current release {worker.current}, found {worker.release}: head "
+            f"and workers must be of one release; run playbooks/upgrade.yml or rollback.yml to the end."
         )

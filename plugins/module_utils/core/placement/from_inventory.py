@@ -155,7 +155,7 @@ class InventoryGroup:
 
 def plan_for(
     entry: Mapping[str, Any],
-    site: InventoryGroup,
+    group: InventoryGroup,
     settings: Mapping[str, Any],
     release: str,
     split: Mapping[str, int],
@@ -181,7 +181,7 @@ def plan_for(
         for key, other in ((key, metadata_in(model)) for key, model in models.items())
         if other is not None and (other.architecture, other.width, len(other.layers)) == _kin(metadata)
     }
-    planner = Planner(metadata, request_of(settings), site.group(), rules_of(release))
+    planner = Planner(metadata, request_of(settings), group.group(), rules_of(release))
     plan = planner.plan(split)
     return {"known": True, **describe(planner, plan, others)}
 

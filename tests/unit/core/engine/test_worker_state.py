@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import worker_state
-from ansible_collections.herd.inference.plugins.module_utils.core.engine.worker_state import Sight
+from ansible_collections.herd.inference.plugins.module_utils.core.engine.worker_state import WorkerStatus
 
-WELL = Sight(
+WELL = WorkerStatus(
     "llama-rpc.service",
     "active",
     "running",
@@ -32,7 +32,7 @@ def test_serving_worker_has_no_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sight", "found"),
+    ("worker", "found"),
     [
         (replace(WELL, active="failed", sub="failed", listening=[]), ["found it failed: read journalctl"]),
         (replace(WELL, active="inactive", sub="dead", listening=[]), ["found it inactive: start it"]),
@@ -59,8 +59,8 @@ def test_serving_worker_has_no_problem() -> None:
         (replace(WELL, current=""), []),
     ],
 )
-def test_each_problem_is_one_sentence(sight: Sight, found: list[str]) -> None:
-    problems = worker_state.problems(sight, "10.100.0.32", 50052)
+def test_each_problem_is_one_sentence(worker: WorkerStatus, found: list[str]) -> None:
+    problems = worker_state.problems(worker, "10.100.0.32", 50052)
     assert len(problems) == len(found), problems
     for sentence, part in zip(problems, found, strict=True):
         assert part in sentence
@@ -69,7 +69,7 @@ def test_each_problem_is_one_sentence(sight: Sight, found: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sight", "is_vain"),
+    ("worker", "is_useless"),
     [
         (WELL, False),
         (replace(WELL, active="activating", sub="auto-restart"), False),
@@ -78,5 +78,5 @@ def test_each_problem_is_one_sentence(sight: Sight, found: list[str]) -> None:
         (replace(WELL, is_own=False), True),
     ],
 )
-def test_wait_ends_if_worker_cannot_recover(sight: Sight, is_vain: bool) -> None:
-    assert worker_state.cannot_heal(sight) is is_vain
+def test_wait_ends_if_worker_cannot_recover(worker: WorkerStatus, is_useless: bool) -> None:
+    assert worker_state.cannot_heal(worker) is is_useless
