@@ -243,7 +243,7 @@ def test_service_starts_after_its_firewall_rules() -> None:
         assert "After=systemd-tmpfiles-setup.service" in lines
 
 
-def test_no_unit_of_a_role_is_forgotten() -> None:
+def test_every_unit_template_is_rated() -> None:
     templates = {path.name.removesuffix(".j2") for path in (ROOT / "roles").glob("*/templates/*.service.j2")}
     assert templates - {"herd-nft.service"} <= set(UNITS)
     assert set(UNITS) == set(LISTED)
@@ -251,31 +251,31 @@ def test_no_unit_of_a_role_is_forgotten() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
 @pytest.mark.parametrize("unit", UNITS)
-def test_every_unit_is_as_closed_as_the_page_says(tmp_path: Path, unit: str) -> None:
+def test_exposure_of_unit_is_within_documented_limit(tmp_path: Path, unit: str) -> None:
     row = LISTED[unit]
     version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, text=True, check=True).stdout
     for has_gpu, limit in ((False, row["without GPU"]), (True, row["with GPUs"])):
         if limit != "-":
             assert float(limit) <= HIGHEST
-            # Another version counts other settings.
+            # Other versions of systemd rate other directives.
             bound = float(limit) if version.startswith("systemd 252") else HIGHEST
             assert exposure(unit, UNITS[unit](has_gpu), tmp_path) <= bound, (unit, has_gpu)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze on this machine")
 @pytest.mark.parametrize("unit", ["llama-rpc.service", "llama-head.service", "herd-agent.service"])
-def test_gpu_devices_have_a_cost(tmp_path: Path, unit: str) -> None:
-    # PrivateDevices, PrivateUsers, MemoryDenyWriteExecute and a small /proc are not to be had.
+def test_gpu_devices_raise_exposure(tmp_path: Path, unit: str) -> None:
+    # CUDA excludes PrivateDevices, PrivateUsers, MemoryDenyWriteExecute and a restricted /proc.
     assert exposure(unit, UNITS[unit](False), tmp_path) < exposure(unit, UNITS[unit](True), tmp_path)
 
 
 @pytest.mark.parametrize("render_unit", [worker, head, router])
-def test_a_gpu_unit_comes_after_its_device_nodes(render_unit: Any) -> None:
+def test_gpu_unit_starts_after_device_nodes(render_unit: Any) -> None:
     lines = render_unit(True).splitlines()
     assert "Wants=herd-gpu.service" in lines
     assert "After=herd-gpu.service" in lines
     assert "Environment=CUDA_VISIBLE_DEVICES=0" in lines
-    # nvidia, nvidia-frontend (up to driver 550), nvidiactl, nvidia-uvm by their names in /proc/devices.
+    # The pattern covers nvidia, nvidia-frontend (up to driver 550), nvidiactl and nvidia-uvm of /proc/devices.
     assert "DeviceAllow=char-nvidia* rw" in lines
     assert not [line for line in lines if "nvidia-modprobe" in line]
     assert "herd-gpu.service" not in render_unit(False)
