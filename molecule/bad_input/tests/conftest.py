@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playbooks as an operator starts them, with one fact that is wrong, and what the hosts look like around them."""
+"""Run playbooks with one wrong fact, and compare the state of the hosts before and after."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ NODES = (HEAD, *WORKERS)
 API = "http://10.0.0.31:8000"
 HEALTHY_WITHIN_S = 120
 
-# What must be the same afterwards: files of the services, the release, the models (their locks and progress
-# files aside), what lies below the prefixes, and the processes.
+# State that must not change: files of the services, the release, the models (without their locks and progress
+# files), the prefixes, and the processes.
 _STATE = r"""
 readlink /opt/llama.cpp/current
 sha256sum /etc/systemd/system/llama-*.service $(find /etc/herd -type f | sort)
@@ -63,7 +63,7 @@ def play(
     inventory: Path | None = None,
     lab: str = LAB,
 ) -> Run:
-    """Run a playbook with further facts, or with an inventory whose facts come last."""
+    """Run a playbook with further facts, or with a second inventory that takes precedence."""
     words = [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "--inventory", str(INVENTORY)]
     words += ["--inventory", str(inventory)] if inventory else []
     words += ["--extra-vars", json.dumps(facts)] if facts else []
@@ -89,19 +89,19 @@ def on(host: str, script: str, lab: str = LAB) -> subprocess.CompletedProcess[st
 
 
 def state() -> dict[str, str]:
-    """What must be the same afterwards, of every node."""
+    """Return the state of each node that must not change."""
     return {host: on(host, _STATE).stdout for host in NODES}
 
 
 def answers() -> bool:
-    """Whether the service is healthy and completes a chat."""
+    """Return whether the service is healthy and answers a chat completion."""
     healthy = on(HEAD, f"curl -sf --max-time 5 {API}/health").returncode == 0
     said = on(HEAD, _COMPLETION % {"api": API}) if healthy else None
     return said is not None and said.returncode == 0 and '"content"' in said.stdout
 
 
 def wait_until_it_answers() -> None:
-    """The head comes back by itself once its workers are there."""
+    """Wait until the head answers, which restarts itself with its workers."""
     deadline = time.monotonic() + HEALTHY_WITHIN_S
     while not answers():
         assert time.monotonic() < deadline, on(HEAD, "journalctl -u llama-head -n 20 --no-pager").stdout

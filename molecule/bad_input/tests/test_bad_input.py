@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One bad fact each: one error that says what was expected, what was found and what to do, and nothing changed."""
+"""Each wrong fact stops the playbook with one error, before any change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CORE = version("ansible-core")
 MODELS = yaml.safe_load((ROOT / "inventory/lab/group_vars/all/models.yml").read_text())["herd_models"]
 RIGHT_PARTS = MODELS["lab-llama"]["source"]["parts"]
 RIGHT_SUMS = tuple(part["sha256"] for part in RIGHT_PARTS)
-# Where the parts are, with the slash.
+# URL of the parts, with its slash.
 PLACE = RIGHT_PARTS[0]["url"].rpartition("/")[0] + "/"
 RIGHT_SOURCE = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 WRONG_SUM = "1" * 64
@@ -33,13 +33,13 @@ JANUARY = {"herd_release": "b7836", "herd_acknowledged_advisories": ["CVE-2026-3
 
 
 def model(file: str, names: tuple[str, ...], sums: tuple[str, ...]) -> dict[str, Any]:
-    """The lab's model from other parts, or to another file."""
+    """Return facts of the lab's model with other parts or another file."""
     parts = [{"url": PLACE + name, "sha256": sha256} for name, sha256 in zip(names, sums, strict=True)]
     return {"herd_models": {"lab-llama": {"name": "lab-llama", "file": file, "layers": 8, "source": {"parts": parts}}}}
 
 
 def release_with_archive(sha256: str) -> dict[str, Any]:
-    """The lab's release as an operator would describe it, with an archive of his own."""
+    """Return facts of an operator's release with an archive."""
     return {
         "llama_build_extra_releases": {
             "0c1e57098": {
@@ -67,7 +67,7 @@ def of_host(host: str, **facts: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Case:
-    """A bad fact and the words of its error.
+    """A wrong fact and the parts of its error.
 
     :ivar facts: facts of the whole site.
     :ivar inventory: facts of hosts, or members of groups, of an inventory that comes last.
@@ -91,7 +91,7 @@ CASES = [
         "unknown release",
         "expected herd_release to name one of the releases 0c1e57098, 49bfddeca, b7760, b7836",
         "found 'nonsense'",
-        "choose one of them, or describe this one in llama_build_extra_releases",
+        "choose one of them, or add this one to llama_build_extra_releases",
         facts={"herd_release": "nonsense"},
     ),
     Case(
@@ -105,7 +105,7 @@ CASES = [
         "wrong sha256 of the source",
         f"expected sha256 {WRONG_SUM} of /srv/sources/llama_cpp_python-0.3.36.tar.gz",
         f"found {RIGHT_SOURCE}",
-        "fetch it again, or correct the checksum",
+        "fetch the file again, or correct the checksum",
         facts=release_with_archive(WRONG_SUM),
     ),
     Case(
@@ -113,7 +113,7 @@ CASES = [
         f"expected sha256 {WRONG_SUM} of {PLACE}{PARTS[0]}",
         f"found {RIGHT_SUMS[0]}",
         "compare the checksum with the publisher's",
-        # The model that is there is not touched, though the inventory says that it must be another one.
+        # The installed model is not changed, although the inventory requires another one.
         facts=model("lab-llama.gguf", PARTS, (WRONG_SUM, RIGHT_SUMS[1])),
         more=("--tags", "model"),
         lands="/opt/models/.lab-llama.gguf",
@@ -136,14 +136,14 @@ CASES = [
         "disk too small for the release",
         "host vllm-node3: expected 512 MiB free under /srv/no-release for the release",
         "found 16 MiB",
-        "free some space there, or put herd_prefix on a larger disk",
+        "free space there, or move herd_prefix to a larger disk",
         facts={"herd_prefix": "/srv/no-release"},
     ),
     Case(
         "disk too small for the build",
         "expected 1024 MiB free under /srv/no-build for the build",
         "found 700 MiB",
-        "free some space there, or put herd_prefix on a larger disk",
+        "free space there, or move herd_prefix to a larger disk",
         facts={"herd_prefix": "/srv/no-build"},
     ),
     Case(
@@ -193,7 +193,7 @@ CASES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def working_service() -> Iterator[None]:
-    """Whatever is refused, the service that runs goes on."""
+    """The running service is never interrupted."""
     wait_until_it_answers()
     sums = on(HEAD, "sha256sum /opt/models/*.gguf").stdout
     yield
@@ -202,7 +202,7 @@ def working_service() -> Iterator[None]:
 
 
 def written(inventory: dict[str, Any], folder: Path) -> Path | None:
-    """An inventory on disk, to be read after the lab's own."""
+    """Write an inventory that is read after the lab's."""
     if not inventory:
         return None
     groups = {name: group for name, group in inventory.items() if name != "host_vars"}
@@ -222,7 +222,7 @@ def assert_one_clear_error(run: Run, expected: str, found: str, remedy: str) -> 
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-def test_one_error_and_nothing_changed(case: Case, tmp_path: Path) -> None:
+def test_bad_input_stops_with_one_error_and_changes_nothing(case: Case, tmp_path: Path) -> None:
     before = state()
     run = play("site.yml", *case.more, facts=case.facts, inventory=written(case.inventory, tmp_path))
     assert_one_clear_error(run, case.expected, case.found, case.remedy)
@@ -231,7 +231,7 @@ def test_one_error_and_nothing_changed(case: Case, tmp_path: Path) -> None:
 
 
 def without(found: dict[str, str], lands: str) -> dict[str, str]:
-    """The state, but for the hidden files of a download that will be continued."""
+    """Return the state without the hidden files of a partial download."""
     ours = tuple(f"{lands}.{word} " for word in ("incoming", "journal", "landed")) if lands else ()
     return {
         host: "".join(line for line in text.splitlines(keepends=True) if not (ours and line.startswith(ours)))
@@ -239,7 +239,7 @@ def without(found: dict[str, str], lands: str) -> dict[str, str]:
     }
 
 
-def test_with_the_advisories_acknowledged_preflight_passes() -> None:
+def test_preflight_passes_with_acknowledged_advisories() -> None:
     before = state()
     run = play("playbooks/preflight.yml", facts=JANUARY)
     assert run.rc == 0, run.output
@@ -249,7 +249,7 @@ def test_with_the_advisories_acknowledged_preflight_passes() -> None:
 
 @contextmanager
 def held(host: str, address: str, port: int) -> Iterator[int]:
-    """A listener of another program on a port; it is ended by its process id."""
+    """Run a listener on a port, and yield its process id."""
     program = f"import socket, time; s = socket.create_server(('{address}', {port})); print('ready', flush=True)"
     program += "; time.sleep(600)"
     started = on(
@@ -267,7 +267,7 @@ def held(host: str, address: str, port: int) -> Iterator[int]:
 
 @contextmanager
 def stopped(*units: tuple[str, str]) -> Iterator[None]:
-    """Units that do not run for a while; the last ones are started first, and the head waits for its workers."""
+    """Stop units, and start them in reverse order afterwards, since the head waits for its workers."""
     for host, unit in units:
         assert on(host, f"systemctl stop {unit}").returncode == 0
     try:
@@ -287,7 +287,7 @@ WORKER_UNIT = ("vllm-node3", "llama-rpc.service")
     [([HEAD_UNIT], "10.0.0.31", 8000), ([HEAD_UNIT, WORKER_UNIT], "10.100.0.33", 50052)],
     ids=["api", "rpc"],
 )
-def test_a_port_that_another_program_holds(units: list[tuple[str, str]], address: str, port: int) -> None:
+def test_preflight_names_the_program_on_a_used_port(units: list[tuple[str, str]], address: str, port: int) -> None:
     host, unit = units[-1]
     with stopped(*units), held(host, address, port) as pid:
         before = state()
@@ -302,9 +302,9 @@ def test_a_port_that_another_program_holds(units: list[tuple[str, str]], address
         assert state() == before
 
 
-def test_a_head_without_one_of_its_workers_does_not_start() -> None:
+def test_the_head_does_not_start_without_a_worker() -> None:
     with stopped(HEAD_UNIT, WORKER_UNIT):
-        # The head's wait for its workers is configuration, so this run may write it; three seconds are enough.
+        # The timeout of the worker readiness check is configuration, which this run writes.
         run = play("site.yml", "--tags", "head", facts={"head_server_worker_timeout": 3})
         assert_one_clear_error(
             run,
@@ -316,17 +316,17 @@ def test_a_head_without_one_of_its_workers_does_not_start() -> None:
         assert on(HEAD, "ss -Hltn 'sport = :8000'").stdout == ""
 
 
-def test_with_the_right_facts_the_site_converges_again() -> None:
+def test_the_site_converges_with_correct_facts() -> None:
     run = play("site.yml", "--tags", "workers,head")
     assert run.rc == 0, run.output
-    # Of all the bad facts only the other time to wait for workers had been written.
+    # Only the changed timeout of the worker readiness check was written.
     assert run.changed == {**dict.fromkeys(NODES, 0), HEAD: 1}, run.output
 
 
 @pytest.mark.skipif(
     tuple(map(int, CORE.split(".")[:2])) >= (2, 21), reason=f"ansible-core {CORE} can manage an EL8 node"
 )
-def test_an_el8_host_is_refused_by_a_core_that_cannot_manage_it() -> None:
+def test_an_unsupported_ansible_core_rejects_el8() -> None:
     lab = [sys.executable, "-m", "tests.lab", "--name", "bad-input-el8"]
     subprocess.run([*lab, "up", "--config", "el8"], cwd=ROOT, env={**os.environ}, check=True, timeout=600)
     try:

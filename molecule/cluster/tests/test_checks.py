@@ -1,4 +1,4 @@
-"""The checks tell the truth of hosts whose fabric, processes and power are really taken away."""
+"""The checks detect failures of the fabric, of processes and of hosts in the lab."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def ask(name: str, module: str, **arguments: Any) -> dict[str, Any]:
-    """Run one module on one host, as a task would."""
+    """Run a module on a host."""
     words = [name, "-i", "inventory/lab", "-m", f"herd.inference.{module}", "-a", json.dumps(arguments), "--one-line"]
     done = run(str(BIN / "ansible"), *words)
     found = re.search(r"(?:=>|!) *(\{.*\})", done.stdout, re.DOTALL)
@@ -85,12 +85,12 @@ def test_every_node_reaches_the_others_over_the_fabric(name: str) -> None:
     assert found["problems"] == []
     assert set(states(found).values()) == {"fabric"}
     assert all(way["reverse"] and way["reaches"] for way in found["routes"])
-    # A lab's fabric is a veth pair, which is no InfiniBand.
+    # The fabric of the lab is a veth pair instead of InfiniBand.
     assert found["port"] is None
     assert "expected an RDMA device" in " ".join(route(name, link_layer="InfiniBand")["problems"])
 
 
-def test_the_ethernet_instead_of_the_fabric_is_told_from_no_route(on: On) -> None:
+def test_a_route_through_the_ethernet_differs_from_a_missing_route(on: On) -> None:
     peer, other = PEERS[HEAD]
     way = f"{peer}/32 via {ETHERNET[WORKER]} dev eth0"
     with changed(on(HEAD), f"ip route add {way}", f"ip route del {way}"):
@@ -100,14 +100,14 @@ def test_the_ethernet_instead_of_the_fabric_is_told_from_no_route(on: On) -> Non
     with changed(on(HEAD), f"ip route add blackhole {peer}/32", f"ip route del blackhole {peer}/32"):
         found = route()
     assert states(found) == {peer: "refused", other: "fabric"}
-    # A peer's address in a network that this host knows nothing of.
+    # An address in a network without a route.
     assert states(route(peers=["10.200.0.1"])) == {"10.200.0.1": "missing"}
     assert "found none at all" in " ".join(route(peers=["10.200.0.1"])["problems"])
 
 
-def test_the_reverse_path_filter_of_the_kernel_is_asked(on: On) -> None:
+def test_the_reverse_path_filter_is_checked(on: On) -> None:
     peer = FABRIC[WORKER]
-    # Answers would go another way, and the filter is strict about it.
+    # Answers would use another interface, which the strict filter rejects.
     rule, key = f"from {FABRIC[HEAD]}/32 to {peer}/32 table 77", "net.ipv4.conf.ib0.rp_filter"
     do = f"ip route add {peer}/32 dev eth0 table 77 && ip rule add {rule} && sysctl -qw {key}=1"
     undo = f"sysctl -qw {key}=0; ip rule del {rule}; ip route flush table 77"
@@ -118,7 +118,7 @@ def test_the_reverse_path_filter_of_the_kernel_is_asked(on: On) -> None:
     assert route()["problems"] == []
 
 
-def test_a_small_mtu_on_the_way_is_found_by_full_packets(on: On) -> None:
+def test_full_packets_detect_a_small_mtu(on: On) -> None:
     with changed(on(WORKER), "ip link set ib0 mtu 1400", "ip link set ib0 mtu 2044"):
         assert "expected an MTU of 2044 bytes on ib0, found 1400" in " ".join(route(WORKER)["problems"])
         found = route(peers=[FABRIC[WORKER]], echo=True)
@@ -126,7 +126,7 @@ def test_a_small_mtu_on_the_way_is_found_by_full_packets(on: On) -> None:
     assert "to answer to a packet of 2044 bytes" in " ".join(found["problems"])
 
 
-def test_another_process_at_a_workers_port_is_named_and_not_waited_for(on: On) -> None:
+def test_a_foreign_process_on_a_workers_port_fails_at_once(on: On) -> None:
     port = "50052"
     hold = f"systemd-run -q --unit=squatter python3 -m http.server --bind 127.0.0.9 {port}"
     with changed(on(HEAD), hold, "systemctl stop squatter"):
@@ -137,7 +137,7 @@ def test_another_process_at_a_workers_port_is_named_and_not_waited_for(on: On) -
     assert time.monotonic() - begin < 150
 
 
-def test_a_head_is_not_waited_for_where_another_program_answers(on: On) -> None:
+def test_a_foreign_process_on_the_heads_port_fails_at_once(on: On) -> None:
     hold = "systemd-run -q --unit=squatter python3 -m http.server --bind 127.0.0.1 8009"
     with changed(on(HEAD), hold, "systemctl stop squatter"):
         wait_for("the squatter", lambda: "8009" in on(HEAD).run("ss -Hltn sport = :8009").stdout, 20)
@@ -147,7 +147,7 @@ def test_a_head_is_not_waited_for_where_another_program_answers(on: On) -> None:
     assert "python3" in named["msg"]
 
 
-def test_the_head_proves_slots_keys_and_speed() -> None:
+def test_api_health_checks_slots_keys_and_speed() -> None:
     found = ask(
         HEAD, "api_health", url=f"http://{ETHERNET[HEAD]}:8000", api_key_file="/etc/herd/head/api-keys",
         model="lab-llama", slots=2, unit="llama-head.service", model_bytes=100 << 20,
@@ -165,7 +165,7 @@ def test_the_head_proves_slots_keys_and_speed() -> None:
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_what_runs_comes_from_the_current_release(name: str) -> None:
+def test_programs_run_from_the_current_release(name: str) -> None:
     found = ask(name, "release_info", prefix="/opt/llama.cpp", verify=True)
     assert found["problems"] == []
     assert {program["unit"] for program in found["running"]} == {
@@ -176,7 +176,7 @@ def test_what_runs_comes_from_the_current_release(name: str) -> None:
 
 
 def status(path: Path) -> dict[str, Any]:
-    """What the status says; how long it takes is measured by C(bench/run.py status)."""
+    """Return the status. C(bench/run.py status) measures its duration."""
     done = run(
         str(BIN / "ansible-playbook"), "playbooks/status.yml", "-i", "inventory/lab", "-e", f"status_file={path}"
     )
@@ -184,7 +184,7 @@ def status(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_the_status_shows_all_and_a_dead_host_too(on: On, tmp_path: Path) -> None:
+def test_the_status_shows_all_hosts_even_an_unreachable_one(on: On, tmp_path: Path) -> None:
     found = status(tmp_path / "well.json")
     assert {row["host"]: row["unit"] for row in found["nodes"]} == dict.fromkeys(NODES, "active (running)")
     assert [row["routes"] for row in found["routes"]] == ["2 fabric"] * 3

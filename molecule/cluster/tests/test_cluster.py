@@ -1,4 +1,4 @@
-"""What three hosts look like after site.yml, asked of the hosts themselves."""
+"""State of three hosts after site.yml."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = [(HEAD, "llama-head"), *((worker, "llama-rpc") for worker in WORKERS)]
 
 
 @pytest.mark.parametrize(("name", "unit"), UNITS)
-def test_units_run_and_come_back_at_boot(on: On, name: str, unit: str) -> None:
+def test_units_run_and_are_enabled(on: On, name: str, unit: str) -> None:
     service = on(name).service(unit)
     assert service.is_running
     assert service.is_enabled
@@ -89,7 +89,7 @@ def test_every_node_has_the_identical_release(on: On) -> None:
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_the_release_is_what_its_manifest_says(on: On, name: str) -> None:
+def test_the_release_matches_its_manifest(on: On, name: str) -> None:
     host = on(name)
     manifest = json.loads(host.file("/opt/llama.cpp/current/manifest.json").content_string)
     assert host.file("/opt/llama.cpp/current").linked_to.endswith(manifest["id"])
@@ -99,14 +99,14 @@ def test_the_release_is_what_its_manifest_says(on: On, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "unit"), UNITS)
-def test_units_run_from_the_release_that_is_current(on: On, name: str, unit: str) -> None:
+def test_units_run_from_the_current_release(on: On, name: str, unit: str) -> None:
     release = on(name).file("/opt/llama.cpp/current").linked_to
     pid = on(name).check_output(f"systemctl show -p MainPID --value {unit}")
     assert on(name).check_output(f"readlink /proc/{pid}/exe").startswith(f"{release}/bin/")
     assert "LD_LIBRARY_PATH" not in on(name).check_output(f"tr '\\0' '\\n' < /proc/{pid}/environ")
 
 
-def test_the_model_is_whole_and_there_is_one_copy(on: On) -> None:
+def test_the_model_is_complete_and_has_one_copy(on: On) -> None:
     files = on(HEAD).check_output("find /opt/models -type f -size +1M").splitlines()
     assert files == ["/opt/models/lab-llama.gguf"]
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Journal and disk on real hosts: a cache that fills its disk, a journal that is flooded, things that are left over."""
+"""Limits of the cache, of the journal and of old files on hosts of the lab."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ request = urllib.request.Request(
 print(json.load(urllib.request.urlopen(request, timeout=60))['choices'][0]['message']['content'])
 """
 
-# Lines of 40 KiB that cannot be compressed by much, so that a rate that counts lines lets them pass.
+# Lines of 40 KiB that barely compress, so that they stay below the limit on the number of lines.
 FLOOD = """
 import base64, os, socket
 channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -48,7 +48,7 @@ for number in range(4000):
 
 @pytest.fixture(scope="module", autouse=True)
 def once(on: On) -> Iterator[None]:
-    """The scenario looks again after a reboot, which changes nothing about all this."""
+    """Skip the second run after a reboot, which does not affect these tests."""
     boot = "cat /proc/sys/kernel/random/boot_id"
     shown = on(WORKER).run("cat /var/tmp/herd-disk-shown").stdout.strip()
     if shown and shown != on(WORKER).check_output(boot):
@@ -64,7 +64,7 @@ def python(host: Host, script: str) -> str:
 
 
 def playbook(name: str, *arguments: str) -> int:
-    """Run one of the playbooks; how many tasks changed something."""
+    """Run a playbook, and return the number of changes."""
     done = subprocess.run(
         [
             str(Path(sys.executable).parent / "ansible-playbook"),
@@ -96,7 +96,7 @@ def head_serves(on: On) -> bool:
 
 
 def restart(on: On, between: str = "true") -> None:
-    """Stop head and worker as one does for planned work, do something on the worker, and start them again."""
+    """Stop head and worker, run a command on the worker, and start them again."""
     assert on(HEAD).run("systemctl stop llama-head").succeeded
     assert on(WORKER).run(f"systemctl stop llama-rpc && {between} && systemctl start llama-rpc").succeeded
     assert on(HEAD).run("systemctl start llama-head").succeeded
@@ -104,7 +104,7 @@ def restart(on: On, between: str = "true") -> None:
 
 
 def cached(host: Host) -> dict[str, int]:
-    """The engine's files in the cache, with their sizes."""
+    """Return the sizes of the engine's cache files by name."""
     found = host.run(f"find {CACHE}/rpc -type f -not -name '.*' -printf '%f %s\\n'").stdout.split()
     return dict(zip(found[::2], map(int, found[1::2]), strict=True))
 
@@ -112,10 +112,10 @@ def cached(host: Host) -> dict[str, int]:
 # --- the worker's cache
 
 
-def test_the_cache_holds_what_the_engine_put_there(on: On) -> None:
+def test_the_cache_holds_the_files_of_the_engine(on: On) -> None:
     assert cached(on(WORKER))
     assert min(cached(on(WORKER)).values()) > 10 * MIB
-    # One of them, since the check is slow.
+    # Only one file, since the check is slow.
     one = f"mkdir /tmp/one && cp $(find {CACHE}/rpc -type f -size -12M -not -name '.*' | head -n 1) /tmp/one/"
     said = on(WORKER).run(f"{one}; herdctl rpc-cache check --json --folder /tmp/one; rm -r /tmp/one")
     assert json.loads(said.stdout) == {"damaged": []}
@@ -123,7 +123,7 @@ def test_the_cache_holds_what_the_engine_put_there(on: On) -> None:
 
 @pytest.fixture
 def small_cache(on: On) -> Iterator[None]:
-    """A disk of its own for the cache, too small for what comes."""
+    """Mount a disk for the cache that is too small for its files."""
     restart(on, f"mount -t tmpfs -o size=20m none {CACHE}")
     yield
     restart(on, f"umount {CACHE}")
@@ -131,19 +131,19 @@ def small_cache(on: On) -> Iterator[None]:
 
 @pytest.fixture
 def whole(on: On) -> dict[str, int]:
-    """What the cache holds on a disk with room."""
+    """Return the cache files on a disk with free space."""
     return cached(on(WORKER))
 
 
-def test_a_cache_that_fills_its_disk(on: On, whole: dict[str, int], small_cache: None) -> None:
+def test_truncated_cache_files_of_a_full_disk_are_removed(on: On, whole: dict[str, int], small_cache: None) -> None:
     truth = answer(on)
-    # What the engine leaves: files under the names of whole tensors, cut short or empty; and it says they are saved.
+    # The engine leaves truncated or empty files under the names of complete tensors, and logs that they are saved.
     short = cached(on(WORKER))
     assert short.keys() == whole.keys()
     assert sum(short.values()) <= 20 * MIB < sum(whole.values())
     assert 0 in short.values()
     assert on(WORKER).run(f"herdctl rpc-cache check --folder {CACHE}/rpc").rc == 1
-    # Every node can tell; the service itself goes on.
+    # Each node reports the full disk, while the service continues.
     wait_for(
         "a node tells of the full disk",
         lambda: f"disk of {CACHE} is full: 0 of 20 MiB free" in on(HEAD).run("herdctl status").stdout,
@@ -159,7 +159,7 @@ def test_a_cache_that_fills_its_disk(on: On, whole: dict[str, int], small_cache:
     )
     assert refused.returncode != 0
     assert f"0 of 20 MiB under {CACHE}" in refused.stdout.replace("\n", " ")
-    # Room is made behind everybody's back, and a minute later the worker is killed: nothing looks suspicious any more.
+    # After the disk has grown and the worker has restarted, the truncated files must still be detected.
     assert on(WORKER).run(f"mount -o remount,size=400m {CACHE}").succeeded
     restart(on)
     said = on(WORKER).check_output("journalctl -q --no-pager -o cat -u llama-rpc -n 200")
@@ -169,8 +169,8 @@ def test_a_cache_that_fills_its_disk(on: On, whole: dict[str, int], small_cache:
     assert answer(on) == truth
 
 
-def test_a_file_that_was_cut_short_would_be_loaded(on: On, whole: dict[str, int]) -> None:
-    """Why all this: without it the engine takes what is there, and the model answers something else."""
+def test_the_engine_loads_a_truncated_cache_file(on: On, whole: dict[str, int]) -> None:
+    """Without the removal of truncated files, the model gives a different answer."""
     truth = answer(on)
     name = max(whole, key=lambda file: whole[file])
     prune = "/run/systemd/system/llama-rpc.service.d"
@@ -183,10 +183,10 @@ def test_a_file_that_was_cut_short_would_be_loaded(on: On, whole: dict[str, int]
     assert answer(on) == truth
 
 
-def test_a_worker_that_is_killed_keeps_what_is_whole(on: On) -> None:
+def test_a_killed_worker_keeps_complete_cache_files(on: On) -> None:
     before = cached(on(WORKER))
     head = pid(on(HEAD), "llama-head")
-    # Longer than it can have been writing.
+    # Longer than a write can take.
     time.sleep(6)
     assert on(WORKER).run("systemctl kill -s KILL llama-rpc").succeeded
     wait_for("another head", lambda: pid(on(HEAD), "llama-head") not in ("0", head))
@@ -195,12 +195,12 @@ def test_a_worker_that_is_killed_keeps_what_is_whole(on: On) -> None:
     assert cached(on(WORKER)) == before
 
 
-# --- what is left over
+# --- old files
 
 
 @pytest.fixture
 def leftovers(on: On) -> Iterator[Host]:
-    """On the head, which has everything: releases from long ago, one running, one named by a unit; and old fetches."""
+    """Create old releases on the head, one running and one used by a unit, and old partial downloads."""
     host = on(HEAD)
     releases = "/opt/llama.cpp/releases"
     made = " ".join(f"{releases}/old-cpu-0000000{number}" for number in range(1, 7))
@@ -234,10 +234,10 @@ def state(host: Host) -> tuple[set[str], set[str], str]:
     )
 
 
-def test_tidy_removes_what_nobody_needs_and_nothing_else(leftovers: Host) -> None:
+def test_tidy_removes_only_unused_files(leftovers: Host) -> None:
     host, before = leftovers, state(leftovers)
     current = host.file("/opt/llama.cpp/current").linked_to.rpartition("/")[2]
-    # While a fetch is under way, nothing of the models' folder goes: one change less.
+    # During a download, nothing in the folder of models is removed: one change less.
     fetch = "systemd-run --quiet --unit=old-fetch flock /opt/models/.old.gguf.lock sleep 600"
     assert host.run(fetch).succeeded
     wait_for("the lock is held", lambda: not host.run("flock -n /opt/models/.old.gguf.lock true").succeeded, 10)
@@ -247,7 +247,7 @@ def test_tidy_removes_what_nobody_needs_and_nothing_else(leftovers: Host) -> Non
     assert state(host) == before
     assert playbook("tidy") == 2
     releases, models, head = state(host)
-    # 1 runs, 2 is named by a unit, 5 and 6 are the youngest two.
+    # 1 runs, a unit uses 2, and 5 and 6 are the newest.
     gone = before[0] - releases
     assert gone == {"old-cpu-00000003", "old-cpu-00000004", ".incoming-old-cpu-00000007"}
     assert current in releases
@@ -288,11 +288,11 @@ def test_a_flooded_journal_stays_below_its_limit(on: On, flooded: Host) -> None:
     assert playbook("tidy", *limits) == 1
     assert usage(host) <= 48
     assert playbook("tidy", *limits) == 0
-    # Journald itself sees to it from now on. It was restarted, and what ran did not notice.
+    # journald enforces its limits from now on. Its restart did not affect running services.
     python(host, FLOOD)
     wait_for("the journal is below its limit", lambda: usage(host) <= 48 + 8, 60)
     assert (pid(host, "llama-rpc"), pid(on(HEAD), "llama-head")) == (worker, head)
-    # A service that says too much is cut short and counted.
+    # Lines above the limit of a service are dropped and counted.
     shouting = "for i in $(seq 20000); do echo line $i; done; sleep 3; echo the end"
     assert host.run(f"systemd-run --quiet --wait --unit=shouting bash -c '{shouting}'").succeeded
     host.run("journalctl --sync")
@@ -301,7 +301,7 @@ def test_a_flooded_journal_stays_below_its_limit(on: On, flooded: Host) -> None:
     assert heard[-1] == "the end"
     assert 100 <= len(heard) < 5000
     assert host.run("journalctl -q --no-pager -o cat -n 1000 | grep -q 'Suppressed [0-9]* messages'").succeeded
-    # And the others are: the worker's process and stream are those from before, and it says that its head is back.
+    # Other services are not affected: the worker's process still logs, and reports the connection of the head.
     now = host.check_output("date '+%F %T'")
     assert on(HEAD).run("systemctl restart llama-head").succeeded
     wait_for("the head serves again", lambda: head_serves(on))

@@ -1,4 +1,4 @@
-"""How exposed every unit of ours is, as systemd of the hosts counts it (docs/reference/exposure.md)."""
+"""Exposure of the collection's units, as computed by systemd on the hosts (docs/reference/exposure.md)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LIMITS = {row["unit"]: float(row["without GPU"]) for row in rows("exposure.md") 
 
 
 def ours(host: Host) -> set[str]:
-    """Names of the services that this collection has written."""
+    """Return the names of the collection's services."""
     said = host.check_output("grep -l 'herd.inference' /etc/systemd/system/*.service")
     return {line.rsplit("/", 1)[-1] for line in said.splitlines()}
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_every_unit_of_ours_is_closed_enough(on: On, name: str) -> None:
+def test_each_unit_is_below_its_exposure_limit(on: On, name: str) -> None:
     host = on(name)
     units = ours(host)
     assert {"herd-agent.service", "llama-head.service" if name == HEAD else "llama-rpc.service"} <= units
@@ -38,6 +38,6 @@ def test_every_unit_of_ours_is_closed_enough(on: On, name: str) -> None:
     ("name", "unit"),
     [(HEAD, "llama-head"), (HEAD, "herd-rpc-client"), *((worker, "herd-rpc-firewall") for worker in WORKERS)],
 )
-def test_a_sandbox_does_not_keep_a_unit_from_its_work(on: On, name: str, unit: str) -> None:
+def test_a_sandboxed_unit_works(on: On, name: str, unit: str) -> None:
     assert on(name).service(unit).is_running
     assert "Failed" not in on(name).check_output(f"journalctl -q --no-pager -b -o cat -u {unit} | grep -i nft || true")

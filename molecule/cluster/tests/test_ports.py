@@ -1,4 +1,4 @@
-"""What listens on every host is what docs/reference/ports.md lists, and nobody else reaches a worker."""
+"""Open ports match docs/reference/ports.md, and only the head reaches a worker."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.lab.tables import rows
 from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS, wait_for
 
 On = Callable[[str], Host]
-# Groups that this scenario has; those of others (fast_router, gateway) have nobody here.
+# Groups with hosts in this scenario.
 GROUPS: dict[str, tuple[str, ...]] = {
     "node": NODES,
     "node_agent": NODES,
@@ -28,7 +28,7 @@ LISTED = rows("ports.md")
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening socket and the unit that its process belongs to."""
+    """A listening socket and the unit of its process."""
 
     transport: str
     address: str
@@ -36,7 +36,7 @@ class Listener:
     unit: str
 
 
-# One line for each socket: what ss says, and the control group of its process.
+# Prints a line for each socket: the output of ss, and the control group of its process.
 LOOK = r"""
 ss -Hlntup | while read -r line; do
   pid=$(printf %s "$line" | sed -n 's/.*pid=\([0-9]*\).*/\1/p')
@@ -61,7 +61,7 @@ def addresses(kind: str, name: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_nothing_listens_that_is_not_listed(on: On, name: str) -> None:
+def test_only_listed_ports_are_open(on: On, name: str) -> None:
     allowed = {
         Listener(row["transport"], address, row["port"], unit)
         for row in LISTED
@@ -73,7 +73,7 @@ def test_nothing_listens_that_is_not_listed(on: On, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_what_is_always_open_is_open(on: On, name: str) -> None:
+def test_listed_ports_are_open(on: On, name: str) -> None:
     found = {(listener.transport, listener.port) for listener in listeners(on(name))}
     wanted = {
         (row["transport"], row["port"])
@@ -87,7 +87,7 @@ TRY = "setpriv --reuid=%s --clear-groups timeout 3 bash -c 'exec 3<>/dev/tcp/%s/
 
 
 def answers(host: Host, users: Iterable[str], targets: Iterable[str]) -> dict[tuple[str, str], str]:
-    """What each user of a host meets at each address: connected, refused or silence."""
+    """Return the result of a connection by user and address: connected, refused or silence."""
     tries = [(user, address) for user in users for address in targets]
     said = host.check_output("; ".join(f'{TRY % pair}; echo " = $?"' for pair in tries)).split(" = ")
     kinds = []
@@ -106,14 +106,14 @@ def test_the_ethernet_side_refuses_rpc(on: On) -> None:
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_nodes_that_are_no_head_are_refused(on: On, name: str) -> None:
-    # A worker's own host is one of them, as whatever user.
+def test_a_worker_rejects_other_nodes_than_the_head(on: On, name: str) -> None:
+    # The worker's own host is rejected too, for each user.
     met = answers(on(name), ["root", "nobody", "llama"], [FABRIC[worker] for worker in WORKERS])
     assert set(met.values()) == {"refused"}, met
 
 
 SOURCE_PORT = 45678
-# The client of a forged address never sees an answer, so what the worker sends is counted.
+# A client with a forged address gets no answer, so the test counts the worker's packets.
 COUNT = f"""nft -f - <<'RULES'
 table inet seen {{
   chain out {{
@@ -136,13 +136,13 @@ except OSError as error:
 
 
 def accepted(host: Host) -> int:
-    """How many packets the worker has accepted such a connection with."""
+    """Return the number of packets with which the worker has accepted such a connection."""
     found = re.search(r"counter packets (\d+)", host.check_output("nft list table inet seen"))
     assert found
     return int(found[1])
 
 
-def test_the_heads_address_on_the_ethernet_side_opens_nothing(on: On) -> None:
+def test_a_worker_rejects_the_heads_address_on_the_ethernet(on: On) -> None:
     worker, forger = on(WORKERS[0]), on("mirror")
     head, target = FABRIC[HEAD], FABRIC[WORKERS[0]]
     python = "setpriv --reuid=llama --clear-groups python3 -c '%s'" % (OPEN % (head, SOURCE_PORT, target))
@@ -154,7 +154,7 @@ def test_the_heads_address_on_the_ethernet_side_opens_nothing(on: On) -> None:
     try:
         forger.run("python3 -c '%s'" % (OPEN % (head, SOURCE_PORT, target)))
         assert accepted(worker) == 0
-        # The head itself, by the fabric, is what the same count sees.
+        # The same counter detects a connection of the head through the fabric.
         on(HEAD).run(python)
         assert accepted(worker) > 0
     finally:
@@ -163,10 +163,10 @@ def test_the_heads_address_on_the_ethernet_side_opens_nothing(on: On) -> None:
         worker.run("nft delete table inet seen; sysctl -qw " + " ".join(f"{key}={value}" for key, value in pairs))
 
 
-def test_other_users_of_the_head_are_refused(on: On) -> None:
+def test_a_worker_rejects_other_users_of_the_head(on: On) -> None:
     workers = [FABRIC[worker] for worker in WORKERS]
     met = answers(on(HEAD), ["root", "nobody", "llama"], workers)
-    # At once, by a reset, and not by silence. That the head's own user gets through shows that this is the reason.
+    # A reset rejects them at once. The head's user can connect, so the rule is the reason.
     assert {user: {met[user, worker] for worker in workers} for user in ("root", "nobody", "llama")} == {
         "root": {"refused"},
         "nobody": {"refused"},
@@ -174,8 +174,8 @@ def test_other_users_of_the_head_are_refused(on: On) -> None:
     }
 
 
-def test_a_worker_whose_rules_failed_at_boot_has_them_and_runs(on: On) -> None:
-    """What fails as a dependency is never tried again by systemd, so the worker depends on no luck of another unit."""
+def test_a_worker_loads_rules_that_failed_at_boot(on: On) -> None:
+    """systemd never repeats a failed dependency, so the worker itself loads the rules."""
     host, drop_in = on(WORKERS[1]), "/run/systemd/system/herd-rpc-firewall.service.d"
     pid = host.check_output("systemctl show -p MainPID --value llama-rpc")
     head = on(HEAD).check_output("systemctl show -p MainPID --value llama-head")
@@ -190,7 +190,7 @@ def test_a_worker_whose_rules_failed_at_boot_has_them_and_runs(on: On) -> None:
         assert host.check_output("systemctl show -p MainPID --value llama-rpc") != pid
         assert host.run("nft list table inet herd_rpc").succeeded
     finally:
-        # A restart of the rules' unit would restart the worker once more.
+        # A restart of the rules' unit would restart the worker again.
         host.run(f"rm -r {drop_in}; systemctl daemon-reload; systemctl start herd-rpc-firewall llama-rpc")
     wait_for(
         "another head serves",
@@ -201,7 +201,7 @@ def test_a_worker_whose_rules_failed_at_boot_has_them_and_runs(on: On) -> None:
     )
 
 
-def test_the_rules_are_there_again_after_somebody_flushed_them_and_the_unit_ran(on: On) -> None:
+def test_the_unit_restores_flushed_rules(on: On) -> None:
     table = "nft list table inet herd_rpc_client"
     assert on(HEAD).run(table).succeeded
     on(HEAD).check_output("nft delete table inet herd_rpc_client")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The release was built for GPUs, carries its CUDA with it, and starts on a host without a GPU.
+"""A release for GPUs bundles CUDA, and starts on a host without a GPU.
 
 That its kernels compute on a GPU is not shown here: no machine of these tests has one.
 """
@@ -37,7 +37,7 @@ def manifest(host: Host) -> dict[str, Any]:
 
 
 def driver(manifest: dict[str, Any]) -> str:
-    """The environment in which programs start without a driver: only the toolkit's stub can stand in for it."""
+    """Return the environment for programs without a driver, in which the toolkit's stub replaces it."""
     if manifest["cmake"].get("GGML_CUDA_NO_VMM") == "ON":
         return ""
     return (
@@ -51,7 +51,7 @@ def test_the_host_has_no_gpu(host: Host) -> None:
     assert not host.file("/proc/driver/nvidia/version").exists
 
 
-def test_the_manifest_says_cuda(manifest: dict[str, Any]) -> None:
+def test_the_manifest_contains_cuda(manifest: dict[str, Any]) -> None:
     arch = CUDA["lowest"].replace(".", "")
     assert manifest["backend"] == f"cuda{arch}"
     assert manifest["cuda"] == {"version": CUDA["version"], "architectures": [arch]}
@@ -60,8 +60,8 @@ def test_the_manifest_says_cuda(manifest: dict[str, Any]) -> None:
     assert manifest["id"].startswith(f"0c1e57098-cuda{arch}-")
 
 
-def test_the_kernels_are_compiled_for_that_gpu_alone(host: Host) -> None:
-    """Asked of the library itself, by the toolkit's own tool where it has it."""
+def test_the_kernels_are_compiled_for_one_architecture(host: Host) -> None:
+    """Read the architectures of the library, with the toolkit's tool if it is installed."""
     if not host.file("/usr/local/cuda/bin/cuobjdump").exists:
         pytest.skip("this toolkit has no cuobjdump")
     listed = host.check_output(f"/usr/local/cuda/bin/cuobjdump --list-elf {CURRENT}/bin/libggml-cuda.so")
@@ -69,14 +69,14 @@ def test_the_kernels_are_compiled_for_that_gpu_alone(host: Host) -> None:
 
 
 @pytest.mark.parametrize("library", ["libcudart", "libcublas", "libcublasLt"])
-def test_cuda_travels_with_the_release(host: Host, manifest: dict[str, Any], library: str) -> None:
+def test_the_release_bundles_cuda(host: Host, manifest: dict[str, Any], library: str) -> None:
     names = [name for name in manifest["files"] if re.fullmatch(rf"bin/{library}\.so\.\d+", name)]
     assert len(names) == 1, sorted(manifest["files"])
     assert host.file(f"{CURRENT}/{names[0]}").exists
 
 
-def test_nothing_is_found_in_the_toolkit(host: Host, manifest: dict[str, Any]) -> None:
-    """Moved elsewhere, every library comes from beside the programs, from the system, or from the driver."""
+def test_no_library_is_loaded_from_the_toolkit(host: Host, manifest: dict[str, Any]) -> None:
+    """After a move, programs load libraries only from their own folder, the system or the driver."""
     host.check_output(f"rm -rf /run/moved && cp -a {CURRENT}/bin /run/moved")
     for name in manifest["files"]:
         if not name.startswith("bin/") or "link" in manifest["files"][name]:
@@ -102,6 +102,6 @@ def test_the_backend_is_loaded_and_finds_no_device(host: Host, manifest: dict[st
     said = host.run(f"{driver(manifest)}/run/moved/llama-server --list-devices 2>&1")
     assert said.succeeded, said.stdout
     assert "Available devices:" in said.stdout
-    # The engine's own words when the backend is there and the driver is not.
+    # The engine logs this with a backend but without a driver.
     assert re.search(r"failed to initialize CUDA|no CUDA-capable device|CUDA driver", said.stdout), said.stdout
     assert "CUDA0" not in said.stdout

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The release came through EL8's paths, and it runs."""
+"""A release that was built on EL8 runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def manifest(host: Host) -> dict[str, Any]:
     return dict(json.loads(host.file("/opt/llama.cpp/current/manifest.json").content_string))
 
 
-def test_the_host_is_el8_to_those_who_ask(host: Host) -> None:
+def test_the_host_reports_el8(host: Host) -> None:
     assert host.system_info.distribution == "rocky"
     assert host.system_info.release == "8.10"
     assert not host.file("/usr/bin/apt-get").exists
@@ -39,7 +39,7 @@ def test_packages_came_from_dnf(host: Host, package: str) -> None:
     assert host.run("rpm -q %s", package).rc == 0
 
 
-def test_the_toolset_compiled_it(host: Host, manifest: dict[str, Any]) -> None:
+def test_the_toolset_compiled_the_release(host: Host, manifest: dict[str, Any]) -> None:
     facts = json.loads(host.file("/opt/llama.cpp/etc/toolchain.json").content_string)
     assert facts["cxx"] == f"{TOOLSET}/g++"
     assert manifest["compiler"]["cxx"] == f"{TOOLSET}/g++"
@@ -54,7 +54,7 @@ def test_the_programs_run(host: Host, manifest: dict[str, Any], role: str) -> No
     assert "--port" in done.stdout + done.stderr
 
 
-def test_the_head_says_which_commit_it_is(host: Host, manifest: dict[str, Any]) -> None:
+def test_the_head_reports_its_commit(host: Host, manifest: dict[str, Any]) -> None:
     done = host.run("/opt/llama.cpp/current/bin/%s --version", manifest["programs"]["head"])
     assert done.rc == 0
     assert "version" in done.stdout + done.stderr

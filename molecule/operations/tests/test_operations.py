@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an operator does, one after the other on the same cluster, and that no secret is seen by anybody meanwhile."""
+"""Run the operator's playbooks one after the other on one cluster, and check that they reveal no secret."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.lab.testing import HEAD, NODES, WORKERS
 
 TOKEN = "hf_CanaryOfTheHubToken0123456789"
 GIVEN = "canary-of-a-given-api-key-0123456789"
-# Every key that there has been, by what it is.
+# All former and present keys by name.
 SECRETS: dict[str, str] = {"token": TOKEN, "given key": GIVEN}
 
 
 def remember_keys() -> list[str]:
-    """Keep what must not be found anywhere."""
+    """Record secrets that no output may contain."""
     found = keys()
     SECRETS.update({f"key {key[:7]}": key for key in found})
     return found
 
 
 def said_before_changes(run: Run) -> None:
-    """It has said what it will do, before the first change."""
+    """Check that a playbook has announced its actions before the first change."""
     said = run.output.find("TASK [Show what ")
     assert said >= 0, run.output
     changed = re.search(r"^changed: ", run.output, re.MULTILINE)
@@ -51,7 +51,7 @@ LOOKING = ["status", "ask", "plan", "preflight", "check_models", "check_fabric"]
 
 
 @pytest.mark.parametrize("name", LOOKING)
-def test_what_only_looks(operator: Operator, name: str) -> None:
+def test_info_playbooks_change_nothing(operator: Operator, name: str) -> None:
     run = operator.play(f"playbooks/{name}.yml", "--diff")
     assert run.calm, run.output
 
@@ -63,8 +63,8 @@ def measure_fabric(operator: Operator, least_gbps: float) -> Run:
     return operator.play("playbooks/check_fabric.yml", *(part for word in words for part in ("-e", word)))
 
 
-def test_the_fabric_is_measured(operator: Operator) -> None:
-    """With the real iperf3, over what carries the lab's fabric: between processors of this machine."""
+def test_check_fabric_measures_the_bandwidth(operator: Operator) -> None:
+    """iperf3 measures the lab's fabric, which is within this machine."""
     run = measure_fabric(operator, 0.01)
     assert run.rc == 0, run.output
     measured = [float(rate) for rate in re.findall(r'"gbps": ([0-9.]+)', run.output)]
@@ -89,7 +89,7 @@ CHECKED = [
 
 
 @pytest.mark.parametrize(("name", "more"), CHECKED, ids=[" ".join([name, *more[1:]]) for name, more in CHECKED])
-def test_a_check_changes_nothing(operator: Operator, name: str, more: tuple[str, ...], tmp_path: Path) -> None:
+def test_check_mode_changes_nothing(operator: Operator, name: str, more: tuple[str, ...], tmp_path: Path) -> None:
     before = state()
     run = operator.play(f"playbooks/{name}.yml", "--check", "--diff", "-e", f"collect_dir={tmp_path}", *more)
     assert run.rc == 0, run.output
@@ -114,14 +114,14 @@ def errors(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [request for request in requests if request["error"]]
 
 
-def test_a_drain_cuts_no_answer(operator: Operator) -> None:
+def test_a_drain_interrupts_no_answer(operator: Operator) -> None:
     with load(GIVEN) as requests:
         run = operator.play("playbooks/drain.yml")
         assert run.rc == 0, run.output
         said_before_changes(run)
         assert pid() == 0
     assert requests
-    # Those that came afterwards have been told so; none of those that ran was cut.
+    # New requests were rejected with an explanation, and no running answer was interrupted.
     assert {request["error"] for request in errors(requests)} == {"status 503"}, errors(requests)
     assert operator.play("playbooks/drain.yml").calm
     assert status_of(GIVEN) == 503
@@ -130,7 +130,7 @@ def test_a_drain_cuts_no_answer(operator: Operator) -> None:
     assert status_of(GIVEN) == 200
 
 
-def test_a_drained_restart(operator: Operator) -> None:
+def test_a_restart_with_a_drain_interrupts_no_answer(operator: Operator) -> None:
     before = [pid(), *(pid("llama-rpc.service", worker) for worker in WORKERS)]
     run = operator.play("playbooks/restart.yml", "-e", "restart_drained=true")
     assert run.rc == 0, run.output
@@ -142,7 +142,7 @@ def test_a_drained_restart(operator: Operator) -> None:
 
 def test_a_rotation_under_load_drops_no_request(operator: Operator) -> None:
     old = keys()[0]
-    # The given keys are not given any more: the key in use stays, and is the first of a row.
+    # Without given keys, the key in use stays and is the first.
     assert operator.play("site.yml", "--tags", "head").rc == 0
     assert remember_keys()[0] == old == GIVEN
     head = pid()
@@ -152,7 +152,7 @@ def test_a_rotation_under_load_drops_no_request(operator: Operator) -> None:
         said_before_changes(run)
         new = remember_keys()[0]
         assert new != old
-        # No restart was needed for it, and both are accepted.
+        # Without a restart, both keys are accepted.
         assert pid() == head
         assert (status_of(old), status_of(new)) == (200, 200)
         assert operator.play("playbooks/rotate_key.yml").calm
@@ -169,16 +169,16 @@ def test_a_rotation_under_load_drops_no_request(operator: Operator) -> None:
     )
     assert len(requests) > 10
     assert errors(requests) == []
-    # The one client that keeps its connection may meet the end of it once.
+    # The client with a persistent connection may see its end once.
     assert again <= 1
     assert operator.play("playbooks/rotate_key.yml", "-e", "rotate_key_finish=true").calm
 
 
-def test_a_rotation_that_was_killed_converges(operator: Operator) -> None:
+def test_a_killed_rotation_converges(operator: Operator) -> None:
     old = keys()[0]
     assert operator.play("playbooks/rotate_key.yml").rc == 0
     new = remember_keys()[0]
-    # While the head is being stopped: the clients wait, and nothing runs.
+    # The playbook is killed while the head stops and the clients wait.
     finish = ("-e", "rotate_key_finish=true")
     operator.play_and_kill(
         "playbooks/rotate_key.yml", *finish, after="TASK [herd.inference.head_server : Stop the head"
@@ -191,13 +191,13 @@ def test_a_rotation_that_was_killed_converges(operator: Operator) -> None:
     assert operator.play("site.yml", "--tags", "head", "--check").calm
 
 
-def test_an_upgrade_to_the_same_release_does_nothing(operator: Operator) -> None:
+def test_an_upgrade_to_the_current_release_changes_nothing(operator: Operator) -> None:
     run = operator.play("playbooks/upgrade.yml")
     assert run.calm, run.output
     said_before_changes(run)
 
 
-def test_a_rollback_needs_somewhere_to_go(operator: Operator) -> None:
+def test_a_rollback_fails_without_a_previous_release(operator: Operator) -> None:
     run = operator.play("playbooks/rollback.yml")
     assert run.rc != 0
     assert "expected a former release on this node" in run.output
@@ -220,7 +220,7 @@ def bundle(operator: Operator, tmp_path_factory: pytest.TempPathFactory) -> dict
     return found
 
 
-def test_a_bundle_has_what_is_needed(bundle: dict[str, str]) -> None:
+def test_a_bundle_contains_the_diagnostics(bundle: dict[str, str]) -> None:
     assert "llama-server" in bundle[f"{HEAD}/system/processes.txt"]
     assert "--api-key-file" in bundle[f"{HEAD}/units/llama-head.service.txt"]
     assert (
@@ -238,14 +238,14 @@ def test_a_bundle_has_what_is_needed(bundle: dict[str, str]) -> None:
 
 
 def seen(operator: Operator, bundle: dict[str, str], secrets: dict[str, str]) -> set[tuple[str, str, str]]:
-    """Where these secrets can be read: in what playbooks said, in the support bundle, on the nodes."""
+    """Return the places of these secrets in the output of playbooks, in the support bundle and on the nodes."""
     texts = {("controller", f"output {name}"): text for name, text in operator.outputs.items()}
     texts.update({("controller", f"bundle {name}"): text for name, text in bundle.items()})
     there = {(*where, name) for where, text in texts.items() for name, secret in secrets.items() if secret in text}
     return {(host, name, place) for host, place, name in there} | search(secrets)
 
 
-def test_no_secret_is_seen_anywhere(operator: Operator, bundle: dict[str, str]) -> None:
+def test_no_output_contains_a_secret(operator: Operator, bundle: dict[str, str]) -> None:
     assert len(SECRETS) > 6
     assert len(operator.outputs) > 20
     assert seen(operator, bundle, SECRETS) == set()
@@ -263,7 +263,7 @@ systemctl daemon-reload
 """
 
 
-def test_what_is_planted_is_found(operator: Operator, tmp_path: Path) -> None:
+def test_planted_secrets_are_found(operator: Operator, tmp_path: Path) -> None:
     assert ssh(HEAD, PLANT).returncode == 0
     try:
         operator.outputs["planted"] = f"ok: [{HEAD}] => {PLANTED}"
@@ -272,7 +272,7 @@ def test_what_is_planted_is_found(operator: Operator, tmp_path: Path) -> None:
             *("output planted", "bundle planted", "journal", "process"),
             *("/etc/systemd/system/planted.service", "/opt/llama.cpp/dist/planted", "/etc/herd/planted"),
         }
-        # What a guarded file holds is taken out of a bundle, wherever it is.
+        # The words of a protected file are replaced everywhere in a bundle.
         run = operator.play("playbooks/collect.yml", "-e", f"collect_dir={tmp_path}/bundle")
         assert run.rc == 0, run.output
         with tarfile.open(tmp_path / "bundle" / f"{HEAD}.tar.gz") as archive:
@@ -301,7 +301,7 @@ find / -xdev \( -nouser -o -nogroup \) -not -path '/proc/*' -print
 """
 
 
-def test_remove_asks_first(operator: Operator) -> None:
+def test_remove_requires_a_confirmation(operator: Operator) -> None:
     before = state()
     run = operator.play("playbooks/remove.yml")
     assert run.rc != 0
@@ -309,8 +309,8 @@ def test_remove_asks_first(operator: Operator) -> None:
     assert state() == before
 
 
-def test_remove_leaves_nothing_but_the_models(operator: Operator) -> None:
-    # Killed in the middle, it goes on when it runs again.
+def test_remove_keeps_only_the_models(operator: Operator) -> None:
+    # A killed run is repeated.
     operator.play_and_kill(
         "playbooks/remove.yml", "-e", "remove_confirmed=true", after="TASK [Remove the head's services"
     )
@@ -325,7 +325,7 @@ def test_remove_leaves_nothing_but_the_models(operator: Operator) -> None:
     assert run.calm, run.output
 
 
-def test_remove_takes_models_if_it_is_asked_to(operator: Operator) -> None:
+def test_remove_deletes_models_on_request(operator: Operator) -> None:
     run = operator.play("playbooks/remove.yml", "-e", "remove_confirmed=true", "-e", "remove_models=true")
     assert run.rc == 0, run.output
     assert ssh(HEAD, "ls -d /opt/models 2>&1").returncode != 0

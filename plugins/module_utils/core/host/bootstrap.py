@@ -41,7 +41,7 @@ def plan(host: str, probe: str, ansible_version: str, package: str, release_mib:
     if free and int(free[1]) < release_mib:
         return Bootstrap(
             f"host {host}: expected {release_mib} MiB free under {free[2]} for the release, found {free[1]} MiB: "
-            f"free some space there, or put herd_prefix on a larger disk.",
+            f"free space there, or move herd_prefix to a larger disk.",
             "",
         )
     versions = [

@@ -45,7 +45,7 @@ def test_plan(probe: str, core: str, command: str, problem: str) -> None:
     [
         ("", ""),
         ("herd-free 512 /opt\n", ""),
-        ("herd-free 511 /opt\r\n", "expected 512 MiB free under /opt for the release, found 511 MiB: free some"),
+        ("herd-free 511 /opt\r\n", "expected 512 MiB free under /opt for the release, found 511 MiB: free space"),
     ],
 )
 def test_a_first_release_needs_room(line: str, problem: str) -> None:
