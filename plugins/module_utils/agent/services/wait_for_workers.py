@@ -11,11 +11,11 @@ import struct
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 
 from ...core.engine import rpc_protocol
 from ...core.engine.worker_readiness import (
     EXIT_READY,
+    SCHEMA,
     ExpectedWorker,
     ReadinessCheck,
     WorkerObservation,
@@ -23,9 +23,10 @@ from ...core.engine.worker_readiness import (
     describe,
     exit_code,
     judge,
-    read_check,
+    parse_check,
 )
-from ...core.errors import HerdError, InvalidInputError, RemoteFailureError
+from ...core.errors import HerdError, RemoteFailureError
+from ..common.config import read_config
 from ..common.output import write_error_line, write_line
 from ..supervisor import heartbeat_http
 from ..supervisor.settings import DEFAULT_PATH, Settings, read_settings
@@ -199,20 +200,9 @@ def wait_for(
         time.sleep(min(PAUSE_S, max(0.0, deadline - clock())))
 
 
-def _read(path: str) -> ReadinessCheck:
-    try:
-        return read_check(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInputError(
-            f"the worker readiness check at {path}",
-            error.strerror or str(error),
-            "run the role head_server, which writes it, or name another file with --config",
-        ) from error
-
-
 def wait_command(arguments: argparse.Namespace) -> int:
     """Hold the head back until every worker is ready."""
-    check = _read(arguments.config)
+    check = read_config(arguments.config, SCHEMA, parse_check, "the worker readiness check", "head_server")
     verdicts = wait_for(check, write_line)
     for verdict in verdicts:
         write_error_line(f"herdctl wait-for-workers: after {check.timeout_s:g} seconds: {verdict.error}")

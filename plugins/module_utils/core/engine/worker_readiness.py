@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ..errors import HerdError, InvalidInputError
+from ..errors import HerdError
 from .rpc_protocol import DeviceMemory, Version, parse_version
 
 MIB = 1024 * 1024
@@ -71,27 +72,20 @@ class WorkerVerdict:
     error: HerdError
 
 
-def read_check(text: str) -> ReadinessCheck:
-    """Read the configuration of the worker readiness check."""
-    try:
-        data = json.loads(text)
-        if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']}")
-        workers = tuple(
-            ExpectedWorker(w["name"], w["address"], int(w["port"]), int(w["devices"]), int(w["memory_mib"]))
-            for w in data["workers"]
-        )
-        return ReadinessCheck(parse_version(data["protocol"]), float(data["timeout_s"]), workers)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidInputError(
-            f"a worker readiness check of schema {SCHEMA} with protocol, timeout_s and workers",
-            f"{type(error).__name__}: {error}",
-            "run the role head_server again; it writes this file",
-        ) from error
+def parse_check(data: Any) -> ReadinessCheck:
+    """Build the worker readiness check from the document of its configuration file.
+
+    :raises ValueError, KeyError, TypeError: if a value is missing or wrong.
+    """
+    workers = tuple(
+        ExpectedWorker(w["name"], w["address"], int(w["port"]), int(w["devices"]), int(w["memory_mib"]))
+        for w in data["workers"]
+    )
+    return ReadinessCheck(parse_version(data["protocol"]), float(data["timeout_s"]), workers)
 
 
 def write_check(check: ReadinessCheck) -> str:
-    """Write the configuration of the worker readiness check, the inverse of C(read_check)."""
+    """Write the configuration of the worker readiness check, the inverse of C(parse_check)."""
     data = {
         "schema": SCHEMA,
         "protocol": str(check.protocol),

@@ -217,7 +217,8 @@ def test_unreadable_configuration_is_rejected(herdctl: Path, tmp_path: Path, con
     config.write_text(content, encoding="utf-8")
     done = run_herdctl(herdctl, "wait-for-workers", "--config", str(config))
     assert done.returncode == 2
-    assert "run the role head_server again" in done.stderr
+    assert "expected the worker readiness check of schema 1 at" in done.stderr
+    assert "run the role head_server" in done.stderr
 
 
 def test_missing_configuration_is_rejected(herdctl: Path) -> None:
