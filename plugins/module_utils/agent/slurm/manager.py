@@ -22,7 +22,7 @@ from typing import Any
 
 from ...core.errors import RemoteFailureError
 from ...core.slurm import endpoint_registry, job_reasons, tier_report, tier_state, tier_status
-from ...core.slurm import manager as tier_rules
+from ...core.slurm import manager as tier_manager
 from ...core.slurm.queue import Ending
 from ...core.slurm.tier_state import Action, Observation, QueueSnapshot, TierSpec, TierState
 from ...core.text import plain
@@ -60,7 +60,7 @@ class RegistrySnapshot:
 
 
 def _step(spec: TierSpec, observed: Observation, state: TierState) -> tuple[TierState, list[Action]]:
-    return tier_rules.step(spec, state, observed)
+    return tier_manager.step(spec, state, observed)
 
 
 class Manager:
@@ -222,11 +222,11 @@ class Manager:
             self._submit(spec)
 
     def _submit(self, spec: TierSpec) -> None:
-        self.states.change(spec.name, lambda state: tier_rules.about_to_submit(state, time.time()))
+        self.states.change(spec.name, lambda state: tier_manager.about_to_submit(state, time.time()))
         result, job = self.slurm.submit(spec)
         text = f"{result.err} {result.out}"
         self.states.change(
-            spec.name, lambda state: tier_rules.submitted(spec, state, time.time(), result.status, job, text)
+            spec.name, lambda state: tier_manager.submitted(spec, state, time.time(), result.status, job, text)
         )
         log(f"{spec.name}: submitted job {job}" if job else f"{spec.name}: sbatch {spec.script}: {result.error}")
 

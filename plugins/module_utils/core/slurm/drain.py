@@ -89,7 +89,7 @@ class IdleWindow:
 
 @dataclass
 class Drain:
-    """Decide when a draining job stops: when no request runs any more, or when its time is up.
+    """Decide when a draining job stops: when no request runs, or when its time is up.
 
     :param began: when it left the ready endpoints of the registry.
     :param until: when the processes must begin to stop.

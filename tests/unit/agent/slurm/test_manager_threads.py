@@ -78,7 +78,7 @@ states, begun = manager.states, threading.Event()
 def submits(state):
     begun.wait()
     time.sleep(0.3)
-    return tier_rules.about_to_submit(state, 1000.0)
+    return tier_manager.about_to_submit(state, 1000.0)
 first = threading.Thread(target=lambda: states.change("fast", submits))
 second = threading.Thread(target=lambda: states.change("fast", lambda one: replace(one, load_s=7.0)))
 first.start()

@@ -137,7 +137,7 @@ class Home:
         begin = (
             "from dataclasses import replace\nfrom herd.agent.slurm import client, manager as tiers\n"
             "from herd.agent.slurm import manager_state\nfrom herd.core.slurm import endpoint_registry, tier_state\n"
-            "from herd.core.slurm import manager as tier_rules\nfrom herd.core.slurm.queue import Job\n"
+            "from herd.core.slurm import manager as tier_manager\nfrom herd.core.slurm.queue import Job\n"
             f"manager = tiers.Manager(manager_state.read_settings({str(self.config)!r}))\n"
         )
         # Endless threads may block a normal exit of the interpreter.

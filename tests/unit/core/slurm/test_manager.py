@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import job_reasons, tier_report, tier_state
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_manager
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.manager import UNSURE_S
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_state import (
@@ -86,7 +86,7 @@ def test_jobs_of_others_are_ignored(other: Job) -> None:
 )
 def test_no_action_while_slurm_does_not_answer(queue: QueueSnapshot) -> None:
     state = TierState(job="12")
-    assert tier_rules.step(FAST, state, Observation(NOW, queue)) == (state, [])
+    assert tier_manager.step(FAST, state, Observation(NOW, queue)) == (state, [])
 
 
 def test_no_job_is_submitted_while_a_preempting_job_waits() -> None:
@@ -109,10 +109,10 @@ def test_no_job_is_submitted_while_a_preempting_job_waits() -> None:
     ],
 )
 def test_failed_sbatch_causes_no_second_job(status: int, job: str, text: str, again_after: float) -> None:
-    state = tier_rules.submitted(FAST, tier_rules.about_to_submit(TierState(), NOW), NOW, status, job, text)
+    state = tier_manager.submitted(FAST, tier_manager.about_to_submit(TierState(), NOW), NOW, status, job, text)
     # An older queue, for which Slurm took long.
     stale = Observation(NOW + again_after - 1, QueueSnapshot(NOW - 1))
-    assert tier_rules.step(FAST, state, stale)[1] == []
+    assert tier_manager.step(FAST, state, stale)[1] == []
     assert step(state, observed(wall=NOW + again_after - 1))[1] == []
     # Slurm has accepted the job after all.
     assert step(state, observed(PENDING, wall=NOW + 5))[1] == []
@@ -120,7 +120,7 @@ def test_failed_sbatch_causes_no_second_job(status: int, job: str, text: str, ag
 
 
 def test_manager_killed_during_sbatch_does_not_submit_again() -> None:
-    kept = json.loads(json.dumps(asdict(tier_rules.about_to_submit(TierState(), NOW))))
+    kept = json.loads(json.dumps(asdict(tier_manager.about_to_submit(TierState(), NOW))))
     state = tier_state.state_from_data(kept)
     assert step(state, observed(wall=NOW + 3))[1] == []
     assert "Slurm has not confirmed" in tier_report.report(FAST, state, observed(wall=NOW + 3)).reason
@@ -129,8 +129,8 @@ def test_manager_killed_during_sbatch_does_not_submit_again() -> None:
 
 
 def test_queue_older_than_the_submission_is_ignored() -> None:
-    state = tier_rules.submitted(FAST, tier_rules.about_to_submit(TierState(), NOW), NOW + 1, 0, "12", "12")
-    assert tier_rules.step(FAST, state, Observation(NOW + 2, QueueSnapshot(NOW - 1)))[1] == []
+    state = tier_manager.submitted(FAST, tier_manager.about_to_submit(TierState(), NOW), NOW + 1, 0, "12", "12")
+    assert tier_manager.step(FAST, state, Observation(NOW + 2, QueueSnapshot(NOW - 1)))[1] == []
 
 
 def test_pending_duplicate_is_cancelled() -> None:
@@ -249,7 +249,7 @@ def test_backoff_is_that_of_the_inventory() -> None:
     assert pauses == [3.0, 5.0, 5.0, 5.0]
     # Neither a cancelled job nor a clock that was set back is a failure.
     state, _actions = step(replace(state, job="9"), observed(wall=wall, endings={"9": Ending(state="CANCELLED")}), spec)
-    assert state.not_before == wall + tier_rules.CANCELLED_S
+    assert state.not_before == wall + tier_manager.CANCELLED_S
     assert step(state, observed(wall=wall + 1), spec)[0].not_before == state.not_before
 
 
@@ -312,8 +312,10 @@ def test_clock_set_back_does_not_extend_a_pause() -> None:
 
 
 def test_clock_set_back_after_a_submission_restarts_the_wait() -> None:
-    unsure = tier_rules.submitted(FAST, tier_rules.about_to_submit(TierState(), NOW + 86400), NOW + 86400, 124, "", "x")
-    lost = tier_rules.submitted(FAST, TierState(), NOW + 86400, 0, "12", "")
+    unsure = tier_manager.submitted(
+        FAST, tier_manager.about_to_submit(TierState(), NOW + 86400), NOW + 86400, 124, "", "x"
+    )
+    lost = tier_manager.submitted(FAST, TierState(), NOW + 86400, 0, "12", "")
     for after in (unsure, lost):
         endings = {"12": Ending("TIMEOUT", elapsed=1e5)}
         state, actions = step(after, observed(endings=endings))
@@ -332,5 +334,7 @@ def test_clock_set_back_does_not_keep_a_duplicate() -> None:
 
 
 def test_action_has_a_reason() -> None:
-    _memory, actions = tier_rules.step(FAST, TierState(), observed(RUNNING, stops={"fast": ManualStop("maintenance")}))
+    _memory, actions = tier_manager.step(
+        FAST, TierState(), observed(RUNNING, stops={"fast": ManualStop("maintenance")})
+    )
     assert actions == [Action(CANCEL, "fast", "12", "stopped: maintenance")]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_manager
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_state
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_state import (
@@ -83,17 +83,17 @@ def test_tier_never_has_two_jobs(seed: int) -> None:
         endings = {
             state.job: cluster.dice.choice([DIED, Ending(), Ending("CANCELLED"), Ending("TIMEOUT", elapsed=1e5)])
         }
-        state, actions = tier_rules.step(FAST, state, Observation(cluster.wall, cluster.queue, endings=endings))
+        state, actions = tier_manager.step(FAST, state, Observation(cluster.wall, cluster.queue, endings=endings))
         for action in actions:
             assert action.kind != CANCEL
             if action.kind == SUBMIT:
-                state = tier_rules.about_to_submit(state, cluster.wall)
+                state = tier_manager.about_to_submit(state, cluster.wall)
                 kept = json.loads(json.dumps(asdict(state)))
                 status, job, text = cluster.sbatch()
                 if cluster.dice.random() < 0.2:
                     # The manager is killed, and restarts with the state on disk.
                     state = tier_state.state_from_data(kept)
                 else:
-                    state = tier_rules.submitted(FAST, state, cluster.wall, status, job, text)
+                    state = tier_manager.submitted(FAST, state, cluster.wall, status, job, text)
     assert cluster.most == 1
     assert cluster.submits > 3

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_manager
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_report
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_state import (
@@ -30,7 +30,7 @@ def test_pending_outdated_job_is_replaced(comment: str) -> None:
     assert "job 12 is outdated" in tier_report.report(PLANNED, state, observed(old)).advice
     state, actions = step(state, observed(wall=NOW + 2, endings={"12": Ending(state="CANCELLED")}), PLANNED)
     assert actions == [(SUBMIT, "")], "at once: nobody has cancelled it but the manager"
-    state = tier_rules.submitted(PLANNED, state, NOW + 2, 0, "13", "13")
+    state = tier_manager.submitted(PLANNED, state, NOW + 2, 0, "13", "13")
     # Also on a site that rewrites comments.
     for found in (NEW, "project 7", "herd-tiers"):
         new = replace(PENDING, id="13", comment=found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_rules
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import manager as tier_manager
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_report, tier_state
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.endpoint_registry import Endpoint
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
@@ -41,7 +41,7 @@ def observed(*jobs: Job, wall: float = NOW, **more: Any) -> Observation:
 
 
 def step(state: TierState, found: Observation, spec: TierSpec = FAST) -> tuple[TierState, list[tuple[str, str]]]:
-    after, actions = tier_rules.step(spec, state, found)
+    after, actions = tier_manager.step(spec, state, found)
     return after, [(action.kind, action.job) for action in actions]
 
 
