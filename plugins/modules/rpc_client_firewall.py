@@ -91,7 +91,7 @@ def main() -> None:
         inside = rpc_firewall.head_rules(given["workers"], given["port"], 2**32 - 2 if user_id is None else user_id)
         end, path = rpc_firewall.HEAD, given["path"]
         ruleset = rpc_firewall.ruleset(end, inside)
-        table = firewall.Table(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
+        table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
         found = firewall.read_state(table)
         if not module.check_mode:
             firewall.apply(table, found)

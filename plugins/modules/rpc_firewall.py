@@ -107,7 +107,7 @@ def main() -> None:
         inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
         end, path = rpc_firewall.WORKER, given["path"]
         ruleset = rpc_firewall.ruleset(end, inside)
-        table = firewall.Table(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
+        table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
         found = firewall.read_state(table)
         has_firewalld = firewall.firewalld_runs()
         zone = (given["zone"] or firewall.firewalld_zone(given["interface"])) if has_firewalld else ""

@@ -20,7 +20,7 @@ from ..errors import InvalidInputError
 
 
 @dataclass(frozen=True)
-class End:
+class RpcEnd:
     """One end of the RPC connections: its table, and the unit that loads it at boot."""
 
     table: str
@@ -29,8 +29,8 @@ class End:
     purpose: str
 
 
-WORKER = End("herd_rpc", "herd-rpc-firewall.service", "rpc_worker", "Only the head may reach the RPC worker")
-HEAD = End(
+WORKER = RpcEnd("herd_rpc", "herd-rpc-firewall.service", "rpc_worker", "Only the head may reach the RPC worker")
+HEAD = RpcEnd(
     "herd_rpc_client",
     "herd-rpc-client.service",
     "head_server",
@@ -82,7 +82,7 @@ def marker(rules: str) -> str:
     return "loaded_" + hashlib.sha256(rules.encode()).hexdigest()[:12]
 
 
-def ruleset(end: End, rules: str) -> str:
+def ruleset(end: RpcEnd, rules: str) -> str:
     """Return the ruleset, which replaces a loaded table in one transaction."""
     return f"""\
 # Written by Ansible (herd.inference, role {end.role}). {end.purpose}.

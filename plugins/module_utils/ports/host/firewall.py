@@ -23,7 +23,7 @@ def nft_program() -> str:
 
 
 @dataclass(frozen=True)
-class Table:
+class NftTable:
     """A table of this collection: its name, the chain that identifies its rules, its unit, and its two files."""
 
     name: str
@@ -40,7 +40,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class TableState:
+class NftTableState:
     """State of a table on this host before a change."""
 
     before: Mapping[str, str]
@@ -55,11 +55,11 @@ class TableState:
         return not self.stale and self.is_loaded and self.is_enabled and self.is_active
 
 
-def read_state(table: Table) -> TableState:
+def read_state(table: NftTable) -> NftTableState:
     """Compare a table with its files, its unit and the kernel's rules."""
     before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in table.files}
     state = systemd.show(table.unit)
-    return TableState(
+    return NftTableState(
         before,
         [path for path, text in table.files.items() if before[path] != text],
         has_chain(table.name, table.marker),
@@ -68,7 +68,7 @@ def read_state(table: Table) -> TableState:
     )
 
 
-def apply(table: Table, found: TableState) -> None:
+def apply(table: NftTable, found: NftTableState) -> None:
     """Write the files, load the rules into the kernel and enable the unit."""
     if not nft_program():
         raise NotFoundError.plain("The program nft is not installed on this host", "install the package nftables")
@@ -87,7 +87,7 @@ def apply(table: Table, found: TableState) -> None:
         systemd.start(table.unit)
 
 
-def difference(table: Table, found: TableState) -> list[dict[str, str]]:
+def difference(table: NftTable, found: NftTableState) -> list[dict[str, str]]:
     """Return the module's diff: the files, then the state of rules and unit."""
     diff = [
         {"before_header": p, "after_header": p, "before": found.before[p], "after": table.files[p]} for p in found.stale
