@@ -18,17 +18,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
 from tests.unit.model_server import ModelServer
 
 WHOLE = b"GGUF" + random.Random(7).randbytes(700_001)
-
-
 CUT = 300_007
-
-
 PARTS = (WHOLE[:CUT], WHOLE[CUT:])
-
-
 SECRET = "hf_tokenOfATest"
-
-
 SMALL_PACE = partial(
     Pace,
     smallest=20_000,

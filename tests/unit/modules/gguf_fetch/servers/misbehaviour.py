@@ -15,20 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 WHOLE = b"GGUF" + random.Random(11).randbytes(500_000)
-
-
 SUM = hashlib.sha256(WHOLE).hexdigest()
-
-
 PAGE = b"<!DOCTYPE html><title>Sign in</title>" + bytes(2000)
-
-
 TIMEOUT = 0.4
 
-
 Act = Callable[[Any], bool]
-
-
 Run = Callable[..., dict[str, Any]]
 
 
@@ -38,7 +29,7 @@ def asked_range(handler: Any) -> tuple[int, int]:
 
 
 def answer(handler: Any, status: int, headers: dict[str, Any], body: bytes = b"", close: bool = True) -> bool:
-    """Exactly these bytes."""
+    """Send a response with exactly these headers and bytes."""
     handler.send_response(status)
     for name, value in {"ETag": '"one"', **headers}.items():
         if value is not None:
@@ -53,7 +44,7 @@ def answer(handler: Any, status: int, headers: dict[str, Any], body: bytes = b""
 
 
 def ranged(handler: Any, body: Callable[[bytes], bytes] = bytes, **headers: Any) -> bool:
-    """A range as it should be, but for what the test changes."""
+    """Send a correct range, except for the changes of the test."""
     start, end = asked_range(handler)
     whole = {"Content-Range": f"bytes {start}-{end - 1}/{len(WHOLE)}", "Content-Length": end - start}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -65,7 +56,7 @@ def of_get(act: Act) -> Act:
 
 
 def of_later(act: Act) -> Act:
-    """Only ranges that do not begin at the beginning."""
+    """Spoil only ranges that begin after the start of the file."""
     return of_get(lambda handler: asked_range(handler)[0] > 0 and act(handler))
 
 
@@ -98,7 +89,7 @@ def stall(handler: Any) -> bool:
     return True
 
 
-def drip(handler: Any) -> bool:
+def trickle(handler: Any) -> bool:
     start, end = asked_range(handler)
     answer(handler, 206, {"Content-Range": f"bytes {start}-{end - 1}/{len(WHOLE)}", "Content-Length": end - start})
     for at in range(start, start + 200):
@@ -110,8 +101,8 @@ def drip(handler: Any) -> bool:
     return True
 
 
-def say(handler: Any, words: bytes) -> bool:
-    handler.wfile.write(words)
+def send_raw(handler: Any, data: bytes) -> bool:
+    handler.wfile.write(data)
     handler.close_connection = True
     return True
 
@@ -121,7 +112,7 @@ def without_range(handler: Any) -> bool:
 
 
 def at_most(count: int) -> Act:
-    """A server that serves so many at a time and turns the others away."""
+    """Serve C(count) requests at a time and refuse the others."""
     lock = threading.Lock()
     inside = 0
 
@@ -142,7 +133,7 @@ def at_most(count: int) -> Act:
 
 
 def alternating(good: int, act: Act) -> Act:
-    """Every so many requests one that is spoilt."""
+    """Spoil one request after every C(good) good ones."""
     lock = threading.Lock()
     seen = 0
 
@@ -196,7 +187,7 @@ def flipped(data: bytes) -> bytes:
 class Case:
     """A way to misbehave.
 
-    :ivar words: of the error; None if the bytes must be right all the same.
+    :ivar words: of the error; None if the bytes must be right anyway.
     """
 
     name: str
@@ -214,7 +205,7 @@ CASES = [
     Case("sends one byte and closes, always", of_get(lambda h: ranged(h, lambda data: data[:1])), "4 times in a row"),
     Case("stalls once", times(1, stall)),
     Case("stalls always", of_get(stall), "no byte in time"),
-    Case("drips", of_get(drip), "less than 410 bytes in 0 s"),
+    Case("trickles", of_get(trickle), "less than 410 bytes in 0 s"),
     Case("promises a longer body than it sends", of_get(lambda h: ranged(h, Content_Length=70_000)), None),
     Case("promises a shorter body than the range", of_get(lambda h: ranged(h, Content_Length=10_000)), None),
     Case("serves half of each range", of_get(half_of_the_range)),
@@ -268,10 +259,10 @@ CASES = [
         "begins with the letters GGUF",
     ),
     Case("compresses", of_get(lambda h: ranged(h, Content_Encoding="gzip")), "Content-Encoding gzip"),
-    Case("speaks another protocol", of_get(lambda h: say(h, b"SSH-2.0-OpenSSH_9.9\r\n")), "4 times in a row"),
+    Case("speaks another protocol", of_get(lambda h: send_raw(h, b"SSH-2.0-OpenSSH_9.9\r\n")), "4 times in a row"),
     Case(
         "sends endless headers",
-        of_get(lambda h: say(h, b"HTTP/1.1 206 OK\r\nX: " + b"x" * 100_000)),
+        of_get(lambda h: send_raw(h, b"HTTP/1.1 206 OK\r\nX: " + b"x" * 100_000)),
         "4 times in a row",
     ),
     Case("sends broken chunks", of_get(bad_chunk), "4 times in a row"),
