@@ -49,6 +49,17 @@ def test_every_path_exists(page: str) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("page", ["docs/how-to.md", PAGES[-1]])
+def test_every_name_of_the_code_exists(page: str) -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "plugins").rglob("*.py"))
+    text += "".join(path.read_text(encoding="utf-8") for path in (ROOT / "roles").rglob("*.j2"))
+    named = re.findall(
+        r"`([A-Z][A-Z_]{3,}|[A-Z][a-z]+[A-Z]\w+|[a-z]+_[a-z_]+)`", (ROOT / page).read_text(encoding="utf-8")
+    )
+    assert named
+    assert [name for name in named if not re.search(rf"\b{name}\b", text)] == []
+
+
 def test_every_package_of_the_code_is_in_the_architecture() -> None:
     named = set(paths("docs/architecture.md"))
     packages = {
