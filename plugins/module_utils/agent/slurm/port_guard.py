@@ -25,11 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import InvalidInputError, RemoteFailureError
+from ...core.errors import RemoteFailureError
 from ..common import command
+from ..common.config import read_config
 from ..common.log import log
 from ..common.systemd_notify import notify
 
+SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/job-guard.json"
 TABLE_PATH = "/etc/herd/job-guard.nft"
 TABLE, SET = "herd_jobs", "open"
@@ -65,22 +67,20 @@ class PortRules:
         return ""
 
 
+def _parse(data: Any) -> PortRules:
+    return PortRules(
+        str(data["socket"]),
+        int(data["user_id"]),
+        int(data["first"]),
+        int(data["last"]),
+        frozenset(map(str, data["addresses"])),
+        str(data.get("table", TABLE_PATH)),
+    )
+
+
 def read_rules(path: str) -> PortRules:
     """Read the port guard's configuration."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        return PortRules(
-            str(data["socket"]),
-            int(data["user_id"]),
-            int(data["first"]),
-            int(data["last"]),
-            frozenset(map(str, data["addresses"])),
-            str(data.get("table", TABLE_PATH)),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInputError(
-            f"the guard's rules at {path}", str(error), "run playbooks/slurm.yml --tags tiers, which writes them"
-        ) from error
+    return read_config(path, SCHEMA, _parse, "the port guard's configuration", "slurm_tiers")
 
 
 def nft(*commands: str) -> str:

@@ -38,7 +38,14 @@ def _guard(herdctl: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     program.parent.mkdir()
     program.write_text(NFT.format(python=sys.executable, log=log), encoding="utf-8")
     program.chmod(0o755)
-    rules = {"socket": str(path), "user_id": os.getuid(), "first": 50052, "last": 50059, "addresses": ["10.100.0.41"]}
+    rules = {
+        "schema": 1,
+        "socket": str(path),
+        "user_id": os.getuid(),
+        "first": 50052,
+        "last": 50059,
+        "addresses": ["10.100.0.41"],
+    }
     (tmp_path / "guard.json").write_text(json.dumps(rules), encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, "-I", str(herdctl), "job", "guard", "--config", str(tmp_path / "guard.json")],
@@ -117,7 +124,14 @@ def test_removed_rules_are_restored(herdctl: Path, tmp_path: Path, removal: str)
     }
     table, path = tmp_path / "guard.nft", tmp_path / "guard.sock"
     table.write_text(jinja2.Template(TABLE.read_text(encoding="utf-8")).render(rules) + "\n", encoding="utf-8")
-    facts = {"socket": str(path), "user_id": os.getuid(), "first": 50052, "last": 50059, "addresses": ["10.100.0.41"]}
+    facts = {
+        "schema": 1,
+        "socket": str(path),
+        "user_id": os.getuid(),
+        "first": 50052,
+        "last": 50059,
+        "addresses": ["10.100.0.41"],
+    }
     (tmp_path / "guard.json").write_text(json.dumps({**facts, "table": str(table)}), encoding="utf-8")
     log = tmp_path / "guard.log"
     with log.open("w") as out:
@@ -158,7 +172,7 @@ def test_removed_rules_are_restored(herdctl: Path, tmp_path: Path, removal: str)
 
 
 def test_guard_that_cannot_load_its_rules_does_not_start(herdctl: Path, tmp_path: Path) -> None:
-    rules = {"socket": str(tmp_path / "g"), "user_id": 0, "first": 1, "last": 2, "addresses": []}
+    rules = {"schema": 1, "socket": str(tmp_path / "g"), "user_id": 0, "first": 1, "last": 2, "addresses": []}
     (tmp_path / "guard.json").write_text(json.dumps({**rules, "table": str(tmp_path / "none.nft")}), encoding="utf-8")
     done = run_herdctl(herdctl, "job", "guard", "--config", str(tmp_path / "guard.json"))
     assert done.returncode == 2
@@ -169,4 +183,4 @@ def test_guard_that_cannot_load_its_rules_does_not_start(herdctl: Path, tmp_path
 def test_unreadable_configuration_is_reported(herdctl: Path, tmp_path: Path) -> None:
     done = run_herdctl(herdctl, "job", "guard", "--config", str(tmp_path / "none.json"))
     assert done.returncode == 2
-    assert "expected the guard's rules" in done.stderr
+    assert "expected the port guard's configuration of schema 1" in done.stderr
