@@ -1,13 +1,13 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hold the planner to what the engine allocates, and write both down.
+"""Compare the planner with the memory that the engine allocates, and record both.
 
     python3 -m tests.engine.accuracy             measure everything, write data and table
     python3 -m tests.engine.accuracy --quick     one context of each model, compare only
 
-The measured bytes go to tests/fixtures/placement, where the unit tests hold the planner to them without an
-engine, and the table to docs/reference/placement-accuracy.md.
+The measured bytes go to tests/fixtures/placement, from where unit tests check the planner without an engine. The table
+goes to docs/reference/placement-accuracy.md.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ DATA = ROOT / "tests" / "fixtures" / "placement"
 PAGE = ROOT / "docs" / "reference" / "placement-accuracy.md"
 RELEASES = ("0c1e57098", "b7836")
 MIB = 1 << 20
-#: What is aimed at for compute buffers: within 5 % or 8 MiB, and never under.
+#: Goal for compute buffers: within 5 % or 8 MiB above, and never below.
 SHARE, MARGIN = 0.05, 8 * MIB
 
 
 def planner(metadata: ModelMetadata, case: Case) -> Planner:
-    """The planner for the workers of a case."""
+    """Create the planner for the workers of a case."""
     cache = CacheSettings(
         context=case.context // case.slots,
         slots=case.slots,
@@ -71,7 +71,7 @@ def planner(metadata: ModelMetadata, case: Case) -> Planner:
 
 
 def predicted(metadata: ModelMetadata, case: Case) -> tuple[list[DevicePlan], int]:
-    """Bytes on each worker for the case's own split, and of the head's compute buffer."""
+    """Plan the bytes on each worker for the case's split, and of the head's compute buffer."""
     found = planner(metadata, case)
     head = compute_buffer.head_bytes(
         metadata, found.request.cache, found.rules, found.copies, case.flash_attention != "off"
@@ -81,7 +81,7 @@ def predicted(metadata: ModelMetadata, case: Case) -> tuple[list[DevicePlan], in
 
 @dataclass(frozen=True)
 class Judged:
-    """One worker's bytes, as they were and as they were foreseen."""
+    """Measured and planned bytes of one worker."""
 
     model: str
     release: str
@@ -100,7 +100,7 @@ class Judged:
 
 
 def judge(metadata: ModelMetadata, case: Case, devices: Sequence[Mapping[str, Any]]) -> Iterator[Judged]:
-    """Compare; exact means weights, cache, states and layers to the byte."""
+    """Compare measurement and plan. "Exact" means weights, cache, states and layers to the byte."""
     plans, _head = predicted(metadata, case)
     for number, (plan, got) in enumerate(zip(plans, devices, strict=True)):
         layers = [*range(plan.first, plan.first + plan.layers), *([len(metadata.layers)] if plan.has_output else [])]
@@ -114,7 +114,7 @@ def judge(metadata: ModelMetadata, case: Case, devices: Sequence[Mapping[str, An
 
 
 def cases(model: Model, release: str) -> list[Case]:
-    """Three contexts by three types of cache on two workers; then other splits, slots and batches."""
+    """List the cases: three contexts by three cache types on two workers, then other splits, slots and batches."""
     small = Case(model.name, release, 4096)
     found = [
         replace(small, context=context, cache_type=cache_type)
@@ -133,12 +133,12 @@ def cases(model: Model, release: str) -> list[Case]:
 
 
 def large_cases(model: Model, release: str) -> list[Case]:
-    """For layers of published sizes, where a mistake in a buffer would show."""
+    """List the cases for layers of published sizes, which show errors in large buffers."""
     return [Case(model.name, release, context) for context in (512, 8192, 32768)]
 
 
 def measured(chosen: Sequence[Model], is_large: bool, quick: bool) -> Iterator[tuple[Model, list[dict[str, Any]]]]:
-    """Start the group for every case of every model."""
+    """Measure every case of every model."""
     with tempfile.TemporaryDirectory(prefix="herd-models-") as place:
         for model in chosen:
             path = model.write(Path(place) / "model.gguf")
@@ -154,12 +154,12 @@ def measured(chosen: Sequence[Model], is_large: bool, quick: bool) -> Iterator[t
 
 
 def store(model: Model, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One file for each model: its metadata, and every case with what was measured."""
+    """Write a file for each model with its metadata and the measured cases."""
     write(model, [_compact(row) for row in rows])
 
 
 def write(model: Model, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The file of a model, one line for each case."""
+    """Write the file of a model, one line for each case."""
     DATA.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"metadata": metadata_of(header_of(model)).to_data()})[1:-1]
     runs = ",\n  ".join(json.dumps(run) for run in rows)
@@ -167,7 +167,7 @@ def write(model: Model, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is the same in every run, or differs between two runs of the same case."""
+    """Drop values that are equal in every run, or that vary between runs of a case."""
     defaults = asdict(Case("", "", 0))
     case = {key: value for key, value in row["case"].items() if value != defaults[key]}
     devices = [{key: value for key, value in device.items() if key != "peak_rss"} for device in row["devices"]]
@@ -175,7 +175,7 @@ def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[tuple[Case, list[dict[str, Any]], dict[str, float]]]]:
-    """A model's metadata as data, and its cases with devices and the head's buffers."""
+    """Read a model's metadata, and its cases with devices and the head's buffers."""
     data = json.loads(path.read_text())
     runs = []
     for run in data["runs"]:
@@ -186,9 +186,9 @@ def load(path: Path) -> tuple[dict[str, Any], list[tuple[Case, list[dict[str, An
 
 
 def page(judged: Mapping[str, Sequence[Judged]], bounds: Sequence[Judged], large: Sequence[str]) -> str:
-    """The table as a page of the reference.
+    """Compose the page of the reference.
 
-    :param bounds: the same devices, if the planner did not know the architecture.
+    :param bounds: the same devices, planned as if the architecture were unknown.
     """
     rows = []
     for name, found in judged.items():

@@ -6,8 +6,8 @@
     python3 -m tests.engine.builds            both
     python3 -m tests.engine.builds b7836      one
 
-The builds lie in $HERD_CACHE/engines, each under a name that changes with its source and options, and a link
-with the release's name leads to it. Objects are kept by ccache where there is one.
+Builds are in $HERD_CACHE/engines under names that depend on source and options. A link with the release's name points
+to the build. ccache keeps objects if it is installed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.lab.sources import SOURCES, Source, ensure
 OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
     "-DGGML_RPC=ON",
-    # The same code on every machine: what is measured here must hold elsewhere.
+    # The same code on every machine, so that measurements hold elsewhere.
     "-DGGML_NATIVE=OFF",
     "-DLLAMA_BUILD_SERVER=ON",
     "-DLLAMA_BUILD_TESTS=OFF",
@@ -45,13 +45,13 @@ WORKERS = {"b7836": "rpc-server"}
 
 
 def key(source: Source) -> str:
-    """What a build depends on."""
+    """Hash the inputs of a build."""
     inputs = "\n".join((source.sha256, *OPTIONS, *PROGRAMS))
     return f"{source.release}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 
 def unpack(archive: Path, place: Path) -> Path:
-    """The engine's source out of the package that carries it."""
+    """Unpack the engine's source from its package."""
     with tarfile.open(archive) as tarball:
         names = tarball.getnames()
         bundle = "package/llama/gitRelease.bundle"
@@ -64,7 +64,7 @@ def unpack(archive: Path, place: Path) -> Path:
         members = [member for member in tarball if member.name.startswith(prefix)]
         tarball.extractall(place, members, filter="data")
     source = place / prefix.rstrip("/")
-    # With this left-over of a submodule ninja regenerates for ever.
+    # This left-over of a submodule makes ninja regenerate for ever.
     leftover = source / ".git"
     if leftover.is_dir():
         shutil.rmtree(leftover)
@@ -74,7 +74,7 @@ def unpack(archive: Path, place: Path) -> Path:
 
 
 def build(source: Source, engines: Path, cache: Path) -> Path:
-    """The folder with the programs of a release; built on the first call."""
+    """Return the folder with the programs of a release. The first call builds them."""
     place = engines / key(source)
     if not (place / "bin" / "llama-server").exists():
         say(f"building {source.release} for the tests of the engine")
@@ -82,7 +82,7 @@ def build(source: Source, engines: Path, cache: Path) -> Path:
         environment = {**os.environ, "CCACHE_DIR": str(cache / "ccache"), "CCACHE_COMPILERCHECK": "content"}
         with tempfile.TemporaryDirectory(prefix=".new-", dir=engines) as work:
             tree = unpack(ensure(source, cache / "sources"), Path(work))
-            # Objects are found again in the cache only if the paths in them are relative to the same place.
+            # ccache finds objects only if their paths are relative to the same folder.
             environment["CCACHE_BASEDIR"] = work
             out = Path(work) / "build"
             run(["cmake", "-S", str(tree), "-B", str(out), "-G", "Ninja", *OPTIONS], env=environment)
@@ -100,7 +100,7 @@ def build(source: Source, engines: Path, cache: Path) -> Path:
 
 
 def binaries(release: str) -> Path:
-    """Where the programs of a release are, built if they are not there; HERD_ENGINES names another folder."""
+    """Return the folder of a release's programs, which is built if missing. HERD_ENGINES names another folder."""
     given = os.environ.get("HERD_ENGINES")
     if given:
         return Path(given) / release / "bin"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start the real engine on the loopback interface with the very words that the flag guard looks at."""
+"""Start the real engine on the loopback interface with the words that the flag guard inspects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.lab.naming import Places
 
 OLD, NEW = "b7836", "0c1e57098"
 WORKERS = {OLD: "rpc-server", NEW: "ggml-rpc-server"}
-# Below the ports that the kernel gives to clients, so that a connection of a moment ago has none of them.
+# Below the kernel's ephemeral ports, so that no recent connection holds one of them.
 _PORTS = iter(range(21000 + os.getpid() % 400 * 20, 32000))
 
 
@@ -39,7 +39,7 @@ def cache() -> Path:
 
 
 def free_port() -> int:
-    """A port that nobody has, and that was not used by this run."""
+    """Return a free port that this run has not used."""
     for port in _PORTS:
         with socket.socket() as probe:
             try:
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody listens; a connection would be the worker's only one, so the kernel is asked."""
+    """Return whether a process listens. The kernel's table is read, because a worker takes one connection only."""
     lines = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
     return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in lines)
 
@@ -59,7 +59,7 @@ def listens(port: int) -> bool:
 def get(
     port: int, path: str, body: Mapping[str, Any] | None = None, limit: float = 20, key: str = ""
 ) -> tuple[int, Any]:
-    """Status and JSON of an answer."""
+    """Return status and JSON of an answer."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
@@ -83,14 +83,14 @@ class Run:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     def ended(self, limit: float = 20) -> int:
-        """The exit status; a signal is negative."""
+        """Return the exit status; a signal is negative."""
         try:
             return self.process.wait(limit)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it was to end, and runs after {limit} s:\n{self.log[-2000:]}") from None
 
     def healthy(self, limit: float = 30) -> bool:
-        """Whether /health becomes 200 before the process ends."""
+        """Return whether /health becomes 200 before the process ends."""
         end = time.monotonic() + limit
         while time.monotonic() < end and self.process.poll() is None:
             try:
@@ -102,14 +102,14 @@ class Run:
         return False
 
     def says(self, words: str, limit: float = 20) -> bool:
-        """Whether the log comes to hold these words before the process ends."""
+        """Return whether these words appear in the log before the process ends."""
         end = time.monotonic() + limit
         while time.monotonic() < end and words not in self.log and self.process.poll() is None:
             time.sleep(0.03)
         return words in self.log
 
     def listening(self, limit: float = 10) -> bool:
-        """Whether the worker listens before it ends."""
+        """Return whether the worker listens before it ends."""
         end = time.monotonic() + limit
         while time.monotonic() < end and self.process.poll() is None:
             if listens(self.port):
@@ -118,11 +118,11 @@ class Run:
         return False
 
     def answers(self, prompt: str = "hello") -> int:
-        """Status of a completion."""
+        """Return the status of a completion."""
         return get(self.port, "/completion", {"prompt": prompt, "n_predict": 2})[0]
 
     def contexts(self) -> list[int]:
-        """Cells of each slot."""
+        """Return the cells of each slot."""
         return [slot["n_ctx"] for slot in get(self.port, "/slots")[1]]
 
 
@@ -133,24 +133,24 @@ class RouterRun(Run):
     key: str = ""
 
     def chat(self, model: str, limit: float = 30, tokens: int = 2) -> int:
-        """Status of a chat completion of a model."""
+        """Return the status of a model's chat completion."""
         body = {"model": model, "max_tokens": tokens, "messages": [{"role": "user", "content": "hello"}]}
         return get(self.port, "/v1/chat/completions", body, limit, self.key)[0]
 
     def models(self) -> dict[str, dict[str, Any]]:
-        """What it says of its models, by id."""
+        """Return the router's models by id."""
         return {model["id"]: model for model in get(self.port, "/models", key=self.key)[1]["data"]}
 
     def states(self) -> dict[str, str]:
-        """The state of each model."""
+        """Return the state of each model."""
         return {name: model["status"]["value"] for name, model in self.models().items()}
 
     def told(self, model: str) -> list[str]:
-        """The words that a model's process is started with."""
+        """Return the command line of a model's process."""
         return [str(word) for word in self.models()[model]["status"]["args"]]
 
     def becomes(self, model: str, state: str, limit: float = 20) -> bool:
-        """Whether a model comes to this state."""
+        """Return whether a model reaches this state."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             if self.states()[model] == state:
@@ -182,7 +182,7 @@ class Build:
         return EngineBuild(frozenset(accepted_flags(told.stdout + told.stderr)))
 
     def guard(self, words: Sequence[str], program: str = "head", **known: Any) -> list[str]:
-        """Ids of the rules that these words break."""
+        """Return the ids of the rules that these words break."""
         is_worker = program == "worker"
         engine = self._engine(WORKERS[self.release]) if is_worker else self.engine
         subject = Subject(program, CommandLine(words, is_worker), engine, **known)
@@ -210,19 +210,19 @@ class Build:
         process.wait()
 
     def stop(self, run: Run) -> None:
-        """End a run before its time, and free its workers."""
+        """Stop a run early, and free its workers."""
         run.process.terminate()
         run.process.wait(20)
 
     def lacks_volta(self, architectures: str) -> bool:
-        """What the guard thinks of a build for these architectures, where there is a V100."""
+        """Return the findings for a build of these architectures with a V100."""
         engine = replace(self.engine, cuda=True, architectures=tuple(architectures.split(";")))
         words = ["--port", "1", "--parallel", "1", "--fit", "off"]
         subject = Subject("head", CommandLine(words), engine, capabilities=("7.0",))
         return [finding.rule for finding in flag_guard.inspect(subject)] == ["volta-code-missing"]
 
     def head(self, *words: str, port: int | None = None, environment: Mapping[str, str] | None = None) -> Run:
-        """A head with the small model; port 0 gives no --port."""
+        """Start a head with the small model. Port 0 omits --port."""
         chosen = free_port() if port is None else port
         argv = [str(self.binaries / "llama-server"), "--model", str(self.model), "--host", "127.0.0.1"]
         argv += [*(["--port", str(chosen)] if chosen else []), "--threads", "1", "--no-warmup", *words]
@@ -230,20 +230,20 @@ class Build:
         return self._start(argv, chosen or 8080, home)
 
     def preset(self, name: str, *words: str, model: Path | None = None) -> str:
-        """A section of a preset file."""
+        """Compose a section of a preset file."""
         lines = [f"[{name}]", f"model = {model or self.model}", "threads = 1"]
         for argument in CommandLine(words).arguments:
             lines.append(f"{argument.flag.lstrip('-')} = {argument.value or 'true'}")
         return "\n".join(lines) + "\n"
 
     def broken(self) -> Path:
-        """A file that was cut short."""
+        """Write a truncated file."""
         path = self.place / "broken.gguf"
         path.write_bytes(self.model.read_bytes()[:100_000])
         return path
 
     def router(self, presets: str, *words: str, environment: Mapping[str, str] | None = None) -> RouterRun:
-        """A router with these presets."""
+        """Start a router with these presets."""
         port = free_port()
         path = self.place / f"presets-{port}.ini"
         path.write_text(presets, encoding="utf-8")
@@ -253,14 +253,14 @@ class Build:
         return RouterRun(run.process, run.log_path, port)
 
     def worker(self, *words: str, environment: Mapping[str, str] | None = None) -> Run:
-        """A worker, with these words as they are."""
+        """Start a worker with these words."""
         found = re.search(r"-p (\d+)", " ".join(words))
         return self._start(
             [str(self.binaries / WORKERS[self.release]), *words], int(found[1]) if found else 0, environment
         )
 
     def workers(self, count: int) -> list[str]:
-        """Endpoints of workers that listen."""
+        """Start workers, and return their endpoints."""
         endpoints = []
         for _each in range(count):
             port = free_port()
@@ -270,13 +270,13 @@ class Build:
         return endpoints
 
     def bench(self, *words: str) -> str:
-        """What llama-bench prints."""
+        """Return the output of llama-bench."""
         argv = [str(self.binaries / "llama-bench"), "-m", str(self.model), "-p", "8", "-n", "0", "-r", "1", "-t", "1"]
         told = subprocess.run([*argv, *words], capture_output=True, text=True, check=True, timeout=60)
         return told.stdout
 
     @contextmanager
     def session(self) -> Iterator[Build]:
-        """All that was started ends with the block."""
+        """Stop everything that was started when the block ends."""
         with self._stack:
             yield self

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Start a head and its workers on this machine, and read what each of them allocated.
 
-A worker's own log (GGML_RPC_DEBUG) has the exact size of every buffer that it was asked for, the head's log
-says which of them is what. Nothing is computed: the head is stopped as soon as it is ready.
+A worker's log (GGML_RPC_DEBUG) has the exact size of every allocated buffer, and the head's log names their purpose.
+The head is stopped as soon as it is ready, so nothing is computed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MIB = 1 << 20
 
 
 class MeasureError(Exception):
-    """The engine did not do what a measurement needs."""
+    """A measurement failed because of the engine."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Case:
     more: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
-        """The head's arguments, without model, workers and port."""
+        """Build the head's arguments without model, workers and port."""
         argv = ["--ctx-size", str(self.context), "--parallel", str(self.slots)]
         argv += ["--ubatch-size", str(self.ubatch), "--batch-size", str(self.batch)]
         argv += ["--cache-type-k", self.cache_type, "--cache-type-v", self.cache_type]
@@ -67,7 +67,7 @@ class Case:
 
 @dataclass
 class Device:
-    """Bytes that one worker gave, by what they are for."""
+    """Bytes that one worker allocated, by purpose."""
 
     weights: int = 0
     cache: int = 0
@@ -79,7 +79,7 @@ class Device:
 
 @dataclass
 class Measured:
-    """What one start allocated; the head's own buffers in MiB, as it prints them."""
+    """Memory of one start. The head's own buffers are in MiB, as it prints them."""
 
     devices: list[Device]
     head_mib: dict[str, float]
@@ -90,7 +90,7 @@ class Measured:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on the loopback interface that nobody has."""
+    """Return free ports on the loopback interface."""
     sockets = [socket.socket() for _each in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -102,7 +102,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def running(argv: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process for as long as the block lasts."""
+    """Run a process during the block."""
     with log.open("wb") as stream:
         environment = {**os.environ, "GGML_RPC_DEBUG": "1", "GGML_NO_BACKTRACE": "1"}
         process = subprocess.Popen(
@@ -116,7 +116,7 @@ def running(argv: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]
 
 
 def worker_program(binaries: Path) -> Path:
-    """The worker of a build; the name differs between releases."""
+    """Return the worker program of a build. Its name differs between releases."""
     found = [binaries / name for name in WORKER_PROGRAMS if (binaries / name).exists()]
     if not found:
         raise MeasureError(f"expected one of {', '.join(WORKER_PROGRAMS)} in {binaries}, found neither")
@@ -124,7 +124,7 @@ def worker_program(binaries: Path) -> Path:
 
 
 def memory_of(pid: int) -> dict[str, int]:
-    """Bytes that the kernel counts for a process: its peak, and now its own and its mapped pages."""
+    """Read a process's peak, private and mapped bytes from the kernel."""
     found = {}
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         key, _colon, value = line.partition(":")
@@ -137,7 +137,7 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, limit
     end = time.monotonic() + limit
     needle = f":{port:04X} "
     while time.monotonic() < end:
-        # A connection would be the worker's one client, so the kernel's table is read instead.
+        # A worker takes one connection only, so the kernel's table is read instead.
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
             local, state = line.split()[1], line.split()[3]
             if state == "0A" and f"{local[-5:]} " == needle:
@@ -161,7 +161,7 @@ def _wait_for_head(process: subprocess.Popen[bytes], log: Path, limit: float = 1
 
 
 def buffers_alive(log: str) -> list[int]:
-    """Sizes of the buffers that a worker still holds, in the order in which they were asked for."""
+    """List the sizes of the buffers that a worker still holds, in the order of their allocation."""
     alive: dict[str, int] = {}
     for line in log.splitlines():
         if found := _ALLOCATED.search(line):
@@ -172,7 +172,7 @@ def buffers_alive(log: str) -> list[int]:
 
 
 def read_head(log: str, ports: Sequence[int]) -> tuple[list[list[tuple[str, float]]], dict[str, float], dict[int, int]]:
-    """What the head says: per worker the kinds of its buffers in order, its own buffers, layers by device."""
+    """Read the head's log: kinds of buffers of each worker in order, its own buffers, and layers by device."""
     of_worker: list[list[tuple[str, float]]] = [[] for _port in ports]
     own: dict[str, float] = {}
     for line in log.splitlines():
@@ -191,7 +191,7 @@ def read_head(log: str, ports: Sequence[int]) -> tuple[list[list[tuple[str, floa
 
 
 def _name_buffers(alive: Sequence[int], said: Sequence[tuple[str, float]], device: Device) -> None:
-    """Give every buffer that the worker holds its purpose: the one of its size that the head printed."""
+    """Match each buffer of a worker with the buffer of its size in the head's log."""
     left = [size for size in alive if size > 1]
     attributes = {"model": "weights", "KV": "cache", "RS": "recurrent", "compute": "compute"}
     for kind, mib in said:
@@ -207,7 +207,7 @@ def _name_buffers(alive: Sequence[int], said: Sequence[tuple[str, float]], devic
 
 
 def measure(case: Case, model: Path, binaries: Path) -> Measured:
-    """Start the group once, and say what it allocated."""
+    """Start the group once, and return what it allocated."""
     ports = free_ports(len(case.split) + 1)
     with tempfile.TemporaryDirectory(prefix="herd-engine-") as place:
         logs = [Path(place) / f"{name}.log" for name in ("head", *range(len(case.split)))]

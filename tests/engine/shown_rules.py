@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine does with the words of a command line, the API's address and its certificate.
+"""Show how the engine reacts to words of the command line, the API's address and its certificate.
 
 Each function shows one rule of the flag guard.
 """
@@ -23,7 +23,7 @@ SHOWN: dict[str, Shown] = {}
 
 
 def shows(rule: str) -> Callable[[Shown], Shown]:
-    """Name the rule that a function shows."""
+    """Register a function as the proof of a rule."""
 
     def keep(function: Shown) -> Shown:
         assert rule not in SHOWN
@@ -34,7 +34,7 @@ def shows(rule: str) -> Callable[[Shown], Shown]:
 
 
 def refused(build: Build, rule: str, words: list[str], says: str) -> None:
-    """The head exits with a usage error, and the guard has said so."""
+    """Check that the head exits with a usage error, and that the guard reports the rule."""
     run = build.head(*words)
     assert run.ended() == 1
     assert says in run.log
@@ -55,7 +55,7 @@ def unknown_flag(build: Build) -> None:
 def flag_of_another_release(build: Build) -> None:
     foreign = ["--mlock"] if build.is_new else ["--load-mode", "mlock"]
     refused(build, "flag-of-another-release", foreign, f"error: invalid argument: {foreign[0]}")
-    # Underscores are hyphens to the engine, and to the guard.
+    # Engine and guard treat underscores as hyphens.
     spelled = ["--load_mode", "none"] if build.is_new else ["--no_mmap"]
     assert build.head(*ONE, *spelled).healthy()
     assert build.guard(["--port", "1", *ONE, *spelled]) == []
@@ -140,7 +140,7 @@ def plan_overridden(build: Build) -> None:
     planned, run.port = run.port, other
     assert run.healthy()
     assert planned != other
-    # A second --rpc is no replacement: the devices of both are there.
+    # A second --rpc adds its devices to those of the first.
     first, second = build.workers(2)
     words = [*ONE, "--rpc", first, "--rpc", second, "--device", "RPC0,RPC1", "--cache-ram", "0"]
     both = build.head(*words)
@@ -192,14 +192,14 @@ def model_from_network(build: Build) -> None:
 @shows("no-port")
 def no_port(build: Build) -> None:
     run = build.head(*ONE, port=0)
-    # Nobody connects: the next release could not have the port for a minute.
+    # No connection is made, because it would block the port for a minute.
     assert run.says("http://127.0.0.1:8080")
     assert not build.is_new or run.says("will be changed to :9931")
     assert build.guard(list(ONE)) == ["no-port"]
 
 
 def pair(build: Build) -> list[str]:
-    """Words for a certificate of one day and its key."""
+    """Create a certificate of one day, and return the words for it and its key."""
     openssl.self_signed(build.place, "herd.inference", "guard", "IP:127.0.0.1", 1)
     return ["--ssl-cert-file", str(build.place / "certificate"), "--ssl-key-file", str(build.place / "key")]
 
@@ -207,7 +207,7 @@ def pair(build: Build) -> list[str]:
 @shows("tls-by-half")
 def tls_by_half(build: Build) -> None:
     for words in (pair(build)[:2], pair(build)[2:]):
-        # It answers without TLS, which is what this asks for.
+        # The request is without TLS, and the head answers.
         assert build.head(*ONE, *words).healthy()
         assert build.guard(["--port", "1", *ONE, *words]) == ["tls-by-half"]
 

@@ -1,15 +1,15 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How many bytes a model takes in a quantisation, without the model.
+"""Compute the size of a model in a quantisation without the model.
 
     PYTHONPATH=collections python3 -m tests.engine.sizes PATH/TO/llama-quantize [METADATA.json]
 
 prints a table, and writes the models' metadata for plans (group_vars/all/models_computed.json of an inventory).
 
-The engine's own quantiser says which type each tensor gets (--dry-run). It is shown a file of the model's real
-dimensions whose f16 weights are one hole, so that 1.3 TB take no space. What it cannot say is how long the header
-is, which is mostly the vocabulary: that is the rest of a published file with the same vocabulary.
+The engine's quantiser reports the type of each tensor (--dry-run). It reads a file of the model's real dimensions whose
+f16 weights are one hole, so 1.3 TB take no space. The size of the header, which is mostly the vocabulary, is the
+remainder of a published file with the same vocabulary.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ LINE = re.compile(r"^\[ *\d+/ *\d+\] (?P<name>\S+) .*type = +(?P<type>\S+), size
 
 @dataclass(frozen=True)
 class Case:
-    """A model, what its header takes, and the quantisations that are asked for.
+    """A model, the size of its header, and its quantisations.
 
-    :ivar known: bytes of the publisher's file where somebody has it.
-    :ivar compared: quantisations that are only looked at for comparison.
+    :ivar known: bytes of the publisher's file, if known.
+    :ivar compared: quantisations for comparison only.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Case:
     compared: tuple[str, ...] = ()
 
 
-# The rest of OR1-Behemoth.Q4_K_M.gguf (47369119648 bytes, document 000).
+# The remainder of OR1-Behemoth.Q4_K_M.gguf (47369119648 bytes, document 000).
 QWEN3_HEADER = 5982112
-# The rest of Qwen2.5-72B-Instruct-Q4_K_M.gguf (47415715488 bytes).
+# The remainder of Qwen2.5-72B-Instruct-Q4_K_M.gguf (47415715488 bytes).
 QWEN2_HEADER = 5990048
-# The rest of a Q5_K_M of Strand-Rust-Coder-14B-v1 (10508873856 bytes).
+# The remainder of a Q5_K_M of Strand-Rust-Coder-14B-v1 (10508873856 bytes).
 STRAND_HEADER = 5968000
-# The rest of Llama-3.3-70B-Instruct-Q4_K_M.gguf (42520398816 bytes), which has the same vocabulary.
+# The remainder of Llama-3.3-70B-Instruct-Q4_K_M.gguf (42520398816 bytes), which has the same vocabulary.
 LLAMA_HEADER = 7867104
 
 CASES = (
@@ -84,7 +84,7 @@ CASES = (
         {"Q5_K_M": 10508873856, "Q8_0": None},
         compared=("Q5_K_M",),
     ),
-    # Converted in January 2025, when keys and values were not yet split for the engine. Its header is not known.
+    # Converted in January 2025, before keys and values were split for the engine. Its header is unknown.
     Case(
         "DeepSeek-V3",
         lambda: attention.deepseek2(
@@ -101,7 +101,7 @@ CASES = (
 
 
 def quantised(quantize: str, path: Path, model: Model, kind: str) -> Model:
-    """The model with the types that the quantiser gives its tensors."""
+    """Return the model with the tensor types of the quantiser."""
     command = [quantize, "--dry-run", str(path), kind]
     told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
     found = [match for line in told.stdout.splitlines() if (match := LINE.match(line.rstrip()))]
@@ -110,7 +110,7 @@ def quantised(quantize: str, path: Path, model: Model, kind: str) -> Model:
 
 
 def metadata_for(case: Case, model: Model) -> dict[str, Any]:
-    """What a plan must know, as the lock has it."""
+    """Return the metadata for a plan, as in the lock file."""
     known = metadata_of(header_of(model))
     header = case.header or known.header
     return replace(known, name=case.name, header=header, file_size=header + data_size(model.tensors)).to_data()

@@ -327,11 +327,11 @@ def bench_split_separator(build: Build) -> None:
 
 
 @pytest.mark.parametrize("rule", list(SHOWN))
-def test_the_engine_does_what_the_rule_says(rule: str, build: Build) -> None:
+def test_engine_behaves_as_rule_says(rule: str, build: Build) -> None:
     SHOWN[rule](build)
 
 
-def test_cpu_workers_take_what_only_cuda_refuses(build: Build) -> None:
+def test_cpu_workers_accept_cache_types_that_cuda_rejects(build: Build) -> None:
     """So the rules about pairs and types of caches leave them alone."""
     workers = ["--rpc", ",".join(build.workers(2)), "--device", "RPC0,RPC1", "--cache-ram", "0"]
     for k_type, v_type in (("q8_0", "f16"), ("q8_0", "q4_0"), ("q5_1", "q5_1"), ("bf16", "bf16")):
@@ -351,13 +351,13 @@ def test_three_and_four_cpu_workers_answer(build: Build) -> None:
         assert [run.answers() for _each in range(5)] == [200] * 5
 
 
-def test_every_rule_is_shown_or_says_why_not() -> None:
+def test_every_rule_is_shown_or_gives_reason() -> None:
     unshown = {rule.id for rule in RULES if rule.unshown}
     assert set(SHOWN) | unshown == {rule.id for rule in RULES}
     assert not set(SHOWN) & unshown
 
 
-def test_cpu_workers_let_a_prompt_be_saved(build: Build) -> None:
+def test_cpu_workers_save_a_prompt(build: Build) -> None:
     """What the rule prompt-cache-with-rpc says of them: the abort that it is about was seen with GPUs."""
     workers = ["--rpc", ",".join(build.workers(2)), "--device", "RPC0,RPC1", "--cache-ram", "64"]
     words = ["--ctx-size", "2048", "--parallel", "1", "--fit", "off", *workers]

@@ -1,10 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the engine's own reader makes of files, right and mutilated ones, and whether ours says the same.
+"""The collection's GGUF reader agrees with the engine's on valid and damaged files.
 
-The reader is gguf_init_from_file of the release's libggml-base, asked by a process of its own: it is not sure to
-survive every file.
+The engine's reader, gguf_init_from_file of libggml-base, runs in a process of its own, because some files may crash it.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ for path in sorted(os.listdir(sys.argv[2])):
 """
 
 MAKE = Maker()
-# Right and wrong at the edges, where two readers are likely to differ.
+# Valid and invalid edge cases, where two readers are likely to differ.
 EDGES = {
     "plain": File(),
     "version-2": File(version=2),
@@ -70,7 +69,7 @@ EDGES = {
 
 
 def ours(path: Path) -> list[int] | None:
-    """Number of tensors and where their bytes begin, as the engine would say; None for a refusal."""
+    """Return the number of tensors and the offset of their bytes, as the engine does; None for a rejected file."""
     try:
         with open_file(path) as source:
             header = gguf.read_header(source)
@@ -81,7 +80,7 @@ def ours(path: Path) -> list[int] | None:
     return [len(header.tensors), header.data_start]
 
 
-def test_the_engine_says_the_same(tmp_path: Path) -> None:
+def test_reader_agrees_with_engine(tmp_path: Path) -> None:
     for number, data in enumerate(mutants(20261121, 3000, orders="<")):
         (tmp_path / f"{number:05d}").write_bytes(data)
     for name, file in EDGES.items():
@@ -100,10 +99,10 @@ def test_the_engine_says_the_same(tmp_path: Path) -> None:
     assert len(theirs) == 3000 + len(EDGES)
     assert sum(facts is not None for facts in theirs.values()) > 100
     differ = {name: (facts, ours(tmp_path / name)) for name, facts in theirs.items() if facts != ours(tmp_path / name)}
-    # The one known difference: the engine reads files of its own byte order only.
+    # The only known difference: the engine reads files of its own byte order only.
     assert differ == {"big-endian": (None, [4, 736])}
 
 
-def test_a_build_is_there() -> None:
+def test_build_exists() -> None:
     if not (Path(os.environ.get("HERD_ENGINES") or cache() / "engines") / NEW / "bin" / "libggml-base.so").exists():
         pytest.fail(f"no build of {NEW}: tests/engine/builds.py makes it")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The messages by which docs/operations is searched are said by the programs: by the engine's releases, and by ours."""
+"""The messages that docs/operations quotes exist in the sources of the engine's releases and of this collection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.lab.sources import SOURCES, ensure
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "operations"
 INDEX = ("README", "agent")
-#: The engine's messages, as they stand in its source, where values are C(%s) and the like; and which release has them.
+#: Messages in the engine's source, with C(%s) and the like for values, and the releases that have them.
 ENGINE = {
     "CUDA error": ("CUDA error", (OLD, NEW)),
     "Failed to connect to": ("Failed to connect to %s", (OLD, NEW)),
@@ -42,7 +42,7 @@ ENGINE = {
     "unable to allocate": ("unable to allocate %s buffer", (OLD, NEW)),
     '{"status":"ok"}': ('{"status", "ok"}', (OLD, NEW)),
 }
-#: Our own, and where they are.
+#: Messages of this collection, and their files.
 OURS = {
     "expected traffic to … to leave by …, found it on …": (
         "to leave by {name}, found it on {route.interface}",
@@ -58,7 +58,7 @@ OURS = {
         "plugins/module_utils/core/engine/worker_readiness.py",
     ),
 }
-#: Of systemd, the kernel, Ansible and the driver: the scenario runbooks meets them, or the fixtures have them.
+#: Messages of systemd, the kernel, Ansible and the driver, which the scenario runbooks or the fixtures show.
 OTHERS = {
     "Connection refused",
     "Failed to initialize NVML: Driver/library version mismatch",
@@ -78,12 +78,12 @@ def messages() -> set[str]:
     return {message for path in FOLDER.glob("*.md") if path.stem not in INDEX for message in read(path).messages}
 
 
-def test_every_message_has_a_program_that_says_it() -> None:
+def test_every_message_has_a_source() -> None:
     assert messages() == {*ENGINE, *OURS, *OTHERS}
 
 
 @pytest.mark.parametrize("message", OURS)
-def test_what_we_are_said_to_say_is_in_our_source(message: str) -> None:
+def test_own_messages_are_in_source(message: str) -> None:
     phrase, path = OURS[message]
     assert phrase in (ROOT / path).read_text(encoding="utf-8")
 
@@ -95,7 +95,7 @@ def source_text(folder: Path) -> Iterable[str]:
 
 
 @pytest.mark.parametrize("release", [OLD, NEW])
-def test_what_the_engine_is_said_to_say_is_in_its_source(release: str, tmp_path: Path) -> None:
+def test_engine_messages_are_in_its_source(release: str, tmp_path: Path) -> None:
     (source,) = (source for source in SOURCES if source.release == release)
     archive = ensure(source, cache() / "sources")
     tree = unpack(archive, tmp_path)

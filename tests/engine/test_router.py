@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A router does what the collection and its pages say of it: real routers of both releases, with our own presets."""
+"""Routers of both releases behave as the collection and its documentation say, with the collection's presets."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def offer(build: Build, name: str, **facts: Any) -> router_mode.Offer:
 
 
 def start(build: Build, *offers: router_mode.Offer, models_max: int = 2, **added: str) -> RouterRun:
-    """A router exactly as the role starts it."""
+    """Start a router as the role does."""
     keys = build.place / "keys"
     keys.write_text(f"# made once\n{KEY}\n" if build.is_new else f"{KEY}\n", encoding="utf-8")
     words = router_mode.arguments("-", models_max, ("127.0.0.1", 0), str(keys), 600)
-    # The harness gives address, port and presets.
+    # The harness adds address, port and presets.
     words = words[words.index("--models-max") : words.index("--host")] + words[words.index("--api-key-file") :]
     nowhere = str(build.place / "none")
     environment = {**router_mode.environment(str(keys), nowhere), **added}
@@ -47,7 +47,7 @@ def child_port(run: RouterRun, model: str) -> int:
     return int(words[words.index("--port") + 1])
 
 
-def test_it_offers_what_the_presets_say_and_obeys_them(build: Build) -> None:
+def test_router_offers_and_applies_presets(build: Build) -> None:
     aliases = ("fast", "task:fix") if build.is_new else ()
     run = start(build, offer(build, "a", aliases=aliases), offer(build, "b", settings={"slots": 2, "context": 256}))
     assert run.states() == {"a": "unloaded", "b": "unloaded"}
@@ -60,14 +60,14 @@ def test_it_offers_what_the_presets_say_and_obeys_them(build: Build) -> None:
     assert expected == {"a": "loaded", "b": "loaded"}
 
 
-def test_the_least_recently_used_of_two_makes_room(build: Build) -> None:
+def test_least_recently_used_model_is_evicted(build: Build) -> None:
     run = start(build, *(offer(build, name) for name in "abc"))
     assert [run.chat(name) for name in "aba"] == [200] * 3
     assert run.chat("c") == 200
     assert run.states() == {"a": "loaded", "b": "unloaded", "c": "loaded"}
 
 
-def test_what_is_not_there_is_refused(build: Build) -> None:
+def test_unknown_model_is_rejected(build: Build) -> None:
     run = start(build, offer(build, "a"))
     for body in ({"model": "b"}, {}):
         status, answer = get(run.port, "/v1/chat/completions", {**body, "messages": []}, key=KEY)
@@ -77,7 +77,7 @@ def test_what_is_not_there_is_refused(build: Build) -> None:
     assert run.states() == {"a": "unloaded"}
 
 
-def test_a_key_is_asked_for_by_the_router_and_by_each_models_process(build: Build) -> None:
+def test_router_and_model_processes_require_key(build: Build) -> None:
     run = start(build, offer(build, "a"))
     assert run.chat("a") == 200
     body = {"model": "a", "prompt": "x", "n_predict": 1}
@@ -85,12 +85,12 @@ def test_a_key_is_asked_for_by_the_router_and_by_each_models_process(build: Buil
         assert get(port, "/completion", body)[0] == 401
         assert get(port, "/completion", body, key="another")[0] == 401
         assert get(port, "/completion", body, key=KEY)[0] == 200
-    # Only the newer one protects the list of models too.
+    # Only the newer release protects the list of models.
     assert get(run.port, "/v1/models")[0] == (401 if build.is_new else 200)
 
 
-def test_without_the_variable_a_models_process_asks_for_no_key(build: Build) -> None:
-    """Why the service has LLAMA_ARG_API_KEY_FILE; the older release hands the flag on."""
+def test_model_process_without_variable_requires_no_key(build: Build) -> None:
+    """The reason for LLAMA_ARG_API_KEY_FILE in the service. The older release passes the flag on."""
     keys = build.place / "other-keys"
     keys.write_text(f"{KEY}\n", encoding="utf-8")
     run = build.router(router_mode.presets([offer(build, "a")], build.engine.accepted), "--api-key-file", str(keys))
@@ -101,24 +101,24 @@ def test_without_the_variable_a_models_process_asks_for_no_key(build: Build) -> 
     assert status == (200 if build.is_new else 401)
 
 
-def test_an_idle_model_sleeps_and_wakes(build: Build) -> None:
+def test_idle_model_sleeps_and_wakes(build: Build) -> None:
     run = start(build, offer(build, "a", sleep_s=1), offer(build, "b"), offer(build, "c"))
     assert [run.chat(name) for name in "ab"] == [200] * 2
     if not build.is_new:
-        # Its router does not learn of it; the model sleeps all the same, and wakes.
+        # The older router does not report it; the model sleeps and wakes anyway.
         assert run.says("entering sleeping state")
         assert run.chat("a") == 200
         return
     assert run.becomes("a", "sleeping")
     assert run.chat("a") == 200
     assert run.becomes("a", "sleeping")
-    # It keeps its place among those in memory.
+    # It counts as in memory.
     assert run.chat("b") == 200
     assert run.chat("c") == 200
     assert run.states() == {"a": "unloaded", "b": "loaded", "c": "loaded"}
 
 
-def test_who_asks_for_metrics_loads_the_model_unless_told_not_to(build: Build) -> None:
+def test_metrics_request_loads_model_unless_autoload_is_off(build: Build) -> None:
     run = start(build, offer(build, "a"))
     assert get(run.port, "/slots?model=a&autoload=false", key=KEY)[0] == 400
     assert run.states() == {"a": "unloaded"}
@@ -127,7 +127,7 @@ def test_who_asks_for_metrics_loads_the_model_unless_told_not_to(build: Build) -
 
 
 def streamed(run: RouterRun, model: str, tokens: int, found: list[Any]) -> None:
-    """Take a stream to its end, and say how many pieces came and whether it was whole."""
+    """Read a stream to its end. Return the number of pieces and whether it was complete."""
     connection = http.client.HTTPConnection("127.0.0.1", run.port, timeout=60)
     body = {"model": model, "prompt": "x", "n_predict": tokens, "stream": True, "ignore_eos": True}
     connection.request("POST", "/completion", json.dumps(body), {"Authorization": f"Bearer {KEY}"})
@@ -141,8 +141,8 @@ def streamed(run: RouterRun, model: str, tokens: int, found: list[Any]) -> None:
         found[:] = [pieces, False]
 
 
-def test_a_model_that_answers_is_not_evicted(build: Build) -> None:
-    """The newer router lets the newcomer wait; the older one ends the model in the middle of its answer."""
+def test_answering_model_is_not_evicted(build: Build) -> None:
+    """The newer router delays the new request. The older one stops the model in the middle of its answer."""
     run = start(build, offer(build, "a"), offer(build, "b"), models_max=1)
     assert run.chat("a") == 200
     found: list[Any] = []
@@ -158,7 +158,7 @@ def test_a_model_that_answers_is_not_evicted(build: Build) -> None:
     assert run.states() == {"a": "unloaded", "b": "loaded"}
 
 
-def test_a_file_that_cannot_be_loaded_costs_another_model_its_place(build: Build) -> None:
+def test_broken_file_evicts_another_model(build: Build) -> None:
     if not build.is_new:
         pytest.skip("an older router hangs on it, which the rule router-of-older-release shows")
     broken = replace(offer(build, "broken"), path=str(build.broken()))
@@ -177,15 +177,15 @@ def test_a_file_that_cannot_be_loaded_costs_another_model_its_place(build: Build
     assert run.chat("a") == 200
 
 
-def test_a_preset_with_a_key_that_nobody_knows_stops_the_router(build: Build) -> None:
+def test_preset_with_unknown_key_stops_router(build: Build) -> None:
     run = build.router(build.preset("a", "--flash-atn", "on"))
     assert run.ended() == 1
     assert "option 'flash-atn' not recognized in preset 'a'" in run.log
     assert "unknown-flag" in build.guard(["--flash-atn", "on"], "preset")
 
 
-def test_what_stands_above_the_sections_is_a_model_to_the_older_release(build: Build) -> None:
-    """Why our presets have no version at their top."""
+def test_older_release_offers_text_above_sections_as_model(build: Build) -> None:
+    """The reason why presets have no version at their top."""
     text = "version = 1\n" + build.preset("a", "--ctx-size", "512")
     assert build.router(text).healthy()
     run = build.router("threads = 1\n" + text)
@@ -193,7 +193,7 @@ def test_what_stands_above_the_sections_is_a_model_to_the_older_release(build: B
     assert set(run.states()) == {"a", "default"}
 
 
-def test_a_client_cannot_make_it_fetch_anything(build: Build) -> None:
+def test_client_cannot_trigger_download(build: Build) -> None:
     if not build.is_new:
         pytest.skip("it has no such request")
     run = start(build, offer(build, "a"))
@@ -204,7 +204,7 @@ def test_a_client_cannot_make_it_fetch_anything(build: Build) -> None:
     assert not list(Path(build.place / "none").rglob("*.gguf"))
 
 
-def test_a_stop_ends_every_process_in_time(build: Build) -> None:
+def test_stop_ends_every_process_in_time(build: Build) -> None:
     run = start(build, offer(build, "a", stop_s=2), offer(build, "b", stop_s=2))
     assert [run.chat(name) for name in "ab"] == [200] * 2
     ports = [child_port(run, name) for name in "ab"]
@@ -216,7 +216,7 @@ def test_a_stop_ends_every_process_in_time(build: Build) -> None:
     run.process.terminate()
     assert run.ended(limit=10) == 0
     stream.join(10)
-    # An answer that runs is cut, cleanly or not: draining is somebody else's.
+    # A running answer is cut, cleanly or not: the role drains the router before a stop.
     assert not stream.is_alive() and found[0] < 3500
     for port in ports:
         with pytest.raises(OSError, match=r"refused|reset"):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The sizes that the engine's quantiser foretells are those of the publishers' files."""
+"""The predicted sizes of quantised models equal those of published files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.lab.gguf_writer import data_size
 
 MODELS = {case.name: case for case in CASES}
 
-# As publishers list them: bytes, or GB to so many digits.
+# Sizes as publishers list them: bytes, or GB with a number of digits.
 FIGURES = [
     pytest.param("OR1-Behemoth", "Q4_K_S", 43.8e9, 0.05e9, id="behemoth-q4_k_s"),
     pytest.param("OR1-Behemoth", "Q4_K_M", 47369119648, 0, id="behemoth-q4_k_m"),
@@ -30,7 +30,7 @@ FIGURES = [
 
 @pytest.fixture(scope="module")
 def quantiser() -> Path:
-    """llama-quantize of the newer release."""
+    """Return llama-quantize of the newer release."""
     return binaries(NEW) / "llama-quantize"
 
 

@@ -70,7 +70,7 @@ def gemma(name: str, dims: Dense, generation: int, window: int) -> Model:
 
 
 def phi3(name: str, dims: Dense) -> Model:
-    """Its window is in the header, and the engine does not use it."""
+    """Build phi3, whose header has a window that the engine ignores."""
 
     def layer(tensors: Tensors) -> None:
         tensors.norms("attn_norm", "ffn_norm")
@@ -83,7 +83,7 @@ def phi3(name: str, dims: Dense) -> Model:
 
 
 def gpt_oss(name: str, dims: Dense, experts: int, window: int = 128) -> Model:
-    """Every second layer has a window, and every layer attention sinks."""
+    """Build gpt-oss: every second layer has a window, and every layer attention sinks."""
 
     def layer(tensors: Tensors) -> None:
         tensors.norms("attn_norm", "post_attention_norm")
@@ -119,7 +119,7 @@ class Latent:
 
 
 def deepseek2(name: str, dims: Dense, experts: int, latent: bool = True, ranks: Latent | None = None) -> Model:
-    """Multi-head latent attention; older files carry the full keys and values (`latent` false)."""
+    """Build deepseek2 with multi-head latent attention. Older files have full keys and values (`latent` false)."""
     ranks = ranks or Latent()
     q_rank, kv_rank, rope, nope = ranks.q_rank, ranks.kv_rank, ranks.rope, ranks.nope
     v_size, inner, dense = ranks.v_size, ranks.inner, ranks.dense
@@ -164,7 +164,7 @@ def deepseek2(name: str, dims: Dense, experts: int, latent: bool = True, ranks: 
 
 
 def glm4_moe(name: str, dims: Dense, experts: int, inner: int = 256, used: int = 4) -> Model:
-    """The last block predicts the token after the next: it takes a place in the split, and is not loaded."""
+    """Build glm4moe, whose last block predicts further tokens. It counts in the split and is not loaded."""
 
     def layer(tensors: Tensors) -> None:
         tensors.norms("attn_norm", "post_attention_norm")

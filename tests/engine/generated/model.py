@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.lab import gguf_writer
 from tests.lab.gguf_writer import TensorSpec, Value, data_size
 
-# What is quantised to what: the embeddings, the output layer, the layers' matrices.
+# Types of the embeddings, the output layer and the layers' matrices.
 F16 = ("f16", "f16", "f16")
 Q8_0 = ("q8_0", "q8_0", "q8_0")
 Q4_K = ("q4_K", "q6_K", "q4_K")
@@ -27,7 +27,7 @@ MXFP4 = ("q8_0", "q8_0", "mxfp4")
 
 @dataclass(frozen=True)
 class Model:
-    """One generated model; keys of the metadata are without the architecture's name."""
+    """A generated model. Keys of its metadata omit the architecture's name."""
 
     name: str
     architecture: str
@@ -43,7 +43,7 @@ class Model:
         return count
 
     def fields(self) -> list[bytes]:
-        """The header's keys and values."""
+        """Return the header's keys and values."""
         found: dict[str, Value] = {
             "general.architecture": self.architecture,
             "general.name": self.name,
@@ -53,11 +53,11 @@ class Model:
         return [*(gguf_writer.field(key, value) for key, value in found.items()), *_tokenizer(self.vocabulary)]
 
     def header(self) -> bytes:
-        """The file's first bytes, all before the tensors' own."""
+        """Return the bytes of the file before those of the tensors."""
         return gguf_writer.header(self.fields(), self.tensors)
 
     def write(self, path: Path) -> Path:
-        """Write the file, its weights as one hole."""
+        """Write the file with its weights as one hole."""
         raw = self.header()
         with path.open("wb") as stream:
             stream.write(raw)
@@ -88,7 +88,7 @@ class Header:
 
 
 def header_of(model: Model) -> Header:
-    """The header that `model.write` writes, without writing it."""
+    """Return the header that `model.write` would write."""
     start = len(model.header())
     offset, tensors = start, []
     for spec in model.tensors:
@@ -101,7 +101,7 @@ def header_of(model: Model) -> Header:
 
 @lru_cache(maxsize=8)
 def _tokenizer(count: int) -> tuple[bytes, ...]:
-    """The header's fields of a vocabulary; the largest part of a header, and the same for many models."""
+    """Encode the fields of a vocabulary, the largest part of a header, which many models share."""
     found: dict[str, Value] = {
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.tokens": _tokens(count),
@@ -135,14 +135,14 @@ class Tensors:
         self.found.append(TensorSpec(name, dims, kind))
 
     def vector(self, name: str, *dims: int) -> None:
-        """A small tensor of a layer, never quantised."""
+        """Add a small tensor of a layer, which is never quantised."""
         self.add(f"blk.{self.layer}.{name}", dims)
 
     def matrix(self, name: str, *dims: int) -> None:
-        """A matrix of a layer, of the model's quantisation."""
+        """Add a matrix of a layer in the model's quantisation."""
         kind = self.kinds[2]
         block = gguf_writer.TENSOR_TYPES[kind][1]
-        # As the quantiser does for rows that no block fits.
+        # The quantiser does the same for rows that no block fits.
         fallback = "q8_0" if dims[0] % 32 == 0 else "f16"
         self.add(f"blk.{self.layer}.{name}.weight", dims, kind if dims[0] % block == 0 else fallback)
 
@@ -197,7 +197,7 @@ class Tensors:
 
 @dataclass(frozen=True)
 class Dense:
-    """The numbers that most architectures share."""
+    """Dimensions that most architectures share."""
 
     layers: int = 9
     width: int = 512
@@ -233,7 +233,7 @@ class Dense:
         return Model(name, architecture, self.metadata(**more), tensors.found, self.vocabulary)
 
     def build(self, name: str, architecture: str, layer: Callable[[Tensors], None], **more: Value) -> Model:
-        """A model whose layers are all made by one function."""
+        """Build a model whose layers one function adds."""
         tensors = self.tensors()
         for tensors.layer in range(self.layers):
             layer(tensors)

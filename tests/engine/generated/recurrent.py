@@ -46,7 +46,7 @@ def mamba2(name: str, dims: Dense, state: int = 64, groups: int = 2) -> Model:
 
 
 def jamba(name: str, dims: Dense, experts: int) -> Model:
-    """One layer in four has attention, every second one experts."""
+    """Build jamba: one layer in four has attention, every second one experts."""
     attending = [layer % 4 == 2 for layer in range(dims.layers)]
 
     def layer(tensors: Tensors) -> None:
@@ -69,12 +69,12 @@ def jamba(name: str, dims: Dense, experts: int) -> Model:
 
 
 def falcon_h1(name: str, dims: Dense, inner: int = 768, state: int = 64) -> Model:
-    """Attention and a recurrence in every layer."""
+    """Build falcon-h1, with attention and a recurrence in every layer."""
     groups, heads = 1, inner // 64
 
     def layer(tensors: Tensors) -> None:
         tensors.norms("attn_norm")
-        # Files of this architecture leave the suffix out here.
+        # Files of this architecture omit the suffix here.
         tensors.vector("ffn_norm", dims.width)
         tensors.mamba2(4, inner, state, groups, heads)
         tensors.attention(dims.heads, dims.kv_heads, dims.size)
@@ -84,7 +84,7 @@ def falcon_h1(name: str, dims: Dense, inner: int = 768, state: int = 64) -> Mode
 
 
 def granite_hybrid(name: str, dims: Dense, state: int = 64) -> Model:
-    """One layer in five has attention."""
+    """Build granite-hybrid: one layer in five has attention."""
     inner, groups = 2 * dims.width, 1
     attending = [layer % 5 == 3 for layer in range(dims.layers)]
 
@@ -102,7 +102,7 @@ def granite_hybrid(name: str, dims: Dense, state: int = 64) -> Model:
 
 
 def qwen3next(name: str, dims: Dense, experts: int, delta: tuple[int, int, int] = (64, 4, 8), used: int = 4) -> Model:
-    """Gated delta net in three layers of four, gated attention in the fourth; experts and a shared one.
+    """Build qwen3next: gated delta nets in three layers of four, gated attention in the fourth, and experts.
 
     :param delta: size of the state, heads of the keys, heads of the values.
     """
@@ -139,7 +139,7 @@ def qwen3next(name: str, dims: Dense, experts: int, delta: tuple[int, int, int] 
 
 
 def lfm2(name: str, dims: Dense) -> Model:
-    """Short convolutions, and attention in one layer of three."""
+    """Build lfm2: short convolutions, and attention in one layer of three."""
     attending = [layer % 3 == 2 for layer in range(dims.layers)]
 
     def layer(tensors: Tensors) -> None:
@@ -156,14 +156,14 @@ def lfm2(name: str, dims: Dense) -> Model:
 
     kv_heads: Value = [dims.kv_heads if attends else 0 for attends in attending]
     model = dims.build(name, "lfm2", layer, attention__head_count_kv=kv_heads, shortconv__l_cache=3)
-    # This architecture's files call it by another name.
+    # This architecture's files use another name for it.
     norm = model.tensors.index(TensorSpec("output_norm.weight", (dims.width,)))
     model.tensors[norm] = TensorSpec("token_embd_norm.weight", (dims.width,))
     return model
 
 
 def nemotron_h(name: str, dims: Dense, inner: int = 1024, state: int = 64, groups: int = 2) -> Model:
-    """A layer is a recurrence, or attention, or a feed-forward block, and nothing else."""
+    """Build nemotron-h: each layer is a recurrence, attention or a feed-forward block."""
     kinds = ["recurrent", "feed_forward", "recurrent", "attention"]
     kind_of = [kinds[layer % len(kinds)] for layer in range(dims.layers)]
 
