@@ -122,12 +122,12 @@ def names(path: Path) -> Iterator[str]:
 FILES = sorted(path for path in PLUGINS.rglob("*.py") if layer_of(path) in ALLOWED)
 
 
-def test_there_are_files_to_look_at() -> None:
+def test_files_of_all_layers_are_found() -> None:
     assert {layer_of(path) for path in FILES} >= {"core", "ports", "modules", "filter"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PLUGINS)))
-def test_imports_go_one_way(path: Path) -> None:
+def test_imports_follow_the_layers(path: Path) -> None:
     layer = layer_of(path)
     for name in names(path):
         top = name.split(".")[0]
@@ -150,7 +150,7 @@ def test_all_our_imports_exist() -> None:
     assert not missing
 
 
-def test_core_has_no_circle() -> None:
+def test_core_and_agent_have_no_import_cycle() -> None:
     graph = {dotted(path): set(names(path)) for path in FILES if layer_of(path) in ("core", "agent")}
     done: set[str] = set()
 
@@ -187,7 +187,7 @@ def test_core_reads_no_clock(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if layer_of(path) == "core"], ids=dotted)
-def test_core_opens_nothing(path: Path) -> None:
+def test_core_has_no_io(path: Path) -> None:
     calls = {
         node.func.id
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

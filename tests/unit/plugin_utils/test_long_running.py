@@ -32,16 +32,16 @@ from ansible_collections.herd.inference.plugins.plugin_utils import long_running
         ({}, "llama_build: vllm-node1: working"),
     ],
 )
-def test_line(progress: dict[str, Any], line: str) -> None:
+def test_progress_lines(progress: dict[str, Any], line: str) -> None:
     assert long_running.progress_line("llama_build", "vllm-node1", progress) == line
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h")])
-def test_duration(seconds: float, words: str) -> None:
+def test_durations(seconds: float, words: str) -> None:
     assert long_running.duration(seconds) == words
 
 
-def test_not_every_state_is_a_line() -> None:
+def test_lines_are_limited_in_time_and_percent() -> None:
     reporter = long_running.ProgressReporter()
     states = [
         (0, 0.0, "configuring"),

@@ -48,7 +48,7 @@ def test_plan(probe: str, core: str, command: str, problem: str) -> None:
         ("herd-free 511 /opt\r\n", "expected 512 MiB free under /opt for the release, found 511 MiB: free space"),
     ],
 )
-def test_a_first_release_needs_room(line: str, problem: str) -> None:
+def test_a_first_release_needs_disk_space(line: str, problem: str) -> None:
     found = plan("node1", f"{DEBIAN}herd-python 3.11\n{line}", "2.21.5", "python3.12", 512)
     assert problem in found.problem
     assert bool(problem) == bool(found.problem)
@@ -60,7 +60,7 @@ def probed(prefix: Path) -> str:
     return subprocess.run(["sh", "-c", probe], capture_output=True, text=True, check=True).stdout
 
 
-def test_the_probe_of_role_node_prints_what_the_plan_reads(tmp_path: Path) -> None:
+def test_the_plan_reads_the_output_of_the_probe(tmp_path: Path) -> None:
     printed = probed(tmp_path / "not" / "there yet")
     assert "VERSION_ID" in printed or "ID=" in printed
     if Path("/usr/bin/python3").exists():
@@ -69,6 +69,6 @@ def test_the_probe_of_role_node_prints_what_the_plan_reads(tmp_path: Path) -> No
     assert str(tmp_path) in plan("node1", printed, "2.21.5", "python3.12", 1 << 40).problem
 
 
-def test_where_a_release_is_installed_the_probe_asks_for_no_room(tmp_path: Path) -> None:
+def test_an_installed_release_needs_no_disk_space(tmp_path: Path) -> None:
     (tmp_path / "current").mkdir()
     assert "herd-free" not in probed(tmp_path)

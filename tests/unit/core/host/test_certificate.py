@@ -23,7 +23,7 @@ def test_the_first_certificate_of_a_file_is_the_servers_own() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"])
-def test_a_pair_is_taken_with_or_without_a_chain(kind: str) -> None:
+def test_a_pair_is_accepted_with_or_without_a_chain(kind: str) -> None:
     certificate.check_given(LEAF, key(kind))
     certificate.check_given(LEAF + ISSUER, key(kind))
     certificate.check_given("", "")
@@ -40,7 +40,7 @@ def test_a_pair_is_taken_with_or_without_a_chain(kind: str) -> None:
         (LEAF, key("RSA PRIVATE KEY", "\nProc-Type: 4,ENCRYPTED\n"), "found a key with a passphrase"),
     ],
 )
-def test_what_is_no_pair_is_an_error_without_the_key(cert: str, private: str, said: str) -> None:
+def test_an_invalid_pair_is_an_error_without_the_key(cert: str, private: str, said: str) -> None:
     with pytest.raises(HerdError, match=said) as caught:
         certificate.check_given(cert, private)
     assert "c2VjcmV0" not in str(caught.value)
@@ -58,23 +58,25 @@ def test_what_is_no_pair_is_an_error_without_the_key(cert: str, private: str, sa
         (False, True, False, False, False, "generate"),
     ],
 )
-def test_what_is_done(given: bool, may_generate: bool, both: bool, ours: bool, good: bool, what: str) -> None:
+def test_given_pairs_precede_existing_and_generated_ones(
+    given: bool, may_generate: bool, both: bool, ours: bool, good: bool, what: str
+) -> None:
     assert certificate.decide(given, may_generate, both, ours, good) == what
 
 
 @pytest.mark.parametrize("ours", [False, True])
-def test_nothing_to_serve_with_is_an_error(ours: bool) -> None:
+def test_a_missing_pair_is_an_error(ours: bool) -> None:
     with pytest.raises(HerdError, match="_tls_generate"):
         certificate.decide(False, False, ours, ours, False)
 
 
-def test_names_and_addresses_are_told_apart() -> None:
+def test_names_and_addresses_have_different_types() -> None:
     names = ["vllm-node1", "10.0.0.31", "fd00::1", "*.example.org", "vllm-node1"]
     assert certificate.subject_names(names) == "DNS:vllm-node1,IP:10.0.0.31,IP:fd00::1,DNS:*.example.org"
 
 
 @pytest.mark.parametrize("name", ["", "a,DNS:evil", "a b", "-a", "a/CN=b"])
-def test_a_name_cannot_bring_another_one_along(name: str) -> None:
+def test_a_name_with_a_separator_is_rejected(name: str) -> None:
     with pytest.raises(HerdError, match="head_server_tls_names"):
         certificate.subject_names([name])
 

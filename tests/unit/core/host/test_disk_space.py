@@ -43,7 +43,7 @@ def test_limits_of_a_site() -> None:
 
 
 @pytest.mark.parametrize(("low", "full"), [(1, 2), (-1, -2), (5, -1)])
-def test_limits_that_cannot_be(low: float, full: float) -> None:
+def test_invalid_limits_are_rejected(low: float, full: float) -> None:
     with pytest.raises(InvalidInputError, match="0 <= full <= low"):
         DiskLimits(low, full)
 
@@ -57,11 +57,11 @@ def test_limits_that_cannot_be(low: float, full: float) -> None:
         ("silent", "disk of /opt/models does not answer"),
     ],
 )
-def test_words(state: str, words: str) -> None:
+def test_states_are_described(state: str, words: str) -> None:
     assert disk_space.describe(DiskSpace("/opt/models", 900, 8192), state) == words
 
 
-def test_only_a_full_disk_is_trouble() -> None:
+def test_only_a_full_disk_is_an_error() -> None:
     low, full = DiskSpace("/", 9 * GIB, TIB), DiskSpace("/var/log", 3, 8 * GIB)
     assert disk_space.full_error([low], DiskLimits(), "vllm-node2") is None
     error = disk_space.full_error([low, full], DiskLimits(), "vllm-node2")

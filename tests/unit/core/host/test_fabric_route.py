@@ -79,11 +79,11 @@ SEEN = FabricState(IB0, PORT, (ROUTE,), {"0000:3b:00.0": 0})
         (2, "", "RTNETLINK answers: Invalid argument\n", Route("10.100.0.32", "refused", refusal="blackhole")),
     ],
 )
-def test_what_the_kernel_says_of_a_route(status: int, out: str, err: str, expected: Route) -> None:
+def test_a_route_is_read(status: int, out: str, err: str, expected: Route) -> None:
     assert fabric_route.parse_route("10.100.0.32", "ib0", status, out, err) == expected
 
 
-def test_another_failure_of_ip_is_no_missing_route() -> None:
+def test_other_failures_of_ip_are_errors() -> None:
     with pytest.raises(RemoteFailureError, match="found Error: any valid prefix is expected"):
         fabric_route.parse_route("x", "ib0", 1, "", "Error: any valid prefix is expected rather than x.")
 
@@ -117,14 +117,14 @@ def test_a_rate_is_read(rate: str, expected: tuple[float | None, int | None, str
     assert (port.rate_gbps, port.width, port.generation) == expected
 
 
-def test_a_port_is_read_and_its_mtu_is_its_own() -> None:
+def test_a_port_is_read_with_its_mtu() -> None:
     assert fabric_route.parse_port("mlx5_0", 1, FILES, DEVINFO) == PORT
     assert fabric_route.parse_port("mlx5_1", 1, FILES, DEVINFO).mtu == 1024
     assert fabric_route.parse_port("mlx5_0", 2, FILES, DEVINFO).mtu is None
     assert fabric_route.parse_port("mlx5_0", 1, FILES, "No IB devices found\n").mtu is None
 
 
-def test_a_fabric_as_the_inventory_says_has_no_problem() -> None:
+def test_a_fabric_that_matches_the_inventory_has_no_problem() -> None:
     assert fabric_route.problems(WANTED, SEEN) == []
     assert fabric_route.advice(SEEN) == []
 
@@ -205,7 +205,7 @@ def test_each_problem_is_one_sentence(seen: FabricState, found: list[str]) -> No
         assert sentence.endswith(".")
 
 
-def test_an_ethernet_fabric_is_held_by_its_interface() -> None:
+def test_the_rate_of_an_ethernet_fabric_is_that_of_its_interface() -> None:
     wanted = FabricSpec("eth1", rate_gbps=25, link_layer="Ethernet")
     here = Interface("eth1", exists=True, is_up=True, has_carrier=True, kind=1, speed_gbps=10.0)
     assert fabric_route.problems(wanted, FabricState(here)) == [

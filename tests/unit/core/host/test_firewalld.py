@@ -25,13 +25,13 @@ FOREIGN = [
 ]
 
 
-def test_one_rule_for_each_source_in_the_form_that_firewalld_lists() -> None:
+def test_each_source_has_a_rule_in_firewallds_format() -> None:
     assert firewalld_rules.rules(50052, ["10.100.0.31", "10.100.0.31"]) == [HEAD]
     assert firewalld_rules.rules(50052, []) == [EVERYBODY]
 
 
 @pytest.mark.parametrize("source", ["vllm-node1", "10.0.0.1/24", "fe80::1", "10.0.0.256", ""])
-def test_a_source_that_firewalld_would_refuse(source: str) -> None:
+def test_an_invalid_source_is_rejected(source: str) -> None:
     with pytest.raises(InvalidInputError, match="IPv4 addresses or networks"):
         firewalld_rules.rules(8000, [source])
 
@@ -48,5 +48,7 @@ def test_a_source_that_firewalld_would_refuse(source: str) -> None:
         ([], [], (), ()),
     ],
 )
-def test_what_changes(wanted: list[str], listed: list[str], remove: tuple[str, ...], add: tuple[str, ...]) -> None:
+def test_only_rules_of_the_port_change(
+    wanted: list[str], listed: list[str], remove: tuple[str, ...], add: tuple[str, ...]
+) -> None:
     assert firewalld_rules.change(wanted, listed + FOREIGN, 50052) == firewalld_rules.RuleChange(remove, add)

@@ -34,7 +34,7 @@ def at(gbps: float, cpu: float = 10.0) -> str:
 @pytest.mark.parametrize(
     ("name", "gbps", "direction", "retransmits"), [("out", 4.435, "out", 219), ("in", 3.047, "in", 134)]
 )
-def test_what_arrived_counts(name: str, gbps: float, direction: str, retransmits: int) -> None:
+def test_the_received_rate_is_read(name: str, gbps: float, direction: str, retransmits: int) -> None:
     found = iperf.parse(said(name), PEER, BandwidthLimits())
     assert (found.gbps, found.direction, found.streams, found.retransmits) == (gbps, direction, 2, retransmits)
     assert found.level == "critical"
@@ -62,7 +62,7 @@ def test_the_thresholds_of_the_documents(gbps: float, level: str, is_problem: bo
 @pytest.mark.parametrize(
     ("cpu", "remedy"), [(20.0, "look at the link's rate and errors"), (99.5, "one processor was the limit")]
 )
-def test_a_busy_processor_is_told_from_a_slow_link(cpu: float, remedy: str) -> None:
+def test_a_busy_processor_has_another_remedy_than_a_slow_link(cpu: float, remedy: str) -> None:
     found = iperf.parse(at(12, cpu), PEER, BandwidthLimits())
     sentence = iperf.problem(found, BandwidthLimits())
     assert sentence is not None
@@ -84,6 +84,6 @@ def test_no_measurement_is_an_error(text: str, found: str) -> None:
         iperf.parse(text, PEER, BandwidthLimits())
 
 
-def test_thresholds_out_of_order_are_refused() -> None:
+def test_thresholds_out_of_order_are_rejected() -> None:
     with pytest.raises(InvalidInputError, match="20, 60 and 50"):
         BandwidthLimits(50, 60, 20)

@@ -48,7 +48,7 @@ def test_the_drop_in() -> None:
     "change",
     [{"storage": "none"}, {"most_mib": 15}, {"keep_free_mib": 0}, {"days": 0}, {"lines": 0}, {"interval_s": -1}],
 )
-def test_limits_that_systemd_would_take_for_none(change: dict[str, Any]) -> None:
+def test_limits_that_systemd_ignores_are_rejected(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="node_journal"):
         journald_rules.JournalLimits(**change)
 
@@ -63,5 +63,5 @@ def test_limits_that_systemd_would_take_for_none(change: dict[str, Any]) -> None
         ("", 0),
     ],
 )
-def test_what_journalctl_says(said: str, size: int) -> None:
+def test_the_size_is_read_from_journalctl(said: str, size: int) -> None:
     assert journald_rules.usage(said) == size

@@ -18,7 +18,7 @@ ALL = range(40)
     ("text", "numbers"),
     [("0-3,8\n", (0, 1, 2, 3, 8)), ("0", (0,)), ("", ()), ("\n", ()), ("20-22", (20, 21, 22)), ("1,1,0", (0, 1))],
 )
-def test_the_kernels_lists(text: str, numbers: tuple[int, ...]) -> None:
+def test_lists_of_the_kernel_are_read(text: str, numbers: tuple[int, ...]) -> None:
     assert numa.parse_list(text) == numbers
 
 
@@ -33,7 +33,7 @@ def test_the_kernels_lists(text: str, numbers: tuple[int, ...]) -> None:
         (None, None, (), "does not say"),
     ],
 )
-def test_the_gpu_comes_before_the_fabric(
+def test_the_gpu_precedes_the_fabric(
     gpu: int | None, fabric: int | None, processors: tuple[int, ...], word: str
 ) -> None:
     found = numa.near(NODES, ALL, gpu, fabric)
@@ -41,11 +41,11 @@ def test_the_gpu_comes_before_the_fabric(
     assert word in found.reason
 
 
-def test_only_what_the_job_was_given() -> None:
+def test_only_processors_of_the_job_are_chosen() -> None:
     assert numa.near(NODES, range(10, 30), 1, 1).processors == tuple(range(20, 30))
 
 
-def test_a_job_far_from_its_gpu_stays_where_it_is() -> None:
+def test_a_job_without_processors_near_its_gpu_is_not_bound() -> None:
     found = numa.near(NODES, range(20), 1, 1)
     assert found.processors == ()
     assert "none of the job's processors" in found.reason
@@ -55,7 +55,7 @@ def test_one_node_needs_no_binding() -> None:
     assert numa.near({0: range(8)}, range(8), 0, 0).processors == ()
 
 
-def test_too_few_processors_near_the_gpu_do_not_starve_the_engine() -> None:
+def test_too_few_processors_near_the_gpu_bind_only_memory() -> None:
     found = numa.near(NODES, [*range(18), 20, 21], 1, 1, threads=20)
     assert found.processors == ()
     assert found.memory == 1

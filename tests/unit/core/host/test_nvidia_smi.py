@@ -28,7 +28,7 @@ def report(name: str) -> nvidia_smi_report.GpuReport:
     return nvidia_smi_report.parse(text(name))
 
 
-def test_a_v100s_at_work() -> None:
+def test_a_busy_v100s_is_read() -> None:
     found = report("v100s-460.xml")
     assert found.driver == "460.73.01"
     assert found.gpus == (
@@ -53,7 +53,7 @@ def test_a_v100s_at_work() -> None:
     )
 
 
-def test_a_divided_a100() -> None:
+def test_an_a100_with_mig_is_read() -> None:
     (gpu,) = report("a100-mig-510.xml").gpus
     assert (gpu.mig, gpu.utilisation_percent, gpu.ecc_uncorrected) == (True, None, None)
     assert (gpu.total_mib, gpu.reserved_mib, gpu.free_mib) == (40960, 605, 40315)
@@ -63,7 +63,7 @@ def test_a_divided_a100() -> None:
     ]
 
 
-def test_two_cards_of_a_new_driver() -> None:
+def test_two_cards_of_a_new_driver_are_read() -> None:
     gpus = report("dual-2080-590.xml").gpus
     assert [(gpu.index, gpu.pci_bus_id, gpu.power_w, gpu.ecc) for gpu in gpus] == [
         (0, "00000000:01:00.0", 1.0, None),
@@ -86,7 +86,7 @@ def test_arguments_of_processes_are_left_out() -> None:
     ["N/A", "[N/A]", "[Not Supported]", "Unknown Error", "[Unknown Error]", "Insufficient Permissions",
      "[Insufficient Permissions]", "GPU requires reset", "Requested functionality has been deprecated", ""],
 )  # fmt: skip
-def test_words_in_place_of_numbers(word: str) -> None:
+def test_words_instead_of_numbers_are_unknown(word: str) -> None:
     raw = text("v100s-460.xml")
     for value in ("821 MiB", "31689 MiB", "97 %", "66 C", "232.80 W", "31683 MiB", "Enabled</current_ecc>"):
         raw = raw.replace(value, f"{word}</current_ecc>" if "<" in value else word)
@@ -97,12 +97,12 @@ def test_words_in_place_of_numbers(word: str) -> None:
     assert GpuMemoryLimits().level(gpu.used_mib) == "unknown"
 
 
-def test_elements_that_nobody_knows_yet_do_not_matter() -> None:
+def test_unknown_elements_are_ignored() -> None:
     raw = text("v100s-460.xml").replace("<processes>", "<quantum_mode><state>7</state></quantum_mode><processes>")
     assert nvidia_smi_report.parse(raw) == report("v100s-460.xml")
 
 
-def test_a_warning_behind_the_output() -> None:
+def test_warnings_around_the_xml_are_ignored() -> None:
     """As with a damaged infoROM: status 14, and everything is there."""
     raw = text("v100s-460.xml") + "WARNING: infoROM is corrupted at gpu 0000:0B:00.0\n"
     assert nvidia_smi_report.failure(14, raw) is None
@@ -132,7 +132,7 @@ def test_failures(name: str, status: int, words: list[str]) -> None:
 @pytest.mark.parametrize(
     "raw", ["", "No devices were found\n", "<nvidia_smi_log><gpu>", "<nvidia_smi_log></a></nvidia_smi_log>"]
 )
-def test_no_xml(raw: str) -> None:
+def test_output_without_xml_is_an_error(raw: str) -> None:
     with pytest.raises(HerdError, match="nvidia-smi -q -x to print XML"):
         nvidia_smi_report.parse(raw)
 
@@ -159,18 +159,18 @@ def test_thresholds_of_the_documents(gib: float, level: str) -> None:
     assert GpuMemoryLimits().level(round(gib * 1024)) == level
 
 
-def test_thresholds_that_do_not_rise() -> None:
+def test_thresholds_out_of_order_are_rejected() -> None:
     with pytest.raises(HerdError, match="rising order"):
         GpuMemoryLimits(28, 26, 30)
 
 
 @pytest.mark.parametrize(("ids", "buses"), [([], ["01", "02"]), (["1"], ["02"]), (["1", "0"], ["02", "01"])])
-def test_chosen(ids: list[str], buses: list[str]) -> None:
+def test_gpus_are_selected_by_index_or_uuid(ids: list[str], buses: list[str]) -> None:
     found = nvidia_smi_report.select(report("dual-2080-590.xml").gpus, ids)
     assert [gpu.pci_bus_id.split(":")[1] for gpu in found] == buses
 
 
-def test_ids_that_name_none_or_several() -> None:
+def test_unknown_or_ambiguous_ids_are_rejected() -> None:
     gpus = report("dual-2080-590.xml").gpus
     for wanted, count in (("2", 0), ("GPU-9", 0), ("GPU-12345678", 2), ("GPU", 0)):
         with pytest.raises(HerdError, match=f"id {wanted}, found {count} among 0 "):
@@ -183,11 +183,11 @@ def test_ids_that_name_none_or_several() -> None:
     ("bus", "name"),
     [("00000000:3B:00.0", "0000:3b:00.0"), ("00010000:01:00.0", "10000:01:00.0"), ("", ""), ("[N/A]", "")],
 )
-def test_the_kernels_name(bus: str, name: str) -> None:
+def test_the_kernels_name_of_a_pci_device(bus: str, name: str) -> None:
     assert nvidia_smi_report.sysfs_name(bus) == name
 
 
-def test_described_in_bytes_too() -> None:
+def test_sizes_are_also_in_bytes() -> None:
     (gpu,) = report("v100s-460.xml").gpus
     data = nvidia_smi_report.describe(gpu, GpuMemoryLimits(), {gpu.uuid: "7.0"}, 1)
     assert (data["total_bytes"], data["used_bytes"], data["free_bytes"]) == (34089205760, 33228324864, 860880896)

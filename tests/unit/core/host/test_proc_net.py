@@ -26,7 +26,7 @@ def test_a_busy_worker_is_seen_from_both_sides() -> None:
     assert [(s.local_address, s.inode) for s in proc_net.listening_on(sockets, 51011)] == [("127.0.0.1", 65082)]
 
 
-def test_a_worker_that_is_gone_leaves_no_established_connection() -> None:
+def test_an_ended_worker_has_no_established_connection() -> None:
     sockets = read("tcp-worker-gone.txt")
     assert proc_net.established_to(sockets, "127.0.0.1", 51011) == []
     assert "CLOSE_WAIT" in {s.state for s in sockets if s.remote_port == 51011}
@@ -63,7 +63,7 @@ def sock(local: str, local_port: int, remote: str, remote_port: int, state: str 
         ([sock(HEAD, 8000, HEAD, 40000), sock(HEAD, 40000, HEAD, 8000, uid=1000)], 1),
     ],
 )
-def test_who_may_still_get_an_answer(sockets: list[proc_net.TcpSocket], count: int) -> None:
+def test_clients_that_may_expect_an_answer(sockets: list[proc_net.TcpSocket], count: int) -> None:
     assert len(proc_net.clients_of(sockets, 8000, "127.0.0.2")) == count
 
 
@@ -79,12 +79,12 @@ def test_who_may_still_get_an_answer(sockets: list[proc_net.TcpSocket], count: i
         ("tcp-own-cable-out.txt", 50052, 1),
     ],
 )
-def test_a_connection_whose_other_end_is_away(table: str, port: int, unanswered: int) -> None:
+def test_a_connection_without_acknowledgement_is_detected(table: str, port: int, unanswered: int) -> None:
     sockets = read(table)
     assert [s for s in sockets if s.state == "ESTABLISHED" and port in (s.local_port, s.remote_port)]
     assert sum(s.is_unacked for s in sockets) == unanswered
 
 
-def test_the_side_of_another_user_than_root() -> None:
+def test_connections_of_given_users_are_excluded() -> None:
     sockets = [sock(HEAD, 8000, HEAD, 40000), sock(HEAD, 40000, HEAD, 8000, uid=990), sock(HEAD, 8000, CLIENT, 40001)]
     assert [s.remote_port for s in proc_net.clients_of(sockets, 8000, "", (0, 990))] == [40001]

@@ -43,11 +43,11 @@ def wanted(*ports: int, module: str = "") -> rules.PolicySpec:
         ("http_port_t tcp 9900-9999", 9950, "http_port_t"),
     ],
 )
-def test_a_port_has_the_type_that_is_said_of_the_fewest_ports(local: str, port: int, expected: str) -> None:
+def test_the_smallest_range_gives_the_type_of_a_port(local: str, port: int, expected: str) -> None:
     assert rules.type_of(found(local), port) == expected
 
 
-def test_the_heading_is_no_port() -> None:
+def test_the_heading_is_ignored() -> None:
     text = "SELinux Port Type              Proto    Port Number\n\nhttp_port_t                    tcp      80, 443\n"
     assert [each.low for each in rules.read_ports(text)] == [80, 443]
     with pytest.raises(HerdError, match="semanage port -l"):
@@ -72,7 +72,7 @@ def test_the_heading_is_no_port() -> None:
         ("", (8081,), (8080,), [], ()),
     ],
 )
-def test_ports_get_a_type_where_they_have_none_that_will_do(
+def test_ports_without_an_allowed_type_get_one(
     local: str, ours: tuple[int, ...], ports: tuple[int, ...], commands: list[str], left: tuple[int, ...]
 ) -> None:
     plan = rules.plan(found(local, ours), wanted(*ports))
@@ -82,12 +82,12 @@ def test_ports_get_a_type_where_they_have_none_that_will_do(
     assert all(name in ("http_port_t", *GOOD) for port, name in plan.after["ports"].items() if int(port) in ports)
 
 
-def test_what_somebody_has_decided_is_not_undone() -> None:
+def test_local_types_of_others_are_not_changed() -> None:
     with pytest.raises(InvalidInputError, match="found the local type squid_port_t"):
         rules.plan(found("squid_port_t tcp 8081"), wanted(8080, 8081))
 
 
-def test_only_what_is_ours_is_taken_back() -> None:
+def test_only_recorded_types_are_removed() -> None:
     local = "http_port_t tcp 8081, 9999"
     plan = rules.plan(found(local, (8081,), "(x)"), wanted(8081, 9999), is_present=False)
     assert plan.commands == (("-d", "-t", "http_port_t", "-p", "tcp", "8081"),)
@@ -107,20 +107,20 @@ def test_only_what_is_ours_is_taken_back() -> None:
         ("", "", False, ""),
     ],
 )
-def test_the_module_is_put_there_where_it_differs(there: str, text: str, is_present: bool, action: str) -> None:
+def test_a_different_module_is_installed(there: str, text: str, is_present: bool, action: str) -> None:
     plan = rules.plan(found(module=there), wanted(module=text), is_present)
     assert plan.module == action
     assert bool(action) == (plan.before != plan.after)
 
 
-def test_only_modules_that_were_put_there_are_looked_at() -> None:
+def test_only_locally_installed_modules_are_read() -> None:
     text = (FIXTURES / "modules.txt").read_text(encoding="utf-8")
     assert rules.read_modules(text) == ("herd_gateway",)
     # The same name within the policy itself is not ours.
     assert rules.read_modules("100 herd_gateway pp\n") == ()
 
 
-def test_the_record() -> None:
+def test_the_record_is_read_and_written() -> None:
     assert rules.read_record("") == ()
     assert rules.read_record(rules.format_record([8081, 80])) == (80, 8081)
     for text in ("{", "[]", '{"ports": ["x"]}', '{"ports": 3}'):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ansible_collections.herd.inference.plugins.module_utils.core.host.unacked_connections import UnackedConnections
 
 
-def test_what_lasts_is_said() -> None:
+def test_a_long_silence_is_reported() -> None:
     rule = UnackedConnections(20.0)
     assert rule.step(100.0, ["vasp-02"]) == ""
     assert rule.step(119.5, ["vasp-02", "vasp-03"]) == ""
@@ -16,7 +16,7 @@ def test_what_lasts_is_said() -> None:
     assert found == "vasp-02 has acknowledged nothing for 20 seconds: its host or the fabric is away"
 
 
-def test_what_is_answered_meanwhile_begins_anew() -> None:
+def test_an_acknowledgement_restarts_the_time() -> None:
     rule = UnackedConnections(20.0)
     for now in range(0, 200, 10):
         assert rule.step(float(now), ["vasp-02"] if now % 20 else []) == ""

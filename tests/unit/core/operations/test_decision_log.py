@@ -39,7 +39,7 @@ def of_the_lab() -> decision_log.HeadMeasurements:
     return decision_log.measured(ARGUMENTS, "0c1e57098-cpu-1a2b3c4d", devices, ANSWER, "2026-11-21 10:02 UTC")
 
 
-def test_what_the_head_was_seen_to_do_is_on_the_page(figures: decision_log.HeadMeasurements) -> None:
+def test_the_page_shows_the_measurements(figures: decision_log.HeadMeasurements) -> None:
     page = decision_log.page(RECORDS, figures, {})
     assert "| model | lab-llama |" in page
     assert "| context, tokens | 2048 |" in page
@@ -49,13 +49,13 @@ def test_what_the_head_was_seen_to_do_is_on_the_page(figures: decision_log.HeadM
     assert f"| RPC0 | {share['endpoint']} | {share['layers']} | {share['model_mib']:.1f} |" in page
 
 
-def test_nothing_is_said_that_was_not_measured() -> None:
+def test_the_page_shows_only_measured_figures() -> None:
     page = decision_log.page(RECORDS, None, {})
     assert "None yet: no head has answered on this host." in page
     assert "per second |" not in page
 
 
-def test_figures_stay_as_long_as_the_head_is_started_with_the_same_words(
+def test_figures_are_kept_for_the_same_command_line(
     figures: decision_log.HeadMeasurements,
 ) -> None:
     data = json.loads(json.dumps(figures.as_data()))
@@ -68,7 +68,7 @@ def test_a_head_that_is_down_keeps_its_figures(figures: decision_log.HeadMeasure
 
 
 @pytest.mark.parametrize("data", [{}, {"key": "k"}, {"key": "k", "other": 1}])
-def test_what_is_no_record_of_figures_is_measured_again(data: dict[str, Any]) -> None:
+def test_damaged_figures_are_measured_again(data: dict[str, Any]) -> None:
     assert decision_log.stored(data, "k") is None
 
 
@@ -86,13 +86,13 @@ def test_every_figure_of_a_result_file_is_a_row(value: Any, rows: list[tuple[str
     assert list(decision_log.rows_of(value)) == rows
 
 
-def test_a_result_file_that_is_long_is_cut_and_says_so() -> None:
+def test_a_long_result_file_is_truncated_with_a_note() -> None:
     page = decision_log.page(RECORDS, None, {"bench.json": {str(number): number for number in range(203)}})
     assert "### bench.json" in page
     assert "The file contains 3 more." in page
 
 
-def test_every_record_is_there_and_every_link_leads_somewhere(figures: decision_log.HeadMeasurements) -> None:
+def test_the_page_has_all_records_and_valid_links(figures: decision_log.HeadMeasurements) -> None:
     page = decision_log.page({**RECORDS, "0099-x.md": "# X\n\nSee [1](0001-quantisation-on-volta.md)."}, figures, {})
     anchors = set(re.findall(r'<a id="(\d+)"></a>', page))
     assert anchors == {name[:4] for name in RECORDS} | {"0099"}
@@ -102,6 +102,6 @@ def test_every_record_is_there_and_every_link_leads_somewhere(figures: decision_
     assert {link[1:] for link in links if link.startswith("#")} <= anchors
 
 
-def test_a_page_without_records_is_refused() -> None:
+def test_a_page_without_records_is_rejected() -> None:
     with pytest.raises(InvalidInputError, match="There are no records of decisions"):
         decision_log.page({}, None, {})

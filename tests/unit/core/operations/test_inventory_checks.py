@@ -55,7 +55,7 @@ def found(groups: dict[str, list[str]], hosts: dict[str, dict[str, Any]], core: 
     return problems(Inventory(groups=groups, hosts=hosts), core)
 
 
-def test_a_good_site_has_no_problems() -> None:
+def test_a_valid_inventory_has_no_problems() -> None:
     assert found(*good()) == []
 
 
@@ -72,7 +72,7 @@ def test_a_router_needs_a_release_on_its_host() -> None:
 @pytest.mark.parametrize(
     "prefix", ["/usr/local", "/usr", "/opt", "/home", "/etc/llama", "llama.cpp", "/opt/../etc", ""]
 )
-def test_a_prefix_that_is_not_the_releases_alone(prefix: str) -> None:
+def test_a_prefix_of_the_system_is_rejected(prefix: str) -> None:
     groups, hosts = good()
     for facts in hosts.values():
         facts["herd_prefix"] = prefix
@@ -133,7 +133,7 @@ def test_facts_of_all_hosts(fact: str, value: Any, says: str) -> None:
     assert any(says in problem for problem in found(groups, hosts))
 
 
-def test_a_missing_shared_fact_names_the_hosts_and_is_said_once() -> None:
+def test_a_missing_shared_fact_is_one_problem_with_all_hosts() -> None:
     groups, hosts = good()
     del hosts["node2"]["herd_prefix"]
     (problem,) = found(groups, hosts)
@@ -151,7 +151,7 @@ def test_a_missing_shared_fact_names_the_hosts_and_is_said_once() -> None:
         ("2.19.14", "9", False),
     ],
 )
-def test_el8_needs_a_core_that_can_drive_dnf(core: str, major: str, refused: bool) -> None:
+def test_el8_needs_an_ansible_core_that_supports_dnf(core: str, major: str, refused: bool) -> None:
     groups, hosts = good()
     for facts in hosts.values():
         facts["ansible_facts"]["distribution_major_version"] = major

@@ -45,7 +45,7 @@ KNOWN = "correct-horse-battery"
         ("-----BEGIN PRIVATE KEY-----\nMHcCAQEE", "MHcCAQEE"),
     ],
 )
-def test_secrets_are_left_out(text: str, secret: str) -> None:
+def test_secrets_are_replaced(text: str, secret: str) -> None:
     found = redaction.redact(text, [KNOWN])
     assert secret not in found
     assert redaction.LEFT_OUT in found
@@ -70,24 +70,24 @@ def test_secrets_are_left_out(text: str, secret: str) -> None:
         "ExecStartPre=/opt/herd/bin/herdctl wait-for-workers --config /etc/herd/wait-for-workers.json",
     ],
 )
-def test_what_helps_stays(text: str) -> None:
+def test_other_words_stay(text: str) -> None:
     assert redaction.redact(text, [KNOWN]) == text
 
 
-def test_the_longest_secret_goes_first() -> None:
+def test_the_longest_secret_is_replaced_first() -> None:
     assert redaction.redact("abcdefgh abcdef", ["abcdef", "abcdefgh"]) == "[left out] [left out]"
 
 
-def test_words_too_short_to_be_secrets_are_not_searched_for() -> None:
+def test_short_words_are_not_replaced() -> None:
     assert redaction.redact("the a of it", ["a", ""]) == "the a of it"
 
 
-def test_secrets_of_a_guarded_file() -> None:
+def test_secrets_of_a_protected_file() -> None:
     text = "# a comment\nherd-1-abcdef\nunused-xyz\nab\n-----BEGIN PRIVATE KEY-----\nMHcCAQEE\n"
     assert redaction.secrets_in(text) == ["herd-1-abcdef", "unused-xyz", "MHcCAQEE"]
 
 
-def test_a_bundle_names_no_key_file_and_no_environment() -> None:
+def test_a_bundle_contains_no_key_file_and_no_environment() -> None:
     pieces = support_bundle.pieces(["llama-head.service"], "-1d", 100, "/opt/llama.cpp", "/opt/models")
     names = [piece.name for piece in pieces]
     assert len(names) == len(set(names))

@@ -43,14 +43,14 @@ def picture() -> dict[str, Any]:
     return render({"vllm-node1": HEAD}, workers, ENDPOINTS)
 
 
-def test_memory_and_layers_come_to_the_host_that_holds_them() -> None:
+def test_memory_and_layers_are_summed_by_host() -> None:
     rows = {row["host"]: row for row in picture()["nodes"]}
     assert (rows["vllm-node1"]["layers"], rows["vllm-node1"]["mib"]) == (2, 3.0)
     assert (rows["vllm-node2"]["layers"], rows["vllm-node2"]["mib"]) == (4, 30.05)
     assert (rows["vllm-node3"]["layers"], rows["vllm-node3"]["mib"]) == (4, 45.67)
 
 
-def test_what_is_wrong_stands_in_the_note() -> None:
+def test_problems_are_in_the_note() -> None:
     rows = {row["host"]: row for row in picture()["nodes"]}
     assert rows["vllm-node1"]["note"] == "no connection to 10.100.0.33:50052"
     assert rows["vllm-node2"]["note"] == "3 restarts"
@@ -64,13 +64,13 @@ def test_the_text_has_a_line_for_each_node_and_each_device() -> None:
     assert [line.split()[0] for line in lines[6:9]] == ["RPC0", "RPC1", "CUDA0"]
 
 
-def test_a_host_that_says_nothing_is_still_a_row() -> None:
+def test_a_host_without_a_result_has_a_row() -> None:
     joined = render({"vllm-node1": {}}, {"vllm-node2": {}}, {})
     assert [row["unit"] for row in joined["nodes"]] == ["unknown (unknown)", "unknown (unknown)"]
     assert joined["devices"] == []
 
 
-def test_gpus_are_a_table_of_their_own() -> None:
+def test_gpus_have_a_table() -> None:
     gpu = {
         "index": 0, "name": "Tesla V100S-PCIE-32GB", "used_mib": 31689, "free_mib": 821, "total_mib": 32510,
         "level": "critical", "utilisation_percent": 97, "temperature_c": None, "ecc_uncorrected": 2,
@@ -93,7 +93,7 @@ def test_gpus_are_a_table_of_their_own() -> None:
                     "uncorrected", "memory", "errors"]  # fmt: skip
 
 
-def test_a_host_that_cannot_be_reached_says_why() -> None:
+def test_an_unreachable_host_has_a_reason() -> None:
     said = "Task failed: Failed to connect to the host via ssh: Connection timed out during banner exchange\n"
     dead = {"unreachable": True, "msg": said}
     joined = render({"vllm-node1": dead}, {"vllm-node2": {**dead, "msg": ""}}, {}, routes={"vllm-node1": dead})
@@ -108,7 +108,7 @@ def route(state: str) -> dict[str, str]:
     return {"state": state}
 
 
-def test_the_way_between_the_nodes_is_a_table() -> None:
+def test_routes_have_a_table() -> None:
     ib0 = {"name": "ib0", "mtu": 2044, "speed_gbps": None}
     port = {"device": "mlx5_0", "state": "ACTIVE", "rate_gbps": 100.0}
     infos: dict[str, dict[str, Any]] = {
@@ -131,7 +131,7 @@ def test_the_way_between_the_nodes_is_a_table() -> None:
     ]
 
 
-def test_advisories_of_what_runs_are_named_with_their_hosts() -> None:
+def test_advisories_of_running_releases_list_their_hosts() -> None:
     cve = {"id": "CVE-2026-34159", "means": "code execution", "fixed": "2026-03"}
     other = {"id": "CVE-2026-21869", "means": "a write out of bounds"}
     old = {"release": "b7836-cpu-11aa22bb", "advisories": [cve, other]}
@@ -145,7 +145,7 @@ def test_advisories_of_what_runs_are_named_with_their_hosts() -> None:
     assert render({"vllm-node1": HEAD}, {"vllm-node2": WORKER}, {})["advisories"] == []
 
 
-def test_what_a_worker_found_wrong_is_said_with_its_host() -> None:
+def test_problems_of_a_worker_have_its_host() -> None:
     joined = render({}, {"vllm-node2": {**WORKER, "problems": ["expected x."]}}, {})
     assert joined["problems"] == ["vllm-node2: expected x."]
     assert joined["text"].splitlines()[-1] == "vllm-node2: expected x."
@@ -172,13 +172,13 @@ def routers(**infos: Any) -> dict[str, Any]:
     return {row["host"]: row for row in render({}, {}, {}, routers=infos)["nodes"]}
 
 
-def test_a_router_says_which_models_it_has_in_memory() -> None:
+def test_a_router_shows_its_models_in_memory() -> None:
     row = routers(node=ROUTER)["node"]
     assert (row["role"], row["unit"]) == ("fast_router", "active (running)")
     assert row["note"] == "1 of 3 models in memory, a loaded, broken failed with 1"
 
 
-def test_a_router_that_is_away_says_why() -> None:
+def test_an_unreachable_router_has_a_reason() -> None:
     silent = {**ROUTER, "models": [], "in_memory": [], "problem": "expected an answer, found a time-out", "restarts": 2}
     stopped = {**silent, "active_state": "inactive", "sub_state": "dead", "problem": "it does not run", "restarts": 0}
     found = routers(
@@ -193,6 +193,6 @@ def test_a_router_that_is_away_says_why() -> None:
     assert found["broken"]["note"] == "The requests library is missing."
 
 
-def test_the_releases_of_routers_count_for_advisories() -> None:
+def test_releases_of_routers_have_advisories() -> None:
     (row,) = render({}, {}, {}, routers={"node": ROUTER}, accepted=["CVE-1"])["advisories"]
     assert (row["advisory"], row["hosts"], row["accepted"]) == ("CVE-1", "node", "yes")

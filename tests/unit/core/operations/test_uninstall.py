@@ -19,7 +19,7 @@ UNITS = sorted(ROLES.glob("*/templates/*.service.j2"))
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
-def test_every_unit_of_a_role_says_whose_it_is(path: Path) -> None:
+def test_each_unit_of_a_role_has_the_mark(path: Path) -> None:
     assert uninstall_rules.is_ours(path.read_text(encoding="utf-8"))
 
 
@@ -30,13 +30,13 @@ def test_other_units_are_not_ours(text: str) -> None:
     assert not uninstall_rules.is_ours(text)
 
 
-def test_our_tables() -> None:
+def test_tables_of_the_collection_are_found() -> None:
     listing = "table inet herd_rpc\ntable ip nat\ntable inet firewalld\ntable ip herd_queue\ntable ip other_herd_rpc\n"
     assert uninstall_rules.our_tables(listing) == [("inet", "herd_rpc"), ("ip", "herd_queue")]
 
 
 @pytest.mark.parametrize("path", ["", "/", "/opt", "opt/llama.cpp", "/opt/../etc"])
-def test_folders_that_cannot_be_meant(path: str) -> None:
+def test_top_level_folders_are_rejected(path: str) -> None:
     with pytest.raises(HerdError, match="correct the inventory"):
         uninstall_rules.check_prefix(path)
 
@@ -52,7 +52,7 @@ def test_folders_that_cannot_be_meant(path: str) -> None:
         ),
     ],
 )
-def test_folders_of_the_system(path: str, expected: bool) -> None:
+def test_folders_of_the_system_are_recognised(path: str, expected: bool) -> None:
     assert is_system(path) is expected
 
 
@@ -86,7 +86,7 @@ def test_files_of_models(files: list[str], found: list[str]) -> None:
     assert uninstall_rules.model_files(THERE, files) == found
 
 
-def test_scripts_of_jobs_go_with_their_data() -> None:
+def test_scripts_of_jobs_are_found_with_their_data() -> None:
     ours = "#!/bin/sh\n# Written by Ansible (herd.inference, role slurm_tiers).\n"
     texts = {
         "run.slurm": ours,
@@ -111,11 +111,11 @@ def test_scripts_of_jobs_go_with_their_data() -> None:
         ("ai/logs", "slurm-12.out.gz", False),
     ],
 )
-def test_what_jobs_write_in_common(folder: str, name: str, goes: bool) -> None:
+def test_shared_files_of_jobs_are_recognised(folder: str, name: str, goes: bool) -> None:
     assert bool(uninstall_rules.SHARED_ENTRIES[folder].fullmatch(name)) == goes
 
 
-def test_the_registrys_own_names_go() -> None:
+def test_registry_entries_are_recognised() -> None:
     assert uninstall_rules.SHARED_ENTRIES["ai/endpoints"].fullmatch(
         endpoint_registry.file_name("reasoning", "123456789012")
     )

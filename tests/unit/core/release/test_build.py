@@ -50,7 +50,7 @@ def options(
     return build_rules.cmake_options(RELEASE, tools or TOOLS, gpus, native, every, extra or {})
 
 
-def test_cpu() -> None:
+def test_a_build_without_gpus_has_no_cuda_options() -> None:
     found = options()
     assert found["GGML_RPC"] == "ON"
     assert found["GGML_NATIVE"] == "OFF"
@@ -60,7 +60,7 @@ def test_cpu() -> None:
     assert build_rules.backend(found) == "cpu"
 
 
-def test_volta_is_exactly_70() -> None:
+def test_volta_is_compiled_for_architecture_70_only() -> None:
     found = options({**TOOLS, "cuda": CUDA}, ("7.0", "7.0"))
     assert found["CMAKE_CUDA_ARCHITECTURES"] == "70"
     assert found["CMAKE_CUDA_HOST_COMPILER"] == "/usr/bin/g++"
@@ -76,7 +76,7 @@ def test_volta_is_exactly_70() -> None:
 @pytest.mark.parametrize(
     ("cuda", "every"), [(CUDA, False), ({**CUDA, "driver_library": None}, True)], ids=["mixed herd", "no libcuda"]
 )
-def test_no_driver_to_link(cuda: dict[str, Any], every: bool) -> None:
+def test_a_build_without_a_driver_does_not_link_it(cuda: dict[str, Any], every: bool) -> None:
     found = options({**TOOLS, "cuda": cuda}, ("7.0",), every=every)
     assert found["GGML_CUDA_NO_VMM"] == "ON"
     assert "--allow-shlib-undefined" not in found["CMAKE_EXE_LINKER_FLAGS"]
@@ -92,7 +92,9 @@ def test_no_driver_to_link(cuda: dict[str, Any], every: bool) -> None:
         (TOOLS, (), {"GGML_NATIVE": "ON"}, "GGML_NATIVE"),
     ],
 )
-def test_refused(tools: dict[str, Any], gpus: tuple[str, ...], extra: dict[str, str], words: str) -> None:
+def test_incompatible_inputs_are_rejected(
+    tools: dict[str, Any], gpus: tuple[str, ...], extra: dict[str, str], words: str
+) -> None:
     with pytest.raises(HerdError, match=words):
         options(tools, gpus, extra=extra)
 
@@ -104,7 +106,7 @@ def name(**changes: Any) -> str:
     return build_rules.build_id(release, source, tools, options(tools, extra=changes.get("extra")))
 
 
-def test_same_inputs_same_name() -> None:
+def test_the_same_inputs_give_the_same_id() -> None:
     assert name() == name()
     assert name().startswith("0c1e57098-cpu-")
 
@@ -120,14 +122,14 @@ def test_same_inputs_same_name() -> None:
         {"extra": {"GGML_OPENMP": "OFF"}},
     ],
 )
-def test_other_inputs_other_name(change: dict[str, Any]) -> None:
+def test_other_inputs_give_another_id(change: dict[str, Any]) -> None:
     assert name(**change) != name()
 
 
 @pytest.mark.parametrize(
     "change", [{"source": {"path": "/elsewhere/x.tar.gz"}}, {"tools": {"ccache": None, "env": {"PATH": "/bin"}}}]
 )
-def test_what_does_not_change_bytes_does_not_change_the_name(change: dict[str, Any]) -> None:
+def test_inputs_without_effect_do_not_change_the_id(change: dict[str, Any]) -> None:
     assert name(**change) == name()
 
 
@@ -140,11 +142,11 @@ def test_what_does_not_change_bytes_does_not_change_the_name(change: dict[str, A
         ("FAILED: [code=1] x.o\n", None),
     ],
 )
-def test_step(line: str, expected: tuple[int, int] | None) -> None:
+def test_ninja_progress_reads_done_and_total(line: str, expected: tuple[int, int] | None) -> None:
     assert build_rules.ninja_progress(line) == expected
 
 
-def test_only_what_no_system_has_is_brought() -> None:
+def test_libraries_of_the_system_are_not_bundled() -> None:
     needed = build_rules.parse_ldd((FIXTURES / "ldd-llama-server.txt").read_text(encoding="utf-8"))
     assert needed["libstdc++.so.6"] == "/lib/x86_64-linux-gnu/libstdc++.so.6"
     own = [library for library in needed if library.startswith(("libggml", "libllama", "libmtmd"))]
@@ -159,23 +161,25 @@ def test_only_what_no_system_has_is_brought() -> None:
         ({"libc.so.6": "/lib/libc.so.6", "ld-linux-x86-64.so.2": "/lib64/ld"}, {}),
     ],
 )
-def test_cuda_runtime_travels_and_the_driver_does_not(needed: dict[str, str | None], bring: dict[str, str]) -> None:
+def test_the_cuda_runtime_is_bundled_and_the_driver_is_not(
+    needed: dict[str, str | None], bring: dict[str, str]
+) -> None:
     assert build_rules.libraries_to_bundle(needed, []) == bring
 
 
-def test_openssl_is_the_nodes_own() -> None:
+def test_openssl_is_not_bundled() -> None:
     needed = {"libssl.so.3": "/lib/libssl.so.3", "libcrypto.so.3": "/lib/libcrypto.so.3"}
     assert build_rules.libraries_to_bundle(needed, []) == {}
     build_rules.require_tls({"LLAMA_OPENSSL": "ON"}, needed)
 
 
-def test_a_build_without_tls_is_not_taken_for_one_with_it() -> None:
+def test_a_build_that_lacks_required_tls_is_rejected() -> None:
     build_rules.require_tls({"LLAMA_OPENSSL": "OFF"}, {})
     with pytest.raises(HerdError, match="cmake did not find OpenSSL 3"):
         build_rules.require_tls({"LLAMA_OPENSSL": "ON"}, {"libc.so.6": "/lib/libc.so.6"})
 
 
-def test_lost_library() -> None:
+def test_a_missing_library_is_an_error() -> None:
     with pytest.raises(HerdError, match=r"The build host has no libcurl.so.4"):
         build_rules.libraries_to_bundle({"libcurl.so.4": None}, [])
 

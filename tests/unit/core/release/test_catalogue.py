@@ -58,7 +58,9 @@ def test_known_releases(release: str, protocol: str, worker: str, advisories: li
         ("b7836", ["CVE-2026-34159"], ["found 1 that is not: CVE-2026-21869"]),
     ],
 )
-def test_refused(release: str, acknowledged: list[str], words: list[str]) -> None:
+def test_unknown_or_unacknowledged_releases_are_rejected(
+    release: str, acknowledged: list[str], words: list[str]
+) -> None:
     with pytest.raises(HerdError) as error:
         release_catalogue.release_facts(real(), release, acknowledged)
     for word in words:
@@ -77,7 +79,7 @@ def test_refused(release: str, acknowledged: list[str], words: list[str]) -> Non
         ({"archives": [{"sha256": "a" * 64, "packing": "tree"}]}, "without file or inner_path"),
     ],
 )
-def test_malformed_entry(change: dict[str, Any], words: str) -> None:
+def test_a_malformed_entry_is_rejected(change: dict[str, Any], words: str) -> None:
     with pytest.raises(HerdError, match=re.escape(words)):
         release_catalogue.select({"mine": {**real()["0c1e57098"], **change}}, "mine")
 
@@ -124,6 +126,6 @@ def test_source(release: str, kind: str, location: str, sha256: str, expected: d
         ("0c1e57098", "zip", "", "git or archive"),
     ],
 )
-def test_bad_source(release: str, kind: str, location: str, words: str) -> None:
+def test_an_unknown_source_is_rejected(release: str, kind: str, location: str, words: str) -> None:
     with pytest.raises(HerdError, match=re.escape(words)):
         release_catalogue.source(release_catalogue.select(real(), release), kind, location)

@@ -52,20 +52,20 @@ def test_plan(
     assert found.changes is any(expected)
 
 
-def test_the_one_to_go_back_to_stays_longest() -> None:
+def test_the_target_of_a_rollback_is_kept_longest() -> None:
     """It may be the oldest, after going forward, back and forward again."""
     found = release_install.plan(NEW, True, NEW, [A, B, C, NEW], [], 1, previous=A)
     assert found.prune == (B, C)
 
 
-def test_what_an_operator_keeps_beside_them_neither_counts_nor_goes() -> None:
+def test_folders_without_the_name_of_a_release_are_ignored() -> None:
     names = ["backup-of-ops", A, "b7836-cpu-11aa22bb.bak", B, "notes", NEW]
     assert release_install.release_ids(names) == [A, B, NEW]
     assert release_install.plan(NEW, True, NEW, names, [], 2).prune == ()
     assert release_install.plan(NEW, True, NEW, names, [], 1).prune == (A,)
 
 
-def test_space_counts_both_forms() -> None:
+def test_space_includes_tarball_and_content() -> None:
     assert release_install.space_mib(MANIFEST) == 10 + release_install.RESERVE_MIB
 
 
@@ -82,17 +82,17 @@ def test_space_counts_both_forms() -> None:
         ({"tarball": {"name": f"{NEW}.tar.gz", "sha256": "short", "size": 1}}, "short"),
     ],
 )
-def test_manifest_refused(change: dict[str, Any], words: str) -> None:
+def test_an_invalid_manifest_is_rejected(change: dict[str, Any], words: str) -> None:
     with pytest.raises(HerdError) as error:
         release_install.check_manifest({**MANIFEST, **change})
     assert words in str(error.value)
 
 
-def test_manifest_taken() -> None:
+def test_a_valid_manifest_is_accepted() -> None:
     release_install.check_manifest(MANIFEST)
 
 
-def test_driver_is_read() -> None:
+def test_the_drivers_version_is_read() -> None:
     assert release_install.parse_driver(DRIVER) == "535.183.01"
     assert release_install.parse_driver("") is None
 
@@ -111,6 +111,6 @@ def test_driver_note(cuda: dict[str, str] | None, driver: str | None, outcome: s
     assert found is None if outcome is None else outcome in str(found)
 
 
-def test_old_driver() -> None:
+def test_an_old_driver_is_rejected() -> None:
     with pytest.raises(HerdError, match=r"525.60.13"):
         release_install.driver_note({**MANIFEST, "cuda": {"version": "12.2.140"}}, "470.223.02")

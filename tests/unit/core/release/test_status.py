@@ -32,19 +32,19 @@ HEAD = RunningProgram(NEW, 4712, "llama-server", "llama-head.service")
         ("", ""),
     ],
 )
-def test_the_service_of_a_process(text: str, unit: str) -> None:
+def test_the_unit_of_a_process_is_read_from_its_control_group(text: str, unit: str) -> None:
     assert release_status.unit_of(text) == unit
 
 
 @pytest.mark.parametrize(("used", "ids"), [([NEW], []), ([OLD], ["CVE-2026-34159"]), ([], [])])
-def test_only_what_is_used_counts_against_it(used: list[str], ids: list[str]) -> None:
+def test_only_used_releases_have_advisories(used: list[str], ids: list[str]) -> None:
     known = [manifest for manifest in MANIFESTS.values() if manifest]
     found = release_status.advisories(known, used)
     assert [advisory["id"] for advisory in found] == ids
     assert all(advisory["releases"] == used for advisory in found)
 
 
-def test_an_advisory_of_two_releases_is_one() -> None:
+def test_an_advisory_of_two_releases_is_listed_once() -> None:
     other = {"id": "b7760-cpu-22bb33cc", "advisories": [RPC]}
     found = release_status.advisories([{"id": OLD, "advisories": [RPC]}, other], [OLD, "b7760-cpu-22bb33cc"])
     assert [(advisory["id"], advisory["releases"]) for advisory in found] == [
@@ -78,7 +78,7 @@ def test_an_advisory_of_two_releases_is_one() -> None:
         (NEW, MANIFESTS, [WORKER], 2, ["found 2: run site.yml"]),
     ],
 )
-def test_what_does_not_fit(
+def test_each_problem_is_one_sentence(
     current: str,
     manifests: dict[str, dict[str, Any] | None],
     running: list[RunningProgram],

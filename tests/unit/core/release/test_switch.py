@@ -38,7 +38,9 @@ def node(unit: str, current: str, runs: str = "", previous: str = "", noted: Any
         (node(HEAD, OLD, OLD), node(WORKER, OLD, OLD), True),
     ],
 )
-def test_there_is_nothing_to_do_only_if_all_run_it(head: NodeRelease, worker: NodeRelease, needed: bool) -> None:
+def test_a_switch_is_needed_unless_all_nodes_run_the_target(
+    head: NodeRelease, worker: NodeRelease, needed: bool
+) -> None:
     assert release_switch.plan([head, worker], NEW)["needed"] is needed
 
 
@@ -67,6 +69,8 @@ def test_there_is_nothing_to_do_only_if_all_run_it(head: NodeRelease, worker: No
         (node(HEAD, NEW, previous=OLD, noted={"to": "../x"}), node(WORKER, NEW), "", OLD, NEW),
     ],
 )
-def test_where_it_goes(head: NodeRelease, worker: NodeRelease, wanted: str, to: str, former: str) -> None:
+def test_target_and_origin_of_a_switch(
+    head: NodeRelease, worker: NodeRelease, wanted: str, to: str, former: str
+) -> None:
     found = release_switch.plan([head, worker], wanted)
     assert (found["to"], found["from"]) == (to, former)

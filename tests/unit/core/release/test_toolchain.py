@@ -29,7 +29,7 @@ def test_architectures(capabilities: list[str], expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize("capability", ["70", "7", "", "sm_70", "7.0.0"])
-def test_bad_capability(capability: str) -> None:
+def test_a_malformed_capability_is_rejected(capability: str) -> None:
     with pytest.raises(HerdError, match=r"like 7.0"):
         toolchain.architectures([capability])
 
@@ -132,7 +132,7 @@ LIMITS: dict[str, dict[str, Any]] = json.loads((FIXTURES / "cuda-limits.json").r
 
 
 @pytest.mark.parametrize("cuda", LIMITS)
-def test_highest_gcc_is_what_the_toolkit_itself_says(cuda: str) -> None:
+def test_highest_gcc_matches_the_toolkits(cuda: str) -> None:
     highest = int(re.findall(r"\d+", LIMITS[cuda]["crt/host_config.h"])[0])
     toolchain.check_compiler(cuda, f"{highest}.9.9")
     with pytest.raises(HerdError, match=f"gcc {highest} or older"):
@@ -140,7 +140,7 @@ def test_highest_gcc_is_what_the_toolkit_itself_says(cuda: str) -> None:
 
 
 @pytest.mark.parametrize("cuda", [cuda for cuda in LIMITS if len(LIMITS[cuda]) == 2])
-def test_architectures_are_what_the_toolkit_itself_lists(cuda: str) -> None:
+def test_architectures_match_the_toolkits(cuda: str) -> None:
     listed = next(value for name, value in LIMITS[cuda].items() if name != "crt/host_config.h")
     numbers = sorted(int(name.removeprefix("sm_")) for name in listed)
     toolchain.check_architectures(cuda, map(str, numbers))
@@ -149,7 +149,7 @@ def test_architectures_are_what_the_toolkit_itself_lists(cuda: str) -> None:
             toolchain.check_architectures(cuda, [str(outside)])
 
 
-def test_volta_has_no_future() -> None:
+def test_cuda_13_rejects_volta() -> None:
     assert all(
         ("sm_70" in str(LIMITS[cuda])) is (int(cuda.split(".")[0]) < 13) for cuda in LIMITS if len(LIMITS[cuda]) == 2
     )
@@ -191,12 +191,12 @@ def test_packages(platform: str, cuda: str, packages: list[str] | None) -> None:
         ("unknown", "12.2", "7.0", 12, "toolchain_cuda_repository"),
     ],
 )
-def test_packages_that_would_not_do(platform: str, cuda: str, capability: str, gcc: int, words: str) -> None:
+def test_incompatible_packages_are_rejected(platform: str, cuda: str, capability: str, gcc: int, words: str) -> None:
     with pytest.raises(HerdError, match=words):
         toolchain.cuda_packages(cuda, platform, [capability], gcc)
 
 
-def test_a_mirror_may_have_what_nvidia_has_not() -> None:
+def test_another_repository_may_have_other_versions() -> None:
     assert toolchain.cuda_packages("12.2", "debian12", ["7.0"], 12, official=False)
 
 
@@ -209,13 +209,13 @@ def test_a_mirror_may_have_what_nvidia_has_not() -> None:
         ("14.2.0", {"version": "12.2.140"}, ["7.0"], "gcc 12 or older"),
     ],
 )
-def test_whole_toolchain_refused(
+def test_an_incompatible_toolchain_is_rejected(
     cc_version: str, cuda: dict[str, str] | None, capabilities: list[str], words: str
 ) -> None:
     with pytest.raises(HerdError, match=words):
         toolchain_probe.check({"cc": "gcc", "cc_version": cc_version, "cuda": cuda}, capabilities)
 
 
-def test_old_cmake() -> None:
+def test_an_old_cmake_is_rejected() -> None:
     with pytest.raises(HerdError, match=r"cmake 3.18"):
         toolchain_probe.check_cmake("/usr/bin/cmake", "3.11.4")

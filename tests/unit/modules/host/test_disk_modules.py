@@ -51,7 +51,7 @@ def aged(path: Path, days: float, text: str = "x") -> Path:
 # disk_info
 
 
-def test_each_disk_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_disk_is_returned_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(disk_info, capsys, paths=[str(tmp_path / "not" / "yet"), str(tmp_path)], low_gib=0, full_gib=0)
     (disk,) = found["disks"]
     assert disk["path"] == str(tmp_path / "not" / "yet")
@@ -61,7 +61,7 @@ def test_each_disk_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(("free", "state"), [(5000, "low"), (100, "full")])
-def test_a_full_disk_is_refused_if_asked(
+def test_a_full_disk_fails_with_refuse(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, free: int, state: str
 ) -> None:
     monkeypatch.setattr(disks, "mounts", lambda paths: [disks.Mount(str(paths[0]), free, 1 << 20)])
@@ -117,7 +117,7 @@ def test_limits_of_the_journal(host: Journald, capsys: pytest.CaptureFixture[str
     assert (host.restarts, host.shrunk) == (2, 32)
 
 
-def test_a_run_that_was_killed_before_the_restart(host: Journald, capsys: pytest.CaptureFixture[str]) -> None:
+def test_journald_is_restarted_after_a_killed_run(host: Journald, capsys: pytest.CaptureFixture[str]) -> None:
     host.dies = True
     with patch_module_args({"max_mib": 64}), pytest.raises(KeyboardInterrupt):
         journald_limits.main()
@@ -131,7 +131,7 @@ def test_a_run_that_was_killed_before_the_restart(host: Journald, capsys: pytest
 # model_partials_prune
 
 
-def test_fetches_that_were_given_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_old_partial_downloads_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     going = [aged(tmp_path / f".old.gguf.{suffix}", 8) for suffix in ("incoming", "journal", "landed", "lock")]
     staying = [aged(tmp_path / name, 30) for name in ("model.gguf", ".model.gguf.verified", ".model.gguf.lock")]
     staying += [aged(tmp_path / ".new.gguf.incoming", 1), aged(tmp_path / ".profile", 900)]
@@ -146,7 +146,7 @@ def test_fetches_that_were_given_up(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not run(model_partials_prune, capsys, path=str(tmp_path / "none"))["changed"]
 
 
-def test_while_a_fetch_is_under_way_nothing_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_partial_downloads_stay_during_a_download(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     aged(tmp_path / ".old.gguf.incoming", 8)
     lock = aged(tmp_path / ".other.gguf.lock", 8)
     with lock.open() as handle:
@@ -194,7 +194,9 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
 
 
 @pytest.mark.parametrize(("keep", "left"), [(9, "abcdef"), (5, "abcdef"), (2, "aef"), (1, "af"), (0, "af"), (-1, "af")])
-def test_current_and_previous_stay(node: Node, capsys: pytest.CaptureFixture[str], keep: int, left: str) -> None:
+def test_current_and_previous_releases_are_kept(
+    node: Node, capsys: pytest.CaptureFixture[str], keep: int, left: str
+) -> None:
     foreseen = run(release_prune, capsys, check=True, prefix=str(node.prefix), keep=keep)
     assert node.there() == "abcdef"
     done = run(release_prune, capsys, prefix=str(node.prefix), keep=keep)
@@ -204,7 +206,7 @@ def test_current_and_previous_stay(node: Node, capsys: pytest.CaptureFixture[str
     assert not run(release_prune, capsys, prefix=str(node.prefix), keep=keep)["changed"]
 
 
-def test_what_runs_and_what_a_unit_names_stays(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+def test_used_releases_are_kept(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     releases = node.prefix / "releases"
     (node.units / "llama-rpc.service").write_text(
         f"[Service]\nExecStart=/usr/bin/stdbuf -oL {releases}/{build('b')}/bin/ggml-rpc-server -p 50052\n",
@@ -222,9 +224,7 @@ def test_what_runs_and_what_a_unit_names_stays(node: Node, capsys: pytest.Captur
     assert node.there() == "abf"
 
 
-def test_what_an_operator_keeps_beside_them_neither_counts_nor_goes(
-    node: Node, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_without_the_name_of_a_release_are_kept(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     releases = node.prefix / "releases"
     (releases / "backup-of-ops").mkdir()
     os.utime(releases / "backup-of-ops", (1, 1))
@@ -236,7 +236,7 @@ def test_what_an_operator_keeps_beside_them_neither_counts_nor_goes(
     assert {path.name for path in releases.iterdir()} == {*map(build, "aefg"), "backup-of-ops"}
 
 
-def test_what_a_killed_installation_left_goes(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+def test_leftovers_of_a_killed_installation_are_removed(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     (node.prefix / "releases" / f".incoming-{build('g')}" / "bin").mkdir(parents=True)
     (node.prefix / ".current.77.tmp").symlink_to("nowhere")
     found = run(release_prune, capsys, prefix=str(node.prefix), keep=9)
@@ -244,7 +244,7 @@ def test_what_a_killed_installation_left_goes(node: Node, capsys: pytest.Capture
     assert (node.there(), (node.prefix / ".current.77.tmp").is_symlink()) == ("abcdef", False)
 
 
-def test_without_a_current_release_nothing_goes(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_removed_without_a_current_release(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     (node.prefix / "current").unlink()
     assert not run(release_prune, capsys, prefix=str(node.prefix), keep=0)["changed"]
     assert not run(release_prune, capsys, prefix=str(node.prefix / "none"), keep=0)["changed"]

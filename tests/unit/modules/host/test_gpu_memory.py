@@ -69,7 +69,7 @@ def test_an_old_driver_without_the_field(smi: Any) -> None:
 
 
 @pytest.mark.parametrize(("fixture", "status"), [("no-driver.txt", 9), ("no-devices.txt", 6)])
-def test_a_host_that_has_none(smi: Any, fixture: str, status: int) -> None:
+def test_a_host_without_a_gpu(smi: Any, fixture: str, status: int) -> None:
     smi(prints(fixture, status))
     found = run()
     assert (found["available"], found["gpus"], found["free_bytes"], found["level"]) == (False, [], [], "unknown")
@@ -84,14 +84,14 @@ def test_a_host_without_nvidia_smi(smi: Any, monkeypatch: pytest.MonkeyPatch, tm
     assert "The program nvidia-smi is not installed" in run()["reason"]
 
 
-def test_a_driver_that_was_updated_under_way(smi: Any) -> None:
+def test_a_driver_that_was_updated_while_it_runs(smi: Any) -> None:
     """No host without GPU: its services will fail, so it is an error also where none is required."""
     smi(prints("mismatch.txt", 18))
     with pytest.raises(RemoteFailureError, match="restart this host"):
         run()
 
 
-def test_nvidia_smi_hangs(smi: Any) -> None:
+def test_a_hanging_nvidia_smi_is_an_error(smi: Any) -> None:
     smi("exec sleep 60")
     with pytest.raises(RemoteFailureError, match="did not end within 1 seconds"):
         run(timeout=1)
@@ -111,21 +111,21 @@ def test_it_waits_until_memory_is_free(smi: Any, tmp_path: Path) -> None:
     assert '"finished": true' in (tmp_path / "progress.json").read_text()
 
 
-def test_it_gives_up_and_names_who_has_it(smi: Any) -> None:
+def test_a_timeout_names_the_processes(smi: Any) -> None:
     smi(prints("v100s-460.xml"))
     with pytest.raises(InsufficientError) as caught:
         run(wait_for_free_mib=1000)
     assert "found 821 MiB, in use by python (37305, 31683 MiB)" in str(caught.value)
 
 
-def test_only_the_gpus_that_matter(smi: Any) -> None:
+def test_only_the_given_gpus_are_read(smi: Any) -> None:
     smi(prints("dual-2080-590.xml"))
     assert [gpu["index"] for gpu in run(ids=["1"])["gpus"]] == [1]
     with pytest.raises(HerdError, match="one GPU with the id 5"):
         run(ids=["5"])
 
 
-def test_the_numa_node(smi: Any, tmp_path: Path) -> None:
+def test_the_numa_node_is_read(smi: Any, tmp_path: Path) -> None:
     for name, content, node in (("0000:3b:00.0", "1\n", 1), ("0000:5e:00.0", "-1\n", None)):
         folder = tmp_path / "devices" / name
         folder.mkdir(parents=True)

@@ -124,7 +124,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return made
 
 
-def test_it_tells_the_policy_once(host: Host) -> None:
+def test_a_second_run_changes_nothing(host: Host) -> None:
     foreseen = host.run(check_mode=True)
     assert host.state["changes"] == 0
     assert not host.record.exists()
@@ -141,13 +141,13 @@ def test_it_tells_the_policy_once(host: Host) -> None:
     assert host.state["changes"] == 2
 
 
-def test_other_rules_take_the_place_of_former_ones(host: Host) -> None:
+def test_other_rules_replace_the_former_ones(host: Host) -> None:
     host.run()
     assert host.run(content="(more)\n")["module"] == "install"
     assert host.state["modules"] == {"herd_gateway": "(more)\n"}
 
 
-def test_what_is_ours_goes_and_the_rest_stays(host: Host) -> None:
+def test_absent_removes_only_the_own_types(host: Host) -> None:
     host.put(modules={"theirs": "(theirs)"}, ports={"9443": "http_port_t"})
     host.run(ports=[8080, 8081, 9443])
     told = host.run(check_mode=True, state="absent")
@@ -158,7 +158,7 @@ def test_what_is_ours_goes_and_the_rest_stays(host: Host) -> None:
     assert not host.run(state="absent")["changed"]
 
 
-def test_a_tier_that_moves_gives_its_port_back(host: Host) -> None:
+def test_a_changed_port_restores_the_former_one(host: Host) -> None:
     host.run()
     assert host.run(ports=[8080, 9001])["changed"]
     assert host.state["ports"] == {"9001": "http_port_t"}
@@ -166,7 +166,7 @@ def test_a_tier_that_moves_gives_its_port_back(host: Host) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1])
-def test_a_run_that_was_killed_converges(host: Host, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def test_a_killed_run_converges(host: Host, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     done: list[object] = []
 
     def killed(*_words: object) -> None:
@@ -194,13 +194,13 @@ def test_a_run_that_was_killed_converges(host: Host, monkeypatch: pytest.MonkeyP
     assert (host.state["modules"], host.state["ports"]) == ({}, {})
 
 
-def test_where_selinux_is_off_nothing_is_asked(host: Host, tmp_path: Path) -> None:
+def test_nothing_is_run_without_selinux(host: Host, tmp_path: Path) -> None:
     (tmp_path / "enforce").unlink()
     (tmp_path / "semodule").unlink()
     assert host.run() == {"changed": False, "enabled": False, "module": "", "commands": []}
 
 
-def test_a_bare_host_is_foreseen_to_be_told(host: Host, tmp_path: Path) -> None:
+def test_check_mode_predicts_the_changes_of_a_bare_host(host: Host, tmp_path: Path) -> None:
     (tmp_path / "semanage").unlink()
     assert host.run(check_mode=True)["changed"]
     assert not host.run(state="absent")["changed"]
@@ -208,7 +208,7 @@ def test_a_bare_host_is_foreseen_to_be_told(host: Host, tmp_path: Path) -> None:
         host.run()
 
 
-def test_rules_that_the_policy_does_not_take_are_an_error_in_its_words(host: Host) -> None:
+def test_rejected_rules_are_an_error_with_the_output_of_semodule(host: Host) -> None:
     with pytest.raises(HerdError, match="Unbalanced parenthesis"):
         host.run(content="(rules", ports=[])
     assert host.state["modules"] == {}

@@ -22,7 +22,7 @@ def pair(folder: Path, days: int = 825) -> tuple[str, str]:
     return openssl.self_signed(folder, "herd.inference", "vllm-node1", rules.subject_names(NAMES), days)
 
 
-def test_a_generated_pair_belongs_together_and_is_good_for_its_names(tmp_path: Path) -> None:
+def test_a_generated_pair_matches_and_has_its_names(tmp_path: Path) -> None:
     certificate, key = pair(tmp_path)
     assert "BEGIN PUBLIC KEY" in tls_certificate.require_pair(certificate, key)
     assert tls_certificate.is_good(certificate, NAMES)
@@ -33,7 +33,7 @@ def test_a_generated_pair_belongs_together_and_is_good_for_its_names(tmp_path: P
     assert "herd.inference" in openssl.subject_of(certificate)
 
 
-def test_one_that_ends_soon_is_made_anew(tmp_path: Path) -> None:
+def test_a_generated_pair_is_renewed_before_it_expires(tmp_path: Path) -> None:
     assert not tls_certificate.is_good(pair(tmp_path, days=20)[0], NAMES)
 
 
@@ -45,7 +45,7 @@ def test_a_foreign_key_is_an_error_without_the_key(tmp_path: Path) -> None:
     assert key.splitlines()[1] not in str(caught.value)
 
 
-def test_a_renewal_that_was_killed_between_its_two_files_is_made_again(tmp_path: Path) -> None:
+def test_a_killed_renewal_is_repeated(tmp_path: Path) -> None:
     old, new = pair(tmp_path / "a"), pair(tmp_path / "b")
     given = {"certificate": "", "generate": True, "names": NAMES}
     assert tls_certificate.source_of(given, new, True) == rules.KEEP
@@ -55,7 +55,7 @@ def test_a_renewal_that_was_killed_between_its_two_files_is_made_again(tmp_path:
     assert tls_certificate.source_of({**given, "generate": False}, (new[0], old[1]), True) == rules.KEEP
 
 
-def test_a_pair_that_somebody_else_made_is_never_made_anew(tmp_path: Path) -> None:
+def test_another_pair_is_never_renewed(tmp_path: Path) -> None:
     names = rules.subject_names(NAMES)
     pairs = []
     for name in ("a", "b"):
@@ -68,7 +68,7 @@ def test_a_pair_that_somebody_else_made_is_never_made_anew(tmp_path: Path) -> No
         tls_certificate.require_pair(*mixed)
 
 
-def test_what_openssl_cannot_read_is_an_error_without_the_key(tmp_path: Path) -> None:
+def test_an_unreadable_pair_is_an_error_without_the_key(tmp_path: Path) -> None:
     certificate, _key = pair(tmp_path)
     broken = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n"
     with pytest.raises(MismatchError, match="openssl cannot read the private key") as caught:
@@ -78,7 +78,7 @@ def test_what_openssl_cannot_read_is_an_error_without_the_key(tmp_path: Path) ->
         tls_certificate.require_pair(broken.replace("PRIVATE KEY", "CERTIFICATE"), broken)
 
 
-def test_a_generated_key_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generation_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     certificate, key = tls_certificate.generated({"names": NAMES, "days": 825})

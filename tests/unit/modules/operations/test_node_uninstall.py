@@ -77,7 +77,7 @@ def prefix(tmp_path: Path) -> Path:
     return folder
 
 
-def test_nothing_of_ours_stays(prefix: Path) -> None:
+def test_all_files_of_the_collection_are_removed(prefix: Path) -> None:
     foreseen = remove(prefix, check=True)
     assert files(prefix) >= {*OURS}
     assert remove(prefix) == foreseen
@@ -85,7 +85,7 @@ def test_nothing_of_ours_stays(prefix: Path) -> None:
     assert remove(prefix) == set()
 
 
-def test_what_somebody_else_has_put_there_stays_and_is_named(prefix: Path) -> None:
+def test_other_files_stay_and_are_listed(prefix: Path) -> None:
     fill(prefix, THEIRS)
     going = remove(prefix)
     assert files(prefix) == {*THEIRS}
@@ -115,7 +115,7 @@ def test_links_that_point_elsewhere_stay(tmp_path: Path) -> None:
     assert files(tmp_path) == {"current", "previous", f"releases/{OLD}"}
 
 
-def test_a_release_whose_removal_is_killed_goes_the_next_time(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_removal_of_a_release_is_repeated(prefix: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(path: Path) -> None:
         if not path.is_symlink() and (path / "manifest.json").exists():
             (path / "manifest.json").unlink()
@@ -149,14 +149,14 @@ IN_COMMON = {
 }
 
 
-def test_what_is_ours_in_common_goes(tmp_path: Path) -> None:
+def test_files_in_the_shared_directory_are_removed(tmp_path: Path) -> None:
     fill(tmp_path / "shared", IN_COMMON)
     assert "ai/logs/12" in in_common(tmp_path / "shared")
     assert list((tmp_path / "shared").iterdir()) == []
     assert in_common(tmp_path / "shared") == []
 
 
-def test_what_is_somebody_elses_in_common_stays(tmp_path: Path) -> None:
+def test_other_files_in_the_shared_directory_stay(tmp_path: Path) -> None:
     theirs = {"scripts/llama-cpp/own.slurm": "#!/bin/sh\n", "ai/notes": "x", "data": "x"}
     fill(tmp_path / "shared", {**IN_COMMON, **theirs})
     in_common(tmp_path / "shared")
@@ -183,20 +183,20 @@ def off_nginx(root: Path) -> list[str]:
     return [rest.kind for rest in found]
 
 
-def test_nginx_keeps_what_is_not_ours(nginx_root: Path) -> None:
+def test_other_sites_of_nginx_stay(nginx_root: Path) -> None:
     assert off_nginx(nginx_root) == ["site", *["file"] * len(uninstall_rules.NGINX_FILES), "folder"]
     assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf"}
     assert off_nginx(nginx_root) == []
 
 
-def test_a_site_of_somebody_else_under_our_name_stays(nginx_root: Path) -> None:
+def test_a_site_without_the_mark_stays(nginx_root: Path) -> None:
     (nginx_root / "conf.d/herd.conf").write_text("server {}\n", encoding="utf-8")
     (nginx_root / "herd/own.conf").write_text("x", encoding="utf-8")
     off_nginx(nginx_root)
     assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf", "conf.d/herd.conf", "herd/own.conf"}
 
 
-def test_nginx_is_asked_before_anything_of_it_goes(nginx_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nginx_checks_its_configuration_before_a_removal(nginx_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(root: Path, files: dict[str, str], without: list[str]) -> None:
         asked.append(sorted(without))
         raise InvalidInputError("a configuration that nginx takes", "none", "correct it")

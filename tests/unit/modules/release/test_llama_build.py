@@ -93,7 +93,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 OLD, NEW = {"GGML_LTO": "OFF"}, {"GGML_LTO": "ON"}
 
 
-def test_a_first_build_is_made_and_published_once(site: Site) -> None:
+def test_a_second_run_does_not_build_again(site: Site) -> None:
     foreseen = site.result(check=True)
     assert (foreseen["changed"], foreseen["manifest"]) == (True, {})
     assert list(site.store.dist.iterdir()) == []
@@ -103,7 +103,7 @@ def test_a_first_build_is_made_and_published_once(site: Site) -> None:
     assert not site.result()["changed"]
 
 
-def test_going_back_to_former_options_only_publishes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_former_options_only_change_the_pointer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     former = site.result(cmake=OLD)["id"]
     assert site.result(cmake=NEW)["id"] != former
     monkeypatch.setattr(llama_build.Build, "_build", lambda *_: pytest.fail("it was built again"))
@@ -114,7 +114,7 @@ def test_going_back_to_former_options_only_publishes(site: Site, monkeypatch: py
 
 
 @pytest.mark.parametrize("cmake", [OLD, NEW])
-def test_check_mode_says_that_another_release_is_to_come(site: Site, cmake: dict[str, str]) -> None:
+def test_check_mode_predicts_a_build(site: Site, cmake: dict[str, str]) -> None:
     """Whoever installs the release would otherwise compare the nodes with the one that lies there."""
     site.result(cmake=OLD)
     foreseen = site.result(check=True, cmake=cmake)
@@ -129,7 +129,7 @@ def test_check_mode_without_a_toolchain(site: Site) -> None:
     assert (foreseen["changed"], foreseen["ansible_facts"]) == (True, {"herd_build_pending": True})
 
 
-def test_a_damaged_tarball_is_made_again(site: Site) -> None:
+def test_a_damaged_tarball_is_built_again(site: Site) -> None:
     site.result()
     site.build().tarball.write_bytes(b"rot")
     assert "damaged" in site.result(check=True)["reason"]
@@ -144,7 +144,7 @@ def age(store: BuildStore, *builds: str) -> None:
             os.utime(path, (position + 1, position + 1))
 
 
-def test_old_builds_are_given_up_but_never_the_wanted_one(site: Site) -> None:
+def test_old_builds_are_removed_except_the_requested_one(site: Site) -> None:
     wanted = site.result()["id"]
     others = [site.make(cmake={"GGML_LTO": str(number)}) for number in range(3)]
     named = site.store.dist / "b7836.json"
@@ -163,7 +163,7 @@ def test_old_builds_are_given_up_but_never_the_wanted_one(site: Site) -> None:
     assert not site.result()["changed"]
 
 
-def test_a_build_under_way_is_left_alone(site: Site) -> None:
+def test_a_running_build_is_not_removed(site: Site) -> None:
     site.result()
     busy = [f"0c1e57098-cpu-{number}" for number in range(3)]
     for name in busy:
@@ -176,7 +176,7 @@ def test_a_build_under_way_is_left_alone(site: Site) -> None:
     assert not (site.store.build / busy[1]).exists()
 
 
-def test_what_a_killed_build_left_is_removed_without_building_again(site: Site) -> None:
+def test_leftovers_of_a_killed_build_are_removed_without_a_build(site: Site) -> None:
     build = site.build()
     site.make()
     (build.work / "src").mkdir()

@@ -159,7 +159,7 @@ def killed(cluster: Cluster, command: Callable[[], object], steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", range(STEPS))
-def test_an_upgrade_that_was_killed(cluster: Cluster, steps: int) -> None:
+def test_a_killed_upgrade_is_repeated(cluster: Cluster, steps: int) -> None:
     killed(cluster, partial(cluster.upgrade, NEW), steps)
     assert cluster.upgrade(NEW)
     cluster.assert_serves(NEW)
@@ -169,7 +169,7 @@ def test_an_upgrade_that_was_killed(cluster: Cluster, steps: int) -> None:
 
 
 @pytest.mark.parametrize("steps", range(1, STEPS))
-def test_a_rollback_after_an_upgrade_that_was_killed(cluster: Cluster, steps: int) -> None:
+def test_a_rollback_after_a_killed_upgrade(cluster: Cluster, steps: int) -> None:
     killed(cluster, partial(cluster.upgrade, NEW), steps)
     # That one may be killed too.
     killed(cluster, cluster.rollback, steps)
@@ -178,14 +178,14 @@ def test_a_rollback_after_an_upgrade_that_was_killed(cluster: Cluster, steps: in
 
 
 @pytest.mark.parametrize("steps", range(STEPS))
-def test_an_upgrade_that_was_killed_goes_back_to_where_it_began(cluster: Cluster, steps: int) -> None:
+def test_a_killed_upgrade_rolls_back_to_its_origin(cluster: Cluster, steps: int) -> None:
     killed(cluster, partial(cluster.upgrade, NEW), steps)
     assert cluster.upgrade(NEW, works=False)
     cluster.assert_serves(OLD)
 
 
 @pytest.mark.parametrize("steps", [None, *range(STEPS)])
-def test_what_did_not_come_up_is_nothing_to_go_back_to(cluster: Cluster, steps: int | None) -> None:
+def test_a_failed_release_is_no_target_of_a_rollback(cluster: Cluster, steps: int | None) -> None:
     if steps is not None:
         killed(cluster, partial(cluster.upgrade, NEW, works=False), steps)
     cluster.upgrade(NEW, works=False)
@@ -194,7 +194,7 @@ def test_what_did_not_come_up_is_nothing_to_go_back_to(cluster: Cluster, steps: 
 
 
 @pytest.mark.parametrize("steps", range(STEPS + 4))
-def test_a_failed_upgrade_that_was_killed_on_its_way_back(cluster: Cluster, steps: int) -> None:
+def test_a_failed_upgrade_with_a_killed_rollback(cluster: Cluster, steps: int) -> None:
     killed(cluster, partial(cluster.upgrade, NEW, works=False), steps)
     cluster.upgrade(NEW)
     cluster.assert_serves(NEW)
@@ -202,7 +202,7 @@ def test_a_failed_upgrade_that_was_killed_on_its_way_back(cluster: Cluster, step
 
 @pytest.mark.parametrize("again", ["rollback", "upgrade"])
 @pytest.mark.parametrize("steps", range(STEPS))
-def test_a_rollback_that_was_killed(cluster: Cluster, steps: int, again: str) -> None:
+def test_a_killed_rollback_is_repeated(cluster: Cluster, steps: int, again: str) -> None:
     cluster.upgrade(NEW)
     killed(cluster, cluster.rollback, steps)
     if again == "rollback":
@@ -214,7 +214,7 @@ def test_a_rollback_that_was_killed(cluster: Cluster, steps: int, again: str) ->
 
 
 @pytest.mark.parametrize("state", ["begun", "switched", "proved"])
-def test_a_step_foresees_itself_and_has_nothing_to_do_twice(cluster: Cluster, state: str) -> None:
+def test_check_mode_predicts_a_step_and_a_second_run_changes_nothing(cluster: Cluster, state: str) -> None:
     if state == "proved":
         cluster.run(release_switch, "n1", id=NEW, former=OLD, state="begun")
     arguments = {"id": NEW, "former": OLD, "state": state}
@@ -229,7 +229,7 @@ def test_a_step_foresees_itself_and_has_nothing_to_do_twice(cluster: Cluster, st
         assert again["diff"]["before"] == again["diff"]["after"] == done["diff"]["after"]
 
 
-def test_hosts_that_say_nothing_or_run_another_release_are_named(cluster: Cluster) -> None:
+def test_unreachable_and_outdated_hosts_are_listed(cluster: Cluster) -> None:
     looks = cluster.looks()
     looks["n2"] = {"look": {"unreachable": True}}
     looks["n3"] = {}
@@ -239,7 +239,7 @@ def test_hosts_that_say_nothing_or_run_another_release_are_named(cluster: Cluste
     assert filters.release_change(cluster.looks(), GROUPS, "look", OLD)["behind"] == ["n3"]
 
 
-def test_what_an_interrupted_change_needs_is_not_pruned(cluster: Cluster) -> None:
+def test_releases_of_an_unfinished_switch_are_not_pruned(cluster: Cluster) -> None:
     for host in UNIT:
         (cluster.folder / host / "previous").unlink()
     killed(cluster, partial(cluster.upgrade, OLDER), NOTED)
@@ -247,7 +247,7 @@ def test_what_an_interrupted_change_needs_is_not_pruned(cluster: Cluster) -> Non
     assert "is unfinished" in "".join(cluster.run(release_info, "n1")["problems"])
 
 
-def test_what_killed_itself_while_it_wrote_its_note_is_tidied(cluster: Cluster) -> None:
+def test_a_partial_record_of_a_killed_switch_is_removed(cluster: Cluster) -> None:
     scratch = cluster.folder / "n1" / ".switch.json.4711.tmp"
     scratch.write_text("{", encoding="utf-8")
     (cluster.folder / "n1" / "switch.json").write_text("{", encoding="utf-8")

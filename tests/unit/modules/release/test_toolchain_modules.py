@@ -51,7 +51,7 @@ def install(tmp_path: Path) -> None:
     program(tmp_path / "bin" / "ninja", "cmake-debian12.txt")
 
 
-def test_check_mode_on_a_bare_host_knows_the_version_that_will_come(tmp_path: Path) -> None:
+def test_check_mode_on_a_bare_host_returns_the_planned_version(tmp_path: Path) -> None:
     foreseen = toolchain_facts.result(
         module(tmp_path, cuda_root="/usr/local/cuda-12.2", cuda_version="12.2", compute_capabilities=["7.0"])
     )
@@ -59,18 +59,18 @@ def test_check_mode_on_a_bare_host_knows_the_version_that_will_come(tmp_path: Pa
     assert foreseen["ansible_facts"] == {"herd_cuda_version": "12.2"}
 
 
-def test_a_toolkit_that_was_named_has_to_be_there_in_check_mode_too(tmp_path: Path) -> None:
+def test_a_given_toolkit_must_exist_in_check_mode(tmp_path: Path) -> None:
     with pytest.raises(HerdError, match="nvcc"):
         toolchain_facts.result(module(tmp_path, cuda_root=str(tmp_path / "cuda"), compute_capabilities=["7.0"]))
 
 
-def test_a_toolkit_that_was_named_is_refused_before_anything_is_installed(tmp_path: Path) -> None:
+def test_an_incompatible_toolkit_is_rejected_before_an_installation(tmp_path: Path) -> None:
     program(tmp_path / "cuda" / "bin" / "nvcc", "nvcc-13.0.txt")
     with pytest.raises(HerdError, match="not support Volta"):
         toolchain_facts.result(module(tmp_path, cuda_root=str(tmp_path / "cuda"), compute_capabilities=["7.0"]))
 
 
-def test_what_is_there_is_published(tmp_path: Path) -> None:
+def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
     install(tmp_path)
     program(tmp_path / "cuda" / "bin" / "nvcc", "nvcc-12.2.txt")
     asked = module(tmp_path, check=False, cuda_root=str(tmp_path / "cuda"), compute_capabilities=["7.0"])

@@ -42,13 +42,13 @@ def sys(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_interface(sys: Path) -> None:
+def test_an_interface_is_read(sys: Path) -> None:
     assert fabric.interface_files("ib0", sys) == {"type": "32", "mode": "datagram", "numa_node": "0"}
     assert fabric.interface_files("eth0", sys) == {"type": "1"}
     assert fabric.interface_files("ib9", sys) == {}
 
 
-def test_the_port_behind_it(sys: Path) -> None:
+def test_the_port_of_an_interface_is_read(sys: Path) -> None:
     files = {
         "state": "4: ACTIVE",
         "phys_state": "5: LinkUp",
@@ -62,5 +62,5 @@ def test_the_port_behind_it(sys: Path) -> None:
     assert fabric.rdma_port("ib0", sys) == ("mlx5_0", 2, {})
 
 
-def test_gpus_and_only_they(sys: Path) -> None:
+def test_only_gpus_are_read(sys: Path) -> None:
     assert fabric.gpu_nodes(sys) == {"0000:3b:00.0": "1"}

@@ -30,26 +30,26 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return notes
 
 
-def test_nothing_is_done_where_selinux_is_off(tmp_path: Path, asked: Path) -> None:
+def test_nothing_is_labelled_without_selinux(tmp_path: Path, asked: Path) -> None:
     selinux.relabel(tmp_path)
     assert not asked.exists()
 
 
 @pytest.mark.parametrize("state", ["0", "1"])
-def test_a_tree_is_labelled_where_selinux_is_on(tmp_path: Path, asked: Path, state: str) -> None:
+def test_a_tree_is_labelled_with_selinux(tmp_path: Path, asked: Path, state: str) -> None:
     (tmp_path / "enforce").write_text(state)
     selinux.relabel(tmp_path / "release")
     assert asked.read_text() == f"-R {tmp_path}/release\n"
 
 
-def test_what_cannot_be_labelled_is_an_error(tmp_path: Path, asked: Path) -> None:
+def test_a_failed_labelling_is_an_error(tmp_path: Path, asked: Path) -> None:
     (tmp_path / "enforce").write_text("1")
     (tmp_path / "refuse").touch()
     with pytest.raises(HerdError, match="no policy"):
         selinux.relabel(tmp_path / "release")
 
 
-def test_what_systemd_executes_of_the_agent_is_labelled_before_it_is_in_place(tmp_path: Path, asked: Path) -> None:
+def test_the_agent_is_labelled_before_its_link_changes(tmp_path: Path, asked: Path) -> None:
     files = {"bin/herdctl": "#!/usr/bin/python3\n"}
     (tmp_path / "enforce").write_text("1")
     (tmp_path / "refuse").touch()

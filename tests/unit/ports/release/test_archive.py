@@ -40,14 +40,14 @@ def packed(tmp_path: Path) -> tuple[dict[str, Any], Path]:
     return manifest, tarball
 
 
-def test_same_files_same_bytes(tmp_path: Path) -> None:
+def test_archives_are_reproducible(tmp_path: Path) -> None:
     _manifest, first = packed(tmp_path)
     (tmp_path / "again").mkdir()
     _manifest, second = packed(tmp_path / "again")
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_measured(tmp_path: Path) -> None:
+def test_files_are_measured(tmp_path: Path) -> None:
     files = make_release(tmp_path)["files"]
     assert list(files) == ["bin/libggml.so", "bin/libggml.so.0.1", "bin/llama-server"]
     assert files["bin/libggml.so"] == {"link": "libggml.so.0.1"}
@@ -55,7 +55,7 @@ def test_measured(tmp_path: Path) -> None:
     assert files["bin/llama-server"]["size"] == 10000
 
 
-def test_unpacked_is_what_was_packed(tmp_path: Path) -> None:
+def test_a_release_is_unpacked_as_it_was_packed(tmp_path: Path) -> None:
     manifest, tarball = packed(tmp_path)
     release_archive.unpack_verified(tarball, manifest, tmp_path / "out")
     assert release_archive.differences(tmp_path / "out", manifest["files"]) == []
@@ -70,7 +70,7 @@ def test_unpacked_is_what_was_packed(tmp_path: Path) -> None:
         (lambda root: (root / "bin" / "extra").touch(), "bin/extra does not belong there"),
     ],
 )
-def test_every_difference_is_seen(tmp_path: Path, damage: Any, problem: str) -> None:
+def test_each_difference_is_found(tmp_path: Path, damage: Any, problem: str) -> None:
     manifest = make_release(tmp_path)
     damage(tmp_path)
     assert release_archive.differences(tmp_path, manifest["files"]) == [problem]
@@ -100,7 +100,7 @@ def archive(path: Path, members: list[tuple[str, bytes | str]]) -> Path:
         [("top/a/link", "../../../evil")],
     ],
 )
-def test_nothing_leaves_the_folder(tmp_path: Path, members: list[tuple[str, bytes | str]]) -> None:
+def test_members_outside_of_the_folder_are_rejected(tmp_path: Path, members: list[tuple[str, bytes | str]]) -> None:
     with pytest.raises(HerdError, match="are inside of it"):
         release_sources.unpack(archive(tmp_path / "a.tar.gz", members), tmp_path / "inner" / "out", "top")
     assert not (tmp_path / "evil").exists()
@@ -112,7 +112,7 @@ def test_only_the_inner_path_is_unpacked(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["d", "f", "l"]
 
 
-def test_inner_path_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_inner_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(HerdError, match="correct inner_path"):
         release_sources.unpack(archive(tmp_path / "a.tgz", [("p/f", b"1")]), tmp_path / "out", "q")
 
@@ -138,7 +138,7 @@ def test_install_switch_and_prune(tmp_path: Path) -> None:
     assert tarball.exists()
 
 
-def test_the_former_release_is_remembered(tmp_path: Path) -> None:
+def test_previous_points_to_the_former_release(tmp_path: Path) -> None:
     store = ReleaseStore(tmp_path)
     for name in ("a", "b"):
         (store.releases / name).mkdir(parents=True)
@@ -165,7 +165,7 @@ def test_damaged_release_is_replaced(tmp_path: Path) -> None:
     assert store.problems(manifest) == []
 
 
-def test_wrong_tarball_leaves_no_trace(tmp_path: Path) -> None:
+def test_a_wrong_tarball_leaves_no_files(tmp_path: Path) -> None:
     manifest, tarball = packed(tmp_path)
     tarball.write_bytes(tarball.read_bytes()[:-100])
     store = ReleaseStore(tmp_path / "opt")
@@ -174,7 +174,7 @@ def test_wrong_tarball_leaves_no_trace(tmp_path: Path) -> None:
     assert store.installed() == []
 
 
-def test_source_with_wrong_checksum(tmp_path: Path) -> None:
+def test_a_source_with_a_wrong_checksum_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "x.tar.gz"
     path.write_bytes(b"not it")
     source = {"path": str(path), "url": "", "sha256": "a" * 64}
@@ -182,13 +182,13 @@ def test_source_with_wrong_checksum(tmp_path: Path) -> None:
         release_sources.verified_archive(source, tmp_path / "cache", lambda *_: None)
 
 
-def test_source_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
     source = {"path": str(tmp_path / "none.tar.gz"), "url": "", "sha256": "a" * 64}
     with pytest.raises(HerdError, match="no such file"):
         release_sources.verified_archive(source, tmp_path / "cache", lambda *_: None)
 
 
-def test_a_build_that_outlives_a_boot_is_not_trusted(tmp_path: Path) -> None:
+def test_a_build_of_a_former_boot_is_repeated(tmp_path: Path) -> None:
     note = tmp_path / "boot"
     assert not build_tree.is_same_boot(note)
     build_tree.record_boot(note)
@@ -197,7 +197,7 @@ def test_a_build_that_outlives_a_boot_is_not_trusted(tmp_path: Path) -> None:
     assert not build_tree.is_same_boot(note)
 
 
-def test_two_installations_do_not_run_at_once(tmp_path: Path) -> None:
+def test_installations_run_one_at_a_time(tmp_path: Path) -> None:
     store = ReleaseStore(tmp_path)
     with store.locked():
         handle = os.open(store.releases, os.O_RDONLY)
