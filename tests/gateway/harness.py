@@ -162,17 +162,17 @@ class Gateway:
     def url(self, tier: str = "fast", path: str = "/v1") -> str:
         return f"http://127.0.0.1:{self.ports[tier]}{path}"
 
-    def write_view(self) -> None:
+    def write_tier_status(self) -> None:
         """Write what the tier manager writes."""
         data = {"schema": 1, "written": time.time(), "tiers": self.tiers}
         scratch = self.root / f"tiers.json.{threading.get_ident()}"
         scratch.write_text(json.dumps(data), encoding="utf-8")
         scratch.replace(self.root / "tiers.json")
 
-    def keep_view(self) -> None:
+    def keep_tier_status(self) -> None:
         while self.clock_runs:
             if not self.is_silent:
-                self.write_view()
+                self.write_tier_status()
             time.sleep(1)
 
     def ready(self, tier: str, port: int, models: Sequence[str] = (), job: str = "1", started: float = 1.0) -> None:
@@ -194,13 +194,13 @@ class Gateway:
             "heartbeat": time.time(),
         }
         self.tiers[tier] = {"enabled": True, "state": "ready", "reason": "ready", "endpoints": [entry]}
-        self.write_view()
+        self.write_tier_status()
 
     def unavailable(self, tier: str, state: str, reason: str, retry: int = 30, **more: Any) -> None:
         """Report a tier as unavailable."""
         data = {"enabled": True, "state": state, "reason": reason, "retry_after_s": retry, "endpoints": [], **more}
         self.tiers[tier] = data
-        self.write_view()
+        self.write_tier_status()
 
     def write_keys(self, users: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Write the key file as the role does."""
@@ -312,7 +312,7 @@ class Gateway:
             "tasks": self.tasks,
             "keys": f"{self.root}/keys.json",
             "revoked": f"{self.root}/revoked.json",
-            "view": f"{self.root}/tiers.json",
+            "tier_status": f"{self.root}/tiers.json",
             "registry": f"{self.root}/endpoints",
             "engine_key": f"{self.root}/engine-key",
             "max_body": 8 << 20,
@@ -364,7 +364,7 @@ def gateway(root: Path, **more: Any) -> Iterator[Gateway]:
         made.write_keys()
         made.unavailable("fast", "stopped", "stopped by the tests")
         made.unavailable("reasoning", "stopped", "stopped by the tests")
-        beat = threading.Thread(target=made.keep_view, daemon=True)
+        beat = threading.Thread(target=made.keep_tier_status, daemon=True)
         beat.start()
 
         def end() -> None:

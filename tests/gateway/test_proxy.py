@@ -143,7 +143,7 @@ def test_a_stream_ends_when_its_host_loses_power(client: Client, made: Gateway, 
             wait_for(lambda: "listening on http" in log.read_text(errors="replace"), f"the engine ({log})", 60)
             made.ready("reasoning", 8080, [REASONING_MODEL], job="33")
             made.tiers["reasoning"]["endpoints"][0]["address"] = address
-            made.write_view()
+            made.write_tier_status()
             wait_for(lambda: f"reasoning={address}:8080" in upstreams_file(made), "nginx told")
             connection, reply = client.open(chat(7000, model=REASONING_MODEL, stream=True))
             assert reply.status == 200, reply.read()

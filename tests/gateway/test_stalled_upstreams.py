@@ -26,7 +26,7 @@ def test_a_stream_of_a_stalled_engine_ends(client: Client, made: Gateway, engine
         stalled.process.send_signal(signal.SIGSTOP)
         made.tiers["reasoning"]["endpoints"][0]["state"] = "draining"
         made.tiers["reasoning"] |= {"state": "draining", "reason": "its time is over"}
-        made.write_view()
+        made.write_tier_status()
         began = time.monotonic()
         rest = answer.read()
         # Twenty seconds in which nothing came, ten in which it was asked, and a look in between.

@@ -59,7 +59,7 @@ class Site:
 
     def choose(self, *words: str) -> subprocess.CompletedProcess[str]:
         """What the command for people says, on this gateway."""
-        files = ["--config", f"{self.made.root}/gateway.json", "--view", f"{self.made.root}/tiers.json"]
+        files = ["--config", f"{self.made.root}/gateway.json", "--tier-status", f"{self.made.root}/tiers.json"]
         command = [*self.made.program()[:-2], "select-model", *words, *files]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 

@@ -17,7 +17,7 @@ from ...core.gateway.tiers import TierStatus
 from ...core.slurm import tier_status
 from ..common.output import write_line
 
-CONFIG, VIEW = "/etc/herd/gateway.json", "/run/herd/tiers.json"
+CONFIG, TIER_STATUS = "/etc/herd/gateway.json", "/run/herd/tiers.json"
 
 
 def read_table(path: str) -> task_routing.TaskTable:
@@ -37,18 +37,18 @@ def read_table(path: str) -> task_routing.TaskTable:
 def read_tiers(path: str, wall: float) -> Mapping[str, TierStatus] | None:
     """Read the status of the tiers; None while the tier manager is silent."""
     try:
-        view = tier_status.read(Path(path).read_text(encoding="utf-8"))
+        report = tier_status.read(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, InvalidInputError):
         return None
-    if view.age_problem(wall):
+    if report.age_problem(wall):
         return None
-    return {name: tiers.status_of(tier) for name, tier in view.tiers.items()}
+    return {name: tiers.status_of(tier) for name, tier in report.tiers.items()}
 
 
 def select_model_command(arguments: argparse.Namespace) -> int:
     """Print the choice."""
     table, wall = read_table(arguments.config), time.time()
-    now = read_tiers(arguments.view, wall)
+    now = read_tiers(arguments.tier_status, wall)
     if arguments.task is None:
         if arguments.json:
             rows = {name: task_text.as_data(table, name, now, wall) for name in table.names}
@@ -77,5 +77,5 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--model", action="store_true", help="print the model's id only")
     command.add_argument("--config", default=CONFIG, metavar="FILE", help="the gateway's configuration (%(default)s)")
-    command.add_argument("--view", default=VIEW, metavar="FILE", help="status of the tiers (%(default)s)")
+    command.add_argument("--tier-status", default=TIER_STATUS, metavar="FILE", help="status of the tiers (%(default)s)")
     command.set_defaults(run=select_model_command)

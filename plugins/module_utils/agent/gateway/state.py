@@ -43,7 +43,7 @@ Value = TypeVar("Value")
 class GatewaySettings:
     """The settings of the gateway's services.
 
-    :ivar view: file of the tier manager's status.
+    :ivar tier_status: file of the tier manager's status.
     :ivar test: command that tests nginx's configuration, without its last arguments.
     :ivar max_body: bytes of the largest request body.
     :ivar access_log: file of the access log; empty for none.
@@ -53,7 +53,7 @@ class GatewaySettings:
     tasks: task_routing.TaskTable
     keys: Path
     revoked: Path
-    view: Path
+    tier_status: Path
     registry: Path
     engine_key: Path
     nginx_root: Path
@@ -90,7 +90,7 @@ def _parse(data: Any) -> GatewaySettings:
         tasks=tasks,
         keys=Path(data["keys"]),
         revoked=Path(data["revoked"]),
-        view=Path(data["view"]),
+        tier_status=Path(data["tier_status"]),
         registry=Path(data["registry"]),
         engine_key=Path(data["engine_key"]),
         nginx_root=Path(nginx["root"]),
@@ -190,7 +190,9 @@ class TierStatusReader:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._names = list(settings.config.tiers)
-        self._file: WatchedFile[tier_status.StatusReport | None] = WatchedFile(settings.view, tier_status.read, None)
+        self._file: WatchedFile[tier_status.StatusReport | None] = WatchedFile(
+            settings.tier_status, tier_status.read, None
+        )
         self._registry = RegistryReader(settings.registry, settings.config.tiers)
         self._checked, self._statuses = 0.0, dict[str, TierStatus]()
         self.tiers: Mapping[str, tier_status.TierReport] = {}
@@ -201,20 +203,20 @@ class TierStatusReader:
         wall = time.time()
         if not self._file.refresh() and 0 <= wall - self._checked < AGE_EVERY_S:
             return self._statuses
-        view = self._file.value
-        if view is None or abs(wall - view.written) > tier_status.LIFE_S / 2:
+        report = self._file.value
+        if report is None or abs(wall - report.written) > tier_status.LIFE_S / 2:
             # Start the thread early: its result must be there when the file is too old.
             self._registry.endpoints()
-        is_silent = view is None or bool(view.age_problem(wall))
+        is_silent = report is None or bool(report.age_problem(wall))
         if is_silent != self.is_silent:
             self.is_silent = is_silent
             log("the tier manager is silent: using the registry" if is_silent else "the tier manager is back")
-        if view is None or is_silent:
+        if report is None or is_silent:
             self._checked = 0.0
             self.tiers = tiers.from_registry(self._registry.endpoints(), self._names)
         else:
             self._checked = wall
-            self.tiers = view.tiers
+            self.tiers = report.tiers
         self._statuses = {name: tiers.status_of(tier) for name, tier in self.tiers.items()}
         return self._statuses
 

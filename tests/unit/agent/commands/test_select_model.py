@@ -61,7 +61,7 @@ def files(tmp_path: Path) -> list[str]:
         },
     }
     (tmp_path / "tiers.json").write_text(json.dumps(view), encoding="utf-8")
-    return ["--config", str(tmp_path / "gateway.json"), "--view", str(tmp_path / "tiers.json")]
+    return ["--config", str(tmp_path / "gateway.json"), "--tier-status", str(tmp_path / "tiers.json")]
 
 
 def test_it_shows_the_choice_and_the_reason(herdctl: Path, files: list[str]) -> None:
