@@ -232,7 +232,7 @@ def test_bad_input_stops_with_one_error_and_changes_nothing(case: Case, tmp_path
 
 def without(found: dict[str, str], lands: str) -> dict[str, str]:
     """Return the state without the hidden files of a partial download."""
-    ours = tuple(f"{lands}.{word} " for word in ("incoming", "journal", "landed")) if lands else ()
+    ours = tuple(f"{lands}.{word} " for word in ("incoming", "journal", "written")) if lands else ()
     return {
         host: "".join(line for line in text.splitlines(keepends=True) if not (ours and line.startswith(ours)))
         for host, text in found.items()

@@ -10,7 +10,7 @@ Hidden files beside a destination C(model.gguf):
 
 - C(.model.gguf.incoming): the partial file. It gets its final name once it is verified.
 - C(.model.gguf.journal): the remote files, with their identity, and the bytes of them that are on the disk.
-- C(.model.gguf.landed): the progress record, the bytes that the kernel has. It is valid as long as the machine runs.
+- C(.model.gguf.written): the progress record, the bytes that the kernel has. It is valid as long as the machine runs.
 - C(.model.gguf.verified): the verification record: size, time and checksums of the verified destination. While size
   and time are the same, nothing is hashed and no server is asked.
 """
@@ -190,7 +190,7 @@ class Download:
         self.ports = ports
         self.partial = target.beside("incoming")
         self.journal = target.beside("journal")
-        self.progress = target.beside("landed")
+        self.progress = target.beside("written")
         self.record = target.beside("verified")
         self.before = FileState(target.path, None, None, "absent")
         self.after = self.now = self.before

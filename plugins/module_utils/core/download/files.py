@@ -25,7 +25,7 @@ SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 NUMBERED_PART = re.compile(r"(?P<stem>.+\.gguf)\.part(?P<number>\d+)of(?P<count>\d+)")
 LETTERED_PART = re.compile(r"(?P<stem>.+\.gguf)-split-(?P<letters>[a-z]+)")
 #: Suffixes of the hidden files beside a file: those of an interrupted download, and those that stay after it.
-UNFINISHED = ("incoming", "journal", "landed")
+UNFINISHED = ("incoming", "journal", "written")
 KEPT = ("verified", "lock", "progress")
 HIDDEN = re.compile(rf"\.(?P<name>.+)\.(?P<suffix>{'|'.join((*UNFINISHED, *KEPT))})(?P<scratch>\.\d+\.tmp)?")
 

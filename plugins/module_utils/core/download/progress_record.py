@@ -31,7 +31,7 @@ def new_journal(parts: Sequence[Mapping[str, Any]], safe: Extents) -> dict[str, 
 
 def progress_line(parts: Sequence[Mapping[str, Any]], written: Extents, boot: str) -> bytes:
     """Build the progress record: one line with a checksum, because a writer may be killed in the middle of it."""
-    body = json.dumps({"boot": boot, "of": _fingerprint(parts), "landed": written.pairs()}).encode()
+    body = json.dumps({"boot": boot, "of": _fingerprint(parts), "written": written.pairs()}).encode()
     return hashlib.sha256(body).hexdigest()[:16].encode() + b" " + body + b"\n"
 
 
@@ -68,7 +68,7 @@ def _in_progress(line: bytes, boot: str, parts: Sequence[Mapping[str, Any]]) -> 
     if not boot or hashlib.sha256(body).hexdigest()[:16].encode() != checksum:
         return Extents()
     value = json.loads(body)
-    return Extents(value["landed"] if (value["boot"], value["of"]) == (boot, _fingerprint(parts)) else [])
+    return Extents(value["written"] if (value["boot"], value["of"]) == (boot, _fingerprint(parts)) else [])
 
 
 def _fingerprint(parts: Sequence[Mapping[str, Any]]) -> str:

@@ -23,9 +23,9 @@ def hidden(*names: str, days: float = 8) -> list[HiddenFile]:
     [
         ([], [], {}),
         (
-            hidden(".m.gguf.incoming", ".m.gguf.journal", ".m.gguf.landed", ".m.gguf.lock", ".m.gguf.progress"),
+            hidden(".m.gguf.incoming", ".m.gguf.journal", ".m.gguf.written", ".m.gguf.lock", ".m.gguf.progress"),
             [],
-            {"m.gguf": {"incoming", "journal", "landed", "lock", "progress"}},
+            {"m.gguf": {"incoming", "journal", "written", "lock", "progress"}},
         ),
         # It was fetched: what a later fetch left goes, what is known of the model stays.
         (
@@ -37,7 +37,7 @@ def hidden(*names: str, days: float = 8) -> list[HiddenFile]:
         # Its model was removed by hand.
         (hidden(".m.gguf.verified"), ["other.gguf"], {"m.gguf": {"verified"}}),
         # One young file says that the fetch may go on.
-        (hidden(".m.gguf.incoming") + hidden(".m.gguf.landed", days=6.9), [], {}),
+        (hidden(".m.gguf.incoming") + hidden(".m.gguf.written", days=6.9), [], {}),
         (hidden(".m.gguf.incoming", days=-3), [], {}),
         # A writer that was killed; not that of a model's own file.
         (hidden(".m.gguf.verified.4711.tmp"), ["m.gguf"], {"m.gguf": {"verified.4711.tmp"}}),

@@ -132,7 +132,7 @@ def test_journald_is_restarted_after_a_killed_run(host: Journald, capsys: pytest
 
 
 def test_old_partial_downloads_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    going = [aged(tmp_path / f".old.gguf.{suffix}", 8) for suffix in ("incoming", "journal", "landed", "lock")]
+    going = [aged(tmp_path / f".old.gguf.{suffix}", 8) for suffix in ("incoming", "journal", "written", "lock")]
     staying = [aged(tmp_path / name, 30) for name in ("model.gguf", ".model.gguf.verified", ".model.gguf.lock")]
     staying += [aged(tmp_path / ".new.gguf.incoming", 1), aged(tmp_path / ".profile", 900)]
     foreseen = run(model_partials_prune, capsys, check=True, path=str(tmp_path))

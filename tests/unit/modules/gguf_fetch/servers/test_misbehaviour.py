@@ -40,7 +40,7 @@ def test_misbehaving_server_gives_right_bytes_or_one_error(
 OURS = {".m.gguf.lock", ".m.gguf.progress"}
 
 
-UNFINISHED = {".m.gguf.incoming", ".m.gguf.journal", ".m.gguf.landed"}
+UNFINISHED = {".m.gguf.incoming", ".m.gguf.journal", ".m.gguf.written"}
 
 
 def test_there_are_more_than_forty_cases() -> None:
