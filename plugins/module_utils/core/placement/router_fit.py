@@ -10,7 +10,7 @@ stopped before the next one is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -192,6 +192,12 @@ def _remedies(entries: Sequence[RouterModel], machine: RouterHost, models_max: i
         if fits(entries, count):
             yield f"{count} in memory at the same time (models_max) fits; others are loaded on demand."
             break
+    yield from _smaller_context(entries, fits)
+    yield from _smaller_caches(entries, fits)
+    yield from _without_largest(entries, fits)
+
+
+def _smaller_context(entries: Sequence[RouterModel], fits: Callable[[Sequence[RouterModel]], bool]) -> Iterator[str]:
     context = max(int(entry.settings["context"]) for entry in entries)
     while context > _SMALLEST_CONTEXT:
         context //= 2
@@ -200,21 +206,26 @@ def _remedies(entries: Sequence[RouterModel], machine: RouterHost, models_max: i
         ]
         if fits(smaller):
             yield f"A context of at most {context} for each slot of every model fits."
-            break
+            return
+
+
+def _smaller_caches(entries: Sequence[RouterModel], fits: Callable[[Sequence[RouterModel]], bool]) -> Iterator[str]:
+    if any(str(entry.settings["flash_attention"]) == "off" for entry in entries):
+        return
     for name in ("q8_0", "q4_0"):
         if all(BYTES_PER_ELEMENT[name] >= BYTES_PER_ELEMENT[str(e.settings["cache_type_k"])] for e in entries):
             continue
-        if all(str(e.settings["flash_attention"]) != "off" for e in entries) and fits(
-            _with(entries, cache_type_k=name, cache_type_v=name)
-        ):
+        if fits(_with(entries, cache_type_k=name, cache_type_v=name)):
             yield f"Cache types {name} for keys and values of every model (cache_type_k, cache_type_v) fit."
-            break
+            return
+
+
+def _without_largest(entries: Sequence[RouterModel], fits: Callable[[Sequence[RouterModel]], bool]) -> Iterator[str]:
     ranked = sorted((e for e in entries if e.metadata), key=lambda e: -(e.metadata.file_size if e.metadata else 0))
     for count in range(1, len(ranked)):
-        without = [entry for entry in entries if entry not in ranked[:count]]
-        if fits(without):
+        if fits([entry for entry in entries if entry not in ranked[:count]]):
             yield f"Without {' and '.join(entry.id for entry in ranked[:count])} the others fit."
-            break
+            return
 
 
 def plan(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, release: str) -> dict[str, Any]:
