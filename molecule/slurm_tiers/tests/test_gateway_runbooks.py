@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every page of docs/operations/gateway: its fault is made, and then somebody does what it says, word for word."""
+"""Every page of docs/operations/gateway: cause its fault, then follow the page word for word."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def revoked_key(slurm: Slurm) -> Iterator[None]:
 
 @contextmanager
 def nothing(slurm: Slurm) -> Iterator[None]:
-    """The page itself asks too often."""
+    """The page's own commands exceed the limit."""
     yield
 
 
@@ -90,7 +90,7 @@ def test_every_page_has_its_fault() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_mends_its_fault(serving: Slurm, page: Page) -> None:
+def test_a_page_fixes_its_fault(serving: Slurm, page: Page) -> None:
     operator = Operator(Service(serving.lab, []))
     operator.inventory = Path(ROOT / "inventory" / "lab_slurm")
     # A key of the operator's own, as the pages say.

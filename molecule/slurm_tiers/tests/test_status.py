@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What users are told of the tiers, and where a type of task goes, on a real cluster."""
+"""The status of the tiers and the choice by task type, on a real cluster."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.lab.slurm import CONTROLLER, GATEWAY, TESTER, Slurm, until
 
 
 def status(slurm: Slurm) -> dict[str, Any]:
-    """What the gateway says to a host that is no node, without a key."""
+    """Return the gateway's status as a host outside the cluster reads it, without a key."""
     answer = slurm.ask(f"{GATEWAY['fast']}/status.json", "", host="mirror")
     assert answer.status == 200
     return {tier["name"]: tier for tier in answer.json()["tiers"]}
 
 
-def test_everybody_may_see_how_the_tiers_are(serving: Slurm) -> None:
+def test_the_status_page_needs_no_key(serving: Slurm) -> None:
     until("both tiers to be ready there", lambda: all(tier["ready"] for tier in status(serving).values()), 30)
     page = serving.ask(f"{GATEWAY['reasoning']}/status", "", host="mirror")
     assert page.status == 200
@@ -31,7 +31,7 @@ def test_everybody_may_see_how_the_tiers_are(serving: Slurm) -> None:
     assert "http://10.0.0.5:8081/v1/chat/completions" in page.text
 
 
-def test_the_page_knows_how_fast_the_reasoning_tier_is(serving: Slurm) -> None:
+def test_the_registry_has_the_speed_of_the_reasoning_tier(serving: Slurm) -> None:
     serving.wait_ready("reasoning")
     assert serving.chat_at("reasoning", tokens=64).status == 200
     load = until("its load in the registry", lambda: (serving.ready("reasoning") or {}).get("load"), 30)
@@ -42,8 +42,8 @@ def test_the_page_knows_how_fast_the_reasoning_tier_is(serving: Slurm) -> None:
     assert 0 < entry < 10_000
 
 
-def test_a_type_of_task_is_chosen_by_users_and_by_the_gateway_alike(serving: Slurm) -> None:
-    # Somebody without any rights.
+def test_the_command_and_the_gateway_agree_on_a_task_type(serving: Slurm) -> None:
+    # As an unprivileged user.
     said = serving.sure(CONTROLLER, "llama-model-selector fix --json", "nobody")
     assert json.loads(said)["tier"] == "fast"
     assert serving.sure(CONTROLLER, "llama-model-selector borrowing --model", "nobody") == "lab-llama\n"

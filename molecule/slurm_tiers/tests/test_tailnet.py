@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What playbooks/slurm.yml serves to the tailnet, through a double of tailscale that checks its arguments."""
+"""playbooks/slurm.yml configures tailscale serve; a double of tailscale checks the arguments."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def test_both_tiers_are_served(slurm: Slurm) -> None:
         assert slurm.sure(CONTROLLER, f"curl -s -o /dev/null -w '%{{http_code}}' {target}/status") == "200"
 
 
-def test_the_grants_are_there_for_the_tailnets_policy(slurm: Slurm) -> None:
+def test_the_grants_for_the_policy_are_written(slurm: Slurm) -> None:
     grants = json.loads(slurm.sure(CONTROLLER, "cat /etc/herd/gateway/tailnet-grants.json"))
     assert grants["hosts"] == {"slurm-ctl": "100.101.102.103"}
     assert grants["grants"] == [{"src": ["group:ai-users"], "dst": ["slurm-ctl"], "ip": ["tcp:443"]}]
 
 
-def test_only_the_difference_is_set(slurm: Slurm, operator: Operator) -> None:
+def test_only_paths_that_differ_are_set(slurm: Slurm, operator: Operator) -> None:
     slurm.sure(CONTROLLER, "tailscale serve --bg --yes --https=443 --set-path=/theirs/ http://127.0.0.1:9000")
     slurm.sure(CONTROLLER, "tailscale serve --yes --https=443 --set-path=/reasoning/ off")
     try:
@@ -60,6 +60,6 @@ def test_only_the_difference_is_set(slurm: Slurm, operator: Operator) -> None:
 
 
 def calls(slurm: Slurm) -> int:
-    """How often the double's configuration was changed."""
+    """Return how often the double's configuration was changed."""
     state = json.loads(slurm.sure(CONTROLLER, "cat /var/lib/tailscale/double.json"))
     return int(state["changes"])

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Both tiers behind one gateway, asked from a host that is no node of the cluster."""
+"""Both tiers behind the gateway, asked from a host outside the cluster."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_stream_is_complete(serving: Slurm, tier: str) -> None:
 @pytest.mark.parametrize("tier", TIERS)
 def test_the_gateway_rejects_the_engines_key(serving: Slurm, tier: str) -> None:
     assert serving.chat_at(tier, key="").status == 401
-    # That of the engines is nobody's who comes from outside.
+    # The engines' key is not a user key.
     assert serving.chat_at(tier, key=serving.key()).status == 401
 
 
