@@ -188,7 +188,7 @@ def wait(
             users = [f"{p.name} ({p.pid}, {p.used_mib} MiB)" for gpu in gpus for p in gpu.processes]
             raise InsufficientError(
                 f"{wanted} MiB free on each GPU within {params['wait_timeout']} s",
-                f"{'an unknown amount' if free is None else f'{free} MiB'}, in use by {', '.join(users) or 'nobody'}",
+                f"{'an unknown amount' if free is None else f'{free} MiB'}, used by {', '.join(users) or 'no process'}",
                 "stop the processes that use it, or change wait_timeout or wait_for_free_mib",
             )
         time.sleep(params["interval"])

@@ -131,7 +131,7 @@ def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     wanted = rules.PolicySpec(
         params["content"], tuple(params["ports"]), params["port_type"], tuple(params["good_types"])
     )
-    # In check mode, the programs may not be installed yet. Without them, the policy holds nothing of ours.
+    # In check mode, the programs may not be installed yet. Without them, the policy holds none of these rules.
     can_look = selinux.has_tools() or (is_present and not check_mode)
     found = read_policy(params["name"], rules.read_record(read(record))) if can_look else rules.PolicyState()
     plan = rules.plan(found, wanted, is_present)

@@ -1,8 +1,8 @@
-"""The directions of dependence of docs/architecture.md, held with ast.
+"""Imports follow the layers of docs/architecture.md.
 
-core imports the standard library and core; ports the standard library, requests and core's errors; the agent the
-standard library and core; modules, action and lookup plugins import ports and core; filters only core. Nothing under
-core touches the world. Within core, a package imports only packages that stand before it in ORDER.
+core imports the standard library and core. ports import the standard library, requests and core's errors. The agent
+imports the standard library and core. Modules, action and lookup plugins import ports and core, filters only core. core
+has no I/O and reads no clock. Within core, a package imports only packages that precede it in ORDER.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def test_packages_of_core_import_in_order(path: Path) -> None:
     for name in names(path):
         other = name.split(".")[1] if name.startswith("core.") else package
         assert other == package or ROW[other] < ROW[package], (
-            f"core.{package} imports {name}, which stands not before it"
+            f"core.{package} imports {name}, which does not precede it in ORDER"
         )
 
 

@@ -62,7 +62,7 @@ class ProgressFile:
     def _write(self, state: dict[str, Any]) -> None:
         if self._path is None:
             return
-        # Without fsync: nobody needs the progress after a power loss.
+        # Without fsync, since the progress is not needed after a power loss.
         scratch = files.scratch_path(self._path)
         scratch.write_text(json.dumps({"finished": False, **state}), encoding="utf-8")
         scratch.replace(self._path)

@@ -144,7 +144,7 @@ def plan(found: PolicyState, wanted: PolicySpec, is_present: bool = True) -> Pol
     for port in sorted(ours - (set(wanted.ports) if is_present else set())):
         ours.discard(port)
         own = _exactly(found.local, port)
-        # Another type was set by somebody else since.
+        # Another type was set by another program since.
         if own is not None and own.name == wanted.port_type:
             commands.append(("-d", "-t", wanted.port_type, "-p", "tcp", str(port)))
             types[port] = wanted.port_type

@@ -5,7 +5,7 @@
 
 An inventory is its groups and the facts (C(herd_*), addresses, gathered facts) of its hosts.
 Each check yields sentences that name the host or group, what was expected, what was found, and the remedy.
-All problems are reported together, so that one run of preflight is enough to mend an inventory.
+All problems are reported together, so that one run of preflight is enough to fix an inventory.
 """
 
 from __future__ import annotations

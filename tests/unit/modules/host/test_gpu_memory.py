@@ -115,7 +115,7 @@ def test_a_timeout_names_the_processes(smi: Any) -> None:
     smi(prints("v100s-460.xml"))
     with pytest.raises(InsufficientError) as caught:
         run(wait_for_free_mib=1000)
-    assert "found 821 MiB, in use by python (37305, 31683 MiB)" in str(caught.value)
+    assert "found 821 MiB, used by python (37305, 31683 MiB)" in str(caught.value)
 
 
 def test_only_the_given_gpus_are_read(smi: Any) -> None:
