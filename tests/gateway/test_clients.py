@@ -76,7 +76,7 @@ def test_errors_raise_openais_exceptions(made: Gateway, engines: dict[str, Engin
         ask(key="herd-key-of-nobody")
     with pytest.raises(openai.NotFoundError, match="There is no model"):
         ask(model="none")
-    with pytest.raises(openai.PermissionDeniedError, match="does not open"):
+    with pytest.raises(openai.PermissionDeniedError, match="does not allow the tier"):
         ask(key="herd-key-of-fay")
     with pytest.raises(openai.RateLimitError, match="requests a minute") as limited:
         for _each in range(9):
