@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Queue new connections to the head while it restarts, or reject them with status 503.
+"""ConnectionQueue new connections to the head while it restarts, or reject them with status 503.
 
 The unit herd-queue.service redirects new connections here (nftables, by their first packet), so running requests
 complete at the head. When the unit is stopped, new connections go to the head again, and the queued ones are forwarded
@@ -46,11 +46,11 @@ FORGET = f"flush chain {KEPT}; flush set {CUT}"
 CUT_S = 30
 #: Retry-After in seconds: long enough for a restart of the head.
 RETRY_AFTER_S = 30
-TURNED_AWAY = (
+REJECTION = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
     b"Retry-After: %d\r\nContent-Length: %d\r\n\r\n%s"
 )
-TURNED_AWAY_BODY = b'{"error": {"code": 503, "message": "the service is being drained", "type": "unavailable_error"}}'
+REJECTION_BODY = b'{"error": {"code": 503, "message": "the service is being drained", "type": "unavailable_error"}}'
 
 
 class _Reader(asyncio.StreamReader):
@@ -71,11 +71,11 @@ class _Reader(asyncio.StreamReader):
         self.ended.set()
 
 
-class Queue:
+class ConnectionQueue:
     """The queued connections, and counts of what became of them."""
 
-    def __init__(self, address: str, port: int, is_closed: bool, most: int = MOST) -> None:
-        self.address, self.port, self.is_closed, self.most = address, port, is_closed, most
+    def __init__(self, address: str, port: int, is_rejecting: bool, most: int = MOST) -> None:
+        self.address, self.port, self.is_rejecting, self.most = address, port, is_rejecting, most
         self.open = asyncio.Event()
         self.running: set[asyncio.Task[None]] = set()
         self.came = self.lost = self.too_many = self.left = 0
@@ -99,8 +99,8 @@ class Queue:
         self.came += 1
         began = time.monotonic()
         try:
-            if self.is_closed:
-                await self._turn_away(reader, writer)
+            if self.is_rejecting:
+                await self._reject(reader, writer)
                 return
             if not await self._wait(reader):
                 self.left += 1
@@ -137,7 +137,7 @@ class Queue:
                     raise
                 await asyncio.sleep(PAUSE_S)
 
-    async def _turn_away(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _reject(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # The first byte of a TLS handshake: such a client cannot read a plain answer.
         try:
             first = await asyncio.wait_for(reader.read(1), 5.0)
@@ -148,7 +148,7 @@ class Queue:
         # An answer before the end of the request would reset the connection, and the client would not see it.
         with suppress(asyncio.TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5.0)
-        writer.write(TURNED_AWAY % (RETRY_AFTER_S, len(TURNED_AWAY_BODY), TURNED_AWAY_BODY))
+        writer.write(REJECTION % (RETRY_AFTER_S, len(REJECTION_BODY), REJECTION_BODY))
         await writer.drain()
         writer.write_eof()
         with suppress(asyncio.TimeoutError):
@@ -168,9 +168,9 @@ async def _drop(reader: asyncio.StreamReader) -> None:
         continue
 
 
-async def serve(arguments: argparse.Namespace) -> Queue:
-    """Queue connections until SIGTERM, then forward them and return after the last one."""
-    queue = Queue(arguments.target, arguments.target_port, arguments.turn_away, arguments.most)
+async def run_queue(arguments: argparse.Namespace) -> ConnectionQueue:
+    """ConnectionQueue connections until SIGTERM, then forward them and return after the last one."""
+    queue = ConnectionQueue(arguments.target, arguments.target_port, arguments.reject, arguments.most)
     ended = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, ended.set)
@@ -192,8 +192,8 @@ async def serve(arguments: argparse.Namespace) -> Queue:
 
 def queue_command(arguments: argparse.Namespace) -> int:
     """Run the queue and print its counts."""
-    queue = asyncio.run(serve(arguments))
-    did = "were turned away" if queue.is_closed else f"waited, {queue.longest:.1f} seconds at the longest"
+    queue = asyncio.run(run_queue(arguments))
+    did = "were rejected" if queue.is_rejecting else f"waited, {queue.longest:.1f} seconds at the longest"
     few = f"{queue.left} left before, {queue.too_many} were too many; " if queue.left or queue.too_many else ""
     write_line(f"{queue.came} connections {did}; {few}{queue.lost} were lost")
     return 0
@@ -275,14 +275,14 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl queue-connections) and C(herdctl idle)."""
     queue = commands.add_parser(
         "queue-connections",
-        description="Queue connections until SIGTERM, then forward them to the head. Exit status: 0.",
+        description="ConnectionQueue connections until SIGTERM, then forward them to the head. Exit status: 0.",
     )
     queue.add_argument("--address", required=True, help="IPv4 address to listen on")
     queue.add_argument("--port", type=int, required=True)
     queue.add_argument("--target", required=True, help="IPv4 address of the head")
     queue.add_argument("--target-port", type=int, required=True)
     queue.add_argument("--most", type=int, default=MOST, help="connections at once (default: %(default)s)")
-    queue.add_argument("--turn-away", action="store_true", help="reject connections with status 503 instead")
+    queue.add_argument("--reject", action="store_true", help="reject connections with status 503 instead")
     queue.set_defaults(run=queue_command)
     idle = commands.add_parser(
         "idle",

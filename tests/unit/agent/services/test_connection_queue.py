@@ -203,7 +203,7 @@ def test_connections_beyond_the_limit_are_closed(start: Start, head: Head) -> No
 
 
 def test_rejected_clients_get_status_503(start: Start, head: Head) -> None:
-    process, port = start(head.port, "--turn-away")
+    process, port = start(head.port, "--reject")
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", "/v1/chat/completions", b"x" * 100_000)
     answer = connection.getresponse()
@@ -214,7 +214,7 @@ def test_rejected_clients_get_status_503(start: Start, head: Head) -> None:
         client.sendall(b"\x16")
         assert client.recv(1) == b""
     assert head.peers == []
-    assert "2 connections were turned away" in end(process)
+    assert "2 connections were rejected" in end(process)
 
 
 def test_missing_head_counts_as_idle(herdctl: Path) -> None:
