@@ -1,141 +1,293 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The state of the parts of a transfer: their addresses, and the requests that are under way."""
+"""Plan the files of a download from the options of the inventory: their parts, addresses, sizes and checksums.
+
+*Byte parts* (C(.gguf.part1of2), C(.gguf-split-a)) are pieces of one file; concatenated, they are that file. *Shards*
+(C(-00001-of-00003.gguf)) are files that the engine opens together; they must not be concatenated. The names tell which
+is which. An incomplete set is refused before a server is asked.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
-from ..errors import HerdError
-from .files import public_url
-from .sources import Segment
+from ..errors import InvalidInputError
+
+SCHEMES = ("http", "https", "file")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+NUMBERED_PART = re.compile(r"(?P<stem>.+\.gguf)\.part(?P<number>\d+)of(?P<count>\d+)")
+LETTERED_PART = re.compile(r"(?P<stem>.+\.gguf)-split-(?P<letters>[a-z]+)")
+#: Suffixes of the hidden files beside a file: those of an interrupted download, and those that stay after it.
+UNFINISHED = ("incoming", "journal", "written")
+KEPT = ("verified", "lock", "progress")
+HIDDEN = re.compile(rf"\.(?P<name>.+)\.(?P<suffix>{'|'.join((*UNFINISHED, *KEPT))})(?P<scratch>\.\d+\.tmp)?")
 
 
-class ResponseInfo(Protocol):
-    """A response, before its body.
+@dataclass(frozen=True)
+class Part:
+    """One file on a server, whose bytes are a segment of the destination.
 
-    :ivar ranged: whether the body begins at the requested position; otherwise it begins at the start of the file.
-    :ivar total: size of the whole file in bytes.
+    :ivar mirrors: other addresses of the same bytes, asked first, in this order.
     """
 
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+    mirrors: tuple[str, ...] = ()
+
     @property
-    def ranged(self) -> bool: ...
+    def label(self) -> str:
+        """The URL for messages: without user, password and signature."""
+        return public_url(self.url)
+
     @property
-    def total(self) -> int | None: ...
+    def identity(self) -> str:
+        return url_identity(self.url)
+
     @property
-    def tag(self) -> str | None: ...
-    @property
-    def sha256(self) -> str | None: ...
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses in the order of requests; the publisher's is the last."""
+        return (*(mirror for mirror in self.mirrors if mirror != self.url), self.url)
 
 
-class Address:
-    """One address of a part, and the behaviour of its server so far.
+@dataclass(frozen=True)
+class Target:
+    """One file of the destination: its parts in order, and size and sha256 of the whole if they are known."""
 
-    :ivar has_tag: whether the tag is known; a known tag may be None.
-    :ivar ranges: whether the server serves ranges; None if unknown.
-    :ivar epoch: grows with each failure. Of requests that fail together, only the first failure counts.
-    :ivar width: requests at the same time that the server accepts; None if it never refused one.
+    path: str
+    parts: tuple[Part, ...]
+    size: int | None = None
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+    def beside(self, suffix: str) -> str:
+        """Name a hidden file in the same directory."""
+        return f"{self.path[: len(self.path) - len(self.name)]}.{self.name}.{suffix}"
+
+
+def public_url(url: str) -> str:
+    """Remove the places in which a URL may hold credentials."""
+    split = urlsplit(url)
+    host = split.netloc.rsplit("@", 1)[-1]
+    return split._replace(netloc=host, query="", fragment="").geturl()
+
+
+def url_identity(url: str) -> str:
+    """Identify a URL, including its query, which is not shown."""
+    query = urlsplit(url).query
+    shown = public_url(url)
+    return f"{shown}#{hashlib.sha256(query.encode()).hexdigest()[:12]}" if query else shown
+
+
+def server_of(url: str) -> str:
+    """Return scheme, host and port of a URL."""
+    split = urlsplit(url)
+    return f"{split.scheme}://{split.netloc}"
+
+
+def file_name(url: str) -> str:
+    """Return the last component of a URL's path."""
+    return unquote(urlsplit(url).path).rsplit("/", 1)[-1]
+
+
+def shard_names(stem: str, count: int) -> list[str]:
+    """List the names of all shards of a model."""
+    return [f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
+
+
+def plan_targets(
+    dest: str,
+    url: str | None = None,
+    parts: Sequence[Mapping[str, Any]] | None = None,
+    shards: Sequence[Mapping[str, Any]] | None = None,
+    size: int | None = None,
+    sha256: str | None = None,
+    mirrors: Sequence[str] | None = None,
+) -> tuple[Target, ...]:
+    """Plan one target for each file. Exactly one of C(url), C(parts) and C(shards) is given.
+
+    :param mirrors: asked before the address of each file, in this order. The file's name is added to one that ends in
+        a slash.
+    :raises InvalidInputError: if the set is incomplete, or an option is invalid.
     """
-
-    def __init__(self, url: str, tag: str | None, has_tag: bool) -> None:
-        self.url = url
-        self.label = public_url(url)
-        self.tag = tag
-        self.has_tag = has_tag
-        self.ranges: bool | None = None
-        self.failures = 0
-        self.epoch = 0
-        self.resume_at = float("-inf")
-        self.width: int | None = None
-
-
-class PartRequest:
-    """One request: bytes of one part from one address. Positions count from the start of the part.
-
-    :ivar end: None for all bytes to the end, wherever that is.
-    :ivar ranged: whether to ask for a range.
-    :ivar base: position of the part in the file.
-    """
-
-    def __init__(self, part: PartState, address: Address, start: int, end: int | None, ranged: bool) -> None:
-        self.part = part
-        self.address = address
-        self.start = start
-        self.end = end
-        self.ranged = ranged
-        self.position = start
-        self.base = part.base or 0
-        self.generation = part.generation
-        self.epoch = address.epoch
-
-    @property
-    def url(self) -> str:
-        return self.address.url
-
-    @property
-    def left(self) -> int:
-        """Bytes that are still to come; 0 if the end is unknown."""
-        return 0 if self.end is None else self.end - self.position
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the part was discarded since the request was made."""
-        return self.generation != self.part.generation
+    if not dest.startswith("/") or dest.endswith("/"):
+        raise InvalidInputError(
+            "dest to be the absolute path of a file", repr(dest), "write the full path with the file's name"
+        )
+    given = [name for name, value in (("url", url), ("parts", parts), ("shards", shards)) if value]
+    if len(given) != 1:
+        raise InvalidInputError(
+            "exactly one of url, parts and shards", " and ".join(given) or "none", "keep the one that applies"
+        )
+    complete = [mirror for mirror in mirrors or () if not mirror.endswith("/")]
+    if complete and max(len(parts or ()), len(shards or ())) > 1:
+        raise InvalidInputError(
+            "mirrors that end in a slash, for a model of several files",
+            ", ".join(public_url(mirror) for mirror in complete),
+            "name the directory, or put each file's address at its entry",
+        )
+    if shards:
+        if size is not None or sha256 is not None:
+            raise InvalidInputError(
+                "size and sha256 at each shard",
+                "them at the whole model, which is not one file",
+                "move them to the entries of shards",
+            )
+        return _shard_targets(dest, [(_part(entry, mirrors), entry.get("file")) for entry in shards])
+    segments = tuple(_part(entry, mirrors) for entry in (parts or [{"url": url}]))
+    _check_parts(segments)
+    target = Target(dest, segments, _size(size, dest), _sha256(sha256, dest))
+    sizes = [part.size for part in segments if part.size is not None]
+    if target.size is not None and len(sizes) == len(segments) and sum(sizes) != target.size:
+        raise InvalidInputError(
+            f"the sizes of the parts to add up to size {target.size}",
+            f"{sum(sizes)} bytes",
+            "compare both with what the publisher shows",
+        )
+    return (target,)
 
 
-class PartState:
-    """A part during the transfer.
-
-    :ivar last: the last address that was in use, when none is left.
-    :ivar generation: grows when the received bytes are discarded.
-    :ivar held: whether bytes were discarded and the journal on disk does not say so yet.
-    :ivar single_source: whether bytes of two addresses may not be combined, because such a combination was wrong.
-    :ivar refused: addresses that get no further request, with the reason.
-    :ivar furthest: the furthest position that a request for the whole part reached.
-    """
-
-    def __init__(self, index: int, segment: Segment) -> None:
-        self.index = index
-        self.segment = segment
-        self.size = segment.size
-        self.base: int | None = None
-        has_tag = segment.tag is not None or segment.url != ""
-        self.addresses = [Address(segment.url or segment.part.url, segment.tag, has_tag)]
-        self.addresses += [Address(url, None, False) for url in segment.others]
-        self.last = self.addresses[0]
-        self.requests: list[PartRequest] = []
-        self.generation = 0
-        self.held = False
-        self.single_source = False
-        self.came_from: set[str] = set()
-        self.refused: list[tuple[str, HerdError]] = []
-        self.furthest = 0
-        self.sha256: str | None = None
-
-    @property
-    def end(self) -> int | None:
-        return None if self.base is None or self.size is None else self.base + self.size
-
-    @property
-    def can_combine(self) -> bool:
-        """Whether bytes of different addresses may be combined."""
-        return self.segment.sha256 is not None and not self.single_source
-
-    def can_continue(self, address: Address) -> bool:
-        """Return whether a later range is known to be of the same file: by a checksum or a tag."""
-        return self.segment.sha256 is not None or not address.has_tag or address.tag is not None
-
-    def identity(self) -> dict[str, Any]:
-        """Identify the bytes for the journal."""
-        address = self.addresses[0] if self.addresses else self.last
-        tag = address.tag if address.has_tag else None
-        return Segment(self.segment.part, self.size, self.segment.sha256, tag, address.url).identity()
+def _part(entry: Mapping[str, Any], mirrors: Sequence[str] | None) -> Part:
+    url = _address(str(entry["url"]))
+    others = [str(other) for other in (*(entry.get("mirrors") or ()), *(mirrors or ()))]
+    return Part(
+        url,
+        _size(entry.get("size"), url),
+        _sha256(entry.get("sha256"), url),
+        tuple(_mirror(other, file_name(url)) for other in others),
+    )
 
 
-def place(parts: list[PartState]) -> None:
-    """Set the position of each part in the file, as far as the sizes before it are known."""
-    base: int | None = 0
-    for part in parts:
-        part.base = base
-        base = None if base is None or part.size is None else base + part.size
+def _mirror(place: str, name: str) -> str:
+    """Build the address of a file on a mirror."""
+    if not place.endswith("/"):
+        return _address(place)
+    return _address(place + (name if place.startswith("/") else quote(name)))
+
+
+def _address(text: str) -> str:
+    """Check a URL; turn a path into one."""
+    url = f"file://{quote(text)}" if text.startswith("/") else text
+    split = urlsplit(url)
+    if split.scheme not in SCHEMES or not file_name(url) or not (split.hostname or split.scheme == "file"):
+        raise InvalidInputError(
+            "an http, https or file URL, or a path, that ends in a file name",
+            repr(public_url(url)),
+            "correct the model's source",
+        )
+    if "@" in split.netloc:
+        raise InvalidInputError(
+            "a URL without a user and a password", repr(public_url(url)), "give the credential as the token instead"
+        )
+    return url
+
+
+def _size(value: Any, where: str) -> int | None:
+    if value is None:
+        return None
+    if int(value) <= 0:
+        raise InvalidInputError(
+            f"the size of {public_url(where)} in bytes", str(value), "leave size out if it is not known"
+        )
+    return int(value)
+
+
+def _sha256(value: Any, where: str) -> str | None:
+    if value is None:
+        return None
+    digest = str(value).lower()
+    if not SHA256.fullmatch(digest):
+        raise InvalidInputError(
+            f"a sha256 of 64 hexadecimal digits for {public_url(where)}",
+            repr(value),
+            "copy it again from the publisher's page",
+        )
+    return digest
+
+
+def _check_parts(parts: Sequence[Part]) -> None:
+    names = [file_name(part.url) for part in parts]
+    for name in names:
+        shard = SHARD.fullmatch(name)
+        if shard and (len(parts) > 1 or int(shard["count"]) > 1):
+            raise InvalidInputError(
+                "byte parts or one whole file",
+                f"{name}, one of {int(shard['count'])} shards, which are never joined",
+                "list all shards under shards instead",
+            )
+    doubles = sorted({part.label for part in parts if sum(part.url == other.url for other in parts) > 1})
+    if doubles:
+        raise InvalidInputError("each part once", f"{', '.join(doubles)} more than once", "correct the list of parts")
+    numbered = [NUMBERED_PART.fullmatch(name) for name in names]
+    lettered = [LETTERED_PART.fullmatch(name) for name in names]
+    if any(numbered):
+        first = next(match for match in numbered if match)
+        wanted = [f"{first['stem']}.part{number}of{first['count']}" for number in range(1, int(first["count"]) + 1)]
+        _check_names(names, wanted, "parts")
+    elif any(lettered):
+        first_letters = next(match for match in lettered if match)
+        width = len(first_letters["letters"])
+        wanted = [f"{first_letters['stem']}-split-{_letters(index, width)}" for index in range(max(2, len(names)))]
+        _check_names(names, wanted, "parts")
+
+
+def _letters(index: int, width: int) -> str:
+    """Build a suffix as split(1) does: a, b, … or aa, ab, …"""
+    letters = ""
+    while len(letters) < width:
+        index, rest = divmod(index, 26)
+        letters = chr(ord("a") + rest) + letters
+    return letters
+
+
+def _check_names(names: Sequence[str], wanted: Sequence[str], what: str) -> None:
+    if list(names) == list(wanted):
+        return
+    missing = [name for name in wanted if name not in names]
+    foreign = [name for name in names if name not in wanted]
+    if missing:
+        found = f"{', '.join(missing)} missing"
+        remedy = f"list all {what}; a model with a piece left out does not load"
+    elif foreign:
+        found = f"{', '.join(foreign)} among them"
+        remedy = f"list the {what} of one model only"
+    elif len(set(names)) < len(names):
+        found = "one of them more than once"
+        remedy = f"list each of the {what} once"
+    else:
+        found = f"the order {', '.join(names)}"
+        remedy = f"list the {what} in the order of their numbers"
+    raise InvalidInputError(f"the {what} {wanted[0]} to {wanted[-1]}, in order", found, remedy)
+
+
+def _shard_targets(dest: str, entries: Sequence[tuple[Part, str | None]]) -> tuple[Target, ...]:
+    names = [name or file_name(part.url) for part, name in entries]
+    first = SHARD.fullmatch(names[0])
+    if first is None:
+        raise InvalidInputError(
+            "shards named <name>-00001-of-0000N.gguf, the names that the engine looks for",
+            names[0],
+            "give the right name as file, or list byte parts under parts",
+        )
+    count = int(first["count"])
+    _check_names(names, shard_names(first["stem"], count), "shards")
+    folder, _slash, dest_name = dest.rpartition("/")
+    if dest_name != names[0]:
+        raise InvalidInputError(
+            f"dest to end in the first shard's name, {names[0]}",
+            dest_name,
+            "the engine opens the first shard by that name",
+        )
+    return tuple(
+        Target(f"{folder}/{name}", (part,), part.size, part.sha256) for name, (part, _name) in zip(names, entries)
+    )

@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The state of the parts of a transfer: their addresses, and the requests that are under way."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..errors import HerdError
+from .files import public_url
+from .sources import Segment
+
+
+class ResponseInfo(Protocol):
+    """A response, before its body.
+
+    :ivar ranged: whether the body begins at the requested position; otherwise it begins at the start of the file.
+    :ivar total: size of the whole file in bytes.
+    """
+
+    @property
+    def ranged(self) -> bool: ...
+    @property
+    def total(self) -> int | None: ...
+    @property
+    def tag(self) -> str | None: ...
+    @property
+    def sha256(self) -> str | None: ...
+
+
+class Address:
+    """One address of a part, and the behaviour of its server so far.
+
+    :ivar has_tag: whether the tag is known; a known tag may be None.
+    :ivar ranges: whether the server serves ranges; None if unknown.
+    :ivar epoch: grows with each failure. Of requests that fail together, only the first failure counts.
+    :ivar width: requests at the same time that the server accepts; None if it never refused one.
+    """
+
+    def __init__(self, url: str, tag: str | None, has_tag: bool) -> None:
+        self.url = url
+        self.label = public_url(url)
+        self.tag = tag
+        self.has_tag = has_tag
+        self.ranges: bool | None = None
+        self.failures = 0
+        self.epoch = 0
+        self.resume_at = float("-inf")
+        self.width: int | None = None
+
+
+class PartRequest:
+    """One request: bytes of one part from one address. Positions count from the start of the part.
+
+    :ivar end: None for all bytes to the end, wherever that is.
+    :ivar ranged: whether to ask for a range.
+    :ivar base: position of the part in the file.
+    """
+
+    def __init__(self, part: PartState, address: Address, start: int, end: int | None, ranged: bool) -> None:
+        self.part = part
+        self.address = address
+        self.start = start
+        self.end = end
+        self.ranged = ranged
+        self.position = start
+        self.base = part.base or 0
+        self.generation = part.generation
+        self.epoch = address.epoch
+
+    @property
+    def url(self) -> str:
+        return self.address.url
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to come; 0 if the end is unknown."""
+        return 0 if self.end is None else self.end - self.position
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the part was discarded since the request was made."""
+        return self.generation != self.part.generation
+
+
+class PartState:
+    """A part during the transfer.
+
+    :ivar last: the last address that was in use, when none is left.
+    :ivar generation: grows when the received bytes are discarded.
+    :ivar held: whether bytes were discarded and the journal on disk does not say so yet.
+    :ivar single_source: whether bytes of two addresses may not be combined, because such a combination was wrong.
+    :ivar refused: addresses that get no further request, with the reason.
+    :ivar furthest: the furthest position that a request for the whole part reached.
+    """
+
+    def __init__(self, index: int, segment: Segment) -> None:
+        self.index = index
+        self.segment = segment
+        self.size = segment.size
+        self.base: int | None = None
+        has_tag = segment.tag is not None or segment.url != ""
+        self.addresses = [Address(segment.url or segment.part.url, segment.tag, has_tag)]
+        self.addresses += [Address(url, None, False) for url in segment.others]
+        self.last = self.addresses[0]
+        self.requests: list[PartRequest] = []
+        self.generation = 0
+        self.held = False
+        self.single_source = False
+        self.came_from: set[str] = set()
+        self.refused: list[tuple[str, HerdError]] = []
+        self.furthest = 0
+        self.sha256: str | None = None
+
+    @property
+    def end(self) -> int | None:
+        return None if self.base is None or self.size is None else self.base + self.size
+
+    @property
+    def can_combine(self) -> bool:
+        """Whether bytes of different addresses may be combined."""
+        return self.segment.sha256 is not None and not self.single_source
+
+    def can_continue(self, address: Address) -> bool:
+        """Return whether a later range is known to be of the same file: by a checksum or a tag."""
+        return self.segment.sha256 is not None or not address.has_tag or address.tag is not None
+
+    def identity(self) -> dict[str, Any]:
+        """Identify the bytes for the journal."""
+        address = self.addresses[0] if self.addresses else self.last
+        tag = address.tag if address.has_tag else None
+        return Segment(self.segment.part, self.size, self.segment.sha256, tag, address.url).identity()
+
+
+def place(parts: list[PartState]) -> None:
+    """Set the position of each part in the file, as far as the sizes before it are known."""
+    base: int | None = 0
+    for part in parts:
+        part.base = base
+        base = None if base is None or part.size is None else base + part.size
