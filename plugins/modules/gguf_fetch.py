@@ -239,7 +239,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download import download
-from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Target, plan_targets
+from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target, plan_targets
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import (
     Backoff,
     BandwidthLimit,

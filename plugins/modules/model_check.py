@@ -93,7 +93,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Target
+from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models.check import (

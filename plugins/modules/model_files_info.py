@@ -65,7 +65,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Target
+from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target
 from ansible_collections.herd.inference.plugins.module_utils.core.download.verification_record import recorded_sha256
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from ..errors import MismatchError
-from .files import Target
-from .parts import Address, PartRequest, PartState, ResponseInfo
+from .parts import Target
 from .sources import agree
+from .transfer_state import Address, PartRequest, PartState, ResponseInfo
 
 MAGIC = b"GGUF"
 

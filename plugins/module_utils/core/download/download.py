@@ -25,11 +25,14 @@ from typing import Any, Protocol
 from ..errors import InsufficientError, NotFoundError
 from . import progress_record, sources, verification_record
 from .extents import Extents
-from .files import Target
+from .parts import Target
 from .retry import Backoff, Pace
 from .sources import ReportProgress, Segment, SourceClient, total_size
 from .transfer import Snapshot, Transfer
 from .verification_record import FileIdentity
+
+#: Receives the number of bytes that were hashed since the former call.
+CountBytes = Callable[[int], None]
 
 
 class PartialFile(Protocol):
@@ -60,9 +63,7 @@ class Disk(Protocol):
     def remove(self, path: str) -> None: ...
     def free(self, path: str) -> int | None: ...
     def allocated(self, path: str) -> int: ...
-    def hash_range(
-        self, path: str, start: int, length: int, digests: list[Any], count: Callable[[int], None]
-    ) -> None: ...
+    def hash_range(self, path: str, start: int, length: int, digests: list[Any], count: CountBytes) -> None: ...
 
 
 class DownloadWorkers(Protocol):

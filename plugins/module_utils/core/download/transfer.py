@@ -20,14 +20,13 @@ from collections.abc import Sequence
 from typing import Any, Optional, Union
 
 from ..errors import HerdError, TransientFailureError
-from . import checks
-from . import parts as transfer_parts
+from . import checks, transfer_state
 from .extents import Extents
-from .files import Target, server_of
 from .hashing import HashStreams, HashTask
-from .parts import Address, PartRequest, PartState, ResponseInfo
+from .parts import Target, server_of
 from .retry import Backoff, Pace
 from .sources import Segment, combined
+from .transfer_state import Address, PartRequest, PartState, ResponseInfo
 
 #: Origin of bytes that an earlier run received, in place of an address.
 EARLIER = "earlier"
@@ -72,7 +71,7 @@ class Transfer:
         self.messages: list[str] = []
         self.exhausted: set[str] = set()
         self.journal_due = False
-        transfer_parts.place(self.parts)
+        transfer_state.place(self.parts)
         for part in self.parts:
             if part.base is not None and part.end is not None and kept.within(part.base, part.end):
                 part.came_from.add(EARLIER)
@@ -209,7 +208,7 @@ class Transfer:
             self.journal_due = True
         if part.size is None and response.total is not None:
             part.size = request.end = response.total
-            transfer_parts.place(self.parts)
+            transfer_state.place(self.parts)
             self._check_total()
         if not request.ranged:
             return not self.is_over
@@ -269,7 +268,7 @@ class Transfer:
         if not is_stale and request.end is None and self.error is None:
             # The end of the body is the end of the part. Known sizes are compared with it.
             part.size = request.position
-            transfer_parts.place(self.parts)
+            transfer_state.place(self.parts)
             self._check_total()
         is_short = request.end is not None and request.position < request.end
         if is_short and not is_stale and not self.is_over:
@@ -413,7 +412,7 @@ class Transfer:
                 if later.base is not None:
                     self._discard(later)
             part.size = None
-            transfer_parts.place(self.parts)
+            transfer_state.place(self.parts)
         self.streams.go_back(part.index)
 
     # --- checkpoints

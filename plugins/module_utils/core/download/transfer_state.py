@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ..errors import HerdError
-from .files import public_url
+from .parts import public_url
 from .sources import Segment
 
 

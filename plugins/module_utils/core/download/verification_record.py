@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from .files import Target
+from .parts import Target
 
 SCHEMA = 1
 

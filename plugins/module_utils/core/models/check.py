@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..download import verification_record
-from ..download.files import HIDDEN, KEPT, Target, plan_targets
+from ..download.parts import HIDDEN, KEPT, Target, plan_targets
 from ..download.verification_record import FileIdentity
 from .lock import options_of
 

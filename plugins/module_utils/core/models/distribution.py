@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..download.files import file_name
+from ..download.parts import file_name
 from ..errors import InvalidInputError
 from .lock import HUB, options_of
 

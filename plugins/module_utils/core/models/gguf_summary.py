@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Optional, Union
 
-from ..download import files
+from ..download import parts
 from ..errors import InvalidInputError
 from .gguf import ArraySummary, Header, Scalar, Tensor
 
@@ -23,7 +23,7 @@ def shard_names(name: str) -> list[str]:
 
     :param name: name of the first shard, without folder.
     """
-    found = files.SHARD.fullmatch(name)
+    found = parts.SHARD.fullmatch(name)
     if not found or int(found["count"]) < 2:
         return [name]
     if int(found["number"]) != 1:
@@ -32,7 +32,7 @@ def shard_names(name: str) -> list[str]:
             name,
             f"name {found['stem']}-00001-of-{found['count']}.gguf",
         )
-    return files.shard_names(found["stem"], int(found["count"]))
+    return parts.shard_names(found["stem"], int(found["count"]))
 
 
 def _plain(value: object) -> Plain:

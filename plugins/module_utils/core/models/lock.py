@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from ..download.files import LETTERED_PART, NUMBERED_PART, SHARD, plan_targets
+from ..download.parts import LETTERED_PART, NUMBERED_PART, SHARD, plan_targets
 from ..download.sources import RemoteFile
 from ..errors import HerdError, InvalidInputError, MismatchError
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..download.files import HIDDEN, KEPT
+from ..download.parts import HIDDEN, KEPT
 from ..errors import InvalidInputError
 
 DAY_S = 86400.0

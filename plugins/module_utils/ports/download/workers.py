@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Union
 from ...core.errors import HerdError, TransientFailureError
 
 if TYPE_CHECKING:
-    from ...core.download.parts import PartRequest
     from ...core.download.retry import BandwidthLimit, SlowTransferDetector
     from ...core.download.sources import ReportProgress
     from ...core.download.transfer import Snapshot, Transfer
+    from ...core.download.transfer_state import PartRequest
     from .content import FileContent, HttpContent
     from .http_client import HttpClient
     from .partial_file import PartialFile

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download import progress_record
 from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
-from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Part
+from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Part
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import Segment
 
 HUB = "https://hub.example.org/m/"

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
-from ansible_collections.herd.inference.plugins.module_utils.core.download.files import Part, Target
-from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import PartRequest
+from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Part, Target
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Pace
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import Segment
 from ansible_collections.herd.inference.plugins.module_utils.core.download.transfer import Transfer
+from ansible_collections.herd.inference.plugins.module_utils.core.download.transfer_state import PartRequest
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, TransientFailureError
 
 PACE = Pace(connections=4, smallest=20, largest=90, checkpoint=80, unsafe=160, ahead=150, block=10, progress=8)
