@@ -50,7 +50,8 @@ def test_programs_of_the_documents_stand_for_commands() -> None:
 
 def test_help_lists_all_commands_and_imports_none(herdctl: Path) -> None:
     text, _end, found = run_inside(herdctl, LOADED, "--help").rpartition('{"status": 0')
-    assert all(f"\n    {name} " in text for name in program.COMMANDS)
+    # Before Python 3.13, argparse begins a new line after a long name.
+    assert all(f"\n    {name}" in text for name in program.COMMANDS)
     modules = json.loads('{"status": 0' + found)["modules"]
     assert [name for name in modules if name.startswith("herd.")] == [
         "herd.agent",
