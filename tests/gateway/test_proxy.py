@@ -133,10 +133,17 @@ def other_host() -> Iterator[tuple[str, Callable[..., list[str]]]]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make another host")
 def test_a_stream_ends_when_its_host_loses_power(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     """The connection is never closed: without keep-alive probes the client would wait for ever."""
-    (made.root / "keys-away").write_text(f"{ENGINE_KEY}\n", encoding="utf-8")
-    log = made.root / "engine-away.log"
+    (made.root / "keys-down").write_text(f"{ENGINE_KEY}\n", encoding="utf-8")
+    log = made.root / "engine-down.log"
     server = [str(binaries(NEW) / "llama-server"), "--port", "8080", "-t", "1", "-c", "8192"]
-    server += ["--api-key-file", str(made.root / "keys-away"), "-m", str(lab_model_file()), "--alias", REASONING_MODEL]
+    server += [
+        "--api-key-file",
+        str(made.root / "keys-down"),
+        "-m",
+        str(lab_model_file()),
+        "--alias",
+        REASONING_MODEL,
+    ]
     with other_host() as (address, there), log.open("wb") as out:
         process = subprocess.Popen(there(*server, "--host", address), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         try:

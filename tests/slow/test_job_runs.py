@@ -74,8 +74,8 @@ def test_a_head_that_is_busy_and_makes_nothing_is_asked_and_then_lost(make: Call
     job.start().ready()
     (job.folder / "no-one").touch()
     client = job.ask(50)
-    job.says("asking the head for a token: it is busy and made nothing")
-    job.says("lost: the head is hung: it is busy and made nothing")
+    job.says("asking the head for a token: it is busy and has made no progress")
+    job.says("lost: the head is hung: it is busy and has made no progress")
     client.kill()
     client.wait()
 

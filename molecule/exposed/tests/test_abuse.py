@@ -156,7 +156,7 @@ def test_connects_and_garbage_do_not_disturb_a_worker_in_use(on: On) -> None:
         assert answers(on)
         on(HEAD).check_output("while systemctl is-active --quiet storm; do sleep 0.3; done")
         met = json.loads(on(HEAD).check_output("cat /run/storm.json"))
-        # The worker's queue is short; who does not fit waits outside, and nobody is turned away.
+        # The worker's queue is short. Further clients wait before it, and none is rejected.
         assert met["open"] + met["waiting"] == MANY
         assert queue_of(on) > 0
     # A head that leaves makes room: the worker reads all that stood in its queue, and serves the next head.

@@ -139,8 +139,8 @@ def test_all_go_back_where_a_router_does_not_come_up(on: On, operator: Operator)
     assert chat(on, PLAIN) == "200"
 
 
-# Whoever comes is refused and whoever is there is cut, for a while; the fabric, and the worker, go on.
-AWAY = "systemd-run --quiet sh -c 'systemctl stop ssh.socket ssh; pkill -KILL sshd; sleep 100; systemctl start ssh'"
+# Refuse and cut ssh for 100 seconds. The fabric and the worker stay up.
+STOP_SSH = "systemd-run --quiet sh -c 'systemctl stop ssh.socket ssh; pkill -KILL sshd; sleep 100; systemctl start ssh'"
 
 
 def test_all_go_back_where_a_node_cannot_be_reached(on: On, operator: Operator) -> None:
@@ -148,18 +148,18 @@ def test_all_go_back_where_a_node_cannot_be_reached(on: On, operator: Operator) 
     (before,) = releases(on)
     log = operator.folder / f"{len(operator.outputs):02}-upgrade.log"
 
-    def go_away() -> None:
+    def stop_ssh() -> None:
         until = time.monotonic() + 400
         while time.monotonic() < until:
             if log.exists() and "TASK [Stop the head, which" in log.read_text(encoding="utf-8", errors="replace"):
-                on("vllm-node3").run(AWAY)
+                on("vllm-node3").run(STOP_SSH)
                 return
             time.sleep(0.1)
 
-    away = threading.Thread(target=go_away)
-    away.start()
+    stopping = threading.Thread(target=stop_ssh)
+    stopping.start()
     run = play(operator, "upgrade", given=BUILT)
-    away.join()
+    stopping.join()
     assert run.rc != 0
     assert "vllm-node3: expected every node to change to" in run.output
     assert f"The service runs {before} again and answers" in run.output

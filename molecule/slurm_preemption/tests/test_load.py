@@ -124,7 +124,7 @@ def test_cancelled_job_is_replaced_after_a_minute(ready: Kept, questions: dict[s
         tier = ready.wait("fast", "backing-off", 60)
         time.sleep(2)
     assert f"job {before} was cancelled by user number 0" in tier["reason"]
-    assert tier["advice"] == "herdctl tiers stop keeps the tier away"
+    assert tier["advice"] == "run herdctl tiers stop to keep the tier stopped"
     assert refused(found, "fast")
     assert not refused(found, "reasoning")
     assert ready.wait("fast", "ready", 120)["job_id"] != before
@@ -251,7 +251,7 @@ def test_node_without_power_is_noticed_and_returns(ready: Kept, questions: dict[
                 60,
             )
             for name in JOB_NAMES:
-                until(f"{name} to be away", lambda at=name: ready.tier(at)["endpoints"] == [], 120)
+                until(f"{name} to have no endpoint", lambda at=name: ready.tier(at)["endpoints"] == [], 120)
             tier = until("Slurm to mark the node down", lambda: _lost_node(ready, "fast"), 120)
             assert tier["job_id"] == jobs["fast"]
     finally:
@@ -285,7 +285,7 @@ def test_other_tier_serves_while_the_heads_node_has_no_power(
     try:
         with honest_load(ready, questions) as found:
             ready.lose("vasp-01")
-            until("reasoning to be away", lambda: ready.tier("reasoning")["endpoints"] == [], 60)
+            until("reasoning to have no endpoint", lambda: ready.tier("reasoning")["endpoints"] == [], 60)
             tier = until("Slurm to mark the node down", lambda: _lost_node(ready, "reasoning"), 180)
             assert tier["job_id"] == job
             for node in others:

@@ -118,14 +118,14 @@ def test_job_near_its_time_limit_requeues_itself_in_an_idle_window(slurm: Slurm)
 
 
 def test_router_without_models_is_never_ready(slurm: Slurm) -> None:
-    slurm.sure("vasp-02", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/away")
+    slurm.sure("vasp-02", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/hidden")
     try:
         job = slurm.submit("fast")
         until("the loss in the log", lambda: "lost: no model can be used" in slurm.log(job), 60)
         assert not slurm.ready("fast")
         assert "lab-llama.gguf is not on vasp-02" in slurm.log(job)
     finally:
-        slurm.sure("vasp-02", "mv /scratch/ai/models/away /scratch/ai/models/lab-llama.gguf")
+        slurm.sure("vasp-02", "mv /scratch/ai/models/hidden /scratch/ai/models/lab-llama.gguf")
     # The same job starts its engines again.
     assert slurm.wait_ready("fast")["job_id"] == job
 
@@ -146,12 +146,12 @@ def test_job_preempted_before_it_is_ready_ends_at_once(slurm: Slurm) -> None:
 
 
 def test_missing_model_ends_the_job_with_a_reason(slurm: Slurm) -> None:
-    slurm.sure("vasp-01", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/away")
+    slurm.sure("vasp-01", "mv /scratch/ai/models/lab-llama.gguf /scratch/ai/models/hidden")
     try:
         job = slurm.submit("reasoning")
         until("the job to give up", lambda: not slurm.jobs(), 120)
     finally:
-        slurm.sure("vasp-01", "mv /scratch/ai/models/away /scratch/ai/models/lab-llama.gguf")
+        slurm.sure("vasp-01", "mv /scratch/ai/models/hidden /scratch/ai/models/lab-llama.gguf")
     assert "giving up after 4 failures" in slurm.log(job)
     assert "lost: head on vasp-01 has ended with status 1" in slurm.log(job)
     state = slurm.sure(CONTROLLER, f"sacct -X -n -P -j {job} -o state,exitcode").strip()

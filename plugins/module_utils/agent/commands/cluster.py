@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The operator's commands: show the cluster, ask the head, and hold the agent."""
+"""Run the operator's commands: show the cluster, query the head, and hold the agent."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ def _api(settings: Settings) -> engine_api.Api:
         raise NotFoundError(
             "a head that runs on this node",
             "none",
-            "run this on the head; herdctl status says which node that is and what became of it",
+            "run this on the head's node; herdctl status shows which one that is, and its state",
         )
     return found
 
 
 def _asked_api(settings: Settings, model: str) -> engine_api.Api:
-    """Return the API of this node's head, or of its router with a model; one in memory if none is named."""
+    """Return the API of this node's head, or of its router with a model (default: one in memory)."""
     api = _api_of(settings.router_unit)
     if api is None or local_state.unit(settings.head_unit).pid:
         return _api(settings)
@@ -120,7 +120,7 @@ def _asked_api(settings: Settings, model: str) -> engine_api.Api:
 
 
 def probe_command(arguments: argparse.Namespace) -> int:
-    """Ask the head, or a model of the router, for one token."""
+    """Request one token from the head, or from a model of the router."""
     api = _asked_api(_settings(arguments), arguments.model)
     found: dict[str, Any] = {"api": f"{api.address}:{api.port}", "health": engine_api.health(api)}
     try:
@@ -137,7 +137,7 @@ def probe_command(arguments: argparse.Namespace) -> int:
 
 
 def query_command(arguments: argparse.Namespace) -> int:
-    """Ask the head, or a model of the router, a question and print the answer as it comes."""
+    """Send a prompt to the head, or to a model of the router, and print the answer as it comes."""
     api = _asked_api(_settings(arguments), arguments.model)
     began, first, pieces = time.monotonic(), 0.0, 0
     text = ""
@@ -191,7 +191,7 @@ def drain_command(arguments: argparse.Namespace) -> int:
 
 
 def hold_command(arguments: argparse.Namespace) -> int:
-    """Keep the agents from acting on this node for a while."""
+    """Suspend the agents' actions on this node."""
     if not 0 < arguments.seconds <= 86400:
         raise InvalidInputError("a hold of 1 to 86400 seconds", f"{arguments.seconds:g}", "give another --seconds")
     OperatorFlags(_settings(arguments).run_dir).set("hold", arguments.reason, arguments.seconds)
@@ -212,15 +212,15 @@ def _add(
 ) -> argparse.ArgumentParser:
     found = commands.add_parser(name, description=f"{text} Exit status: {end}.")
     found.add_argument("--config", default=DEFAULT_PATH, help="the agent's configuration (default: %(default)s)")
-    found.add_argument("--json", action="store_true", help="for programs")
+    found.add_argument("--json", action="store_true", help="print JSON")
     found.set_defaults(run=run)
     return found
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Describe the operator's commands."""
-    well = "0 all is well, 1 something is not, 2 configuration"
-    answer = "0 answered, 2 configuration or nobody to ask on this node, 3 no answer"
+    well = "0 all is well, 1 a problem, 2 configuration error"
+    answer = "0 answered, 2 configuration error or no engine on this node, 3 no answer"
     _add(commands, "status", status_command, "Show the heartbeat of every node.", well)
     watch = _add(
         commands, "watch", watch_command, "Show the heartbeats live, or once if the output is no terminal.", well
@@ -231,20 +231,20 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     logs.add_argument("of", nargs="?", choices=["all", "agent", "worker", "head", "router"], default="all")
     logs.add_argument("-n", "--lines", type=int, default=50)
     logs.add_argument("-f", "--follow", action="store_true")
-    probe = _add(commands, "probe", probe_command, "Ask the head or a router on this host for one token.", answer)
-    probe.add_argument("--model", default="", help="of a router; one that is in memory if none is named")
+    probe = _add(commands, "probe", probe_command, "Request one token from the head or router on this node.", answer)
+    probe.add_argument("--model", default="", help="the router's model to use (default: one in memory)")
     probe.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS")
-    query = _add(commands, "query", query_command, "Ask the head or a router on this host a question.", answer)
+    query = _add(commands, "query", query_command, "Send a prompt to the head or router on this node.", answer)
     query.add_argument("prompt")
-    query.add_argument("--model", default="", help="of a router; one that is in memory if none is named")
+    query.add_argument("--model", default="", help="the router's model to use (default: one in memory)")
     query.add_argument("--max-tokens", type=int, default=64)
     query.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
     drain = _add(
         commands,
         "drain",
         drain_command,
-        "Mark the head on this host as draining and wait until no request runs.",
-        "0 idle, 1 requests still run, 2 configuration or no head on this node",
+        "Mark the head on this node as draining and wait until no request runs.",
+        "0 idle, 1 requests still run, 2 configuration error or no head on this node",
     )
     drain.add_argument("--timeout", type=float, default=120.0, metavar="SECONDS")
     drain.add_argument("--stop", action="store_true", help="stop the head when it is idle")
@@ -253,9 +253,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         commands,
         "hold",
         hold_command,
-        "Keep the agent from restarting anything on this node for a while.",
-        "0, 2 arguments",
+        "Suspend all actions of the agents on this node.",
+        "0 held, 2 wrong arguments",
     )
     hold.add_argument("--seconds", type=float, default=600.0)
     hold.add_argument("--reason", default="by hand")
-    _add(commands, "resume", resume_command, "End a hold and a drain.", "0, 2 configuration")
+    _add(commands, "resume", resume_command, "End a hold and a drain.", "0 resumed, 2 configuration error")

@@ -155,7 +155,7 @@ def reset_connections(worker: ExpectedWorker, ports: Iterable[int]) -> None:
 
 
 def _may_hold_dead(seen: WorkerObservation) -> bool:
-    """A worker with a dead client is silent, and after two callers its queue is full and it seems away."""
+    """Return whether a worker may still hold a dead client: it is silent, or its connection queue is full."""
     return seen.state == "silent" or (seen.state == "unreachable" and seen.detail == NO_ANSWER)
 
 

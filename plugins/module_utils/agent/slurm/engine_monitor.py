@@ -145,9 +145,9 @@ class HeadMonitor:
         for worker in self.workers.values():
             for action in worker.monitor.step(now, worker.view()) if worker.facts else ():
                 self._apply(replace(action, reason=f"{worker.name}: {action.reason}"))
-        away = {name for name, links in found.items() if any(link.is_unacked for link in links)}
-        away |= {worker.name for worker in self.workers.values() if worker.facts.get("unanswered")}
-        self.lost = self.lost or self.links.step(now, away)
+        silent = {name for name, links in found.items() if any(link.is_unacked for link in links)}
+        silent |= {worker.name for worker in self.workers.values() if worker.facts.get("unanswered")}
+        self.lost = self.lost or self.links.step(now, silent)
 
     def _apply(self, action: Action) -> None:
         if action.kind == RESTART:

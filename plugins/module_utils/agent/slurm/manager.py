@@ -268,8 +268,8 @@ class Manager:
         for work in (self.follow_registry, self.follow_slurm):
             threading.Thread(target=work, daemon=True).start()
         self._wait_for(self._has_read_both, TIMEOUT_S)
-        # The former status stays valid for longer than this. So an engine whose node has a wrong clock is not reported
-        # as away before its heartbeat was tracked.
+        # Wait for a second heartbeat of each engine: a wrong clock on its node makes one heartbeat look too old.
+        # Meanwhile the former status stays valid.
         self._wait_for(lambda: not self._awaits_heartbeat(), endpoint_registry.STILL_S)
         self.publish()
         notify("READY=1")

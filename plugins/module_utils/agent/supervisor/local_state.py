@@ -23,10 +23,9 @@ from ...core.supervision.observations import HeadObservation
 from ..common import command
 
 PROC = Path("/proc")
-# systemd is asked that often for a unit, and that often where there is none yet.
-UNIT_S = 1.0
-ABSENT_S = 5.0
-# An answer that takes longer is taken when it comes.
+#: Seconds between two queries of systemd: for a loaded unit, and for one that is not installed.
+UNIT_S, ABSENT_S = 1.0, 5.0
+#: Seconds to wait for systemd. A later answer is used at the next refresh.
 WAIT_S = 0.4
 
 
@@ -75,7 +74,7 @@ def unit(name: str) -> Unit:
 
 
 def process(pid: int) -> Process:
-    """Read a process; one that does not exist has no start."""
+    """Read a process. Without that process, C(started) is 0."""
     if not pid:
         return Process()
     try:
@@ -137,7 +136,7 @@ def engine_view(unit: Unit, process: Process, health: str) -> HeadObservation:
 class ObservedUnit:
     """A unit and its process.
 
-    Systemd is asked periodically, and when the process changes. It is asked in a thread, because it may be stalled and
+    Systemd is queried periodically, and when the process changes. The query runs in a thread: systemd may stall, and
     heartbeats must continue with its last answer.
     """
 
@@ -150,7 +149,7 @@ class ObservedUnit:
         self._asking: threading.Thread | None = None
 
     def refresh(self, now: float) -> None:
-        """Read the process, and ask systemd for the unit if it is time to."""
+        """Read the process, and query systemd for the unit when that is due."""
         before, was = self._heard, self.process
         found = process(before[0].pid)
         every = UNIT_S if before[0].loaded else ABSENT_S
@@ -158,12 +157,12 @@ class ObservedUnit:
             asking = threading.Thread(target=self._ask, daemon=True)
             self._asked_at, self._asking = now, asking
             asking.start()
-            # It usually answers within a few milliseconds; then its answer is current.
+            # Systemd usually answers within milliseconds, so that the answer is current.
             asking.join(WAIT_S)
         heard = self._heard
         self.unit, self.heard_at = heard
         found = process(self.unit.pid)
-        # The kernel may have reused its id, until systemd reports the end of the process.
+        # A process of the same id may be another one: the kernel reuses ids before systemd reports the end.
         self.process = Process() if heard[0] is self._known and found.started != was.started else found
         self._known = heard[0]
 

@@ -91,7 +91,7 @@ def check_split(split: Mapping[str, int], holders: Sequence[LayerHost], layers: 
         raise InvalidInputError(
             f"a tensor split that adds up to the model's {layers} layers",
             f"{total} ({' + '.join(str(split[name]) for name in names)})",
-            f"{'add' if total < layers else 'take away'} {abs(layers - total)}",
+            f"{'add' if total < layers else 'remove'} {abs(layers - total)}",
         )
 
 

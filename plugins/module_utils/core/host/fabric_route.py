@@ -157,10 +157,10 @@ def parse_route(peer: str, interface: str, status: int, out: str, err: str) -> R
     entry = next(iter(_json_list(out)), {})
     metrics = {name: value for metric in entry.get("metrics", []) for name, value in metric.items()}
     device = str(entry.get("dev", ""))
-    away = "fabric" if device == interface else "fallback"
+    kind = "fabric" if device == interface else "fallback"
     return Route(
         peer,
-        "local" if entry.get("type") == "local" else away,
+        "local" if entry.get("type") == "local" else kind,
         device,
         str(entry.get("gateway", "")),
         str(entry.get("prefsrc", "")),

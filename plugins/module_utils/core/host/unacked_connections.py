@@ -30,5 +30,6 @@ class UnackedConnections:
         self._since = {place: self._since.get(place, now) for place in places}
         for place, since in sorted(self._since.items()):
             if now - since >= self.patience_s:
-                return f"{place} has acknowledged nothing for {now - since:.0f} seconds: its host or the fabric is away"
+                silence = f"{place} has acknowledged nothing for {now - since:.0f} seconds"
+                return f"{silence}: its host or the fabric is unavailable"
         return ""

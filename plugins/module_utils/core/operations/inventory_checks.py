@@ -161,7 +161,7 @@ def _prefix(inventory: Inventory) -> Iterator[str]:
     if not prefix.startswith("/") or ".." in prefix.split("/") or is_system(prefix):
         yield (
             f"fact herd_prefix: expected the absolute path of a folder that is the releases' alone, such as "
-            f"/opt/llama.cpp, found {prefix!r}: choose another (remove.yml takes away what is in the former one)."
+            f"/opt/llama.cpp, found {prefix!r}: choose another (remove.yml removes the files in the former one)."
         )
 
 

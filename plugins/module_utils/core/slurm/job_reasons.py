@@ -99,7 +99,7 @@ def explain(job: str, ending: Ending) -> tuple[str, str]:
         return (f"job {job} was preempted {ran}", "")
     if ending.state == "CANCELLED":
         who = f" by user number {ending.by}" if ending.by else ""
-        return (f"job {job} was cancelled{who} {ran}", "herdctl tiers stop keeps the tier away")
+        return (f"job {job} was cancelled{who} {ran}", "run herdctl tiers stop to keep the tier stopped")
     if ending.state == "DEADLINE":
         return (f"job {job} reached its deadline", "remove the deadline")
     if ending.state == "COMPLETED":

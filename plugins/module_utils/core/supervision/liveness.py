@@ -50,20 +50,20 @@ class Liveness:
             self._cpu = (now, head.cpu_s)
 
     def note_probe(self, now: float, probe: ProbeResult) -> None:
-        """Count a probe's end as progress, whatever the slots show; one that could not be sent is sent again later."""
+        """Count the end of a probe as progress. A probe that could not be sent is sent again later."""
         self._progress_at, self._slots_silent_at, self._mute_at = now, None, None
         if probe.answered:
             self.token_at = now
 
     def suspicion(self, now: float, head: HeadObservation) -> str:
-        """Return why the engine may be hung although its process runs; empty without a suspicion."""
+        """Return why the engine may hang although its process runs; empty if it makes progress."""
         if head.health in MUTE:
             return self._muteness(now, head)
         self._mute_at = None
         self._has_answered = self._has_answered or head.health in ("ok", "loading")
         if head.health != "ok":
             return ""
-        # Slots that do not answer show no progress, and their silence is no token.
+        # Without an answer of the slots, the progress is unknown and counts as unchanged.
         if head.slots_known and head.progress != self._progress:
             self._progress, self._progress_at, self.token_at = head.progress, now, now
         if head.slots_known is None:
@@ -76,14 +76,18 @@ class Liveness:
             return ""
         quiet = now - self._progress_at
         if head.busy > 0:
-            return f"it is busy and made nothing for {quiet:.0f} seconds" if quiet >= self._patience(now, head) else ""
+            return (
+                f"it is busy and has made no progress for {quiet:.0f} seconds"
+                if quiet >= self._patience(now, head)
+                else ""
+            )
         # A probe would wake an engine that may sleep.
         if self.limits.idle_probe_s and quiet >= self.limits.idle_probe_s and not head.may_sleep:
-            return f"it is idle and made nothing for {quiet:.0f} seconds"
+            return f"it is idle and has made no progress for {quiet:.0f} seconds"
         return ""
 
     def _patience(self, now: float, head: HeadObservation) -> float:
-        """Return the seconds that a busy engine may make nothing; one that wakes first reads its model."""
+        """Return the seconds that a busy engine may make no progress; longer while it wakes and reads its model."""
         is_waking = head.may_sleep and now - self._computed_at < self.limits.stall_s
         return self.limits.mute_busy_s if is_waking else self.limits.stall_s
 
@@ -97,7 +101,7 @@ class Liveness:
         lasts, idle = now - self._mute_at, now - self._computed_at
         word = "silent" if head.health == "silent" else "closed"
         if lasts >= self.limits.mute_s and idle >= self.limits.mute_s:
-            return f"its API has been {word} for {lasts:.0f} seconds, and its process did nothing"
+            return f"its API has been {word} for {lasts:.0f} seconds, and its process is idle"
         if lasts >= self.limits.mute_busy_s:
             return f"its API has been {word} for {lasts:.0f} seconds"
         return ""
@@ -114,5 +118,5 @@ class Liveness:
         idle = now - self._computed_at
         if head.health == "loading" and idle >= self.limits.stall_s:
             # Loading reads and sends all the time.
-            return f"{self.name} says that it loads its model, and its process has done nothing for {idle:.0f} seconds"
+            return f"{self.name} reports that it loads its model, and its process has been idle for {idle:.0f} seconds"
         return ""

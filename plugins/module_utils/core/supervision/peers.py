@@ -92,10 +92,12 @@ class PeerTracker:
                 elif at - peer.changed_at >= self.limits.silent_s:
                     # Its main thread hangs, and its watchdog ends it. But a host that is down answers nothing at all,
                     # and the head's own connections show the state of the worker.
-                    text = f"the agent of {name} hangs: it says the same again; its host answers, so nothing is done"
+                    text = (
+                        f"the agent of {name} hangs: its heartbeat is unchanged; its host answers, so nothing is done"
+                    )
                     self.notices.log_once(f"agent {name}", text, actions)
             else:
-                kind = "is away" if observation.kind == "refused" else "makes no sense"
+                kind = "is unavailable" if observation.kind == "refused" else "sends invalid heartbeats"
                 text = f"the agent of {name} {kind} ({observation.detail}); its host answers, so nothing is done"
                 self.notices.log_once(f"agent {name}", text, actions)
             # An answer counts from when it came, however often it is evaluated.
@@ -179,7 +181,7 @@ class PeerTracker:
         is_newer = heartbeat.sequence > peer.half_open_sequence + 1 or heartbeat.agent != peer.agent
         if not is_newer or now - peer.half_open_since < 2 * self.limits.confirm_s:
             return ""
-        return f"{name} knows nothing of the head's connection: {self._cause(name, observation)}"
+        return f"{name} does not have the head's connection: {self._cause(name, observation)}"
 
     def _silent(self, now: float, name: str, token_at: float, actions: list[Action]) -> str:
         """Return why a host counts as down; empty if it answered lately, or never since the head's process started."""
@@ -188,12 +190,12 @@ class PeerTracker:
             return ""
         silence = f"{name} has not answered for {now - answered_at:.0f} seconds"
         if token_at - answered_at > PROGRESS_LAG_S:
-            # The head makes tokens, so the worker is there and only its heartbeat is missing. Its silence counts
+            # The head makes tokens, so the worker runs and only its heartbeat is missing. Its silence counts
             # again after it has answered.
             self._peers[name].answered_at = None
-            self.notices.log_once(f"agent {name}", f"{silence}, but the head goes on: nothing is done", actions)
+            self.notices.log_once(f"agent {name}", f"{silence}, but the head makes tokens: nothing is done", actions)
             return ""
-        return f"{silence}: its host or the fabric is away"
+        return f"{silence}: its host or the fabric is unavailable"
 
     def other_release(self, head: HeadObservation, observations: Mapping[str, PeerObservation]) -> str:
         """Name a worker of another release than the head's, unless the head was drained for this pair before."""

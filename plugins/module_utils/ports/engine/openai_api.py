@@ -174,7 +174,7 @@ class Api:
         return RemoteFailureError(
             f"a whole answer from {self._url}",
             f"{type(error).__name__}: {error}",
-            "look at journalctl -u llama-head; a worker that went away takes the head with it",
+            "look at journalctl -u llama-head; a head ends when it loses a worker",
         )
 
     def _send(self, method: str, path: str, body: dict[str, Any] | None = None, stream: bool = False) -> Response:

@@ -26,7 +26,7 @@ def test_tier_is_stopped_and_started(home: Home) -> None:
     assert home.tiers("stop", "fast", "--reason", "new fan").returncode == 0
     wait_for("its end", lambda: home.slurm.calls("scancel") == [["12"]])
     home.slurm.queue()
-    wait_for("it to be away", lambda: home.tier()["state"] == "stopped")
+    wait_for("the tier to stop", lambda: home.tier()["state"] == "stopped")
     assert home.tier()["reason"].endswith(": new fan")
     assert home.slurm.calls("sbatch") == []
     home.slurm.says("sbatch", "14\n")

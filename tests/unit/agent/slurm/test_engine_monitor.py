@@ -44,21 +44,21 @@ CASES = {
     "all is well": ("run(100)", ""),
     "the head's node loses the fabric": (
         "run(5); run(40, [replace(link, is_unacked=True)])",
-        "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is away",
+        "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is unavailable",
     ),
     # The head only waits, and has nothing to send again.
     "the worker's node loses the fabric": (
         "run(5); run(40, unanswered=True)",
-        "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is away",
+        "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is unavailable",
     ),
     "the network is switched over": ("run(5); run(20, unanswered=True); run(30); run(20, unanswered=True)", ""),
     "the worker has closed the connection": (
         "run(5); run(5, [])",
         "the head has no connection to vasp-02: its worker closed it",
     ),
-    "the worker knows nothing of the connection": (
+    "the worker does not have the connection": (
         "run(5); run(10, clients=())",
-        "vasp-02 knows nothing of the head's connection: its worker closed it",
+        "vasp-02 does not have the head's connection: its worker closed it",
     ),
     "the worker is stopped": ("run(5); run(10, state='T')", "vasp-02: the worker's process 7 has been stopped"),
     "no worker has said anything": ("monitor.receive = lambda *each: None; run(20)", ""),

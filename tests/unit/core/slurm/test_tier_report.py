@@ -110,8 +110,8 @@ def test_pending_reason_is_explained(reason: str, words: str, advice: str) -> No
 
 
 def test_ready_tier_stays_ready_while_slurm_does_not_answer() -> None:
-    away = QueueSnapshot(NOW - 60, (RUNNING,), "Unable to contact slurm controller (connect failure)", NOW - 50)
-    found = Observation(NOW, away, [ENTRY])
+    silent = QueueSnapshot(NOW - 60, (RUNNING,), "Unable to contact slurm controller (connect failure)", NOW - 50)
+    found = Observation(NOW, silent, [ENTRY])
     assert tier_report.report(FAST, TierState(job="12"), found).state == "ready"
     tier = tier_report.report(FAST, TierState(), Observation(NOW, QueueSnapshot(0.0, (), "refused", NOW)))
     assert (tier.state, tier.retry_after_s) == ("pending", 60)

@@ -61,9 +61,9 @@ def power_loss(group: Group) -> None:
         (lose, 1.0, "the head has no connection to vllm-node2: its worker closed it"),
         (died, 1.0, "the head has no connection to vllm-node2: its worker is activating (auto-restart)"),
         (came_back, 1.0, "the head has no connection to vllm-node2: its worker was restarted, process 101 is now 205"),
-        (restarted, 2.0, "vllm-node2 knows nothing of the head's connection: its worker was restarted"),
-        (rebooted, 2.0, "vllm-node2 knows nothing of the head's connection: its host was started again"),
-        (power_loss, 6.5, "vllm-node2 has not answered for 6 seconds: its host or the fabric is away"),
+        (restarted, 2.0, "vllm-node2 does not have the head's connection: its worker was restarted"),
+        (rebooted, 2.0, "vllm-node2 does not have the head's connection: its host was started again"),
+        (power_loss, 6.5, "vllm-node2 has not answered for 6 seconds: its host or the fabric is unavailable"),
     ],
 )
 def test_head_restarts_when_it_loses_a_worker(
@@ -296,9 +296,9 @@ def test_unanswered_probe_is_no_progress(group: Group, asked: bool) -> None:
 @pytest.mark.parametrize(
     ("happens", "words"),
     [
-        (agent_dies, "the agent of vllm-node2 is away"),
-        (agent_hangs, "the agent of vllm-node2 hangs: it says the same again"),
-        (nonsense, "the agent of vllm-node2 makes no sense (HTTP status 500)"),
+        (agent_dies, "the agent of vllm-node2 is unavailable"),
+        (agent_hangs, "the agent of vllm-node2 hangs: its heartbeat is unchanged"),
+        (nonsense, "the agent of vllm-node2 sends invalid heartbeats (HTTP status 500)"),
         (stopped_by_hand, "the head's unit is inactive: it was stopped, and stays so"),
         (held, "held: by hand"),
         (held_on_the_worker, "held on vllm-node2 (by hand)"),
@@ -370,7 +370,7 @@ def test_old_answer_counts_as_silence(group: Group) -> None:
     group.run(5.5)
     assert group.restarts() == []
     group.run(4.5)
-    assert group.restarts() == ["vllm-node2 has not answered for 6 seconds: its host or the fabric is away"]
+    assert group.restarts() == ["vllm-node2 has not answered for 6 seconds: its host or the fabric is unavailable"]
 
 
 def test_silence_counts_from_the_last_answer(group: Group) -> None:
