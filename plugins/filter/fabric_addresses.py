@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: fabric_addresses
 short_description: Look up the fabric addresses of hosts
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Returns C(herd_fabric_address) of each host. It fails for a host without one, unless a default is given.
 author: herd.inference contributors (@herd-inference)

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: locked_models
 short_description: Add the model lock to the models of an inventory
-version_added: 0.2.0
+version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
   - M(herd.inference.model_lock#module) writes the facts of a hub about each model to a separate file. This filter adds

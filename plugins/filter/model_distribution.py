@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: model_distribution
 short_description: Plan which hosts fetch models and which copy them from other hosts
-version_added: 0.2.0
+version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
   - One host fetches a model that no host has. The others copy it from hosts that have it, in rounds, as a tree.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: model_id
 short_description: Name the id of a model at a tier
-version_added: 0.2.0
+version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
   - Returns the id under which clients ask a tier for a model. A router names a model by its file, any other engine by

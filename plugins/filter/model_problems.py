@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: model_problems
 short_description: List the problems of model entries before a download
-version_added: 0.2.0
+version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
   - Each problem is one sentence with the expected value, the found value and the next step.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: placement
 short_description: Plan where a model's layers go, and whether they fit
-version_added: 0.2.0
+version_added: 0.1.0
 author: herd.inference contributors (@herd-inference)
 description:
   - Computes the bytes of weights, caches, compute buffers and overhead on each device for an entry of

@@ -13,7 +13,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.release import
 DOCUMENTATION = r"""
 name: release_change
 short_description: Plan a switch to another release, or a rollback
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - herd.inference contributors (@herd-inference)
 description:

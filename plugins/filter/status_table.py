@@ -29,23 +29,19 @@ options:
     description: Results of M(herd.inference.gpu_memory) by host name.
     type: dict
     default: {}
-    version_added: 0.2.0
   routes:
     description: Results of M(herd.inference.ib_route) by host name.
     type: dict
     default: {}
-    version_added: 0.2.0
   routers:
     description: Results of M(herd.inference.router_info) by host name.
     type: dict
     default: {}
-    version_added: 0.2.0
   accepted:
     description: Ids of advisories that the inventory has acknowledged.
     type: list
     elements: str
     default: []
-    version_added: 0.2.0
 """
 
 EXAMPLES = r"""

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: systemd_quote
 short_description: Quote words for a setting of a systemd unit
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Joins words with spaces. A word with spaces, quotes or other special characters is quoted, so that systemd reads the
     same words again.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: task_table
 short_description: Make the gateway's task table
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Converts the inventory's task types, each with its suitable models, to a table with one tier and one model id for
     each type. It takes the best model that an enabled tier serves.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: tier_plan
 short_description: Plan the Slurm jobs of the inference tiers
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - From the tiers of the inventory to what their jobs need, without asking a host. For each tier the data of its
     runtime, the job script's limits, the placement of its models, and what cannot work.

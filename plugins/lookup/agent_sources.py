@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: agent_sources
 short_description: Read the files of herdctl from this collection
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Returns the packages C(core) and C(agent) of this collection's C(module_utils) as one dictionary. The key is a
     path below the installed version, such as C(lib/herd/core/errors.py); the value is the file's text.

@@ -35,7 +35,6 @@ options:
     description: Links to put elsewhere on this host, by their absolute path; each names a path in O(files).
     type: dict
     default: {}
-    version_added: 0.2.0
 """
 
 EXAMPLES = r"""

@@ -40,21 +40,17 @@ options:
     description: Size of the model's files in bytes, which extends the wait. V(0) is unknown.
     type: int
     default: 0
-    version_added: 0.2.0
   load_mib_per_s:
     description: Slowest acceptable rate of loading in MiB/s. Gigabit Ethernet carries 112.
     type: float
     default: 100
-    version_added: 0.2.0
   slots:
     description: Request slots that the head must have. V(0) skips the check.
     type: int
     default: 0
-    version_added: 0.2.0
   reasoning:
     description: Whether the answer must have C(reasoning_content). Unset skips the check.
     type: bool
-    version_added: 0.2.0
   request_timeout:
     description: Longest silence in an answer, in seconds.
     type: int
@@ -98,7 +94,7 @@ limit_s:
   description: Longest wait in seconds.
   returned: success
   type: float
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample: 1036.8
 states:
   description: States during the wait in order, of V(refused), V(silent), V(loading) and V(ready).
@@ -111,13 +107,13 @@ models:
   returned: success
   type: list
   elements: str
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample: [or1-behemoth-q8_0]
 slots:
   description: Number of request slots, of busy ones, and the context of one in tokens. V(null) is unknown.
   returned: success
   type: dict
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample: {total: 1, busy: 0, context: 4096}
 key_required:
   description: Whether a request without a key is rejected.
@@ -128,13 +124,13 @@ wrong_key_refused:
   description: Whether a request with an unknown key is rejected.
   returned: success
   type: bool
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample: true
 reasons:
   description: Whether the model sends C(reasoning_content).
   returned: success
   type: bool
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample: false
 completion:
   description:

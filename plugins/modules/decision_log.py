@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: decision_log
 short_description: Write the decision records and the cluster's measurements to a page on a node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Writes one page with the decision records and with measurements of the head on this host. These are the memory of
     each device, read from the engine's log, and the speed of one completion, requested with C(herdctl query).

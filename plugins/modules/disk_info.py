@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: disk_info
 short_description: Read the free space of the file systems that the services use
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Returns the free space and the state of each file system under O(paths). For a path that does not exist yet, the
     module reads the nearest folder above it.

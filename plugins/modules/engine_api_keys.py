@@ -39,7 +39,6 @@ options:
     type: str
     choices: [none, begin, finish]
     default: none
-    version_added: 0.2.0
   group:
     description: Group that can read the file and enter its directory. The owner is root.
     type: str
@@ -70,7 +69,7 @@ rotating:
   returned: always
   type: bool
   sample: false
-  version_added: 0.2.0
+  version_added: 0.1.0
 """
 
 import os

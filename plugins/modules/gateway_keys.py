@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gateway_keys
 short_description: Write the gateway's user keys
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Checks the entries and writes them for the gateway, which reads the file again when it changes. From then on, a key
     that is revoked or missing here is rejected.

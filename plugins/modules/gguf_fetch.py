@@ -101,7 +101,6 @@ options:
     type: list
     elements: str
     default: []
-    version_added: 0.2.0
   size:
     description:
       - Size of the whole file in bytes. Not with O(shards).
@@ -134,19 +133,16 @@ options:
       - Number of requests at the same time. A server without ranges gets one.
     type: int
     default: 8
-    version_added: 0.2.0
   bandwidth:
     description:
       - Most bytes per second over all connections, for example C(50M); V(0) for no limit.
     type: bytes
     default: 0
-    version_added: 0.2.0
   proxy:
     description:
       - URL of a proxy for all requests, for example C(http://proxy.example.org:3128). By default, the environment
         decides (C(HTTPS_PROXY), C(NO_PROXY)).
     type: str
-    version_added: 0.2.0
   lock_timeout:
     description:
       - Seconds to wait for another run with the same destination.

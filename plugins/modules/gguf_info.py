@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gguf_info
 short_description: Read the facts about a GGUF model from its header
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Reads the header and the tensor table of a model, on the host or on a server. Of a remote file, only the header is
     fetched, in ranges. A header with a large vocabulary has some MiB.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: gpu_memory
 short_description: Read the state of each GPU from nvidia-smi, and wait for free memory
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Reads C(nvidia-smi -q -x), the compute capability from C(nvidia-smi --query-gpu), and the NUMA node from the
     kernel. A value that the driver, the card or the user's permissions do not provide is null.

@@ -93,7 +93,6 @@ options:
     type: list
     elements: str
     default: []
-    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -158,7 +157,7 @@ findings:
   returned: always
   type: list
   elements: dict
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample:
     - rule: repeated-flag
       severity: warning

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: ib_route
 short_description: Check that traffic between the nodes uses the fabric
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Asks the kernel for the interface of packets to each peer. A route through the Ethernet is another problem than
     a missing route.

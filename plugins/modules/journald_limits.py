@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: journald_limits
 short_description: Limit the size, age and rate of a host's journal
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Writes a drop-in for C(systemd-journald), restarts it, and shrinks a journal above the new limit. Running services
     keep their connection to the journal during the restart.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_check
 short_description: Compare the models on a host with the inventory
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Checks for each file of the models whether it exists, has the right size, the right SHA-256 and a complete header,
     and lists the other files in the folder.

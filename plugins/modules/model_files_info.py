@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_files_info
 short_description: List the verified model files of a host without reading them
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - M(herd.inference.gguf_fetch) records the size, time and SHA-256 of a verified file in C(.NAME.verified) beside the
     file. While size and time are the same, the SHA-256 is still right.

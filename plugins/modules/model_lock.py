@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_lock
 short_description: Lock the models of an inventory to exact bytes
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Asks the hub for the commit, the sizes and the SHA-256 of each model's files (C(X-Repo-Commit), C(X-Linked-Size),
     C(X-Linked-Etag)) without fetching the files, and reads the model's metadata from its header, in ranges.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_partials_prune
 short_description: Remove partial downloads of models that were given up
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - A download that is killed keeps its bytes beside its destination, so that the next one continues there. This module
     removes partial downloads to which nothing was written for O(days).

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: nginx_site
 short_description: Install files of nginx's configuration after a test
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Has nginx test a copy of its whole configuration with the new files, and installs them if the test passes.
   - Reloads nginx if its processes have not read the files yet. A reload closes no connection in use.

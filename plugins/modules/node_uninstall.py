@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: node_uninstall
 short_description: Remove everything that this collection has installed on a node
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Stops and removes each unit with the collection's mark, its nftables tables and firewalld rules, its nginx site, the
     releases, configuration and keys, herdctl, caches, and the accounts with their groups.

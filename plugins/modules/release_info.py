@@ -65,7 +65,7 @@ changing:
       rollback. Empty unless a switch is running or was killed.
   returned: success
   type: dict
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample: {}
 releases:
   description: Installed releases, oldest first.
@@ -88,7 +88,7 @@ running:
   returned: success
   type: list
   elements: dict
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample:
     - {release: 0c1e57098-cpu-5f1c20ab, pid: 4711, name: ggml-rpc-server, unit: llama-rpc.service}
 advisories:
@@ -96,7 +96,7 @@ advisories:
   returned: success
   type: list
   elements: dict
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample:
     - id: CVE-2026-34159
       means: unauthenticated code execution for whoever reaches the RPC worker's port
@@ -107,7 +107,7 @@ problems:
   returned: success
   type: list
   elements: str
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample: []
 serving:
   description:

@@ -53,7 +53,6 @@ options:
       - Whether to point C(current) to the release. If not, M(herd.inference.release_switch) does so later.
     type: bool
     default: true
-    version_added: 0.2.0
 """
 
 EXAMPLES = r"""

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_prune
 short_description: Remove releases that are neither used nor needed for a rollback
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Removes old releases like M(herd.inference.release_install), and what a killed installation left.
   - Never removes a release to which C(current), C(previous), a unit of systemd or the record of a killed switch points,

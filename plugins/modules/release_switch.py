@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: release_switch
 short_description: Make an installed release the current one
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Verifies each file of the release, then points C(current) to it in one step. The former release becomes
     C(previous).

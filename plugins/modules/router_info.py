@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: router_info
 short_description: Report the models that a running router offers, and which are in memory
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Requests the models of llama-server in router mode. The request loads no model and wakes none.
   - Without O(url), reads the state of O(unit), running or not, and sends the request to its endpoint.

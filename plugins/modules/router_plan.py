@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: router_plan
 short_description: Plan which models a router offers, and whether the largest fit together
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Reads the headers of the named models and, with O(scan), of every other GGUF file of a folder. Checks that the
     largest O(models_max) of them fit together on the GPUs and in the memory of this host. A file that does not fit or

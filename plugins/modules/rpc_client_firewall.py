@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: rpc_client_firewall
 short_description: Let only the head's own user reach the RPC workers from this host
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - A worker identifies its head by the address, so it cannot distinguish the head from other programs on the same host.
     The protocol has no authentication, and a worker serves one client at a time.

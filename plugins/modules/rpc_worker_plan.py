@@ -80,7 +80,7 @@ findings:
   returned: always
   type: list
   elements: dict
-  version_added: 0.2.0
+  version_added: 0.1.0
   sample: []
 nft:
   description: Whether the host has the program nft.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: selinux_policy
 short_description: Allow a service its actions and ports in the SELinux policy
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Installs a module of rules in the policy, and gives ports a type that allows the service to listen on them. Does
     nothing if SELinux is disabled.

@@ -50,7 +50,6 @@ options:
       - With V(0) the module waits for systemd's job.
     type: float
     default: 0
-    version_added: 0.2.0
 """
 
 EXAMPLES = r"""

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: slurm_accounting
 short_description: Verify, or set up, QoS, account and users in Slurm's accounting
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Compares the accounting with the options, and slurm.conf and the partitions with the requirements of preemption.
   - Only verifies unless O(set_up) is true. Then it calls sacctmgr for each difference. Other settings of the site stay.

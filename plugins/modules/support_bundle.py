@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: support_bundle
 short_description: Collect diagnostics of a node in an archive, without secrets
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Writes an archive that only root can read. It contains the journals and texts of the collection's units, processes,
     addresses, routes, firewall rules, sockets, disks, memory, GPUs, releases and heartbeats.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tailscale_serve
 short_description: Serve local HTTP servers to the tailnet with tailscale serve
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Configures C(tailscale serve) to proxy some paths to servers of this machine. Only paths that differ are set or
     removed. Other paths, which may belong to somebody else, stay.

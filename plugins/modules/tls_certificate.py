@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tls_certificate
 short_description: Install the certificate and the private key of a service
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Writes a given certificate and its private key, keeps an existing pair, or generates a self-signed one. A private
     key never appears in results, diffs, logs or arguments of programs.
