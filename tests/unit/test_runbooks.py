@@ -36,6 +36,12 @@ def test_a_page_of_a_symptom_has_its_shape(page: Page) -> None:
     assert len(page.text.splitlines()) <= LONGEST_PAGE
 
 
+@pytest.mark.parametrize("page", [*SYMPTOMS, *SLURM], ids=lambda page: page.name)
+def test_a_sentence_introduces_the_messages(page: Page) -> None:
+    introduction, _list, _rest = page.text.partition("\n\n- `")
+    assert not page.messages or introduction.endswith(":")
+
+
 @pytest.mark.parametrize("page", SYMPTOMS, ids=lambda page: page.name)
 def test_a_symptom_is_found_by_its_messages(page: Page) -> None:
     index = (FOLDER / f"{INDEX}.md").read_text(encoding="utf-8")
