@@ -95,7 +95,10 @@ advisories:
   type: list
   elements: dict
   version_added: 0.1.0
-  sample: [{id: CVE-2026-34159, means: code execution for whoever reaches the RPC port, fixed: "2026-03, b8492"}]
+  sample:
+    - id: CVE-2026-34159
+      means: code execution for anyone who reaches the RPC worker's port
+      fixed: "2026-03, b8492"
 endpoint:
   description: Address and port of the API.
   returned: always

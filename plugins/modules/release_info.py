@@ -99,7 +99,7 @@ advisories:
   version_added: 0.1.0
   sample:
     - id: CVE-2026-34159
-      means: unauthenticated code execution for whoever reaches the RPC worker's port
+      means: unauthenticated code execution for anyone who reaches the RPC worker's port
       fixed: 2026-03, b8492
       releases: [b7836-cpu-11aa22bb]
 problems:

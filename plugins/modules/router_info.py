@@ -117,7 +117,10 @@ advisories:
   returned: without O(url)
   type: list
   elements: dict
-  sample: [{id: CVE-2026-34159, means: code execution for whoever reaches the RPC port, fixed: "2026-03, b8492"}]
+  sample:
+    - id: CVE-2026-34159
+      means: code execution for anyone who reaches the RPC worker's port
+      fixed: "2026-03, b8492"
 """
 
 import time

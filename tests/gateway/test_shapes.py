@@ -90,9 +90,9 @@ def test_the_log_names_refused_requests(client: Client, made: Gateway, engines: 
     connection, answer = client.open(chat(300, model=REASONING_MODEL, stream=True), key="herd-key-of-meg")
     assert answer.status == 200
     answer.read(10)
-    crowded = client.ask(chat(model=REASONING_MODEL), key="herd-key-of-meg", path="/reasoning/v1/chat/completions")
+    overloaded = client.ask(chat(model=REASONING_MODEL), key="herd-key-of-meg", path="/reasoning/v1/chat/completions")
     connection.close()
-    assert crowded.error["code"] == "concurrency_exceeded"
+    assert overloaded.error["code"] == "concurrency_exceeded"
     found = line(made, status=429, key="meg", path="/reasoning/v1/chat/completions")
     assert found["method"] == "POST"
     assert (found["tier"], found["model"], found["refused"]) == ("reasoning", REASONING_MODEL, "concurrency_exceeded")

@@ -63,14 +63,14 @@ class TransientFailureError(RemoteFailureError):
     """A failure that may not occur again if the request is repeated.
 
     :ivar pause: seconds to wait, as requested by the server; None without a request.
-    :ivar crowded: whether the server reports that it is overloaded.
+    :ivar overloaded: whether the server reports that it is overloaded.
     """
 
     def __init__(
-        self, expected: str, found: str, remedy: str, pause: float | None = None, crowded: bool = False
+        self, expected: str, found: str, remedy: str, pause: float | None = None, overloaded: bool = False
     ) -> None:
         self.pause = pause
-        self.crowded = crowded
+        self.overloaded = overloaded
         super().__init__(expected, found, remedy)
 
     def after_retries(self, failures: int) -> RemoteFailureError:

@@ -305,7 +305,7 @@ class Transfer:
             return
         if request.epoch != address.epoch and self.backoff.retries:
             return
-        if error.crowded and others and error.pause is None:
+        if error.overloaded and others and error.pause is None:
             # The server accepts some of the requests: send fewer at a time.
             address.width = others
             return

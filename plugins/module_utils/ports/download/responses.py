@@ -91,14 +91,14 @@ def check_status(url: str, response: Response, has_token: bool) -> None:
         )
 
 
-def passing_failure(url: str, why: str, pause: float | None = None, crowded: bool = False) -> TransientFailureError:
+def passing_failure(url: str, why: str, pause: float | None = None, overloaded: bool = False) -> TransientFailureError:
     """Build the error of a request that may succeed later."""
     return TransientFailureError(
         f"the content of {public_url(url)}",
         why,
         "see that the server is up and reachable from this host",
         pause,
-        crowded,
+        overloaded,
     )
 
 
