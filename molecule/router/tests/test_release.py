@@ -1,4 +1,4 @@
-"""A change of release takes the router along, forward, back, and back by itself; with TLS in the new one.
+"""A release change includes the router: upgrade, rollback and automatic rollback. The new release has TLS.
 
 The other release is the same source built with OpenSSL (herd_api_tls).
 """
@@ -21,7 +21,7 @@ On = Callable[[str], Host]
 NODE = "vllm-node2"
 ADDRESS = ETHERNET[NODE]
 TLS = {"herd_api_tls": True, "head_server_tls_generate": True, "fast_router_tls_generate": True}
-# The same build, not made use of: where nodes go back to one without TLS, nothing may ask for it.
+# The same build with TLS unused, so that nodes can return to the release without TLS.
 BUILT = {"llama_build_tls": True}
 UNITS = {HEAD: "llama-head", "vllm-node2": "llama-router", "vllm-node3": "llama-rpc"}
 DROP_IN = "/etc/systemd/system/llama-router.service.d/sabotage.conf"
@@ -38,7 +38,7 @@ def play(operator: Operator, name: str, *more: str, given: dict[str, bool] | Non
 
 
 def releases(on: On) -> set[str]:
-    """What the nodes run: one release, if all is well."""
+    """Return the releases that the nodes run: one, unless a node differs."""
     found = set()
     for host, unit in UNITS.items():
         found.add(
@@ -62,20 +62,20 @@ PLAIN, SAFE = f"http://{ADDRESS}:8080", f"https://{ADDRESS}:8080"
 TRUSTED = "--cacert /etc/herd/router.crt"
 
 
-def test_it_moves_with_the_release_and_speaks_tls(on: On, operator: Operator) -> None:
+def test_router_is_upgraded_and_serves_tls(on: On, operator: Operator) -> None:
     (before,) = releases(on)
-    # What a build with OpenSSL needs.
+    # A build with OpenSSL needs its headers.
     assert play(operator, "site", "--tags", "toolchain", given=TLS).rc == 0
     run = play(operator, "upgrade", given=TLS)
     assert run.rc == 0, run.output
     (after,) = releases(on)
     assert after != before
     assert chat(on, SAFE, TRUSTED) == "200"
-    # Neither without TLS, nor to whoever trusts somebody else, nor without a key.
+    # Requests without TLS, without the router's certificate or without a key fail.
     assert status(on, PLAIN) == "000"
     assert status(on, SAFE) == "000"
     assert on(NODE).run(f"curl -s -o /dev/null -w '%{{http_code}}' {TRUSTED} {SAFE}/v1/models").stdout == "401"
-    # All of ours ask it with its certificate; its models' processes have none.
+    # herdctl trusts the router's certificate. The models' processes serve without TLS.
     assert "made a token" in on(NODE).check_output("herdctl probe")
     assert "lab-llama" in on(NODE).check_output("herdctl models")
     argv = on(NODE).check_output("pgrep -u llama -af 'alias lab-llama' | head -n1")
@@ -84,15 +84,15 @@ def test_it_moves_with_the_release_and_speaks_tls(on: On, operator: Operator) ->
     assert play(operator, "upgrade", given=TLS).calm
 
 
-def test_its_certificate_is_its_own_and_its_agent_asks_with_it(on: On) -> None:
+def test_certificate_names_the_router_and_the_agent_trusts_it(on: On) -> None:
     told = json.loads(on(NODE).check_output("herdctl status --json"))["nodes"][NODE]["heartbeat"]["router"]
     assert (told["health"], told["supervision"]) == ("ok", "watching")
     names = on(NODE).check_output("openssl x509 -in /etc/herd/router.crt -noout -ext subjectAltName")
     assert f"IP Address:{ADDRESS}" in names
 
 
-def test_the_status_of_all_nodes_has_a_row_for_it(on: On, operator: Operator, tmp_path: Path) -> None:
-    """Here with TLS, whose certificate the router's own command line names."""
+def test_status_playbook_shows_the_router(on: On, operator: Operator, tmp_path: Path) -> None:
+    """The router serves with TLS. The playbook reads the certificate's path from the router's command line."""
 
     def row() -> dict[str, str]:
         run = play(operator, "status", "--extra-vars", f"status_file={tmp_path}/status.json")
@@ -112,7 +112,7 @@ def test_the_status_of_all_nodes_has_a_row_for_it(on: On, operator: Operator, tm
         on(NODE).check_output("systemctl start llama-router")
 
 
-def test_it_goes_back_with_the_release(on: On, operator: Operator) -> None:
+def test_router_is_rolled_back(on: On, operator: Operator) -> None:
     (safe,) = releases(on)
     run = play(operator, "rollback")
     assert run.rc == 0, run.output
@@ -121,7 +121,7 @@ def test_it_goes_back_with_the_release(on: On, operator: Operator) -> None:
     assert chat(on, PLAIN) == "200"
 
 
-def test_all_go_back_where_a_router_does_not_come_up(on: On, operator: Operator) -> None:
+def test_failed_router_start_rolls_all_nodes_back(on: On, operator: Operator) -> None:
     (before,) = releases(on)
     previous = on(NODE).check_output("basename $(readlink /opt/llama.cpp/previous)")
     # A router of the other release does not start.
@@ -143,8 +143,8 @@ def test_all_go_back_where_a_router_does_not_come_up(on: On, operator: Operator)
 STOP_SSH = "systemd-run --quiet sh -c 'systemctl stop ssh.socket ssh; pkill -KILL sshd; sleep 100; systemctl start ssh'"
 
 
-def test_all_go_back_where_a_node_cannot_be_reached(on: On, operator: Operator) -> None:
-    """Its worker goes on with the former release, and the head of the new one would take it."""
+def test_unreachable_node_rolls_all_nodes_back(on: On, operator: Operator) -> None:
+    """The node's worker still runs the former release, and the new head would accept it."""
     (before,) = releases(on)
     log = operator.folder / f"{len(operator.outputs):02}-upgrade.log"
 
@@ -166,7 +166,7 @@ def test_all_go_back_where_a_node_cannot_be_reached(on: On, operator: Operator) 
     assert chat(on, PLAIN) == "200"
     time.sleep(100)
     assert releases(on) == {before}
-    # Its note of the change is still there, and goes when it is asked for again.
+    # The node still has its record of the change. The next playbook removes it.
     run = play(operator, "rollback")
     assert run.rc == 0, run.output
     (now,) = releases(on)

@@ -1,4 +1,4 @@
-"""A router of models on a node: what its clients and its host see of it."""
+"""A router of models on a node, as its clients and its host see it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Ask = Callable[..., tuple[int, Any]]
 
 @pytest.fixture(scope="module")
 def ask(on: On, key: str) -> Ask:
-    """Status and answer of a request from a host that is none of the herd's."""
+    """Return a function that sends a request from a host outside the cluster and returns status and body."""
 
     def request(path: str, body: dict[str, Any] | None = None, given: str | None = None) -> tuple[int, Any]:
         data = f"-d '{json.dumps(body)}'" if body is not None else ""
@@ -52,8 +52,8 @@ def states(ask: Ask) -> dict[str, str]:
     return {model["id"]: model["status"]["value"] for model in ask("/models")[1]["data"]}
 
 
-def comes(ask: Ask, wanted: dict[str, str], limit: float = 60) -> dict[str, str]:
-    """The states, once they are what is wanted or the time is up."""
+def await_states(ask: Ask, wanted: dict[str, str], limit: float = 60) -> dict[str, str]:
+    """Return the models' states once they include the wanted ones, or when the time is up."""
     end = time.monotonic() + limit
     found = states(ask)
     while not wanted.items() <= found.items() and time.monotonic() < end:
@@ -63,7 +63,7 @@ def comes(ask: Ask, wanted: dict[str, str], limit: float = 60) -> dict[str, str]
 
 
 def children(on: On) -> dict[str, int]:
-    """Ports of the models' processes, by model."""
+    """Map each model to the port of its process."""
     words = on(NODE).check_output("pgrep -u llama -a llama-server")
     found = {}
     for line in words.splitlines():
@@ -73,41 +73,41 @@ def children(on: On) -> dict[str, int]:
     return found
 
 
-def test_what_is_whole_and_a_model_is_offered(ask: Ask) -> None:
-    """Neither the file that was cut short, nor what is no model, nor a companion of one."""
+def test_router_offers_only_complete_models(ask: Ask) -> None:
+    """A truncated model, a file that is not a model and a multimodal projector are not offered."""
     assert set(states(ask)) == OFFERED
     status, answer = ask("/v1/chat/completions", {"model": "cut", "messages": []})
     assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
     assert "not found" in answer["error"]["message"]
 
 
-def test_two_are_in_memory_and_the_least_recently_used_makes_room(ask: Ask) -> None:
+def test_third_model_evicts_the_least_recently_used(ask: Ask) -> None:
     assert [chat(ask, model) for model in ("second", "third", "second", "fast")] == [200] * 4
     found = states(ask)
     assert found["third"] == "unloaded"
     assert {found["second"], found["lab-llama"]} <= {"loaded", "sleeping"}
 
 
-def test_an_alias_leads_to_its_model(ask: Ask) -> None:
+def test_alias_selects_its_model(ask: Ask) -> None:
     status, answer = ask("/completion", {"model": "task:fix", "prompt": "fn main", "n_predict": 2})
     assert status == 200
     assert answer["model"] in ("lab-llama", "task:fix")
     assert states(ask)["lab-llama"] == "loaded"
 
 
-def test_an_idle_model_gives_its_memory_back_and_wakes(on: On, ask: Ask) -> None:
+def test_idle_model_frees_its_memory_and_wakes_on_a_request(on: On, ask: Ask) -> None:
     assert chat(ask, "second") == 200
     awake = int(on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1 | xargs ps -o rss= -p"))
-    assert comes(ask, {"second": "sleeping"})["second"] == "sleeping"
+    assert await_states(ask, {"second": "sleeping"})["second"] == "sleeping"
     asleep = int(on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1 | xargs ps -o rss= -p"))
     assert asleep < awake / 2, (awake, asleep)
-    # Nobody who only looks wakes it.
+    # Reading the states does not wake it.
     assert ask("/models")[0] == 200
     assert states(ask)["second"] == "sleeping"
     assert chat(ask, "second") == 200
 
 
-def test_no_key_no_answer_neither_from_the_router_nor_from_a_models_process(on: On, ask: Ask) -> None:
+def test_router_and_model_processes_reject_requests_without_a_key(on: On, ask: Ask) -> None:
     assert chat(ask, "second") == 200
     for given in ("", "a-guess"):
         assert ask("/v1/models", given=given)[0] == 401
@@ -122,20 +122,20 @@ def test_no_key_no_answer_neither_from_the_router_nor_from_a_models_process(on: 
         assert said == "401"
 
 
-def test_what_it_listens_on(on: On) -> None:
-    """One port for clients, on the host's own address; all others are its models' on the loopback interface."""
+def test_only_the_routers_port_is_reachable_from_outside(on: On) -> None:
+    """The models' processes listen on the loopback interface."""
     said = on(NODE).check_output("ss -Hltnp | grep llama-server")
     addresses = {line.split()[3] for line in said.splitlines()}
     outside = {address for address in addresses if not address.startswith("127.0.0.1:")}
     assert outside == {f"{ETHERNET[NODE]}:8080"}
 
 
-def test_its_sandbox_is_as_closed_as_the_page_says(on: On) -> None:
+def test_sandbox_is_as_strict_as_documented(on: On) -> None:
     said = on(NODE).check_output("systemd-analyze security --no-pager llama-router.service | tail -n1")
     assert float(said.split(":")[1].split()[0]) <= 1.4
 
 
-def test_no_key_is_where_it_could_be_read(on: On, key: str) -> None:
+def test_key_is_not_readable_by_others(on: On, key: str) -> None:
     node = on(NODE)
     assert node.file(KEYS).mode == 0o640
     for command in (
@@ -147,16 +147,16 @@ def test_no_key_is_where_it_could_be_read(on: On, key: str) -> None:
         assert key not in node.check_output(command), command
 
 
-def test_a_models_process_that_dies_is_started_again_for_the_next_request(on: On, ask: Ask) -> None:
+def test_next_request_restarts_a_killed_model_process(on: On, ask: Ask) -> None:
     assert chat(ask, "second") == 200
     before = on(NODE).check_output("systemctl show -p MainPID --value llama-router")
     on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1 | xargs kill -9")
-    assert comes(ask, {"second": "unloaded"}, 10)["second"] == "unloaded"
+    assert await_states(ask, {"second": "unloaded"}, 10)["second"] == "unloaded"
     assert chat(ask, "second") == 200
     assert on(NODE).check_output("systemctl show -p MainPID --value llama-router") == before
 
 
-def test_a_router_that_is_killed_comes_back_and_leaves_nothing_behind(on: On, ask: Ask) -> None:
+def test_killed_router_restarts_and_leaves_no_model_process(on: On, ask: Ask) -> None:
     assert chat(ask, "second") == 200
     node = on(NODE)
     before = node.check_output("systemctl show -p MainPID --value llama-router")
@@ -174,10 +174,10 @@ def test_a_router_that_is_killed_comes_back_and_leaves_nothing_behind(on: On, as
 
 
 def settled(on: On) -> str:
-    """The agent's words of the last seconds, once it sees the router serve again."""
+    """Return the agent's log of the last minute, once the agent sees the router serve again."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        # It ends with 1 as long as something is not well.
+        # The command exits with 1 while the cluster is not healthy.
         told = json.loads(on(NODE).run("herdctl status --json").stdout)["nodes"][NODE]["heartbeat"]["router"]
         if (told["health"], told["supervision"]) == ("ok", "watching"):
             break
@@ -185,8 +185,8 @@ def settled(on: On) -> str:
     return on(NODE).check_output("journalctl -u herd-agent --since=-60s --output=cat --no-pager")
 
 
-def asked_meanwhile(on: On, key: str, model: str) -> None:
-    """A long question to a model, from a host that is none of the herd's; how it ended is in /tmp/stream."""
+def start_request(on: On, key: str, model: str) -> None:
+    """Send a long request from a host outside the cluster. Its HTTP status is written to /tmp/stream."""
     body = json.dumps({"model": model, "prompt": "x", "n_predict": 500, "ignore_eos": True})
     on("mirror").check_output(
         f"rm -f /tmp/stream; (echo 'Authorization: Bearer {key}' | curl -s --max-time 60 -H @/dev/stdin -o /dev/null "
@@ -196,46 +196,46 @@ def asked_meanwhile(on: On, key: str, model: str) -> None:
     time.sleep(1.5)
 
 
-def told_to_the_client(on: On) -> str:
+def status_of_request(on: On) -> str:
     return on("mirror").check_output(
         "timeout 40 sh -c 'until test -s /tmp/stream; do sleep 0.2; done'; cat /tmp/stream"
     )
 
 
-def test_a_models_process_that_hangs_is_ended_and_the_next_request_loads_it(on: On, ask: Ask, key: str) -> None:
-    """It is stopped in the middle of an answer; /health of the router goes on to say that all is well."""
+def test_hung_model_process_is_killed_and_reloaded_by_the_next_request(on: On, ask: Ask, key: str) -> None:
+    """The process hangs during a response. The router's /health still reports success."""
     assert chat(ask, "second") == 200
     router = on(NODE).check_output("systemctl show -p MainPID --value llama-router")
-    asked_meanwhile(on, key, "second")
+    start_request(on, key, "second")
     on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1 | xargs kill -STOP")
     begin = time.monotonic()
     assert ask("/health")[0] == 200
-    # Who waited is told, and whoever comes next gets an answer, within the time that it takes to notice and to end it.
-    assert told_to_the_client(on) == "500"
+    # The waiting client gets an error, and the next request succeeds, once the agent has noticed and ended the process.
+    assert status_of_request(on) == "500"
     assert time.monotonic() - begin < 20
     assert chat(ask, "second") == 200
     assert "unloading the model second" in settled(on)
     assert on(NODE).check_output("systemctl show -p MainPID --value llama-router") == router
 
 
-def test_a_router_that_hangs_is_restarted(on: On, ask: Ask, key: str) -> None:
+def test_hung_router_is_restarted(on: On, ask: Ask, key: str) -> None:
     assert chat(ask, "second") == 200
     router = on(NODE).check_output("systemctl show -p MainPID --value llama-router")
-    asked_meanwhile(on, key, "second")
+    start_request(on, key, "second")
     on(NODE).check_output(f"kill -STOP {router}")
     begin = time.monotonic()
-    # Its connection ends, with no status.
-    assert told_to_the_client(on) == "000"
+    # The client's connection closes without a status.
+    assert status_of_request(on) == "000"
     assert time.monotonic() - begin < 20
     assert "restarting the router" in settled(on)
     assert on(NODE).check_output("systemctl show -p MainPID --value llama-router") != router
     assert chat(ask, "second") == 200
 
 
-def test_a_model_that_sleeps_is_left_alone(on: On, ask: Ask) -> None:
-    """Half a minute of an agent that watches neither wakes nor ends it."""
+def test_agent_neither_wakes_nor_unloads_a_sleeping_model(on: On, ask: Ask) -> None:
+    """The agent checks the router for half a minute."""
     assert chat(ask, "second") == 200
-    assert comes(ask, {"second": "sleeping"})["second"] == "sleeping"
+    assert await_states(ask, {"second": "sleeping"})["second"] == "sleeping"
     before = on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1")
     for _each in range(30):
         assert states(ask)["second"] == "sleeping"
@@ -243,19 +243,19 @@ def test_a_model_that_sleeps_is_left_alone(on: On, ask: Ask) -> None:
     assert on(NODE).check_output("pgrep -u llama -f 'alias second' | head -n1") == before
 
 
-def test_a_stop_lets_answers_end_and_nobody_new_in(on: On, ask: Ask, key: str) -> None:
+def test_stop_completes_responses_and_refuses_new_connections(on: On, ask: Ask, key: str) -> None:
     assert chat(ask, "third") == 200
-    asked_meanwhile(on, key, "third")
+    start_request(on, key, "third")
     on(NODE).check_output("(herdctl stop-router --json --timeout 60 > /run/stopped) </dev/null >/dev/null 2>&1 &")
     time.sleep(1.5)
     # 7: the connection was refused.
     assert on("mirror").run(f"curl -s --max-time 5 {URL}/health").rc == 7
-    assert told_to_the_client(on) == "200"
+    assert status_of_request(on) == "200"
     on(NODE).check_output("timeout 20 sh -c 'until test -s /run/stopped; do sleep 0.2; done'")
     assert json.loads(on(NODE).check_output("cat /run/stopped"))["cut"] == 0
     assert on(NODE).check_output("systemctl is-active llama-router || true") == "inactive"
     assert "herd_router" not in on(NODE).check_output("nft list tables")
-    # The agent has not started what was stopped.
+    # The agent does not start a router that was stopped on purpose.
     time.sleep(3)
     assert on(NODE).check_output("systemctl is-active llama-router || true") == "inactive"
     on(NODE).check_output("systemctl start llama-router")
@@ -263,7 +263,7 @@ def test_a_stop_lets_answers_end_and_nobody_new_in(on: On, ask: Ask, key: str) -
     assert chat(ask, "third") == 200
 
 
-def test_a_restart_under_load_takes_no_longer_than_it_was_given(on: On, ask: Ask, key: str) -> None:
+def test_restart_under_load_keeps_its_time_limit(on: On, ask: Ask, key: str) -> None:
     assert chat(ask, "third") == 200
     on("mirror").check_output(
         f"(echo 'Authorization: Bearer {key}' | curl -sN --max-time 60 -H @/dev/stdin "
@@ -276,5 +276,5 @@ def test_a_restart_under_load_takes_no_longer_than_it_was_given(on: On, ask: Ask
     assert time.monotonic() - begin < 4 + 10
     assert on(NODE).check_output("systemctl show -p Result --value llama-router") == "success"
     assert chat(ask, "third") == 200
-    # The client was told: its stream has come to an end.
+    # The client's stream has ended.
     on("mirror").check_output("timeout 20 sh -c 'until test -s /tmp/stream.rc; do sleep 0.2; done'")

@@ -1,4 +1,4 @@
-"""The pages of docs/operations/router: their fault is made, and somebody does what the page says, word for word."""
+"""Every page of docs/operations/router: create its fault, then follow the page word for word."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ def operator() -> Iterator[Operator]:
     yield found
 
 
-def test_a_model_that_is_not_found(on: On, operator: Operator) -> None:
-    def whole() -> None:
+def test_model_not_found_page_repairs_its_fault(on: On, operator: Operator) -> None:
+    def complete_model() -> None:
         on(NODE).check_output(
             "ln -f /opt/models/lab-llama.gguf /opt/models/.cut && mv /opt/models/.cut /opt/models/cut.gguf"
         )
 
-    # It stays: the router offers it now.
-    follow(operator, read(PAGES / "model-not-found.md"), {}, [whole])
+    # The model stays, because the router offers it now.
+    follow(operator, read(PAGES / "model-not-found.md"), {}, [complete_model])
 
 
-def test_a_cold_start(on: On, operator: Operator) -> None:
+def test_cold_start_page_runs_as_written(on: On, operator: Operator) -> None:
     for name in ("lab-llama", "second"):
         on(NODE).check_output(f"herdctl models --load {name}")
     follow(operator, read(PAGES / "cold-start-slow.md"), {})
 
 
-def test_a_router_that_gives_no_answer(on: On, operator: Operator) -> None:
-    """A model's process hangs, and so does nobody who would see it."""
+def test_router_hangs_page_repairs_its_fault(on: On, operator: Operator) -> None:
+    """A model's process hangs while the agent is stopped."""
     on(NODE).check_output("herdctl models --load lab-llama")
     on(NODE).check_output("systemctl stop herd-agent")
     on(NODE).check_output("pgrep -u llama -f 'alias (second|third|lab-llama)' | xargs kill -STOP")
     follow(operator, read(PAGES / "router-hangs.md"), {})
 
 
-def test_every_page_is_tried() -> None:
+def test_every_page_has_a_test() -> None:
     pages = {"README", "model-not-found", "cold-start-slow", "router-hangs"}
     assert {path.stem for path in PAGES.glob("*.md")} == pages

@@ -1,4 +1,4 @@
-"""playbooks/remove.yml takes the router off its host: the last of this scenario."""
+"""playbooks/remove.yml removes the router from its host. This file runs last in its scenario."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Operator:
     return Operator(tmp_path_factory.mktemp("playbooks"))
 
 
-def test_nothing_of_it_is_left_but_its_models(on: On, operator: Operator) -> None:
-    said = ("--inventory", "molecule/router/inventory", "-e", "remove_confirmed=true")
-    run = operator.play("playbooks/remove.yml", *said)
+def test_only_the_models_remain(on: On, operator: Operator) -> None:
+    options = ("--inventory", "molecule/router/inventory", "-e", "remove_confirmed=true")
+    run = operator.play("playbooks/remove.yml", *options)
     assert run.rc == 0, run.output
     assert "unit llama-router.service" in run.output
     assert on(NODE).run(LEFT).stdout == ""
     assert "/opt/models/second.gguf" in on(NODE).check_output("ls /opt/models/*.gguf")
-    assert operator.play("playbooks/remove.yml", *said).calm
+    assert operator.play("playbooks/remove.yml", *options).calm
