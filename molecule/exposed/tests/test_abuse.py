@@ -1,7 +1,7 @@
-"""Two hundred connects, half-open connections and garbage at the RPC port: the service lives.
+"""The service survives 200 connections, half-open connections and garbage at a worker's RPC port.
 
-From where it is not allowed nothing arrives. From where it is allowed, which is the head's user on the head, a worker
-meets all of it: while its head uses it, and while it is free, when it really reads what it is sent.
+No packet from a forbidden host or user reaches the port. Only the head's user on the head may connect: the tests do so
+while the head uses the worker, and while the worker is free and reads every connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MANY = 200
 VICTIM = WORKERS[0]
 AS_HEAD = "setpriv --reuid=llama --clear-groups "
 
-# Opens many connections at once, sends what it is told over those that open, and keeps them for a while.
+# Opens many connections at once, sends garbage over them if requested, and keeps them for some seconds.
 STORM = """
 import random, select, socket, sys, time
 address, many, seconds, garbage = "%s", %d, %g, %r
@@ -49,7 +49,8 @@ import json
 print(json.dumps(met))
 """
 
-# One after the other, as the free worker takes them: nothing, half a greeting, a lie about a length, noise.
+# Opens one connection after the other, as a free worker accepts them: silent ones, a part of the hello command, a
+# wrong length, random bytes.
 ONE_BY_ONE = """
 import json, random, socket, struct
 noise = random.Random(2)
@@ -80,7 +81,7 @@ for number in range(%d):
 print(json.dumps(met))
 """
 
-# Opening segments with the head's address and nothing after them.
+# Sends SYN segments with the head's address and never completes the handshake.
 HALF_OPEN = """
 import socket, struct
 source, target, many = "%s", "%s", %d
@@ -104,7 +105,7 @@ def python(host: Host, program: str, prefix: str = "") -> str:
 
 
 def process(on: On, name: str) -> str:
-    """Which process of the worker runs, and how often it had to be started again."""
+    """Return the worker's process and its number of restarts."""
     return on(name).check_output("systemctl show -p MainPID -p NRestarts llama-rpc")
 
 
@@ -113,8 +114,8 @@ def answers(on: On) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _lives(on: On) -> Iterator[None]:
-    """Before and after: the same processes, and an answer."""
+def _unchanged_processes(on: On) -> Iterator[None]:
+    """Check that each test leaves the same processes, and a service that answers."""
     assert answers(on)
     before = [process(on, name) for name in WORKERS]
     head = on(HEAD).check_output("systemctl show -p NRestarts llama-head")
@@ -128,23 +129,23 @@ def _lives(on: On) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("host", "address"), [(WORKERS[1], FABRIC[VICTIM]), ("mirror", ETHERNET[VICTIM]), (HEAD, FABRIC[VICTIM])]
 )
-def test_from_where_it_is_not_allowed_nothing_opens(on: On, host: str, address: str, garbage: bool) -> None:
+def test_forbidden_hosts_and_users_open_no_connection(on: On, host: str, address: str, garbage: bool) -> None:
     met = json.loads(python(on(host), STORM % (address, MANY, 3, garbage)))
     assert met == {"open": 0, "refused": MANY, "other": 0, "waiting": 0}
 
 
 def prove_after(on: On, command: str) -> None:
-    """Run a command on the head, and wait until it makes a token again."""
+    """Run a command on the head, and wait until it generates a token again."""
     wait = "for i in $(seq 60); do herdctl probe --timeout 5 >/dev/null && exit 0; sleep 1; done; exit 1"
     on(HEAD).check_output(f"{command}; {wait}")
 
 
 def queue_of(on: On) -> int:
-    """How many connections stand before the victim and wait for their turn."""
+    """Return the number of connections that wait in the victim's listen queue."""
     return int(on(VICTIM).check_output("ss -Hltn sport = :50052").split()[1])
 
 
-def test_connects_and_garbage_do_not_disturb_a_worker_in_use(on: On) -> None:
+def test_connections_and_garbage_do_not_disturb_a_worker_in_use(on: On) -> None:
     for garbage in (False, True):
         storm = STORM % (FABRIC[VICTIM], MANY, 10, garbage)
         on(HEAD).check_output(f"cat > /tmp/storm.py <<'PYTHON'\n{storm}\nPYTHON")
@@ -152,20 +153,20 @@ def test_connects_and_garbage_do_not_disturb_a_worker_in_use(on: On) -> None:
             "systemd-run --quiet --unit=storm -p User=llama -p StandardOutput=file:/run/storm.json "
             "python3 /tmp/storm.py"
         )
-        # In the middle of it.
+        # The service answers while the connections are open.
         assert answers(on)
         on(HEAD).check_output("while systemctl is-active --quiet storm; do sleep 0.3; done")
         met = json.loads(on(HEAD).check_output("cat /run/storm.json"))
-        # The worker's queue is short. Further clients wait before it, and none is rejected.
+        # The worker's listen queue is short. Further clients wait, and none is rejected.
         assert met["open"] + met["waiting"] == MANY
         assert queue_of(on) > 0
-    # A head that leaves makes room: the worker reads all that stood in its queue, and serves the next head.
+    # When the head disconnects, the worker reads every queued connection and then serves the next head.
     prove_after(on, "systemctl restart llama-head")
     assert queue_of(on) == 0
 
 
 def test_half_open_connections_do_not_disturb_a_worker_in_use(on: On) -> None:
-    # The head's kernel would answer what it did not open with a reset; without that they stay half open.
+    # The head's kernel resets connections that it did not open. Without the resets they stay half open.
     silence = "tcp dport 50052 tcp sport 20000-20999 tcp flags & rst == rst drop"
     chain = f"chain output {{ type filter hook output priority -20; policy accept; {silence}; }}"
     on(HEAD).check_output(f"nft 'table inet silence {{ {chain}; }}'")
@@ -177,7 +178,7 @@ def test_half_open_connections_do_not_disturb_a_worker_in_use(on: On) -> None:
         on(HEAD).check_output("nft delete table inet silence")
 
 
-def test_a_free_worker_survives_all_of_it_and_serves_its_head_again(on: On) -> None:
+def test_free_worker_survives_garbage_and_serves_its_head_again(on: On) -> None:
     on(HEAD).check_output("herdctl hold --seconds 120 --reason 'a test'; systemctl stop llama-head")
     try:
         met = json.loads(python(on(HEAD), ONE_BY_ONE % (MANY, FABRIC[VICTIM]), AS_HEAD))
