@@ -1,4 +1,4 @@
-"""Who reaches what where firewalld runs, asked from the hosts themselves."""
+"""Access to the ports of hosts that run firewalld, tested from the hosts themselves."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def connects(host: Host, address: str, port: int) -> bool:
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_firewalld_is_in_charge(on: On, name: str) -> None:
+def test_firewalld_runs_with_its_default_zone(on: On, name: str) -> None:
     assert on(name).check_output("firewall-cmd --state") == "running"
     assert on(name).check_output("firewall-cmd --get-default-zone") == "public"
 
 
 @pytest.mark.parametrize(("name", "rule"), [*((worker, TO_WORKER) for worker in WORKERS), (HEAD, TO_HEAD)])
-def test_rules_in_force_are_the_permanent_ones(on: On, name: str, rule: str) -> None:
+def test_active_rules_equal_the_permanent_ones(on: On, name: str, rule: str) -> None:
     zone = ZONES.get(name, "public")
     for mode in ("", "--permanent"):
         found = on(name).check_output(f"firewall-cmd {mode} --zone={zone} --list-rich-rules").splitlines()
@@ -47,16 +47,16 @@ def test_rules_in_force_are_the_permanent_ones(on: On, name: str, rule: str) -> 
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_nothing_is_left_of_the_server_that_gave_the_release(on: On, name: str) -> None:
+def test_file_share_of_the_release_is_removed(on: On, name: str) -> None:
     assert "50060" not in on(name).check_output(
         "firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones"
     )
     assert not on(name).service("herd-share").is_running
 
 
-def test_only_the_head_reaches_the_workers(on: On) -> None:
+def test_only_the_head_can_connect_to_the_workers(on: On) -> None:
     for name in WORKERS:
-        # The head's own connections; another one would take the only place that a client has.
+        # The head's own connections are enough: a worker serves one client at a time.
         assert on(HEAD).check_output(f"ss -Htn state established dst {FABRIC[name]}:50052").strip()
         assert not connects(on("mirror"), ETHERNET[name], 50052)
         assert not connects(on(HEAD), ETHERNET[name], 50052)
@@ -64,21 +64,21 @@ def test_only_the_head_reaches_the_workers(on: On) -> None:
     assert not connects(on("vllm-node2"), FABRIC["vllm-node3"], 50052)
 
 
-def test_the_api_is_reached_from_another_machine(on: On) -> None:
+def test_api_port_is_open_to_other_hosts(on: On) -> None:
     assert connects(on("mirror"), ETHERNET[HEAD], 8000)
-    # firewalld opens nothing by itself: a port that was not opened stays closed.
+    # A port without a rule stays closed.
     assert not connects(on("mirror"), ETHERNET[HEAD], 50060)
 
 
-def test_a_reload_changes_nothing(on: On) -> None:
+def test_reload_keeps_the_rules(on: On) -> None:
     for name in NODES:
         on(name).check_output("firewall-cmd --reload")
-    test_only_the_head_reaches_the_workers(on)
-    test_the_api_is_reached_from_another_machine(on)
+    test_only_the_head_can_connect_to_the_workers(on)
+    test_api_port_is_open_to_other_hosts(on)
 
 
 def lab(*words: str) -> None:
-    # `start` waits for a whole boot, and the head's unit is not up before its workers are ready.
+    # `start` waits for the whole boot, and fails while the head's unit waits for its workers.
     command = [sys.executable, "-m", "tests.lab", "--name", LAB, *words]
     subprocess.run(command, cwd=Path(__file__).parents[3], check=words[0] != "start", timeout=300)
 
@@ -88,12 +88,12 @@ def answers(host: Host) -> bool:
     return said.stdout == "200"
 
 
-def test_a_head_without_power_comes_back_by_itself(on: On) -> None:
-    """Its workers still hold its connections, and serve nobody else, until its readiness check has freed them."""
+def test_head_serves_again_after_a_power_loss(on: On) -> None:
+    """The workers keep its old connections, and accept no others, until its readiness check resets them."""
     namespace = f"herd-{LAB}.{HEAD}"
     stale = on(WORKERS[0]).check_output("ss -Htn state established sport = :50052").split()[3]
     lab("crash", HEAD)
-    # The lab keeps the network namespace, with sockets that would still say goodbye; a machine does not.
+    # The lab keeps the network namespace, whose sockets would still close their connections. A machine does not.
     subprocess.run(["ip", "netns", "exec", namespace, "ss", "-K", "state", "fin-wait-1"], check=False)
     held = on(WORKERS[0]).check_output("ss -Htn state established sport = :50052").split()
     assert held[3] == stale
