@@ -169,7 +169,7 @@ async def _drop(reader: asyncio.StreamReader) -> None:
 
 
 async def run_queue(arguments: argparse.Namespace) -> ConnectionQueue:
-    """ConnectionQueue connections until SIGTERM, then forward them and return after the last one."""
+    """Queue connections until SIGTERM, then forward them and return after the last one."""
     queue = ConnectionQueue(arguments.target, arguments.target_port, arguments.reject, arguments.most)
     ended = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -275,7 +275,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Describe C(herdctl queue-connections) and C(herdctl idle)."""
     queue = commands.add_parser(
         "queue-connections",
-        description="ConnectionQueue connections until SIGTERM, then forward them to the head. Exit status: 0.",
+        description="Queue connections until SIGTERM, then forward them to the head. Exit status: 0.",
     )
     queue.add_argument("--address", required=True, help="IPv4 address to listen on")
     queue.add_argument("--port", type=int, required=True)
@@ -290,7 +290,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "Exit status: 0 idle, 1 requests still run.",
     )
     idle.add_argument("--unit", default="llama-head.service", help="the head's unit (default: %(default)s)")
-    idle.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS")
-    idle.add_argument("--grace", type=float, default=10.0, metavar="SECONDS", help="for idle connections to close")
+    idle.add_argument("--timeout", type=float, required=True, metavar="SECONDS")
+    idle.add_argument("--grace", type=float, required=True, metavar="SECONDS", help="for idle connections to close")
     idle.add_argument("--stop", action="store_true", help="stop the head at that moment")
     idle.set_defaults(run=idle_command)

@@ -55,5 +55,5 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Send SIGTERM to a process, and kill it if it has not exited in time. Exit status: 0.",
     )
     found.add_argument("--pid", default="", help="systemd's $MAINPID; an empty value does nothing")
-    found.add_argument("--seconds", type=float, default=5.0, help="time before the kill (default: %(default)s)")
+    found.add_argument("--seconds", type=float, required=True, help="time before the kill")
     found.set_defaults(run=stop_command)

@@ -23,8 +23,8 @@ from ..common.log import log
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/tiers.json"
-#: Default and largest number of seconds between two reads of Slurm's queue.
-SLURM_S, MOST_SLURM_S = 2.0, 60.0
+#: Largest number of seconds between two reads of Slurm's queue.
+MOST_SLURM_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ManagerSettings:
 
 
 def _parse(data: Any) -> ManagerSettings:
-    every = float(data.get("every", SLURM_S))
+    every = float(data["every"])
     if not 0 < every <= MOST_SLURM_S:
         raise ValueError(f"every is {every:g} seconds; it must be above 0 and at most {MOST_SLURM_S:g}")
     tiers = [
@@ -63,10 +63,10 @@ def _parse(data: Any) -> ManagerSettings:
             enabled=bool(tier["enabled"]),
             preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
             hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
-            grace=float(tier.get("grace", 30)),
+            grace=float(tier["grace"]),
             fingerprint=str(tier.get("fingerprint") or ""),
             gpu_conflict=str(tier.get("gpu_conflict") or ""),
-            backoff=tuple(map(float, data.get("backoff") or tier_state.BACKOFF_S)),
+            backoff=tuple(map(float, data["backoff"])),
         )
         for tier in data["tiers"]
     ]

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,20 +39,20 @@ class Settings:
     prefix: Path
     run_dir: Path
     limits: RecoveryLimits
-    router_unit: str = ""
-    disks: Sequence[str] = ()
-    disk_limits: disk_space.DiskLimits = field(default_factory=disk_space.DiskLimits)
+    router_unit: str
+    disks: Sequence[str]
+    disk_limits: disk_space.DiskLimits
 
 
 def _parse(data: Any) -> Settings:
-    given = dict(data.get("limits", {}))
+    given = dict(data["limits"])
     pauses = tuple(map(float, given.pop("backoff_s", RecoveryLimits.backoff_s)))
     if not pauses:
         raise ValueError("backoff_s has no pause")
     # All other fields are numbers.
     values: dict[str, Any] = {str(name): float(value) for name, value in given.items()}
     limits = RecoveryLimits(backoff_s=pauses, **values)
-    disks = dict(data.get("disks", {}))
+    disks = data["disks"]
     return Settings(
         node=str(data["node"]),
         address=str(data["address"]),
@@ -61,11 +61,11 @@ def _parse(data: Any) -> Settings:
         worker_unit=str(data.get("worker_unit", "")),
         head_unit=str(data.get("head_unit", "")),
         router_unit=str(data.get("router_unit", "")),
-        prefix=Path(data.get("prefix", "/opt/llama.cpp")),
+        prefix=Path(data["prefix"]),
         run_dir=Path(data.get("run_dir", "/run/herd")),
         limits=limits,
-        disks=tuple(map(str, disks.get("paths", ()))),
-        disk_limits=disk_space.DiskLimits(float(disks.get("low_gib", 10)), float(disks.get("full_gib", 1))),
+        disks=tuple(map(str, disks["paths"])),
+        disk_limits=disk_space.DiskLimits(float(disks["low_gib"]), float(disks["full_gib"])),
     )
 
 

@@ -17,8 +17,6 @@ from . import revision
 from .endpoint_registry import Endpoint
 from .queue import COMPLETING, Ending, Job
 
-#: Seconds until the next job after one, two, … jobs that died young, where the inventory sets no others.
-BACKOFF_S = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 900.0)
 #: Seconds to load a model whose loading time is unknown.
 LOAD_S = 120.0
 #: First word of the comment of a job that the manager submitted, and the key that names its tier.
@@ -32,7 +30,7 @@ class TierSpec:
 
     :param preempted_by: QoS whose jobs preempt the tier's job.
     :param hosts: hosts on which its job may run.
-    :param backoff: seconds until the next job after one, two, … jobs that died young; the last one repeats.
+    :param backoff: seconds until the next job after one, two, … jobs that failed early; the last one repeats.
     :param gpu_conflict: the tier that needs the same GPU, as a sentence; empty for none.
     :param fingerprint: fingerprint of the job's configuration (revision.py); empty if unknown.
     """
@@ -41,13 +39,13 @@ class TierSpec:
     job_name: str
     user: str
     script: str
+    grace: float
+    backoff: tuple[float, ...]
     enabled: bool = True
     preempted_by: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    grace: float = 30.0
     fingerprint: str = ""
     gpu_conflict: str = ""
-    backoff: tuple[float, ...] = BACKOFF_S
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def test_rejected_clients_get_status_503(start: Start, head: Head) -> None:
 
 
 def test_missing_head_counts_as_idle(herdctl: Path) -> None:
-    done = run_herdctl(herdctl, "idle", "--unit", "no-such-unit.service", "--timeout", "10")
+    done = run_herdctl(herdctl, "idle", "--unit", "no-such-unit.service", "--timeout=10", "--grace=10")
     assert done.returncode == 0
     assert json.loads(done.stdout)["idle"] is True
 
@@ -238,7 +238,8 @@ time.sleep(1.5)
 found.append("8000" in nft("list set ip herd_queue cut"))
 connection_queue._is_between_requests(engine.Api("127.0.0.1", 8000, "", ""))
 found.append(" drop" in nft("list table ip herd_queue"))
-subprocess.run([sys.executable, "-I", sys.argv[3], "idle", "--unit", "no-such-unit.service"], check=True)
+idle = [sys.executable, "-I", sys.argv[3], "idle", "--unit", "no-such-unit.service", "--timeout=600", "--grace=10"]
+subprocess.run(idle, check=True)
 found.append(" drop" in nft("list table ip herd_queue"))
 print()
 print(json.dumps(found))

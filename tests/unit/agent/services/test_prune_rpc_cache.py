@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import rpc_cache
+from tests.unit.agent.agent_config import AGENT
 from tests.unit.agent.conftest import run_herdctl
 
 SIZE = 11 << 20
@@ -108,14 +109,7 @@ def test_manual_prune_requires_a_stopped_worker(herdctl: Path, cache: Path, tmp_
     )
     program.chmod(0o755)
     config = tmp_path / "agent.json"
-    data = {
-        "schema": 1,
-        "node": "n",
-        "address": "127.0.0.1",
-        "port": 1,
-        "peers": {},
-        "worker_unit": "llama-rpc.service",
-    }
+    data = {**AGENT, "worker_unit": "llama-rpc.service"}
     config.write_text(json.dumps(data), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-I", str(herdctl), "rpc-cache", "prune", "--folder", str(cache), "--config", str(config)],

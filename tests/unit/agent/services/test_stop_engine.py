@@ -58,5 +58,5 @@ def test_process_is_stopped(herdctl: Path, start: Start, script: str, seconds: s
 @pytest.mark.parametrize("pid", ["", "0", "1", "no number"])
 def test_missing_process_is_ignored(herdctl: Path, pid: str) -> None:
     """Systemd runs the command also when the process has exited by itself."""
-    done = run_herdctl(herdctl, "stop-engine", f"--pid={pid}")
+    done = run_herdctl(herdctl, "stop-engine", f"--pid={pid}", "--seconds=5")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

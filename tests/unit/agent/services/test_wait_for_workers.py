@@ -30,6 +30,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.worker_
     ReadinessCheck,
     write_check,
 )
+from tests.unit.agent.agent_config import AGENT
 from tests.unit.agent.conftest import run_herdctl
 
 GIB = 1 << 30
@@ -251,7 +252,7 @@ def test_living_connection_is_not_reset(program: Any, workers: Callable[..., Wor
 @pytest.fixture
 def agent_config(tmp_path: Path) -> str:
     path = tmp_path / "agent.json"
-    given = {"schema": 1, "node": "vllm-node1", "address": "10.100.0.31", "port": 50061, "peers": {}}
+    given = {**AGENT, "node": "vllm-node1", "address": "10.100.0.31", "port": 50061}
     path.write_text(json.dumps(given), encoding="utf-8")
     return str(path)
 

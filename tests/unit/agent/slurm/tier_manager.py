@@ -101,7 +101,8 @@ class Home:
         self.data = {
             "schema": 1, "user": getpass.getuser(), "registry": str(folder / "registry"), "logs": str(folder / "logs"),
             "state": str(folder / "state"), "view": str(folder / "run" / "tiers.json"), "scripts": "/scripts",
-            "every": 0.1, "nodes": ["vasp-02"], "qos": [{"name": "vasp_priority", "preempts": ["ai_opportunistic"]}],
+            "every": 0.1, "backoff": [10, 20], "nodes": ["vasp-02"],
+            "qos": [{"name": "vasp_priority", "preempts": ["ai_opportunistic"]}],
             "tiers": [{**tier, "qos": "ai_opportunistic", "grace": 30}],
         }  # fmt: skip
         self.config = folder / "tiers.json"

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.unit.agent.agent_config import AGENT
 from tests.unit.agent.conftest import run_inside
 
 
@@ -132,7 +133,7 @@ print(json.dumps(found))
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
     path = tmp_path / "agent.json"
-    data = {"schema": 1, "node": "n", "address": "127.0.0.2", "port": 9, "peers": {}, "run_dir": str(tmp_path)}
+    data = {**AGENT, "run_dir": str(tmp_path)}
     path.write_text(json.dumps(data), encoding="utf-8")
     return path
 

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision import heartbeat
+from tests.unit.agent.agent_config import AGENT
 from tests.unit.agent.conftest import run_herdctl
 
 
@@ -42,7 +43,7 @@ def start(herdctl: Path, tmp_path: Path) -> Iterator[Start]:
     def begin(**more: Any) -> tuple[Path, int]:
         port = free_port()
         settings = {
-            "schema": 1,
+            **AGENT,
             "node": "vllm-node2",
             "address": "127.0.0.2",
             "port": port,
@@ -267,7 +268,7 @@ def test_unsuitable_node_is_reported(
 ) -> None:
     path = tmp_path / "agent.json"
     path.write_text(
-        json.dumps({"schema": 1, "node": "n", "address": "127.0.0.2", "port": 9, "peers": {}, "run_dir": "/nowhere"}),
+        json.dumps({**AGENT, "run_dir": "/nowhere"}),
         encoding="utf-8",
     )
     found = run_herdctl(herdctl, *arguments, "--config", str(path))
@@ -281,9 +282,10 @@ def test_unsuitable_node_is_reported(
         "[]",
         "{}",
         '{"schema": 2}',
-        '{"schema": 1, "node": "n", "address": "a", "port": "p", "peers": {}}',
-        '{"schema": 1, "node": "n", "address": "a", "port": 1, "peers": {}, "limits": {"silent": 3}}',
-        '{"schema": 1, "node": "n", "address": "a", "port": 1, "peers": {}, "limits": {"backoff_s": []}}',
+        json.dumps({**AGENT, "port": "p"}),
+        json.dumps({**AGENT, "limits": {"silent": 3}}),
+        json.dumps({**AGENT, "limits": {"backoff_s": []}}),
+        json.dumps({**AGENT, "disks": {"paths": [], "low_gib": 1, "full_gib": 10}}),
     ],
 )
 def test_invalid_configuration_gives_one_sentence(herdctl: Path, tmp_path: Path, content: str) -> None:

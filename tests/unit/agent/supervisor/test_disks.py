@@ -34,7 +34,7 @@ def ask(path):
 disks.ask = ask
 here = sys.argv[2]
 paths = [here, here + "/not/there/yet", here + "/hangs", here + "/broken"]
-found = disks.Disks(paths, disk_space.DiskLimits(), Path(here, "run"))
+found = disks.Disks(paths, disk_space.DiskLimits(10, 1), Path(here, "run"))
 assert found.readings == ()
 found.start()
 for _call in range(4):

@@ -34,7 +34,7 @@ TIB, GIB = 1 << 20, 1 << 10
     ],
 )
 def test_states(free: int, total: int, state: str) -> None:
-    assert disk_space.state_of(DiskSpace("/opt/models", free, total), DiskLimits()) == state
+    assert disk_space.state_of(DiskSpace("/opt/models", free, total), DiskLimits(10, 1)) == state
 
 
 def test_limits_of_a_site() -> None:
@@ -63,8 +63,8 @@ def test_states_are_described(state: str, words: str) -> None:
 
 def test_only_a_full_disk_is_an_error() -> None:
     low, full = DiskSpace("/", 9 * GIB, TIB), DiskSpace("/var/log", 3, 8 * GIB)
-    assert disk_space.full_error([low], DiskLimits(), "vllm-node2") is None
-    error = disk_space.full_error([low, full], DiskLimits(), "vllm-node2")
+    assert disk_space.full_error([low], DiskLimits(10, 1), "vllm-node2") is None
+    error = disk_space.full_error([low, full], DiskLimits(10, 1), "vllm-node2")
     assert str(error) == (
         "expected at least 1 GiB or 2 % free on every disk that the herd uses, found on vllm-node2: 3 of 8192 MiB "
         "under /var/log: run playbooks/tidy.yml, which removes unused files, or free space by hand."

@@ -13,7 +13,6 @@ from ansible_collections.herd.inference.plugins.module_utils.core.slurm import m
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.manager import UNSURE_S
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_state import (
-    BACKOFF_S,
     CANCEL,
     EXPLAIN,
     SUBMIT,
@@ -24,6 +23,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_sta
     TierState,
 )
 from tests.unit.core.slurm.tiers import (
+    BACKOFF_S,
     DIED,
     ENTRY,
     FAST,

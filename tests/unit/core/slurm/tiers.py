@@ -20,7 +20,17 @@ from ansible_collections.herd.inference.plugins.module_utils.core.slurm.tier_sta
 )
 
 NOW = 1_763_700_000.0
-FAST = TierSpec("fast", "llama-14b", "llama", "/s/run-14b.slurm", preempted_by=("vasp_priority",), hosts=("vasp-02",))
+BACKOFF_S = (10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 900.0)
+FAST = TierSpec(
+    "fast",
+    "llama-14b",
+    "llama",
+    "/s/run-14b.slurm",
+    30.0,
+    BACKOFF_S,
+    preempted_by=("vasp_priority",),
+    hosts=("vasp-02",),
+)
 RUNNING = Job("12", "llama-14b", "llama", "RUNNING", start=NOW - 700, nodes=("vasp-02",), comment="herd-tiers")
 PENDING = replace(RUNNING, state="PENDING", reason="Priority", start=None, nodes=())
 VASP = Job(
