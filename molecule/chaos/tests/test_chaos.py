@@ -1,4 +1,4 @@
-"""Failures under load, one after the other; only what the test broke is repaired by hand."""
+"""Failures under load, one after the other. Only the cause of a failure is repaired by hand."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.lab.recovery import PATIENCE_S, Row, Service
 from tests.lab.testing import HEAD, NODES, WORKERS
 
 FIRST, SECOND = WORKERS
-# The limits are for a machine with nothing else to do; HERD_SLACK=3 trebles them, for work on these tests on another.
+# The limits hold on an idle machine. HERD_SLACK=3 trebles them on a busy one.
 SLACK = float(os.environ.get("HERD_SLACK", "1"))
 PROCESS_S, HOST_S, RECOVERY_S, BOOT_S = 2.0 * SLACK, 10.0 * SLACK, 10.0 * SLACK, 15.0 * SLACK
 UNITS = {HEAD: "llama-head", FIRST: "llama-rpc", SECOND: "llama-rpc"}
-# How long to look on while nothing may happen.
+# Seconds of a disturbance that may have no effect.
 WATCH_S = 15.0
 
 
@@ -54,14 +54,14 @@ def nothing_happens(service: Service, what: str, *, errors: bool = False) -> Ite
     service.rows.append(row)
 
 
-def test_the_head_is_frozen(service: Service) -> None:
+def test_frozen_head_is_restarted(service: Service) -> None:
     began = service.kill(HEAD, "llama-head", "STOP")
     noticed = service.wait_for_words(HEAD, began - 1, "noticed: the head's process", 20)
     service.account(Row("the head is frozen", noticed - began), began).check(HOST_S, RECOVERY_S)
 
 
 @pytest.fixture
-def quick_doubts(service: Service) -> Iterator[None]:
+def short_limits(service: Service) -> Iterator[None]:
     """Shorten the limits of the head's agent for a silent API."""
     path = "/etc/herd/agent.json"
     former = service.on(HEAD, "cat", path)
@@ -78,9 +78,9 @@ def quick_doubts(service: Service) -> Iterator[None]:
     write(former)
 
 
-@pytest.mark.usefixtures("quick_doubts")
-def test_the_heads_api_says_nothing(service: Service) -> None:
-    """Drop all packets to its port: the process runs and does nothing, and clients wait forever."""
+@pytest.mark.usefixtures("short_limits")
+def test_head_with_a_silent_api_is_restarted(service: Service) -> None:
+    """All packets to its port are dropped. The process runs without work, and clients wait forever."""
     service.wait_for_answer(time.time(), 60)
     rule = "table inet chaos { chain input { type filter hook input priority 0; tcp dport 8000 drop; }; }"
     service.on(HEAD, "nft", rule)
@@ -90,14 +90,14 @@ def test_the_heads_api_says_nothing(service: Service) -> None:
     finally:
         service.on(HEAD, "nft", "delete", "table", "inet", "chaos")
     returned = time.time()
-    row = Row("the head's API says nothing (limits of 8 and 5 s)", noticed - began, hand="what silenced it")
+    row = Row("the head's API does not answer (limits of 8 and 5 s)", noticed - began, hand="delete the firewall rule")
     service.account(row, began, returned)
     assert row.noticed <= 8 + 5 + HOST_S, row
     assert row.served_after_return <= RECOVERY_S + row.load + PATIENCE_S, row
 
 
-def test_a_worker_runs_out_of_memory(service: Service) -> None:
-    """It happens while a model loads, when the worker allocates most."""
+def test_service_returns_after_a_worker_runs_out_of_memory(service: Service) -> None:
+    """The worker allocates most of its memory while a model loads."""
     service.on(HEAD, "systemctl", "stop", "llama-head")
     service.on(HEAD, "systemd-run", "--quiet", "--on-active=2", "systemctl", "start", "--no-block", "llama-head")
     service.run_out_of_memory(FIRST, "llama-rpc")
@@ -106,15 +106,15 @@ def test_a_worker_runs_out_of_memory(service: Service) -> None:
     assert row.served <= 2 * (RECOVERY_S + row.load), row
 
 
-def test_the_head_runs_out_of_memory(service: Service) -> None:
+def test_service_returns_after_the_head_runs_out_of_memory(service: Service) -> None:
     began = service.run_head_out_of_memory("llama-head")
     noticed = service.wait_for_words(HEAD, began - 2, "noticed: the head's process has ended", 20)
     row = Row("the head runs out of memory", max(0.0, noticed - began))
     service.account(row, began).check(PROCESS_S, RECOVERY_S)
 
 
-def test_the_heads_host_loses_power(service: Service) -> None:
-    """No agent is left to notice it, and the workers wait for a head that closed no connection."""
+def test_service_returns_after_a_power_loss_of_the_head(service: Service) -> None:
+    """No agent notices it, and the workers keep the connections that the head did not close."""
     service.power_off(HEAD)
     began = time.time()
     time.sleep(5)
@@ -124,11 +124,11 @@ def test_the_heads_host_loses_power(service: Service) -> None:
     assert row.served_after_return <= BOOT_S + RECOVERY_S + row.load + PATIENCE_S, row
 
 
-def test_all_hosts_lose_power(service: Service) -> None:
+def test_service_returns_after_a_power_loss_of_all_hosts(service: Service) -> None:
     for host in NODES:
         service.power_off(host)
     began = time.time()
-    # All at once: a head is not up before its workers are.
+    # All at once, because the head waits for its workers.
     with ThreadPoolExecutor() as pool:
         list(pool.map(service.power_on, NODES))
     returned = time.time()
@@ -136,15 +136,15 @@ def test_all_hosts_lose_power(service: Service) -> None:
     assert row.served_after_return <= BOOT_S + RECOVERY_S + row.load + PATIENCE_S, row
 
 
-def test_the_ethernet_of_a_worker_is_cut_and_healed(service: Service) -> None:
+def test_ethernet_outage_of_a_worker_affects_no_request(service: Service) -> None:
     with nothing_happens(service, f"a worker's Ethernet is cut for {WATCH_S:.0f} s"):
         service.cable(FIRST, "eth", up=False)
         time.sleep(WATCH_S)
         service.cable(FIRST, "eth", up=True)
 
 
-def test_the_ethernet_of_the_head_is_cut_and_healed(service: Service) -> None:
-    """Only clients are affected."""
+def test_ethernet_outage_of_the_head_affects_only_clients(service: Service) -> None:
+    """The engine keeps its connections over the fabric."""
     what = f"the head's Ethernet is cut for {WATCH_S:.0f} s"
     with nothing_happens(service, what, errors=True) as row:
         began = time.time()
@@ -157,7 +157,7 @@ def test_the_ethernet_of_the_head_is_cut_and_healed(service: Service) -> None:
     assert row.served_after_return <= PATIENCE_S + RECOVERY_S, row
 
 
-def test_a_slow_fabric(service: Service) -> None:
+def test_slow_fabric_affects_no_request(service: Service) -> None:
     with nothing_happens(service, "the fabric has 5 Mb/s for a worker"), service.slow_fabric(FIRST, "5mbit"):
         time.sleep(2 * WATCH_S)
 
@@ -182,7 +182,7 @@ def other_release(service: Service, host: str) -> str:
     return f"[Service]\nExecStart=\n{' '.join(words)}\n"
 
 
-def test_the_wrong_release_on_a_worker(service: Service) -> None:
+def test_head_waits_until_a_worker_runs_the_right_release(service: Service) -> None:
     """Another protocol would abort the head, so the head does not start until that worker runs the right release."""
     drop_in(service, FIRST, "llama-rpc", other_release(service, FIRST))
     service.on(FIRST, "systemctl", "restart", "llama-rpc")
@@ -210,7 +210,7 @@ def full(service: Service, host: str, folder: str) -> Iterator[None]:
         service.on(host, "rm", "-f", filler, f"{filler}2")
 
 
-def test_the_models_disk_is_full(service: Service) -> None:
+def test_service_recovers_with_a_full_model_disk(service: Service) -> None:
     with full(service, HEAD, "/opt/models"):
         with nothing_happens(service, "the disk of the models is full"):
             time.sleep(5)
@@ -220,14 +220,14 @@ def test_the_models_disk_is_full(service: Service) -> None:
         service.account(row, began).check(PROCESS_S, RECOVERY_S)
 
 
-def test_the_journals_disk_is_full(service: Service) -> None:
+def test_service_recovers_with_full_journal_disks(service: Service) -> None:
     """The journal cannot record it, so the test reads the head's state on another node."""
     with full(service, HEAD, "/var/log/journal"), full(service, FIRST, "/var/log/journal"):
         with nothing_happens(service, "the disk of the journals is full"):
             time.sleep(5)
-        before = process_told_of(service)
+        before = observed_head_process(service)
         began = service.kill(FIRST, "llama-rpc")
-        noticed = wait(lambda: process_told_of(service) != before, 20)
+        noticed = wait(lambda: observed_head_process(service) != before, 20)
         answered = service.wait_for_answer(noticed, 60)
         row = Row("the disk of the journals is full, and a worker is killed", noticed - began, answered - began)
         row.failed = len([error for error in errors_since(service, began - PATIENCE_S) if "refused" not in error])
@@ -237,8 +237,8 @@ def test_the_journals_disk_is_full(service: Service) -> None:
     service.wait_for_answer(time.time(), 30)
 
 
-def process_told_of(service: Service) -> int:
-    """Return the head's process as another node sees it: a new one, or none, after a loss."""
+def observed_head_process(service: Service) -> int:
+    """Return the head's process as another node observes it. It changes after a loss."""
     shown = json.loads(service.on(SECOND, "sh", "-c", "herdctl status --json || true"))
     return int(shown["nodes"][HEAD]["heartbeat"]["head"]["pid"])
 
@@ -253,8 +253,8 @@ def wait(until: Callable[[], bool], seconds: float) -> float:
     raise AssertionError(f"nothing within {seconds:g} seconds")
 
 
-def test_the_caches_disk_is_full(service: Service) -> None:
-    """A worker silently keeps the part of a tensor that fits; it must never compute with it."""
+def test_full_cache_disk_causes_no_wrong_response(service: Service) -> None:
+    """A worker silently caches the part of a tensor that fits. It must never compute with that part."""
     right = service.answer()
     assert service.answer() == right
     cache = "/var/cache/herd/rpc"
@@ -273,7 +273,7 @@ def test_the_caches_disk_is_full(service: Service) -> None:
     assert service.answer() == right
 
 
-# Shifts the time of day for the process that loads it, by as many seconds as the first eight bytes of a file say.
+# Shifts the time of day of the process that loads it, by the seconds in the first eight bytes of a file.
 CLOCK = r"""
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -331,7 +331,7 @@ with open("/run/chaos-clock", "r+b" if os.path.exists("/run/chaos-clock") else "
 
 
 def restart_all(service: Service) -> None:
-    """Restart the agents first: they notice the restart of the others."""
+    """Restart the agents, the workers and the head. The agents are first, because they observe the others."""
     for host in NODES:
         service.on(host, "systemctl", "restart", "herd-agent")
     service.on(HEAD, "systemctl", "stop", "llama-head")
@@ -368,7 +368,7 @@ def clocks(service: Service) -> Iterator[Callable[[Sequence[str], int], None]]:
         restart_all(service)
 
 
-def test_clocks_jump(service: Service, clocks: Callable[[Sequence[str], int], None]) -> None:
+def test_clock_jumps_affect_no_request(service: Service, clocks: Callable[[Sequence[str], int], None]) -> None:
     year = 365 * 86400
     clocks((HEAD,), 3600)
     shown = service.on(HEAD, "env", f"LD_PRELOAD={LIBRARY}", "date", "+%s")
