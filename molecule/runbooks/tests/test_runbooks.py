@@ -1,6 +1,6 @@
-"""Every page of docs/operations: its fault is made, and then somebody does what the page says, word for word.
+"""Every page of docs/operations: create its fault, then follow the page word for word.
 
-Where a fault cannot be had on a lab, the page's commands run on a herd on which all is well; WELL says why.
+If a lab cannot create the fault, the page's commands run on a healthy cluster. NO_FAULT gives the reasons.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MODEL = "/opt/models/lab-llama.gguf"
 LAB = Path(__file__).parents[3] / "inventory" / "lab"
 NVIDIA_SMI = Path(__file__).parents[3] / "tests" / "fixtures" / "nvidia_smi"
 
-#: A fault, until the page's hands have done what only hands can do.
+#: Creates a fault; its exit repairs a cause that only an action outside of the hosts can repair.
 Fault = Callable[[Service], AbstractContextManager[object]]
 
 
@@ -35,12 +35,12 @@ def run(service: Service, host: str, script: str) -> str:
 
 
 def await_state(service: Service, host: str, unit: str, words: str) -> None:
-    """Until the journal of a unit has these words."""
+    """Wait until the journal of a unit contains the words."""
     for _attempt in range(60):
         if words in service.on(host, "journalctl", "-q", "-u", unit, "-n", "80", "--no-pager"):
             return
         time.sleep(1)
-    raise AssertionError(f"{unit} on {host} never said {words!r}")
+    raise AssertionError(f"{unit} on {host} did not log {words!r} within 60 seconds")
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def cut_fabric(service: Service) -> Iterator[None]:
 @contextmanager
 def cut_ethernet(service: Service) -> Iterator[None]:
     service.cable(WORKER, "eth", up=False)
-    # A connection that ssh keeps would go on waiting for its answer.
+    # A kept ssh connection would wait for its answer.
     run_dir = service.manager.places.state(service.name) / "cm"
     for path in run_dir.glob("*"):
         path.unlink(missing_ok=True)
@@ -117,7 +117,7 @@ def short_model(service: Service) -> Iterator[None]:
 
 @contextmanager
 def damaged_model(service: Service) -> Iterator[None]:
-    """A byte falls on the disk; the file's size and times stay."""
+    """Change one byte of the model; its size and times stay the same."""
     script = f"touch -r {MODEL} /run/times && printf 'X' | dd of={MODEL} bs=1 seek=250000000 conv=notrunc status=none"
     run(service, HEAD, f"{script} && touch -r /run/times {MODEL}")
     yield
@@ -125,7 +125,7 @@ def damaged_model(service: Service) -> Iterator[None]:
 
 @contextmanager
 def other_release(service: Service) -> Iterator[None]:
-    """One worker's unit is of the other release that lies there."""
+    """Start one worker with the other installed release."""
     script = """
         set -e
         unit=/etc/systemd/system/llama-rpc.service
@@ -184,8 +184,8 @@ def silent_agent(service: Service) -> Iterator[None]:
 
 
 @contextmanager
-def nvidia_smi_says(service: Service, fixture: str, status: int) -> Iterator[None]:
-    """A double of nvidia-smi on the worker that says what was captured from a real one."""
+def nvidia_smi_prints(service: Service, fixture: str, status: int) -> Iterator[None]:
+    """Install a double of nvidia-smi on the worker. It prints output captured from a real one."""
     text = (NVIDIA_SMI / fixture).read_text(encoding="utf-8")
     path = "/usr/local/bin/nvidia-smi"
     script = f"#!/bin/sh\ncat <<'EOF'\n{text}EOF\nexit {status}\n"
@@ -198,14 +198,14 @@ def nvidia_smi_says(service: Service, fixture: str, status: int) -> Iterator[Non
         service.on(WORKER, "systemctl", "restart", "herd-agent")
 
 
-#: By the name of the page: how its fault is made.
+#: The fault of each page, by the page's name.
 FAULTS: dict[str, Fault] = {
     "agent-silent": silent_agent,
     "connection-refused": stopped_head,
     "crash-loop": changed_unit,
-    # Not more than 30 GB, but what nvidia-smi says of a V100S is in the table.
-    "gpu-memory-high": lambda service: nvidia_smi_says(service, "v100s-460.xml", 0),
-    "gpu-broken": lambda service: nvidia_smi_says(service, "mismatch.txt", 18),
+    # The memory is below 30 GB, but the table has nvidia-smi's values for a V100S.
+    "gpu-memory-high": lambda service: nvidia_smi_prints(service, "v100s-460.xml", 0),
+    "gpu-broken": lambda service: nvidia_smi_prints(service, "mismatch.txt", 18),
     "head-lost-power": head_without_power,
     "health-green-no-answer": lost_worker_and_no_agent,
     "model-corrupt": damaged_model,
@@ -221,19 +221,19 @@ FAULTS: dict[str, Fault] = {
     "worker-unreachable": cut_fabric,
     "wrong-interface": route_by_ethernet,
 }
-#: Faults that are in the inventory: what it says until somebody mends it.
+#: Faults in the inventory, by the page's name: its variables until the operator corrects them.
 VARIABLES: dict[str, dict[str, object]] = {
     "argument-refused": {"head_server_settings": {"flash_attention": "off", "cache_type_v": "q8_0"}},
     "cuda-out-of-memory": {"herd_memory_gib": 0.25},
 }
-#: Pages whose fault cannot be had here, and why. Their commands run all the same.
-WELL = {
+#: Pages whose fault a lab cannot create, and why. Their commands run on a healthy cluster.
+NO_FAULT = {
     "disk-full": "the scenarios cluster and chaos fill disks of their own",
-    "download-slow": "how slow a line may be is the reader's to say",
-    "low-throughput": "what a lab's processors reach says nothing about V100S",
-    "unauthorised": "a request without a key is the fault, and it is made by the page's own command",
+    "download-slow": "the reader decides how slow a line may be",
+    "low-throughput": "a lab's processors say nothing about a V100S",
+    "unauthorised": "the page's own command sends the request without a key",
 }
-#: Pages of no one symptom; the agent's has tables of commands, and the scenario worker_lost runs those.
+#: Pages without a symptom. The scenario worker_lost runs the commands in the tables of the agent's page.
 INDEX, PLANNED, AGENT = "README", "planned-work", "agent"
 PAGES = {path.stem: read(path) for path in FOLDER.glob("*.md") if path.stem != AGENT}
 
@@ -247,15 +247,15 @@ def symptoms() -> list[Page]:
     return [page for name, page in sorted(PAGES.items()) if name not in (INDEX, PLANNED)]
 
 
-def test_the_first_look(operator: Operator) -> None:
+def test_first_commands_of_the_index_run_as_written(operator: Operator) -> None:
     for command in PAGES[INDEX].sections[""]:
         operator.see(command)
 
 
 @pytest.mark.parametrize("page", symptoms(), ids=lambda page: page.name)
-def test_a_page_leads_out_of_its_symptom(operator: Operator, page: Page) -> None:
+def test_page_repairs_its_fault(operator: Operator, page: Page) -> None:
     service = operator.service
-    # The faults of the pages before would make it wait longer and longer before it recovers the head.
+    # After the faults of earlier pages, the agent would wait longer before it restarts the head.
     service.on(HEAD, "systemctl", "restart", "herd-agent")
     service.wait_until_well(120)
     fault = FAULTS.get(page.name)
@@ -263,13 +263,13 @@ def test_a_page_leads_out_of_its_symptom(operator: Operator, page: Page) -> None
         if fault is not None:
             faults.enter_context(fault(service))
         follow(operator, page, VARIABLES.get(page.name, {}), [faults.close])
-    # What a page leaves behind is a herd that is well, by itself.
+    # After the page, the cluster is healthy without further help.
     service.wait_until_well(120)
 
 
 @pytest.fixture
 def changed_inventory(tmp_path: Path) -> Callable[[str, list[str], list[str]], Path]:
-    """The lab's inventory with another head and other workers."""
+    """Return a function that writes the lab's inventory with another head and other workers."""
 
     def change(head: str, workers: list[str], nodes: list[str]) -> Path:
         place = tmp_path / "inventory"
@@ -286,7 +286,7 @@ def changed_inventory(tmp_path: Path) -> Callable[[str, list[str], list[str]], P
     return change
 
 
-#: What somebody changes in the inventory, and before which of the section's commands: head, workers, nodes.
+#: Changes of the inventory by section: the command before which it changes, then head, workers and nodes.
 CHANGES: dict[str, tuple[int, tuple[str, list[str], list[str]]]] = {
     "Remove a worker": (0, (HEAD, [WORKERS[0]], list(NODES))),
     "Move the head": (2, (WORKERS[0], [WORKERS[1]], list(NODES))),
@@ -294,32 +294,32 @@ CHANGES: dict[str, tuple[int, tuple[str, list[str], list[str]]]] = {
 
 
 def with_another_model() -> dict[str, object]:
-    """The inventory with a second model, the same bytes under another name, which is the one that is served."""
+    """Return variables that serve a second model: the same file under another name."""
     models = yaml.safe_load((LAB / "group_vars" / "all" / "models.yml").read_text(encoding="utf-8"))["herd_models"]
     second = {**models["lab-llama"], "name": "lab-second", "file": "lab-second.gguf"}
     return {"herd_models": {**models, "lab-second": second}, "herd_model": "lab-second"}
 
 
-#: What the inventory says from the first command of a section on.
+#: The inventory's variables during a section.
 SETTINGS: dict[str, dict[str, object]] = {
     "Change the model": with_another_model(),
     "Turn TLS on": {"herd_api_tls": True, "head_server_tls_generate": True},
 }
-#: What the head's command line says after a section; the section after it changes it back.
+#: A part of the head's command line after a section. The next section reverts it.
 SERVED = {"Change the model": "/lab-second.gguf", "Change the quantisation": "/lab-llama.gguf"}
-#: What leaves another herd behind comes last, in this order: the worker that is removed is the one that is added.
+#: Sections that change the cluster run last, in this order: the removed worker is added again.
 LAST = ("Remove a worker", "Add a worker", "Turn TLS on", "Move the head", "Remove the service from its hosts")
 WORK = [name for name in PAGES[PLANNED].sections if name and name not in LAST] + list(LAST)
 
 
 @pytest.mark.parametrize("section", WORK)
-def test_planned_work(
+def test_planned_work_runs_as_written(
     operator: Operator, section: str, changed_inventory: Callable[[str, list[str], list[str]], Path]
 ) -> None:
     at, change = CHANGES.get(section, (-1, (HEAD, list(WORKERS), list(NODES))))
     operator.inventory, operator.variables = LAB, SETTINGS.get(section, {})
     if section in SERVED:
-        # A lab's disk for models is as large as one of them.
+        # The lab's disk holds one model. Two need more space.
         operator.service.on(HEAD, "mount", "-o", "remount,size=900m", "/opt/models")
     for index, command in enumerate(PAGES[PLANNED].sections[section]):
         if index == at:
@@ -329,5 +329,5 @@ def test_planned_work(
     operator.inventory, operator.variables = LAB, {}
 
 
-def test_every_piece_of_planned_work_is_done() -> None:
+def test_every_section_of_planned_work_is_run() -> None:
     assert set(WORK) == {name for name in PAGES[PLANNED].sections if name}
