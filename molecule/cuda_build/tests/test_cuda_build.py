@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A release for GPUs bundles CUDA, and starts on a host without a GPU.
 
-That its kernels compute on a GPU is not shown here: no machine of these tests has one.
+The tests do not show that its kernels compute on a GPU, because their machines have none.
 """
 
 from __future__ import annotations
