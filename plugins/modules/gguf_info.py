@@ -178,7 +178,8 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import file_name, public_url
+from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import file_name
+from ansible_collections.herd.inference.plugins.module_utils.core.download.urls import public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (

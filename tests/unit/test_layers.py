@@ -51,8 +51,15 @@ PURE = {"urllib.parse"}
 ALLOWED = {
     "core": ("core",),
     "agent": ("agent", "core"),
-    # Beside errors, what two transports share: the agent asks the same API with the standard library alone.
-    "ports": ("core.engine.api_answers", "core.errors", "core.host.certificate", "ports", "requests"),
+    # Beside errors, rules that core or the agent's own transport share.
+    "ports": (
+        "core.download.urls",
+        "core.engine.api_answers",
+        "core.errors",
+        "core.host.certificate",
+        "ports",
+        "requests",
+    ),
     "modules": ("ansible.module_utils", "core", "ports"),
     "filter": ("core",),
     "action": ("ansible", "core", "plugin_utils"),

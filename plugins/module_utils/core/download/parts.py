@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import InvalidInputError
+from .urls import public_url
 
 SCHEMES = ("http", "https", "file")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -73,13 +74,6 @@ class Target:
     def beside(self, suffix: str) -> str:
         """Name a hidden file in the same directory."""
         return f"{self.path[: len(self.path) - len(self.name)]}.{self.name}.{suffix}"
-
-
-def public_url(url: str) -> str:
-    """Remove the places in which a URL may hold credentials."""
-    split = urlsplit(url)
-    host = split.netloc.rsplit("@", 1)[-1]
-    return split._replace(netloc=host, query="", fragment="").geturl()
 
 
 def url_identity(url: str) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Protocol
 
 from ..errors import HerdError, InvalidInputError, MismatchError
-from .parts import Part, Target, public_url, url_identity
+from .parts import Part, Target, url_identity
+from .urls import public_url
 
 #: Receives the current step, its progress and its total; None if the total is unknown.
 ReportProgress = Callable[[str, float, Optional[float]], None]

@@ -11,8 +11,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from ...core.download.urls import public_url
 from ...core.errors import MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
 
 with suppress(ImportError):
@@ -40,12 +40,6 @@ class RemoteFile:
     sha256: str | None
     tag: str | None
     commit: str | None = None
-
-
-def public_url(url: str) -> str:
-    """Remove the places in which a URL may hold credentials."""
-    split = urlsplit(url)
-    return split._replace(netloc=split.netloc.rsplit("@", 1)[-1], query="", fragment="").geturl()
 
 
 def check_status(url: str, response: Response, has_token: bool) -> None:
