@@ -15,7 +15,7 @@ from tests.browser.conftest import facts, settled, url
 from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway
 
 
-def test_the_examples_work(page: Browser, made: Gateway) -> None:
+def test_copied_examples_get_a_response(page: Browser, made: Gateway) -> None:
     """Copied out of the page, they get an answer of a real engine."""
     engines = {"fast": made.router(FAST_MODEL), "reasoning": made.engine(REASONING_MODEL)}
     try:

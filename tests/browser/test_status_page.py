@@ -30,7 +30,7 @@ def violations(page: Browser) -> list[str]:
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
-def test_the_page_shows_the_state_of_each_tier(page: Browser, made: Gateway, script: bool) -> None:
+def test_page_shows_the_state_of_each_tier(page: Browser, made: Gateway, script: bool) -> None:
     page.look(script=script)
     page.go(url(made))
     assert page.text("#summary") == "1 of 2 tiers answer. Unavailable: reasoning."
@@ -46,7 +46,7 @@ def test_the_page_shows_the_state_of_each_tier(page: Browser, made: Gateway, scr
     assert page.text("#generated").endswith("UTC") is not script
 
 
-def test_the_page_refreshes_itself(page: Browser, made: Gateway) -> None:
+def test_page_refreshes_itself(page: Browser, made: Gateway) -> None:
     page.go(url(made))
     page.run("window.mark = 1; document.querySelector('#python').focus()")
     made.unavailable("fast", "loading", "loading 43 %", 12, percent=43)
@@ -76,7 +76,9 @@ def test_updates_can_be_paused(page: Browser, made: Gateway) -> None:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE, NARROW], ids=["desk", "phone", "narrow"])
-def test_the_page_fits_and_axe_finds_nothing(page: Browser, made: Gateway, size: tuple[int, int], dark: bool) -> None:
+def test_page_fits_its_viewport_without_violations(
+    page: Browser, made: Gateway, size: tuple[int, int], dark: bool
+) -> None:
     page.look(size, dark=dark)
     page.go(url(made))
     assert page.run("document.documentElement.scrollWidth <= window.innerWidth")
@@ -89,7 +91,7 @@ def test_the_page_fits_and_axe_finds_nothing(page: Browser, made: Gateway, size:
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("state", ["loading", "draining", "pending", "backing-off", "stopped"])
-def test_axe_finds_nothing_in_any_state(page: Browser, made: Gateway, state: str, dark: bool) -> None:
+def test_page_has_no_violations_in_any_state(page: Browser, made: Gateway, state: str, dark: bool) -> None:
     made.unavailable("fast", state, "because of the tests", 9, percent=43 if state == "loading" else None)
     settled(made, "fast", state)
     page.look(PHONE, dark=dark)
@@ -97,7 +99,7 @@ def test_axe_finds_nothing_in_any_state(page: Browser, made: Gateway, state: str
     assert violations(page) == []
 
 
-def test_the_page_can_be_used_by_keyboard(page: Browser, made: Gateway) -> None:
+def test_page_can_be_used_by_keyboard(page: Browser, made: Gateway) -> None:
     page.go(url(made))
     reached = []
     for _step in range(20):
@@ -112,7 +114,7 @@ def test_the_page_can_be_used_by_keyboard(page: Browser, made: Gateway) -> None:
     assert [one for one in reached if one in {*pres, *links}] == pres + links
 
 
-def test_an_example_is_copied_unchanged(page: Browser, made: Gateway) -> None:
+def test_example_is_copied_unchanged(page: Browser, made: Gateway) -> None:
     origin = made.url(path="")
     page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"], origin=origin)
     page.go(url(made))
@@ -123,7 +125,7 @@ def test_an_example_is_copied_unchanged(page: Browser, made: Gateway) -> None:
     page.wait(lambda: page.text("#curl-fast + button") == "Copy", "the button as it was", 5)
 
 
-def test_without_a_clipboard_the_example_is_selected(page: Browser, made: Gateway) -> None:
+def test_example_is_selected_without_a_clipboard(page: Browser, made: Gateway) -> None:
     page.go(url(made))
     # As where the page came without TLS from another host.
     page.run("Object.defineProperty(navigator, 'clipboard', {value: undefined}); 0")
@@ -155,7 +157,7 @@ def test_other_scripts_do_not_run(page: Browser, made: Gateway) -> None:
     page.complaints.clear()
 
 
-def test_the_page_shows_when_the_gateway_does_not_answer(page: Browser, made: Gateway) -> None:
+def test_page_shows_that_the_gateway_does_not_answer(page: Browser, made: Gateway) -> None:
     page.go(url(made))
     made.stop("nginx")
     page.wait(lambda: "may be out of date" in page.text("#connection"), "the page that says so", 15)

@@ -124,7 +124,7 @@ def two(definition: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("two")
-def test_hosts_reach_each_other_on_both_networks_and_nothing_else() -> None:
+def test_hosts_reach_only_each_other_on_both_networks() -> None:
     assert reaches("one", "10.0.0.32")
     assert reaches("one", "10.100.0.32")
     assert on("one", "cat", "/sys/class/net/ib0/mtu").stdout.strip() == "2044"
@@ -136,7 +136,7 @@ def test_hosts_reach_each_other_on_both_networks_and_nothing_else() -> None:
 
 
 @pytest.mark.usefixtures("two")
-def test_a_second_up_changes_nothing(definition: Path) -> None:
+def test_second_up_changes_nothing(definition: Path) -> None:
     before = hosts_of(NAME)
     on("one", "touch", "/root/mine")
     lab("up", "--config", str(definition))
@@ -159,14 +159,14 @@ def test_packages_are_installed_from_the_local_repository() -> None:
 
 
 @pytest.mark.usefixtures("two")
-def test_a_small_disk_is_full_when_it_is_full() -> None:
+def test_write_to_a_full_disk_fails() -> None:
     done = on("one", "dd", "if=/dev/zero", "of=/opt/small/file", "bs=1M", "count=3", check=False)
     assert "No space left on device" in done.stderr
     on("one", "rm", "/opt/small/file")
 
 
 @pytest.mark.usefixtures("two")
-def test_one_network_can_be_cut_while_the_other_stays() -> None:
+def test_one_network_is_cut_while_the_other_stays() -> None:
     lab("cut", "two", "ib")
     assert hosts_of(NAME)["two"]["cut"] == ["ib"]
     assert reaches("one", "10.0.0.32")
@@ -177,7 +177,7 @@ def test_one_network_can_be_cut_while_the_other_stays() -> None:
 
 
 @pytest.mark.usefixtures("two")
-def test_ethernet_can_be_cut_and_the_host_still_be_entered() -> None:
+def test_host_without_ethernet_can_be_entered() -> None:
     lab("cut", "two", "eth")
     assert lab("shell", "--nsenter", "two", "hostname").stdout.strip() == "two"
     assert not reaches("one", "10.0.0.32")
@@ -202,7 +202,7 @@ def seconds_to_send(mebibytes: int, address: str) -> float:
 
 
 @pytest.mark.usefixtures("two")
-def test_a_slow_network_is_slow_and_the_other_is_not() -> None:
+def test_slowed_network_leaves_the_other_at_full_speed() -> None:
     lab("slow", "one", "ib", "--rate", "16mbit")
     # 4 MiB at 16 Mbit/s are two seconds.
     assert 1.5 < seconds_to_send(4, "10.100.0.32") < 4
@@ -212,7 +212,7 @@ def test_a_slow_network_is_slow_and_the_other_is_not() -> None:
 
 
 @pytest.mark.usefixtures("two")
-def test_a_crash_keeps_the_disk_and_a_start_brings_the_host_back() -> None:
+def test_crashed_host_starts_again_with_its_disk() -> None:
     on("two", "sh", "-c", "echo kept > /root/file; echo kept > /opt/kept")
     lab("crash", "two")
     assert hosts_of(NAME)["two"]["state"] == "crashed"
@@ -225,7 +225,7 @@ def test_a_crash_keeps_the_disk_and_a_start_brings_the_host_back() -> None:
 
 
 @pytest.mark.usefixtures("two")
-def test_a_reboot_comes_back_and_a_power_off_does_not(definition: Path) -> None:
+def test_host_returns_after_a_reboot_but_not_after_a_power_off(definition: Path) -> None:
     boots = hosts_of(NAME)["one"]["boots"]
     on("one", "systemctl", "reboot", check=False)
     wait_for_boot("one", boots + 1)
@@ -240,7 +240,7 @@ def test_a_reboot_comes_back_and_a_power_off_does_not(definition: Path) -> None:
 
 
 @pytest.mark.usefixtures("two")
-def test_two_labs_with_the_same_addresses_do_not_see_each_other(definition: Path) -> None:
+def test_two_labs_with_the_same_addresses_are_isolated(definition: Path) -> None:
     try:
         lab("up", "--config", str(definition), name=OTHER)
         on("one", "touch", "/root/of-the-first")
@@ -265,7 +265,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_killed_up_is_continued_by_the_next(definition: Path, step: str) -> None:
+def test_next_up_continues_a_killed_one(definition: Path, step: str) -> None:
     kill_up(definition, STEPS[step])
     try:
         lab("up", "--config", str(definition), name=OTHER)
@@ -277,7 +277,7 @@ def test_a_killed_up_is_continued_by_the_next(definition: Path, step: str) -> No
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_what_a_killed_up_left_is_found_and_removed(definition: Path, step: str) -> None:
+def test_leftovers_of_a_killed_up_are_removed(definition: Path, step: str) -> None:
     kill_up(definition, STEPS[step])
     # Only its own: somebody else may be at work with a lab that is just as incomplete.
     lab("clean", OTHER)
@@ -299,7 +299,7 @@ def kill_up(definition: Path, sign: Path) -> None:
     pytest.fail(f"no up was slow enough to be killed at {sign}")
 
 
-def test_a_host_does_not_outlive_its_killed_supervisor(definition: Path) -> None:
+def test_host_ends_with_its_killed_supervisor(definition: Path) -> None:
     try:
         lab("up", "--config", str(definition), name=OTHER)
         state = json.loads((PLACES.host_state(OTHER, "one") / "state.json").read_text())
@@ -326,7 +326,7 @@ disks = { "/var/lib/herd-lab" = "1500M" }
 """
 
 
-def test_a_lab_runs_on_a_machine_with_systemd_and_cgroup2_alone(tmp_path: Path) -> None:
+def test_lab_runs_on_a_machine_with_systemd_and_cgroup2_alone(tmp_path: Path) -> None:
     """A host of the lab is such a machine: a lab is started in it."""
     (tmp_path / "outer.toml").write_text(NESTED, encoding="utf-8")
     inner = "cd /clone && export HERD_CACHE=/cache PYTHONDONTWRITEBYTECODE=1 && python3 -m tests.lab --name in"

@@ -17,7 +17,7 @@ def choose(release: str) -> tuple[str, ...]:
     return ("-e", ACKNOWLEDGED, "-e", f"herd_release={release}")
 
 
-def test_old_release_then_new_one_then_back(cluster: Cluster, notes: Notes) -> None:
+def test_cluster_changes_to_the_new_release_and_back(cluster: Cluster, notes: Notes) -> None:
     first = cluster.deploy(*choose(OLD))
     notes.add(f"{OLD} on bare hosts: {first.seconds:.0f} s")
     assert_converged(cluster, first, OLD)

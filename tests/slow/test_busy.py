@@ -137,7 +137,7 @@ def look(cluster: Cluster) -> dict[str, Any]:
     return {name: json.loads(cluster.on(name, STATE)) for name in NODES}
 
 
-def test_a_busy_group_is_left_alone(cluster: Cluster, notes: Notes) -> None:
+def test_agents_restart_nothing_in_a_busy_group(cluster: Cluster, notes: Notes) -> None:
     assert_converged(cluster, cluster.deploy(*choose(NEW)), NEW)
     # What the beginning has to say is said.
     time.sleep(3)

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.unit.fetch_kills import kill_often
 
 
-def test_sixty_kills_in_one_download(tmp_path: Path) -> None:
+def test_download_survives_sixty_kills(tmp_path: Path) -> None:
     killed = kill_often(tmp_path, size=112 << 20, kills=60, longest=0.5)
     print(f"{killed.kills} kills, {killed.sent} bytes sent of {killed.size}: {killed.sent / killed.size:.3f}")
     assert killed.kills == 60

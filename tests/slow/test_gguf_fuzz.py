@@ -12,7 +12,7 @@ from tests.slow.conftest import Notes
 from tests.unit.gguf_bytes import is_read, mutants
 
 
-def test_whatever_a_file_says(notes: Notes) -> None:
+def test_reader_accepts_or_refuses_every_mutated_header(notes: Notes) -> None:
     seed = first = time.time_ns()
     limit = time.monotonic() + float(os.environ.get("HERD_FUZZ_SECONDS", "120"))
     tried = read = 0

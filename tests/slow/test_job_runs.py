@@ -30,7 +30,7 @@ def _make(tmp_path: Path) -> Iterator[Callable[..., Job]]:
 needs_another_user = pytest.mark.skipif(os.getuid() != 0, reason="a client of another user takes root")
 
 
-def test_a_worker_that_is_stopped_is_missed(make: Callable[..., Job]) -> None:
+def test_stopped_worker_is_reported_as_lost(make: Callable[..., Job]) -> None:
     job = make(workers=1).start().ready()
     (worker,) = job.pids("ggml-rpc-server")
     os.kill(worker, signal.SIGSTOP)
@@ -39,7 +39,7 @@ def test_a_worker_that_is_stopped_is_missed(make: Callable[..., Job]) -> None:
     job.ready()
 
 
-def test_a_head_that_lost_its_connection_is_missed(make: Callable[..., Job]) -> None:
+def test_head_without_its_connection_is_reported_as_lost(make: Callable[..., Job]) -> None:
     """Both processes live, and health is good."""
     job = make(workers=1, limits={"confirm_s": 0.5}).start().ready()
     found = subprocess.run(
@@ -55,21 +55,21 @@ def worker_port(job: Job) -> int:
     return int(json.loads(found.read_text(encoding="utf-8"))["port"])
 
 
-def test_a_head_that_is_stopped_is_missed(make: Callable[..., Job]) -> None:
+def test_stopped_head_is_reported_as_lost(make: Callable[..., Job]) -> None:
     job = make(workers=1).start().ready()
     (head,) = job.pids("llama-server")
     os.kill(head, signal.SIGSTOP)
     job.says(f"lost: the head's process {head} has been stopped")
 
 
-def test_a_router_that_is_stopped_is_missed(make: Callable[..., Job]) -> None:
+def test_stopped_router_is_reported_as_lost(make: Callable[..., Job]) -> None:
     job = make().start().ready()
     (router,) = job.pids("llama-server")
     os.kill(router, signal.SIGSTOP)
     job.says(f"lost: the router's process {router} has been stopped")
 
 
-def test_a_head_that_is_busy_and_makes_nothing_is_asked_and_then_lost(make: Callable[..., Job]) -> None:
+def test_busy_head_without_progress_is_asked_and_then_lost(make: Callable[..., Job]) -> None:
     job = make(workers=1, limits={"stall_s": 3.0, "probe_s": 1.0})
     job.start().ready()
     (job.folder / "no-one").touch()
@@ -80,7 +80,7 @@ def test_a_head_that_is_busy_and_makes_nothing_is_asked_and_then_lost(make: Call
     client.wait()
 
 
-def test_an_idle_router_goes_at_once(make: Callable[..., Job]) -> None:
+def test_idle_router_stops_at_once(make: Callable[..., Job]) -> None:
     job = make().start().ready()
     began = time.monotonic()
     job.send(signal.SIGTERM)
@@ -91,7 +91,7 @@ def test_an_idle_router_goes_at_once(make: Callable[..., Job]) -> None:
 
 
 @needs_another_user
-def test_a_grace_that_is_shorter_than_the_tiers_is_kept(make: Callable[..., Job]) -> None:
+def test_job_keeps_a_grace_shorter_than_the_tiers(make: Callable[..., Job]) -> None:
     job = make().start().ready()
     client = job.ask(30)
     now = time.time()
@@ -105,7 +105,7 @@ def test_a_grace_that_is_shorter_than_the_tiers_is_kept(make: Callable[..., Job]
 
 
 @needs_another_user
-def test_a_renewal_lets_an_answer_end_that_takes_longer_than_the_grace(make: Callable[..., Job]) -> None:
+def test_renewal_waits_for_a_response_longer_than_the_grace(make: Callable[..., Job]) -> None:
     """Half of the time before the limit is for an idle window, and there is none."""
     job = make(grace=5).start().ready()
     client = job.ask(9)
@@ -118,7 +118,7 @@ def test_a_renewal_lets_an_answer_end_that_takes_longer_than_the_grace(make: Cal
 
 
 @needs_another_user
-def test_a_job_that_renews_itself_may_be_preempted(make: Callable[..., Job]) -> None:
+def test_preemption_interrupts_a_renewal(make: Callable[..., Job]) -> None:
     job = make().start().ready()
     client = job.ask(40)
     job.said.write_text(said_of(time.time() + 20), encoding="utf-8")

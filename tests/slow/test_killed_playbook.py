@@ -37,7 +37,7 @@ def plan(seed: int) -> list[tuple[float, tuple[str, ...]]]:
 PLAN = plan(SEED)
 
 
-def test_a_full_run(cluster: Cluster, notes: Notes, request: pytest.FixtureRequest) -> None:
+def test_full_run_converges(cluster: Cluster, notes: Notes, request: pytest.FixtureRequest) -> None:
     """Nothing is killed here: this gives the time over which the moments are spread."""
     run = cluster.deploy()
     assert_converged(cluster, run, RELEASE)
@@ -48,12 +48,12 @@ def test_a_full_run(cluster: Cluster, notes: Notes, request: pytest.FixtureReque
 
 
 @pytest.mark.parametrize("number", range(1, ROUNDS + 1))
-def test_killed_and_started_again(
+def test_killed_run_converges_when_started_again(
     cluster: Cluster, notes: Notes, request: pytest.FixtureRequest, tmp_path: Path, number: int
 ) -> None:
     full_run = request.config.stash.get(FULL_RUN, None)
     if full_run is None:
-        pytest.fail("expected the duration of a full run, found none: run test_a_full_run before this one")
+        pytest.fail("expected the duration of a full run, found none: run test_full_run_converges before this one")
     share, unlucky = PLAN[number - 1]
     moment, task = kill_at(cluster, share, full_run, unlucky, tmp_path / "output")
     recovery = cluster.deploy()

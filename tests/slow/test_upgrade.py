@@ -62,7 +62,7 @@ def play(cluster: Cluster, notes: Notes, what: str, playbook: str, *arguments: s
     return run
 
 
-def test_there_and_back_under_load(cluster: Cluster, notes: Notes) -> None:
+def test_upgrade_and_rollback_succeed_under_load(cluster: Cluster, notes: Notes) -> None:
     assert_converged(cluster, cluster.deploy(*choose(OLD)), OLD)
     old = cluster.look()[HEAD]["current"]
 

@@ -25,13 +25,13 @@ def is_literal(value: Any) -> bool:
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
-def test_every_default_is_documented_and_every_option_has_a_default(role: Path) -> None:
+def test_defaults_and_options_match(role: Path) -> None:
     required = {name for name, option in options(role).items() if option.get("required")}
     assert set(options(role)) - required == set(load(role / "defaults" / "main.yml"))
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
-def test_documented_defaults_are_the_real_ones(role: Path) -> None:
+def test_documented_defaults_equal_the_real_ones(role: Path) -> None:
     defaults = load(role / "defaults" / "main.yml")
     for name, option in options(role).items():
         if name in defaults and is_literal(defaults[name]):
@@ -41,7 +41,7 @@ def test_documented_defaults_are_the_real_ones(role: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
-def test_names_say_which_role_and_which_tier(role: Path) -> None:
+def test_variable_names_begin_with_the_name_of_their_role(role: Path) -> None:
     assert all(name.startswith(f"{role.name}_") for name in load(role / "defaults" / "main.yml"))
     assert all(name.startswith(f"_{role.name}_") for name in load(role / "vars" / "main.yml"))
 

@@ -32,7 +32,7 @@ def test_folders_hold_few_files() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_main_of_a_module_is_simple(path: Path) -> None:
+def test_main_of_each_module_is_simple(path: Path) -> None:
     functions = (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef))
     (main,) = (function for function in functions if function.name == "main")
     assert 1 + sum(isinstance(node, BRANCHES) for node in ast.walk(main)) <= MOST_PATHS

@@ -30,13 +30,13 @@ def read(path: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("port", "where"), DEFAULTS.items())
-def test_a_port_of_the_page_is_the_default_of_its_role(port: str, where: tuple[str, str]) -> None:
+def test_port_on_the_page_is_the_default_of_its_role(port: str, where: tuple[str, str]) -> None:
     role, variable = where
     assert str(read(f"roles/{role}/defaults/main.yml")[variable]) == port
 
 
 @pytest.mark.parametrize("site", ["beefcake2", "lab"])
-def test_a_port_of_the_page_is_that_of_the_inventories(site: str) -> None:
+def test_port_on_the_page_is_that_of_the_inventories(site: str) -> None:
     facts = read(f"inventory/{site}/group_vars/all/site.yml")
     assert {str(facts[variable]): variable for variable in FACTS.values()} == FACTS
 
@@ -50,6 +50,6 @@ def test_every_port_of_a_role_is_on_the_page() -> None:
         assert ports <= listed, path
 
 
-def test_no_port_is_there_twice() -> None:
+def test_page_lists_each_port_once() -> None:
     ports = [row["port"] for row in rows("ports.md")]
     assert len(ports) == len(set(ports))

@@ -29,7 +29,7 @@ LONGEST_PAGE = 60
 
 
 @pytest.mark.parametrize("page", [*SYMPTOMS, *SLURM], ids=lambda page: page.name)
-def test_a_page_of_a_symptom_has_its_shape(page: Page) -> None:
+def test_symptom_page_has_the_common_sections(page: Page) -> None:
     assert tuple(page.sections) == SECTIONS
     for name in (CHECK, FIX, VERIFY):
         assert page.sections[name], f"{name}: no command"
@@ -43,7 +43,7 @@ def test_a_sentence_introduces_the_messages(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", SYMPTOMS, ids=lambda page: page.name)
-def test_a_symptom_is_found_by_its_messages(page: Page) -> None:
+def test_symptom_is_found_by_its_messages(page: Page) -> None:
     index = (FOLDER / f"{INDEX}.md").read_text(encoding="utf-8")
     by_symptom, by_message = index.split("## By message")
     assert f"({page.name}.md)" in by_symptom
@@ -60,13 +60,13 @@ def test_every_message_of_the_index_is_on_its_page() -> None:
 
 
 @pytest.mark.parametrize(("folder", "page"), ASIDE, ids=[page.name for _folder, page in ASIDE])
-def test_a_symptom_of_a_job_or_router_is_in_its_index(folder: str, page: Page) -> None:
+def test_symptom_of_a_job_or_router_is_in_its_index(folder: str, page: Page) -> None:
     assert f"({page.name}.md)" in (FOLDER / folder / f"{INDEX}.md").read_text(encoding="utf-8")
     assert page.messages
 
 
 @pytest.mark.parametrize("page", [*ALL, *SLURM], ids=lambda page: page.name)
-def test_every_playbook_that_a_page_names_exists(page: Page) -> None:
+def test_every_playbook_on_a_page_exists(page: Page) -> None:
     for name in re.findall(r"\b(?:site\.yml|playbooks/\w+\.yml)", page.text):
         assert (ROOT / name).is_file(), name
 
@@ -77,7 +77,7 @@ def anchors(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")], ids=lambda path: path.stem)
-def test_every_link_leads_somewhere(path: Path) -> None:
+def test_every_link_has_a_target(path: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", path.read_text(encoding="utf-8")):
         there = (path.parent / target).resolve() if target else path
         assert there.exists(), target
@@ -97,13 +97,13 @@ def test_every_link_leads_somewhere(path: Path) -> None:
         ((), "", []),
     ],
 )
-def test_what_a_page_shows_is_held_against_what_was_printed(
+def test_output_on_a_page_is_compared_with_the_printed_output(
     shows: tuple[str, ...], output: str, lacks: list[str]
 ) -> None:
     assert missing(Command("head", "true", shows), output) == lacks
 
 
-def test_a_prompt_says_where_a_command_is_typed(tmp_path: Path) -> None:
+def test_prompt_names_the_host_of_a_command(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text("# T\n\n- `words`\n\n## Check\n\n```console\n$ one\nprinted\nhead# two\n```\n", encoding="utf-8")
     page = read(path)
@@ -111,7 +111,7 @@ def test_a_prompt_says_where_a_command_is_typed(tmp_path: Path) -> None:
     assert page.sections == {CHECK: (Command("controller", "one", ("printed",)), Command("head", "two"))}
 
 
-def test_a_command_without_a_prompt_is_refused(tmp_path: Path) -> None:
+def test_command_without_a_prompt_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text("# T\n\n## Check\n\n```console\none\n```\n", encoding="utf-8")
     with pytest.raises(ValueError, match="before any command"):

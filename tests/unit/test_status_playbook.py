@@ -40,7 +40,7 @@ COMMON = {
         (["fast_router"], {"nodes"}),
     ],
 )
-def test_the_file_has_tiers_and_nodes(tmp_path: Path, groups: list[str], keys: set[str]) -> None:
+def test_status_file_has_tiers_and_nodes(tmp_path: Path, groups: list[str], keys: set[str]) -> None:
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "herdctl"
     program.write_text(HERDCTL, encoding="utf-8")

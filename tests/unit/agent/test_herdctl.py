@@ -44,7 +44,7 @@ def test_table_names_the_commands_of_each_module(module: str) -> None:
     assert set(commands.choices) == expected
 
 
-def test_programs_of_the_documents_stand_for_commands() -> None:
+def test_documented_programs_stand_for_commands() -> None:
     assert set(program.PROGRAMS.values()) <= set(program.COMMANDS)
 
 

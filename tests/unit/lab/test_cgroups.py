@@ -22,13 +22,13 @@ cgroup /sys/fs/cgroup/systemd cgroup rw,relatime,xattr,name=systemd 0 0
         ("mounts-hybrid", cgroups.HYBRID, ["/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"]),
     ],
 )
-def test_the_mode_is_read_from_the_mounts(fixture: str, mode: str, roots: list[str]) -> None:
+def test_mode_is_read_from_the_mounts(fixture: str, mode: str, roots: list[str]) -> None:
     trees = cgroups.trees_of((FIXTURES / fixture).read_text(encoding="utf-8"))
     assert trees == cgroups.Trees(mode, tuple(Path(root) for root in roots))
 
 
 @pytest.mark.parametrize("mounts", ["", V1_ONLY, "short line\n"])
-def test_a_machine_without_cgroup2_is_told_how_to_get_it(mounts: str) -> None:
+def test_error_without_cgroup2_names_the_boot_option(mounts: str) -> None:
     with pytest.raises(LabError, match=r"systemd\.unified_cgroup_hierarchy=1"):
         cgroups.trees_of(mounts)
 
@@ -37,11 +37,11 @@ HYBRID_PROC = "9:name=systemd:/a/b\n4:memory:/m\n0::/u/v\n"
 
 
 @pytest.mark.parametrize(("unified", "path"), [(True, "/u/v"), (False, "/a/b")])
-def test_the_own_path_in_each_tree(unified: bool, path: str) -> None:
+def test_own_path_is_found_in_each_tree(unified: bool, path: str) -> None:
     assert cgroups.own_path(HYBRID_PROC, unified=unified) == path
 
 
-def test_no_path_in_the_tree_is_an_error() -> None:
+def test_process_without_a_path_in_the_tree_gives_an_error() -> None:
     with pytest.raises(LabError):
         cgroups.own_path("0::/u\n", unified=False)
 
@@ -54,7 +54,7 @@ def test_two_hosts_never_share_a_folder() -> None:
     assert not set(first) & set(cgroups.own_folder(trees, "other", "node1"))
 
 
-def test_a_scope_is_delegated_and_carries_lab_and_host() -> None:
+def test_scope_is_delegated_and_names_lab_and_host() -> None:
     argv = cgroups.scope_argv("demo", "node1", ["true"])
     assert argv[0] == "systemd-run"
     assert "--unit=herd-lab-demo.node1.scope" in argv
@@ -69,5 +69,5 @@ def test_a_scope_is_delegated_and_carries_lab_and_host() -> None:
         ("0::/u/v\n", "/sys/fs/cgroup/u/v", "memory.max"),
     ],
 )
-def test_where_memory_is_limited(text: str, folder: str, limit: str) -> None:
+def test_memory_limit_is_set_in_the_tree_with_the_controller(text: str, folder: str, limit: str) -> None:
     assert cgroups.memory_folder(text) == (Path(folder), limit)

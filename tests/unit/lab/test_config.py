@@ -31,7 +31,7 @@ hostname = "hub"
 """
 
 
-def test_a_definition_becomes_hosts_with_common_and_own_binds() -> None:
+def test_definition_gives_hosts_common_and_own_binds() -> None:
     lab = config.parse(TWO, "demo", VARIABLES)
     node, mirror = lab.hosts
     assert node.binds == (
@@ -44,13 +44,13 @@ def test_a_definition_becomes_hosts_with_common_and_own_binds() -> None:
     assert mirror.address(config.IB) is None
 
 
-def test_a_definition_survives_the_way_through_json() -> None:
+def test_definition_survives_a_round_trip_through_json() -> None:
     lab = config.parse(TWO, "demo", VARIABLES)
     assert config.from_data(json.loads(json.dumps(config.to_data(lab)))) == lab
 
 
 @pytest.mark.parametrize("path", sorted((Path(config.__file__).parent / "labs").glob("*.toml")), ids=lambda p: p.stem)
-def test_the_definitions_of_this_repository_are_right(path: Path) -> None:
+def test_definitions_of_this_repository_match_the_inventories(path: Path) -> None:
     lab = config.read(path, "demo", VARIABLES)
     # The addresses of the inventories that are used with them.
     name, address = ("vasp-01", "10.0.0.41") if path.stem == "slurm" else ("vllm-node1", "10.0.0.31")
@@ -85,18 +85,18 @@ HOST = '[hosts.a]\neth = "10.0.0.2"\n'
         (HOST + "[hosts.b]\neth = '10.0.0.2'\n", "Hosts a and b both have eth 10.0.0.2"),
     ],
 )
-def test_a_mistake_is_named(text: str, message: str) -> None:
+def test_error_names_the_mistake(text: str, message: str) -> None:
     with pytest.raises(LabError) as caught:
         config.parse(text, "demo", VARIABLES)
     assert message in str(caught.value)
 
 
-def test_a_missing_definition_is_one_clear_error(tmp_path: Path) -> None:
+def test_missing_definition_gives_one_error(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="cannot be read: No such file"):
         config.read(tmp_path / "none.toml", "demo", VARIABLES)
 
 
-def test_a_bind_of_the_command_line_replaces_one_to_the_same_place() -> None:
+def test_bind_of_the_command_line_replaces_one_to_the_same_place() -> None:
     lab = config.parse(TWO, "demo", VARIABLES)
     more = config.parse_host_bind("node1:/other:/var/cache/ccache/:ro", VARIABLES)
     changed = config.with_binds(lab, [more])
@@ -107,12 +107,12 @@ def test_a_bind_of_the_command_line_replaces_one_to_the_same_place() -> None:
     assert changed.host("mirror") == lab.host("mirror")
 
 
-def test_a_bind_for_an_unknown_host_is_refused() -> None:
+def test_bind_for_an_unknown_host_is_refused() -> None:
     lab = config.parse(TWO, "demo", VARIABLES)
     with pytest.raises(LabError, match=r"has no host 'node7'; it has node1, mirror"):
         config.with_binds(lab, [config.parse_host_bind("node7:/a:/b", VARIABLES)])
 
 
-def test_a_bind_without_a_host_is_refused() -> None:
+def test_bind_without_a_host_is_refused() -> None:
     with pytest.raises(LabError, match="--bind takes HOST"):
         config.parse_host_bind("nothing", VARIABLES)

@@ -33,7 +33,7 @@ def env(tmp_path: Path, root: Path) -> dict[str, str]:
     return {"HERD_CUDA_ROOT": str(root), "HERD_CACHE": str(tmp_path / "cache"), "PATH": "/nowhere"}
 
 
-def test_a_whole_toolkit_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_complete_toolkit_is_used_unchanged(tmp_path: Path) -> None:
     root = toolkit(tmp_path / "cuda", "the CUDA runtime", "cuBLAS", version="12.2", archs="compute_50\\ncompute_70\\n")
     assert cuda.find(env(tmp_path, root)) == cuda.Toolkit(str(root), "12.2.140", "5.0")
     assert not (tmp_path / "cache").exists()
@@ -68,7 +68,7 @@ def test_cublas_is_added_to_a_copy_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
 
 
-def test_where_pip_cannot_help_it_is_said_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_missing_part_when_pip_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*_args: object) -> Path:
         raise LabError("no route")
 
@@ -79,13 +79,13 @@ def test_where_pip_cannot_help_it_is_said_what_is_missing(tmp_path: Path, monkey
     assert not list((tmp_path / "cache" / "cuda").iterdir())
 
 
-def test_a_compiler_alone_is_no_toolkit(tmp_path: Path) -> None:
+def test_compiler_alone_is_not_accepted_as_a_toolkit(tmp_path: Path) -> None:
     root = toolkit(tmp_path / "cuda")
     with pytest.raises(LabError, match=r"incomplete CUDA toolkit.*lacks the CUDA runtime and cuBLAS"):
         cuda.find(env(tmp_path, root))
 
 
-def test_no_toolkit_is_no_failure(
+def test_missing_toolkit_is_reported_without_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HERD_CUDA_ROOT", str(tmp_path / "none"))
@@ -95,7 +95,7 @@ def test_no_toolkit_is_no_failure(
     assert "expected bin/nvcc" in answer["missing"]
 
 
-def test_the_lowest_architecture_is_the_lowest_number() -> None:
+def test_lowest_architecture_is_the_lowest_number() -> None:
     listed = (FIXTURES / "nvcc-13.0-list-gpu-arch.txt").read_text(encoding="utf-8")
     assert cuda.lowest_of(listed) == "7.5"
     assert cuda.lowest_of("compute_100\ncompute_90\ncompute_121\n") == "9.0"
@@ -108,5 +108,5 @@ def test_the_lowest_architecture_is_the_lowest_number() -> None:
         ("13.0.88", ("nvidia-cublas", "13.0.*")),
     ],
 )
-def test_names_of_the_package(version: str, expected: tuple[str, str]) -> None:
+def test_package_name_follows_the_toolkit_version(version: str, expected: tuple[str, str]) -> None:
     assert cuda.package(version) == expected

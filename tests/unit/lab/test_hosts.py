@@ -20,7 +20,7 @@ HOST = config.parse(TEXT, "demo", {}).hosts[0]
 STATUS = "Name:\tsystemd\nTgid:\t{0}\nPPid:\t{1}\nNSpid:\t{2}\n"
 
 
-def test_the_command_that_boots_a_host() -> None:
+def test_boot_command_names_disk_host_and_network() -> None:
     argv = hosts.nspawn_argv("demo", HOST, Path("/disk/root"))
     assert argv[0] == "systemd-nspawn"
     for word in (
@@ -34,11 +34,11 @@ def test_the_command_that_boots_a_host() -> None:
         assert word in argv
 
 
-def test_hosts_run_without_the_filter_that_would_disable_their_ip_rules() -> None:
+def test_hosts_run_without_the_filter_that_disables_ip_rules() -> None:
     assert hosts.nspawn_environment("/bin")["SYSTEMD_SECCOMP"] == "0"
 
 
-def test_mounts_come_from_the_bottom_up() -> None:
+def test_mounts_are_made_from_the_bottom_up() -> None:
     commands = [" ".join(words) for words in hosts.mount_commands(HOST, ["/l", "/b"], Path("/d"), Path("/r"))]
     assert commands == [
         "mount -t overlay overlay -o lowerdir=/l:/b,upperdir=/d/upper,workdir=/d/work,volatile /r",
@@ -52,7 +52,7 @@ def test_mounts_come_from_the_bottom_up() -> None:
 @pytest.mark.parametrize(
     ("code", "state"), [(0, hosts.OFF), (1, hosts.CRASHED), (-9, hosts.CRASHED), (255, hosts.CRASHED)]
 )
-def test_what_the_end_of_a_host_means(code: int, state: str) -> None:
+def test_exit_of_a_host_gives_its_state(code: int, state: str) -> None:
     assert hosts.state_after(code) == state
 
 
@@ -65,7 +65,7 @@ def test_what_the_end_of_a_host_means(code: int, state: str) -> None:
         ("Name:\tx\n", (0, 0)),
     ],
 )
-def test_parent_and_inner_pid_of_a_process(status: str, pair: tuple[int, int]) -> None:
+def test_parent_and_inner_pid_are_read_from_the_status(status: str, pair: tuple[int, int]) -> None:
     assert hosts.parent_and_inner_pid(status) == pair
 
 
@@ -80,7 +80,7 @@ def test_parent_and_inner_pid_of_a_process(status: str, pair: tuple[int, int]) -
         ("", False),
     ],
 )
-def test_supervisors_of_a_lab_are_known_by_their_command(words: str, ours: bool) -> None:
+def test_supervisors_of_a_lab_are_recognised_by_their_command(words: str, ours: bool) -> None:
     assert hosts.serves("\0".join(words.split()).encode() + b"\0", "demo") is ours
 
 
@@ -88,7 +88,7 @@ def places(tmp_path: Path) -> Places:
     return Places(cache=tmp_path / "cache", data=tmp_path / "data", run=tmp_path / "run")
 
 
-def test_a_disk_is_made_once_and_kept(tmp_path: Path) -> None:
+def test_disk_is_made_once_and_kept(tmp_path: Path) -> None:
     where = places(tmp_path)
     files = {"/root/.ssh/authorized_keys": "key\n", "/etc/hosts": "a\n"}
     hosts.make_disk(where, "demo", HOST, [Path("/l"), Path("/b")], files)
@@ -106,7 +106,7 @@ def test_a_disk_is_made_once_and_kept(tmp_path: Path) -> None:
     assert hosts.lower_of(disk) == ["/l", "/b"]
 
 
-def test_half_a_disk_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
+def test_incomplete_disk_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
     where = places(tmp_path)
     half = where.disk("demo", "node1").with_name(".new-node1")
     (half / "upper/etc/junk").mkdir(parents=True)
@@ -115,7 +115,7 @@ def test_half_a_disk_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
     assert not (where.disk("demo", "node1") / "upper/etc").exists()
 
 
-def test_a_status_is_believed_only_while_its_supervisor_lives(tmp_path: Path) -> None:
+def test_status_is_valid_only_while_its_supervisor_runs(tmp_path: Path) -> None:
     folder = tmp_path / "node1"
     assert hosts.read_status(folder).state == hosts.ABSENT
     lock = hosts.lock_supervisor(folder)
@@ -129,11 +129,11 @@ def test_a_status_is_believed_only_while_its_supervisor_lives(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("text", ["", "{", json.dumps({"state": "running", "unknown": 1}), "[]"])
-def test_a_broken_status_counts_as_none(tmp_path: Path, text: str) -> None:
+def test_broken_status_counts_as_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text, encoding="utf-8")
     assert hosts.read_status(tmp_path).state == hosts.ABSENT
 
 
 @pytest.mark.parametrize(("used", "limit", "says"), [(40, 128, False), (106, 128, True), (128, 128, True)])
-def test_a_lack_of_inotify_instances_is_named(used: int, limit: int, says: bool) -> None:
+def test_hint_names_a_lack_of_inotify_instances(used: int, limit: int, says: bool) -> None:
     assert ("max_user_instances" in hosts.inotify_hint(used, limit)) is says

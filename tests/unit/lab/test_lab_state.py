@@ -30,7 +30,7 @@ def test_only_old_probes_are_removed(manager: Manager) -> None:
     assert [folder.exists() for folder in (old, young, disk)] == [False, True, True]
 
 
-def test_an_unknown_lab_is_one_clear_error(manager: Manager) -> None:
+def test_unknown_lab_gives_one_error(manager: Manager) -> None:
     with pytest.raises(LabError, match="There is no lab 'demo'"):
         manager.lab("demo")
 
@@ -42,7 +42,7 @@ def test_ssh_reaches_hosts_by_name_through_the_labs_namespace(manager: Manager) 
     assert f"IdentityFile {manager.places.run}/demo/id_ed25519" in lines
 
 
-def test_the_table_shows_incomplete_labs_and_leftovers() -> None:
+def test_table_shows_incomplete_labs_and_leftovers() -> None:
     host = HostReport("node1", "running", "10.0.0.31", "10.100.0.31", "debian12", 2, ("ib",))
     table = lab.as_table(
         [

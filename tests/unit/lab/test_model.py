@@ -48,7 +48,7 @@ def vocabulary(vocabulary_file: Path) -> model.Vocabulary:
     return model.read_vocabulary(vocabulary_file.read_bytes())
 
 
-def test_an_independent_reader_finds_what_was_meant(vocabulary: model.Vocabulary, tmp_path: Path) -> None:
+def test_independent_reader_finds_the_written_fields_and_tensors(vocabulary: model.Vocabulary, tmp_path: Path) -> None:
     facts: dict[str, Any] = model.write(model.TINY, vocabulary, tmp_path)
     whole = tmp_path / "whole.gguf"
     whole.write_bytes(b"".join((tmp_path / part["file"]).read_bytes() for part in facts["parts"]))
@@ -68,7 +68,7 @@ def test_an_independent_reader_finds_what_was_meant(vocabulary: model.Vocabulary
             assert 0.3 < tensor.data.astype("float32").std() * float(tensor.shape[0]) ** 0.5 < 3
 
 
-def test_the_facts_describe_the_parts(vocabulary: model.Vocabulary, tmp_path: Path) -> None:
+def test_facts_describe_the_parts(vocabulary: model.Vocabulary, tmp_path: Path) -> None:
     facts: dict[str, Any] = model.write(model.TINY, vocabulary, tmp_path)
     assert facts == json.loads((tmp_path / "tiny-llama.json").read_text())
     contents = [(tmp_path / part["file"]).read_bytes() for part in facts["parts"]]
@@ -78,7 +78,7 @@ def test_the_facts_describe_the_parts(vocabulary: model.Vocabulary, tmp_path: Pa
     assert facts["parts"][0]["size"] % 2 == 1
 
 
-def test_the_bytes_never_change(vocabulary: model.Vocabulary) -> None:
+def test_generated_bytes_never_change(vocabulary: model.Vocabulary) -> None:
     """If this fails, every published checksum of the lab's model is wrong too."""
     digest = hashlib.sha256()
     for piece in model.generate(model.TINY, vocabulary):
@@ -86,19 +86,19 @@ def test_the_bytes_never_change(vocabulary: model.Vocabulary) -> None:
     assert digest.hexdigest() == "0c25a2503711ce17bb407e62c083ab8e967875659d3aa499d757c4cb8e29cf3a"
 
 
-def test_a_foreign_vocabulary_is_refused(vocabulary_file: Path) -> None:
+def test_foreign_vocabulary_is_refused(vocabulary_file: Path) -> None:
     with pytest.raises(ValueError, match="expected the vocabulary with sha256"):
         model.load_vocabulary(vocabulary_file)
 
 
-def test_the_lab_inventory_names_a_model_of_the_right_dimensions() -> None:
+def test_lab_inventory_names_a_model_of_the_right_dimensions() -> None:
     facts = inventory_facts()
     assert (facts["name"], facts["layers"]) == (model.LAB.name, model.LAB.layers)
     assert sum(part["size"] for part in facts["source"]["parts"]) == facts["size"]
     assert len(facts["source"]["parts"]) == model.LAB.parts
 
 
-def test_the_lab_inventory_says_what_the_generator_makes() -> None:
+def test_lab_inventory_matches_the_generated_model() -> None:
     """Reads what the generator wrote when the lab's model was last made; makes it where it can."""
     vocab = os.environ.get("HERD_VOCAB")
     made = model.cache_dir() / model.key(model.LAB) / "lab-llama.json"
@@ -114,7 +114,7 @@ def test_the_lab_inventory_says_what_the_generator_makes() -> None:
     assert {**facts, "parts": parts} == {**written, "source": facts["source"]}
 
 
-def test_the_lab_inventory_holds_the_metadata_of_the_model() -> None:
+def test_lab_inventory_holds_the_metadata_of_the_model() -> None:
     """All but what the header's own length decides: the vocabulary is not in this repository."""
     metadata = from_data(inventory_facts()["metadata"])
     assert (metadata.architecture, len(metadata.layers), metadata.width) == ("llama", model.LAB.layers, model.LAB.width)

@@ -19,7 +19,7 @@ LAB = config.parse(TEXT, "demo", {})
 NODE, MIRROR = LAB.hosts
 
 
-def test_a_host_has_a_cable_for_each_of_its_networks() -> None:
+def test_host_has_a_cable_for_each_of_its_networks() -> None:
     assert network.cable_commands("demo", NODE, set()) == [
         "link add e-node1 mtu 1500 type veth peer name eth0 netns herd-demo.node1",
         "link set e-node1 mtu 1500 master br-eth up",
@@ -29,7 +29,7 @@ def test_a_host_has_a_cable_for_each_of_its_networks() -> None:
     assert [line for line in network.cable_commands("demo", MIRROR, set()) if "br-ib" in line] == []
 
 
-def test_what_exists_is_not_made_again() -> None:
+def test_existing_cables_are_not_made_again() -> None:
     again = network.cable_commands("demo", NODE, {"e-node1", "i-node1"})
     assert again == [
         "link set e-node1 mtu 1500 master br-eth up",
@@ -43,7 +43,7 @@ def test_only_ethernet_has_an_address_of_the_lab_itself() -> None:
     assert not [line for line in network.bridge_commands(config.IB, set()) if "address" in line]
 
 
-def test_addresses_of_a_host() -> None:
+def test_host_has_an_address_on_each_network() -> None:
     assert network.interface_commands(NODE) == [
         "link set lo up",
         "link set eth0 mtu 1500 up",
@@ -53,12 +53,12 @@ def test_addresses_of_a_host() -> None:
     ]
 
 
-def test_a_host_without_power_is_silent_on_all_its_networks() -> None:
+def test_host_without_power_is_silent_on_all_its_networks() -> None:
     assert network.dark_commands(NODE) == ["link set eth0 down", "link set ib0 down"]
     assert network.dark_commands(MIRROR) == ["link set eth0 down"]
 
 
-def test_names_of_all_hosts_on_both_networks() -> None:
+def test_hosts_file_names_all_hosts_on_both_networks() -> None:
     assert network.etc_hosts(LAB, MIRROR).splitlines() == [
         "127.0.0.1 localhost",
         "::1 localhost ip6-localhost",
@@ -76,22 +76,22 @@ def test_names_of_all_hosts_on_both_networks() -> None:
         ("1gbit", "20ms", "netem delay 20ms rate 1gbit"),
     ],
 )
-def test_how_a_cable_is_slowed_down(rate: str | None, latency: str | None, tail: str) -> None:
+def test_cable_is_slowed_by_tbf_or_netem(rate: str | None, latency: str | None, tail: str) -> None:
     words = network.shape_arguments("ib0", rate, latency)
     assert " ".join(words) == f"qdisc replace dev ib0 root {tail}"
 
 
-def test_slow_needs_to_know_how_slow() -> None:
+def test_slow_requires_a_rate_or_latency() -> None:
     with pytest.raises(LabError, match="--rate, --latency or --off"):
         network.shape_arguments("ib0", None, None)
 
 
-def test_a_host_without_a_fabric_cannot_be_cut_from_it() -> None:
+def test_host_without_a_fabric_cannot_be_cut_from_it() -> None:
     with pytest.raises(LabError, match="mirror is not on the network 'ib'"):
         network.network_of(MIRROR, "ib")
     assert network.network_of(NODE, "ib") is config.IB
 
 
-def test_without_namespaces_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_namespace_list_is_empty_without_namespaces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(network, "NETNS_DIR", tmp_path / "none")
     assert network.namespaces() == set()

@@ -26,13 +26,13 @@ BUSY = {
 }
 
 
-def test_the_committed_page_is_that_of_the_last_record() -> None:
+def test_committed_page_is_that_of_the_last_record() -> None:
     facts = recovery_page.read_facts()
     assert facts.keys() <= {"chaos", "busy"}
     assert recovery_page.PAGE.read_text(encoding="utf-8") == recovery_page.render(facts)
 
 
-def test_a_record_replaces_its_own_part_only(tmp_path: Path) -> None:
+def test_record_replaces_only_its_own_part(tmp_path: Path) -> None:
     facts, page = tmp_path / "recovery.json", tmp_path / "recovery.md"
     recovery_page.write_facts("chaos", [ROW], facts, page)
     assert "| a worker is killed | 0.8 | 5.2 | - | 1 (and 7 refused) | 2.0 | none |" in page.read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_a_record_replaces_its_own_part_only(tmp_path: Path) -> None:
     assert "Their log in that time: nothing." in text
 
 
-def test_what_the_agents_said_while_nothing_was_wrong_is_shown() -> None:
+def test_page_shows_log_lines_of_a_run_without_failures() -> None:
     said = {"vllm-node1": ["vllm-node2 has not answered for 6 seconds"], "vllm-node2": []}
     text = recovery_page.render({"busy": {**BUSY, "said": said}})
     assert "in that time: vllm-node1: vllm-node2 has not answered for 6 seconds." in text

@@ -6,7 +6,7 @@ from tests.lab import requirements
 from tests.lab.requirements import Requirement
 
 
-def test_a_requirement_is_a_package_and_how_it_is_recognised() -> None:
+def test_requirement_names_a_package_and_its_programs() -> None:
     text = "# words\niproute2: ip\nsocat\n\ndebian-archive-keyring: /usr/share/k.gpg # keys\n"
     assert requirements.parse_requirements(text) == [
         Requirement("iproute2", "ip"),
@@ -15,7 +15,7 @@ def test_a_requirement_is_a_package_and_how_it_is_recognised() -> None:
     ]
 
 
-def test_only_what_is_not_there_is_missing(tmp_path: Path) -> None:
+def test_only_absent_packages_are_missing(tmp_path: Path) -> None:
     there = tmp_path / "file"
     there.touch()
     wanted = [
@@ -27,7 +27,7 @@ def test_only_what_is_not_there_is_missing(tmp_path: Path) -> None:
     assert requirements.missing_packages(wanted) == ["nosuch", "gone"]
 
 
-def test_the_cure_is_one_command() -> None:
+def test_remedy_is_one_command() -> None:
     assert requirements.install_argv(["a", "b"]) == [
         "apt-get",
         "install",
@@ -38,6 +38,6 @@ def test_the_cure_is_one_command() -> None:
     ]
 
 
-def test_the_list_of_this_repository_can_be_read() -> None:
+def test_package_lists_of_this_repository_are_readable() -> None:
     found = requirements.parse_requirements(requirements.REQUIREMENTS.read_text(encoding="utf-8"))
     assert {"systemd-container", "mmdebstrap", "socat"} <= {item.package for item in found}

@@ -40,7 +40,7 @@ Components: main
 """
 
 
-def test_debian_is_picked_out_of_the_machines_sources() -> None:
+def test_only_bookworm_is_taken_from_the_machines_sources() -> None:
     texts = {
         "debian.sources": DEB822,
         "more.list": "deb [trusted=yes] http://b.example/debian bookworm main\n"
@@ -55,11 +55,11 @@ def test_debian_is_picked_out_of_the_machines_sources() -> None:
     ]
 
 
-def test_a_machine_of_another_kind_has_no_debian_sources() -> None:
+def test_machine_without_debian_has_no_debian_sources() -> None:
     assert rootfs.bookworm_sources({"ubuntu.sources": DEB822.replace("bookworm", "noble")}) == ""
 
 
-def test_the_way_to_the_servers_is_taken_over() -> None:
+def test_proxy_and_certificates_are_taken_from_apt() -> None:
     dump = (FIXTURES / "apt-config-dump").read_text(encoding="utf-8")
     assert rootfs.acquire_options(dump) == [
         'Acquire::Check-Valid-Until "false";',
@@ -107,7 +107,7 @@ def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("tools/setup.sh", "false\n", False, False, False),
     ],
 )
-def test_a_change_makes_anew_what_stands_on_it_and_nothing_else(
+def test_changed_recipe_rebuilds_only_itself_and_its_dependants(
     recipes: Path, tmp_path: Path, changed: str, text: str, base: bool, repository: bool, layer: bool
 ) -> None:
     store = rootfs.Store(tmp_path)
@@ -121,7 +121,7 @@ def test_a_change_makes_anew_what_stands_on_it_and_nothing_else(
 
 
 @pytest.mark.usefixtures("recipes")
-def test_layers_lie_on_top_of_each_other(tmp_path: Path) -> None:
+def test_layers_are_stacked_on_the_base(tmp_path: Path) -> None:
     store = rootfs.Store(tmp_path)
     assert store.lower_folders(("nginx", "tools")) == [
         store.layer(("nginx", "tools")),
@@ -131,13 +131,13 @@ def test_layers_lie_on_top_of_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("recipes")
-def test_an_unknown_layer_is_named_with_those_that_exist() -> None:
+def test_error_for_an_unknown_layer_lists_the_known_layers() -> None:
     with pytest.raises(LabError, match="no layer 'nosuch'; there are base, nginx, tools"):
         rootfs.recipe("nosuch")
 
 
 @pytest.mark.usefixtures("recipes")
-def test_only_what_nobody_uses_is_pruned(tmp_path: Path) -> None:
+def test_only_unused_images_are_pruned(tmp_path: Path) -> None:
     store = rootfs.Store(tmp_path / "store")
     old, used = store.folder / "base" / "old", store.folder / "layer" / "nginx-used"
     half = store.folder / "layer" / ".new-nginx-x"
@@ -147,7 +147,7 @@ def test_only_what_nobody_uses_is_pruned(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("recipes")
-def test_what_fails_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = rootfs.Store(tmp_path / "store")
 
     def refuse(*_words: object, **_options: object) -> None:
@@ -160,5 +160,5 @@ def test_what_fails_while_it_is_made_leaves_nothing(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(("system", "layers"), [("debian12", ("nginx",)), ("el8-like", ("el8", "nginx"))])
-def test_the_system_of_a_host_may_be_a_layer(system: str, layers: tuple[str, ...]) -> None:
+def test_system_of_a_host_may_be_a_layer(system: str, layers: tuple[str, ...]) -> None:
     assert rootfs.layers_of(system, ("nginx",)) == layers

@@ -30,7 +30,7 @@ class Client:
         return subprocess.CompletedProcess(list(argv), 0, "", "")
 
 
-def test_a_source_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(SOURCE.archive, GOOD)
     monkeypatch.setattr(sources, "run", client)
     for _each in range(2):
@@ -56,7 +56,7 @@ def test_damaged_bytes_in_the_cache_are_fetched_again(tmp_path: Path, monkeypatc
         ),
     ],
 )
-def test_anything_else_is_refused_and_not_kept(
+def test_archive_with_another_checksum_is_refused_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, message: str
 ) -> None:
     monkeypatch.setattr(sources, "run", Client(name, content))
@@ -65,7 +65,7 @@ def test_anything_else_is_refused_and_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_clients_are_asked_for_exactly_one_version() -> None:
+def test_client_fetches_exactly_one_version() -> None:
     by_client = {source.client: sources.fetch_argv(source, Path("/t")) for source in sources.SOURCES}
     assert by_client["pip"][-1] == "llama-cpp-python==0.3.36"
     assert "--no-deps" in by_client["pip"]
@@ -79,6 +79,6 @@ def test_the_clients_are_asked_for_exactly_one_version() -> None:
     ]
 
 
-def test_an_unknown_release_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_release_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert sources.main(["b1"]) == 1
     assert "no source for 'b1'; there are 0c1e57098, b7836" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from ansible_collections.herd.inference.plugins.plugin_utils.long_running import
         ({"failed": True, "msg": "no driver"}, False, False),
     ],
 )
-def test_the_job_runs_only_to_wait(
+def test_job_runs_only_to_wait(
     monkeypatch: pytest.MonkeyPatch, plan: dict[str, Any], check: bool, worked: bool
 ) -> None:
     action = ActionModule.__new__(ActionModule)

@@ -32,12 +32,12 @@ from ansible_collections.herd.inference.plugins.plugin_utils import long_running
         ({}, "llama_build: vllm-node1: working"),
     ],
 )
-def test_progress_lines(progress: dict[str, Any], line: str) -> None:
+def test_progress_line_shows_share_amount_and_time_left(progress: dict[str, Any], line: str) -> None:
     assert long_running.progress_line("llama_build", "vllm-node1", progress) == line
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h")])
-def test_durations(seconds: float, words: str) -> None:
+def test_duration_is_rounded_to_a_readable_unit(seconds: float, words: str) -> None:
     assert long_running.duration(seconds) == words
 
 

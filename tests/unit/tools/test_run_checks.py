@@ -88,7 +88,7 @@ def test_directory_outside_of_git_has_no_hash(tmp_path: Path) -> None:
     assert tree_hash(tmp_path) is None
 
 
-def test_second_run_on_the_same_tree_skips_what_passed(records: PassedRecords) -> None:
+def test_second_run_on_the_same_tree_skips_passed_targets(records: PassedRecords) -> None:
     first, second = Runner(failing=["b"]), Runner()
     assert states(first, records) == [PASSED, FAILED, PASSED]
     assert states(second, records) == [PASSED_BEFORE, PASSED, PASSED_BEFORE]

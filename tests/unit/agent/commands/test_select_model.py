@@ -64,14 +64,14 @@ def files(tmp_path: Path) -> list[str]:
     return ["--config", str(tmp_path / "gateway.json"), "--tier-status", str(tmp_path / "tiers.json")]
 
 
-def test_it_shows_the_choice_and_the_reason(herdctl: Path, files: list[str]) -> None:
+def test_selector_shows_the_choice_and_the_reason(herdctl: Path, files: list[str]) -> None:
     done = run_herdctl(herdctl, "select-model", "fix", *files)
     assert done.stdout == "Task:  fix\nModel: strand\nTier:  fast: ready\nWhy:   It compiles.\n"
     done = run_herdctl(herdctl, "select-model", "borrowing", *files)
     assert "Tier:  reasoning: preempted by VASP job 88, expected in about 25 minutes\n" in done.stdout
 
 
-def test_llama_model_selector_is_the_same_command(herdctl: Path, files: list[str]) -> None:
+def test_llama_model_selector_runs_the_same_command(herdctl: Path, files: list[str]) -> None:
     link = herdctl.parent / "llama-model-selector"
     link.symlink_to("herdctl")
     try:
@@ -101,20 +101,20 @@ def test_json_has_all_facts(herdctl: Path, files: list[str]) -> None:
     assert set(json.loads(run_herdctl(herdctl, "select-model", "--json", *files).stdout)) == {"fix", "borrowing"}
 
 
-def test_without_a_type_it_shows_the_table(herdctl: Path, files: list[str]) -> None:
+def test_selector_shows_the_table_without_a_type(herdctl: Path, files: list[str]) -> None:
     lines = run_herdctl(herdctl, "select-model", *files).stdout.splitlines()
     assert lines[0].split() == ["TASK", "TIER", "MODEL", "NOW", "WHY"]
     assert lines[1].split() == ["fix", "fast", "strand", "ready", "It", "compiles."]
 
 
-def test_an_unknown_type_is_an_error_that_names_the_others(herdctl: Path, files: list[str]) -> None:
+def test_unknown_type_gives_an_error_that_names_the_known_types(herdctl: Path, files: list[str]) -> None:
     done = run_herdctl(herdctl, "select-model", "poetry", *files)
     assert done.returncode == 2
     assert "expected a task type (fix, borrowing), found 'poetry'" in done.stderr
 
 
 @pytest.mark.parametrize("view", [None, "{", "[]", json.dumps({"schema": 1, "written": 1.0, "tiers": {}})])
-def test_it_chooses_while_the_tier_manager_is_silent(herdctl: Path, files: list[str], view: str | None) -> None:
+def test_selector_chooses_while_the_tier_manager_is_silent(herdctl: Path, files: list[str], view: str | None) -> None:
     if view is None:
         Path(files[3]).unlink()
     else:
@@ -125,7 +125,7 @@ def test_it_chooses_while_the_tier_manager_is_silent(herdctl: Path, files: list[
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"tasks": {"schema": 9}}'])
-def test_an_error_names_the_gateways_host(herdctl: Path, tmp_path: Path, content: Any) -> None:
+def test_error_names_the_gateways_host(herdctl: Path, tmp_path: Path, content: Any) -> None:
     path = tmp_path / "none.json"
     if content is not None:
         path.write_text(content, encoding="utf-8")

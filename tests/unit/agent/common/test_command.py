@@ -22,7 +22,7 @@ def test_output_and_error_are_kept_apart(tmp_path: Path) -> None:
     assert (done.out, done.error) == (f"hi\n{tmp_path}\n", "no")
 
 
-def test_a_command_that_runs_out_of_time_is_killed(tmp_path: Path) -> None:
+def test_command_is_killed_after_its_time_limit(tmp_path: Path) -> None:
     sign = tmp_path / "sign"
     began = time.monotonic()
     status, text = run(["sh", "-c", f"exec >&- 2>&-; sleep 3; touch {sign}"], timeout_s=0.3)
@@ -33,9 +33,9 @@ def test_a_command_that_runs_out_of_time_is_killed(tmp_path: Path) -> None:
     assert not sign.exists()
 
 
-def test_a_program_that_is_missing_is_named() -> None:
+def test_error_names_a_missing_program() -> None:
     assert run(["/no/such/program"]) == (NOT_STARTED, "/no/such/program: No such file or directory")
 
 
-def test_output_that_is_no_utf8_is_replaced() -> None:
+def test_invalid_utf8_in_output_is_replaced() -> None:
     assert run(["printf", r"\377ok"]) == (0, "\ufffdok")

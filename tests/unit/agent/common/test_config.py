@@ -21,7 +21,7 @@ def read(path: Path) -> str:
     return config.read_config(str(path), 1, parse, "the agent's configuration", "node_agent")
 
 
-def test_reads_a_document_of_the_schema(tmp_path: Path) -> None:
+def test_document_of_the_schema_is_read(tmp_path: Path) -> None:
     path = tmp_path / "agent.json"
     path.write_text('{"schema": 1, "name": "beefcake2"}', encoding="utf-8")
     assert read(path) == "beefcake2"
@@ -48,6 +48,6 @@ def test_invalid_configuration_is_rejected(tmp_path: Path, text: str, found: str
     assert "run the role node_agent" in str(caught.value)
 
 
-def test_names_a_missing_file(tmp_path: Path) -> None:
+def test_error_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="FileNotFoundError"):
         read(tmp_path / "none.json")

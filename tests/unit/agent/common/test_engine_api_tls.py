@@ -118,7 +118,7 @@ def test_only_the_heads_own_certificate_is_trusted(herdctl: Path, tmp_path: Path
     assert "CERTIFICATE_VERIFY_FAILED" in answer
 
 
-def test_expired_certificate_does_not_make_a_head_ill(herdctl: Path, tmp_path: Path) -> None:
+def test_head_with_an_expired_certificate_is_healthy(herdctl: Path, tmp_path: Path) -> None:
     expired(tmp_path)
     with serving(tmp_path) as port:
         assert ask(herdctl, port, tmp_path / "certificate") == ["ok", "Hi"]

@@ -60,21 +60,21 @@ def log(tmp_path: Path) -> Log:
     return Log(tmp_path / "access.log")
 
 
-def test_a_proxied_response_adds_engine_tokens_and_first_token(log: Log) -> None:
+def test_proxied_response_adds_engine_tokens_and_first_token(log: Log) -> None:
     log.log.completed("r1", RESPONSE)
     (entry,) = log.read(nginx_line())
     assert (entry["engine"], entry["ttft"], entry["complete"]) == ("10.0.0.42:8080", 0.25, True)
     assert (entry["prompt_tokens"], entry["completion_tokens"]) == (5, 20)
 
 
-def test_a_cut_response_is_not_complete(log: Log) -> None:
+def test_cut_response_is_not_complete(log: Log) -> None:
     log.log.completed("r1", CompletedResponse("fast", "10.0.0.42:8080", Tokens(), False))
     (entry,) = log.read(nginx_line())
     assert entry["complete"] is False
     assert "ttft" not in entry
 
 
-def test_the_next_process_logs_responses_of_the_former_one(log: Log, tmp_path: Path) -> None:
+def test_next_process_logs_responses_of_the_former_one(log: Log, tmp_path: Path) -> None:
     former = AccessLog("", GatewayMetrics(["fast"]))
     sent: list[bytes] = []
     former.successor = sent.append
@@ -84,7 +84,7 @@ def test_the_next_process_logs_responses_of_the_former_one(log: Log, tmp_path: P
     assert (entry["engine"], entry["completion_tokens"]) == ("10.0.0.42:8080", 20)
 
 
-def test_requests_that_nginx_refused_have_no_engine(log: Log) -> None:
+def test_requests_refused_by_nginx_have_no_engine(log: Log) -> None:
     (entry,) = log.read(nginx_line(status="429", refused="concurrency_exceeded", engine="10.0.0.42:8080"))
     assert "engine" not in entry
     assert 'herd_gateway_refused_total{code="concurrency_exceeded"} 1' in log.metrics.text({})

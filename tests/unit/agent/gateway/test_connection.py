@@ -41,14 +41,14 @@ def test_pipelines_take_turns() -> None:
     assert ran == ["a", "b", "a", "b", "a"]
 
 
-def test_a_pipeline_of_one_step_has_its_verdict_at_once() -> None:
+def test_pipeline_of_one_step_has_its_verdict_at_once() -> None:
     verdicts: list[Verdict] = []
     # Without an event loop: a later turn would fail.
     CooperativeTasks().run(pipeline("a", 0, []), verdicts.append)
     assert verdicts == [DONE]
 
 
-def test_a_closed_pipeline_has_no_verdict() -> None:
+def test_closed_pipeline_has_no_verdict() -> None:
     closed = pipeline("a", 2, [])
     closed.close()
     assert run(closed) == []

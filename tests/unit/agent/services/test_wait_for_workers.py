@@ -128,7 +128,7 @@ def workers() -> Iterator[Callable[..., Worker]]:
 
 
 @pytest.mark.parametrize("version", [(7, 0, 0), (3, 6, 0)])
-def test_ready_workers_let_the_head_start(
+def test_head_starts_when_workers_are_ready(
     wait: Run, workers: Callable[..., Worker], version: tuple[int, int, int]
 ) -> None:
     two = [workers(version), workers(version)]
@@ -295,5 +295,7 @@ def test_agent_without_answer_is_logged(program: Any, agent_config: str, monkeyp
         ("answered", "", False),
     ],
 )
-def test_which_workers_may_hold_a_dead_connection(program: Any, state: str, detail: str, is_suspect: bool) -> None:
+def test_only_silent_workers_may_hold_a_dead_connection(
+    program: Any, state: str, detail: str, is_suspect: bool
+) -> None:
     assert program._may_hold_dead(program.WorkerObservation(state, detail=detail)) is is_suspect

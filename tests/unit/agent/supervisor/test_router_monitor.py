@@ -103,7 +103,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_done(herdctl: Path, case: str) -> None:
+def test_monitor_acts_on_stopped_processes(herdctl: Path, case: str) -> None:
     code, expected = CASES[case]
     assert outcome(herdctl, code) == expected
 
