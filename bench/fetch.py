@@ -168,7 +168,7 @@ class Contender:
     """One way to download the model.
 
     :ivar script: for sh in an empty directory; it must write the file C(one.gguf).
-    :ivar given: its standard input.
+    :ivar given: the script's standard input.
     :ivar checked: whether the script verifies the bytes.
     """
 

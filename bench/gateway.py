@@ -39,11 +39,12 @@ RESULTS = ROOT / "bench" / "results" / "gateway.json"
 PAGE = ROOT / "docs" / "reference" / "gateway-speed.md"
 CLIENTS = (1, 8, 32)
 KEY = "herd-key-of-ann"
-#: Of the metronome: seconds before the first piece, between two, and how many there are; and for one in one piece.
+#: The metronome's response: seconds before the first piece, seconds between two, number of pieces; and for an
+#: unstreamed response.
 FIRST_S, PIECE_S, PIECES, WHOLE_S = 0.05, 0.02, 25, 0.1
-#: Seconds for which a user thinks at most before the next question.
+#: A user's longest pause before the next question, in seconds.
 THINK_S = 0.2
-#: Pieces that arrive closer together than this were joined: they were sent ten times as far apart.
+#: Pieces that arrive closer together than this count as joined: the metronome sends them ten times as far apart.
 JOINED_S = PIECE_S / 10
 
 
@@ -60,7 +61,7 @@ async def tick(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             if head.startswith(b"GET /health "):
-                # As engines do while the gateway wants to know whether they still live.
+                # Answers the gateway's health checks as engines do.
                 data = b'{"status":"ok"}'
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(data), data))
                 continue
@@ -181,7 +182,7 @@ class Wire:
                 return
             seen.first = seen.first or now - began
             seen.whole = data.endswith(b"data: [DONE]\n\n")
-            # What the end of a stream says comes with its last piece, and is none.
+            # The end marker arrives with the last piece and does not count as one.
             for event in data.split(b"\n\n"):
                 if event[6:].isdigit():
                     seen.delays.append(now - int(event[6:]) / 1e9)
@@ -197,7 +198,7 @@ async def compare(ports: Sequence[tuple[int, str]], clients: int, seconds: float
     async def client(number: int) -> None:
         wires = [Wire(*place) for place in ports]
         turn = number
-        # Users do not ask in step.
+        # Users do not send their requests in step.
         await asyncio.sleep(THINK_S * number / clients)
         while time.monotonic() < end:
             await asyncio.sleep(random.uniform(0, THINK_S))

@@ -11,13 +11,13 @@ GOALS = {"ttft": 3.0, "piece": 1.0, "total": 1.0}
 
 
 def missed(figures: dict[str, Any]) -> str:
-    """Say which rows miss the goals."""
+    """Return the rows that miss the goals."""
     late = [
         f"{title}, {what}: {found[part]['added_ms']:+} ms"
         for name, title in TITLES.items()
         for what, found in figures[name].items()
         for part in ("ttft", "piece", "total")
-        # The whole of a stream begins as late as its first piece.
+        # A whole stream is delayed at least as long as its first piece.
         if part in found and not (part == "total" and "ttft" in found) and found[part]["added_ms"] > GOALS[part]
     ]
     return f"Missed by: {'; '.join(late)}." if late else "All are met."

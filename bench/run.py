@@ -1,4 +1,4 @@
-"""Measures what an operator waits for, and writes the figures as JSON.
+"""Measure how long an operator waits for common commands, and write the figures as JSON.
 
     .venv/bin/python bench/run.py [no-change|build|status] [--lab NAME]
 
@@ -38,7 +38,7 @@ def say(text: str) -> None:
 
 
 def playbook(lab: str, *arguments: str) -> tuple[float, dict[str, Any]]:
-    """Run a playbook on the lab; seconds and what the task_times callback wrote."""
+    """Run a playbook on the lab; return the seconds and the output of the task_times callback."""
     times = ROOT / "bench" / ".task_times.json"
     env = {
         **os.environ,
@@ -65,7 +65,7 @@ def playbook(lab: str, *arguments: str) -> tuple[float, dict[str, Any]]:
 
 
 def trivial_playbook(count: int) -> Path:
-    """As many tasks that do nothing as the real run has tasks."""
+    """Write a playbook with as many tasks as the real run, which do nothing."""
     path = ROOT / "bench" / ".trivial.yml"
     task = "    - ansible.builtin.ping:\n"
     path.write_text("- hosts: node\n  gather_facts: false\n  tasks:\n" + task * count)
@@ -142,7 +142,7 @@ LOOK_BY_HAND = "systemctl status 'llama-*'; ip route; ip -s link; nvidia-smi; jo
 
 
 def looks_by_hand(lab: str) -> float:
-    """One host after the other, as a loop in a shell does it."""
+    """Query one host after the other, as a shell loop does."""
     config = f"/run/herd-lab/{lab}/ssh_config"
     start = time.monotonic()
     for host in HOSTS:
@@ -152,12 +152,12 @@ def looks_by_hand(lab: str) -> float:
 
 
 def looks(lab: str, times: int) -> float:
-    """The median of some runs of status.yml, in seconds."""
+    """Return the median of some runs of status.yml, in seconds."""
     return statistics.median(playbook(lab, "playbooks/status.yml")[0] for _each in range(times))
 
 
 def status(lab: str) -> dict[str, Any]:
-    say("site.yml, so that there is something to see")
+    say("site.yml, to start the service")
     playbook(lab, "site.yml")
     well, by_hand = looks(lab, 3), looks_by_hand(lab)
     lab_command = [sys.executable, "-m", "tests.lab", "--name", lab]

@@ -1,6 +1,6 @@
-"""Stands in for the bootstrap script that ansible-test downloads: pip comes from ensurepip instead.
+"""Replace the bootstrap script that ansible-test downloads: install pip from ensurepip.
 
-It is called with the arguments of that script (packages, --no-setuptools, --no-wheel).
+ansible-test calls it with the arguments of that script (packages, --no-setuptools, --no-wheel).
 """
 
 from __future__ import annotations

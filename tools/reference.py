@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the pages of docs/reference that are made of tables in the code: make reference."""
+"""Generate the pages of docs/reference from tables in the code (make reference)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run make targets one after the other, and remember on which tree each one passed.
+"""Run make targets one after the other, and record the tree on which each one passed.
 
     PYTHONPATH=collections python3 -m tools.run_checks [--resume] [--keep-going] TARGET...
 
@@ -34,7 +34,7 @@ PASSED, PASSED_BEFORE, FAILED, NOT_RUN = "passed", "passed before", "failed", "n
 
 @dataclass(frozen=True)
 class Result:
-    """How one target ended, when (Unix time) and after how many seconds."""
+    """Result of one target, when it ended (Unix time) and its seconds."""
 
     target: str
     state: str
@@ -59,7 +59,7 @@ def tree_hash(root: Path) -> str | None:
     try:
         index = Path(git("rev-parse", "--path-format=absolute", "--git-path", "index"))
         objects = git("rev-parse", "--path-format=absolute", "--git-path", "objects")
-        # A copy of the index, and a place of its own for new objects: the repository stays as it is.
+        # A copy of the index and a separate object directory leave the repository unchanged.
         with tempfile.TemporaryDirectory() as scratch:
             own_index = Path(scratch) / "index"
             if index.exists():
@@ -131,7 +131,7 @@ def run_all(
 
 
 def run_make(target: str) -> bool:
-    """Run one target of the Makefile; its output goes where this program's goes."""
+    """Run one target of the Makefile; it inherits standard output and error."""
     print(f"\n== make {target}", flush=True)
     return subprocess.run(["make", "--no-print-directory", target], cwd=ROOT, check=False).returncode == 0
 

@@ -1,14 +1,14 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes how long each task of a run took, as JSON, to the file that HERD_TASK_TIMES names."""
+"""Write the duration of each task of a run as JSON to the file that HERD_TASK_TIMES names."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: task_times
 type: aggregate
-short_description: Writes how long each task of a run took
+short_description: Write the duration of each task of a run
 description: For bench/run.py; a task's time is that from its start to the start of the next one.
 """
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real, headless Chromium, asked over its own protocol through a pair of pipes."""
+"""Control a real, headless Chromium over the DevTools protocol through a pair of pipes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE_S = 30.0
-# Nothing is asked of anybody but the page's own server.
+# The browser sends requests to the page's server only.
 FLAGS = (
     "--headless",
     "--disable-gpu",
@@ -37,11 +37,11 @@ PHONE, DESK = (360, 740), (1280, 900)
 
 
 class BrowserError(Exception):
-    """The browser does not do what it was asked for."""
+    """The browser failed, or did not answer in time."""
 
 
 def program() -> str:
-    """Where it is."""
+    """Return the path of the browser."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if not found:
         raise BrowserError("expected chromium on this machine, found none: apt-get install chromium")
@@ -49,12 +49,12 @@ def program() -> str:
 
 
 class Browser:
-    """One page at a time."""
+    """A browser that shows one page at a time."""
 
     def __init__(self, profile: Path) -> None:
         asked, self._out = os.pipe()
         self._in, answered = os.pipe()
-        # The protocol wants them as 3 and 4; bash puts them there, and cannot hit the other one's number.
+        # The protocol uses descriptors 3 and 4. bash moves the pipes there; numbers from 20 cannot collide with them.
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (asked, answered)]
         sandbox = [] if os.geteuid() else ["--no-sandbox"]
         chromium = [program(), *FLAGS, *sandbox, f"--user-data-dir={profile}", "about:blank"]
@@ -72,9 +72,9 @@ class Browser:
         self._number = 0
         self._session = ""
         self._is_loaded = False
-        #: Everything that the page's script or the browser complains of.
+        #: Errors of the page's script and log entries of the browser.
         self.complaints: list[str] = []
-        #: Addresses that were asked.
+        #: Requested URLs.
         self.asked: list[str] = []
 
     def _receive(self, until: float) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Browser:
             self.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Ask the browser for something."""
+        """Call a method of the protocol, and return its result."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
         if self._session:
@@ -118,7 +118,7 @@ class Browser:
                 return result
 
     def open_tab(self) -> None:
-        """Have an empty page."""
+        """Open an empty page."""
         self._session = ""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -128,7 +128,7 @@ class Browser:
         self.asked.clear()
 
     def look(self, size: tuple[int, int] = DESK, dark: bool = False, script: bool = True, zoom: float = 1.0) -> None:
-        """Choose with which eyes pages are looked at."""
+        """Set the viewport, color scheme, zoom and scripting of the next pages."""
         width, height = size
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -141,11 +141,11 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Emulation.setScriptExecutionDisabled", value=not script)
         self.call("Emulation.setTimezoneOverride", timezoneId="Asia/Tokyo")
-        # As if somebody had clicked into it: only then a page may use the clipboard.
+        # Only a page with focus may use the clipboard.
         self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def go(self, url: str) -> None:
-        """Open an address, and wait until it is all there."""
+        """Open a URL, and wait until the page is loaded."""
         self._is_loaded = False
         error = self.call("Page.navigate", url=url).get("errorText")
         if error:
@@ -155,14 +155,14 @@ class Browser:
             self._receive(until)
 
     def run(self, script: str) -> Any:
-        """Let the page compute something; a promise is waited for."""
+        """Run a script in the page, wait for a promise, and return the value."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise BrowserError(json.dumps(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
     def wait(self, what: Callable[[], bool], text: str, patience_s: float = PATIENCE_S) -> None:
-        """Wait until something is so."""
+        """Wait until a condition holds."""
         until = time.monotonic() + patience_s
         while not what():
             if time.monotonic() > until:
@@ -170,7 +170,7 @@ class Browser:
             time.sleep(0.1)
 
     def text(self, selector: str = "body") -> str:
-        """What a reader reads."""
+        """Return the visible text."""
         return " ".join(str(self.run(f"document.querySelector({json.dumps(selector)}).innerText")).split())
 
     def press(self, key: str, code: int) -> None:
@@ -189,7 +189,7 @@ class Browser:
         path.write_bytes(base64.b64decode(data))
 
     def close(self) -> None:
-        """End it, with all its processes."""
+        """Kill the browser with all its processes."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -199,7 +199,7 @@ class Browser:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A browser with a profile of its own."""
+    """Start a browser with its own profile."""
     profile = Path(tempfile.mkdtemp(prefix="herd-browser-"))
     made = Browser(profile)
     try:

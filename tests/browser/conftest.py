@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A gateway without engines, and a browser that looks at its page."""
+"""A gateway without engines, and a browser that shows its status page."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser, made: Gateway) -> Iterator[Browser]:
-    """A desk's browser, and after the test nothing that it complained of, or asked of anybody else."""
+    """Give the test a desktop browser; afterwards, assert no error and no request to another server."""
     made.ready("fast", 9, [FAST_MODEL])
     made.unavailable("reasoning", "preempted", PREEMPTED, 30, expected=time.time() + 1500)
     settled(made, "fast", "ready")
@@ -50,7 +50,7 @@ def page(chromium: Browser, made: Gateway) -> Iterator[Browser]:
     chromium.look()
     yield chromium
     own = made.url(path="")
-    # The page has an icon of its own in its address, which nobody is asked for.
+    # The page's icon is a data URL, which causes no request to a server.
     assert [url for url in chromium.asked if not url.startswith((own, "data:,"))] == []
     assert chromium.complaints == []
 

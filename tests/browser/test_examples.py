@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the status page offers to copy works, with real engines behind the gateway."""
+"""The examples of the status page work, with real engines behind the gateway."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway
 
 
 def test_copied_examples_get_a_response(page: Browser, made: Gateway) -> None:
-    """Copied out of the page, they get an answer of a real engine."""
+    """Examples that are copied from the page get a response of a real engine."""
     engines = {"fast": made.router(FAST_MODEL), "reasoning": made.engine(REASONING_MODEL)}
     try:
         for tier, model in (("fast", FAST_MODEL), ("reasoning", REASONING_MODEL)):

@@ -15,14 +15,14 @@ from tests.browser.chromium import DESK, PHONE, Browser
 from tests.browser.conftest import settled, url
 from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway
 
-#: What WCAG's text demands a page to bear: 1280 pixels at a zoom of 400 %.
+#: WCAG requires that a page reflows at a zoom of 400 % on 1280 pixels.
 NARROW = (320, 700)
 AXE = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 
 
 def violations(page: Browser) -> list[str]:
-    """What axe finds wrong with the page as it is shown."""
+    """Return axe's violations of the shown page."""
     page.run(f"{AXE};0")
     options = json.dumps({"runOnly": {"type": "tag", "values": TAGS}, "resultTypes": ["violations"]})
     found = page.run(f"axe.run(document, {options}).then(r => r.violations)")
@@ -42,7 +42,7 @@ def test_page_shows_the_state_of_each_tier(page: Browser, made: Gateway, script:
     assert REASONING_MODEL in reasoning
     buttons = page.run("[...document.querySelectorAll('button')].map(b => b.textContent)")
     assert buttons == (["Copy", "Copy", "Copy", "Pause updates"] if script else [])
-    # Tokyo has no summer time; without script it is the server's word.
+    # The browser shows Tokyo's time, which has no summer time; without script the server's UTC stays.
     assert page.text("#generated").endswith("UTC") is not script
 
 
@@ -127,7 +127,7 @@ def test_example_is_copied_unchanged(page: Browser, made: Gateway) -> None:
 
 def test_example_is_selected_without_a_clipboard(page: Browser, made: Gateway) -> None:
     page.go(url(made))
-    # As where the page came without TLS from another host.
+    # As on a page that was loaded without TLS from another host.
     page.run("Object.defineProperty(navigator, 'clipboard', {value: undefined}); 0")
     page.run("document.querySelector('#python').nextElementSibling.click()")
     page.wait(lambda: page.text("#python + button") == "Selected", "the button that says so")
@@ -140,7 +140,7 @@ def test_texts_of_slurm_and_jobs_are_escaped(page: Browser, made: Gateway) -> No
     settled(made, "fast", "pending")
     page.go(url(made))
     assert "<script>window.mark=1</script>" in page.text("#tier-fast")
-    # The same again as an update.
+    # An update must escape the same texts.
     made.unavailable("fast", "pending", f"{evil} again", 5, job_id=evil, pending_reason=evil)
     page.wait(lambda: "again" in page.text("#tier-fast"), "the page that says so", 15)
     assert page.run("window.mark") is None
@@ -173,5 +173,5 @@ def test_each_path_leads_to_the_page(page: Browser, made: Gateway, path: str) ->
     assert page.text("h1") == "Inference status"
     page.run("document.querySelector('a[href=\"status.json\"]').click()")
     page.wait(lambda: page.run("document.contentType") == "application/json", "the facts as JSON")
-    # For what is no page, the browser itself looks for an icon.
+    # For a response that is not a page, the browser itself requests an icon.
     page.complaints[:] = [text for text in page.complaints if "favicon.ico" not in text]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's cluster as these tests see it: site.yml on it, its end at any moment, and what is left of it."""
+"""Deploy site.yml on the lab's cluster, kill it at any moment, and inspect the hosts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAD = "vllm-node1"
 WORKERS = ("vllm-node2", "vllm-node3")
 NODES = (HEAD, *WORKERS)
 MODEL = "lab-llama"
-# The model, and what is kept of a fetch that went well.
+# The model, and the files that a successful fetch keeps.
 MODEL_FILES = {"lab-llama.gguf", *(f".lab-llama.gguf.{word}" for word in ("lock", "progress", "verified"))}
 PREFIX = "/opt/llama.cpp"
 MARK = "HERD_SLOW_RUN"
@@ -46,7 +46,7 @@ answer = json.load(urllib.request.urlopen(request, timeout=120))
 print(json.dumps({"tokens": answer["usage"]["completion_tokens"], "model": answer["model"]}))
 """
 
-# Runs on the head until it is told to stop: clients that ask one short question after the other.
+# Runs on the head until the stop file exists: clients that ask one short question after the other.
 LOAD = r"""
 import json, os, threading, time, urllib.request
 key = open("/etc/herd/head/api-keys").read().split()[0]
@@ -78,7 +78,7 @@ os.unlink("/run/stop-load")
 print(json.dumps(sorted(found, key=lambda request: request["began"])))
 """
 
-# Runs on every node: what of the herd is there, and what should not be there.
+# Runs on every node: report the installed parts of the herd, and leftovers.
 LOOK = r"""
 import glob, hashlib, json, os, subprocess
 
@@ -135,7 +135,7 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a playbook that came to its end."""
+    """A finished run of a playbook."""
 
     rc: int
     seconds: float
@@ -143,12 +143,12 @@ class Run:
 
     @property
     def changed(self) -> dict[str, int]:
-        """Changes by host, from the recap."""
+        """Return the number of changes by host, from the recap."""
         return {host: int(count) for host, count in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", self.output, re.M)}
 
     @property
     def changes(self) -> list[str]:
-        """Names of the tasks that changed something."""
+        """Return the names of the tasks that changed something."""
         task, found = "", []
         for line in self.output.splitlines():
             if line.startswith("TASK ["):
@@ -160,10 +160,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """What became of one request of a client.
+    """The result of one request of a client.
 
     :ivar began: seconds since the epoch, as the head's clock says.
-    :ivar error: empty if it was answered with tokens.
+    :ivar error: empty if the response had tokens.
     """
 
     began: float
@@ -172,7 +172,7 @@ class Request:
 
 
 class Cluster:
-    """A lab of its own, from bare hosts to nothing."""
+    """A lab for one test, from bare hosts to its removal."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -198,7 +198,7 @@ class Cluster:
     # Playbooks
 
     def begin(self, output: Path, *arguments: str, playbook: str = "site.yml") -> subprocess.Popen[bytes]:
-        """Start a playbook, and leave it alone."""
+        """Start a playbook without waiting for it."""
         with output.open("wb") as sink:
             return subprocess.Popen(
                 [str(CLONE / ".venv/bin/ansible-playbook"), playbook, "-i", "inventory/lab", *arguments],
@@ -235,9 +235,9 @@ class Cluster:
             return Run(rc, time.monotonic() - began, output.read_text(encoding="utf-8", errors="replace"))
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """End the controller as a power loss would: playbook, forks and ssh's shared connections, all at once.
+        """Kill the controller as a power loss would: playbook, forks and ssh's shared connections at once.
 
-        Forks are in sessions of their own, so they are known by what they inherited; ssh's masters overwrite
+        Forks have their own sessions, so an inherited environment variable identifies them. ssh's masters overwrite
         their environment with their title, which names the lab's socket.
         """
         os.killpg(process.pid, signal.SIGKILL)
@@ -268,7 +268,7 @@ class Cluster:
 
     @contextmanager
     def under_load(self, requests: list[Request]) -> Iterator[None]:
-        """Clients that ask all the time; what became of each request is in the list afterwards."""
+        """Send requests from clients all the time; the list has their results afterwards."""
         process = subprocess.Popen(
             [*self._ssh(HEAD), "python3", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -276,7 +276,7 @@ class Cluster:
         process.stdin.write(LOAD)
         process.stdin.close()
         try:
-            # So that some were answered before anything happens.
+            # Some requests must be answered before the test goes on.
             time.sleep(5)
             yield
             time.sleep(5)
@@ -287,13 +287,13 @@ class Cluster:
             process.wait()
         requests += [Request(**facts) for facts in json.loads(output)]
 
-    # Looking
+    # Inspection
 
     def _ssh(self, host: str) -> list[str]:
         return ["ssh", "-F", str(self.manager.places.state(self.name) / "ssh_config"), host]
 
     def on(self, host: str, program: str) -> str:
-        """Run a Python program on a host; gives what it prints."""
+        """Run a Python program on a host, and return its output."""
         done = subprocess.run(
             [*self._ssh(host), "python3", "-"],
             input=program,
@@ -306,23 +306,23 @@ class Cluster:
         return done.stdout
 
     def ask(self) -> dict[str, Any]:
-        """One chat completion."""
+        """Request one chat completion."""
         answer: dict[str, Any] = json.loads(self.on(HEAD, ASK))
         return answer
 
     def look(self) -> dict[str, dict[str, Any]]:
-        """What every node has."""
+        """Return the state of every node."""
         return {host: json.loads(self.on(host, LOOK)) for host in NODES}
 
 
 def last_task(output: Path) -> str:
-    """The task during which a playbook's output ends."""
+    """Return the task during which a playbook's output ends."""
     found = re.findall(r"^TASK \[(.*?)\] \*", output.read_text(encoding="utf-8", errors="replace"), re.M)
     return found[-1] if found else "before the first task"
 
 
 def assert_converged(cluster: Cluster, run: Run, release: str) -> None:
-    """What must be true after site.yml, however the hosts were before."""
+    """Assert the state that site.yml leaves, whatever the hosts had before."""
     assert run.rc == 0, f"site.yml ended with {run.rc}:\n{run.output[-6000:]}"
     answer = cluster.ask()
     assert answer["model"] == MODEL
@@ -339,7 +339,7 @@ def assert_converged(cluster: Cluster, run: Run, release: str) -> None:
 
 
 def assert_tidy(host: str, found: dict[str, Any]) -> None:
-    """Nothing that an interrupted step left behind."""
+    """Assert that no interrupted step left a file behind."""
     assert found["hidden"] == [], f"{host} has leftovers"
     assert found["hidden_units"] == [], f"{host} has leftovers"
     assert found["failed"] == [], f"{host} has failed units"
@@ -349,7 +349,7 @@ def assert_tidy(host: str, found: dict[str, Any]) -> None:
 
 
 def assert_changes_nothing(run: Run) -> None:
-    """The second run, which proves that the first one came to an end."""
+    """Assert that a second run changes nothing."""
     assert run.rc == 0, f"the second run ended with {run.rc}:\n{run.output[-6000:]}"
     assert set(run.changed) >= set(NODES)
     assert not any(run.changed.values()), f"the second run changed {run.changes}"

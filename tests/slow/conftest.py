@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab of its own for each test, removed however the test ends; and the times of each round, shown at the end."""
+"""Give each test its own lab, remove the lab however the test ends, and show the times of each round at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMES = pytest.StashKey[list[str]]()
 
 
 class Notes:
-    """Lines that are shown at once, and again below the results."""
+    """Lines that are shown at once and again below the results."""
 
     def __init__(self, config: pytest.Config, capture: pytest.CaptureFixture[str]) -> None:
         self._lines = config.stash.setdefault(TIMES, [])
@@ -31,7 +31,7 @@ class Notes:
 
 
 def pytest_configure() -> None:
-    """A test run that is ended with SIGTERM still removes its lab, as one that is interrupted does."""
+    """Remove the lab after SIGTERM as after an interrupt."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -46,13 +46,13 @@ def notes(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture(scope="session", autouse=True)
 def lab_ready() -> None:
-    """Sources and the model, as for every lab; a second call takes a second."""
+    """Prepare sources and the model, as for every lab; a second call takes a second."""
     subprocess.run([str(CLONE / "tools/lab-ready")], cwd=CLONE, check=True)
 
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """Bare hosts."""
+    """Start bare hosts."""
     made = Cluster(f"slow{os.getpid()}")
     try:
         made.up()
@@ -64,6 +64,6 @@ def cluster() -> Iterator[Cluster]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     lines = config.stash.get(TIMES, [])
     if lines:
-        terminalreporter.section("what it took")
+        terminalreporter.section("times")
         for line in lines:
             terminalreporter.write_line(line)

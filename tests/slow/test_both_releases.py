@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two releases of the engine, with other programs, flags and protocols, from the same roles on the same hosts."""
+"""Deploy two releases of the engine with the same roles: their programs, flags and protocols differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ACKNOWLEDGED = '{"herd_acknowledged_advisories": ["CVE-2026-34159", "CVE-2026-21
 
 
 def choose(release: str) -> tuple[str, ...]:
-    """Arguments that are the same for each release but for its name."""
+    """Return the playbook's arguments for a release."""
     return ("-e", ACKNOWLEDGED, "-e", f"herd_release={release}")
 
 
@@ -25,7 +25,7 @@ def test_cluster_changes_to_the_new_release_and_back(cluster: Cluster, notes: No
 
     switched = cluster.deploy(*choose(NEW))
     notes.add(f"{OLD} to {NEW}: {switched.seconds:.0f} s")
-    # This also says that head and workers all run from the new release.
+    # This also asserts that head and workers run from the new release.
     assert_converged(cluster, switched, NEW)
     for host, found in cluster.look().items():
         assert old in found["releases"], f"{host} has lost the release to go back to"

@@ -25,7 +25,7 @@ from tests.slow.test_both_releases import NEW, choose
 
 MINUTES = float(os.environ.get("HERD_BUSY_MINUTES", "30"))
 
-# Runs on the head: clients of all kinds. Some stream, some hang up in the middle, some have long prompts.
+# Runs on the head: clients of all kinds. Some stream, some disconnect in the middle, some have long prompts.
 CLIENTS = r"""
 import json, random, threading, time, urllib.request
 key = open("/etc/herd/head/api-keys").read().split()[0]
@@ -70,7 +70,7 @@ for one in clients:
 print(json.dumps(found))
 """
 
-# Runs on every node: which processes run, since when, and what the agent has said.
+# Runs on every node: report each unit's process, its start time, and the agent's log.
 STATE = r"""
 import json, subprocess
 
@@ -88,7 +88,7 @@ print(json.dumps({"units": units, "said": said}))
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the time."""
+    """A part of the run."""
 
     what: str
     clients: int
@@ -106,7 +106,7 @@ PHASES = (
 
 @contextmanager
 def fabric_as(cluster: Cluster, phase: Phase) -> Iterator[None]:
-    """The fabric of the workers, slowed down for a while."""
+    """Slow down the fabric of the workers during a phase."""
     lab = cluster.manager.lab(cluster.name)
     hosts = [lab.host(name) for name in (WORKERS if phase.fabric else ())]
     for host in hosts:
@@ -139,7 +139,7 @@ def look(cluster: Cluster) -> dict[str, Any]:
 
 def test_agents_restart_nothing_in_a_busy_group(cluster: Cluster, notes: Notes) -> None:
     assert_converged(cluster, cluster.deploy(*choose(NEW)), NEW)
-    # What the beginning has to say is said.
+    # The log lines of the start must be written before the first look.
     time.sleep(3)
     before = look(cluster)
     rows = []

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A download that is killed sixty times ends with the right bytes, few of them fetched twice."""
+"""Kill a download sixty times: it ends with the right bytes, and fetches few of them twice."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The reader of headers against mutilated files for as long as one likes: HERD_FUZZ_SECONDS, two minutes by default."""
+"""Fuzz the reader of GGUF headers with mutated files for HERD_FUZZ_SECONDS (default: two minutes)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl job run: what hangs, and what may take long. Of a whole job only Slurm and the engines are doubles."""
+"""herdctl job run: engines that hang, and steps that take long. Only Slurm and the engines are doubles."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_stopped_worker_is_reported_as_lost(make: Callable[..., Job]) -> None:
 
 
 def test_head_without_its_connection_is_reported_as_lost(make: Callable[..., Job]) -> None:
-    """Both processes live, and health is good."""
+    """Both processes run, and the head's health check succeeds."""
     job = make(workers=1, limits={"confirm_s": 0.5}).start().ready()
     found = subprocess.run(
         ["ss", "-H", "-t", "-K", "dst", "127.0.0.1", "dport", "=", str(worker_port(job))], check=False, timeout=30
@@ -106,7 +106,7 @@ def test_job_keeps_a_grace_shorter_than_the_tiers(make: Callable[..., Job]) -> N
 
 @needs_another_user
 def test_renewal_waits_for_a_response_longer_than_the_grace(make: Callable[..., Job]) -> None:
-    """Half of the time before the limit is for an idle window, and there is none."""
+    """The job waits half of the time before its limit for an idle window; there is none."""
     job = make(grace=5).start().ready()
     client = job.ask(9)
     job.said.write_text(said_of(time.time() + 16), encoding="utf-8")

@@ -26,10 +26,10 @@ FULL_RUN = pytest.StashKey[float]()
 
 
 def plan(seed: int) -> list[tuple[float, tuple[str, ...]]]:
-    """For each round the share of a full run that passes before the kill, and the hosts that lose power with it."""
+    """Return for each round the share of a full run before the kill, and the hosts that lose power."""
     rng = random.Random(seed)
     shares = [(index + rng.random()) / ROUNDS for index in range(ROUNDS)]
-    # Early on there is nothing on a node that a power loss could harm.
+    # In the first rounds a node has nothing that a power loss could damage.
     unlucky = dict(zip(rng.sample(range(2, ROUNDS), 3), ((HEAD,), NODES, WORKERS[:1]), strict=True))
     return [(share, unlucky.get(index, ())) for index, share in enumerate(shares)]
 
@@ -38,7 +38,7 @@ PLAN = plan(SEED)
 
 
 def test_full_run_converges(cluster: Cluster, notes: Notes, request: pytest.FixtureRequest) -> None:
-    """Nothing is killed here: this gives the time over which the moments are spread."""
+    """Measure the duration over which the moments are spread; nothing is killed here."""
     run = cluster.deploy()
     assert_converged(cluster, run, RELEASE)
     request.config.stash[FULL_RUN] = run.seconds
@@ -69,7 +69,7 @@ def test_killed_run_converges_when_started_again(
 def kill_at(
     cluster: Cluster, share: float, full_run: float, unlucky: tuple[str, ...], output: Path
 ) -> tuple[float, str]:
-    """Start site.yml and kill it; where it was faster than the measured run, its own duration is the measure."""
+    """Start site.yml and kill it; if it ends before that, its own duration is the new measure."""
     while True:
         process = cluster.begin(output)
         began = time.monotonic()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Upgrade, rollback and an upgrade that fails, while clients ask all the time."""
+"""Upgrade, roll back, and fail an upgrade, while clients send requests all the time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.slow.conftest import Notes
 from tests.slow.test_both_releases import NEW, OLD, choose
 
 DROP_IN = "/etc/systemd/system/llama-head.service.d/sabotage.conf"
-# A head of the old release does not start any more.
+# Prevents a head of the old release from starting.
 SABOTAGE = f"""
 import os, subprocess
 os.makedirs(os.path.dirname({DROP_IN!r}), exist_ok=True)
@@ -24,7 +24,7 @@ subprocess.run(["systemctl", "daemon-reload"], check=True)
 
 
 def head_stopped(cluster: Cluster) -> list[float]:
-    """When the head was told to stop, in seconds since the epoch."""
+    """Return when systemd began to stop the head, in seconds since the epoch."""
     program = """
 import json, subprocess
 argv = ["journalctl", "-u", "llama-head", "-o", "json", "--output-fields=MESSAGE", "--no-pager"]
@@ -38,7 +38,7 @@ print(json.dumps([int(line["__REALTIME_TIMESTAMP"]) / 1e6 for line in found
 
 
 def assert_failed_only_meanwhile(cluster: Cluster, requests: list[Request]) -> str:
-    """One stretch of failures at most, and none that ended before the head was told to stop."""
+    """Assert that failures form one stretch at most, and that none ended before the head's stop began."""
     answered = [request for request in requests if not request.error]
     failed = [request for request in requests if request.error]
     assert answered[0].began < answered[-1].began
