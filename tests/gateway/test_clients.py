@@ -112,7 +112,7 @@ def test_openais_client_retries_after_the_given_time(made: Gateway, engines: dic
     answer = patient.chat.completions.create(model=REASONING_MODEL, messages=HELLO, max_tokens=2)
     timer.join()
     assert answer.choices[0].message.content
-    wait_for(lambda: len(made.access()) > before + 1, "the lines of both", 3)
+    wait_for(lambda: len(made.access()) > before + 1, "the lines of both")
 
 
 def curl(made: Gateway, *words: str, tier: str = "fast", path: str = "/v1/chat/completions") -> str:

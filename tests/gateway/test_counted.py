@@ -89,7 +89,7 @@ def test_an_engines_refusal_counts_once_and_as_complete(
     assert (answer.status, answer.headers.get_all("X-Herd-Tier")) == (503, ["reasoning"])
     assert answer.headers["Retry-After"] == "5"
     lines = made.access()
-    wait_for(lambda: len(made.access()) > len(lines) or made.access()[-1]["status"] == 503, "the line of the log", 5)
+    wait_for(lambda: len(made.access()) > len(lines) or made.access()[-1]["status"] == 503, "the line of the log")
     time.sleep(0.2)
     line = made.access()[-1]
     assert (line["status"], line["complete"], line["engine"]) == (503, True, f"127.0.0.1:{stranger.port}")

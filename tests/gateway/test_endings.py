@@ -42,7 +42,7 @@ CUTS = {
 
 
 def line_of(made: Gateway, identity: str) -> dict[str, Any]:
-    wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line of the log", 5)
+    wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line of the log")
     return next(line for line in made.access() if line["id"] == identity)
 
 
@@ -217,7 +217,7 @@ def test_log_rotation_loses_no_line(client: Client, made: Gateway, engines: dict
     goes_on = False
     for thread in threads:
         thread.join(60)
-    wait_for(lambda: identities(log) >= set(asked), "every line", 5)
+    wait_for(lambda: identities(log) >= set(asked), "every line")
     kept = {path.name for path in log.parent.glob("access.log*")}
     assert kept == {"access.log", "access.log.1", "access.log.2.gz", "access.log.3.gz", "access.log.4.gz"}
     lines = [line for path in sorted(log.parent.glob("access.log*")) for line in lines_of(path)]

@@ -35,7 +35,7 @@ ASKED = {
 def logged(made: Gateway, identity: str | None) -> dict[str, Any]:
     """Return the access log's line of a request."""
     assert identity
-    wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line of the log", 5)
+    wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line of the log")
     return next(line for line in made.access() if line["id"] == identity)
 
 

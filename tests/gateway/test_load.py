@@ -74,7 +74,7 @@ def test_every_request_of_a_load_is_answered(
     before = len(made.access())
     load = hey(made, tmp_path, 96, 8, stream=stream)
     assert (load.unanswered, load.statuses) == (0, {"200": 96})
-    wait_for(lambda: len(made.access()) == before + 96, "a line of the log for each", 5)
+    wait_for(lambda: len(made.access()) == before + 96, "a line of the log for each")
     lines = made.access()[before:]
     assert all(line["complete"] and line["key"] == "ann" for line in lines)
     if stream:

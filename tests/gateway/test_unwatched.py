@@ -64,7 +64,7 @@ def proxied(client: Client) -> float:
 
 
 def line_of(made: Gateway, identity: str) -> dict[str, Any]:
-    wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line of the log", 5)
+    wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line of the log")
     return next(line for line in made.access() if line["id"] == identity)
 
 
