@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every page of docs/operations/gateway: cause its fault, then follow the page word for word."""
+"""Every page of docs/operations/gateway: create its fault, then follow the page word for word."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UPSTREAMS = "/etc/nginx/herd/upstreams.conf"
 
 @contextmanager
 def stopped_tier(slurm: Slurm) -> Iterator[None]:
-    slurm.sure(CONTROLLER, "herdctl tiers stop fast --reason 'the page says how to start it'")
+    slurm.sure(CONTROLLER, "herdctl tiers stop fast --reason 'maintenance'")
     try:
         yield
     finally:
@@ -62,13 +62,13 @@ def revoked_key(slurm: Slurm) -> Iterator[None]:
 
 
 @contextmanager
-def nothing(slurm: Slurm) -> Iterator[None]:
-    """The page's own commands exceed the limit."""
+def no_fault(slurm: Slurm) -> Iterator[None]:
+    """Create no fault: the page's own commands exceed the limit."""
     yield
 
 
 @contextmanager
-def some_load(slurm: Slurm) -> Iterator[None]:
+def completed_requests(slurm: Slurm) -> Iterator[None]:
     for _each in range(3):
         assert slurm.chat_at("fast", stream=True).status == 200
     yield
@@ -79,21 +79,21 @@ FAULTS: dict[str, Callable[[Slurm], AbstractContextManager[None]]] = {
     "key-refused": revoked_key,
     "nginx-refuses": broken_nginx,
     "no-answer": stopped_nginx,
-    "slow-first-token": some_load,
+    "slow-first-token": completed_requests,
     "tier-unavailable": stopped_tier,
-    "too-many-requests": nothing,
+    "too-many-requests": no_fault,
 }
 
 
-def test_every_page_has_its_fault() -> None:
+def test_every_page_has_a_fault() -> None:
     assert {page.name for page in PAGES} == set(FAULTS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_fixes_its_fault(serving: Slurm, page: Page) -> None:
+def test_page_repairs_its_fault(serving: Slurm, page: Page) -> None:
     operator = Operator(Service(serving.lab, []))
     operator.inventory = Path(ROOT / "inventory" / "lab_slurm")
-    # A key of the operator's own, as the pages say.
+    # The pages expect the operator's own key in this file.
     serving.sure(CONTROLLER, f"umask 077; printf %s {TESTER} > key")
     try:
         with FAULTS[page.name](serving):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tiers as jobs: processes, access to ports, and recovery from ended processes."""
+"""Tiers as jobs: processes, access to ports, and recovery from killed and hung processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pids(slurm: Slurm, host: str, program: str, tier_port: str = "") -> list[int
 
 
 def head_pid(slurm: Slurm) -> int:
-    """Select the reasoning tier's head: only it has RPC workers."""
+    """Return the process of the reasoning tier's head: only this head has RPC workers."""
     (found,) = pids(slurm, "vasp-01", "llama-server", "--rpc")
     return found
 
@@ -56,7 +56,7 @@ def test_script_can_be_read_and_submitted_by_hand(slurm: Slurm, tier: str) -> No
     assert slurm.key() not in text + json.dumps(data)
 
 
-# Both at the same time
+# Both tiers
 
 
 def test_both_tiers_serve_at_the_same_time(serving: Slurm) -> None:
@@ -94,7 +94,7 @@ def test_job_has_one_log_directory(serving: Slurm) -> None:
     assert not any(serving.key() in path.read_text(errors="replace") for path in folder.iterdir())
 
 
-def test_engines_run_as_the_jobs_user_and_show_no_key(serving: Slurm) -> None:
+def test_engines_run_as_the_jobs_user_and_expose_no_key(serving: Slurm) -> None:
     key = serving.key()
     found = {host: engines(serving, host) for host in NODES}
     assert all(found.values()), found
@@ -149,18 +149,22 @@ def test_guard_opens_no_other_port(serving: Slurm) -> None:
     assert serving.on("vasp-02", "nft list ruleset").out.count("10.100.0.41 . 500") == 1
 
 
-def test_the_guard_is_sandboxed(slurm: Slurm) -> None:
+def test_guard_is_sandboxed(slurm: Slurm) -> None:
     said = slurm.sure("vasp-02", "systemd-analyze security herd-job-guard.service --no-pager")
     level = float(re.findall(r"exposure level for herd-job-guard.service: ([0-9.]+)", said)[0])
     assert level <= 2.5
 
 
 def test_flushed_rules_are_restored_at_once(serving: Slurm) -> None:
-    """A restart of nftables.service flushes the rules. Until they are restored, every host can connect to a worker."""
+    """A restart of nftables.service flushes the rules. Without them every host can connect to a worker."""
     assert serving.wait_ready("reasoning")
     pid = serving.sure("vasp-02", "systemctl show -p MainPID --value herd-job-guard.service")
     serving.sure("vasp-02", "nft flush ruleset")
-    until("the opening", lambda: "10.100.0.41 . 500" in serving.on("vasp-02", "nft list table inet herd_jobs").out, 5)
+    until(
+        "the rule for the port",
+        lambda: "10.100.0.41 . 500" in serving.on("vasp-02", "nft list table inet herd_jobs").out,
+        5,
+    )
     target = CONNECT.format(address=FABRIC["vasp-02"], port=50052)
     assert serving.on("vasp-03", target, "llama").rc == REFUSED
     assert serving.on("vasp-02", target, "llama").rc == REFUSED
@@ -176,7 +180,7 @@ def test_killed_guard_does_not_affect_running_workers(serving: Slurm) -> None:
     assert serving.chat(serving.wait_ready("reasoning")).status == 200
 
 
-# What ends
+# Killed and hung processes
 
 
 def recovered(slurm: Slurm, tier: str, job: str, lost: str) -> None:
@@ -187,8 +191,8 @@ def recovered(slurm: Slurm, tier: str, job: str, lost: str) -> None:
     assert slurm.chat(entry).status == 200
 
 
-def begun_anew(slurm: Slurm, tier: str) -> str:
-    """Return a job of the tier without earlier losses: it ends after several in a row."""
+def requeued_job(slurm: Slurm, tier: str) -> str:
+    """Requeue the tier's job, which resets its number of losses. Several losses in a row end a job."""
     job = str(slurm.wait_ready(tier)["job_id"])
     slurm.sure(CONTROLLER, f"scontrol requeue {job}")
     until("the job to be pending", lambda: [one for one in slurm.jobs() if one[:2] == (job, "PENDING")], 60)
@@ -216,32 +220,32 @@ def test_killed_step_leaves_no_engine(serving: Slurm) -> None:
     job = serving.wait_ready("reasoning")["job_id"]
     (engine,) = pids(serving, "vasp-03", "ggml-rpc-server")
     serving.sure("vasp-03", f"kill -9 $(ps -o ppid= -p {engine})")
-    until("the engine to end with it", lambda: serving.on("vasp-03", f"kill -0 {engine}").rc != 0, 10)
+    until("the engine to end with its step", lambda: serving.on("vasp-03", f"kill -0 {engine}").rc != 0, 10)
     recovered(serving, "reasoning", job, "lost: ")
 
 
-def test_stopped_worker_is_noticed(serving: Slurm) -> None:
-    """The worker's port stays open, and the head is healthy: it only waits."""
-    job = begun_anew(serving, "reasoning")
+def test_hung_worker_is_restarted(serving: Slurm) -> None:
+    """The worker's port stays open. The head is healthy and waits."""
+    job = requeued_job(serving, "reasoning")
     (worker,) = pids(serving, "vasp-03", "ggml-rpc-server")
     serving.sure("vasp-03", f"kill -STOP {worker}")
     recovered(serving, "reasoning", job, f"lost: vasp-03: the worker's process {worker} has been stopped")
     assert pids(serving, "vasp-03", "ggml-rpc-server") != [worker]
 
 
-def test_stopped_model_process_is_reloaded_without_the_router(serving: Slurm) -> None:
+def test_hung_model_process_is_reloaded_without_a_router_restart(serving: Slurm) -> None:
     entry = serving.wait_ready("fast")
     assert serving.chat(entry).status == 200
     (model,) = pids(serving, "vasp-02", "llama-server", "--alias")
     (router,) = pids(serving, "vasp-02", "llama-server", "--models-preset")
     serving.sure("vasp-02", f"kill -STOP {model}")
-    until("it to end", lambda: serving.on("vasp-02", f"kill -0 {model}").rc != 0, 60)
+    until("the model's process to end", lambda: serving.on("vasp-02", f"kill -0 {model}").rc != 0, 60)
     assert serving.chat(entry).status == 200
     assert pids(serving, "vasp-02", "llama-server", "--models-preset") == [router]
     assert "unloading the model lab-llama" in serving.log(entry["job_id"])
 
 
-def test_stopped_router_is_noticed(serving: Slurm) -> None:
+def test_hung_router_is_restarted(serving: Slurm) -> None:
     job = serving.wait_ready("fast")["job_id"]
     (router,) = pids(serving, "vasp-02", "llama-server", "--models-preset")
     serving.sure("vasp-02", f"kill -STOP {router}")

@@ -15,8 +15,8 @@ from tests.lab.slurm import CONTROLLER, MANAGER, NODES, SCRIPTS, Slurm, until
 
 
 @pytest.fixture(autouse=True)
-def _alone(slurm: Slurm) -> Iterator[None]:
-    """Stop the manager, which would submit its own jobs."""
+def _without_manager(slurm: Slurm) -> Iterator[None]:
+    """Stop the manager during each test, because it would submit its own jobs."""
     has_manager = slurm.on(CONTROLLER, f"systemctl is-active {MANAGER}").rc == 0
     if has_manager:
         slurm.sure(CONTROLLER, f"systemctl stop {MANAGER}")
@@ -31,7 +31,7 @@ def no_engine(slurm: Slurm) -> bool:
     return not any(slurm.on(host, "pgrep -f '[/]llama-server|[/]ggml-rpc-server'").rc == 0 for host in NODES)
 
 
-def test_root_gets_advice_how_to_submit(slurm: Slurm) -> None:
+def test_job_of_root_fails_with_advice(slurm: Slurm) -> None:
     job = slurm.sure(
         CONTROLLER, f"cd / && sbatch --parsable --account=root --qos=normal {SCRIPTS}/run-14b.slurm"
     ).strip()

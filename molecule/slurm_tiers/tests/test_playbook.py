@@ -14,7 +14,7 @@ from tests.lab.playbooks import Operator, changed_tiers
 from tests.lab.slurm import CONTROLLER, SCRIPTS, Slurm
 
 PLAY = "playbooks/slurm.yml"
-# Checks on the controller are faster without the nodes.
+# Without the nodes, checks on the controller are faster.
 ALONE = ("--limit", CONTROLLER)
 
 

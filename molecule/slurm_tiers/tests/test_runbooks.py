@@ -27,7 +27,7 @@ MODEL = "/scratch/ai/models/lab-llama.gguf"
 
 @contextmanager
 def drained_node(slurm: Slurm) -> Iterator[None]:
-    slurm.sure(CONTROLLER, "scontrol update nodename=vasp-02 state=drain reason='somebody looks at it'")
+    slurm.sure(CONTROLLER, "scontrol update nodename=vasp-02 state=drain reason='maintenance'")
     slurm.submit("fast")
     try:
         yield
@@ -44,13 +44,13 @@ def missing_model(slurm: Slurm) -> Iterator[None]:
         until("the job to give up", lambda: not slurm.jobs(), 180)
         yield
     finally:
-        # A page that did not help must not break later tests.
+        # If the page fails, later tests still need the model.
         slurm.sure("vasp-01", f"[ -e {MODEL} ] || mv {kept} {MODEL}; rm -f {kept}")
 
 
 @contextmanager
 def lost_worker(slurm: Slurm) -> Iterator[None]:
-    """A worker is killed while its head answers with it."""
+    """Kill a worker during a response of its head."""
     job = slurm.submit("reasoning")
     entry = slurm.wait_ready("reasoning")
     with ThreadPoolExecutor(1) as other:
@@ -63,7 +63,7 @@ def lost_worker(slurm: Slurm) -> Iterator[None]:
 
 
 @contextmanager
-def nobody_listens(slurm: Slurm) -> Iterator[None]:
+def stopped_nginx(slurm: Slurm) -> Iterator[None]:
     """Stop nginx. The tier manager is stopped already."""
     slurm.sure(CONTROLLER, "systemctl stop nginx")
     try:
@@ -73,7 +73,7 @@ def nobody_listens(slurm: Slurm) -> Iterator[None]:
 
 
 @contextmanager
-def some_load(slurm: Slurm) -> Iterator[None]:
+def tiers_under_load(slurm: Slurm) -> Iterator[None]:
     for tier in TIERS:
         slurm.submit(tier)
     for tier in TIERS:
@@ -83,7 +83,7 @@ def some_load(slurm: Slurm) -> Iterator[None]:
 
 
 @contextmanager
-def foreign_model(slurm: Slurm) -> Iterator[None]:
+def unlisted_model(slurm: Slurm) -> Iterator[None]:
     """Add a model that the inventory lacks, after the start of the job."""
     slurm.submit("fast")
     slurm.wait_ready("fast")
@@ -95,19 +95,19 @@ def foreign_model(slurm: Slurm) -> Iterator[None]:
 
 
 @contextmanager
-def nothing(slurm: Slurm) -> Iterator[None]:
+def no_fault(slurm: Slurm) -> Iterator[None]:
     """Create no fault. A lab enforces no memory limits, so the commands run on a healthy cluster."""
     yield
 
 
 FAULTS: dict[str, Callable[[Slurm], AbstractContextManager[None]]] = {
-    "answers-slow": some_load,
-    "connection-refused": nobody_listens,
+    "answers-slow": tiers_under_load,
+    "connection-refused": stopped_nginx,
     "job-does-not-start": drained_node,
     "job-dies": missing_model,
-    "job-gpu-memory": nothing,
-    "job-out-of-memory": nothing,
-    "model-not-found": foreign_model,
+    "job-gpu-memory": no_fault,
+    "job-out-of-memory": no_fault,
+    "model-not-found": unlisted_model,
     "worker-lost": lost_worker,
 }
 
@@ -122,7 +122,7 @@ def variables(page: Page) -> dict[str, Any]:
     return {"herd_tiers": tiers}
 
 
-def test_every_page_has_its_fault() -> None:
+def test_every_page_has_a_fault() -> None:
     assert {page.name for page in PAGES} == set(FAULTS)
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""playbooks/slurm.yml configures tailscale serve; a double of tailscale checks the arguments."""
+"""playbooks/slurm.yml configures tailscale serve. A double of tailscale checks the arguments."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def served(slurm: Slurm) -> dict[str, str]:
     return {path: handler["Proxy"] for path, handler in handlers.items()}
 
 
-def test_both_tiers_are_served(slurm: Slurm) -> None:
+def test_tailscale_serves_both_tiers(slurm: Slurm) -> None:
     assert served(slurm) == OURS
-    # Where it leads, somebody answers.
+    # Each target answers.
     for target in OURS.values():
         assert slurm.sure(CONTROLLER, f"curl -s -o /dev/null -w '%{{http_code}}' {target}/status") == "200"
 
 
-def test_the_grants_for_the_policy_are_written(slurm: Slurm) -> None:
+def test_grants_for_the_policy_are_written(slurm: Slurm) -> None:
     grants = json.loads(slurm.sure(CONTROLLER, "cat /etc/herd/gateway/tailnet-grants.json"))
     assert grants["hosts"] == {"slurm-ctl": "100.101.102.103"}
     assert grants["grants"] == [{"src": ["group:ai-users"], "dst": ["slurm-ctl"], "ip": ["tcp:443"]}]
 
 
-def test_only_paths_that_differ_are_set(slurm: Slurm, operator: Operator) -> None:
+def test_playbook_sets_only_paths_that_differ(slurm: Slurm, operator: Operator) -> None:
     slurm.sure(CONTROLLER, "tailscale serve --bg --yes --https=443 --set-path=/theirs/ http://127.0.0.1:9000")
     slurm.sure(CONTROLLER, "tailscale serve --yes --https=443 --set-path=/reasoning/ off")
     try:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Both tiers behind the gateway, asked from a host outside the cluster."""
+"""Both tiers behind the gateway, with requests from a host outside the cluster."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def test_both_tiers_serve_through_the_gateway_at_the_same_time(serving: Slurm) -
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_a_stream_is_complete(serving: Slurm, tier: str) -> None:
+def test_stream_is_complete(serving: Slurm, tier: str) -> None:
     answer = serving.chat_at(tier, tokens=8, stream=True)
     assert answer.status == 200
     assert answer.text.rstrip().endswith("data: [DONE]")
 
 
 @pytest.mark.parametrize("tier", TIERS)
-def test_the_gateway_rejects_the_engines_key(serving: Slurm, tier: str) -> None:
+def test_gateway_rejects_the_engines_key(serving: Slurm, tier: str) -> None:
     assert serving.chat_at(tier, key="").status == 401
     # The engines' key is not a user key.
     assert serving.chat_at(tier, key=serving.key()).status == 401
