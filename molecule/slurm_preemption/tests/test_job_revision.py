@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tier is changed in the inventory while its job runs."""
+"""Changes of a tier in the inventory while its job runs."""
 
 from __future__ import annotations
 

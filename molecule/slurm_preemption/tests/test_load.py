@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Under load every request gets a whole response, a response that ends with an error, or a refusal with a reason."""
+"""Under load each request gets a complete response, a response that ends with an error, or a refusal with a reason."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def questions(cluster: Kept) -> dict[str, list[dict[str, Any]]]:
 
 @contextmanager
 def honest_load(cluster: Kept, questions: dict[str, list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """Load both tiers. No client may see a fault, and each tier must complete some responses."""
+    """Load both tiers. Check that no client sees a fault and that each tier completes some responses."""
     for name in JOB_NAMES:
         until(f"the gateway to know of {name}", lambda at=name: cluster.chat_at(at, tokens=1).status == 200, 30)
     with cluster.load(questions) as found:
@@ -86,7 +86,7 @@ def test_response_longer_than_the_grace_ends_with_an_error(ready: Kept) -> None:
     with ThreadPoolExecutor(2) as others:
         long = others.submit(_stream, ready, "reasoning", 1900)
         time.sleep(2)
-        # The rate of this machine while the other response runs.
+        # Measure the token rate of this machine while the other response runs.
         began = time.monotonic()
         _stream(ready, "fast", 20)
         tokens = min(1500, int(8 / (time.monotonic() - began) * 20))
@@ -156,8 +156,8 @@ def test_killed_engine_is_reported(ready: Kept, questions: dict[str, list[dict[s
         assert ready.wait_ready_again("fast", 90)["job_id"] == job
 
 
-def test_node_without_fabric_is_noticed(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
-    """The processes live, and the step sends heartbeats over the other network. The head waits forever."""
+def test_node_without_fabric_ends_the_run_of_its_head(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
+    """The processes run, and the step sends heartbeats over the other network. The head would wait forever."""
     job = ready.tier("reasoning")["job_id"]
     try:
         with honest_load(ready, questions) as found:
@@ -192,7 +192,7 @@ def test_invalid_registry_entries_are_dead_and_reported(
         try:
             for name, text in files.items():
                 (folder / name).write_text(text, encoding="utf-8")
-            # A queue from before the entry does not prove that its job does not exist.
+            # Only a queue that was read after the entry proves that its job does not exist.
             until("all problems in the status", lambda: _are_named(ready, files), 20)
             ready.wait("fast", "ready", 5)
             assert [one["job_id"] for one in ready.tier("fast")["endpoints"]] == [entry["job_id"]]
@@ -200,7 +200,7 @@ def test_invalid_registry_entries_are_dead_and_reported(
             for name in files:
                 (folder / name).unlink(missing_ok=True)
         until("no problem in the status", lambda: ready.view()["problems"] == [], 10)
-        # Its own file, truncated: the next heartbeat replaces it.
+        # The next heartbeat replaces the job's own truncated file.
         own.write_text(own.read_text(encoding="utf-8")[:80], encoding="utf-8")
         until("a complete entry", lambda: ready.ready("fast"), 5)
         ready.wait("fast", "ready", 5)
@@ -212,9 +212,7 @@ def _are_named(cluster: Kept, files: Collection[str]) -> bool:
     return all(any(line.startswith(f"{name} in the registry is dead: ") for line in problems) for name in files)
 
 
-def test_drained_node_keeps_its_job_and_explains_a_pending_one(
-    ready: Kept, questions: dict[str, list[dict[str, Any]]]
-) -> None:
+def test_drained_node_keeps_its_job_until_a_requeue(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
     since, job = ready.now(), ready.tier("fast")["job_id"]
     with honest_load(ready, questions) as found:
         ready.sure(CONTROLLER, "scontrol update nodename=vasp-02 state=drain reason='a fan'")
@@ -230,7 +228,7 @@ def test_drained_node_keeps_its_job_and_explains_a_pending_one(
     assert refused(found, "fast")[0] >= requeued
     ready.sure(CONTROLLER, "scontrol update nodename=vasp-02 state=resume")
     assert ready.wait_ready_again("fast", 120)["job_id"] == job
-    # The next run is not considered as still ending.
+    # The next run of the job is not taken for a draining one.
     assert ready.said(since).count("fast: draining") == 1
 
 
@@ -239,8 +237,8 @@ def _waits_for_node(cluster: Kept) -> dict[str, object] | None:
     return tier if "drained" in tier["reason"] else None
 
 
-def test_node_without_power_is_noticed_and_returns(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
-    """The node had the fast tier's head and a worker of the reasoning tier. Their end is not reported."""
+def test_jobs_return_after_a_power_loss_of_a_node(ready: Kept, questions: dict[str, list[dict[str, Any]]]) -> None:
+    """The node runs the fast tier's head and a worker of the reasoning tier. No process reports their end."""
     jobs = {name: ready.tier(name)["job_id"] for name in JOB_NAMES}
     try:
         with honest_load(ready, questions) as found:
@@ -278,7 +276,7 @@ def _lost_node(cluster: Kept, name: str) -> dict[str, Any] | None:
 def test_other_tier_serves_while_the_heads_node_has_no_power(
     ready: Kept, questions: dict[str, list[dict[str, Any]]]
 ) -> None:
-    """The node had the batch script of the reasoning tier. Slurm ends the rest of its job."""
+    """The node runs the batch script of the reasoning tier. Slurm ends the other steps of the job."""
     job = ready.tier("reasoning")["job_id"]
     assert ready.tier("reasoning")["endpoints"][0]["host"] == "vasp-01"
     others = ("vasp-02", "vasp-03")

@@ -15,7 +15,7 @@ from tests.lab.slurm import CONTROLLER, JOB_NAMES, MANAGER, SCRIPTS, until
 PAUSES = [1, 1, 1, 2, 2, 2, 3, 3, 4, 600]
 
 
-def test_tier_is_stopped_and_started(ready: Kept) -> None:
+def test_operator_stops_and_starts_a_tier(ready: Kept) -> None:
     ready.sure(CONTROLLER, "herdctl tiers stop fast --reason 'maintenance of vasp-02'")
     tier = ready.wait("fast", "stopped", 40)
     assert tier["reason"] == "stopped by root: maintenance of vasp-02"
@@ -31,7 +31,7 @@ def test_tier_is_stopped_and_started(ready: Kept) -> None:
 def test_duplicate_job_is_cancelled(ready: Kept) -> None:
     since, first = ready.now(), ready.tier("fast")["job_id"]
     second = ready.submit("fast")
-    until("it to end", lambda: [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [first], 90)
+    until("the second job to end", lambda: [one[0] for one in ready.jobs(JOB_NAMES["fast"])] == [first], 90)
     assert f"ending job {second}: {first} is already this tier's job" in ready.said(since)
     assert ready.tier("fast")["state"] == "ready"
 
@@ -40,14 +40,14 @@ def test_renamed_job_still_belongs_to_its_tier(ready: Kept) -> None:
     since, job = ready.now(), ready.tier("fast")["job_id"]
     ready.sure(CONTROLLER, f"scontrol update jobid={job} jobname=another")
     try:
-        until("Slurm to show it", lambda: ready.jobs("another"), 10)
+        until("Slurm to show the name", lambda: ready.jobs("another"), 10)
         # The manager reads the queue several times.
         time.sleep(10)
         assert ready.tier("fast")["state"] == "ready"
         assert ready.tier("fast")["job_id"] == job
         assert ready.jobs(JOB_NAMES["fast"]) == []
         assert "submitted" not in ready.said(since)
-        # Also after the loss of its state.
+        # The manager recognises the job after the loss of its state too.
         ready.sure(
             CONTROLLER, f"systemctl stop {MANAGER}; rm /var/lib/herd-tiers/tier-states.json; systemctl start {MANAGER}"
         )
@@ -86,7 +86,7 @@ def test_orphaned_job_is_cancelled(ready: Kept) -> None:
         ready.sure(CONTROLLER, f"systemctl restart {MANAGER}")
         until("its job to end", lambda: ready.jobs(JOB_NAMES["fast"]) == [], 60)
         assert f"fast: ending job {job}: its tier is not in the inventory" in ready.said(since)
-        # With the grace, like every draining job.
+        # The job drains within the grace time.
         assert "draining: SIGTERM" in ready.log(job)
         assert ready.tier("reasoning")["job_id"] == other
     finally:
@@ -98,20 +98,20 @@ def test_two_jobs_on_one_node_have_different_ports(ready: Kept) -> None:
     """A job that the manager does not know runs on the node of the tier's job."""
     first = ready.tier("fast")
     ready.sure(CONTROLLER, "herdctl tiers stop reasoning --reason 'room for a second job'")
-    until("room", lambda: ready.jobs(JOB_NAMES["reasoning"]) == [], 60)
+    until("room for a second job", lambda: ready.jobs(JOB_NAMES["reasoning"]) == [], 60)
     line = f"sbatch --parsable --job-name=other {SCRIPTS}/run-14b.slurm"
     second = ready.sure(CONTROLLER, line, "llama").strip()
     try:
-        found = until("both to be there", lambda: _both(ready, second), 90)
+        found = until("both jobs to be ready", lambda: _both(ready, second), 90)
         assert {one["port"] for one in found} == {8080, 8081}
         assert {one["job_id"] for one in found} == {first["job_id"], second}
         assert all(ready.chat(one).status == 200 for one in found)
         assert ready.chat_at("fast").status == 200
     finally:
         ready.sure(CONTROLLER, f"scancel {second}; herdctl tiers start reasoning")
-    until("the other one to end", lambda: len(ready.tier("fast")["endpoints"]) == 1, 60)
+    until("the second job to end", lambda: len(ready.tier("fast")["endpoints"]) == 1, 60)
     assert ready.tier("fast")["job_id"] == first["job_id"]
-    until("the gateway to take the one that is left", lambda: ready.chat_at("fast").status == 200, 10)
+    until("the gateway to use the remaining job", lambda: ready.chat_at("fast").status == 200, 10)
 
 
 def _both(cluster: Kept, second: str) -> list[dict[str, object]] | None:
@@ -147,7 +147,7 @@ def test_backoff_grows_while_jobs_fail(ready: Kept) -> None:
     )
     try:
         ready.sure(CONTROLLER, "herdctl tiers start fast")
-        tier = until("ten to have died", lambda: _died(ready, 10), 300)
+        tier = until("ten failed jobs", lambda: _failed(ready, 10), 300)
         assert "with status 7" in tier["reason"]
         assert "10 times in a row; the next job follows in" in tier["reason"]
         assert "/job.log in the shared directory" in tier["advice"]
@@ -168,6 +168,6 @@ def test_backoff_grows_while_jobs_fail(ready: Kept) -> None:
     assert ready.wait("fast", "ready", 60)["state"] == "ready"
 
 
-def _died(cluster: Kept, times: int) -> dict[str, object] | None:
+def _failed(cluster: Kept, times: int) -> dict[str, object] | None:
     tier = cluster.tier("fast")
     return tier if f"{times} times in a row" in tier["reason"] else None
