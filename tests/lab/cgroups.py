@@ -1,12 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a host's processes live: in a cgroup of its own, so that they can be found and ended together.
+"""Give each host its own cgroup, so that its processes can be found and killed together.
 
-Three situations are told apart. Where PID 1 is systemd it owns the tree, and a host gets a scope with
-Delegate=yes. Elsewhere the lab makes folders itself: with cgroup2 alone in that one tree, with hybrid
-cgroups in both the tree named systemd and the one named unified; two hosts in one folder would share
-their payload.
+There are three cases. If PID 1 is systemd, it owns the tree, and a host gets a scope with Delegate=yes.
+Otherwise the lab makes folders itself: with cgroup2 alone, in that tree; with hybrid cgroups, in both the
+tree named systemd and the one named unified. Two hosts in one folder would share their payload.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ UNIFIED = "unified"
 HYBRID = "hybrid"
 CGROUP2_MAGIC_TYPES = {"cgroup2"}
 
-# The supervisor may not sit in a folder whose children have controllers, so it has one beside the host's.
+# cgroup2 allows no process in a folder whose children have controllers: the supervisor has its own beside the host's.
 MANAGER = "manager"
 MACHINE = "machine"
 
 
 @dataclass(frozen=True)
 class Trees:
-    """The hierarchies that systemd in a host needs, the one with the processes' truth first."""
+    """The hierarchies that systemd in a host needs; the first one lists the processes."""
 
     mode: str
     roots: tuple[Path, ...]
 
 
 def trees_of(mounts: str) -> Trees:
-    """Decide from the text of /proc/self/mounts."""
+    """Return the hierarchies that the text of /proc/self/mounts has."""
     unified = ""
     named = ""
     for line in mounts.splitlines():
@@ -61,7 +60,7 @@ def trees_of(mounts: str) -> Trees:
 
 
 def own_path(proc_cgroup: str, *, unified: bool = True) -> str:
-    """The path of a process in the unified tree, from the text of /proc/PID/cgroup."""
+    """Return a process's path in the unified tree, from the text of /proc/PID/cgroup."""
     for line in proc_cgroup.splitlines():
         number, controllers, path = line.split(":", 2)
         if (number == "0" and not controllers) if unified else controllers == "name=systemd":
@@ -70,7 +69,7 @@ def own_path(proc_cgroup: str, *, unified: bool = True) -> str:
 
 
 def systemd_is_pid1() -> bool:
-    """The test of sd_booted(3)."""
+    """Return whether systemd is PID 1, as sd_booted(3) does."""
     return Path("/run/systemd/system").is_dir()
 
 
@@ -79,12 +78,12 @@ def current_trees() -> Trees:
 
 
 def own_folder(trees: Trees, lab: str, host: str) -> list[Path]:
-    """The host's folders where the lab makes them itself."""
+    """Return the host's folders, if the lab makes them itself."""
     return [root / CGROUP_NAME / lab / host for root in trees.roots]
 
 
 def scope_argv(lab: str, host: str, argv: list[str]) -> list[str]:
-    """Start `argv` in its own scope, for which systemd delegates a part of the tree."""
+    """Return the command that starts `argv` in its own scope, with a delegated part of the tree."""
     return [
         "systemd-run",
         "--quiet",
@@ -100,7 +99,7 @@ def scope_argv(lab: str, host: str, argv: list[str]) -> list[str]:
 
 
 def _enable_controllers(folder: Path) -> None:
-    """Enable every controller for the children; one that the parent lacks or may not delegate stays off."""
+    """Enable every controller for the children, except those that the parent lacks or may not delegate."""
     try:
         available = (folder / "cgroup.controllers").read_text(encoding="ascii").split()
     except OSError:
@@ -113,14 +112,14 @@ def _enable_controllers(folder: Path) -> None:
 
 
 def prepare(lab: str, host: str) -> list[Path]:
-    """Called by the supervisor about itself: move into the host's cgroup; returns the host's folders."""
+    """Move the calling supervisor into the host's cgroup, and return the host's folders."""
     trees = current_trees()
     if systemd_is_pid1():
         text = Path("/proc/self/cgroup").read_text(encoding="ascii")
         folders = [trees.roots[0] / own_path(text).strip("/")]
         if trees.mode == HYBRID:
             folders.append(trees.roots[1] / own_path(text, unified=False).strip("/"))
-        # After a second start by hand the supervisor may already be one level deeper.
+        # After a second manual start the supervisor may already be one level deeper.
         folders = [f.parent if f.name == MANAGER else f for f in folders]
     else:
         folders = own_folder(trees, lab, host)
@@ -139,7 +138,7 @@ def prepare(lab: str, host: str) -> list[Path]:
 
 
 def folders_of(lab: str, host: str | None = None) -> list[Path]:
-    """All cgroup folders of a lab or of one of its hosts that exist now."""
+    """Return the existing cgroup folders of a lab or of one of its hosts."""
     trees = current_trees()
     if systemd_is_pid1():
         pattern = scope_name(lab, host or "*")
@@ -151,7 +150,7 @@ def folders_of(lab: str, host: str | None = None) -> list[Path]:
 
 
 def labs() -> set[str]:
-    """Names of labs that have a cgroup."""
+    """Return the names of labs that have a cgroup."""
     trees = current_trees()
     names: set[str] = set()
     for root in trees.roots:
@@ -164,9 +163,9 @@ def labs() -> set[str]:
 
 
 def _from_the_bottom(folder: Path) -> list[Path]:
-    """The folder and all below it, the deepest first; os.walk minds no folder that vanishes meanwhile.
+    """Yield the folder and all below it, the deepest first; os.walk skips folders that are removed meanwhile.
 
-    systemd removes empty ones too, in a host as well as on a machine that it runs.
+    systemd removes empty folders too, in a host and on the machine.
     """
     return [Path(name) for name, _folders, _files in os.walk(folder, topdown=False)]
 
@@ -178,12 +177,12 @@ def processes(folders: list[Path]) -> set[int]:
             found |= {int(word) for word in (inner / "cgroup.procs").read_text(encoding="ascii").split()}
         except OSError:
             continue
-    # 0 stands for a process of another PID namespace, which cannot be a child of this lab.
+    # 0 is a process of another PID namespace, which cannot be a child of this lab.
     return found - {0, os.getpid()}
 
 
 def end_all(folders: list[Path], patience: float = 10.0) -> None:
-    """SIGKILL every process below the folders and remove the folders."""
+    """Kill every process below the folders with SIGKILL, and remove the folders."""
     limit = time.monotonic() + patience
     while alive := processes(folders):
         for pid in alive:
@@ -214,7 +213,7 @@ def _remove(folder: Path) -> None:
 
 
 def remove_empty_parents() -> None:
-    """Remove the shared groups when no lab is left."""
+    """Remove the shared groups after the last lab."""
     if systemd_is_pid1():
         if not labs():
             run(["systemctl", "stop", "herd-lab.slice", "herd.slice"], check=False)
@@ -231,7 +230,7 @@ def stop_scope(lab: str, host: str) -> None:
 
 
 def memory_folder(proc_cgroup: str) -> tuple[Path, str]:
-    """A process' group for memory, and the name of the file that takes its limit, from /proc/PID/cgroup."""
+    """Return a process's memory cgroup and the name of its limit's file, from /proc/PID/cgroup."""
     for line in proc_cgroup.splitlines():
         _number, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
@@ -240,17 +239,17 @@ def memory_folder(proc_cgroup: str) -> tuple[Path, str]:
 
 
 def run_out_of_memory(pid: int, room: int, patience: float = 60.0) -> None:
-    """Let the kernel kill a process that allocates more than so many bytes on top of its present ones."""
+    """Limit a process's memory to its present use plus some bytes, and wait until the kernel kills it."""
     folder, limit = memory_folder(Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii"))
     if limit == "memory.max":
-        # Its unit's own group: a process may only be in a leaf.
+        # The unit's own group: a process may only be in a leaf.
         now = int((folder / "memory.current").read_text(encoding="ascii"))
         (folder / limit).write_text(str(now + room), encoding="ascii")
         return
     group = folder / f"{CGROUP_NAME}-out-of-memory"
     group.mkdir()
     try:
-        # What it has stays with its former group.
+        # Memory that it has allocated stays with its former group.
         (group / limit).write_text(str(room), encoding="ascii")
         (group / "cgroup.procs").write_text(str(pid), encoding="ascii")
         end = time.monotonic() + patience

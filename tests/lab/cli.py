@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="make the lab, or what is missing of it")
     up.add_argument("--config", default="cluster", help="a TOML file, or the name of one in tests/lab/labs")
     up.add_argument("--bind", action="append", default=[], metavar="HOST:/source:/target[:ro]")
-    commands.add_parser("down", help="remove the lab and everything that belongs to it")
+    commands.add_parser("down", help="remove the lab with all that belongs to it")
 
     start = commands.add_parser("start", help="start a host that is off or has crashed")
     start.add_argument("host", nargs="+")

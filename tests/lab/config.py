@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The definition of a lab, read from TOML and checked before anything is made."""
+"""Read a lab's definition from TOML, and check it before anything is made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Network:
     interface: str
     subnet: ipaddress.IPv4Network
     mtu: int
-    # The lab's own address, from which Ansible comes; no one outside the hosts is on the fabric.
+    # The lab's own address, from which Ansible connects; only hosts are on the fabric.
     gateway: ipaddress.IPv4Address | None
 
 
@@ -57,7 +57,7 @@ class Host:
     os: str = DEBIAN
     layers: tuple[str, ...] = ()
     binds: tuple[Bind, ...] = ()
-    # A path on a disk of its own of this size: the way to fill a disk without filling the machine's.
+    # Paths with a separate disk of a size: a test can fill it without filling the machine's disk.
     disks: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""
 
@@ -83,7 +83,7 @@ _HOST_KEYS = {"eth", "ib", "os", "layers", "binds", "disks", "hostname"}
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace ${NAME}; an unset name is an error and not an empty path."""
+    """Replace ${NAME}; an unset name is an error, not an empty path."""
 
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
@@ -95,7 +95,7 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
 
 
 def parse_bind(text: str, variables: Mapping[str, str]) -> Bind:
-    """SOURCE:TARGET or SOURCE:TARGET:ro."""
+    """Parse SOURCE:TARGET or SOURCE:TARGET:ro."""
     parts = expand(text, variables).split(":")
     if len(parts) == 2:
         parts.append("rw")
@@ -105,7 +105,7 @@ def parse_bind(text: str, variables: Mapping[str, str]) -> Bind:
 
 
 def parse_host_bind(text: str, variables: Mapping[str, str]) -> tuple[str, Bind]:
-    """HOST:SOURCE:TARGET[:ro], as the command line gives it."""
+    """Parse HOST:SOURCE:TARGET[:ro] of the command line."""
     host, colon, rest = text.partition(":")
     if not colon:
         raise LabError(f"--bind takes HOST:/source:/target[:ro]; found {text!r}.")
@@ -113,7 +113,7 @@ def parse_host_bind(text: str, variables: Mapping[str, str]) -> tuple[str, Bind]
 
 
 def merge_binds(binds: Sequence[Bind], more: Sequence[Bind]) -> tuple[Bind, ...]:
-    """A later bind to the same place replaces an earlier one."""
+    """Merge binds; a later one replaces an earlier one to the same place."""
     by_target = {bind.target: bind for bind in (*binds, *more)}
     return tuple(by_target.values())
 
@@ -172,7 +172,7 @@ def _host(name: str, table: Mapping[str, Any], variables: Mapping[str, str], com
 
 
 def parse(text: str, name: str, variables: Mapping[str, str]) -> Lab:
-    """The lab of this TOML text."""
+    """Parse the TOML text of a lab."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -197,7 +197,7 @@ def parse(text: str, name: str, variables: Mapping[str, str]) -> Lab:
 
 
 def with_binds(lab: Lab, binds: Sequence[tuple[str, Bind]]) -> Lab:
-    """The lab with binds from the command line added."""
+    """Return the lab with the binds of the command line."""
     for name, _target in binds:
         lab.host(name)
     return Lab(
@@ -210,7 +210,7 @@ def with_binds(lab: Lab, binds: Sequence[tuple[str, Bind]]) -> Lab:
 
 
 def to_data(lab: Lab) -> dict[str, Any]:
-    """As JSON can hold it; `up` leaves it in the lab's state, so that later commands need no definition."""
+    """Return the lab as data for JSON. `up` writes it to the lab's state, so that later commands need no definition."""
     return {
         "name": lab.name,
         "hosts": [

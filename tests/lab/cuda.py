@@ -3,12 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find a CUDA toolkit on this machine with which the engine can be compiled and linked; no GPU is needed.
 
-    python3 -m tests.lab.cuda    says as JSON what there is, or the one thing that is missing
+    python3 -m tests.lab.cuda    prints the toolkit as JSON, or the missing part
 
-A toolkit is looked for in HERD_CUDA_ROOT, /usr/local/cuda, the newest /usr/local/cuda-*, and beside the nvcc in
-PATH. One that has all but cuBLAS (the toolkits that pip installs have it as a package of its own) is copied to
-${HERD_CACHE}/cuda and completed there with NVIDIA's own package of the same minor version, which pip fetches; the
-machine's toolkit stays as it is.
+The places are HERD_CUDA_ROOT, /usr/local/cuda, the newest /usr/local/cuda-*, and the toolkit of the nvcc in PATH.
+Toolkits that pip installs have cuBLAS as a separate package. A toolkit that lacks only cuBLAS is copied to
+${HERD_CACHE}/cuda, and pip adds NVIDIA's package of the same minor version to the copy. The machine's toolkit is
+not changed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from pathlib import Path
 from .naming import Places
 from .process import LabError, run, say
 
-# Needed to compile and link the engine: each header with its library.
+# The engine's build needs each header with its library.
 NEEDS = {
     "the CUDA runtime": ("cuda_runtime.h", "libcudart.so"),
     "cuBLAS": ("cublas_v2.h", "libcublas.so"),
 }
-# Raise it when a completed copy is put together in another way.
+# Raise it when this file builds the completed copy in another way.
 RECIPE = 1
 
 
@@ -43,14 +43,14 @@ class Toolkit:
 
     root: str
     version: str
-    # Of the oldest GPU that it compiles for, as inventories write it: 7.5.
+    # Compute capability of the oldest GPU that it compiles for, as inventories write it: 7.5.
     lowest: str
-    # The package with which a copy of it was completed; empty for a toolkit as the machine has it.
+    # The package that completed a copy; empty for the machine's own toolkit.
     completed_with: str = ""
 
 
 def candidates(env: Mapping[str, str]) -> Iterator[Path]:
-    """Places of a toolkit, best first."""
+    """Return the possible places of a toolkit, best first."""
     if env.get("HERD_CUDA_ROOT"):
         yield Path(env["HERD_CUDA_ROOT"])
         return
@@ -62,12 +62,12 @@ def candidates(env: Mapping[str, str]) -> Iterator[Path]:
 
 
 def numbers(text: str) -> list[int]:
-    """The numbers in a name, so that cuda-13.0 comes after cuda-9.2."""
+    """Return the numbers in a name, so that cuda-13.0 sorts after cuda-9.2."""
     return [int(number) for number in re.findall(r"\d+", text)]
 
 
 def nvcc_of(env: Mapping[str, str]) -> Path:
-    """The compiler of the first toolkit that there is."""
+    """Return the compiler of the first toolkit found."""
     looked = list(candidates(env))
     for root in looked:
         nvcc = root / "bin" / "nvcc"
@@ -80,7 +80,7 @@ def nvcc_of(env: Mapping[str, str]) -> Path:
 
 
 def version_of(nvcc: Path) -> str:
-    """Such as 13.0.88."""
+    """Return the toolkit's version, such as 13.0.88."""
     said = run([str(nvcc), "--version"]).stdout
     found = re.search(r"release \d+\.\d+, V(\d+\.\d+\.\d+)", said)
     if found is None:
@@ -89,7 +89,7 @@ def version_of(nvcc: Path) -> str:
 
 
 def lowest_of(listed: str) -> str:
-    """The lowest compute capability from `nvcc --list-gpu-arch`, whose lines are in no strict order."""
+    """Return the lowest compute capability from `nvcc --list-gpu-arch`, whose lines are not strictly ordered."""
     found = [int(number) for number in re.findall(r"^compute_(\d+)$", listed, re.MULTILINE)]
     if not found:
         raise LabError(f"no CUDA toolkit: nvcc --list-gpu-arch lists nothing; found {listed.strip()[:200]!r}")
@@ -97,7 +97,7 @@ def lowest_of(listed: str) -> str:
 
 
 def folders(root: Path, *names: str) -> list[Path]:
-    """Folders of these names, in a toolkit's own layout and in the one for several targets."""
+    """Return the folders of these names in both layouts: for one target and for several."""
     return [path for name in names for path in (root / name, *root.glob(f"targets/*/{name}")) if path.is_dir()]
 
 
@@ -112,14 +112,14 @@ def missing(root: Path) -> list[str]:
 
 
 def package(version: str) -> tuple[str, str]:
-    """NVIDIA's package of cuBLAS for pip and its version: cuBLAS counts as the toolkit does."""
+    """Return the name and version of NVIDIA's cuBLAS package for pip; it has the toolkit's version number."""
     major, minor = version.split(".")[:2]
-    # From 13 on the names have no suffix any more.
+    # From version 13 on, the names have no suffix.
     return ("nvidia-cublas" if int(major) >= 13 else f"nvidia-cublas-cu{major}"), f"{major}.{minor}.*"
 
 
 def complete(root: Path, version: str, cache: Path) -> Toolkit:
-    """A copy of the toolkit with cuBLAS in it, made once."""
+    """Return a copy of the toolkit with cuBLAS; make it on the first call."""
     name, wanted = package(version)
     key = hashlib.sha256(f"{RECIPE} {root.resolve()} {version} {name} {wanted}".encode()).hexdigest()[:8]
     copy = cache / "cuda" / f"{version}-{key}"
@@ -141,7 +141,7 @@ def complete(root: Path, version: str, cache: Path) -> Toolkit:
 
 
 def fetch(name: str, wanted: str, to: Path) -> Path:
-    """The wheel, with pip's own client."""
+    """Fetch the wheel with pip."""
     options = ["--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(to)]
     run([sys.executable, "-m", "pip", "download", *options, f"{name}=={wanted}"])
     wheels = list(to.glob("*.whl"))
@@ -151,7 +151,7 @@ def fetch(name: str, wanted: str, to: Path) -> Path:
 
 
 def unpack(wheel: Path, toolkit: Path) -> None:
-    """Put a wheel's headers and libraries where the toolkit has its own."""
+    """Unpack a wheel's headers and libraries into the toolkit's folders."""
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
             folder = Path(member.filename).parent.name
@@ -161,7 +161,7 @@ def unpack(wheel: Path, toolkit: Path) -> None:
             path = target / Path(member.filename).name
             with archive.open(member) as source, path.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
-            # A linker asks for the name without the version, which wheels do not carry.
+            # A linker needs the name without the version, which wheels lack.
             linked = re.fullmatch(r"(lib.+\.so)\.\d+", path.name)
             if linked and not (target / linked.group(1)).exists():
                 (target / linked.group(1)).symlink_to(path.name)

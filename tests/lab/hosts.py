@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One host: its disk, its boot, and how it is ended.
+"""One host: its disk, its boot and its end.
 
-The host's mounts live in the mount namespace of its supervisor, so they end with it, however it ends.
+The host's mounts are in the mount namespace of its supervisor, so the kernel removes them when it exits.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def nspawn_environment(path: str) -> dict[str, str]:
         "PATH": path,
         "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
         "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
-        # With the filter bpf() is refused, and IPAddressDeny= would be ignored without a word.
+        # The filter refuses bpf(), and systemd would then ignore IPAddressDeny= silently.
         "SYSTEMD_SECCOMP": "0",
     }
 
@@ -86,7 +86,7 @@ def state_after(code: int) -> str:
 
 
 def mount_commands(host: Host, lower: Sequence[str], disk: Path, root: Path) -> list[list[str]]:
-    """The host's file system, from the bottom up."""
+    """Return the commands that mount the host's file system, from the bottom up."""
     # "volatile": a sync in a host costs nothing; its disk need not survive the machine's own crash.
     overlay = f"lowerdir={':'.join(lower)},upperdir={disk}/upper,workdir={disk}/work,volatile"
     commands = [["mount", "-t", "overlay", "overlay", "-o", overlay, str(root)]]
@@ -106,7 +106,7 @@ def write_status(folder: Path, status: Status) -> None:
 
 
 def lock_supervisor(folder: Path, patience: float = 2.0) -> IO[str] | None:
-    """The lock that a supervisor holds as long as it lives; None where another one does."""
+    """Take the lock that a supervisor holds while it runs; None if another one holds it."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = (folder / "supervisor.lock").open("w", encoding="ascii")
     limit = time.monotonic() + patience
@@ -126,7 +126,7 @@ def lock_supervisor(folder: Path, patience: float = 2.0) -> IO[str] | None:
 def supervised(folder: Path) -> bool:
     try:
         with (folder / "supervisor.lock").open("r", encoding="ascii") as handle:
-            # Shared, so that two queries do not take each other for a supervisor.
+            # Shared, so that two queries do not mistake each other for a supervisor.
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -147,7 +147,7 @@ def read_status(folder: Path) -> Status:
 
 
 def parent_and_inner_pid(status: str) -> tuple[int, int]:
-    """Parent and innermost process id, from the text of /proc/PID/status."""
+    """Return the parent's and the innermost process id, from the text of /proc/PID/status."""
     parent = inner = 0
     for line in status.splitlines():
         if line.startswith("PPid:"):
@@ -159,7 +159,7 @@ def parent_and_inner_pid(status: str) -> tuple[int, int]:
 
 
 def leader(nspawn: int) -> int | None:
-    """The host's PID 1 as the machine sees it."""
+    """Return the machine's id of the host's PID 1."""
     if not nspawn:
         return None
     for entry in Path("/proc").iterdir():
@@ -188,7 +188,7 @@ def outer_pid(leader: int, inner: int) -> int:
 
 
 def make_disk(places: Places, lab: str, host: Host, lower: Sequence[Path], files: dict[str, str]) -> None:
-    """The host's own, writable layer; made whole or not at all. An existing one is kept."""
+    """Make the host's writable layer, completely or not at all; keep an existing one."""
     disk = places.disk(lab, host.name)
     if disk.is_dir():
         return
@@ -196,7 +196,7 @@ def make_disk(places: Places, lab: str, host: Host, lower: Sequence[Path], files
     remove_tree(new)
     for folder in ("upper", "work", "root"):
         (new / folder).mkdir(parents=True)
-    # As an overlay shows the upper folder's own mode as that of "/".
+    # An overlay shows the upper folder's mode as that of "/".
     (new / "upper").chmod(0o755)
     for name, text in files.items():
         path = new / "upper" / name.lstrip("/")
@@ -207,7 +207,7 @@ def make_disk(places: Places, lab: str, host: Host, lower: Sequence[Path], files
     if ssh.is_dir():
         ssh.chmod(0o700)
         (ssh / ".ssh").chmod(0o700)
-    # The disk belongs to what it was made on, even when the recipes change later.
+    # The disk keeps the layers that it was made on, even if the recipes change later.
     (new / "lower").write_text("".join(f"{path}\n" for path in lower), encoding="utf-8")
     new.rename(disk)
 
@@ -229,7 +229,7 @@ def start_supervisor(places: Places, lab: str, host: Host, argv_prefix: Sequence
                 *argv_prefix,
                 "unshare",
                 "--mount",
-                # New namespaces of `ip netns` must still arrive here.
+                # New namespaces of `ip netns` must still appear here.
                 "--propagation=slave",
                 sys.executable,
                 "-m",
@@ -247,13 +247,13 @@ def start_supervisor(places: Places, lab: str, host: Host, argv_prefix: Sequence
 
 
 def serves(cmdline: bytes, lab: str) -> bool:
-    """Whether a process is, or is about to become, a supervisor of this lab; from /proc/PID/cmdline."""
+    """Return whether a process is, or will become, a supervisor of this lab, from /proc/PID/cmdline."""
     words = cmdline.split(b"\0")
     return any(words[at : at + 3] == [b"tests.lab", b"supervise", lab.encode()] for at in range(max(0, len(words) - 2)))
 
 
 def supervisors(lab: str) -> list[int]:
-    """Also those that have just been started and are in no cgroup of the lab yet."""
+    """Return the lab's supervisors, also new ones that are not in a cgroup of the lab yet."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -270,7 +270,7 @@ def press_power(status: Status) -> None:
 
 
 def inotify_instances() -> tuple[int, int]:
-    """How many the machine has given out, and how many root may have; every systemd needs several."""
+    """Return the used inotify instances and root's limit; every systemd needs several."""
     used = 0
     for handle in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):
@@ -279,7 +279,7 @@ def inotify_instances() -> tuple[int, int]:
 
 
 def inotify_hint(used: int, limit: int) -> str:
-    """Why systemd hangs or ends without a word when many hosts run side by side."""
+    """Return a hint if inotify instances run out: systemd then hangs or ends silently."""
     if used < 0.75 * limit:
         return ""
     return (
@@ -311,14 +311,14 @@ def enter_argv(pid: int, argv: Sequence[str]) -> list[str]:
 
 
 def wait_until_booted(places: Places, lab: str, host: str, timeout: float = 60.0) -> str:
-    """Wait until systemd in the host has started everything; returns its own word for the result."""
+    """Wait until systemd in the host has started all units, and return its state."""
     limit = time.monotonic() + timeout
     while time.monotonic() < limit:
         status = wait_for(places, lab, host, {RUNNING}, timeout)
         pid = leader(status.nspawn)
         if pid is not None:
             argv = enter_argv(pid, ["systemctl", "is-system-running", "--wait"])
-            # On a busy machine systemctl can miss the end of the boot and wait for it for ever.
+            # On a busy machine systemctl can miss the end of the boot and wait forever.
             with suppress(subprocess.TimeoutExpired):
                 word = run(argv, check=False, timeout=5).stdout.strip()
                 if word in {"running", "degraded"}:

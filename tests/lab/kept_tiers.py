@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab's Slurm cluster whose tiers their manager keeps, as tests see it."""
+"""Test helpers for a lab's Slurm cluster whose tier manager runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TOKENS = 8
 
 
 class Kept(Slurm):
-    """A cluster whose tiers the manager keeps."""
+    """A cluster with a running tier manager."""
 
     def view(self) -> dict[str, Any]:
         """Return the manager's view."""
@@ -50,7 +50,7 @@ class Kept(Slurm):
         return found
 
     def hurry(self, job: str) -> None:
-        """Spare a requeued job Slurm's own pause of two minutes."""
+        """Release a requeued job from Slurm's pause of two minutes."""
         self.on(CONTROLLER, f"scontrol update jobid={job} starttime=now")
 
     def wait_ready_again(self, name: str, seconds: float) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Kept(Slurm):
 
     @contextmanager
     def load(self, questions: dict[str, list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-        """Load both tiers from a host that is no node. Yield after the first answers; collect results at the end."""
+        """Load both tiers from outside the cluster. Yield after the first responses; collect results at the end."""
         self.sure(
             CLIENT,
             f"rm -f {STOP}; : >{SEEN}; cat > /tmp/tier_load.py <<'END'\n{LOADER.read_text(encoding='utf-8')}\nEND\n",
@@ -121,27 +121,27 @@ class Kept(Slurm):
         self._lab("cut", host, network)
 
     def heal(self, host: str, network: str) -> None:
-        """Plug it in again."""
+        """Plug the network in again."""
         self._lab("heal", host, network)
 
     def lose(self, host: str) -> None:
-        """Stop a host as a loss of power does: it closes no connection."""
+        """Stop a host as a power loss does: it closes no connection."""
         for network in ("eth", "ib"):
             self.cut(host, network)
         self._lab("crash", host)
 
     def bring_back(self, host: str) -> None:
-        """Switch it on again."""
+        """Start the host again."""
         for network in ("eth", "ib"):
             self.heal(host, network)
         self._lab("start", host)
-        # A client that is still connected to the former host would wait for ever.
+        # A client that is still connected to the former host would wait forever.
         Path(f"/run/herd-lab/{self.lab}/cm/t-{host}").unlink(missing_ok=True)
 
     def said(self, since: str) -> str:
-        """The manager's journal."""
+        """Return the manager's log lines since a time."""
         return self.sure(CONTROLLER, f"journalctl -u {MANAGER} -o cat --no-pager --since '@{since}'")
 
     def now(self) -> str:
-        """The controller's clock."""
+        """Return the time of the controller's clock."""
         return self.sure(CONTROLLER, "date +%s.%N").strip()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole lab: make it, show it, and remove it without a trace."""
+"""Make, show and remove a whole lab."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ def ssh_config(places: Places, lab: Lab) -> str:
 
 
 class Manager:
-    """Everything that changes labs goes through here."""
+    """Makes, changes and removes labs."""
 
     def __init__(self, places: Places) -> None:
         self.places = places
         self.store = Store(places.images)
 
-    # Looking
+    # Inspection
 
     def lab(self, name: str) -> Lab:
-        """The definition with which the lab was made."""
+        """Return the definition with which the lab was made."""
         try:
             text = (self.places.state(name) / "lab.json").read_text(encoding="utf-8")
         except OSError as error:
@@ -79,11 +79,11 @@ class Manager:
         return config.from_data(json.loads(text))
 
     def is_complete(self, name: str) -> bool:
-        """Whether an `up` of this lab has ended well."""
+        """Return whether an `up` of this lab has succeeded."""
         return (self.places.state(name) / "complete").is_file()
 
     def names(self) -> list[str]:
-        """All labs of which anything exists."""
+        """Return the names of all labs that have any part on this machine."""
         found = cgroups.labs()
         for folder in (self.places.run, self.places.data):
             if folder.is_dir():
@@ -124,7 +124,7 @@ class Manager:
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        """One change of a lab at a time."""
+        """Allow one change of a lab at a time."""
         path = self.places.run / f".{name}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
@@ -134,7 +134,7 @@ class Manager:
                 except BlockingIOError:
                     say(f"waiting for another command that changes lab {name}")
                     fcntl.flock(handle, fcntl.LOCK_EX)
-                # `down` removes the file; a lock on the removed one is no lock.
+                # `down` removes the file; a lock on a removed file protects nothing.
                 if path.exists() and path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
                     yield
                     return
@@ -157,7 +157,7 @@ class Manager:
     def _remember(self, lab: Lab) -> None:
         state = self.places.state(lab.name)
         state.mkdir(parents=True, exist_ok=True)
-        # Private: the key of the lab lies here.
+        # Private, because it holds the lab's key.
         state.chmod(0o700)
         self.places.control_sockets(lab.name).mkdir(mode=0o700, exist_ok=True)
         path = state / "lab.json"
@@ -181,7 +181,7 @@ class Manager:
         for path in (new, new.with_suffix(".pub")):
             path.unlink(missing_ok=True)
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"herd-lab-{lab.name}", "-f", str(new)])
-        # The public half first: the private one says that both are there.
+        # The public half first: the private half marks the pair as complete.
         new.with_suffix(".pub").rename(key.with_suffix(".pub"))
         new.rename(key)
 
@@ -194,7 +194,7 @@ class Manager:
             return
         if hosts.supervised(folder):
             return
-        # Its supervisor was killed: whatever it left is ended before a new one starts.
+        # The supervisor was killed: kill its remains before a new one starts.
         self._end_host(lab.name, host.name)
         lower = self.store.lower_folders(layers_of(host.os, host.layers))
         public = self.places.key(lab.name).with_suffix(".pub").read_text(encoding="utf-8")
@@ -215,7 +215,7 @@ class Manager:
         if word != "running":
             say(f"{host.name} is {word}: {hosts.failed_units(self.leader(name, host))} failed")
 
-    # What happens to hosts
+    # Hosts
 
     def start(self, lab: Lab, host: Host) -> None:
         with self._locked(lab.name):
@@ -223,9 +223,9 @@ class Manager:
         self._await_boot(lab.name, host)
 
     def crash(self, lab: Lab, host: Host) -> None:
-        """End the host at once, as a power failure would; its disk stays as it is at that moment."""
+        """Kill the host as a power failure would; its disk keeps its state."""
         leader = self.leader(lab.name, host)
-        # First the network: peers of a machine without power see no connection closed.
+        # First the network: a machine without power closes no connection.
         network.power(lab.name, host, on=False)
         os.kill(leader, signal.SIGKILL)
         hosts.wait_for(self.places, lab.name, host.name, {hosts.CRASHED, hosts.OFF}, 20)
@@ -237,13 +237,13 @@ class Manager:
         cgroups.stop_scope(name, host)
 
     def _end_connections(self, name: str) -> None:
-        """ssh's shared connections would outlive the hosts, and be taken for those of the next lab."""
+        """Close ssh's shared connections: they would outlive the hosts, and the next lab would reuse them."""
         folder = self.places.control_sockets(name)
         for socket in folder.iterdir() if folder.is_dir() else ():
             run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "lab"], check=False, timeout=10)
 
     def _end_strangers(self, name: str) -> None:
-        """End other processes in the lab's namespaces, such as a relay of ssh."""
+        """Kill other processes in the lab's namespaces, such as ssh's proxy."""
         ours = lab_namespace(name)
         for namespace in network.namespaces():
             if namespace == ours or namespace.startswith(f"{ours}."):
@@ -256,10 +256,10 @@ class Manager:
                 os.kill(pid, signal.SIGKILL)
 
     def down(self, name: str) -> None:
-        """Remove everything that carries the lab's name, also the remains of a killed run."""
+        """Remove all parts of the lab, also the remains of a killed run."""
         with self._locked(name):
             (self.places.state(name) / "complete").unlink(missing_ok=True)
-            # A supervisor that a killed `up` has just started finds no lab any more, or is found here.
+            # A supervisor that a killed `up` has just started either finds no lab, or is killed here.
             (self.places.state(name) / "lab.json").unlink(missing_ok=True)
             self._kill(hosts.supervisors(name))
             self._end_connections(name)
@@ -313,13 +313,13 @@ class Manager:
         return False
 
     def remove_probes(self) -> None:
-        """Remove the remains of killed checks of the machine; a running check is younger than a minute."""
+        """Remove the remains of killed checks: all older than a minute, since a running check is younger."""
         for folder in self.places.data.glob(f"{PROBE_PREFIX}*"):
             if time.time() - folder.stat().st_mtime > 60:
                 remove_tree(folder)
 
     def prune(self) -> list[Path]:
-        """Remove cached file systems that no recipe and no lab uses any more."""
+        """Remove cached file systems that neither a recipe nor a lab uses."""
         used: set[Path] = set()
         for name in self.names():
             for disk in (self.places.data / name).glob("*"):

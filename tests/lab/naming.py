@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names and places: everything that a lab makes on the machine carries the lab's name."""
+"""Names and paths: each part of a lab on the machine contains the lab's name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ RUN_ROOT = Path("/run/herd-lab")
 CGROUP_NAME = "herd-lab"
 NETNS_PREFIX = "herd-"
 
-# Short, because the name is part of socket paths, which end at 107 characters.
+# Short, because the name is part of socket paths, which have at most 107 characters.
 _LAB_NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
 _HOST_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _INTERFACE_LIMIT = 15
 
 
 def check_lab_name(name: str) -> str:
-    # A dot would make the namespace of one lab look like that of another lab's host.
+    # With a dot, the namespace of one lab would equal that of another lab's host.
     if not _LAB_NAME.fullmatch(name):
         raise LabError(
             f"A lab's name is a letter followed by up to 23 small letters, digits, '-' or '_'; found {name!r}."
@@ -47,17 +47,17 @@ def host_namespace(lab: str, host: str) -> str:
 
 
 def machine_name(lab: str, host: str) -> str:
-    # systemd-nspawn takes no underscore in a name, and a lab has no dot in its own.
+    # systemd-nspawn allows no underscore; a lab's name has no dot, so the result is unique.
     return f"herd-{lab.replace('_', '.')}-{host}"
 
 
 def scope_name(lab: str, host: str) -> str:
-    """The unit that holds one host where the machine's own PID 1 is systemd."""
+    """Return the scope of one host, if the machine's PID 1 is systemd."""
     return f"herd-lab-{lab}.{host}.scope"
 
 
 def port_name(network: str, host: str) -> str:
-    """The bridge's end of a host's cable; an interface name has at most 15 characters."""
+    """Return the interface name of the bridge's end of a host's cable, at most 15 characters."""
     plain = f"{network[0]}-{host}"
     if len(plain) <= _INTERFACE_LIMIT:
         return plain
@@ -65,7 +65,7 @@ def port_name(network: str, host: str) -> str:
 
 
 def split_namespace(namespace: str) -> tuple[str, str | None] | None:
-    """(lab, host or None) of a network namespace, or None where it belongs to no lab."""
+    """Return (lab, host or None) of a network namespace, or None if it belongs to no lab."""
     if not namespace.startswith(NETNS_PREFIX):
         return None
     lab, _dot, host = namespace[len(NETNS_PREFIX) :].partition(".")
@@ -76,7 +76,7 @@ def split_namespace(namespace: str) -> tuple[str, str | None] | None:
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are kept; the state of labs lasts until `down`, the cache until it is pruned."""
+    """The directories of the lab; its state lasts until `down`, the cache until it is pruned."""
 
     cache: Path
     data: Path
@@ -87,7 +87,7 @@ class Places:
         home = env.get("HOME", "/root")
         base = env.get("XDG_CACHE_HOME") or f"{home}/.cache"
         cache = Path(env.get("HERD_CACHE") or f"{base}/herd.inference")
-        # Not under /run: what hosts write there would be kept in memory.
+        # Not under /run: files of hosts would occupy memory there.
         return cls(cache=cache, data=Path(env.get("HERD_LAB_DATA") or "/var/lib/herd-lab"))
 
     @property
@@ -101,14 +101,14 @@ class Places:
         return self.state(lab) / "id_ed25519"
 
     def control_sockets(self, lab: str) -> Path:
-        """Where ssh's shared connections of this lab live, so that `down` can end them."""
+        """Return the directory of ssh's control sockets of this lab, so that `down` can close the connections."""
         return self.state(lab) / "cm"
 
     def host_state(self, lab: str, host: str) -> Path:
         return self.state(lab) / "hosts" / host
 
     def shared(self, lab: str) -> Path:
-        """A directory that hosts may have in common; no host's name begins with a dot."""
+        """Return a directory that hosts may share; the name cannot be a host's, since it begins with a dot."""
         return self.data / lab / ".shared"
 
     def disk(self, lab: str, host: str) -> Path:

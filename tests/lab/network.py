@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's networks: a namespace with a bridge for each network, and a namespace for each host.
 
-Nothing of it is visible outside: no 10.x route exists on the machine, and labs with the same addresses
-do not see each other.
+The networks are isolated: no 10.x route exists on the machine, and labs with the same addresses cannot
+reach each other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NETNS_DIR = Path("/run/netns")
 
 
 def bridge_commands(network: Network, existing: set[str]) -> list[str]:
-    """Lines for `ip -batch` in the lab's namespace."""
+    """Return lines for `ip -batch` in the lab's namespace."""
     bridge = f"br-{network.label}"
     lines = [] if bridge in existing else [f"link add {bridge} type bridge"]
     lines.append(f"link set {bridge} mtu {network.mtu} up")
@@ -30,7 +30,7 @@ def bridge_commands(network: Network, existing: set[str]) -> list[str]:
 
 
 def cable_commands(lab: str, host: Host, existing: set[str]) -> list[str]:
-    """Lines for `ip -batch` in the lab's namespace: the host's cables, plugged into the bridges."""
+    """Return lines for `ip -batch` in the lab's namespace that plug the host's cables into the bridges."""
     lines = []
     for network in NETWORKS:
         if host.address(network) is None:
@@ -44,7 +44,7 @@ def cable_commands(lab: str, host: Host, existing: set[str]) -> list[str]:
 
 
 def interface_commands(host: Host) -> list[str]:
-    """Lines for `ip -batch` in the host's namespace."""
+    """Return lines for `ip -batch` in the host's namespace."""
     lines = ["link set lo up"]
     for network in NETWORKS:
         address = host.address(network)
@@ -55,12 +55,12 @@ def interface_commands(host: Host) -> list[str]:
 
 
 def dark_commands(host: Host) -> list[str]:
-    """Return lines for `ip -batch` in the host's namespace, after which not even the kernel answers there."""
+    """Return lines for `ip -batch` in the host's namespace that silence its kernel too."""
     return [f"link set {net.interface} down" for net in NETWORKS if host.address(net) is not None]
 
 
 def etc_hosts(lab: Lab, host: Host) -> str:
-    """The host's /etc/hosts: everybody's Ethernet address, and the fabric's with the suffix -ib."""
+    """Return the host's /etc/hosts: all Ethernet addresses, and those of the fabric with the suffix -ib."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost", f"127.0.1.1 {host.hostname}"]
     for other in lab.hosts:
         if other.hostname != host.hostname:
@@ -74,7 +74,7 @@ def shape_arguments(device: str, rate: str | None, latency: str | None) -> list[
     """Return the arguments of tc that slow down traffic leaving `device`."""
     root = ["qdisc", "replace", "dev", device, "root"]
     if latency is not None:
-        # Only netem can delay; tbf's "latency" is how long a packet may wait for its turn.
+        # Only netem can delay packets; tbf's "latency" is a packet's longest time in its queue.
         return [*root, "netem", "delay", latency, *(["rate", rate] if rate else [])]
     if rate is None:
         raise LabError("slow needs --rate, --latency or --off.")
@@ -95,12 +95,12 @@ def _batch(namespace: str, lines: list[str]) -> None:
 
 
 def _usable(namespace: str) -> bool:
-    """A killed `ip netns add` leaves a file that is no namespace."""
+    """Return whether a namespace is usable: a killed `ip netns add` leaves a plain file."""
     return run(["ip", "-n", namespace, "link", "show", "lo"], check=False).returncode == 0
 
 
 def create(lab: Lab) -> None:
-    """Make what is missing and correct everything else; plug in cut cables again."""
+    """Make missing parts, correct all others, and plug in cut cables."""
     existing = namespaces()
     ours = lab_namespace(lab.name)
     for namespace in (ours, *(host_namespace(lab.name, host.name) for host in lab.hosts)):
@@ -121,7 +121,7 @@ def create(lab: Lab) -> None:
 
 
 def power(lab: str, host: Host, *, on: bool) -> None:
-    """Without power a host is silent; its namespace would go on answering, and close connections politely."""
+    """Silence a host without power; otherwise its namespace would still answer and close connections."""
     _batch(host_namespace(lab, host.name), interface_commands(host) if on else dark_commands(host))
 
 
@@ -157,7 +157,7 @@ def cable_is_up(lab: str, host: Host, network: Network) -> bool:
 
 
 def _ends(lab: str, host: Host, network: Network) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Namespace and device of both ends of a cable; each shapes what it sends."""
+    """Yield namespace and device of both ends of a cable; each end shapes its outgoing traffic."""
     return (
         (lab_namespace(lab), port_name(network.label, host.name)),
         (host_namespace(lab, host.name), network.interface),
@@ -176,5 +176,5 @@ def slow(lab: str, host: Host, network: Network, rate: str | None, latency: str 
 
 def full_speed(lab: str, host: Host, network: Network) -> None:
     for namespace, device in _ends(lab, host, network):
-        # Fails if the cable is not slowed down, which is the wanted state.
+        # Fails if the cable is not slowed down, which is the desired state.
         run(["tc", "-n", namespace, "qdisc", "del", "dev", device, "root"], check=False)

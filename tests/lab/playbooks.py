@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Playbooks as an operator starts them, with their whole output, and the state of the hosts around them."""
+"""Run playbooks as an operator does, keep their output, and read the state of the hosts."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ systemctl show -p MainPID -p ActiveState llama-head.service llama-rpc.service he
 
 @dataclass(frozen=True)
 class Run:
-    """A playbook that has ended."""
+    """A finished run of a playbook."""
 
     rc: int
     output: str
 
     @property
     def changed(self) -> dict[str, int]:
-        """Changes by host, from the recap."""
+        """Return the number of changes by host, from the recap."""
         return {
             host: int(count)
             for host, count in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", self.output, re.MULTILINE)
@@ -56,12 +56,12 @@ class Run:
 
     @property
     def calm(self) -> bool:
-        """Whether it has succeeded without a change."""
+        """Return whether the run succeeded without a change."""
         return self.rc == 0 and not any(self.changed.values())
 
 
 class Operator:
-    """Starts playbooks, and keeps all that they say."""
+    """Starts playbooks and keeps their output."""
 
     def __init__(self, folder: Path, inventory: str = "inventory/lab") -> None:
         self.folder, self.inventory = folder, inventory
@@ -91,7 +91,7 @@ class Operator:
         return found
 
     def play_and_kill(self, playbook: str, *more: str, after: str) -> None:
-        """Run a playbook until it says that, and then end it as a power loss of the controller would."""
+        """Run a playbook until its output has a text, then kill it as a power loss of the controller would."""
         output = self.folder / f"{len(self.outputs):02}-{Path(playbook).stem}-killed.log"
         process = self._begin(playbook, more, output)
         deadline = time.monotonic() + 300
@@ -105,7 +105,7 @@ class Operator:
 
 
 def changed_tiers(folder: Path, **changes: Any) -> str:
-    """The tiers of the lab's Slurm cluster with a change to the fast one, as a file for -e."""
+    """Write the tiers of the lab's Slurm cluster, with a changed fast tier, to a file for -e."""
     path = ROOT / "inventory/lab_slurm/group_vars/all/tiers.yml"
     tiers = yaml.safe_load(path.read_text(encoding="utf-8"))["herd_tiers"]
     tiers[0].update(changes)
@@ -115,19 +115,19 @@ def changed_tiers(folder: Path, **changes: Any) -> str:
 
 
 def ssh(host: str, script: str, given: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Run a shell script on a host of the lab; its input is in no command line."""
+    """Run a shell script on a host of the lab; no command line contains its input."""
     words = ["ssh", "-F", f"/run/herd-lab/{LAB}/ssh_config", host, script if given is not None else "sh"]
     text = given if given is not None else script
     return subprocess.run(words, input=text, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def state() -> dict[str, str]:
-    """Return the state that a check must leave as it was."""
+    """Return the state that a check must not change."""
     return {host: ssh(host, _STATE).stdout for host in NODES}
 
 
 def keys() -> list[str]:
-    """The lines of the head's key file."""
+    """Return the lines of the head's key file."""
     return ssh(HEAD, f"cat {KEYS}").stdout.split()
 
 
@@ -142,18 +142,18 @@ def status_of(key: str) -> int:
 
 
 def pid(unit: str = "llama-head.service", host: str = HEAD) -> int:
-    """Process of a unit; 0 for none."""
+    """Return the main process id of a unit; 0 for none."""
     return int(ssh(host, f"systemctl show -p MainPID --value {unit}").stdout or 0)
 
 
 def give_key(key: str) -> None:
-    """Let the clients use another key from now on."""
+    """Give the clients another key for their next requests."""
     ssh(CLIENT, "umask 077; cat >/run/key.new; mv /run/key.new /run/key", key)
 
 
 @contextmanager
 def load(key: str) -> Iterator[list[dict[str, Any]]]:
-    """Clients on a host that is no node; the results of their requests once they have ended."""
+    """Run clients on a host that is not a node; the list has the results after they end."""
     give_key(key)
     ssh(CLIENT, "cat >/run/load.py", (PROGRAMS / "load.py").read_text(encoding="utf-8"))
     ssh(CLIENT, "rm -f /run/key.end")
@@ -173,7 +173,7 @@ def load(key: str) -> Iterator[list[dict[str, Any]]]:
 
 
 def search(secrets: Mapping[str, str]) -> set[tuple[str, str, str]]:
-    """Where these secrets can be read on the nodes: host, secret, place."""
+    """Find the places on the nodes that contain these secrets: host, secret, place."""
     program = (PROGRAMS / "search.py").read_text(encoding="utf-8")
     found: set[tuple[str, str, str]] = set()
     for host in NODES:

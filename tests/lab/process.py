@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The error of the lab, and the function that starts other programs."""
+"""The lab's error class, and the function that runs other programs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 class LabError(Exception):
-    """An error that the caller can act on; the text says what was expected, found, and what to do."""
+    """An error for the user: the text names the cause and the remedy."""
 
 
 def say(text: str) -> None:
-    """Report a long step on standard error; standard output stays free for results."""
+    """Report a long step on standard error; standard output is for results."""
     print(f"lab: {text}", file=sys.stderr, flush=True)
 
 
@@ -31,7 +31,7 @@ def run(
     cwd: Path | None = None,
     keep_open: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; a failure shows the command and its last lines of output."""
+    """Run a program to its end; the error of a failure has the command and its last lines of output."""
     try:
         done = subprocess.run(
             list(argv),
