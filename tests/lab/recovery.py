@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab's service under a light load while its parts are killed, and the results.
+"""Run a lab's service under a light load, kill parts of it, and measure the recovery.
 
 All hosts of a lab share the machine's clock, so times of different journals can be compared.
 """
@@ -27,13 +27,13 @@ from .recovery_page import chaos_cells
 from .testing import ETHERNET, HEAD, NODES
 
 STOP = "/run/stop-load"
-# A host that is none of the group's: whatever becomes of those, it goes on asking.
+# A host outside the group, so that its client runs through every failure.
 CLIENT = "mirror"
-# A request that takes longer has failed, for this client.
+# A request that takes longer counts as failed.
 PATIENCE_S = 15
 
-# Runs on the client's host until it is told to stop: asks one short question after the other, and writes
-# down what became of each. A refused one is asked again a little later, as users do.
+# Runs on the client's host until the stop file exists: sends one short question after the other, and records
+# each result. A refused request is followed by a short pause, as with users.
 LOAD = """
 import json, os, sys, time, urllib.request
 body = {"model": "lab-llama", "max_tokens": 4, "messages": [{"role": "user", "content": "Say hello."}]}
@@ -53,7 +53,7 @@ while not os.path.exists("%(stop)s"):
     time.sleep(0.2)
 """
 
-# Runs on the client's host: a request that the head takes the memory for.
+# Runs on the client's host: a large request, for which the head allocates memory.
 LARGE_REQUEST = r"""
 import socket, time
 time.sleep(2)
@@ -68,7 +68,7 @@ with socket.create_connection(("%(address)s", 8000), timeout=60) as connection:
         pass
 """
 
-# One question to which there is one answer.
+# A question with a deterministic response.
 ANSWER = """
 import json, urllib.request
 body = {"prompt": "Say hello.", "n_predict": 24, "temperature": 0, "seed": 1, "cache_prompt": False}
@@ -94,12 +94,12 @@ class Request:
 class Row:
     """The cost of one loss, in seconds; -1 if not seen.
 
-    :ivar noticed: until an agent said so.
-    :ivar served: until a request was answered that was asked afterwards.
-    :ivar served_after_return: the same, from when the cause was gone, where it did not go by itself.
-    :ivar failed: requests that failed; refused: those that were not even taken.
-    :ivar load: how long the head took to load the model.
-    :ivar hand: what somebody has to do, where nothing but that ends it.
+    :ivar noticed: until an agent logged the loss.
+    :ivar served: until the first response to a request that was sent after that.
+    :ivar served_after_return: the same, counted from the end of the cause, if the test ends the cause itself.
+    :ivar failed: requests that failed after the head accepted them; refused: requests that it did not accept.
+    :ivar load: duration of the head's loading of the model.
+    :ivar hand: the manual action without which the loss does not end.
     """
 
     what: str
@@ -112,13 +112,13 @@ class Row:
     hand: str = "none"
 
     def check(self, notice_s: float, recovery_s: float) -> None:
-        """Hold it against the limits: until it was noticed, and from then to serving without the time to load."""
+        """Assert the limits: the time to notice, and from then the time to serve, without the model's loading."""
         assert self.noticed <= notice_s, self
         lasts = self.served if self.served_after_return < 0 else self.noticed + self.served_after_return
         assert lasts - self.noticed <= recovery_s + self.load, self
 
     def cells(self) -> tuple[str, ...]:
-        """For a table."""
+        """Return the cells of a table's row."""
         return chaos_cells(asdict(self))
 
 
@@ -132,7 +132,7 @@ class Service:
         self._load: subprocess.Popen[str] | None = None
         self._output = self.manager.places.state(name) / "load.jsonl"
 
-    # Doing
+    # Actions
 
     def _ssh(self, host: str) -> list[str]:
         return ["ssh", "-F", str(self.manager.places.state(self.name) / "ssh_config"), host]
@@ -146,7 +146,7 @@ class Service:
         return done.stdout
 
     def begin_load(self) -> None:
-        """Ask all the time."""
+        """Start the client."""
         self._output.write_text("", encoding="utf-8")
         with self._output.open("a", encoding="utf-8") as sink:
             self._load = subprocess.Popen(
@@ -169,11 +169,11 @@ class Service:
         return done.stdout
 
     def answer(self) -> str:
-        """Return the model's answer to the one question; other weights answer differently."""
+        """Return the model's response to the fixed question; other weights give another response."""
         return self.run_program(CLIENT, ANSWER % self._where())
 
     def end_load(self) -> None:
-        """Ask no more."""
+        """Stop the client."""
         self.on(CLIENT, "touch", STOP)
         if self._load is not None:
             self._load.wait(timeout=150)
@@ -190,13 +190,13 @@ class Service:
         self.manager.start(self.lab, self.host(name))
 
     def cable(self, name: str, label: str, *, up: bool) -> None:
-        """Plug a host's cable of one network, C(ib) or C(eth), out or in."""
+        """Unplug or plug in a host's cable of one network, C(ib) or C(eth)."""
         host = self.host(name)
         network.set_cable(self.name, host, network.network_of(host, label), up=up)
 
     @contextmanager
     def slow_fabric(self, name: str, rate: str) -> Iterator[None]:
-        """Slow down the fabric of a host for a while."""
+        """Slow down the fabric of a host during the context."""
         host = self.host(name)
         fabric = network.network_of(host, "ib")
         network.slow(self.name, host, fabric, rate, None)
@@ -206,12 +206,12 @@ class Service:
             network.full_speed(self.name, host, fabric)
 
     def run_out_of_memory(self, name: str, unit: str) -> None:
-        """Let the kernel end a unit's process when it asks for 32 MiB more than it has."""
+        """Let the kernel kill a unit's process when it allocates 32 MiB more than it has."""
         pid = self.pid(name, unit)
         cgroups.run_out_of_memory(hosts.outer_pid(self.manager.leader(self.name, self.host(name)), pid), 32 << 20)
 
     def run_head_out_of_memory(self, unit: str) -> float:
-        """The same for the head, which asks for memory when a large request comes; when it was ended."""
+        """Do the same with the head, which allocates memory for a large request; return the time of its kill."""
         with ThreadPoolExecutor() as pool:
             request = pool.submit(self.run_program, CLIENT, LARGE_REQUEST % self._where())
             self.run_out_of_memory(HEAD, unit)
@@ -223,11 +223,11 @@ class Service:
         return int(self.on(host, "systemctl", "show", "--property=MainPID", "--value", unit))
 
     def kill(self, host: str, unit: str, signal: str = "KILL") -> float:
-        """Send a signal to a unit's main process; when, in seconds since the epoch."""
+        """Send a signal to a unit's main process; return the time in seconds since the epoch."""
         self.on(host, "kill", f"-{signal}", str(self.pid(host, unit)))
         return time.time()
 
-    # Looking
+    # Inspection
 
     def requests(self) -> list[Request]:
         """Return the results of all requests so far."""
@@ -235,7 +235,7 @@ class Service:
         return [Request(**json.loads(line)) for line in lines if line.endswith("\n")]
 
     def said(self, hosts: Sequence[str], since: float) -> list[tuple[float, str]]:
-        """Return the log lines of these hosts' agents, with the time of each."""
+        """Return the log lines of these hosts' agents with their times."""
         found: list[tuple[float, str]] = []
         for host in hosts:
             text = self.on(
@@ -260,17 +260,17 @@ class Service:
             time.sleep(0.5)
 
     def wait_for_words(self, host: str, since: float, words: str, seconds: float) -> float:
-        """When an agent first said this."""
+        """Wait for an agent's log line with these words, and return the time of the first one."""
         deadline = time.time() + seconds
         while time.time() < deadline:
             for when, text in self.said([host], since):
                 if words in text:
                     return when
             time.sleep(0.3)
-        raise AssertionError(f"{host} did not say {words!r} within {seconds:g} seconds: {self.said([host], since)}")
+        raise AssertionError(f"{host} did not log {words!r} within {seconds:g} seconds: {self.said([host], since)}")
 
     def wait_for_line(self, host: str, unit: str, since: float, words: str, seconds: float) -> float:
-        """When the journal of a unit first had this."""
+        """Wait for a unit's log line with these words, and return the time of the first one."""
         deadline = time.time() + seconds
         since_word = f"@{since:.6f}"
         while time.time() < deadline:
@@ -280,10 +280,10 @@ class Service:
                 if words in str(entry.get("MESSAGE", "")):
                     return int(entry["__REALTIME_TIMESTAMP"]) / 1e6
             time.sleep(0.3)
-        raise AssertionError(f"{unit} on {host} did not say {words!r} within {seconds:g} seconds")
+        raise AssertionError(f"{unit} on {host} did not log {words!r} within {seconds:g} seconds")
 
     def wait_for_answer(self, since: float, seconds: float) -> float:
-        """When the first request was answered that was asked after this."""
+        """Wait for the first response to a request that was sent after this time, and return its time."""
         deadline = time.time() + seconds
         while time.time() < deadline:
             for request in self.requests():
@@ -305,7 +305,7 @@ class Service:
         row.served = answered - began
         if returned is not None:
             row.served_after_return = answered - returned
-        # Some more, so that it shows whether all goes well from here.
+        # More requests show whether the recovery lasts.
         time.sleep(3)
         errors = [request for request in self.requests() if request.ended >= began and request.error]
         row.refused = sum("refused" in request.error or "503" in request.error for request in errors)

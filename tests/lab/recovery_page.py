@@ -74,7 +74,7 @@ def _seconds(value: float) -> str:
 
 
 def chaos_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """One loss, for a table."""
+    """Return the cells of one loss."""
     times = [_seconds(row[name]) for name in ("noticed", "served", "served_after_return")]
     failed = f"{row['failed']} (and {row['refused']} refused)"
     return (row["what"], *times, failed, _seconds(row["load"]), row["hand"])
@@ -96,7 +96,7 @@ def write_facts(part: str, found: Any, path: Path = FACTS, page: Path = PAGE) ->
 
 
 def render(facts: Mapping[str, Any]) -> str:
-    """The page."""
+    """Return the page."""
     text = HEAD
     if "chaos" in facts:
         text += BREAKS + "\n" + _table(CHAOS_COLUMNS, [chaos_cells(row) for row in facts["chaos"]]) + NOTES

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For pytest: the service of a lab under load, the table that its losses end with, and the page of the last record."""
+"""Plugin of pytest: a lab's service under load, the table of its losses, and the page of the last record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = pytest.StashKey[list[Row]]()
 
 @pytest.fixture(scope="session")
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
-    """The service under a light load, from before the first test until after the last one."""
+    """Give the service under a light load, from before the first test until after the last one."""
     found = Service(os.environ["HERD_LAB"], request.config.stash.setdefault(ROWS, []))
     try:
         found.begin_load()
@@ -32,7 +32,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 @pytest.fixture(autouse=True)
 def calm(service: Service) -> None:
-    """Each loss is the first of its day: an agent that remembers those before waits longer and longer between them."""
+    """Clear the agents' memory of earlier losses before each test: they wait longer between repeated losses."""
     service.on(HEAD, "systemctl", "restart", "herd-agent")
     service.wait_until_well(60)
     service.wait_for_answer(time.time(), 60)
@@ -42,7 +42,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     rows = config.stash.get(ROWS, [])
     if not rows:
         return
-    terminalreporter.section("what it took, in seconds")
+    terminalreporter.section("recovery times in seconds")
     lines = [CHAOS_COLUMNS, *(row.cells() for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(CHAOS_COLUMNS))]
     for line in lines:

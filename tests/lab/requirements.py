@@ -5,7 +5,7 @@
 
     python3 -m tests.lab.requirements FILE...     install the packages of these lists that are missing
 
-`check` names everything that a lab misses at once, with the remedy.
+`check` names all missing requirements of a lab at once, with the remedy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .naming import Places
 from .process import LabError, run, say
 
 REQUIREMENTS = Path(__file__).with_name("requirements.apt")
-# MiB for root file systems and packages, and for data of hosts.
+# Required MiB for root file systems and packages, and for data of hosts.
 _CACHE_MIB = 4096
 _DATA_MIB = 1024
 _PYTHON = (3, 11)
@@ -53,7 +53,7 @@ def missing_packages(requirements: Iterable[Requirement]) -> list[str]:
 
 
 def _is_there(probe: str) -> bool:
-    """Whether a file exists, or a program is on the search path or where root's programs are."""
+    """Return whether a file exists, or a program is on the search path or in root's folders."""
     if probe.startswith("/"):
         return Path(probe).exists()
     return shutil.which(probe, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin") is not None
@@ -64,7 +64,7 @@ def install_argv(packages: list[str]) -> list[str]:
 
 
 def _probe_kernel() -> list[str]:
-    """Try the parts of the kernel that hosts stand on, in a namespace that ends with the try."""
+    """Test the kernel features that hosts need, in a temporary namespace."""
     found = []
     probes = {
         "network namespaces with veth pairs (module veth)": [
@@ -102,7 +102,7 @@ def _probe_overlay(data: Path) -> list[str]:
 
 
 def check(places: Places) -> list[str]:
-    """Everything that is missing, in words."""
+    """Return a sentence for each missing requirement."""
     found = []
     if sys.version_info < _PYTHON:
         found.append(f"The lab needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
@@ -129,7 +129,7 @@ def check(places: Places) -> list[str]:
 
 
 def install(lists: Sequence[Path] = (REQUIREMENTS,)) -> None:
-    """Install the packages of these lists that are missing, with the machine's own apt."""
+    """Install the missing packages of these lists with the machine's apt."""
     wanted = [item for path in lists for item in parse_requirements(path.read_text(encoding="utf-8"))]
     packages = missing_packages(wanted)
     if not packages:
@@ -137,7 +137,7 @@ def install(lists: Sequence[Path] = (REQUIREMENTS,)) -> None:
     if not shutil.which("apt-get") or os.geteuid() != 0:
         raise LabError(f"Packages are missing; as root: {' '.join(install_argv(packages))}")
     say(f"installing {', '.join(packages)}")
-    # RUNLEVEL: a package must not start a server of its own.
+    # RUNLEVEL: a package must not start its server.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     run(["apt-get", "-q", "update"], env=environment)
     run(install_argv(packages), env=environment)

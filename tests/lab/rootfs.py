@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Root file systems, layers and the package repository, cached by a hash of their inputs.
 
-A key is a hash of the recipe (packages, script, files), of the suite and of everything below; a changed
-recipe is a new key, and the old one stays usable by labs that run on it until it is pruned.
+A key is a hash of the recipe (packages, script, files), of the suite and of all layers below. A changed
+recipe gets a new key. Labs can use the image of the old key until it is pruned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .process import LabError, run, say
 
 RECIPES = Path(__file__).parent / "recipes"
 SUITE = "bookworm"
-# To be raised when this file makes something else of the same recipe.
+# Raise it when this file builds something else from the same recipe.
 BASE_VERSION = "1"
 REPOSITORY_VERSION = "2"
 PRIVATE_MOUNTS = ("unshare", "--mount", "--propagation=private")
@@ -37,7 +37,7 @@ _ACQUIRE = re.compile(
 
 @dataclass(frozen=True)
 class Recipe:
-    """One folder under recipes/: the packages, and the script that runs afterwards."""
+    """A folder under recipes/: packages, and the script that runs after their installation."""
 
     name: str
     packages: tuple[str, ...]
@@ -86,7 +86,7 @@ def recipe(name: str) -> Recipe:
 
 
 def acquire_options(dump: str) -> list[str]:
-    """The machine's ways to reach its package servers (proxy, certificates), from `apt-config dump`."""
+    """Return apt's proxy and certificate settings from the output of `apt-config dump`."""
     found = []
     for line in dump.splitlines():
         match = _ACQUIRE.match(line.strip())
@@ -96,9 +96,9 @@ def acquire_options(dump: str) -> list[str]:
 
 
 def bookworm_sources(texts: Mapping[str, str]) -> str:
-    """The stanzas of the machine's own sources that are Debian bookworm, as one-line entries.
+    """Return the bookworm stanzas of the machine's package sources as one-line entries.
 
-    Empty where the machine runs something else; mmdebstrap then asks its own default.
+    The result is empty on other systems; mmdebstrap then uses its default.
     """
     suites = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
     lines: list[str] = []
@@ -152,7 +152,7 @@ def _lock(path: Path) -> Iterator[int]:
 
 
 class Store:
-    """The cache on disk; whatever has its final name in it is whole."""
+    """The cache on disk; an entry with its final name is complete."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -168,7 +168,7 @@ class Store:
         return key_of([REPOSITORY_VERSION, self.base_key(), *package_list(wanted)])
 
     def layer_key(self, names: Sequence[str]) -> str:
-        # Not the repository's key: one more package in it changes no layer.
+        # Without the repository's key: another package in it changes no layer.
         make = (RECIPES / "make_layer.sh").read_text(encoding="utf-8")
         return key_of([self.base_key(), make, *(recipe(name).digest for name in names)])
 
@@ -184,7 +184,7 @@ class Store:
         return self.folder / "layer" / f"{'-'.join(names)}-{self.layer_key(names)}"
 
     def lower_folders(self, names: Sequence[str]) -> list[Path]:
-        """The read-only folders of a host, the topmost first."""
+        """Return the read-only folders of a host, the topmost first."""
         layers = [self.layer(names[:count]) for count in range(len(names), 0, -1)]
         return [*layers, self.base()]
 
@@ -192,7 +192,7 @@ class Store:
 
     @contextmanager
     def _making(self, target: Path, what: str) -> Iterator[Path | None]:
-        """A folder to fill that gets its final name at the end, or None where that is there already."""
+        """Yield a folder that gets its final name at the end, or None if the entry exists."""
         if target.is_dir():
             yield None
             return
@@ -213,11 +213,11 @@ class Store:
                 remove_tree(work)
 
     def _run(self, argv: Sequence[str], stdin: str | None = None) -> None:
-        """Run a step that continues when this process is killed; it keeps the lock against a second one."""
+        """Run a step that survives this process and holds the lock against a second one."""
         run(argv, stdin=stdin, keep_open=[self._lock_held])
 
     def ensure(self, lab: Lab) -> None:
-        """Make everything that the lab's hosts stand on."""
+        """Make all file systems that the lab's hosts need."""
         self.ensure_base()
         self.ensure_repository()
         for host in lab.hosts:
@@ -234,7 +234,7 @@ class Store:
             conf.write_text("\n".join(self._acquire()) + "\n", encoding="utf-8")
             sources = _machine_sources()
             argv = [
-                # Its mounts must not outlive it: a killed one does not undo them.
+                # Its mounts must not outlive it: a killed mmdebstrap does not unmount them.
                 *PRIVATE_MOUNTS,
                 "mmdebstrap",
                 "--mode=root",
@@ -262,15 +262,15 @@ class Store:
             self._download(work, wanted, work / "result")
             listing = run(["apt-ftparchive", "packages", "."], cwd=work / "result").stdout
             (work / "result" / "Packages").write_text(listing, encoding="utf-8")
-            # Without it apt warns at every update.
+            # Without this file apt warns at every update.
             release = run(["apt-ftparchive", "release", "."], cwd=work / "result").stdout
             (work / "result" / "Release").write_text(release, encoding="utf-8")
 
     def _download(self, work: Path, packages: Sequence[str], target: Path) -> None:
-        """Fetch the packages that installing `packages` on the base needs, with the machine's own apt."""
+        """Fetch `packages` and their dependencies beyond the base with the machine's apt."""
         lists = work / "sources.list"
         lists.write_text(_machine_sources() or self._base_sources(), encoding="utf-8")
-        # On a machine that is not Debian, apt knows Debian's keys only from the file system itself.
+        # On a machine without Debian, only the new file system has Debian's keys.
         keys = self.base() / "etc/apt/trusted.gpg.d"
         for folder in ("state/lists/partial", "cache/archives/partial"):
             (work / folder).mkdir(parents=True)
@@ -336,7 +336,7 @@ class Store:
 
 
 def layers_of(system: str, layers: Sequence[str]) -> tuple[str, ...]:
-    """All layers of a host; the system itself may be one."""
+    """Return all layers of a host; its system may be one."""
     if system == DEBIAN:
         return tuple(layers)
     if system == EL8_LIKE:
@@ -345,7 +345,7 @@ def layers_of(system: str, layers: Sequence[str]) -> tuple[str, ...]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a tree that may hold a mount of an earlier, killed run only where nothing is mounted in it."""
+    """Remove a tree unless a killed run left a mount in it."""
     if not path.exists():
         return
     below = f"{os.path.realpath(path)}/"

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pages of docs/operations as data: commands, where each is typed, and the output that a page shows.
+"""Read the pages of docs/operations as data: commands, their hosts, and the output that a page shows.
 
-A block of fenced C(console) holds commands, each behind a prompt that says where it is typed, and under each what it
-prints. In that, C(…) stands for anything; a line that is not there word for word makes the page wrong.
+A fenced block C(console) has commands, each behind a prompt that names its host, and below each command its output.
+In the output, C(…) stands for any text; each other part must be printed word for word.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 
 #: Every page of a symptom has these headings, in this order.
 CHECK, CAUSE, FIX, VERIFY = SECTIONS = ("Check", "Cause", "Fix", "Verify")
-#: The hosts that a prompt names: the controller, in the root of the clone, or root on a host of the herd, or on one
-#: that was taken out of it.
+#: The hosts that a prompt names: the controller, in the root of the clone; root on a host of the herd, or on a
+#: former one.
 PROMPTS = {"$": "controller", "head#": "head", "worker#": "worker", "former#": "former", "slurm-ctl#": "slurm-ctl"}
-#: Whatever is printed here.
+#: Stands for any text.
 ANYTHING = "…"
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -38,7 +38,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Page:
-    """A page: the messages by which it is found, and the commands of each section."""
+    """A page: the messages in its index, and the commands of each section."""
 
     name: str
     title: str
@@ -75,7 +75,7 @@ def read(path: Path) -> Page:
 
 
 def missing(command: Command, output: str) -> list[str]:
-    """Lines that a page shows and that the command did not print, in this order."""
+    """Return the lines of a page that the command did not print in this order."""
     lines = [" ".join(line.split()) for line in output.splitlines()]
     at = 0
     for index, shown in enumerate(command.shows):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An operator who follows a page of docs/operations on a lab: types its commands and reads their output."""
+"""Follow a page of docs/operations on a lab as an operator does: run its commands and compare their output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .runbook import CHECK, FIX, VERIFY, Command, Page, missing
 from .testing import HEAD, WORKERS
 
 ROOT = Path(__file__).parents[2]
-#: How long the longest command may take, and how long to look again for what is still to come, in seconds.
+#: Seconds: the limit of one command, the limit of waiting for an output, and the pause between two tries.
 COMMAND_S, PATIENCE_S, PAUSE_S = 600, 60, 2
 PLAYBOOK = "ansible-playbook "
 
@@ -27,8 +27,8 @@ PLAYBOOK = "ansible-playbook "
 class Operator:
     """Follow pages.
 
-    :ivar variables: what the inventory says while the fault is there; it is given to each playbook until it is mended.
-    :ivar inventory: that of the lab, or what somebody has made of it.
+    :ivar variables: variables of the inventory that cause the fault; each playbook gets them until the fix.
+    :ivar inventory: the lab's inventory, or a changed copy of it.
     """
 
     def __init__(self, service: Service) -> None:
@@ -38,7 +38,7 @@ class Operator:
         self._hosts = {"head": HEAD, "worker": WORKERS[0], "former": WORKERS[1], "slurm-ctl": "slurm-ctl"}
 
     def type(self, command: Command) -> tuple[int, str]:
-        """One command; its exit status, and all that it printed."""
+        """Run one command; return its exit status and output."""
         if command.where != "controller":
             state = self.service.manager.places.state(self.service.name)
             argv = ["ssh", "-F", str(state / "ssh_config"), self._hosts[command.where], command.text]
@@ -72,11 +72,11 @@ class Operator:
         self._until_shown(command, well=False)
 
     def mend(self, command: Command) -> None:
-        """The command succeeds and prints the output that the page shows."""
+        """Assert that the command succeeds and prints the output that the page shows."""
         self._until_shown(command, well=True, patience=0)
 
     def mended(self, command: Command) -> None:
-        """All is well, now or soon."""
+        """Wait until the command succeeds and prints the output that the page shows."""
         self._until_shown(command, well=True)
 
     def _until_shown(self, command: Command, *, well: bool, patience: float = PATIENCE_S) -> None:
@@ -96,7 +96,7 @@ class Operator:
 def follow(operator: Operator, page: Page, variables: Mapping[str, Any], hands: Sequence[Any] = ()) -> None:
     """Follow a page from its first command to its last.
 
-    :param hands: what the page says that somebody does, before its commands are typed that mend the rest.
+    :param hands: the page's manual actions, which precede the commands of the section Fix.
     """
     operator.variables = dict(variables)
     for command in page.sections[CHECK]:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lab's Slurm cluster as tests see it: jobs, the registry of endpoints, the engines' own API."""
+"""Test helpers for a lab's Slurm cluster: jobs, the endpoint registry, the engines' API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIERS = {"fast": "run-14b.slurm", "reasoning": "run-72b-distributed.slurm"}
 JOB_NAMES = {"fast": "llama-14b", "reasoning": "llama-72b"}
 MANAGER = "herd-tiers.service"
 KEY_FILE = "/etc/herd/tiers/api-keys"
-# The key that inventory/lab_slurm accepts; it opens only labs.
+# The key that inventory/lab_slurm accepts; it is valid in labs only.
 TESTER = "herd-AAQgLa7MEdRRSsZOnn7R8dgXOwmao6CMq3XLW3xFj-M"
 GATEWAY = {"fast": "http://10.0.0.5:8080", "reasoning": "http://10.0.0.5:8081"}
 
@@ -39,7 +39,7 @@ class Ran:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer of an engine or the gateway; status 0 is a connection that failed or ended."""
+    """The response of an engine or the gateway; status 0 is a connection that failed or ended."""
 
     status: int
     text: str
@@ -51,7 +51,7 @@ class Answer:
 
 
 def until(what: str, is_so: Callable[[], Any], seconds: float, every: float = 0.3) -> Any:
-    """Wait for something; its value."""
+    """Wait until a function returns a true value, and return the value."""
     limit = time.monotonic() + seconds
     while True:
         found = is_so()
@@ -63,7 +63,7 @@ def until(what: str, is_so: Callable[[], Any], seconds: float, every: float = 0.
 
 
 class Slurm:
-    """One lab."""
+    """The Slurm cluster of one lab."""
 
     def __init__(self, lab: str = "") -> None:
         self.lab = lab or os.environ["HERD_LAB"]
@@ -89,7 +89,7 @@ class Slurm:
 
     @property
     def shared(self) -> Path:
-        """The shared directory as this machine sees it."""
+        """Return the shared directory's path on this machine."""
         described = json.loads((Path("/run/herd-lab") / self.lab / "lab.json").read_text(encoding="utf-8"))
         binds = [bind for host in described["hosts"] for bind in host["binds"] if bind["target"] == SHARED]
         return Path(binds[0]["source"])
@@ -97,24 +97,24 @@ class Slurm:
     # Jobs
 
     def submit(self, tier: str) -> str:
-        """Submit a tier's job as people do; its id."""
+        """Submit a tier's job by hand, and return its id."""
         return self.sure(CONTROLLER, f"sbatch --parsable {SCRIPTS}/{TIERS[tier]}", "llama").strip()
 
     def vasp(self, seconds: int, more: str = "") -> str:
-        """A job that comes first, with every GPU; its id."""
+        """Submit a job of higher priority that needs every GPU, and return its id."""
         line = (
             "sbatch --parsable -D /tmp -o /dev/null -p gpu_vasp --qos=vasp_priority -A vasp -J vasp -N3 --gres=gpu:1 "
         )
         return self.sure(CONTROLLER, f"{line}{more} --wrap 'sleep {seconds}'", "vasp").strip()
 
     def jobs(self, name: str = "") -> list[tuple[str, str, str]]:
-        """Id, state and reason of the jobs in the queue."""
+        """Return id, state and reason of the jobs in the queue."""
         which = f"--name={name}" if name else "--user=llama"
         lines = self.sure(CONTROLLER, f"squeue --noheader {which} --format='%i|%T|%r'").splitlines()
         return [(parts[0], parts[1], parts[2]) for parts in (line.split("|") for line in lines)]
 
     def cancel_all(self) -> None:
-        """End every job, and wait until they are gone."""
+        """Cancel every job, and wait until the queue is empty."""
         self.sure(CONTROLLER, "scancel --user=llama; scancel --user=vasp")
         until("every job to end", lambda: not self.sure(CONTROLLER, "squeue --noheader --user=llama,vasp").strip(), 90)
 
@@ -126,7 +126,7 @@ class Slurm:
     # Endpoints
 
     def entries(self, tier: str = "") -> list[dict[str, Any]]:
-        """The registry's entries."""
+        """Return the registry's entries."""
         found = []
         for path in sorted((self.shared / "ai" / "endpoints").glob("*.json")):
             try:
@@ -138,13 +138,13 @@ class Slurm:
         return found
 
     def ready(self, tier: str) -> dict[str, Any] | None:
-        """The entry of a tier that answers and lives."""
+        """Return the entry of a tier that is ready and has a recent heartbeat."""
         return next(
             (e for e in self.entries(tier) if e["state"] == "ready" and time.time() - e["heartbeat"] < 15), None
         )
 
     def wait_ready(self, tier: str, seconds: float = 180.0) -> dict[str, Any]:
-        """Wait for it."""
+        """Wait for the entry of a ready tier."""
         found: dict[str, Any] = until(f"the tier {tier} to be ready", lambda: self.ready(tier), seconds)
         return found
 
@@ -164,26 +164,26 @@ class Slurm:
             self.cancel_all()
 
     def key(self) -> str:
-        """The key of the engines."""
+        """Return the API key of the engines."""
         return self.sure(CONTROLLER, f"head -n 1 {KEY_FILE}").strip()
 
     def ask(
         self, url: str, key: str, body: dict[str, Any] | None = None, seconds: float = 60.0, host: str = CONTROLLER
     ) -> Answer:
-        """Ask with curl, from a host."""
+        """Send a request with curl from a host."""
         argv = ["curl", "-sS", "-N", "--max-time", str(seconds), "-w", "\n%{http_code}", "-K", "-", url]
         given = [f'header = "Authorization: Bearer {key}"'] if key else []
         if body is not None:
             text = json.dumps(body).replace("\\", "\\\\").replace('"', '\\"')
             given += ['header = "Content-Type: application/json"', f'data = "{text}"']
-        # The key and the body over standard input: no list of processes shows them.
+        # Key and body go over standard input, so that no list of processes shows them.
         line = f"printf '%s\\n' {' '.join(shlex.quote(item) for item in given)} | {shlex.join(argv)}"
         ran = self.on(host, line, timeout=seconds + 30)
         text, _newline, status = ran.out.rpartition("\n")
         return Answer(int(status) if status.isdigit() else 0, text, ran.rc == 0, ran.rc)
 
     def chat_at(self, tier: str, key: str = TESTER, tokens: int = 4, stream: bool = False) -> Answer:
-        """Ask the gateway for a chat completion, from a host that is no node of the cluster."""
+        """Request a chat completion of the gateway from a host outside the cluster."""
         body = {
             "model": "lab-llama",
             "max_tokens": tokens,
@@ -193,7 +193,7 @@ class Slurm:
         return self.ask(f"{GATEWAY[tier]}/v1/chat/completions", key, body, host="mirror")
 
     def chat(self, entry: dict[str, Any], tokens: int = 4, stream: bool = False, seconds: float = 60.0) -> Answer:
-        """Ask an endpoint for a chat completion."""
+        """Request a chat completion of an endpoint."""
         body = {
             "model": entry["models"][0],
             "max_tokens": tokens,

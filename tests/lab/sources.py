@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetch the pinned sources that the lab builds, with the package managers' own clients.
+"""Fetch the pinned sources that the lab builds with the package managers' clients.
 
     python3 -m tests.lab.sources            all of them
     python3 -m tests.lab.sources 0c1e57098  one release
@@ -58,7 +58,7 @@ SOURCES = (
 
 
 def fetch_argv(source: Source, target: Path) -> list[str]:
-    """The command that leaves the archive in `target`."""
+    """Return the command that writes the archive to `target`."""
     if source.client == "pip":
         pinned = f"{source.package}=={source.version}"
         options = ["--no-deps", "--no-binary", source.package, "--dest", str(target)]
@@ -79,7 +79,7 @@ def digest(path: Path) -> str:
 
 
 def ensure(source: Source, folder: Path) -> Path:
-    """The archive in the cache; fetched only where it is not there, and never kept with other bytes."""
+    """Return the cached archive; fetch it if it is missing, and keep only the right bytes."""
     path = folder / source.archive
     if path.is_file() and digest(path) == source.sha256:
         return path

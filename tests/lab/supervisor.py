@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The power supply of one host: mounts its disk, boots it, boots it again after a reboot.
+"""The power supply of one host: mount its disk, boot it, and boot it again after a reboot.
 
-It lives as long as the host is part of the lab, also while the host is off or has crashed.
+It runs as long as the host is part of the lab, also while the host is off or has crashed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Supervisor:
         if lock is None:
             print("another supervisor serves this host", file=sys.stderr)
             return 1
-        # Blocked, so that a press of the button waits for sigwait below.
+        # Blocked, so that a signal of the power button waits for sigwait below.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
         try:
             folders = cgroups.prepare(self.lab, self.host.name)
@@ -60,7 +60,7 @@ class Supervisor:
 
     def _mount(self) -> Path:
         root = self.disk / "root"
-        # The kernel's mark that this disk was mounted without syncs before; it was not the machine that crashed.
+        # The kernel's mark of an earlier mount without syncs. The disk is valid: the machine itself did not crash.
         remove_tree(self.disk / "work" / "work" / "incompat")
         commands = hosts.mount_commands(self.host, hosts.lower_of(self.disk), self.disk, root)
         for command in commands:
@@ -84,7 +84,7 @@ class Supervisor:
         parent = os.getpid()
 
         def enter() -> None:
-            # Should the supervisor be killed, the host must not stay behind without it.
+            # The host must not outlive a killed supervisor.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
@@ -99,7 +99,7 @@ class Supervisor:
                 stdout=console,
                 stderr=console,
                 env=hosts.nspawn_environment(os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")),
-                # The supervisor has one thread, so nothing can be locked at the fork.
+                # The supervisor has one thread, so no lock is held at the fork.
                 preexec_fn=enter,  # noqa: PLW1509
             )
         self._tell(hosts.RUNNING, nspawn=process.pid)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tables of docs/reference that tests hold the hosts against."""
+"""Read the tables of docs/reference with which tests compare the hosts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
 def rows(page: str) -> list[dict[str, str]]:
-    """The rows of the first table of a page, by the words of its heading."""
+    """Return the rows of a page's first table, by column heading."""
     lines = (REFERENCE / page).read_text(encoding="utf-8").splitlines()
     table: list[list[str]] = []
     for line in lines:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab itself, for real: python3 -m pytest tests/lab (as root; about a minute once images are cached)."""
+"""Test the lab with real hosts: python3 -m pytest tests/lab (as root; about a minute with cached images)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.lab
 
 CLONE = Path(__file__).resolve().parents[2]
 PLACES = Places.of(os.environ)
-# Own names, so that a lab in use is left alone.
+# Separate names, so that tests do not touch a lab in use.
 NAME = f"t{os.getpid()}"
 OTHER = f"u{os.getpid()}"
 TWO_HOSTS = """
@@ -80,7 +80,7 @@ def wait_for_boot(host: str, boots: int) -> None:
 
 
 def traces(name: str) -> list[str]:
-    """Everything on this machine that carries the lab's name."""
+    """Return all things on this machine that contain the lab's name."""
     found = [str(path) for path in cgroups.folders_of(name)]
     netns = Path("/run/netns")
     found += [str(path) for path in netns.glob(f"herd-{name}*")] if netns.is_dir() else []
@@ -186,7 +186,7 @@ def test_host_without_ethernet_can_be_entered() -> None:
 
 
 def seconds_to_send(mebibytes: int, address: str) -> float:
-    """How long `one` needs to send so much to `two`."""
+    """Return the seconds that `one` needs to send some MiB to `two`."""
     receiver = (
         "import socket; s = socket.create_server(('0.0.0.0', 9999)); c = s.accept()[0]\n"
         "while c.recv(65536): pass\n"
@@ -255,7 +255,7 @@ def test_two_labs_with_the_same_addresses_are_isolated(definition: Path) -> None
     assert reaches("one", "10.0.0.32")
 
 
-# What an `up` leaves behind in its order; it is killed as soon as the first sign of a step is there.
+# Signs of the steps of `up` in their order; `up` is killed at the first sign of a step.
 STEPS = {
     "definition": PLACES.state(OTHER) / "lab.json",
     "network": Path("/run/netns") / lab_namespace(OTHER),
@@ -279,13 +279,13 @@ def test_next_up_continues_a_killed_one(definition: Path, step: str) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_leftovers_of_a_killed_up_are_removed(definition: Path, step: str) -> None:
     kill_up(definition, STEPS[step])
-    # Only its own: somebody else may be at work with a lab that is just as incomplete.
+    # Only this lab: another process may be making a lab that is incomplete too.
     lab("clean", OTHER)
     assert traces(OTHER) == []
 
 
 def kill_up(definition: Path, sign: Path) -> None:
-    """Kill an `up` once the sign exists; again if it was faster than we are, for that one was not interrupted."""
+    """Kill an `up` once the sign exists; repeat if it ended before the kill."""
     argv = [sys.executable, "-m", "tests.lab", "--name", OTHER, "up", "--config", str(definition)]
     for _each in range(5):
         process = subprocess.Popen(argv, cwd=CLONE, stderr=subprocess.DEVNULL)
@@ -327,7 +327,7 @@ disks = { "/var/lib/herd-lab" = "1500M" }
 
 
 def test_lab_runs_on_a_machine_with_systemd_and_cgroup2_alone(tmp_path: Path) -> None:
-    """A host of the lab is such a machine: a lab is started in it."""
+    """Start a lab in a host of the lab, which is such a machine."""
     (tmp_path / "outer.toml").write_text(NESTED, encoding="utf-8")
     inner = "cd /clone && export HERD_CACHE=/cache PYTHONDONTWRITEBYTECODE=1 && python3 -m tests.lab --name in"
     try:

@@ -23,7 +23,7 @@ ETHERNET = {"vllm-node1": "10.0.0.31", "vllm-node2": "10.0.0.32", "vllm-node3": 
 
 @pytest.fixture(scope="session")
 def on() -> Callable[[str], Host]:
-    """A host of the lab by its name."""
+    """Return a host of the lab by its name."""
     configuration = Path("/run/herd-lab") / os.environ["HERD_LAB"] / "ssh_config"
     known: dict[str, Host] = {}
 

@@ -4,10 +4,10 @@
 """Put load on a gateway and record the result of every request. Needs only Python on a host of the lab.
 
 The arguments are a file whose appearance ends the load, and the number of clients for each address. Standard input has
-JSON: the key, and for each address as C(10.0.0.5:8080) what may be asked there, each question with the text that the
-engine alone gave for it. It prints a line of JSON for each request: when it began and ended, and what became of it.
-C(whole) came to its end with that text, C(told) was cut with an error that says so after a beginning of it, C(refused)
-is an honest refusal before the first byte, and anything else is a fault in words.
+JSON: the key, and for each address, such as C(10.0.0.5:8080), its questions with the engine's own responses. Each
+request gets a line of JSON: its begin, its end and its result. C(whole) is a complete response with the engine's text.
+C(told) is a beginning of that text, cut by an error event. C(refused) is an error response with a reason before the
+first byte. Any other result describes a fault.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# No request may hang for longer.
+# A request's time limit.
 TIMEOUT_S = 60.0
-# The load ends by itself if it is not ended.
+# The load ends by itself after this time.
 LONGEST_S = 600.0
-# Between two requests of a client begin at least: four clients stay below what the gateway lets a key ask in a minute.
+# The shortest interval of a client's requests: four clients stay below the gateway's limit per key and minute.
 EVERY_S = 2.5
 
 
 def events(answer: Iterable[bytes]) -> Iterator[str]:
-    """The data of a stream's events."""
+    """Yield the data of a stream's events."""
     for line in answer:
         text = line.decode("utf-8").strip()
         if text.startswith("data: "):
@@ -67,7 +67,7 @@ def compared(what: str, text: str, expected: str) -> str:
 
 
 def ask(address: str, key: str, question: Mapping[str, Any], stream: bool) -> str:
-    """One request."""
+    """Send one request, and return its result."""
     connection = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
     try:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -90,7 +90,7 @@ def ask(address: str, key: str, question: Mapping[str, Any], stream: bool) -> st
 
 
 def main(stop: Path, clients: int, given: Mapping[str, Any]) -> None:
-    """All clients, until they are told to stop."""
+    """Run all clients until the stop file exists."""
     until, printing = time.monotonic() + LONGEST_S, threading.Lock()
 
     def client(number: int, address: str) -> None:
