@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real web server on loopback that serves bytes, and misbehaves as a test tells it."""
+"""A real web server on loopback that serves bytes and fails as a test requires."""
 
 from __future__ import annotations
 

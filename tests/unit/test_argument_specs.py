@@ -1,4 +1,4 @@
-"""Argument specs and defaults of every role say the same, both ways."""
+"""Argument specs and defaults of every role agree in both directions."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import pytest
 PLUGINS = Path(__file__).parents[2] / "plugins"
 PREFIX = "ansible_collections.herd.inference.plugins."
 
-#: Modules of the standard library with which code could look at, or change, the world.
+#: Modules of the standard library with which code could read or change the system.
 WORLD = {
     "asyncio",
     "fcntl",
@@ -44,10 +44,10 @@ WORLD = {
 #: Methods of datetime that read the clock. core imports datetime for its values only.
 CLOCK = {"now", "utcnow", "today"}
 
-#: Parts of those that only work on values.
+#: Parts of those modules that only compute values.
 PURE = {"urllib.parse"}
 
-#: What each layer may import beside the standard library, as prefixes.
+#: The prefixes that each layer may import beside the standard library.
 ALLOWED = {
     "core": ("core",),
     "agent": ("agent", "core"),
@@ -88,7 +88,7 @@ def layer_of(path: Path) -> str:
 
 
 def imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Every import that happens when the program runs: TYPE_CHECKING blocks do not."""
+    """Yield every import at run time: those of TYPE_CHECKING blocks are skipped."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield node
@@ -100,7 +100,7 @@ def imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
 
 
 def dotted(path: Path) -> str:
-    """Name a file by its place below plugins/, or below module_utils/ where it is there: core.slurm.queue."""
+    """Name a file by its path below module_utils/, or else below plugins/: core.slurm.queue."""
     parts = path.relative_to(PLUGINS).with_suffix("").parts
     return ".".join(parts[1:] if parts[0] == "module_utils" else parts)
 
@@ -110,7 +110,7 @@ def is_folder(name: str) -> bool:
 
 
 def names(path: Path) -> Iterator[str]:
-    """What a file imports, with our own parts shortened to core.x, ports.x and so on; a name for each file."""
+    """Return a file's imports, one name for each file; our own are shortened to core.x, ports.x and so on."""
     for node in imports(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

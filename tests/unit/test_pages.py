@@ -26,7 +26,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def paths(page: str) -> Iterator[str]:
-    """Yield the words of a page's code that look like paths of the repository."""
+    """Yield the words of a page's code that have the form of a repository path."""
     for code in CODE.findall((ROOT / page).read_text(encoding="utf-8")):
         for word in code.split():
             if re.fullmatch(r"[\w.]+/[\w./-]*", word) and word.partition("/")[0] in FOLDERS:
@@ -34,7 +34,7 @@ def paths(page: str) -> Iterator[str]:
 
 
 def is_check(name: str) -> bool:
-    """Whether a make target exists: written out, or a scenario or slow test by its name."""
+    """Return whether a make target exists, either written out or as the name of a scenario or slow test."""
     kind, _dash, rest = name.partition("-")
     if kind == "scenario" and rest:
         return (ROOT / "molecule" / rest / "molecule.yml").is_file()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""docs/reference/ports.md names the ports that roles and inventories really use."""
+"""docs/reference/ports.md names the ports of roles and inventories."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pages of docs/operations have one shape, are found by symptom and by message, and lead to one another."""
+"""The pages of docs/operations have the same sections, and indexes by symptom and by message; their links work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.lab.runbook import CHECK, FIX, SECTIONS, VERIFY, Command, Page, missi
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "operations"
 INDEX, PLANNED, AGENT = "README", "planned-work", "agent"
-#: Pages with an index of their own, by folder.
+#: Pages with their own index, by folder.
 ASIDE = [
     (folder, read(path))
     for folder in ("gateway", "router", "slurm")

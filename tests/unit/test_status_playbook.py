@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""playbooks/status.yml with -e status_file, on this machine alone: herdctl is a double, and no service is there."""
+"""playbooks/status.yml with -e status_file on this machine alone: herdctl is a double, and no service runs."""
 
 from __future__ import annotations
 

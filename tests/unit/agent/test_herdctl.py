@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line of herdctl: which modules a command imports, and what a broken module affects."""
+"""The command line of herdctl imports the modules of its command only, so a broken one affects no other command."""
 
 from __future__ import annotations
 

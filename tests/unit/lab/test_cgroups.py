@@ -1,4 +1,4 @@
-"""Which cgroup tree a machine has, decided from the texts of /proc."""
+"""The machine's cgroup trees are read from the texts of /proc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lab's definition: what it may say, and what each mistake is told."""
+"""A lab's definition is read from TOML, and each mistake has its error."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_definition_survives_a_round_trip_through_json() -> None:
 @pytest.mark.parametrize("path", sorted((Path(config.__file__).parent / "labs").glob("*.toml")), ids=lambda p: p.stem)
 def test_definitions_of_this_repository_match_the_inventories(path: Path) -> None:
     lab = config.read(path, "demo", VARIABLES)
-    # The addresses of the inventories that are used with them.
+    # The addresses of the inventories that use these definitions.
     name, address = ("vasp-01", "10.0.0.41") if path.stem == "slurm" else ("vllm-node1", "10.0.0.31")
     assert lab.host(name).eth == address
 

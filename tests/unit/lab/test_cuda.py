@@ -1,4 +1,4 @@
-"""Which toolkit a build host gets, and what is said where there is none. nvcc and pip are doubles here."""
+"""A build host gets a CUDA toolkit, or an error names the missing part. nvcc and pip are doubles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIXTURES = Path(__file__).parents[2] / "fixtures" / "toolchain"
 
 
 def toolkit(root: Path, *parts: str, version: str = "13.0", archs: str = "compute_80\\ncompute_75\\n") -> Path:
-    """A toolkit of which only the outside is true."""
+    """Make a toolkit with a double of nvcc and empty files."""
     for folder in ("bin", "include", "lib64"):
         (root / folder).mkdir(parents=True)
     nvcc = root / "bin" / "nvcc"
@@ -63,7 +63,7 @@ def test_cublas_is_added_to_a_copy_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert cuda.missing(copy) == []
     assert (copy / "lib64" / "libcublas.so").resolve().read_text() == "library"
     assert not list(copy.rglob("METADATA"))
-    # The machine's own toolkit stays as it was.
+    # The machine's own toolkit is not changed.
     assert cuda.missing(root) == ["cuBLAS"]
     assert [path.name for path in copy.parent.iterdir()] == [copy.name]
 

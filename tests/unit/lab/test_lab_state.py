@@ -1,4 +1,4 @@
-"""What is kept about labs on the machine, and what is found of them."""
+"""The state of labs on the machine is written, read and removed."""
 
 from __future__ import annotations
 

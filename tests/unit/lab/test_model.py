@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's model: well-formed to an independent reader, always the same bytes, and what the inventory says.
+"""The lab's model is valid for an independent reader, always has the same bytes, and matches the inventory.
 
 The engine's vocabulary is not in this repository, so most tests use a small one of the same form, written
-with the reference implementation (gguf). The real one is looked for where set-up and lab keep sources.
+with the reference implementation (gguf). The real one is read from the cached sources, if they exist.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def test_lab_inventory_names_a_model_of_the_right_dimensions() -> None:
 
 
 def test_lab_inventory_matches_the_generated_model() -> None:
-    """Reads what the generator wrote when the lab's model was last made; makes it where it can."""
+    """Compare the generator's last facts with the inventory; generate the model if the sources exist."""
     vocab = os.environ.get("HERD_VOCAB")
     made = model.cache_dir() / model.key(model.LAB) / "lab-llama.json"
     if not made.exists() and not vocab:
@@ -115,7 +115,7 @@ def test_lab_inventory_matches_the_generated_model() -> None:
 
 
 def test_lab_inventory_holds_the_metadata_of_the_model() -> None:
-    """All but what the header's own length decides: the vocabulary is not in this repository."""
+    """Compare all metadata but the header's length, since the vocabulary is not in this repository."""
     metadata = from_data(inventory_facts()["metadata"])
     assert (metadata.architecture, len(metadata.layers), metadata.width) == ("llama", model.LAB.layers, model.LAB.width)
     assert metadata.file_size == inventory_facts()["size"]

@@ -74,5 +74,5 @@ def test_cache_follows_the_environment(env: dict[str, str], cache: str) -> None:
 
 def test_control_socket_of_ssh_fits_into_an_address() -> None:
     longest = Places.of({}).control_sockets("x" * 24)
-    # ansible names a socket with 10 characters, ssh appends 17 while it makes it.
+    # ansible names a socket with 10 characters; ssh appends 17 while it creates the socket.
     assert len(str(longest)) + 1 + 10 + 17 < 108

@@ -1,4 +1,4 @@
-"""Keys of the cache, and what is taken from the machine's own apt."""
+"""Keys of the cache, and the settings that come from the machine's apt."""
 
 from __future__ import annotations
 

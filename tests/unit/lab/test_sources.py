@@ -16,7 +16,7 @@ SOURCE = Source("r1", "pip", "some-thing", "1.2", "some_thing-1.2.tar.gz", hashl
 
 
 class Client:
-    """Plays pip or npm: leaves a file where it was told to."""
+    """A double of pip or npm that writes a file to the given folder."""
 
     def __init__(self, name: str, content: bytes) -> None:
         self.calls: list[list[str]] = []

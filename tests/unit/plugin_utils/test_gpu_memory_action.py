@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting for GPU memory is long work that changes nothing."""
+"""The action gpu_memory starts a job only to wait, and reports no change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.herd.inference.plugins.plugin_utils.long_running import
     [
         ({"must_wait": False}, False, False),
         ({"must_wait": True}, False, True),
-        # In check mode nobody waits; and a failure is the answer.
+        # Check mode never waits, and a failed module is the result.
         ({"must_wait": True}, True, False),
         ({"failed": True, "msg": "no driver"}, False, False),
     ],

@@ -1,4 +1,4 @@
-"""What an operator sees of a job that takes minutes."""
+"""Progress lines of a job that takes minutes."""
 
 from __future__ import annotations
 

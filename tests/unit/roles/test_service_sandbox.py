@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""systemd rates the sandbox of every unit, with and without GPUs, as the roles' own templates write it.
+"""systemd rates the sandbox of every unit, with and without GPUs, as the roles' templates write it.
 
-The lab has no GPU: only these tests let systemd read the units of a GPU host.
+The lab has no GPU, so only these tests let systemd read the units of a GPU host.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from tests.lab.tables import rows
 ROOT = Path(__file__).parents[3]
 HIGHEST = 2.5
 V100 = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0", "memory_mib": 32768, "id": 0}
-# A directive that a test puts into the shared sandbox, and the one that it stands before.
+# A directive that a test inserts into the shared sandbox, and the directive that follows it.
 ADDED = {"before": ""}
 ADDED_BEFORE = "'ProtectSystem': 'strict',"
 SITE = {"herd_user": "llama", "herd_prefix": "/opt/llama.cpp", "herd_rpc_port": 50052}
 
 
 def literals(role: str, part: str) -> dict[str, Any]:
-    """Read those variables of a role that are no templates themselves."""
+    """Read the variables of a role that have no template in their value."""
     path = ROOT / "roles" / role / part / "main.yml"
     found = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
     return {name: value for name, value in found.items() if "{{" not in str(value)}
 
 
 def render(role: str, template: str, **values: Any) -> str:
-    """Render a template as Ansible does: with the role's variables, overridden by those that a play would compute."""
+    """Render a template as Ansible does, with the role's variables and the values that a play would compute."""
     environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     environment.filters["combine"] = lambda first, second: {**first, **second}
     environment.filters["herd.inference.systemd_quote"] = systemd_quote.systemd_quote
@@ -222,7 +222,7 @@ def test_unit_sets_each_directive_of_its_sandbox_once(unit: str, has_gpu: bool) 
     assert [name for name in once if names.count(name) > 1] == []
 
 
-def test_arguments_reach_the_engine_as_they_were_given() -> None:
+def test_arguments_reach_the_engine_unchanged() -> None:
     unit = render(
         "head_server",
         "llama-head.service.j2",
@@ -257,7 +257,7 @@ def test_exposure_of_unit_is_within_documented_limit(tmp_path: Path, unit: str) 
     for has_gpu, limit in ((False, row["without GPU"]), (True, row["with GPUs"])):
         if limit != "-":
             assert float(limit) <= HIGHEST
-            # Other versions of systemd rate other directives.
+            # Each version of systemd rates different directives.
             bound = float(limit) if version.startswith("systemd 252") else HIGHEST
             assert exposure(unit, UNITS[unit](has_gpu), tmp_path) <= bound, (unit, has_gpu)
 

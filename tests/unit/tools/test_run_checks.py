@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A run of many checks can be continued on the tree on which it began, and on no other."""
+"""A run of checks continues only on the tree on which it began."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def records(tmp_path: Path) -> PassedRecords:
 
 
 class Runner:
-    """Run targets of which some fail, on a tree that some change; note which ones ran."""
+    """Run targets, some of which fail or change the tree; record the started ones."""
 
     def __init__(self, failing: Iterable[str] = (), changing: Iterable[str] = ()) -> None:
         self.failing, self.changing = set(failing), set(changing)

@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl models as it is installed, with a double of a router: a process with a router's words that replays what
-0c1e57098 answered, and loads what it is told to. The real one is met in the scenario router.
+"""herdctl models as it is installed, with a double of a router. The double replays responses of release 0c1e57098 and
+loads models on request. The scenario router tests a real one.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ server.serve_forever()
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    """A router on this machine; its key is in a file."""
+    """Start a router on this machine; its key is in a file."""
     keys = tmp_path / "keys"
     keys.write_text("secret\n", encoding="utf-8")
-    # The double listens, and a process beside it has the words: herdctl reads them, and asks at that port.
+    # The double listens, and another process has a router's command line, from which herdctl reads the port.
     double = subprocess.Popen(
         [sys.executable, "-c", DOUBLE, str(ANSWER)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     )

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl's questions to a head with TLS: its own certificate is trusted, whatever its date, and no other."""
+"""herdctl's requests to a head with TLS trust the head's certificate only, even an expired one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import openssl
 
-# What an agent does with the command line of its head.
+# The agent's use of the command line of its head.
 QUESTION = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -45,17 +45,17 @@ commonName = optional
 
 
 class Head(BaseHTTPRequestHandler):
-    """As much of an API as is asked here."""
+    """A double of the head's API with the requested paths only."""
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
-        """/health."""
+        """Answer /health."""
         self._reply(b"{}")
 
     def do_POST(self) -> None:
-        """A completion of one piece."""
+        """Send a completion in one piece."""
         self._reply(b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n')
 
     def _reply(self, body: bytes) -> None:
@@ -66,7 +66,7 @@ class Head(BaseHTTPRequestHandler):
 
 
 def expired(folder: Path) -> None:
-    """Make a pair whose time was over in 2021."""
+    """Make a key and a certificate that expired in 2021."""
     words = "req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=head -keyout key -out request"
     subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)
     for name, text in (("ca.cnf", CONFIGURATION), ("index", ""), ("serial", "01\n")):
@@ -80,7 +80,7 @@ def expired(folder: Path) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[int]:
-    """A head with the pair of that folder; its port."""
+    """Start a head with the folder's key and certificate; yield its port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Head)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "certificate", folder / "key")
@@ -94,7 +94,7 @@ def serving(folder: Path) -> Iterator[int]:
 
 
 def ask(herdctl: Path, port: int, certificate: Path) -> list[str]:
-    """Ask as the installed agent does; health and answer."""
+    """Send requests as the installed agent does; return health and response."""
     words = ["--host", "127.0.0.1", "--port", str(port), "--alias", "m", "--ssl-cert-file", str(certificate)]
     done = subprocess.run(
         [sys.executable, "-I", "-c", QUESTION, str(herdctl.parents[1] / "lib"), *words],
@@ -124,7 +124,7 @@ def test_head_with_an_expired_certificate_is_healthy(herdctl: Path, tmp_path: Pa
         assert ask(herdctl, port, tmp_path / "certificate") == ["ok", "Hi"]
 
 
-def test_missing_certificate_does_not_make_a_head_ill(herdctl: Path, tmp_path: Path) -> None:
+def test_head_with_a_missing_certificate_is_healthy(herdctl: Path, tmp_path: Path) -> None:
     openssl.self_signed(tmp_path, "herd.inference", "head", "DNS:head.example.org", 1)
     (tmp_path / "nonsense").write_text("nonsense", encoding="utf-8")
     with serving(tmp_path) as port:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The access log: what the gateway knows of a response joins the line of nginx, also after a restart."""
+"""The access log joins the gateway's data of a response with the line of nginx, also after a restart."""
 
 from __future__ import annotations
 

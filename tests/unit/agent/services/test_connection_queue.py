@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The connection queue as a program on loopback: what it queues, forwards and rejects."""
+"""The connection queue as a program on loopback queues, forwards and rejects connections."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Start = Callable[..., tuple[subprocess.Popen[str], int]]
 
 
 class Head(threading.Thread):
-    """An engine that answers each connection with what it was sent; a double, for bytes only."""
+    """A double of an engine that echoes the bytes of each connection."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -61,7 +61,7 @@ def start(herdctl: Path, tmp_path: Path) -> Iterator[Start]:
     def begin(target_port: int, *more: str) -> tuple[subprocess.Popen[str], int]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        # systemd's side of READY=1.
+        # systemd's socket, which receives READY=1.
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         path = str(tmp_path / f"notify{len(running)}")
         channel.bind(path)
@@ -116,7 +116,7 @@ def test_queued_connections_are_forwarded_when_the_queue_ends(start: Start, head
         while len(found) < len(b"a question"):
             found += client.recv(100)
         assert found == b"a question"
-        # More than the buffers hold goes both ways, and the ends of both directions are handed on too.
+        # Both directions carry more than the buffers hold, and the queue forwards the end of each.
         large = os.urandom(4 << 20)
         sender = threading.Thread(target=lambda: (client.sendall(large), client.shutdown(socket.SHUT_WR)))
         sender.start()
@@ -128,7 +128,7 @@ def test_queued_connections_are_forwarded_when_the_queue_ends(start: Start, head
     output, _nothing = process.communicate(timeout=60)
     assert output.startswith("1 connections waited, ")
     assert output.endswith("; 0 were lost\n")
-    # By this address the rules of nftables know that it is not to be led back.
+    # The rules of nftables exempt this source address from the redirection.
     assert head.peers == ["127.0.0.2"]
 
 
@@ -153,9 +153,9 @@ def test_queued_client_that_disconnects_is_dropped_at_once(start: Start, head: H
         deadline = time.monotonic() + 20
         while (found := sum(1 for _each in sockets_of(descriptors))) != 4 and time.monotonic() < deadline:
             time.sleep(0.1)
-        # The listener, the loop's own pair, and the one that still waits.
+        # The listener, the event loop's pair, and the queued connection.
         assert found == 4
-    # The last one may have left before the queue ended as well.
+    # The last client may have disconnected before the queue ended.
     assert re.search("[56] left before", end(process))
 
 
@@ -182,7 +182,7 @@ def test_memory_of_each_connection_is_limited(start: Start, head: Head) -> None:
         with suppress(TimeoutError):
             while True:
                 sent += client.send(b"x" * 65536)
-    # What did not fit into the buffers of both kernels has stayed with the clients.
+    # The clients keep the bytes that did not fit into the buffers of both kernels.
     assert resident_kib() - before < 40 * 192
     assert sent > 0
     for client in clients:
@@ -192,7 +192,7 @@ def test_memory_of_each_connection_is_limited(start: Start, head: Head) -> None:
 def test_connections_beyond_the_limit_are_closed(start: Start, head: Head) -> None:
     process, port = start(head.port, "--most", "3")
     clients = [socket.create_connection(("127.0.0.1", port), timeout=30) for _each in range(5)]
-    # The last ones are cut, and the first one goes on connection_queue.
+    # The queue closes the last connections and keeps the first one.
     assert [client.recv(1) for client in clients[3:]] == [b"", b""]
     clients[0].settimeout(0.1)
     with pytest.raises(TimeoutError):
@@ -209,7 +209,7 @@ def test_rejected_clients_get_status_503(start: Start, head: Head) -> None:
     answer = connection.getresponse()
     assert (answer.status, answer.headers["Retry-After"]) == (503, "30")
     assert json.load(answer)["error"]["code"] == 503
-    # A client that wants TLS would not understand that.
+    # A client that uses TLS could not read the response.
     with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
         client.sendall(b"\x16")
         assert client.recv(1) == b""
@@ -224,7 +224,7 @@ def test_missing_head_counts_as_idle(herdctl: Path) -> None:
 
 
 TEMPLATES = Path(__file__).parents[4] / "roles" / "head_server" / "templates"
-# What is left of the rules when herdctl is killed while it blocks idle connections.
+# Prints the rules that remain when herdctl is killed while it blocks idle connections.
 KILLED = """
 import json, subprocess, time
 from herd.agent.common import engine_api as engine

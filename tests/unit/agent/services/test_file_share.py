@@ -41,7 +41,7 @@ def serve(herdctl: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
     def start(client: str = "127.0.0.1", seconds: int = 60) -> tuple[subprocess.Popen[bytes], int]:
         port = free_port()
-        # As systemd does: ready when the service says so.
+        # Like systemd, wait for the service's READY=1.
         notify = tmp_path_factory.mktemp("notify") / "socket"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.bind(str(notify))
@@ -83,7 +83,7 @@ def ask(
         ("bytes=1000000-", 206, 1000000, len(BODY)),
         ("bytes=-5", 206, len(BODY) - 5, len(BODY)),
         ("bytes=5-99999999", 206, 5, len(BODY)),
-        # Anything else than one range of bytes may be taken for no range at all.
+        # A server may ignore any header but that of one byte range.
         ("bytes=0-1,4-5", 200, 0, len(BODY)),
         ("lines=1-2", 200, 0, len(BODY)),
         ("bytes=-", 200, 0, len(BODY)),

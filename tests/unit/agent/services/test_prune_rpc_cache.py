@@ -52,10 +52,10 @@ def names(folder: Path) -> set[str]:
 
 
 def test_existing_files_are_proved_once_and_stay(herdctl: Path, cache: Path) -> None:
-    # Nobody saw how the worker ended that wrote these: the last one may be cut short.
+    # No record shows how the worker that wrote these files ended, so the last one may be truncated.
     assert prune(herdctl, cache, "--starting") == [NAMES[2]]
     assert prune(herdctl, cache, "--starting") == []
-    # A worker writes, and ends a while later, or in the middle of it.
+    # A worker writes a file, and exits some time later or during the write.
     put(cache / NAMES[2], SIZE, -2.0)
     assert prune(herdctl, cache, "--ended") == [NAMES[2]]
     assert names(cache) == {*NAMES[:2], "notes.txt", ".herd.json"}
@@ -75,7 +75,7 @@ def test_files_written_on_a_full_disk_are_removed_later(herdctl: Path, cache: Pa
     (cache / ".herd.json").write_text(json.dumps({"proved": time.time() - AGO - 200}), encoding="utf-8")
     seen = {str(cache.stat().st_dev): time.time() - AGO + 60}
     (tmp_path / "full.json").write_text(json.dumps(seen), encoding="utf-8")
-    # The first was written before that.
+    # The first file was written before the disk was full.
     assert prune(herdctl, cache, "--ended", "--run-dir", str(tmp_path)) == NAMES[:1]
 
 
@@ -101,7 +101,7 @@ def test_links_are_not_followed(herdctl: Path, cache: Path, tmp_path: Path) -> N
 
 
 def test_manual_prune_requires_a_stopped_worker(herdctl: Path, cache: Path, tmp_path: Path) -> None:
-    # A systemctl that has a worker.
+    # A double of systemctl that reports a running worker.
     program = tmp_path / "bin" / "systemctl"
     program.parent.mkdir()
     program.write_text(

@@ -40,7 +40,7 @@ def start() -> Iterator[Start]:
 @pytest.mark.parametrize(
     ("script", "seconds", "status", "said"),
     [
-        # Long enough that only its own end can be the reason.
+        # Long enough that only the process's own exit can end the command.
         ("trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done", "60", 7, ""),
         ("trap '' TERM; echo ready; while :; do sleep 0.05; done", "0.3", -signal.SIGKILL, "clients still waited"),
     ],

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl wait-for-workers as it is installed, against workers that speak, refuse, hang and lie.
+"""herdctl wait-for-workers as it is installed, with workers that answer, refuse, hang and send wrong data.
 
-The workers here are doubles: sockets that speak the bytes documented in core/rpc_protocol.py. The real
-worker is met in the scenario cluster.
+The workers are doubles: sockets that use the protocol of core/engine/rpc_protocol.py. The scenario cluster
+tests real ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ GIB = 1 << 30
 
 
 class Worker:
-    """A double of an RPC worker: one client at a time, as the real one."""
+    """A double of an RPC worker; like a real one, it serves one client at a time."""
 
     def __init__(self, version: tuple[int, int, int], devices: int = 1, total: int = 32 * GIB, port: int = 0) -> None:
         self.version, self.devices, self.total = version, devices, total
@@ -239,7 +239,7 @@ def program(herdctl: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_living_connection_is_not_reset(program: Any, workers: Callable[..., Worker]) -> None:
-    """Scenario firewalld shows that a lost connection is reset: that takes a kernel that does not know it."""
+    """Scenario firewalld tests the reset of a lost connection, which needs a kernel that does not know it."""
     busy = workers((7, 0, 0))
     expectation = ExpectedWorker("vllm-node2", "127.0.0.1", busy.port, 1, 0)
     with closing(socket.create_connection(("127.0.0.1", busy.port))) as living:
@@ -295,7 +295,7 @@ def test_agent_without_answer_is_logged(program: Any, agent_config: str, monkeyp
         ("answered", "", False),
     ],
 )
-def test_only_silent_workers_may_hold_a_dead_connection(
+def test_only_worker_without_any_response_may_hold_a_dead_connection(
     program: Any, state: str, detail: str, is_suspect: bool
 ) -> None:
     assert program._may_hold_dead(program.WorkerObservation(state, detail=detail)) is is_suspect

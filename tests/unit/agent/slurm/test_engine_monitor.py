@@ -46,7 +46,7 @@ CASES = {
         "run(5); run(40, [replace(link, is_unacked=True)])",
         "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is unavailable",
     ),
-    # The head only waits, and has nothing to send again.
+    # The head only waits, so it has nothing to retransmit.
     "the worker's node loses the fabric": (
         "run(5); run(40, unanswered=True)",
         "vasp-02 has acknowledged nothing for 30 seconds: its host or the fabric is unavailable",

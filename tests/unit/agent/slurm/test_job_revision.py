@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl job run: a whole job on this host, whose tier changes, or whose node has more than the inventory says."""
+"""herdctl job run: a whole job on this host, whose tier changes, or whose node has more models than the inventory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl job run: when a tier is ready, and when it goes. What hangs, and what takes longer, is in tests/slow."""
+"""herdctl job run: readiness and end of a tier. tests/slow has the tests of engines that hang."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""herdctl job run: which data a job runs with after its tier was changed. Where they are right it goes on, and stops at
-the next thing that it needs: to run as the user of the jobs."""
+"""herdctl job run selects the data of its submission after a change of the tier. With the right data the command
+continues to its next check, which fails here: it must run as the user of the jobs."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_renamed_job_is_followed_by_its_number(home: Home) -> None:
     home.slurm.queue(("12", "RUNNING", "None"))
     home.begin()
     wait_for("the job", lambda: home.tier()["job_id"] == "12")
-    # As after scontrol update, or another job_name in the inventory.
+    # The name differs after scontrol update or a change of job_name in the inventory.
     home.slurm.queue(("12", "RUNNING", "None"), name="llama-new")
     looks = len(home.slurm.calls("squeue"))
     wait_for("looks", lambda: len(home.slurm.calls("squeue")) >= looks + 5)
@@ -124,7 +124,7 @@ def test_orphaned_job_is_cancelled(home: Home) -> None:
     wait_for("its end", lambda: home.slurm.calls("scancel"))
     looks = len(home.slurm.calls("squeue"))
     wait_for("looks", lambda: len(home.slurm.calls("squeue")) >= looks + 5)
-    # Not again at once: the job may have running requests.
+    # No second cancellation at once: the job may have running requests.
     assert home.slurm.calls("scancel") == [["12"]]
     journal = (home.folder / "journal").read_text(encoding="utf-8")
     assert "fast: ending job 12: its tier is not in the inventory" in journal

@@ -150,7 +150,7 @@ endpoint_registry.STILL_S, tiers.REGISTRY_S = 0.3, 0.05
 folder = manager.settings.registry
 threading.Thread(target=manager.follow_registry, daemon=True).start()
 time.sleep(0.6)
-# As long as nobody knows which jobs there are, nothing is.
+# Until the queue has been read, no entry is removed.
 print(sorted(path.name for path in folder.iterdir()))
 nine = Job("9", "llama-14b", "llama", "PENDING")
 manager.queue = tiers.QueueSnapshot(time.time(), (nine,))

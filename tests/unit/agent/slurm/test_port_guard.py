@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guard of the workers' ports, with a double of nft, and with the real one."""
+"""The guard of the workers' ports, with a double of nft and with the real nft."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.agent.conftest import run_herdctl
 TABLE = Path(__file__).parents[4] / "roles/slurm_tiers/templates/job-guard.nft.j2"
 NFT = """#!{python}
 import pathlib, sys
-# What is loaded, and what there is: neither changes anything here.
+# Loading and listing the rules changes nothing here.
 if sys.argv[1].startswith("-"):
     sys.exit(0)
 with pathlib.Path("{log}").open("a") as log:
@@ -155,7 +155,7 @@ def test_removed_rules_are_restored(herdctl: Path, tmp_path: Path, removal: str)
         assert (answer, is_whole()) == ("open", True)
         nft(removal)
         assert not is_whole()
-        # A worker that starts at this moment is not refused.
+        # The guard accepts a worker that starts at this moment.
         second, answer = ask(path, '{"port": 50054, "address": "10.100.0.41"}')
         assert answer == "open"
         limit = time.monotonic() + 30

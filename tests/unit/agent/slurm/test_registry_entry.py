@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The endpoint registry, as a job writes it and the gateway reads it."""
+"""A job writes the endpoint registry, and the gateway reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.unit.agent.conftest import run_inside
 
-# A node that writes, with a clock of its own, and the gateway's reader.
+# A node that writes with its own clock, and the gateway's reader.
 BEGIN = """
 import json, threading, time
 from pathlib import Path

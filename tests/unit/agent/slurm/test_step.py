@@ -22,7 +22,7 @@ import pytest
 
 from tests.unit.agent.slurm.whole_job import free_ports
 
-# Listens as the engine does, and tells which signals have come to it.
+# Listens as the engine does, and prints its received signals.
 ENGINE = """
 import signal, socket, sys, time
 def ended(*_each):

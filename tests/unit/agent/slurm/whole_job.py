@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A whole job on this host.
+"""Run a whole job on this host.
 
-Slurm and the engines are doubles; processes, connections and signals are not.
+Slurm and the engines are doubles; processes, connections and signals are real.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# srun starts here what it is to start there; scontrol says of the job what stands in a file.
+# srun starts its command on this host; scontrol prints a file's text.
 SLURM = """#!{python}
 import os, pathlib, sys
 name, words = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
@@ -40,7 +40,7 @@ elif words[:2] == ["show", "job"]:
 elif name == "squeue":
     print("RUNNING")
 """
-# Answers as a router, or as a head that keeps a connection to each worker; a folder says what it does wrong.
+# Answers as a router, or as a head with a connection to each worker; files in a folder cause its faults.
 HEAD = """#!{python}
 import http.server, json, pathlib, socket, sys, threading, time
 from urllib.parse import urlparse
@@ -88,7 +88,7 @@ class Server(http.server.ThreadingHTTPServer):
     allow_reuse_address = True
 Server(("127.0.0.1", port), Handler).serve_forever()
 """
-# Takes one connection, and keeps it.
+# Accepts connections and keeps them.
 WORKER = """#!{python}
 import socket, sys, time
 words = sys.argv[1:]
@@ -97,7 +97,7 @@ kept = []
 while True:
     kept.append(server.accept())
 """
-# Without the worker readiness check, which the double of a worker does not understand, and with rules that wait less.
+# Without the worker readiness check, which a worker's double does not support, and with shorter time limits.
 LAUNCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -151,7 +151,7 @@ def said_of(end: float, preempted: float | None = None) -> str:
 
 
 class Job:
-    """A job that runs."""
+    """A running job."""
 
     def __init__(
         self,
@@ -227,7 +227,7 @@ class Job:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Job:
-        """Begin."""
+        """Start the job."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._line, env=self._environment, stdout=log, stderr=log, start_new_session=True

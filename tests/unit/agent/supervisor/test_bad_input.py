@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Input that must not end a thread of the agent: nothing would notice or restart it."""
+"""Bad input ends no thread of the agent: systemd would not notice, and would not restart the thread."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ import json, time
 from herd.agent.supervisor import heartbeat_http
 from herd.core.supervision import heartbeat
 if sys.argv[3] == "broken":
-    # A fault of our own that nobody has thought of, at the first heartbeat only.
+    # An unexpected error of our own code, at the first heartbeat only.
     whole = heartbeat.read
     def read(raw, node):
         heartbeat.read = whole
@@ -142,7 +142,7 @@ def settings(tmp_path: Path) -> Path:
     ("keys", "fault", "expected"),
     [
         (b"abc\n", "", {"health": "ok", "said": "", "probe": [True, True], "no api": [False, False]}),
-        # None of it says anything of the head, which serves: nothing is to be done about it.
+        # The bad file is no evidence about the head, which serves, so the agent does not act.
         ("schl\u00fcssel\n".encode(), "", {"health": "ok", "said": "printable ASCII", "probe": [False, False]}),
         (b"\xff\xfe\n", "", {"health": "ok", "said": "printable ASCII", "probe": [False, False]}),
         (None, "", {"health": "ok", "said": "No such file", "probe": [False, False]}),

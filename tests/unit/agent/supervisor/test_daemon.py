@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent as it is installed: its heartbeat on a socket, who may ask, and what an operator's commands say.
+"""The agent as it is installed: its heartbeat on a socket, its permitted clients, and the operator's commands.
 
-There is no systemd unit here, so it sees none; what it does about units is shown on real hosts (worker_lost).
+This host has no units of the herd. The scenario worker_lost tests the agent's actions on units.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Start = Callable[..., "tuple[Path, int]"]
 
 @pytest.fixture
 def start(herdctl: Path, tmp_path: Path) -> Iterator[Start]:
-    """An agent on loopback; loopback's other addresses are other nodes."""
+    """Start agents on loopback, whose other addresses are other nodes."""
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(**more: Any) -> tuple[Path, int]:
@@ -60,7 +60,7 @@ def start(herdctl: Path, tmp_path: Path) -> Iterator[Start]:
             environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
             started.append(subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL))
             assert channel.recv(64) == b"READY=1"
-            # It says again and again that it lives, and that it is ready: the first word may have been lost.
+            # The agent repeats READY=1 with each watchdog message, because the first one may be lost.
             assert channel.recv(64) == b"READY=1\nWATCHDOG=1"
         return path, port
 
@@ -96,7 +96,7 @@ def test_heartbeat_sequence_increases(start: Start) -> None:
     ("name", "status", "gpus"),
     [
         ("v100s-460.xml", 0, (heartbeat.Gpu(0, "Tesla V100S-PCIE-32GB", 31689, 32510, 66, 97),)),
-        # What is wrong then is said by the module gpu_memory; the heart beats on.
+        # The module gpu_memory reports the driver's fault; heartbeats continue.
         ("mismatch.txt", 18, ()),
         ("lost.txt", 15, ()),
     ],
@@ -150,7 +150,7 @@ def test_heartbeats_continue_while_systemd_is_stalled(
         later = wait_for(lambda worker: worker.unit_age_s >= 3)
     finally:
         stalled.unlink()
-    # More than one of them: each tick of the agent makes one.
+    # Several heartbeats: each tick of the agent makes one.
     assert later.sequence >= first.sequence + 3
     assert later.worker is not None
     assert (later.worker.pid, later.worker.active) == (os.getpid(), "active")
@@ -203,7 +203,7 @@ def test_status_shows_answering_and_silent_nodes(herdctl: Path, start: Start) ->
     path, _port = start()
     found = run_herdctl(herdctl, "status", "--config", str(path), "--json")
     data = json.loads(found.stdout)
-    # Nothing listens at node1's address: its host is there and its agent is not.
+    # No agent listens at node1's address, but its host answers.
     assert data["nodes"]["vllm-node1"]["seen"] == "refused"
     assert data["nodes"]["vllm-node2"]["heartbeat"]["node"] == "vllm-node2"
     assert (found.returncode, data["well"]) == (1, False)

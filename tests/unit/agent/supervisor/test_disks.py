@@ -42,13 +42,13 @@ for _call in range(4):
 deadline = time.monotonic() + 30
 while not found.readings and time.monotonic() < deadline:
     time.sleep(0.01)
-# Two paths on one file system are one; who has not answered yet is not told of.
+# Two paths on one file system give one reading; a disk without an answer gives none.
 (disk,) = found.readings
 assert disk.path == here and 0 <= disk.free_mib <= disk.total_mib and disk.state in ("ok", "low", "full"), disk
 disks.PATIENCE_S = -1
 said = {disk.path: disk.state for disk in found.readings}
 assert said[here + "/hangs"] == said[here + "/broken"] == "silent", said
-# Whoever looks later can see that there was no room, and when.
+# A full disk leaves a record with its time.
 device, began = Path(here).stat().st_dev, time.time()
 assert disks.without_room(Path(here, "run"), device) is None
 disks.rpc_cache.NO_ROOM = 1 << 60

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the agent does about a router and its models' processes, on a clock and with processes that are made up here.
+"""The agent's actions on a router and its models' processes, with a simulated clock and simulated processes.
 
-The real ones are stopped in the scenario router.
+The scenario router stops real ones.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ models["a"] = model(20, "a", "60"); models["b"] = model(21, "b")
 def asked(): done.append([watches[1].may_ask, watches[2].may_ask])
 run(1); asked()
 clients.append(5000); run(0.5); asked(); run(0.5); asked()
-# A connection of this very moment may be the agent's own.
+# A connection of the last moment may be the agent's own.
 clients[:] = [5001]; run(0.5); asked()
 clients.clear(); run(0.5); asked()
 """
