@@ -33,7 +33,6 @@ from ..common.systemd_notify import notify
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/job-guard.json"
-TABLE_PATH = "/etc/herd/job-guard.nft"
 TABLE, SET = "herd_jobs", "open"
 #: Seconds until an open port closes without a renewal, and between two renewals.
 LIFE_S, RENEW_S = 60, 20.0
@@ -56,7 +55,7 @@ class PortRules:
     first: int
     last: int
     addresses: frozenset[str]
-    table: str = TABLE_PATH
+    table: str
 
     def refusal(self, port: Any, address: Any) -> str:
         """Say why a port may not be opened to an address; empty if it may."""
@@ -74,7 +73,7 @@ def _parse(data: Any) -> PortRules:
         int(data["first"]),
         int(data["last"]),
         frozenset(map(str, data["addresses"])),
-        str(data.get("table", TABLE_PATH)),
+        str(data["table"]),
     )
 
 

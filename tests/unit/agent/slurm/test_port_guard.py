@@ -45,6 +45,7 @@ def _guard(herdctl: Path, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
         "first": 50052,
         "last": 50059,
         "addresses": ["10.100.0.41"],
+        "table": "/etc/herd/job-guard.nft",
     }
     (tmp_path / "guard.json").write_text(json.dumps(rules), encoding="utf-8")
     process = subprocess.Popen(
