@@ -65,7 +65,7 @@ def test_a_switch_is_needed_unless_all_nodes_run_the_target(
         (node(HEAD, OLD, previous=NEW, noted=BACK), node(WORKER, OLD, previous=NEW, noted=BACK), "", OLD, NEW),
         (node(HEAD, OLD, previous=NEW, noted=BACK), node(WORKER, NEW, previous=OLD, noted=BACK), "", OLD, NEW),
         (node(HEAD, OLD, previous=NEW, noted=BACK), node(WORKER, OLD, noted=BACK), NEW, NEW, OLD),
-        # What makes no sense says nothing.
+        # A malformed record is ignored.
         (node(HEAD, NEW, previous=OLD, noted={"to": "../x"}), node(WORKER, NEW), "", OLD, NEW),
     ],
 )

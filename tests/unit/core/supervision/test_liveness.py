@@ -27,7 +27,7 @@ def suspicious(slots_known: bool | None, busy: int) -> HeadObservation:
 @pytest.mark.parametrize(
     ("slots_known", "busy", "after"),
     [(None, 1, 180), (True, 1, 180), (True, 0, 900)],
-    ids=["its slots do not answer", "busy and makes nothing", "idle"],
+    ids=["its slots do not answer", "busy without progress", "idle"],
 )
 @pytest.mark.parametrize("answered", [True, False])
 def test_head_under_suspicion_is_probed(
