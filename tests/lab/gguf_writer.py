@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pieces of a GGUF file as bytes, with the standard library only.
+"""Write the pieces of a GGUF file as bytes, with the standard library only.
 
-What the lab's model, the engine's tests and the tests of the reader are written with. Version 3, little endian.
+The lab's model, the engine's tests and the reader's tests use it. Version 3, little endian.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class TensorSpec:
 
 
 def string(text: str) -> bytes:
-    """A length and the bytes."""
+    """Encode a length and the bytes."""
     raw = text.encode()
     return struct.pack("<Q", len(raw)) + raw
 
 
 def scalar(value: str | int | float | bool) -> tuple[int, bytes]:
-    """The type's number and the bytes of one value."""
+    """Encode the type's number and the bytes of one value."""
     if isinstance(value, str):
         return STRING, string(value)
     if isinstance(value, bool):
@@ -71,7 +71,7 @@ def scalar(value: str | int | float | bool) -> tuple[int, bytes]:
 
 
 def field(key: str, value: Value) -> bytes:
-    """One key with its value; a sequence becomes an array of its first entry's type."""
+    """Encode a key with its value; a sequence becomes an array of its first entry's type."""
     if isinstance(value, (str, int, float)):
         kind, raw = scalar(value)
         return string(key) + struct.pack("<I", kind) + raw
@@ -83,7 +83,7 @@ def field(key: str, value: Value) -> bytes:
 
 
 def signed_array(key: str, values: Sequence[int]) -> bytes:
-    """An array of signed numbers, as token types are."""
+    """Encode an array of signed numbers, such as token types."""
     return string(key) + struct.pack(f"<IIQ{len(values)}i", ARRAY, INT32, len(values), *values)
 
 
@@ -93,13 +93,13 @@ def padding(size: int, alignment: int = ALIGNMENT) -> bytes:
 
 
 def tensor_info(spec: TensorSpec, offset: int) -> bytes:
-    """One entry of the tensor table."""
+    """Encode one entry of the tensor table."""
     head = string(spec.name) + struct.pack("<I", len(spec.dims)) + struct.pack(f"<{len(spec.dims)}Q", *spec.dims)
     return head + struct.pack("<IQ", TENSOR_TYPES[spec.type][0], offset)
 
 
 def header(fields: Sequence[bytes], tensors: Sequence[TensorSpec]) -> bytes:
-    """Everything before the first tensor's bytes."""
+    """Encode the part of the file before the first tensor's bytes."""
     table, offset = [], 0
     for spec in tensors:
         table.append(tensor_info(spec, offset))

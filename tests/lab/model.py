@@ -1,19 +1,19 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's model: small, real in every respect but its wisdom, and the same bytes on every machine.
+"""Generate the lab's model: small, valid for the engine, and the same bytes on every machine.
 
 The architecture is llama, the tokenizer is llama.cpp's own test vocabulary (copied field by field out
 of its source), the weights are pseudo-random. The output layer has weights only for tokens that are
-whole words or a full stop, so an answer is printable nonsense; it goes on until max_tokens, because the
-end-of-text token has no weights either.
+whole words or a full stop, so a response is printable nonsense. It ends at max_tokens only, because the
+end-of-text token has no weights.
 
-Only the standard library is used, and only operations whose result a standard fixes: SHAKE-256 makes
-the weights' bits and a table of 256 half-precision numbers makes weights of them. So neither the Python
-version nor a numeric library can change a bit, and the inventory can hold the checksums.
+The generator uses only the standard library and standardised operations. SHAKE-256 makes the weights'
+bits, and a table of 256 half-precision numbers turns them into weights. So no version of Python or of a
+numeric library changes a bit, and the inventory can hold the checksums.
 
 Use: python -m tests.lab.model [OUTDIR] [--vocab FILE]
-OUTDIR is where the lab's hub serves the model, unless it is given. FILE is ggml-vocab-llama-spm.gguf, or a tarball
+OUTDIR is by default the directory of the lab's hub. FILE is ggml-vocab-llama-spm.gguf, or a tarball
 of the engine's source that contains it; without it, the pinned source is fetched into the cache.
 """
 
@@ -41,7 +41,7 @@ VOCAB_SHA256 = "16c3724582d59aa8bf84711894e833f916ee46a31d80e21312759c48bf8d0e69
 # Bytes of each scalar type of a GGUF header, by the type's number.
 SCALAR_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 NORMAL_TOKEN = 1
-# What the model can say. Words begin with the vocabulary's sign for a space.
+# The words of the model's responses. Each begins with the vocabulary's sign for a space.
 WORDS = """
 a an and are as at be blue book bridge bright by can city clock cloud cold data day deep each every field file first
 five four from garden good gray green group hand hello high hill house in is island it key lake land large last layer
@@ -61,7 +61,7 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Shape:
-    """What the generated file depends on, besides the vocabulary."""
+    """The inputs of the generated file besides the vocabulary."""
 
     name: str
     layers: int
@@ -82,7 +82,7 @@ TINY = Shape("tiny-llama", 2, 32, 64, 2, 1, 512, "herd.inference tiny model 1")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The tokenizer's header fields as they stand in the file, and what the generator must know of them."""
+    """The tokenizer's header fields as in the file, with the tokens and types that the generator needs."""
 
     fields: list[bytes]
     tokens: list[str]
@@ -90,7 +90,7 @@ class Vocabulary:
 
 
 class _Reader:
-    """Walks the header of a GGUF file, little endian."""
+    """Reads the header of a GGUF file, little endian."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -119,7 +119,7 @@ class _Reader:
 
 
 def read_vocabulary(data: bytes) -> Vocabulary:
-    """Take the tokenizer out of a vocabulary-only GGUF file."""
+    """Read the tokenizer of a vocabulary-only GGUF file."""
     if data[:4] != b"GGUF":
         raise ValueError(f"expected a GGUF file with a vocabulary, found a file that begins with {data[:4]!r}")
     reader = _Reader(data)
@@ -168,7 +168,7 @@ def load_vocabulary(path: Path) -> bytes:
 
 
 def _half_tables(exponent: int) -> tuple[bytes, bytes]:
-    """Low and high byte of the half-precision number (byte - 127.5) * 2**exponent, for each byte."""
+    """Return low and high byte of the half-precision number (byte - 127.5) * 2**exponent for each byte."""
     halves = [struct.pack("<e", (byte - 127.5) * 2.0**exponent) for byte in range(256)]
     return bytes(half[0] for half in halves), bytes(half[1] for half in halves)
 
@@ -183,7 +183,7 @@ def _weights(name: str, count: int, exponent: int, seed: str) -> bytearray:
 
 
 def _exponent(inputs: int) -> int:
-    """The power of two that brings the weights' spread (74 steps) nearest to 1/sqrt(inputs)."""
+    """Return the power of two that brings the weights' spread (74 steps) nearest to 1/sqrt(inputs)."""
     return min(range(-20, 0), key=lambda e: abs(74 * 2.0**e - inputs**-0.5))
 
 
@@ -198,7 +198,7 @@ def _output_weights(shape: Shape, vocabulary: Vocabulary) -> bytearray:
 
 
 def _tensors(shape: Shape, vocabulary: Vocabulary) -> list[TensorSpec]:
-    """Every tensor, in file order."""
+    """Yield every tensor in file order."""
     width, kv = shape.width, shape.width // shape.heads * shape.kv_heads
     tensors = [
         TensorSpec("token_embd.weight", (width, len(vocabulary.tokens)), "f16"),
@@ -222,7 +222,7 @@ def _tensors(shape: Shape, vocabulary: Vocabulary) -> list[TensorSpec]:
 
 
 def generate(shape: Shape, vocabulary: Vocabulary) -> Iterator[bytes]:
-    """The file's bytes, piece by piece."""
+    """Yield the file's bytes in pieces."""
     head_width = shape.width // shape.heads
     fields = [
         field("general.architecture", "llama"),
@@ -255,18 +255,18 @@ def generate(shape: Shape, vocabulary: Vocabulary) -> Iterator[bytes]:
 
 
 def file_size(shape: Shape, vocabulary: Vocabulary) -> int:
-    """Bytes of the whole file, without making it."""
+    """Return the bytes of the whole file without generating it."""
     return len(next(generate(shape, vocabulary))) + data_size(_tensors(shape, vocabulary))
 
 
 def _cuts(total: int, parts: int) -> list[int]:
-    """Sizes of the parts: unequal, and each cut at an odd byte, so that nothing is aligned by luck."""
+    """Return the sizes of the parts: unequal, and cut at odd bytes, so that no part is aligned by chance."""
     ends = [total * (2 * part + 3) // (2 * parts + 2) | 1 for part in range(parts - 1)]
     return [end - start for start, end in zip([0, *ends], [*ends, total])]
 
 
 def write(shape: Shape, vocabulary: Vocabulary, out: Path) -> dict[str, object]:
-    """Write the parts and `<name>.json` into a directory; the JSON says what was written."""
+    """Write the parts and `<name>.json`, which describes them, into a directory."""
     out.mkdir(parents=True, exist_ok=True)
     whole = hashlib.sha256()
     parts: list[dict[str, object]] = []
@@ -299,7 +299,7 @@ def _fill(
     pieces: Iterator[bytes],
     whole: hashlib._Hash,
 ) -> bytes:
-    """Write exactly `size` bytes, taking pieces as needed; return what is left over for the next part."""
+    """Write exactly `size` bytes from the pieces; return the rest of the last piece for the next part."""
     while size:
         data = waiting or next(pieces)
         now, waiting = data[:size], data[size:]
@@ -316,7 +316,7 @@ def cache_dir() -> Path:
 
 
 def key(shape: Shape) -> str:
-    """Hash what the bytes depend on: these programs, the shape and the vocabulary."""
+    """Hash the inputs of the bytes: these programs, the shape and the vocabulary."""
     programs = Path(__file__).read_bytes() + Path(gguf_writer.__file__).read_bytes()
     inputs = json.dumps([asdict(shape), VOCAB_SHA256, hashlib.sha256(programs).hexdigest()])
     return hashlib.sha256(inputs.encode()).hexdigest()[:16]
@@ -332,13 +332,13 @@ def cached(shape: Shape, vocab: Path | None = None) -> Path:
         try:
             unfinished.rename(place)
         except OSError:
-            # Another process was faster, with the same bytes.
+            # Another process has written the same bytes first.
             shutil.rmtree(unfinished)
     return place
 
 
 def link_or_copy(source: Path, out: Path) -> None:
-    """Put the files of a directory into another, without a second copy of the bytes where possible."""
+    """Link the files of a directory into another, or copy them on another file system."""
     out.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
         target = out / path.name
@@ -352,7 +352,7 @@ def link_or_copy(source: Path, out: Path) -> None:
 
 
 def lab_model(vocab: Path | None = None) -> Path:
-    """Return the directory from which the lab's hub serves the model, and make what is missing in it.
+    """Return the directory from which the lab's hub serves the model; generate missing files.
 
     `inventory/lab` names the same repository and revision.
     """

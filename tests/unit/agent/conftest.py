@@ -17,19 +17,19 @@ from tests.installed import install_herdctl
 
 @pytest.fixture(scope="session")
 def herdctl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, installed below a folder of its own by what the module agent_install uses."""
+    """Install the program below a separate folder with the code of the module agent_install."""
     return install_herdctl(tmp_path_factory.mktemp("herd"))
 
 
 def run_herdctl(herdctl: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run it with -I: nothing of this tree is importable, only what was installed."""
+    """Run herdctl with -I: only the installed files are importable, not this tree."""
     return subprocess.run(
         [sys.executable, "-I", str(herdctl), *arguments], capture_output=True, text=True, timeout=60, check=False
     )
 
 
 def run_inside(herdctl: Path, code: str, *arguments: str, wrapper: Sequence[str] = ()) -> str:
-    """Run code that imports the installed program's parts; what it prints."""
+    """Run code that imports the installed program's parts; return its output."""
     code = f"import sys\nsys.path.insert(0, sys.argv[1])\n{code}"
     done = subprocess.run(
         [*wrapper, sys.executable, "-I", "-c", code, str(herdctl.parents[1] / "lib"), *arguments],

@@ -35,13 +35,13 @@ def test_number_error_shortens_a_long_value() -> None:
 
 
 @pytest.mark.parametrize("value", [1.0, True, None, 0, 65536])
-def test_whole_refuses_what_is_no_whole_number_of_the_range(value: Any) -> None:
+def test_whole_refuses_all_but_whole_numbers_of_the_range(value: Any) -> None:
     with pytest.raises(InvalidInputError):
         values.whole({"port": value}, "port", 1, 65535, "correct it")
 
 
 @pytest.mark.parametrize("value", [None, 1, "a\nb", "\x00", "x" * 9])
-def test_text_refuses_what_is_no_short_line(value: Any) -> None:
+def test_text_refuses_all_but_short_lines(value: Any) -> None:
     with pytest.raises(InvalidInputError):
         values.text({"name": value}, "name", 8, "correct it")
 

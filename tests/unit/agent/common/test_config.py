@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Configuration files of the node's services: what the reader accepts, and the errors that it gives."""
+"""The reader of the services' configuration files accepts valid documents, and its errors name the file."""
 
 from __future__ import annotations
 

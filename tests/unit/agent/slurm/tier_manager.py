@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tier manager as a process, with doubles of Slurm's programs that print what those of 22.05 print."""
+"""Run a tier manager as a process, with doubles of Slurm's programs that print the output of 22.05."""
 
 from __future__ import annotations
 

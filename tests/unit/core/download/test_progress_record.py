@@ -38,10 +38,10 @@ def kept(wanted: list[Segment], was: list[Segment], size: int = 200, **record: A
     [
         (TWO, TWO, 200, [[0, 60], [90, 130], [180, 200]]),
         (TWO, TWO, 120, [[0, 60], [90, 120]]),
-        # Another file at the same address, or the same at another with nothing to say that it is the same.
+        # Another file at the same address, or a file at another address without an identification.
         ([segment(1, tag="new"), segment(2)], TWO, 200, [[100, 130], [180, 200]]),
         ([segment(1, url="https://mirror.example.org/a"), segment(2)], TWO, 200, [[100, 130], [180, 200]]),
-        # With a checksum a mirror is as good; a change at the same address is not.
+        # A checksum identifies a mirror's file; a changed file at the same address does not match.
         (
             [segment(1, sha256="s", url="https://mirror.example.org/a", tag="x"), segment(2)],
             [segment(1, sha256="s"), segment(2)],
@@ -55,9 +55,9 @@ def kept(wanted: list[Segment], was: list[Segment], size: int = 200, **record: A
             [[100, 130], [180, 200]],
         ),
         ([segment(1, sha256="s"), segment(2)], TWO, 200, [[100, 130], [180, 200]]),
-        # Without anything that identifies the content.
+        # Without identification of the content.
         ([segment(1, tag=None), segment(2)], [segment(1, tag=None), segment(2)], 200, [[100, 130], [180, 200]]),
-        # A part of another size moves all that come after it.
+        # A part of another size moves all later parts.
         ([segment(1, 90), segment(2)], TWO, 200, []),
         ([segment(1, None), segment(2)], TWO, 200, []),
         (TWO, [segment(1, None), segment(2)], 200, []),

@@ -32,7 +32,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
         (6, 1.0, None),
     ],
 )
-def test_pause_follows_failures_and_the_servers_wish(failures: int, asked: float | None, pause: float | None) -> None:
+def test_pause_follows_failures_and_retry_after(failures: int, asked: float | None, pause: float | None) -> None:
     assert Backoff().pause(failures, asked) == pause
 
 
@@ -78,11 +78,11 @@ def test_bandwidth_limit_allows_no_burst_after_a_pause() -> None:
         ([(1, 1.0)] * 60, False),
         ([(1, 1.0)] * 61, True),
         ([(2000, 1.0)] * 600, False),
-        # A long wait after much that came quickly is the timeout's business.
+        # A long pause after a fast transfer is left to the timeout.
         ([(10**7, 0.1), (1, 50.0)], False),
         ([(10**7, 0.1), (1, 61.0)], True),
     ],
 )
-def test_trickling_connection_is_told_from_a_slow_line(pieces: list[tuple[int, float]], slow: bool) -> None:
+def test_trickling_connection_is_distinguished_from_a_slow_line(pieces: list[tuple[int, float]], slow: bool) -> None:
     detector = SlowTransferDetector(60.0)
     assert any(detector.is_too_slow(came, waited) for came, waited in pieces) == slow

@@ -161,7 +161,7 @@ def make(seed: int) -> tuple[Simulation, bytes]:
     transfer = Transfer(target, segments, kept, PACE, Backoff(retries=3, first=0.1))
     file = bytearray(2 * len(whole))
     for low, high in kept:
-        # What an earlier run left may have been damaged since.
+        # The bytes of an earlier run may be damaged.
         file[low:high] = whole[low:high] if chance.random() < 0.8 else bytes(high - low)
     return Simulation(chance, places, transfer, file), whole
 

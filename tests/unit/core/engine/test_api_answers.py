@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the answers of an engine's API mean, whoever asked for them."""
+"""Responses of an engine's API are read alike for all clients."""
 
 from __future__ import annotations
 

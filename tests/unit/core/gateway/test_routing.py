@@ -139,7 +139,9 @@ def test_tier_and_model(
         ({"model": "large"}, "", True),
     ],
 )
-def test_the_gateway_proxies_what_nginx_cannot(router: Router, body: Any, known: str, is_proxied: bool) -> None:
+def test_gateway_proxies_requests_that_nginx_cannot_proxy(
+    router: Router, body: Any, known: str, is_proxied: bool
+) -> None:
     found = forward(ask(router, body, "/v1/embeddings", x_herd_upstreams=known))
     assert found.is_proxied is is_proxied
     assert found.endpoint == REASONING

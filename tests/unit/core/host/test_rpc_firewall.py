@@ -49,7 +49,7 @@ def test_the_marker_changes_with_the_rules_and_with_nothing_else() -> None:
     assert first in rpc_firewall.ruleset(rpc_firewall.WORKER, rules)
 
 
-def test_nobody_to_let_in_is_an_error() -> None:
+def test_empty_list_of_sources_is_an_error() -> None:
     with pytest.raises(InvalidInputError, match="No head with a fabric address"):
         rpc_firewall.worker_rules(*WORKER, [])
     with pytest.raises(InvalidInputError, match="group rpc_worker"):

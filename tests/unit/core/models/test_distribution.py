@@ -46,7 +46,7 @@ def shown(plan: CopyPlan) -> list[list[tuple[str, str]]]:
             [[("node1", "node2")], [("node1", "node3"), ("node2", "node4")], [("node1", "node5")]],
         ),
         (1, {}, 2, ("node1",), []),
-        # Who has it gives it, whoever that is, and nobody asks the internet.
+        # Any host with the file sends it, and no host fetches it from the publisher.
         (3, {"node3": {"m.gguf": A}}, 2, ("node3",), [[("node3", "node1"), ("node3", "node2")]]),
         (3, {node: {"m.gguf": A} for node in NODES}, 2, ("node1", "node2", "node3"), []),
         # Another file by that name is not the model.

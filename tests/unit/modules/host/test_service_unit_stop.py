@@ -81,15 +81,13 @@ def test_an_end_in_time_is_waited_for(
 
 
 @pytest.mark.parametrize("state", ["deactivating", "active"])
-def test_an_end_that_takes_too_long_is_said(
-    systemd_of: Systemd, capsys: pytest.CaptureFixture[str], state: str
-) -> None:
+def test_late_stop_is_reported(systemd_of: Systemd, capsys: pytest.CaptureFixture[str], state: str) -> None:
     systemd_of.state, systemd_of.looks_to_end = state, 10_000
     found = run(capsys)
     assert found["failed"]
     assert "herd-queue.service to stop within 60 seconds" in found["msg"]
     assert 60 <= systemd_of.now < 62
-    # Nothing is left that would start it when nobody looks any more.
+    # No pending start remains that would start the unit later.
     assert "start" not in systemd_of.told
 
 

@@ -115,7 +115,7 @@ def test_former_options_only_change_the_pointer(site: Site, monkeypatch: pytest.
 
 @pytest.mark.parametrize("cmake", [OLD, NEW])
 def test_check_mode_predicts_a_build(site: Site, cmake: dict[str, str]) -> None:
-    """Whoever installs the release would otherwise compare the nodes with the one that lies there."""
+    """Without the prediction, the release's installation would compare the nodes with the former build."""
     site.result(cmake=OLD)
     foreseen = site.result(check=True, cmake=cmake)
     assert foreseen["changed"] is (cmake == NEW)
