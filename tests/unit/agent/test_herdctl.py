@@ -64,7 +64,7 @@ def test_help_lists_all_commands_and_imports_none(herdctl: Path) -> None:
 
 
 def test_stop_engine_imports_little(herdctl: Path) -> None:
-    found = json.loads(run_inside(herdctl, LOADED, "stop-engine"))
+    found = json.loads(run_inside(herdctl, LOADED, "stop-engine", "--seconds", "1"))
     assert found["status"] == 0
     modules = set(found["modules"])
     assert not modules & {"asyncio", "http.client", "socket", "ssl", "subprocess"}
@@ -73,7 +73,7 @@ def test_stop_engine_imports_little(herdctl: Path) -> None:
     assert found["added"] <= 40, sorted(modules)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["stop-engine"], ["select-model", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["stop-engine", "--seconds", "1"], ["select-model", "--help"]])
 def test_commands_work_beside_a_broken_module(broken: Path, arguments: list[str]) -> None:
     done = run_herdctl(broken, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
