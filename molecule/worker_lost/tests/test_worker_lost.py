@@ -89,7 +89,7 @@ def test_the_fabric_is_cut(service: Service) -> None:
     )
 
 
-def test_what_is_stopped_on_purpose_stays_stopped(service: Service) -> None:
+def test_unit_stopped_by_an_operator_stays_stopped(service: Service) -> None:
     # Under load the engine would wait for its clients; that it does not is no failure.
     service.on(HEAD, "systemctl", "stop", "llama-head")
     began = time.time()

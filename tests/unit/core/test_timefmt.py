@@ -10,7 +10,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core import timefmt
 
 
 @given(st.integers(0, 253402300799))
-def test_unix_reads_what_iso_writes(seconds: int) -> None:
+def test_unix_reads_the_output_of_iso(seconds: int) -> None:
     assert timefmt.unix(timefmt.iso(seconds)) == seconds
 
 

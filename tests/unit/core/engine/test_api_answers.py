@@ -51,6 +51,6 @@ def test_events_of_a_stream_end_before_done() -> None:
     assert [api_answers.piece(choice) for choice in event["choices"]] == [("", "a")]
 
 
-def test_reasoning_is_told_from_text() -> None:
+def test_reasoning_is_separated_from_text() -> None:
     assert api_answers.piece({"delta": {"reasoning_content": "so", "content": None}}) == ("so", "")
     assert api_answers.piece({}) == ("", "")

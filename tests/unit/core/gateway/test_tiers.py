@@ -29,7 +29,7 @@ def test_a_ready_tier_has_its_engines_endpoint_and_models() -> None:
     assert (status.is_ready, status.endpoint, status.models) == (True, "10.0.0.42:8080", FAST.models)
 
 
-def test_a_loading_tier_says_how_far_it_is_and_when_to_try_again() -> None:
+def test_loading_tier_shows_its_progress_and_the_time_of_the_next_try() -> None:
     status = tiers.status_of(replace(READY, state="loading", percent=43, reason="loading 43 %", retry_after_s=9))
     assert (status.is_ready, status.endpoint, status.percent, status.retry_after) == (False, "", 43, 9)
 

@@ -41,7 +41,7 @@ def files(*entries: Endpoint) -> dict[str, str]:
     return {endpoint_registry.file_name(entry.tier, entry.job_id): endpoint_registry.write(entry) for entry in entries}
 
 
-def test_what_is_written_is_read() -> None:
+def test_written_entry_is_read() -> None:
     assert endpoint_registry.read(endpoint_registry.write(FAST), "fast-12.json") == FAST
     assert json.loads(endpoint_registry.write(FAST)).keys() == {
         "schema",

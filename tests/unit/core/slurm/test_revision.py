@@ -60,7 +60,7 @@ def test_only_a_runtime_with_a_fingerprint_gets_the_signal() -> None:
     ("is_running", "is_asked", "words"),
     [(False, False, "a new job follows"), (True, True, "in an idle window"), (True, False, "when it is requeued")],
 )
-def test_message_says_how_an_outdated_job_is_replaced(is_running: bool, is_asked: bool, words: str) -> None:
+def test_message_names_the_replacement_of_an_outdated_job(is_running: bool, is_asked: bool, words: str) -> None:
     said = job_revision.in_words("12", is_running, is_asked)
     assert said.startswith("job 12 is outdated")
     assert words in said

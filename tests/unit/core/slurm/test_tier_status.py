@@ -33,7 +33,7 @@ VIEW = StatusReport(
 )
 
 
-def test_what_is_written_is_read() -> None:
+def test_written_status_is_read() -> None:
     assert tier_status.read(tier_status.write(VIEW)) == VIEW
 
 

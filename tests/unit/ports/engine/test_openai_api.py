@@ -128,7 +128,7 @@ def test_answering_head_is_verified(url: str) -> None:
     assert (proof["wrong_key_refused"], proof["models"]) == (True, ["lab-llama"])
 
 
-def test_reasoning_is_told_from_the_answer(url: str) -> None:
+def test_reasoning_is_separated_from_the_response(url: str) -> None:
     Head.pieces = THOUGHTS
     proof = api_health.prove(Api(url, "secret", 5), {**GIVEN, "reasoning": True})
     assert (proof["streamed"]["text"], proof["streamed"]["reasoning"]) == ("Let me see ISOFoot", "Let me see")
