@@ -45,6 +45,7 @@ USERS: dict[str, dict[str, Any]] = {
     "old": {"key": "herd-key-of-old", "expires": 1000.0},
     "fay": {"key": "herd-key-of-fay", "tiers": ["fast"], "limits": "roomy"},
     "meg": {"key": "herd-key-of-meg", "limits": "one"},
+    "lee": {"key": "herd-key-of-lee", "limits": "roomy"},
 }
 LIMITS = {
     "default": {"requests_per_minute": 120, "burst": 30, "concurrency": 8},
