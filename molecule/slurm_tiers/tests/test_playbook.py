@@ -93,7 +93,7 @@ def test_script_that_slurm_refuses_is_not_installed(
         ({"memory": "100M"}, "Slurm would kill it"),
         ({"models": ["lab-lama"]}, "models of the tier fast among lab-llama"),
         ({"hosts": ["vasp-04"]}, "hosts of the tier fast among"),
-        ({"qos": "vasp_priority"}, "expected the QoS vasp_priority to give its jobs the 30 seconds of grace"),
+        ({"qos": "vasp_priority"}, "expected the QoS vasp_priority to have the 30 seconds of grace of its tiers"),
     ],
 )
 def test_impossible_tiers_stop_the_playbook_before_any_change(
