@@ -161,7 +161,7 @@ def test_unreachable_node_rolls_all_nodes_back(on: On, operator: Operator) -> No
     run = play(operator, "upgrade", given=BUILT)
     stopping.join()
     assert run.rc != 0
-    assert "vllm-node3: expected every node to change to" in run.output
+    assert "vllm-node3: expected every node to switch to" in run.output
     assert f"The service runs {before} again and answers" in run.output
     assert chat(on, PLAIN) == "200"
     time.sleep(100)
