@@ -186,13 +186,9 @@ def test_killed_guard_does_not_affect_running_workers(serving: Slurm) -> None:
 def recovered(slurm: Slurm, tier: str, job: str, lost: str) -> None:
     """Wait until the same job serves again, with the loss in its log."""
     until("the loss in the log", lambda: lost in slurm.log(job), 20)
-
-    def answered() -> bool:
-        # The entry of the lost engine stays ready for an instant after the loss is logged.
-        entry = slurm.ready(tier)
-        return bool(entry) and entry["job_id"] == job and slurm.chat(entry).status == 200
-
-    until("the same job to answer again", answered, 120)
+    entry = until("the tier to be ready again", lambda: slurm.ready(tier), 120)
+    assert entry["job_id"] == job
+    assert slurm.chat(entry).status == 200
 
 
 def requeued_job(slurm: Slurm, tier: str) -> str:

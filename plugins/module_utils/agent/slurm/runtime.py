@@ -425,8 +425,8 @@ class Runtime:
                 except GroupLostError as error:
                     now = time.monotonic()
                     restarts = [*(at for at in restarts if now - at < WELL_S), now]
-                    log(f"lost: {error}")
                     self.registry.begin()
+                    log(f"lost: {error}")
                     self.stop_group(gently=False)
                     if len(restarts) > self.job.restarts:
                         log(f"giving up after {len(restarts)} failures within {WELL_S:.0f} seconds")
