@@ -39,8 +39,10 @@ def read_config(path: str, schema: int, parse: Callable[[Any], Settings], what: 
             raise ValueError(f"schema {data['schema']}")
         return parse(data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        # The text of an OSError repeats its number and the path.
+        found = error.strerror if isinstance(error, OSError) else None
         raise InvalidInputError(
             f"{what} of schema {schema} at {path}",
-            f"{type(error).__name__}: {error}",
+            found or f"{type(error).__name__}: {error}",
             f"run the role {role}, which writes it, or name another file with --config",
         ) from error

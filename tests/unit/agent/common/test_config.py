@@ -49,5 +49,5 @@ def test_invalid_configuration_is_rejected(tmp_path: Path, text: str, found: str
 
 
 def test_error_names_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="FileNotFoundError"):
+    with pytest.raises(InvalidInputError, match="found No such file or directory: run the role"):
         read(tmp_path / "none.json")
