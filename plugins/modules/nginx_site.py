@@ -31,13 +31,6 @@ options:
     description: Contents of each file, by its path below O(root).
     type: dict
     required: true
-  tiers:
-    description:
-      - Tiers that O(files) refer to. The service herd-upstreams writes C(herd/upstreams.conf). If a tier is missing
-        there, the module adds it without an engine.
-    type: list
-    elements: str
-    default: []
   watch:
     description: Other files that nginx reads, such as certificates. nginx is reloaded if one is newer.
     type: list
@@ -54,7 +47,6 @@ EXAMPLES = r"""
   herd.inference.nginx_site:
     files:
       conf.d/herd.conf: "{{ lookup('ansible.builtin.template', 'herd.conf.j2') }}"
-    tiers: [fast, reasoning]
 """
 
 RETURN = r"""
@@ -71,31 +63,13 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import nginx_upstreams
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.gateway import nginx
-
-UPSTREAMS = "herd/upstreams.conf"
-CLIENTS = "herd/clients.conf"
-KEY = "herd/engine-key.conf"
 
 
 def text_of(path: Path) -> str:
     """Return a file's text; empty for a missing file."""
     return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-def kept_elsewhere(root: Path, tiers: list[str]) -> dict[str, str]:
-    """Return the files of the service herd-upstreams that nginx needs and that are missing."""
-    known = nginx_upstreams.known_endpoints(text_of(root / UPSTREAMS))
-    missing: dict[str, str] = {}
-    if set(tiers) - set(known):
-        missing[UPSTREAMS] = nginx_upstreams.configuration({name: known.get(name, "") for name in tiers})
-    if tiers and not (root / CLIENTS).exists():
-        missing[CLIENTS] = nginx_upstreams.clients_configuration("")
-    if tiers and not (root / KEY).exists():
-        missing[KEY] = "# herd-upstreams writes the key here as soon as there is one.\n"
-    return missing
 
 
 def planned_action(params: dict[str, Any], state: systemd.UnitState, stale: list[str]) -> str:
@@ -109,7 +83,7 @@ def planned_action(params: dict[str, Any], state: systemd.UnitState, stale: list
 def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Write the files that differ, start or reload nginx, and return the module's result."""
     root, unit = Path(params["root"]), params["unit"]
-    wanted = {**params["files"], **kept_elsewhere(root, params["tiers"])}
+    wanted: dict[str, str] = params["files"]
     before = {name: text_of(root / name) for name in wanted}
     stale = [name for name in wanted if before[name] != wanted[name]]
     # In check mode on a new host, nginx is not installed yet.
@@ -119,7 +93,7 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     action = planned_action(params, state, stale)
     if not check_mode:
         for name in stale:
-            files.atomic_write(root / name, wanted[name], 0o600 if name == KEY else 0o644)
+            files.atomic_write(root / name, wanted[name], 0o644)
         if not state.enabled:
             systemd.enable(unit)
         if action != "none":
@@ -141,7 +115,6 @@ def main() -> None:
         argument_spec={
             "root": {"type": "path", "default": "/etc/nginx"},
             "files": {"type": "dict", "required": True},
-            "tiers": {"type": "list", "elements": "str", "default": []},
             "watch": {"type": "list", "elements": "path", "default": []},
             "unit": {"type": "str", "default": "nginx.service"},
         },

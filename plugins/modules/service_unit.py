@@ -19,7 +19,7 @@ author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   name:
-    description: Name of the unit with its suffix.
+    description: Name of the unit with its suffix, or of a template unit (C(NAME@.service)) with O(instances).
     type: str
     required: true
   content:
@@ -50,6 +50,14 @@ options:
       - With V(0) the module waits for systemd's job.
     type: float
     default: 0
+  instances:
+    description:
+      - Instances of a template unit, of which one serves at a time. The first one starts at boot.
+      - Instead of a restart, another instance starts, and the former one stops when the new one is ready. The module
+        does not wait for the end of the former one. If the new one does not start, the former one stays.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -57,11 +65,18 @@ EXAMPLES = r"""
   herd.inference.service_unit:
     name: llama-rpc.service
     content: "{{ lookup('ansible.builtin.template', 'llama-rpc.service.j2') }}"
+
+- name: Run the gateway, whose instances share one socket
+  herd.inference.service_unit:
+    name: herd-gateway@.service
+    instances: [a, b]
+    stop_timeout: 600
+    content: "{{ lookup('ansible.builtin.template', 'herd-gateway@.service.j2') }}"
 """
 
 RETURN = r"""
 action:
-  description: Action on the service (V(none), V(start) or V(restart)).
+  description: Action on the service (V(none), V(start), V(restart) or V(stop) of a surplus instance).
   returned: always
   type: str
   sample: restart
@@ -73,6 +88,8 @@ reason:
 """
 
 import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,23 +100,53 @@ from ansible_collections.herd.inference.plugins.module_utils.ports import files,
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a service needs.
+
+    :ivar states: present state of each unit.
+    :ivar enabled: whether each unit starts at boot.
+    """
+
+    states: Mapping[str, systemd.UnitState]
+    enabled: Mapping[str, bool]
+    action: str
+    reason: str
+    apply: Callable[[], None]
+
+    def diff(self) -> list[dict[str, str]]:
+        """Describe the change of the service; empty for none."""
+        if self.action == "none" and all(self.states[name].enabled == self.enabled[name] for name in self.states):
+            return []
+        words = {True: "enabled", False: "not enabled"}
+        was = (f"{name}: {state.active_state}, {words[state.enabled]}\n" for name, state in self.states.items())
+        now = (f"{name}: {words[enabled]}\n" for name, enabled in self.enabled.items())
+        return [{"before": "".join(was), "after": "".join(now) + f"{self.action} ({self.reason or 'no restart'})\n"}]
+
+
 def digest(content: str, others: dict[str, str], triggers: list[str]) -> str:
     """Return a digest of the unit, its other files and the triggers."""
     parts = [content, *(f"{path}\0{others[path]}" for path in sorted(others)), *triggers]
     return hashlib.sha256("\0\0".join(parts).encode()).hexdigest()[:16]
 
 
+def runs_with(state: systemd.UnitState) -> str:
+    """Return the digest that a unit's process was started with; empty if none runs."""
+    return processes.environment_of(state.pid).get("HERD_UNIT", "") if state.pid else ""
+
+
 def next_action(
-    state: systemd.UnitState, runs_with: str, wanted: str, restart_reason: str, is_edited: bool = False
+    state: systemd.UnitState, found: str, wanted: str, restart_reason: str, is_edited: bool = False
 ) -> tuple[str, str]:
     """Return the action that the service needs, and its reason.
 
+    :param found: the digest that its process was started with.
     :param is_edited: whether the unit's file was changed by hand. The process may run with that text, and have the
         digest of the former one.
     """
     if state.active_state not in ("active", "activating", "reloading"):
         return "start", f"it is {state.active_state}"
-    if state.pid and runs_with != wanted:
+    if state.pid and found != wanted:
         return "restart", "it runs with an older unit"
     if state.pid and is_edited:
         return "restart", "its unit was changed by hand"
@@ -130,30 +177,81 @@ def act(name: str, action: str, timeout_s: float) -> None:
         systemd.restart(name)
 
 
+def next_instance(states: Mapping[str, systemd.UnitState], current: Collection[str]) -> tuple[str, list[str]]:
+    """Return the instance to start (empty for none), and the instances to stop.
+
+    :param current: the instances that run with the wanted text.
+    """
+    serving = [unit for unit, state in states.items() if state.active_state in ("active", "reloading")]
+    up_to_date = [unit for unit in serving if unit in current]
+    # An instance that still serves its last connections is the last choice: the start would wait for them.
+    free = [unit for unit in states if unit not in serving]
+    free.sort(key=lambda unit: states[unit].active_state == "deactivating")
+    kept = (up_to_date or free or serving[-1:])[0]
+    ended = ("inactive", "failed", "deactivating")
+    surplus = [unit for unit, state in states.items() if unit != kept and state.active_state not in ended]
+    return "" if up_to_date else kept, surplus
+
+
+def change_instance(started: str, stopped: list[str], timeout_s: float) -> None:
+    """Start an instance, and stop the others when it is ready."""
+    if started:
+        try:
+            systemd.restart_within(started, timeout_s)
+        except HerdError:
+            # systemd would try again for ever, beside the former instance.
+            if stopped:
+                systemd.stop(started, wait=False)
+            raise
+    for unit in stopped:
+        systemd.stop(unit, wait=False)
+
+
+def service(given: dict[str, Any], wanted: str, is_edited: bool, check_mode: bool) -> Plan:
+    """Plan for a unit of one service."""
+    name, timeout_s = given["name"], given["stop_timeout"]
+    state = systemd.settle(name, timeout_s) if timeout_s and not check_mode else systemd.show(name)
+    action, reason = next_action(state, runs_with(state), wanted, given["restart_reason"], is_edited)
+    return Plan({name: state}, {name: given["enabled"]}, action, reason, lambda: act(name, action, timeout_s))
+
+
+def instances(given: dict[str, Any], wanted: str, is_edited: bool) -> Plan:
+    """Plan for a template unit."""
+    units = [given["name"].replace("@.", f"@{instance}.") for instance in given["instances"]]
+    states = {unit: systemd.show(unit) for unit in units}
+    current = [] if is_edited else [unit for unit, state in states.items() if runs_with(state) == wanted]
+    started, stopped = next_instance(states, current)
+    action, reason = "none", ""
+    if started:
+        action, reason = ("restart", "it runs with an older unit") if stopped else ("start", "no instance runs")
+    elif stopped:
+        action, reason = "stop", "two instances run"
+    enabled = {unit: given["enabled"] and unit == units[0] for unit in units}
+    return Plan(states, enabled, action, reason, lambda: change_instance(started, stopped, given["stop_timeout"]))
+
+
 def result(module: AnsibleModule) -> dict[str, Any]:
     """Write the unit, bring the service to it, and return the module's result."""
     given = module.params
-    name, timeout_s, enabled = given["name"], given["stop_timeout"], given["enabled"]
     wanted = digest(given["content"], given["files"], given["triggers"])
-    unit = str(systemd.UNIT_DIRECTORY / name)
+    unit = str(systemd.UNIT_DIRECTORY / given["name"])
     texts = {unit: given["content"].replace("@HERD_UNIT@", wanted), **given["files"]}
-    state = systemd.settle(name, timeout_s) if timeout_s and not module.check_mode else systemd.show(name)
-    runs_with = processes.environment_of(state.pid).get("HERD_UNIT", "") if state.pid else ""
     before = {path: Path(path).read_text(encoding="utf-8") if Path(path).exists() else "" for path in texts}
     stale = [path for path in texts if before[path] != texts[path]]
     is_edited = unit in stale and before[unit] != ""
-    action, reason = next_action(state, runs_with, wanted, given["restart_reason"], is_edited)
+    if given["instances"]:
+        plan = instances(given, wanted, is_edited)
+    else:
+        plan = service(given, wanted, is_edited, module.check_mode)
     if not module.check_mode:
-        write(name, texts, stale, state.needs_reload)
-        if state.enabled != enabled:
-            systemd.enable(name) if enabled else systemd.disable(name)
-        act(name, action, timeout_s)
+        write(given["name"], texts, stale, any(state.needs_reload for state in plan.states.values()))
+        for name, enabled in plan.enabled.items():
+            if plan.states[name].enabled != enabled:
+                systemd.enable(name) if enabled else systemd.disable(name)
+        plan.apply()
     diff = [{"before_header": p, "after_header": p, "before": before[p], "after": texts[p]} for p in stale]
-    if action != "none" or state.enabled != enabled:
-        was = f"{name}: {state.active_state}, {'enabled' if state.enabled else 'not enabled'}\n"
-        now = f"{name}: active, {'enabled' if enabled else 'not enabled'} ({reason or 'no restart'})\n"
-        diff.append({"before": was, "after": now})
-    return {"changed": bool(diff), "action": action, "reason": reason, "diff": diff}
+    diff += plan.diff()
+    return {"changed": bool(diff), "action": plan.action, "reason": plan.reason, "diff": diff}
 
 
 def main() -> None:
@@ -167,6 +265,7 @@ def main() -> None:
             "enabled": {"type": "bool", "default": True},
             "restart_reason": {"type": "str", "default": ""},
             "stop_timeout": {"type": "float", "default": 0},
+            "instances": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -106,11 +106,10 @@ def render(given: Mapping[str, Any]) -> dict[str, str]:
 
     own = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
     values["_gateway_refusals"] = resolve(own["_gateway_refusals"])
-    values["_gateway_kinds"] = own["_gateway_kinds"]
-    names = {"conf.d/herd.conf": "herd.conf.j2", "herd/locations.conf": "locations.conf.j2"}
-    names["herd/taken.conf"] = "taken.conf.j2"
-    names["herd/cors.conf"] = "cors.conf.j2"
-    names["herd/gateway.nft"] = "gateway.nft.j2"
+    values.update(
+        {name: own[name] for name in ("_gateway_openai_types", "_gateway_anthropic_types", "_gateway_exposed_headers")}
+    )
+    names = {"conf.d/herd.conf": "herd.conf.j2", "herd/gateway.nft": "gateway.nft.j2"}
     return {name: environment.get_template(template).render(values) for name, template in names.items()}
 
 
@@ -291,7 +290,7 @@ class Gateway:
         given = {
             "gateway_nginx_root": str(self.etc),
             "gateway_socket": f"{self.root}/gateway.sock",
-            "gateway_log_socket": f"{self.root}/log.sock",
+            "gateway_nginx_log": f"{self.root}/nginx-own.log",
             "gateway_addresses": ["127.0.0.1"],
             "gateway_client_timeout": 3,
             "gateway_header_timeout": 3,

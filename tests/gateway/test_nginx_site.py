@@ -62,10 +62,8 @@ def double(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Systemd:
     return made
 
 
-def run(
-    capsys: pytest.CaptureFixture[str], root: Path, text: str, check: bool = False, tiers: tuple[str, ...] = ()
-) -> Any:
-    given = {"root": str(root), "files": {"conf.d/a.conf": text}, "tiers": list(tiers), "_ansible_check_mode": check}
+def run(capsys: pytest.CaptureFixture[str], root: Path, text: str, check: bool = False) -> Any:
+    given = {"root": str(root), "files": {"conf.d/a.conf": text}, "_ansible_check_mode": check}
     capsys.readouterr()
     with patch_module_args({**given, "_ansible_diff": True}), pytest.raises(SystemExit):
         nginx_site.main()
@@ -109,18 +107,3 @@ def test_a_reload_missed_by_an_interrupted_run_is_made(
     run(capsys, root, GOOD.format(1801))
     monkeypatch.setattr(nginx, "read_at", lambda _pid: 1.0)
     assert run(capsys, root, GOOD.format(1801))["action"] == "reload"
-
-
-def test_a_new_tier_has_no_engine_and_the_others_keep_theirs(
-    double: Systemd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root, upstreams = tmp_path / "etc", tmp_path / "etc" / "herd" / "upstreams.conf"
-    text = GOOD.format(1801) + f"include {root}/herd/upstreams.conf;\n"
-    run(capsys, root, text, tiers=("fast",))
-    assert "fast=-" in upstreams.read_text(encoding="utf-8")
-    upstreams.write_text(upstreams.read_text(encoding="utf-8").replace("fast=-", "fast=10.0.0.42:8080"))
-    # What herd-upstreams has written is its own.
-    assert not run(capsys, root, text, tiers=("fast",))["changed"]
-    run(capsys, root, text, tiers=("fast", "reasoning"))
-    assert "fast=10.0.0.42:8080 reasoning=-" in upstreams.read_text(encoding="utf-8")
-    assert (root / "herd" / "engine-key.conf").stat().st_mode & 0o777 == 0o600

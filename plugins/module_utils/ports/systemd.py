@@ -142,9 +142,9 @@ def reload_unit(unit: str) -> None:
     _systemctl("reload", unit, timeout=JOB_TIMEOUT_S)
 
 
-def stop(unit: str) -> None:
-    """Stop a unit and wait for its job."""
-    _systemctl("stop", unit, timeout=JOB_TIMEOUT_S)
+def stop(unit: str, wait: bool = True) -> None:
+    """Stop a unit, and wait for its job if requested."""
+    _systemctl("stop", *([] if wait else ["--no-block"]), unit, timeout=JOB_TIMEOUT_S)
 
 
 def settle(unit: str, timeout_s: float) -> UnitState:
@@ -170,7 +170,7 @@ def settle(unit: str, timeout_s: float) -> UnitState:
 def restart_within(unit: str, timeout_s: float) -> None:
     """Restart a unit that stops slowly. If it does not stop in time, no job stays that would start it later."""
     # systemd starts the stop job at once, unless another job of the unit is queued.
-    _systemctl("stop", "--no-block", unit)
+    stop(unit, wait=False)
     deadline = time.monotonic() + SETTLE_PAUSE_S
     while show(unit).active_state == "active" and time.monotonic() < deadline:
         time.sleep(SETTLE_PAUSE_S / 10)

@@ -146,11 +146,12 @@ def tiers(has_gpu: bool) -> str:
 
 
 def gateway(has_gpu: bool) -> str:
-    return render("gateway", "herd-gateway.service.j2", _gateway_engine_addresses=["10.0.0.41", "10.0.0.42"])
-
-
-def upstreams(has_gpu: bool) -> str:
-    return render("gateway", "herd-upstreams.service.j2", _gateway_engine_addresses=["10.0.0.41"])
+    return render(
+        "gateway",
+        "herd-gateway@.service.j2",
+        _gateway_engine_addresses=["10.0.0.41", "10.0.0.42"],
+        _gateway_venv="/opt/herd/gateway-venv/0123456789ab",
+    )
 
 
 def worker_firewall(has_gpu: bool) -> str:
@@ -177,8 +178,7 @@ UNITS: dict[str, Callable[[bool], str]] = {
     "herd-share.service": share,
     "herd-queue.service": queue,
     "herd-tiers.service": tiers,
-    "herd-gateway.service": gateway,
-    "herd-upstreams.service": upstreams,
+    "herd-gateway@.service": gateway,
     "herd-rpc-firewall.service": worker_firewall,
     "herd-rpc-client.service": head_firewall,
     "herd-job-guard.service": job_guard,
