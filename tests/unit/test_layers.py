@@ -1,8 +1,9 @@
 """Imports follow the layers of docs/architecture.md.
 
 core imports the standard library and core. ports import the standard library, requests and core's errors. The agent
-imports the standard library and core. Modules, action and lookup plugins import ports and core, filters only core. core
-has no I/O and reads no clock. Within core, a package imports only packages that precede it in ORDER.
+imports the standard library and core; only its gateway, which has its own environment, imports further libraries.
+Modules, action and lookup plugins import ports and core, filters only core. core has no I/O and reads no clock. Within
+core, a package imports only packages that precede it in ORDER.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ PURE = {"urllib.parse"}
 ALLOWED = {
     "core": ("core",),
     "agent": ("agent", "core"),
+    "gateway": ("agent", "core", "aiohttp", "msgspec", "multidict", "prometheus_client"),
     # Beside errors, rules that core or the agent's own transport share.
     "ports": (
         "core.download.urls",
@@ -84,6 +86,8 @@ ROW = {package: row for row, packages in enumerate(ORDER) for package in package
 
 def layer_of(path: Path) -> str:
     parts = path.relative_to(PLUGINS).parts
+    if parts[:3] == ("module_utils", "agent", "gateway"):
+        return "gateway"
     return parts[1] if parts[0] == "module_utils" else parts[0]
 
 

@@ -44,8 +44,7 @@ COMMANDS = {
     "stop-engine": ("services.stop_engine", "stop the engine without waiting for its clients (llama-head.service)"),
     "queue-connections": ("services.connection_queue", "queue new connections while the head restarts"),
     "share-files": ("services.file_share", "serve named files to named clients for a while"),
-    "gateway": ("gateway.server", "decide for nginx where each request goes (herd-gateway.service)"),
-    "upstreams": ("gateway.nginx_upstreams", "write the engines' addresses for nginx (herd-upstreams.service)"),
+    "gateway": ("gateway.app", "check keys and limits, and proxy requests to the engines (herd-gateway@.service)"),
     "job": ("commands.job", "run a tier inside a Slurm job (the job script calls it)"),
 }
 

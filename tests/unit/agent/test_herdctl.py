@@ -31,7 +31,7 @@ print(json.dumps({"status": status, "modules": sorted(sys.modules), "added": len
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installed tree whose gateway cannot be imported."""
     herdctl = install_herdctl(tmp_path_factory.mktemp("broken"))
-    module = herdctl.parents[1] / "lib" / "herd" / "agent" / "gateway" / "server.py"
+    module = herdctl.parents[1] / "lib" / "herd" / "agent" / "gateway" / "app.py"
     module.write_text("raise RuntimeError('half\\nwritten')\n", encoding="utf-8")
     return herdctl
 
@@ -83,7 +83,7 @@ def test_command_of_a_broken_module_gives_one_line(broken: Path) -> None:
     done = run_herdctl(broken, "gateway")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "herdctl gateway: expected the program's module herd.agent.gateway.server, found RuntimeError: half written: "
+        "herdctl gateway: expected the program's module herd.agent.gateway.app, found RuntimeError: half written: "
         "run the role node_agent on this host, which installs the program.\n"
     )
 

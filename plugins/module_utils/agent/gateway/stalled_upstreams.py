@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""End responses of stalled engines: they keep their connections, but nothing comes over them.
+"""End the responses of engines that accept connections but do not answer, such as a process that was stopped.
 
 Only engines are checked that are not registered as ready, and whose connections have been silent for a while, without
 even a keep-alive comment. An engine that reads a long prompt answers the check and is left alone.
@@ -10,55 +10,39 @@ even a keep-alive comment. An engine that reads a long prompt answers the check 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from ...core.gateway import dead_upstreams
 from ..common.log import log
-from .dead_upstreams import QUESTION
-
-if TYPE_CHECKING:
-    from .app import GatewayApp
+from .state import GatewayState
+from .upstream import EngineClient, UpstreamFailedError
 
 CHECK_EVERY_S = 2.0
-#: Seconds that a health check may take.
-PATIENCE_S = 10.0
+#: Seconds of silence on all connections to an engine, after which it is checked, and seconds for its answer.
+STILL_S, PATIENCE_S = 20.0, 10.0
 
 
-async def _answers(endpoint: str) -> bool:
-    host, _colon, port = endpoint.partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    try:
-        writer.write(QUESTION)
-        return bool(await reader.read(1))
-    finally:
-        writer.close()
-
-
-async def is_stalled(endpoint: str) -> bool:
-    """Return whether an engine answers no health check. An engine that cannot be reached counts as stalled."""
-    with suppress(OSError, asyncio.TimeoutError):
-        return not await asyncio.wait_for(_answers(endpoint), PATIENCE_S)
-    return True
-
-
-async def check(app: GatewayApp) -> None:
-    """Check all engines once, and end the responses of stalled ones."""
-    loop = asyncio.get_running_loop()
+def silent_endpoints(engines: EngineClient, ready: set[str], now: float) -> dict[str, float]:
+    """Return the engines to check, and when each last sent anything. Their own jobs check those that are ready."""
     moved: dict[str, float] = {}
-    for request in app.proxied_requests():
-        moved[request.endpoint] = max(moved.get(request.endpoint, request.moved), request.moved)
-    for endpoint in dead_upstreams.silent_endpoints(moved, app.ready_endpoints(), loop.time()):
-        if not await is_stalled(endpoint):
-            continue
-        stalled = [one for one in app.proxied_requests() if one.endpoint == endpoint and one.moved <= moved[endpoint]]
-        log(f"{endpoint} accepts connections but does not answer: ending {len(stalled)} responses")
-        for request in stalled:
-            request.give_up()
+    for exchange in engines.exchanges:
+        moved[exchange.endpoint] = max(moved.get(exchange.endpoint, 0.0), exchange.moved)
+    return {name: when for name, when in moved.items() if name not in ready and now - when >= STILL_S}
 
 
-async def end_stalled(app: GatewayApp) -> None:
+async def check(engines: EngineClient, state: GatewayState) -> None:
+    """Check all engines once, and end the exchanges with stalled ones."""
+    now = asyncio.get_running_loop().time()
+    for endpoint, when in silent_endpoints(engines, state.ready_endpoints(), now).items():
+        try:
+            await engines.get(endpoint, "/health", PATIENCE_S, 1)
+        except UpstreamFailedError:
+            stalled = [one for one in engines.exchanges if one.endpoint == endpoint and one.moved <= when]
+            log(f"{endpoint} accepts connections but does not answer: ending {len(stalled)} responses")
+            for exchange in stalled:
+                exchange.give_up()
+
+
+async def end_stalled(engines: EngineClient, state: GatewayState) -> None:
     """Check again and again."""
     while True:
         await asyncio.sleep(CHECK_EVERY_S)
-        await check(app)
+        await check(engines, state)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the gateway's files: its configuration, the user keys, and the status of the tiers.
+"""Read the files that change while the gateway runs: the user keys, the engines' key, and the status of the tiers.
 
 Other programs write these files, and each is read again when it changes. If a file becomes unreadable, its former value
 stays valid; only the status of the tiers expires. Until the key files have been read once, all requests are rejected.
@@ -12,98 +12,30 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ...core.errors import HerdError
-from ...core.gateway import task_routing, tiers, user_keys
-from ...core.gateway.rate_limit import RateLimits
-from ...core.gateway.routing import GatewayConfig
+from ...core.gateway import tiers, user_keys
+from ...core.gateway.routing import Router
 from ...core.gateway.tiers import TierStatus
 from ...core.slurm import endpoint_registry, tier_status
-from ..common.config import read_config
 from ..common.log import log
+from ..common.regular_files import read_regular
 from ..slurm.registry_io import read_registry
+from .settings import GatewaySettings
 
-SCHEMA = 1
-DEFAULT_PATH = "/etc/herd/gateway.json"
 #: Seconds for which files are not checked again.
 FRESH_S = 0.05
 #: Seconds between two checks of the age of an unchanged status file.
 AGE_EVERY_S = 1.0
 #: Seconds between two reads of the registry, and for which one is valid.
 REGISTRY_EVERY_S, REGISTRY_LIFE_S = 1.0, 5.0
+#: Bytes of the largest file that is read.
+LARGEST_FILE = 8 << 20
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class GatewaySettings:
-    """The settings of the gateway's services.
-
-    :ivar tier_status: file of the tier manager's status.
-    :ivar test: command that tests nginx's configuration, without its last arguments.
-    :ivar max_body: bytes of the largest request body.
-    :ivar access_log: file of the access log; empty for none.
-    """
-
-    config: GatewayConfig
-    tasks: task_routing.TaskTable
-    keys: Path
-    revoked: Path
-    tier_status: Path
-    registry: Path
-    engine_key: Path
-    nginx_root: Path
-    test: Sequence[str]
-    reload: Sequence[str]
-    max_body: int
-    access_log: str
-
-
-def _tier(data: Mapping[str, Any]) -> tiers.Tier:
-    return tiers.Tier(
-        name=str(data["name"]),
-        models=tuple(map(str, data["models"])),
-        rewrites=data["kind"] == "router",
-        fallback=str(data["fallback"]),
-        port=int(data["port"]),
-        keys=tuple(map(str, data["keys"])),
-    )
-
-
-def _parse(data: Any) -> GatewaySettings:
-    nginx, tasks = data["nginx"], task_routing.read(data["tasks"])
-    config = GatewayConfig(
-        tiers={str(tier["name"]): _tier(tier) for tier in data["tiers"]},
-        limits={str(name): RateLimits(**limits) for name, limits in data["limits"].items()},
-        retry_after=int(data["retry_after"]),
-        choose=tasks.choose,
-        tasks=tasks.names,
-        watch_streams=bool(data["watch_streams"]),
-        cors_origins=frozenset(map(str, data["cors_origins"])),
-    )
-    return GatewaySettings(
-        config=config,
-        tasks=tasks,
-        keys=Path(data["keys"]),
-        revoked=Path(data["revoked"]),
-        tier_status=Path(data["tier_status"]),
-        registry=Path(data["registry"]),
-        engine_key=Path(data["engine_key"]),
-        nginx_root=Path(nginx["root"]),
-        test=tuple(map(str, nginx["test"])),
-        reload=tuple(map(str, nginx["reload"])),
-        max_body=int(data["max_body"]),
-        access_log=str(data["access_log"]),
-    )
-
-
-def read_settings(path: str) -> GatewaySettings:
-    """Read the gateway's configuration."""
-    return read_config(path, SCHEMA, _parse, "the gateway's configuration", "gateway")
 
 
 class WatchedFile(Generic[Value]):
@@ -126,7 +58,7 @@ class WatchedFile(Generic[Value]):
             version = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
             if version == self._version:
                 return False
-            self.value = self._read(self.path.read_text(encoding="utf-8"))
+            self.value = self._read(read_regular(self.path, LARGEST_FILE).decode())
             self._version, self._trouble, self.is_known = version, "", True
             return True
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, HerdError) as error:
@@ -189,7 +121,7 @@ class TierStatusReader:
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
-        self._names = list(settings.config.tiers)
+        self._names, self._hosts = list(settings.config.tiers), settings.engine_hosts
         self._file: WatchedFile[tier_status.StatusReport | None] = WatchedFile(
             settings.tier_status, tier_status.read, None
         )
@@ -217,7 +149,7 @@ class TierStatusReader:
         else:
             self._checked = wall
             self.tiers = report.tiers
-        self._statuses = {name: tiers.status_of(tier) for name, tier in self.tiers.items()}
+        self._statuses = {name: tiers.status_of(tier, self._hosts) for name, tier in self.tiers.items()}
         return self._statuses
 
 
@@ -255,3 +187,72 @@ class UserKeyReader:
         except OSError:
             pass
         return self._revoked.refresh()
+
+
+class GatewayState:
+    """All that the gateway reads, and the router that uses it.
+
+    :ivar keys: the user keys; None until they are known.
+    :ivar engine_key: the key that engines accept.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.settings = settings
+        self.router = Router(settings.config)
+        self.keys: user_keys.UserKeys | None = None
+        self._keys = UserKeyReader(settings)
+        self._tiers = TierStatusReader(settings)
+        self._engine_key: WatchedFile[str] = WatchedFile(settings.engine_key, _first_line, "")
+        self._refreshed = -FRESH_S
+
+    @property
+    def reports(self) -> Mapping[str, tier_status.TierReport]:
+        """Return the latest report of each tier."""
+        return self._tiers.tiers
+
+    @property
+    def is_silent(self) -> bool:
+        """Return whether the tier manager is silent."""
+        return self._tiers.is_silent
+
+    @property
+    def engine_key(self) -> str:
+        """Return the key that engines accept."""
+        return self._engine_key.value
+
+    def slots_of(self, endpoint: str) -> int:
+        """Return the slots of an engine; 0 if they are unknown."""
+        for report in self.reports.values():
+            for found in report.endpoints:
+                if found.where == endpoint:
+                    return found.slots
+        return 0
+
+    def ready_endpoints(self) -> set[str]:
+        """Return the endpoints of all tiers that are ready."""
+        return {status.endpoint for status in self.router.status.values() if status.is_ready}
+
+    def refresh(self, at_once: bool = False) -> None:
+        """Read the files that changed.
+
+        :param at_once: also if they were checked just before.
+        """
+        now = time.monotonic()
+        if now - self._refreshed < FRESH_S and not at_once:
+            return
+        self._refreshed = now
+        self.keys = self._keys.refresh()
+        self._engine_key.refresh()
+        before = {name: (tier.state, tier.endpoint) for name, tier in self.router.status.items()}
+        self.router.status = self._tiers.refresh()
+        for name, tier in self.router.status.items():
+            if before and before.get(name) != (tier.state, tier.endpoint):
+                log(f"tier {name}: {tier.state} {tier.endpoint} {'' if tier.is_ready else tier.reason}".rstrip())
+
+
+def _first_line(text: str) -> str:
+    """Read the first key of a key file."""
+    keys = text.split()
+    if not keys or not keys[0].isascii() or not keys[0].isprintable():
+        raise ValueError("its first line is no key of printable ASCII")
+    return keys[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...core.slurm import endpoint_registry
+from ..common.regular_files import read_regular
 
 
 def read_registry(folder: Path) -> tuple[dict[str, str], list[str]]:
@@ -17,9 +18,8 @@ def read_registry(folder: Path) -> tuple[dict[str, str], list[str]]:
         if not endpoint_registry.is_entry(path.name):
             continue
         try:
-            with path.open("rb") as stream:
-                # One byte more than allowed, so that a file that is too large shows.
-                files[path.name] = stream.read(endpoint_registry.LARGEST + 1).decode("utf-8", errors="replace")
+            data = read_regular(path, endpoint_registry.LARGEST, follow=False)
+            files[path.name] = data.decode("utf-8", errors="replace")
         except FileNotFoundError:
             continue
         except OSError:

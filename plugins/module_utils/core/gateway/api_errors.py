@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write errors in the shape that a client's library expects: OpenAI's, or Anthropic's by the path.
+"""The gateway's errors in the shapes of OpenAI's and Anthropic's APIs.
 
 OpenAI's clients take any event with an C(error) for an error. Anthropic's clients need an event of that name: without
 it, a stream that was cut looks complete to them.
@@ -10,11 +10,11 @@ it, a stream that was cut looks complete to them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from .http_message import Response
+from ..timefmt import span
 from .tiers import TierStatus
 
 #: OpenAI's error types by status. Its clients choose their exception by status and type.
@@ -30,75 +30,85 @@ ANTHROPIC_TYPES = {
     503: "overloaded_error",
 }
 _OTHER_TYPE = "invalid_request_error"
+#: Seconds up to which OpenAI's clients honour C(Retry-After). Beyond, they try again at once and in vain.
+LONGEST_RETRY_S = 60
 
 
-def as_json(status: int, data: Any, headers: Mapping[str, str] | None = None) -> Response:
-    """Make a response with a JSON body."""
-    return Response(status, json.dumps(data).encode(), headers=dict(headers or {}))
+class ApiError(Exception):
+    """An error that the gateway answers a request with.
 
-
-def error(
-    status: int,
-    message: str,
-    code: str,
-    headers: Mapping[str, str] | None = None,
-    *,
-    more: Mapping[str, Any] | None = None,
-    param: str | None = None,
-    retry_after: int | None = None,
-) -> Response:
-    """Make an error response in OpenAI's shape.
-
-    :param more: fields beyond that shape.
-    :param retry_after: seconds after which the client may try again (C(Retry-After)).
+    :ivar code: OpenAI's code, which also labels the refusal in log and metrics.
+    :ivar param: the request's field that is wrong; None for no field.
+    :ivar retry_after: seconds after which the client may try again; None if a second try would fail, too.
+    :ivar more: fields of the error beyond OpenAI's.
     """
-    body = {"message": message, "type": OPENAI_TYPES.get(status, _OTHER_TYPE), "param": param, "code": code}
-    wait = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return as_json(status, {"error": {**body, **(more or {})}}, {**wait, **(headers or {})})
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        more: Mapping[str, Any] | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+        self.more = dict(more or {})
+        self.retry_after = retry_after
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
+            if retry_after > LONGEST_RETRY_S:
+                self.headers["x-should-retry"] = "false"
+
+    def body(self, path: str) -> bytes:
+        """Return the response's body in the shape of the path's API."""
+        fields = {"message": self.message, "param": self.param, "code": self.code, **self.more}
+        if is_anthropic(path):
+            kind = ANTHROPIC_TYPES.get(self.status, _OTHER_TYPE)
+            return json.dumps({"type": "error", "error": {**fields, "type": kind}}).encode()
+        return json.dumps({"error": {**fields, "type": OPENAI_TYPES.get(self.status, _OTHER_TYPE)}}).encode()
 
 
-def wrong_method(path: str, methods: Sequence[str]) -> Response:
-    """Make the error for a request with a method that its path does not take."""
-    allowed = {"Allow": ", ".join(methods)}
-    return error(405, f"{path} takes {methods[0]} requests only.", "method_not_allowed", allowed)
+def unavailable(tier: str, status: TierStatus, wall: float) -> ApiError:
+    """Make the error for a request to a tier that is not ready, with the reason and when to try again.
 
-
-def unavailable(tier: str, status: TierStatus) -> Response:
-    """Make the error for a request to a tier that is not ready, with the reason and when to try again."""
+    :param wall: UNIX time.
+    """
     detail = {"percent": status.percent, "expected": status.expected}
     known = {name: value for name, value in detail.items() if value is not None}
-    return error(
+    wait = max(status.retry_after, round((status.expected or 0.0) - wall))
+    return ApiError(
         503,
-        f"The tier {tier} is unavailable: {status.reason}. Try again in {status.retry_after} seconds.",
+        f"The tier {tier} is unavailable: {status.reason}. Try again in {span(wait)}.",
         "tier_unavailable",
         {"X-Herd-Tier": tier},
         more={"herd": {"tier": tier, "state": status.state, **known}},
-        retry_after=status.retry_after,
+        retry_after=wait,
     )
 
 
-def upstream_failed(tier: str, status: TierStatus, engine_status: str, retry_after: int) -> Response:
+def upstream_failed(tier: str, status: TierStatus, reason: str, retry_after: int, wall: float) -> ApiError:
     """Make the error for a request whose engine failed although its tier is ready.
 
-    :param engine_status: HTTP status from the engine or nginx; empty for none.
+    :param reason: why the engine failed; empty if it ended before it answered.
     :param retry_after: seconds.
     """
     if not status.is_ready:
-        return unavailable(tier, status)
-    reason = {
-        "401": "its engine does not accept the gateway's key",
-        "503": "its engine is loading a model",
-        "504": "its engine did not answer in time",
-    }.get(engine_status, "its engine ended before it answered")
-    return unavailable(tier, replace(status, state="failing", reason=reason, retry_after=retry_after))
+        return unavailable(tier, status, wall)
+    why = reason or "its engine ended before it answered"
+    return unavailable(tier, replace(status, state="failing", reason=why, retry_after=retry_after), wall)
 
 
 def is_anthropic(path: str) -> bool:
     """Return whether a path belongs to Anthropic's API, after any prefix of a tier or task."""
-    return path.partition("?")[0].endswith(("/v1/messages", "/v1/messages/count_tokens"))
+    return path.partition("?")[0].endswith(("/messages", "/messages/count_tokens"))
 
 
-def as_event(path: str, message: str, code: str) -> bytes:
+def error_event(path: str, message: str, code: str) -> bytes:
     """Write an error as an event of a stream that has begun, in the shape of the path's API."""
     error: dict[str, Any] = {"message": message, "type": "server_error", "param": None, "code": code}
     data: dict[str, Any] = {"error": error}
@@ -106,20 +116,8 @@ def as_event(path: str, message: str, code: str) -> bytes:
     if is_anthropic(path):
         data = {"type": "error", "error": {**error, "type": ANTHROPIC_TYPES[503]}}
         name = "event: error\n"
-    elif path.partition("?")[0].endswith("/v1/responses"):
+    elif path.partition("?")[0].endswith("/responses"):
         # The shape of that API. OpenAI's client raises an exception for it.
         data = {"type": "error", "code": code, "message": message, "param": None, "error": error}
         name = "event: error\n"
     return f"{name}data: {json.dumps(data)}\n\n".encode()
-
-
-def for_path(path: str, response: Response) -> Response:
-    """Convert an error in OpenAI's shape to the shape of the path's API. Headers stay."""
-    if response.status < 400 or not is_anthropic(path):
-        return response
-    try:
-        error = json.loads(response.body)["error"]
-        shaped = {**error, "type": ANTHROPIC_TYPES.get(response.status, _OTHER_TYPE)}
-    except (ValueError, KeyError, TypeError):
-        return response
-    return replace(response, body=json.dumps({"type": "error", "error": shaped}).encode())

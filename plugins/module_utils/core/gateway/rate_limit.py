@@ -1,14 +1,11 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limit the request rate of each key with a token bucket."""
+"""Token buckets, which limit the rate of requests and of tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-#: Beyond this number, full buckets are dropped.
-MOST_BUCKETS = 4096
 
 
 @dataclass(frozen=True)
@@ -17,35 +14,47 @@ class RateLimits:
 
     :ivar requests_per_minute: average rate; 0 for no limit.
     :ivar burst: requests that are allowed at once after a pause.
-    :ivar concurrency: requests that may run at the same time; 0 for no limit. nginx enforces it.
+    :ivar concurrency: requests that may run at the same time; 0 for no limit.
+    :ivar tokens_per_minute: average rate of prompt and completion tokens; 0 for no limit.
     """
 
     requests_per_minute: float
     burst: int
     concurrency: int
+    tokens_per_minute: float = 0.0
 
 
-class RateLimiter:
-    """The token buckets of all keys."""
+class TokenBucket:
+    """A bucket that fills at a constant rate.
 
-    def __init__(self) -> None:
-        self._levels: dict[str, tuple[float, float]] = {}
+    Its level may be negative: a cost that is only known afterwards is charged then.
 
-    def take(self, key: str, limits: RateLimits, now: float) -> float:
-        """Take a token from a key's bucket.
+    :ivar size: most that it holds.
+    """
+
+    def __init__(self, per_minute: float, size: float) -> None:
+        self.size = size
+        self._rate = per_minute / 60
+        self._level, self._then = size, float("-inf")
+
+    def level(self, now: float) -> float:
+        """Return what it holds.
 
         :param now: seconds of a monotonic clock.
-        :returns: 0 if there was a token; else the seconds until there is one.
         """
-        if limits.requests_per_minute <= 0:
-            return 0.0
-        rate, most = limits.requests_per_minute / 60, float(max(1, limits.burst))
-        level, then = self._levels.get(key, (most, now))
-        level = min(most, level + max(0.0, now - then) * rate)
-        if level < 1:
-            self._levels[key] = (level, now)
-            return (1 - level) / rate
-        self._levels[key] = (level - 1, now)
-        if len(self._levels) > MOST_BUCKETS:
-            self._levels = {name: held for name, held in self._levels.items() if held[1] > now - 60 * most}
-        return 0.0
+        if now > self._then:
+            gained = self._rate * (now - self._then)
+            self._level, self._then = min(self.size, self._level + gained), now
+        return self._level
+
+    def wait_for(self, cost: float, now: float) -> float:
+        """Return the seconds until it holds the cost, or is full if the cost is larger; 0 if it does."""
+        return max(0.0, (min(cost, self.size) - self.level(now)) / self._rate)
+
+    def charge(self, cost: float, now: float) -> None:
+        """Take the cost out of it; a negative cost is given back."""
+        self._level = min(self.size, self.level(now) - cost)
+
+    def is_full(self, now: float) -> bool:
+        """Return whether it holds the most: it can be forgotten."""
+        return self.level(now) >= self.size

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ..slurm import tier_status
@@ -13,6 +13,8 @@ from ..slurm.endpoint_registry import Registry
 from ..slurm.tier_status import DRAINING, LOADING, READY
 
 UNKNOWN = "unknown"
+#: All states of a tier.
+STATES = (*tier_status.STATES, UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,20 @@ class TierStatus:
         return self.state == READY and bool(self.endpoint)
 
 
-def status_of(tier: tier_status.TierReport) -> TierStatus:
-    """Convert a tier's status from the tier manager. Of several ready engines, the one of the newest job counts."""
+def status_of(tier: tier_status.TierReport, hosts: Collection[str] | None = None) -> TierStatus:
+    """Convert a tier's status from the tier manager. Of several ready engines, the one of the newest job counts.
+
+    :param hosts: addresses to which requests may be sent; None for all.
+    """
     ready = [endpoint for endpoint in tier.endpoints if endpoint.state == READY]
-    engine = max(ready, key=lambda one: (one.started, int(one.job_id)), default=None)
+    allowed = [endpoint for endpoint in ready if hosts is None or endpoint.address in hosts]
+    engine = max(allowed, key=lambda one: (one.started, int(one.job_id)), default=None)
+    reason = tier.reason or tier.state
+    if ready and not allowed:
+        reason = f"its engine at {ready[0].address} is on no host of the inventory"
     return TierStatus(
         state=tier.state,
-        reason=tier.reason or tier.state,
+        reason=reason,
         retry_after=tier.retry_after_s,
         endpoint=engine.where if engine and tier.state == READY else "",
         models=engine.models if engine else (),

@@ -17,11 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import metrics as gateway_metrics
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import status as gateway_status
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import status_page
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import tiers as gateway_tiers
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway.response_stream import Tokens
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.task_routing import Choice, TaskTable
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.tiers import Tier, TierStatus
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import endpoint_registry, tier_status
@@ -145,12 +143,12 @@ def test_an_unavailable_tier_has_reason_and_retry_time() -> None:
 
 def test_the_gateways_counters_replace_missing_load() -> None:
     """A router's engine is not asked for its counters."""
-    metrics = gateway_metrics.GatewayMetrics(TIERS)
-    for _each in range(3):
-        metrics.begin("fast")
-    metrics.count_tokens("fast", Tokens(prompt=900, completion=50, read=800, read_s=2.0, written_s=2.5))
+    counters = {
+        "fast": {"in_flight": 3, "tokens_per_s": 20.0, "prompt_tokens_per_s": 400.0},
+        "reasoning": {"in_flight": 0},
+    }
     seen = view(fast={**FAST, "endpoints": [{**ENTRY, "load": None}]})
-    status = gateway_status.collect(TIERS, statuses(seen), seen, metrics.summary(), WALL)
+    status = gateway_status.collect(TIERS, statuses(seen), seen, counters, WALL)
     fast, reasoning = status["tiers"]
     assert fast["load"] == {"running": 2, "waiting": 1, "tokens_per_s": 20.0, "prompt_tokens_per_s": 400.0}
     assert reasoning["load"] == {"running": 0, "waiting": None, "tokens_per_s": None, "prompt_tokens_per_s": None}

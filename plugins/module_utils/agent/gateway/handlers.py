@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one pass of a request: key, limits, body, route, engine, response, accounting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from aiohttp import web
+
+from ...core.engine import api_paths
+from ...core.gateway import api_errors
+from ...core.gateway.api_errors import ApiError
+from ...core.gateway.routing import Place, Route
+from ...core.gateway.user_keys import UserKey
+from ..common.log import log
+from .access_log import AccessLog
+from .auth import authenticate
+from .exchange import ClientLeftError, Exchange
+from .limits import Admission, EngineQueue, KeyLimiter, MemoryBudget, MemoryReservation
+from .metrics import GatewayMetrics
+from .models import ModelList
+from .relay import relay
+from .request import InferenceRequest, read_body
+from .settings import GatewaySettings
+from .state import GatewayState
+from .status import Pages, check_method
+from .upstream import PASSED_HEADERS, ConnectFailedError, EngineClient, UpstreamFailedError
+
+
+class Gateway:
+    """Everything that requests share."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self.settings = settings
+        self.state = GatewayState(settings)
+        self.metrics = GatewayMetrics(settings.config.tiers)
+        self.access_log = AccessLog(settings.access_log)
+        self.engines = EngineClient(
+            settings.connect_timeout, settings.read_timeout, engine_key=lambda: self.state.engine_key
+        )
+        self._memory = MemoryBudget(settings.body_memory, settings.config.retry_after)
+        self._limiter = KeyLimiter()
+        self._queue = EngineQueue(settings.queue_timeout, settings.config.retry_after)
+        self._pages = Pages(self.state, self.metrics, self._memory)
+        self._models = ModelList(self.state, self.engines)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request, and account for it however it ends."""
+        exchange = Exchange(request)
+        try:
+            return await self._answer(exchange)
+        except ApiError as error:
+            return await self._refuse(exchange, error)
+        except (ClientLeftError, asyncio.CancelledError):
+            exchange.is_complete = False
+            raise
+        except UpstreamFailedError:
+            # Its head was sent, so only the end of the connection can tell the client.
+            exchange.is_complete = False
+            return _cut(request)
+        except Exception as error:
+            log(f"request {exchange.id} failed: {type(error).__name__}: {error}")
+            return await self._refuse(exchange, ApiError(500, "The gateway failed.", "internal_error"))
+        finally:
+            self.metrics.add(exchange)
+            self.access_log.add(exchange)
+
+    async def _refuse(self, exchange: Exchange, error: ApiError) -> web.StreamResponse:
+        """Answer with an error, or cut a response whose head was sent."""
+        if exchange.status:
+            exchange.is_complete = False
+            return _cut(exchange.request)
+        exchange.refused = error.code
+        headers = {"Content-Type": "application/json", **error.headers}
+        return await exchange.respond(error.status, error.body(exchange.path), headers)
+
+    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+        self.state.refresh()
+        request, router = exchange.request, self.state.router
+        place = router.place(exchange.path, exchange.entry_tier)
+        page = await self._pages.respond(exchange, place.path, place.tier)
+        if page is not None:
+            return page
+        is_list = place.path in ("/v1/models", "/models") or place.path.startswith(("/v1/models/", "/models/"))
+        if place.path not in api_paths.ENGINE_PATHS and not is_list:
+            raise router.nothing_at(exchange.path, exchange.entry_tier)
+        check_method(request.method, place.path, ("GET", "HEAD") if is_list else ("POST",))
+        key = authenticate(request.headers, self.state.keys, self.settings.config.retry_after)
+        exchange.key = key.id
+        with self._limiter.admit(key, self.settings.config.limits[key.limits]) as admission:
+            exchange.headers.update(admission.headers())
+            if is_list:
+                return await self._models.respond(exchange, place.path, key)
+            with self._memory.reservation() as reservation:
+                return await self._infer(exchange, place, key, admission, reservation)
+
+    async def _infer(
+        self, exchange: Exchange, place: Place, key: UserKey, admission: Admission, reservation: MemoryReservation
+    ) -> web.StreamResponse:
+        """Send a request to an engine, or to another one if the connection fails."""
+        headers = exchange.request.headers
+        body = await read_body(exchange.request, reservation, self.settings.max_body)
+        exchange.received = len(body)
+        inference = InferenceRequest(body, headers.get("Content-Type", "application/json"), reservation)
+        del body
+        exchange.is_stream = inference.stream
+        task = headers.get("X-Herd-Task") or headers.get("Task") or ""
+        route: Route | None = self.state.router.route(
+            key, place, inference.model, task, headers.get("X-Herd-Fallback", ""), time.time()
+        )
+        admission.charge_tokens(inference.estimated_tokens)
+        exchange.headers.update(admission.headers())
+        try:
+            while route is not None:
+                failed = route
+                try:
+                    return await self._ask(exchange, route, inference, key)
+                except ConnectFailedError:
+                    self.state.refresh(at_once=True)
+                    route = self.state.router.after_connect_failure(failed)
+            raise self._failed(failed.tier, "its engine cannot be reached")
+        finally:
+            tokens = exchange.tokens
+            admission.settle_tokens((tokens.prompt or 0) + (tokens.completion or 0))
+
+    async def _ask(
+        self, exchange: Exchange, route: Route, inference: InferenceRequest, key: UserKey
+    ) -> web.StreamResponse:
+        """Send a request to one engine, and pass its response on."""
+        exchange.tier, exchange.task, exchange.model = route.tier, route.task, route.model
+        exchange.fallback_from, exchange.engine = route.fallback_from, route.endpoint
+        if route.is_rewritten and route.model:
+            inference.set_model(route.model)
+        slots = 0 if route.path in api_paths.SLOTLESS_PATHS else self.state.slots_of(route.endpoint)
+        given = exchange.request.headers
+        passed = {name: given[name] for name in PASSED_HEADERS if name in given}
+        async with self._queue.slot(route.endpoint, slots, key.id, inference.estimated_tokens):
+            with self.metrics.running(route.tier):
+                try:
+                    async with self.engines.open(route.endpoint, route.path, inference, passed) as upstream:
+                        return await relay(exchange, upstream, _route_headers(route), lambda: self._cut_reason(route))
+                except UpstreamFailedError as error:
+                    if exchange.status:
+                        raise
+                    raise self._failed(route.tier, str(error)) from error
+
+    def _failed(self, tier: str, reason: str) -> ApiError:
+        """Make the error for a request whose engine failed before anything was sent."""
+        self.state.refresh(at_once=True)
+        config = self.settings.config
+        status = self.state.router.status_of(tier)
+        return api_errors.upstream_failed(tier, status, reason, config.retry_after, time.time())
+
+    def _cut_reason(self, route: Route) -> str:
+        """Say why a response ends early."""
+        self.state.refresh(at_once=True)
+        status = self.state.router.status_of(route.tier)
+        why = "its engine ended" if status.is_ready else status.reason
+        return f"The response of the tier {route.tier} ends here: {why}. The part before is incomplete."
+
+
+def _route_headers(route: Route) -> dict[str, str]:
+    """Return the headers that tell the client where its response comes from."""
+    found: dict[str, Any] = {
+        "X-Herd-Tier": route.tier,
+        "X-Herd-Model": route.model,
+        "X-Herd-Fallback-From": route.fallback_from,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _cut(request: web.BaseRequest) -> web.StreamResponse:
+    """End the connection of a response that cannot be completed."""
+    if request.transport is not None:
+        request.transport.abort()
+    raise ClientLeftError

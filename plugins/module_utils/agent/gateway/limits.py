@@ -1,0 +1,255 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits of keys, of engines and of memory, as context managers.
+
+Each gives back what it took when its block ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from ...core.gateway.api_errors import ApiError
+from ...core.gateway.fair_queue import FairQueue
+from ...core.gateway.rate_limit import RateLimits, TokenBucket
+from ...core.gateway.user_keys import UserKey
+from ...core.timefmt import span
+
+#: Keys beyond which idle ones are forgotten.
+MOST_KEYS = 4096
+
+
+def _reset(seconds: float) -> str:
+    """Write the time until a bucket is full, as OpenAI's API does: C(1s), C(250ms)."""
+    return f"{seconds:.0f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
+
+
+def _headers(kind: str, bucket: TokenBucket, now: float) -> dict[str, str]:
+    return {
+        f"x-ratelimit-limit-{kind}": f"{bucket.size:.0f}",
+        f"x-ratelimit-remaining-{kind}": str(max(0, int(bucket.level(now)))),
+        f"x-ratelimit-reset-{kind}": _reset(bucket.wait_for(bucket.size, now)),
+    }
+
+
+@dataclass
+class _KeyUse:
+    """What a key uses at present."""
+
+    limits: RateLimits
+    requests: TokenBucket | None
+    tokens: TokenBucket | None
+    in_flight: int = 0
+
+    def headers(self, now: float) -> dict[str, str]:
+        found = _headers("requests", self.requests, now) if self.requests else {}
+        return {**found, **(_headers("tokens", self.tokens, now) if self.tokens else {})}
+
+    def is_idle(self, now: float) -> bool:
+        buckets = (bucket for bucket in (self.requests, self.tokens) if bucket)
+        return not self.in_flight and all(bucket.is_full(now) for bucket in buckets)
+
+
+def _key_use(limits: RateLimits) -> _KeyUse:
+    requests = tokens = None
+    if limits.requests_per_minute > 0:
+        requests = TokenBucket(limits.requests_per_minute, max(1, limits.burst))
+    if limits.tokens_per_minute > 0:
+        tokens = TokenBucket(limits.tokens_per_minute, limits.tokens_per_minute)
+    return _KeyUse(limits, requests, tokens)
+
+
+@dataclass
+class Admission:
+    """A request that its key's limits admit."""
+
+    _use: _KeyUse
+    _charged: float = 0.0
+
+    def charge_tokens(self, estimate: int) -> None:
+        """Charge the estimated tokens of a request.
+
+        :raises ApiError: if the key's bucket does not hold them.
+        """
+        bucket, now = self._use.tokens, time.monotonic()
+        if bucket is None:
+            return
+        wait = bucket.wait_for(estimate, now)
+        if wait > 0:
+            seconds = int(wait) + 1
+            message = (
+                f"Too many tokens for this key (limit {self._use.limits.tokens_per_minute:g} per minute)."
+                f" Try again in {span(seconds)}."
+            )
+            raise ApiError(429, message, "rate_limit_exceeded", retry_after=seconds)
+        bucket.charge(estimate, now)
+        self._charged = estimate
+
+    def settle_tokens(self, used: int) -> None:
+        """Replace the estimate by the tokens that were used."""
+        if self._use.tokens:
+            self._use.tokens.charge(used - self._charged, time.monotonic())
+            self._charged = used
+
+    def headers(self) -> dict[str, str]:
+        """Return the C(x-ratelimit-) headers of a response."""
+        return self._use.headers(time.monotonic())
+
+
+class KeyLimiter:
+    """The limits of all keys."""
+
+    def __init__(self) -> None:
+        self._uses: dict[str, _KeyUse] = {}
+
+    def _use_of(self, key: UserKey, limits: RateLimits) -> _KeyUse:
+        found = self._uses.get(key.id)
+        if found is None or found.limits != limits:
+            if len(self._uses) >= MOST_KEYS:
+                now = time.monotonic()
+                self._uses = {name: use for name, use in self._uses.items() if not use.is_idle(now)}
+            found = self._uses[key.id] = _key_use(limits)
+        return found
+
+    @contextmanager
+    def admit(self, key: UserKey, limits: RateLimits) -> Iterator[Admission]:
+        """Admit a request, and count it as in flight while the block runs.
+
+        :raises ApiError: if a limit of its key is reached.
+        """
+        use, now = self._use_of(key, limits), time.monotonic()
+        if use.requests and (wait := use.requests.wait_for(1, now)) > 0:
+            seconds = int(wait) + 1
+            message = (
+                f"Too many requests for this key (limit {limits.requests_per_minute:g} per minute)."
+                f" Try again in {span(seconds)}."
+            )
+            raise ApiError(429, message, "rate_limit_exceeded", use.headers(now), retry_after=seconds)
+        if limits.concurrency and use.in_flight >= limits.concurrency:
+            message = f"Too many concurrent requests for this key (limit {limits.concurrency})."
+            raise ApiError(429, message, "concurrency_exceeded", use.headers(now), retry_after=1)
+        if use.requests:
+            use.requests.charge(1, now)
+        use.in_flight += 1
+        try:
+            yield Admission(use)
+        finally:
+            use.in_flight -= 1
+
+
+class MemoryBudget:
+    """The memory of all request bodies, from their first byte to their last.
+
+    :ivar held: bytes that are held at present.
+    """
+
+    def __init__(self, most: int, retry_after: int) -> None:
+        self._most, self._retry_after = most, retry_after
+        self.held = 0
+
+    @contextmanager
+    def reservation(self) -> Iterator[MemoryReservation]:
+        """Return an empty reservation, which is released when the block ends."""
+        found = MemoryReservation(self)
+        try:
+            yield found
+        finally:
+            found.resize(0)
+
+    def take(self, size: int) -> None:
+        """Take bytes from the budget; a negative size is given back.
+
+        :raises ApiError: if it does not have them.
+        """
+        if size > 0 and self.held + size > self._most:
+            message = "The gateway holds too many large requests at present. Try again soon."
+            raise ApiError(503, message, "gateway_busy", retry_after=self._retry_after)
+        self.held += size
+
+
+class MemoryReservation:
+    """The part of the budget that one request holds."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    def resize(self, size: int) -> None:
+        """Change its size.
+
+        :raises ApiError: if the budget does not have the bytes.
+        """
+        self._budget.take(size - self.size)
+        self.size = size
+
+
+@dataclass
+class _EngineSlots:
+    """The slots of one engine, and the requests that wait for one."""
+
+    free: int
+    total: int
+    waiting: FairQueue[asyncio.Future[None]] = field(default_factory=FairQueue)
+
+
+class EngineQueue:
+    """Give each engine as many requests as it has slots. The others wait in one queue for each key."""
+
+    def __init__(self, timeout: float, retry_after: int) -> None:
+        self._timeout, self._retry_after = timeout, retry_after
+        self._engines: dict[str, _EngineSlots] = {}
+
+    @asynccontextmanager
+    async def slot(self, endpoint: str, slots: int, key: str, cost: int) -> AsyncIterator[None]:
+        """Wait for a slot, and hold it while the block runs.
+
+        :param slots: slots of the engine; 0 if it has no limit.
+        :param cost: estimated tokens of the request.
+        :raises ApiError: if no slot becomes free in time.
+        """
+        if not slots:
+            yield
+            return
+        engine = self._engines.setdefault(endpoint, _EngineSlots(slots, slots))
+        engine.free, engine.total = engine.free + slots - engine.total, slots
+        await self._enter(engine, key, cost)
+        try:
+            yield
+        finally:
+            engine.free += 1
+            self._wake(engine)
+            if engine.free == engine.total and not engine.waiting:
+                self._engines.pop(endpoint, None)
+
+    async def _enter(self, engine: _EngineSlots, key: str, cost: int) -> None:
+        if engine.free > 0 and not engine.waiting:
+            engine.free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        engine.waiting.push(key, cost, turn)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await turn
+        except BaseException as error:
+            engine.waiting.remove(key, turn)
+            if turn.done() and not turn.cancelled():
+                # The slot came in the same moment.
+                engine.free += 1
+            self._wake(engine)
+            if isinstance(error, TimeoutError):
+                message = f"All slots of the engine were busy for {span(self._timeout)}. Try again soon."
+                raise ApiError(503, message, "engine_busy", retry_after=self._retry_after) from error
+            raise
+
+    @staticmethod
+    def _wake(engine: _EngineSlots) -> None:
+        while engine.free > 0 and engine.waiting:
+            turn = engine.waiting.pop()
+            if not turn.done():
+                engine.free -= 1
+                turn.set_result(None)

@@ -1,0 +1,128 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gateway's service: it starts, tells systemd, serves, and ends when the last response has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+from contextlib import suppress
+
+from aiohttp import http_parser, web
+
+from ...core.errors import NotFoundError
+from ..common.log import log
+from ..common.systemd_notify import notify
+from .handlers import Gateway
+from .settings import GatewaySettings, read_settings
+from .stalled_upstreams import end_stalled
+
+WATCHDOG_EVERY_S = 5.0
+REFRESH_EVERY_S = 0.05
+SWEEP_EVERY_S = 1.0
+#: Seconds that cut streams have to send their last event.
+LAST_EVENT_S = 5.0
+#: Bytes of the longest line of a request's head, and most of its headers; nginx allows less.
+_LONGEST_LINE = 64 * 1024
+_MOST_HEADERS = 1000
+
+
+def check_parser() -> None:
+    """Check that aiohttp has its C parser: several attacks work with its Python parser only.
+
+    :raises NotFoundError: if it has not.
+    """
+    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+        raise NotFoundError(
+            "aiohttp with its C extensions",
+            "its Python parser",
+            "install the wheel of the lock file, and unset AIOHTTP_NO_EXTENSIONS",
+        )
+
+
+async def _repeat(every: float, gateway: Gateway) -> None:
+    """Read changed files between requests, and end exchanges with engines that make no progress."""
+    swept = 0.0
+    while True:
+        await asyncio.sleep(every)
+        gateway.state.refresh(at_once=True)
+        now = asyncio.get_running_loop().time()
+        if now - swept >= SWEEP_EVERY_S:
+            swept = now
+            gateway.engines.sweep()
+
+
+async def _watch(stopping: asyncio.Event) -> None:
+    """Tell systemd that the gateway is alive, until it is told to stop."""
+    while not stopping.is_set():
+        notify("WATCHDOG=1")
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stopping.wait(), WATCHDOG_EVERY_S)
+
+
+async def _drain(server: web.Server, gateway: Gateway, seconds: float) -> None:
+    """Wait until the running responses have ended, then end the others in the API's own shape."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while server.connections and loop.time() < end:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(0.2)
+    if not server.connections:
+        return
+    log(f"ending {len(server.connections)} responses, which have not ended within {seconds:g} seconds")
+    for exchange in list(gateway.engines.exchanges):
+        exchange.give_up()
+    end = loop.time() + LAST_EVENT_S
+    while server.connections and loop.time() < end:
+        await asyncio.sleep(0.1)
+
+
+async def _serve(settings: GatewaySettings, listening: socket.socket) -> None:
+    """Serve until told to stop, then until the last response has ended."""
+    gateway = Gateway(settings)
+    gateway.state.refresh()
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = web.Server(
+        gateway.handle,
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,
+        max_headers=_MOST_HEADERS,
+    )
+    # Not create_unix_server: from Python 3.13 on it removes the socket's file at the end, which belongs to systemd.
+    accepting = await loop.create_server(server, sock=listening, backlog=1024)
+    background = [
+        asyncio.ensure_future(_repeat(REFRESH_EVERY_S, gateway)),
+        asyncio.ensure_future(end_stalled(gateway.engines, gateway.state)),
+    ]
+    notify("READY=1")
+    log(f"gateway ready for the tiers {', '.join(settings.config.tiers)}")
+    # Everything allocated so far stays. Without freeze, each collection would scan it and delay requests.
+    gc.collect()
+    gc.freeze()
+    await _watch(stopping)
+    notify("STOPPING=1")
+    # The next process has the same socket: new connections wait there.
+    accepting.close()
+    await _drain(server, gateway, settings.drain_timeout)
+    for task in background:
+        task.cancel()
+    await server.shutdown(1.0)
+    await gateway.engines.close()
+    gateway.access_log.flush()
+
+
+def run(config: str, listening: socket.socket) -> None:
+    """Serve on a socket until told to stop.
+
+    :param config: path of the configuration file.
+    """
+    check_parser()
+    asyncio.run(_serve(read_settings(config), listening))

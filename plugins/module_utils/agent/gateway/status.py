@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gateway's own pages: health, metrics and status. They are open to everybody, and name no user and no key."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from ...core.gateway import api_errors, status_page
+from ...core.gateway import status as gateway_status
+from ...core.gateway.api_errors import ApiError
+from . import metrics
+from .exchange import Exchange
+from .limits import MemoryBudget
+from .metrics import GatewayMetrics
+from .state import GatewayState
+from .status_page.assets import read_assets
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class Pages:
+    """The pages by path."""
+
+    def __init__(self, state: GatewayState, counters: GatewayMetrics, memory: MemoryBudget) -> None:
+        self._state, self._metrics, self._memory = state, counters, memory
+        self._assets = read_assets()
+        self._pages: dict[str, Callable[[Exchange, str], Any]] = {
+            "/health": self._health,
+            "/v1/health": self._health,
+            "/metrics": self._metrics_text,
+            "/status": self._status_page,
+            "/status.json": self._status_json,
+            "/": self._first_page,
+        }
+
+    async def respond(self, exchange: Exchange, path: str, tier: str) -> web.StreamResponse | None:
+        """Answer a request for a page; None for another path.
+
+        :param path: the path without its prefix.
+        :param tier: the tier of the prefix, else of the port.
+        """
+        page = self._pages.get(path)
+        if page is None:
+            return None
+        check_method(exchange.request.method, path, ("GET", "HEAD"))
+        status, body, headers = page(exchange, tier)
+        return await exchange.respond(status, body, headers)
+
+    def _health(self, _exchange: Exchange, tier: str) -> tuple[int, bytes, dict[str, str]]:
+        status = self._state.router.status_of(tier)
+        if not status.is_ready:
+            raise api_errors.unavailable(tier, status, time.time())
+        return 200, json.dumps({"status": "ok"}).encode(), _JSON
+
+    def _metrics_text(self, _exchange: Exchange, _tier: str) -> tuple[int, bytes, dict[str, str]]:
+        router = self._state.router
+        states = {name: router.status_of(name).state for name in router.config.tiers}
+        return 200, self._metrics.text(states, self._memory.held), {"Content-Type": metrics.CONTENT_TYPE}
+
+    def _status(self) -> dict[str, Any]:
+        state = self._state
+        return gateway_status.collect(
+            state.settings.config.tiers,
+            state.router.status,
+            state.reports,
+            self._metrics.summary(),
+            time.time(),
+            state.settings.tasks,
+            state.is_silent,
+        )
+
+    def _status_json(self, _exchange: Exchange, _tier: str) -> tuple[int, bytes, dict[str, str]]:
+        return 200, json.dumps(self._status()).encode(), {**_JSON, "Cache-Control": "no-store"}
+
+    def _status_page(self, exchange: Exchange, _tier: str) -> tuple[int, bytes, dict[str, str]]:
+        headers = exchange.request.headers
+        address = status_page.origin(headers.get("Host", ""), headers.get("X-Forwarded-Proto", ""))
+        body = status_page.render(self._status(), self._assets, address)
+        return 200, body, {"Content-Type": "text/html; charset=utf-8", **status_page.headers(self._assets)}
+
+    def _first_page(self, _exchange: Exchange, _tier: str) -> tuple[int, bytes, dict[str, str]]:
+        return 302, b"", {"Location": "status"}
+
+
+def check_method(method: str, path: str, allowed: tuple[str, ...]) -> None:
+    """Check that a path takes a method.
+
+    :raises ApiError: if it does not.
+    """
+    if method not in allowed:
+        headers = {"Allow": ", ".join(allowed)}
+        raise ApiError(405, f"{path} takes {allowed[0]} requests only.", "method_not_allowed", headers)
