@@ -1,0 +1,133 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module python_venv."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: python_venv
+short_description: Install a virtual environment of Python from locked wheels
+version_added: 0.1.0
+description:
+  - Installs packages from wheels whose hashes O(lock) names, and compiles nothing.
+  - Each lock and version of Python has a folder of its own below O(root). A service that runs keeps its packages, and
+    an interrupted installation is repeated by the next run.
+  - Removes older environments. The former one stays.
+author: herd.inference contributors (@herd-inference)
+extends_documentation_fragment: [herd.inference.attributes]
+requirements:
+  - Python with the modules C(venv) and C(ensurepip) (C(python3-venv) on Debian)
+options:
+  root:
+    description: Folder of the environments. It must contain nothing else.
+    type: path
+    required: true
+  python:
+    description: The interpreter.
+    type: path
+    required: true
+  oldest:
+    description: Oldest supported version of Python.
+    type: str
+    default: "3.11"
+  lock:
+    description: Requirements with versions and hashes, as C(pip install --require-hashes) takes them.
+    type: str
+    required: true
+  index:
+    description: URL of the package index. If empty, it is that of pip's configuration, or PyPI.
+    type: str
+    default: ""
+  wheels:
+    description: A folder on the host with the wheels. No index is used then.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Install the gateway's packages
+  herd.inference.python_venv:
+    root: /opt/herd/gateway-venv
+    python: /usr/bin/python3
+    lock: "{{ lookup('ansible.builtin.file', 'requirements.txt') }}"
+"""
+
+RETURN = r"""
+path:
+  description: The environment. In check mode, if there is no suitable Python yet, its name is not known.
+  returned: always
+  type: str
+  sample: /opt/herd/gateway-venv/0123456789ab
+installed:
+  description: Whether the environment had to be installed.
+  returned: always
+  type: bool
+removed:
+  description: Environments that were removed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
+from ansible_collections.herd.inference.plugins.module_utils.ports.host import python_venv
+
+
+def result(given: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Install the environment if it is missing, remove older ones, and return the module's result."""
+    root = Path(given["root"])
+    try:
+        interpreter = python_venv.find(given["python"], [int(part) for part in given["oldest"].split(".")])
+    except NotFoundError:
+        if not check_mode:
+            raise
+        # A run without check mode installs its package first.
+        return {"changed": True, "path": str(root / "new"), "installed": True, "removed": []}
+    folder = root / python_venv.name(given["lock"], interpreter.version)
+    is_missing = not python_venv.is_complete(folder)
+    if is_missing and not check_mode:
+        python_venv.install(folder, interpreter, given["lock"], given["index"], given["wheels"])
+    surplus = python_venv.surplus(root, folder.name)
+    for path in surplus if not check_mode else ():
+        files.remove(path)
+    return {
+        "changed": is_missing or bool(surplus),
+        "path": str(folder),
+        "installed": is_missing,
+        "removed": [str(path) for path in surplus],
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "python": {"type": "path", "required": True},
+            "oldest": {"type": "str", "default": "3.11"},
+            "lock": {"type": "str", "required": True},
+            "index": {"type": "str", "default": ""},
+            "wheels": {"type": "str", "default": ""},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(**result(module.params, module.check_mode))
+    except HerdError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(
+            msg=f"{module.params['root']} cannot be written ({error}): free space, or fix its permissions."
+        )
+
+
+if __name__ == "__main__":
+    main()
