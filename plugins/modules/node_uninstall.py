@@ -179,11 +179,11 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Leftover]:
 
     yield from rests.written_files(uninstall_rules.is_ours, page)
     yield from rests.jobs(given["user"], given["jobs"])
-    root = Path(given["nginx_root"])
-    yield from rests.nginx_site(root, given["nginx_unit"], uninstall_rules.NGINX_FILES, uninstall_rules.is_ours)
+    yield from rests.nginx_site(Path(given["nginx_root"]), given["nginx_unit"], uninstall_rules.is_ours)
     yield from rests.tables(uninstall_rules.our_tables)
     yield from rests.firewalld_rules(rules)
-    ours = [*map(Path, rests.FOLDERS), *(models_dir / m for m in models)]
+    ours = [*map(Path, rests.FOLDERS), *rests.NGINX_LOGS.parent.glob(f"{rests.NGINX_LOGS.name}*")]
+    ours += [models_dir / name for name in models]
     yield from rests.paths(chain(rests.links(Path("/opt/herd")), measured, ours))
     yield from below(prefix)
     if given["shared"]:

@@ -41,8 +41,6 @@ SHARED_ENTRIES = {
 #: The folder of the jobs' scripts below it, and all folders that the role slurm_tiers creates there, inner ones first.
 SHARED_SCRIPTS = "scripts/llama-cpp"
 SHARED_FOLDERS = (SHARED_SCRIPTS, "scripts", *SHARED_ENTRIES, "ai")
-#: Files of the role gateway and its service in nginx's folder C(herd).
-NGINX_FILES = ("locations.conf", "taken.conf", "cors.conf", "upstreams.conf", "clients.conf", "engine-key.conf")
 
 
 def is_ours(text: str) -> bool:

@@ -43,6 +43,8 @@ FOLDERS = (
     "/var/cache/herd",
     "/var/log/herd",
 )
+#: The log of the gateway's site, and the beginning of the names of its rotated ones.
+NGINX_LOGS = Path("/var/log/nginx/herd.log")
 LINKS = tuple(
     f"/usr/local/bin/{name}"
     for name in ("herdctl", "llama-cluster-monitor", "llama-model-selector", "llama-service-status")
@@ -51,7 +53,7 @@ LINKS = tuple(
 JOBS_END_S = 300.0
 _HEAD = 400
 # Units whose processes wait for the answers of their clients.
-_PATIENT = ("herd-queue.service", "herd-gateway.service")
+_PATIENT = ("herd-queue.service", "herd-gateway@.service")
 # Units that would start other units or submit jobs, so they are removed first.
 _FIRST = ("herd-tiers.service", "herd-agent.service")
 
@@ -70,14 +72,16 @@ def _run(*words: str) -> None:
 
 
 def _remove_unit(path: Path) -> None:
+    # Of a template unit, all loaded instances.
+    units = path.name.replace("@.", "@*.")
     if path.name in _PATIENT:
-        commands.run(["systemctl", "kill", "--signal=KILL", path.name])
+        commands.run(["systemctl", "kill", "--signal=KILL", units])
     commands.run(["systemctl", "disable", "--quiet", path.name])
-    systemd.stop(path.name)
+    systemd.stop(units)
     for entry in (path, path.with_name(f"{path.name}.d")):
         files.remove(entry)
     systemd.reload()
-    commands.run(["systemctl", "reset-failed", path.name])
+    commands.run(["systemctl", "reset-failed", units])
 
 
 def written_files(is_ours: Callable[[str], bool], *more: Path) -> Iterator[Leftover]:
@@ -132,30 +136,26 @@ def jobs(user: str, names: Sequence[str]) -> Iterator[Leftover]:
         yield Leftover("jobs", ", ".join(sorted(found)), partial(_cancel, user, names))
 
 
-def nginx_site(root: Path, unit: str, names: Sequence[str], is_ours: Callable[[str], bool]) -> Iterator[Leftover]:
-    """Find the gateway's site and files in nginx's configuration."""
-    site, folder = root / "conf.d" / "herd.conf", root / "herd"
+def nginx_site(root: Path, unit: str, is_ours: Callable[[str], bool]) -> Iterator[Leftover]:
+    """Find the gateway's site in nginx's configuration."""
+    site = root / "conf.d" / "herd.conf"
     has_site = site.is_file() and is_ours(beginning(site))
-    ours = [folder / name for name in names if (folder / name).is_file()]
-    is_whole = not set(entries(folder)).difference(names)
-    # The folder is removed last: while it exists, a repeated run reloads nginx.
-    if has_site or ours:
-        remove = partial(_remove_site, root, unit, site if has_site else None, ours)
-        yield Leftover("site", str(site), remove)
-        yield from (Leftover("file", str(path), partial(files.remove, path)) for path in ours)
-    if folder.is_dir() and is_whole:
-        yield Leftover("folder", str(folder), folder.rmdir)
+    # An interrupted run has moved it aside, and may not have reloaded nginx.
+    aside = site.with_name(f"{site.name}.removed")
+    if has_site or aside.is_file():
+        yield Leftover("site", str(site), partial(_remove_site, root, unit, site if has_site else None, aside))
 
 
-def _remove_site(root: Path, unit: str, site: Path | None, more: Sequence[Path]) -> None:
-    if systemd.show(unit).active_state in ("active", "reloading"):
-        # Other sites may need these files; then nothing is removed.
-        nginx.test(root, {}, [str(path.relative_to(root)) for path in (*([site] if site else []), *more)])
-        if site:
-            files.remove(site)
+def _remove_site(root: Path, unit: str, site: Path | None, aside: Path) -> None:
+    runs = systemd.show(unit).active_state in ("active", "reloading")
+    if site and runs:
+        # Other sites may need its definitions; then nothing is removed.
+        nginx.test(root, {}, [str(site.relative_to(root))])
+    if site:
+        site.rename(aside)
+    if runs:
         systemd.reload_unit(unit)
-    elif site:
-        files.remove(site)
+    files.remove(aside)
 
 
 def shared(

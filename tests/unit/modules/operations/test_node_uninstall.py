@@ -163,6 +163,22 @@ def test_other_files_in_the_shared_directory_stay(tmp_path: Path) -> None:
     assert files(tmp_path / "shared") == {*theirs}
 
 
+def test_all_instances_of_a_template_unit_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(rests.commands, "run", lambda words: told.append(" ".join(words)))
+    monkeypatch.setattr(rests.systemd, "stop", lambda unit: told.append(f"stop {unit}"))
+    monkeypatch.setattr(rests.systemd, "reload", lambda: told.append("reload"))
+    fill(tmp_path, {"herd-gateway@.service": CONF})
+    rests._remove_unit(tmp_path / "herd-gateway@.service")
+    assert told == [
+        "systemctl kill --signal=KILL herd-gateway@*.service",
+        "systemctl disable --quiet herd-gateway@.service",
+        "stop herd-gateway@*.service",
+        "reload",
+        "systemctl reset-failed herd-gateway@*.service",
+    ]
+
+
 CONF = "# Written by Ansible (herd.inference, role gateway). Changes made here are lost.\n"
 
 
@@ -171,29 +187,47 @@ def nginx_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """nginx's folder, of an nginx that does not run."""
     monkeypatch.setattr(rests.systemd, "show", lambda unit: rests.systemd.UnitState())
     root = tmp_path / "nginx"
-    names = {f"herd/{name}": CONF for name in uninstall_rules.NGINX_FILES}
-    fill(root, {"nginx.conf": "x", "conf.d/herd.conf": CONF, "conf.d/site.conf": "x", **names})
+    fill(root, {"nginx.conf": "x", "conf.d/herd.conf": CONF, "conf.d/site.conf": "x"})
     return root
 
 
 def off_nginx(root: Path) -> list[str]:
-    found = list(rests.nginx_site(root, "nginx.service", uninstall_rules.NGINX_FILES, uninstall_rules.is_ours))
+    found = list(rests.nginx_site(root, "nginx.service", uninstall_rules.is_ours))
     for rest in found:
         rest.remove()
     return [rest.kind for rest in found]
 
 
 def test_other_sites_of_nginx_stay(nginx_root: Path) -> None:
-    assert off_nginx(nginx_root) == ["site", *["file"] * len(uninstall_rules.NGINX_FILES), "folder"]
+    assert off_nginx(nginx_root) == ["site"]
     assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf"}
     assert off_nginx(nginx_root) == []
 
 
 def test_a_site_without_the_mark_stays(nginx_root: Path) -> None:
     (nginx_root / "conf.d/herd.conf").write_text("server {}\n", encoding="utf-8")
-    (nginx_root / "herd/own.conf").write_text("x", encoding="utf-8")
-    off_nginx(nginx_root)
-    assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf", "conf.d/herd.conf", "herd/own.conf"}
+    assert off_nginx(nginx_root) == []
+    assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf", "conf.d/herd.conf"}
+
+
+def test_removal_that_was_interrupted_before_the_reload_is_completed(
+    nginx_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_unit: str) -> None:
+        raise KeyboardInterrupt
+
+    reloaded: list[str] = []
+    monkeypatch.setattr(rests.systemd, "show", lambda unit: rests.systemd.UnitState(active_state="active"))
+    monkeypatch.setattr(rests.nginx, "test", lambda *_given: None)
+    monkeypatch.setattr(rests.systemd, "reload_unit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        off_nginx(nginx_root)
+    # nginx does not read it any more.
+    assert not (nginx_root / "conf.d/herd.conf").exists()
+    monkeypatch.setattr(rests.systemd, "reload_unit", reloaded.append)
+    assert off_nginx(nginx_root) == ["site"]
+    assert reloaded == ["nginx.service"]
+    assert files(nginx_root) == {"nginx.conf", "conf.d/site.conf"}
 
 
 def test_nginx_checks_its_configuration_before_a_removal(nginx_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,5 +241,5 @@ def test_nginx_checks_its_configuration_before_a_removal(nginx_root: Path, monke
     before = files(nginx_root)
     with pytest.raises(InvalidInputError):
         off_nginx(nginx_root)
-    assert asked == [["conf.d/herd.conf", *(f"herd/{name}" for name in sorted(uninstall_rules.NGINX_FILES))]]
+    assert asked == [["conf.d/herd.conf"]]
     assert files(nginx_root) == before
