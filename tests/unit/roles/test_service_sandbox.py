@@ -149,6 +149,7 @@ def gateway(has_gpu: bool) -> str:
     return render(
         "gateway",
         "herd-gateway@.service.j2",
+        gateway_engine_key_group="llama",
         _gateway_engine_addresses=["10.0.0.41", "10.0.0.42"],
         _gateway_venv="/opt/herd/gateway-venv/0123456789ab",
     )
