@@ -17,7 +17,7 @@ LEFT = r"""
 grep -ls herd.inference /etc/systemd/system/* /etc/systemd/system/*.d/* /etc/tmpfiles.d/* /etc/logrotate.d/* \
   /etc/nginx/*/* /etc/systemd/journald.conf.d/* 2>/dev/null
 ls -d /etc/herd /opt/herd /opt/llama.cpp /run/herd /run/herd-gateway /run/herd-guard /var/lib/herd /var/lib/herd-tiers \
-  /var/cache/herd /var/log/herd /etc/nginx/herd 2>/dev/null
+  /var/cache/herd /var/log/herd /var/log/nginx/herd.log* 2>/dev/null
 find /usr/local/bin -xtype l
 nft list tables | grep herd_
 getent passwd llama herd-gateway
@@ -27,9 +27,9 @@ ss -Hltn '( sport = :8080 or sport = :8081 )'
 tailscale serve status --json | grep Proxy
 systemctl list-units --all --plain --no-legend 'herd-*' 'llama-*'
 """
-# Sites of another owner: an independent one, and one that needs a tier's upstream.
+# Sites of another owner: an independent one, and one that needs the gateway's upstream.
 OTHER_SITE = "server { listen 127.0.0.1:8099; location / { return 200 'theirs'; } }"
-DEPENDENT_SITE = "server { listen 127.0.0.1:8098; location / { proxy_pass http://herd_fast; } }"
+DEPENDENT_SITE = "server { listen 127.0.0.1:8098; location / { proxy_pass http://herd_gateway; } }"
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,11 @@ def test_check_mode_lists_the_removals(slurm: Slurm, operator: Operator) -> None
 
 
 def test_nginx_is_unchanged_if_another_site_needs_the_gateway(slurm: Slurm, operator: Operator) -> None:
-    """Another site proxies to a tier. The playbook fails before a change of nginx, and names the upstream."""
+    """Another site proxies to the gateway. The playbook fails before a change of nginx, and names the upstream."""
     slurm.sure(CONTROLLER, f'echo "{DEPENDENT_SITE}" > /etc/nginx/conf.d/proxied.conf && systemctl reload nginx')
     run = operator.play(PLAY, *CONFIRMED, "--limit", CONTROLLER)
     assert run.rc != 0
-    assert "herd_fast" in run.output
+    assert 'host not found in upstream "herd_gateway"' in run.output
     slurm.sure(CONTROLLER, "nginx -q -t && test -f /etc/nginx/conf.d/herd.conf")
     # The jobs have ended already, and the manager no longer submits them.
     assert not slurm.jobs()
