@@ -93,6 +93,8 @@ def result(given: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         return {"changed": True, "path": str(root / "new"), "installed": True, "removed": []}
     folder = root / python_venv.name(given["lock"], interpreter.version)
     is_missing = not python_venv.is_complete(folder)
+    if is_missing and given["wheels"] and not Path(given["wheels"]).is_dir():
+        raise NotFoundError("the folder of wheels " + given["wheels"], "none", "copy it to this host, or mount it")
     if is_missing and not check_mode:
         python_venv.install(folder, interpreter, given["lock"], given["index"], given["wheels"])
     surplus = python_venv.surplus(root, folder.name)

@@ -66,15 +66,18 @@ def pieces(units: Sequence[str], since: str, lines: int, prefix: str, models_dir
         Piece("herd/toolchain.json", path=f"{prefix}/etc/toolchain.json"),
         Piece("herd/wait-for-workers.json", path="/etc/herd/wait-for-workers.json"),
         Piece("herd/agent.json", path="/etc/herd/agent.json"),
+        Piece("herd/gateway.json", path="/etc/herd/gateway.json"),
     ]
     for unit in units:
+        # Of a template unit, all loaded instances.
+        loaded = unit.replace("@.", "@*.")
         found += [
             _command(f"units/{unit}.txt", "systemctl", "cat", "--no-pager", unit),
-            _command(f"units/{unit}.state.txt", "systemctl", "show", f"--property={SHOW}", unit),
+            _command(f"units/{unit}.state.txt", "systemctl", "show", f"--property={SHOW}", loaded),
             _command(
                 f"journal/{unit}.txt",
                 *("journalctl", "--no-pager", "--output=short-iso-precise", f"--lines={lines}", f"--since={since}"),
-                f"--unit={unit}",
+                f"--unit={loaded}",
             ),
         ]
     return found

@@ -94,3 +94,11 @@ def test_a_bundle_contains_no_key_file_and_no_environment() -> None:
     assert {"journal/llama-head.service.txt", "units/llama-head.service.txt", "network/routes.txt"} <= set(names)
     assert not [piece for piece in pieces if "api-keys" in piece.path or "/proc/" in " ".join(piece.argv)]
     assert not [piece for piece in pieces if "Environment" in " ".join(piece.argv)]
+
+
+def test_bundle_has_all_instances_of_a_template_unit() -> None:
+    pieces = support_bundle.pieces(["herd-gateway@.service"], "-1d", 100, "/opt/llama.cpp", "/opt/models")
+    argv = {piece.name: piece.argv for piece in pieces}
+    assert argv["journal/herd-gateway@.service.txt"][-1] == "--unit=herd-gateway@*.service"
+    assert argv["units/herd-gateway@.service.state.txt"][-1] == "herd-gateway@*.service"
+    assert argv["units/herd-gateway@.service.txt"][-1] == "herd-gateway@.service"

@@ -117,9 +117,10 @@ def test_former_environment_stays_and_older_ones_are_removed(
         ({"python": "/usr/bin/python-that-is-missing"}, "found no such program: install it"),
         ({"oldest": "3.99"}, "expected Python 3.99 or newer with the modules venv and ensurepip"),
         ({"python": "/bin/false"}, "found exit status 1"),
+        ({"wheels": "/mnt/wheels"}, "expected the folder of wheels /mnt/wheels, found none"),
     ],
 )
-def test_unsuitable_python_is_reported(
+def test_unsuitable_host_is_reported(
     given: dict[str, Any], capsys: pytest.CaptureFixture[str], wrong: dict[str, str], says: str
 ) -> None:
     found = run(capsys, {**given, **wrong})
