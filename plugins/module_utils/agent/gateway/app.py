@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...core.errors import InvalidInputError, NotFoundError
+from ...core.errors import InvalidInputError
 
 DEFAULT_PATH = "/etc/herd/gateway.json"
 FIRST_FD = 3
@@ -66,13 +66,7 @@ def gateway_command(arguments: argparse.Namespace) -> int:
     """Run the gateway."""
     listening = _open_socket(arguments.socket)
     with _pending_refused(listening):
-        try:
-            service = importlib.import_module(f"{__package__}.service")
-        except ImportError as error:
-            raise NotFoundError(
-                "the libraries of the gateway's environment", str(error), "run the role gateway, which installs them"
-            ) from error
-        service.run(arguments.config, listening)
+        importlib.import_module(f"{__package__}.service").run(arguments.config, listening)
     return 0
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-
-from multidict import CIMultiDictProxy
+from typing import TYPE_CHECKING
 
 from ...core.gateway import user_keys
 from ...core.gateway.api_errors import ApiError
 from ...core.gateway.user_keys import UserKey, UserKeys
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
 
 #: Most keys of one request that are looked up.
 MOST_KEYS = 4

@@ -8,12 +8,16 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from aiohttp import ClientError, web
-
+from ...core.gateway.api_errors import ApiError
 from ...core.gateway.event_stream import EventCounter, Tokens
+
+with suppress(ImportError):
+    # Only the gateway's own environment has it.
+    from aiohttp import ClientError, web
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,128}")
 #: The task in a path is left out of the log: it may be any text. The field C(task) has its known type.
@@ -37,6 +41,7 @@ class Exchange:
     :ivar ttft: seconds until the first token of a stream; None before it.
     :ivar is_complete: whether the client received the whole response.
     :ivar headers: headers of every response to this request.
+    :ivar response: the response whose head was sent; None before it.
     :ivar counter: the events of a stream; None for another response.
     """
 
@@ -53,6 +58,7 @@ class Exchange:
         self.status = self.sent = self.received = 0
         self.ttft: float | None = None
         self.headers: dict[str, str] = {"X-Request-Id": self.id}
+        self.response: web.StreamResponse | None = None
         self.counter: EventCounter | None = None
         self.body_tokens = Tokens()
 
@@ -78,46 +84,85 @@ class Exchange:
         """Return its path for the log."""
         return _UNPRINTABLE.sub("?", _TASK_PATH.sub("/task", self.path, count=1))[:_LONGEST_PATH]
 
-    async def begin(self, response: web.StreamResponse) -> None:
-        """Send a response's head.
+    async def body(self) -> AsyncIterator[bytes]:
+        """Yield the parts of the request's body as they come.
 
         :raises ClientLeftError: if the client has left.
         """
-        response.headers.update(self.headers)
-        self.status = response.status
-        try:
-            await response.prepare(self.request)
-        except (ClientError, OSError) as error:
-            raise ClientLeftError from error
+        pieces = self.request.content
+        while True:
+            with _client_errors():
+                piece = await pieces.readany()
+            if not piece:
+                return
+            yield piece
 
-    async def write(self, response: web.StreamResponse, data: bytes) -> None:
+    async def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send a response's head. The body follows in parts.
+
+        :raises ClientLeftError: if the client has left.
+        """
+        await self._send_head(web.StreamResponse(status=status, headers={**headers, **self.headers}))
+
+    async def _send_head(self, response: web.StreamResponse) -> None:
+        self.response, self.status = response, response.status
+        with _client_errors():
+            await response.prepare(self.request)
+
+    async def write(self, data: bytes) -> None:
         """Send a part of a response's body, and wait while the client reads more slowly.
 
         :raises ClientLeftError: if the client has left.
         """
         transport = self.request.transport
-        if transport is None or transport.is_closing():
+        if self.response is None or transport is None or transport.is_closing():
             raise ClientLeftError
-        try:
-            await response.write(data)
-        except (ClientError, OSError) as error:
-            raise ClientLeftError from error
+        with _client_errors():
+            await self.response.write(data)
         self.sent += len(data)
 
-    async def end(self, response: web.StreamResponse) -> None:
+    async def end(self, is_complete: bool = True) -> None:
         """Send a response's end.
+
+        :param is_complete: whether the engine's response has ended, too.
+        :raises ClientLeftError: if the client has left.
+        """
+        if self.response is None:
+            raise ClientLeftError
+        with _client_errors():
+            await self.response.write_eof()
+        self.is_complete = is_complete
+
+    async def respond(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """Send a whole response.
 
         :raises ClientLeftError: if the client has left.
         """
-        try:
-            await response.write_eof()
-        except (ClientError, OSError) as error:
-            raise ClientLeftError from error
+        await self._send_head(web.Response(status=status, body=body, headers={**headers, **self.headers}))
+        await self.end()
+        self.sent = len(body)
 
-    async def respond(self, status: int, body: bytes, headers: Mapping[str, str]) -> web.StreamResponse:
-        """Send a whole response."""
-        response = web.Response(status=status, body=body, headers=headers)
-        await self.begin(response)
-        await self.end(response)
-        self.sent, self.is_complete = len(body), True
-        return response
+    async def refuse(self, error: ApiError) -> None:
+        """Answer with an error, or cut a response whose head was sent.
+
+        :raises ClientLeftError: if the client has left.
+        """
+        self.refused = error.code
+        if self.response is not None:
+            self.cut()
+            return
+        headers = {"Content-Type": "application/json", **error.headers}
+        await self.respond(error.status, error.body(self.path), headers)
+
+    def cut(self) -> None:
+        """End the connection: only that tells the client that a response is not complete."""
+        if self.request.transport is not None:
+            self.request.transport.abort()
+
+
+@contextmanager
+def _client_errors() -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, OSError, web.RequestPayloadError) as error:
+        raise ClientLeftError from error

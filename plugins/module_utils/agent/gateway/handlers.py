@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import string
 import time
-from typing import Any
-
-from aiohttp import web
+from contextlib import suppress
+from urllib.parse import quote
 
 from ...core.engine import api_paths
 from ...core.gateway import api_errors
@@ -29,6 +28,15 @@ from .settings import GatewaySettings
 from .state import GatewayState
 from .status import Pages, check_method
 from .upstream import PASSED_HEADERS, ConnectFailedError, EngineClient, UpstreamFailedError
+
+with suppress(ImportError):
+    # Only the gateway's own environment has it.
+    from aiohttp import web
+
+#: nginx's status for a client that left before it got a response.
+CLIENT_LEFT = 499
+#: Characters of a model's id that a header can carry.
+_PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
 
 
 class Gateway:
@@ -52,39 +60,36 @@ class Gateway:
         """Answer a request, and account for it however it ends."""
         exchange = Exchange(request)
         try:
-            return await self._answer(exchange)
-        except ApiError as error:
-            return await self._refuse(exchange, error)
-        except (ClientLeftError, asyncio.CancelledError):
-            exchange.is_complete = False
-            raise
-        except UpstreamFailedError:
-            # Its head was sent, so only the end of the connection can tell the client.
-            exchange.is_complete = False
-            return _cut(request)
-        except Exception as error:
-            log(f"request {exchange.id} failed: {type(error).__name__}: {error}")
-            return await self._refuse(exchange, ApiError(500, "The gateway failed.", "internal_error"))
+            await self._answer_or_refuse(exchange)
+        except (ClientLeftError, UpstreamFailedError):
+            # Only the end of the connection tells the client that the response is not complete.
+            exchange.cut()
         finally:
+            exchange.status = exchange.status or CLIENT_LEFT
             self.metrics.add(exchange)
             self.access_log.add(exchange)
+        return exchange.response or web.Response()
 
-    async def _refuse(self, exchange: Exchange, error: ApiError) -> web.StreamResponse:
-        """Answer with an error, or cut a response whose head was sent."""
-        if exchange.status:
-            exchange.is_complete = False
-            return _cut(exchange.request)
-        exchange.refused = error.code
-        headers = {"Content-Type": "application/json", **error.headers}
-        return await exchange.respond(error.status, error.body(exchange.path), headers)
+    async def _answer_or_refuse(self, exchange: Exchange) -> None:
+        """Answer a request, with an error if it cannot be done."""
+        try:
+            await self._answer(exchange)
+        except ApiError as error:
+            await exchange.refuse(error)
+        except (ClientLeftError, UpstreamFailedError):
+            raise
+        except Exception as error:
+            log(f"request {exchange.id} failed: {type(error).__name__}: {error}")
+            await exchange.refuse(
+                ApiError(500, "The gateway failed. Tell its operator the request's id.", "internal_error")
+            )
 
-    async def _answer(self, exchange: Exchange) -> web.StreamResponse:
+    async def _answer(self, exchange: Exchange) -> None:
         self.state.refresh()
         request, router = exchange.request, self.state.router
         place = router.place(exchange.path, exchange.entry_tier)
-        page = await self._pages.respond(exchange, place.path, place.tier)
-        if page is not None:
-            return page
+        if await self._pages.respond(exchange, place.path, place.tier):
+            return
         is_list = place.path in ("/v1/models", "/models") or place.path.startswith(("/v1/models/", "/models/"))
         if place.path not in api_paths.ENGINE_PATHS and not is_list:
             raise router.nothing_at(exchange.path, exchange.entry_tier)
@@ -94,16 +99,17 @@ class Gateway:
         with self._limiter.admit(key, self.settings.config.limits[key.limits]) as admission:
             exchange.headers.update(admission.headers())
             if is_list:
-                return await self._models.respond(exchange, place.path, key)
+                await self._models.respond(exchange, place.path, key)
+                return
             with self._memory.reservation() as reservation:
-                return await self._infer(exchange, place, key, admission, reservation)
+                await self._infer(exchange, place, key, admission, reservation)
 
     async def _infer(
         self, exchange: Exchange, place: Place, key: UserKey, admission: Admission, reservation: MemoryReservation
-    ) -> web.StreamResponse:
+    ) -> None:
         """Send a request to an engine, or to another one if the connection fails."""
         headers = exchange.request.headers
-        body = await read_body(exchange.request, reservation, self.settings.max_body)
+        body = await read_body(exchange, reservation, self.settings.max_body)
         exchange.received = len(body)
         inference = InferenceRequest(body, headers.get("Content-Type", "application/json"), reservation)
         del body
@@ -118,18 +124,21 @@ class Gateway:
             while route is not None:
                 failed = route
                 try:
-                    return await self._ask(exchange, route, inference, key)
+                    await self._ask(exchange, route, inference, key)
+                    return
                 except ConnectFailedError:
                     self.state.refresh(at_once=True)
                     route = self.state.router.after_connect_failure(failed)
             raise self._failed(failed.tier, "its engine cannot be reached")
+        except ApiError:
+            admission.settle_tokens(0)
+            raise
         finally:
             tokens = exchange.tokens
-            admission.settle_tokens((tokens.prompt or 0) + (tokens.completion or 0))
+            if tokens.completion is not None or tokens.prompt is not None:
+                admission.settle_tokens((tokens.prompt or 0) + (tokens.completion or 0))
 
-    async def _ask(
-        self, exchange: Exchange, route: Route, inference: InferenceRequest, key: UserKey
-    ) -> web.StreamResponse:
+    async def _ask(self, exchange: Exchange, route: Route, inference: InferenceRequest, key: UserKey) -> None:
         """Send a request to one engine, and pass its response on."""
         exchange.tier, exchange.task, exchange.model = route.tier, route.task, route.model
         exchange.fallback_from, exchange.engine = route.fallback_from, route.endpoint
@@ -138,13 +147,13 @@ class Gateway:
         slots = 0 if route.path in api_paths.SLOTLESS_PATHS else self.state.slots_of(route.endpoint)
         given = exchange.request.headers
         passed = {name: given[name] for name in PASSED_HEADERS if name in given}
-        async with self._queue.slot(route.endpoint, slots, key.id, inference.estimated_tokens):
-            with self.metrics.running(route.tier):
+        with self.metrics.running(route.tier):
+            async with self._queue.slot(route.endpoint, slots, key.id, inference.estimated_tokens):
                 try:
                     async with self.engines.open(route.endpoint, route.path, inference, passed) as upstream:
-                        return await relay(exchange, upstream, _route_headers(route), lambda: self._cut_reason(route))
+                        await relay(exchange, upstream, _route_headers(route), lambda: self._cut_reason(route))
                 except UpstreamFailedError as error:
-                    if exchange.status:
+                    if exchange.response is not None:
                         raise
                     raise self._failed(route.tier, str(error)) from error
 
@@ -165,16 +174,9 @@ class Gateway:
 
 def _route_headers(route: Route) -> dict[str, str]:
     """Return the headers that tell the client where its response comes from."""
-    found: dict[str, Any] = {
+    found = {
         "X-Herd-Tier": route.tier,
-        "X-Herd-Model": route.model,
+        "X-Herd-Model": quote(route.model, safe=_PRINTABLE),
         "X-Herd-Fallback-From": route.fallback_from,
     }
     return {name: value for name, value in found.items() if value}
-
-
-def _cut(request: web.BaseRequest) -> web.StreamResponse:
-    """End the connection of a response that cannot be completed."""
-    if request.transport is not None:
-        request.transport.abort()
-    raise ClientLeftError

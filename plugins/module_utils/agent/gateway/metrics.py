@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
-
-import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, cast
 
 from ...core.engine.throughput import RATES, EngineLoad
 from ...core.gateway.event_stream import Tokens
@@ -18,10 +15,14 @@ from ...core.gateway.quantile import quantile
 from ...core.gateway.tiers import STATES
 from .exchange import Exchange
 
+with suppress(ImportError):
+    # Only the gateway's own environment has it.
+    import prometheus_client
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
 TTFT_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0, 600.0)
 DURATION_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
-CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
-prometheus_client.disable_created_metrics()
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def _buckets(histogram: Histogram, tier: str) -> list[tuple[float, float]]:
@@ -39,10 +40,11 @@ class GatewayMetrics:
 
     def __init__(self, tiers: Iterable[str]) -> None:
         self._tiers = list(tiers)
+        cast(Callable[[], None], prometheus_client.disable_created_metrics)()
         self._registry = CollectorRegistry()
         self._ready = self._gauge("herd_tier_ready", "Whether the tier is ready.", "tier")
         self._state = self._gauge("herd_tier_state", "Whether the tier is in this state.", "tier", "state")
-        self._in_flight = self._gauge("herd_gateway_in_flight", "Requests that an engine computes at present.", "tier")
+        self._in_flight = self._gauge("herd_gateway_in_flight", "Requests at an engine or in its queue.", "tier")
         self._held = self._gauge("herd_gateway_held_bytes", "Bytes of request bodies that the gateway holds.")
         self._requests = self._counter("herd_gateway_requests", "Requests to a tier, by status.", "tier", "status")
         self._cut = self._counter("herd_gateway_cut", "Responses that ended early.", "tier")
@@ -76,7 +78,7 @@ class GatewayMetrics:
 
     @contextmanager
     def running(self, tier: str) -> Iterator[None]:
-        """Count a request that an engine computes while the block runs."""
+        """Count a request as in flight while the block runs."""
         self._running[tier] += 1
         try:
             yield

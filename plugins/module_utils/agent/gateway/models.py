@@ -11,8 +11,6 @@ import time
 from contextlib import suppress
 from urllib.parse import unquote
 
-from aiohttp import web
-
 from ...core.gateway import model_list
 from ...core.gateway.user_keys import UserKey
 from .exchange import Exchange
@@ -31,7 +29,7 @@ class ModelList:
         self._state, self._engines = state, engines
         self._described: dict[str, tuple[float, model_list.Descriptions]] = {}
 
-    async def respond(self, exchange: Exchange, path: str, key: UserKey) -> web.StreamResponse:
+    async def respond(self, exchange: Exchange, path: str, key: UserKey) -> None:
         """Answer with all models that a key opens, or with one of them.
 
         :raises ApiError: if there is no such model.
@@ -55,7 +53,7 @@ class ModelList:
             if wanted is None:
                 raise router.no_model(name, key)
             body = model_list.one(wanted, is_anthropic)
-        return await exchange.respond(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        await exchange.respond(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     async def _descriptions(self, tiers: set[str]) -> dict[str, model_list.Descriptions]:
         """Return what the engines of these tiers say of their models, by tier."""

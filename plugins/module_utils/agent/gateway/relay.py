@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
-from aiohttp import web
-
 from ...core.gateway import api_errors, response_headers
 from ...core.gateway.api_errors import ApiError
 from ...core.gateway.event_stream import TAIL, EventCounter, tokens_of
@@ -24,69 +22,64 @@ _STREAM_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
 
 async def relay(
     exchange: Exchange, upstream: UpstreamExchange, headers: Mapping[str, str], cut_reason: Callable[[], str]
-) -> web.StreamResponse:
+) -> None:
     """Pass a response on.
 
     :param headers: the gateway's own headers.
     :param cut_reason: returns why the response ends early.
-    :raises UpstreamFailedError: if the engine failed before anything was sent.
+    :raises UpstreamFailedError: if the engine failed before anything was sent, or inside a body that is no stream.
     :raises ApiError: for an error of the engine that is not in the API's shape.
     """
     given = {**upstream.headers, **headers}
     if upstream.is_stream:
-        return await _relay_stream(exchange, upstream, {**given, **_STREAM_HEADERS}, cut_reason)
-    return await _relay_whole(exchange, upstream, given)
+        await _relay_stream(exchange, upstream, {**given, **_STREAM_HEADERS}, cut_reason)
+    else:
+        await _relay_whole(exchange, upstream, given)
 
 
 async def _relay_stream(
     exchange: Exchange, upstream: UpstreamExchange, headers: Mapping[str, str], cut_reason: Callable[[], str]
-) -> web.StreamResponse:
+) -> None:
     """Pass a stream of events on. Its head waits for the first event, so that a failure before it is a status."""
     counter = exchange.counter = EventCounter()
-    response = web.StreamResponse(status=upstream.status, headers=headers)
     try:
         async for piece in upstream.pieces():
             events = counter.feed(piece)
             if counter.has_content and exchange.ttft is None:
                 exchange.ttft = exchange.seconds
-            if events and not response.prepared:
-                await exchange.begin(response)
             if events:
-                await exchange.write(response, events)
-        rest = counter.rest()
-        if rest and response.prepared:
-            await exchange.write(response, rest)
-        exchange.is_complete = True
+                if exchange.response is None:
+                    await exchange.begin(upstream.status, headers)
+                await exchange.write(events)
+        if exchange.response is None:
+            raise UpstreamFailedError
+        if rest := counter.rest():
+            await exchange.write(rest)
+        await exchange.end()
     except UpstreamFailedError:
-        if response.prepared:
-            await exchange.write(response, api_errors.error_event(exchange.path, cut_reason(), "tier_unavailable"))
-    if not response.prepared:
-        raise UpstreamFailedError
-    await exchange.end(response)
-    return response
+        if exchange.response is None:
+            raise
+        await exchange.write(api_errors.error_event(exchange.path, cut_reason(), "tier_unavailable"))
+        await exchange.end(is_complete=False)
 
 
-async def _relay_whole(
-    exchange: Exchange, upstream: UpstreamExchange, headers: Mapping[str, str]
-) -> web.StreamResponse:
+async def _relay_whole(exchange: Exchange, upstream: UpstreamExchange, headers: Mapping[str, str]) -> None:
     """Pass a response on when it is complete, or from its first MiB on."""
     held = bytearray()
-    response = web.StreamResponse(status=upstream.status, headers=headers)
     async for piece in upstream.pieces():
         held += piece
-        if not response.prepared and len(held) > MOST_HELD:
-            await exchange.begin(response)
-        if response.prepared:
-            await exchange.write(response, bytes(held[:-TAIL]))
+        if exchange.response is None and len(held) > MOST_HELD:
+            await exchange.begin(upstream.status, headers)
+        if exchange.response is not None:
+            await exchange.write(bytes(held[:-TAIL]))
             del held[:-TAIL]
     exchange.body_tokens = tokens_of(bytes(held[-TAIL:]))
-    if not response.prepared:
-        status, body = _checked(upstream.status, bytes(held), headers["Content-Type"])
-        return await exchange.respond(status, body, headers)
-    await exchange.write(response, bytes(held))
-    await exchange.end(response)
-    exchange.is_complete = True
-    return response
+    if exchange.response is None:
+        status, body = _checked(upstream.status, bytes(held), headers.get("Content-Type", ""))
+        await exchange.respond(status, body, headers)
+    else:
+        await exchange.write(bytes(held))
+        await exchange.end()
 
 
 def _checked(status: int, body: bytes, media_type: str) -> tuple[int, bytes]:

@@ -8,24 +8,28 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
-
-import msgspec
-from aiohttp import web
 
 from ...core.gateway import multipart
 from ...core.gateway.api_errors import ApiError
+from .exchange import Exchange
 from .limits import MemoryReservation
+
+with suppress(ImportError):
+    # Only the gateway's own environment has it.
+    import msgspec
 
 #: Bytes that are sent to an engine at once. A frozen engine keeps at most a few of them in a transport's buffer.
 PIECE = 64 * 1024
 #: Tokens that an answer is estimated at without a limit in the request, and bytes of a body for each token.
 ANSWER_TOKENS, BYTES_PER_TOKEN = 512, 4
 _MOST_TOKENS = 1 << 20
+#: JSON values of the largest body, counted by its commas. Parsing them takes about 50 milliseconds.
+MOST_VALUES = 2_000_000
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
 _BOM = b"\xef\xbb\xbf"
 _GZIP = 16 + zlib.MAX_WBITS
-_FIELDS = dict[str, msgspec.Raw]
 
 
 class InferenceRequest:
@@ -49,6 +53,7 @@ class InferenceRequest:
         self.estimated_tokens = int(answer) + len(body) // BYTES_PER_TOKEN
 
     def _json_fields(self) -> dict[str, Any]:
+        _check_complexity(self._body)
         raw = _decode(self._body)
         wanted = ("model", "stream", *_LIMITS)
         # A model that is a list or an object is an error, whatever it contains.
@@ -67,10 +72,10 @@ class InferenceRequest:
         """Replace the model in the body."""
         if self._boundary:
             self._body = multipart.with_field(self._body, self._boundary, "model", model)
-            return
-        fields = _decode(self._body)
-        fields["model"] = msgspec.Raw(msgspec.json.encode(model))
-        self._body = msgspec.json.encode(fields)
+        else:
+            fields = _decode(self._body)
+            fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+            self._body = msgspec.json.encode(fields)
         self._reservation.resize(len(self._body))
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -84,57 +89,75 @@ class InferenceRequest:
         self._reservation.resize(0)
 
 
-def _decode(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
+def _check_complexity(body: bytes | bytearray) -> None:
+    """Refuse a body with so many values that parsing it would delay other requests."""
+    if body.count(b",") > MOST_VALUES:
+        message = f"Request body is too complex (limit {MOST_VALUES:,} JSON values)."
+        raise ApiError(400, message, "body_too_complex")
+
+
+@contextmanager
+def _json_errors() -> Iterator[None]:
+    """Make the user's mistakes of a body errors of the API."""
     try:
-        return msgspec.json.decode(memoryview(body)[3:] if body.startswith(_BOM) else body, type=_FIELDS)
+        yield
     except RecursionError:
         raise ApiError(400, "The request body has too many nested lists or objects.", "body_too_complex") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeError):
         raise ApiError(400, "The request body is not a JSON object.", "invalid_json") from None
+
+
+def _decode(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
+    with _json_errors():
+        return msgspec.json.decode(memoryview(body)[3:] if body.startswith(_BOM) else body, type=dict[str, msgspec.Raw])
 
 
 def _simple(raw: msgspec.Raw) -> Any:
     """Decode a text, number or constant; False for a list or an object."""
-    return False if memoryview(raw)[:1].tobytes() in b"[{" else msgspec.json.decode(raw)
+    with _json_errors():
+        return False if memoryview(raw)[:1].tobytes() in b"[{" else msgspec.json.decode(raw)
 
 
 def _too_large(most: int) -> ApiError:
     return ApiError(413, f"The body is larger than {most // (1 << 20)} MiB.", "request_too_large")
 
 
-async def read_body(request: web.BaseRequest, reservation: MemoryReservation, most: int) -> bytearray:
+async def read_body(exchange: Exchange, reservation: MemoryReservation, most: int) -> bytearray:
     """Read a request's body, and unpack it if it is compressed. The memory is reserved before it is used.
 
     :param most: bytes of the largest body, before and after it is unpacked.
     :raises ApiError: if it is larger, is compressed otherwise, or finds no memory.
+    :raises ClientLeftError: if the client has left.
     """
-    if (request.content_length or 0) > most:
+    length = exchange.request.content_length or 0
+    if length > most:
         raise _too_large(most)
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    coding = exchange.request.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("identity", "", "gzip", "x-gzip"):
         raise ApiError(415, f"The content coding {coding[:32]!r} is not supported. Use gzip.", "unsupported_encoding")
-    reservation.resize(request.content_length or 0)
+    reservation.resize(length)
+    pieces = exchange.body()
     body = bytearray()
-    unpacker = zlib.decompressobj(_GZIP) if "gzip" in coding else None
-    async for piece in request.content.iter_any():
-        for part in _unpacked(unpacker, piece) if unpacker else (piece,):
-            if len(body) + len(part) > most:
-                raise _too_large(most)
-            reservation.resize(max(reservation.size, len(body) + len(part)))
-            body += part
-            if unpacker:
-                await asyncio.sleep(0)
-    if unpacker and not unpacker.eof:
-        raise ApiError(400, "The request body is not complete gzip data.", "invalid_encoding")
+    async for piece in _unpacked(pieces) if "gzip" in coding else pieces:
+        if len(body) + len(piece) > most:
+            raise _too_large(most)
+        reservation.resize(max(reservation.size, len(body) + len(piece)))
+        body += piece
     reservation.resize(len(body))
     return body
 
 
-def _unpacked(unpacker: Any, piece: bytes) -> Iterator[bytes]:
-    """Yield unpacked parts of bounded size."""
+async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Unpack gzip data in parts of bounded size, between which other requests run."""
+    unpacker = zlib.decompressobj(_GZIP)
     try:
-        while piece:
-            yield unpacker.decompress(piece, PIECE)
-            piece = unpacker.unconsumed_tail
+        async for piece in pieces:
+            rest = piece
+            while rest and not unpacker.eof:
+                yield unpacker.decompress(rest, PIECE)
+                rest = unpacker.unconsumed_tail
+                await asyncio.sleep(0)
     except zlib.error as error:
         raise ApiError(400, "The request body is not gzip data.", "invalid_encoding") from error
+    if not unpacker.eof:
+        raise ApiError(400, "The request body is not complete gzip data.", "invalid_encoding")

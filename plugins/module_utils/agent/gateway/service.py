@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import signal
 import socket
 from contextlib import suppress
-
-from aiohttp import http_parser, web
 
 from ...core.errors import NotFoundError
 from ..common.log import log
@@ -19,6 +18,10 @@ from ..common.systemd_notify import notify
 from .handlers import Gateway
 from .settings import GatewaySettings, read_settings
 from .stalled_upstreams import end_stalled
+
+with suppress(ImportError):
+    # Only the gateway's own environment has it.
+    from aiohttp import web
 
 WATCHDOG_EVERY_S = 5.0
 REFRESH_EVERY_S = 0.05
@@ -30,12 +33,20 @@ _LONGEST_LINE = 64 * 1024
 _MOST_HEADERS = 1000
 
 
-def check_parser() -> None:
+def check_libraries() -> None:
     """Check that aiohttp has its C parser: several attacks work with its Python parser only.
 
-    :raises NotFoundError: if it has not.
+    :raises NotFoundError: if it has not, or is not installed.
     """
-    if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
+    try:
+        importlib.import_module("msgspec")
+        importlib.import_module("prometheus_client")
+        parser = importlib.import_module("aiohttp.http_parser")
+    except ImportError as error:
+        raise NotFoundError(
+            "the libraries of the gateway's environment", str(error), "run the role gateway, which installs them"
+        ) from error
+    if parser.HttpRequestParser is parser.HttpRequestParserPy:
         raise NotFoundError(
             "aiohttp with its C extensions",
             "its Python parser",
@@ -124,5 +135,5 @@ def run(config: str, listening: socket.socket) -> None:
 
     :param config: path of the configuration file.
     """
-    check_parser()
+    check_libraries()
     asyncio.run(_serve(read_settings(config), listening))

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import web
-
 from ...core.gateway import api_errors, status_page
 from ...core.gateway import status as gateway_status
 from ...core.gateway.api_errors import ApiError
@@ -40,18 +38,19 @@ class Pages:
             "/": self._first_page,
         }
 
-    async def respond(self, exchange: Exchange, path: str, tier: str) -> web.StreamResponse | None:
-        """Answer a request for a page; None for another path.
+    async def respond(self, exchange: Exchange, path: str, tier: str) -> bool:
+        """Answer a request for a page, and return whether the path is one.
 
         :param path: the path without its prefix.
         :param tier: the tier of the prefix, else of the port.
         """
         page = self._pages.get(path)
         if page is None:
-            return None
+            return False
         check_method(exchange.request.method, path, ("GET", "HEAD"))
         status, body, headers = page(exchange, tier)
-        return await exchange.respond(status, body, headers)
+        await exchange.respond(status, body, headers)
+        return True
 
     def _health(self, _exchange: Exchange, tier: str) -> tuple[int, bytes, dict[str, str]]:
         status = self._state.router.status_of(tier)

@@ -17,11 +17,13 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import TypeVar
 
-import aiohttp
-from aiohttp import hdrs
-
 from ...core.gateway import response_headers
 from .request import InferenceRequest
+
+with suppress(ImportError):
+    # Only the gateway's own environment has it.
+    import aiohttp
+    from aiohttp import hdrs
 
 #: Seconds after which a silent host is given up: a host that loses its power ends no connection.
 SILENT_S = 20
@@ -127,7 +129,9 @@ class UpstreamExchange:
         if self.status == 204:
             self.headers = {}
         connection = response.connection
-        closed = connection.protocol.closed if connection and connection.protocol else None
+        protocol = None if connection is None else connection.protocol
+        # Not "if protocol": a protocol without waiting messages is false.
+        closed = None if protocol is None else protocol.closed
         if closed is not None:
             # aiohttp reports invalid chunks to the connection alone: a reader of the body would wait for ever.
             closed.add_done_callback(lambda _closed: self._end_body())

@@ -115,7 +115,8 @@ def _content_of(event: bytes) -> _EventContent:
     if isinstance(choices, list):
         if any(map(_choice_has_token, choices)):
             return _TOKEN
-        return _END if any(isinstance(one, dict) and one.get("finish_reason") for one in choices) else _NOTHING
+        is_end = any(isinstance(one, dict) and ("text" in one or one.get("finish_reason")) for one in choices)
+        return _END if is_end else _NOTHING
     if isinstance(kind, str):
         return _TOKEN if kind.endswith(("_block_delta", ".delta")) else _END
     return _TOKEN if data.get("content") else _END

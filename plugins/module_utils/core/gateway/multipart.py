@@ -23,7 +23,7 @@ def boundary(content_type: str) -> bytes:
     return (match[1] or match[2]).encode("latin-1", "replace") if match else b""
 
 
-def _parts(body: bytes, mark: bytes) -> Iterator[tuple[str, int, int]]:
+def _parts(body: bytes | bytearray, mark: bytes) -> Iterator[tuple[str, int, int]]:
     """Yield the name of each part, and where its value begins and ends."""
     line = b"--" + mark
     begin = body.find(line)
@@ -38,7 +38,7 @@ def _parts(body: bytes, mark: bytes) -> Iterator[tuple[str, int, int]]:
         begin = end + 2
 
 
-def fields(body: bytes, mark: bytes, names: Collection[str]) -> dict[str, str]:
+def fields(body: bytes | bytearray, mark: bytes, names: Collection[str]) -> dict[str, str]:
     """Return the values of the named fields that a form has.
 
     :param mark: its boundary.
@@ -50,7 +50,7 @@ def fields(body: bytes, mark: bytes, names: Collection[str]) -> dict[str, str]:
     }
 
 
-def with_field(body: bytes, mark: bytes, name: str, value: str) -> bytes:
+def with_field(body: bytes | bytearray, mark: bytes, name: str, value: str) -> bytes:
     """Return a form in which a field has this value, and no other of that name."""
     line = b"--" + mark
     kept, last = [], 0

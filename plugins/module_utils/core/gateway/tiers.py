@@ -68,14 +68,14 @@ def status_of(tier: tier_status.TierReport, hosts: Collection[str] | None = None
     ready = [endpoint for endpoint in tier.endpoints if endpoint.state == READY]
     allowed = [endpoint for endpoint in ready if hosts is None or endpoint.address in hosts]
     engine = max(allowed, key=lambda one: (one.started, int(one.job_id)), default=None)
-    reason = tier.reason or tier.state
+    state, reason = tier.state, tier.reason or tier.state
     if ready and not allowed:
-        reason = f"its engine at {ready[0].address} is on no host of the inventory"
+        state, reason = UNKNOWN, f"its engine at {ready[0].address} is on no host of the inventory"
     return TierStatus(
-        state=tier.state,
+        state=state,
         reason=reason,
         retry_after=tier.retry_after_s,
-        endpoint=engine.where if engine and tier.state == READY else "",
+        endpoint=engine.where if engine and state == READY else "",
         models=engine.models if engine else (),
         percent=tier.percent,
         expected=tier.expected,

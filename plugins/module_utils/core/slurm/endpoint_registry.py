@@ -148,6 +148,9 @@ def _address(data: Mapping[str, Any]) -> str:
     parts = value.split(".") if isinstance(value, str) else []
     if len(parts) != 4 or not all(_OCTET.fullmatch(part) and int(part) < 256 for part in parts):
         raise _wrong("an IPv4 address", value)
+    # 0.0.0.0 is any address of the reader's own host; from 224 on follow multicast and reserved addresses.
+    if not 0 < int(parts[0]) < 224:
+        raise _wrong("the IPv4 address of a host", value)
     return str(value)
 
 
@@ -331,6 +334,9 @@ def read_all(
             problem = f"there is no tier {entry.tier}"
         elif entry.job_id in gone:
             problem = f"its job {entry.job_id} is gone"
+        elif entry.started > max(wall + AHEAD_S, entry.heartbeat + CLOCK_S):
+            # By the clocks of both. The endpoint that started last would get all of the tier's requests.
+            problem = "its job has started in the future"
         if problem:
             dead.append(DeadEntry(name, problem))
         else:

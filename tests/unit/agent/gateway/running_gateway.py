@@ -109,6 +109,10 @@ class Running:
         path = self.root / "access.log"
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
+    def line(self) -> dict[str, Any]:
+        """Return the line of the last request to an engine."""
+        return [line for line in self.log() if line["method"] == "POST"][-1]
+
     async def metrics(self) -> dict[str, float]:
         """Return the values of all metrics, by name and labels."""
         async with self.get("/metrics", key="") as response:
@@ -202,8 +206,10 @@ async def running(
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as client:
         made = Running(gateway, root, engine, client)
         made.report(slots)
-        yield made
-    accepting.close()
-    await server.shutdown(1)
-    await gateway.engines.close()
-    listening.close()
+        try:
+            yield made
+        finally:
+            accepting.close()
+            await server.shutdown(1)
+            await gateway.engines.close()
+            listening.close()

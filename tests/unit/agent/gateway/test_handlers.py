@@ -20,7 +20,7 @@ def test_whole_response_reaches_the_client(tmp_path: Path) -> None:
                 assert (response.status, await response.read()) == (200, ANSWER)
                 assert response.headers["X-Request-Id"] == "0123456789abcdef"
                 assert (response.headers["X-Herd-Tier"], response.headers["X-Herd-Model"]) == ("fast", "small")
-            line = made.log()[-1]
+            line = made.line()
             assert (line["key"], line["tier"], line["status"], line["complete"]) == ("ann", "fast", 200, True)
             assert (line["prompt_tokens"], line["completion_tokens"]) == (7, 3)
             head, _body = made.engine.requests[0]
@@ -38,6 +38,6 @@ def test_stream_reaches_the_client(tmp_path: Path) -> None:
                 assert response.headers["X-Accel-Buffering"] == "no"
                 assert response.headers["Cache-Control"] == "no-cache"
                 assert (await response.text()).count("data:") == 4
-            assert made.log()[-1]["completion_tokens"] == 3
+            assert made.line()["completion_tokens"] == 3
 
     asyncio.run(run())

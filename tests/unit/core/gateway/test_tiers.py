@@ -45,3 +45,10 @@ def test_the_registry_alone_gives_states_and_endpoints() -> None:
     assert found["fast"].endpoint == "10.0.0.42:8080"
     assert (found["reasoning"].state, found["reasoning"].is_ready) == ("draining", False)
     assert "the tier manager is silent" in found["third"].reason
+
+
+def test_engine_on_a_host_that_is_none_of_the_inventorys_gets_no_requests() -> None:
+    assert tiers.status_of(READY, {FAST.address}).is_ready
+    found = tiers.status_of(READY, {"10.9.9.9"})
+    assert (found.is_ready, found.state, found.models) == (False, "unknown", ())
+    assert found.reason == f"its engine at {FAST.address} is on no host of the inventory"

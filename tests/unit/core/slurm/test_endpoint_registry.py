@@ -314,6 +314,19 @@ def test_endpoints_of_unknown_tiers_and_gone_jobs_are_dead() -> None:
     )
 
 
+def test_endpoint_that_started_in_the_future_is_dead() -> None:
+    future = replace(FAST, job_id="14", port=8082, started=NOW + 3600)
+    found = endpoint_registry.read_all(files(FAST, future), NOW)
+    assert (found.alive, found.dead) == ((FAST,), (DeadEntry("fast-14.json", "its job has started in the future"),))
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255"])
+def test_addresses_of_no_host_are_invalid(address: str) -> None:
+    found = endpoint_registry.read_all(files(replace(FAST, address=address)), NOW)
+    assert not found.alive
+    assert "expected the IPv4 address of a host" in found.dead[0].reason
+
+
 def test_later_job_owns_a_port_of_two_endpoints() -> None:
     later = replace(FAST, tier="reasoning", job_id="11", started=FAST.started + 5)
     found = endpoint_registry.read_all(files(FAST, later), NOW)

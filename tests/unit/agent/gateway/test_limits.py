@@ -1,0 +1,142 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Limits of keys, of engines and of memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.agent.gateway.limits import (
+    EngineQueue,
+    KeyLimiter,
+    MemoryBudget,
+)
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.api_errors import ApiError
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.rate_limit import RateLimits
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.user_keys import UserKey
+
+ANN, BOB = (UserKey(name, name, "0" * 64) for name in ("ann", "bob"))
+
+
+def test_requests_beyond_the_rate_are_refused() -> None:
+    limiter, limits = KeyLimiter(), RateLimits(60, 2, 0)
+    for _each in range(2):
+        with limiter.admit(ANN, limits):
+            pass
+    with pytest.raises(ApiError) as caught, limiter.admit(ANN, limits):
+        pass
+    assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
+    assert caught.value.headers["x-ratelimit-limit-requests"] == "2"
+    assert caught.value.headers["x-ratelimit-remaining-requests"] == "0"
+    assert caught.value.headers["x-ratelimit-reset-requests"] == "2s"
+    with limiter.admit(BOB, limits) as admission:
+        assert admission.headers()["x-ratelimit-remaining-requests"] == "1"
+
+
+def test_concurrent_requests_beyond_the_limit_are_refused_until_one_ends() -> None:
+    limiter, limits = KeyLimiter(), RateLimits(0, 1, 1)
+    with pytest.raises(RuntimeError), limiter.admit(ANN, limits):
+        with pytest.raises(ApiError) as caught, limiter.admit(ANN, limits):
+            pass
+        assert (caught.value.code, caught.value.headers["Retry-After"]) == ("concurrency_exceeded", "1")
+        with limiter.admit(BOB, limits):
+            pass
+        raise RuntimeError
+    with limiter.admit(ANN, limits) as admission:
+        assert admission.headers() == {}
+
+
+def test_tokens_are_charged_by_estimate_and_settled_by_usage() -> None:
+    limiter, limits = KeyLimiter(), RateLimits(0, 1, 0, tokens_per_minute=600)
+    with limiter.admit(ANN, limits) as first:
+        first.charge_tokens(500)
+        assert first.headers()["x-ratelimit-remaining-tokens"] == "100"
+        first.settle_tokens(50)
+    with limiter.admit(ANN, limits) as second:
+        second.charge_tokens(540)
+        second.settle_tokens(600)
+    with limiter.admit(ANN, limits) as third, pytest.raises(ApiError) as caught:
+        third.charge_tokens(100)
+    assert (caught.value.status, caught.value.code) == (429, "rate_limit_exceeded")
+    assert "tokens" in caught.value.message
+
+
+def test_memory_is_given_back_whatever_fails() -> None:
+    budget = MemoryBudget(100, 5)
+    with pytest.raises(RuntimeError), budget.reservation() as reservation:
+        reservation.resize(80)
+        with budget.reservation() as other, pytest.raises(ApiError) as caught:
+            other.resize(30)
+        assert (caught.value.status, caught.value.code) == (503, "gateway_busy")
+        reservation.resize(10)
+        assert budget.held == 10
+        raise RuntimeError
+    assert budget.held == 0
+
+
+async def serve(queue: EngineQueue, key: str, name: str, served: list[str], seconds: float = 0.01) -> None:
+    async with queue.slot("engine", 1, key, 1000):
+        served.append(name)
+        await asyncio.sleep(seconds)
+
+
+def test_engine_gets_as_many_requests_as_it_has_slots() -> None:
+    async def run() -> None:
+        queue, running, most = EngineQueue(5, 5), 0, 0
+
+        async def one() -> None:
+            nonlocal running, most
+            async with queue.slot("engine", 3, "ann", 1):
+                running += 1
+                most = max(most, running)
+                await asyncio.sleep(0.01)
+                running -= 1
+
+        await asyncio.gather(*(one() for _each in range(20)))
+        assert most == 3
+
+    asyncio.run(run())
+
+
+def test_waiting_keys_take_turns() -> None:
+    async def run() -> None:
+        queue, served = EngineQueue(5, 5), list[str]()
+        busy = [asyncio.create_task(serve(queue, "ann", f"ann {index}", served)) for index in range(10)]
+        await asyncio.sleep(0)
+        other = asyncio.create_task(serve(queue, "bob", "bob", served))
+        await asyncio.gather(*busy, other)
+        assert served.index("bob") <= 3
+
+    asyncio.run(run())
+
+
+def test_waiting_request_ends_at_its_deadline() -> None:
+    async def run() -> None:
+        queue, served = EngineQueue(0.05, 5), list[str]()
+        first = asyncio.create_task(serve(queue, "ann", "first", served, 0.2))
+        await asyncio.sleep(0)
+        with pytest.raises(ApiError) as caught:
+            await serve(queue, "bob", "second", served)
+        assert (caught.value.status, caught.value.code) == (503, "engine_busy")
+        await first
+        await serve(queue, "bob", "third", served)
+        assert served == ["first", "third"]
+
+    asyncio.run(run())
+
+
+def test_cancelled_requests_leave_their_place_and_slot() -> None:
+    async def run() -> None:
+        queue, served = EngineQueue(5, 5), list[str]()
+        tasks = [asyncio.create_task(serve(queue, "ann", str(index), served, 10)) for index in range(5)]
+        await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait_for(serve(queue, "bob", "last", served), 1)
+        assert served[-1] == "last"
+
+    asyncio.run(run())
