@@ -27,13 +27,16 @@ import yaml
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
 from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW, free_port, listens
+from tests.gateway.environments import python_of
 from tests.installed import install_herdctl
 from tests.lab.model import lab_model_file
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "gateway"
-#: What herdctl runs with; nodes may have one as old as 3.9.
+#: What herdctl's other commands run with; nodes may have one as old as 3.9.
 NODE_PYTHON = os.environ.get("HERD_NODE_PYTHON") or sys.executable
+#: Seconds until the gateway knows what the tier manager has written.
+SEEN_S = 0.15
 ENGINE_KEY = "engine-key-of-the-tests"
 FAST_MODEL, REASONING_MODEL = "small-one", "large-one"
 USERS: dict[str, dict[str, Any]] = {
@@ -105,10 +108,8 @@ def render(given: Mapping[str, Any]) -> dict[str, str]:
         return value
 
     own = yaml.safe_load((ROLE / "vars" / "main.yml").read_text(encoding="utf-8"))
-    values["_gateway_refusals"] = resolve(own["_gateway_refusals"])
-    values.update(
-        {name: own[name] for name in ("_gateway_openai_types", "_gateway_anthropic_types", "_gateway_exposed_headers")}
-    )
+    for name in ("_gateway_refusals", "_gateway_openai_types", "_gateway_anthropic_types", "_gateway_exposed_headers"):
+        values[name] = resolve(own[name])
     names = {"conf.d/herd.conf": "herd.conf.j2", "herd/gateway.nft": "gateway.nft.j2"}
     return {name: environment.get_template(template).render(values) for name, template in names.items()}
 
@@ -136,6 +137,13 @@ class Engine:
         self.process.wait()
 
 
+def other_host_addresses() -> tuple[str, str]:
+    """Return the addresses of this machine and of a test's other host on the cable between: this process's own."""
+    own = os.getpid()
+    here, there = (f"198.18.{own >> 6 & 255}.{(own & 63) * 4 + end}" for end in (1, 2))
+    return here, there
+
+
 @dataclass
 class Gateway:
     """A gateway in one folder, with everything that tests do to it."""
@@ -146,11 +154,12 @@ class Gateway:
     stack: ExitStack
     tiers: dict[str, dict[str, Any]] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    #: Former gateway processes, which finish their responses.
+    former: list[subprocess.Popen[bytes]] = field(default_factory=list)
     fallback: dict[str, str] = field(default_factory=dict)
     sockets: list[socket.socket] = field(default_factory=list)
     clock_runs: bool = True
     is_silent: bool = False
-    watch_streams: bool = True
     tasks: Mapping[str, Any] = field(default_factory=lambda: TASKS)
     #: Instead of one small model for each tier, what an inventory has.
     own_tiers: Sequence[Mapping[str, Any]] = ()
@@ -158,6 +167,16 @@ class Gateway:
     @property
     def etc(self) -> Path:
         return self.root / "etc"
+
+    @property
+    def pid(self) -> int:
+        """Return the process that serves."""
+        return self.processes["gateway"].pid
+
+    def memory(self, word: str = "VmRSS") -> int:
+        """Return the memory of the process that serves, in MiB."""
+        lines = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{word}:"))
 
     def url(self, tier: str = "fast", path: str = "/v1") -> str:
         return f"http://127.0.0.1:{self.ports[tier]}{path}"
@@ -175,12 +194,12 @@ class Gateway:
                 self.write_tier_status()
             time.sleep(1)
 
-    def ready(self, tier: str, port: int, models: Sequence[str] = (), job: str = "1", started: float = 1.0) -> None:
-        """Report an engine as ready for a tier."""
-        entry = {
+    def entry(self, tier: str, port: int, models: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+        """Make an engine's entry of the registry."""
+        return {
             "schema": 1,
             "tier": tier,
-            "job_id": job,
+            "job_id": "1",
             "host": "lab",
             "address": "127.0.0.1",
             "port": port,
@@ -188,36 +207,43 @@ class Gateway:
             "state": "ready",
             "percent": 100,
             "context": 8192,
-            "slots": 1,
+            "slots": 8,
             "release": "0c1e57098",
-            "started": started,
+            "started": 1.0,
             "heartbeat": time.time(),
+            **more,
         }
+
+    def ready(self, tier: str, port: int, models: Sequence[str] = (), job: str = "1", **more: Any) -> None:
+        """Report an engine as ready for a tier, and wait until the gateway has seen it."""
+        entry = self.entry(tier, port, models, job_id=job, **more)
         self.tiers[tier] = {"enabled": True, "state": "ready", "reason": "ready", "endpoints": [entry]}
         self.write_tier_status()
+        time.sleep(SEEN_S)
 
     def unavailable(self, tier: str, state: str, reason: str, retry: int = 30, **more: Any) -> None:
-        """Report a tier as unavailable."""
+        """Report a tier as unavailable, and wait until the gateway has seen it."""
         data = {"enabled": True, "state": state, "reason": reason, "retry_after_s": retry, "endpoints": [], **more}
         self.tiers[tier] = data
         self.write_tier_status()
+        time.sleep(SEEN_S)
 
     def write_keys(self, users: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Write the key file as the role does."""
         users = USERS if users is None else users
         entries = [
             {"id": name, "sha256": hashlib.sha256(str(user["key"]).encode()).hexdigest(), **user}
-            for name, user in (USERS if users is None else users).items()
+            for name, user in users.items()
         ]
         keys = user_keys.parse(entries, LIMITS, self.ports)
         scratch = self.root / "keys.json.new"
         scratch.write_text(json.dumps(user_keys.as_data(keys)), encoding="utf-8")
         scratch.replace(self.root / "keys.json")
 
-    def start(self, name: str, argv: Sequence[str], files: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    def start(self, name: str, argv: Sequence[str], files: Sequence[int] = (), **more: str) -> subprocess.Popen[bytes]:
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=files
+                argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=files, env={**os.environ, **more}
             )
         return self.processes[name]
 
@@ -228,36 +254,46 @@ class Gateway:
             process.wait(30)
 
     def program(self, *words: str) -> list[str]:
+        """Write a command of herdctl for this gateway."""
         return [NODE_PYTHON, "-I", "-u", str(self.herdctl), *words, "--config", str(self.root / "gateway.json")]
 
-    def open_sockets(self) -> None:
-        """Open the sockets as systemd does for herd-gateway.socket."""
-        for name, kind in (("gateway", socket.SOCK_STREAM), ("log", socket.SOCK_DGRAM)):
-            made = socket.socket(socket.AF_UNIX, kind)
-            made.bind(f"{self.root}/{name}.sock")
-            if kind == socket.SOCK_STREAM:
-                made.listen(1024)
-            self.sockets.append(self.stack.enter_context(made))
+    def open_socket(self) -> None:
+        """Open the socket as systemd does for herd-gateway.socket."""
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.bind(f"{self.root}/gateway.sock")
+        made.listen(1024)
+        self.sockets.append(self.stack.enter_context(made))
 
-    def start_gateway(self) -> None:
-        """Start the gateway as systemd does, with the sockets as its files 3 and 4."""
-        said = self.log("gateway").count("gateway ready")
-        numbers = [made.fileno() for made in self.sockets]
-        shell = 'exec 3<&"$0" 4<&"$1"; shift; LISTEN_FDS=2 LISTEN_PID=$$ exec "$@"'
-        argv = ["bash", "-c", shell, *map(str, numbers), *self.program("gateway")]
-        self.start("gateway", argv, tuple(numbers))
-        wait_for(lambda: self.log("gateway").count("gateway ready") > said, "the gateway")
+    def start_gateway(self, limit: float = 20.0, files: int = 0) -> None:
+        """Start a gateway as systemd does, with the socket as its file 3, and wait until it says that it is ready.
+
+        :param files: most files that it may have open; 0 for the machine's limit.
+        """
+        notify = self.root / f"notify-{time.monotonic_ns()}.sock"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.bind(str(notify))
+            told.settimeout(limit)
+            number = self.sockets[0].fileno()
+            few = f"ulimit -n {files};" if files else ""
+            shell = few + 'exec 3<&"$0"; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
+            argv = [python_of("gateway"), *self.program("gateway")[1:]]
+            self.start("gateway", ["bash", "-c", shell, str(number), *argv], (number,), NOTIFY_SOCKET=str(notify))
+            try:
+                while b"READY=1" not in told.recv(4096):
+                    pass
+            except TimeoutError:
+                raise AssertionError(f"the gateway is not ready after {limit:g} s: {self.log('gateway')}") from None
 
     def restart_gateway(self) -> None:
-        """Restart it as systemd does: only the parent gets a signal, and the next process has the same sockets."""
-        self.stop("gateway")
+        """Restart it as a deploy does: the next instance starts at the same socket, then the former one is stopped."""
+        former = self.processes.pop("gateway", None)
         self.start_gateway()
+        if former:
+            former.send_signal(signal.SIGTERM)
+            self.former.append(former)
 
     def reload_nginx(self) -> None:
         subprocess.run(self.nginx("-s", "reload"), check=True, capture_output=True)
-
-    def start_upstreams(self) -> None:
-        self.start("upstreams", self.program("upstreams"))
 
     def nginx(self, *words: str) -> list[str]:
         return [nginx_program(), "-p", str(self.root), "-c", str(self.etc / "nginx.conf"), *words]
@@ -271,13 +307,12 @@ class Gateway:
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def access(self) -> list[dict[str, Any]]:
-        """The lines of the access log."""
+        """Return the lines of the gateway's access log."""
         return [json.loads(line) for line in self.log("access").splitlines()]
 
-    def knows(self, tier: str, port: int) -> bool:
-        """Return whether nginx's upstreams have an engine."""
-        path = self.etc / "herd" / "upstreams.conf"
-        return path.exists() and f"{tier}=127.0.0.1:{port}" in path.read_text(encoding="utf-8")
+    def refused(self) -> list[dict[str, Any]]:
+        """Return the lines of requests that nginx itself has answered."""
+        return [json.loads(line) for line in self.log("nginx-own").splitlines()]
 
     def configure(self, **more: Any) -> None:
         """Write the files that the role writes."""
@@ -304,7 +339,6 @@ class Gateway:
         # Files of tests are the user's own.
         user = "user root;" if os.geteuid() == 0 else ""
         (self.etc / "nginx.conf").write_text(MAIN.format(root=self.root, user=user), encoding="utf-8")
-        reload = self.nginx("-s", "reload")
         settings = {
             "schema": 1,
             "tiers": [{"keys": [], **tier, "fallback": self.fallback.get(tier["name"], "")} for tier in tiers],
@@ -315,12 +349,14 @@ class Gateway:
             "tier_status": f"{self.root}/tiers.json",
             "registry": f"{self.root}/endpoints",
             "engine_key": f"{self.root}/engine-key",
-            "max_body": 8 << 20,
+            "engine_hosts": ["127.0.0.1", *other_host_addresses()],
+            "max_body": 32 << 20,
+            "body_memory": 256 << 20,
             "retry_after": 5,
+            "connect_timeout": 3,
+            "read_timeout": 7200,
+            "drain_timeout": 600,
             "access_log": f"{self.root}/access.log",
-            "watch_streams": self.watch_streams,
-            "cors_origins": more.get("gateway_cors_origins", []),
-            "nginx": {"root": str(self.etc), "test": [nginx_program(), "-p", str(self.root)], "reload": reload},
         }
         (self.root / "gateway.json").write_text(json.dumps(settings), encoding="utf-8")
         (self.root / "engine-key").write_text(f"{ENGINE_KEY}\nspare\n", encoding="utf-8")
@@ -357,7 +393,6 @@ def gateway(root: Path, **more: Any) -> Iterator[Gateway]:
     with ExitStack() as stack:
         made = Gateway(root, {"fast": free_port(), "reasoning": free_port()}, install_herdctl(root / "herd"), stack)
         made.fallback = more.pop("fallback", {})
-        made.watch_streams = more.pop("watch_streams", True)
         made.tasks = more.pop("tasks", TASKS)
         made.own_tiers = more.pop("own_tiers", ())
         made.configure(**more)
@@ -370,15 +405,14 @@ def gateway(root: Path, **more: Any) -> Iterator[Gateway]:
         def end() -> None:
             made.clock_runs = False
             beat.join()
+            for former in made.former:
+                former.kill()
+                former.wait()
             for name in list(made.processes):
-                made.stop(name, signal.SIGKILL if name == "upstreams" else signal.SIGTERM)
+                made.stop(name, signal.SIGKILL if name == "gateway" else signal.SIGTERM)
 
         stack.callback(end)
-        once = subprocess.run([*made.program("upstreams"), "--once"], capture_output=True, text=True, check=False)
-        # nginx does not run yet, so that it cannot be told; the files are there.
-        assert made.knows("fast", 0) or (made.etc / "herd" / "upstreams.conf").exists(), once.stderr
-        made.open_sockets()
+        made.open_socket()
         made.start_gateway()
         made.start_nginx()
-        made.start_upstreams()
         yield made
