@@ -169,6 +169,10 @@ class Gateway:
         return self.root / "etc"
 
     @property
+    def gateway_python(self) -> str:
+        return python_of("gateway")
+
+    @property
     def pid(self) -> int:
         """Return the process that serves."""
         return self.processes["gateway"].pid
@@ -276,7 +280,7 @@ class Gateway:
             number = self.sockets[0].fileno()
             few = f"ulimit -n {files};" if files else ""
             shell = few + 'exec 3<&"$0"; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
-            argv = [python_of("gateway"), *self.program("gateway")[1:]]
+            argv = [self.gateway_python, *self.program("gateway")[1:]]
             self.start("gateway", ["bash", "-c", shell, str(number), *argv], (number,), NOTIFY_SOCKET=str(notify))
             try:
                 while b"READY=1" not in told.recv(4096):

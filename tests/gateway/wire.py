@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, other_host_addresses, wait_for
 
 KEY = "Authorization: Bearer herd-key-of-ann"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -105,3 +107,29 @@ def instead(made: Gateway, answer: Callable[[socket.socket], None], tier: str = 
     with double(answer) as port:
         made.ready(tier, port, [REASONING_MODEL] if tier == "reasoning" else [], job="41", slots=1000)
         yield port
+
+
+@contextmanager
+def other_host() -> Iterator[tuple[str, Callable[..., list[str]]]]:
+    """A network namespace as another host, with a cable between: its address, and how a command is run there.
+
+    Names and addresses are this process's own, since another one may run the same test.
+    """
+    name, cable = f"herd-gw-{os.getpid()}", f"gw{os.getpid()}"
+    here, there = other_host_addresses()
+
+    def ip(*words: str) -> None:
+        done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("addr", "add", f"{here}/30", "dev", cable)
+        ip("link", "set", cable, "up")
+        for words in (("link", "set", "lo", "up"), ("addr", "add", f"{there}/30", "dev", "eth0")):
+            ip("-n", name, *words)
+        ip("-n", name, "link", "set", "eth0", "up")
+        yield there, lambda *words: ["ip", "netns", "exec", name, *words]
+    finally:
+        ip("netns", "del", name)

@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from http.client import HTTPException, IncompleteRead
+from http.client import HTTPException
 from pathlib import Path
 
 import openai
@@ -81,11 +79,7 @@ def test_no_request_fails_when_a_tier_moves_to_another_engine(
             for turn in range(4):
                 time.sleep(1.5)
                 target = second if turn % 2 == 0 else engines["reasoning"]
-                moved = time.monotonic()
                 made.ready("reasoning", target.port, [REASONING_MODEL], job=str(10 + turn))
-                wait_for(partial(made.knows, "reasoning", target.port), "nginx told")
-                # A second would do, but this machine may be busy.
-                assert time.monotonic() - moved < 2 or os.getloadavg()[0] > 2
         assert only(load.answers, "200"), (load.answers, load.wrong[:3])
     finally:
         settle(made, engines)
@@ -95,7 +89,7 @@ def test_no_request_fails_when_a_tier_moves_to_another_engine(
 def test_no_request_fails_when_gateway_and_nginx_restart(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
-    """As systemd does it: the sockets stay, and only the first process of the gateway is told."""
+    """As a deploy does it: the socket stays, and the next instance is ready before the former one stops."""
     load = Load(client, True)
     with load.run():
         for _each in range(3):
@@ -164,23 +158,6 @@ def test_an_engine_that_dies_before_it_answers_gives_503(
     settle(made, engines)
 
 
-def test_a_response_is_complete_or_an_error(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    """Without the gateway's watch, nginx passes streams on; one that is cut must not look whole."""
-    doomed = made.engine(REASONING_MODEL)
-    settle(made, {"reasoning": doomed})
-    connection, answer = client.open(chat(3000, model=REASONING_MODEL, stream=True))
-    answer.read(500)
-    # In the middle of the engine's own chunk nothing can be added: the connection ends without an end.
-    doomed.stop()
-    try:
-        rest = answer.read()
-    except IncompleteRead as error:
-        rest = error.partial
-    assert not rest.rstrip().endswith(b"[DONE]")
-    connection.close()
-    settle(made, engines)
-
-
 def test_an_engine_with_another_key_is_reported(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
     other = made.engine(REASONING_MODEL, key="a-key-of-its-own")
     settle(made, {"reasoning": other})
@@ -192,13 +169,13 @@ def test_an_engine_with_another_key_is_reported(client: Client, made: Gateway, e
     settle(made, engines)
 
 
-def test_nginx_follows_a_change_of_the_engine_key(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
+def test_the_gateway_follows_a_change_of_the_engine_key(
+    client: Client, made: Gateway, engines: dict[str, Engine]
+) -> None:
     other = made.engine(REASONING_MODEL, key="the-next-key")
     made.ready("reasoning", other.port, [REASONING_MODEL], job="77")
     (made.root / "engine-key").write_text("the-next-key\n", encoding="utf-8")
     wait_for(lambda: client.ask(ASK).status == 200, "the new key", 5)
-    mode = (made.etc / "herd" / "engine-key.conf").stat().st_mode & 0o777
-    assert mode == 0o600
     (made.root / "engine-key").write_text(f"{ENGINE_KEY}\n", encoding="utf-8")
     other.stop()
     settle(made, engines)
@@ -209,22 +186,8 @@ def test_the_registry_is_used_while_the_tier_manager_is_silent(
     client: Client, made: Gateway, engines: dict[str, Engine]
 ) -> None:
     port = engines["reasoning"].port
-    entry = {
-        "schema": 1,
-        "tier": "reasoning",
-        "job_id": "5",
-        "host": "lab",
-        "address": "127.0.0.1",
-        "port": port,
-        "models": [REASONING_MODEL],
-        "state": "ready",
-        "percent": 100,
-        "context": 8192,
-        "slots": 4,
-        "release": "r",
-        "started": time.time(),
-        "heartbeat": time.time() + 30,
-    }
+    now = time.time()
+    entry = made.entry("reasoning", port, [REASONING_MODEL], job_id="5", started=now - 9, heartbeat=now + 30)
     folder = made.root / "endpoints"
     (folder / "reasoning-5.json").write_text(json.dumps(entry), encoding="utf-8")
     (folder / "fast-6.json").write_text('{"schema": 1, "tier"', encoding="utf-8")
@@ -243,44 +206,15 @@ def test_the_registry_is_used_while_the_tier_manager_is_silent(
     wait_for(lambda: client.ask(chat()).status == 200, "the view counts again", 5)
 
 
-def test_upstreams_that_nginx_rejects_change_nothing(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    broken = made.etc / "conf.d" / "broken.conf"
-    before = (made.etc / "herd" / "upstreams.conf").read_text(encoding="utf-8")
-    broken.write_text("server { listen 127.0.0.1:1; no_such_thing; }\n", encoding="utf-8")
-    try:
-        made.ready("fast", 1, [], job="9")
-        said = f'found [emerg] unknown directive "no_such_thing" in {broken}:1'
-        wait_for(lambda: said in made.log("upstreams"), "it says so", 10)
-        assert (made.etc / "herd" / "upstreams.conf").read_text(encoding="utf-8") == before
-        # The gateway takes requests where they belong, also while nginx cannot be told.
-        second = made.engine(REASONING_MODEL)
-        made.ready("reasoning", second.port, [REASONING_MODEL], job="10")
-        wait_for(lambda: client.ask(ASK).status == 200, "the gateway takes it there", 5)
-        second.stop()
-        # It has tried again meanwhile, and has logged the error only once.
-        time.sleep(11)
-        assert made.log("upstreams").count(said) <= 2
-    finally:
-        broken.unlink()
-        settle(made, engines)
-    # It is tried again by itself.
-    wait_for(lambda: client.ask(chat()).status == 200, "the engine", 15)
-
-
 def test_an_idle_gateway_sleeps(made: Gateway, engines: dict[str, Engine]) -> None:
     # For a few seconds after a request the gateway expects another one.
     time.sleep(6)
-    before, turns = made.log("upstreams"), turns_of_the_gateway(made)
-    facts = (made.etc / "herd" / "upstreams.conf").stat()
+    turns = turns_of_the_gateway(made)
     time.sleep(3)
-    assert turns_of_the_gateway(made) - turns <= 5
-    assert made.log("upstreams") == before
-    assert (made.etc / "herd" / "upstreams.conf").stat().st_mtime_ns == facts.st_mtime_ns
+    assert turns_of_the_gateway(made) - turns <= 10
 
 
 def turns_of_the_gateway(made: Gateway) -> int:
     """How often the process that serves has gone to sleep."""
-    parent = made.processes["gateway"].pid
-    (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
-    status = Path(f"/proc/{child}/status").read_text(encoding="utf-8")
+    status = Path(f"/proc/{made.pid}/status").read_text(encoding="utf-8")
     return int(status.split("\nvoluntary_ctxt_switches:", 1)[1].split(maxsplit=1)[0])

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import openai
@@ -17,38 +15,17 @@ import pytest
 
 from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import REASONING_MODEL, Engine, Gateway, wait_for
-from tests.gateway.test_proxy import HEAD, double
+from tests.gateway.wire import HEAD, instead, line_of
 
 LONG = chat(3, model=REASONING_MODEL, stream=True)
 LONG["messages"][0]["content"] = "hello " * 7000
 PING = b"3\r\n:\n\n\r\n"
-TOKEN = b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"Hi"}}]}\n\n'
-PIECE = b"%x\r\n%s\r\n" % (len(TOKEN), TOKEN)
 ASK = {"messages": [{"role": "user", "content": "hello"}], "model": REASONING_MODEL, "max_tokens": 9, "stream": True}
 ASKED = {
     "/v1/chat/completions": ASK,
     "/v1/messages": ASK,
     "/v1/responses": {"input": "hello", "model": REASONING_MODEL, "stream": True},
 }
-
-
-def logged(made: Gateway, identity: str | None) -> dict[str, Any]:
-    """Return the access log's line of a request."""
-    assert identity
-    wait_for(lambda: any(line["id"] == identity for line in made.access()), "the line of the log")
-    return next(line for line in made.access() if line["id"] == identity)
-
-
-@contextmanager
-def instead(made: Gateway, engines: dict[str, Engine], answer: Callable[[socket.socket], None]) -> Iterator[None]:
-    """Replace the reasoning tier's engine by a double."""
-    with double(answer) as port:
-        made.ready("reasoning", port, [REASONING_MODEL], job="41")
-        wait_for(lambda: made.knows("reasoning", port), "nginx told")
-        try:
-            yield
-        finally:
-            settle(made, engines)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +51,7 @@ def test_keep_alive_comments_are_not_tokens(
     assert text.startswith(b":") or b"prompt_progress" in text.partition(b"\n\n")[0]
     assert text.rstrip().endswith(b"[DONE]")
     # The client sees a moment more than the gateway: what nginx takes for reading the prompt.
-    found = logged(made, answer.headers["X-Request-Id"])
+    found = line_of(made, answer.headers["X-Request-Id"])
     assert first < found["ttft"] <= token
     assert (token - found["ttft"]) < (token - first) / 2
 
@@ -88,12 +65,12 @@ def test_a_failure_after_a_keep_alive_comment_is_an_error_event(
         wire.sendall(PING)
         wire.close()
 
-    with instead(made, engines, answer):
+    with instead(made, answer):
         found = client.ask(LONG)
         assert found.status == 200
         assert found.body.startswith(b":\n\n:\n\ndata: ")
         assert json.loads(found.body.rpartition(b"data: ")[2])["error"]["code"] == "tier_unavailable"
-        line = logged(made, found.headers["x-request-id"])
+        line = line_of(made, found.headers["x-request-id"])
         assert "ttft" not in line
         assert not line["complete"]
 
@@ -104,7 +81,7 @@ def test_a_failure_before_the_first_byte_gives_503(client: Client, made: Gateway
         time.sleep(0.5)
         wire.close()
 
-    with instead(made, engines, answer):
+    with instead(made, answer):
         for path, body in ASKED.items():
             found = client.ask(body, path=path)
             assert (found.status, int(found.headers["retry-after"])) == (503, 5)

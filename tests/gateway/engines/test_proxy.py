@@ -9,10 +9,7 @@ import json
 import os
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -20,33 +17,12 @@ from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW
 from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.wire import HEAD, double, other_host
 from tests.lab.model import lab_model_file
 
 STREAM = chat(4, model=REASONING_MODEL, stream=True)
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = b'data: {"choices":[]}\n\n'
 ANSWER = HEAD + b"%x\r\n%s\r\n" % (len(EVENT), EVENT) + b"0\r\n\r\n"
-
-
-@contextmanager
-def double(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A double of an engine, for what no real one does: it answers each request in this way."""
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as server, ExitStack() as wires:
-
-        def serve(wire: socket.socket) -> None:
-            with suppress(OSError):
-                while wire.recv(65536):
-                    answer(wire)
-
-        def accept() -> None:
-            with suppress(OSError):
-                while True:
-                    wire = wires.enter_context(server.accept()[0])
-                    threading.Thread(target=serve, args=(wire,), daemon=True).start()
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield int(server.getsockname()[1])
-        server.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.2], ids=["at once", "later"])
@@ -65,7 +41,6 @@ def test_bytes_after_a_response_are_dropped(
 
     with double(answer) as port:
         made.ready("reasoning", port, [REASONING_MODEL], job="31")
-        wait_for(lambda: made.knows("reasoning", port), "nginx told")
         for _each in range(8):
             found = client.ask(STREAM)
             assert (found.status, found.body) == (200, EVENT)
@@ -89,7 +64,6 @@ def test_a_slow_client_slows_its_engine_down(client: Client, made: Gateway, engi
 
     with double(answer) as port:
         made.ready("reasoning", port, [REASONING_MODEL], job="32")
-        wait_for(lambda: made.knows("reasoning", port), "nginx told")
         connection, reply = client.open(STREAM)
         assert reply.status == 200
         before = -1
@@ -101,33 +75,6 @@ def test_a_slow_client_slows_its_engine_down(client: Client, made: Gateway, engi
         assert len(reply.read()) == pieces * len(piece)
         connection.close()
     settle(made, engines)
-
-
-@contextmanager
-def other_host() -> Iterator[tuple[str, Callable[..., list[str]]]]:
-    """A network namespace as another host, with a cable between: its address, and how a command is run there.
-
-    Names and addresses are this process's own, since another one may run the same test.
-    """
-    own = os.getpid()
-    name, cable = f"herd-gw-{own}", f"gw{own}"
-    here, there = (f"198.18.{own >> 6 & 255}.{(own & 63) * 4 + end}" for end in (1, 2))
-
-    def ip(*words: str) -> None:
-        done = subprocess.run(["ip", *words], check=False, capture_output=True, text=True)
-        assert done.returncode == 0, f"ip {' '.join(words)}: {done.stderr}"
-
-    ip("netns", "add", name)
-    try:
-        ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)
-        ip("addr", "add", f"{here}/30", "dev", cable)
-        ip("link", "set", cable, "up")
-        for words in (("link", "set", "lo", "up"), ("addr", "add", f"{there}/30", "dev", "eth0")):
-            ip("-n", name, *words)
-        ip("-n", name, "link", "set", "eth0", "up")
-        yield there, lambda *words: ["ip", "netns", "exec", name, *words]
-    finally:
-        ip("netns", "del", name)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make another host")
@@ -148,10 +95,7 @@ def test_a_stream_ends_when_its_host_loses_power(client: Client, made: Gateway, 
         process = subprocess.Popen(there(*server, "--host", address), stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         try:
             wait_for(lambda: "listening on http" in log.read_text(errors="replace"), f"the engine ({log})", 60)
-            made.ready("reasoning", 8080, [REASONING_MODEL], job="33")
-            made.tiers["reasoning"]["endpoints"][0]["address"] = address
-            made.write_tier_status()
-            wait_for(lambda: f"reasoning={address}:8080" in upstreams_file(made), "nginx told")
+            made.ready("reasoning", 8080, [REASONING_MODEL], job="33", address=address)
             connection, reply = client.open(chat(7000, model=REASONING_MODEL, stream=True))
             assert reply.status == 200, reply.read()
             assert reply.read(200)
@@ -166,7 +110,3 @@ def test_a_stream_ends_when_its_host_loses_power(client: Client, made: Gateway, 
             process.kill()
             process.wait()
             settle(made, engines)
-
-
-def upstreams_file(made: Gateway) -> str:
-    return (made.etc / "herd" / "upstreams.conf").read_text(encoding="utf-8")

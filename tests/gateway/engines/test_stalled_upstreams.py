@@ -12,9 +12,8 @@ import threading
 import time
 
 from tests.gateway.conftest import Client, chat, settle
-from tests.gateway.harness import REASONING_MODEL, Engine, Gateway, wait_for
-from tests.gateway.test_first_token import PIECE, TOKEN
-from tests.gateway.test_proxy import HEAD, double
+from tests.gateway.harness import REASONING_MODEL, Engine, Gateway
+from tests.gateway.wire import HEAD, TOKEN, chunk, double
 
 
 def test_a_stream_of_a_stalled_engine_ends(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
@@ -65,17 +64,16 @@ def test_an_engine_that_reads_a_long_prompt_is_left_alone(
             wire.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
             wire.close()
             return
-        wire.sendall(HEAD + PIECE)
+        wire.sendall(HEAD + chunk(TOKEN))
         time.sleep(36)
-        wire.sendall(PIECE + b"0\r\n\r\n")
+        wire.sendall(chunk(TOKEN) + b"0\r\n\r\n")
 
     with double(answer) as port:
         made.ready("reasoning", port, [REASONING_MODEL], job="51")
-        wait_for(lambda: made.knows("reasoning", port), "nginx told")
         connection, reply = client.open(chat(20, model=REASONING_MODEL, stream=True))
         made.unavailable("reasoning", "preempted", "preempted by VASP job 88")
         assert reply.read() == TOKEN * 2
         connection.close()
-        # The gateway has checked it once more than herd-upstreams.
+        # The gateway has asked it how it is.
         assert asked[-1] - asked[0] > 15
     settle(made, engines)

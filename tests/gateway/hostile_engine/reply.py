@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read an answer of the gateway strictly: one answer, framed right, with no header but those that the gateway may send."""
+"""Read an answer of the gateway strictly: one answer, framed right, without a header that the gateway may not send."""
 
 from __future__ import annotations
 

@@ -60,8 +60,6 @@ def test_anthropics_key_header_is_accepted(client: Client, engines: dict[str, En
     ask = {"model": REASONING_MODEL, "max_tokens": 2, "messages": [{"role": "user", "content": "hello"}]}
     good = client.ask(ask, path="/v1/messages", key=None, headers={"x-api-key": "herd-key-of-ann"})
     assert good.status == 200, good.body
-    two = client.ask(ask, path="/v1/messages", key="herd-key-of-bob", headers={"x-api-key": "herd-key-of-ann"})
-    assert two.status == 401
 
 
 def test_a_revoked_key_is_rejected_at_once(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
@@ -104,8 +102,6 @@ def test_all_requests_are_rejected_until_the_key_files_are_read(
     try:
         path.write_text('{"revoked": "fay", "keys": [{"id":', encoding="utf-8")
         made.restart_gateway()
-        # The former process answers once more at each connection that nginx has kept.
-        made.reload_nginx()
         wait_for(lambda: all(client.ask(chat()).status == 503 for _each in range(8)), "the new process", 10)
         for key in ("herd-key-of-fay", "herd-key-of-ann"):
             answer = client.ask(chat(), key=key)
@@ -222,15 +218,11 @@ def test_a_fallback_answers_on_request(client: Client, made: Gateway, engines: d
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-@pytest.mark.parametrize("is_known", [True, False], ids=["nginx knows it", "the gateway goes there"])
 def test_a_fallback_answers_if_the_connection_to_an_engine_fails(
-    client: Client, made: Gateway, engines: dict[str, Engine], is_stream: bool, is_known: bool
+    client: Client, made: Gateway, engines: dict[str, Engine], is_stream: bool
 ) -> None:
     port = free_port()
     made.ready("reasoning", port, [REASONING_MODEL], job="77")
-    if is_known:
-        wait_for(lambda: made.knows("reasoning", port), "nginx told")
-    time.sleep(0.5 if is_known else 0.15)
     ask = chat(model=REASONING_MODEL, stream=is_stream)
     answer = client.ask(ask, headers={"X-Herd-Fallback": "allow"})
     assert answer.status == 200, answer.body

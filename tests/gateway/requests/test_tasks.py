@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,6 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
                 models = tier["models"]
                 engine = made.router(*models) if tier["kind"] == "router" else made.engine(models[0])
                 made.ready(tier["name"], engine.port, models)
-                wait_for(partial(made.knows, tier["name"], engine.port), "nginx told")
             client = Client(made)
             # The first of them has the router load its model.
             wait_for(lambda: client.ask(chat(1, model="task:fix")).status == 200, "the router's model", 60)
