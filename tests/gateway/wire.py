@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -80,14 +81,34 @@ def in_flight(made: Gateway) -> dict[str, float]:
     return {labels.split('tier="')[1].split('"')[0]: float(value) for labels, _blank, value in pairs}
 
 
+def read_request(wire: socket.socket) -> bytes:
+    """Read a whole request; empty at the end of the connection."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = wire.recv(65536)
+        if not piece:
+            return b""
+        data += piece
+    head, _blank, body = data.partition(b"\r\n\r\n")
+    found = re.search(rb"content-length: *(\d+)", head.lower())
+    pieces, left = [body], int(found[1]) - len(body) if found else 0
+    while left > 0 and (piece := wire.recv(1 << 20)):
+        pieces.append(piece)
+        left -= len(piece)
+    return head + b"\r\n\r\n" + b"".join(pieces)
+
+
 @contextmanager
-def double(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Run a double of an engine, for what no real one does: it answers each request in this way."""
+def double(
+    answer: Callable[[socket.socket], None], heard: Callable[[bytes], None] = lambda _request: None
+) -> Iterator[int]:
+    """Run a double of an engine, for what no real one does: it hears each request, and answers it in this way."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as server, ExitStack() as wires:
 
         def serve(wire: socket.socket) -> None:
             with suppress(OSError):
-                while wire.recv(65536):
+                while request := read_request(wire):
+                    heard(request)
                     answer(wire)
 
         def accept() -> None:
