@@ -11,6 +11,7 @@ import random
 import socket
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -38,22 +39,22 @@ def prompts() -> dict[str, bytes]:
     dice = random.Random(7)
     data = json.dumps([{"id": n, "tags": ["a", "b"], "x": dice.random()} for n in range(45_000)])
     code = "".join(f'let x{n} = vec![("a", {n}), ("b", [1, 2])]; // "{{é}}"\n' for n in range(110_000))
-    many = [{"role": "user", "content": "hi"} for _each in range(60_000)]
-    return {
-        "json of 2.5 MiB": json.dumps(
-            chat(1, model=REASONING_MODEL, messages=[{"role": "user", "content": data}])
-        ).encode(),
-        "code of 5.5 MiB": json.dumps(
-            chat(1, model=REASONING_MODEL, messages=[{"role": "user", "content": code}])
-        ).encode(),
-        "60,000 messages": json.dumps(chat(1, model=REASONING_MODEL, messages=many)).encode(),
-        "picture of 20 MiB": json.dumps(chat(1, model=REASONING_MODEL, picture="x" * (20 << 20))).encode(),
+    many = {"messages": [{"role": "user", "content": "hi"} for _each in range(60_000)]}
+    asks: dict[str, dict[str, Any]] = {
+        "json of 2.5 MiB": {"messages": [{"role": "user", "content": data}]},
+        "code of 5.5 MiB": {"messages": [{"role": "user", "content": code}]},
+        "60,000 messages": many,
+        "picture of 20 MiB": {"picture": "x" * (20 << 20)},
     }
+    return {name: json.dumps({**chat(1, model=REASONING_MODEL), **ask}).encode() for name, ask in asks.items()}
 
 
-@pytest.mark.parametrize("name", prompts())
+PROMPTS = prompts()
+
+
+@pytest.mark.parametrize("name", PROMPTS)
 def test_a_large_prompt_reaches_the_engine_as_it_is(client: Client, heard: list[bytes], name: str) -> None:
-    body = prompts()[name]
+    body = PROMPTS[name]
     answer = client.ask(body, method="POST")
     assert answer.status == 200, answer.body
     assert json.loads(heard[0].partition(b"\r\n\r\n")[2]) == json.loads(body)
