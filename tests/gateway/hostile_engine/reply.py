@@ -99,7 +99,8 @@ def parse(data: bytes) -> StrictReply:
 
 def _unchunk(rest: bytes) -> tuple[bytes, bool]:
     """Join the chunks of a body, and return whether the last one has come."""
-    pieces, at = [], 0
+    pieces: list[bytes] = []
+    at = 0
     while True:
         end = rest.find(b"\r\n", at)
         if end < 0:
