@@ -45,7 +45,7 @@ def python_of(name: str) -> str:
             shutil.rmtree(place, ignore_errors=True)
             subprocess.run([os.path.realpath(sys.executable), "-m", "venv", str(place)], check=True)
             # Only wheels: this machine need not have a compiler.
-            pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
             subprocess.run([*pip, "--only-binary", ":all:", "--requirement", str(requirements)], check=True)
             (place / ".complete").touch()
     return str(place / "bin" / "python")

@@ -276,17 +276,19 @@ class Gateway:
         notify = self.root / f"notify-{time.monotonic_ns()}.sock"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
             told.bind(str(notify))
-            told.settimeout(limit)
+            told.setblocking(False)
             number = self.sockets[0].fileno()
             few = f"ulimit -n {files};" if files else ""
             shell = few + 'exec 3<&"$0"; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"'
             argv = [self.gateway_python, *self.program("gateway")[1:]]
             self.start("gateway", ["bash", "-c", shell, str(number), *argv], (number,), NOTIFY_SOCKET=str(notify))
-            try:
-                while b"READY=1" not in told.recv(4096):
-                    pass
-            except TimeoutError:
-                raise AssertionError(f"the gateway is not ready after {limit:g} s: {self.log('gateway')}") from None
+            wait_for(lambda: self._is_ready(told), "the gateway", limit)
+
+    def _is_ready(self, told: socket.socket) -> bool:
+        assert self.processes["gateway"].poll() is None, self.log("gateway")[-2000:]
+        with suppress(BlockingIOError):
+            return b"READY=1" in told.recv(4096)
+        return False
 
     def restart_gateway(self) -> None:
         """Restart it as a deploy does: the next instance starts at the same socket, then the former one is stopped."""
@@ -359,6 +361,7 @@ class Gateway:
             "retry_after": 5,
             "connect_timeout": 3,
             "read_timeout": 7200,
+            "queue_timeout": 600,
             "drain_timeout": 600,
             "access_log": f"{self.root}/access.log",
         }

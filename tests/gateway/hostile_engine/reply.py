@@ -29,7 +29,7 @@ HEADERS = {
     "x-request-id",
     "x-should-retry",
 }
-CONTENT_TYPES = {"application/json", "text/event-stream", "text/plain"}
+CONTENT_TYPES = {"application/json", "text/event-stream", "text/plain", "application/octet-stream"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class StrictReply:
     @property
     def outcome(self) -> str:
         """Return what a client takes it for."""
-        if self.status != 200:
+        if self.status >= 300:
             assert self.is_complete
             error = json.loads(self.body)["error"]
             assert error["message"]
