@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the virtual environments of the tests: the gateway's, of the role's lock, and the newest clients of users.
+"""Make the virtual environments of the tests: the newest clients of users, and LiteLLM's proxy for the benchmark.
 
-    .venv/bin/python -m tests.gateway.environments            make both; print nothing
-    .venv/bin/python -m tests.gateway.environments gateway    print the path of the Python of one
+    .venv/bin/python -m tests.gateway.environments clients    make one, and print the path of its Python
 
-They lie in $HERD_CACHE/environments under names that depend on the requirements and on Python.
+They lie in $HERD_CACHE/environments under names that depend on the requirements and on Python. The gateway's own is in
+tests/gateway/venv.py.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from tests.lab.process import say
 ROOT = Path(__file__).parents[2]
 #: Requirements of each environment.
 REQUIREMENTS = {
-    "gateway": ROOT / "roles" / "gateway" / "files" / "requirements.txt",
     "clients": ROOT / "tests" / "gateway" / "clients" / "requirements.txt",
     "litellm": ROOT / "bench" / "litellm.txt",
 }
@@ -51,13 +50,5 @@ def python_of(name: str) -> str:
     return str(place / "bin" / "python")
 
 
-def main() -> None:
-    names = sys.argv[1:]
-    for name in names or ("gateway", "clients"):
-        found = python_of(name)
-        if names:
-            sys.stdout.write(f"{found}\n")
-
-
 if __name__ == "__main__":
-    main()
+    print(python_of(sys.argv[1]))

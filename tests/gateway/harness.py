@@ -27,7 +27,7 @@ import yaml
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
 from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW, free_port, listens
-from tests.gateway.environments import python_of
+from tests.gateway.venv import gateway_python
 from tests.installed import install_herdctl
 from tests.lab.model import lab_model_file
 
@@ -170,7 +170,7 @@ class Gateway:
 
     @property
     def gateway_python(self) -> str:
-        return python_of("gateway")
+        return str(gateway_python())
 
     @property
     def pid(self) -> int:

@@ -128,12 +128,13 @@ class UpstreamExchange:
         self.headers = response_headers.allowed_headers(response.headers)
         if self.status == 204:
             self.headers = {}
-        connection = response.connection
-        protocol = None if connection is None else connection.protocol
+        protocol = response.connection.protocol if response.connection is not None else None
         # Not "if protocol": a protocol without waiting messages is false.
-        closed = None if protocol is None else protocol.closed
-        if closed is not None:
-            # aiohttp reports invalid chunks to the connection alone: a reader of the body would wait for ever.
+        closed = protocol.closed if protocol is not None else None
+        # aiohttp reports invalid chunks to the connection alone: a reader of the body would wait for ever.
+        if closed is None:
+            self._end_body()
+        else:
             closed.add_done_callback(lambda _closed: self._end_body())
 
     def _end_body(self) -> None:

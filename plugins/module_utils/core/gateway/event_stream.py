@@ -23,7 +23,7 @@ _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 #: Counts in the last event: C(usage) if the client asked for it, and always the engine's timings. Each API has its own
 #: names, and one API reports the prompt in its first event.
 _COUNTS = {
-    name: re.compile(rb'"%s"\D{1,3}(\d{1,12})' % name.encode())
+    name: re.compile(rb'"%s"\s{0,2}:\s{0,2}(\d{1,9})(?![\d.eE])' % name.encode())
     for name in (
         "prompt_tokens",
         "completion_tokens",
@@ -35,7 +35,10 @@ _COUNTS = {
         "predicted_n",
     )
 }
-_TIMES = [re.compile(rb'"%s"\D{1,3}(\d{1,12}(?:\.\d{1,9})?)' % name) for name in (b"prompt_ms", b"predicted_ms")]
+_TIMES = [
+    re.compile(rb'"%s"\s{0,2}:\s{0,2}(\d{1,9}(?:\.\d{1,9})?)(?![\d.eE])' % name)
+    for name in (b"prompt_ms", b"predicted_ms")
+]
 #: Types of events without a token.
 _NO_PIECES = (
     "error",
