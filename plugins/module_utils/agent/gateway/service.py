@@ -54,6 +54,19 @@ def check_libraries() -> None:
         )
 
 
+def make_server(gateway: Gateway) -> web.Server:
+    """Return the HTTP server of a gateway. A handler is cancelled when its client leaves."""
+    return web.Server(
+        gateway.handle,
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,
+        max_headers=_MOST_HEADERS,
+    )
+
+
 async def _repeat(every: float, gateway: Gateway) -> None:
     """Read changed files between requests, and end exchanges with engines that make no progress."""
     swept = 0.0
@@ -98,15 +111,7 @@ async def _serve(settings: GatewaySettings, listening: socket.socket) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    server = web.Server(
-        gateway.handle,
-        handler_cancellation=True,
-        access_log=None,
-        auto_decompress=False,
-        max_line_size=_LONGEST_LINE,
-        max_field_size=_LONGEST_LINE,
-        max_headers=_MOST_HEADERS,
-    )
+    server = make_server(gateway)
     # Not create_unix_server: from Python 3.13 on it removes the socket's file at the end, which belongs to systemd.
     accepting = await loop.create_server(server, sock=listening, backlog=1024)
     background = [

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
 from ansible_collections.herd.inference.plugins.module_utils.agent.gateway import settings as gateway_settings
 from ansible_collections.herd.inference.plugins.module_utils.agent.gateway.handlers import Gateway
+from ansible_collections.herd.inference.plugins.module_utils.agent.gateway.service import make_server
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
 
 KEY, OTHER_KEY = "herd-ann", "herd-bob"
@@ -199,7 +199,7 @@ async def running(
     listening = await asyncio.start_server(engine, "127.0.0.1", 0)
     engine.port = listening.sockets[0].getsockname()[1]
     gateway = Gateway(gateway_settings.read_settings(str(root / "gateway.json")))
-    server = web.Server(gateway.handle, handler_cancellation=True, access_log=None, auto_decompress=False)
+    server = make_server(gateway)
     loop = asyncio.get_running_loop()
     accepting = await loop.create_unix_server(server, str(root / "gateway.sock"))
     connector = aiohttp.UnixConnector(str(root / "gateway.sock"), force_close=True)

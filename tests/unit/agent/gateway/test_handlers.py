@@ -6,38 +6,411 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from tests.unit.agent.gateway.running_gateway import STREAM_HEAD, answer, event, running, token, whole
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_paths
+from tests.unit.agent.gateway.running_gateway import (
+    CHAT,
+    KEY,
+    OTHER_KEY,
+    STREAM_HEAD,
+    Running,
+    answer,
+    event,
+    running,
+    token,
+    whole,
+)
 
 ANSWER = b'{"choices": [{"message": {"content": "hi"}}], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}'
+LIMITS = {"default": {"requests_per_minute": 60, "burst": 3, "concurrency": 2, "tokens_per_minute": 6000}}
+OK = answer(whole(ANSWER))
+
+
+def serve(
+    root: Path, check: Callable[[Running], Awaitable[None]], script: Any = OK, slots: int = 4, **more: Any
+) -> None:
+    """Run a check against a gateway."""
+
+    async def run() -> None:
+        async with running(root, script, slots, **more) as made:
+            await asyncio.wait_for(check(made), 30)
+
+    asyncio.run(run())
+
+
+async def code(request: Any) -> tuple[int, str]:
+    """Return the status and the error's code of a request. Each response has the request's id."""
+    async with request as response:
+        assert response.headers["X-Request-Id"]
+        body = await response.json()
+        return response.status, str(body.get("error", {}).get("code"))
 
 
 def test_whole_response_reaches_the_client(tmp_path: Path) -> None:
-    async def run() -> None:
-        async with running(tmp_path, answer(whole(ANSWER))) as made:
-            async with made.post(headers={"X-Request-Id": "0123456789abcdef"}) as response:
-                assert (response.status, await response.read()) == (200, ANSWER)
-                assert response.headers["X-Request-Id"] == "0123456789abcdef"
-                assert (response.headers["X-Herd-Tier"], response.headers["X-Herd-Model"]) == ("fast", "small")
-            line = made.line()
-            assert (line["key"], line["tier"], line["status"], line["complete"]) == ("ann", "fast", 200, True)
-            assert (line["prompt_tokens"], line["completion_tokens"]) == (7, 3)
-            head, _body = made.engine.requests[0]
-            assert head.startswith("POST /v1/chat/completions HTTP/1.1\r\n") and "Bearer engine-key" in head
+    async def check(made: Running) -> None:
+        async with made.post(headers={"X-Request-Id": "0123456789abcdef", "X-Real-IP": "10.0.0.9"}) as response:
+            assert (response.status, await response.read()) == (200, ANSWER)
+            assert response.headers["X-Request-Id"] == "0123456789abcdef"
+            assert (response.headers["X-Herd-Tier"], response.headers["X-Herd-Model"]) == ("fast", "small")
+        line = made.line()
+        assert (line["key"], line["tier"], line["status"], line["complete"]) == ("ann", "fast", 200, True)
+        assert (line["prompt_tokens"], line["completion_tokens"]) == (7, 3)
+        assert (line["id"], line["client"], line["sent"]) == ("0123456789abcdef", "10.0.0.9", len(ANSWER))
+        assert KEY not in json.dumps(line) and "hello" not in json.dumps(line)
 
-    asyncio.run(run())
+    serve(tmp_path, check)
+
+
+def test_engine_gets_only_the_gateways_headers(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        headers = {"Cookie": "a=b", "X-Forwarded-For": "x", "Accept": "application/json", "anthropic-version": "1"}
+        async with made.post(headers=headers) as response:
+            assert response.status == 200
+        head, body = made.engine.requests[0]
+        names = {line.partition(":")[0].lower() for line in head.split("\r\n")[1:] if line}
+        assert names == {
+            "host",
+            "accept",
+            "anthropic-version",
+            "authorization",
+            "content-type",
+            "content-length",
+            "connection",
+        }
+        assert "Authorization: Bearer engine-key\r\n" in head and "Connection: close" in head
+        assert json.loads(body) == CHAT
+
+    serve(tmp_path, check)
 
 
 def test_stream_reaches_the_client(tmp_path: Path) -> None:
     data = STREAM_HEAD + token() * 3 + event(b"[DONE]") + b"0\r\n\r\n"
 
-    async def run() -> None:
-        async with running(tmp_path, answer(data)) as made:
-            async with made.post() as response:
-                assert response.headers["X-Accel-Buffering"] == "no"
-                assert response.headers["Cache-Control"] == "no-cache"
-                assert (await response.text()).count("data:") == 4
-            assert made.line()["completion_tokens"] == 3
+    async def check(made: Running) -> None:
+        async with made.post() as response:
+            assert response.headers["X-Accel-Buffering"] == "no"
+            assert response.headers["Cache-Control"] == "no-cache"
+            assert (await response.text()).count("data:") == 4
+        assert (made.line()["completion_tokens"], made.line()["ttft"] >= 0) == (3, True)
 
-    asyncio.run(run())
+    serve(tmp_path, check, answer(data))
+
+
+@pytest.mark.parametrize("path", sorted(api_paths.ENGINE_PATHS))
+def test_all_paths_reach_the_engine(tmp_path: Path, path: str) -> None:
+    async def check(made: Running) -> None:
+        async with made.post(path=f"/fast{path}?x=y") as response:
+            assert response.status == 200
+        assert made.engine.requests[0][0].startswith(f"POST {api_paths.ENGINE_PATHS[path]} HTTP/1.1\r\n")
+
+    serve(tmp_path, check)
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/v1/v1/chat/completions", "Use /v1/chat/completions."),
+        ("/v1/chat/completions/", "Use /v1/chat/completions."),
+        ("//v1/chat/completions", "Use /v1/chat/completions."),
+        ("/fast//v1/messages", "Use /fast/v1/messages."),
+        ("/slots", "There is nothing at /slots."),
+    ],
+)
+def test_wrong_path_names_the_right_one(tmp_path: Path, path: str, hint: str) -> None:
+    async def check(made: Running) -> None:
+        async with made.client.post(
+            f"http://gateway{path}", headers={"X-Herd-Entry": "fast", "Authorization": f"Bearer {KEY}"}
+        ) as response:
+            assert response.status == 404
+            assert hint in (await response.json())["error"]["message"]
+
+    serve(tmp_path, check)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": f"Bearer {KEY}"}, 200),
+        ({"authorization": f"bearer  {KEY}"}, 200),
+        ({"x-api-key": KEY}, 200),
+        ({"api-key": KEY}, 200),
+        ({"Authorization": "Bearer sk-placeholder", "x-api-key": KEY}, 200),
+        ({"Authorization": f"Bearer {KEY}", "x-api-key": "placeholder"}, 200),
+        ({"Authorization": "Bearer ", "api-key": KEY}, 200),
+        ({"Authorization": f"Bearer {KEY}", "x-api-key": OTHER_KEY}, 200),
+        ({}, 401),
+        ({"Authorization": f"Basic {KEY}"}, 401),
+        ({"Authorization": "Bearer wrong", "x-api-key": "wrong too"}, 401),
+        ({"x-api-key": "k" * 9000}, 401),
+    ],
+)
+def test_one_valid_key_counts(tmp_path: Path, headers: dict[str, str], status: int) -> None:
+    async def check(made: Running) -> None:
+        found, name = await code(made.post(key="", headers=headers))
+        assert (found, name) == (status, "None" if status == 200 else "invalid_api_key")
+
+    serve(tmp_path, check)
+
+
+def test_revoked_key_is_refused_at_once(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        assert (await code(made.post()))[0] == 200
+        (tmp_path / "revoked.json").write_text(json.dumps({"revoked": ["ann"]}), encoding="utf-8")
+        await asyncio.sleep(0.06)
+        async with made.post(headers={"x-api-key": "other"}) as response:
+            assert response.status == 401
+            assert "revoked" in await response.text()
+
+    serve(tmp_path, check)
+
+
+def test_requests_are_refused_until_the_keys_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(made: Running) -> None:
+        made.gateway.state.keys = None
+        monkeypatch.setattr(made.gateway.state, "refresh", lambda at_once=False: None)
+        assert await code(made.post()) == (503, "gateway_unavailable")
+
+    serve(tmp_path, check)
+
+
+def test_every_answer_under_a_limit_says_how_much_is_left(tmp_path: Path) -> None:
+    names = {f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")}
+
+    async def check(made: Running) -> None:
+        for request in (made.post(), made.post({**CHAT, "model": "none"}), made.get("/v1/models"), made.post()):
+            async with request as response:
+                assert names <= {name.lower() for name in response.headers}, response.status
+                await response.read()
+        assert response.status == 429
+        assert response.headers["x-ratelimit-remaining-requests"] == "0"
+        assert int(response.headers["Retry-After"]) >= 1
+
+    serve(tmp_path, check, limits=LIMITS)
+
+
+def test_tokens_are_settled_by_usage(tmp_path: Path) -> None:
+    limits = {"default": {**LIMITS["default"], "requests_per_minute": 0}}
+
+    async def check(made: Running) -> None:
+        for _each in range(20):
+            async with made.post({**CHAT, "max_tokens": 3000}) as response:
+                assert response.status == 200
+        async with made.post({**CHAT, "max_tokens": 3000}) as response:
+            assert 2700 < int(response.headers["x-ratelimit-remaining-tokens"]) < 2900
+
+    serve(tmp_path, check, limits=limits)
+
+
+def test_concurrent_requests_of_a_key_are_limited(tmp_path: Path) -> None:
+    async def slow(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.5)
+        writer.write(whole(ANSWER))
+
+    async def check(made: Running) -> None:
+        found = await asyncio.gather(*(code(made.post()) for _each in range(3)), code(made.post(key=OTHER_KEY)))
+        assert sorted(found) == [(200, "None")] * 3 + [(429, "concurrency_exceeded")]
+        assert (await code(made.post()))[0] == 200
+
+    limits = {"default": {"requests_per_minute": 0, "burst": 1, "concurrency": 2}}
+    serve(tmp_path, check, slow, limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "wanted"),
+    [
+        ("429 Slow down", {"message": "Engine's own limit.", "type": "x"}, 429),
+        ("413 Large", {"message": "Engine's own limit.", "type": "x"}, 413),
+        ("400 Bad", {"message": "Context exceeded.", "type": "exceed_context_size_error", "n_ctx": 8}, 400),
+        ("500 Error", {"message": "image input is not supported - hint: mmproj", "type": "server_error"}, 400),
+        ("501 None", {"message": "This server does not support embeddings.", "type": "not_supported_error"}, 400),
+        ("500 Error", {"message": "Compute error.", "type": "server_error"}, 500),
+    ],
+)
+def test_engines_own_errors_stay(tmp_path: Path, status: str, error: dict[str, Any], wanted: int) -> None:
+    body = json.dumps({"error": error}).encode()
+
+    async def check(made: Running) -> None:
+        async with made.post() as response:
+            assert (response.status, await response.read()) == (wanted, body)
+            assert response.headers["X-Request-Id"]
+        assert "refused" not in made.line()
+
+    serve(tmp_path, check, answer(whole(body, status)))
+
+
+def test_engines_4xx_without_json_keeps_its_status(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        assert await code(made.post()) == (404, "engine_error")
+
+    serve(tmp_path, check, answer(whole(b"Not Found", "404 Not Found", "Content-Type: text/html\r\n")))
+
+
+def test_names_that_are_not_ascii(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        async with made.post({**CHAT, "model": "modèle"}) as response:
+            assert (response.status, response.headers["X-Herd-Model"]) == (200, "mod%C3%A8le")
+        assert json.loads(made.engine.requests[0][1])["model"] == "modèle"
+        assert made.line()["model"] == "modèle"
+        async with made.get("/v1/models/mod%C3%A8le") as response:
+            assert (response.status, (await response.json())["id"]) == (200, "modèle")
+
+    serve(tmp_path, check)
+
+
+MODELS = {
+    "models": [{"model": "small", "capabilities": ["completion", "multimodal"]}],
+    "data": [{"id": "small", "owned_by": "llamacpp", "meta": {"n_ctx_train": 4096}}],
+}
+
+
+def test_models_are_listed_as_their_engines_describe_them(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        async with made.get("/v1/models") as response:
+            data = (await response.json())["data"]
+        assert [(each["id"], each["owned_by"]) for each in data] == [
+            ("small", "llamacpp"),
+            ("modèle", "herd"),
+            ("large", "herd"),
+        ]
+        herd = {"tier": "fast", "state": "ready", "context": 4096, "capabilities": ["completion", "multimodal"]}
+        assert data[0]["herd"] == herd
+        async with made.get("/v1/models", headers={"anthropic-version": "2023-06-01"}) as response:
+            found = await response.json()
+            assert (found["first_id"], found["data"][0]["type"]) == ("small", "model")
+        # Asked once for all of them.
+        assert len(made.engine.requests) == 1
+
+    serve(tmp_path, check, answer(whole(json.dumps(MODELS).encode())))
+
+
+def test_key_sees_only_the_models_that_it_opens(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        async with made.get("/v1/models") as response:
+            assert [each["id"] for each in (await response.json())["data"]] == ["large"]
+        assert await code(made.get("/v1/models/small")) == (404, "model_not_found")
+        assert await code(made.get("/v1/models/large")) == (200, "None")
+        assert await code(made.post()) == (403, "tier_not_allowed")
+
+    serve(tmp_path, check, users={"ann": {"tiers": ["reasoning"]}})
+
+
+def test_tier_that_is_away_for_long_is_not_tried_again(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        made.report(state="preempted", reason="preempted by VASP job 88", expected=time.time() + 1500, endpoints=[])
+        async with made.post() as response:
+            assert (response.status, response.headers["x-should-retry"]) == (503, "false")
+            assert "Try again in 25 minutes." in await response.text()
+            assert int(response.headers["Retry-After"]) > 1000
+
+    serve(tmp_path, check)
+
+
+def test_engine_on_a_foreign_host_gets_no_request(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        made.report(host="127.0.0.2")
+        async with made.post() as response:
+            assert (response.status, "no host of the inventory" in await response.text()) == (503, True)
+        assert made.engine.requests == []
+
+    serve(tmp_path, check)
+
+
+def test_fallback_answers_if_the_connection_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(made: Running) -> None:
+        state = made.gateway.state
+        state.refresh()
+        statuses = dict(state.router.status)
+        statuses["reasoning"] = replace(statuses["fast"], endpoint="127.0.0.1:9", models=("large",))
+        state.router.status = statuses
+        monkeypatch.setattr(state, "refresh", lambda at_once=False: None)
+        async with made.post({**CHAT, "model": "large"}, headers={"X-Herd-Fallback": "allow"}) as response:
+            assert (response.status, response.headers["X-Herd-Fallback-From"]) == (200, "reasoning")
+            assert (response.headers["X-Herd-Tier"], response.headers["X-Herd-Model"]) == ("fast", "small")
+        assert await code(made.post({**CHAT, "model": "large"})) == (503, "tier_unavailable")
+        assert all(value == 0 for name, value in (await made.metrics()).items() if "in_flight" in name)
+
+    serve(tmp_path, check)
+
+
+def test_waiting_request_of_a_client_that_leaves_frees_its_place(tmp_path: Path) -> None:
+    release = asyncio.Event()
+
+    async def slow(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        writer.write(whole(ANSWER))
+
+    async def check(made: Running) -> None:
+        first = asyncio.create_task(code(made.post()))
+        await asyncio.sleep(0.1)
+        second = asyncio.create_task(code(made.post()))
+        await asyncio.sleep(0.1)
+        assert (await made.metrics())['herd_gateway_in_flight{tier="fast"}'] == 2
+        second.cancel()
+        await asyncio.sleep(0.1)
+        assert (await made.metrics())['herd_gateway_in_flight{tier="fast"}'] == 1
+        line = made.line()
+        assert (line["status"], line["complete"]) == (499, False)
+        release.set()
+        assert (await first)[0] == 200
+        assert (await code(made.post()))[0] == 200
+
+    serve(tmp_path, check, slow, slots=1)
+
+
+def test_states_of_tiers_are_zero_or_one(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        found = await made.metrics()
+        assert found['herd_tier_state{state="ready",tier="fast"}'] == 1
+        assert found['herd_tier_state{state="preempted",tier="fast"}'] == 0
+        assert found['herd_tier_state{state="stopped",tier="reasoning"}'] == 1
+        assert found['herd_tier_ready{tier="fast"}'] == 1
+        assert not [name for name in found if "_created" in name]
+
+    serve(tmp_path, check)
+
+
+def test_own_pages_need_no_key(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        for path, status in (
+            ("/health", 200),
+            ("/fast/v1/health", 200),
+            ("/reasoning/health", 503),
+            ("/status.json", 200),
+            ("/status", 200),
+            ("/", 302),
+        ):
+            async with made.get(path, key="") as response:
+                assert response.status == status
+                assert response.headers["X-Request-Id"]
+        assert await code(made.post(path="/health")) == (405, "method_not_allowed")
+        async with made.get("/status", key="", headers={"Host": "x:8080", "X-Forwarded-Proto": "https"}) as response:
+            assert "https://x:8080/v1" in await response.text()
+
+    serve(tmp_path, check)
+
+
+def test_log_has_no_task_that_a_client_makes_up(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        assert await code(made.post(path="/task/my%20secret/v1/chat/completions")) == (400, "unknown_task")
+        line = made.line()
+        assert (line["path"], line["refused"], line["status"]) == ("/task/v1/chat/completions", "unknown_task", 400)
+        assert "secret" not in json.dumps(line)
+
+    serve(tmp_path, check)
+
+
+def test_error_of_the_gateway_itself_is_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(made: Running) -> None:
+        monkeypatch.setattr(made.gateway.state.router, "route", lambda *_arguments: 1 / 0)
+        assert await code(made.post()) == (500, "internal_error")
+        assert (await made.metrics())["herd_gateway_held_bytes"] == 0
+
+    serve(tmp_path, check)
