@@ -145,7 +145,7 @@ def test_invalid_bodies_are_refused(client: Client, engines: dict[str, Engine], 
 
 
 def test_a_body_over_the_limit_is_refused(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    answer = raw(made, request("/v1/chat/completions", KEY, f"Content-Length: {1 << 40}"))
+    answer = raw(made, request("/v1/chat/completions", KEY, f"Content-Length: {1 << 40}"), limit=1)
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"request_too_large" in answer
     # One that does not say how large it is.

@@ -55,7 +55,7 @@ def line(made: Gateway, **wanted: Any) -> dict[str, Any]:
 def test_nginxs_own_errors_have_openais_shape(
     made: Gateway, engines: dict[str, Engine], data: bytes, status: int, code: str
 ) -> None:
-    found, kind, body = parted(raw(made, data))
+    found, kind, body = parted(raw(made, data, limit=2))
     assert (found, kind, body["error"]["code"]) == (status, "application/json", code)
     assert body["error"]["message"]
     assert {"message", "type", "param", "code"} == set(body["error"])
@@ -85,7 +85,7 @@ def test_plain_http_at_a_tls_port_is_an_error(made: Gateway, engines: dict[str, 
 
 
 def test_the_log_names_refused_requests(client: Client, made: Gateway, engines: dict[str, Engine]) -> None:
-    raw(made, request("/v1/embeddings?secret=1", KEY, f"Content-Length: {1 << 40}"))
+    raw(made, request("/v1/embeddings?secret=1", KEY, f"Content-Length: {1 << 40}"), limit=1)
     assert line(made, status=413, method="POST", path="/v1/embeddings", refused="request_too_large")
     connection, answer = client.open(chat(300, model=REASONING_MODEL, stream=True), key="herd-key-of-meg")
     assert answer.status == 200
@@ -95,11 +95,11 @@ def test_the_log_names_refused_requests(client: Client, made: Gateway, engines: 
     assert overloaded.error["code"] == "concurrency_exceeded"
     found = line(made, status=429, key="meg", path="/reasoning/v1/chat/completions")
     assert found["method"] == "POST"
-    assert (found["tier"], found["model"], found["refused"]) == ("reasoning", REASONING_MODEL, "concurrency_exceeded")
+    assert found["refused"] == "concurrency_exceeded"
     assert "engine" not in found
     metrics = client.ask(path="/metrics", key=None).body.decode()
     assert 'herd_gateway_refused_total{code="concurrency_exceeded"}' in metrics
-    assert 'herd_gateway_requests_total{tier="reasoning",status="429"}' not in metrics
+    assert 'herd_gateway_requests_total{status="429"' not in metrics
     raw(made, request("/v1/models", KEY, method="TRACE"))
     assert line(made, status=405, method="TRACE", path="/v1/models")
     # What is no HTTP at all has neither, and is counted all the same.

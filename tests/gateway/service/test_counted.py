@@ -36,7 +36,7 @@ def counts(client: Client, name: str) -> dict[str, float]:
 def test_the_log_has_the_tokens_of_each_response(
     client: Client, made: Gateway, engines: dict[str, Engine], path: str, stream: bool
 ) -> None:
-    tokens = 'herd_gateway_tokens_total{tier="reasoning",kind="completion"}'
+    tokens = 'herd_gateway_tokens_total{kind="completion",tier="reasoning"}'
     before = counts(client, tokens)[tokens]
     found = client.ask({**ASKED[path], "model": REASONING_MODEL, "stream": stream}, path=path)
     assert found.status == 200
@@ -79,7 +79,7 @@ def test_an_engines_refusal_counts_once_and_as_complete(
     """Its key is not the gateway's, so the user gets a 503."""
     stranger = made.engine(REASONING_MODEL, key="another-key")
     settle(made, {"reasoning": stranger})
-    asked = 'herd_gateway_requests_total{tier="reasoning",status="503"}'
+    asked = 'herd_gateway_requests_total{status="503",tier="reasoning"}'
     cut = 'herd_gateway_cut_total{tier="reasoning"}'
     before = [counts(client, name) for name in (asked, cut, "herd_gateway_refused_total")]
     body = {"input": "hello"} if path == "/v1/embeddings" else ASK

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from ...core.gateway import api_errors
 from ...core.gateway.api_errors import ApiError
 from ...core.gateway.event_stream import EventCounter, Tokens
 
@@ -34,6 +35,7 @@ class Exchange:
     """A request and its response.
 
     :ivar path: the client's path, without its query.
+    :ivar is_anthropic: whether the client expects the shapes of Anthropic's API.
     :ivar entry_tier: the tier of the port; empty for none.
     :ivar key: id of the key; empty before it is known.
     :ivar tier: the tier that answers; empty as long as none was asked.
@@ -49,6 +51,7 @@ class Exchange:
         self.request = request
         self.began, self.began_wall = time.monotonic(), time.time()
         self.path = request.raw_path.partition("?")[0]
+        self.is_anthropic = api_errors.is_anthropic(self.path, request.headers)
         self.entry_tier = request.headers.get("X-Herd-Entry", "")
         self.client = request.headers.get("X-Real-IP", "")
         given = request.headers.get("X-Request-Id", "")
@@ -152,7 +155,7 @@ class Exchange:
             self.cut()
             return
         headers = {"Content-Type": "application/json", **error.headers}
-        await self.respond(error.status, error.body(self.path), headers)
+        await self.respond(error.status, error.body(self.is_anthropic), headers)
 
     def cut(self) -> None:
         """End the connection: only that tells the client that a response is not complete."""

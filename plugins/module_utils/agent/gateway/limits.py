@@ -48,7 +48,15 @@ class _KeyUse:
 
     def headers(self, now: float) -> dict[str, str]:
         found = _headers("requests", self.requests, now) if self.requests else {}
-        return {**found, **(_headers("tokens", self.tokens, now) if self.tokens else {})}
+        if self.tokens:
+            found |= _headers("tokens", self.tokens, now)
+        most = self.limits.concurrency
+        if most:
+            found |= {
+                "x-ratelimit-limit-concurrency": str(most),
+                "x-ratelimit-remaining-concurrency": str(max(0, most - self.in_flight)),
+            }
+        return found
 
     def is_idle(self, now: float) -> bool:
         buckets = (bucket for bucket in (self.requests, self.tokens) if bucket)

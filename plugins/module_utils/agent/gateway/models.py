@@ -43,16 +43,15 @@ class ModelList:
             )
             for model, tier in found.items()
         ]
-        is_anthropic = "anthropic-version" in exchange.request.headers
         _before, is_one, name = path.partition("/models/")
         if not is_one or not name:
-            body = model_list.listed(models, is_anthropic)
+            body = model_list.listed(models, exchange.is_anthropic)
         else:
             name = unquote(name)
             wanted = next((model for model in models if model.id == name), None)
             if wanted is None:
                 raise router.no_model(name, key)
-            body = model_list.one(wanted, is_anthropic)
+            body = model_list.one(wanted, exchange.is_anthropic)
         await exchange.respond(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     async def _descriptions(self, tiers: set[str]) -> dict[str, model_list.Descriptions]:

@@ -48,7 +48,7 @@ SLOTLESS_PATHS = frozenset(
 
 
 def corrected(path: str) -> str:
-    """Return a path without doubled slashes, a trailing slash and a doubled C(/v1)."""
-    found = re.sub(r"/{2,}", "/", path)
+    """Return a path in lower case, without doubled slashes, a trailing slash and a doubled C(/v1)."""
+    found = re.sub(r"/{2,}", "/", path.lower())
     found = re.sub(r"(?:/v1){2,}(?=/|$)", "/v1", found)
     return found.rstrip("/") or "/"

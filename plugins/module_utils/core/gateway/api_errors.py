@@ -10,7 +10,7 @@ it, a stream that was cut looks complete to them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -64,10 +64,10 @@ class ApiError(Exception):
             if retry_after > LONGEST_RETRY_S:
                 self.headers["x-should-retry"] = "false"
 
-    def body(self, path: str) -> bytes:
-        """Return the response's body in the shape of the path's API."""
+    def body(self, is_anthropic: bool) -> bytes:
+        """Return the response's body in the shape of Anthropic's API, or of OpenAI's."""
         fields = {"message": self.message, "param": self.param, "code": self.code, **self.more}
-        if is_anthropic(path):
+        if is_anthropic:
             kind = ANTHROPIC_TYPES.get(self.status, _OTHER_TYPE)
             return json.dumps({"type": "error", "error": {**fields, "type": kind}}).encode()
         return json.dumps({"error": {**fields, "type": OPENAI_TYPES.get(self.status, _OTHER_TYPE)}}).encode()
@@ -103,9 +103,12 @@ def upstream_failed(tier: str, status: TierStatus, reason: str, retry_after: int
     return unavailable(tier, replace(status, state="failing", reason=why, retry_after=retry_after), wall)
 
 
-def is_anthropic(path: str) -> bool:
-    """Return whether a path belongs to Anthropic's API, after any prefix of a tier or task."""
-    return path.partition("?")[0].endswith(("/messages", "/messages/count_tokens"))
+def is_anthropic(path: str, headers: Container[str] = ()) -> bool:
+    """Return whether a request belongs to Anthropic's API: by its path, after any prefix, or by a header.
+
+    :param headers: the headers' names; a container that ignores case.
+    """
+    return path.partition("?")[0].endswith(("/messages", "/messages/count_tokens")) or "anthropic-version" in headers
 
 
 def error_event(path: str, message: str, code: str) -> bytes:

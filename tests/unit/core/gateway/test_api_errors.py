@@ -40,12 +40,12 @@ def test_errors_have_anthropics_shape_at_its_paths(path: str, status: int, kind:
     given = ApiError(status, "No.", "some_code", more={"herd": {"tier": "fast"}}, retry_after=5)
     assert given.headers == {"Retry-After": "5"}
     error = {"type": kind, "message": "No.", "param": None, "code": "some_code", "herd": {"tier": "fast"}}
-    assert json.loads(given.body(path)) == {"type": "error", "error": error}
+    assert json.loads(given.body(api_errors.is_anthropic(path))) == {"type": "error", "error": error}
 
 
 def test_errors_have_openais_shape_elsewhere() -> None:
     error = {"message": "No.", "type": "server_error", "param": None, "code": "some_code"}
-    assert json.loads(ApiError(503, "No.", "some_code").body("/v1/chat/completions")) == {"error": error}
+    assert json.loads(ApiError(503, "No.", "some_code").body(is_anthropic=False)) == {"error": error}
 
 
 def test_clients_do_not_try_again_while_a_tier_is_away_for_long() -> None:
