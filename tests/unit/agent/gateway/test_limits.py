@@ -46,7 +46,8 @@ def test_concurrent_requests_beyond_the_limit_are_refused_until_one_ends() -> No
             pass
         raise RuntimeError
     with limiter.admit(ANN, limits) as admission:
-        assert admission.headers() == {}
+        headers = {"x-ratelimit-limit-concurrency": "1", "x-ratelimit-remaining-concurrency": "0"}
+        assert admission.headers() == headers
 
 
 def test_tokens_are_charged_by_estimate_and_settled_by_usage() -> None:
