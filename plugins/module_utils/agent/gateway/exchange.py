@@ -24,7 +24,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,128}")
 #: The task in a path is left out of the log: it may be any text. The field C(task) has its known type.
 _TASK_PATH = re.compile(r"/task/[^/]*")
 _UNPRINTABLE = re.compile(r"[^!-~]")
-_LONGEST_PATH = 200
+_LONGEST_PATH, _LONGEST_HEADER = 200, 1000
 
 
 class ClientLeftError(Exception):
@@ -64,6 +64,11 @@ class Exchange:
         self.response: web.StreamResponse | None = None
         self.counter: EventCounter | None = None
         self.body_tokens = Tokens()
+
+    def plain_header(self, name: str) -> str:
+        """Return the value of a header that can be passed on to an engine; empty for none."""
+        value = self.request.headers.get(name, "")
+        return value if value.isascii() and value.isprintable() and len(value) <= _LONGEST_HEADER else ""
 
     @property
     def seconds(self) -> float:

@@ -19,7 +19,7 @@ from ..common.log import log
 from .access_log import AccessLog
 from .auth import authenticate
 from .exchange import ClientLeftError, Exchange
-from .limits import Admission, EngineQueue, KeyLimiter, MemoryBudget, MemoryReservation
+from .limits import Admission, EngineLeftError, EngineQueue, KeyLimiter, MemoryBudget, MemoryReservation
 from .metrics import GatewayMetrics
 from .models import ModelList
 from .relay import relay
@@ -56,6 +56,26 @@ class Gateway:
         self._pages = Pages(self.state, self.metrics, self._memory)
         self._models = ModelList(self.state, self.engines)
 
+    def refresh(self) -> None:
+        """Read the files that changed, and route anew the requests that wait for an engine which takes no more."""
+        self.state.refresh(at_once=True)
+        self._queue.leave_all_but(self.state.ready_endpoints())
+
+    def invalid_request(self, request: web.BaseRequest, is_unknown_method: bool) -> web.Response:
+        """Answer a request that is not valid HTTP."""
+        error = ApiError(400, "The request is not valid HTTP.", "bad_request")
+        if is_unknown_method:
+            error = ApiError(405, "This method is not supported.", "method_not_allowed")
+        exchange = Exchange(request)
+        exchange.status, exchange.refused, exchange.is_complete = error.status, error.code, True
+        self._account(exchange)
+        headers = {"Content-Type": "application/json", **exchange.headers}
+        return web.Response(status=error.status, body=error.body(exchange.path), headers=headers)
+
+    def _account(self, exchange: Exchange) -> None:
+        self.metrics.add(exchange)
+        self.access_log.add(exchange)
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, and account for it however it ends."""
         exchange = Exchange(request)
@@ -66,8 +86,7 @@ class Gateway:
             exchange.cut()
         finally:
             exchange.status = exchange.status or CLIENT_LEFT
-            self.metrics.add(exchange)
-            self.access_log.add(exchange)
+            self._account(exchange)
         return exchange.response or web.Response()
 
     async def _answer_or_refuse(self, exchange: Exchange) -> None:
@@ -108,16 +127,14 @@ class Gateway:
         self, exchange: Exchange, place: Place, key: UserKey, admission: Admission, reservation: MemoryReservation
     ) -> None:
         """Send a request to an engine, or to another one if the connection fails."""
-        headers = exchange.request.headers
         body = await read_body(exchange, reservation, self.settings.max_body)
         exchange.received = len(body)
-        inference = InferenceRequest(body, headers.get("Content-Type", "application/json"), reservation)
+        inference = InferenceRequest(body, exchange.plain_header("Content-Type") or "application/json", reservation)
         del body
         exchange.is_stream = inference.stream
-        task = headers.get("X-Herd-Task") or headers.get("Task") or ""
-        route: Route | None = self.state.router.route(
-            key, place, inference.model, task, headers.get("X-Herd-Fallback", ""), time.time()
-        )
+        headers = exchange.request.headers
+        task, fallback = headers.get("X-Herd-Task") or headers.get("Task") or "", headers.get("X-Herd-Fallback", "")
+        route: Route | None = self.state.router.route(key, place, inference.model, task, fallback, time.time())
         admission.charge_tokens(inference.estimated_tokens)
         exchange.headers.update(admission.headers())
         try:
@@ -126,7 +143,7 @@ class Gateway:
                 try:
                     await self._ask(exchange, route, inference, key)
                     return
-                except ConnectFailedError:
+                except (ConnectFailedError, EngineLeftError):
                     self.state.refresh(at_once=True)
                     route = self.state.router.after_connect_failure(failed)
             raise self._failed(failed.tier, "its engine cannot be reached")
@@ -145,8 +162,7 @@ class Gateway:
         if route.is_rewritten and route.model:
             inference.set_model(route.model)
         slots = 0 if route.path in api_paths.SLOTLESS_PATHS else self.state.slots_of(route.endpoint)
-        given = exchange.request.headers
-        passed = {name: given[name] for name in PASSED_HEADERS if name in given}
+        passed = {name: value for name in PASSED_HEADERS if (value := exchange.plain_header(name))}
         with self.metrics.running(route.tier):
             async with self._queue.slot(route.endpoint, slots, key.id, inference.estimated_tokens):
                 try:

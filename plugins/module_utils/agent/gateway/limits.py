@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -205,6 +205,10 @@ class _EngineSlots:
     waiting: FairQueue[asyncio.Future[None]] = field(default_factory=FairQueue)
 
 
+class EngineLeftError(Exception):
+    """The engine takes no more requests. The waiting request has not been sent."""
+
+
 class EngineQueue:
     """Give each engine as many requests as it has slots. The others wait in one queue for each key."""
 
@@ -219,6 +223,7 @@ class EngineQueue:
         :param slots: slots of the engine; 0 if it has no limit.
         :param cost: estimated tokens of the request.
         :raises ApiError: if no slot becomes free in time.
+        :raises EngineLeftError: if the engine takes no more requests meanwhile.
         """
         if not slots:
             yield
@@ -245,7 +250,7 @@ class EngineQueue:
                 await turn
         except BaseException as error:
             engine.waiting.remove(key, turn)
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 # The slot came in the same moment.
                 engine.free += 1
             self._wake(engine)
@@ -253,6 +258,14 @@ class EngineQueue:
                 message = f"All slots of the engine were busy for {span(self._timeout)}. Try again soon."
                 raise ApiError(503, message, "engine_busy", retry_after=self._retry_after) from error
             raise
+
+    def leave_all_but(self, endpoints: Collection[str]) -> None:
+        """End the waiting for all engines but these."""
+        for endpoint, engine in self._engines.items():
+            while engine.waiting and endpoint not in endpoints:
+                turn = engine.waiting.pop()
+                if not turn.done():
+                    turn.set_exception(EngineLeftError())
 
     @staticmethod
     def _wake(engine: _EngineSlots) -> None:

@@ -22,6 +22,7 @@ from .stalled_upstreams import end_stalled
 with suppress(ImportError):
     # Only the gateway's own environment has it.
     from aiohttp import web
+    from aiohttp.http_exceptions import BadHttpMethod
 
 WATCHDOG_EVERY_S = 5.0
 REFRESH_EVERY_S = 0.05
@@ -56,15 +57,34 @@ def check_libraries() -> None:
 
 def make_server(gateway: Gateway) -> web.Server:
     """Return the HTTP server of a gateway. A handler is cancelled when its client leaves."""
-    return web.Server(
-        gateway.handle,
-        handler_cancellation=True,
-        access_log=None,
-        auto_decompress=False,
-        max_line_size=_LONGEST_LINE,
-        max_field_size=_LONGEST_LINE,
-        max_headers=_MOST_HEADERS,
-    )
+
+    class ClientConnection(web.RequestHandler):
+        """A connection whose invalid requests get an error in the API's shape."""
+
+        def handle_error(
+            self,
+            request: web.BaseRequest,
+            status: int = 500,
+            exc: BaseException | None = None,
+            message: str | None = None,
+        ) -> web.StreamResponse:
+            return gateway.invalid_request(request, is_unknown_method=isinstance(exc, BadHttpMethod))
+
+    class Server(web.Server):
+        """A server of such connections."""
+
+        def __call__(self) -> web.RequestHandler:
+            return ClientConnection(
+                self,
+                loop=asyncio.get_running_loop(),
+                access_log=None,
+                auto_decompress=False,
+                max_line_size=_LONGEST_LINE,
+                max_field_size=_LONGEST_LINE,
+                max_headers=_MOST_HEADERS,
+            )
+
+    return Server(gateway.handle, handler_cancellation=True)
 
 
 async def _repeat(every: float, gateway: Gateway) -> None:
@@ -72,7 +92,7 @@ async def _repeat(every: float, gateway: Gateway) -> None:
     swept = 0.0
     while True:
         await asyncio.sleep(every)
-        gateway.state.refresh(at_once=True)
+        gateway.refresh()
         now = asyncio.get_running_loop().time()
         if now - swept >= SWEEP_EVERY_S:
             swept = now
@@ -91,6 +111,8 @@ async def _drain(server: web.Server, gateway: Gateway, seconds: float) -> None:
     """Wait until the running responses have ended, then end the others in the API's own shape."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
+    # Close connections without a request.
+    server.pre_shutdown()
     while server.connections and loop.time() < end:
         notify("WATCHDOG=1")
         await asyncio.sleep(0.2)

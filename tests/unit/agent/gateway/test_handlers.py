@@ -414,3 +414,50 @@ def test_error_of_the_gateway_itself_is_an_answer(tmp_path: Path, monkeypatch: p
         assert (await made.metrics())["herd_gateway_held_bytes"] == 0
 
     serve(tmp_path, check)
+
+
+def test_waiting_request_is_routed_anew_when_its_tier_drains(tmp_path: Path) -> None:
+    async def slow(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def check(made: Running) -> None:
+        first = asyncio.create_task(code(made.post()))
+        await asyncio.sleep(0.1)
+        second = asyncio.create_task(code(made.post()))
+        await asyncio.sleep(0.1)
+        made.report(slots=1, state="draining", reason="draining for VASP job 88")
+        made.gateway.refresh()
+        assert await asyncio.wait_for(second, 2) == (503, "tier_unavailable")
+        assert not first.done()
+        first.cancel()
+
+    serve(tmp_path, check, slow, slots=1)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"FOO /v1/models HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-A: \x01\r\n\r\n", 400),
+    ],
+)
+def test_invalid_http_gets_an_error_in_the_apis_shape(tmp_path: Path, data: bytes, status: int) -> None:
+    async def check(made: Running) -> None:
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "gateway.sock"))
+        writer.write(data)
+        head, _empty, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+        assert head.startswith(b"HTTP/1.0 %d " % status) and b"X-Request-Id: " in head
+        assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+        assert made.log()[-1]["status"] == status
+
+    serve(tmp_path, check)
+
+
+def test_unprintable_headers_of_a_client_reach_no_engine(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        async with made.post(headers={"Accept": "caf\u00e9", "Content-Type": "application/json"}) as response:
+            assert response.status == 200
+        assert "caf" not in made.engine.requests[0][0]
+
+    serve(tmp_path, check)

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,14 @@ class Process:
 
     def _serve(self) -> None:
         while True:
-            connection = self.engine.accept()[0]
+            try:
+                connection = self.engine.accept()[0]
+            except OSError:
+                return
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection:
+        with connection, suppress(OSError):
             connection.recv(65536)
             connection.sendall(STREAM_HEAD)
             for _each in range(self.tokens):
