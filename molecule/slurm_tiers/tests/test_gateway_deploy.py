@@ -19,6 +19,8 @@ from tests.lab.tier_load import follow
 PLAY = ("playbooks/slurm.yml", "--tags", "gateway")
 CHANGE = ("-e", "gateway_queue_timeout=301")
 INSTANCES = ("a", "b")
+#: More streams of a tier than its engine has slots: one of them waits in the gateway. The key's limit is 8 requests.
+STREAMS = [*TIERS] * 3
 
 
 @pytest.fixture(scope="session")
@@ -45,13 +47,15 @@ def stream(slurm: Slurm, tier: str, tokens: int) -> Answer:
 
 @contextmanager
 def requests(slurm: Slurm) -> Iterator[list[int]]:
-    """Send short requests one after the other, and collect their statuses."""
+    """Send requests that need no slot of an engine, one after the other, and collect their statuses."""
     found: list[int] = []
     ends = threading.Event()
 
     def send() -> None:
-        while not ends.wait(0.3):
-            found.append(slurm.chat_at("fast", tokens=1).status)
+        # Not more than the key's limit of requests per minute.
+        while not ends.wait(0.5):
+            answer = slurm.ask(f"{GATEWAY['fast']}/tokenize", TESTER, {"content": "Say hello."}, host="mirror")
+            found.append(answer.status)
 
     with ThreadPoolExecutor(1) as other:
         running = other.submit(send)
@@ -64,9 +68,9 @@ def requests(slurm: Slurm) -> Iterator[list[int]]:
 
 def test_deployment_ends_no_stream_and_refuses_no_request(serving: Slurm, operator: Operator) -> None:
     former = active(serving)
-    with ThreadPoolExecutor(len(TIERS)) as others, requests(serving) as statuses:
-        streams = [others.submit(stream, serving, tier, 1500) for tier in TIERS]
-        until("short requests beside the streams", lambda: len(statuses) > 3, 60)
+    with ThreadPoolExecutor(len(STREAMS)) as others, requests(serving) as statuses:
+        streams = [others.submit(stream, serving, tier, 800) for tier in STREAMS]
+        until("requests beside the streams", lambda: len(statuses) > 3, 60)
         run = operator.play(*PLAY, *CHANGE)
         assert run.rc == 0, run.output
         successor = active(serving)
