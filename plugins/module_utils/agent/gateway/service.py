@@ -77,7 +77,6 @@ def make_server(gateway: Gateway) -> web.Server:
             return ClientConnection(
                 self,
                 loop=asyncio.get_running_loop(),
-                access_log=None,
                 auto_decompress=False,
                 max_line_size=_LONGEST_LINE,
                 max_field_size=_LONGEST_LINE,
