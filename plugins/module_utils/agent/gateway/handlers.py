@@ -162,9 +162,10 @@ class Gateway:
         if route.is_rewritten and route.model:
             inference.set_model(route.model)
         slots = 0 if route.path in api_paths.SLOTLESS_PATHS else self.state.slots_of(route.endpoint)
+        engine = (route.endpoint, route.model if self.settings.config.tiers[route.tier].rewrites else "")
         passed = {name: value for name in PASSED_HEADERS if (value := exchange.plain_header(name))}
         with self.metrics.running(route.tier):
-            async with self._queue.slot(route.endpoint, slots, key.id, inference.estimated_tokens):
+            async with self._queue.slot(engine, slots, key.id, inference.estimated_tokens):
                 try:
                     async with self.engines.open(route.endpoint, route.path, inference, passed) as upstream:
                         await relay(exchange, upstream, _route_headers(route), lambda: self._cut_reason(route))

@@ -214,12 +214,13 @@ class EngineQueue:
 
     def __init__(self, timeout: float, retry_after: int) -> None:
         self._timeout, self._retry_after = timeout, retry_after
-        self._engines: dict[str, _EngineSlots] = {}
+        self._engines: dict[tuple[str, str], _EngineSlots] = {}
 
     @asynccontextmanager
-    async def slot(self, endpoint: str, slots: int, key: str, cost: int) -> AsyncIterator[None]:
+    async def slot(self, engine: tuple[str, str], slots: int, key: str, cost: int) -> AsyncIterator[None]:
         """Wait for a slot, and hold it while the block runs.
 
+        :param engine: its endpoint, and the model if the engine is a router, which has slots for each model.
         :param slots: slots of the engine; 0 if it has no limit.
         :param cost: estimated tokens of the request.
         :raises ApiError: if no slot becomes free in time.
@@ -228,16 +229,16 @@ class EngineQueue:
         if not slots:
             yield
             return
-        engine = self._engines.setdefault(endpoint, _EngineSlots(slots, slots))
-        engine.free, engine.total = engine.free + slots - engine.total, slots
-        await self._enter(engine, key, cost)
+        found = self._engines.setdefault(engine, _EngineSlots(slots, slots))
+        found.free, found.total = found.free + slots - found.total, slots
+        await self._enter(found, key, cost)
         try:
             yield
         finally:
-            engine.free += 1
-            self._wake(engine)
-            if engine.free == engine.total and not engine.waiting:
-                self._engines.pop(endpoint, None)
+            found.free += 1
+            self._wake(found)
+            if found.free == found.total and not found.waiting:
+                self._engines.pop(engine, None)
 
     async def _enter(self, engine: _EngineSlots, key: str, cost: int) -> None:
         if engine.free > 0 and not engine.waiting:
@@ -261,7 +262,7 @@ class EngineQueue:
 
     def leave_all_but(self, endpoints: Collection[str]) -> None:
         """End the waiting for all engines but these."""
-        for endpoint, engine in self._engines.items():
+        for (endpoint, _model), engine in self._engines.items():
             while engine.waiting and endpoint not in endpoints:
                 turn = engine.waiting.pop()
                 if not turn.done():

@@ -79,7 +79,7 @@ def test_memory_is_given_back_whatever_fails() -> None:
 
 
 async def serve(queue: EngineQueue, key: str, name: str, served: list[str], seconds: float = 0.01) -> None:
-    async with queue.slot("engine", 1, key, 1000):
+    async with queue.slot(("engine", ""), 1, key, 1000):
         served.append(name)
         await asyncio.sleep(seconds)
 
@@ -90,7 +90,7 @@ def test_engine_gets_as_many_requests_as_it_has_slots() -> None:
 
         async def one() -> None:
             nonlocal running, most
-            async with queue.slot("engine", 3, "ann", 1):
+            async with queue.slot(("engine", ""), 3, "ann", 1):
                 running += 1
                 most = max(most, running)
                 await asyncio.sleep(0.01)
