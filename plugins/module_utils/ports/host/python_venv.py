@@ -47,7 +47,8 @@ def find(program: str, oldest: Sequence[int]) -> Interpreter:
         raise NotFoundError(wanted, "no such program", remedy)
     answer = commands.run([program, "-I", "-c", _PROBE])
     if answer.rc:
-        raise NotFoundError(wanted, answer.complaint, remedy)
+        # The last line of a traceback names the missing module.
+        raise NotFoundError(wanted, (answer.err.strip().splitlines() or [answer.complaint])[-1], remedy)
     major, minor = json.loads(answer.out)
     if (major, minor) < tuple(oldest):
         raise InsufficientError(wanted, f"Python {major}.{minor}", remedy)

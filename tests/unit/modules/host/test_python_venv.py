@@ -111,6 +111,16 @@ def test_former_environment_stays_and_older_ones_are_removed(
     assert last["removed"] == [paths[1]]
 
 
+def test_python_without_its_module_venv_is_reported(
+    given: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "python3"
+    program.write_text("#!/bin/sh\necho Traceback >&2; echo \"No module named 'ensurepip'\" >&2; exit 1\n")
+    program.chmod(0o755)
+    found = run(capsys, {**given, "python": str(program)})
+    assert f"as {program}, found No module named 'ensurepip': install it (python3-venv on Debian" in found["msg"]
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
