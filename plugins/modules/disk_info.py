@@ -97,8 +97,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "paths": {"type": "list", "elements": "path", "required": True},
-            "low_gib": {"type": "float", "default": 10},
-            "full_gib": {"type": "float", "default": 1},
+            "low_gib": {"type": "float", "default": disk_space.DiskLimits.low_gib},
+            "full_gib": {"type": "float", "default": disk_space.DiskLimits.full_gib},
             "refuse": {"type": "bool", "default": False},
         },
         supports_check_mode=True,

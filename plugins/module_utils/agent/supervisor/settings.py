@@ -53,6 +53,7 @@ def _parse(data: Any) -> Settings:
     values: dict[str, Any] = {str(name): float(value) for name, value in given.items()}
     limits = RecoveryLimits(backoff_s=pauses, **values)
     disks = data["disks"]
+    disk_limits = {name: float(disks[name]) for name in ("low_gib", "full_gib") if disks[name] is not None}
     return Settings(
         node=str(data["node"]),
         address=str(data["address"]),
@@ -65,7 +66,7 @@ def _parse(data: Any) -> Settings:
         run_dir=Path(data.get("run_dir", "/run/herd")),
         limits=limits,
         disks=tuple(map(str, disks["paths"])),
-        disk_limits=disk_space.DiskLimits(float(disks["low_gib"]), float(disks["full_gib"])),
+        disk_limits=disk_space.DiskLimits(**disk_limits),
     )
 
 
