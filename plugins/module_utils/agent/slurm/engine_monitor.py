@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from ...core.host import proc_net
 from ...core.host.unacked_connections import UnackedConnections
@@ -102,28 +103,60 @@ class _Worker:
         )
 
 
-class HeadMonitor:
-    """Monitors a head and its workers.
+class Monitor(ABC):
+    """Monitors an engine; C(lost) says why the group is lost. An error in its rules is logged and ends no engine."""
 
-    :param endpoints: address and port of each worker, by the host's name.
-    """
-
-    def __init__(self, pid: int, endpoints: Mapping[str, str], log: Log) -> None:
-        self.head, self.log, self.lost = ChildProcess("the head", pid), log, ""
-        self.workers = {name: _Worker(name, endpoint) for name, endpoint in endpoints.items()}
-        self.supervisor, self.engine, self.links = Supervisor(LIMITS), EnginePoller(ASK_EVERY_S), UnackedConnections()
-        self._probe: ProbeResult | None = None
-        threading.Thread(target=self.engine.run, daemon=True).start()
+    def __init__(self, engine: EnginePoller, log: Log) -> None:
+        self.engine, self.log, self.lost = engine, log, ""
+        self.workers: dict[str, _Worker] = {}
+        self._checked, self._logged = -TICK_S, ""
 
     @property
     def health(self) -> str:
-        """Health that the head reports."""
+        """Health that the engine reports."""
         return self.engine.health
 
     def receive(self, host: str, facts: Mapping[str, Any]) -> None:
         """Record a worker's heartbeat."""
         if host in self.workers:
             self.workers[host].receive(facts)
+
+    @abstractmethod
+    def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
+        """Check once."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Stop asking the engine."""
+
+    def poll(self) -> str:
+        """Check if it is time to; return why the group is lost, or an empty text."""
+        now = time.monotonic()
+        if now - self._checked >= TICK_S:
+            self._checked = now
+            try:
+                self.step(now, local_state.sockets())
+            except Exception as error:
+                text = f"the engines cannot be monitored: {type(error).__name__}: {error}"
+                if text != self._logged:
+                    self._logged = text
+                    self.log(text)
+        return self.lost
+
+
+class HeadMonitor(Monitor):
+    """Monitors a head and its workers.
+
+    :param endpoints: address and port of each worker, by the host's name.
+    """
+
+    def __init__(self, pid: int, endpoints: Mapping[str, str], log: Log) -> None:
+        super().__init__(EnginePoller(ASK_EVERY_S), log)
+        self.head = ChildProcess("the head", pid)
+        self.workers = {name: _Worker(name, endpoint) for name, endpoint in endpoints.items()}
+        self.supervisor, self.links = Supervisor(LIMITS), UnackedConnections()
+        self._probe: ProbeResult | None = None
+        threading.Thread(target=self.engine.run, daemon=True).start()
 
     def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Check once; C(lost) says why the group is lost."""
@@ -166,21 +199,13 @@ class HeadMonitor:
         self.engine.ended = True
 
 
-class ModelsMonitor:
+class ModelsMonitor(Monitor):
     """Monitors a router and its models' processes. A hanging model is unloaded, and the next request loads it."""
 
     def __init__(self, pid: int, log: Log) -> None:
-        self.lost = ""
         actions = Actions(lambda: EnginePoller(ASK_EVERY_S), lambda work: work(), self._lose, log)
         self.router = RouterMonitor(ChildProcess("the router", pid), LIMITS, actions)
-
-    @property
-    def health(self) -> str:
-        """Health that the router reports."""
-        return self.router.own.poller.health
-
-    def receive(self, host: str, facts: Mapping[str, Any]) -> None:
-        """Ignore a heartbeat: a router has no workers."""
+        super().__init__(self.router.own.poller, log)
 
     def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Check once; C(lost) says why the group is lost."""
@@ -192,44 +217,3 @@ class ModelsMonitor:
     def end(self) -> None:
         """Stop asking the engine."""
         self.router.end()
-
-
-class Monitor(Protocol):
-    """A monitor of a head or of a router."""
-
-    lost: str
-
-    @property
-    def health(self) -> str:
-        """Health that the engine reports."""
-
-    def receive(self, host: str, facts: Mapping[str, Any]) -> None:
-        """Record a worker's heartbeat."""
-
-    def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
-        """Check once."""
-
-    def end(self) -> None:
-        """Stop asking the engine."""
-
-
-class Poller:
-    """Runs a monitor from time to time. An error in its rules is logged and ends no engine."""
-
-    def __init__(self, monitor: Monitor, log: Log) -> None:
-        self.monitor, self.log = monitor, log
-        self._checked, self._logged = -TICK_S, ""
-
-    def poll(self) -> str:
-        """Check if it is time to; return why the group is lost, or an empty text."""
-        now = time.monotonic()
-        if now - self._checked >= TICK_S:
-            self._checked = now
-            try:
-                self.monitor.step(now, local_state.sockets())
-            except Exception as error:
-                text = f"the engines cannot be monitored: {type(error).__name__}: {error}"
-                if text != self._logged:
-                    self._logged = text
-                    self.log(text)
-        return self.monitor.lost

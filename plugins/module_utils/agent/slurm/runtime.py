@@ -82,7 +82,7 @@ class Runtime:
         # Models of a router without a file on this node.
         self.missing: set[str] = set()
         self.ticked = time.monotonic()
-        self.poller: engine_monitor.Poller | None = None
+        self.monitor: engine_monitor.Monitor | None = None
         self.times = slurm_times.SlurmTimesPoller(job_id, lambda: self.registry.state == "ready")
         self.requests = running_requests.RequestCounter(self.count_busy, self._needs_count)
 
@@ -98,7 +98,7 @@ class Runtime:
             self._signal(self.signals.get_nowait(), "the job's script")
         with suppress(queue.Empty):
             self._apply_times(*self.times.answers.get_nowait())
-        if self.poller and (lost := self.poller.poll()):
+        if self.monitor and (lost := self.monitor.poll()):
             raise GroupLostError(lost)
         try:
             step, event = self.events.get(timeout=timeout_s)
@@ -124,8 +124,8 @@ class Runtime:
         elif kind == "progress":
             size = self.job.models[0].size if self.job.models else 0
             self.registry.load(job_spec.percent(int(event["read"]), size, int(event["sent"]), self.remote))
-        elif kind == "alive" and self.poller:
-            self.poller.monitor.receive(step.host, event.get("worker") or {})
+        elif kind == "alive" and self.monitor:
+            self.monitor.receive(step.host, event.get("worker") or {})
         elif kind == "gpus":
             self.registry.gpus[step.host] = list(event["gpus"])
         elif kind == "note":
@@ -174,14 +174,12 @@ class Runtime:
             self.renewal.limit(self.job.timing, now, times.end - time.time())
 
     def _monitor(self, pid: int) -> None:
-        monitor: engine_monitor.Monitor
         if self.job.kind == job_spec.ROUTER:
-            monitor = engine_monitor.ModelsMonitor(pid, log)
+            self.monitor = engine_monitor.ModelsMonitor(pid, log)
         else:
             ports = {step.host: step.port for step in self.steps.values() if step.name != "head"}
             endpoints = {node.name: f"{node.fabric}:{ports[node.name]}" for node in self.workers}
-            monitor = engine_monitor.HeadMonitor(pid, endpoints, log)
-        self.poller = engine_monitor.Poller(monitor, log)
+            self.monitor = engine_monitor.HeadMonitor(pid, endpoints, log)
 
     def wait(self, until: float, what: str, is_done: Callable[[], bool]) -> None:
         """Wait until something is done, and handle events meanwhile."""
@@ -189,6 +187,17 @@ class Runtime:
             if time.monotonic() >= until:
                 raise GroupLostError(f"{what} takes too long")
             self.tick()
+
+    def _run_in_thread(self, work: Callable[[], None], timeout_s: float, what: str) -> None:
+        """Run work that may take so many seconds, and handle events meanwhile."""
+        done = threading.Event()
+
+        def run() -> None:
+            work()
+            done.set()
+
+        threading.Thread(target=run, daemon=True).start()
+        self.wait(time.monotonic() + timeout_s + 10, what, done.is_set)
 
     # Starting
 
@@ -216,17 +225,14 @@ class Runtime:
         rule = ReadinessCheck(
             parse_version(str(self.release.manifest["rpc_protocol"])), self.job.timing.start, expected
         )
-        verdicts: list[Any] = []
-        done = threading.Event()
-
-        def ask() -> None:
-            verdicts.extend(wait_for_workers.wait_for(rule, log))
-            done.set()
-
-        threading.Thread(target=ask, daemon=True).start()
-        self.wait(time.monotonic() + self.job.timing.start + 10, "the worker readiness check", done.is_set)
-        if verdicts:
-            raise GroupLostError("; ".join(str(verdict.error) for verdict in verdicts))
+        found: list[Any] = []
+        self._run_in_thread(
+            lambda: found.extend(wait_for_workers.wait_for(rule, log)),
+            self.job.timing.start,
+            "the worker readiness check",
+        )
+        if found:
+            raise GroupLostError("; ".join(str(verdict.error) for verdict in found))
 
     def start_head(self, ports: dict[str, int]) -> None:
         """Start the head or the router, and wait until it answers."""
@@ -259,25 +265,22 @@ class Runtime:
         log(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
 
     def _is_healthy(self) -> bool:
-        if self.poller and self.poller.monitor.health:
-            return self.poller.monitor.health == "ok"
+        if self.monitor and self.monitor.health:
+            return self.monitor.health == "ok"
         # The monitor has not asked yet, or this node hides the engine's process.
         return self.api is not None and engine_api.health(self.api) == "ok"
 
     def _token(self, api: engine_api.Api, timeout_s: float) -> str:
         """Ask for a token; return why none came, or an empty text."""
         found: list[str] = []
-        done = threading.Event()
 
         def ask() -> None:
             try:
                 engine_api.complete(api, timeout_s)
             except Exception as error:
                 found.append(str(error) or type(error).__name__)
-            done.set()
 
-        threading.Thread(target=ask, daemon=True).start()
-        self.wait(time.monotonic() + timeout_s + 10, "the first token", done.is_set)
+        self._run_in_thread(ask, timeout_s, "the first token")
         return found[0] if found else ""
 
     def _prove(self, api: engine_api.Api) -> None:
@@ -341,9 +344,9 @@ class Runtime:
 
     def stop_group(self, gently: bool) -> None:
         """Stop the head, then the workers."""
-        poller, self.poller = self.poller, None
-        if poller:
-            poller.monitor.end()
+        monitor, self.monitor = self.monitor, None
+        if monitor:
+            monitor.end()
         steps, self.steps = dict(self.steps), {}
         head = steps.pop("head", None)
         if head:
