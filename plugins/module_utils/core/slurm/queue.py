@@ -131,7 +131,8 @@ def _word(text: str) -> str:
     return "" if word in _NONE else word
 
 
-def _time(text: str) -> float | None:
+def parse_time(text: str) -> float | None:
+    """Read a time in seconds since 1970; None if Slurm does not know it."""
     word = text.strip()
     return float(word) if word.isdigit() and int(word) else None
 
@@ -201,9 +202,9 @@ def parse_queue(printed: bytes) -> list[Job]:
                 state=facts["State"].strip(),
                 reason=_word(facts["Reason"]),
                 restarts=_whole(facts["RestartCnt"]),
-                submitted=_time(facts["SubmitTime"]),
-                start=_time(facts["StartTime"]),
-                end=_time(facts["EndTime"]),
+                submitted=parse_time(facts["SubmitTime"]),
+                start=parse_time(facts["StartTime"]),
+                end=parse_time(facts["EndTime"]),
                 nodes=hosts(facts["NodeList"]) or hosts(facts["ReqNodes"]),
                 partition=facts["Partition"].strip(),
                 qos=facts["QOS"].strip(),
