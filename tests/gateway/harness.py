@@ -28,7 +28,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.gateway import
 from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW, free_port, listens
 from tests.installed import install_herdctl
-from tests.lab.model import lab_model_file
+from tests.models.lab_model import lab_model_file
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "gateway"

@@ -20,7 +20,7 @@ from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW
 from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, wait_for
-from tests.lab.model import lab_model_file
+from tests.models.lab_model import lab_model_file
 
 STREAM = chat(4, model=REASONING_MODEL, stream=True)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from tests.lab import gguf_writer
-from tests.lab.gguf_writer import TensorSpec, Value, data_size
+from tests.models import gguf_writer
+from tests.models.gguf_writer import TensorSpec, Value, data_size
 
 # Types of the embeddings, the output layer and the layers' matrices.
 F16 = ("f16", "f16", "f16")

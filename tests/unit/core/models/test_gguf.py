@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_cursor
 from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf_summary import describe, shard_names
-from tests.lab import gguf_writer
+from tests.models import gguf_writer
 from tests.unit.gguf_bytes import ARRAY, Bytes, File, Maker, is_read, mutants
 
 
