@@ -22,10 +22,6 @@ options:
     description: Whether to set up missing accounting.
     type: bool
     default: false
-  cluster:
-    description: Name of the cluster in the accounting; if empty, that of slurm.conf.
-    type: str
-    default: ''
   qos:
     description: Qualities of service.
     type: list
@@ -85,10 +81,6 @@ options:
     description: Required partitions, each with the QoS of its jobs.
     type: dict
     default: {}
-  configuration:
-    description: Whether to check slurm.conf and the version of Slurm.
-    type: bool
-    default: true
   graces:
     description:
       - Seconds of grace that jobs of a QoS need, by its name. A QoS with a shorter grace is an error.
@@ -128,11 +120,6 @@ problems:
   type: list
   elements: str
   sample: []
-version:
-  description: Version of Slurm.
-  returned: always
-  type: str
-  sample: 22.05.8
 """
 
 import shlex
@@ -165,17 +152,15 @@ def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
 def problems_of(given: dict[str, Any], configuration: dict[str, str]) -> list[str]:
     """List what is wrong with slurm.conf and its partitions."""
     partitions = slurm_accounting.parse_partitions(slurm_commands.run("scontrol", "--oneliner", "show", "partition"))
-    found = []
-    if given["configuration"]:
-        found += slurm_accounting.configuration_problems(configuration)
-        found += slurm_accounting.version_problems(configuration)
-    return found + slurm_accounting.partition_problems(partitions, sorted(given["partitions"]), given["partitions"])
+    return [
+        *slurm_accounting.configuration_problems(configuration),
+        *slurm_accounting.version_problems(configuration),
+        *slurm_accounting.partition_problems(partitions, given["partitions"]),
+    ]
 
 
 def warnings_of(given: dict[str, Any], configuration: dict[str, str], graces: dict[str, int]) -> list[str]:
     """List warnings about slurm.conf."""
-    if not given["configuration"]:
-        return []
     level = ""
     if given["viewer"] and "jobs" in configuration.get("PrivateData", ""):
         levels = slurm_accounting.parse_levels(slurm_commands.show("user", slurm_accounting.USER_FIELDS))
@@ -200,7 +185,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "set_up": {"type": "bool", "default": False},
-            "cluster": {"type": "str", "default": ""},
             "qos": {
                 "type": "list",
                 "elements": "dict",
@@ -226,7 +210,6 @@ def main() -> None:
                 },
             },
             "partitions": {"type": "dict", "default": {}},
-            "configuration": {"type": "bool", "default": True},
             "graces": {"type": "dict", "default": {}},
             "viewer": {"type": "str", "default": ""},
         },
@@ -235,11 +218,10 @@ def main() -> None:
     given = module.params
     try:
         configuration = slurm_accounting.parse_configuration(slurm_commands.run("scontrol", "show", "config"))
-        cluster = given["cluster"] or configuration.get("ClusterName", "")
         found = slurm_accounting.parse_accounting(
             slurm_commands.show("qos", slurm_accounting.QOS_FIELDS),
             slurm_commands.show("assoc", slurm_accounting.ASSOC_FIELDS),
-            cluster,
+            configuration.get("ClusterName", ""),
         )
         wanted = wanted_by(given)
         steps = slurm_accounting.steps(wanted, found)
@@ -258,8 +240,7 @@ def main() -> None:
     if problems:
         module.fail_json(msg=" ".join(problems), problems=problems, commands=commands)
     diff = [{"before": step.before, "after": step.after} for step in steps]
-    version = configuration.get("SLURM_VERSION", "")
-    module.exit_json(changed=bool(steps), commands=commands, problems=problems, version=version, diff=diff)
+    module.exit_json(changed=bool(steps), commands=commands, problems=problems, diff=diff)
 
 
 if __name__ == "__main__":
