@@ -82,37 +82,40 @@ def seconds(text: str) -> int:
     return int(days or 0) * 86400 + total
 
 
+def _rows(text: str, fields: str) -> Iterator[list[str]]:
+    """Yield the values of each complete line of sacctmgr."""
+    count = len(fields.split(","))
+    rows = (line.split("|")[:count] for line in text.splitlines())
+    return (row for row in rows if len(row) == count)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(filter(None, text.split(",")))
+
+
 def parse_qos(text: str) -> dict[str, Qos]:
     """Read C(sacctmgr -nP show qos format=QOS_FIELDS)."""
     found = {}
-    for line in text.splitlines():
-        parts = line.split("|")
-        if len(parts) >= 5 and parts[0]:
-            preempts = frozenset(name for name in parts[3].split(",") if name)
-            mode = "" if parts[2].lower() == "cluster" else parts[2].upper()
-            found[parts[0]] = Qos(parts[0], int(parts[1] or 0), preempts, mode, seconds(parts[4]))
+    for name, priority, mode, preempts, grace in _rows(text, QOS_FIELDS):
+        own_mode = "" if mode.lower() == "cluster" else mode.upper()
+        found[name] = Qos(name, int(priority or 0), _names(preempts), own_mode, seconds(grace))
     return found
 
 
 def parse_accounting(qos: str, associations: str, cluster: str) -> Accounting:
     """Read the accounting of one cluster."""
     accounts, users = set(), {}
-    for line in associations.splitlines():
-        parts = line.split("|")
-        if len(parts) < 5 or parts[0].lower() != cluster.lower():
-            continue
-        _cluster, account, user, allowed, default = parts[:5]
-        accounts.add(account)
-        if user:
-            names = frozenset(name for name in allowed.split(",") if name)
-            users[user, account] = User(user, account, names, default)
+    for name, account, user, allowed, default in _rows(associations, ASSOC_FIELDS):
+        if name.lower() == cluster.lower():
+            accounts.add(account)
+            if user:
+                users[user, account] = User(user, account, _names(allowed), default)
     return Accounting(parse_qos(qos), frozenset(accounts), users)
 
 
 def parse_levels(text: str) -> dict[str, str]:
     """Read C(sacctmgr -nP show user format=USER_FIELDS): the AdminLevel of each user."""
-    pairs = (line.split("|") for line in text.splitlines())
-    return {parts[0]: parts[1] for parts in pairs if len(parts) > 1}
+    return dict(_rows(text, USER_FIELDS))
 
 
 def _qos_settings(wanted: Qos, found: Qos | None) -> dict[str, tuple[str, str]]:
@@ -283,15 +286,13 @@ def configuration_warnings(
     return found
 
 
-def partition_problems(
-    partitions: Mapping[str, Mapping[str, str]], wanted: Sequence[str], qos: Mapping[str, Sequence[str]]
-) -> list[str]:
+def partition_problems(partitions: Mapping[str, Mapping[str, str]], wanted: Mapping[str, Sequence[str]]) -> list[str]:
     """List what is wrong with the partitions.
 
-    :param qos: QoS of the jobs of a partition, by its name.
+    :param wanted: QoS of the jobs of each required partition, by its name.
     """
     found = []
-    for name in wanted:
+    for name, qos in sorted(wanted.items()):
         facts = partitions.get(name)
         if facts is None:
             listed = ", ".join(sorted(partitions)) or "none"
@@ -308,7 +309,7 @@ def partition_problems(
                 f"slurm.conf."
             )
         allowed = facts.get("AllowQos", "ALL").split(",")
-        for one in qos.get(name, ()):
+        for one in qos:
             if allowed != ["ALL"] and one not in allowed:
                 found.append(
                     f"expected the partition {name} to allow the QoS {one}, found {','.join(allowed)}: "

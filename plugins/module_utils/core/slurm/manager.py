@@ -92,7 +92,7 @@ def _with_jobs(
         # Only a runtime that serves has its signal handlers for certain. A request from before this run of the job
         # was for another run.
         is_asked = 0 <= wall - state.renewed_at < revision.AGAIN_S and state.renewed_at >= (first.start or 0.0)
-        if first.is_running and ready and revision.may_be_asked(first.comment) and not is_asked:
+        if first.is_running and ready and revision.fingerprint_in(first.comment) and not is_asked:
             return replace(state, renewed_at=wall), [Action(RENEW, spec.name, first.id, reason)]
     duplicates = [job for job in jobs[1:] if job.state != COMPLETING]
     if not duplicates or first.state == COMPLETING:

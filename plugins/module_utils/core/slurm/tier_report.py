@@ -57,7 +57,7 @@ def report(spec: TierSpec, state: TierState, observed: Observation) -> TierRepor
     if spec.gpu_conflict and found.enabled and found.state == PENDING:
         found = replace(found, advice=f"{found.advice}; {spec.gpu_conflict}" if found.advice else spec.gpu_conflict)
     if jobs and is_outdated(spec, state, jobs[0]):
-        text = revision.in_words(jobs[0].id, jobs[0].is_running, revision.may_be_asked(jobs[0].comment))
+        text = revision.in_words(jobs[0].id, jobs[0].is_running, bool(revision.fingerprint_in(jobs[0].comment)))
         found = replace(found, advice=f"{found.advice}; {text}" if found.advice else text)
     if not observed.queue.problem:
         return found

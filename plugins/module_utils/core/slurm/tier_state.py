@@ -196,8 +196,9 @@ def orphaned_jobs(
 
 def is_outdated(spec: TierSpec, state: TierState, job: Job) -> bool:
     """Say whether a job was submitted before its tier was changed."""
-    submitted = revision.submitted_with(state.submitted, job.id)
-    return revision.is_outdated(spec.fingerprint, job.comment, is_managed(job), submitted)
+    number, _space, submitted = state.submitted.partition(" ")
+    own = submitted if number == job.id else ""
+    return revision.is_outdated(spec.fingerprint, job.comment, is_managed(job), own)
 
 
 def run_of(entry: Endpoint) -> tuple[str, float]:

@@ -119,15 +119,14 @@ def test_both_requeue_modes_are_accepted() -> None:
 
 def test_partitions() -> None:
     partitions = slurm_accounting.parse_partitions(read("partition"))
-    names = ["gpu_ai", "gpu_vasp"]
-    qos = {"gpu_ai": ["ai_opportunistic"]}
-    assert slurm_accounting.partition_problems(partitions, names, qos) == []
-    (gone,) = slurm_accounting.partition_problems(partitions, ["gpu_other"], {})
+    wanted = {"gpu_ai": ["ai_opportunistic"]}
+    assert slurm_accounting.partition_problems(partitions, {**wanted, "gpu_vasp": []}) == []
+    (gone,) = slurm_accounting.partition_problems(partitions, {"gpu_other": []})
     assert "gpu_ai, gpu_vasp" in gone
-    (down,) = slurm_accounting.partition_problems({"gpu_ai": {**partitions["gpu_ai"], "State": "DOWN"}}, ["gpu_ai"], {})
+    (down,) = slurm_accounting.partition_problems({"gpu_ai": {**partitions["gpu_ai"], "State": "DOWN"}}, wanted)
     assert "state=up" in down
     closed = {"gpu_ai": {**partitions["gpu_ai"], "AllowQos": "normal,debug"}}
-    (refused,) = slurm_accounting.partition_problems(closed, ["gpu_ai"], qos)
+    (refused,) = slurm_accounting.partition_problems(closed, wanted)
     assert "AllowQos" in refused
 
 

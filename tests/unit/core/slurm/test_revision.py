@@ -51,11 +51,6 @@ def test_job_with_another_fingerprint_is_outdated(
     assert job_revision.is_outdated(current, text, is_managed, submitted) is expected
 
 
-def test_only_a_runtime_with_a_fingerprint_gets_the_signal() -> None:
-    assert job_revision.may_be_asked("herd-tiers tier=fast fingerprint=aa")
-    assert not job_revision.may_be_asked("herd-tiers")
-
-
 @pytest.mark.parametrize(
     ("is_running", "is_asked", "words"),
     [(False, False, "a new job follows"), (True, True, "in an idle window"), (True, False, "when it is requeued")],
