@@ -188,16 +188,12 @@ class Runtime:
                 raise GroupLostError(f"{what} takes too long")
             self.tick()
 
-    def _run_in_thread(self, work: Callable[[], None], timeout_s: float, what: str) -> None:
-        """Run work that may take so many seconds, and handle events meanwhile."""
-        done = threading.Event()
-
-        def run() -> None:
-            work()
-            done.set()
-
-        threading.Thread(target=run, daemon=True).start()
-        self.wait(time.monotonic() + timeout_s + 10, what, done.is_set)
+    def _in_thread(self, work: Callable[[], Any], timeout_s: float, what: str) -> Any:
+        """Return the result of work that may take so many seconds, and handle events meanwhile."""
+        results: list[Any] = []
+        threading.Thread(target=lambda: results.append(work()), daemon=True).start()
+        self.wait(time.monotonic() + timeout_s + 10, what, lambda: bool(results))
+        return results[0]
 
     # Starting
 
@@ -222,15 +218,9 @@ class Runtime:
             ExpectedWorker(node.name, node.fabric, ports[node.name], max(1, node.gpus), least_memory(node.memory_mib))
             for node in self.workers
         )
-        rule = ReadinessCheck(
-            parse_version(str(self.release.manifest["rpc_protocol"])), self.job.timing.start, expected
-        )
-        found: list[Any] = []
-        self._run_in_thread(
-            lambda: found.extend(wait_for_workers.wait_for(rule, log)),
-            self.job.timing.start,
-            "the worker readiness check",
-        )
+        limit_s = self.job.timing.start
+        rule = ReadinessCheck(parse_version(str(self.release.manifest["rpc_protocol"])), limit_s, expected)
+        found = self._in_thread(lambda: wait_for_workers.wait_for(rule, log), limit_s, "the worker readiness check")
         if found:
             raise GroupLostError("; ".join(str(verdict.error) for verdict in found))
 
@@ -243,15 +233,12 @@ class Runtime:
             self.remote = job_spec.remote_bytes(placed, self.job.models[0].size)
             line = job_spec.head_line(self.job, program, manifest, placed, self.head)
         else:
-            line = job_spec.router_line(self.job, program, manifest, self.head)
+            presets = self.folder / "models.ini"
+            line = job_spec.router_line(self.job, program, manifest, self.head, str(presets))
+            presets.write_text(line.presets, encoding="utf-8")
         for warning in line.warnings:
             log(f"warning: {warning}")
-        argv = list(line.argv)
-        for placeholder, text in line.files.items():
-            path = self.folder / "models.ini"
-            path.write_text(text, encoding="utf-8")
-            argv[argv.index(placeholder)] = str(path)
-        order = orders.head_order(self.job, self.head, argv, self.folder)
+        order = orders.head_order(self.job, self.head, line.argv, self.folder)
         order["environment"].update(line.environment)
         step = self._start("head", self.head, order)
         began = time.monotonic()
@@ -272,16 +259,15 @@ class Runtime:
 
     def _token(self, api: engine_api.Api, timeout_s: float) -> str:
         """Ask for a token; return why none came, or an empty text."""
-        found: list[str] = []
 
-        def ask() -> None:
+        def ask() -> str:
             try:
                 engine_api.complete(api, timeout_s)
             except Exception as error:
-                found.append(str(error) or type(error).__name__)
+                return str(error) or type(error).__name__
+            return ""
 
-        self._run_in_thread(ask, timeout_s, "the first token")
-        return found[0] if found else ""
+        return str(self._in_thread(ask, timeout_s, "the first token"))
 
     def _prove(self, api: engine_api.Api) -> None:
         """Ask for a token. The health shows neither a failed worker nor a router's broken model."""

@@ -121,10 +121,14 @@ def _bindable(address: str, port: int) -> bool:
 
 
 def choose_port(address: str, first: int, count: int) -> int:
-    """Choose the first port without a listener."""
+    """Choose the first port without a listener.
+
+    Engines share a port with another listener, and each gets half of the requests. So a port that can be bound is not
+    necessarily free.
+    """
     taken = {found.local_port for found in local_state.sockets() if found.state == "LISTEN"}
-    for port in job_spec.candidates(first, count, taken):
-        if _bindable(address, port):
+    for port in range(first, first + count):
+        if port not in taken and _bindable(address, port):
             return port
     raise InsufficientError(
         f"a free port between {first} and {first + count - 1} on {address}",

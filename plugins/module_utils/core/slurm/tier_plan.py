@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,17 +185,13 @@ def _plan(
     )
 
 
-def _largest(needs: Iterable[MemoryNeed]) -> MemoryNeed:
-    """Combine the needs of all nodes: they get the same limit."""
-    found = list(needs)
-    return MemoryNeed(max((need.least for need in found), default=0), max((need.sum for need in found), default=0))
-
-
 def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> MemoryNeed:
     metadata = inventory_placement.metadata_in(entry)
     if not plan["known"] or metadata is None:
         return MemoryNeed()
-    return _largest(memory_limit.of_distributed(plan, metadata.file_size, metadata.largest).values())
+    # All nodes get the same limit.
+    needs = memory_limit.of_distributed(plan, metadata.file_size, metadata.largest).values()
+    return MemoryNeed(max(need.least for need in needs), max(need.sum for need in needs))
 
 
 def _distributed(
