@@ -70,11 +70,9 @@ class Job:
     state: str
     reason: str = ""
     restarts: int = 0
-    submitted: float | None = None
     start: float | None = None
     end: float | None = None
     nodes: tuple[str, ...] = ()
-    partition: str = ""
     qos: str = ""
     exit_code: int = 0
     comment: str = ""
@@ -202,11 +200,9 @@ def parse_queue(printed: bytes) -> list[Job]:
                 state=facts["State"].strip(),
                 reason=_word(facts["Reason"]),
                 restarts=_whole(facts["RestartCnt"]),
-                submitted=parse_time(facts["SubmitTime"]),
                 start=parse_time(facts["StartTime"]),
                 end=parse_time(facts["EndTime"]),
                 nodes=hosts(facts["NodeList"]) or hosts(facts["ReqNodes"]),
-                partition=facts["Partition"].strip(),
                 qos=facts["QOS"].strip(),
                 exit_code=_whole(facts["exit_code"]),
                 comment=_word(facts["Comment"]),

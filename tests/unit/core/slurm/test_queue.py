@@ -27,8 +27,8 @@ def queue() -> list[Job]:
 def test_pending_jobs_are_parsed() -> None:
     waits, other, over = queue()[0], queue()[1], queue()[2]
     assert waits == Job(
-        id="38", name="llama-72b", user="llama", state="PENDING", reason="BeginTime", restarts=2, submitted=1795266500,
-        start=waits.start, end=waits.end, nodes=("vasp-01", "vasp-02", "vasp-03"), partition="gpu_ai",
+        id="38", name="llama-72b", user="llama", state="PENDING", reason="BeginTime", restarts=2,
+        start=waits.start, end=waits.end, nodes=("vasp-01", "vasp-02", "vasp-03"),
         qos="ai_opportunistic", comment="herd-tiers",
     )  # fmt: skip
     assert waits.start is not None
