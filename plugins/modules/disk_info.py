@@ -57,6 +57,7 @@ disks:
 """
 
 import socket
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     """Read the file systems and return the module's result."""
     options = module.params
     limits = disk_space.DiskLimits(options["low_gib"], options["full_gib"])
-    spaces = [
-        disk_space.DiskSpace(mount.path, mount.free_mib, mount.total_mib)
-        for mount in disks.mounts([Path(path) for path in options["paths"]])
-    ]
+    spaces = [disk_space.DiskSpace(*mount) for mount in disks.mounts([Path(path) for path in options["paths"]])]
     judged = [(space, disk_space.state_of(space, limits)) for space in spaces]
     if options["refuse"]:
         trouble = disk_space.full_error(spaces, limits, socket.gethostname())
@@ -83,13 +81,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         for space, state in judged:
             if state == disk_space.LOW:
                 module.warn(disk_space.describe(space, state))
-    return {
-        "changed": False,
-        "disks": [
-            {"path": space.path, "free_mib": space.free_mib, "total_mib": space.total_mib, "state": state}
-            for space, state in judged
-        ],
-    }
+    return {"changed": False, "disks": [{**asdict(space), "state": state} for space, state in judged]}
 
 
 def main() -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,17 +18,7 @@ UNIT_DIRECTORY = Path("/etc/systemd/system")
 # A start of the head waits for its workers.
 JOB_TIMEOUT_S = 1800
 SETTLE_PAUSE_S = 0.5
-_PROPERTIES = (
-    "ActiveState",
-    "SubState",
-    "UnitFileState",
-    "MainPID",
-    "NRestarts",
-    "InvocationID",
-    "ActiveEnterTimestamp",
-    "Result",
-    "NeedDaemonReload",
-)
+_PROPERTIES = "ActiveState,SubState,UnitFileState,MainPID,NRestarts,InvocationID,ActiveEnterTimestamp,NeedDaemonReload"
 
 
 @dataclass(frozen=True)
@@ -43,7 +32,6 @@ class UnitState:
     restarts: int = 0
     invocation: str = ""
     since: str = ""
-    result: str = ""
     # The unit's file has changed since systemd read it.
     needs_reload: bool = False
 
@@ -65,14 +53,10 @@ def last_words(unit: str, lines: int = 5) -> str:
     return " | ".join(line.strip() for line in answer.out.splitlines() if line.strip())
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
-
-
 def show(unit: str) -> UnitState:
     """Return a unit's state. A unit that does not exist is inactive, also on a host without systemd."""
     try:
-        answer = commands.run(["systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}"])
+        answer = commands.run(["systemctl", "show", unit, f"--property={_PROPERTIES}"])
     except NotFoundError:
         return UnitState()
     found = dict(line.split("=", 1) for line in answer.out.splitlines() if "=" in line)
@@ -80,34 +64,28 @@ def show(unit: str) -> UnitState:
         active_state=found.get("ActiveState", "inactive"),
         sub_state=found.get("SubState", "dead"),
         enabled=found.get("UnitFileState", "") == "enabled",
-        pid=_number(found.get("MainPID", "")),
-        restarts=_number(found.get("NRestarts", "")),
+        pid=int(found.get("MainPID") or 0),
+        restarts=int(found.get("NRestarts") or 0),
         invocation=found.get("InvocationID", ""),
         since=found.get("ActiveEnterTimestamp", ""),
-        result=found.get("Result", ""),
         needs_reload=found.get("NeedDaemonReload", "no") == "yes",
     )
 
 
 def verify(unit: str, text: str) -> None:
     """Let systemd check a unit under its own name before it is installed."""
-    scratch = Path(tempfile.mkdtemp(prefix="herd-unit."))
-    try:
-        path = scratch / unit
+    with tempfile.TemporaryDirectory(prefix="herd-unit.") as scratch:
+        path = Path(scratch, unit)
         path.write_text(text, encoding="utf-8")
         answer = commands.run(["systemd-analyze", "verify", "--man=no", str(path)])
-        # systemd also reports faults of other units, which are not this unit's.
-        ours = [line for line in answer.err.splitlines() if unit in line]
-        # A socket is installed before the service that it starts.
-        ours = [line for line in ours if "not loaded, socket cannot be started" not in line]
-        if answer.rc != 0 and ours:
-            raise InvalidInputError(
-                f"a unit {unit} that systemd accepts",
-                "; ".join(ours),
-                "correct the variable that the text is made from",
-            )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    # systemd also reports faults of other units, which are not this unit's.
+    ours = [line for line in answer.err.splitlines() if unit in line]
+    # A socket is installed before the service that it starts.
+    ours = [line for line in ours if "not loaded, socket cannot be started" not in line]
+    if answer.rc != 0 and ours:
+        raise InvalidInputError(
+            f"a unit {unit} that systemd accepts", "; ".join(ours), "correct the variable that the text is made from"
+        )
 
 
 def reload() -> None:

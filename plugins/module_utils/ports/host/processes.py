@@ -20,23 +20,22 @@ def tcp_tables(proc: Path = PROC) -> str:
     return "".join(path.read_text(encoding="ascii") for path in (proc / "net/tcp", proc / "net/tcp6") if path.exists())
 
 
+def _text(path: Path) -> str:
+    """Read a file of a process; empty if the process has ended."""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def environment_of(pid: int, proc: Path = PROC) -> dict[str, str]:
     """Return the initial environment of a process; empty if it has ended."""
-    try:
-        raw = (proc / str(pid) / "environ").read_bytes()
-    except OSError:
-        return {}
-    pairs = (item.decode(errors="replace").split("=", 1) for item in raw.split(b"\0") if b"=" in item)
-    return dict(pairs)
+    return dict(item.split("=", 1) for item in _text(proc / str(pid) / "environ").split("\0") if "=" in item)
 
 
 def arguments_of(pid: int, proc: Path = PROC) -> list[str]:
     """Return the command line of a process; empty if it has ended."""
-    try:
-        raw = (proc / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return []
-    return [word.decode(errors="replace") for word in raw.split(b"\0") if word]
+    return [word for word in _text(proc / str(pid) / "cmdline").split("\0") if word]
 
 
 def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
@@ -56,28 +55,21 @@ def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
 
 def resident_bytes(pid: int, proc: Path = PROC) -> int:
     """Return the resident memory of a process in bytes, with mapped files; 0 if it has ended."""
-    try:
-        pages = (proc / str(pid) / "statm").read_text(encoding="ascii").split()[1]
-    except (OSError, IndexError):
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    sizes = _text(proc / str(pid) / "statm").split()
+    return int(sizes[1]) * os.sysconf("SC_PAGE_SIZE") if sizes else 0
 
 
 def control_group_of(pid: int, proc: Path = PROC) -> str:
     """Return the text of C(/proc/PID/cgroup), which contains the unit; empty if the process has ended."""
-    try:
-        return (proc / str(pid) / "cgroup").read_text(encoding="utf-8")
-    except OSError:
-        return ""
+    return _text(proc / str(pid) / "cgroup")
 
 
 def age_of(pid: int, proc: Path = PROC) -> float:
     """Return the age of a process in seconds, by the kernel's clock; 0 if it has ended."""
-    try:
-        fields = (proc / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        uptime = float((proc / "uptime").read_text(encoding="utf-8").split()[0])
-    except (OSError, IndexError):
+    fields = _text(proc / str(pid) / "stat").rpartition(")")[2].split()
+    if not fields:
         return 0.0
+    uptime = float(_text(proc / "uptime").split()[0])
     return max(0.0, uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
 
 

@@ -64,7 +64,7 @@ def test_each_disk_is_returned_once(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_full_disk_fails_with_refuse(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, free: int, state: str
 ) -> None:
-    monkeypatch.setattr(disks, "mounts", lambda paths: [disks.Mount(str(paths[0]), free, 1 << 20)])
+    monkeypatch.setattr(disks, "mounts", lambda paths: [(str(paths[0]), free, 1 << 20)])
     assert run(disk_info, capsys, paths=["/var/log"])["disks"][0]["state"] == state
     said: list[str] = []
     monkeypatch.setattr(disk_info.AnsibleModule, "warn", lambda _module, text: said.append(text))
