@@ -94,7 +94,7 @@ def main() -> None:
     before = agent_install.read_version(root, agent_install.current_version(root))
     links = {Path(path): root / name for path, name in module.params["links"].items()}
     missing = agent_install.missing_links(links)
-    is_changed = before != files or not agent_install.links_stand(root) or bool(missing)
+    is_changed = bool(before != files or agent_install.missing_links(agent_install.fixed_links(root)) or missing)
     names = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
     result: dict[str, Any] = {"version": agent_install.digest(files), "interpreter": sys.executable}
     try:

@@ -85,6 +85,7 @@ figures:
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -130,13 +131,13 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     changed = is_new or before != after
     if changed and not module.check_mode:
         if figures is not None:
-            files.write_json(beside, figures.as_data())
+            files.write_json(beside, asdict(figures))
         files.atomic_write(path, after)
     header = {"before_header": str(path), "after_header": str(path)}
     return {
         "changed": changed,
         "measured": is_new,
-        "figures": figures.as_data() if figures else {},
+        "figures": asdict(figures) if figures else {},
         "diff": {**header, "before": before, "after": after},
     }
 

@@ -229,6 +229,7 @@ progress_file:
 """
 
 import contextlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -370,7 +371,7 @@ def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) 
     return {
         "changed": any(outcome.changed for outcome in outcomes) or any(moved),
         "diff": diffs,
-        "files": [outcome.now.to_data() for outcome in outcomes],
+        "files": [asdict(outcome.now) for outcome in outcomes],
         "to_fetch": None if None in left else sum(size for size in left if size is not None),
     }
 

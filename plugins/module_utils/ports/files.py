@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InsufficientError, NotFoundError
+from ..core.errors import InsufficientError, MismatchError, NotFoundError
 
 BLOCK = 4 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -114,9 +114,9 @@ def atomic_write(path: Path, content: str | bytes, mode: int = 0o644, gid: int |
     sync(path.parent)
 
 
-def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Replace a file of JSON in one step."""
-    atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n", mode)
+    atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -139,8 +139,17 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def point(link: Path, target: str | Path) -> None:
+def require_sha256(path: Path, expected: str, name: str, remedy: str) -> None:
+    """Check the content of a file, which the error calls C(name)."""
+    found = sha256(path)
+    if found != expected:
+        raise MismatchError(f"sha256 {expected} of {name}", found, remedy)
+
+
+def point(link: Path, target: Path) -> None:
     """Make a symbolic link, or change its target in one step."""
+    if link.is_symlink() and link.readlink() == target:
+        return
     scratch = scratch_path(link)
     scratch.unlink(missing_ok=True)
     scratch.symlink_to(target)

@@ -43,10 +43,8 @@ class ProgressFile:
             "done": done,
             "total": total,
             "unit": self._unit,
-            "percent": None,
+            "percent": round(100.0 * done / total, 1) if total else None,
         }
-        if total:
-            state["percent"] = round(100.0 * done / total, 1)
         if moved > 0 and elapsed > 1:
             if self._unit == "bytes":
                 state["bytes_per_second"] = round(moved / elapsed)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from ..errors import InsufficientError, NotFoundError
@@ -115,9 +115,6 @@ class FileState:
     sha256: str | None
     verified: str
 
-    def to_data(self) -> dict[str, Any]:
-        return {"path": self.path, "size": self.size, "sha256": self.sha256, "verified": self.verified}
-
 
 @dataclass(frozen=True)
 class DownloadOutcome:
@@ -140,7 +137,7 @@ class DownloadOutcome:
     def diff(self) -> dict[str, Any]:
         """Build Ansible's diff."""
         headers = {"before_header": self.before.path, "after_header": self.after.path}
-        return {"before": self.before.to_data(), "after": self.after.to_data(), **headers}
+        return {"before": asdict(self.before), "after": asdict(self.after), **headers}
 
 
 def preview(downloads: list[Download]) -> list[DownloadOutcome]:
@@ -206,16 +203,13 @@ class Download:
     def prepare(self) -> None:
         """Check the destination; if it is not right, ask the servers and find the bytes that can be kept."""
         found = self.disk.identity(self.target.path)
-        if found is not None and self._accept(found):
-            self.after = self.now = self.before
-            self.is_settled = True
-            return
-        if not self.segments:
+        self.is_settled = found is not None and self._accept(found)
+        if not self.is_settled and not self.segments:
             self.segments = self._resolve()
-            if found is not None and self._published_matches(found):
-                self.after = self.now = self.before
-                self.is_settled = True
-                return
+            self.is_settled = found is not None and self._published_matches(found)
+        if self.is_settled:
+            self.after = self.now = self.before
+            return
         self.kept = self._kept()
         self.after = self.now = FileState(self.target.path, self._size(), self._expected(), self._how())
 
@@ -263,24 +257,19 @@ class Download:
 
     def _accept(self, found: FileIdentity) -> bool:
         """Return whether the destination is right by all that is known without a server; set C(before)."""
-        path = self.target.path
-        known = self._confirmed(found)
+        self.before = FileState(self.target.path, found.size, None, "no")
+        known, given = self._confirmed(found), sources.given(self.target)
         if known is not None:
-            state = FileState(path, found.size, known.get("sha256"), str(known["verified"]))
             trusted = not self.policy.rehash or known["verified"] != "sha256"
             if trusted or self._hashes_agree(known["parts"], known.get("sha256")):
-                self.before = state
+                self.before = replace(self.before, sha256=known.get("sha256"), verified=str(known["verified"]))
                 return True
-            self.before = FileState(path, found.size, None, "no")
-            self.segments = self._resolve()
+        elif not self._can_hash(given):
             return False
-        self.before = FileState(path, found.size, None, "no")
-        given = sources.given(self.target)
-        if not self._can_hash(given):
-            return False
-        if self._right(found, given):
+        elif self._right(found, given):
             self.segments = given
             return True
+        # The bytes are wrong. The facts that the servers publish could not confirm them.
         self.segments = self._resolve()
         return False
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from .extents import Extents
+from .transfer_state import PartState
 
 BLOCKS_AT_ONCE = 4
 
@@ -74,21 +75,10 @@ class HashStream:
         self._digest = digest.copy()
 
 
-class PlacedPart(Protocol):
-    """A part and its place in the file; None where that is unknown."""
-
-    @property
-    def index(self) -> int: ...
-    @property
-    def base(self) -> int | None: ...
-    @property
-    def end(self) -> int | None: ...
-
-
 class HashStreams:
     """The streams of one file."""
 
-    def __init__(self, parts: Sequence[PlacedPart]) -> None:
+    def __init__(self, parts: Sequence[PartState]) -> None:
         self._parts = parts
         self._streams = [HashStream(0, 0, is_fresh=False)]
         self.follow_parts()

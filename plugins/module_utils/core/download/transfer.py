@@ -17,6 +17,7 @@ send them over several connections at once, and report the results. Only one thr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from ..errors import HerdError, TransientFailureError
@@ -36,13 +37,13 @@ IDLE = 5.0
 NextRequest = Optional[Union[PartRequest, float]]
 
 
+@dataclass(frozen=True)
 class Snapshot:
     """The bytes that a checkpoint forces to disk: those that were written when it began."""
 
-    def __init__(self, written: Extents, parts: list[dict[str, Any]], held: list[tuple[PartState, int]]) -> None:
-        self.written = written
-        self.parts = parts
-        self.held = held
+    written: Extents
+    parts: list[dict[str, Any]]
+    held: list[tuple[PartState, int]]
 
 
 class Transfer:
@@ -272,20 +273,12 @@ class Transfer:
             self._check_total()
         is_short = request.end is not None and request.position < request.end
         if is_short and not is_stale and not self.is_over:
-            error = TransientFailureError(
-                f"the content of {request.address.label}",
-                f"the server closed the connection after {request.position} of {request.end} bytes",
-                "see that the server is up and reachable from this host",
-            )
-            self.failed(request, error, now)
+            found = f"the server closed the connection after {request.position} of {request.end} bytes"
+            self.failed(request, TransientFailureError.of_content(request.address.label, found), now)
             return
         request.address.failures = 0 if not is_stale else request.address.failures
-        self._release(request)
+        self.release(request)
         self._settle()
-
-    def discarded(self, request: PartRequest) -> None:
-        """Take back a request whose response was useless, without being a failure."""
-        self._release(request)
 
     def failed(self, request: PartRequest, error: HerdError, now: float) -> None:
         """Take the failure of a request: retry later, use another address, or end the transfer."""
@@ -293,7 +286,7 @@ class Transfer:
         made_progress = self._made_progress(request)
         if not request.ranged:
             part.furthest = max(part.furthest, request.position)
-        self._release(request)
+        self.release(request)
         if request.is_stale or self.is_over or address not in part.addresses:
             return
         if not isinstance(error, TransientFailureError):
@@ -332,7 +325,8 @@ class Transfer:
         if not part.can_combine:
             self._discard(part)
 
-    def _release(self, request: PartRequest) -> None:
+    def release(self, request: PartRequest) -> None:
+        """Take back a request that is over, and the bytes that it did not deliver."""
         request.part.requests.remove(request)
         if request.is_stale:
             return

@@ -55,22 +55,19 @@ class JournalLimits:
 
 def drop_in(journal: JournalLimits) -> str:
     """Return the text of the drop-in."""
-    return "\n".join(
-        (
-            MARK,
-            "# A drop-in of yours that sorts behind this one wins.",
-            "[Journal]",
-            f"Storage={journal.storage}",
-            f"SystemMaxUse={journal.most_mib}M",
-            f"SystemKeepFree={journal.keep_free_mib}M",
-            f"RuntimeMaxUse={journal.most_mib}M",
-            f"MaxRetentionSec={journal.days}day",
-            "# Of each service by itself.",
-            f"RateLimitIntervalSec={journal.interval_s}s",
-            f"RateLimitBurst={journal.lines}",
-            "",
-        )
-    )
+    return f"""\
+{MARK}
+# A drop-in of yours that sorts behind this one wins.
+[Journal]
+Storage={journal.storage}
+SystemMaxUse={journal.most_mib}M
+SystemKeepFree={journal.keep_free_mib}M
+RuntimeMaxUse={journal.most_mib}M
+MaxRetentionSec={journal.days}day
+# Of each service by itself.
+RateLimitIntervalSec={journal.interval_s}s
+RateLimitBurst={journal.lines}
+"""
 
 
 def usage(said: str) -> int:

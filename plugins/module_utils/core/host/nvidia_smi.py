@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 from xml.etree import ElementTree
 
@@ -70,7 +70,6 @@ class Gpu:
     mig: bool
     mig_devices: tuple[MigDevice, ...] = ()
     processes: tuple[GpuProcess, ...] = ()
-    compute_capability: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class GpuReport:
     """The driver and GPUs of a host."""
 
     driver: str
-    gpus: tuple[Gpu, ...] = field(default_factory=tuple)
+    gpus: tuple[Gpu, ...] = ()
 
 
 def _number(text: str | None) -> float | None:
@@ -287,8 +286,6 @@ def describe(
 ) -> dict[str, Any]:
     """Return a GPU as data, with sizes in MiB and in bytes."""
     data: dict[str, Any] = asdict(gpu)
-    data["mig_devices"] = [asdict(device) for device in gpu.mig_devices]
-    data["processes"] = [asdict(process) for process in gpu.processes]
     for kind in ("total", "used", "free"):
         mib = data[f"{kind}_mib"]
         data[f"{kind}_bytes"] = None if mib is None else mib * MIB

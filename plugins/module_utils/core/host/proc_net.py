@@ -68,14 +68,10 @@ def parse(text: str) -> list[TcpSocket]:
         fields = line.split()
         if len(fields) < 10 or not fields[0].endswith(":"):
             continue
-        local_address, local_port = _address(fields[1])
-        remote_address, remote_port = _address(fields[2])
         found.append(
             TcpSocket(
-                local_address=local_address,
-                local_port=local_port,
-                remote_address=remote_address,
-                remote_port=remote_port,
+                *_address(fields[1]),
+                *_address(fields[2]),
                 state=STATES.get(fields[3].upper(), fields[3]),
                 uid=int(fields[7]),
                 inode=int(fields[9]),

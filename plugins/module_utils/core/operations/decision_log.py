@@ -47,10 +47,6 @@ class HeadMeasurements:
     pieces: int = 0
     pieces_per_second: float = 0.0
 
-    def as_data(self) -> dict[str, Any]:
-        """Return the measurements as data for JSON."""
-        return asdict(self)
-
 
 def command_line_key(arguments: Sequence[str]) -> str:
     """Return the fingerprint of a command line, which includes the path of its release. Empty without a head."""

@@ -97,12 +97,8 @@ def host_problems(facts: Mapping[str, Any], fabric_address: str, interface: str,
 
 
 def _address_of(interface: Any) -> str | None:
-    if not isinstance(interface, Mapping):
-        return None
-    ipv4 = interface.get("ipv4")
-    if isinstance(ipv4, Mapping):
-        return str(ipv4.get("address"))
-    return None
+    ipv4 = interface.get("ipv4") if isinstance(interface, Mapping) else None
+    return str(ipv4.get("address")) if isinstance(ipv4, Mapping) else None
 
 
 def _groups(inventory: Inventory) -> Iterator[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import HerdError, InvalidInputError, NotFoundError
+from ..errors import InvalidInputError, NotFoundError
 
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -22,10 +22,6 @@ PROTOCOL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 PACKINGS = ("tree", "git_bundle")
 REQUIRED = ("commit", "rpc_protocol", "programs", "targets", "dialect")
-
-
-class AdvisoryError(HerdError):
-    """A release has a known vulnerability that the inventory does not acknowledge."""
 
 
 def select(catalogue: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
@@ -75,24 +71,17 @@ def _malformed(key: str, found: str) -> InvalidInputError:
     )
 
 
-def require_acknowledged(entry: Mapping[str, Any], acknowledged: Iterable[str]) -> None:
-    """Check that herd_acknowledged_advisories lists each advisory of the release."""
-    known = set(acknowledged)
-    open_ones = [advisory for advisory in entry["advisories"] if advisory["id"] not in known]
-    if not open_ones:
-        return
-    listed = "; ".join(f"{advisory['id']} ({advisory['means']})" for advisory in open_ones)
-    raise AdvisoryError(
-        expected=f"every advisory of release {entry['release']} to be named in herd_acknowledged_advisories",
-        found=f"{len(open_ones)} that is not: {listed}" if len(open_ones) == 1 else f"these missing: {listed}",
-        remedy="choose a release without them, or add these ids to the inventory if the risk is accepted",
-    )
-
-
 def release_facts(catalogue: Mapping[str, Mapping[str, Any]], key: str, acknowledged: Iterable[str]) -> dict[str, Any]:
-    """Return the checked entry of a release whose advisories are acknowledged."""
-    entry = select(catalogue, key)
-    require_acknowledged(entry, acknowledged)
+    """Return the checked entry of a release. C(acknowledged) must list each of its advisories."""
+    entry, known = select(catalogue, key), set(acknowledged)
+    open_ones = [advisory for advisory in entry["advisories"] if advisory["id"] not in known]
+    if open_ones:
+        listed = "; ".join(f"{advisory['id']} ({advisory['means']})" for advisory in open_ones)
+        raise InvalidInputError(
+            expected=f"every advisory of release {key} to be named in herd_acknowledged_advisories",
+            found=f"{len(open_ones)} that is not: {listed}" if len(open_ones) == 1 else f"these missing: {listed}",
+            remedy="choose a release without them, or add these ids to the inventory if the risk is accepted",
+        )
     return entry
 
 

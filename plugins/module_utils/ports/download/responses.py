@@ -87,13 +87,7 @@ def check_status(url: str, response: Response, has_token: bool) -> None:
 
 def passing_failure(url: str, why: str, pause: float | None = None, overloaded: bool = False) -> TransientFailureError:
     """Build the error of a request that may succeed later."""
-    return TransientFailureError(
-        f"the content of {public_url(url)}",
-        why,
-        "see that the server is up and reachable from this host",
-        pause,
-        overloaded,
-    )
+    return TransientFailureError.of_content(public_url(url), why, pause, overloaded)
 
 
 def describe(response: Response, published: dict[str, str]) -> RemoteFile:

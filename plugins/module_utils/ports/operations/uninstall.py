@@ -19,6 +19,7 @@ from ...core.errors import NotFoundError, RemoteFailureError
 from .. import commands, files, systemd
 from ..gateway import nginx
 from ..host import firewall
+from ..release.store import ReleaseStore
 from ..slurm import commands as slurm_commands
 
 #: Files of systemd and other programs that the collection may have written.
@@ -226,14 +227,7 @@ def links_into(prefix: Path, releases: Path, names: re.Pattern[str]) -> Iterator
 def releases(paths: Iterable[Path]) -> Iterator[Leftover]:
     """Find releases, which are renamed before their removal, so that a kill leaves no partial release."""
     for path in paths:
-        yield Leftover("folder", str(path), partial(_remove_release, path))
-
-
-def _remove_release(path: Path) -> None:
-    hidden = path.with_name(f".incoming-old-{path.name}")
-    files.remove(hidden)
-    path.rename(hidden)
-    files.remove(hidden)
+        yield Leftover("folder", str(path), partial(ReleaseStore(path.parent.parent).remove, path.name))
 
 
 def links(root: Path) -> Iterator[Path]:
@@ -255,10 +249,6 @@ def entries(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
-def _hand_over(path: Path) -> None:
-    os.chown(path, 0, 0, follow_symlinks=False)
-
-
 def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Leftover]:
     """Find files of an account in a folder, which root must own before the account is removed."""
     try:
@@ -267,7 +257,7 @@ def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Leftov
         return
     for path in (folder, *(folder / name for name in entries(folder))):
         if str(path) not in going and path.exists() and path.lstat().st_uid == uid:
-            yield Leftover("owner", str(path), partial(_hand_over, path))
+            yield Leftover("owner", str(path), partial(os.chown, path, 0, 0, follow_symlinks=False))
 
 
 def accounts(name: str, comment: str) -> Iterator[Leftover]:

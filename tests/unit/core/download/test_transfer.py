@@ -89,7 +89,7 @@ class Simulation:
                 answer.left = place.data[request.start : request.end] if ranged else place.data
                 size = len(place.data) if place.known_size else None
                 if not self.transfer.opened(request, Response(ranged, size, place.tag)):
-                    self.transfer.discarded(request)
+                    self.transfer.release(request)
                     self.answers.remove(answer)
                 return True
             if not self.transfer.has_room():
@@ -97,7 +97,7 @@ class Simulation:
             piece = answer.left[: self.chance.randint(1, 40)]
             wanted = self.transfer.accept(request, len(piece), piece[:4]) if piece else 0
             if piece and not wanted and not (request.end is not None and request.left == 0):
-                self.transfer.discarded(request)
+                self.transfer.release(request)
                 self.answers.remove(answer)
                 return True
             at = request.base + request.position
