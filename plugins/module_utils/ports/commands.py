@@ -58,7 +58,6 @@ def run(
     :param timeout: seconds after which the program is killed.
     :param text: standard input; unlike arguments, no process list shows it.
     :raises NotFoundError: if the program is not installed.
-    :raises RemoteFailureError: if the program does not end within C(timeout).
     """
 
     async def communicate() -> CommandResult:

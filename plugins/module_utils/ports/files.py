@@ -24,7 +24,6 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def disk_full(path: Path) -> InsufficientError:
-    """Build the error of a disk or quota that is full."""
     return InsufficientError.plain(
         f"The disk is full, so {path} was not written completely",
         "free space or choose another directory, then run again: it continues where it stopped",
@@ -131,7 +130,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 checksum of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(BLOCK):

@@ -94,12 +94,10 @@ def reload() -> None:
 
 
 def enable(unit: str) -> None:
-    """Enable a unit at boot."""
     _systemctl("enable", "--quiet", unit)
 
 
 def disable(unit: str) -> None:
-    """Disable a unit at boot."""
     _systemctl("disable", "--quiet", unit)
 
 
@@ -111,17 +109,14 @@ def start(unit: str) -> None:
 
 
 def restart(unit: str) -> None:
-    """Restart a unit and wait for its job."""
     _systemctl("restart", unit, timeout=JOB_TIMEOUT_S)
 
 
 def reload_unit(unit: str) -> None:
-    """Reload a unit's configuration, and wait for its job."""
     _systemctl("reload", unit, timeout=JOB_TIMEOUT_S)
 
 
 def stop(unit: str) -> None:
-    """Stop a unit and wait for its job."""
     _systemctl("stop", unit, timeout=JOB_TIMEOUT_S)
 
 

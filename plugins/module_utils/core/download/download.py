@@ -135,7 +135,6 @@ class DownloadOutcome:
         return self.before != self.after or self.to_fetch != 0
 
     def diff(self) -> dict[str, Any]:
-        """Build Ansible's diff."""
         headers = {"before_header": self.before.path, "after_header": self.after.path}
         return {"before": asdict(self.before), "after": asdict(self.after), **headers}
 

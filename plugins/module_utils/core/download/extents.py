@@ -29,7 +29,6 @@ class Extents:
 
     @property
     def total(self) -> int:
-        """Number of bytes."""
         return sum(self._ends) - sum(self._starts)
 
     @property

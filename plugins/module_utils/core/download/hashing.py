@@ -60,7 +60,6 @@ class HashStream:
         return str(self._digest.hexdigest())
 
     def next_part(self) -> None:
-        """Begin the next part."""
         self.part += 1
         if self._is_fresh:
             self._digest = hashlib.sha256()

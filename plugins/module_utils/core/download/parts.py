@@ -95,7 +95,6 @@ def file_name(url: str) -> str:
 
 
 def shard_names(stem: str, count: int) -> list[str]:
-    """List the names of all shards of a model."""
     return [f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
 
 

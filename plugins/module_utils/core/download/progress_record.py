@@ -36,12 +36,9 @@ def progress_line(parts: Sequence[Mapping[str, Any]], written: Extents, boot: st
 
 
 def kept(segments: Sequence[Segment], journal: Mapping[str, Any], progress: bytes, boot: str, size: int) -> Extents:
-    """Find the bytes of the partial file that belong to these segments.
+    """Find the bytes of the partial file, which has this size, that belong to these segments.
 
-    :param journal: empty if there is none.
-    :param progress: the progress record; empty if there is none.
-    :param boot: the machine's boot id; empty if unknown.
-    :param size: of the partial file.
+    :param boot: the machine's boot id. It is empty if unknown, as are C(journal) and C(progress).
     """
     if journal.get("schema") != SCHEMA:
         return Extents()

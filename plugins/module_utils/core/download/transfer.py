@@ -352,7 +352,6 @@ class Transfer:
         return None if self.is_over else self.streams.next_task(stream, self.written, self.pace.block)
 
     def hashed(self, stream: int, task: HashTask) -> None:
-        """Take the end of a hash task."""
         if self.streams.finish(stream, task):
             self._settle()
 

@@ -41,7 +41,6 @@ class DiskSpace:
 
 
 def state_of(space: DiskSpace, limits: DiskLimits) -> str:
-    """Return the state of a file system."""
     if space.total_mib < 0 or space.free_mib < 0:
         return SILENT
     percent = 100.0 * space.free_mib / space.total_mib if space.total_mib else 0.0

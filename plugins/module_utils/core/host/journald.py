@@ -22,14 +22,7 @@ _UNITS = {"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @dataclass(frozen=True)
 class JournalLimits:
-    """Limits of a journal.
-
-    :ivar storage: storage of the journal; C(persistent) survives a reboot.
-    :ivar most_mib: largest size in MiB.
-    :ivar keep_free_mib: MiB that the journal leaves free on its file system.
-    :ivar days: days after which a line is removed.
-    :ivar lines: lines that one service may write within C(interval_s); further lines are counted and dropped.
-    """
+    """Limits of a journal: the options of the module journald_limits, which describes them."""
 
     storage: str = "persistent"
     most_mib: int = 2048
@@ -54,7 +47,6 @@ class JournalLimits:
 
 
 def drop_in(journal: JournalLimits) -> str:
-    """Return the text of the drop-in."""
     return f"""\
 {MARK}
 # A drop-in of yours that sorts behind this one wins.

@@ -55,10 +55,8 @@ def near(
     fabric_node: int | None,
     threads: int = 1,
 ) -> Binding:
-    """Choose processors.
+    """Choose from a job's processors, with the processors of each NUMA node.
 
-    :param nodes: processors of each NUMA node.
-    :param allowed: processors of the job.
     :param gpu_node: NUMA node of the GPU; None or negative if it is unknown.
     :param threads: threads of the engine, which would wait for each other on fewer processors.
     """

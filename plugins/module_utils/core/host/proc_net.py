@@ -106,9 +106,7 @@ def other_listeners(
 ) -> list[tuple[TcpSocket, int, str]]:
     """List the listeners on a port that do not belong to a unit, each with its process id and name.
 
-    :param tables: the kernel's TCP tables.
     :param owner_of: gives id and name of the process that holds a socket's inode; id 0 where it is unknown.
-    :param control_group_of: gives the control group of a process.
     """
     found = []
     for listener in listening_on(parse(tables), port):

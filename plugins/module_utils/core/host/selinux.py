@@ -36,8 +36,7 @@ class PolicyState:
     """The present state of the policy.
 
     :ivar module: text of the service's policy module, or empty.
-    :ivar local: local types of the host.
-    :ivar every: local types and those of the policy.
+    :ivar every: types of the policy, and the local ones of the host.
     :ivar ours: ports whose type this collection has set.
     """
 
@@ -49,11 +48,7 @@ class PolicyState:
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """The required state of the policy.
-
-    :ivar port_type: type to set.
-    :ivar good_types: further types that allow the service to listen.
-    """
+    """The required state of the policy. C(good_types) also allow the service to listen."""
 
     module: str = ""
     ports: tuple[int, ...] = ()
@@ -67,7 +62,6 @@ class PolicyPlan:
 
     :ivar module: V(install), V(remove), or empty.
     :ivar commands: arguments of C(semanage port), in their order.
-    :ivar ours: ports whose type this collection has set afterwards.
     """
 
     module: str = ""
@@ -116,7 +110,6 @@ def read_record(text: str) -> tuple[int, ...]:
 
 
 def format_record(ports: Iterable[int]) -> str:
-    """Return the text of the record."""
     return json.dumps({"ports": sorted(ports)}) + "\n"
 
 

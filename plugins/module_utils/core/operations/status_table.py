@@ -92,8 +92,7 @@ def status(
 ) -> dict[str, Any]:
     """Return the rows of all nodes and devices.
 
-    :param heads: results of head_info by host name.
-    :param workers: results of rpc_worker_info by host name.
+    :param heads: results of head_info by host name; C(workers) likewise of rpc_worker_info.
     :param endpoints: host names by RPC endpoint, such as C({"10.100.0.32:50052": "vllm-node2"}).
     """
     rows = {name: head_row(name, info) for name, info in heads.items()}

@@ -46,7 +46,6 @@ NGINX_FILES = ("locations.conf", "taken.conf", "cors.conf", "upstreams.conf", "c
 
 
 def is_ours(text: str) -> bool:
-    """Return whether a text has the collection's mark."""
     return any(MARK in line for line in text.splitlines()[:_FIRST_LINES])
 
 

@@ -166,9 +166,8 @@ def ninja_progress(line: str) -> tuple[int, int] | None:
 def libraries_to_bundle(needed: Mapping[str, str | None], own: Iterable[str]) -> dict[str, str]:
     """Return the libraries to bundle with the release, as paths by name.
 
-    :param needed: paths by name from C(ldd); None for a library that it did not find.
+    :param needed: the result of parse_ldd.
     :param own: names of files of the release.
-    :raises MismatchError: if a library was not found.
     """
     mine = set(own)
     bundled: dict[str, str] = {}

@@ -29,7 +29,6 @@ class InstallPlan:
 
     @property
     def changes(self) -> bool:
-        """Return whether a step remains."""
         return self.fetch or self.link or bool(self.prune)
 
 
@@ -79,11 +78,8 @@ def plan(
 ) -> InstallPlan:
     """Return the remaining steps.
 
-    :param wanted: id of the release to install.
-    :param whole: whether it is installed and each file matches the manifest.
-    :param current: id of the current release.
+    :param whole: whether the wanted release is installed and each file matches the manifest.
     :param installed: names of all folders of releases on the node, oldest first. Names that are no ids are ignored.
-    :param in_use: ids of releases with running programs or units.
     :param keep: number of releases to keep besides the wanted one.
     :param previous: id of the release before the current one, which is always kept.
     """

@@ -90,7 +90,6 @@ class FileContent:
 
 
 def describe_file(url: str) -> RemoteFile:
-    """Describe the file behind a C(file) URL."""
     path = Path(unquote(urlsplit(url).path))
     try:
         status = path.stat()
@@ -102,5 +101,4 @@ def describe_file(url: str) -> RemoteFile:
 
 
 def open_file(url: str, start: int, end: int | None) -> FileContent:
-    """Open the file behind a C(file) URL."""
     return FileContent(describe_file(url), Path(unquote(urlsplit(url).path)), start, end)

@@ -312,7 +312,6 @@ class _TransferRun:
 
 
 def _first(pieces: list[bytes], size: int) -> list[bytes]:
-    """Take the first bytes of pieces."""
     kept = []
     for piece in pieces:
         if size <= 0:

@@ -24,7 +24,6 @@ def links() -> str:
 
 
 def route_to(peer: str) -> commands.CommandResult:
-    """Return the kernel's route to an address."""
     return commands.run(["ip", "-json", "route", "get", peer])
 
 

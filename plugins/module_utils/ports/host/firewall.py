@@ -35,7 +35,6 @@ class NftTable:
 
     @property
     def files(self) -> dict[str, str]:
-        """Return the texts by path."""
         return {self.ruleset_path: self.ruleset, str(systemd.UNIT_DIRECTORY / self.unit): self.unit_text}
 
 
@@ -100,7 +99,6 @@ def difference(table: NftTable, found: NftTableState) -> list[dict[str, str]]:
 
 
 def has_chain(table: str, chain: str) -> bool:
-    """Return whether the kernel has the chain."""
     program = nft_program()
     return bool(program) and commands.run([program, "list", "chain", "inet", table, chain]).rc == 0
 
@@ -121,7 +119,6 @@ def check(text: str) -> None:
 
 
 def load(path: Path) -> None:
-    """Load a ruleset into the kernel."""
     commands.run_checked([nft_program(), "-f", str(path)], "check that the kernel has nf_tables (modprobe nf_tables)")
 
 
@@ -130,7 +127,6 @@ def _firewall_cmd(*words: str) -> str:
 
 
 def firewalld_runs() -> bool:
-    """Return whether firewalld runs on this host."""
     return shutil.which("firewall-cmd", path=_PLACES) is not None and commands.run(["firewall-cmd", "--state"]).rc == 0
 
 
@@ -142,7 +138,6 @@ def firewalld_zone(interface: str) -> str:
 
 
 def firewalld_zones() -> list[str]:
-    """Return the names of all zones."""
     return _firewall_cmd("--get-zones").split()
 
 

@@ -20,7 +20,6 @@ def run(arguments: Sequence[str], timeout: float, program: str = "nvidia-smi") -
 
 
 def numa_node(name: str, devices: Path = PCI_DEVICES) -> int | None:
-    """Return the NUMA node of a PCI device, or None."""
     try:
         node = int((devices / name / "numa_node").read_text(encoding="ascii"))
     except (OSError, ValueError):

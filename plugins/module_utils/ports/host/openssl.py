@@ -17,12 +17,10 @@ def _ask(*words: str, text: str | None = None) -> commands.CommandResult:
 
 
 def is_installed() -> bool:
-    """Return whether openssl is installed."""
     return shutil.which("openssl") is not None
 
 
 def public_key_of_key(key: str) -> str:
-    """Return the public key of a private key."""
     answer = _ask("pkey", "-pubout", text=key)
     if answer.rc != 0:
         # The output of openssl might contain a part of the key.
@@ -31,7 +29,6 @@ def public_key_of_key(key: str) -> str:
 
 
 def public_key_of_certificate(certificate: str) -> str:
-    """Return the public key of a certificate."""
     answer = _ask("x509", "-noout", "-pubkey", text=certificate)
     if answer.rc != 0:
         said = answer.err.strip().splitlines()[-1] if answer.err.strip() else f"exit status {answer.rc}"

@@ -81,12 +81,10 @@ class ReleaseStore:
             os.close(handle)
 
     def remove_leftovers(self) -> None:
-        """Remove the leftovers."""
         for leftover in self.leftovers():
             files.remove(leftover)
 
     def manifest(self, release: str) -> dict[str, Any] | None:
-        """Return the manifest of an installed release, or None."""
         return files.read_json(self.releases / release / archive.MANIFEST)
 
     def problems(self, manifest: Mapping[str, Any]) -> list[str]:
@@ -186,7 +184,6 @@ class ReleaseStore:
         files.write_json(self.switch_record, dict(change))
 
     def end_switch(self) -> None:
-        """Remove the record of a switch."""
         self.switch_record.unlink(missing_ok=True)
         files.sync(self.prefix)
 
