@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..host.paths import is_system
-from ..host.platforms import EL8_CORE, PLATFORMS, el8_core_problem
+from ..host.platforms import PLATFORMS, el8_core_problem
 from ..models import lock as model_lock
 
 #: Facts that must have the same value on all hosts.
@@ -227,7 +227,6 @@ def _model(inventory: Inventory) -> Iterator[str]:
 
 
 def _platforms(inventory: Inventory, ansible_version: str) -> Iterator[str]:
-    running = tuple(int(part) for part in re.findall(r"[0-9]+", ansible_version)[:2])
     for host in inventory.group("node"):
         facts = inventory.hosts[host].get("ansible_facts") or {}
         distribution = facts.get("distribution")
@@ -240,5 +239,5 @@ def _platforms(inventory: Inventory, ansible_version: str) -> Iterator[str]:
                 f"host {host}: expected one of {known}, found {distribution} {major}: "
                 f"install one of these, or extend the roles and PLATFORMS."
             )
-        elif facts.get("os_family") == "RedHat" and major == "8" and running < EL8_CORE:
-            yield el8_core_problem(host, ansible_version)
+        elif facts.get("os_family") == "RedHat" and major == "8":
+            yield from filter(None, [el8_core_problem(host, ansible_version)])

@@ -228,8 +228,6 @@ def manifest(
     """Return the manifest of a release. It is the same for two builds with the same id."""
     cuda = toolchain.get("cuda")
     has_cuda = backend(options) != "cpu"
-    named = {program: program for program in release["targets"]}
-    named.update(release["programs"])
     return {
         "schema": 1,
         "id": build_id(release, source, toolchain, options),
@@ -245,7 +243,7 @@ def manifest(
             else None
         ),
         "rpc_protocol": release["rpc_protocol"],
-        "programs": named,
+        "programs": {**{program: program for program in release["targets"]}, **release["programs"]},
         "dialect": release["dialect"],
         "flags": dict(flags),
         "files": {name: dict(facts) for name, facts in sorted(files.items())},
