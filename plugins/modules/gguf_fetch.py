@@ -228,7 +228,6 @@ progress_file:
   sample: /opt/models/.OR1-Behemoth.Q4_K_M.gguf.progress
 """
 
-import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -336,22 +335,7 @@ def connect(module: AnsibleModule, targets: tuple[Target, ...], report: ReportPr
     return download.DownloadPorts(Disk(), None if lacking else client, None if lacking else workers, report)
 
 
-class Progress:
-    """The progress file. It is optional, so a full disk must not raise here and hide the error that reports it."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._file = ProgressFile(path, "bytes")
-
-    def update(self, what: str, done: float = 0, total: float | None = None) -> None:
-        with contextlib.suppress(OSError):
-            self._file.update(what, done, total)
-
-    def finish(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.finish()
-
-
-def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) -> dict[str, Any]:
+def run(module: AnsibleModule, targets: tuple[Target, ...], progress: ProgressFile) -> dict[str, Any]:
     """Plan the download, and run it unless in check mode."""
     ports = connect(module, targets, progress.update)
     downloads = [download.Download(target, policy(module), ports) for target in targets]
@@ -386,7 +370,7 @@ def main() -> None:
     )
     dest = Path(module.params["dest"])
     place = module.params["progress_file"] or str(dest.with_name(f".{dest.name}.progress"))
-    progress = Progress(None if module.check_mode or not dest.parent.is_dir() else Path(place))
+    progress = ProgressFile(None if module.check_mode or not dest.parent.is_dir() else Path(place), "bytes")
     sources = ("url", "parts", "shards", "size", "sha256", "mirrors")
     try:
         targets = plan_targets(str(dest), **{name: module.params[name] for name in sources})

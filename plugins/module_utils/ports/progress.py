@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ class ProgressFile:
         self._phase_began = time.monotonic()
         self._phase_base = 0.0
 
-    def update(self, what: str, done: float, total: float | None = None) -> None:
+    def update(self, what: str, done: float = 0, total: float | None = None) -> None:
         """Record the current phase and its progress. The remaining time is estimated from the rate of this phase."""
         now = time.monotonic()
         if what != self._what:
@@ -60,7 +61,9 @@ class ProgressFile:
     def _write(self, state: dict[str, Any]) -> None:
         if self._path is None:
             return
-        # Without fsync, since the progress is not needed after a power loss.
-        scratch = files.scratch_path(self._path)
-        scratch.write_text(json.dumps({"finished": False, **state}), encoding="utf-8")
-        scratch.replace(self._path)
+        # Without fsync, since the progress is not needed after a power loss. Nor may a full disk raise here: that would
+        # hide the error that reports it.
+        with contextlib.suppress(OSError):
+            scratch = files.scratch_path(self._path)
+            scratch.write_text(json.dumps({"finished": False, **state}), encoding="utf-8")
+            scratch.replace(self._path)

@@ -26,12 +26,12 @@ SCHEMA = 2
 
 def new_journal(parts: Sequence[Mapping[str, Any]], safe: Extents) -> dict[str, Any]:
     """Build the journal of these parts (identities, see Segment) with the bytes that are on the disk."""
-    return {"schema": SCHEMA, "parts": list(parts), "safe": safe.pairs()}
+    return {"schema": SCHEMA, "parts": list(parts), "safe": list(safe)}
 
 
 def progress_line(parts: Sequence[Mapping[str, Any]], written: Extents, boot: str) -> bytes:
     """Build the progress record: one line with a checksum, because a writer may be killed in the middle of it."""
-    body = json.dumps({"boot": boot, "of": _fingerprint(parts), "written": written.pairs()}).encode()
+    body = json.dumps({"boot": boot, "of": _fingerprint(parts), "written": list(written)}).encode()
     return hashlib.sha256(body).hexdigest()[:16].encode() + b" " + body + b"\n"
 
 

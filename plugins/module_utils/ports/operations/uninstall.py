@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -251,10 +251,7 @@ def entries(folder: Path) -> list[str]:
 
 def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Leftover]:
     """Find files of an account in a folder, which root must own before the account is removed."""
-    try:
-        uid = pwd.getpwnam(account).pw_uid
-    except KeyError:
-        return
+    uid = files.user_id(account)
     for path in (folder, *(folder / name for name in entries(folder))):
         if str(path) not in going and path.exists() and path.lstat().st_uid == uid:
             yield Leftover("owner", str(path), partial(os.chown, path, 0, 0, follow_symlinks=False))
@@ -262,22 +259,16 @@ def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Leftov
 
 def accounts(name: str, comment: str) -> Iterator[Leftover]:
     """Find an account with the collection's comment, and its group."""
-    try:
-        if pwd.getpwnam(name).pw_gecos == comment:
-            yield Leftover("user", name, partial(_run, "userdel", name))
-        else:
+    with suppress(KeyError):
+        if pwd.getpwnam(name).pw_gecos != comment:
             return
-    except KeyError:
-        pass
-    try:
-        group = grp.getgrnam(name)
-    except KeyError:
-        return
-    if not [user for user in pwd.getpwall() if user.pw_gid == group.gr_gid and user.pw_name != name]:
+        yield Leftover("user", name, partial(_run, "userdel", name))
+    gid = files.group_id(name)
+    if gid is not None and not [user for user in pwd.getpwall() if user.pw_gid == gid and user.pw_name != name]:
         yield Leftover("group", name, partial(_remove_group, name))
 
 
 def _remove_group(name: str) -> None:
     # On most systems, userdel also removes a group of the same name.
-    if name in [group.gr_name for group in grp.getgrall()]:
+    if files.group_id(name) is not None:
         _run("groupdel", name)
