@@ -11,13 +11,14 @@ most C(MAX_READ) bytes are read, and arrays of texts are skipped.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Union
 
 from .gguf_cursor import Cursor, Source, broken_file
-from .gguf_types import TYPES
+from .gguf_types import TYPES, padded
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -101,10 +102,7 @@ class Tensor:
     @property
     def elements(self) -> int:
         """Number of weights."""
-        count = 1
-        for dimension in self.shape:
-            count *= dimension
-        return count
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -227,9 +225,7 @@ def _tensor(cursor: Cursor, number: int) -> Tensor:
     if count > MAX_DIMENSIONS:
         raise broken_file(cursor.source.name, f"at most {MAX_DIMENSIONS} dimensions of {name}", str(count))
     shape = struct.unpack(f"{cursor.order}{count}Q", cursor.take(8 * count, f"the dimensions of {name}")) or (1,)
-    elements = 1
-    for dimension in shape:
-        elements *= dimension
+    elements = math.prod(shape)
     if not all(dimension <= INT64_MAX for dimension in shape) or elements > INT64_MAX:
         raise broken_file(cursor.source.name, f"possible dimensions of {name}", " x ".join(map(str, shape)))
     kind = cursor.number("I", f"the type of {name}")
@@ -245,10 +241,6 @@ def _tensor(cursor: Cursor, number: int) -> Tensor:
         )
     offset = cursor.number("Q", f"the offset of {name}")
     return Tensor(name, TYPES[kind].name, shape, offset, TYPES[kind].size(elements))
-
-
-def _padded(size: int, alignment: int) -> int:
-    return -(-size // alignment) * alignment
 
 
 def _place(source: Source, tensors: Sequence[Tensor], start: int, alignment: int) -> tuple[Tensor, ...]:
@@ -268,7 +260,7 @@ def _place(source: Source, tensors: Sequence[Tensor], start: int, alignment: int
                 source.name, f"{tensor.name} at offset {expected} of the data", f"{tensor.offset}: it {how}"
             )
         placed.append(replace(tensor, offset=start + expected))
-        expected += _padded(tensor.size, alignment)
+        expected += padded(tensor.size, alignment)
         if expected > SIZE_MAX:
             raise broken_file(source.name, "tensors of less than 2^64 bytes", f"{expected} up to {tensor.name}")
     return tuple(placed)
@@ -301,7 +293,7 @@ def read_header(source: Source) -> Header:
             raise broken_file(source.name, "tensors with different names", f"{tensor.name!r} again")
         names.add(tensor.name)
         tensors.append(tensor)
-    start = _padded(cursor.position, alignment) if tensors else cursor.position
+    start = padded(cursor.position, alignment) if tensors else cursor.position
     return Header(
         version=version,
         byte_order="little" if order == "<" else "big",

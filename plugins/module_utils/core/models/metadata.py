@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import InvalidInputError
 from . import layer_kinds
+from .gguf import Header, Tensor
+from .gguf_types import padded
 from .layer_kinds import Keys
 
 #: Alignment of tensors in the engine's buffers, in bytes; CUDA's is coarser.
@@ -26,36 +28,6 @@ _OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details")
 _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
 # Tensors that are looked up for each token by the head's CPU, and stay there.
 _INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
-
-
-class Tensor(Protocol):
-    """An entry of the tensor table."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def file(self) -> int: ...
-
-
-class Header(Protocol):
-    """The header of a file, or of all shards joined."""
-
-    @property
-    def metadata(self) -> Mapping[str, Any]: ...
-    @property
-    def tensors(self) -> Sequence[Tensor]: ...
-    @property
-    def data_start(self) -> int: ...
-    @property
-    def file_size(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -202,24 +174,17 @@ def _unroll(text: str) -> list[int]:
     return found
 
 
-def _padded(size: int, alignment: int) -> int:
-    return -(-size // alignment) * alignment
-
-
 def device_bytes(tensor: Tensor) -> int:
     """Compute the bytes of a tensor in a CPU buffer, as on an RPC worker without a GPU."""
-    return _padded(tensor.size, PADDING)
+    return padded(tensor.size, PADDING)
 
 
 def cuda_bytes(tensor: Tensor) -> int:
     """Compute the bytes of a tensor in a CUDA buffer (from the source of ggml-cuda, not measured)."""
     size, row = tensor.size, tensor.shape[0]
     if tensor.type not in _UNQUANTISED and row % CUDA_ROW:
-        elements = 1
-        for length in tensor.shape:
-            elements *= length
-        size += -(-(CUDA_ROW - row % CUDA_ROW) * tensor.size // elements)
-    return _padded(size, CUDA_PADDING)
+        size += -(-(CUDA_ROW - row % CUDA_ROW) * tensor.size // tensor.elements)
+    return padded(size, CUDA_PADDING)
 
 
 def metadata_of(header: Header) -> ModelMetadata:
@@ -263,7 +228,7 @@ def metadata_of(header: Header) -> ModelMetadata:
         context=keys.number("context_length", 0),
         tied=tied,
         file_size=header.file_size,
-        parameters=sum(_elements(tensor) for tensor in header.tensors),
+        parameters=sum(tensor.elements for tensor in header.tensors),
         output=sum(map(device_bytes, output)),
         output_cuda=sum(map(cuda_bytes, output)),
         shared=sum(map(device_bytes, shared)),
@@ -281,13 +246,6 @@ def metadata_of(header: Header) -> ModelMetadata:
         details=layer_kinds.details(keys, {tensor.name.split(".", 2)[-1] for each in by_layer for tensor in each}),
         known=layer_kinds.is_known(keys.architecture),
     )
-
-
-def _elements(tensor: Tensor) -> int:
-    found = 1
-    for length in tensor.shape:
-        found *= length
-    return found
 
 
 def _span(tensors: Sequence[Tensor]) -> int:

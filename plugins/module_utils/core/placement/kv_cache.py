@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import InvalidInputError
+from ..models.gguf_types import padded
 from ..models.metadata import LayerMetadata, ModelMetadata
 
 #: Tokens in a block of cells.
@@ -31,11 +32,6 @@ CACHE_TYPES: Mapping[str, tuple[int, int]] = {
 }
 #: Bytes of one element, to compare types.
 BYTES_PER_ELEMENT = {name: size / block for name, (block, size) in CACHE_TYPES.items()}
-
-
-def round_up(value: int, step: int = BLOCK) -> int:
-    """Round up to a whole number of steps."""
-    return -(-value // step) * step
 
 
 def row_bytes(cache_type: str, elements: int) -> int:
@@ -73,9 +69,9 @@ class CacheSettings:
     def cells(self) -> int:
         """Cells of one stream."""
         if self.unified:
-            return round_up(self.context * self.slots)
+            return padded(self.context * self.slots, BLOCK)
         # The engine rounds the whole context up, divides it by the slots, and rounds again.
-        return round_up(round_up(self.context * self.slots) // self.slots)
+        return padded(padded(self.context * self.slots, BLOCK) // self.slots, BLOCK)
 
     @property
     def tokens(self) -> int:
@@ -86,7 +82,7 @@ class CacheSettings:
         """Compute the cells of one stream of a windowed layer."""
         if self.full_window or not window:
             return self.cells
-        return round_up(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens))
+        return padded(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens), BLOCK)
 
 
 def layer_cells(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSettings, has_bug: bool = False) -> int:

@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf import Header, Tensor, Value
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data, metadata_of
-from tests.engine.generated.model import Header, Model, Tensor, header_of
+from tests.engine.generated.model import Model, header_of
 from tests.engine.models import models, published
 
 MODELS = {model.name: model for model in (*models(), *published())}
@@ -104,11 +105,11 @@ def test_cuda_pads_rows_and_tensors() -> None:
     # A q4_0 matrix of rows of 768 weights: 256 more to the next step of 512, and all to 128 bytes.
     tensor = Tensor("blk.0.ffn_down.weight", "q4_0", (768, 10), 0, 768 * 10 // 32 * 18)
     embeddings = Tensor("token_embd.weight", "f16", (64, 10), 0, 64 * 10 * 2)
-    metadata = {
+    metadata: dict[str, Value] = {
         "general.architecture": "llama", "llama.block_count": 1, "llama.embedding_length": 64,
         "llama.attention.head_count": 1,
     }  # fmt: skip
-    header = Header(metadata, (embeddings, tensor), 0, 10000)
+    header = Header(3, "little", 32, metadata, (embeddings, tensor), 0, 10000)
     layer = metadata_of(header).layers[0]
     assert layer.weights == 4320
     assert layer.weights_cuda == -(-(4320 + 256 // 32 * 18) // 128) * 128
@@ -123,7 +124,7 @@ def test_cuda_pads_rows_and_tensors() -> None:
         ({"llama.embedding_length": "wide"}, "'wide'"),
     ],
 )
-def test_incomplete_header_is_an_error(change: dict[str, object], found: str) -> None:
+def test_incomplete_header_is_an_error(change: dict[str, Value | None], found: str) -> None:
     header = header_of(MODELS["llama"])
     metadata = {key: value for key, value in {**header.metadata, **change}.items() if value is not None}
     with pytest.raises(InvalidInputError) as caught:

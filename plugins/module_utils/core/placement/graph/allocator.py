@@ -12,7 +12,10 @@ holes too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+from ...models.gguf_types import padded
 
 # Operations whose result is a view of another tensor.
 _VIEWS = frozenset(("view", "none"))
@@ -47,10 +50,7 @@ class Tensor:
     ) -> None:
         self.op = op
         self.layout = (element, shape + (1,) * (4 - len(shape)), is_dense)
-        size = element
-        for length in shape:
-            size *= length
-        self.size = size
+        self.size = element * math.prod(shape)
         self.sources = list(sources)
         self.root: Tensor | None = (root.root or root) if root is not None else None
         self.device = device
@@ -69,12 +69,9 @@ class Arena:
         self.holes: list[list[int]] = [[0, _ENDLESS]]
         self.size = 0
 
-    def padded(self, size: int) -> int:
-        return -(-size // self.alignment) * self.alignment
-
     def take(self, size: int) -> int:
         """Allocate bytes, and return their address."""
-        size = self.padded(size)
+        size = padded(size, self.alignment)
         best, chosen = _ENDLESS, len(self.holes) - 1
         for number in range(len(self.holes) - 1):
             if size <= self.holes[number][1] <= best:
@@ -90,7 +87,7 @@ class Arena:
 
     def give(self, address: int, size: int) -> None:
         """Free bytes, and join them with adjacent holes."""
-        size = self.padded(size)
+        size = padded(size, self.alignment)
         for number, hole in enumerate(self.holes):
             if hole[0] + hole[1] == address:
                 hole[1] += size
@@ -248,7 +245,7 @@ def arena_bytes(graph: Graph, device: int, head: int, copies: int, alignment: in
         # They stay allocated, one for each batch in the pipeline.
         for tensor in entering:
             if tensor.device == device:
-                first += copies * arena.padded(tensor.size)
+                first += copies * padded(tensor.size, alignment)
             tensor.is_external = True
     allocator = _Allocator(arena, device)
     for leaf in leaves:
