@@ -78,7 +78,6 @@ class ModelMetadata:
     :param latent: ranks and heads of multi-head latent attention, empty for none.
     :param recurrent: dimensions of the recurrence, empty for none.
     :param details: further facts from which the engine builds the graph; None if unknown.
-    :param known: whether this architecture was measured.
     """
 
     architecture: str
@@ -105,7 +104,6 @@ class ModelMetadata:
     latent: Mapping[str, int] | None = None
     recurrent: Mapping[str, int] | None = None
     details: Mapping[str, int] | None = None
-    known: bool = True
 
     @property
     def slots(self) -> int:
@@ -130,8 +128,6 @@ class ModelMetadata:
         data = asdict(self)
         data["layers"] = _runs([kinds.index(layer) for layer in self.layers])
         data["kinds"] = [_sparse(layer) for layer in kinds]
-        # Whether the architecture is known depends on the version that reads the data.
-        del data["known"]
         return {key: value for key, value in data.items() if value or key not in _OPTIONAL}
 
 
@@ -141,7 +137,7 @@ def from_data(data: Mapping[str, Any]) -> ModelMetadata:
         given = dict(data)
         kinds = [LayerMetadata(**kind) for kind in given.pop("kinds")]
         given["layers"] = tuple(kinds[number] for number in _unroll(str(given["layers"])))
-        return ModelMetadata(**given, known=layer_kinds.is_known(str(given["architecture"])))
+        return ModelMetadata(**given)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InvalidInputError(
             "a model's metadata as lock_models.yml writes it",
@@ -244,7 +240,6 @@ def metadata_of(header: Header) -> ModelMetadata:
         latent=layer_kinds.latent(keys),
         recurrent=layer_kinds.recurrent(keys),
         details=layer_kinds.details(keys, {tensor.name.split(".", 2)[-1] for each in by_layer for tensor in each}),
-        known=layer_kinds.is_known(keys.architecture),
     )
 
 

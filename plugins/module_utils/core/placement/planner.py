@@ -25,6 +25,7 @@ from ..errors import InvalidInputError
 from ..models.metadata import CUDA_PADDING, PADDING, ModelMetadata
 from . import compute_buffer, cuda_memory, host_memory, token_rate
 from .compute_buffer import NEW, OLD, ComputeBufferRules, GraphPart
+from .graph.architectures import LAYERS
 from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
 
 MIB = 1 << 20
@@ -344,7 +345,7 @@ class Planner:
 
     def _warnings(self) -> list[str]:
         metadata, found = self.metadata, []
-        if not metadata.known:
+        if metadata.architecture not in LAYERS:
             found.append(
                 f"architecture {metadata.architecture} was not measured: weights are exact, caches and compute buffers "
                 f"are upper bounds; compare them with what the head prints at its first start."

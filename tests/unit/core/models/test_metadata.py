@@ -14,6 +14,7 @@ import yaml
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf import Header, Tensor, Value
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data, metadata_of
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.graph.device_graph import is_followed
 from tests.engine.generated.model import Model, header_of
 from tests.engine.models import models, published
 
@@ -93,11 +94,11 @@ def test_prediction_block_is_counted_but_not_loaded() -> None:
     assert layers[-1].weights == layers[-1].kv_heads == 0
 
 
-def test_unmeasured_architecture_is_marked() -> None:
+def test_graph_of_unmeasured_architecture_is_not_followed() -> None:
     header = header_of(MODELS["llama"])
     renamed = {key.replace("llama.", "novel."): value for key, value in header.metadata.items()}
     metadata = metadata_of(replace(header, metadata={**renamed, "general.architecture": "novel"}))
-    assert not metadata.known
+    assert not is_followed(metadata)
     assert metadata.layers == metadata_of(header).layers
 
 

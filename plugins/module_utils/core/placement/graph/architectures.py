@@ -317,7 +317,8 @@ def _qwen3next(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
 
 
 Builder = Callable[[Blocks, LayerMetadata, Tensor, bool], Tensor]
-#: Builder of a layer, by architecture.
+#: Builder of a layer, by architecture. Their buffers were measured (docs/reference/placement-accuracy.md), or those of
+#: an architecture with the same graph.
 LAYERS: Mapping[str, Builder] = {
     "llama": _plain,
     "qwen2": _plain,

@@ -25,7 +25,7 @@ _LONGEST_PATTERN = 16
 
 def is_followed(metadata: ModelMetadata) -> bool:
     """Return whether this model's graph is known and its metadata is complete."""
-    return metadata.known and metadata.architecture in LAYERS and bool(metadata.details)
+    return metadata.architecture in LAYERS and bool(metadata.details)
 
 
 def _shortened(layers: Sequence[LayerMetadata]) -> list[LayerMetadata]:
