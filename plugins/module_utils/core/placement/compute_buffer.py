@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ..models.metadata import PADDING, LayerMetadata, ModelMetadata
 from .graph import device_graph
+from .graph.device_graph import GraphPart
 from .graph.operations import Run
 from .kv_cache import CacheSettings, layer_cells
 
@@ -50,28 +51,6 @@ class ComputeBufferRules:
 
 NEW = ComputeBufferRules(copies=4, reserves_logits=False, float_masks=False, hybrid_bug=False, copies_local=False)
 OLD = ComputeBufferRules(copies=1, reserves_logits=True, float_masks=True, hybrid_bug=True, copies_local=True)
-
-
-@dataclass(frozen=True)
-class GraphPart:
-    """One device's part of the graph.
-
-    :param layers: its layers.
-    :param has_output: whether it ends the graph.
-    :param has_last_layer: whether it computes the last layer.
-    :param begins: the kinds of mask that it needs first; True for windows.
-    :param first: number of layers before its first one.
-    :param before: a few layers before its first one.
-    :param after: a few layers after its last one.
-    """
-
-    layers: Sequence[LayerMetadata]
-    has_output: bool
-    has_last_layer: bool
-    begins: frozenset[bool] = frozenset()
-    first: int = 0
-    before: Sequence[LayerMetadata] = ()
-    after: Sequence[LayerMetadata] = ()
 
 
 def _attention(metadata: ModelMetadata, layer: LayerMetadata) -> float:
@@ -194,19 +173,7 @@ def _followed(
         rotated=_rotations(metadata, settings, rules) > 0,
         cache_type=settings.type_k,
     )
-    return device_graph.buffer_bytes(
-        metadata,
-        run,
-        place.layers,
-        place.first,
-        place.before,
-        place.after,
-        place.has_output,
-        place.has_last_layer,
-        place.begins,
-        copies,
-        alignment,
-    )
+    return device_graph.buffer_bytes(metadata, run, place, copies, alignment)
 
 
 def device_bytes(

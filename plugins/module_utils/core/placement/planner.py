@@ -24,8 +24,9 @@ from ..engine.device_order import (
 from ..errors import InvalidInputError
 from ..models.metadata import CUDA_PADDING, PADDING, ModelMetadata
 from . import compute_buffer, cuda_memory, host_memory, token_rate
-from .compute_buffer import NEW, OLD, ComputeBufferRules, GraphPart
+from .compute_buffer import NEW, OLD, ComputeBufferRules
 from .graph.architectures import LAYERS
+from .graph.device_graph import GraphPart
 from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
 
 MIB = 1 << 20
