@@ -51,7 +51,6 @@ class _Sizes:
     key_heads: int
     value_heads: int
     value: int
-    conv: int
     mixed: int
     each: int
     slots: int
@@ -61,7 +60,7 @@ def _sizes(blocks: Blocks) -> _Sizes:
     found, slots = blocks.metadata.recurrent or {}, blocks.run.slots
     inner, state, groups, heads = found["inner"], found["state"], found["groups"], found["rank"]
     mixed = inner + 2 * groups * state
-    return _Sizes(state, groups, heads, inner // heads, found["conv"], mixed, blocks.run.tokens // slots, slots)
+    return _Sizes(state, groups, heads, inner // heads, mixed, blocks.run.tokens // slots, slots)
 
 
 def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tensor:
@@ -71,7 +70,6 @@ def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tens
     """
     sizes = _sizes(blocks)
     slots, each, heads, value = sizes.slots, sizes.each, sizes.value_heads, sizes.value
-    history, states = blocks.kept(), blocks.kept()
     mixed = blocks.view(blocks.matrix(sizes.mixed, source), (sizes.mixed, each, slots))
     z = blocks.matrix(heads * value, source)
     pairs = blocks.view(blocks.matrix(2 * heads, source), (2 * heads // sizes.key_heads, sizes.key_heads, each, slots))
@@ -82,16 +80,9 @@ def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tens
     if not shared:
         beta = blocks.view(blocks.like("unary", beta), (1, heads, each, slots))
         gate = blocks.view(gate, (1, heads, each, slots))
-    kept = (sizes.conv - 1) * sizes.mixed
-    before = blocks.view(blocks.state(kept, history), (sizes.conv - 1, sizes.mixed, slots))
-    turned = blocks.view(mixed, (each, sizes.mixed, slots), False)
-    rolled = blocks.new("concat", (sizes.conv - 1 + each, sizes.mixed, slots), before, turned)
-    blocks.store(blocks.view(rolled, (sizes.conv - 1, sizes.mixed, slots), False), history)
-    length = value * value * heads
-    state = blocks.view(blocks.state(length, states), (value, value, heads, slots)) if not shared else None
-    out = blocks.new("ssm_conv", (sizes.mixed, each, slots), rolled)
-    out.device = blocks.device
-    out = blocks.like("unary", out)
+    out = blocks.like("unary", blocks.convolution(mixed))
+    states, shape = blocks.kept(), (value, value * heads, 1, slots) if shared else (value, value, heads, slots)
+    state = blocks.view(blocks.state(value * value * heads, states), shape)
     query = blocks.view(out, (sizes.state, sizes.key_heads, each, slots), False)
     key = blocks.view(out, (sizes.state, sizes.key_heads, each, slots), False)
     row = blocks.view(out, (value, heads, each, slots), False)
@@ -99,15 +90,12 @@ def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tens
         query, key, row = (blocks.like("cont", tensor) for tensor in (query, key, row))
     else:
         query, key = (blocks.like("scale", blocks.like("rms_norm", tensor)) for tensor in (query, key))
-    if state is None:
-        state = blocks.view(blocks.state(length, states), (value, value * heads, 1, slots))
     if sizes.key_heads != heads:
         query, key = (_repeated(blocks, sizes, tensor) for tensor in (query, key))
     if shared:
         found, state = _unrolled(blocks, sizes, shared, (query, key, row, gate, beta, state))
     else:
-        rows = each * slots + value * slots
-        both = blocks.new("delta", (value * heads, rows), query, key, row, gate, beta, state)
+        both = blocks.new("delta", (value * heads, (each + value) * slots), query, key, row, gate, beta, state)
         found = blocks.view(both, (value, heads, each, slots))
         state = blocks.view(both, (value, value, heads, slots))
     blocks.store(state, states)
@@ -117,8 +105,8 @@ def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tens
     normed = blocks.like("mul", blocks.norm(found), blocks.like("unary", z))
     flat = blocks.view(normed, (value * heads, each, slots))
     out = blocks.matrix(blocks.metadata.width, flat)
-    shape = (blocks.metadata.width, each * slots)
-    return blocks.new("cont", shape, out) if shared else blocks.view(out, shape)
+    rows = (blocks.metadata.width, each * slots)
+    return blocks.new("cont", rows, out) if shared else blocks.view(out, rows)
 
 
 def _repeated(blocks: Blocks, sizes: _Sizes, source: Tensor) -> Tensor:

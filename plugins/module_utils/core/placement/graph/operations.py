@@ -17,6 +17,7 @@ from ..kv_cache import CACHE_TYPES
 from .allocator import Graph, Tensor
 
 _LONG = 8
+_WINDOWED = frozenset(("gemma2", "gemma3", "gpt-oss"))
 
 
 @dataclass(frozen=True)
@@ -153,35 +154,25 @@ class Blocks:
         rows = self.view(source, flat) if source.layout[2] else self.new("cont", flat, source)
         return self.view(self.new("mul_mat", flat, matrix, rows), source.layout[1])
 
-    def attention(
-        self, layer: LayerMetadata, query: Tensor, key: Tensor, value: Tensor, windows: bool = False, width: int = 0
-    ) -> Tensor:
-        """Store keys and values, then attend. The result has the width of all heads.
-
-        :param windows: whether the model has windowed layers, which are built in another order.
-        :param width: width of the layer's output matrix; 0 omits it.
-        """
+    def attention(self, layer: LayerMetadata, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Store keys and values, then attend. The result has the width of all heads."""
         run, graph = self.run, self.graph
-        rotation = 0
+        rotation, suffix = 0, str(layer.window)
         if run.rotated and not layer.key % 64 and not layer.value % 64:
             rotation = 64
             while layer.key % (2 * rotation) == 0:
                 rotation *= 2
-            suffix = str(layer.window)
             query, key = (self._rotate(each, rotation, f"key {suffix}") for each in (query, key))
             value = self._rotate(value, 64, f"value {suffix}")
-        for tensor in (query, key, value) if windows else (query, value, key):
+        # Models with windowed layers are built in another order.
+        for tensor in (query, key, value) if self.metadata.architecture in _WINDOWED else (query, value, key):
             graph.expand(tensor)
-        suffix = str(layer.window)
         keys, values = self.kept(), self.kept()
         self._keep(key, keys, self.input(f"keys {suffix}", (run.tokens,), _LONG))
         across = 1 if run.flash else layer.kv_heads * layer.value
         self._keep(value, values, self.input(f"values {suffix}", (run.tokens * across,), _LONG), across > 1)
-        heads = layer.heads
-        found = self._attend(layer, query, keys, values, heads, layer.value)
-        if rotation:
-            found = self._rotate(found, 64, f"value {layer.window}")
-        return self.matrix(width, found) if width else found
+        found = self._attend(layer, query, keys, values)
+        return self._rotate(found, 64, f"value {suffix}") if rotation else found
 
     def _keep(self, source: Tensor, cache: Tensor, places: Tensor, is_flat: bool = False) -> None:
         length = source.size // source.layout[0]
@@ -192,10 +183,8 @@ class Blocks:
         stored = Tensor("set_rows", (0,), (row, places, target), root=cache)
         self.graph.expand(stored)
 
-    def _attend(
-        self, layer: LayerMetadata, query: Tensor, keys: Tensor, values: Tensor, heads: int, value: int
-    ) -> Tensor:
-        run, graph = self.run, self.graph
+    def _attend(self, layer: LayerMetadata, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        run, heads, value = self.run, layer.heads, layer.value
         tokens = run.tokens // run.streams
         query = self.view(self.view(query, query.layout[1], False), query.layout[1], False)
         key = self.view(self.view(keys, (0,)), (0,))
@@ -208,7 +197,7 @@ class Blocks:
             scores = self._scores(query, key, mask, heads, layer.window)
             weighed = self.new("mul_mat", (value, tokens, heads, run.streams), row, scores)
             flat = self.new("cont", (value * heads, run.tokens), self.view(weighed, weighed.layout[1], False))
-        graph.expand(flat)
+        self.graph.expand(flat)
         return flat
 
     def _scores(self, query: Tensor, key: Tensor, mask: Tensor, heads: int, window: bool) -> Tensor:
@@ -217,7 +206,7 @@ class Blocks:
         scores = self.new("mul_mat", shape, key, query)
         return self.like("soft_max", scores, mask)
 
-    def latent_attention(self, query: Tensor, key: Tensor, value: Tensor, width: int) -> Tensor:
+    def latent_attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend with one compressed row for all heads, which holds keys and values."""
         run, graph, sizes = self.run, self.graph, self.metadata.latent or {}
         heads, rank, out = sizes["heads"], sizes["rank"], sizes["value"]
@@ -245,7 +234,7 @@ class Blocks:
             spread = self.matrix(out, weighed)
             flat = self.new("cont", (out * heads, run.tokens), self.view(spread, spread.layout[1], False))
         graph.expand(flat)
-        return self.matrix(width, flat)
+        return self.matrix(self.metadata.width, flat)
 
     def gated(self, source: Tensor, inner: int) -> Tensor:
         """Add a feed-forward block with a gate."""
@@ -330,19 +319,11 @@ class Blocks:
         found.device = self.device
         return found
 
-    def state(
-        self,
-        size: int,
-        kept: Tensor,
-        scan: Sequence[Tensor] | None = None,
-        result: int = 0,
-        is_weighted: bool = False,
-    ) -> Tensor:
-        """Read a recurrent state for a scan, in place or as a copy of one row for each slot.
+    def state(self, size: int, kept: Tensor, scan: Sequence[Tensor] = ()) -> Tensor:
+        """Read a recurrent state: in place by a scan, or as a copy of one row for each slot.
 
-        :param size: floats of one slot.
-        :param result: floats of the scan's result.
-        :param is_weighted: whether the scan has weights.
+        :param size: floats of one slot, or of the scan's result.
+        :param scan: other inputs of the scan.
         """
         graph, slots = self.graph, self.run.slots
         if self._places is None:
@@ -351,12 +332,24 @@ class Blocks:
         main, extra = self._places
         states = self.view(kept, (0,))
         graph.expand(Tensor("scale", (0,), (self.view(states, (0,)),), root=kept))
-        if scan is None:
-            found = self.new("get_rows", (size, slots), states, main)
+        if scan:
+            found = self.new("scan", (size,), self.view(states, (0,)), *scan, main)
+            found.device = self.device
         else:
-            found = self.new("scan", (result,), self.view(states, (0,)), *scan, main)
-            found.device = self.device if is_weighted else None
+            found = self.new("get_rows", (size, slots), states, main)
         graph.expand(found)
         rest = self.new("get_rows", (size, 0), states, extra)
         self.store(rest, kept)
+        return found
+
+    def convolution(self, source: Tensor) -> Tensor:
+        """Convolve each token (width, tokens of a slot, slots) with those before it, the last of which are a state."""
+        width, each, slots = source.layout[1][:3]
+        history, earlier = self.kept(), (self.metadata.recurrent or {})["conv"] - 1
+        before = self.view(self.state(earlier * width, history), (earlier, width, slots))
+        turned = self.view(source, (each, width, slots), False)
+        rolled = self.new("concat", (earlier + each, width, slots), before, turned)
+        self.store(self.view(rolled, (earlier, width, slots), False), history)
+        found = self.new("ssm_conv", (width, each, slots), rolled)
+        found.device = self.device
         return found
