@@ -94,3 +94,8 @@ class TransientFailureError(RemoteFailureError):
             f"{self.found}, {failures} times in a row",
             f"{_SEE_SERVER}, then run again: it continues where it stopped",
         )
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says, or its name if it says nothing."""
+    return str(error) or type(error).__name__

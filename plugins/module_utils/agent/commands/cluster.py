@@ -122,7 +122,7 @@ def _asked_api(settings: Settings, model: str) -> engine_api.Api:
 def probe_command(arguments: argparse.Namespace) -> int:
     """Request one token from the head, or from a model of the router."""
     api = _asked_api(_settings(arguments), arguments.model)
-    found: dict[str, Any] = {"api": f"{api.address}:{api.port}", "health": engine_api.health(api)}
+    found: dict[str, Any] = {"api": api.endpoint, "health": engine_api.health(api)}
     try:
         found.update(answered=True, seconds=round(engine_api.complete(api, arguments.timeout), 3))
     except HerdError as error:

@@ -127,7 +127,7 @@ def models_command(arguments: argparse.Namespace) -> int:
         return EXIT_WELL
     found: dict[str, list[router_mode.RouterModelState]] = {}
     for api in apis:
-        found[f"{api.address}:{api.port}"] = states(api)
+        found[api.endpoint] = states(api)
     if arguments.json:
         write_line(json.dumps({where: [asdict(state) for state in offered] for where, offered in found.items()}))
     else:

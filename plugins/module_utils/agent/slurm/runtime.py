@@ -26,7 +26,7 @@ from typing import Any
 
 from ...core.engine.rpc_protocol import parse_version
 from ...core.engine.worker_readiness import ExpectedWorker, ReadinessCheck, least_memory
-from ...core.errors import HerdError
+from ...core.errors import HerdError, reason_of
 from ...core.slurm import drain as job_drain
 from ...core.slurm import job_spec
 from ..common import command, engine_api
@@ -264,7 +264,7 @@ class Runtime:
             try:
                 engine_api.complete(api, timeout_s)
             except Exception as error:
-                return str(error) or type(error).__name__
+                return reason_of(error)
             return ""
 
         return str(self._in_thread(ask, timeout_s, "the first token"))

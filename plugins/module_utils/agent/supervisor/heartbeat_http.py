@@ -16,7 +16,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
-from ...core.errors import HerdError
+from ...core.errors import HerdError, reason_of
 from ...core.supervision import heartbeat
 from ...core.supervision.observations import PeerObservation
 from ...core.text import plain
@@ -103,9 +103,9 @@ def fetch(name: str, address: str, port: int, timeout_s: float = TIMEOUT_S) -> P
     except ConnectionRefusedError:
         return PeerObservation("refused", detail="connection refused")
     except (http.client.HTTPException, ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
-        return PeerObservation("bad", detail=plain(str(error) or type(error).__name__))
+        return PeerObservation("bad", detail=plain(reason_of(error)))
     except OSError as error:
-        return PeerObservation("silent", detail=plain(str(error) or type(error).__name__))
+        return PeerObservation("silent", detail=plain(reason_of(error)))
     except Exception as error:
         # No answer may end the thread that polls: nothing would notice.
         return PeerObservation("bad", detail=plain(f"{type(error).__name__}: {error}"))

@@ -114,18 +114,19 @@ from herd.agent.supervisor import daemon, engine_poller, settings
 said = []
 engine_poller.log = said.append
 agent = daemon.Agent(settings.read_settings(sys.argv[2]))
-agent.engine.api = engine.of(["llama-server", "--port", sys.argv[3], "--api-key-file", sys.argv[4]])
+poller = agent.engine.poller
+poller.api = engine.of(["llama-server", "--port", sys.argv[3], "--api-key-file", sys.argv[4]])
 if sys.argv[5] == "broken":
     def fail(*_arguments):
         raise ZeroDivisionError("nobody thought of it")
     engine.health = engine.complete = fail
-agent.engine.poll()
-agent.engine.poll()
-found = {"health": agent.engine.health, "said": said}
-for name, api in (("probe", agent.engine.api), ("no api", None)):
-    agent._probe = None
-    agent._ask_for_token(api)
-    found[name] = [agent._probe.asked, agent._probe.answered]
+poller.poll()
+poller.poll()
+found = {"health": poller.health, "said": said}
+for name, api in (("probe", poller.api), ("no api", None)):
+    poller.api = api
+    agent.engine.ask()
+    found[name] = [agent.engine.probe.asked, agent.engine.probe.answered]
 print(json.dumps(found))
 """
 
