@@ -21,7 +21,7 @@ from ...core.supervision.observations import PeerObservation
 from ...core.text import text_table
 from ..common import command, engine_api
 from ..common.output import write, write_error_line, write_line
-from ..supervisor import heartbeat_http, local_state
+from ..supervisor import heartbeat_client, local_state
 from ..supervisor.router_monitor import states
 from ..supervisor.settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
 
@@ -33,7 +33,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _fetch(settings: Settings) -> dict[str, PeerObservation]:
-    return heartbeat_http.fetch_all(settings.peers, settings.port)
+    return heartbeat_client.fetch_all(settings.peers, settings.port)
 
 
 def _as_data(observations: Mapping[str, PeerObservation]) -> dict[str, Any]:

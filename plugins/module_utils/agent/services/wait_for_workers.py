@@ -28,7 +28,7 @@ from ...core.engine.worker_readiness import (
 from ...core.errors import HerdError, RemoteFailureError
 from ..common.config import read_config
 from ..common.output import write_error_line, write_line
-from ..supervisor import heartbeat_http
+from ..supervisor import heartbeat_client
 from ..supervisor.settings import DEFAULT_PATH, Settings, read_settings
 
 # A free worker on a local network answers within a millisecond; a busy one never does.
@@ -125,7 +125,7 @@ def lost_ports(worker: ExpectedWorker, settings: Settings) -> list[int]:
 
     :raises RemoteFailureError: if the agent does not answer, or knows no worker.
     """
-    seen = heartbeat_http.fetch(worker.name, worker.address, settings.port)
+    seen = heartbeat_client.fetch(worker.name, worker.address, settings.port)
     if seen.heartbeat is None or seen.heartbeat.worker is None:
         raise RemoteFailureError(
             f"the agent of {worker.name} to name the worker's connections",

@@ -27,7 +27,7 @@ from ...core.text import plain
 from ..common import command, engine_api
 from ..common.log import log
 from ..common.systemd_notify import notify
-from . import disks, heartbeat_http, local_state
+from . import disks, heartbeat_client, heartbeat_server, local_state
 from .engine_poller import TICK_S, EnginePoller
 from .router_monitor import Actions, RouterMonitor
 from .settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
@@ -49,7 +49,7 @@ class Agent:
         self.gpus = local_state.Gpus()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
         self.protocols = local_state.Protocols(settings.prefix)
-        self.followers = heartbeat_http.Followers(settings.port)
+        self.followers = heartbeat_client.Followers(settings.port)
         self.worker_monitor = WorkerMonitor(settings.limits)
         self._ordering: threading.Thread | None = None
         self._heartbeat = heartbeat.Heartbeat(settings.node, secrets.token_hex(8), 0, local_state.boot_id(), 0.0)
@@ -176,7 +176,7 @@ class Agent:
     def run(self) -> None:
         """Run until the process ends."""
         clients = {*self.settings.peers.values(), self.settings.address}
-        server = heartbeat_http.Server((self.settings.address, self.settings.port), lambda: self.published, clients)
+        server = heartbeat_server.Server((self.settings.address, self.settings.port), lambda: self.published, clients)
         for work in (server.serve_forever, self.gpus.run):
             threading.Thread(target=work, daemon=True).start()
         self.engine.begin()

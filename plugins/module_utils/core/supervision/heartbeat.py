@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from ..errors import RemoteFailureError
-from ..host import nvidia_smi as nvidia_smi_report
-from ..text import CONTROL, LONGEST, plain
+from ..text import CONTROL, LONGEST
 
 SCHEMA = 1
 #: The only path that an agent serves.
@@ -246,19 +245,3 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
             str(error)[:LONGEST],
             "run site.yml, which installs the same agent on every node, and see what listens on that port",
         ) from error
-
-
-def of_gpus(gpus: Sequence[nvidia_smi_report.Gpu]) -> tuple[Gpu, ...]:
-    """Return the GPUs that nvidia-smi reports, as a heartbeat holds them."""
-
-    def known(number: int | None) -> int:
-        return -1 if number is None else max(-1, number)
-
-    return tuple(
-        Gpu(
-            gpu.index,
-            plain(gpu.name),
-            *map(known, (gpu.used_mib, gpu.total_mib, gpu.temperature_c, gpu.utilisation_percent)),
-        )
-        for gpu in gpus
-    )

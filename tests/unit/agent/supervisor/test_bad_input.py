@@ -53,7 +53,7 @@ def peer() -> Iterator[Peer]:
 
 FOLLOW = """
 import json, time
-from herd.agent.supervisor import heartbeat_http
+from herd.agent.supervisor import heartbeat_client
 from herd.core.supervision import heartbeat
 if sys.argv[3] == "broken":
     # An unexpected error of our own code, at the first heartbeat only.
@@ -62,13 +62,13 @@ if sys.argv[3] == "broken":
         heartbeat.read = whole
         raise ZeroDivisionError("nobody thought of it")
     heartbeat.read = read
-heartbeat_http.EVERY_S, seen, once = 0.05, [], heartbeat_http.fetch
+heartbeat_client.EVERY_S, seen, once = 0.05, [], heartbeat_client.fetch
 def fetch(*arguments):
     observation = once(*arguments)
     seen.append([observation.kind, observation.detail])
     return observation
-heartbeat_http.fetch = fetch
-followers = heartbeat_http.Followers(int(sys.argv[2]))
+heartbeat_client.fetch = fetch
+followers = heartbeat_client.Followers(int(sys.argv[2]))
 followers.follow({"n": "127.0.0.1"})
 until = time.monotonic() + 20
 while time.monotonic() < until and (not seen or seen[-1][0] != "heartbeat"):
