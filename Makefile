@@ -41,7 +41,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/antsibull-changelog lint
 
 unit: setup ## Unit tests
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit
 
 compat: setup ## Modules, agent, roles and syntax with the oldest supported Python and ansible-core, if the machine has it
 	@tools/compat
