@@ -20,6 +20,11 @@ def plain(text: str) -> str:
     return CONTROL.sub(" ", text)[:LONGEST]
 
 
+def size(count: int) -> str:
+    """Format a number of bytes: C(43.50 GiB), C(12.0 MiB)."""
+    return f"{count / 1024**3:.2f} GiB" if count >= 1 << 28 else f"{count / 1024**2:.1f} MiB"
+
+
 def _cell(value: Any) -> str:
     return "-" if value in (None, "") else str(value)
 

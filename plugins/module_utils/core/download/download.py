@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from .. import text
 from ..errors import InsufficientError, NotFoundError
 from . import progress_record, sources, verification_record
 from .extents import Extents
@@ -171,9 +172,9 @@ def _check_space(downloads: list[Download]) -> None:
     free = first.disk.free(first.partial)
     if free is not None and needed > free:
         raise InsufficientError(
-            f"{needed} free bytes ({_gib(needed)}) for {first.target.path}",
-            f"{free} ({_gib(free)})",
-            f"free {_gib(needed - free)} or more there, or choose another directory",
+            f"{needed} free bytes ({text.size(needed)}) for {first.target.path}",
+            f"{free} ({text.size(free)})",
+            f"free {text.size(needed - free)} or more there, or choose another directory",
         )
 
 
@@ -416,7 +417,3 @@ class Download:
         # The journal first: without it, no later run uses the others.
         for path in (self.journal, self.progress, self.partial):
             self.disk.remove(path)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 1024**3:.2f} GiB" if size >= 1 << 28 else f"{size / 1024**2:.1f} MiB"

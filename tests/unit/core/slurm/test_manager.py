@@ -283,7 +283,7 @@ def test_backoff_grows_with_each_failed_job() -> None:
             Ending("OUT_OF_MEMORY", elapsed=60, needed=210 << 30, allowed="200G"),
             10,
             1,
-            "ran out of memory after 60 seconds (limit 200G; 210.0 GiB was seen)",
+            "ran out of memory after 60 seconds (limit 200G; 210.00 GiB was seen)",
         ),
         (Ending("NODE_FAIL", elapsed=60, nodes="vasp-02"), 10, 1, "lost a node of vasp-02"),
         (Ending("BOOT_FAIL"), 10, 1, "lost a node"),
