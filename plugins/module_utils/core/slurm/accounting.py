@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from . import queue
+
 #: Fields of sacctmgr -nP show qos, show assoc and show user.
 QOS_FIELDS = "Name,Priority,PreemptMode,Preempt,GraceTime"
 ASSOC_FIELDS = "Cluster,Account,User,QOS,DefaultQOS"
@@ -71,17 +73,6 @@ class SacctmgrCall:
     after: str
 
 
-def seconds(text: str) -> int:
-    """Convert a time of sacctmgr ([D-]HH:MM:SS) to seconds."""
-    days, dash, clock = text.strip().partition("-")
-    if not dash:
-        days, clock = "0", text.strip()
-    total = 0
-    for part in clock.split(":"):
-        total = total * 60 + (int(part) if part.isdigit() else 0)
-    return int(days or 0) * 86400 + total
-
-
 def _rows(text: str, fields: str) -> Iterator[list[str]]:
     """Yield the values of each complete line of sacctmgr."""
     count = len(fields.split(","))
@@ -98,7 +89,7 @@ def parse_qos(text: str) -> dict[str, Qos]:
     found = {}
     for name, priority, mode, preempts, grace in _rows(text, QOS_FIELDS):
         own_mode = "" if mode.lower() == "cluster" else mode.upper()
-        found[name] = Qos(name, int(priority or 0), _names(preempts), own_mode, seconds(grace))
+        found[name] = Qos(name, int(priority or 0), _names(preempts), own_mode, queue.seconds(grace) if grace else 0)
     return found
 
 

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..errors import InvalidInputError
+
 #: Environment variables of squeue and sacct.
 ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s"}
 _COLUMNS = (
@@ -52,6 +54,7 @@ COMPLETING = "COMPLETING"
 _NONE = frozenset({"", "(null)", "None", "N/A", "n/a", "Unknown", "None assigned"})
 #: Number of a job, of a member of an array (12_3) and of a part of a heterogeneous job (12+0).
 _NUMBER = re.compile(r"([0-9]+)([_+]\S*)?")
+_LENGTH = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
 _SIZE = re.compile(r"([\d.]+)([KMGTP]?)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 
@@ -133,6 +136,20 @@ def parse_time(text: str) -> float | None:
     """Read a time in seconds since 1970; None if Slurm does not know it."""
     word = text.strip()
     return float(word) if word.isdigit() and int(word) else None
+
+
+def seconds(text: str) -> int:
+    """Convert a length of time of Slurm to seconds: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
+    word = str(text).strip()
+    if not _LENGTH.fullmatch(word):
+        raise InvalidInputError("a time limit such as 12:00:00 or 7-00:00:00", repr(text), "correct it in herd_tiers")
+    days, dash, clock = word.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    # Without days and hours, the first part is minutes.
+    if not dash and len(parts) < 3:
+        parts = [0, *parts]
+    hours, minutes, rest = (*parts, 0, 0)[:3]
+    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + rest
 
 
 def _whole(text: str) -> int:

@@ -17,7 +17,7 @@ from ..models import ids as model_ids
 from ..placement import from_inventory as inventory_placement
 from ..placement import router_fit
 from ..placement.from_inventory import InventoryGroup
-from . import job_spec, memory_limit, revision
+from . import job_spec, memory_limit, queue, revision
 from .memory_limit import MemoryNeed
 
 #: Least grace, in seconds: the gateway must notice, and the job must stop and requeue itself.
@@ -28,7 +28,6 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 #: Names that sbatch's directives and squeue's columns keep unchanged.
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TIME = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
 
 
 @dataclass(frozen=True)
@@ -60,22 +59,6 @@ class Cluster:
     paths: Paths
     ports: int = 8
     account: str = ""
-
-
-def limit_seconds(text: str) -> int:
-    """Convert a time limit of Slurm to seconds: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
-    word = str(text).strip()
-    if not _TIME.fullmatch(word):
-        raise InvalidInputError("a time limit such as 12:00:00 or 7-00:00:00", repr(text), "correct it in herd_tiers")
-    days, dash, clock = word.rpartition("-")
-    parts = [int(part) for part in clock.split(":")]
-    if dash:
-        hours, minutes, seconds = (*parts, 0, 0)[:3]
-    elif len(parts) == 3:
-        hours, minutes, seconds = parts
-    else:
-        hours, (minutes, seconds) = 0, (*parts, 0)[:2]
-    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
 def chosen_hosts(tier: Mapping[str, Any], cluster: Cluster) -> list[str]:
@@ -132,7 +115,7 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
             f"expected a grace of at least {LEAST_GRACE_S} seconds, found {tier['grace']}: answers could not end in it."
         )
     try:
-        limit = limit_seconds(tier["time_limit"])
+        limit = queue.seconds(tier["time_limit"])
     except InvalidInputError as error:
         return [*found, str(error)]
     if tier["renew_before"] < tier["grace"] + 120 or tier["renew_before"] > limit / 2:

@@ -82,13 +82,6 @@ def test_other_preempted_qos_are_kept() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("00:00:30", 30), ("00:10:00", 600), ("1-00:00:00", 86400), ("", 0), ("01:00:01", 3601)]
-)
-def test_times(text: str, seconds: int) -> None:
-    assert slurm_accounting.seconds(text) == seconds
-
-
 def test_configuration_of_the_lab_has_no_problems() -> None:
     configuration = slurm_accounting.parse_configuration(read("config"))
     assert configuration["SLURM_VERSION"] == "22.05.8"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import queue as slurm_queue
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
 
@@ -242,3 +243,25 @@ def test_sizes_are_converted_to_bytes(text: str, expected: int) -> None:
 )
 def test_last_message_of_a_log_explains_the_end(text: str, expected: str) -> None:
     assert slurm_queue.last_message(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 1800),
+        ("30:10", 1810),
+        ("00:00:30", 30),
+        ("12:00:01", 43201),
+        ("1-0", 86400),
+        ("1-12:30", 131400),
+        ("7-00:00:00", 604800),
+    ],
+)
+def test_lengths_of_time(text: str, seconds: int) -> None:
+    assert slurm_queue.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1d", "UNLIMITED", "1:2:3:4"])
+def test_invalid_lengths_of_time_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        slurm_queue.seconds(text)
