@@ -63,9 +63,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import agent_install
 
 
@@ -75,17 +73,8 @@ def with_interpreter(content: str, interpreter: str) -> str:
     return f"#!{interpreter}\n" + (rest if first.startswith("#!") else content)
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "default": "/opt/herd"},
-            "files": {"type": "dict", "required": True},
-            "programs": {"type": "list", "elements": "str", "default": []},
-            "links": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Install the files if they differ, and return the module's result."""
     root, programs = Path(module.params["root"]), tuple(module.params["programs"])
     files: dict[str, str] = {
         name: with_interpreter(content, sys.executable) if name in programs else content
@@ -96,23 +85,31 @@ def main() -> None:
     missing = agent_install.missing_links(links)
     is_changed = bool(before != files or agent_install.missing_links(agent_install.fixed_links(root)) or missing)
     names = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
-    result: dict[str, Any] = {"version": agent_install.digest(files), "interpreter": sys.executable}
-    try:
-        if is_changed and not module.check_mode:
-            agent_install.install(root, files, programs)
-            agent_install.make_links(missing)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"expected to write below {root}, found {error}: free space or correct its permissions.")
-    shown = [{name: source.get(name, "") for name in names} for source in (before, files)]
-    diff = [
-        {"before_header": name, "after_header": name, "before": shown[0][name], "after": shown[1][name]}
-        for name in names
-        if before
-    ] or ([{"before": "", "after": "\n".join(names) + "\n"}] if names else [])
+    if is_changed and not module.check_mode:
+        agent_install.install(root, files, programs)
+        agent_install.make_links(missing)
+    diff = (
+        [file_diff(name, before.get(name, ""), files.get(name, "")) for name in names]
+        if before or not names
+        else [{"before": "", "after": "\n".join(names) + "\n"}]
+    )
     diff += [{"before_header": str(path), "before": "", "after": f"-> {target}\n"} for path, target in missing.items()]
-    module.exit_json(changed=is_changed, diff=diff, **result)
+    return {
+        "changed": is_changed,
+        "version": agent_install.digest(files),
+        "interpreter": sys.executable,
+        "diff": diff,
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        root={"type": "path", "default": "/opt/herd"},
+        files={"type": "dict", "required": True},
+        programs={"type": "list", "elements": "str", "default": []},
+        links={"type": "dict", "default": {}},
+    )
 
 
 if __name__ == "__main__":

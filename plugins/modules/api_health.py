@@ -171,16 +171,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys, api_readiness
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
     MismatchError,
     NotFoundError,
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate, proc_net
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
@@ -282,40 +282,37 @@ def prove(api: openai_api.Api, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str", "required": True},
-            "api_key_file": {"type": "path", "no_log": False},
-            "certificate_file": {"type": "path"},
-            "model": {"type": "str", "required": True},
-            "timeout": {"type": "int", "default": 600},
-            "model_bytes": {"type": "int", "default": 0},
-            "load_mib_per_s": {"type": "float", "default": 100},
-            "slots": {"type": "int", "default": 0},
-            "reasoning": {"type": "bool"},
-            "request_timeout": {"type": "int", "default": 120},
-            "prompt": {"type": "str", "default": "Say hello."},
-            "max_tokens": {"type": "int", "default": 8, "no_log": False},
-            "unit": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Wait for the head, prove that it answers, and return the module's result."""
     if openai_api.REQUESTS_ERROR is not None:
         module.fail_json(msg=missing_required_lib("requests"))
     given = module.params
     begin = time.monotonic()
-    try:
-        api = openai_api.Api(
-            given["url"], first_key(given["api_key_file"]), given["request_timeout"], trusted(given["certificate_file"])
-        )
-        waiting = wait_until_ready(api, given)
-        waited = round(time.monotonic() - begin, 2)
-        proof = prove(api, given)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, waited_s=waited, limit_s=waiting.limit_s, states=waiting.states, **proof)
+    api = openai_api.Api(
+        given["url"], first_key(given["api_key_file"]), given["request_timeout"], trusted(given["certificate_file"])
+    )
+    waiting = wait_until_ready(api, given)
+    waited = round(time.monotonic() - begin, 2)
+    return {"waited_s": waited, "limit_s": waiting.limit_s, "states": waiting.states, **prove(api, given)}
+
+
+def main() -> None:
+    run_module(
+        result,
+        url={"type": "str", "required": True},
+        api_key_file={"type": "path", "no_log": False},
+        certificate_file={"type": "path"},
+        model={"type": "str", "required": True},
+        timeout={"type": "int", "default": 600},
+        model_bytes={"type": "int", "default": 0},
+        load_mib_per_s={"type": "float", "default": 100},
+        slots={"type": "int", "default": 0},
+        reasoning={"type": "bool"},
+        request_timeout={"type": "int", "default": 120},
+        prompt={"type": "str", "default": "Say hello."},
+        max_tokens={"type": "int", "default": 8, "no_log": False},
+        unit={"type": "str", "default": ""},
+    )
 
 
 if __name__ == "__main__":

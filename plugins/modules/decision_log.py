@@ -89,11 +89,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import decision_log
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import commands, files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -115,7 +114,7 @@ def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, A
     )
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Measure the head if its command line has changed, write the page, and return the module's result."""
     options = module.params
     path = Path(options["path"])
@@ -126,40 +125,32 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     is_new = figures is None and bool(arguments)
     if is_new and not module.check_mode:
         figures = measure(state, arguments, options)
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before = files.read_text(path)
     after = decision_log.page(options["records"], figures, options["results"])
     changed = is_new or before != after
     if changed and not module.check_mode:
         if figures is not None:
             files.write_json(beside, asdict(figures))
         files.atomic_write(path, after)
-    header = {"before_header": str(path), "after_header": str(path)}
     return {
         "changed": changed,
         "measured": is_new,
         "figures": asdict(figures) if figures else {},
-        "diff": {**header, "before": before, "after": after},
+        "diff": file_diff(path, before, after),
     }
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "records": {"type": "dict", "required": True},
-            "results": {"type": "dict", "default": {}},
-            "unit": {"type": "str", "default": "llama-head.service"},
-            "prompt": {"type": "str", "default": "Say hello from distributed inference."},
-            "max_tokens": {"type": "int", "default": 24, "no_log": False},
-            "timeout": {"type": "int", "default": 300},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        records={"type": "dict", "required": True},
+        results={"type": "dict", "default": {}},
+        unit={"type": "str", "default": "llama-head.service"},
+        prompt={"type": "str", "default": "Say hello from distributed inference."},
+        max_tokens={"type": "int", "default": 24, "no_log": False},
+        timeout={"type": "int", "default": 300},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -61,14 +61,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import disk_space
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import disks
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Read the file systems and return the module's result."""
     options = module.params
     limits = disk_space.DiskLimits(options["low_gib"], options["full_gib"])
@@ -85,20 +83,13 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "paths": {"type": "list", "elements": "path", "required": True},
-            "low_gib": {"type": "float", "default": disk_space.DiskLimits.low_gib},
-            "full_gib": {"type": "float", "default": disk_space.DiskLimits.full_gib},
-            "refuse": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        paths={"type": "list", "elements": "path", "required": True},
+        low_gib={"type": "float", "default": disk_space.DiskLimits.low_gib},
+        full_gib={"type": "float", "default": disk_space.DiskLimits.full_gib},
+        refuse={"type": "bool", "default": False},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download import download
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target, plan_targets
@@ -244,6 +244,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import ReportProgress
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
     CLIENT_OPTIONS,
@@ -283,7 +284,7 @@ ARGUMENTS = {
 }
 
 
-def set_attributes(module: AnsibleModule, path: str, diff: dict[str, Any] | None = None) -> bool:
+def set_attributes(module: HerdModule, path: str, diff: dict[str, Any] | None = None) -> bool:
     """Set owner, group, mode and the like of a file; in check mode, only compare them."""
     wanted = module.load_file_common_arguments(module.params, path=path)
     if module.check_mode:
@@ -293,7 +294,7 @@ def set_attributes(module: AnsibleModule, path: str, diff: dict[str, Any] | None
     return module.set_fs_attributes_if_different(wanted, False, diff)
 
 
-def policy(module: AnsibleModule) -> download.DownloadPolicy:
+def policy(module: HerdModule) -> download.DownloadPolicy:
     """Build the policy. Owner and mode are set before the file gets its name, all other attributes after."""
     uid, gid = user_id(module.params["owner"]), group_id(module.params["group"])
     if not module.check_mode and None in (uid, gid):
@@ -314,7 +315,7 @@ def policy(module: AnsibleModule) -> download.DownloadPolicy:
     )
 
 
-def connect(module: AnsibleModule, targets: tuple[Target, ...], report: ReportProgress) -> download.DownloadPorts:
+def connect(module: HerdModule, targets: tuple[Target, ...], report: ReportProgress) -> download.DownloadPorts:
     """Set up disk, client and threads with the task's options."""
     options, backoff = module.params, Backoff(retries=module.params["retries"])
     connections = max(1, options["connections"])
@@ -335,7 +336,7 @@ def connect(module: AnsibleModule, targets: tuple[Target, ...], report: ReportPr
     return download.DownloadPorts(Disk(), None if lacking else client, None if lacking else workers, report)
 
 
-def run(module: AnsibleModule, targets: tuple[Target, ...], progress: ProgressFile) -> dict[str, Any]:
+def run(module: HerdModule, targets: tuple[Target, ...], progress: ProgressFile) -> dict[str, Any]:
     """Plan the download, and run it unless in check mode."""
     ports = connect(module, targets, progress.update)
     downloads = [download.Download(target, policy(module), ports) for target in targets]
@@ -360,25 +361,28 @@ def run(module: AnsibleModule, targets: tuple[Target, ...], progress: ProgressFi
     }
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ARGUMENTS,
-        supports_check_mode=True,
-        add_file_common_args=True,
-        mutually_exclusive=[["url", "parts", "shards"]],
-        required_one_of=[["url", "parts", "shards"]],
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Fetch the model, and return the module's result."""
     dest = Path(module.params["dest"])
     place = module.params["progress_file"] or str(dest.with_name(f".{dest.name}.progress"))
     progress = ProgressFile(None if module.check_mode or not dest.parent.is_dir() else Path(place), "bytes")
     sources = ("url", "parts", "shards", "size", "sha256", "mirrors")
     try:
         targets = plan_targets(str(dest), **{name: module.params[name] for name in sources})
-        module.exit_json(**run(module, targets, progress), progress_file=place)
+        return {**run(module, targets, progress), "progress_file": place}
     except HerdError as error:
         module.fail_json(msg=str(error), progress_file=place)
     finally:
         progress.finish()
+
+
+def main() -> None:
+    HerdModule(
+        ARGUMENTS,
+        add_file_common_args=True,
+        mutually_exclusive=[["url", "parts", "shards"]],
+        required_one_of=[["url", "parts", "shards"]],
+    ).run(result)
 
 
 if __name__ == "__main__":

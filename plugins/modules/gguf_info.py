@@ -176,12 +176,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import file_name
 from ansible_collections.herd.inference.plugins.module_utils.core.download.urls import public_url
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
     CLIENT_OPTIONS,
     REQUESTS_ERROR,
@@ -208,8 +208,10 @@ def remote_files(client: HttpClient, url: str) -> Iterator[contextlib.AbstractCo
         yield contextlib.nullcontext(RemoteSource(client, beside, public_url(beside)))
 
 
-def read_headers(module: AnsibleModule) -> dict[str, Any]:
-    """Read the headers of all files of the model."""
+def result(module: HerdModule) -> dict[str, Any]:
+    """Read the headers of all files of the model, and return the module's result."""
+    if REQUESTS_ERROR and str(module.params["url"] or "").startswith("http"):
+        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
     url, headers, read = module.params["url"], [], 0
     client = HttpClient(token=module.params["token"], trusted=[url] if url else [], timeout=module.params["timeout"])
     for opened in remote_files(client, url) if url else files(Path(module.params["path"])):
@@ -221,22 +223,8 @@ def read_headers(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path"},
-            "url": {"type": "str"},
-            **CLIENT_OPTIONS,
-        },
-        required_one_of=[["path", "url"]],
-        mutually_exclusive=[["path", "url"]],
-        supports_check_mode=True,
-    )
-    if REQUESTS_ERROR and str(module.params["url"] or "").startswith("http"):
-        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
-    try:
-        module.exit_json(changed=False, **read_headers(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    options = {"path": {"type": "path"}, "url": {"type": "str"}, **CLIENT_OPTIONS}
+    HerdModule(options, required_one_of=[["path", "url"]], mutually_exclusive=[["path", "url"]]).run(result)
 
 
 if __name__ == "__main__":

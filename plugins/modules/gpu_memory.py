@@ -146,14 +146,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
     InsufficientError,
     NotFoundError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import nvidia_smi
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
 
@@ -248,26 +246,18 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "ids": {"type": "list", "elements": "str", "default": []},
-            "required": {"type": "bool", "default": False},
-            "wait_for_free_mib": {"type": "int", "default": 0},
-            "wait_timeout": {"type": "int", "default": 300},
-            "interval": {"type": "int", "default": 2},
-            "timeout": {"type": "int", "default": 60},
-            "target_from_gib": {"type": "float", "default": 26},
-            "target_to_gib": {"type": "float", "default": 28},
-            "critical_gib": {"type": "float", "default": 30},
-        },
-        supports_check_mode=True,
+    run_module(
+        lambda module: result(module.params, module.check_mode),
+        ids={"type": "list", "elements": "str", "default": []},
+        required={"type": "bool", "default": False},
+        wait_for_free_mib={"type": "int", "default": 0},
+        wait_timeout={"type": "int", "default": 300},
+        interval={"type": "int", "default": 2},
+        timeout={"type": "int", "default": 60},
+        target_from_gib={"type": "float", "default": 26},
+        target_to_gib={"type": "float", "default": 28},
+        critical_gib={"type": "float", "default": 30},
     )
-    try:
-        answer = result(module.params, module.check_mode)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **answer)
 
 
 if __name__ == "__main__":

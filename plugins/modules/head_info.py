@@ -167,12 +167,11 @@ layers:
 from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -215,39 +214,36 @@ def require(devices: list[str], log: server_log.ServerLog, workers: list[dict[st
     return ""
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "unit": {"type": "str", "default": "llama-head.service"},
-            "require_devices": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        state = systemd.show(module.params["unit"])
-        arguments = processes.arguments_of(state.pid) if state.pid else []
-        log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS) if state.pid else "")
-        workers = workers_of(arguments)
-        unseen = require(module.params["require_devices"], log, workers)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+def result(module: HerdModule) -> dict[str, Any]:
+    """Read the state of the head, and return the module's result."""
+    state = systemd.show(module.params["unit"])
+    arguments = processes.arguments_of(state.pid) if state.pid else []
+    log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS) if state.pid else "")
+    workers = workers_of(arguments)
+    unseen = require(module.params["require_devices"], log, workers)
     if unseen:
         module.warn(unseen)
     manifest = release_manifest.manifest_of(arguments)
     address, port = value_of(arguments, "--host"), value_of(arguments, "--port")
-    module.exit_json(
-        changed=False,
+    return {
         **asdict(state),
-        age_s=round(processes.age_of(state.pid), 1) if state.pid else 0.0,
-        release=release_manifest.release_of(arguments),
-        rpc_protocol=manifest.get("rpc_protocol", ""),
-        advisories=manifest.get("advisories", []),
-        endpoint=f"{address}:{port}" if port else "",
-        workers=workers,
-        devices=[asdict(share) for share in log.devices],
-        log_complete=log.begun,
-        layers=log.layers,
+        "age_s": round(processes.age_of(state.pid), 1) if state.pid else 0.0,
+        "release": release_manifest.release_of(arguments),
+        "rpc_protocol": manifest.get("rpc_protocol", ""),
+        "advisories": manifest.get("advisories", []),
+        "endpoint": f"{address}:{port}" if port else "",
+        "workers": workers,
+        "devices": [asdict(share) for share in log.devices],
+        "log_complete": log.begun,
+        "layers": log.layers,
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        unit={"type": "str", "default": "llama-head.service"},
+        require_devices={"type": "list", "elements": "str", "default": []},
     )
 
 

@@ -171,8 +171,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import (
     device_order,
@@ -183,8 +181,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.command
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -268,72 +266,67 @@ def command_line(
     return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, accepted)
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-            "workers": {"type": "list", "elements": "str", "required": True},
-            "addresses": {"type": "dict", "required": True},
-            "gpus": {"type": "dict", "default": {}},
-            "worker_port": {"type": "int", "required": True},
-            "local_gpus": {"type": "list", "elements": "dict", "default": []},
-            "model_path": {"type": "path", "required": True},
-            "model_id": {"type": "str", "required": True},
-            "layers": {"type": "int", "required": True},
-            "tensor_split": {"type": "dict", "default": {}},
-            "profiles": {"type": "dict", "default": {}},
-            "profile": {"type": "str", "default": ""},
-            "settings": {"type": "dict", "default": {}},
-            "listen_address": {"type": "str", "required": True},
-            "listen_port": {"type": "int", "required": True},
-            "api_key_file": {"type": "path", "required": True, "no_log": False},
-            "tls": {
-                "type": "dict",
-                "default": {},
-                "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
-            },
-            "worker_timeout": {"type": "int", "default": 300},
-            "unit": {"type": "str", "default": "llama-head.service"},
-            "environment": {"type": "dict", "default": {}},
-            "model_types": {"type": "list", "elements": "str", "default": []},
-            "accepted_rules": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Plan the head, and return the module's result."""
     given = module.params
     prefix = Path(given["prefix"])
-    try:
-        for name, offered in given["gpus"].items():
-            gpu_environment.environment(offered, name)
-        environment = gpu_environment.environment(given["local_gpus"], given["name"])
-        devices = place(given)
-        proc_net.require_port_free(
-            processes.tcp_tables(), given["listen_port"], given["unit"], processes.owner_of, processes.control_group_of
-        )
-        found = release_manifest.needed_manifest(prefix, module.check_mode)
-        # In check mode, the release to be built may have what the installed one lacks.
-        accepted = given["accepted_rules"] + (["tls-not-built"] if module.check_mode else [])
-        argv, findings = (
-            command_line(given, devices, found, accepted) if found else ([str(prefix / "current/bin/llama-server")], [])
-        )
-        for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
-            module.warn(warning)
-        readiness_check = readiness_check_for(given, found[1]["rpc_protocol"] if found else "0.0.0")
-        lost = lost_workers(given, systemd.show(given["unit"]))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(
-        changed=False,
-        pending=found is None,
-        release=found[1]["id"] if found else "",
-        argv=argv,
-        devices=[asdict(device) for device in devices],
-        readiness_check=readiness_check,
-        environment=environment,
-        lost=lost,
-        findings=[asdict(finding) for finding in findings],
+    for name, offered in given["gpus"].items():
+        gpu_environment.environment(offered, name)
+    environment = gpu_environment.environment(given["local_gpus"], given["name"])
+    devices = place(given)
+    proc_net.require_port_free(
+        processes.tcp_tables(), given["listen_port"], given["unit"], processes.owner_of, processes.control_group_of
+    )
+    found = release_manifest.needed_manifest(prefix, module.check_mode)
+    # In check mode, the release to be built may have what the installed one lacks.
+    accepted = given["accepted_rules"] + (["tls-not-built"] if module.check_mode else [])
+    argv, findings = (
+        command_line(given, devices, found, accepted) if found else ([str(prefix / "current/bin/llama-server")], [])
+    )
+    for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
+        module.warn(warning)
+    return {
+        "pending": found is None,
+        "release": found[1]["id"] if found else "",
+        "argv": argv,
+        "devices": [asdict(device) for device in devices],
+        "readiness_check": readiness_check_for(given, found[1]["rpc_protocol"] if found else "0.0.0"),
+        "environment": environment,
+        "lost": lost_workers(given, systemd.show(given["unit"])),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        prefix={"type": "path", "required": True},
+        name={"type": "str", "required": True},
+        workers={"type": "list", "elements": "str", "required": True},
+        addresses={"type": "dict", "required": True},
+        gpus={"type": "dict", "default": {}},
+        worker_port={"type": "int", "required": True},
+        local_gpus={"type": "list", "elements": "dict", "default": []},
+        model_path={"type": "path", "required": True},
+        model_id={"type": "str", "required": True},
+        layers={"type": "int", "required": True},
+        tensor_split={"type": "dict", "default": {}},
+        profiles={"type": "dict", "default": {}},
+        profile={"type": "str", "default": ""},
+        settings={"type": "dict", "default": {}},
+        listen_address={"type": "str", "required": True},
+        listen_port={"type": "int", "required": True},
+        api_key_file={"type": "path", "required": True, "no_log": False},
+        tls={
+            "type": "dict",
+            "default": {},
+            "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
+        },
+        worker_timeout={"type": "int", "default": 300},
+        unit={"type": "str", "default": "llama-head.service"},
+        environment={"type": "dict", "default": {}},
+        model_types={"type": "list", "elements": "str", "default": []},
+        accepted_rules={"type": "list", "elements": "str", "default": []},
     )
 
 

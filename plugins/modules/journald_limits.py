@@ -69,14 +69,12 @@ bytes:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import journald as journald_rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import journald
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Write the drop-in, restart journald, shrink the journal, and return the module's result."""
     options = module.params
     wanted = journald_rules.JournalLimits(
@@ -100,32 +98,20 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         "changed": changes,
         "restarted": changes,
         "bytes": size,
-        "diff": {
-            "before_header": str(journald.DROP_IN),
-            "after_header": str(journald.DROP_IN),
-            "before": before,
-            "after": after,
-        },
+        "diff": file_diff(journald.DROP_IN, before, after),
     }
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "storage": {"type": "str", "choices": list(journald_rules.STORAGES), "default": "persistent"},
-            "max_mib": {"type": "int", "default": 2048},
-            "keep_free_mib": {"type": "int", "default": 2048},
-            "days": {"type": "int", "default": 90},
-            "lines": {"type": "int", "default": 10000},
-            "interval": {"type": "int", "default": 30},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        storage={"type": "str", "choices": list(journald_rules.STORAGES), "default": "persistent"},
+        max_mib={"type": "int", "default": 2048},
+        keep_free_mib={"type": "int", "default": 2048},
+        days={"type": "int", "default": 90},
+        lines={"type": "int", "default": 10000},
+        interval={"type": "int", "default": 30},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

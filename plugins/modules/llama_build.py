@@ -156,11 +156,10 @@ ansible_facts:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import help_flags
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import build as build_rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
@@ -311,7 +310,7 @@ def check_requirements(params: dict[str, Any], build: str) -> None:
     release_sources.check_available(params["source"], builds / build / "src", builds / "sources")
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Build if needed, and return the module's result."""
     params = module.params
     tools = files.read_json(Path(params["toolchain_file"]))
@@ -366,28 +365,21 @@ def removed_line(ready: list[str], begun: list[str]) -> str:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "release": {"type": "dict", "required": True},
-            "source": {"type": "dict", "required": True},
-            "prefix": {"type": "path", "required": True},
-            "toolchain_file": {"type": "path", "required": True},
-            "compute_capabilities": {"type": "list", "elements": "str", "default": []},
-            "every_node_has_gpu": {"type": "bool", "default": True},
-            "native": {"type": "bool", "default": False},
-            "cmake": {"type": "dict", "default": {}},
-            "ccache_dir": {"type": "path", "default": "/var/cache/ccache"},
-            "jobs": {"type": "int", "default": 0},
-            "free_mib": {"type": "int", "default": 1024},
-            "keep": {"type": "int", "default": 2},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        release={"type": "dict", "required": True},
+        source={"type": "dict", "required": True},
+        prefix={"type": "path", "required": True},
+        toolchain_file={"type": "path", "required": True},
+        compute_capabilities={"type": "list", "elements": "str", "default": []},
+        every_node_has_gpu={"type": "bool", "default": True},
+        native={"type": "bool", "default": False},
+        cmake={"type": "dict", "default": {}},
+        ccache_dir={"type": "path", "default": "/var/cache/ccache"},
+        jobs={"type": "int", "default": 0},
+        free_mib={"type": "int", "default": 1024},
+        keep={"type": "int", "default": 2},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -91,8 +91,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
@@ -103,6 +101,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models.check i
     sort_others,
     targets_of,
 )
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
 
@@ -138,28 +137,28 @@ def check(disk: Disk, target: Target, rehash: bool) -> Verdict:
     return Verdict(target.name, "wrong", problem) if problem else verdict
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "models": {"type": "list", "elements": "dict", "required": True},
-            "others": {"type": "list", "elements": "dict", "default": []},
-            "rehash": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Check all files, and return the module's result."""
     folder, disk = Path(module.params["path"]), Disk()
-    try:
-        targets = targets_of(str(folder), module.params["models"])
-        other = [target.name for target in targets_of(str(folder), module.params["others"])]
-        verdicts = [check(disk, target, module.params["rehash"]) for target in targets]
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        rest: dict[str, Any] = dict(sort_others(names, [target.name for target in targets], other))
-        counts = dict(sorted(Counter(verdict.state for verdict in verdicts).items()))
-        files = [verdict.to_data() for verdict in verdicts]
-        module.exit_json(changed=False, files=files, models=counts, **rest)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    targets = targets_of(str(folder), module.params["models"])
+    other = [target.name for target in targets_of(str(folder), module.params["others"])]
+    verdicts = [check(disk, target, module.params["rehash"]) for target in targets]
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return {
+        "files": [verdict.to_data() for verdict in verdicts],
+        "models": dict(sorted(Counter(verdict.state for verdict in verdicts).items())),
+        **sort_others(names, [target.name for target in targets], other),
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        models={"type": "list", "elements": "dict", "required": True},
+        others={"type": "list", "elements": "dict", "default": []},
+        rehash={"type": "bool", "default": False},
+    )
 
 
 if __name__ == "__main__":

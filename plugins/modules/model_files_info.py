@@ -63,20 +63,18 @@ missing:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target
 from ansible_collections.herd.inference.plugins.module_utils.core.download.verification_record import recorded_sha256
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 
 
-def sort_files(folder: str, names: list[str]) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Sort the files into known, others and missing."""
-    disk = Disk()
+    disk, folder = Disk(), module.params["path"].rstrip("/")
     found: dict[str, Any] = {"known": {}, "others": [], "missing": []}
-    for name in names:
-        target = Target(f"{folder.rstrip('/')}/{name}", ())
+    for name in module.params["files"]:
+        target = Target(f"{folder}/{name}", ())
         file = disk.identity(target.path)
         digest = recorded_sha256(disk.read_json(target.beside("verified")), file)
         if file is None:
@@ -89,17 +87,11 @@ def sort_files(folder: str, names: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "files": {"type": "list", "elements": "str", "required": True},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        files={"type": "list", "elements": "str", "required": True},
     )
-    try:
-        module.exit_json(changed=False, **sort_files(module.params["path"], module.params["files"]))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

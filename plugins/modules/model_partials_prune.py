@@ -66,10 +66,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import partial_downloads
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.locks import hold_free
 
 
@@ -108,7 +106,7 @@ def remove(
     return partial if found else None
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Find partial downloads, and remove them unless in check mode."""
     folder, days = Path(module.params["path"]), float(module.params["days"])
     with hold_free(sorted(folder.glob(".*.lock"))) as busy:
@@ -127,20 +125,11 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "required": True}, "days": {"type": "float", "default": 7}},
-        supports_check_mode=True,
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        days={"type": "float", "default": 7},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        problem = HerdError.plain(
-            f"{error.filename} cannot be read or removed ({error.strerror})",
-            "correct the owner or mode of that path, then run again",
-        )
-        module.fail_json(msg=str(problem))
 
 
 if __name__ == "__main__":

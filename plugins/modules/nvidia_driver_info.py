@@ -46,11 +46,10 @@ note:
 
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
 from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import run_module
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -69,12 +68,7 @@ def result(cuda_version: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(argument_spec={"cuda_version": {"type": "str", "default": ""}}, supports_check_mode=True)
-    try:
-        module.exit_json(changed=False, **result(module.params["cuda_version"]))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    run_module(lambda module: result(module.params["cuda_version"]), cuda_version={"type": "str", "default": ""})
 
 
 if __name__ == "__main__":

@@ -126,12 +126,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
 from ansible_collections.herd.inference.plugins.module_utils.core.release import status as release_status
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
@@ -169,13 +167,11 @@ def programs(store: ReleaseStore) -> list[release_status.RunningProgram]:
     ]
 
 
-def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Return the module's result."""
-    running, current, changing = (
-        programs(store),
-        store.current() or "",
-        release_switch.read_record(store.pending_switch()),
-    )
+    store, wanted = ReleaseStore(Path(module.params["prefix"])), module.params["release"]
+    running, current = programs(store), store.current() or ""
+    changing = release_switch.read_record(store.pending_switch())
     manifests = {name: store.manifest(name) for name in release_install.release_ids(store.installed())}
     in_use = sorted({program.release for program in running})
     known = [manifest for manifest in manifests.values() if manifest is not None]
@@ -183,7 +179,7 @@ def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
         "current": current,
         "previous": store.previous() or "",
         "changing": changing,
-        "releases": [describe(store, name, store.in_use(), verify) for name in manifests],
+        "releases": [describe(store, name, store.in_use(), module.params["verify"]) for name in manifests],
         "running": [asdict(program) for program in running],
         "advisories": release_status.advisories(known, [current, *in_use]),
         "problems": release_status.problems(current, manifests, running, len(store.leftovers()), changing),
@@ -193,21 +189,12 @@ def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "release": {"type": "str", "default": ""},
-            "verify": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        prefix={"type": "path", "required": True},
+        release={"type": "str", "default": ""},
+        verify={"type": "bool", "default": False},
     )
-    given = module.params
-    try:
-        found = gather(ReleaseStore(Path(given["prefix"])), given["release"], given["verify"])
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

@@ -108,10 +108,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import build_tree
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
@@ -156,7 +154,7 @@ def apply(
     store.remove_leftovers()
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Install if needed, and return the module's result."""
     manifest = module.params["manifest"]
     if not manifest and module.check_mode:
@@ -204,21 +202,14 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "manifest": {"type": "dict", "required": True},
-            "location": {"type": "str", "required": True},
-            "prefix": {"type": "path", "required": True},
-            "keep": {"type": "int", "default": 2},
-            "switch": {"type": "bool", "default": True},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        manifest={"type": "dict", "required": True},
+        location={"type": "str", "required": True},
+        prefix={"type": "path", "required": True},
+        keep={"type": "int", "default": 2},
+        switch={"type": "bool", "default": True},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

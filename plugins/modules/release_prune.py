@@ -61,15 +61,13 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Remove old releases and leftovers, and return the module's result."""
     store, keep = ReleaseStore(Path(module.params["prefix"])), max(0, module.params["keep"])
     # The lock would create a missing folder.
@@ -99,15 +97,11 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={"prefix": {"type": "path", "required": True}, "keep": {"type": "int", "default": 2}},
-        supports_check_mode=True,
+    run_module(
+        result,
+        prefix={"type": "path", "required": True},
+        keep={"type": "int", "default": 2},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -80,11 +80,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
 from ansible_collections.herd.inference.plugins.module_utils.core.release.install import BUILD_ID, release_ids
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 
@@ -113,7 +112,7 @@ def lines(current: str, note: Mapping[str, str] | None) -> str:
     return f"current: {current or 'none'}\n" + (f"unfinished switch: {said}\n" if note is not None else "")
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Take the step if needed, and return the module's result."""
     store, wanted, state = ReleaseStore(Path(module.params["prefix"])), module.params["id"], module.params["state"]
     with nullcontext() if module.check_mode else store.locked():
@@ -146,21 +145,14 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "id": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["begun", "switched", "proved"], "default": "switched"},
-            "former": {"type": "str", "default": ""},
-            "rollback": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        prefix={"type": "path", "required": True},
+        id={"type": "str", "required": True},
+        state={"type": "str", "choices": ["begun", "switched", "proved"], "default": "switched"},
+        former={"type": "str", "default": ""},
+        rollback={"type": "bool", "default": False},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

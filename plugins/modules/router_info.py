@@ -128,7 +128,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys, router_mode
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
@@ -138,6 +138,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
@@ -226,25 +227,23 @@ def read_unit(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str"},
-            "unit": {"type": "str", "default": "llama-router.service"},
-            "api_key_file": {"type": "path", "no_log": False},
-            "certificate_file": {"type": "path"},
-            "timeout": {"type": "int", "default": 60},
-            "expected": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Read the models of the API or of the unit, and return the module's result."""
     if openai_api.REQUESTS_ERROR is not None:
         module.fail_json(msg=missing_required_lib("requests"))
-    try:
-        module.exit_json(changed=False, **(read_api if module.params["url"] else read_unit)(module.params))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    return read_api(module.params) if module.params["url"] else read_unit(module.params)
+
+
+def main() -> None:
+    run_module(
+        result,
+        url={"type": "str"},
+        unit={"type": "str", "default": "llama-router.service"},
+        api_key_file={"type": "path", "no_log": False},
+        certificate_file={"type": "path"},
+        timeout={"type": "int", "default": 60},
+        expected={"type": "list", "elements": "str", "default": []},
+    )
 
 
 if __name__ == "__main__":

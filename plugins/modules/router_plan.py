@@ -178,8 +178,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment, router_mode
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
@@ -193,6 +191,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models import 
 from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata_reader
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
 from ansible_collections.herd.inference.plugins.module_utils.ports.models import folder as model_folder
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
@@ -350,49 +349,47 @@ def plan_router(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return result, warnings + plan["warnings"]
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "release": {"type": "str", "required": True},
-            "name": {"type": "str", "required": True},
-            "models": {"type": "dict", "default": {}},
-            "entries": {"type": "dict", "default": {}},
-            "folder": {"type": "path", "required": True},
-            "scan": {"type": "bool", "default": True},
-            "exclude": {"type": "list", "elements": "str", "default": []},
-            "settings": {"type": "dict", "default": {}},
-            "models_max": {"type": "int", "default": 2},
-            "sleep_idle_seconds": {"type": "int", "default": 0},
-            "stop_seconds": {"type": "int", "default": 10},
-            "gpus": {"type": "list", "elements": "dict", "default": []},
-            "free_mib": {"type": "list", "elements": "float"},
-            "reserve_mib": {"type": "int", "default": 0},
-            "memory_gib": {"type": "float", "default": 0},
-            "memory_max": {"type": "str", "default": ""},
-            "listen_address": {"type": "str", "required": True},
-            "listen_port": {"type": "int", "required": True},
-            "timeout_s": {"type": "int", "default": 600},
-            "api_key_file": {"type": "path", "required": True, "no_log": False},
-            "tls": {
-                "type": "dict",
-                "default": {},
-                "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
-            },
-            "preset_file": {"type": "path", "required": True},
-            "environment": {"type": "dict", "default": {}},
-            "accepted_rules": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        result, warnings = plan_router({**module.params, "check_mode": module.check_mode})
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+def result(module: HerdModule) -> dict[str, Any]:
+    """Plan the router, warn, and return the module's result."""
+    planned, warnings = plan_router({**module.params, "check_mode": module.check_mode})
     for warning in warnings:
         module.warn(warning)
-    module.exit_json(changed=False, **result)
+    return planned
+
+
+def main() -> None:
+    run_module(
+        result,
+        prefix={"type": "path", "required": True},
+        release={"type": "str", "required": True},
+        name={"type": "str", "required": True},
+        models={"type": "dict", "default": {}},
+        entries={"type": "dict", "default": {}},
+        folder={"type": "path", "required": True},
+        scan={"type": "bool", "default": True},
+        exclude={"type": "list", "elements": "str", "default": []},
+        settings={"type": "dict", "default": {}},
+        models_max={"type": "int", "default": 2},
+        sleep_idle_seconds={"type": "int", "default": 0},
+        stop_seconds={"type": "int", "default": 10},
+        gpus={"type": "list", "elements": "dict", "default": []},
+        free_mib={"type": "list", "elements": "float"},
+        reserve_mib={"type": "int", "default": 0},
+        memory_gib={"type": "float", "default": 0},
+        memory_max={"type": "str", "default": ""},
+        listen_address={"type": "str", "required": True},
+        listen_port={"type": "int", "required": True},
+        timeout_s={"type": "int", "default": 600},
+        api_key_file={"type": "path", "required": True, "no_log": False},
+        tls={
+            "type": "dict",
+            "default": {},
+            "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
+        },
+        preset_file={"type": "path", "required": True},
+        environment={"type": "dict", "default": {}},
+        accepted_rules={"type": "list", "elements": "str", "default": []},
+    )
 
 
 if __name__ == "__main__":

@@ -80,57 +80,55 @@ zone:
   sample: public
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import firewalld as firewalld_rules
 from ansible_collections.herd.inference.plugins.module_utils.core.host import rpc_firewall
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "address": {"type": "str", "required": True},
-            "port": {"type": "int", "required": True},
-            "allowed": {"type": "list", "elements": "str", "required": True},
-            "interface": {"type": "str", "default": ""},
-            "zone": {"type": "str", "default": ""},
-            "path": {"type": "path", "default": "/etc/herd/rpc-firewall.nft"},
-            "unit": {"type": "str", "required": True},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Load the table and change firewalld's rules if they differ, and return the module's result."""
     given = module.params
-    try:
-        inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
-        end, path = rpc_firewall.WORKER, given["path"]
-        ruleset = rpc_firewall.ruleset(end, inside)
-        table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
-        found = firewall.read_state(table)
-        has_firewalld = firewall.firewalld_runs()
-        zone = (given["zone"] or firewall.firewalld_zone(given["interface"])) if has_firewalld else ""
-        rules = firewalld_rules.rules(given["port"], given["allowed"])
-        listed = firewall.firewalld_rules(zone) if has_firewalld else {}
-        todo = {mode: firewalld_rules.change(rules, lines, given["port"]) for mode, lines in listed.items()}
-        is_through = not any(change.add or change.remove for change in todo.values())
-        if not module.check_mode:
-            firewall.apply(table, found)
-            for permanent, change in todo.items():
-                firewall.firewalld_change(zone, permanent, change.remove, change.add)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
+    end = rpc_firewall.WORKER
+    ruleset = rpc_firewall.ruleset(end, inside)
+    table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, given["path"], ruleset, given["unit"])
+    found = firewall.read_state(table)
+    has_firewalld = firewall.firewalld_runs()
+    zone = (given["zone"] or firewall.firewalld_zone(given["interface"])) if has_firewalld else ""
+    rules = firewalld_rules.rules(given["port"], given["allowed"])
+    listed = firewall.firewalld_rules(zone) if has_firewalld else {}
+    todo = {mode: firewalld_rules.change(rules, lines, given["port"]) for mode, lines in listed.items()}
+    is_through = not any(change.add or change.remove for change in todo.values())
+    if not module.check_mode:
+        firewall.apply(table, found)
+        for permanent, change in todo.items():
+            firewall.firewalld_change(zone, permanent, change.remove, change.add)
     diff = firewall.difference(table, found)
     if not is_through:
         said = "firewalld accepts the head only"
         diff.append({"before": f"{said}: no\n", "after": f"{said}: yes\n"})
-    module.exit_json(
-        changed=not (found.is_right and is_through),
-        loaded=found.is_loaded,
-        firewalld=has_firewalld,
-        zone=zone,
-        diff=diff,
+    return {
+        "changed": not (found.is_right and is_through),
+        "loaded": found.is_loaded,
+        "firewalld": has_firewalld,
+        "zone": zone,
+        "diff": diff,
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        address={"type": "str", "required": True},
+        port={"type": "int", "required": True},
+        allowed={"type": "list", "elements": "str", "required": True},
+        interface={"type": "str", "default": ""},
+        zone={"type": "str", "default": ""},
+        path={"type": "path", "default": "/etc/herd/rpc-firewall.nft"},
+        unit={"type": "str", "required": True},
     )
 
 

@@ -171,11 +171,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import worker_state
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -231,8 +230,9 @@ def read_state(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Work
     return {**found, "problems": worker_state.problems(worker, given["address"], port)}, worker
 
 
-def wait(given: dict[str, Any]) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Read the state until the worker listens. Stop early if waiting is useless."""
+    given = module.params
     deadline = time.monotonic() + given["wait"]
     while True:
         found, worker = read_state(given)
@@ -250,23 +250,15 @@ def wait(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "unit": {"type": "str", "default": "llama-rpc.service"},
-            "port": {"type": "int", "required": True},
-            "address": {"type": "str", "default": ""},
-            "cache_dir": {"type": "path", "default": "/var/cache/herd/rpc"},
-            "prefix": {"type": "path", "default": "/opt/llama.cpp"},
-            "wait": {"type": "int", "default": 0},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        unit={"type": "str", "default": "llama-rpc.service"},
+        port={"type": "int", "required": True},
+        address={"type": "str", "default": ""},
+        cache_dir={"type": "path", "default": "/var/cache/herd/rpc"},
+        prefix={"type": "path", "default": "/opt/llama.cpp"},
+        wait={"type": "int", "default": 0},
     )
-    try:
-        found = wait(module.params)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

@@ -84,10 +84,8 @@ commands:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import selinux as rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import selinux
 
@@ -105,7 +103,7 @@ def read_policy(name: str, ours: tuple[int, ...]) -> rules.PolicyState:
 
 def apply(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
     """Apply a plan. The record lists a port before its type is set, and until its type is restored."""
-    known = set(plan.ours) | set(rules.read_record(read(record)))
+    known = set(plan.ours) | set(rules.read_record(files.read_text(record)))
     if known and (plan.commands or not record.exists()):
         files.atomic_write(record, rules.format_record(known), 0o644, 0)
     for command in plan.commands:
@@ -118,11 +116,6 @@ def apply(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
         files.atomic_write(record, rules.format_record(plan.ours), 0o644, 0)
 
 
-def read(path: Path) -> str:
-    """Read a file; empty if it does not exist."""
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
 def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Apply the difference to the policy, and return the module's result."""
     if not selinux.enabled():
@@ -133,7 +126,7 @@ def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     )
     # In check mode, the programs may not be installed yet. Without them, the policy holds none of these rules.
     can_look = selinux.has_tools() or (is_present and not check_mode)
-    found = read_policy(params["name"], rules.read_record(read(record))) if can_look else rules.PolicyState()
+    found = read_policy(params["name"], rules.read_record(files.read_text(record))) if can_look else rules.PolicyState()
     plan = rules.plan(found, wanted, is_present)
     if not check_mode:
         apply(plan, params, record)
@@ -147,24 +140,16 @@ def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "content": {"type": "str", "default": ""},
-            "ports": {"type": "list", "elements": "int", "default": []},
-            "port_type": {"type": "str", "default": "http_port_t"},
-            "good_types": {"type": "list", "elements": "str", "default": []},
-            "record": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        supports_check_mode=True,
+    run_module(
+        lambda module: reconcile(module.params, module.check_mode),
+        name={"type": "str", "required": True},
+        content={"type": "str", "default": ""},
+        ports={"type": "list", "elements": "int", "default": []},
+        port_type={"type": "str", "default": "http_port_t"},
+        good_types={"type": "list", "elements": "str", "default": []},
+        record={"type": "path", "required": True},
+        state={"type": "str", "choices": ["present", "absent"], "default": "present"},
     )
-    try:
-        result = reconcile(module.params, module.check_mode)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -76,9 +76,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 
@@ -130,7 +128,7 @@ def act(name: str, action: str, timeout_s: float) -> None:
         systemd.restart(name)
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Write the unit, bring the service to it, and return the module's result."""
     given = module.params
     name, timeout_s, enabled = given["name"], given["stop_timeout"], given["enabled"]
@@ -139,7 +137,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     texts = {unit: given["content"].replace("@HERD_UNIT@", wanted), **given["files"]}
     state = systemd.settle(name, timeout_s) if timeout_s and not module.check_mode else systemd.show(name)
     runs_with = processes.environment_of(state.pid).get("HERD_UNIT", "") if state.pid else ""
-    before = {path: Path(path).read_text(encoding="utf-8") if Path(path).exists() else "" for path in texts}
+    before = {path: files.read_text(Path(path)) for path in texts}
     stale = [path for path in texts if before[path] != texts[path]]
     is_edited = unit in stale and before[unit] != ""
     action, reason = next_action(state, runs_with, wanted, given["restart_reason"], is_edited)
@@ -148,7 +146,7 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         if state.enabled != enabled:
             systemd.enable(name) if enabled else systemd.disable(name)
         act(name, action, timeout_s)
-    diff = [{"before_header": p, "after_header": p, "before": before[p], "after": texts[p]} for p in stale]
+    diff = [file_diff(path, before[path], texts[path]) for path in stale]
     if action != "none" or state.enabled != enabled:
         was = f"{name}: {state.active_state}, {'enabled' if state.enabled else 'not enabled'}\n"
         now = f"{name}: active, {'enabled' if enabled else 'not enabled'} ({reason or 'no restart'})\n"
@@ -157,23 +155,16 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "content": {"type": "str", "required": True},
-            "files": {"type": "dict", "default": {}},
-            "triggers": {"type": "list", "elements": "str", "default": []},
-            "enabled": {"type": "bool", "default": True},
-            "restart_reason": {"type": "str", "default": ""},
-            "stop_timeout": {"type": "float", "default": 0},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        name={"type": "str", "required": True},
+        content={"type": "str", "required": True},
+        files={"type": "dict", "default": {}},
+        triggers={"type": "list", "elements": "str", "default": []},
+        enabled={"type": "bool", "default": True},
+        restart_reason={"type": "str", "default": ""},
+        stop_timeout={"type": "float", "default": 0},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -125,10 +125,9 @@ problems:
 import shlex
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import accounting as slurm_accounting
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.slurm import commands as slurm_commands
 
 
@@ -180,67 +179,69 @@ def require_set_up(steps: list[slurm_accounting.SacctmgrCall], commands: list[st
         )
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "set_up": {"type": "bool", "default": False},
-            "qos": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "priority": {"type": "int", "required": True},
-                    "preempts": {"type": "list", "elements": "str", "default": []},
-                    "preempt_mode": {"type": "str", "default": ""},
-                    "grace": {"type": "int", "default": 0},
-                },
-            },
-            "accounts": {"type": "list", "elements": "str", "default": []},
-            "users": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "account": {"type": "str", "required": True},
-                    "qos": {"type": "list", "elements": "str", "default": []},
-                    "default_qos": {"type": "str", "default": ""},
-                },
-            },
-            "partitions": {"type": "dict", "default": {}},
-            "graces": {"type": "dict", "default": {}},
-            "viewer": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Compare the accounting, set it up if asked to, and return the module's result."""
     given = module.params
-    try:
-        configuration = slurm_accounting.parse_configuration(slurm_commands.run("scontrol", "show", "config"))
-        found = slurm_accounting.parse_accounting(
-            slurm_commands.show("qos", slurm_accounting.QOS_FIELDS),
-            slurm_commands.show("assoc", slurm_accounting.ASSOC_FIELDS),
-            configuration.get("ClusterName", ""),
-        )
-        wanted = wanted_by(given)
-        steps = slurm_accounting.steps(wanted, found)
-        argvs = [["sacctmgr", "-i", *step.argv] for step in steps]
-        commands = [shlex.join(argv) for argv in argvs]
-        graces = {str(name): int(seconds) for name, seconds in given["graces"].items()}
-        problems = problems_of(given, configuration) + slurm_accounting.grace_problems(graces, wanted, found)
-        for text in warnings_of(given, configuration, graces):
-            module.warn(text)
-        if not given["set_up"]:
-            require_set_up(steps, commands)
-        for argv in [] if module.check_mode else argvs:
-            slurm_commands.run(*argv)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    configuration = slurm_accounting.parse_configuration(slurm_commands.run("scontrol", "show", "config"))
+    found = slurm_accounting.parse_accounting(
+        slurm_commands.show("qos", slurm_accounting.QOS_FIELDS),
+        slurm_commands.show("assoc", slurm_accounting.ASSOC_FIELDS),
+        configuration.get("ClusterName", ""),
+    )
+    wanted = wanted_by(given)
+    steps = slurm_accounting.steps(wanted, found)
+    argvs = [["sacctmgr", "-i", *step.argv] for step in steps]
+    commands = [shlex.join(argv) for argv in argvs]
+    graces = {str(name): int(seconds) for name, seconds in given["graces"].items()}
+    problems = problems_of(given, configuration) + slurm_accounting.grace_problems(graces, wanted, found)
+    for text in warnings_of(given, configuration, graces):
+        module.warn(text)
+    if not given["set_up"]:
+        require_set_up(steps, commands)
+    for argv in [] if module.check_mode else argvs:
+        slurm_commands.run(*argv)
     if problems:
         module.fail_json(msg=" ".join(problems), problems=problems, commands=commands)
-    diff = [{"before": step.before, "after": step.after} for step in steps]
-    module.exit_json(changed=bool(steps), commands=commands, problems=problems, diff=diff)
+    return {
+        "changed": bool(steps),
+        "commands": commands,
+        "problems": problems,
+        "diff": [{"before": step.before, "after": step.after} for step in steps],
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        set_up={"type": "bool", "default": False},
+        qos={
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": {"type": "str", "required": True},
+                "priority": {"type": "int", "required": True},
+                "preempts": {"type": "list", "elements": "str", "default": []},
+                "preempt_mode": {"type": "str", "default": ""},
+                "grace": {"type": "int", "default": 0},
+            },
+        },
+        accounts={"type": "list", "elements": "str", "default": []},
+        users={
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": {"type": "str", "required": True},
+                "account": {"type": "str", "required": True},
+                "qos": {"type": "list", "elements": "str", "default": []},
+                "default_qos": {"type": "str", "default": ""},
+            },
+        },
+        partitions={"type": "dict", "default": {}},
+        graces={"type": "dict", "default": {}},
+        viewer={"type": "str", "default": ""},
+    )
 
 
 if __name__ == "__main__":

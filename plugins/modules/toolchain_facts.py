@@ -103,11 +103,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain
 from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain_probe as toolchain_facts
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import toolchain_probe
 
@@ -157,7 +156,7 @@ def probe(params: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Write the file if it differs, and return the module's result."""
     path = Path(module.params["path"])
     before = files.read_json(path)
@@ -196,23 +195,16 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "cc": {"type": "str", "required": True},
-            "cxx": {"type": "str", "required": True},
-            "search_path": {"type": "list", "elements": "path", "required": True},
-            "cuda_root": {"type": "str", "default": ""},
-            "compute_capabilities": {"type": "list", "elements": "str", "default": []},
-            "cuda_version": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        cc={"type": "str", "required": True},
+        cxx={"type": "str", "required": True},
+        search_path={"type": "list", "elements": "path", "required": True},
+        cuda_root={"type": "str", "default": ""},
+        compute_capabilities={"type": "list", "elements": "str", "default": []},
+        cuda_version={"type": "str", "default": ""},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 """Errors that an operator can fix.
 
 An error names three things in one sentence: the expected value, the value that was found, and the next step. Where
-there are no two values to compare, it names the problem and the next step. A module's C(main) turns it into
+there are no two values to compare, it names the problem and the next step. A module's C(run_module) turns it into
 C(fail_json).
 """
 

@@ -21,6 +21,8 @@ from ..core.errors import InsufficientError, MismatchError, NotFoundError
 
 BLOCK = 4 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Mode of a file with secrets: root writes it, and its group reads it.
+SECRET_MODE = 0o640
 
 
 def disk_full(path: Path) -> InsufficientError:
@@ -111,6 +113,27 @@ def atomic_write(path: Path, content: str | bytes, mode: int = 0o644, gid: int |
             raise disk_full(path) from None
         raise
     sync(path.parent)
+
+
+def write_secret(path: Path, content: str, gid: int) -> None:
+    """Replace a file that only root and a group can read, in a folder that only they can enter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.chown(path.parent, 0, gid)
+    path.parent.chmod(0o750)
+    atomic_write(path, content, SECRET_MODE, gid)
+
+
+def has_owner(path: Path, mode: int, gid: int) -> bool:
+    """Return whether a file exists with this mode, and belongs to root and this group."""
+    if not path.exists():
+        return False
+    status = path.stat()
+    return (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, gid, mode)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; empty if it does not exist."""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -67,7 +67,7 @@ def test_a_full_disk_fails_with_refuse(
     monkeypatch.setattr(disks, "mounts", lambda paths: [(str(paths[0]), free, 1 << 20)])
     assert run(disk_info, capsys, paths=["/var/log"])["disks"][0]["state"] == state
     said: list[str] = []
-    monkeypatch.setattr(disk_info.AnsibleModule, "warn", lambda _module, text: said.append(text))
+    monkeypatch.setattr(disk_info.HerdModule, "warn", lambda _module, text: said.append(text))
     found = run(disk_info, capsys, paths=["/var/log"], refuse=True)
     assert found.get("failed", False) is (state == "full")
     assert f"{free} of 1048576 MiB" in (found["msg"] if state == "full" else said[0])
