@@ -14,8 +14,7 @@ DOCUMENTATION = r"""
 name: cuda_packages
 short_description: Return the packages of a CUDA toolkit that a build needs
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 description:
   - Returns only the packages that a build of the engine needs instead of the whole toolkit.
   - Fails if the toolkit does not support the GPUs or the compiler, or if NVIDIA's repository for the distribution does

@@ -16,8 +16,7 @@ description:
 positional: _input, hosts, held
 options:
   _input:
-    description:
-      - The models, as in the inventory's C(herd_models).
+    description: The models, as in the inventory's C(herd_models).
     type: list
     elements: dict
     required: true

@@ -14,8 +14,7 @@ DOCUMENTATION = r"""
 name: release_change
 short_description: Plan a switch to another release, or a rollback
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 description:
   - Reads the results of M(herd.inference.release_info) of the head and of each node in the group C(llama_release).
   - The record of an unfinished switch names the release of a rollback. Without a record, the link C(previous) does.

@@ -14,8 +14,7 @@ DOCUMENTATION = r"""
 name: release_facts
 short_description: Return the catalogue's entry of a release
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 description:
   - Returns the entry of a release after a check that it is complete.
   - Fails if the inventory does not acknowledge an advisory of the release.

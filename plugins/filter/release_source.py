@@ -14,8 +14,7 @@ DOCUMENTATION = r"""
 name: release_source
 short_description: Return the location of a release's source
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 description:
   - Returns the repository of a release, or an archive of the catalogue by its file name or checksum.
 positional: kind, location, sha256

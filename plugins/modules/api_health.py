@@ -94,7 +94,6 @@ limit_s:
   description: Longest wait in seconds.
   returned: success
   type: float
-  version_added: 0.1.0
   sample: 1036.8
 states:
   description: States during the wait in order, of V(refused), V(silent), V(loading) and V(ready).
@@ -107,13 +106,11 @@ models:
   returned: success
   type: list
   elements: str
-  version_added: 0.1.0
   sample: [or1-behemoth-q8_0]
 slots:
   description: Number of request slots, of busy ones, and the context of one in tokens. V(null) is unknown.
   returned: success
   type: dict
-  version_added: 0.1.0
   sample: {total: 1, busy: 0, context: 4096}
 key_required:
   description: Whether a request without a key is rejected.
@@ -124,13 +121,11 @@ wrong_key_refused:
   description: Whether a request with an unknown key is rejected.
   returned: success
   type: bool
-  version_added: 0.1.0
   sample: true
 reasons:
   description: Whether the model sends C(reasoning_content).
   returned: success
   type: bool
-  version_added: 0.1.0
   sample: false
 completion:
   description:

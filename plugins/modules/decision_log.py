@@ -16,8 +16,7 @@ description:
   - Measures the head once for each of its command lines. While the command line stays the same, the page keeps its
     figures and a second run changes nothing. The figures are stored as JSON beside the page, under the same name.
   - Keeps the former figures while no head runs. Without any figures, the page says so.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:

@@ -16,8 +16,7 @@ description:
   - A file system is V(low) with less than O(low_gib) and less than 10 % free, and V(full) with less than O(full_gib)
     and less than 2 % free. On a full file system the journal loses lines, downloads fail, and an RPC worker truncates
     its cache files without an error.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   paths:

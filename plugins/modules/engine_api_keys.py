@@ -69,7 +69,6 @@ rotating:
   returned: always
   type: bool
   sample: false
-  version_added: 0.1.0
 """
 
 import secrets

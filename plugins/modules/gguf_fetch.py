@@ -11,8 +11,7 @@ DOCUMENTATION = r"""
 module: gguf_fetch
 short_description: Fetch a GGUF model, whole, in byte parts or in shards
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [ansible.builtin.files, herd.inference.attributes, herd.inference.download_options]
 attributes:
   check_mode:
@@ -44,12 +43,10 @@ options:
     type: path
     required: true
   url:
-    description:
-      - Address of a model that is one file. C(http), C(https), C(file) or a path on the host.
+    description: Address of a model that is one file. C(http), C(https), C(file) or a path on the host.
     type: str
   parts:
-    description:
-      - The byte parts of one file, in order. The set must be complete.
+    description: The byte parts of one file, in order. The set must be complete.
     type: list
     elements: dict
     suboptions:
@@ -68,8 +65,7 @@ options:
         description: Its SHA-256, 64 hexadecimal digits.
         type: str
   shards:
-    description:
-      - The shards of one model, in order. The set must be complete.
+    description: The shards of one model, in order. The set must be complete.
     type: list
     elements: dict
     suboptions:
@@ -102,12 +98,10 @@ options:
     elements: str
     default: []
   size:
-    description:
-      - Size of the whole file in bytes. Not with O(shards).
+    description: Size of the whole file in bytes. Not with O(shards).
     type: int
   sha256:
-    description:
-      - SHA-256 of the whole file, 64 hexadecimal digits. Not with O(shards).
+    description: SHA-256 of the whole file, 64 hexadecimal digits. Not with O(shards).
     type: str
   verify:
     description:
@@ -117,8 +111,7 @@ options:
     choices: [sha256, size]
     default: sha256
   rehash:
-    description:
-      - Read a verified file again and compare its SHA-256, instead of trusting its size and time.
+    description: Read a verified file again and compare its SHA-256, instead of trusting its size and time.
     type: bool
     default: false
   retries:
@@ -129,13 +122,11 @@ options:
     type: int
     default: 5
   connections:
-    description:
-      - Number of requests at the same time. A server without ranges gets one.
+    description: Number of requests at the same time. A server without ranges gets one.
     type: int
     default: 8
   bandwidth:
-    description:
-      - Most bytes per second over all connections, for example C(50M); V(0) for no limit.
+    description: Most bytes per second over all connections, for example C(50M); V(0) for no limit.
     type: bytes
     default: 0
   proxy:
@@ -144,13 +135,11 @@ options:
         decides (C(HTTPS_PROXY), C(NO_PROXY)).
     type: str
   lock_timeout:
-    description:
-      - Seconds to wait for another run with the same destination.
+    description: Seconds to wait for another run with the same destination.
     type: int
     default: 7200
   progress_file:
-    description:
-      - File for the progress of the module, as JSON. By default C(.NAME.progress) beside O(dest).
+    description: File for the progress of the module, as JSON. By default C(.NAME.progress) beside O(dest).
     type: path
   estimate:
     description:
@@ -216,8 +205,7 @@ files:
       sha256: 0f0e4ee0c5d8dd4d0a6e9ff0ec8a0a32fcdb4a53aab4c8d6f3d9a4d3ed1a6f5b
       verified: sha256
 to_fetch:
-  description:
-    - Bytes that were fetched, or in check mode would be; null if their number is unknown.
+  description: Bytes that were fetched, or in check mode would be; null if their number is unknown.
   returned: success, unless O(estimate) is set and there may be work
   type: int
   sample: 47369119648

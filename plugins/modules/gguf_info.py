@@ -17,8 +17,7 @@ description:
     beside it.
   - Files are untrusted. A file that the engine would refuse gives one error, in bounded time and memory. A file that is
     truncated after its table gives RV(whole=false).
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module, herd.inference.download_options]
 options:
   path:

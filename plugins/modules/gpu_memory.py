@@ -15,8 +15,7 @@ description:
     kernel. A value that the driver, the card or the user's permissions do not provide is null.
   - Compares the memory in use with thresholds. The defaults are those of the beefcake2 cluster.
   - Waits until each GPU has O(wait_for_free_mib) free, and shows the progress.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 attributes:
   check_mode:

@@ -87,14 +87,12 @@ rpc_protocol:
   description: RPC protocol of that release; empty if its manifest cannot be read.
   returned: always
   type: str
-  version_added: 0.1.0
   sample: 7.0.0
 advisories:
   description: Known vulnerabilities of that release.
   returned: always
   type: list
   elements: dict
-  version_added: 0.1.0
   sample:
     - id: CVE-2026-34159
       means: code execution for anyone who reaches the RPC worker's port

@@ -157,7 +157,6 @@ findings:
   returned: always
   type: list
   elements: dict
-  version_added: 0.1.0
   sample:
     - rule: repeated-flag
       severity: warning

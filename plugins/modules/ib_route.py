@@ -17,8 +17,7 @@ description:
     the card and the GPUs, and whether the kernel accepts packets of the peers at this interface.
   - Measures the bandwidth to the peers in O(measure), on which an iperf3 server must run.
   - Changes nothing. Sends packets only for O(echo) and O(measure).
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   interface:

@@ -16,8 +16,7 @@ description:
   - Restarts C(systemd-journald) if a killed run wrote the drop-in without a restart.
   - Uses only options of systemd 239 (EL8), which has no journal namespaces. So the limits on the size apply to the
     whole host, and the limit on the rate applies to each service.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   storage:

@@ -17,8 +17,7 @@ description:
   - Replaces files atomically at the end of a build. A failed or killed build leaves the former release unchanged. The
     module waits for a running build of the same id.
   - Its action plugin shows the progress of the compiler about every ten seconds.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
@@ -29,18 +28,15 @@ requirements:
   - Python library requests, for a source with a URL
 options:
   release:
-    description:
-      - Entry of the release in the catalogue, as returned by P(herd.inference.release_facts#filter).
+    description: Entry of the release in the catalogue, as returned by P(herd.inference.release_facts#filter).
     type: dict
     required: true
   source:
-    description:
-      - Location of the source, as returned by P(herd.inference.release_source#filter).
+    description: Location of the source, as returned by P(herd.inference.release_source#filter).
     type: dict
     required: true
   prefix:
-    description:
-      - Folder that holds C(build/) and C(dist/).
+    description: Folder that holds C(build/) and C(dist/).
     type: path
     required: true
   toolchain_file:
@@ -49,8 +45,7 @@ options:
     type: path
     required: true
   compute_capabilities:
-    description:
-      - Compute capability of each GPU that runs the build, for example V(7.0). Empty builds without CUDA.
+    description: Compute capability of each GPU that runs the build, for example V(7.0). Empty builds without CUDA.
     type: list
     elements: str
     default: []
@@ -60,28 +55,23 @@ options:
     type: bool
     default: true
   native:
-    description:
-      - Whether to compile for the CPU of this host. Requires the same CPU on all nodes.
+    description: Whether to compile for the CPU of this host. Requires the same CPU on all nodes.
     type: bool
     default: false
   cmake:
-    description:
-      - Further options for cmake. Options that the module derives cannot be changed.
+    description: Further options for cmake. Options that the module derives cannot be changed.
     type: dict
     default: {}
   ccache_dir:
-    description:
-      - Folder of the compiler cache, if the toolchain has ccache.
+    description: Folder of the compiler cache, if the toolchain has ccache.
     type: path
     default: /var/cache/ccache
   jobs:
-    description:
-      - Number of parallel compilers. V(0) uses the default of ninja, the number of cores plus two.
+    description: Number of parallel compilers. V(0) uses the default of ninja, the number of cores plus two.
     type: int
     default: 0
   free_mib:
-    description:
-      - Free MiB under O(prefix) that a build requires.
+    description: Free MiB under O(prefix) that a build requires.
     type: int
     default: 1024
   keep:

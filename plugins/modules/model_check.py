@@ -16,8 +16,7 @@ description:
   - A file that M(herd.inference.gguf_fetch) verified is not read again while its size and time are the same, unless
     O(rehash) is set. The header of each file is always read, some MiB.
   - No server is asked, and nothing is changed.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   path:

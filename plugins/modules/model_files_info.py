@@ -14,8 +14,7 @@ description:
   - M(herd.inference.gguf_fetch) records the size, time and SHA-256 of a verified file in C(.NAME.verified) beside the
     file. While size and time are the same, the SHA-256 is still right.
   - No server is asked and no model is read, so the module takes no time, and the host needs no internet.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   path:

@@ -17,8 +17,7 @@ description:
     P(herd.inference.locked_models#filter) combines both.
   - A locked model is not asked for again unless O(update) is set, so that a second run needs no network.
   - Facts in an entry that was written by hand must agree with the hub.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes, herd.inference.download_options]
 options:
   path:

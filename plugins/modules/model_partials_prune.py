@@ -15,8 +15,7 @@ description:
     removes partial downloads to which nothing was written for O(days).
   - The module reads only the hidden files that M(herd.inference.gguf_fetch) makes for itself. It never touches a model.
   - While a download runs in the folder, the module removes nothing.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   path:

@@ -14,13 +14,11 @@ description:
   - Reads the version from C(/proc/driver/nvidia/version), which needs no program of the driver.
   - Fails if the driver is too old for O(cuda_version). Minor-version compatibility allows some older drivers, for which
     the module returns RV(note).
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   cuda_version:
-    description:
-      - Version of the CUDA toolkit that built the release, for example V(12.2). Empty skips the check.
+    description: Version of the CUDA toolkit that built the release, for example V(12.2). Empty skips the check.
     type: str
     default: ""
 """

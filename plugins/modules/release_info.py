@@ -14,23 +14,19 @@ description:
   - Reads the installed releases, the link C(current), and the finished builds under a prefix.
   - Returns the running programs of each release, the advisories of these releases, and problems such as processes of
     different releases.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   prefix:
-    description:
-      - Folder that holds C(releases/), C(current) and, on the build host, C(dist/).
+    description: Folder that holds C(releases/), C(current) and, on the build host, C(dist/).
     type: path
     required: true
   release:
-    description:
-      - Release of the catalogue whose newest build to return as RV(built).
+    description: Release of the catalogue whose newest build to return as RV(built).
     type: str
     default: ""
   verify:
-    description:
-      - Whether to compare each file of each installed release with its manifest.
+    description: Whether to compare each file of each installed release with its manifest.
     type: bool
     default: false
 """
@@ -65,7 +61,6 @@ changing:
       rollback. Empty unless a switch is running or was killed.
   returned: success
   type: dict
-  version_added: 0.1.0
   sample: {}
 releases:
   description: Installed releases, oldest first.
@@ -88,7 +83,6 @@ running:
   returned: success
   type: list
   elements: dict
-  version_added: 0.1.0
   sample:
     - {release: 0c1e57098-cpu-5f1c20ab, pid: 4711, name: ggml-rpc-server, unit: llama-rpc.service}
 advisories:
@@ -96,7 +90,6 @@ advisories:
   returned: success
   type: list
   elements: dict
-  version_added: 0.1.0
   sample:
     - id: CVE-2026-34159
       means: unauthenticated code execution for anyone who reaches the RPC worker's port
@@ -107,11 +100,9 @@ problems:
   returned: success
   type: list
   elements: str
-  version_added: 0.1.0
   sample: []
 serving:
-  description:
-    - Whether this host serves its builds to other nodes, which it does only during an installation.
+  description: Whether this host serves its builds to other nodes, which it does only during an installation.
   returned: success
   type: bool
   sample: false

@@ -17,8 +17,7 @@ description:
   - Runs once at a time on a node, and removes what a killed installation left.
   - Never removes a release to which C(previous) or a unit of systemd points, or from which a program runs.
   - Fails before the download if the node's NVIDIA driver is too old for the build.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
@@ -34,23 +33,19 @@ options:
     type: dict
     required: true
   location:
-    description:
-      - Path of the tarball on this host, or its URL (http).
+    description: Path of the tarball on this host, or its URL (http).
     type: str
     required: true
   prefix:
-    description:
-      - Folder that holds C(releases/) and C(current).
+    description: Folder that holds C(releases/) and C(current).
     type: path
     required: true
   keep:
-    description:
-      - Number of other releases to keep. The former release is always kept.
+    description: Number of other releases to keep. The former release is always kept.
     type: int
     default: 2
   switch:
-    description:
-      - Whether to point C(current) to the release. If not, M(herd.inference.release_switch) does so later.
+    description: Whether to point C(current) to the release. If not, M(herd.inference.release_switch) does so later.
     type: bool
     default: true
 """

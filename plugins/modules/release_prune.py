@@ -15,8 +15,7 @@ description:
   - Never removes a release to which C(current), C(previous), a unit of systemd or the record of a killed switch points,
     or from which a program runs. Removes nothing without C(current).
   - Ignores links in C(releases/), and folders without the name of a release.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   prefix:

@@ -18,21 +18,18 @@ description:
     O(state=proved) removes the record after the service has answered. M(herd.inference.release_info) returns the record
     as C(changing). The record names the release of a rollback.
   - Downloads nothing, so it takes a second or two. Restarts no services; the roles that run them follow C(current).
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
     details: Verifies the release.
 options:
   prefix:
-    description:
-      - Folder that holds C(releases/) and C(current).
+    description: Folder that holds C(releases/) and C(current).
     type: path
     required: true
   id:
-    description:
-      - Id of the release, as returned in RV(herd.inference.release_info#module:releases).
+    description: Id of the release, as returned in RV(herd.inference.release_info#module:releases).
     type: str
     required: true
   state:

@@ -44,8 +44,7 @@ options:
     type: dict
     default: {}
   entries:
-    description:
-      - Entries of C(herd_models), with C(file), and C(metadata) for a file that does not exist yet.
+    description: Entries of C(herd_models), with C(file), and C(metadata) for a file that does not exist yet.
     type: dict
     default: {}
   folder:

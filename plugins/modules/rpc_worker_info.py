@@ -107,33 +107,28 @@ rpc_protocol:
   description: RPC protocol of that release; empty if its manifest cannot be read.
   returned: always
   type: str
-  version_added: 0.1.0
   sample: 7.0.0
 advisories:
   description: Known vulnerabilities of that release.
   returned: always
   type: list
   elements: dict
-  version_added: 0.1.0
   sample: []
 current:
   description: Id of the release of the link C(current); empty if there is none.
   returned: always
   type: str
-  version_added: 0.1.0
   sample: 0c1e57098-cpu-1a2b3c4d
 memory_bytes:
   description: Memory of the process in RAM, in bytes.
   returned: always
   type: int
-  version_added: 0.1.0
   sample: 262144000
 problems:
   description: Problems of the worker, one sentence each.
   returned: always
   type: list
   elements: str
-  version_added: 0.1.0
   sample: []
 listening:
   description: Addresses on which a process listens at that port.
@@ -151,13 +146,11 @@ leaving:
   description: Connections that the client has closed and the worker has not (CLOSE_WAIT).
   returned: always
   type: int
-  version_added: 0.1.0
   sample: 0
 holder:
   description: Name and id of the process that listens at that port; empty if there is none.
   returned: always
   type: str
-  version_added: 0.1.0
   sample: ggml-rpc-server (4711)
 cache_bytes:
   description: Size of the tensor cache in bytes.

@@ -80,7 +80,6 @@ findings:
   returned: always
   type: list
   elements: dict
-  version_added: 0.1.0
   sample: []
 nft:
   description: Whether the host has the program nft.

@@ -13,42 +13,35 @@ version_added: 0.1.0
 description:
   - Reads the versions of compiler, cmake, ninja, ccache and CUDA, checks that they are compatible and support the GPUs
     of the inventory, and writes them to a JSON file.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
     details: Reports a change if the packages are not installed yet.
 options:
   path:
-    description:
-      - File to write. The module creates its folder.
+    description: File to write. The module creates its folder.
     type: path
     required: true
   cc:
-    description:
-      - Name or path of the C compiler.
+    description: Name or path of the C compiler.
     type: str
     required: true
   cxx:
-    description:
-      - Name or path of the C++ compiler.
+    description: Name or path of the C++ compiler.
     type: str
     required: true
   search_path:
-    description:
-      - Folders of the programs, and C(PATH) of the build.
+    description: Folders of the programs, and C(PATH) of the build.
     type: list
     elements: path
     required: true
   cuda_root:
-    description:
-      - Folder of the CUDA toolkit. Empty for a cluster without GPUs.
+    description: Folder of the CUDA toolkit. Empty for a cluster without GPUs.
     type: str
     default: ""
   compute_capabilities:
-    description:
-      - Compute capability of each GPU that runs the build, for example V(7.0).
+    description: Compute capability of each GPU that runs the build, for example V(7.0).
     type: list
     elements: str
     default: []
