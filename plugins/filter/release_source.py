@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter release_source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import catalogue as release_catalogue
@@ -58,8 +57,5 @@ def release_source(entry: Mapping[str, Any], kind: str, location: str = "", sha2
 
 
 class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
+    def filters(self) -> dict[str, Any]:
         return {"release_source": release_source}

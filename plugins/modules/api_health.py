@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prove that the head answers."""
 
 from __future__ import annotations
 
@@ -89,12 +88,10 @@ waited_s:
   description: Seconds until the head was ready.
   returned: success
   type: float
-  sample: 41.2
 limit_s:
   description: Longest wait in seconds.
   returned: success
   type: float
-  sample: 1036.8
 states:
   description: States during the wait in order, of V(refused), V(silent), V(loading) and V(ready).
   returned: success
@@ -116,17 +113,14 @@ key_required:
   description: Whether a request without a key is rejected.
   returned: success
   type: bool
-  sample: true
 wrong_key_refused:
   description: Whether a request with an unknown key is rejected.
   returned: success
   type: bool
-  sample: true
 reasons:
   description: Whether the model sends C(reasoning_content).
   returned: success
   type: bool
-  sample: false
 completion:
   description:
     - The answer in one piece; times in seconds. C(reasoning) is the part of C(text) that came as C(reasoning_content).

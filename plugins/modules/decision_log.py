@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module decision_log."""
 
 from __future__ import annotations
 
@@ -65,7 +64,6 @@ measured:
   description: Whether this run measured the head, or would measure it.
   returned: success
   type: bool
-  sample: false
 figures:
   description: Figures of the page, or empty. Memory is in MiB, times are in seconds.
   returned: success

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the API keys of the head in a file that only the service reads."""
 
 from __future__ import annotations
 
@@ -68,7 +67,6 @@ rotating:
   description: Whether a former key is still accepted.
   returned: always
   type: bool
-  sample: false
 """
 
 import secrets

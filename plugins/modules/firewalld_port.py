@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module firewalld_port."""
 
 from __future__ import annotations
 
@@ -59,7 +58,6 @@ firewalld:
   description: Whether firewalld runs on this host.
   returned: always
   type: bool
-  sample: true
 zone:
   description: Zone of the rules, empty if firewalld does not run.
   returned: always

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the hashes of the gateway's user keys."""
 
 from __future__ import annotations
 
@@ -96,7 +95,6 @@ active:
   description: Number of keys that are not revoked.
   returned: always
   type: int
-  sample: 2
 """
 
 import json

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetch a GGUF model: whole, in byte parts or in shards."""
 
 from __future__ import annotations
 
@@ -208,7 +207,6 @@ to_fetch:
   description: Bytes that were fetched, or in check mode would be; null if their number is unknown.
   returned: success, unless O(estimate) is set and there may be work
   type: int
-  sample: 47369119648
 progress_file:
   description: File for the progress of the module.
   returned: always

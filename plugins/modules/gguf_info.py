@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module gguf_info."""
 
 from __future__ import annotations
 
@@ -54,7 +53,6 @@ version:
   description: Version of the format.
   returned: success
   type: int
-  sample: 3
 byte_order:
   description: C(little) or C(big).
   returned: success
@@ -64,42 +62,34 @@ layers:
   description: Number of layers (blocks).
   returned: success
   type: int
-  sample: 80
 context:
   description: Context in tokens that the model was trained with.
   returned: success
   type: int
-  sample: 131072
 embedding:
   description: Width of the embedding.
   returned: success
   type: int
-  sample: 8192
 feed_forward:
   description: Width of the feed-forward layers; a list if layers differ.
   returned: success
   type: raw
-  sample: 29568
 heads:
   description: Attention heads; a list if layers differ.
   returned: success
   type: raw
-  sample: 64
 kv_heads:
   description: Heads of keys and values; a list if layers differ.
   returned: success
   type: raw
-  sample: 8
 experts:
   description: Experts of a mixture; null for a dense model.
   returned: success
   type: int
-  sample: null
 experts_used:
   description: Experts that a token uses; null for a dense model.
   returned: success
   type: int
-  sample: null
 tokenizer:
   description: Kind of tokenizer.
   returned: success
@@ -109,12 +99,10 @@ vocabulary:
   description: Number of tokens.
   returned: success
   type: int
-  sample: 152064
 parameters:
   description: Number of weights.
   returned: success
   type: int
-  sample: 72706203648
 types:
   description: Number of tensors, parameters and bytes by tensor type, largest first.
   returned: success
@@ -125,7 +113,6 @@ bits_per_weight:
   description: Average bits of a weight.
   returned: success
   type: float
-  sample: 5.21
 layer_bytes:
   description: Bytes of each layer's tensors, without padding.
   returned: success
@@ -136,37 +123,30 @@ other_bytes:
   description: Bytes of all other tensors, which are embeddings and the output layer.
   returned: success
   type: int
-  sample: 1722703872
 size:
   description: Bytes of the file, or of all shards.
   returned: success
   type: int
-  sample: 47369119648
 shards:
   description: Number of files.
   returned: success
   type: int
-  sample: 1
 tensors:
   description: Number of tensors.
   returned: success
   type: int
-  sample: 963
 whole:
   description: Whether all tensors lie within the files, as the engine requires.
   returned: success
   type: bool
-  sample: true
 missing_bytes:
   description: Number of bytes that are missing at the end.
   returned: success
   type: int
-  sample: 0
 read_bytes:
   description: Number of bytes that were read.
   returned: success
   type: int
-  sample: 6160384
 """
 
 import contextlib

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module gpu_memory."""
 
 from __future__ import annotations
 
@@ -77,12 +76,10 @@ available:
   description: Whether the driver reports at least one GPU.
   returned: success
   type: bool
-  sample: true
 reason:
   description: Why RV(available) is false, or empty.
   returned: success
   type: str
-  sample: ""
 driver:
   description: The driver's version.
   returned: success
@@ -92,7 +89,6 @@ must_wait:
   description: Whether less than O(wait_for_free_mib) is free. Only check mode returns true.
   returned: success
   type: bool
-  sample: false
 level:
   description: Level of the fullest GPU - V(below), V(good), V(acceptable), V(critical) or V(unknown).
   returned: success

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at the head from its own host."""
 
 from __future__ import annotations
 
@@ -52,12 +51,10 @@ enabled:
   description: Whether the unit starts at boot.
   returned: always
   type: bool
-  sample: true
 pid:
   description: Id of the main process; V(0) if there is none.
   returned: always
   type: int
-  sample: 4712
 since:
   description: When the unit became active, as systemd prints it.
   returned: always
@@ -67,17 +64,14 @@ needs_reload:
   description: Whether systemd has not read the current unit file yet.
   returned: always
   type: bool
-  sample: false
 age_s:
   description: Age of the main process in seconds.
   returned: always
   type: float
-  sample: 86.4
 restarts:
   description: Automatic restarts since the last manual start or boot.
   returned: always
   type: int
-  sample: 0
 release:
   description: Id of the release that the process runs from.
   returned: always
@@ -115,7 +109,6 @@ workers:
     established:
       description: Whether the process holds a connection to it.
       type: bool
-      sample: true
 devices:
   description: Layers and memory (MiB) of each device.
   returned: always
@@ -137,29 +130,23 @@ devices:
     layers:
       description: Layers on it; V(null) if unknown.
       type: int
-      sample: 40
     model_mib:
       description: Weights.
       type: float
-      sample: 4.51
     kv_mib:
       description: Key-value cache.
       type: float
-      sample: 1.5
     compute_mib:
       description: Compute buffer.
       type: float
-      sample: 12.04
 log_complete:
   description: Whether the journal still has the start of this run, with the placement.
   returned: always
   type: bool
-  sample: true
 layers:
   description: Layers of the model that have a cache.
   returned: always
   type: int
-  sample: 80
 """
 
 from dataclasses import asdict

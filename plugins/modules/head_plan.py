@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan the head from the inventory's facts and the release on its host."""
 
 from __future__ import annotations
 
@@ -118,7 +117,6 @@ pending:
   description: Whether no release is installed yet, which only check mode accepts.
   returned: always
   type: bool
-  sample: false
 release:
   description: Id of the release.
   returned: always

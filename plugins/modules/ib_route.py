@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module ib_route."""
 
 from __future__ import annotations
 
@@ -120,7 +119,6 @@ ok:
   description: Whether the module found no problem.
   returned: success
   type: bool
-  sample: false
 problems:
   description: The problems, one sentence each. A cause precedes its consequences.
   returned: success
@@ -134,7 +132,6 @@ advice:
   returned: success
   type: list
   elements: str
-  sample: []
 interface:
   description: The interface. C(kind) is the kernel's type, 32 for InfiniBand. C(mode) is IPoIB's. Unknown is null.
   returned: success

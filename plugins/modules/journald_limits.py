@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module journald_limits."""
 
 from __future__ import annotations
 
@@ -58,12 +57,10 @@ restarted:
   description: Whether journald was restarted, or would be restarted.
   returned: success
   type: bool
-  sample: false
 bytes:
   description: Present size of the journal in bytes.
   returned: success
   type: int
-  sample: 134217728
 """
 
 from typing import Any

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module llama_build."""
 
 from __future__ import annotations
 
@@ -130,7 +129,6 @@ removed:
   returned: success
   type: list
   elements: str
-  sample: []
 ansible_facts:
   description: Facts for the roles that follow.
   returned: success
@@ -140,7 +138,6 @@ ansible_facts:
       description:
         - Whether check mode predicts a build. Later roles then cannot read the future release on the build host.
       type: bool
-      sample: false
 """
 
 from pathlib import Path

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module model_files_info."""
 
 from __future__ import annotations
 
@@ -51,13 +50,11 @@ others:
   returned: success
   type: list
   elements: str
-  sample: []
 missing:
   description: Names of missing files.
   returned: success
   type: list
   elements: str
-  sample: []
 """
 
 from typing import Any

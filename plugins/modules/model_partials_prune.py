@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module model_partials_prune."""
 
 from __future__ import annotations
 
@@ -49,13 +48,11 @@ bytes:
   description: Disk space of these files in bytes.
   returned: success
   type: int
-  sample: 47369119648
 busy:
   description: Locks of running downloads. While there is one, nothing is removed.
   returned: success
   type: list
   elements: str
-  sample: []
 """
 
 import os

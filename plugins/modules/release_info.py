@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module release_info."""
 
 from __future__ import annotations
 
@@ -61,7 +60,6 @@ changing:
       rollback. Empty unless a switch is running or was killed.
   returned: success
   type: dict
-  sample: {}
 releases:
   description: Installed releases, oldest first.
   returned: success
@@ -100,17 +98,14 @@ problems:
   returned: success
   type: list
   elements: str
-  sample: []
 serving:
   description: Whether this host serves its builds to other nodes, which it does only during an installation.
   returned: success
   type: bool
-  sample: false
 built:
   description: Manifest of the newest build of O(release) on this host, or empty.
   returned: success
   type: dict
-  sample: {}
 """
 
 from dataclasses import asdict

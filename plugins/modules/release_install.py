@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module release_install."""
 
 from __future__ import annotations
 
@@ -73,12 +72,10 @@ needed:
   description: Copy of C(changed) that C(changed_when) does not hide.
   returned: success
   type: bool
-  sample: true
 fetch:
   description: Whether the tarball was needed, or would be needed.
   returned: success
   type: bool
-  sample: false
 problems:
   description: Differences between the installed build and its manifest.
   returned: success
@@ -95,7 +92,6 @@ driver_note:
   description: Restriction of this node's driver with the build; usually empty.
   returned: success
   type: str
-  sample: ""
 """
 
 from collections.abc import Sequence

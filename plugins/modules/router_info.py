@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what a running router offers."""
 
 from __future__ import annotations
 
@@ -76,7 +75,6 @@ problem:
   description: Reason why the models are unknown; empty if they are known.
   returned: without O(url)
   type: str
-  sample: ""
 active_state:
   description: State of the unit (ActiveState).
   returned: without O(url)
@@ -96,12 +94,10 @@ restarts:
   description: Automatic restarts since the last manual start or boot.
   returned: without O(url)
   type: int
-  sample: 0
 pid:
   description: Id of the main process; V(0) if there is none.
   returned: without O(url)
   type: int
-  sample: 4712
 endpoint:
   description: Address and port of the API.
   returned: without O(url)

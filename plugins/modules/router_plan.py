@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan a router of models from the inventory's facts, the files on its host and the release there."""
 
 from __future__ import annotations
 
@@ -125,7 +124,6 @@ pending:
   description: Whether the release or the folder does not exist yet, which only check mode accepts.
   returned: always
   type: bool
-  sample: false
 release:
   description: Id of the release.
   returned: always
@@ -147,7 +145,6 @@ left_out:
   description: Reasons by id of models that are not offered.
   returned: always
   type: dict
-  sample: {}
 files:
   description: Files of the service by path, the presets among them.
   returned: always
@@ -170,7 +167,6 @@ findings:
   returned: always
   type: list
   elements: dict
-  sample: []
 """
 
 from dataclasses import asdict

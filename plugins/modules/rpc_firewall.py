@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module rpc_firewall."""
 
 from __future__ import annotations
 
@@ -67,12 +66,10 @@ loaded:
   description: Whether the kernel had these rules before.
   returned: always
   type: bool
-  sample: true
 firewalld:
   description: Whether firewalld runs on this host.
   returned: always
   type: bool
-  sample: false
 zone:
   description: firewalld's zone in which the head is let through, empty where firewalld does not run.
   returned: always

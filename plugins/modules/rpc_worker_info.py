@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at an RPC worker from its own host."""
 
 from __future__ import annotations
 
@@ -72,12 +71,10 @@ enabled:
   description: Whether the unit starts at boot.
   returned: always
   type: bool
-  sample: true
 pid:
   description: Id of the main process; V(0) if there is none.
   returned: always
   type: int
-  sample: 4711
 since:
   description: When the unit became active, as systemd prints it.
   returned: always
@@ -87,17 +84,14 @@ needs_reload:
   description: Whether systemd has not read the current unit file yet.
   returned: always
   type: bool
-  sample: false
 age_s:
   description: Age of the main process in seconds.
   returned: always
   type: float
-  sample: 86.4
 restarts:
   description: Automatic restarts since the last manual start or boot.
   returned: always
   type: int
-  sample: 0
 release:
   description: Id of the release that the process runs from.
   returned: always
@@ -113,7 +107,6 @@ advisories:
   returned: always
   type: list
   elements: dict
-  sample: []
 current:
   description: Id of the release of the link C(current); empty if there is none.
   returned: always
@@ -123,13 +116,11 @@ memory_bytes:
   description: Memory of the process in RAM, in bytes.
   returned: always
   type: int
-  sample: 262144000
 problems:
   description: Problems of the worker, one sentence each.
   returned: always
   type: list
   elements: str
-  sample: []
 listening:
   description: Addresses on which a process listens at that port.
   returned: always
@@ -146,7 +137,6 @@ leaving:
   description: Connections that the client has closed and the worker has not (CLOSE_WAIT).
   returned: always
   type: int
-  sample: 0
 holder:
   description: Name and id of the process that listens at that port; empty if there is none.
   returned: always
@@ -156,7 +146,6 @@ cache_bytes:
   description: Size of the tensor cache in bytes.
   returned: always
   type: int
-  sample: 52428800
 """
 
 import time

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan an RPC worker from the release on its host."""
 
 from __future__ import annotations
 
@@ -58,7 +57,6 @@ pending:
   description: Whether no release is installed yet, which only check mode accepts.
   returned: always
   type: bool
-  sample: false
 release:
   description: Id of the release.
   returned: always
@@ -80,12 +78,10 @@ findings:
   returned: always
   type: list
   elements: dict
-  sample: []
 nft:
   description: Whether the host has the program nft.
   returned: always
   type: bool
-  sample: true
 """
 
 import os

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module selinux_policy."""
 
 from __future__ import annotations
 
@@ -67,7 +66,6 @@ enabled:
   description: Whether SELinux is enforcing or permissive.
   returned: always
   type: bool
-  sample: true
 module:
   description: Action on the policy module, V(install) or V(remove), or empty.
   returned: always
