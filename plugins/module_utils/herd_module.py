@@ -13,6 +13,27 @@ from ansible.module_utils.basic import AnsibleModule
 
 from .core.errors import HerdError
 
+#: Specifications of the options that the documentation fragment engine_options describes under the same names.
+ENGINE_OPTIONS: dict[str, Any] = {
+    "prefix": {"type": "path", "required": True},
+    "environment": {"type": "dict", "default": {}},
+    "accepted_rules": {"type": "list", "elements": "str", "default": []},
+}
+SERVER_OPTIONS: dict[str, Any] = {
+    "listen_address": {"type": "str", "required": True},
+    "listen_port": {"type": "int", "required": True},
+    "api_key_file": {"type": "path", "required": True, "no_log": False},
+    "tls": {
+        "type": "dict",
+        "default": {},
+        "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
+    },
+}
+CLIENT_OPTIONS: dict[str, Any] = {
+    "api_key_file": {"type": "path", "no_log": False},
+    "certificate_file": {"type": "path"},
+}
+
 
 class HerdModule(AnsibleModule):
     """A module that supports check mode and reports an error as one sentence."""

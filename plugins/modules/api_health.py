@@ -169,7 +169,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate, proc_net
-from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import CLIENT_OPTIONS, HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
@@ -289,8 +289,7 @@ def main() -> None:
     run_module(
         result,
         url={"type": "str", "required": True},
-        api_key_file={"type": "path", "no_log": False},
-        certificate_file={"type": "path"},
+        **CLIENT_OPTIONS,
         model={"type": "str", "required": True},
         timeout={"type": "int", "default": 600},
         model_bytes={"type": "int", "default": 0},

@@ -48,9 +48,9 @@ options:
     description: The byte parts of one file, in order. The set must be complete.
     type: list
     elements: dict
-    suboptions:
+    suboptions: &piece
       url:
-        description: Address of the part. C(http), C(https), C(file) or a path on the host.
+        description: Its address. C(http), C(https), C(file) or a path on the host.
         type: str
         required: true
       mirrors:
@@ -68,20 +68,7 @@ options:
     type: list
     elements: dict
     suboptions:
-      url:
-        description: Address of the shard. C(http), C(https), C(file) or a path on the host.
-        type: str
-        required: true
-      mirrors:
-        description: Other addresses of the same bytes, as in O(mirrors), asked before them.
-        type: list
-        elements: str
-      size:
-        description: Its size in bytes.
-        type: int
-      sha256:
-        description: Its SHA-256, 64 hexadecimal digits.
-        type: str
+      <<: *piece
       file:
         description: Its name on the host, if the URL ends in another one.
         type: str

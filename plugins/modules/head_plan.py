@@ -20,7 +20,6 @@ extends_documentation_fragment:
   - herd.inference.attributes.info_module
   - herd.inference.engine_options
   - herd.inference.engine_options.server
-  - herd.inference.tls_options
 attributes:
   check_mode:
     details: Without an installed release, RV(pending) is true.
@@ -179,7 +178,12 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags i
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
-from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
+    ENGINE_OPTIONS,
+    SERVER_OPTIONS,
+    HerdModule,
+    run_module,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -297,7 +301,6 @@ def result(module: HerdModule) -> dict[str, Any]:
 def main() -> None:
     run_module(
         result,
-        prefix={"type": "path", "required": True},
         name={"type": "str", "required": True},
         workers={"type": "list", "elements": "str", "required": True},
         addresses={"type": "dict", "required": True},
@@ -311,19 +314,11 @@ def main() -> None:
         profiles={"type": "dict", "default": {}},
         profile={"type": "str", "default": ""},
         settings={"type": "dict", "default": {}},
-        listen_address={"type": "str", "required": True},
-        listen_port={"type": "int", "required": True},
-        api_key_file={"type": "path", "required": True, "no_log": False},
-        tls={
-            "type": "dict",
-            "default": {},
-            "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
-        },
         worker_timeout={"type": "int", "default": 300},
         unit={"type": "str", "default": "llama-head.service"},
-        environment={"type": "dict", "default": {}},
         model_types={"type": "list", "elements": "str", "default": []},
-        accepted_rules={"type": "list", "elements": "str", "default": []},
+        **ENGINE_OPTIONS,
+        **SERVER_OPTIONS,
     )
 
 

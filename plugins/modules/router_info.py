@@ -134,7 +134,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate
-from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import CLIENT_OPTIONS, HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
@@ -235,8 +235,7 @@ def main() -> None:
         result,
         url={"type": "str"},
         unit={"type": "str", "default": "llama-router.service"},
-        api_key_file={"type": "path", "no_log": False},
-        certificate_file={"type": "path"},
+        **CLIENT_OPTIONS,
         timeout={"type": "int", "default": 60},
         expected={"type": "list", "elements": "str", "default": []},
     )

@@ -21,8 +21,7 @@ extends_documentation_fragment:
   - herd.inference.attributes.info_module
   - herd.inference.engine_options
   - herd.inference.engine_options.server
-  - herd.inference.tls_options
-  - herd.inference.gpu_options
+  - herd.inference.engine_options.gpus
 attributes:
   check_mode:
     details: Without an installed release or a folder of models, RV(pending) is true.
@@ -186,7 +185,12 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models import 
 from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata_reader
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
-from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
+    ENGINE_OPTIONS,
+    SERVER_OPTIONS,
+    HerdModule,
+    run_module,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
 from ansible_collections.herd.inference.plugins.module_utils.ports.models import folder as model_folder
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
@@ -355,7 +359,6 @@ def result(module: HerdModule) -> dict[str, Any]:
 def main() -> None:
     run_module(
         result,
-        prefix={"type": "path", "required": True},
         release={"type": "str", "required": True},
         name={"type": "str", "required": True},
         models={"type": "dict", "default": {}},
@@ -372,18 +375,10 @@ def main() -> None:
         reserve_mib={"type": "int", "default": 0},
         memory_gib={"type": "float", "default": 0},
         memory_max={"type": "str", "default": ""},
-        listen_address={"type": "str", "required": True},
-        listen_port={"type": "int", "required": True},
         timeout_s={"type": "int", "default": 600},
-        api_key_file={"type": "path", "required": True, "no_log": False},
-        tls={
-            "type": "dict",
-            "default": {},
-            "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
-        },
         preset_file={"type": "path", "required": True},
-        environment={"type": "dict", "default": {}},
-        accepted_rules={"type": "list", "elements": "str", "default": []},
+        **ENGINE_OPTIONS,
+        **SERVER_OPTIONS,
     )
 
 

@@ -16,7 +16,7 @@ author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
   - herd.inference.attributes.info_module
   - herd.inference.engine_options
-  - herd.inference.gpu_options
+  - herd.inference.engine_options.gpus
 attributes:
   check_mode:
     details: Without an installed release, RV(pending) is true.
@@ -99,7 +99,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     MismatchError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
-from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import ENGINE_OPTIONS, HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall, processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
@@ -158,15 +158,13 @@ def result(module: HerdModule) -> dict[str, Any]:
 def main() -> None:
     run_module(
         result,
-        prefix={"type": "path", "required": True},
         address={"type": "str", "required": True},
         port={"type": "int", "required": True},
         threads={"type": "int", "default": 0},
         cache={"type": "bool", "default": True},
         gpus={"type": "list", "elements": "dict", "default": []},
         unit={"type": "str", "default": "llama-rpc.service"},
-        environment={"type": "dict", "default": {}},
-        accepted_rules={"type": "list", "elements": "str", "default": []},
+        **ENGINE_OPTIONS,
     )
 
 
