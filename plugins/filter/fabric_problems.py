@@ -48,16 +48,11 @@ _value:
       fact if the network has changed."
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.operations.inventory_checks import host_problems
-
-
-def fabric_problems(facts: Mapping[str, Any], address: str, interface: str, mtu: int | None = None) -> list[str]:
-    return host_problems(facts, address, interface, mtu)
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import inventory_checks
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"fabric_problems": fabric_problems}
+        return {"fabric_problems": inventory_checks.host_problems}

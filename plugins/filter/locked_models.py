@@ -36,16 +36,11 @@ _value:
   type: dict
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models.lock import merge
-
-
-def locked_models(entries: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
-    return merge(entries, lock)
+from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"locked_models": locked_models}
+        return {"locked_models": model_lock.merge}

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import catalogue as release_catalogue
@@ -47,13 +46,6 @@ _value:
 """
 
 
-def release_facts(
-    entries: Mapping[str, Mapping[str, Any]], release: str, acknowledged: Iterable[str] = ()
-) -> dict[str, Any]:
-    """Return the checked entry of a release whose advisories are acknowledged."""
-    return release_catalogue.release_facts(entries, release, acknowledged)
-
-
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"release_facts": release_facts}
+        return {"release_facts": release_catalogue.release_facts}

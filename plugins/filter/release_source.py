@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import catalogue as release_catalogue
@@ -51,11 +50,6 @@ _value:
 """
 
 
-def release_source(entry: Mapping[str, Any], kind: str, location: str = "", sha256: str = "") -> dict[str, Any]:
-    """Return the location of a release's source."""
-    return release_catalogue.source(entry, kind, location or "", sha256 or "")
-
-
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"release_source": release_source}
+        return {"release_source": release_catalogue.source}

@@ -65,26 +65,26 @@ def problems(inventory: Inventory, ansible_version: str) -> list[str]:
     ]
 
 
-def host_problems(facts: Mapping[str, Any], fabric_address: str, interface: str, mtu: int | None) -> list[str]:
+def host_problems(facts: Mapping[str, Any], address: str, interface: str, mtu: int | None = None) -> list[str]:
     """Return the problems of one host's fabric, from its gathered facts.
 
     :param facts: C(ansible_facts) with the network subset.
     :param mtu: bytes; None if the inventory does not set it.
     """
     here = facts.get(interface.replace("-", "_"))
-    addresses = [str(address) for address in facts.get("all_ipv4_addresses", ())]
-    if fabric_address not in addresses:
+    addresses = [str(found) for found in facts.get("all_ipv4_addresses", ())]
+    if address not in addresses:
         return [
-            f"expected herd_fabric_address {fabric_address} on an interface of this host, "
+            f"expected herd_fabric_address {address} on an interface of this host, "
             f"found {', '.join(sorted(addresses)) or 'no IPv4 address'}: "
             f"correct the inventory or bring {interface} up with that address."
         ]
-    if not isinstance(here, Mapping) or _address_of(here) != fabric_address:
+    if not isinstance(here, Mapping) or _address_of(here) != address:
         holder = next(
-            (n for n in facts.get("interfaces", ()) if _address_of(facts.get(n)) == fabric_address), "another"
+            (name for name in facts.get("interfaces", ()) if _address_of(facts.get(name)) == address), "another"
         )
         return [
-            f"expected herd_fabric_address {fabric_address} on herd_fabric_interface {interface}, "
+            f"expected herd_fabric_address {address} on herd_fabric_interface {interface}, "
             f"found it on {holder}: traffic between the nodes would take the wrong network; "
             f"correct one of the two facts."
         ]

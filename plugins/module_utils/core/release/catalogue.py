@@ -71,14 +71,16 @@ def _malformed(key: str, found: str) -> InvalidInputError:
     )
 
 
-def release_facts(catalogue: Mapping[str, Mapping[str, Any]], key: str, acknowledged: Iterable[str]) -> dict[str, Any]:
+def release_facts(
+    entries: Mapping[str, Mapping[str, Any]], release: str, acknowledged: Iterable[str] = ()
+) -> dict[str, Any]:
     """Return the checked entry of a release. C(acknowledged) must list each of its advisories."""
-    entry, known = select(catalogue, key), set(acknowledged)
+    entry, known = select(entries, release), set(acknowledged)
     open_ones = [advisory for advisory in entry["advisories"] if advisory["id"] not in known]
     if open_ones:
         listed = "; ".join(f"{advisory['id']} ({advisory['means']})" for advisory in open_ones)
         raise InvalidInputError(
-            expected=f"every advisory of release {key} to be named in herd_acknowledged_advisories",
+            expected=f"every advisory of release {release} to be named in herd_acknowledged_advisories",
             found=f"{len(open_ones)} that is not: {listed}" if len(open_ones) == 1 else f"these missing: {listed}",
             remedy="choose a release without them, or add these ids to the inventory if the risk is accepted",
         )
