@@ -80,10 +80,8 @@ def resolve(target: Target, client: SourceClient, checksums: bool, report: Repor
 
     :param checksums: whether every byte must be covered by a sha256.
     """
-    segments = []
-    for segment in given(target):
-        covered = not checksums or target.sha256 is not None
-        segments.append(_resolve_part(segment, client, covered, report))
+    covered = not checksums or target.sha256 is not None
+    segments = [_resolve_part(segment, client, covered, report) for segment in given(target)]
     agree("size", target.path, target.size, total_size(segments))
     bare = [segment.part.label for segment in segments if segment.sha256 is None]
     if target.sha256 is None and bare and checksums:

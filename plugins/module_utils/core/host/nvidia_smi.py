@@ -270,9 +270,8 @@ def select(gpus: Sequence[Gpu], ids: Sequence[str]) -> list[Gpu]:
 
 def least_free(gpus: Sequence[Gpu]) -> int | None:
     """Return the free MiB of the fullest GPU, or None if a value is unknown."""
-    free = [gpu.free_mib for gpu in gpus]
-    known = [found for found in free if found is not None]
-    return min(known) if known and len(known) == len(free) else None
+    known = [gpu.free_mib for gpu in gpus if gpu.free_mib is not None]
+    return min(known) if known and len(known) == len(gpus) else None
 
 
 def sysfs_name(pci_bus_id: str) -> str:

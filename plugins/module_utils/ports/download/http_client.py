@@ -233,7 +233,13 @@ class HttpClient:
             raise NotFoundError.plain(
                 f'Python library "requests" is not installed on the host ({REQUESTS_ERROR})', "run the role node first"
             )
-        gets_token = any(_same_place(trusted, here) for trusted in self._trusted)
+        token = self._token if any(_same_place(trusted, here) for trusted in self._trusted) else None
+
+        def authorise(request: PreparedRequest) -> PreparedRequest:
+            if token:
+                request.headers["Authorization"] = f"Bearer {token}"
+            return request
+
         try:
             return self._session.request(
                 method,
@@ -241,7 +247,7 @@ class HttpClient:
                 # Compressed bytes would have other positions, sizes and checksums.
                 headers={**headers, "Accept-Encoding": "identity"},
                 # Always set, so that requests does not use credentials of ~/.netrc.
-                auth=self._authorise if gets_token else _anonymous,
+                auth=authorise,
                 allow_redirects=False,
                 stream=True,
                 timeout=(min(CONNECT, self._timeout), self._timeout),
@@ -263,11 +269,6 @@ class HttpClient:
             self._ends.pop(url, None)
             raise passing_failure(url, reason(error)) from None
 
-    def _authorise(self, request: PreparedRequest) -> PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
 
 def _leave(response: Response) -> None:
     """Close a response, and keep its connection where that costs nothing."""
@@ -277,10 +278,6 @@ def _leave(response: Response) -> None:
         response.raw.release_conn()
     else:
         response.close()
-
-
-def _anonymous(request: PreparedRequest) -> PreparedRequest:
-    return request
 
 
 def _same_place(first: str, second: str) -> bool:
