@@ -157,8 +157,8 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import missing_required_lib
 
+from ansible_collections.herd.inference.plugins.module_utils.core.download.identity import public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import file_name
-from ansible_collections.herd.inference.plugins.module_utils.core.download.urls import public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (

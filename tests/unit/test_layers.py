@@ -53,7 +53,7 @@ ALLOWED = {
     "agent": ("agent", "core"),
     # Beside errors, rules that core or the agent's own transport share.
     "ports": (
-        "core.download.urls",
+        "core.download.identity",
         "core.engine.api_answers",
         "core.errors",
         "core.host.certificate",

@@ -26,11 +26,11 @@ from .. import text
 from ..errors import InsufficientError, NotFoundError
 from . import progress_record, sources, verification_record
 from .extents import Extents
+from .identity import FileIdentity
 from .parts import Target
 from .retry import Backoff, Pace
 from .sources import ReportProgress, Segment, SourceClient, total_size
 from .transfer import Snapshot, Transfer
-from .verification_record import FileIdentity
 
 #: Receives the number of bytes that were hashed since the former call.
 CountBytes = Callable[[int], None]

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import InvalidInputError
-from .urls import public_url
+from .identity import public_url
 
 SCHEMES = ("http", "https", "file")
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -10,24 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Protocol
 
 from ..errors import HerdError, InvalidInputError, MismatchError
+from .identity import RemoteFile, public_url
 from .parts import Part, Target, url_identity
-from .urls import public_url
 
 #: Receives the current step, its progress and its total; None if the total is unknown.
 ReportProgress = Callable[[str, float, Optional[float]], None]
-
-
-class RemoteFile(Protocol):
-    """A file as its server describes it (see ports/download/responses.py)."""
-
-    @property
-    def size(self) -> int | None: ...
-    @property
-    def sha256(self) -> str | None: ...
-    @property
-    def tag(self) -> str | None: ...
-    @property
-    def commit(self) -> str | None: ...
 
 
 class SourceClient(Protocol):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ..errors import HerdError
+from .identity import public_url
 from .sources import Segment
-from .urls import public_url
 
 
 class ResponseInfo(Protocol):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from ...core.download.identity import RemoteFile
 from ...core.errors import NotFoundError, TransientFailureError
-from .responses import RemoteFile, passing_failure, reason
+from .responses import passing_failure, reason
 
 if TYPE_CHECKING:
     from requests import Response

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...core.download.identity import FileIdentity
 from ...core.errors import InvalidInputError
 from .. import files
-from .partial_file import FileIdentity, LineFile, PartialFile
+from .partial_file import LineFile, PartialFile
 
 BLOCK = 4 << 20
 

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Optional
 from urllib.parse import urljoin, urlsplit
 
-from ...core.download.urls import public_url
+from ...core.download.identity import RemoteFile, public_url
 from ...core.errors import HerdError, MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
 from . import responses
 from .content import FileContent, HttpContent, describe_file, open_file
-from .responses import TRY_AGAIN, RemoteFile, check_status, is_range, passing_failure, reason
+from .responses import TRY_AGAIN, check_status, is_range, passing_failure, reason
 
 try:
     import requests

@@ -9,23 +9,15 @@ import ctypes
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from ...core.download.identity import FileIdentity
 from ...core.errors import HerdError
 from ..files import FULL, disk_full, sync
 
 FALLOC_FL_KEEP_SIZE = 1
 #: Most pieces that the kernel takes in one call (IOV_MAX).
 MOST_PIECES = 1024
-
-
-@dataclass(frozen=True)
-class FileIdentity:
-    """Size in bytes and modification time of a file, which identify its content."""
-
-    size: int
-    mtime_ns: int
 
 
 class PartialFile:
