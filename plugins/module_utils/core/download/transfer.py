@@ -24,10 +24,11 @@ from ..errors import HerdError, TransientFailureError
 from . import checks, transfer_state
 from .extents import Extents
 from .hashing import HashStreams, HashTask
+from .identity import RemoteFile
 from .parts import Target, server_of
 from .retry import Backoff, Pace
 from .sources import Segment, combined
-from .transfer_state import Address, PartRequest, PartState, ResponseInfo
+from .transfer_state import Address, PartRequest, PartState
 
 #: Origin of bytes that an earlier run received, in place of an address.
 EARLIER = "earlier"
@@ -197,23 +198,26 @@ class Transfer:
 
     # --- results of a request
 
-    def opened(self, request: PartRequest, response: ResponseInfo) -> bool:
-        """Take a response before its body; False if it is useless, without being a failure."""
+    def opened(self, request: PartRequest, remote: RemoteFile, ranged: bool) -> bool:
+        """Take a response before its body; False if it is useless, without being a failure.
+
+        :param ranged: whether the body begins at the requested position; otherwise it begins at the start of the file.
+        """
         part, address = request.part, request.address
         if request.is_stale or self.is_over:
             return False
-        checks.check_identity(part, address, response)
+        checks.check_identity(part, address, remote)
         if not address.has_tag:
-            address.tag, address.has_tag = response.tag, True
+            address.tag, address.has_tag = remote.tag, True
             # Until the journal is written again, it has this address without a tag.
             self.journal_due = True
-        if part.size is None and response.total is not None:
-            part.size = request.end = response.total
+        if part.size is None and remote.size is not None:
+            part.size = request.end = remote.size
             transfer_state.place(self.parts)
             self._check_total()
         if not request.ranged:
             return not self.is_over
-        if response.ranged:
+        if ranged:
             address.ranges = True if address.ranges is None else address.ranges
             return not self.is_over
         # The server ignored the range.

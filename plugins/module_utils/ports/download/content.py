@@ -26,7 +26,7 @@ class HttpContent:
     """
 
     def __init__(self, remote: RemoteFile, ranged: bool, response: Response) -> None:
-        self.total, self.tag, self.sha256 = remote.size, remote.tag, remote.sha256
+        self.remote = remote
         self.ranged = ranged
         self._response = response
         # Read below urllib3, whose reader waits for all requested bytes: a server that sends one byte a minute would
@@ -71,7 +71,7 @@ class FileContent:
     ranged = True
 
     def __init__(self, remote: RemoteFile, path: Path, start: int, end: int | None) -> None:
-        self.total, self.tag, self.sha256 = remote.size, remote.tag, remote.sha256
+        self.remote = remote
         self._path = path
         self._position = start
         self._end = end

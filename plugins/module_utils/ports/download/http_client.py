@@ -122,10 +122,10 @@ class HttpClient:
         while size is None or position < size:
             try:
                 with contextlib.closing(self.open(url, position, None, position > 0)) as content:
-                    if content.tag != tag or size not in (None, content.total):
+                    if content.remote.tag != tag or size not in (None, content.remote.size):
                         raise MismatchError(
                             f"the same {public_url(url)} as before (ETag {tag}, {size} bytes)",
-                            f"ETag {content.tag}, {content.total} bytes",
+                            f"ETag {content.remote.tag}, {content.remote.size} bytes",
                             "the file was replaced while it was fetched: run again to fetch the new one",
                         )
                     position = position if content.ranged else 0

@@ -191,7 +191,7 @@ class _TransferRun:
     def _receive(self, request: PartRequest, content: Content) -> bool:
         """Write the body of a response to the file; False if the response is useless."""
         with self._lock:
-            going = self._transfer.opened(request, content)
+            going = self._transfer.opened(request, content.remote, content.ranged)
             # Other threads may wait for what this response tells about its server.
             self._wake(True)
         detector = self._workers.detector()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
+from ansible_collections.herd.inference.plugins.module_utils.core.download.identity import RemoteFile
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Part, Target
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Pace
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import Segment
@@ -32,14 +33,6 @@ class Place:
     ranges: bool
     breaks: float
     known_size: bool
-
-
-@dataclass(frozen=True)
-class Response:
-    ranged: bool
-    total: int | None
-    tag: str | None
-    sha256: str | None = None
 
 
 @dataclass
@@ -88,7 +81,7 @@ class Simulation:
                 answer.opened = True
                 answer.left = place.data[request.start : request.end] if ranged else place.data
                 size = len(place.data) if place.known_size else None
-                if not self.transfer.opened(request, Response(ranged, size, place.tag)):
+                if not self.transfer.opened(request, RemoteFile(size, None, place.tag), ranged):
                     self.transfer.release(request)
                     self.answers.remove(answer)
                 return True
