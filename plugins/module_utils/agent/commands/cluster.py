@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -20,7 +19,7 @@ from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, s
 from ...core.supervision.observations import PeerObservation
 from ...core.text import text_table
 from ..common import command, engine_api
-from ..common.output import write, write_error_line, write_line
+from ..common.output import write, write_error_line, write_line, write_result
 from ..supervisor import heartbeat_client, local_state
 from ..supervisor.router_monitor import states
 from ..supervisor.settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
@@ -57,7 +56,7 @@ def _text(observations: Mapping[str, PeerObservation]) -> str:
 def status_command(arguments: argparse.Namespace) -> int:
     """Show the status of every node."""
     observations = _fetch(_settings(arguments))
-    write_line(json.dumps(_as_data(observations), indent=2) if arguments.json else _text(observations))
+    write_result(arguments.json, _as_data(observations), _text(observations), indent=2)
     return EXIT_WELL if is_well(observations) else EXIT_ILL
 
 
@@ -66,10 +65,8 @@ def watch_command(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     while True:
         observations = _fetch(settings)
-        if arguments.json:
-            write_line(json.dumps(_as_data(observations)))
-        elif not sys.stdout.isatty():
-            write_line(_text(observations))
+        if arguments.json or not sys.stdout.isatty():
+            write_result(arguments.json, _as_data(observations), _text(observations))
         else:
             # Move to the upper left corner, overwrite line by line, and clear the rest.
             lines = [time.strftime("%H:%M:%S"), "", *_text(observations).splitlines()]
@@ -127,12 +124,8 @@ def probe_command(arguments: argparse.Namespace) -> int:
         found.update(answered=True, seconds=round(engine_api.complete(api, arguments.timeout), 3))
     except HerdError as error:
         found.update(answered=False, error=str(error))
-    if arguments.json:
-        write_line(json.dumps(found))
-    elif found["answered"]:
-        write_line(f"{found['api']} is {found['health']} and made a token in {found['seconds']} seconds")
-    else:
-        write_line(f"{found['api']} is {found['health']}: {found['error']}")
+    outcome = f" and made a token in {found['seconds']} seconds" if found["answered"] else f": {found['error']}"
+    write_result(arguments.json, found, f"{found['api']} is {found['health']}{outcome}")
     return EXIT_WELL if found["answered"] else EXIT_NO_ANSWER
 
 
@@ -154,10 +147,8 @@ def query_command(arguments: argparse.Namespace) -> int:
     took = time.monotonic() - began
     rate = round((pieces - 1) / (took - first), 2) if pieces > 1 and took > first else 0.0
     facts = {"first_piece_s": round(first, 3), "seconds": round(took, 3), "pieces": pieces, "pieces_per_second": rate}
-    if arguments.json:
-        write_line(json.dumps({"text": text, **facts}))
-    else:
-        write_line(f"\n\n{pieces} pieces, the first after {first:.2f} s, {rate:g} per second")
+    summary_text = f"\n\n{pieces} pieces, the first after {first:.2f} s, {rate:g} per second"
+    write_result(arguments.json, {"text": text, **facts}, summary_text)
     return EXIT_WELL if pieces else EXIT_NO_ANSWER
 
 
@@ -181,12 +172,8 @@ def drain_command(arguments: argparse.Namespace) -> int:
     if is_idle and arguments.stop:
         command.run(["systemctl", "stop", settings.head_unit], 120.0)
     facts = {"idle": is_idle, "busy": slots.busy, "stopped": bool(is_idle and arguments.stop)}
-    if arguments.json:
-        write_line(json.dumps(facts))
-    else:
-        write_line(
-            "no request runs" if is_idle else f"{slots.busy} requests still run after {arguments.timeout:g} seconds"
-        )
+    busy = f"{slots.busy} requests still run after {arguments.timeout:g} seconds"
+    write_result(arguments.json, facts, "no request runs" if is_idle else busy)
     return EXIT_WELL if is_idle else EXIT_ILL
 
 

@@ -18,7 +18,7 @@ from ...core.errors import InvalidInputError, NotFoundError, RemoteFailureError
 from ...core.slurm import tier_status
 from ...core.text import plain
 from ..common.atomic_files import write_whole
-from ..common.output import write_line
+from ..common.output import write_line, write_result
 from ..slurm import manager
 from ..slurm.manager_state import DEFAULT_PATH, ManagerSettings, ManualStops, read_settings
 
@@ -53,10 +53,8 @@ def show_command(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.config)
     view, wall = _read_status(settings.view), time.time()
     age_problem = view.age_problem(wall)
-    if arguments.json:
-        write_line(json.dumps({**tier_status.as_data(view), "is_old": bool(age_problem)}, indent=2))
-    else:
-        write_line(tier_status.table(view, wall))
+    facts = {**tier_status.as_data(view), "is_old": bool(age_problem)}
+    write_result(arguments.json, facts, tier_status.table(view, wall), indent=2)
     is_ready = all(tier.state == tier_status.READY for tier in view.tiers.values() if tier.enabled)
     return 0 if is_ready and not age_problem else EXIT_NOT_READY
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import socket
 import time
@@ -26,6 +25,7 @@ from ..common.output import write_line
 from ..common.systemd_notify import notify
 from ..supervisor import local_state
 from ..supervisor.settings import OperatorFlags
+from . import stop_engine
 
 #: The queue connects to the head from this loopback address, so that its connections are not redirected back.
 OWN_ADDRESS = "127.0.0.2"
@@ -232,13 +232,8 @@ def _stop(unit: str, pid: int) -> bool:
     if not is_held:
         # Otherwise the agent restarts it before systemd is asked to stop it.
         flags.set("hold", "herdctl idle", END_S + 10)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-        # A second signal, such as systemd's, would turn its exit into a failure.
-        until = time.monotonic() + END_S
-        while time.monotonic() < until:
-            os.kill(pid, 0)
-            time.sleep(LOOK_S / 5)
+    # Until it exits, a second signal, such as systemd's, would turn its exit into a failure.
+    stop_engine.terminate(pid, END_S)
     is_stopped = command.run(["systemctl", "stop", unit], 120.0)[0] == 0
     if not is_held:
         flags.clear("hold")

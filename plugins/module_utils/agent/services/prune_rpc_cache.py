@@ -15,11 +15,11 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ...core.engine import rpc_cache
 from ...core.errors import HerdError, InvalidInputError
-from ..common.output import write_line
+from ..common.atomic_files import write_whole
+from ..common.output import write_result
 from ..supervisor import disks, local_state
 from ..supervisor.settings import DEFAULT_PATH, read_settings
 
@@ -56,20 +56,8 @@ def _proved(folder: Path) -> float | None:
 
 def _prove(folder: Path, until: float) -> None:
     """Record until when all written files are known to be complete; on a full disk the record is lost."""
-    scratch = folder / f"{STATE}.{os.getpid()}"
-    try:
-        scratch.write_text(json.dumps({"proved": until}) + "\n", encoding="utf-8")
-        scratch.replace(folder / STATE)
-    except OSError:
-        with suppress(OSError):
-            scratch.unlink()
-
-
-def _print(arguments: argparse.Namespace, facts: dict[str, Any], text: str) -> None:
-    if arguments.json:
-        write_line(json.dumps(facts))
-    elif text:
-        write_line(text)
+    with suppress(OSError):
+        write_whole(folder / STATE, json.dumps({"proved": until}) + "\n")
 
 
 def show(arguments: argparse.Namespace, folder: Path) -> int:
@@ -79,7 +67,7 @@ def show(arguments: argparse.Namespace, folder: Path) -> int:
     free = _space(folder)[0] if folder.is_dir() else 0
     facts = {"folder": str(folder), "files": len(files), "bytes": size, "free": free, "proved": _proved(folder)}
     text = f"{folder}: {len(files)} files of {size // rpc_cache.MIB} MiB, {free // rpc_cache.MIB} MiB free"
-    _print(arguments, facts, text)
+    write_result(arguments.json, facts, text)
     return EXIT_WELL
 
 
@@ -97,11 +85,13 @@ def prune(arguments: argparse.Namespace, folder: Path) -> int:
     removals = rpc_cache.plan(_files(folder), limits.on(total), free, _proved(folder), ended, full)
     for removal in removals:
         (folder / removal.file.name).unlink(missing_ok=True)
-    for scratch in folder.glob(f"{STATE}.*"):
+    for scratch in folder.glob(f".{STATE}.*"):
         scratch.unlink(missing_ok=True)
     _prove(folder, now)
     said = rpc_cache.summary(removals)
-    _print(arguments, {"removed": [r.file.name for r in removals]}, f"removed from the cache {said}" if said else "")
+    if said or arguments.json:
+        facts = {"removed": [removal.file.name for removal in removals]}
+        write_result(arguments.json, facts, f"removed from the cache {said}")
     return EXIT_WELL
 
 
@@ -111,17 +101,14 @@ def check(arguments: argparse.Namespace, folder: Path) -> int:
     for file in _files(folder):
         found = rpc_cache.fnv(b"")
         with suppress(FileNotFoundError), (folder / file.name).open("rb") as stream:
-            while True:
-                data = stream.read(READ_AT_ONCE)
-                if not data:
-                    break
+            while data := stream.read(READ_AT_ONCE):
                 found = rpc_cache.fnv(data, found)
         if f"{found:016x}" != file.name:
             damaged.append(file.name)
     text = (
         f"{len(damaged)} damaged: {' '.join(damaged)}; stop the worker and remove them" if damaged else "all is whole"
     )
-    _print(arguments, {"damaged": damaged}, text)
+    write_result(arguments.json, {"damaged": damaged}, text)
     return EXIT_DAMAGED if damaged else EXIT_WELL
 
 

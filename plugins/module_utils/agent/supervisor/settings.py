@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ...core.host import disk_space
 from ...core.supervision.heartbeat import Hold
 from ...core.supervision.limits import RecoveryLimits
 from ...core.text import plain
+from ..common.atomic_files import write_whole
 from ..common.config import read_config
 
 SCHEMA = 1
@@ -84,11 +84,9 @@ class OperatorFlags:
     def set(self, name: str, reason: str, seconds: float) -> None:
         """Set a flag atomically, for some seconds."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder / f".{name}.{os.getpid()}"
         # The kernel's clock since boot: a change of the wall clock must not extend the flag.
         until = time.monotonic() + seconds
-        scratch.write_text(json.dumps({"reason": plain(reason), "until": until}), encoding="utf-8")
-        scratch.replace(self.folder / name)
+        write_whole(self.folder / name, json.dumps({"reason": plain(reason), "until": until}))
 
     def clear(self, name: str) -> None:
         """Clear a flag."""

@@ -97,17 +97,13 @@ def _rows_of(name: str, heartbeat: Heartbeat) -> list[dict[str, Any]]:
         rows.append(_head_row("router", heartbeat.router))
     if not rows:
         rows.append({"role": "-", "state": "up"})
-    if heartbeat.hold is not None:
-        held = f"held for {heartbeat.hold.seconds:.0f} s: {heartbeat.hold.reason}"
-        rows[0]["note"] = f"{rows[0]['note']}; {held}" if rows[0].get("note") else held
-    found = [
-        disk_space.describe(disk_space.DiskSpace(d.path, d.free_mib, d.total_mib), d.state) for d in heartbeat.disks
+    notes = [
+        rows[0].get("note", ""),
+        f"held for {heartbeat.hold.seconds:.0f} s: {heartbeat.hold.reason}" if heartbeat.hold is not None else "",
+        *(disk_space.describe(disk_space.DiskSpace(d.path, d.free_mib, d.total_mib), d.state) for d in heartbeat.disks),
+        f"systemd has not answered for {age:.0f} s" if age > OLD_S else "",
     ]
-    found.append(f"systemd has not answered for {age:.0f} s" if age > OLD_S else "")
-    for said in found:
-        if said:
-            rows[0]["note"] = f"{rows[0]['note']}; {said}" if rows[0].get("note") else said
-    rows[0].update(_gpus(heartbeat.gpus))
+    rows[0].update(_gpus(heartbeat.gpus), note="; ".join(filter(None, notes)))
     return [{"node": name, **row} for row in rows]
 
 

@@ -82,9 +82,9 @@ def test_files_written_on_a_full_disk_are_removed_later(herdctl: Path, cache: Pa
 @pytest.mark.parametrize("state", ["", "[]", "{}", '{"proved": null}', '{"proved": "x"}', "\xff"])
 def test_damaged_record_proves_no_file(herdctl: Path, cache: Path, state: str) -> None:
     (cache / ".herd.json").write_text(state, encoding="latin-1")
-    (cache / ".herd.json.99").write_text("", encoding="utf-8")
+    (cache / "..herd.json.99").write_text("", encoding="utf-8")
     assert prune(herdctl, cache, "--starting") == [NAMES[2]]
-    assert ".herd.json.99" not in names(cache)
+    assert "..herd.json.99" not in names(cache)
 
 
 def test_missing_cache_is_no_error(herdctl: Path, tmp_path: Path) -> None:
