@@ -54,7 +54,7 @@ def parse_version(text: str) -> Version:
             repr(text),
             "correct rpc_protocol in the release's manifest or catalogue entry",
         )
-    return Version(int(parts[0]), int(parts[1]), int(parts[2]))
+    return Version(*map(int, parts))
 
 
 def request(command: int, payload: bytes = b"") -> bytes:
@@ -87,7 +87,7 @@ def decode_length(data: bytes, expected: int, what: str) -> int:
 
 def decode_hello(payload: bytes) -> Version:
     """Decode the version in a response to HELLO of either kind."""
-    return Version(payload[0], payload[1], payload[2])
+    return Version(*payload[:3])
 
 
 def decode_device_count(payload: bytes) -> int:
@@ -102,5 +102,4 @@ def device_memory_request(device: int) -> bytes:
 
 def decode_device_memory(payload: bytes) -> DeviceMemory:
     """Decode the response to GET_DEVICE_MEMORY."""
-    free, total = struct.unpack("<QQ", payload)
-    return DeviceMemory(free=free, total=total)
+    return DeviceMemory(*struct.unpack("<QQ", payload))
