@@ -46,16 +46,21 @@ def _even_parts(total: int, parts: int) -> list[int]:
     return [base + (1 if index < rest else 0) for index in range(parts)]
 
 
-def even_split(holders: Sequence[LayerHost], layers: int) -> dict[str, int]:
-    """Spread the layers evenly over the devices. The first devices take the remainder."""
-    devices = [holder.name for holder in holders for _index in range(holder.devices)]
-    split = {holder.name: 0 for holder in holders}
-    if not devices:
+def require_holders(holders: Sequence[object]) -> None:
+    """Reject a group without a host that holds layers."""
+    if not holders:
         raise InvalidInputError(
             "at least one device to hold layers",
             "no RPC worker and no GPU on the head",
             "put a host into the group rpc_worker or describe the head's GPU in herd_gpus",
         )
+
+
+def even_split(holders: Sequence[LayerHost], layers: int) -> dict[str, int]:
+    """Spread the layers evenly over the devices. The first devices take the remainder."""
+    devices = [holder.name for holder in holders for _index in range(holder.devices)]
+    split = {holder.name: 0 for holder in holders}
+    require_holders(devices)
     for name, share in zip(devices, _even_parts(layers, len(devices))):
         split[name] += share
     return split

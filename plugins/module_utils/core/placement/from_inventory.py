@@ -53,13 +53,19 @@ def metadata_in(entry: Mapping[str, Any]) -> ModelMetadata | None:
 
 
 def memories(
-    gpus: Sequence[Mapping[str, Any]], free_mib: Sequence[float] | None, reserve_mib: int, memory_gib: float
+    host: str, gpus: Sequence[Mapping[str, Any]], free_mib: Sequence[float] | None, reserve_mib: int, memory_gib: float
 ) -> tuple[DeviceCapacity, ...]:
-    """List the devices of a host: its GPUs, or its CPU if it has none.
+    """List the devices of a host: its GPUs, or its CPU if it has none. Without known memory it is an error.
 
     :param free_mib: measured free MiB of each GPU; None if not measured.
     :param reserve_mib: MiB that stay free on each GPU without a reserved_mib of its own.
     """
+    if not gpus and not memory_gib:
+        raise InvalidInputError(
+            f"herd_gpus or herd_memory_gib for {host}, which is to hold layers",
+            "neither",
+            "describe the machine in the inventory",
+        )
     if not gpus:
         total = int(memory_gib * _GIB)
         return (DeviceCapacity(int(total * _HOST_SHARE), total, is_cuda=False, name="CPU"),)
@@ -143,14 +149,8 @@ class InventoryGroup:
 
     def _devices(self, name: str) -> tuple[DeviceCapacity, ...]:
         given = self._facts(name)
-        gpus = given.get("gpus") or []
-        if not gpus and not given.get("memory_gib"):
-            raise InvalidInputError(
-                f"herd_gpus or herd_memory_gib for {name}, which is to hold layers",
-                "neither",
-                "describe the machine in the inventory",
-            )
-        return memories(gpus, given.get("free_mib"), self.reserve_mib, float(given.get("memory_gib") or 0))
+        memory_gib = float(given.get("memory_gib") or 0)
+        return memories(name, given.get("gpus") or (), given.get("free_mib"), self.reserve_mib, memory_gib)
 
 
 def plan_for(

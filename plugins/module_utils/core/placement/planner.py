@@ -20,6 +20,7 @@ from ..engine.device_order import (
     devices_in_engine_order,
     engine_split,
     predict_layers,
+    require_holders,
 )
 from ..errors import InvalidInputError
 from ..models.metadata import CUDA_PADDING, PADDING, ModelMetadata
@@ -136,11 +137,8 @@ class PlacementPlan:
 
     def to_data(self) -> dict[str, Any]:
         """Convert the plan to plain data."""
-        data = asdict(self)
-        data["split"] = dict(self.split)
-        data["tensor_split"] = list(self.tensor_split)
-        data["fits"] = self.fits
-        data["head"] = {**asdict(self.head), "least": self.head.least, "comfortable": self.head.comfortable}
+        data = {**asdict(self), "tensor_split": list(self.tensor_split), "fits": self.fits}
+        data["head"].update(least=self.head.least, comfortable=self.head.comfortable)
         return data
 
 
@@ -155,12 +153,7 @@ class Planner:
     def __init__(
         self, metadata: ModelMetadata, request: PlacementRequest, group: PlacementGroup, rules: ComputeBufferRules
     ) -> None:
-        if not group.holders:
-            raise InvalidInputError(
-                "at least one device to hold layers",
-                "no RPC worker and no GPU on the head",
-                "put a host into the group rpc_worker or describe the head's GPU in herd_gpus",
-            )
+        require_holders(group.holders)
         self.metadata = metadata
         self.request = request
         self.group = group
@@ -168,6 +161,11 @@ class Planner:
         self.memories = [memory for host in group.holders for memory in host.devices]
         self.copies = rules.copies if len(self.memories) > 1 else 1
         self._known: dict[tuple[int, int, int], DevicePlan] = {}
+
+    def with_cache(self, **settings: Any) -> Planner:
+        """Plan the same with other settings of the caches."""
+        request = replace(self.request, cache=replace(self.request.cache, **settings))
+        return Planner(self.metadata, request, self.group, self.rules)
 
     def order(self, split: Mapping[str, int]) -> list[PlacedDevice]:
         """List the devices in the engine's order, by the engine's names."""
@@ -280,6 +278,10 @@ class Planner:
             if moved is None:
                 return split
             split = moved
+
+    def fits(self, split: Mapping[str, int] | None = None) -> bool:
+        """Return whether the devices hold their layers, by a split or by the best one."""
+        return all(device.left >= 0 for device in self.place(split or self.best_split()))
 
     def _rank(self, split: Mapping[str, int]) -> list[int]:
         return sorted(device.left for device in self.place(split))
@@ -400,10 +402,7 @@ def largest_context(planner: Planner, split: Mapping[str, int] | None = None) ->
     """Find the largest context of a slot that fits, in whole blocks of cells; 0 if none fits."""
 
     def fits(context: int) -> bool:
-        cache = replace(planner.request.cache, context=context)
-        other = Planner(planner.metadata, replace(planner.request, cache=cache), planner.group, planner.rules)
-        chosen = split or other.best_split()
-        return all(device.left >= 0 for device in other.place(chosen))
+        return planner.with_cache(context=context).fits(split)
 
     if not fits(BLOCK):
         return 0

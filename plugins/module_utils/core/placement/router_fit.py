@@ -15,13 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..engine.arguments import LOAD_MODES
-from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata
 from . import from_inventory, host_memory, remedies
 from .kv_cache import BYTES_PER_ELEMENT
 from .planner import MIB, DeviceCapacity, PlacementGroup, PlacementHost, PlacementPlan, Planner, mib, rules_of
 
-_LOCKED = tuple(mode for mode in LOAD_MODES if mode not in ("mmap",))
+_LOCKED = tuple(mode for mode in LOAD_MODES if mode != "mmap")
 _SMALLEST_CONTEXT = 2048
 _GIB = 1 << 30
 
@@ -58,14 +57,8 @@ class RouterHost:
     memory_max: str = ""
 
     def devices(self) -> tuple[DeviceCapacity, ...]:
-        """List the devices. A host without GPU and known memory is an error."""
-        if not self.gpus and not self.memory_gib:
-            raise InvalidInputError(
-                f"herd_gpus or herd_memory_gib for {self.name}, which is to hold models",
-                "neither",
-                "describe the machine in the inventory",
-            )
-        return from_inventory.memories(self.gpus, self.free_mib, self.reserve_mib, self.memory_gib)
+        """List the devices."""
+        return from_inventory.memories(self.name, self.gpus, self.free_mib, self.reserve_mib, self.memory_gib)
 
 
 @dataclass(frozen=True)
