@@ -106,21 +106,16 @@ def files_of(model: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _with_known(model: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
     """Complete a model that is already there with its checksums, so that no server is asked for them."""
+    known = [digests.get(name, wanted) for name, wanted in files_of(model).items()]
     if model.get("shards"):
-        pairs = zip(model["shards"], files_of(model).items())
-        return {**model, "shards": [{**shard, "sha256": digests.get(name, wanted)} for shard, (name, wanted) in pairs]}
-    return {**model, "sha256": digests.get(str(model["file"]), model.get("sha256"))}
+        return {**model, "shards": [{**shard, "sha256": digest} for shard, digest in zip(model["shards"], known)]}
+    return {**model, "sha256": known[0]}
 
 
 def _from_node(model: Mapping[str, Any], url: str, digests: Mapping[str, str]) -> dict[str, Any]:
     """Describe a model as a copy from another node, with the checksums of the files there."""
-    if model.get("shards"):
-        shards = [
-            {"url": f"{url}/{name}", "sha256": digests.get(name, wanted)} for name, wanted in files_of(model).items()
-        ]
-        return {"file": model["file"], "shards": shards}
-    name = str(model["file"])
-    return {"file": name, "url": f"{url}/{name}", "sha256": digests.get(name, model.get("sha256"))}
+    files = [{"url": f"{url}/{name}", "sha256": digests.get(name, wanted)} for name, wanted in files_of(model).items()]
+    return {"file": model["file"], **({"shards": files} if model.get("shards") else files[0])}
 
 
 def plan_distribution(

@@ -169,7 +169,7 @@ def _value(cursor: Cursor, kind: int, what: str) -> Value:
         return cursor.take(length, what).decode("utf-8", errors="replace")
     if kind == _ARRAY:
         return _array(cursor, what)
-    raise broken_file(cursor.source.name, f"a known type of {what}", f"type {kind}")
+    raise cursor.broken(f"a known type of {what}", f"type {kind}")
 
 
 def _array(cursor: Cursor, what: str) -> Value:
@@ -185,16 +185,14 @@ def _array(cursor: Cursor, what: str) -> Value:
         return tuple(bool(value) for value in values) if kind == 7 else values
     if kind == _STRING:
         if length > MAX_TEXTS:
-            raise broken_file(cursor.source.name, f"{what} with at most {MAX_TEXTS} texts", f"a number of {length}")
+            raise cursor.broken(f"{what} with at most {MAX_TEXTS} texts", f"a number of {length}")
         # Each text has a length of eight bytes, so an impossible number is detected before the first one.
         cursor.need(length * 8, what)
         cursor.skip_texts(length, what)
         return ArraySummary("string", length)
     if kind == _ARRAY:
-        raise broken_file(
-            cursor.source.name, f"no array within an array in {what}", "one, which the engine refuses too"
-        )
-    raise broken_file(cursor.source.name, f"a known type of the entries of {what}", f"type {kind}")
+        raise cursor.broken(f"no array within an array in {what}", "one, which the engine refuses too")
+    raise cursor.broken(f"a known type of the entries of {what}", f"type {kind}")
 
 
 def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
@@ -202,12 +200,10 @@ def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
     for number in range(count):
         key = cursor.text(MAX_KEY, f"key {number + 1} of {count}")
         if not key or key in metadata:
-            raise broken_file(
-                cursor.source.name, "keys with different names", f"{key!r} again" if key else "a key without a name"
-            )
+            raise cursor.broken("keys with different names", f"{key!r} again" if key else "a key without a name")
         kind = cursor.number("I", f"the type of {key}")
         if key == ALIGNMENT_KEY and kind != 4:
-            raise broken_file(cursor.source.name, f"{ALIGNMENT_KEY} as a number of type uint32", f"type {kind}")
+            raise cursor.broken(f"{ALIGNMENT_KEY} as a number of type uint32", f"type {kind}")
         metadata[key] = _value(cursor, kind, key)
     return metadata
 
@@ -215,7 +211,7 @@ def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
 def _alignment(cursor: Cursor, metadata: Mapping[str, Value]) -> int:
     alignment = metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise broken_file(cursor.source.name, f"a power of two as {ALIGNMENT_KEY}", str(alignment))
+        raise cursor.broken(f"a power of two as {ALIGNMENT_KEY}", str(alignment))
     return alignment
 
 
@@ -223,19 +219,16 @@ def _tensor(cursor: Cursor, number: int) -> Tensor:
     name = cursor.text(MAX_NAME - 1, f"the name of tensor {number}")
     count = cursor.number("I", f"the dimensions of {name}")
     if count > MAX_DIMENSIONS:
-        raise broken_file(cursor.source.name, f"at most {MAX_DIMENSIONS} dimensions of {name}", str(count))
+        raise cursor.broken(f"at most {MAX_DIMENSIONS} dimensions of {name}", str(count))
     shape = struct.unpack(f"{cursor.order}{count}Q", cursor.take(8 * count, f"the dimensions of {name}")) or (1,)
     elements = math.prod(shape)
     if not all(dimension <= INT64_MAX for dimension in shape) or elements > INT64_MAX:
-        raise broken_file(cursor.source.name, f"possible dimensions of {name}", " x ".join(map(str, shape)))
+        raise cursor.broken(f"possible dimensions of {name}", " x ".join(map(str, shape)))
     kind = cursor.number("I", f"the type of {name}")
     if kind not in TYPES:
-        raise broken_file(
-            cursor.source.name, f"a type of {name} that release 0c1e57098 knows", f"type {kind}; a newer model, perhaps"
-        )
+        raise cursor.broken(f"a type of {name} that release 0c1e57098 knows", f"type {kind}; a newer model, perhaps")
     if shape[0] % TYPES[kind].block:
-        raise broken_file(
-            cursor.source.name,
+        raise cursor.broken(
             f"rows of {name} in whole blocks of {TYPES[kind].block} weights ({TYPES[kind].name})",
             f"rows of {shape[0]}",
         )

@@ -9,27 +9,18 @@ unless the cache is unified. A windowed layer gets only the window and one micro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..engine.flags.values import CACHE_TYPES as NAMES
 from ..errors import InvalidInputError
-from ..models.gguf_types import padded
+from ..models.gguf_types import TYPES, padded
 from ..models.metadata import LayerMetadata, ModelMetadata
 
 #: Tokens in a block of cells.
 BLOCK = 256
+_BY_NAME = {found.name: found for found in TYPES.values()}
 #: Elements and bytes of a block, by type of cache.
-CACHE_TYPES: Mapping[str, tuple[int, int]] = {
-    "f32": (1, 4),
-    "f16": (1, 2),
-    "bf16": (1, 2),
-    "q8_0": (32, 34),
-    "q5_1": (32, 24),
-    "q5_0": (32, 22),
-    "q4_1": (32, 20),
-    "q4_0": (32, 18),
-    "iq4_nl": (32, 18),
-}
+CACHE_TYPES = {name: (_BY_NAME[name].block, _BY_NAME[name].bytes) for name in NAMES}
 #: Bytes of one element, to compare types.
 BYTES_PER_ELEMENT = {name: size / block for name, (block, size) in CACHE_TYPES.items()}
 
@@ -49,7 +40,6 @@ class CacheSettings:
     :param context: tokens of one slot.
     :param slots: concurrent requests.
     :param unified: whether the slots share one stream of cells.
-    :param full_window: whether windowed layers keep the whole context (C(--swa-full)).
     """
 
     context: int
@@ -59,7 +49,6 @@ class CacheSettings:
     ubatch: int = 512
     batch: int = 2048
     unified: bool = False
-    full_window: bool = False
 
     @property
     def streams(self) -> int:
@@ -80,7 +69,7 @@ class CacheSettings:
 
     def window_cells(self, window: int) -> int:
         """Compute the cells of one stream of a windowed layer."""
-        if self.full_window or not window:
+        if not window:
             return self.cells
         return padded(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens), BLOCK)
 

@@ -322,14 +322,16 @@ class Planner:
         )
 
     def _rate(self, devices: Sequence[DevicePlan], is_full: bool) -> float:
-        shares = []
+        """Compute the upper bound on tokens per second; 0 if a bandwidth is unknown."""
+        seconds = []
         for device, memory in zip(devices, self.memories):
             layers = self.metadata.layers[device.first : device.first + device.layers]
+            if not memory.bandwidth and (layers or device.has_output):
+                return 0.0
             if layers or device.has_output:
-                shares.append(
-                    token_rate.share(self.metadata, layers, device.has_output, self.request.cache, memory.bandwidth)
-                )
-        return token_rate.bound(shares, is_full)
+                read = token_rate.bytes_read(self.metadata, layers, device.has_output, self.request.cache, is_full)
+                seconds.append(read / memory.bandwidth)
+        return 1 / sum(seconds)
 
     def _host_problems(self, head: host_memory.HostNeed) -> list[str]:
         host = self.group.head

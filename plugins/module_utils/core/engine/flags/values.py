@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 
 _LARGEST = 2**31 - 1
-_CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 _ON_OFF = ("on", "off", "enabled", "disabled", "true", "false", "1", "0")
 OFF = ("off", "disabled", "false", "0")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -51,8 +51,8 @@ def _shares(value: str) -> str:
 HEAD: Mapping[str, Callable[[str], str]] = {
     "--batch-size": _between(1),
     "--cache-ram": _between(-1),
-    "--cache-type-k": _one_of(*_CACHE_TYPES),
-    "--cache-type-v": _one_of(*_CACHE_TYPES),
+    "--cache-type-k": _one_of(*CACHE_TYPES),
+    "--cache-type-v": _one_of(*CACHE_TYPES),
     "--ctx-size": _between(0),
     "--fit": _one_of(*_ON_OFF),
     "--flash-attn": _one_of("on", "off", "auto"),
