@@ -120,7 +120,7 @@ def tier_plan(
     account: str = "",
 ) -> dict[str, Any]:
     facts = {name: {key: hosts[name][key] for key in READ if key in hosts[name]} for name in nodes}
-    cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), rules.Paths(**paths), account=account)
+    cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), paths, account=account)
     whole = [{**DEFAULTS, **tier} for tier in tiers]
     found = rules.problems(whole)
     plans, warnings = {}, []

@@ -96,7 +96,7 @@ class Drain:
     settle: float
     idle: IdleWindow = field(default_factory=IdleWindow)
 
-    def may_stop(self, now: float, busy: int | None, seen: float | None = None) -> bool:
+    def may_stop(self, now: float, busy: int | None, seen: float) -> bool:
         """Say whether to stop now.
 
         :param busy: running requests; None if the engine does not say.
@@ -104,7 +104,6 @@ class Drain:
         """
         if now >= self.until:
             return True
-        seen = now if seen is None else seen
         # Counted twice, so that a request between two counts is seen.
         return self.idle.is_open(seen, busy if seen - self.began >= self.settle else None, IDLE_AGAIN_S)
 

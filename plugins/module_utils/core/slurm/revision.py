@@ -33,11 +33,6 @@ def fingerprint(data: Mapping[str, Any], limits: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
 
 
-def comment(first: str, current: str) -> str:
-    """Make a job's comment with its fingerprint."""
-    return f"{first} {KEY}{current}" if current else first
-
-
 def fingerprint_in(text: str) -> str:
     """Read the fingerprint in a job's comment; empty if there is none."""
     return next((word[len(KEY) :] for word in text.split() if word.startswith(KEY)), "")

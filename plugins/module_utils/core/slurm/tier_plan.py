@@ -31,23 +31,12 @@ _SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
-class Paths:
-    """Paths on the hosts."""
-
-    prefix: str
-    models: str
-    shared: str
-    key_file: str
-    guard: str
-    cache: str
-
-
-@dataclass(frozen=True)
 class Cluster:
     """Facts that all tiers share.
 
     :param hosts: variables of each host of slurm_nodes, by its name in the inventory and in Slurm.
     :param models: herd_models.
+    :param paths: the directories C(prefix), C(models), C(shared), C(cache), and the files C(key_file) and C(guard).
     :param account: account of jobs whose tier names none.
     """
 
@@ -56,7 +45,7 @@ class Cluster:
     release: str
     user: str
     worker_port: int
-    paths: Paths
+    paths: Mapping[str, str]
     ports: int = 8
     account: str = ""
 
@@ -151,23 +140,6 @@ def _facts(host: Mapping[str, Any], port: int) -> dict[str, Any]:
     }
 
 
-def _plan(
-    entry: Mapping[str, Any],
-    names: Sequence[str],
-    cluster: Cluster,
-    settings: Mapping[str, Any],
-    split: Mapping[str, int],
-) -> dict[str, Any]:
-    head, *workers = names
-    facts = {name: _facts(cluster.hosts[name], cluster.worker_port) for name in names}
-    if not workers and not facts[head]["gpus"]:
-        # Without a GPU the head's CPU holds the layers. The plan sees that as a worker on the same host.
-        workers = [head]
-    return inventory_placement.plan_for(
-        entry, InventoryGroup(workers, head, facts, True, job_spec.RESERVE_MIB), settings, cluster.release, split, {}
-    )
-
-
 def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> MemoryNeed:
     metadata = inventory_placement.metadata_in(entry)
     if not plan["known"] or metadata is None:
@@ -182,7 +154,13 @@ def _distributed(
 ) -> dict[str, Any]:
     """Plan the one model of a distributed tier: its memory, its layers, and what does not fit."""
     entry = cluster.models[tier["models"][0]]
-    plan = _plan(entry, names, cluster, settings, tier["split"])
+    facts = {name: _facts(cluster.hosts[name], cluster.worker_port) for name in names}
+    head, *workers = names
+    if not workers and not facts[head]["gpus"]:
+        # Without a GPU the head's CPU holds the layers. The plan sees that as a worker on the same host.
+        workers = [head]
+    group = InventoryGroup(workers, head, facts, True, job_spec.RESERVE_MIB)
+    plan = inventory_placement.plan_for(entry, group, settings, cluster.release, tier["split"], {})
     return {
         "memory": _memory(plan, entry),
         "problems": plan.get("problems", []),
@@ -304,7 +282,7 @@ def _model(tier: Mapping[str, Any], key: str, cluster: Cluster, plan: Mapping[st
     placed = plan["models"].get(name, {})
     return {
         "id": name,
-        "path": f"{cluster.paths.models}/{entry['file']}",
+        "path": f"{cluster.paths['models']}/{entry['file']}",
         "layers": int(entry["layers"]),
         "size": int(entry.get("size") or entry.get("size_estimate") or 0),
         "devices": placed.get("devices", []),
@@ -322,10 +300,10 @@ def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], ho
         "tier": tier["name"],
         "kind": tier["kind"],
         "user": cluster.user,
-        "prefix": paths.prefix,
-        "registry": f"{paths.shared}/ai/endpoints",
-        "logs": f"{paths.shared}/ai/logs",
-        "key_file": paths.key_file,
+        "prefix": paths["prefix"],
+        "registry": f"{paths['shared']}/ai/endpoints",
+        "logs": f"{paths['shared']}/ai/logs",
+        "key_file": paths["key_file"],
         "port": tier["port"],
         "worker_port": cluster.worker_port,
         "ports": cluster.ports,
@@ -335,13 +313,13 @@ def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], ho
         "settings": dict(tier["settings"]),
         "split": plan["split"],
         "nodes": {name: _node(cluster.hosts[name]) for name in hosts},
-        "folder": paths.models,
+        "folder": paths["models"],
         "scan": is_router and tier["scan"],
         "exclude": [str(name) for name in tier["exclude"]],
         "rules": cluster.release,
         "cpus": tier["cpus"],
-        "guard": paths.guard,
-        "cache": {} if is_router else {"folder": paths.cache, "prune": ["--folder", f"{paths.cache}/rpc"]},
+        "guard": paths["guard"],
+        "cache": {} if is_router else {"folder": paths["cache"], "prune": ["--folder", f"{paths['cache']}/rpc"]},
         "environment": {str(name): str(value) for name, value in tier["environment"].items()},
         "timing": {"grace": tier["grace"], "renew_before": tier["renew_before"]},
     }

@@ -148,7 +148,8 @@ class Observation:
 
 def comment(spec: TierSpec) -> str:
     """Make the comment of a tier's job."""
-    return revision.comment(f"{COMMENT} {COMMENT_TIER}{spec.name}", spec.fingerprint)
+    fingerprint = f" {revision.KEY}{spec.fingerprint}" if spec.fingerprint else ""
+    return f"{COMMENT} {COMMENT_TIER}{spec.name}{fingerprint}"
 
 
 def is_managed(job: Job) -> bool:
