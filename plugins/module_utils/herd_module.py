@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .core.errors import HerdError
 
@@ -40,6 +40,10 @@ class HerdModule(AnsibleModule):
 
     def __init__(self, options: Mapping[str, Any], **constraints: Any) -> None:
         super().__init__(argument_spec=options, supports_check_mode=True, **constraints)
+
+    def fail_without_requests(self, import_error: str | None) -> NoReturn:
+        """Fail because the Python library requests cannot be imported."""
+        self.fail_json(msg=missing_required_lib("requests"), exception=import_error)
 
     def run(self, result: Callable[[HerdModule], Mapping[str, Any]]) -> NoReturn:
         """Exit with the result of a function, or fail with the sentence of its error.

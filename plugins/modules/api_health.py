@@ -156,21 +156,17 @@ streamed:
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys, api_readiness
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
     MismatchError,
-    NotFoundError,
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate, proc_net
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import CLIENT_OPTIONS, HerdModule, run_module
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 
@@ -178,26 +174,6 @@ _LAST_START_LINES = 40
 _POLL_S = 0.5
 # No head has this key, because generated keys are longer.
 _UNKNOWN_KEY = "nobody-has-this-key"
-
-
-def first_key(path: str | None) -> str:
-    """Read the first key of the file."""
-    if not path:
-        return ""
-    try:
-        return api_keys.first(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFoundError(f"the key file {path}", error.strerror or "none", "run the role head_server") from error
-
-
-def trusted(path: str | None) -> str:
-    """Read the head's certificate, which is the first one of its file."""
-    if not path:
-        return ""
-    try:
-        return certificate.first(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFoundError(f"the certificate {path}", error.strerror or "none", "run the role head_server") from error
 
 
 def strangers(port: int, unit: str) -> tuple[str, ...]:
@@ -274,12 +250,12 @@ def prove(api: openai_api.Api, given: dict[str, Any]) -> dict[str, Any]:
 def result(module: HerdModule) -> dict[str, Any]:
     """Wait for the head, prove that it answers, and return the module's result."""
     if openai_api.REQUESTS_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("requests"))
+        module.fail_without_requests(openai_api.REQUESTS_ERROR)
     given = module.params
     begin = time.monotonic()
-    api = openai_api.Api(
-        given["url"], first_key(given["api_key_file"]), given["request_timeout"], trusted(given["certificate_file"])
-    )
+    key = api_keys.first(files.required_text(given["api_key_file"], "head_server"))
+    chain = files.required_text(given["certificate_file"], "head_server")
+    api = openai_api.Api(given["url"], key, given["request_timeout"], certificate.first(chain) if chain else "")
     waiting = wait_until_ready(api, given)
     waited = round(time.monotonic() - begin, 2)
     return {"waited_s": waited, "limit_s": waiting.limit_s, "states": waiting.states, **prove(api, given)}

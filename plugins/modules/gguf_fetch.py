@@ -205,8 +205,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import missing_required_lib
-
 from ansible_collections.herd.inference.plugins.module_utils.core.download import download
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target, plan_targets
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import (
@@ -319,7 +317,7 @@ def run(module: HerdModule, targets: tuple[Target, ...], progress: ProgressFile)
     if is_recorded or module.check_mode:
         outcomes = download.preview(downloads)
     elif ports.client is None:
-        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
+        module.fail_without_requests(REQUESTS_ERROR)
     else:
         with locked(targets[0].beside("lock"), module.params["lock_timeout"], progress.update):
             outcomes = download.run(downloads)

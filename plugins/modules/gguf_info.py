@@ -155,8 +155,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ansible.module_utils.basic import missing_required_lib
-
 from ansible_collections.herd.inference.plugins.module_utils.core.download.identity import public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import file_name
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
@@ -190,7 +188,7 @@ def remote_files(client: HttpClient, url: str) -> Iterator[contextlib.AbstractCo
 def result(module: HerdModule) -> dict[str, Any]:
     """Read the headers of all files of the model, and return the module's result."""
     if REQUESTS_ERROR and str(module.params["url"] or "").startswith("http"):
-        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
+        module.fail_without_requests(REQUESTS_ERROR)
     url, headers, read = module.params["url"], [], 0
     client = HttpClient(token=module.params["token"], trusted=[url] if url else [], timeout=module.params["timeout"])
     for opened in remote_files(client, url) if url else files(Path(module.params["path"])):

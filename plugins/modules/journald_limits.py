@@ -72,23 +72,15 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.host import j
 
 def result(module: HerdModule) -> dict[str, Any]:
     """Write the drop-in, restart journald, shrink the journal, and return the module's result."""
-    options = module.params
-    wanted = journald_rules.JournalLimits(
-        options["storage"],
-        options["max_mib"],
-        options["keep_free_mib"],
-        options["days"],
-        options["lines"],
-        options["interval"],
-    )
+    wanted = journald_rules.JournalLimits(**module.params)
     before, after = journald.drop_in(), journald_rules.drop_in(wanted)
     changes = before != after or journald.is_pending()
     if changes and not module.check_mode:
         journald.apply(after)
     size = journald_rules.usage(journald.usage())
     # Only for a new limit. Later, journald shrinks the journal itself, and may exceed the limit briefly.
-    if changes and not module.check_mode and size > wanted.most_mib << 20:
-        journald.shrink(wanted.most_mib)
+    if changes and not module.check_mode and size > wanted.max_mib << 20:
+        journald.shrink(wanted.max_mib)
         size = journald_rules.usage(journald.usage())
     return {
         "changed": changes,

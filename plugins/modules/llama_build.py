@@ -307,18 +307,15 @@ def result(module: HerdModule) -> dict[str, Any]:
             "run the role toolchain on this host",
         )
     name = params["release"]["release"]
-    answer: dict[str, Any] = {
-        "id": "",
-        "manifest": {},
-        "log": "",
-        "progress_file": "",
-        "removed": [],
-    }
     if tools is None:
         check_requirements(params, "new")
-        reason = "the toolchain is not installed yet"
-        diff = {"before": "", "after": f"{name}: built when the toolchain is installed\n"}
-        return {**answer, "changed": True, "reason": reason, "diff": diff, "ansible_facts": {PENDING: True}}
+        return {
+            "changed": True,
+            "reason": "the toolchain is not installed yet",
+            **{"id": "", "manifest": {}, "log": "", "progress_file": "", "removed": []},
+            "diff": {"before": "", "after": f"{name}: built when the toolchain is installed\n"},
+            "ansible_facts": {PENDING: True},
+        }
     build = Build(params, tools)
     before = files.read_json(build.pointer) or {}
     reason = build.missing()
@@ -329,7 +326,6 @@ def result(module: HerdModule) -> dict[str, Any]:
     if not module.check_mode:
         build.prune()
     return {
-        **answer,
         "changed": bool(reason or ready or begun),
         "reason": reason,
         "id": build.id,

@@ -88,8 +88,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import missing_required_lib
-
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
@@ -169,7 +167,7 @@ def lock(module: HerdModule, client: HttpClient, before: Mapping[str, Any]) -> t
 def result(module: HerdModule) -> dict[str, Any]:
     """Write the lock if it differs, and return the module's result."""
     if REQUESTS_ERROR:
-        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
+        module.fail_without_requests(REQUESTS_ERROR)
     path, hub = Path(module.params["path"]), module.params["hub"]
     client = HttpClient(token=module.params["token"], trusted=[hub], timeout=module.params["timeout"])
     text, before = read(path)

@@ -126,19 +126,14 @@ SERVER = "herd-share.service"
 def describe(store: ReleaseStore, release: str, in_use: list[str], verify: bool) -> dict[str, Any]:
     """Describe one installed release."""
     manifest = store.manifest(release)
-    problems: list[str] = []
+    problems = store.problems(manifest) if manifest is not None and verify else []
     if manifest is None:
-        problems = ["manifest.json is missing or damaged"]
-    elif verify:
-        problems = store.problems(manifest)
+        problems, manifest = ["manifest.json is missing or damaged"], {}
     return {
         "id": release,
-        "release": (manifest or {}).get("release", ""),
-        "commit": (manifest or {}).get("commit", ""),
-        "backend": (manifest or {}).get("backend", ""),
-        "size_bytes": sum(int(facts.get("size", 0)) for facts in (manifest or {}).get("files", {}).values()),
-        "rpc_protocol": (manifest or {}).get("rpc_protocol", ""),
-        "advisories": [advisory["id"] for advisory in (manifest or {}).get("advisories", [])],
+        **{name: manifest.get(name, "") for name in ("release", "commit", "backend", "rpc_protocol")},
+        "size_bytes": sum(int(facts.get("size", 0)) for facts in manifest.get("files", {}).values()),
+        "advisories": [advisory["id"] for advisory in manifest.get("advisories", [])],
         "in_use": release in in_use,
         "whole": not problems if verify or problems else None,
         "problems": problems,

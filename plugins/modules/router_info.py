@@ -121,10 +121,7 @@ advisories:
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
-
-from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys, router_mode
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
@@ -135,7 +132,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import CLIENT_OPTIONS, HerdModule, run_module
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -143,23 +140,11 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 _POLL_S = 0.5
 
 
-def text_of(path: str | None) -> str:
-    """Read a file of the role; empty if there is no path."""
-    try:
-        return Path(path).read_text(encoding="utf-8") if path else ""
-    except OSError as error:
-        raise MismatchError(f"the file {path}", error.strerror or "none", "run the role fast_router") from error
-
-
-def key_in(path: str | None) -> str:
-    """Read the first key of the file."""
-    return api_keys.first(text_of(path))
-
-
 def api_of(given: dict[str, Any], timeout_s: float) -> openai_api.Api:
     """Create the client of the router's API."""
-    trusted = certificate.first(text_of(given["certificate_file"])) if given["certificate_file"] else ""
-    return openai_api.Api(given["url"], key_in(given["api_key_file"]), timeout_s, trusted)
+    key = api_keys.first(files.required_text(given["api_key_file"], "fast_router"))
+    chain = files.required_text(given["certificate_file"], "fast_router")
+    return openai_api.Api(given["url"], key, timeout_s, certificate.first(chain) if chain else "")
 
 
 def offered(found: list[router_mode.RouterModelState], expected: list[str]) -> dict[str, Any]:
@@ -226,7 +211,7 @@ def read_unit(given: dict[str, Any]) -> dict[str, Any]:
 def result(module: HerdModule) -> dict[str, Any]:
     """Read the models of the API or of the unit, and return the module's result."""
     if openai_api.REQUESTS_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("requests"))
+        module.fail_without_requests(openai_api.REQUESTS_ERROR)
     return read_api(module.params) if module.params["url"] else read_unit(module.params)
 
 

@@ -136,6 +136,14 @@ def read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
+def required_text(path: str | None, role: str) -> str:
+    """Return the text of a file that a role writes; empty without a path."""
+    try:
+        return Path(path).read_text(encoding="utf-8") if path else ""
+    except OSError as error:
+        raise NotFoundError(f"the file {path}", error.strerror or "none", f"run the role {role}") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace a file of JSON in one step."""
     atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n")

@@ -22,14 +22,14 @@ _UNITS = {"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @dataclass(frozen=True)
 class JournalLimits:
-    """Limits of a journal: the options of the module journald_limits, which describes them."""
+    """Limits of a journal: the options of the module journald_limits, which describes them. Times are in seconds."""
 
     storage: str = "persistent"
-    most_mib: int = 2048
+    max_mib: int = 2048
     keep_free_mib: int = 2048
     days: int = 90
     lines: int = 10000
-    interval_s: int = 30
+    interval: int = 30
 
     def __post_init__(self) -> None:
         if self.storage not in STORAGES:
@@ -37,11 +37,11 @@ class JournalLimits:
                 f"one of {', '.join(STORAGES)} for the journal's storage", self.storage, "correct node_journal_storage"
             )
         # systemd replaces 0 by its default, and rejects files below 512 KiB.
-        if self.most_mib < 16 or min(self.keep_free_mib, self.days, self.lines, self.interval_s) < 1:
+        if self.max_mib < 16 or min(self.keep_free_mib, self.days, self.lines, self.interval) < 1:
             raise InvalidInputError(
                 "a journal of at least 16 MiB, and all its other limits at least 1",
-                f"{self.most_mib} MiB, {self.keep_free_mib} MiB to keep free, {self.days} days, "
-                f"{self.lines} lines in {self.interval_s} seconds",
+                f"{self.max_mib} MiB, {self.keep_free_mib} MiB to keep free, {self.days} days, "
+                f"{self.lines} lines in {self.interval} seconds",
                 "correct the variables node_journal_*",
             )
 
@@ -52,12 +52,12 @@ def drop_in(journal: JournalLimits) -> str:
 # A drop-in of yours that sorts behind this one wins.
 [Journal]
 Storage={journal.storage}
-SystemMaxUse={journal.most_mib}M
+SystemMaxUse={journal.max_mib}M
 SystemKeepFree={journal.keep_free_mib}M
-RuntimeMaxUse={journal.most_mib}M
+RuntimeMaxUse={journal.max_mib}M
 MaxRetentionSec={journal.days}day
 # Of each service by itself.
-RateLimitIntervalSec={journal.interval_s}s
+RateLimitIntervalSec={journal.interval}s
 RateLimitBurst={journal.lines}
 """
 

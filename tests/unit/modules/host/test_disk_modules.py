@@ -94,8 +94,8 @@ class Journald:
             raise KeyboardInterrupt
         self.restarts += 1
 
-    def shrink(self, most_mib: int) -> None:
-        self.shrunk, self.size = most_mib, f"{most_mib}.0M"
+    def shrink(self, max_mib: int) -> None:
+        self.shrunk, self.size = max_mib, f"{max_mib}.0M"
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_limits_of_the_journal(host: Journald, capsys: pytest.CaptureFixture[str
     found = run(journald_limits, capsys, max_mib=64)
     assert found["changed"]
     assert (host.restarts, host.shrunk, found["bytes"]) == (1, 0, 8 << 20)
-    assert host.drop_in.read_text(encoding="utf-8") == journald_rules.drop_in(journald_rules.JournalLimits(most_mib=64))
+    assert host.drop_in.read_text(encoding="utf-8") == journald_rules.drop_in(journald_rules.JournalLimits(max_mib=64))
     for check in (False, True):
         assert not run(journald_limits, capsys, check=check, max_mib=64)["changed"]
     host.size = "63.0M"
