@@ -18,6 +18,8 @@ UNIT_DIRECTORY = Path("/etc/systemd/system")
 # A start of the head waits for its workers.
 JOB_TIMEOUT_S = 1800
 SETTLE_PAUSE_S = 0.5
+# Most lines that are read of an invocation's journal.
+LONGEST_JOURNAL = 4000
 _PROPERTIES = "ActiveState,SubState,UnitFileState,MainPID,NRestarts,InvocationID,ActiveEnterTimestamp,NeedDaemonReload"
 
 
@@ -151,7 +153,7 @@ def restart_within(unit: str, timeout_s: float) -> None:
     start(unit)
 
 
-def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -> str:
+def journal_of(invocation: str, until: Sequence[str]) -> str:
     """Read the journal of one invocation of a unit from its start.
 
     :param until: texts that end the reading with the first line that has one of them.
@@ -162,7 +164,7 @@ def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -
 
     def keep(line: str) -> bool:
         lines.append(line)
-        return len(lines) >= limit_lines or any(word in line for word in until)
+        return len(lines) >= LONGEST_JOURNAL or any(word in line for word in until)
 
     # It is streamed, because the journal of a long run is large.
     commands.stream(

@@ -11,13 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from ..download.identity import SHA256
+from ..download.parts import file_name
 from ..errors import InvalidInputError, NotFoundError
 
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 PROTOCOL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 PACKINGS = ("tree", "git_bundle")
@@ -118,7 +119,7 @@ def _archive(entry: Mapping[str, Any], location: str, sha256: str) -> dict[str, 
             "llama_build_archive is empty",
             f"set it to the URL, or the path on the build host, of one of these: {_archive_names(entry)}",
         )
-    name = unquote(urlsplit(location).path).rsplit("/", 1)[-1]
+    name = file_name(location)
     chosen = [a for a in entry["archives"] if (a["sha256"] == sha256 if sha256 else a["file"] == name)]
     if not chosen:
         raise NotFoundError(

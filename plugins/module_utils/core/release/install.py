@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..download.identity import SHA256
 from ..errors import InvalidInputError
 from .toolchain import check_driver
 
@@ -42,9 +43,8 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     if not BUILD_ID.fullmatch(str(manifest.get("id", ""))):
         raise _malformed(f"id {manifest.get('id')!r}")
     tarball = manifest.get("tarball") or {}
-    if not re.fullmatch(r"[0-9a-f]{64}", str(tarball.get("sha256", ""))) or tarball.get("name") != (
-        f"{manifest['id']}.tar.gz"
-    ):
+    has_name = tarball.get("name") == f"{manifest['id']}.tar.gz"
+    if not has_name or not SHA256.fullmatch(str(tarball.get("sha256", ""))):
         raise _malformed(f"tarball {dict(tarball)!r}")
     for name in manifest.get("files") or {}:
         if not FILE_NAME.fullmatch(name):

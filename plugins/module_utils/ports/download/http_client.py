@@ -75,7 +75,6 @@ class HttpClient:
         proxy: str | None = None,
         connections: int = 8,
         notify: Callable[[str], object] = str,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._pause = pause
         self._token = token
@@ -83,7 +82,6 @@ class HttpClient:
         self._timeout = timeout
         self._proxies = {"http": proxy, "https": proxy} if proxy else None
         self._notify = notify
-        self._sleep = sleep
         self._session = None
         #: The end of a URL's redirects, with the headers that they published. Signed addresses expire; then the
         #: redirects are followed again.
@@ -146,7 +144,7 @@ class HttpClient:
         if pause is None:
             raise error.after_retries(failures)
         self._notify(f"{error.found}; trying again in {pause:.0f} s")
-        self._sleep(pause)
+        time.sleep(pause)
 
     def open(self, url: str, start: int, end: int | None, ranged: bool) -> HttpContent | FileContent:
         """Ask for bytes.

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ...core.download.identity import RemoteFile, public_url
+from ...core.download.identity import SHA256, RemoteFile, public_url
 from ...core.errors import MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
 
 with suppress(ImportError):
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 OVERLOADED = frozenset({429, 503})
-SHA256_TAG = re.compile(r"[0-9a-f]{64}")
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
@@ -82,7 +81,7 @@ def describe(response: Response, published: dict[str, str]) -> RemoteFile:
         size = published.get("X-Linked-Size", "")
         return RemoteFile(
             int(size) if size.isdigit() else _total(response),
-            linked if SHA256_TAG.fullmatch(linked) else None,
+            linked if SHA256.fullmatch(linked) else None,
             linked,
             published.get("X-Repo-Commit"),
         )

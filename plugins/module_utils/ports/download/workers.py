@@ -203,7 +203,7 @@ class _TransferRun:
             if ended:
                 return True
             if going and detector.is_too_slow(size, waited):
-                least = f"less than {detector.slowest * detector.window:.0f} bytes in {detector.window:.0f} s"
+                least = f"less than {detector.SLOWEST * detector.window:.0f} bytes in {detector.window:.0f} s"
                 raise TransientFailureError.of_content(request.address.label, least)
         return False
 

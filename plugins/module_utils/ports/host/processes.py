@@ -15,9 +15,9 @@ PROC = Path("/proc")
 _SIOCGIFADDR = 0x8915
 
 
-def tcp_tables(proc: Path = PROC) -> str:
+def tcp_tables() -> str:
     """Return the TCP tables of this network namespace, for IPv4 and IPv6."""
-    return "".join(path.read_text(encoding="ascii") for path in (proc / "net/tcp", proc / "net/tcp6") if path.exists())
+    return "".join(path.read_text(encoding="ascii") for path in (PROC / "net/tcp", PROC / "net/tcp6") if path.exists())
 
 
 def _text(path: Path) -> str:
@@ -28,20 +28,20 @@ def _text(path: Path) -> str:
         return ""
 
 
-def environment_of(pid: int, proc: Path = PROC) -> dict[str, str]:
+def environment_of(pid: int) -> dict[str, str]:
     """Return the initial environment of a process; empty if it has ended."""
-    return dict(item.split("=", 1) for item in _text(proc / str(pid) / "environ").split("\0") if "=" in item)
+    return dict(item.split("=", 1) for item in _text(PROC / str(pid) / "environ").split("\0") if "=" in item)
 
 
-def arguments_of(pid: int, proc: Path = PROC) -> list[str]:
+def arguments_of(pid: int) -> list[str]:
     """Return the command line of a process; empty if it has ended."""
-    return [word for word in _text(proc / str(pid) / "cmdline").split("\0") if word]
+    return [word for word in _text(PROC / str(pid) / "cmdline").split("\0") if word]
 
 
-def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
+def owner_of(inode: int) -> tuple[int, str]:
     """Return id and name of the process that holds a socket, or 0 if it is unknown."""
     wanted = f"socket:[{inode}]"
-    for process in proc.iterdir():
+    for process in PROC.iterdir():
         if not process.name.isdigit():
             continue
         try:
@@ -53,23 +53,23 @@ def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
     return 0, ""
 
 
-def resident_bytes(pid: int, proc: Path = PROC) -> int:
+def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process in bytes, with mapped files; 0 if it has ended."""
-    sizes = _text(proc / str(pid) / "statm").split()
+    sizes = _text(PROC / str(pid) / "statm").split()
     return int(sizes[1]) * os.sysconf("SC_PAGE_SIZE") if sizes else 0
 
 
-def control_group_of(pid: int, proc: Path = PROC) -> str:
+def control_group_of(pid: int) -> str:
     """Return the text of C(/proc/PID/cgroup), which contains the unit; empty if the process has ended."""
-    return _text(proc / str(pid) / "cgroup")
+    return _text(PROC / str(pid) / "cgroup")
 
 
-def age_of(pid: int, proc: Path = PROC) -> float:
+def age_of(pid: int) -> float:
     """Return the age of a process in seconds, by the kernel's clock; 0 if it has ended."""
-    fields = _text(proc / str(pid) / "stat").rpartition(")")[2].split()
+    fields = _text(PROC / str(pid) / "stat").rpartition(")")[2].split()
     if not fields:
         return 0.0
-    uptime = float(_text(proc / "uptime").split()[0])
+    uptime = float(_text(PROC / "uptime").split()[0])
     return max(0.0, uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
 
 
