@@ -33,10 +33,6 @@ options:
     description: Contents of JSON files with measurements by name. The page shows all of their figures.
     type: dict
     default: {}
-  unit:
-    description: Name of the head's unit.
-    type: str
-    default: llama-head.service
   prompt:
     description: Prompt of the measured completion.
     type: str
@@ -116,7 +112,7 @@ def result(module: HerdModule) -> dict[str, Any]:
     options = module.params
     path = Path(options["path"])
     beside = path.with_suffix(".json")
-    state = systemd.show(options["unit"])
+    state = systemd.show("llama-head.service")
     arguments = processes.arguments_of(state.pid) if state.pid else []
     figures = decision_log.stored(files.read_json(beside) or {}, decision_log.command_line_key(arguments))
     is_new = figures is None and bool(arguments)
@@ -143,7 +139,6 @@ def main() -> None:
         path={"type": "path", "required": True},
         records={"type": "dict", "required": True},
         results={"type": "dict", "default": {}},
-        unit={"type": "str", "default": "llama-head.service"},
         prompt={"type": "str", "default": "Say hello from distributed inference."},
         max_tokens={"type": "int", "default": 24, "no_log": False},
         timeout={"type": "int", "default": 300},

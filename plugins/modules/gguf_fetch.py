@@ -154,13 +154,6 @@ EXAMPLES = r"""
     group: llama
     mode: "0644"
 
-- name: Copy a model from storage that all nodes mount
-  herd.inference.gguf_fetch:
-    dest: /opt/models/OR1-Behemoth.Q4_K_M.gguf
-    url: /mnt/shared/OR1-Behemoth.Q4_K_M.gguf
-    size: 47369119648
-    verify: size
-
 - name: Prefer shared storage and a server in the other rack to the publisher
   herd.inference.gguf_fetch:
     dest: /opt/models/OR1-Behemoth.Q4_K_M.gguf

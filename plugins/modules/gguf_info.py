@@ -32,10 +32,6 @@ EXAMPLES = r"""
   herd.inference.gguf_info:
     path: /opt/models/OR1-Behemoth.Q4_K_M.gguf
   register: model
-
-- name: Read the header of a model on a server
-  herd.inference.gguf_info:
-    url: http://mirror.example.org/OR1-Behemoth.Q4_K_M.gguf
 """
 
 RETURN = r"""

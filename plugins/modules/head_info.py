@@ -17,10 +17,6 @@ description:
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
-  unit:
-    description: The head's unit.
-    type: str
-    default: llama-head.service
   require_devices:
     description:
       - Names of devices that must each hold layers. The module fails if one does not.
@@ -201,7 +197,7 @@ def require(devices: list[str], log: server_log.ServerLog, workers: list[dict[st
 
 def result(module: HerdModule) -> dict[str, Any]:
     """Read the state of the head, and return the module's result."""
-    state = systemd.show(module.params["unit"])
+    state = systemd.show("llama-head.service")
     arguments = processes.arguments_of(state.pid) if state.pid else []
     log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS) if state.pid else "")
     workers = workers_of(arguments)
@@ -225,11 +221,7 @@ def result(module: HerdModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    run_module(
-        result,
-        unit={"type": "str", "default": "llama-head.service"},
-        require_devices={"type": "list", "elements": "str", "default": []},
-    )
+    run_module(result, require_devices={"type": "list", "elements": "str", "default": []})
 
 
 if __name__ == "__main__":

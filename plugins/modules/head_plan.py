@@ -82,10 +82,6 @@ options:
     description: Seconds to wait for the workers before a start fails.
     type: int
     default: 300
-  unit:
-    description: The head's unit.
-    type: str
-    default: llama-head.service
   model_types:
     description: Types of the model's tensors in lower case, such as V(bf16). Empty if unknown.
     type: list
@@ -188,6 +184,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports import system
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
+UNIT = "llama-head.service"
 # A younger head may not have opened its connections yet.
 _YOUNG_S = 20.0
 
@@ -276,7 +273,7 @@ def result(module: HerdModule) -> dict[str, Any]:
     environment = gpu_environment.environment(given["local_gpus"], given["name"])
     devices = place(given)
     proc_net.require_port_free(
-        processes.tcp_tables(), given["listen_port"], given["unit"], processes.owner_of, processes.control_group_of
+        processes.tcp_tables(), given["listen_port"], UNIT, processes.owner_of, processes.control_group_of
     )
     found = release_manifest.needed_manifest(prefix, module.check_mode)
     # In check mode, the release to be built may have what the installed one lacks.
@@ -293,7 +290,7 @@ def result(module: HerdModule) -> dict[str, Any]:
         "devices": [asdict(device) for device in devices],
         "readiness_check": readiness_check_for(given, found[1]["rpc_protocol"] if found else "0.0.0"),
         "environment": environment,
-        "lost": lost_workers(given, systemd.show(given["unit"])),
+        "lost": lost_workers(given, systemd.show(UNIT)),
         "findings": [asdict(finding) for finding in findings],
     }
 
@@ -315,7 +312,6 @@ def main() -> None:
         profile={"type": "str", "default": ""},
         settings={"type": "dict", "default": {}},
         worker_timeout={"type": "int", "default": 300},
-        unit={"type": "str", "default": "llama-head.service"},
         model_types={"type": "list", "elements": "str", "default": []},
         **ENGINE_OPTIONS,
         **SERVER_OPTIONS,

@@ -74,10 +74,6 @@ options:
     description: Seconds before a model's process is killed at a stop.
     type: int
     default: 10
-  free_mib:
-    description: Measured free memory of each GPU in MiB. The default is that of an unused GPU.
-    type: list
-    elements: float
   reserve_mib:
     description: MiB that stay free on each GPU.
     type: int
@@ -299,9 +295,8 @@ def plan_router(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         given["name"],
         given["gpus"],
         given["memory_gib"] or memory.total_bytes() / (1 << 30),
-        given["free_mib"],
-        given["reserve_mib"],
-        given["memory_max"],
+        reserve_mib=given["reserve_mib"],
+        memory_max=given["memory_max"],
     )
     plan = router_fit.plan([entry for _model, entry in entries], machine, given["models_max"], given["release"])
     offers = offers_of(given, entries, plan)
@@ -371,7 +366,6 @@ def main() -> None:
         sleep_idle_seconds={"type": "int", "default": 0},
         stop_seconds={"type": "int", "default": 10},
         gpus={"type": "list", "elements": "dict", "default": []},
-        free_mib={"type": "list", "elements": "float"},
         reserve_mib={"type": "int", "default": 0},
         memory_gib={"type": "float", "default": 0},
         memory_max={"type": "str", "default": ""},

@@ -43,12 +43,6 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Read the state of the worker
-  herd.inference.rpc_worker_info:
-    port: 50052
-    address: 10.100.0.32
-  register: worker
-
 - name: Wait until the worker listens
   herd.inference.rpc_worker_info:
     port: 50052

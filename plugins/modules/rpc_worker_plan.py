@@ -37,10 +37,6 @@ options:
     description: Whether tensors over 10 MiB are cached on disk.
     type: bool
     default: true
-  unit:
-    description: Unit that may already listen on the port.
-    type: str
-    default: llama-rpc.service
 """
 
 EXAMPLES = r"""
@@ -139,7 +135,7 @@ def result(module: HerdModule) -> dict[str, Any]:
             "bring the fabric's interface up (ip addr), or correct herd_fabric_address of this host",
         )
     proc_net.require_port_free(
-        processes.tcp_tables(), given["port"], given["unit"], processes.owner_of, processes.control_group_of
+        processes.tcp_tables(), given["port"], "llama-rpc.service", processes.owner_of, processes.control_group_of
     )
     found = release_manifest.needed_manifest(prefix, module.check_mode)
     argv, findings = command_line(found, given) if found else ([str(prefix / "current/bin/rpc-server")], [])
@@ -163,7 +159,6 @@ def main() -> None:
         threads={"type": "int", "default": 0},
         cache={"type": "bool", "default": True},
         gpus={"type": "list", "elements": "dict", "default": []},
-        unit={"type": "str", "default": "llama-rpc.service"},
         **ENGINE_OPTIONS,
     )
 

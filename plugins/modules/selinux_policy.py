@@ -27,14 +27,10 @@ options:
     type: str
     default: ""
   ports:
-    description: TCP ports on which the service listens.
+    description: TCP ports on which the service listens. They get the type C(http_port_t).
     type: list
     elements: int
     default: []
-  port_type:
-    description: Type to give to the ports.
-    type: str
-    default: http_port_t
   good_types:
     description: Further types that allow the service to listen. A port of such a type keeps it.
     type: list
@@ -119,9 +115,7 @@ def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if not selinux.enabled():
         return {"changed": False, "enabled": False, "module": "", "commands": []}
     record, is_present = Path(params["record"]), params["state"] == "present"
-    wanted = rules.PolicySpec(
-        params["content"], tuple(params["ports"]), params["port_type"], tuple(params["good_types"])
-    )
+    wanted = rules.PolicySpec(params["content"], tuple(params["ports"]), tuple(params["good_types"]))
     # In check mode, the programs may not be installed yet. Without them, the policy holds none of these rules.
     can_look = selinux.has_tools() or (is_present and not check_mode)
     found = read_policy(params["name"], rules.read_record(files.read_text(record))) if can_look else rules.PolicyState()
@@ -143,7 +137,6 @@ def main() -> None:
         name={"type": "str", "required": True},
         content={"type": "str", "default": ""},
         ports={"type": "list", "elements": "int", "default": []},
-        port_type={"type": "str", "default": "http_port_t"},
         good_types={"type": "list", "elements": "str", "default": []},
         record={"type": "path", "required": True},
         state={"type": "str", "choices": ["present", "absent"], "default": "present"},

@@ -45,10 +45,6 @@ options:
     description: Largest number of lines of each journal. The last lines are kept.
     type: int
     default: 20000
-  secrets_dir:
-    description: Folder whose protected files contain the secrets to replace.
-    type: path
-    default: /etc/herd
 """
 
 EXAMPLES = r"""
@@ -85,13 +81,16 @@ from ansible_collections.herd.inference.plugins.module_utils.herd_module import 
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.operations import bundle
 
+#: Folder whose protected files contain the secrets to replace.
+SECRETS = Path("/etc/herd")
+
 
 def result(module: HerdModule) -> dict[str, Any]:
     """Write the archive, and return the module's result."""
     given = module.params
     units = bundle.units(uninstall_rules.is_ours, systemd.UNIT_DIRECTORY)
     wanted = support_bundle.pieces(units, given["since"], given["lines"], given["prefix"], given["models_dir"])
-    guarded = bundle.guarded_files(Path(given["secrets_dir"]))
+    guarded = bundle.guarded_files(SECRETS)
     secrets = [word for path in guarded for word in redaction.secrets_in(path.read_text(errors="replace"))]
     texts = {piece.name: bundle.run(piece.argv) if piece.argv else bundle.read(piece.path) for piece in wanted}
     kept = {name: redaction.redact(text, secrets) for name, text in texts.items() if text is not None}
@@ -109,7 +108,6 @@ def main() -> None:
         models_dir={"type": "path", "required": True},
         since={"type": "str", "default": "-1d"},
         lines={"type": "int", "default": 20000},
-        secrets_dir={"type": "path", "default": "/etc/herd", "no_log": False},
     )
 
 
