@@ -11,6 +11,8 @@ from typing import Any
 
 #: Control characters and lone surrogates.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)", re.IGNORECASE)
+_UNITS = ("", "K", "M", "G", "T", "P")
 #: Longest text of another host, in characters.
 LONGEST = 300
 
@@ -18,6 +20,12 @@ LONGEST = 300
 def plain(text: str) -> str:
     """Replace control characters by spaces and cut the text to LONGEST characters."""
     return CONTROL.sub(" ", text)[:LONGEST]
+
+
+def bytes_of(text: str) -> int | None:
+    """Parse a size in bytes or with a unit, such as C(200G) or C(46.5M); None for any other text."""
+    found = _SIZE.fullmatch(text.strip())
+    return int(float(found[1]) * 1024 ** _UNITS.index(found[2].upper())) if found else None
 
 
 def size(count: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata, from_data
+from ..text import bytes_of
 from . import cuda_memory, remedies, token_rate
 from .kv_cache import CacheSettings
 from .planner import (
@@ -89,11 +90,10 @@ def limit_bytes(text: Any) -> int:
     word = str(text or "").strip()
     if not word or word.lower() == "infinity":
         return 0
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-    digits, unit = (word[:-1], units.get(word[-1].upper())) if not word[-1].isdigit() else (word, 1)
-    if unit is None or not digits.replace(".", "", 1).isdigit():
+    size = bytes_of(word)
+    if size is None:
         raise InvalidInputError("a limit such as 200G", repr(word), "write a number with K, M, G or T")
-    return int(float(digits) * unit)
+    return size
 
 
 def request_of(settings: Mapping[str, Any]) -> PlacementRequest:

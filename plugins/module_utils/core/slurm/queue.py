@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InvalidInputError
+from ..text import bytes_of
 
 #: Environment variables of squeue and sacct.
 ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s"}
@@ -55,8 +56,6 @@ _NONE = frozenset({"", "(null)", "None", "N/A", "n/a", "Unknown", "None assigned
 #: Number of a job, of a member of an array (12_3) and of a part of a heterogeneous job (12+0).
 _NUMBER = re.compile(r"([0-9]+)([_+]\S*)?")
 _LENGTH = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
-_SIZE = re.compile(r"([\d.]+)([KMGTP]?)")
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 
 
 @dataclass(frozen=True)
@@ -230,12 +229,6 @@ def parse_queue(printed: bytes) -> list[Job]:
     return found
 
 
-def size(text: str) -> int:
-    """Convert a size of sacct (198412K, 46.50M) to bytes."""
-    match = _SIZE.fullmatch(text.strip())
-    return int(float(match.group(1)) * _UNITS[match.group(2)]) if match else 0
-
-
 def _last_group(steps: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
     """Select the last steps of the engines, one for each node, and the job's script."""
     script: list[Mapping[str, str]] = []
@@ -283,7 +276,7 @@ def parse_ending(text: str, job_id: str) -> Ending:
         signal=_whole(number),
         elapsed=float(_whole(job["ElapsedRaw"])),
         limit=_word(job["Timelimit"]),
-        needed=max((size(step.get("MaxRSS", "")) for step in steps), default=0),
+        needed=max((bytes_of(step["MaxRSS"]) or 0 for step in steps), default=0),
         allowed=_word(job["ReqMem"]),
         nodes=_word(job["NodeList"]),
     )

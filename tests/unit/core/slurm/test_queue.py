@@ -218,14 +218,6 @@ def test_missing_accounting_gives_an_unknown_end(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("198412K", 198412 << 10), ("46.50M", 48758784), ("2G", 2 << 30), ("7", 7), ("", 0), ("?", 0)],
-)
-def test_sizes_are_converted_to_bytes(text: str, expected: int) -> None:
-    assert slurm_queue.size(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
     [
         (
             "2026-11-21 12:46:57 lost: head on vasp-01 has ended with status 1\n"
