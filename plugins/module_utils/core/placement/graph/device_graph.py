@@ -123,16 +123,15 @@ def buffer_bytes(metadata: ModelMetadata, run: Run, part: GraphPart, copies: int
                 # A former device converts it to half precision.
                 blocks.mask(window).device = _BEFORE
                 blocks.graph.expand(blocks.mask(window))
-        for number, layer in enumerate(part.before):
-            is_last = not own and not part.has_last_layer and number == len(part.before) - 1
-            found = _deepened(blocks, build(blocks, layer, found, is_last), part.first - len(part.before) + number)
-    blocks.device = _OWN
-    for number, layer in enumerate(own):
-        is_last = part.has_last_layer and number == len(own) - 1
-        found = _deepened(blocks, build(blocks, layer, found, is_last), part.first + number)
-    blocks.device = _AFTER
-    for number, layer in enumerate(part.after):
-        found = _deepened(blocks, build(blocks, layer, found, False), part.first + len(own) + number)
+    for device, layers, first, has_last in (
+        (_BEFORE, part.before, part.first - len(part.before), not own and not part.has_last_layer),
+        (_OWN, own, part.first, part.has_last_layer),
+        (_AFTER, part.after, part.first + len(own), False),
+    ):
+        blocks.device = device
+        for number, layer in enumerate(layers):
+            is_last = has_last and number == len(layers) - 1
+            found = _deepened(blocks, build(blocks, layer, found, is_last), first + number)
     if part.has_output:
         blocks.device = _OWN
     _output(blocks, found)
