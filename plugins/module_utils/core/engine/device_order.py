@@ -12,8 +12,10 @@ exactly, since both sides of the comparison are then the same division of the sa
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ..errors import InvalidInputError
 
@@ -144,15 +146,8 @@ def predict_layers(split: Sequence[float], layers: int) -> list[int]:
 
     :returns: the device's index for each of the layers, and then for the output head.
     """
-    cumulative: list[float] = []
-    total = 0.0
-    for share in split:
-        total = _float32(total + _float32(share))
-        cumulative.append(total)
-    bounds = [_float32(value / total) for value in cumulative]
+    cumulative = list(accumulate(map(_float32, split), lambda total, share: _float32(total + share)))
+    bounds = [_float32(value / cumulative[-1]) for value in cumulative]
     slots = layers + 1
-    placed: list[int] = []
-    for slot in range(slots):
-        position = _float32(slot / slots)
-        placed.append(next((i for i, bound in enumerate(bounds) if bound > position), len(bounds)))
-    return placed
+    # The first device whose bound is above the slot's position.
+    return [bisect_right(bounds, _float32(slot / slots)) for slot in range(slots)]

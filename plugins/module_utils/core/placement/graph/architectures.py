@@ -290,13 +290,7 @@ Builder = Callable[[Blocks, LayerMetadata, Tensor, bool], Tensor]
 #: Builder of a layer, by architecture. Their buffers were measured (docs/reference/placement-accuracy.md), or those of
 #: an architecture with the same graph.
 LAYERS: Mapping[str, Builder] = {
-    "llama": _plain,
-    "qwen2": _plain,
-    "qwen2vl": _plain,
-    "qwen3": _plain,
-    "qwen3vl": _plain,
-    "qwen3moe": _plain,
-    "mistral3": _plain,
+    **dict.fromkeys(("llama", "qwen2", "qwen2vl", "qwen3", "qwen3vl", "qwen3moe", "mistral3"), _plain),
     "gemma2": _gemma,
     "gemma3": _gemma,
     "phi3": _phi3,
