@@ -134,7 +134,7 @@ def _shared(blocks: Blocks, layer: LayerMetadata, entering: Tensor) -> Tensor:
     # Newer releases omit a scale of 1.
     is_scaled = scale == 2 or (old and (scale > 0 or architecture == "glm4moe"))
     groups = blocks.metadata.detail("expert_groups")
-    found = blocks.experts(normed, layer, gating, gating == "sigmoid", is_scaled=is_scaled, groups=groups)
+    found = blocks.experts(normed, layer, gating, is_scaled=is_scaled, groups=groups)
     if layer.shared_inner:
         found = blocks.add(found, blocks.gated(normed, layer.shared_inner))
     return blocks.add(found, entering)

@@ -75,9 +75,9 @@ class Blocks:
             self._inputs[name].is_input = True
         return self._inputs[name]
 
-    def kept(self, size: int = 0) -> Tensor:
+    def kept(self) -> Tensor:
         """Create a cache or state, which has a buffer of its own on this device."""
-        found = Tensor("none", (size,), device=self.device)
+        found = Tensor("none", (0,), device=self.device)
         found.is_external = True
         return found
 
@@ -104,9 +104,7 @@ class Blocks:
 
     def matrix(self, width: int, source: Tensor) -> Tensor:
         """Multiply by a matrix of weights on the layer's device."""
-        found = Tensor("mul_mat", (width, *source.layout[1][1:]), (source,))
-        found.device = self.device
-        return found
+        return Tensor("mul_mat", (width, *source.layout[1][1:]), (source,), device=self.device)
 
     def weighted(self, op: str, source: Tensor) -> Tensor:
         """Multiply by a row of weights, or add it."""
@@ -246,15 +244,13 @@ class Blocks:
         source: Tensor,
         layer: LayerMetadata,
         gating: str = "soft_max",
-        is_biased: bool = False,
         is_normed: bool = True,
         is_scaled: bool = False,
         groups: int = 0,
     ) -> Tensor:
         """Add a few experts for each token, which a gate selects, and sum their outputs.
 
-        :param gating: soft_max over all experts, sigmoid, or soft_max over the selected ones ("after").
-        :param is_biased: whether the selection adds a bias.
+        :param gating: soft_max over all experts, sigmoid with a bias, or soft_max over the selected ones ("after").
         """
         metadata, graph = self.metadata, self.graph
         tokens, used, count = source.layout[1][1], layer.experts_used, metadata.experts
@@ -262,7 +258,7 @@ class Blocks:
         probabilities = logits
         if gating != "after":
             probabilities = self.like("soft_max" if gating == "soft_max" else "unary", logits)
-        selecting = self.weighted("add", probabilities) if is_biased else probabilities
+        selecting = self.weighted("add", probabilities) if gating == "sigmoid" else probabilities
         if groups > 1:
             selecting = self._grouped(selecting, groups, tokens)
         chosen = self.view(self.new("argsort", (count, tokens), selecting), (used, tokens), False)
@@ -315,9 +311,7 @@ class Blocks:
         return self.view(masked, (count, tokens))
 
     def _of_experts(self, width: int, source: Tensor, chosen: Tensor, used: int) -> Tensor:
-        found = Tensor("mul_mat_id", (width, used, source.layout[1][2]), (source, chosen))
-        found.device = self.device
-        return found
+        return Tensor("mul_mat_id", (width, used, source.layout[1][2]), (source, chosen), device=self.device)
 
     def state(self, size: int, kept: Tensor, scan: Sequence[Tensor] = ()) -> Tensor:
         """Read a recurrent state: in place by a scan, or as a copy of one row for each slot.
@@ -333,8 +327,7 @@ class Blocks:
         states = self.view(kept, (0,))
         graph.expand(Tensor("scale", (0,), (self.view(states, (0,)),), root=kept))
         if scan:
-            found = self.new("scan", (size,), self.view(states, (0,)), *scan, main)
-            found.device = self.device
+            found = Tensor("scan", (size,), (self.view(states, (0,)), *scan, main), device=self.device)
         else:
             found = self.new("get_rows", (size, slots), states, main)
         graph.expand(found)
@@ -350,6 +343,4 @@ class Blocks:
         turned = self.view(source, (each, width, slots), False)
         rolled = self.new("concat", (earlier + each, width, slots), before, turned)
         self.store(self.view(rolled, (earlier, width, slots), False), history)
-        found = self.new("ssm_conv", (width, each, slots), rolled)
-        found.device = self.device
-        return found
+        return Tensor("ssm_conv", (width, each, slots), (rolled,), device=self.device)
