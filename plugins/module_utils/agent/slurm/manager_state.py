@@ -63,7 +63,6 @@ def _parse(data: Any) -> ManagerSettings:
             enabled=bool(tier["enabled"]),
             preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
             hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
-            grace=float(tier["grace"]),
             fingerprint=str(tier.get("fingerprint") or ""),
             gpu_conflict=str(tier.get("gpu_conflict") or ""),
             backoff=tuple(map(float, data["backoff"])),
@@ -103,7 +102,7 @@ class ManualStops:
             with suppress(FileNotFoundError):
                 try:
                     data = json.loads(self.path(name).read_text(encoding="utf-8"))
-                    found[name] = ManualStop(plain(str(data["reason"])), plain(str(data["by"])), float(data["at"]))
+                    found[name] = ManualStop(plain(str(data["reason"])), plain(str(data["by"])))
                 except (ValueError, KeyError, TypeError, PermissionError):
                     found[name] = ManualStop("the reason cannot be read")
         return found

@@ -39,7 +39,6 @@ class TierSpec:
     job_name: str
     user: str
     script: str
-    grace: float
     backoff: tuple[float, ...]
     enabled: bool = True
     preempted_by: tuple[str, ...] = ()
@@ -54,7 +53,6 @@ class ManualStop:
 
     reason: str
     by: str = ""
-    at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,11 @@ class QueueSnapshot:
 class Action:
     """A step that the manager takes for a tier.
 
-    :param job: number of the job.
-    :param reason: reason for the journal.
+    :param job: number of the job; empty for SUBMIT.
+    :param reason: reason for the journal, of CANCEL and RENEW.
     """
 
     kind: str
-    tier: str
     job: str = ""
     reason: str = ""
 

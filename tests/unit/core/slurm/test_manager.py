@@ -159,7 +159,7 @@ def test_job_in_an_unknown_state_is_kept() -> None:
 
 
 def test_stopped_tier_loses_its_job_and_gets_none() -> None:
-    stops = {"fast": ManualStop("maintenance", "ann", NOW)}
+    stops = {"fast": ManualStop("maintenance", "ann")}
     state, actions = step(TierState(), observed(RUNNING, stops=stops))
     assert actions == [(CANCEL, "12")]
     state, actions = step(state, observed(replace(RUNNING, state="COMPLETING"), wall=NOW + 2, stops=stops))
@@ -337,4 +337,4 @@ def test_action_has_a_reason() -> None:
     _memory, actions = tier_manager.step(
         FAST, TierState(), observed(RUNNING, stops={"fast": ManualStop("maintenance")})
     )
-    assert actions == [Action(CANCEL, "fast", "12", "stopped: maintenance")]
+    assert actions == [Action(CANCEL, "12", "stopped: maintenance")]
