@@ -130,39 +130,30 @@ def _qos_step(wanted: Qos, found: Qos | None) -> SacctmgrCall | None:
     if found is not None and not changes:
         return None
     words = [f"{name}={after}" for name, (_before, after) in changes.items()]
-    verb = ("add", "qos", wanted.name) if found is None else ("modify", "qos", wanted.name)
+    before, after = (", ".join(f"{name} {pair[at]}" for name, pair in changes.items()) for at in (0, 1))
     return SacctmgrCall(
-        (*verb, *(("set", *words) if words else ())),
-        "" if found is None else f"QoS {wanted.name}: {_shown({n: b for n, (b, _a) in changes.items()})}\n",
-        f"QoS {wanted.name}: {_shown({n: a for n, (_b, a) in changes.items()})}\n",
+        ("modify" if found else "add", "qos", wanted.name, *(("set", *words) if words else ())),
+        f"QoS {wanted.name}: {before}\n" if found else "",
+        f"QoS {wanted.name}: {after or 'with defaults'}\n",
     )
 
 
-def _shown(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items()) or "with defaults"
-
-
 def _user_steps(wanted: User, found: User | None) -> Iterator[SacctmgrCall]:
+    who = f"user {wanted.name} in {wanted.account}"
     if found is None:
-        yield SacctmgrCall(
-            ("add", "user", wanted.name, f"Account={wanted.account}"), "", f"user {wanted.name} in {wanted.account}\n"
-        )
+        yield SacctmgrCall(("add", "user", wanted.name, f"Account={wanted.account}"), "", f"{who}\n")
         found = User(wanted.name, wanted.account)
     # sacctmgr refuses a default QoS that is not allowed yet, so there are two calls.
     where = ("modify", "user", wanted.name, "where", f"Account={wanted.account}", "set")
     missing = sorted(wanted.qos - found.qos)
     if missing:
-        has = ",".join(sorted(found.qos)) or "no QoS"
-        yield SacctmgrCall(
-            (*where, f"QOS+={','.join(missing)}"),
-            f"user {wanted.name} in {wanted.account}: {has}\n",
-            f"user {wanted.name} in {wanted.account}: {','.join(sorted(found.qos | wanted.qos))}\n",
-        )
+        before, after = (",".join(sorted(qos)) or "no QoS" for qos in (found.qos, found.qos | wanted.qos))
+        yield SacctmgrCall((*where, f"QOS+={','.join(missing)}"), f"{who}: {before}\n", f"{who}: {after}\n")
     if wanted.default_qos and wanted.default_qos != found.default_qos:
         yield SacctmgrCall(
             (*where, f"DefaultQOS={wanted.default_qos}"),
-            f"user {wanted.name} in {wanted.account}: by default {found.default_qos or 'none'}\n",
-            f"user {wanted.name} in {wanted.account}: by default {wanted.default_qos}\n",
+            f"{who}: by default {found.default_qos or 'none'}\n",
+            f"{who}: by default {wanted.default_qos}\n",
         )
 
 
