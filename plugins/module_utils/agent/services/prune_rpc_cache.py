@@ -21,7 +21,7 @@ from ...core.errors import HerdError, InvalidInputError
 from ..common.atomic_files import write_whole
 from ..common.output import write_result
 from ..supervisor import disks, local_state
-from ..supervisor.settings import DEFAULT_PATH, read_settings
+from ..supervisor.settings import WORKER_UNIT
 
 #: A file beside the engine's, which only opens files that are named after a hash.
 STATE = ".herd.json"
@@ -118,7 +118,7 @@ def cache_command(arguments: argparse.Namespace) -> int:
     try:
         if arguments.do == "prune":
             if arguments.ended is None:
-                _refuse_while_running(arguments.config)
+                _refuse_while_running()
             return prune(arguments, folder)
         return check(arguments, folder) if arguments.do == "check" else show(arguments, folder)
     except OSError as error:
@@ -127,13 +127,13 @@ def cache_command(arguments: argparse.Namespace) -> int:
         ) from error
 
 
-def _refuse_while_running(config: str) -> None:
+def _refuse_while_running() -> None:
     """Reject a manual prune while the worker runs: a load in progress would miss the removed files."""
-    unit = read_settings(config).worker_unit
-    pid = local_state.unit(unit).pid if unit else 0
-    if pid:
+    if pid := local_state.unit(WORKER_UNIT).pid:
         raise InvalidInputError(
-            "a worker that is down", f"{unit} as process {pid}", f"systemctl restart {unit}, which does the same"
+            "a worker that is down",
+            f"{WORKER_UNIT} as process {pid}",
+            f"systemctl restart {WORKER_UNIT}, which does the same",
         )
 
 
@@ -165,6 +165,5 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--starting", dest="ended", action="store_const", const=False, help="the worker is about to start (systemd)"
     )
     cache.add_argument("--run-dir", default="/run/herd", help="the agent's folder (default: %(default)s)")
-    cache.add_argument("--config", default=DEFAULT_PATH, help="the agent's configuration (default: %(default)s)")
     cache.add_argument("--json", action="store_true", help="for programs")
     cache.set_defaults(run=cache_command)

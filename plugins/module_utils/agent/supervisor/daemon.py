@@ -30,7 +30,7 @@ from ..common.systemd_notify import notify
 from . import disks, heartbeat_client, heartbeat_server, local_state
 from .engine_poller import TICK_S, EnginePoller
 from .router_monitor import Actions, RouterMonitor
-from .settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
+from .settings import DEFAULT_PATH, HEAD_UNIT, ROUTER_UNIT, WORKER_UNIT, OperatorFlags, Settings, read_settings
 from .supervised_engine import SupervisedEngine, service_fields
 
 
@@ -40,11 +40,9 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.flags = OperatorFlags(settings.run_dir)
-        self.worker = local_state.ObservedUnit(settings.worker_unit) if settings.worker_unit else None
-        self.head = local_state.ObservedUnit(settings.head_unit) if settings.head_unit else None
-        actions = Actions(EnginePoller, self._order, lambda name, pid, _reason: self._restart_head(name, pid), log)
-        router = local_state.ObservedUnit(settings.router_unit) if settings.router_unit else None
-        self.router = RouterMonitor(router, settings.limits, actions) if router else None
+        self.worker, self.head = local_state.ObservedUnit(WORKER_UNIT), local_state.ObservedUnit(HEAD_UNIT)
+        actions = Actions(EnginePoller, self._order, lambda name, pid, _reason: self._restart_unit(name, pid), log)
+        self.router = RouterMonitor(local_state.ObservedUnit(ROUTER_UNIT), settings.limits, actions)
         self.engine = SupervisedEngine(Supervisor(settings.limits), EnginePoller(), log, self._restart_group)
         self.gpus = local_state.Gpus()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
@@ -55,11 +53,9 @@ class Agent:
         self._heartbeat = heartbeat.Heartbeat(settings.node, secrets.token_hex(8), 0, local_state.boot_id(), 0.0)
         self.published = heartbeat.write(self._heartbeat)
 
-    def _observe_worker(
-        self, now: float, observed: local_state.ObservedUnit, table: Sequence[proc_net.TcpSocket], hold: str
-    ) -> heartbeat.Worker | None:
-        observed.refresh(now)
-        unit, process = observed.unit, observed.process
+    def _observe_worker(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Worker | None:
+        self.worker.refresh(now)
+        unit, process = self.worker.unit, self.worker.process
         if not unit.loaded:
             return None
         port = value_of(process.arguments, "-p", "--port")
@@ -72,10 +68,10 @@ class Agent:
         for action in self.worker_monitor.step(now, view, hold):
             if action.kind == RESTART:
                 log(f"noticed: {action.reason}")
-                self._order(lambda: self._systemctl("restart", "--no-block", observed.name))
+                self._order(lambda: self._systemctl("restart", "--no-block", WORKER_UNIT))
             else:
                 log(action.reason)
-        service = service_fields(observed, now)
+        service = service_fields(self.worker, now)
         return heartbeat.Worker(
             **service,
             pid=unit.pid,
@@ -96,21 +92,19 @@ class Agent:
             found[names.get(address, endpoint)] = tuple(f"{s.local_address}:{s.local_port}" for s in links)
         return found
 
-    def _observe_head(
-        self, now: float, observed: local_state.ObservedUnit, table: Sequence[proc_net.TcpSocket], hold: str
-    ) -> heartbeat.Head | None:
-        observed.refresh(now)
-        process, state, supervisor = observed.process, self.engine.poller, self.engine.supervisor
-        if not observed.unit.loaded:
+    def _observe_head(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Head | None:
+        self.head.refresh(now)
+        if not self.head.unit.loaded:
             return None
-        links = self._links(process.arguments, table)
+        state, supervisor, arguments = self.engine.poller, self.engine.supervisor, self.head.process.arguments
+        links = self._links(arguments, table)
         self.followers.follow({name: self.settings.peers[name] for name in links if name in self.settings.peers})
-        state.api = engine_api.of(process.arguments)
+        state.api = engine_api.of(arguments)
         observations = {name: PeerObservation("silent", detail="it has no agent") for name in links}
         observations.update(self.followers.observations([name for name in links if name in self.settings.peers], now))
-        self.engine.step(now, self.engine.head_view(observed, links), observations, hold)
+        self.engine.step(now, self.engine.head_view(self.head, links), observations, hold)
         return heartbeat.Head(
-            **service_fields(observed, now),
+            **service_fields(self.head, now),
             pid=self.engine.view.pid,
             api=state.api.endpoint if state.api else "",
             health=state.health,
@@ -128,11 +122,11 @@ class Agent:
         )
 
     def _restart_group(self, action: Action) -> None:
-        name, pid = self.settings.head_unit, 0 if action.gently else self.engine.view.pid
+        pid = 0 if action.gently else self.engine.view.pid
         log(f"restarting the head, which waits for its workers: {action.reason}")
-        self._order(lambda: self._restart_head(name, pid))
+        self._order(lambda: self._restart_unit(HEAD_UNIT, pid))
 
-    def _restart_head(self, name: str, pid: int) -> None:
+    def _restart_unit(self, name: str, pid: int) -> None:
         # Its answers are lost, so the process is killed: systemd would wait as long as a stop may take.
         is_same = bool(pid) and local_state.unit(name).pid == pid
         if is_same:
@@ -165,9 +159,9 @@ class Agent:
             sequence=self._heartbeat.sequence + 1,
             uptime_s=round(time.clock_gettime(time.CLOCK_BOOTTIME), 1),
             hold=hold,
-            worker=self._observe_worker(now, self.worker, table, reason) if self.worker else None,
-            head=self._observe_head(now, self.head, table, reason) if self.head else None,
-            router=self.router.step(now, table, reason) if self.router else None,
+            worker=self._observe_worker(now, table, reason),
+            head=self._observe_head(now, table, reason),
+            router=self.router.step(now, table, reason),
             gpus=self.gpus.readings,
             disks=self.disks.readings,
         )

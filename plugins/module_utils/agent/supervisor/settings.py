@@ -21,6 +21,7 @@ from ..common.config import read_config
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/agent.json"
+WORKER_UNIT, HEAD_UNIT, ROUTER_UNIT = "llama-rpc.service", "llama-head.service", "llama-router.service"
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,9 @@ class Settings:
     address: str
     port: int
     peers: Mapping[str, str]
-    worker_unit: str
-    head_unit: str
     prefix: Path
     run_dir: Path
     limits: RecoveryLimits
-    router_unit: str
     disks: Sequence[str]
     disk_limits: disk_space.DiskLimits
 
@@ -59,9 +57,6 @@ def _parse(data: Any) -> Settings:
         address=str(data["address"]),
         port=int(data["port"]),
         peers={str(name): str(address) for name, address in data["peers"].items()},
-        worker_unit=str(data.get("worker_unit", "")),
-        head_unit=str(data.get("head_unit", "")),
-        router_unit=str(data.get("router_unit", "")),
         prefix=Path(data["prefix"]),
         run_dir=Path(data.get("run_dir", "/run/herd")),
         limits=limits,

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import rpc_cache
-from tests.unit.agent.agent_config import AGENT
 from tests.unit.agent.conftest import run_herdctl
 
 SIZE = 11 << 20
@@ -108,11 +107,8 @@ def test_manual_prune_requires_a_stopped_worker(herdctl: Path, cache: Path, tmp_
         "#!/bin/sh\nprintf 'LoadState=loaded\\nActiveState=active\\nMainPID=4711\\n'\n", encoding="utf-8"
     )
     program.chmod(0o755)
-    config = tmp_path / "agent.json"
-    data = {**AGENT, "worker_unit": "llama-rpc.service"}
-    config.write_text(json.dumps(data), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-I", str(herdctl), "rpc-cache", "prune", "--folder", str(cache), "--config", str(config)],
+        [sys.executable, "-I", str(herdctl), "rpc-cache", "prune", "--folder", str(cache)],
         env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
