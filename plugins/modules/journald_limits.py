@@ -67,14 +67,15 @@ from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.host import journald as journald_rules
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import journald
 
 
 def result(module: HerdModule) -> dict[str, Any]:
     """Write the drop-in, restart journald, shrink the journal, and return the module's result."""
     wanted = journald_rules.JournalLimits(**module.params)
-    before, after = journald.drop_in(), journald_rules.drop_in(wanted)
-    changes = before != after or journald.is_pending()
+    before, after = files.read_text(journald.DROP_IN), journald_rules.drop_in(wanted)
+    changes = before != after or journald.PENDING.exists()
     if changes and not module.check_mode:
         journald.apply(after)
     size = journald_rules.usage(journald.usage())

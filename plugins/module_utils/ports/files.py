@@ -13,7 +13,8 @@ import json
 import os
 import pwd
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,19 @@ def scratch_path(path: Path) -> Path:
     return path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.tmp")
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name under which to write a file, which replaces C(path) at the end and goes after an error."""
+    scratch = scratch_path(path)
+    scratch.unlink(missing_ok=True)
+    try:
+        yield scratch
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
 def forget_scratch(path: Path) -> None:
     """Remove the scratch files of C(path) that killed processes left. A running process keeps its own."""
     prefix = f".{path.name.removeprefix('.')}."
@@ -95,23 +109,18 @@ def atomic_write(path: Path, content: str | bytes, mode: int = 0o644, gid: int |
     :raises InsufficientError: if the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = scratch_path(path)
-    scratch.unlink(missing_ok=True)
     try:
-        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-            if gid is not None:
-                os.fchown(stream.fileno(), 0, gid)
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
+        with replacing(path) as scratch:
+            fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(content.encode() if isinstance(content, str) else content)
+                if gid is not None:
+                    os.fchown(stream.fileno(), 0, gid)
+                os.fchmod(stream.fileno(), mode)
+                stream.flush()
+                os.fsync(stream.fileno())
     except OSError as error:
-        scratch.unlink(missing_ok=True)
-        if error.errno in FULL:
-            raise disk_full(path) from None
-        raise
+        raise disk_full(path) if error.errno in FULL else error from None
     sync(path.parent)
 
 
@@ -179,10 +188,8 @@ def point(link: Path, target: Path) -> None:
     """Make a symbolic link, or change its target in one step."""
     if link.is_symlink() and link.readlink() == target:
         return
-    scratch = scratch_path(link)
-    scratch.unlink(missing_ok=True)
-    scratch.symlink_to(target)
-    scratch.replace(link)
+    with replacing(link) as scratch:
+        scratch.symlink_to(target)
 
 
 def remove(path: Path) -> None:

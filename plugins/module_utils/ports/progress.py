@@ -63,7 +63,5 @@ class ProgressFile:
             return
         # Without fsync, since the progress is not needed after a power loss. Nor may a full disk raise here: that would
         # hide the error that reports it.
-        with contextlib.suppress(OSError):
-            scratch = files.scratch_path(self._path)
+        with contextlib.suppress(OSError), files.replacing(self._path) as scratch:
             scratch.write_text(json.dumps({"finished": False, **state}), encoding="utf-8")
-            scratch.replace(self._path)

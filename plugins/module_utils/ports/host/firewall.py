@@ -56,7 +56,7 @@ class NftTableState:
 
 def read_state(table: NftTable) -> NftTableState:
     """Compare a table with its files, its unit and the kernel's rules."""
-    before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in table.files}
+    before = {path: files.read_text(Path(path)) for path in table.files}
     state = systemd.show(table.unit)
     return NftTableState(
         before,
