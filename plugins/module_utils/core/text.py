@@ -33,13 +33,9 @@ def size(count: int) -> str:
     return f"{count / 1024**3:.2f} GiB" if count >= 1 << 28 else f"{count / 1024**2:.1f} MiB"
 
 
-def _cell(value: Any) -> str:
-    return "-" if value in (None, "") else str(value)
-
-
 def text_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Set rows under headings, each column as wide as its widest cell."""
     lines = [[column.upper() for column in columns]]
-    lines += [[_cell(row.get(column)) for column in columns] for row in rows]
+    lines += [["-" if row.get(column) in (None, "") else str(row[column]) for column in columns] for row in rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)

@@ -73,15 +73,10 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def scratch_path(path: Path) -> Path:
-    """Return the hidden name under which this process writes a file that it then renames to C(path)."""
-    return path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.tmp")
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the name under which to write a file, which replaces C(path) at the end and goes after an error."""
-    scratch = scratch_path(path)
+    """Give the hidden name under which to write a file, which replaces C(path) at the end and goes after an error."""
+    scratch = path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.tmp")
     scratch.unlink(missing_ok=True)
     try:
         yield scratch

@@ -41,29 +41,25 @@ class HashStream:
         self.position = start
         self._is_fresh = is_fresh
         self._first = first
-        self._digest = hashlib.sha256()
+        self.digest = hashlib.sha256()
         # The state at the start of each part, to go back to.
-        self._states: dict[int, tuple[int, Any]] = {first: (start, self._digest.copy())}
-
-    def task(self, end: int) -> HashTask:
-        """Build the task that reads up to a position."""
-        return HashTask(self.position, end, self._digest)
+        self._states: dict[int, tuple[int, Any]] = {first: (start, self.digest.copy())}
 
     def finish(self, task: HashTask) -> bool:
         """Move on after a task; False if the stream went back meanwhile, so that the task does not count."""
-        if task.digest is not self._digest:
+        if task.digest is not self.digest:
             return False
         self.position = task.end
         return True
 
     def hexdigest(self) -> str:
-        return str(self._digest.hexdigest())
+        return str(self.digest.hexdigest())
 
     def next_part(self) -> None:
         self.part += 1
         if self._is_fresh:
-            self._digest = hashlib.sha256()
-        self._states[self.part] = (self.position, self._digest.copy())
+            self.digest = hashlib.sha256()
+        self._states[self.part] = (self.position, self.digest.copy())
 
     def go_back(self, part: int) -> None:
         """Go back to the start of a part, whose bytes are received again."""
@@ -71,7 +67,7 @@ class HashStream:
             return
         self.part = part
         self.position, digest = self._states[part]
-        self._digest = digest.copy()
+        self.digest = digest.copy()
 
 
 class HashStreams:
@@ -100,7 +96,7 @@ class HashStreams:
         size = limit - stream.position
         if size <= 0 or (size < block and limit != end):
             return None
-        return stream.task(min(limit, stream.position + BLOCKS_AT_ONCE * block))
+        return HashTask(stream.position, min(limit, stream.position + BLOCKS_AT_ONCE * block), stream.digest)
 
     def finish(self, number: int, task: HashTask) -> bool:
         """Move a stream on after a task; False if the task does not count."""

@@ -81,10 +81,6 @@ def router_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
     return _row(host, "fast_router", info, None, notes)
 
 
-def _device_total(device: Mapping[str, Any]) -> float:
-    return float(device["model_mib"]) + float(device["kv_mib"]) + float(device["compute_mib"])
-
-
 def status(
     heads: Mapping[str, Mapping[str, Any]],
     workers: Mapping[str, Mapping[str, Any]],
@@ -101,7 +97,8 @@ def status(
     for head, info in heads.items():
         for device in info.get("devices", []):
             host = endpoints.get(str(device.get("endpoint", "")), head)
-            devices.append({**device, "host": host, "total_mib": round(_device_total(device), 2)})
+            total = sum(float(device[kind]) for kind in ("model_mib", "kv_mib", "compute_mib"))
+            devices.append({**device, "host": host, "total_mib": round(total, 2)})
     for device in devices:
         row = worker_rows.get(device["host"]) if device["endpoint"] else rows.get(device["host"])
         if row is None:
