@@ -138,20 +138,10 @@ completion:
     arrived_per_second: null
 streamed:
   description:
-    - The streamed answer, with the time to its first token. C(tokens_per_second) is measured by the engine,
-      C(arrived_per_second) by the client between the first and the last token.
+    - The streamed answer, as RV(completion), with the time to its first token. C(tokens_per_second) is measured by the
+      engine, C(arrived_per_second) by the client between the first and the last token.
   returned: success
   type: dict
-  sample:
-    text: Hello
-    tokens: 8
-    seconds: 0.9
-    first_token_s: 0.21
-    tokens_per_second: 9.1
-    reasoning: ""
-    finish_reason: length
-    prompt_tokens: 12
-    arrived_per_second: 9.0
 """
 
 import time

@@ -94,7 +94,7 @@ def result(module: HerdModule) -> dict[str, Any]:
 def main() -> None:
     run_module(
         result,
-        storage={"type": "str", "choices": list(journald_rules.STORAGES), "default": "persistent"},
+        storage={"type": "str", "choices": ["persistent", "auto", "volatile"], "default": "persistent"},
         max_mib={"type": "int", "default": 2048},
         keep_free_mib={"type": "int", "default": 2048},
         days={"type": "int", "default": 90},

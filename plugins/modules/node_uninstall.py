@@ -82,13 +82,6 @@ EXAMPLES = r"""
     models_dir: /opt/models
     user: llama
     ports: [50052, 50061, 8000]
-
-- name: Remove the tiers from a Slurm controller
-  herd.inference.node_uninstall:
-    prefix: /opt/llama.cpp
-    models_dir: /opt/models
-    user: llama
-    ports: [8080, 8081]
     jobs: [llama-14b, llama-72b]
     shared: /cluster/shared
 """

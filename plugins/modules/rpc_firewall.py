@@ -75,10 +75,7 @@ def result(module: HerdModule) -> dict[str, Any]:
     end = rpc_firewall.WORKER
     ruleset = rpc_firewall.ruleset(end, inside)
     table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, given["path"], ruleset, given["unit"])
-    found = firewall.read_state(table)
-    if not module.check_mode:
-        firewall.apply(table, found)
-    return {"changed": not found.is_right, "loaded": found.is_loaded, "diff": firewall.difference(table, found)}
+    return firewall.install_table(table, module.check_mode)
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from ..errors import InvalidInputError
 
 MARK = "# Written by Ansible (herd.inference, role node). Changes made here are lost."
-STORAGES = ("persistent", "auto", "volatile")
 _SIZE = re.compile(r"take up ([0-9.]+)([BKMGT])")
 _UNITS = {"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -32,10 +31,6 @@ class JournalLimits:
     interval: int = 30
 
     def __post_init__(self) -> None:
-        if self.storage not in STORAGES:
-            raise InvalidInputError(
-                f"one of {', '.join(STORAGES)} for the journal's storage", self.storage, "correct node_journal_storage"
-            )
         # systemd replaces 0 by its default, and rejects files below 512 KiB.
         if self.max_mib < 16 or min(self.keep_free_mib, self.days, self.lines, self.interval) < 1:
             raise InvalidInputError(

@@ -46,7 +46,7 @@ def test_the_drop_in() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"storage": "none"}, {"max_mib": 15}, {"keep_free_mib": 0}, {"days": 0}, {"lines": 0}, {"interval": -1}],
+    [{"max_mib": 15}, {"keep_free_mib": 0}, {"days": 0}, {"lines": 0}, {"interval": -1}],
 )
 def test_limits_that_systemd_ignores_are_rejected(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="node_journal"):
