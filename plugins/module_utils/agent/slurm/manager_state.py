@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import InvalidInputError
 from ...core.slurm import tier_state
 from ...core.slurm.tier_state import Action, ManualStop, TierSpec, TierState
 from ...core.text import plain
@@ -42,12 +41,6 @@ class ManagerSettings:
     view: Path
     tiers: Sequence[TierSpec]
     every: float
-
-    def require_tier(self, name: str) -> None:
-        """Raise an error if there is no tier of this name."""
-        if all(spec.name != name for spec in self.tiers):
-            known = ", ".join(spec.name for spec in self.tiers)
-            raise InvalidInputError(f"a tier among {known}", name, "name one of them")
 
 
 def _parse(data: Any) -> ManagerSettings:

@@ -100,16 +100,8 @@ def of_router(models: Sequence[Mapping[str, Any]], models_max: int) -> MemoryNee
 
     :param models: the models of its plan.
     """
-    needs = [
-        of_engine(
-            int(model["least"]),
-            int(model["comfortable"]),
-            int(model["mapped"]),
-            int(model["file_size"]),
-            int(model["context"]),
-        )
-        for model in models
-    ]
+    sizes = ("least", "comfortable", "mapped", "file_size", "context")
+    needs = [of_engine(*(int(model[name]) for name in sizes)) for model in models]
     least = sorted((need.least for need in needs), reverse=True)[:models_max]
     total = sorted((need.sum for need in needs), reverse=True)[:models_max]
     return MemoryNeed(host_memory.PROCESS + sum(least), host_memory.PROCESS + sum(total))

@@ -191,6 +191,7 @@ def _router(
 ) -> dict[str, Any]:
     """Plan a router: whether its largest models fit together."""
     host = cluster.hosts[names[0]]
+    gpus, memory_gib = list(host.get("herd_gpus") or []), float(host.get("herd_memory_gib") or 0)
     entries = [
         router_fit.RouterModel(
             model_ids.api_id(tier["kind"], cluster.models[key]),
@@ -199,12 +200,7 @@ def _router(
         )
         for key in tier["models"]
     ]
-    machine = router_fit.RouterHost(
-        names[0],
-        list(host.get("herd_gpus") or []),
-        float(host.get("herd_memory_gib") or 0),
-        reserve_mib=job_spec.RESERVE_MIB,
-    )
+    machine = router_fit.RouterHost(names[0], gpus, memory_gib, reserve_mib=job_spec.RESERVE_MIB)
     plan = router_fit.plan(entries, machine, tier["models_max"], cluster.release)
     return {
         "memory": _router_memory(tier, plan["models"], machine),
