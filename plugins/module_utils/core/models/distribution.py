@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import Any, Optional
 
 from ..download.parts import file_name
@@ -81,16 +82,14 @@ def plan_copies(
     if fanout < 1:
         raise InvalidInputError("a fan-out of at least 1", str(fanout), "correct model_store_share_fanout")
     fetching: list[tuple[str, ...]] = []
-    merged: list[list[ModelCopy]] = []
+    rounds: list[list[list[ModelCopy]]] = []
     for model, files in enumerate(models):
         holders = _holders(files, held, hosts) or list(hosts[:1])
         fetching.append(tuple(holders))
         lacking = [host for host in hosts if host not in holders]
-        for number, copies in enumerate(_rounds(model, holders, lacking, fanout)):
-            if number == len(merged):
-                merged.append([])
-            merged[number] += copies
-    return CopyPlan(tuple(fetching), tuple(tuple(copies) for copies in merged))
+        rounds.append(_rounds(model, holders, lacking, fanout))
+    merged = zip_longest(*rounds, fillvalue=[])
+    return CopyPlan(tuple(fetching), tuple(tuple(chain.from_iterable(together)) for together in merged))
 
 
 def files_of(model: Mapping[str, Any]) -> dict[str, str | None]:

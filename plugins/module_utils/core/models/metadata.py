@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import groupby
 from typing import Any
 
 from ..errors import InvalidInputError
@@ -121,10 +122,7 @@ class ModelMetadata:
 
     def to_data(self) -> dict[str, Any]:
         """Convert to plain data: equal layers once, and their order as C(times*kind)."""
-        kinds: list[LayerMetadata] = []
-        for layer in self.layers:
-            if layer not in kinds:
-                kinds.append(layer)
+        kinds = list(dict.fromkeys(self.layers))
         data = asdict(self)
         data["layers"] = _runs([kinds.index(layer) for layer in self.layers])
         data["kinds"] = [_sparse(layer) for layer in kinds]
@@ -153,12 +151,7 @@ def _sparse(layer: LayerMetadata) -> dict[str, Any]:
 
 
 def _runs(numbers: Sequence[int]) -> str:
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and runs[-1][0] == number:
-            runs[-1] = (number, runs[-1][1] + 1)
-        else:
-            runs.append((number, 1))
+    runs = ((number, len(list(run))) for number, run in groupby(numbers))
     return " ".join(f"{times}*{number}" if times > 1 else str(number) for number, times in runs)
 
 

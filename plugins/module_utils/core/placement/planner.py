@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import permutations
 from typing import Any
 
 from ..engine.device_order import (
@@ -264,20 +265,16 @@ class Planner:
             )
         room = {h.name: max(1, sum(max(0, m.free - m.reserve) for m in h.devices)) for h in hosts}
         split = _shares(room, least, layers)
-        best = self._rank(split)
         while True:
-            moved = None
-            for giver in split:
-                for taker in split:
-                    if giver == taker or split[giver] <= least[giver]:
-                        continue
-                    other = {**split, giver: split[giver] - 1, taker: split[taker] + 1}
-                    rank = self._rank(other)
-                    if rank > best:
-                        best, moved = rank, other
-            if moved is None:
+            moves = (
+                {**split, giver: split[giver] - 1, taker: split[taker] + 1}
+                for giver, taker in permutations(split, 2)
+                if split[giver] > least[giver]
+            )
+            best = max(moves, key=self._rank, default=split)
+            if self._rank(best) <= self._rank(split):
                 return split
-            split = moved
+            split = best
 
     def fits(self, split: Mapping[str, int] | None = None) -> bool:
         """Return whether the devices hold their layers, by a split or by the best one."""
