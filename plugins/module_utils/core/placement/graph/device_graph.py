@@ -28,7 +28,6 @@ _LONGEST_PATTERN = 16
 class GraphPart:
     """One device's part of the graph.
 
-    :param layers: its layers.
     :param has_output: whether it ends the graph.
     :param has_last_layer: whether it computes the last layer.
     :param begins: the kinds of mask that it needs first; True for windows.

@@ -84,9 +84,9 @@ class Blocks:
     def new(self, op: str, shape: tuple[int, ...], *sources: Tensor, element: int = 4) -> Tensor:
         return Tensor(op, shape, sources, element)
 
-    def like(self, op: str, source: Tensor, *others: Tensor) -> Tensor:
+    def like(self, op: str, source: Tensor, *others: Tensor, device: int | None = None) -> Tensor:
         """Add an operation whose result has the layout of its first input."""
-        return Tensor(op, source.layout[1], (source, *others), source.layout[0])
+        return Tensor(op, source.layout[1], (source, *others), source.layout[0], device=device)
 
     def view(self, source: Tensor, shape: tuple[int, ...], is_dense: bool = True) -> Tensor:
         found = Tensor("view", shape, (source,), source.layout[0], root=source, is_dense=is_dense)
@@ -108,16 +108,11 @@ class Blocks:
 
     def weighted(self, op: str, source: Tensor) -> Tensor:
         """Multiply by a row of weights, or add it."""
-        found = self.like(op, source)
-        found.device = self.device
-        return found
+        return self.like(op, source, device=self.device)
 
     def norm(self, source: Tensor, is_pinned: bool = True) -> Tensor:
         """Add a norm. The engine keeps that at a layer's beginning on the layer's device, others on any device."""
-        found = self.like("rms_norm", source)
-        if is_pinned:
-            found.device = self.device
-        return self.weighted("mul", found)
+        return self.weighted("mul", self.like("rms_norm", source, device=self.device if is_pinned else None))
 
     def add(self, first: Tensor, second: Tensor) -> Tensor:
         return self.like("add", first, second)
@@ -135,14 +130,9 @@ class Blocks:
         """Create the mask of the context or the window, in the precision of attention."""
         if window not in self._masks:
             run = self.run
-            cells = run.cells[window]
-            shape = (cells, run.tokens // run.streams, 1, run.streams)
-            if not run.flash:
-                self._masks[window] = self.input(f"mask {window}", shape)
-            elif run.old:
-                self._masks[window] = self.new("cast", shape, self.input(f"mask {window}", shape), element=2)
-            else:
-                self._masks[window] = self.input(f"mask {window}", shape, element=2)
+            shape = (run.cells[window], run.tokens // run.streams, 1, run.streams)
+            made = self.input(f"mask {window}", shape, element=2 if run.flash and not run.old else 4)
+            self._masks[window] = self.new("cast", shape, made, element=2) if run.flash and run.old else made
         return self._masks[window]
 
     def _rotate(self, source: Tensor, size: int, kind: str) -> Tensor:
@@ -187,22 +177,20 @@ class Blocks:
         query = self.view(self.view(query, query.layout[1], False), query.layout[1], False)
         key = self.view(self.view(keys, (0,)), (0,))
         row = self.view(self.view(values, (0,)), (0,))
-        mask = self.mask(layer.window)
         if run.flash:
-            found = self.new("flash", (value, heads, tokens, run.streams), query, key, row, mask)
+            found = self.new("flash", (value, heads, tokens, run.streams), query, key, row, self.mask(layer.window))
             flat = self.view(found, (value * heads, run.tokens))
         else:
-            scores = self._scores(query, key, mask, heads, layer.window)
+            scores = self._scores(query, key, heads, layer.window)
             weighed = self.new("mul_mat", (value, tokens, heads, run.streams), row, scores)
             flat = self.new("cont", (value * heads, run.tokens), self.view(weighed, weighed.layout[1], False))
         self.graph.expand(flat)
         return flat
 
-    def _scores(self, query: Tensor, key: Tensor, mask: Tensor, heads: int, window: bool) -> Tensor:
+    def _scores(self, query: Tensor, key: Tensor, heads: int, window: bool) -> Tensor:
         run = self.run
         shape = (run.cells[window], run.tokens // run.streams, heads, run.streams)
-        scores = self.new("mul_mat", shape, key, query)
-        return self.like("soft_max", scores, mask)
+        return self.like("soft_max", self.new("mul_mat", shape, key, query), self.mask(window))
 
     def latent_attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend with one compressed row for all heads, which holds keys and values."""
@@ -217,15 +205,14 @@ class Blocks:
         keys = self.view(cache, (0,))
         rows = self.view(self.view(keys, (0,)), (0,))
         keys = self.view(keys, (0,))
-        mask = self.mask(False)
         if run.flash:
-            found = self.new("flash", (rank, heads, tokens, run.streams), query, keys, rows, mask)
+            found = self.new("flash", (rank, heads, tokens, run.streams), query, keys, rows, self.mask(False))
             turned = self.view(found, (rank, tokens, heads, run.streams), False)
             spread = self.matrix(out, turned)
             back = self.view(spread, (out, heads, tokens, run.streams), False)
             flat = self.view(self.like("cont", back), (out * heads, run.tokens))
         else:
-            scores = self._scores(query, keys, mask, heads, False)
+            scores = self._scores(query, keys, heads, False)
             block, size = CACHE_TYPES[run.cache_type]
             lying = self.new("cont", (run.cells[0] * run.streams * rank // block,), self.view(rows, (0,)), element=size)
             weighed = self.new("mul_mat", (rank, tokens, heads, run.streams), lying, scores)
