@@ -89,7 +89,6 @@ class Tensor:
     :ivar shape: dimensions, innermost first, as in the file.
     :ivar offset: of its first byte in its file.
     :ivar size: in bytes, without padding.
-    :ivar file: index of its shard.
     """
 
     name: str
@@ -97,7 +96,6 @@ class Tensor:
     shape: tuple[int, ...]
     offset: int
     size: int
-    file: int = 0
 
     @property
     def elements(self) -> int:
@@ -324,7 +322,7 @@ def join_shards(headers: Sequence[Header], name: str = "the model") -> Header:
         if count > 1 and (shard_count(header), number_of(header, "split.no")) != (count, index):
             found = f"number {number_of(header, 'split.no')} of {shard_count(header)}"
             raise broken_file(name, f"shard number {index} of {count} at that place (split.no, from 0)", found)
-        tensors += [replace(tensor, file=index) for tensor in header.tensors]
+        tensors += header.tensors
     total = number_of(first, "split.tensors.count")
     if total is not None and total != len(tensors):
         raise broken_file(name, f"{total} tensors in all shards (split.tensors.count)", str(len(tensors)))

@@ -71,7 +71,6 @@ class ModelMetadata:
         it is a second copy of them.
     :param shared: bytes of small tensors that are copied to every device with layers.
     :param local: bytes of the tensors that stay with the head process.
-    :param mapped: bytes of the file from the first to the last of these tensors, which a mapping holds.
     :param header: bytes before the first tensor, most of them the vocabulary.
     :param largest: bytes of the largest tensor.
     :param matrix: weights in the largest matrix of a layer, or of one expert.
@@ -87,7 +86,6 @@ class ModelMetadata:
     width: int
     vocabulary: int
     context: int
-    tied: bool
     file_size: int
     parameters: int
     output: int
@@ -95,7 +93,6 @@ class ModelMetadata:
     shared: int
     shared_cuda: int
     local: int
-    mapped: int
     header: int
     largest: int
     matrix: int
@@ -203,8 +200,7 @@ def metadata_of(header: Header) -> ModelMetadata:
     embeddings = rest["token_embd.weight"]
     local = [rest.pop(name) for name in _INPUTS if name in rest]
     shared = [rest.pop(name) for name in list(rest) if name.startswith(("rope_freqs", "rope_factors"))]
-    tied = "output.weight" not in rest
-    output = [*rest.values(), *([embeddings] if tied else [])]
+    output = [*rest.values(), *([] if "output.weight" in rest else [embeddings])]
     types: dict[str, int] = {}
     for tensor in header.tensors:
         types[tensor.type] = types.get(tensor.type, 0) + tensor.size
@@ -215,7 +211,6 @@ def metadata_of(header: Header) -> ModelMetadata:
         width=keys.number("embedding_length"),
         vocabulary=embeddings.shape[1],
         context=keys.number("context_length", 0),
-        tied=tied,
         file_size=header.file_size,
         parameters=sum(tensor.elements for tensor in header.tensors),
         output=sum(map(device_bytes, output)),
@@ -223,7 +218,6 @@ def metadata_of(header: Header) -> ModelMetadata:
         shared=sum(map(device_bytes, shared)),
         shared_cuda=sum(map(cuda_bytes, shared)),
         local=sum(map(device_bytes, local)),
-        mapped=_span(local),
         header=header.data_start,
         largest=max(tensor.size for tensor in header.tensors),
         matrix=max((t.shape[0] * t.shape[1] for each in by_layer for t in each if len(t.shape) > 1), default=0),
@@ -233,15 +227,6 @@ def metadata_of(header: Header) -> ModelMetadata:
         latent=layer_kinds.latent(keys),
         recurrent=layer_kinds.recurrent(keys),
         details=layer_kinds.details(keys, {tensor.name.split(".", 2)[-1] for each in by_layer for tensor in each}),
-    )
-
-
-def _span(tensors: Sequence[Tensor]) -> int:
-    """Add up the bytes of each file from the first to the last of these tensors."""
-    files = {tensor.file for tensor in tensors}
-    return sum(
-        max(t.offset + t.size for t in tensors if t.file == file) - min(t.offset for t in tensors if t.file == file)
-        for file in files
     )
 
 

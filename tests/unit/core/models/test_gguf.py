@@ -241,7 +241,7 @@ def test_shards_are_joined_to_one_header() -> None:
     assert (found["tensors"], found["shards"], found["layer_bytes"]) == (2, 2, [64, 64])
     assert found["size"] == sum(map(len, files))
     joined = gguf.join_shards([read(data) for data in files])
-    assert [tensor.file for tensor in joined.tensors] == [0, 1]
+    assert [tensor.name for tensor in joined.tensors] == ["blk.0.a", "blk.1.a"]
 
 
 @pytest.mark.parametrize(
