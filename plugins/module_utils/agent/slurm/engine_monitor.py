@@ -95,6 +95,7 @@ class _Worker:
             listening=True,
             clients=tuple(facts["clients"]),
             stale=facts["stale"],
+            unit_age_s=0.0,
         )
         return PeerObservation(
             "heartbeat",

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from ..errors import RemoteFailureError
+from ..host.disk_space import DiskSpace
 from ..text import CONTROL, LONGEST
 
 SCHEMA = 1
@@ -46,15 +47,9 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Disk:
-    """A file system, named by a path on it; sizes in MiB, -1 if it does not answer.
+class Disk(DiskSpace):
+    """A file system and its state: C(ok), C(low), C(full) or C(silent)."""
 
-    :param state: C(ok), C(low), C(full) or C(silent).
-    """
-
-    path: str
-    free_mib: int
-    total_mib: int
     state: str
 
 
@@ -67,16 +62,13 @@ class Hold:
 
 
 @dataclass(frozen=True)
-class Worker:
-    """The RPC worker of a node.
+class Service:
+    """A service of a node: its unit and its process.
 
     :param active: systemd's ActiveState, and sub its SubState.
     :param job: whether systemd has a job for the unit.
     :param pid: 0 without a process.
     :param started: start of the process in clock ticks since boot, which identifies it together with pid and boot id.
-    :param state: the kernel's letter for the state of the process, C(T) for a stopped one.
-    :param clients: C(address:port) of the established connections to its port.
-    :param stale: connections that the client has closed and the worker has not.
     :param unit_age_s: age of systemd's last answer on the unit.
     """
 
@@ -86,35 +78,37 @@ class Worker:
     job: bool
     pid: int
     started: int
-    state: str
     restarts: int
     release: str
+    unit_age_s: float
+
+
+@dataclass(frozen=True)
+class Worker(Service):
+    """The RPC worker of a node.
+
+    :param state: the kernel's letter for the state of the process, C(T) for a stopped one.
+    :param clients: C(address:port) of the established connections to its port.
+    :param stale: connections that the client has closed and the worker has not.
+    """
+
+    state: str
     protocol: str
     listening: bool
     clients: tuple[str, ...]
     stale: int
-    unit_age_s: float = 0.0
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(Service):
     """The head of the group, or a router of models, which has no workers; its slots are those of models in memory.
 
     :param health: C(ok), C(loading), C(refused), C(silent); empty without a process.
     :param lost: workers that it is not connected to.
     :param busy: slots that work on a request; waiting are requests that wait for a slot. -1 is unknown.
     :param supervision: the state of supervision in one word, and reason its cause.
-    :param unit_age_s: age of systemd's last answer on the unit.
     """
 
-    unit: str
-    active: str
-    sub: str
-    job: bool
-    pid: int
-    started: int
-    restarts: int
-    release: str
     api: str
     health: str
     workers: tuple[str, ...]
@@ -128,7 +122,6 @@ class Head:
     reason: str
     recoveries: int
     draining: bool
-    unit_age_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +144,16 @@ class Heartbeat:
     router: Head | None = None
     gpus: tuple[Gpu, ...] = ()
     disks: tuple[Disk, ...] = ()
+
+    @property
+    def heads(self) -> list[Head]:
+        """Return the head and the router, if they are there."""
+        return [head for head in (self.head, self.router) if head is not None]
+
+    @property
+    def services(self) -> list[Service]:
+        """Return the services that are there."""
+        return [*self.heads, *([self.worker] if self.worker is not None else [])]
 
 
 def write(heartbeat: Heartbeat) -> bytes:

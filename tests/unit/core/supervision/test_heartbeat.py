@@ -29,6 +29,7 @@ WORKER = heartbeat.Worker(
     listening=True,
     clients=("10.100.0.31:40112",),
     stale=0,
+    unit_age_s=0.0,
 )
 HEAD = heartbeat.Head(
     unit="llama-head.service",
@@ -52,6 +53,7 @@ HEAD = heartbeat.Head(
     reason="",
     recoveries=0,
     draining=False,
+    unit_age_s=0.0,
 )
 GPU = heartbeat.Gpu(0, "Tesla V100S-PCIE-32GB", 30123, 32768, 54, 97)
 BEAT = heartbeat.Heartbeat(
