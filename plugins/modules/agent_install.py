@@ -51,11 +51,6 @@ version:
   returned: always
   type: str
   sample: 3f1d0a9c55d2e6b1
-interpreter:
-  description: Interpreter that the programs run with.
-  returned: always
-  type: str
-  sample: /usr/bin/python3.11
 """
 
 import sys
@@ -93,12 +88,7 @@ def result(module: HerdModule) -> dict[str, Any]:
         else [{"before": "", "after": "\n".join(names) + "\n"}]
     )
     diff += [{"before_header": str(path), "before": "", "after": f"-> {target}\n"} for path, target in missing.items()]
-    return {
-        "changed": is_changed,
-        "version": agent_install.digest(files),
-        "interpreter": sys.executable,
-        "diff": diff,
-    }
+    return {"changed": is_changed, "version": agent_install.digest(files), "diff": diff}
 
 
 def main() -> None:

@@ -53,10 +53,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-restarted:
-  description: Whether journald was restarted, or would be restarted.
-  returned: success
-  type: bool
 bytes:
   description: Present size of the journal in bytes.
   returned: success
@@ -85,7 +81,6 @@ def result(module: HerdModule) -> dict[str, Any]:
         size = journald_rules.usage(journald.usage())
     return {
         "changed": changes,
-        "restarted": changes,
         "bytes": size,
         "diff": file_diff(journald.DROP_IN, before, after),
     }
