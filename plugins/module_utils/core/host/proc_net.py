@@ -14,20 +14,8 @@ from dataclasses import dataclass
 
 from ..errors import InvalidInputError
 
-STATES = {
-    "01": "ESTABLISHED",
-    "02": "SYN_SENT",
-    "03": "SYN_RECV",
-    "04": "FIN_WAIT1",
-    "05": "FIN_WAIT2",
-    "06": "TIME_WAIT",
-    "07": "CLOSE",
-    "08": "CLOSE_WAIT",
-    "09": "LAST_ACK",
-    "0A": "LISTEN",
-    "0B": "CLOSING",
-    "0C": "NEW_SYN_RECV",
-}
+#: The states that a rule asks for. A socket in another one keeps the kernel's code of it.
+STATES = {"01": "ESTABLISHED", "03": "SYN_RECV", "08": "CLOSE_WAIT", "0A": "LISTEN"}
 
 
 @dataclass(frozen=True)
