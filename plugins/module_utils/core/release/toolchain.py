@@ -23,14 +23,14 @@ from typing import Any
 
 from ..errors import InvalidInputError, MismatchError
 
-# A minor version that a table lacks has the value of the newest one before it.
+# In these tables, a minor version that is missing has the value of the newest one before it.
 # Highest major version of gcc for a toolkit: from host_config.h, "unsupported GNU version".
 HIGHEST_GCC = {"11.0": 9, "11.1": 10, "11.4": 11, "12.0": 12, "12.4": 13, "12.8": 14, "13.0": 15}
 # Lowest and highest real architecture of a toolkit.
-ARCHITECTURES = {"11": (35, 90), "12.0": (50, 90), "12.8": (50, 120), "12.9": (50, 121), "13": (75, 121)}
+ARCHITECTURES = {"11.0": (35, 90), "12.0": (50, 90), "12.8": (50, 120), "12.9": (50, 121), "13.0": (75, 121)}
 # (driver of the toolkit, lowest driver that minor-version compatibility allows)
 DRIVERS = {
-    "11": ((450, 36, 6), (450, 80, 2)),
+    "11.0": ((450, 36, 6), (450, 80, 2)),
     "12.0": ((525, 60, 13), (525, 60, 13)),
     "12.1": ((530, 30, 2), (525, 60, 13)),
     "12.2": ((535, 54, 3), (525, 60, 13)),
@@ -72,12 +72,9 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _row(table: Mapping[str, Any], cuda: str) -> Any:
-    major, minor = (*_version(cuda), 0)[:2]
-    for key in (f"{major}.{minor}", str(major)):
-        if key in table:
-            return table[key]
-    older = [key for key in table if "." in key and _version(key)[0] == major and _version(key)[1] < minor]
-    return table[max(older, key=_version)] if older else None
+    wanted = (*_version(cuda), 0)[:2]
+    known = [key for key in table if _version(key)[0] == wanted[0] and _version(key) <= wanted]
+    return table[max(known, key=_version)] if known else None
 
 
 def check_compiler(cuda: str, cc_version: str) -> None:
