@@ -74,7 +74,7 @@ def result(module: HerdModule) -> dict[str, Any]:
         name: with_interpreter(content, sys.executable) if name in programs else content
         for name, content in module.params["files"].items()
     }
-    before = agent_install.read_version(root, agent_install.current_version(root))
+    before = agent_install.read_current(root)
     links = {Path(path): root / name for path, name in module.params["links"].items()}
     missing = agent_install.missing_links(links)
     is_changed = bool(before != files or agent_install.missing_links(agent_install.fixed_links(root)) or missing)

@@ -41,17 +41,9 @@ def digest(sources: Mapping[str, str]) -> str:
     return total.hexdigest()[:16]
 
 
-def current_version(root: Path) -> str:
-    """Return the current version, or empty if it is missing or damaged."""
-    link = root / "current"
-    return link.resolve().name if link.is_symlink() and link.exists() else ""
-
-
-def read_version(root: Path, version: str) -> dict[str, str]:
-    """Return the files of an installed version by path."""
-    base = root / "versions" / version
-    if not version or not base.is_dir():
-        return {}
+def read_current(root: Path) -> dict[str, str]:
+    """Return the files of the current version by path; empty if it is missing or damaged."""
+    base = (root / "current").resolve()
     return {
         str(path.relative_to(base)): path.read_text(encoding="utf-8", errors="replace")
         for path in sorted(base.rglob("*"))
