@@ -13,7 +13,11 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from .core.errors import HerdError
 
-#: Specifications of the options that the documentation fragment engine_options describes under the same names.
+#: Specifications of the options that the documentation fragments download_options and engine_options describe.
+DOWNLOAD_OPTIONS: dict[str, Any] = {
+    "token": {"type": "str", "no_log": True},
+    "timeout": {"type": "float", "default": 60},
+}
 ENGINE_OPTIONS: dict[str, Any] = {
     "prefix": {"type": "path", "required": True},
     "environment": {"type": "dict", "default": {}},

@@ -208,10 +208,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import ReportProgress
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
-from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import DOWNLOAD_OPTIONS, HerdModule
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
-    CLIENT_OPTIONS,
     REQUESTS_ERROR,
     HttpClient,
 )
@@ -236,7 +235,7 @@ ARGUMENTS = {
     "sha256": {"type": "str"},
     "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
     "rehash": {"type": "bool", "default": False},
-    **CLIENT_OPTIONS,
+    **DOWNLOAD_OPTIONS,
     "retries": {"type": "int", "default": 5},
     "connections": {"type": "int", "default": 8},
     "bandwidth": {"type": "bytes", "default": 0},

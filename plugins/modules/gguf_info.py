@@ -154,9 +154,8 @@ from urllib.parse import quote
 from ansible_collections.herd.inference.plugins.module_utils.core.download.identity import public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import file_name
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
-from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import DOWNLOAD_OPTIONS, HerdModule
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
-    CLIENT_OPTIONS,
     REQUESTS_ERROR,
     HttpClient,
 )
@@ -196,7 +195,7 @@ def result(module: HerdModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    options = {"path": {"type": "path"}, "url": {"type": "str"}, **CLIENT_OPTIONS}
+    options = {"path": {"type": "path"}, "url": {"type": "str"}, **DOWNLOAD_OPTIONS}
     HerdModule(options, required_one_of=[["path", "url"]], mutually_exclusive=[["path", "url"]]).run(result)
 
 

@@ -92,9 +92,13 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
-from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
+    DOWNLOAD_OPTIONS,
+    HerdModule,
+    file_diff,
+    run_module,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
-    CLIENT_OPTIONS,
     REQUESTS_ERROR,
     HttpClient,
 )
@@ -189,7 +193,7 @@ def main() -> None:
         hub={"type": "str", "default": model_lock.HUB},
         update={"type": "bool", "default": False},
         metadata={"type": "bool", "default": True},
-        **CLIENT_OPTIONS,
+        **DOWNLOAD_OPTIONS,
     )
 
 

@@ -13,12 +13,7 @@ Usage for a module C(foo):
 
    C(percent) is null while the total is unknown. C(finished) is true shortly before the module ends, so that the
    controller stops sleeping.
-2. C(plugins/action/foo.py) is four lines::
-
-       from ansible_collections.herd.inference.plugins.plugin_utils.long_running import LongRunningAction
-
-       class ActionModule(LongRunningAction):
-           MODULE = "herd.inference.foo"
+2. C(plugins/action/foo.py) names the module, as C(plugins/action/llama_build.py) does.
 
 The module runs in check mode first. If it predicts no change, if it fails, or if the playbook runs in check mode, this
 is the result. Otherwise the module runs as an asynchronous job on the node, which survives a lost connection or a

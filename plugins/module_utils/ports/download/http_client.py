@@ -34,8 +34,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
-#: Options of a module that uses the client (documented by the fragment download_options).
-CLIENT_OPTIONS = {"token": {"type": "str", "no_log": True}, "timeout": {"type": "float", "default": 60}}
 CHUNK = 1 << 20
 MAX_REDIRECTS = 10
 #: Seconds to connect. A dropped connection attempt must not take as long as a slow response.
