@@ -86,6 +86,7 @@ leftover:
 
 import hashlib
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ def result(module: HerdModule) -> dict[str, Any]:
     verdicts = [check(disk, target, module.params["rehash"]) for target in targets]
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return {
-        "files": [verdict.to_data() for verdict in verdicts],
+        "files": [asdict(verdict) for verdict in verdicts],
         "models": dict(sorted(Counter(verdict.state for verdict in verdicts).items())),
         **sort_others(names, [target.name for target in targets], other),
     }

@@ -69,8 +69,7 @@ def _ask(connection: socket.socket, request: bytes, size: int, what: str) -> byt
 
 def _talk(worker: ExpectedWorker, major: int, timeout_s: float, with_devices: bool) -> WorkerObservation:
     with socket.create_connection((worker.address, worker.port), timeout=timeout_s) as connection:
-        hello = _ask(connection, rpc_protocol.hello_request(major), rpc_protocol.hello_size(major), "HELLO")
-        version = rpc_protocol.decode_hello(hello)
+        version = rpc_protocol.decode_hello(_ask(connection, *rpc_protocol.hello(major), "HELLO"))
         if not with_devices:
             return WorkerObservation("answered", version)
         count = rpc_protocol.decode_device_count(

@@ -62,15 +62,11 @@ def request(command: int, payload: bytes = b"") -> bytes:
     return struct.pack("<BQ", command, len(payload)) + payload
 
 
-def hello_request(major: int) -> bytes:
-    """Build the HELLO that a server of this major accepts."""
-    payload = bytes(CAPABILITIES_SIZE) if major >= FIRST_MAJOR_WITH_CAPABILITIES else b""
-    return request(HELLO, payload)
-
-
-def hello_size(major: int) -> int:
-    """Return the size of the response to HELLO from a server of this major."""
-    return 4 + CAPABILITIES_SIZE if major >= FIRST_MAJOR_WITH_CAPABILITIES else 3
+def hello(major: int) -> tuple[bytes, int]:
+    """Build the HELLO that a server of this major accepts, and compute the size of its response."""
+    if major >= FIRST_MAJOR_WITH_CAPABILITIES:
+        return request(HELLO, bytes(CAPABILITIES_SIZE)), 4 + CAPABILITIES_SIZE
+    return request(HELLO), 3
 
 
 def decode_length(data: bytes, expected: int, what: str) -> int:

@@ -38,9 +38,6 @@ class Verdict:
     state: str
     why: str = ""
 
-    def to_data(self) -> dict[str, str]:
-        return {"file": self.file, "state": self.state, "why": self.why}
-
 
 def targets_of(folder: str, entries: Sequence[Mapping[str, Any]]) -> tuple[Target, ...]:
     """List the files of model entries on a host."""

@@ -103,11 +103,6 @@ class ModelMetadata:
     recurrent: Mapping[str, int] | None = None
     details: Mapping[str, int] | None = None
 
-    @property
-    def slots(self) -> int:
-        """Layers that the engine's split counts: the layers and the output."""
-        return len(self.layers) + 1
-
     def detail(self, name: str) -> int:
         """Return one of the details; 0 if it is unknown."""
         return (self.details or {}).get(name, 0)
