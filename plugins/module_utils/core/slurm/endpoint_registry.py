@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import timefmt, values
@@ -332,12 +332,12 @@ def read_all(
             dead.append(DeadEntry(name, problem))
         else:
             alive.append(entry)
-    found = _one_for_each_port(alive, dead)
-    return replace(found, clocks=_clocks(found.alive, heartbeats))
+    alive = _one_for_each_port(alive, dead)
+    return Registry(tuple(alive), tuple(sorted(dead, key=lambda one: one.file)), _clocks(alive, heartbeats))
 
 
-def _one_for_each_port(entries: Sequence[Endpoint], dead: list[DeadEntry]) -> Registry:
-    """Keep one endpoint for each port: the one whose job started last."""
+def _one_for_each_port(entries: Sequence[Endpoint], dead: list[DeadEntry]) -> list[Endpoint]:
+    """Keep one endpoint for each port: the one whose job started last. The others are dead."""
     owners: dict[str, Endpoint] = {}
     for entry in sorted(entries, key=lambda one: (one.started, int(one.job_id))):
         other = owners.get(entry.where)
@@ -345,10 +345,7 @@ def _one_for_each_port(entries: Sequence[Endpoint], dead: list[DeadEntry]) -> Re
             name = file_name(other.tier, other.job_id)
             dead.append(DeadEntry(name, f"{entry.where} belongs to job {entry.job_id}, which started later"))
         owners[entry.where] = entry
-    return Registry(
-        tuple(sorted(owners.values(), key=lambda one: (one.tier, one.job_id))),
-        tuple(sorted(dead, key=lambda one: one.file)),
-    )
+    return sorted(owners.values(), key=lambda one: (one.tier, one.job_id))
 
 
 def leftovers(
