@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from ...core.download.identity import RemoteFile, public_url
 from ...core.errors import HerdError, MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
 from . import responses
-from .content import FileContent, HttpContent, describe_file, open_file
+from .content import FileContent, HttpContent, describe_file
 from .responses import TRY_AGAIN, check_status, is_range, passing_failure, reason
 
 try:
@@ -151,7 +151,7 @@ class HttpClient:
         :returns: a successful response; its C(ranged) tells where the body begins.
         """
         if urlsplit(url).scheme == "file":
-            return open_file(url, start if ranged else 0, end)
+            return FileContent(url, start if ranged else 0, end)
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if ranged else {}
         validator = self._validators.get(url)
         if ranged and validator is not None:
