@@ -240,16 +240,10 @@ def _place(source: Source, tensors: Sequence[Tensor], start: int, alignment: int
     expected = 0
     for tensor in tensors:
         if tensor.offset != expected:
-            how = (
-                "is misaligned"
-                if tensor.offset % alignment
-                else "overlaps"
-                if tensor.offset < expected
-                else "has a gap"
-            )
-            raise broken_file(
-                source.name, f"{tensor.name} at offset {expected} of the data", f"{tensor.offset}: it {how}"
-            )
+            how = "overlaps" if tensor.offset < expected else "has a gap"
+            how = "is misaligned" if tensor.offset % alignment else how
+            wanted = f"{tensor.name} at offset {expected} of the data"
+            raise broken_file(source.name, wanted, f"{tensor.offset}: it {how}")
         placed.append(replace(tensor, offset=start + expected))
         expected += padded(tensor.size, alignment)
         if expected > SIZE_MAX:

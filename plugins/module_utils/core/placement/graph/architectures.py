@@ -37,11 +37,15 @@ def _outputs(blocks: Blocks, is_last: bool, *tensors: Tensor) -> tuple[Tensor, .
     return tuple(blocks.rows(tensor) for tensor in tensors) if is_last else tensors
 
 
+def _residual(blocks: Blocks, is_last: bool, found: Tensor, source: Tensor) -> Tensor:
+    """Add a part's result to its source; in the last layer only for tokens with a requested output."""
+    return blocks.add(*_outputs(blocks, is_last, found, source))
+
+
 def _plain(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """Build a layer of llama and related architectures."""
     found = _attention(blocks, layer, blocks.norm(source))
-    found, source = _outputs(blocks, is_last, found, source)
-    entering = blocks.add(found, source)
+    entering = _residual(blocks, is_last, found, source)
     normed = blocks.norm(entering)
     if layer.expert_inner:
         return blocks.add(blocks.experts(normed, layer), entering)
@@ -51,8 +55,7 @@ def _plain(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) 
 def _gpt_oss(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """Build a layer of gpt-oss. Newer releases compute the last layer's experts for all tokens, for a second head."""
     found = _attention(blocks, layer, blocks.norm(source))
-    found, source = _outputs(blocks, is_last and blocks.run.old, found, source)
-    entering = blocks.add(found, source)
+    entering = _residual(blocks, is_last and blocks.run.old, found, source)
     found = blocks.add(blocks.experts(blocks.norm(entering), layer, "after"), entering)
     return _outputs(blocks, is_last and not blocks.run.old, found)[0]
 
@@ -74,8 +77,7 @@ def _phi3(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -
     query, key, value = (blocks.view(joined, (size, heads, tokens), False) for heads, size in sizes)
     query, key = blocks.rope(query), blocks.rope(key)
     found = blocks.matrix(blocks.metadata.width, blocks.attention(layer, query, key, value))
-    found, source = _outputs(blocks, is_last, found, source)
-    entering = blocks.add(found, source)
+    entering = _residual(blocks, is_last, found, source)
     both = blocks.matrix(2 * layer.inner, blocks.norm(entering))
     inner = blocks.new("glu", (layer.inner, both.layout[1][1]), both)
     return blocks.add(entering, blocks.matrix(blocks.metadata.width, inner))
@@ -119,9 +121,7 @@ def _deepseek2(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
         spread = blocks.new("repeat", (rope, heads, tokens), key_rope)
         keys = blocks.new("concat", (key, heads, tokens), key_plain, spread)
         found = blocks.matrix(metadata.width, blocks.attention(layer, queries, keys, values))
-    found, source = _outputs(blocks, is_last, found, source)
-    entering = blocks.add(found, source)
-    return _shared(blocks, layer, entering)
+    return _shared(blocks, layer, _residual(blocks, is_last, found, source))
 
 
 def _shared(blocks: Blocks, layer: LayerMetadata, entering: Tensor) -> Tensor:
@@ -200,8 +200,7 @@ def _mamba2(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
 def _mamba(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     scan = _mamba1 if blocks.metadata.architecture == "mamba" else _mamba2
     found = scan(blocks, layer, blocks.norm(source))
-    found, source = _outputs(blocks, is_last, found, source)
-    return blocks.add(found, source)
+    return _residual(blocks, is_last, found, source)
 
 
 def _jamba(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
@@ -228,8 +227,7 @@ def _shared_experts(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_las
     """Build a layer of glm4moe and granitehybrid, with attention or a recurrence."""
     normed = blocks.norm(source)
     found = _attention(blocks, layer, normed) if layer.kv_heads else _mamba2(blocks, layer, normed)
-    found, source = _outputs(blocks, is_last, found, source)
-    return _shared(blocks, layer, blocks.add(found, source))
+    return _shared(blocks, layer, _residual(blocks, is_last, found, source))
 
 
 def _nemotron_h(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
@@ -242,8 +240,7 @@ def _nemotron_h(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: b
         inner = blocks.like("sqr", blocks.like("unary", blocks.matrix(layer.inner, normed)))
         found = blocks.matrix(blocks.metadata.width, inner)
     late = not blocks.run.old
-    found, source = _outputs(blocks, is_last and not late, found, source)
-    found = blocks.add(found, source)
+    found = _residual(blocks, is_last and not late, found, source)
     return _outputs(blocks, is_last and late, found)[0]
 
 
@@ -274,8 +271,7 @@ def _qwen3next(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
         found = delta_net.attention(blocks, layer, normed)
     else:
         found = delta_net.recurrence(blocks, normed, blocks.constants)
-    found, source = _outputs(blocks, is_last and blocks.run.old, found, source)
-    entering = blocks.add(found, source)
+    entering = _residual(blocks, is_last and blocks.run.old, found, source)
     normed = blocks.norm(entering)
     if not layer.expert_inner:
         return blocks.add(blocks.gated(normed, layer.inner), entering)
