@@ -145,6 +145,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     InsufficientError,
     NotFoundError,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.host import numa
 from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import nvidia_smi
@@ -195,12 +196,9 @@ def describe(
     gpus = nvidia_smi_report.select(report.gpus, params["ids"])
     status, output = nvidia_smi.run(nvidia_smi_report.CAPABILITY_QUERY, params["timeout"])
     capabilities = nvidia_smi_report.parse_capabilities(output) if status == 0 else {}
-    found = [
-        nvidia_smi_report.describe(
-            gpu, limits, capabilities, nvidia_smi.numa_node(nvidia_smi_report.sysfs_name(gpu.pci_bus_id))
-        )
-        for gpu in gpus
-    ]
+    devices = [nvidia_smi_report.sysfs_name(gpu.pci_bus_id) for gpu in gpus]
+    nodes = [numa.device_node(nvidia_smi.numa_node(device)) for device in devices]
+    found = [nvidia_smi_report.describe(gpu, limits, capabilities, node) for gpu, node in zip(gpus, nodes)]
     levels = [gpu["level"] for gpu in found if gpu["level"] in _LEVELS]
     return {
         "available": bool(found),

@@ -210,7 +210,7 @@ bandwidth:
 from dataclasses import asdict, replace
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.host import fabric_route, iperf
+from ansible_collections.herd.inference.plugins.module_utils.core.host import fabric_route, iperf, numa
 from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import fabric
 
@@ -240,7 +240,7 @@ def read_state(given: dict[str, Any]) -> fabric_route.FabricState:
     name = given["interface"]
     here = fabric_route.parse_interface(name, fabric.links(), fabric.interface_files(name))
     found = fabric.rdma_port(name)
-    nodes = {device: fabric_route.numa(node) for device, node in fabric.gpu_nodes().items()}
+    nodes = {device: numa.device_node(node) for device, node in fabric.gpu_nodes().items()}
     return fabric_route.FabricState(
         here,
         fabric_route.parse_port(*found, fabric.devinfo()) if found else None,
