@@ -35,13 +35,13 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy tests/lab tests/slow bench tools/bootstrap_pip.py tools/gateway_lock.py tools/reference.py tools/run_checks.py tests/engine tests/gateway tests/browser
+	@$(BIN)/mypy tests/lab tests/models tests/scenarios tests/slow bench tools/bootstrap_pip.py tools/gateway_lock.py tools/reference.py tools/run_checks.py tests/engine tests/gateway tests/browser
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
 
 unit: setup ## Unit tests
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit
 
 compat: setup ## Modules, agent, roles and syntax with the oldest supported Python and ansible-core, if the machine has it
 	@tools/compat

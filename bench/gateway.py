@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 from bench.gateway_page import page
 from tests.engine.flag_runs import free_port, listens
 from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Gateway, gateway, nginx_program, wait_for
-from tests.lab import model as lab_models
+from tests.models import lab_model
 
 RESULTS = ROOT / "bench" / "results" / "gateway.json"
 PAGE = ROOT / "docs" / "reference" / "gateway-speed.md"
@@ -380,7 +380,7 @@ def flat(made: Gateway, requests: int) -> dict[str, Any]:
 
 def real_engine(made: Gateway) -> int:
     """Start the real engine with a tiny model."""
-    folder = lab_models.cached(lab_models.TINY)
+    folder = lab_model.cached(lab_model.TINY)
     model = made.root / "tiny.gguf"
     model.write_bytes(b"".join(part.read_bytes() for part in sorted(folder.glob("*.part*"))))
     return made.engine("", "-m", str(model), "--alias", REASONING_MODEL, "-np", "32", "-c", "8192").port

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Credentials and patience of the HTTP client (CLIENT_OPTIONS in ports/download/http_client.py)."""
+    """Credentials and patience of the HTTP client (DOWNLOAD_OPTIONS in module_utils/herd_module.py)."""
 
     DOCUMENTATION = r"""
 options:

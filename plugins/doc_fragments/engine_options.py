@@ -42,6 +42,27 @@ options:
     description: File of the API keys.
     type: path
     required: true
+  tls:
+    description: Certificate and key of the API on this host. Without them, the API serves without TLS.
+    type: dict
+    default: {}
+    suboptions:
+      certificate:
+        description: File of the certificate.
+        type: path
+      key:
+        description: File of the private key.
+        type: path
+"""
+
+    #: Of a module that plans a process on the GPUs of its host.
+    GPUS = r"""
+options:
+  gpus:
+    description: GPUs of this host that the engine uses, as in C(herd_gpus). Without any, the engine runs on the CPU.
+    type: list
+    elements: dict
+    default: []
 """
 
     #: Of a module that sends requests to such an API.

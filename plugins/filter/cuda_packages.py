@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter cuda_packages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain
@@ -14,8 +13,7 @@ DOCUMENTATION = r"""
 name: cuda_packages
 short_description: Return the packages of a CUDA toolkit that a build needs
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 description:
   - Returns only the packages that a build of the engine needs instead of the whole toolkit.
   - Fails if the toolkit does not support the GPUs or the compiler, or if NVIDIA's repository for the distribution does
@@ -67,8 +65,5 @@ def cuda_packages(
 
 
 class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
+    def filters(self) -> dict[str, Any]:
         return {"cuda_packages": cuda_packages}

@@ -1,7 +1,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter C(fabric_problems): whether a host's fabric is what the inventory says."""
 
 from __future__ import annotations
 
@@ -49,16 +48,11 @@ _value:
       fact if the network has changed."
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.operations.inventory_checks import host_problems
-
-
-def fabric_problems(facts: Mapping[str, Any], address: str, interface: str, mtu: int | None = None) -> list[str]:
-    return host_problems(facts, address, interface, mtu)
+from ansible_collections.herd.inference.plugins.module_utils.core.operations import inventory_checks
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"fabric_problems": fabric_problems}
+        return {"fabric_problems": inventory_checks.host_problems}

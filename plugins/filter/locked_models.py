@@ -1,7 +1,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter C(locked_models): the models of an inventory with what their lock knows."""
 
 from __future__ import annotations
 
@@ -37,16 +36,11 @@ _value:
   type: dict
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.models.lock import merge
-
-
-def locked_models(entries: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, Any]:
-    return merge(entries, lock)
+from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"locked_models": locked_models}
+        return {"locked_models": model_lock.merge}

@@ -1,7 +1,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter C(model_distribution)."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ description:
 positional: _input, hosts, held
 options:
   _input:
-    description:
-      - The models, as in the inventory's C(herd_models).
+    description: The models, as in the inventory's C(herd_models).
     type: list
     elements: dict
     required: true

@@ -1,7 +1,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter C(model_id): the id under which clients ask a tier for a model."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ _value:
   sample: strand-rust-coder-14b-q8_0
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.models import ids
@@ -49,8 +48,5 @@ def model_id(model: Mapping[str, Any], kind: str) -> str:
 
 
 class FilterModule:
-    """Filters of this file."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name the filters."""
+    def filters(self) -> dict[str, Any]:
         return {"model_id": model_id}

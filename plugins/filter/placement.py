@@ -1,7 +1,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter C(placement): plan a model's placement from the inventory alone."""
 
 from __future__ import annotations
 
@@ -101,7 +100,7 @@ _value:
   sample: {known: true, fits: true, split: {vllm-node1: 26, vllm-node2: 27, vllm-node3: 27}}
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
@@ -154,8 +153,5 @@ def placement(
 
 
 class FilterModule:
-    """Filters of this file."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name the filters."""
+    def filters(self) -> dict[str, Any]:
         return {"placement": placement}

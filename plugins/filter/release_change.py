@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter release_change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as rules
@@ -14,8 +13,7 @@ DOCUMENTATION = r"""
 name: release_change
 short_description: Plan a switch to another release, or a rollback
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 description:
   - Reads the results of M(herd.inference.release_info) of the head and of each node in the group C(llama_release).
   - The record of an unfinished switch names the release of a rollback. Without a record, the link C(previous) does.
@@ -75,8 +73,5 @@ def release_change(
 
 
 class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
+    def filters(self) -> dict[str, Any]:
         return {"release_change": release_change}

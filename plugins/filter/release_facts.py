@@ -1,11 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter release_facts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import catalogue as release_catalogue
@@ -14,8 +12,7 @@ DOCUMENTATION = r"""
 name: release_facts
 short_description: Return the catalogue's entry of a release
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 description:
   - Returns the entry of a release after a check that it is complete.
   - Fails if the inventory does not acknowledge an advisory of the release.
@@ -49,16 +46,6 @@ _value:
 """
 
 
-def release_facts(
-    entries: Mapping[str, Mapping[str, Any]], release: str, acknowledged: Iterable[str] = ()
-) -> dict[str, Any]:
-    """Return the checked entry of a release whose advisories are acknowledged."""
-    return release_catalogue.release_facts(entries, release, acknowledged)
-
-
 class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
-        return {"release_facts": release_facts}
+    def filters(self) -> dict[str, Any]:
+        return {"release_facts": release_catalogue.release_facts}

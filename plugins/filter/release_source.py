@@ -1,11 +1,9 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter release_source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.release import catalogue as release_catalogue
@@ -14,8 +12,7 @@ DOCUMENTATION = r"""
 name: release_source
 short_description: Return the location of a release's source
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 description:
   - Returns the repository of a release, or an archive of the catalogue by its file name or checksum.
 positional: kind, location, sha256
@@ -53,14 +50,6 @@ _value:
 """
 
 
-def release_source(entry: Mapping[str, Any], kind: str, location: str = "", sha256: str = "") -> dict[str, Any]:
-    """Return the location of a release's source."""
-    return release_catalogue.source(entry, kind, location or "", sha256 or "")
-
-
 class FilterModule:
-    """The filters of this file."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """By name."""
-        return {"release_source": release_source}
+    def filters(self) -> dict[str, Any]:
+        return {"release_source": release_catalogue.source}

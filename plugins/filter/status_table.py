@@ -1,7 +1,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The status of all nodes in one picture."""
 
 from __future__ import annotations
 
@@ -58,7 +57,7 @@ _value:
   type: dict
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import status_table
@@ -95,8 +94,5 @@ def render(
 
 
 class FilterModule:
-    """Filters of this file."""
-
-    def filters(self) -> dict[str, Callable[..., Any]]:
-        """Name the filters."""
+    def filters(self) -> dict[str, Any]:
         return {"status_table": render}

@@ -1,7 +1,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make the gateway's task table."""
 
 from __future__ import annotations
 
@@ -51,18 +50,11 @@ _value:
     default: null
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import task_routing as rules
-
-
-def task_table(
-    tasks: Mapping[str, Any], tiers: Sequence[Mapping[str, Any]], models: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    return rules.publish(tasks, tiers, models)
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway import task_routing
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"task_table": task_table}
+        return {"task_table": task_routing.publish}

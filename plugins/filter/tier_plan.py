@@ -1,7 +1,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan the jobs of the inference tiers from the inventory."""
 
 from __future__ import annotations
 
@@ -121,7 +120,7 @@ def tier_plan(
     account: str = "",
 ) -> dict[str, Any]:
     facts = {name: {key: hosts[name][key] for key in READ if key in hosts[name]} for name in nodes}
-    cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), rules.Paths(**paths), account=account)
+    cluster = rules.Cluster(facts, models, str(release), user, int(worker_port), paths, account=account)
     whole = [{**DEFAULTS, **tier} for tier in tiers]
     found = rules.problems(whole)
     plans, warnings = {}, []

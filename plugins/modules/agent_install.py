@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install the node's own program."""
 
 from __future__ import annotations
 
@@ -52,20 +51,13 @@ version:
   returned: always
   type: str
   sample: 3f1d0a9c55d2e6b1
-interpreter:
-  description: Interpreter that the programs run with.
-  returned: always
-  type: str
-  sample: /usr/bin/python3.11
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import agent_install
 
 
@@ -75,44 +67,38 @@ def with_interpreter(content: str, interpreter: str) -> str:
     return f"#!{interpreter}\n" + (rest if first.startswith("#!") else content)
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "default": "/opt/herd"},
-            "files": {"type": "dict", "required": True},
-            "programs": {"type": "list", "elements": "str", "default": []},
-            "links": {"type": "dict", "default": {}},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Install the files if they differ, and return the module's result."""
     root, programs = Path(module.params["root"]), tuple(module.params["programs"])
     files: dict[str, str] = {
         name: with_interpreter(content, sys.executable) if name in programs else content
         for name, content in module.params["files"].items()
     }
-    before = agent_install.read_version(root, agent_install.current_version(root))
+    before = agent_install.read_current(root)
     links = {Path(path): root / name for path, name in module.params["links"].items()}
     missing = agent_install.missing_links(links)
-    is_changed = before != files or not agent_install.links_stand(root) or bool(missing)
+    is_changed = bool(before != files or agent_install.missing_links(agent_install.fixed_links(root)) or missing)
     names = sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
-    result: dict[str, Any] = {"version": agent_install.digest(files), "interpreter": sys.executable}
-    try:
-        if is_changed and not module.check_mode:
-            agent_install.install(root, files, programs)
-            agent_install.make_links(missing)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"expected to write below {root}, found {error}: free space or correct its permissions.")
-    shown = [{name: source.get(name, "") for name in names} for source in (before, files)]
-    diff = [
-        {"before_header": name, "after_header": name, "before": shown[0][name], "after": shown[1][name]}
-        for name in names
-        if before
-    ] or ([{"before": "", "after": "\n".join(names) + "\n"}] if names else [])
+    if is_changed and not module.check_mode:
+        agent_install.install(root, files, programs)
+        agent_install.make_links(missing)
+    diff = (
+        [file_diff(name, before.get(name, ""), files.get(name, "")) for name in names]
+        if before or not names
+        else [{"before": "", "after": "\n".join(names) + "\n"}]
+    )
     diff += [{"before_header": str(path), "before": "", "after": f"-> {target}\n"} for path, target in missing.items()]
-    module.exit_json(changed=is_changed, diff=diff, **result)
+    return {"changed": is_changed, "version": agent_install.digest(files), "diff": diff}
+
+
+def main() -> None:
+    run_module(
+        result,
+        root={"type": "path", "default": "/opt/herd"},
+        files={"type": "dict", "required": True},
+        programs={"type": "list", "elements": "str", "default": []},
+        links={"type": "dict", "default": {}},
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prove that the head answers."""
 
 from __future__ import annotations
 
@@ -89,13 +88,10 @@ waited_s:
   description: Seconds until the head was ready.
   returned: success
   type: float
-  sample: 41.2
 limit_s:
   description: Longest wait in seconds.
   returned: success
   type: float
-  version_added: 0.1.0
-  sample: 1036.8
 states:
   description: States during the wait in order, of V(refused), V(silent), V(loading) and V(ready).
   returned: success
@@ -107,31 +103,24 @@ models:
   returned: success
   type: list
   elements: str
-  version_added: 0.1.0
   sample: [or1-behemoth-q8_0]
 slots:
   description: Number of request slots, of busy ones, and the context of one in tokens. V(null) is unknown.
   returned: success
   type: dict
-  version_added: 0.1.0
   sample: {total: 1, busy: 0, context: 4096}
 key_required:
   description: Whether a request without a key is rejected.
   returned: success
   type: bool
-  sample: true
 wrong_key_refused:
   description: Whether a request with an unknown key is rejected.
   returned: success
   type: bool
-  version_added: 0.1.0
-  sample: true
 reasons:
   description: Whether the model sends C(reasoning_content).
   returned: success
   type: bool
-  version_added: 0.1.0
-  sample: false
 completion:
   description:
     - The answer in one piece; times in seconds. C(reasoning) is the part of C(text) that came as C(reasoning_content).
@@ -149,39 +138,25 @@ completion:
     arrived_per_second: null
 streamed:
   description:
-    - The streamed answer, with the time to its first token. C(tokens_per_second) is measured by the engine,
-      C(arrived_per_second) by the client between the first and the last token.
+    - The streamed answer, as RV(completion), with the time to its first token. C(tokens_per_second) is measured by the
+      engine, C(arrived_per_second) by the client between the first and the last token.
   returned: success
   type: dict
-  sample:
-    text: Hello
-    tokens: 8
-    seconds: 0.9
-    first_token_s: 0.21
-    tokens_per_second: 9.1
-    reasoning: ""
-    finish_reason: length
-    prompt_tokens: 12
-    arrived_per_second: 9.0
 """
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys, api_readiness
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
     MismatchError,
-    NotFoundError,
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate, proc_net
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import CLIENT_OPTIONS, HerdModule, run_module
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 
@@ -189,26 +164,6 @@ _LAST_START_LINES = 40
 _POLL_S = 0.5
 # No head has this key, because generated keys are longer.
 _UNKNOWN_KEY = "nobody-has-this-key"
-
-
-def first_key(path: str | None) -> str:
-    """Read the first key of the file."""
-    if not path:
-        return ""
-    try:
-        return api_keys.first(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFoundError(f"the key file {path}", error.strerror or "none", "run the role head_server") from error
-
-
-def trusted(path: str | None) -> str:
-    """Read the head's certificate, which is the first one of its file."""
-    if not path:
-        return ""
-    try:
-        return certificate.first(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NotFoundError(f"the certificate {path}", error.strerror or "none", "run the role head_server") from error
 
 
 def strangers(port: int, unit: str) -> tuple[str, ...]:
@@ -282,40 +237,36 @@ def prove(api: openai_api.Api, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str", "required": True},
-            "api_key_file": {"type": "path", "no_log": False},
-            "certificate_file": {"type": "path"},
-            "model": {"type": "str", "required": True},
-            "timeout": {"type": "int", "default": 600},
-            "model_bytes": {"type": "int", "default": 0},
-            "load_mib_per_s": {"type": "float", "default": 100},
-            "slots": {"type": "int", "default": 0},
-            "reasoning": {"type": "bool"},
-            "request_timeout": {"type": "int", "default": 120},
-            "prompt": {"type": "str", "default": "Say hello."},
-            "max_tokens": {"type": "int", "default": 8, "no_log": False},
-            "unit": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Wait for the head, prove that it answers, and return the module's result."""
     if openai_api.REQUESTS_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("requests"))
+        module.fail_without_requests(openai_api.REQUESTS_ERROR)
     given = module.params
     begin = time.monotonic()
-    try:
-        api = openai_api.Api(
-            given["url"], first_key(given["api_key_file"]), given["request_timeout"], trusted(given["certificate_file"])
-        )
-        waiting = wait_until_ready(api, given)
-        waited = round(time.monotonic() - begin, 2)
-        proof = prove(api, given)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, waited_s=waited, limit_s=waiting.limit_s, states=waiting.states, **proof)
+    key = api_keys.first(files.required_text(given["api_key_file"], "head_server"))
+    chain = files.required_text(given["certificate_file"], "head_server")
+    api = openai_api.Api(given["url"], key, given["request_timeout"], certificate.first(chain) if chain else "")
+    waiting = wait_until_ready(api, given)
+    waited = round(time.monotonic() - begin, 2)
+    return {"waited_s": waited, "limit_s": waiting.limit_s, "states": waiting.states, **prove(api, given)}
+
+
+def main() -> None:
+    run_module(
+        result,
+        url={"type": "str", "required": True},
+        **CLIENT_OPTIONS,
+        model={"type": "str", "required": True},
+        timeout={"type": "int", "default": 600},
+        model_bytes={"type": "int", "default": 0},
+        load_mib_per_s={"type": "float", "default": 100},
+        slots={"type": "int", "default": 0},
+        reasoning={"type": "bool"},
+        request_timeout={"type": "int", "default": 120},
+        prompt={"type": "str", "default": "Say hello."},
+        max_tokens={"type": "int", "default": 8, "no_log": False},
+        unit={"type": "str", "default": ""},
+    )
 
 
 if __name__ == "__main__":

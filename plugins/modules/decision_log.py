@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module decision_log."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ description:
   - Measures the head once for each of its command lines. While the command line stays the same, the page keeps its
     figures and a second run changes nothing. The figures are stored as JSON beside the page, under the same name.
   - Keeps the former figures while no head runs. Without any figures, the page says so.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
@@ -35,10 +33,6 @@ options:
     description: Contents of JSON files with measurements by name. The page shows all of their figures.
     type: dict
     default: {}
-  unit:
-    description: Name of the head's unit.
-    type: str
-    default: llama-head.service
   prompt:
     description: Prompt of the measured completion.
     type: str
@@ -66,7 +60,6 @@ measured:
   description: Whether this run measured the head, or would measure it.
   returned: success
   type: bool
-  sample: false
 figures:
   description: Figures of the page, or empty. Memory is in MiB, times are in seconds.
   returned: success
@@ -85,14 +78,14 @@ figures:
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import decision_log
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import commands, files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -114,51 +107,42 @@ def measure(state: systemd.UnitState, arguments: list[str], options: dict[str, A
     )
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Measure the head if its command line has changed, write the page, and return the module's result."""
     options = module.params
     path = Path(options["path"])
     beside = path.with_suffix(".json")
-    state = systemd.show(options["unit"])
+    state = systemd.show("llama-head.service")
     arguments = processes.arguments_of(state.pid) if state.pid else []
     figures = decision_log.stored(files.read_json(beside) or {}, decision_log.command_line_key(arguments))
     is_new = figures is None and bool(arguments)
     if is_new and not module.check_mode:
         figures = measure(state, arguments, options)
-    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before = files.read_text(path)
     after = decision_log.page(options["records"], figures, options["results"])
     changed = is_new or before != after
     if changed and not module.check_mode:
         if figures is not None:
-            files.write_json(beside, figures.as_data())
+            files.write_json(beside, asdict(figures))
         files.atomic_write(path, after)
-    header = {"before_header": str(path), "after_header": str(path)}
     return {
         "changed": changed,
         "measured": is_new,
-        "figures": figures.as_data() if figures else {},
-        "diff": {**header, "before": before, "after": after},
+        "figures": asdict(figures) if figures else {},
+        "diff": file_diff(path, before, after),
     }
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "records": {"type": "dict", "required": True},
-            "results": {"type": "dict", "default": {}},
-            "unit": {"type": "str", "default": "llama-head.service"},
-            "prompt": {"type": "str", "default": "Say hello from distributed inference."},
-            "max_tokens": {"type": "int", "default": 24, "no_log": False},
-            "timeout": {"type": "int", "default": 300},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        records={"type": "dict", "required": True},
+        results={"type": "dict", "default": {}},
+        prompt={"type": "str", "default": "Say hello from distributed inference."},
+        max_tokens={"type": "int", "default": 24, "no_log": False},
+        timeout={"type": "int", "default": 300},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

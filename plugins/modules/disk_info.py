@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module disk_info."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ description:
   - A file system is V(low) with less than O(low_gib) and less than 10 % free, and V(full) with less than O(full_gib)
     and less than 2 % free. On a full file system the journal loses lines, downloads fail, and an RPC worker truncates
     its cache files without an error.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   paths:
@@ -57,24 +55,20 @@ disks:
 """
 
 import socket
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import disk_space
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import disks
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Read the file systems and return the module's result."""
     options = module.params
     limits = disk_space.DiskLimits(options["low_gib"], options["full_gib"])
-    spaces = [
-        disk_space.DiskSpace(mount.path, mount.free_mib, mount.total_mib)
-        for mount in disks.mounts([Path(path) for path in options["paths"]])
-    ]
+    spaces = [disk_space.DiskSpace(*mount) for mount in disks.mounts([Path(path) for path in options["paths"]])]
     judged = [(space, disk_space.state_of(space, limits)) for space in spaces]
     if options["refuse"]:
         trouble = disk_space.full_error(spaces, limits, socket.gethostname())
@@ -83,30 +77,17 @@ def result(module: AnsibleModule) -> dict[str, Any]:
         for space, state in judged:
             if state == disk_space.LOW:
                 module.warn(disk_space.describe(space, state))
-    return {
-        "changed": False,
-        "disks": [
-            {"path": space.path, "free_mib": space.free_mib, "total_mib": space.total_mib, "state": state}
-            for space, state in judged
-        ],
-    }
+    return {"changed": False, "disks": [{**asdict(space), "state": state} for space, state in judged]}
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "paths": {"type": "list", "elements": "path", "required": True},
-            "low_gib": {"type": "float", "default": 10},
-            "full_gib": {"type": "float", "default": 1},
-            "refuse": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        paths={"type": "list", "elements": "path", "required": True},
+        low_gib={"type": "float", "default": disk_space.DiskLimits.low_gib},
+        full_gib={"type": "float", "default": disk_space.DiskLimits.full_gib},
+        refuse={"type": "bool", "default": False},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep the API keys of the head in a file that only the service reads."""
 
 from __future__ import annotations
 
@@ -68,63 +67,46 @@ rotating:
   description: Whether a former key is still accepted.
   returned: always
   type: bool
-  sample: false
-  version_added: 0.1.0
 """
 
-import os
 import secrets
 from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 
-_MODE = 0o640
+
+def result(module: HerdModule) -> dict[str, Any]:
+    """Write the keys if they differ, and return the module's result."""
+    path, given, step = Path(module.params["path"]), module.params["keys"], module.params["rotate"]
+    existing = files.read_text(path)
+    wanted = api_keys.content(existing, given, step, lambda: secrets.token_urlsafe(32))
+    gid = files.required_group_id(module.params["group"], module.check_mode)
+    did = {"begin": "put the spare key first", "finish": "take the former key out"}.get(step, "add a second key")
+    actions = ["write given keys" if given else did if existing.strip() else "generate a key"]
+    if wanted == existing:
+        actions = []
+    if path.exists() and not files.has_owner(path, files.SECRET_MODE, gid):
+        actions.append("set owner, group and mode")
+    if actions and not module.check_mode:
+        files.write_secret(path, wanted, gid)
+    return {
+        "changed": bool(actions),
+        "fingerprint": api_keys.fingerprint(wanted),
+        "rotating": not given and api_keys.is_rotating(wanted.split()),
+        "diff": {"before": "", "after": "".join(f"{action}\n" for action in actions)} if actions else {},
+    }
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "keys": {"type": "list", "elements": "str", "default": [], "no_log": True},
-            "rotate": {"type": "str", "choices": list(api_keys.STEPS), "default": "none"},
-            "group": {"type": "str", "required": True},
-        },
-        supports_check_mode=True,
-    )
-    path = Path(module.params["path"])
-    try:
-        existing = path.read_text(encoding="utf-8") if path.exists() else ""
-        step = module.params["rotate"]
-        wanted = api_keys.content(existing, module.params["keys"], step, lambda: secrets.token_urlsafe(32))
-        gid = files.required_group_id(module.params["group"], module.check_mode)
-        did = {"begin": "put the spare key first", "finish": "take the former key out"}.get(step, "add a second key")
-        actions = ["write given keys" if module.params["keys"] else did if existing.strip() else "generate a key"]
-        if wanted == existing:
-            actions = []
-        status = path.stat() if path.exists() else None
-        if status and (status.st_mode & 0o777 != _MODE or status.st_gid != gid or status.st_uid != 0):
-            actions.append("set owner, group and mode")
-        if actions and not module.check_mode:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.chown(path.parent, 0, gid)
-            path.parent.chmod(0o750)
-            # Readable by root alone until the group is right, then put in place in one step.
-            files.atomic_write(path, wanted, _MODE, gid)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"expected to write {path}, found {error.strerror}: mend its directory.")
-    diff = {"before": "", "after": "".join(f"{action}\n" for action in actions)} if actions else {}
-    module.exit_json(
-        changed=bool(actions),
-        fingerprint=api_keys.fingerprint(wanted),
-        rotating=not module.params["keys"] and api_keys.is_rotating(wanted.split()),
-        diff=diff,
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        keys={"type": "list", "elements": "str", "default": [], "no_log": True},
+        rotate={"type": "str", "choices": list(api_keys.STEPS), "default": "none"},
+        group={"type": "str", "required": True},
     )
 
 

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module firewalld_port."""
 
 from __future__ import annotations
 
@@ -59,7 +58,6 @@ firewalld:
   description: Whether firewalld runs on this host.
   returned: always
   type: bool
-  sample: true
 zone:
   description: Zone of the rules, empty if firewalld does not run.
   returned: always
@@ -67,58 +65,55 @@ zone:
   sample: public
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import firewalld as firewalld_rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall, processes
 
 
 def shown(todo: dict[bool, firewalld_rules.RuleChange], zone: str) -> list[dict[str, str]]:
     """Return the module's diff."""
     return [
-        {
-            "before_header": f"zone {zone}, {'permanent' if permanent else 'in force'}",
-            "after_header": f"zone {zone}, {'permanent' if permanent else 'in force'}",
-            "before": "".join(f"{rule}\n" for rule in change.remove),
-            "after": "".join(f"{rule}\n" for rule in change.add),
-        }
+        file_diff(
+            f"zone {zone}, {'permanent' if permanent else 'in force'}",
+            "".join(f"{rule}\n" for rule in change.remove),
+            "".join(f"{rule}\n" for rule in change.add),
+        )
         for permanent, change in todo.items()
         if change.add or change.remove
     ]
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "port": {"type": "int", "required": True},
-            "sources": {"type": "list", "elements": "str", "default": []},
-            "address": {"type": "str", "required": True},
-            "zone": {"type": "str", "default": ""},
-            "seconds": {"type": "int", "default": 0},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Change the rules that differ, and return the module's result."""
     given = module.params
     todo: dict[bool, firewalld_rules.RuleChange] = {}
     zone = ""
-    try:
-        rules = firewalld_rules.rules(given["port"], given["sources"])
-        has_firewalld = firewall.firewalld_runs()
-        if has_firewalld:
-            zone = given["zone"] or firewall.firewalld_zone(processes.interface_of(given["address"]))
-            for permanent, listed in firewall.firewalld_rules(zone).items():
-                is_kept = given["state"] == "present" and not (permanent and given["seconds"])
-                todo[permanent] = firewalld_rules.change(rules if is_kept else [], listed, given["port"])
-        if not module.check_mode:
-            for permanent, change in todo.items():
-                firewall.firewalld_change(zone, permanent, change.remove, change.add, given["seconds"])
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    rules = firewalld_rules.rules(given["port"], given["sources"])
+    has_firewalld = firewall.firewalld_runs()
+    if has_firewalld:
+        zone = given["zone"] or firewall.firewalld_zone(processes.interface_of(given["address"]))
+        for permanent, listed in firewall.firewalld_rules(zone).items():
+            is_kept = given["state"] == "present" and not (permanent and given["seconds"])
+            todo[permanent] = firewalld_rules.change(rules if is_kept else [], listed, given["port"])
+    if not module.check_mode:
+        for permanent, change in todo.items():
+            firewall.firewalld_change(zone, permanent, change.remove, change.add, given["seconds"])
     diff = shown(todo, zone)
-    module.exit_json(changed=bool(diff), firewalld=has_firewalld, zone=zone, diff=diff)
+    return {"changed": bool(diff), "firewalld": has_firewalld, "zone": zone, "diff": diff}
+
+
+def main() -> None:
+    run_module(
+        result,
+        port={"type": "int", "required": True},
+        sources={"type": "list", "elements": "str", "default": []},
+        address={"type": "str", "required": True},
+        zone={"type": "str", "default": ""},
+        seconds={"type": "int", "default": 0},
+        state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+    )
 
 
 if __name__ == "__main__":

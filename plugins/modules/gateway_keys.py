@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the hashes of the gateway's user keys."""
 
 from __future__ import annotations
 
@@ -96,20 +95,16 @@ active:
   description: Number of keys that are not revoked.
   returned: always
   type: int
-  sample: 2
 """
 
 import json
-import os
 from pathlib import Path
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import user_keys
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 
-MODE = 0o640
 ENTRY = {
     "id": {"type": "str", "required": True},
     "sha256": {"type": "str", "required": True},
@@ -121,42 +116,32 @@ ENTRY = {
 }
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "default": "/etc/herd/gateway/keys.json"},
-            "keys": {"type": "list", "elements": "dict", "default": [], "options": ENTRY, "no_log": False},
-            "limits": {"type": "list", "elements": "str", "default": ["default"]},
-            "tiers": {"type": "list", "elements": "str", "required": True},
-            "group": {"type": "str", "required": True},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Write the keys if they differ, and return the module's result."""
     path = Path(module.params["path"])
-    try:
-        for name in module.params["limits"]:
-            user_keys.check_class(name)
-        keys = user_keys.parse(module.params["keys"], module.params["limits"], module.params["tiers"])
-        wanted = json.dumps(user_keys.as_data(keys), indent=2) + "\n"
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
-        gid = files.required_group_id(module.params["group"], is_check=True)
-        status = path.stat() if path.exists() else None
-        is_right = status and status.st_mode & 0o777 == MODE and status.st_gid == gid and status.st_uid == 0
-        is_changed = before != wanted or not is_right
-        if is_changed and not module.check_mode:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.chown(path.parent, 0, gid)
-            path.parent.chmod(0o750)
-            files.atomic_write(path, wanted, MODE, gid)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"expected to write {path}, found {error.strerror}: mend its directory.")
-    shown = [user_keys.shortened(text) for text in (before, wanted)]
-    diff = {"before_header": str(path), "after_header": str(path), "before": shown[0], "after": shown[1]}
+    for name in module.params["limits"]:
+        user_keys.check_class(name)
+    keys = user_keys.parse(module.params["keys"], module.params["limits"], module.params["tiers"])
+    wanted = json.dumps(user_keys.as_data(keys), indent=2) + "\n"
+    before = files.read_text(path)
+    gid = files.required_group_id(module.params["group"], is_check=True)
+    is_changed = before != wanted or not files.has_owner(path, files.SECRET_MODE, gid)
+    if is_changed and not module.check_mode:
+        files.write_secret(path, wanted, gid)
+    diff = file_diff(path, user_keys.shortened(before), user_keys.shortened(wanted))
     active = sum(not key.revoked for key in keys)
-    module.exit_json(changed=is_changed, active=active, diff=diff if is_changed else {})
+    return {"changed": is_changed, "active": active, "diff": diff if is_changed else {}}
+
+
+def main() -> None:
+    run_module(
+        result,
+        path={"type": "path", "default": "/etc/herd/gateway/keys.json"},
+        keys={"type": "list", "elements": "dict", "default": [], "options": ENTRY, "no_log": False},
+        limits={"type": "list", "elements": "str", "default": ["default"]},
+        tiers={"type": "list", "elements": "str", "required": True},
+        group={"type": "str", "required": True},
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetch a GGUF model: whole, in byte parts or in shards."""
 
 from __future__ import annotations
 
@@ -11,8 +10,7 @@ DOCUMENTATION = r"""
 module: gguf_fetch
 short_description: Fetch a GGUF model, whole, in byte parts or in shards
 version_added: 0.1.0
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [ansible.builtin.files, herd.inference.attributes, herd.inference.download_options]
 attributes:
   check_mode:
@@ -44,17 +42,15 @@ options:
     type: path
     required: true
   url:
-    description:
-      - Address of a model that is one file. C(http), C(https), C(file) or a path on the host.
+    description: Address of a model that is one file. C(http), C(https), C(file) or a path on the host.
     type: str
   parts:
-    description:
-      - The byte parts of one file, in order. The set must be complete.
+    description: The byte parts of one file, in order. The set must be complete.
     type: list
     elements: dict
-    suboptions:
+    suboptions: &piece
       url:
-        description: Address of the part. C(http), C(https), C(file) or a path on the host.
+        description: Its address. C(http), C(https), C(file) or a path on the host.
         type: str
         required: true
       mirrors:
@@ -68,25 +64,11 @@ options:
         description: Its SHA-256, 64 hexadecimal digits.
         type: str
   shards:
-    description:
-      - The shards of one model, in order. The set must be complete.
+    description: The shards of one model, in order. The set must be complete.
     type: list
     elements: dict
     suboptions:
-      url:
-        description: Address of the shard. C(http), C(https), C(file) or a path on the host.
-        type: str
-        required: true
-      mirrors:
-        description: Other addresses of the same bytes, as in O(mirrors), asked before them.
-        type: list
-        elements: str
-      size:
-        description: Its size in bytes.
-        type: int
-      sha256:
-        description: Its SHA-256, 64 hexadecimal digits.
-        type: str
+      <<: *piece
       file:
         description: Its name on the host, if the URL ends in another one.
         type: str
@@ -102,12 +84,10 @@ options:
     elements: str
     default: []
   size:
-    description:
-      - Size of the whole file in bytes. Not with O(shards).
+    description: Size of the whole file in bytes. Not with O(shards).
     type: int
   sha256:
-    description:
-      - SHA-256 of the whole file, 64 hexadecimal digits. Not with O(shards).
+    description: SHA-256 of the whole file, 64 hexadecimal digits. Not with O(shards).
     type: str
   verify:
     description:
@@ -117,8 +97,7 @@ options:
     choices: [sha256, size]
     default: sha256
   rehash:
-    description:
-      - Read a verified file again and compare its SHA-256, instead of trusting its size and time.
+    description: Read a verified file again and compare its SHA-256, instead of trusting its size and time.
     type: bool
     default: false
   retries:
@@ -129,13 +108,11 @@ options:
     type: int
     default: 5
   connections:
-    description:
-      - Number of requests at the same time. A server without ranges gets one.
+    description: Number of requests at the same time. A server without ranges gets one.
     type: int
     default: 8
   bandwidth:
-    description:
-      - Most bytes per second over all connections, for example C(50M); V(0) for no limit.
+    description: Most bytes per second over all connections, for example C(50M); V(0) for no limit.
     type: bytes
     default: 0
   proxy:
@@ -144,13 +121,11 @@ options:
         decides (C(HTTPS_PROXY), C(NO_PROXY)).
     type: str
   lock_timeout:
-    description:
-      - Seconds to wait for another run with the same destination.
+    description: Seconds to wait for another run with the same destination.
     type: int
     default: 7200
   progress_file:
-    description:
-      - File for the progress of the module, as JSON. By default C(.NAME.progress) beside O(dest).
+    description: File for the progress of the module, as JSON. By default C(.NAME.progress) beside O(dest).
     type: path
   estimate:
     description:
@@ -178,13 +153,6 @@ EXAMPLES = r"""
     owner: llama
     group: llama
     mode: "0644"
-
-- name: Copy a model from storage that all nodes mount
-  herd.inference.gguf_fetch:
-    dest: /opt/models/OR1-Behemoth.Q4_K_M.gguf
-    url: /mnt/shared/OR1-Behemoth.Q4_K_M.gguf
-    size: 47369119648
-    verify: size
 
 - name: Prefer shared storage and a server in the other rack to the publisher
   herd.inference.gguf_fetch:
@@ -216,11 +184,9 @@ files:
       sha256: 0f0e4ee0c5d8dd4d0a6e9ff0ec8a0a32fcdb4a53aab4c8d6f3d9a4d3ed1a6f5b
       verified: sha256
 to_fetch:
-  description:
-    - Bytes that were fetched, or in check mode would be; null if their number is unknown.
+  description: Bytes that were fetched, or in check mode would be; null if their number is unknown.
   returned: success, unless O(estimate) is set and there may be work
   type: int
-  sample: 47369119648
 progress_file:
   description: File for the progress of the module.
   returned: always
@@ -228,11 +194,9 @@ progress_file:
   sample: /opt/models/.OR1-Behemoth.Q4_K_M.gguf.progress
 """
 
-import contextlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download import download
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target, plan_targets
@@ -244,9 +208,9 @@ from ansible_collections.herd.inference.plugins.module_utils.core.download.retry
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import ReportProgress
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import DOWNLOAD_OPTIONS, HerdModule
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
-    CLIENT_OPTIONS,
     REQUESTS_ERROR,
     HttpClient,
 )
@@ -271,7 +235,7 @@ ARGUMENTS = {
     "sha256": {"type": "str"},
     "verify": {"type": "str", "choices": ["sha256", "size"], "default": "sha256"},
     "rehash": {"type": "bool", "default": False},
-    **CLIENT_OPTIONS,
+    **DOWNLOAD_OPTIONS,
     "retries": {"type": "int", "default": 5},
     "connections": {"type": "int", "default": 8},
     "bandwidth": {"type": "bytes", "default": 0},
@@ -283,7 +247,7 @@ ARGUMENTS = {
 }
 
 
-def set_attributes(module: AnsibleModule, path: str, diff: dict[str, Any] | None = None) -> bool:
+def set_attributes(module: HerdModule, path: str, diff: dict[str, Any] | None = None) -> bool:
     """Set owner, group, mode and the like of a file; in check mode, only compare them."""
     wanted = module.load_file_common_arguments(module.params, path=path)
     if module.check_mode:
@@ -293,7 +257,7 @@ def set_attributes(module: AnsibleModule, path: str, diff: dict[str, Any] | None
     return module.set_fs_attributes_if_different(wanted, False, diff)
 
 
-def policy(module: AnsibleModule) -> download.DownloadPolicy:
+def policy(module: HerdModule) -> download.DownloadPolicy:
     """Build the policy. Owner and mode are set before the file gets its name, all other attributes after."""
     uid, gid = user_id(module.params["owner"]), group_id(module.params["group"])
     if not module.check_mode and None in (uid, gid):
@@ -314,7 +278,7 @@ def policy(module: AnsibleModule) -> download.DownloadPolicy:
     )
 
 
-def connect(module: AnsibleModule, targets: tuple[Target, ...], report: ReportProgress) -> download.DownloadPorts:
+def connect(module: HerdModule, targets: tuple[Target, ...], report: ReportProgress) -> download.DownloadPorts:
     """Set up disk, client and threads with the task's options."""
     options, backoff = module.params, Backoff(retries=module.params["retries"])
     connections = max(1, options["connections"])
@@ -335,22 +299,7 @@ def connect(module: AnsibleModule, targets: tuple[Target, ...], report: ReportPr
     return download.DownloadPorts(Disk(), None if lacking else client, None if lacking else workers, report)
 
 
-class Progress:
-    """The progress file. It is optional, so a full disk must not raise here and hide the error that reports it."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._file = ProgressFile(path, "bytes")
-
-    def update(self, what: str, done: float = 0, total: float | None = None) -> None:
-        with contextlib.suppress(OSError):
-            self._file.update(what, done, total)
-
-    def finish(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.finish()
-
-
-def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) -> dict[str, Any]:
+def run(module: HerdModule, targets: tuple[Target, ...], progress: ProgressFile) -> dict[str, Any]:
     """Plan the download, and run it unless in check mode."""
     ports = connect(module, targets, progress.update)
     downloads = [download.Download(target, policy(module), ports) for target in targets]
@@ -360,7 +309,7 @@ def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) 
     if is_recorded or module.check_mode:
         outcomes = download.preview(downloads)
     elif ports.client is None:
-        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
+        module.fail_without_requests(REQUESTS_ERROR)
     else:
         with locked(targets[0].beside("lock"), module.params["lock_timeout"], progress.update):
             outcomes = download.run(downloads)
@@ -370,30 +319,33 @@ def run(module: AnsibleModule, targets: tuple[Target, ...], progress: Progress) 
     return {
         "changed": any(outcome.changed for outcome in outcomes) or any(moved),
         "diff": diffs,
-        "files": [outcome.now.to_data() for outcome in outcomes],
+        "files": [asdict(outcome.now) for outcome in outcomes],
         "to_fetch": None if None in left else sum(size for size in left if size is not None),
     }
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec=ARGUMENTS,
-        supports_check_mode=True,
-        add_file_common_args=True,
-        mutually_exclusive=[["url", "parts", "shards"]],
-        required_one_of=[["url", "parts", "shards"]],
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Fetch the model, and return the module's result."""
     dest = Path(module.params["dest"])
     place = module.params["progress_file"] or str(dest.with_name(f".{dest.name}.progress"))
-    progress = Progress(None if module.check_mode or not dest.parent.is_dir() else Path(place))
+    progress = ProgressFile(None if module.check_mode or not dest.parent.is_dir() else Path(place), "bytes")
     sources = ("url", "parts", "shards", "size", "sha256", "mirrors")
     try:
         targets = plan_targets(str(dest), **{name: module.params[name] for name in sources})
-        module.exit_json(**run(module, targets, progress), progress_file=place)
+        return {**run(module, targets, progress), "progress_file": place}
     except HerdError as error:
         module.fail_json(msg=str(error), progress_file=place)
     finally:
         progress.finish()
+
+
+def main() -> None:
+    HerdModule(
+        ARGUMENTS,
+        add_file_common_args=True,
+        mutually_exclusive=[["url", "parts", "shards"]],
+        required_one_of=[["url", "parts", "shards"]],
+    ).run(result)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module gguf_info."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ description:
     beside it.
   - Files are untrusted. A file that the engine would refuse gives one error, in bounded time and memory. A file that is
     truncated after its table gives RV(whole=false).
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module, herd.inference.download_options]
 options:
   path:
@@ -34,10 +32,6 @@ EXAMPLES = r"""
   herd.inference.gguf_info:
     path: /opt/models/OR1-Behemoth.Q4_K_M.gguf
   register: model
-
-- name: Read the header of a model on a server
-  herd.inference.gguf_info:
-    url: http://mirror.example.org/OR1-Behemoth.Q4_K_M.gguf
 """
 
 RETURN = r"""
@@ -55,7 +49,6 @@ version:
   description: Version of the format.
   returned: success
   type: int
-  sample: 3
 byte_order:
   description: C(little) or C(big).
   returned: success
@@ -65,42 +58,34 @@ layers:
   description: Number of layers (blocks).
   returned: success
   type: int
-  sample: 80
 context:
   description: Context in tokens that the model was trained with.
   returned: success
   type: int
-  sample: 131072
 embedding:
   description: Width of the embedding.
   returned: success
   type: int
-  sample: 8192
 feed_forward:
   description: Width of the feed-forward layers; a list if layers differ.
   returned: success
   type: raw
-  sample: 29568
 heads:
   description: Attention heads; a list if layers differ.
   returned: success
   type: raw
-  sample: 64
 kv_heads:
   description: Heads of keys and values; a list if layers differ.
   returned: success
   type: raw
-  sample: 8
 experts:
   description: Experts of a mixture; null for a dense model.
   returned: success
   type: int
-  sample: null
 experts_used:
   description: Experts that a token uses; null for a dense model.
   returned: success
   type: int
-  sample: null
 tokenizer:
   description: Kind of tokenizer.
   returned: success
@@ -110,12 +95,10 @@ vocabulary:
   description: Number of tokens.
   returned: success
   type: int
-  sample: 152064
 parameters:
   description: Number of weights.
   returned: success
   type: int
-  sample: 72706203648
 types:
   description: Number of tensors, parameters and bytes by tensor type, largest first.
   returned: success
@@ -126,7 +109,6 @@ bits_per_weight:
   description: Average bits of a weight.
   returned: success
   type: float
-  sample: 5.21
 layer_bytes:
   description: Bytes of each layer's tensors, without padding.
   returned: success
@@ -137,37 +119,30 @@ other_bytes:
   description: Bytes of all other tensors, which are embeddings and the output layer.
   returned: success
   type: int
-  sample: 1722703872
 size:
   description: Bytes of the file, or of all shards.
   returned: success
   type: int
-  sample: 47369119648
 shards:
   description: Number of files.
   returned: success
   type: int
-  sample: 1
 tensors:
   description: Number of tensors.
   returned: success
   type: int
-  sample: 963
 whole:
   description: Whether all tensors lie within the files, as the engine requires.
   returned: success
   type: bool
-  sample: true
 missing_bytes:
   description: Number of bytes that are missing at the end.
   returned: success
   type: int
-  sample: 0
 read_bytes:
   description: Number of bytes that were read.
   returned: success
   type: int
-  sample: 6160384
 """
 
 import contextlib
@@ -176,14 +151,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
+from ansible_collections.herd.inference.plugins.module_utils.core.download.identity import public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import file_name
-from ansible_collections.herd.inference.plugins.module_utils.core.download.urls import public_url
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_summary
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import DOWNLOAD_OPTIONS, HerdModule
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
-    CLIENT_OPTIONS,
     REQUESTS_ERROR,
     HttpClient,
 )
@@ -208,8 +180,10 @@ def remote_files(client: HttpClient, url: str) -> Iterator[contextlib.AbstractCo
         yield contextlib.nullcontext(RemoteSource(client, beside, public_url(beside)))
 
 
-def read_headers(module: AnsibleModule) -> dict[str, Any]:
-    """Read the headers of all files of the model."""
+def result(module: HerdModule) -> dict[str, Any]:
+    """Read the headers of all files of the model, and return the module's result."""
+    if REQUESTS_ERROR and str(module.params["url"] or "").startswith("http"):
+        module.fail_without_requests(REQUESTS_ERROR)
     url, headers, read = module.params["url"], [], 0
     client = HttpClient(token=module.params["token"], trusted=[url] if url else [], timeout=module.params["timeout"])
     for opened in remote_files(client, url) if url else files(Path(module.params["path"])):
@@ -221,22 +195,8 @@ def read_headers(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path"},
-            "url": {"type": "str"},
-            **CLIENT_OPTIONS,
-        },
-        required_one_of=[["path", "url"]],
-        mutually_exclusive=[["path", "url"]],
-        supports_check_mode=True,
-    )
-    if REQUESTS_ERROR and str(module.params["url"] or "").startswith("http"):
-        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
-    try:
-        module.exit_json(changed=False, **read_headers(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    options = {"path": {"type": "path"}, "url": {"type": "str"}, **DOWNLOAD_OPTIONS}
+    HerdModule(options, required_one_of=[["path", "url"]], mutually_exclusive=[["path", "url"]]).run(result)
 
 
 if __name__ == "__main__":

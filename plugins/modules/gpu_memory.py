@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module gpu_memory."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ description:
     kernel. A value that the driver, the card or the user's permissions do not provide is null.
   - Compares the memory in use with thresholds. The defaults are those of the beefcake2 cluster.
   - Waits until each GPU has O(wait_for_free_mib) free, and shows the progress.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 attributes:
   check_mode:
@@ -78,12 +76,10 @@ available:
   description: Whether the driver reports at least one GPU.
   returned: success
   type: bool
-  sample: true
 reason:
   description: Why RV(available) is false, or empty.
   returned: success
   type: str
-  sample: ""
 driver:
   description: The driver's version.
   returned: success
@@ -93,7 +89,6 @@ must_wait:
   description: Whether less than O(wait_for_free_mib) is free. Only check mode returns true.
   returned: success
   type: bool
-  sample: false
 level:
   description: Level of the fullest GPU - V(below), V(good), V(acceptable), V(critical) or V(unknown).
   returned: success
@@ -146,14 +141,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
     InsufficientError,
     NotFoundError,
 )
+from ansible_collections.herd.inference.plugins.module_utils.core.host import numa
 from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import nvidia_smi
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
 
@@ -202,12 +196,9 @@ def describe(
     gpus = nvidia_smi_report.select(report.gpus, params["ids"])
     status, output = nvidia_smi.run(nvidia_smi_report.CAPABILITY_QUERY, params["timeout"])
     capabilities = nvidia_smi_report.parse_capabilities(output) if status == 0 else {}
-    found = [
-        nvidia_smi_report.describe(
-            gpu, limits, capabilities, nvidia_smi.numa_node(nvidia_smi_report.sysfs_name(gpu.pci_bus_id))
-        )
-        for gpu in gpus
-    ]
+    devices = [nvidia_smi_report.sysfs_name(gpu.pci_bus_id) for gpu in gpus]
+    nodes = [numa.device_node(nvidia_smi.numa_node(device)) for device in devices]
+    found = [nvidia_smi_report.describe(gpu, limits, capabilities, node) for gpu, node in zip(gpus, nodes)]
     levels = [gpu["level"] for gpu in found if gpu["level"] in _LEVELS]
     return {
         "available": bool(found),
@@ -248,26 +239,18 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "ids": {"type": "list", "elements": "str", "default": []},
-            "required": {"type": "bool", "default": False},
-            "wait_for_free_mib": {"type": "int", "default": 0},
-            "wait_timeout": {"type": "int", "default": 300},
-            "interval": {"type": "int", "default": 2},
-            "timeout": {"type": "int", "default": 60},
-            "target_from_gib": {"type": "float", "default": 26},
-            "target_to_gib": {"type": "float", "default": 28},
-            "critical_gib": {"type": "float", "default": 30},
-        },
-        supports_check_mode=True,
+    run_module(
+        lambda module: result(module.params, module.check_mode),
+        ids={"type": "list", "elements": "str", "default": []},
+        required={"type": "bool", "default": False},
+        wait_for_free_mib={"type": "int", "default": 0},
+        wait_timeout={"type": "int", "default": 300},
+        interval={"type": "int", "default": 2},
+        timeout={"type": "int", "default": 60},
+        target_from_gib={"type": "float", "default": 26},
+        target_to_gib={"type": "float", "default": 28},
+        critical_gib={"type": "float", "default": 30},
     )
-    try:
-        answer = result(module.params, module.check_mode)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **answer)
 
 
 if __name__ == "__main__":

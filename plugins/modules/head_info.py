@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at the head from its own host."""
 
 from __future__ import annotations
 
@@ -18,10 +17,6 @@ description:
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
-  unit:
-    description: The head's unit.
-    type: str
-    default: llama-head.service
   require_devices:
     description:
       - Names of devices that must each hold layers. The module fails if one does not.
@@ -52,12 +47,10 @@ enabled:
   description: Whether the unit starts at boot.
   returned: always
   type: bool
-  sample: true
 pid:
   description: Id of the main process; V(0) if there is none.
   returned: always
   type: int
-  sample: 4712
 since:
   description: When the unit became active, as systemd prints it.
   returned: always
@@ -67,17 +60,14 @@ needs_reload:
   description: Whether systemd has not read the current unit file yet.
   returned: always
   type: bool
-  sample: false
 age_s:
   description: Age of the main process in seconds.
   returned: always
   type: float
-  sample: 86.4
 restarts:
   description: Automatic restarts since the last manual start or boot.
   returned: always
   type: int
-  sample: 0
 release:
   description: Id of the release that the process runs from.
   returned: always
@@ -87,14 +77,12 @@ rpc_protocol:
   description: RPC protocol of that release; empty if its manifest cannot be read.
   returned: always
   type: str
-  version_added: 0.1.0
   sample: 7.0.0
 advisories:
   description: Known vulnerabilities of that release.
   returned: always
   type: list
   elements: dict
-  version_added: 0.1.0
   sample:
     - id: CVE-2026-34159
       means: code execution for anyone who reaches the RPC worker's port
@@ -117,7 +105,6 @@ workers:
     established:
       description: Whether the process holds a connection to it.
       type: bool
-      sample: true
 devices:
   description: Layers and memory (MiB) of each device.
   returned: always
@@ -139,40 +126,33 @@ devices:
     layers:
       description: Layers on it; V(null) if unknown.
       type: int
-      sample: 40
     model_mib:
       description: Weights.
       type: float
-      sample: 4.51
     kv_mib:
       description: Key-value cache.
       type: float
-      sample: 1.5
     compute_mib:
       description: Compute buffer.
       type: float
-      sample: 12.04
 log_complete:
   description: Whether the journal still has the start of this run, with the placement.
   returned: always
   type: bool
-  sample: true
 layers:
   description: Layers of the model that have a cache.
   returned: always
   type: int
-  sample: 80
 """
 
 from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import server_log
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -215,40 +195,33 @@ def require(devices: list[str], log: server_log.ServerLog, workers: list[dict[st
     return ""
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "unit": {"type": "str", "default": "llama-head.service"},
-            "require_devices": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        state = systemd.show(module.params["unit"])
-        arguments = processes.arguments_of(state.pid) if state.pid else []
-        log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS) if state.pid else "")
-        workers = workers_of(arguments)
-        unseen = require(module.params["require_devices"], log, workers)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+def result(module: HerdModule) -> dict[str, Any]:
+    """Read the state of the head, and return the module's result."""
+    state = systemd.show("llama-head.service")
+    arguments = processes.arguments_of(state.pid) if state.pid else []
+    log = server_log.parse(systemd.journal_of(state.invocation, server_log.READY_WORDS) if state.pid else "")
+    workers = workers_of(arguments)
+    unseen = require(module.params["require_devices"], log, workers)
     if unseen:
         module.warn(unseen)
     manifest = release_manifest.manifest_of(arguments)
     address, port = value_of(arguments, "--host"), value_of(arguments, "--port")
-    module.exit_json(
-        changed=False,
+    return {
         **asdict(state),
-        age_s=round(processes.age_of(state.pid), 1) if state.pid else 0.0,
-        release=release_manifest.release_of(arguments),
-        rpc_protocol=manifest.get("rpc_protocol", ""),
-        advisories=manifest.get("advisories", []),
-        endpoint=f"{address}:{port}" if port else "",
-        workers=workers,
-        devices=[asdict(share) for share in log.devices],
-        log_complete=log.begun,
-        layers=log.layers,
-    )
+        "age_s": round(processes.age_of(state.pid), 1) if state.pid else 0.0,
+        "release": release_manifest.release_of(arguments),
+        "rpc_protocol": manifest.get("rpc_protocol", ""),
+        "advisories": manifest.get("advisories", []),
+        "endpoint": f"{address}:{port}" if port else "",
+        "workers": workers,
+        "devices": [asdict(share) for share in log.devices],
+        "log_complete": log.begun,
+        "layers": log.layers,
+    }
+
+
+def main() -> None:
+    run_module(result, require_devices={"type": "list", "elements": "str", "default": []})
 
 
 if __name__ == "__main__":

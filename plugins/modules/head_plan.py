@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan the head from the inventory's facts and the release on its host."""
 
 from __future__ import annotations
 
@@ -21,7 +20,6 @@ extends_documentation_fragment:
   - herd.inference.attributes.info_module
   - herd.inference.engine_options
   - herd.inference.engine_options.server
-  - herd.inference.tls_options
 attributes:
   check_mode:
     details: Without an installed release, RV(pending) is true.
@@ -84,10 +82,6 @@ options:
     description: Seconds to wait for the workers before a start fails.
     type: int
     default: 300
-  unit:
-    description: The head's unit.
-    type: str
-    default: llama-head.service
   model_types:
     description: Types of the model's tensors in lower case, such as V(bf16). Empty if unknown.
     type: list
@@ -118,7 +112,6 @@ pending:
   description: Whether no release is installed yet, which only check mode accepts.
   returned: always
   type: bool
-  sample: false
 release:
   description: Id of the release.
   returned: always
@@ -157,7 +150,6 @@ findings:
   returned: always
   type: list
   elements: dict
-  version_added: 0.1.0
   sample:
     - rule: repeated-flag
       severity: warning
@@ -171,8 +163,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import (
     device_order,
@@ -183,12 +173,18 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.command
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.rpc_protocol import parse_version
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
+    ENGINE_OPTIONS,
+    SERVER_OPTIONS,
+    HerdModule,
+    run_module,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
+UNIT = "llama-head.service"
 # A younger head may not have opened its connections yet.
 _YOUNG_S = 20.0
 
@@ -268,72 +264,57 @@ def command_line(
     return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, accepted)
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-            "workers": {"type": "list", "elements": "str", "required": True},
-            "addresses": {"type": "dict", "required": True},
-            "gpus": {"type": "dict", "default": {}},
-            "worker_port": {"type": "int", "required": True},
-            "local_gpus": {"type": "list", "elements": "dict", "default": []},
-            "model_path": {"type": "path", "required": True},
-            "model_id": {"type": "str", "required": True},
-            "layers": {"type": "int", "required": True},
-            "tensor_split": {"type": "dict", "default": {}},
-            "profiles": {"type": "dict", "default": {}},
-            "profile": {"type": "str", "default": ""},
-            "settings": {"type": "dict", "default": {}},
-            "listen_address": {"type": "str", "required": True},
-            "listen_port": {"type": "int", "required": True},
-            "api_key_file": {"type": "path", "required": True, "no_log": False},
-            "tls": {
-                "type": "dict",
-                "default": {},
-                "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
-            },
-            "worker_timeout": {"type": "int", "default": 300},
-            "unit": {"type": "str", "default": "llama-head.service"},
-            "environment": {"type": "dict", "default": {}},
-            "model_types": {"type": "list", "elements": "str", "default": []},
-            "accepted_rules": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Plan the head, and return the module's result."""
     given = module.params
     prefix = Path(given["prefix"])
-    try:
-        for name, offered in given["gpus"].items():
-            gpu_environment.environment(offered, name)
-        environment = gpu_environment.environment(given["local_gpus"], given["name"])
-        devices = place(given)
-        proc_net.require_port_free(
-            processes.tcp_tables(), given["listen_port"], given["unit"], processes.owner_of, processes.control_group_of
-        )
-        found = release_manifest.needed_manifest(prefix, module.check_mode)
-        # In check mode, the release to be built may have what the installed one lacks.
-        accepted = given["accepted_rules"] + (["tls-not-built"] if module.check_mode else [])
-        argv, findings = (
-            command_line(given, devices, found, accepted) if found else ([str(prefix / "current/bin/llama-server")], [])
-        )
-        for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
-            module.warn(warning)
-        readiness_check = readiness_check_for(given, found[1]["rpc_protocol"] if found else "0.0.0")
-        lost = lost_workers(given, systemd.show(given["unit"]))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(
-        changed=False,
-        pending=found is None,
-        release=found[1]["id"] if found else "",
-        argv=argv,
-        devices=[asdict(device) for device in devices],
-        readiness_check=readiness_check,
-        environment=environment,
-        lost=lost,
-        findings=[asdict(finding) for finding in findings],
+    for name, offered in given["gpus"].items():
+        gpu_environment.environment(offered, name)
+    environment = gpu_environment.environment(given["local_gpus"], given["name"])
+    devices = place(given)
+    proc_net.require_port_free(
+        processes.tcp_tables(), given["listen_port"], UNIT, processes.owner_of, processes.control_group_of
+    )
+    found = release_manifest.needed_manifest(prefix, module.check_mode)
+    # In check mode, the release to be built may have what the installed one lacks.
+    accepted = given["accepted_rules"] + (["tls-not-built"] if module.check_mode else [])
+    argv, findings = (
+        command_line(given, devices, found, accepted) if found else ([str(prefix / "current/bin/llama-server")], [])
+    )
+    for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
+        module.warn(warning)
+    return {
+        "pending": found is None,
+        "release": found[1]["id"] if found else "",
+        "argv": argv,
+        "devices": [asdict(device) for device in devices],
+        "readiness_check": readiness_check_for(given, found[1]["rpc_protocol"] if found else "0.0.0"),
+        "environment": environment,
+        "lost": lost_workers(given, systemd.show(UNIT)),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        name={"type": "str", "required": True},
+        workers={"type": "list", "elements": "str", "required": True},
+        addresses={"type": "dict", "required": True},
+        gpus={"type": "dict", "default": {}},
+        worker_port={"type": "int", "required": True},
+        local_gpus={"type": "list", "elements": "dict", "default": []},
+        model_path={"type": "path", "required": True},
+        model_id={"type": "str", "required": True},
+        layers={"type": "int", "required": True},
+        tensor_split={"type": "dict", "default": {}},
+        profiles={"type": "dict", "default": {}},
+        profile={"type": "str", "default": ""},
+        settings={"type": "dict", "default": {}},
+        worker_timeout={"type": "int", "default": 300},
+        model_types={"type": "list", "elements": "str", "default": []},
+        **ENGINE_OPTIONS,
+        **SERVER_OPTIONS,
     )
 
 

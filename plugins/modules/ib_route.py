@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module ib_route."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ description:
     the card and the GPUs, and whether the kernel accepts packets of the peers at this interface.
   - Measures the bandwidth to the peers in O(measure), on which an iperf3 server must run.
   - Changes nothing. Sends packets only for O(echo) and O(measure).
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   interface:
@@ -121,7 +119,6 @@ ok:
   description: Whether the module found no problem.
   returned: success
   type: bool
-  sample: false
 problems:
   description: The problems, one sentence each. A cause precedes its consequences.
   returned: success
@@ -135,7 +132,6 @@ advice:
   returned: success
   type: list
   elements: str
-  sample: []
 interface:
   description: The interface. C(kind) is the kernel's type, 32 for InfiniBand. C(mode) is IPoIB's. Unknown is null.
   returned: success
@@ -214,10 +210,8 @@ bandwidth:
 from dataclasses import asdict, replace
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.host import fabric_route, iperf
+from ansible_collections.herd.inference.plugins.module_utils.core.host import fabric_route, iperf, numa
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import fabric
 
 
@@ -246,7 +240,7 @@ def read_state(given: dict[str, Any]) -> fabric_route.FabricState:
     name = given["interface"]
     here = fabric_route.parse_interface(name, fabric.links(), fabric.interface_files(name))
     found = fabric.rdma_port(name)
-    nodes = {device: fabric_route.numa(node) for device, node in fabric.gpu_nodes().items()}
+    nodes = {device: numa.device_node(node) for device, node in fabric.gpu_nodes().items()}
     return fabric_route.FabricState(
         here,
         fabric_route.parse_port(*found, fabric.devinfo()) if found else None,
@@ -273,43 +267,18 @@ def measure(given: dict[str, Any]) -> tuple[list[iperf.BandwidthMeasurement], li
     return found, [sentence for sentence in sentences if sentence]
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "interface": {"type": "str", "required": True},
-            "address": {"type": "str", "default": ""},
-            "peers": {"type": "list", "elements": "str", "default": []},
-            "mtu": {"type": "int"},
-            "hardware_mtu": {"type": "int"},
-            "rate_gbps": {"type": "float", "default": 0},
-            "link_layer": {"type": "str", "default": "", "choices": ["", "InfiniBand", "Ethernet"]},
-            "echo": {"type": "bool", "default": False},
-            "measure": {"type": "list", "elements": "str", "default": []},
-            "measure_port": {"type": "int", "default": 50064},
-            "measure_seconds": {"type": "int", "default": 10},
-            "measure_reverse": {"type": "bool", "default": False},
-            "streams": {"type": "int", "default": 4},
-            "good_gbps": {"type": "float", "default": 50},
-            "acceptable_gbps": {"type": "float", "default": 30},
-            "critical_gbps": {"type": "float", "default": 20},
-            "report_only": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Compare the fabric with the requirements, and return the module's result."""
     given = module.params
-    try:
-        seen = read_state(given)
-        problems = fabric_route.problems(spec_of(given), seen)
-        # Without the fabric's route, iperf3 would measure another network.
-        measured, slow = measure(given) if not problems else ([], [])
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    seen = read_state(given)
+    problems = fabric_route.problems(spec_of(given), seen)
+    # Without the fabric's route, iperf3 would measure another network.
+    measured, slow = measure(given) if not problems else ([], [])
     problems += slow
     advice = fabric_route.advice(seen)
     for sentence in advice:
         module.warn(sentence)
-    answer = {
+    found = {
         "ok": not problems,
         "problems": problems,
         "advice": advice,
@@ -317,8 +286,31 @@ def main() -> None:
         "bandwidth": [asdict(one) for one in measured],
     }
     if problems and not given["report_only"]:
-        module.fail_json(msg=" ".join(problems), **answer)
-    module.exit_json(changed=False, **answer)
+        module.fail_json(msg=" ".join(problems), **found)
+    return found
+
+
+def main() -> None:
+    run_module(
+        result,
+        interface={"type": "str", "required": True},
+        address={"type": "str", "default": ""},
+        peers={"type": "list", "elements": "str", "default": []},
+        mtu={"type": "int"},
+        hardware_mtu={"type": "int"},
+        rate_gbps={"type": "float", "default": 0},
+        link_layer={"type": "str", "default": "", "choices": ["", "InfiniBand", "Ethernet"]},
+        echo={"type": "bool", "default": False},
+        measure={"type": "list", "elements": "str", "default": []},
+        measure_port={"type": "int", "default": 50064},
+        measure_seconds={"type": "int", "default": 10},
+        measure_reverse={"type": "bool", "default": False},
+        streams={"type": "int", "default": 4},
+        good_gbps={"type": "float", "default": 50},
+        acceptable_gbps={"type": "float", "default": 30},
+        critical_gbps={"type": "float", "default": 20},
+        report_only={"type": "bool", "default": False},
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module journald_limits."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ description:
   - Restarts C(systemd-journald) if a killed run wrote the drop-in without a restart.
   - Uses only options of systemd 239 (EL8), which has no journal namespaces. So the limits on the size apply to the
     whole host, and the limit on the rate applies to each service.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   storage:
@@ -55,77 +53,49 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-restarted:
-  description: Whether journald was restarted, or would be restarted.
-  returned: success
-  type: bool
-  sample: false
 bytes:
   description: Present size of the journal in bytes.
   returned: success
   type: int
-  sample: 134217728
 """
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import journald as journald_rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import journald
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Write the drop-in, restart journald, shrink the journal, and return the module's result."""
-    options = module.params
-    wanted = journald_rules.JournalLimits(
-        options["storage"],
-        options["max_mib"],
-        options["keep_free_mib"],
-        options["days"],
-        options["lines"],
-        options["interval"],
-    )
-    before, after = journald.drop_in(), journald_rules.drop_in(wanted)
-    changes = before != after or journald.is_pending()
+    wanted = journald_rules.JournalLimits(**module.params)
+    before, after = files.read_text(journald.DROP_IN), journald_rules.drop_in(wanted)
+    changes = before != after or journald.PENDING.exists()
     if changes and not module.check_mode:
         journald.apply(after)
     size = journald_rules.usage(journald.usage())
     # Only for a new limit. Later, journald shrinks the journal itself, and may exceed the limit briefly.
-    if changes and not module.check_mode and size > wanted.most_mib << 20:
-        journald.shrink(wanted.most_mib)
+    if changes and not module.check_mode and size > wanted.max_mib << 20:
+        journald.shrink(wanted.max_mib)
         size = journald_rules.usage(journald.usage())
     return {
         "changed": changes,
-        "restarted": changes,
         "bytes": size,
-        "diff": {
-            "before_header": str(journald.DROP_IN),
-            "after_header": str(journald.DROP_IN),
-            "before": before,
-            "after": after,
-        },
+        "diff": file_diff(journald.DROP_IN, before, after),
     }
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "storage": {"type": "str", "choices": list(journald_rules.STORAGES), "default": "persistent"},
-            "max_mib": {"type": "int", "default": 2048},
-            "keep_free_mib": {"type": "int", "default": 2048},
-            "days": {"type": "int", "default": 90},
-            "lines": {"type": "int", "default": 10000},
-            "interval": {"type": "int", "default": 30},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        storage={"type": "str", "choices": ["persistent", "auto", "volatile"], "default": "persistent"},
+        max_mib={"type": "int", "default": 2048},
+        keep_free_mib={"type": "int", "default": 2048},
+        days={"type": "int", "default": 90},
+        lines={"type": "int", "default": 10000},
+        interval={"type": "int", "default": 30},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

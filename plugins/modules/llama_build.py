@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module llama_build."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ description:
   - Replaces files atomically at the end of a build. A failed or killed build leaves the former release unchanged. The
     module waits for a running build of the same id.
   - Its action plugin shows the progress of the compiler about every ten seconds.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
@@ -29,18 +27,15 @@ requirements:
   - Python library requests, for a source with a URL
 options:
   release:
-    description:
-      - Entry of the release in the catalogue, as returned by P(herd.inference.release_facts#filter).
+    description: Entry of the release in the catalogue, as returned by P(herd.inference.release_facts#filter).
     type: dict
     required: true
   source:
-    description:
-      - Location of the source, as returned by P(herd.inference.release_source#filter).
+    description: Location of the source, as returned by P(herd.inference.release_source#filter).
     type: dict
     required: true
   prefix:
-    description:
-      - Folder that holds C(build/) and C(dist/).
+    description: Folder that holds C(build/) and C(dist/).
     type: path
     required: true
   toolchain_file:
@@ -49,8 +44,7 @@ options:
     type: path
     required: true
   compute_capabilities:
-    description:
-      - Compute capability of each GPU that runs the build, for example V(7.0). Empty builds without CUDA.
+    description: Compute capability of each GPU that runs the build, for example V(7.0). Empty builds without CUDA.
     type: list
     elements: str
     default: []
@@ -60,28 +54,23 @@ options:
     type: bool
     default: true
   native:
-    description:
-      - Whether to compile for the CPU of this host. Requires the same CPU on all nodes.
+    description: Whether to compile for the CPU of this host. Requires the same CPU on all nodes.
     type: bool
     default: false
   cmake:
-    description:
-      - Further options for cmake. Options that the module derives cannot be changed.
+    description: Further options for cmake. Options that the module derives cannot be changed.
     type: dict
     default: {}
   ccache_dir:
-    description:
-      - Folder of the compiler cache, if the toolchain has ccache.
+    description: Folder of the compiler cache, if the toolchain has ccache.
     type: path
     default: /var/cache/ccache
   jobs:
-    description:
-      - Number of parallel compilers. V(0) uses the default of ninja, the number of cores plus two.
+    description: Number of parallel compilers. V(0) uses the default of ninja, the number of cores plus two.
     type: int
     default: 0
   free_mib:
-    description:
-      - Free MiB under O(prefix) that a build requires.
+    description: Free MiB under O(prefix) that a build requires.
     type: int
     default: 1024
   keep:
@@ -140,7 +129,6 @@ removed:
   returned: success
   type: list
   elements: str
-  sample: []
 ansible_facts:
   description: Facts for the roles that follow.
   returned: success
@@ -150,17 +138,15 @@ ansible_facts:
       description:
         - Whether check mode predicts a build. Later roles then cannot read the future release on the build host.
       type: bool
-      sample: false
 """
 
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import help_flags
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import build as build_rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.progress import ProgressFile
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
@@ -311,7 +297,7 @@ def check_requirements(params: dict[str, Any], build: str) -> None:
     release_sources.check_available(params["source"], builds / build / "src", builds / "sources")
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Build if needed, and return the module's result."""
     params = module.params
     tools = files.read_json(Path(params["toolchain_file"]))
@@ -321,18 +307,15 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             "run the role toolchain on this host",
         )
     name = params["release"]["release"]
-    answer: dict[str, Any] = {
-        "id": "",
-        "manifest": {},
-        "log": "",
-        "progress_file": "",
-        "removed": [],
-    }
     if tools is None:
         check_requirements(params, "new")
-        reason = "the toolchain is not installed yet"
-        diff = {"before": "", "after": f"{name}: built when the toolchain is installed\n"}
-        return {**answer, "changed": True, "reason": reason, "diff": diff, "ansible_facts": {PENDING: True}}
+        return {
+            "changed": True,
+            "reason": "the toolchain is not installed yet",
+            **{"id": "", "manifest": {}, "log": "", "progress_file": "", "removed": []},
+            "diff": {"before": "", "after": f"{name}: built when the toolchain is installed\n"},
+            "ansible_facts": {PENDING: True},
+        }
     build = Build(params, tools)
     before = files.read_json(build.pointer) or {}
     reason = build.missing()
@@ -343,7 +326,6 @@ def result(module: AnsibleModule) -> dict[str, Any]:
     if not module.check_mode:
         build.prune()
     return {
-        **answer,
         "changed": bool(reason or ready or begun),
         "reason": reason,
         "id": build.id,
@@ -366,28 +348,21 @@ def removed_line(ready: list[str], begun: list[str]) -> str:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "release": {"type": "dict", "required": True},
-            "source": {"type": "dict", "required": True},
-            "prefix": {"type": "path", "required": True},
-            "toolchain_file": {"type": "path", "required": True},
-            "compute_capabilities": {"type": "list", "elements": "str", "default": []},
-            "every_node_has_gpu": {"type": "bool", "default": True},
-            "native": {"type": "bool", "default": False},
-            "cmake": {"type": "dict", "default": {}},
-            "ccache_dir": {"type": "path", "default": "/var/cache/ccache"},
-            "jobs": {"type": "int", "default": 0},
-            "free_mib": {"type": "int", "default": 1024},
-            "keep": {"type": "int", "default": 2},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        release={"type": "dict", "required": True},
+        source={"type": "dict", "required": True},
+        prefix={"type": "path", "required": True},
+        toolchain_file={"type": "path", "required": True},
+        compute_capabilities={"type": "list", "elements": "str", "default": []},
+        every_node_has_gpu={"type": "bool", "default": True},
+        native={"type": "bool", "default": False},
+        cmake={"type": "dict", "default": {}},
+        ccache_dir={"type": "path", "default": "/var/cache/ccache"},
+        jobs={"type": "int", "default": 0},
+        free_mib={"type": "int", "default": 1024},
+        keep={"type": "int", "default": 2},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

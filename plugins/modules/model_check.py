@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module model_check."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ description:
   - A file that M(herd.inference.gguf_fetch) verified is not read again while its size and time are the same, unless
     O(rehash) is set. The header of each file is always read, some MiB.
   - No server is asked, and nothing is changed.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   path:
@@ -88,10 +86,9 @@ leftover:
 
 import hashlib
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
@@ -103,6 +100,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models.check i
     sort_others,
     targets_of,
 )
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
 
@@ -138,28 +136,28 @@ def check(disk: Disk, target: Target, rehash: bool) -> Verdict:
     return Verdict(target.name, "wrong", problem) if problem else verdict
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "models": {"type": "list", "elements": "dict", "required": True},
-            "others": {"type": "list", "elements": "dict", "default": []},
-            "rehash": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Check all files, and return the module's result."""
     folder, disk = Path(module.params["path"]), Disk()
-    try:
-        targets = targets_of(str(folder), module.params["models"])
-        other = [target.name for target in targets_of(str(folder), module.params["others"])]
-        verdicts = [check(disk, target, module.params["rehash"]) for target in targets]
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        rest: dict[str, Any] = dict(sort_others(names, [target.name for target in targets], other))
-        counts = dict(sorted(Counter(verdict.state for verdict in verdicts).items()))
-        files = [verdict.to_data() for verdict in verdicts]
-        module.exit_json(changed=False, files=files, models=counts, **rest)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    targets = targets_of(str(folder), module.params["models"])
+    other = [target.name for target in targets_of(str(folder), module.params["others"])]
+    verdicts = [check(disk, target, module.params["rehash"]) for target in targets]
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return {
+        "files": [asdict(verdict) for verdict in verdicts],
+        "models": dict(sorted(Counter(verdict.state for verdict in verdicts).items())),
+        **sort_others(names, [target.name for target in targets], other),
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        models={"type": "list", "elements": "dict", "required": True},
+        others={"type": "list", "elements": "dict", "default": []},
+        rehash={"type": "bool", "default": False},
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module model_files_info."""
 
 from __future__ import annotations
 
@@ -14,8 +13,7 @@ description:
   - M(herd.inference.gguf_fetch) records the size, time and SHA-256 of a verified file in C(.NAME.verified) beside the
     file. While size and time are the same, the SHA-256 is still right.
   - No server is asked and no model is read, so the module takes no time, and the host needs no internet.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   path:
@@ -52,31 +50,27 @@ others:
   returned: success
   type: list
   elements: str
-  sample: []
 missing:
   description: Names of missing files.
   returned: success
   type: list
   elements: str
-  sample: []
 """
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Target
 from ansible_collections.herd.inference.plugins.module_utils.core.download.verification_record import recorded_sha256
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.disk import Disk
 
 
-def sort_files(folder: str, names: list[str]) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Sort the files into known, others and missing."""
-    disk = Disk()
+    disk, folder = Disk(), module.params["path"].rstrip("/")
     found: dict[str, Any] = {"known": {}, "others": [], "missing": []}
-    for name in names:
-        target = Target(f"{folder.rstrip('/')}/{name}", ())
+    for name in module.params["files"]:
+        target = Target(f"{folder}/{name}", ())
         file = disk.identity(target.path)
         digest = recorded_sha256(disk.read_json(target.beside("verified")), file)
         if file is None:
@@ -89,17 +83,11 @@ def sort_files(folder: str, names: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "files": {"type": "list", "elements": "str", "required": True},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        files={"type": "list", "elements": "str", "required": True},
     )
-    try:
-        module.exit_json(changed=False, **sort_files(module.params["path"], module.params["files"]))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

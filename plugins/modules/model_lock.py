@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module model_lock."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ description:
     P(herd.inference.locked_models#filter) combines both.
   - A locked model is not asked for again unless O(update) is set, so that a second run needs no network.
   - Facts in an entry that was written by hand must agree with the hub.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes, herd.inference.download_options]
 options:
   path:
@@ -90,14 +88,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
 from ansible_collections.herd.inference.plugins.module_utils.core.models import lock as model_lock
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import metadata_of
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
+    DOWNLOAD_OPTIONS,
+    HerdModule,
+    file_diff,
+    run_module,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.http_client import (
-    CLIENT_OPTIONS,
     REQUESTS_ERROR,
     HttpClient,
 )
@@ -137,7 +138,7 @@ def read_metadata(client: HttpClient, hub: str, entry: Mapping[str, Any], found:
     return model_lock.with_metadata(entry, found, known.to_data(), len(known.layers))
 
 
-def lock(module: AnsibleModule, client: HttpClient, before: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def lock(module: HerdModule, client: HttpClient, before: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Build all locks; also return the keys for which the hub was asked."""
     hub, entries, update = module.params["hub"], module.params["models"], module.params["update"]
     unknown = sorted(set(module.params["only"]) - set(entries))
@@ -167,39 +168,33 @@ def lock(module: AnsibleModule, client: HttpClient, before: Mapping[str, Any]) -
     return after, asked
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "models": {"type": "dict", "required": True},
-            "only": {"type": "list", "elements": "str", "default": []},
-            "hub": {"type": "str", "default": model_lock.HUB},
-            "update": {"type": "bool", "default": False},
-            "metadata": {"type": "bool", "default": True},
-            **CLIENT_OPTIONS,
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Write the lock if it differs, and return the module's result."""
     if REQUESTS_ERROR:
-        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_ERROR)
+        module.fail_without_requests(REQUESTS_ERROR)
     path, hub = Path(module.params["path"]), module.params["hub"]
     client = HttpClient(token=module.params["token"], trusted=[hub], timeout=module.params["timeout"])
-    try:
-        text, before = read(path)
-        after, asked = lock(module, client, before)
-        wanted = json.dumps({VARIABLE: after}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        changed = wanted != text and bool(after or text)
-        if changed and not module.check_mode:
-            atomic_write(path, wanted.encode())
-        diff = {
-            "before": text,
-            "after": wanted if changed else text,
-            "before_header": str(path),
-            "after_header": str(path),
-        }
-        module.exit_json(changed=changed, models=after, asked=asked, diff=diff)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    text, before = read(path)
+    after, asked = lock(module, client, before)
+    wanted = json.dumps({VARIABLE: after}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    changed = wanted != text and bool(after or text)
+    if changed and not module.check_mode:
+        atomic_write(path, wanted)
+    diff = file_diff(path, text, wanted if changed else text)
+    return {"changed": changed, "models": after, "asked": asked, "diff": diff}
+
+
+def main() -> None:
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        models={"type": "dict", "required": True},
+        only={"type": "list", "elements": "str", "default": []},
+        hub={"type": "str", "default": model_lock.HUB},
+        update={"type": "bool", "default": False},
+        metadata={"type": "bool", "default": True},
+        **DOWNLOAD_OPTIONS,
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module model_partials_prune."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ description:
     removes partial downloads to which nothing was written for O(days).
   - The module reads only the hidden files that M(herd.inference.gguf_fetch) makes for itself. It never touches a model.
   - While a download runs in the folder, the module removes nothing.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   path:
@@ -50,13 +48,11 @@ bytes:
   description: Disk space of these files in bytes.
   returned: success
   type: int
-  sample: 47369119648
 busy:
   description: Locks of running downloads. While there is one, nothing is removed.
   returned: success
   type: list
   elements: str
-  sample: []
 """
 
 import os
@@ -66,10 +62,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import partial_downloads
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.download.locks import hold_free
 
 
@@ -108,7 +102,7 @@ def remove(
     return partial if found else None
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Find partial downloads, and remove them unless in check mode."""
     folder, days = Path(module.params["path"]), float(module.params["days"])
     with hold_free(sorted(folder.glob(".*.lock"))) as busy:
@@ -127,20 +121,11 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "required": True}, "days": {"type": "float", "default": 7}},
-        supports_check_mode=True,
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        days={"type": "float", "default": 7},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        problem = HerdError.plain(
-            f"{error.filename} cannot be read or removed ({error.strerror})",
-            "correct the owner or mode of that path, then run again",
-        )
-        module.fail_json(msg=str(problem))
 
 
 if __name__ == "__main__":

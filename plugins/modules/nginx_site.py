@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install files of nginx's configuration, and reload nginx."""
 
 from __future__ import annotations
 
@@ -60,16 +59,9 @@ action:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.gateway import nginx
-
-
-def text_of(path: Path) -> str:
-    """Return a file's text; empty for a missing file."""
-    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def planned_action(params: dict[str, Any], state: systemd.UnitState, stale: list[str]) -> str:
@@ -80,28 +72,26 @@ def planned_action(params: dict[str, Any], state: systemd.UnitState, stale: list
     return "reload" if stale or nginx.is_newer(read, nginx.read_at(state.pid)) else "none"
 
 
-def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Write the files that differ, start or reload nginx, and return the module's result."""
+    params = module.params
     root, unit = Path(params["root"]), params["unit"]
     wanted: dict[str, str] = params["files"]
-    before = {name: text_of(root / name) for name in wanted}
+    before = {name: files.read_text(root / name) for name in wanted}
     stale = [name for name in wanted if before[name] != wanted[name]]
     # In check mode on a new host, nginx is not installed yet.
     if stale and (root / "nginx.conf").exists():
         nginx.test(root, wanted)
     state = systemd.show(unit)
     action = planned_action(params, state, stale)
-    if not check_mode:
+    if not module.check_mode:
         for name in stale:
             files.atomic_write(root / name, wanted[name], 0o644)
         if not state.enabled:
             systemd.enable(unit)
         if action != "none":
             systemd.start(unit) if action == "start" else systemd.reload_unit(unit)
-    diff = [
-        {"before_header": f"{root}/{n}", "after_header": f"{root}/{n}", "before": before[n], "after": wanted[n]}
-        for n in stale
-    ]
+    diff = [file_diff(root / name, before[name], wanted[name]) for name in stale]
     changes_unit = action != "none" or not state.enabled
     if changes_unit:
         is_on = "enabled" if state.enabled else "not enabled"
@@ -110,24 +100,13 @@ def result(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "default": "/etc/nginx"},
-            "files": {"type": "dict", "required": True},
-            "watch": {"type": "list", "elements": "path", "default": []},
-            "unit": {"type": "str", "default": "nginx.service"},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        root={"type": "path", "default": "/etc/nginx"},
+        files={"type": "dict", "required": True},
+        watch={"type": "list", "elements": "path", "default": []},
+        unit={"type": "str", "default": "nginx.service"},
     )
-    try:
-        found = result(module.params, module.check_mode)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        root = module.params["root"]
-        module.fail_json(msg=f"{root} cannot be written ({error}): free space, or fix its permissions.")
-    module.exit_json(**found)
 
 
 if __name__ == "__main__":

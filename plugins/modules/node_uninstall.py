@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module node_uninstall."""
 
 from __future__ import annotations
 
@@ -83,13 +82,6 @@ EXAMPLES = r"""
     models_dir: /opt/models
     user: llama
     ports: [50052, 50061, 8000]
-
-- name: Remove the tiers from a Slurm controller
-  herd.inference.node_uninstall:
-    prefix: /opt/llama.cpp
-    models_dir: /opt/models
-    user: llama
-    ports: [8080, 8081]
     jobs: [llama-14b, llama-72b]
     shared: /cluster/shared
 """
@@ -114,12 +106,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import firewalld as firewalld_rules
 from ansible_collections.herd.inference.plugins.module_utils.core.host.paths import is_system
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.operations import uninstall as rests
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import archive as release_archive
@@ -196,24 +187,8 @@ def ordered(given: dict[str, Any], going: set[str]) -> Iterator[rests.Leftover]:
     yield from rests.accounts(given["gateway_user"], uninstall_rules.GATEWAY_ACCOUNT)
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "models_dir": {"type": "path", "required": True},
-            "models": {"type": "list", "elements": "str", "default": []},
-            "user": {"type": "str", "required": True},
-            "ports": {"type": "list", "elements": "int", "default": []},
-            "page": {"type": "path", "default": "/opt/docs/architecture-decisions.md"},
-            "jobs": {"type": "list", "elements": "str", "default": []},
-            "shared": {"type": "path"},
-            "nginx_root": {"type": "path", "default": "/etc/nginx"},
-            "nginx_unit": {"type": "str", "default": "nginx.service"},
-            "gateway_user": {"type": "str", "default": "herd-gateway"},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Remove everything, and return the module's result."""
     given = module.params
     removed: list[str] = []
     going: set[str] = set()
@@ -235,7 +210,24 @@ def main() -> None:
     folders = (Path(given["prefix"]), Path(given["models_dir"]))
     left = [path for folder in folders for path in kept(folder, going)]
     diff = {"before": "".join(f"{line}\n" for line in removed), "after": ""} if removed else {}
-    module.exit_json(changed=bool(removed), removed=removed, left=left, diff=diff)
+    return {"changed": bool(removed), "removed": removed, "left": left, "diff": diff}
+
+
+def main() -> None:
+    run_module(
+        result,
+        prefix={"type": "path", "required": True},
+        models_dir={"type": "path", "required": True},
+        models={"type": "list", "elements": "str", "default": []},
+        user={"type": "str", "required": True},
+        ports={"type": "list", "elements": "int", "default": []},
+        page={"type": "path", "default": "/opt/docs/architecture-decisions.md"},
+        jobs={"type": "list", "elements": "str", "default": []},
+        shared={"type": "path"},
+        nginx_root={"type": "path", "default": "/etc/nginx"},
+        nginx_unit={"type": "str", "default": "nginx.service"},
+        gateway_user={"type": "str", "default": "herd-gateway"},
+    )
 
 
 if __name__ == "__main__":

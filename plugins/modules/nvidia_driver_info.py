@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module nvidia_driver_info."""
 
 from __future__ import annotations
 
@@ -14,13 +13,11 @@ description:
   - Reads the version from C(/proc/driver/nvidia/version), which needs no program of the driver.
   - Fails if the driver is too old for O(cuda_version). Minor-version compatibility allows some older drivers, for which
     the module returns RV(note).
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   cuda_version:
-    description:
-      - Version of the CUDA toolkit that built the release, for example V(12.2). Empty skips the check.
+    description: Version of the CUDA toolkit that built the release, for example V(12.2). Empty skips the check.
     type: str
     default: ""
 """
@@ -41,16 +38,14 @@ note:
   description: Restriction of this driver with that version of CUDA; usually empty.
   returned: success
   type: str
-  sample: ""
 """
 
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
 from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import run_module
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -69,12 +64,7 @@ def result(cuda_version: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(argument_spec={"cuda_version": {"type": "str", "default": ""}}, supports_check_mode=True)
-    try:
-        module.exit_json(changed=False, **result(module.params["cuda_version"]))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    run_module(lambda module: result(module.params["cuda_version"]), cuda_version={"type": "str", "default": ""})
 
 
 if __name__ == "__main__":

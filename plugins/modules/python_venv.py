@@ -74,15 +74,15 @@ removed:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import python_venv
 
 
-def result(given: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Install the environment if it is missing, remove older ones, and return the module's result."""
+    given, check_mode = module.params, module.check_mode
     root = Path(given["root"])
     try:
         interpreter = python_venv.find(given["python"], [int(part) for part in given["oldest"].split(".")])
@@ -109,26 +109,15 @@ def result(given: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "root": {"type": "path", "required": True},
-            "python": {"type": "path", "required": True},
-            "oldest": {"type": "str", "default": "3.11"},
-            "lock": {"type": "str", "required": True},
-            "index": {"type": "str", "default": ""},
-            "wheels": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        root={"type": "path", "required": True},
+        python={"type": "path", "required": True},
+        oldest={"type": "str", "default": "3.11"},
+        lock={"type": "str", "required": True},
+        index={"type": "str", "default": ""},
+        wheels={"type": "str", "default": ""},
     )
-    try:
-        module.exit_json(**result(module.params, module.check_mode))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(
-            msg=f"{module.params['root']} cannot be written ({error}): free space, or fix its permissions."
-        )
 
 
 if __name__ == "__main__":

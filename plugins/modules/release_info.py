@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module release_info."""
 
 from __future__ import annotations
 
@@ -14,23 +13,19 @@ description:
   - Reads the installed releases, the link C(current), and the finished builds under a prefix.
   - Returns the running programs of each release, the advisories of these releases, and problems such as processes of
     different releases.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes.info_module]
 options:
   prefix:
-    description:
-      - Folder that holds C(releases/), C(current) and, on the build host, C(dist/).
+    description: Folder that holds C(releases/), C(current) and, on the build host, C(dist/).
     type: path
     required: true
   release:
-    description:
-      - Release of the catalogue whose newest build to return as RV(built).
+    description: Release of the catalogue whose newest build to return as RV(built).
     type: str
     default: ""
   verify:
-    description:
-      - Whether to compare each file of each installed release with its manifest.
+    description: Whether to compare each file of each installed release with its manifest.
     type: bool
     default: false
 """
@@ -41,11 +36,6 @@ EXAMPLES = r"""
     prefix: /opt/llama.cpp
     verify: true
   register: releases
-
-- name: Stop if there is a problem
-  ansible.builtin.assert:
-    that: releases.problems | length == 0
-    fail_msg: "{{ releases.problems | join(' ') }}"
 """
 
 RETURN = r"""
@@ -65,8 +55,6 @@ changing:
       rollback. Empty unless a switch is running or was killed.
   returned: success
   type: dict
-  version_added: 0.1.0
-  sample: {}
 releases:
   description: Installed releases, oldest first.
   returned: success
@@ -88,7 +76,6 @@ running:
   returned: success
   type: list
   elements: dict
-  version_added: 0.1.0
   sample:
     - {release: 0c1e57098-cpu-5f1c20ab, pid: 4711, name: ggml-rpc-server, unit: llama-rpc.service}
 advisories:
@@ -96,7 +83,6 @@ advisories:
   returned: success
   type: list
   elements: dict
-  version_added: 0.1.0
   sample:
     - id: CVE-2026-34159
       means: unauthenticated code execution for anyone who reaches the RPC worker's port
@@ -107,31 +93,24 @@ problems:
   returned: success
   type: list
   elements: str
-  version_added: 0.1.0
-  sample: []
 serving:
-  description:
-    - Whether this host serves its builds to other nodes, which it does only during an installation.
+  description: Whether this host serves its builds to other nodes, which it does only during an installation.
   returned: success
   type: bool
-  sample: false
 built:
   description: Manifest of the newest build of O(release) on this host, or empty.
   returned: success
   type: dict
-  sample: {}
 """
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
 from ansible_collections.herd.inference.plugins.module_utils.core.release import status as release_status
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
@@ -142,19 +121,14 @@ SERVER = "herd-share.service"
 def describe(store: ReleaseStore, release: str, in_use: list[str], verify: bool) -> dict[str, Any]:
     """Describe one installed release."""
     manifest = store.manifest(release)
-    problems: list[str] = []
+    problems = store.problems(manifest) if manifest is not None and verify else []
     if manifest is None:
-        problems = ["manifest.json is missing or damaged"]
-    elif verify:
-        problems = store.problems(manifest)
+        problems, manifest = ["manifest.json is missing or damaged"], {}
     return {
         "id": release,
-        "release": (manifest or {}).get("release", ""),
-        "commit": (manifest or {}).get("commit", ""),
-        "backend": (manifest or {}).get("backend", ""),
-        "size_bytes": sum(int(facts.get("size", 0)) for facts in (manifest or {}).get("files", {}).values()),
-        "rpc_protocol": (manifest or {}).get("rpc_protocol", ""),
-        "advisories": [advisory["id"] for advisory in (manifest or {}).get("advisories", [])],
+        **{name: manifest.get(name, "") for name in ("release", "commit", "backend", "rpc_protocol")},
+        "size_bytes": sum(int(facts.get("size", 0)) for facts in manifest.get("files", {}).values()),
+        "advisories": [advisory["id"] for advisory in manifest.get("advisories", [])],
         "in_use": release in in_use,
         "whole": not problems if verify or problems else None,
         "problems": problems,
@@ -169,13 +143,11 @@ def programs(store: ReleaseStore) -> list[release_status.RunningProgram]:
     ]
 
 
-def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Return the module's result."""
-    running, current, changing = (
-        programs(store),
-        store.current() or "",
-        release_switch.read_record(store.pending_switch()),
-    )
+    store, wanted = ReleaseStore(Path(module.params["prefix"])), module.params["release"]
+    running, current = programs(store), store.current() or ""
+    changing = release_switch.read_record(store.pending_switch())
     manifests = {name: store.manifest(name) for name in release_install.release_ids(store.installed())}
     in_use = sorted({program.release for program in running})
     known = [manifest for manifest in manifests.values() if manifest is not None]
@@ -183,7 +155,7 @@ def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
         "current": current,
         "previous": store.previous() or "",
         "changing": changing,
-        "releases": [describe(store, name, store.in_use(), verify) for name in manifests],
+        "releases": [describe(store, name, store.in_use(), module.params["verify"]) for name in manifests],
         "running": [asdict(program) for program in running],
         "advisories": release_status.advisories(known, [current, *in_use]),
         "problems": release_status.problems(current, manifests, running, len(store.leftovers()), changing),
@@ -193,21 +165,12 @@ def gather(store: ReleaseStore, wanted: str, verify: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "release": {"type": "str", "default": ""},
-            "verify": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        prefix={"type": "path", "required": True},
+        release={"type": "str", "default": ""},
+        verify={"type": "bool", "default": False},
     )
-    given = module.params
-    try:
-        found = gather(ReleaseStore(Path(given["prefix"])), given["release"], given["verify"])
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

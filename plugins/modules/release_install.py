@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module release_install."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ description:
   - Runs once at a time on a node, and removes what a killed installation left.
   - Never removes a release to which C(previous) or a unit of systemd points, or from which a program runs.
   - Fails before the download if the node's NVIDIA driver is too old for the build.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
@@ -34,23 +32,19 @@ options:
     type: dict
     required: true
   location:
-    description:
-      - Path of the tarball on this host, or its URL (http).
+    description: Path of the tarball on this host, or its URL (http).
     type: str
     required: true
   prefix:
-    description:
-      - Folder that holds C(releases/) and C(current).
+    description: Folder that holds C(releases/) and C(current).
     type: path
     required: true
   keep:
-    description:
-      - Number of other releases to keep. The former release is always kept.
+    description: Number of other releases to keep. The former release is always kept.
     type: int
     default: 2
   switch:
-    description:
-      - Whether to point C(current) to the release. If not, M(herd.inference.release_switch) does so later.
+    description: Whether to point C(current) to the release. If not, M(herd.inference.release_switch) does so later.
     type: bool
     default: true
 """
@@ -78,12 +72,10 @@ needed:
   description: Copy of C(changed) that C(changed_when) does not hide.
   returned: success
   type: bool
-  sample: true
 fetch:
   description: Whether the tarball was needed, or would be needed.
   returned: success
   type: bool
-  sample: false
 problems:
   description: Differences between the installed build and its manifest.
   returned: success
@@ -100,7 +92,6 @@ driver_note:
   description: Restriction of this node's driver with the build; usually empty.
   returned: success
   type: str
-  sample: ""
 """
 
 from collections.abc import Sequence
@@ -108,10 +99,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import build_tree
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
@@ -156,7 +145,7 @@ def apply(
     store.remove_leftovers()
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Install if needed, and return the module's result."""
     manifest = module.params["manifest"]
     if not manifest and module.check_mode:
@@ -204,21 +193,14 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "manifest": {"type": "dict", "required": True},
-            "location": {"type": "str", "required": True},
-            "prefix": {"type": "path", "required": True},
-            "keep": {"type": "int", "default": 2},
-            "switch": {"type": "bool", "default": True},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        manifest={"type": "dict", "required": True},
+        location={"type": "str", "required": True},
+        prefix={"type": "path", "required": True},
+        keep={"type": "int", "default": 2},
+        switch={"type": "bool", "default": True},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

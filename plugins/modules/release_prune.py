@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module release_prune."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ description:
   - Never removes a release to which C(current), C(previous), a unit of systemd or the record of a killed switch points,
     or from which a program runs. Removes nothing without C(current).
   - Ignores links in C(releases/), and folders without the name of a release.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
   prefix:
@@ -54,22 +52,19 @@ leftovers:
   returned: success
   type: list
   elements: str
-  sample: []
 """
 
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import install as release_install
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Remove old releases and leftovers, and return the module's result."""
     store, keep = ReleaseStore(Path(module.params["prefix"])), max(0, module.params["keep"])
     # The lock would create a missing folder.
@@ -99,15 +94,11 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={"prefix": {"type": "path", "required": True}, "keep": {"type": "int", "default": 2}},
-        supports_check_mode=True,
+    run_module(
+        result,
+        prefix={"type": "path", "required": True},
+        keep={"type": "int", "default": 2},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module release_switch."""
 
 from __future__ import annotations
 
@@ -18,21 +17,18 @@ description:
     O(state=proved) removes the record after the service has answered. M(herd.inference.release_info) returns the record
     as C(changing). The record names the release of a rollback.
   - Downloads nothing, so it takes a second or two. Restarts no services; the roles that run them follow C(current).
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
     details: Verifies the release.
 options:
   prefix:
-    description:
-      - Folder that holds C(releases/) and C(current).
+    description: Folder that holds C(releases/) and C(current).
     type: path
     required: true
   id:
-    description:
-      - Id of the release, as returned in RV(herd.inference.release_info#module:releases).
+    description: Id of the release, as returned in RV(herd.inference.release_info#module:releases).
     type: str
     required: true
   state:
@@ -80,11 +76,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError, NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import switch as release_switch
 from ansible_collections.herd.inference.plugins.module_utils.core.release.install import BUILD_ID, release_ids
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.release.store import ReleaseStore
 
 
@@ -113,7 +108,7 @@ def lines(current: str, note: Mapping[str, str] | None) -> str:
     return f"current: {current or 'none'}\n" + (f"unfinished switch: {said}\n" if note is not None else "")
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Take the step if needed, and return the module's result."""
     store, wanted, state = ReleaseStore(Path(module.params["prefix"])), module.params["id"], module.params["state"]
     with nullcontext() if module.check_mode else store.locked():
@@ -146,21 +141,14 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "id": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["begun", "switched", "proved"], "default": "switched"},
-            "former": {"type": "str", "default": ""},
-            "rollback": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        prefix={"type": "path", "required": True},
+        id={"type": "str", "required": True},
+        state={"type": "str", "choices": ["begun", "switched", "proved"], "default": "switched"},
+        former={"type": "str", "default": ""},
+        rollback={"type": "bool", "default": False},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what a running router offers."""
 
 from __future__ import annotations
 
@@ -76,7 +75,6 @@ problem:
   description: Reason why the models are unknown; empty if they are known.
   returned: without O(url)
   type: str
-  sample: ""
 active_state:
   description: State of the unit (ActiveState).
   returned: without O(url)
@@ -96,12 +94,10 @@ restarts:
   description: Automatic restarts since the last manual start or boot.
   returned: without O(url)
   type: int
-  sample: 0
 pid:
   description: Id of the main process; V(0) if there is none.
   returned: without O(url)
   type: int
-  sample: 4712
 endpoint:
   description: Address and port of the API.
   returned: without O(url)
@@ -125,10 +121,7 @@ advisories:
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_keys, router_mode
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import value_of
@@ -138,7 +131,8 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     RemoteFailureError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate
-from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import CLIENT_OPTIONS, HerdModule, run_module
+from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.engine import openai_api
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -146,23 +140,11 @@ from ansible_collections.herd.inference.plugins.module_utils.ports.release impor
 _POLL_S = 0.5
 
 
-def text_of(path: str | None) -> str:
-    """Read a file of the role; empty if there is no path."""
-    try:
-        return Path(path).read_text(encoding="utf-8") if path else ""
-    except OSError as error:
-        raise MismatchError(f"the file {path}", error.strerror or "none", "run the role fast_router") from error
-
-
-def key_in(path: str | None) -> str:
-    """Read the first key of the file."""
-    return api_keys.first(text_of(path))
-
-
 def api_of(given: dict[str, Any], timeout_s: float) -> openai_api.Api:
     """Create the client of the router's API."""
-    trusted = certificate.first(text_of(given["certificate_file"])) if given["certificate_file"] else ""
-    return openai_api.Api(given["url"], key_in(given["api_key_file"]), timeout_s, trusted)
+    key = api_keys.first(files.required_text(given["api_key_file"], "fast_router"))
+    chain = files.required_text(given["certificate_file"], "fast_router")
+    return openai_api.Api(given["url"], key, timeout_s, certificate.first(chain) if chain else "")
 
 
 def offered(found: list[router_mode.RouterModelState], expected: list[str]) -> dict[str, Any]:
@@ -226,25 +208,22 @@ def read_unit(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "url": {"type": "str"},
-            "unit": {"type": "str", "default": "llama-router.service"},
-            "api_key_file": {"type": "path", "no_log": False},
-            "certificate_file": {"type": "path"},
-            "timeout": {"type": "int", "default": 60},
-            "expected": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Read the models of the API or of the unit, and return the module's result."""
     if openai_api.REQUESTS_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("requests"))
-    try:
-        module.exit_json(changed=False, **(read_api if module.params["url"] else read_unit)(module.params))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+        module.fail_without_requests(openai_api.REQUESTS_ERROR)
+    return read_api(module.params) if module.params["url"] else read_unit(module.params)
+
+
+def main() -> None:
+    run_module(
+        result,
+        url={"type": "str"},
+        unit={"type": "str", "default": "llama-router.service"},
+        **CLIENT_OPTIONS,
+        timeout={"type": "int", "default": 60},
+        expected={"type": "list", "elements": "str", "default": []},
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan a router of models from the inventory's facts, the files on its host and the release there."""
 
 from __future__ import annotations
 
@@ -22,8 +21,7 @@ extends_documentation_fragment:
   - herd.inference.attributes.info_module
   - herd.inference.engine_options
   - herd.inference.engine_options.server
-  - herd.inference.tls_options
-  - herd.inference.gpu_options
+  - herd.inference.engine_options.gpus
 attributes:
   check_mode:
     details: Without an installed release or a folder of models, RV(pending) is true.
@@ -44,8 +42,7 @@ options:
     type: dict
     default: {}
   entries:
-    description:
-      - Entries of C(herd_models), with C(file), and C(metadata) for a file that does not exist yet.
+    description: Entries of C(herd_models), with C(file), and C(metadata) for a file that does not exist yet.
     type: dict
     default: {}
   folder:
@@ -77,10 +74,6 @@ options:
     description: Seconds before a model's process is killed at a stop.
     type: int
     default: 10
-  free_mib:
-    description: Measured free memory of each GPU in MiB. The default is that of an unused GPU.
-    type: list
-    elements: float
   reserve_mib:
     description: MiB that stay free on each GPU.
     type: int
@@ -126,7 +119,6 @@ pending:
   description: Whether the release or the folder does not exist yet, which only check mode accepts.
   returned: always
   type: bool
-  sample: false
 release:
   description: Id of the release.
   returned: always
@@ -148,7 +140,6 @@ left_out:
   description: Reasons by id of models that are not offered.
   returned: always
   type: dict
-  sample: {}
 files:
   description: Files of the service by path, the presets among them.
   returned: always
@@ -171,14 +162,11 @@ findings:
   returned: always
   type: list
   elements: dict
-  sample: []
 """
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment, router_mode
@@ -193,6 +181,12 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models import 
 from ansible_collections.herd.inference.plugins.module_utils.core.models import metadata_reader
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import from_inventory as inventory_placement
 from ansible_collections.herd.inference.plugins.module_utils.core.placement import router_fit
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import (
+    ENGINE_OPTIONS,
+    SERVER_OPTIONS,
+    HerdModule,
+    run_module,
+)
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import memory
 from ansible_collections.herd.inference.plugins.module_utils.ports.models import folder as model_folder
 from ansible_collections.herd.inference.plugins.module_utils.ports.models.gguf_source import open_file
@@ -301,9 +295,8 @@ def plan_router(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         given["name"],
         given["gpus"],
         given["memory_gib"] or memory.total_bytes() / (1 << 30),
-        given["free_mib"],
-        given["reserve_mib"],
-        given["memory_max"],
+        reserve_mib=given["reserve_mib"],
+        memory_max=given["memory_max"],
     )
     plan = router_fit.plan([entry for _model, entry in entries], machine, given["models_max"], given["release"])
     offers = offers_of(given, entries, plan)
@@ -350,49 +343,37 @@ def plan_router(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return result, warnings + plan["warnings"]
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "release": {"type": "str", "required": True},
-            "name": {"type": "str", "required": True},
-            "models": {"type": "dict", "default": {}},
-            "entries": {"type": "dict", "default": {}},
-            "folder": {"type": "path", "required": True},
-            "scan": {"type": "bool", "default": True},
-            "exclude": {"type": "list", "elements": "str", "default": []},
-            "settings": {"type": "dict", "default": {}},
-            "models_max": {"type": "int", "default": 2},
-            "sleep_idle_seconds": {"type": "int", "default": 0},
-            "stop_seconds": {"type": "int", "default": 10},
-            "gpus": {"type": "list", "elements": "dict", "default": []},
-            "free_mib": {"type": "list", "elements": "float"},
-            "reserve_mib": {"type": "int", "default": 0},
-            "memory_gib": {"type": "float", "default": 0},
-            "memory_max": {"type": "str", "default": ""},
-            "listen_address": {"type": "str", "required": True},
-            "listen_port": {"type": "int", "required": True},
-            "timeout_s": {"type": "int", "default": 600},
-            "api_key_file": {"type": "path", "required": True, "no_log": False},
-            "tls": {
-                "type": "dict",
-                "default": {},
-                "options": {"certificate": {"type": "path"}, "key": {"type": "path", "no_log": False}},
-            },
-            "preset_file": {"type": "path", "required": True},
-            "environment": {"type": "dict", "default": {}},
-            "accepted_rules": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
-    try:
-        result, warnings = plan_router({**module.params, "check_mode": module.check_mode})
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+def result(module: HerdModule) -> dict[str, Any]:
+    """Plan the router, warn, and return the module's result."""
+    planned, warnings = plan_router({**module.params, "check_mode": module.check_mode})
     for warning in warnings:
         module.warn(warning)
-    module.exit_json(changed=False, **result)
+    return planned
+
+
+def main() -> None:
+    run_module(
+        result,
+        release={"type": "str", "required": True},
+        name={"type": "str", "required": True},
+        models={"type": "dict", "default": {}},
+        entries={"type": "dict", "default": {}},
+        folder={"type": "path", "required": True},
+        scan={"type": "bool", "default": True},
+        exclude={"type": "list", "elements": "str", "default": []},
+        settings={"type": "dict", "default": {}},
+        models_max={"type": "int", "default": 2},
+        sleep_idle_seconds={"type": "int", "default": 0},
+        stop_seconds={"type": "int", "default": 10},
+        gpus={"type": "list", "elements": "dict", "default": []},
+        reserve_mib={"type": "int", "default": 0},
+        memory_gib={"type": "float", "default": 0},
+        memory_max={"type": "str", "default": ""},
+        timeout_s={"type": "int", "default": 600},
+        preset_file={"type": "path", "required": True},
+        **ENGINE_OPTIONS,
+        **SERVER_OPTIONS,
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module rpc_client_firewall."""
 
 from __future__ import annotations
 
@@ -59,48 +58,39 @@ loaded:
   description: Whether the kernel had these rules before.
   returned: always
   type: bool
-  sample: true
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import rpc_firewall
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "workers": {"type": "list", "elements": "str", "required": True},
-            "port": {"type": "int", "required": True},
-            "user": {"type": "str", "required": True},
-            "path": {"type": "path", "default": "/etc/herd/rpc-client.nft"},
-            "unit": {"type": "str", "required": True},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Load the table if it differs, and return the module's result."""
     given = module.params
-    try:
-        user_id = files.user_id(given["user"])
-        if user_id is None and not module.check_mode:
-            raise NotFoundError(f"the user {given['user']}", "none on this host", "run the role node first")
-        # In check mode on a bare host the user may not exist; no user has this number.
-        inside = rpc_firewall.head_rules(given["workers"], given["port"], 2**32 - 2 if user_id is None else user_id)
-        end, path = rpc_firewall.HEAD, given["path"]
-        ruleset = rpc_firewall.ruleset(end, inside)
-        table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
-        found = firewall.read_state(table)
-        if not module.check_mode:
-            firewall.apply(table, found)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(
-        changed=not found.is_right,
-        loaded=found.is_loaded,
-        diff=firewall.difference(table, found),
+    user_id = files.user_id(given["user"])
+    if user_id is None and not module.check_mode:
+        raise NotFoundError(f"the user {given['user']}", "none on this host", "run the role node first")
+    # In check mode on a bare host the user may not exist; no user has this number.
+    inside = rpc_firewall.head_rules(given["workers"], given["port"], 2**32 - 2 if user_id is None else user_id)
+    end = rpc_firewall.HEAD
+    ruleset = rpc_firewall.ruleset(end, inside)
+    table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, given["path"], ruleset, given["unit"])
+    return firewall.install_table(table, module.check_mode)
+
+
+def main() -> None:
+    run_module(
+        result,
+        workers={"type": "list", "elements": "str", "required": True},
+        port={"type": "int", "required": True},
+        user={"type": "str", "required": True},
+        path={"type": "path", "default": "/etc/herd/rpc-client.nft"},
+        unit={"type": "str", "required": True},
     )
 
 

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module rpc_firewall."""
 
 from __future__ import annotations
 
@@ -13,8 +12,7 @@ version_added: 0.1.0
 description:
   - Loads the nftables table C(inet herd_rpc), and writes a unit that loads it at boot before the worker. A rejected
     client gets a TCP reset. Other tables are neither read nor changed.
-  - If firewalld runs, it also opens the port for the head in the zone of the fabric's interface, permanently and at
-    runtime, and removes rules for former heads.
+  - If firewalld runs, it must open the port too, as M(herd.inference.firewalld_port) does.
   - Compares with the kernel's rules, so a flushed table is loaded again.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
@@ -33,13 +31,7 @@ options:
     elements: str
     required: true
   interface:
-    description:
-      - Interface of the fabric. Packets from other interfaces are rejected, whatever their source address.
-      - It also determines firewalld's zone.
-    type: str
-    default: ''
-  zone:
-    description: Zone of firewalld. If empty, the zone of O(interface).
+    description: Interface of the fabric. Packets from other interfaces are rejected, whatever their source address.
     type: str
     default: ''
   unit:
@@ -67,70 +59,34 @@ loaded:
   description: Whether the kernel had these rules before.
   returned: always
   type: bool
-  sample: true
-firewalld:
-  description: Whether firewalld runs on this host.
-  returned: always
-  type: bool
-  sample: false
-zone:
-  description: firewalld's zone in which the head is let through, empty where firewalld does not run.
-  returned: always
-  type: str
-  sample: public
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
-from ansible_collections.herd.inference.plugins.module_utils.core.host import firewalld as firewalld_rules
 from ansible_collections.herd.inference.plugins.module_utils.core.host import rpc_firewall
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "address": {"type": "str", "required": True},
-            "port": {"type": "int", "required": True},
-            "allowed": {"type": "list", "elements": "str", "required": True},
-            "interface": {"type": "str", "default": ""},
-            "zone": {"type": "str", "default": ""},
-            "path": {"type": "path", "default": "/etc/herd/rpc-firewall.nft"},
-            "unit": {"type": "str", "required": True},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Load the table if it differs, and return the module's result."""
     given = module.params
-    try:
-        inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
-        end, path = rpc_firewall.WORKER, given["path"]
-        ruleset = rpc_firewall.ruleset(end, inside)
-        table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, path, ruleset, given["unit"])
-        found = firewall.read_state(table)
-        has_firewalld = firewall.firewalld_runs()
-        zone = (given["zone"] or firewall.firewalld_zone(given["interface"])) if has_firewalld else ""
-        rules = firewalld_rules.rules(given["port"], given["allowed"])
-        listed = firewall.firewalld_rules(zone) if has_firewalld else {}
-        todo = {mode: firewalld_rules.change(rules, lines, given["port"]) for mode, lines in listed.items()}
-        is_through = not any(change.add or change.remove for change in todo.values())
-        if not module.check_mode:
-            firewall.apply(table, found)
-            for permanent, change in todo.items():
-                firewall.firewalld_change(zone, permanent, change.remove, change.add)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    diff = firewall.difference(table, found)
-    if not is_through:
-        said = "firewalld accepts the head only"
-        diff.append({"before": f"{said}: no\n", "after": f"{said}: yes\n"})
-    module.exit_json(
-        changed=not (found.is_right and is_through),
-        loaded=found.is_loaded,
-        firewalld=has_firewalld,
-        zone=zone,
-        diff=diff,
+    inside = rpc_firewall.worker_rules(given["address"], given["port"], given["allowed"], given["interface"])
+    end = rpc_firewall.WORKER
+    ruleset = rpc_firewall.ruleset(end, inside)
+    table = firewall.NftTable(end.table, rpc_firewall.marker(inside), end.unit, given["path"], ruleset, given["unit"])
+    return firewall.install_table(table, module.check_mode)
+
+
+def main() -> None:
+    run_module(
+        result,
+        address={"type": "str", "required": True},
+        port={"type": "int", "required": True},
+        allowed={"type": "list", "elements": "str", "required": True},
+        interface={"type": "str", "default": ""},
+        path={"type": "path", "default": "/etc/herd/rpc-firewall.nft"},
+        unit={"type": "str", "required": True},
     )
 
 

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Look at an RPC worker from its own host."""
 
 from __future__ import annotations
 
@@ -44,12 +43,6 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Read the state of the worker
-  herd.inference.rpc_worker_info:
-    port: 50052
-    address: 10.100.0.32
-  register: worker
-
 - name: Wait until the worker listens
   herd.inference.rpc_worker_info:
     port: 50052
@@ -72,12 +65,10 @@ enabled:
   description: Whether the unit starts at boot.
   returned: always
   type: bool
-  sample: true
 pid:
   description: Id of the main process; V(0) if there is none.
   returned: always
   type: int
-  sample: 4711
 since:
   description: When the unit became active, as systemd prints it.
   returned: always
@@ -87,17 +78,14 @@ needs_reload:
   description: Whether systemd has not read the current unit file yet.
   returned: always
   type: bool
-  sample: false
 age_s:
   description: Age of the main process in seconds.
   returned: always
   type: float
-  sample: 86.4
 restarts:
   description: Automatic restarts since the last manual start or boot.
   returned: always
   type: int
-  sample: 0
 release:
   description: Id of the release that the process runs from.
   returned: always
@@ -107,34 +95,26 @@ rpc_protocol:
   description: RPC protocol of that release; empty if its manifest cannot be read.
   returned: always
   type: str
-  version_added: 0.1.0
   sample: 7.0.0
 advisories:
   description: Known vulnerabilities of that release.
   returned: always
   type: list
   elements: dict
-  version_added: 0.1.0
-  sample: []
 current:
   description: Id of the release of the link C(current); empty if there is none.
   returned: always
   type: str
-  version_added: 0.1.0
   sample: 0c1e57098-cpu-1a2b3c4d
 memory_bytes:
   description: Memory of the process in RAM, in bytes.
   returned: always
   type: int
-  version_added: 0.1.0
-  sample: 262144000
 problems:
   description: Problems of the worker, one sentence each.
   returned: always
   type: list
   elements: str
-  version_added: 0.1.0
-  sample: []
 listening:
   description: Addresses on which a process listens at that port.
   returned: always
@@ -151,19 +131,15 @@ leaving:
   description: Connections that the client has closed and the worker has not (CLOSE_WAIT).
   returned: always
   type: int
-  version_added: 0.1.0
-  sample: 0
 holder:
   description: Name and id of the process that listens at that port; empty if there is none.
   returned: always
   type: str
-  version_added: 0.1.0
   sample: ggml-rpc-server (4711)
 cache_bytes:
   description: Size of the tensor cache in bytes.
   returned: always
   type: int
-  sample: 52428800
 """
 
 import time
@@ -171,11 +147,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import worker_state
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, RemoteFailureError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
@@ -231,8 +206,9 @@ def read_state(given: dict[str, Any]) -> tuple[dict[str, Any], worker_state.Work
     return {**found, "problems": worker_state.problems(worker, given["address"], port)}, worker
 
 
-def wait(given: dict[str, Any]) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Read the state until the worker listens. Stop early if waiting is useless."""
+    given = module.params
     deadline = time.monotonic() + given["wait"]
     while True:
         found, worker = read_state(given)
@@ -250,23 +226,15 @@ def wait(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "unit": {"type": "str", "default": "llama-rpc.service"},
-            "port": {"type": "int", "required": True},
-            "address": {"type": "str", "default": ""},
-            "cache_dir": {"type": "path", "default": "/var/cache/herd/rpc"},
-            "prefix": {"type": "path", "default": "/opt/llama.cpp"},
-            "wait": {"type": "int", "default": 0},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        unit={"type": "str", "default": "llama-rpc.service"},
+        port={"type": "int", "required": True},
+        address={"type": "str", "default": ""},
+        cache_dir={"type": "path", "default": "/var/cache/herd/rpc"},
+        prefix={"type": "path", "default": "/opt/llama.cpp"},
+        wait={"type": "int", "default": 0},
     )
-    try:
-        found = wait(module.params)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

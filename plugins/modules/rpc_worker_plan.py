@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plan an RPC worker from the release on its host."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment:
   - herd.inference.attributes.info_module
   - herd.inference.engine_options
-  - herd.inference.gpu_options
+  - herd.inference.engine_options.gpus
 attributes:
   check_mode:
     details: Without an installed release, RV(pending) is true.
@@ -38,10 +37,6 @@ options:
     description: Whether tensors over 10 MiB are cached on disk.
     type: bool
     default: true
-  unit:
-    description: Unit that may already listen on the port.
-    type: str
-    default: llama-rpc.service
 """
 
 EXAMPLES = r"""
@@ -58,7 +53,6 @@ pending:
   description: Whether no release is installed yet, which only check mode accepts.
   returned: always
   type: bool
-  sample: false
 release:
   description: Id of the release.
   returned: always
@@ -80,13 +74,10 @@ findings:
   returned: always
   type: list
   elements: dict
-  version_added: 0.1.0
-  sample: []
 nft:
   description: Whether the host has the program nft.
   returned: always
   type: bool
-  sample: true
 """
 
 import os
@@ -94,19 +85,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import arguments as engine_arguments
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.command_line import CommandLine
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import guard as flag_guard
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags import subject as flag_subject
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
     InvalidInputError,
     MismatchError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import proc_net
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import ENGINE_OPTIONS, HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import firewall, processes
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import manifest as release_manifest
 
@@ -135,44 +124,43 @@ def command_line(
     return [str(directory / "bin" / program), *argv], flag_guard.inspect(subject, given["accepted_rules"])
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "prefix": {"type": "path", "required": True},
-            "address": {"type": "str", "required": True},
-            "port": {"type": "int", "required": True},
-            "threads": {"type": "int", "default": 0},
-            "cache": {"type": "bool", "default": True},
-            "gpus": {"type": "list", "elements": "dict", "default": []},
-            "unit": {"type": "str", "default": "llama-rpc.service"},
-            "environment": {"type": "dict", "default": {}},
-            "accepted_rules": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Plan the worker, and return the module's result."""
     given = module.params
     prefix = Path(given["prefix"])
-    result: dict[str, Any] = {"changed": False, "nft": bool(firewall.nft_program())}
-    try:
-        if not processes.can_bind(given["address"]):
-            raise InvalidInputError(
-                f"the fabric address {given['address']} on an interface of this host",
-                "no interface that has it",
-                "bring the fabric's interface up (ip addr), or correct herd_fabric_address of this host",
-            )
-        proc_net.require_port_free(
-            processes.tcp_tables(), given["port"], given["unit"], processes.owner_of, processes.control_group_of
+    if not processes.can_bind(given["address"]):
+        raise InvalidInputError(
+            f"the fabric address {given['address']} on an interface of this host",
+            "no interface that has it",
+            "bring the fabric's interface up (ip addr), or correct herd_fabric_address of this host",
         )
-        found = release_manifest.needed_manifest(prefix, module.check_mode)
-        result["environment"] = gpu_environment.environment(given["gpus"])
-        argv, findings = command_line(found, given) if found else ([str(prefix / "current/bin/rpc-server")], [])
-        for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
-            module.warn(warning)
-        result["findings"] = [asdict(finding) for finding in findings]
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(pending=found is None, release=found[1]["id"] if found else "", argv=argv, **result)
+    proc_net.require_port_free(
+        processes.tcp_tables(), given["port"], "llama-rpc.service", processes.owner_of, processes.control_group_of
+    )
+    found = release_manifest.needed_manifest(prefix, module.check_mode)
+    argv, findings = command_line(found, given) if found else ([str(prefix / "current/bin/rpc-server")], [])
+    for warning in flag_guard.require_clean(findings, Path(argv[0]).name):
+        module.warn(warning)
+    return {
+        "pending": found is None,
+        "release": found[1]["id"] if found else "",
+        "argv": argv,
+        "environment": gpu_environment.environment(given["gpus"]),
+        "findings": [asdict(finding) for finding in findings],
+        "nft": bool(firewall.nft_program()),
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        address={"type": "str", "required": True},
+        port={"type": "int", "required": True},
+        threads={"type": "int", "default": 0},
+        cache={"type": "bool", "default": True},
+        gpus={"type": "list", "elements": "dict", "default": []},
+        **ENGINE_OPTIONS,
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module selinux_policy."""
 
 from __future__ import annotations
 
@@ -28,14 +27,10 @@ options:
     type: str
     default: ""
   ports:
-    description: TCP ports on which the service listens.
+    description: TCP ports on which the service listens. They get the type C(http_port_t).
     type: list
     elements: int
     default: []
-  port_type:
-    description: Type to give to the ports.
-    type: str
-    default: http_port_t
   good_types:
     description: Further types that allow the service to listen. A port of such a type keeps it.
     type: list
@@ -67,7 +62,6 @@ enabled:
   description: Whether SELinux is enforcing or permissive.
   returned: always
   type: bool
-  sample: true
 module:
   description: Action on the policy module, V(install) or V(remove), or empty.
   returned: always
@@ -84,10 +78,8 @@ commands:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
 from ansible_collections.herd.inference.plugins.module_utils.core.host import selinux as rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import selinux
 
@@ -105,7 +97,7 @@ def read_policy(name: str, ours: tuple[int, ...]) -> rules.PolicyState:
 
 def apply(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
     """Apply a plan. The record lists a port before its type is set, and until its type is restored."""
-    known = set(plan.ours) | set(rules.read_record(read(record)))
+    known = set(plan.ours) | set(rules.read_record(files.read_text(record)))
     if known and (plan.commands or not record.exists()):
         files.atomic_write(record, rules.format_record(known), 0o644, 0)
     for command in plan.commands:
@@ -118,22 +110,15 @@ def apply(plan: rules.PolicyPlan, params: dict[str, Any], record: Path) -> None:
         files.atomic_write(record, rules.format_record(plan.ours), 0o644, 0)
 
 
-def read(path: Path) -> str:
-    """Read a file; empty if it does not exist."""
-    return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
 def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     """Apply the difference to the policy, and return the module's result."""
     if not selinux.enabled():
         return {"changed": False, "enabled": False, "module": "", "commands": []}
     record, is_present = Path(params["record"]), params["state"] == "present"
-    wanted = rules.PolicySpec(
-        params["content"], tuple(params["ports"]), params["port_type"], tuple(params["good_types"])
-    )
+    wanted = rules.PolicySpec(params["content"], tuple(params["ports"]), tuple(params["good_types"]))
     # In check mode, the programs may not be installed yet. Without them, the policy holds none of these rules.
     can_look = selinux.has_tools() or (is_present and not check_mode)
-    found = read_policy(params["name"], rules.read_record(read(record))) if can_look else rules.PolicyState()
+    found = read_policy(params["name"], rules.read_record(files.read_text(record))) if can_look else rules.PolicyState()
     plan = rules.plan(found, wanted, is_present)
     if not check_mode:
         apply(plan, params, record)
@@ -147,24 +132,15 @@ def reconcile(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "content": {"type": "str", "default": ""},
-            "ports": {"type": "list", "elements": "int", "default": []},
-            "port_type": {"type": "str", "default": "http_port_t"},
-            "good_types": {"type": "list", "elements": "str", "default": []},
-            "record": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        supports_check_mode=True,
+    run_module(
+        lambda module: reconcile(module.params, module.check_mode),
+        name={"type": "str", "required": True},
+        content={"type": "str", "default": ""},
+        ports={"type": "list", "elements": "int", "default": []},
+        good_types={"type": "list", "elements": "str", "default": []},
+        record={"type": "path", "required": True},
+        state={"type": "str", "choices": ["present", "absent"], "default": "present"},
     )
-    try:
-        result = reconcile(module.params, module.check_mode)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

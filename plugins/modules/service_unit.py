@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module service_unit."""
 
 from __future__ import annotations
 
@@ -93,9 +92,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, file_diff, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files, systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import processes
 
@@ -230,13 +228,13 @@ def instances(given: dict[str, Any], wanted: str, is_edited: bool) -> Plan:
     return Plan(states, enabled, action, reason, lambda: change_instance(started, stopped, given["stop_timeout"]))
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Write the unit, bring the service to it, and return the module's result."""
     given = module.params
     wanted = digest(given["content"], given["files"], given["triggers"])
     unit = str(systemd.UNIT_DIRECTORY / given["name"])
     texts = {unit: given["content"].replace("@HERD_UNIT@", wanted), **given["files"]}
-    before = {path: Path(path).read_text(encoding="utf-8") if Path(path).exists() else "" for path in texts}
+    before = {path: files.read_text(Path(path)) for path in texts}
     stale = [path for path in texts if before[path] != texts[path]]
     is_edited = unit in stale and before[unit] != ""
     if given["instances"]:
@@ -249,30 +247,23 @@ def result(module: AnsibleModule) -> dict[str, Any]:
             if plan.states[name].enabled != enabled:
                 systemd.enable(name) if enabled else systemd.disable(name)
         plan.apply()
-    diff = [{"before_header": p, "after_header": p, "before": before[p], "after": texts[p]} for p in stale]
+    diff = [file_diff(path, before[path], texts[path]) for path in stale]
     diff += plan.diff()
     return {"changed": bool(diff), "action": plan.action, "reason": plan.reason, "diff": diff}
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "content": {"type": "str", "required": True},
-            "files": {"type": "dict", "default": {}},
-            "triggers": {"type": "list", "elements": "str", "default": []},
-            "enabled": {"type": "bool", "default": True},
-            "restart_reason": {"type": "str", "default": ""},
-            "stop_timeout": {"type": "float", "default": 0},
-            "instances": {"type": "list", "elements": "str", "default": []},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        name={"type": "str", "required": True},
+        content={"type": "str", "required": True},
+        files={"type": "dict", "default": {}},
+        triggers={"type": "list", "elements": "str", "default": []},
+        enabled={"type": "bool", "default": True},
+        restart_reason={"type": "str", "default": ""},
+        stop_timeout={"type": "float", "default": 0},
+        instances={"type": "list", "elements": "str", "default": []},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

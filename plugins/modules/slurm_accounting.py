@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Verify or set up Slurm's accounting for preemptible inference."""
 
 from __future__ import annotations
 
@@ -22,10 +21,6 @@ options:
     description: Whether to set up missing accounting.
     type: bool
     default: false
-  cluster:
-    description: Name of the cluster in the accounting; if empty, that of slurm.conf.
-    type: str
-    default: ''
   qos:
     description: Qualities of service.
     type: list
@@ -85,10 +80,6 @@ options:
     description: Required partitions, each with the QoS of its jobs.
     type: dict
     default: {}
-  configuration:
-    description: Whether to check slurm.conf and the version of Slurm.
-    type: bool
-    default: true
   graces:
     description:
       - Seconds of grace that jobs of a QoS need, by its name. A QoS with a shorter grace is an error.
@@ -127,21 +118,14 @@ problems:
   returned: always
   type: list
   elements: str
-  sample: []
-version:
-  description: Version of Slurm.
-  returned: always
-  type: str
-  sample: 22.05.8
 """
 
 import shlex
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import accounting as slurm_accounting
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.slurm import commands as slurm_commands
 
 
@@ -165,17 +149,15 @@ def wanted_by(given: dict[str, Any]) -> slurm_accounting.Accounting:
 def problems_of(given: dict[str, Any], configuration: dict[str, str]) -> list[str]:
     """List what is wrong with slurm.conf and its partitions."""
     partitions = slurm_accounting.parse_partitions(slurm_commands.run("scontrol", "--oneliner", "show", "partition"))
-    found = []
-    if given["configuration"]:
-        found += slurm_accounting.configuration_problems(configuration)
-        found += slurm_accounting.version_problems(configuration)
-    return found + slurm_accounting.partition_problems(partitions, sorted(given["partitions"]), given["partitions"])
+    return [
+        *slurm_accounting.configuration_problems(configuration),
+        *slurm_accounting.version_problems(configuration),
+        *slurm_accounting.partition_problems(partitions, given["partitions"]),
+    ]
 
 
 def warnings_of(given: dict[str, Any], configuration: dict[str, str], graces: dict[str, int]) -> list[str]:
     """List warnings about slurm.conf."""
-    if not given["configuration"]:
-        return []
     level = ""
     if given["viewer"] and "jobs" in configuration.get("PrivateData", ""):
         levels = slurm_accounting.parse_levels(slurm_commands.show("user", slurm_accounting.USER_FIELDS))
@@ -195,71 +177,69 @@ def require_set_up(steps: list[slurm_accounting.SacctmgrCall], commands: list[st
         )
 
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "set_up": {"type": "bool", "default": False},
-            "cluster": {"type": "str", "default": ""},
-            "qos": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "priority": {"type": "int", "required": True},
-                    "preempts": {"type": "list", "elements": "str", "default": []},
-                    "preempt_mode": {"type": "str", "default": ""},
-                    "grace": {"type": "int", "default": 0},
-                },
-            },
-            "accounts": {"type": "list", "elements": "str", "default": []},
-            "users": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "account": {"type": "str", "required": True},
-                    "qos": {"type": "list", "elements": "str", "default": []},
-                    "default_qos": {"type": "str", "default": ""},
-                },
-            },
-            "partitions": {"type": "dict", "default": {}},
-            "configuration": {"type": "bool", "default": True},
-            "graces": {"type": "dict", "default": {}},
-            "viewer": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
+def result(module: HerdModule) -> dict[str, Any]:
+    """Compare the accounting, set it up if asked to, and return the module's result."""
     given = module.params
-    try:
-        configuration = slurm_accounting.parse_configuration(slurm_commands.run("scontrol", "show", "config"))
-        cluster = given["cluster"] or configuration.get("ClusterName", "")
-        found = slurm_accounting.parse_accounting(
-            slurm_commands.show("qos", slurm_accounting.QOS_FIELDS),
-            slurm_commands.show("assoc", slurm_accounting.ASSOC_FIELDS),
-            cluster,
-        )
-        wanted = wanted_by(given)
-        steps = slurm_accounting.steps(wanted, found)
-        argvs = [["sacctmgr", "-i", *step.argv] for step in steps]
-        commands = [shlex.join(argv) for argv in argvs]
-        graces = {str(name): int(seconds) for name, seconds in given["graces"].items()}
-        problems = problems_of(given, configuration) + slurm_accounting.grace_problems(graces, wanted, found)
-        for text in warnings_of(given, configuration, graces):
-            module.warn(text)
-        if not given["set_up"]:
-            require_set_up(steps, commands)
-        for argv in [] if module.check_mode else argvs:
-            slurm_commands.run(*argv)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
+    configuration = slurm_accounting.parse_configuration(slurm_commands.run("scontrol", "show", "config"))
+    found = slurm_accounting.parse_accounting(
+        slurm_commands.show("qos", slurm_accounting.QOS_FIELDS),
+        slurm_commands.show("assoc", slurm_accounting.ASSOC_FIELDS),
+        configuration.get("ClusterName", ""),
+    )
+    wanted = wanted_by(given)
+    steps = slurm_accounting.steps(wanted, found)
+    argvs = [["sacctmgr", "-i", *step.argv] for step in steps]
+    commands = [shlex.join(argv) for argv in argvs]
+    graces = {str(name): int(seconds) for name, seconds in given["graces"].items()}
+    problems = problems_of(given, configuration) + slurm_accounting.grace_problems(graces, wanted, found)
+    for text in warnings_of(given, configuration, graces):
+        module.warn(text)
+    if not given["set_up"]:
+        require_set_up(steps, commands)
+    for argv in [] if module.check_mode else argvs:
+        slurm_commands.run(*argv)
     if problems:
         module.fail_json(msg=" ".join(problems), problems=problems, commands=commands)
-    diff = [{"before": step.before, "after": step.after} for step in steps]
-    version = configuration.get("SLURM_VERSION", "")
-    module.exit_json(changed=bool(steps), commands=commands, problems=problems, version=version, diff=diff)
+    return {
+        "changed": bool(steps),
+        "commands": commands,
+        "problems": problems,
+        "diff": [{"before": step.before, "after": step.after} for step in steps],
+    }
+
+
+def main() -> None:
+    run_module(
+        result,
+        set_up={"type": "bool", "default": False},
+        qos={
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": {"type": "str", "required": True},
+                "priority": {"type": "int", "required": True},
+                "preempts": {"type": "list", "elements": "str", "default": []},
+                "preempt_mode": {"type": "str", "default": ""},
+                "grace": {"type": "int", "default": 0},
+            },
+        },
+        accounts={"type": "list", "elements": "str", "default": []},
+        users={
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "name": {"type": "str", "required": True},
+                "account": {"type": "str", "required": True},
+                "qos": {"type": "list", "elements": "str", "default": []},
+                "default_qos": {"type": "str", "default": ""},
+            },
+        },
+        partitions={"type": "dict", "default": {}},
+        graces={"type": "dict", "default": {}},
+        viewer={"type": "str", "default": ""},
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module support_bundle."""
 
 from __future__ import annotations
 
@@ -46,10 +45,6 @@ options:
     description: Largest number of lines of each journal. The last lines are kept.
     type: int
     default: 20000
-  secrets_dir:
-    description: Folder whose protected files contain the secrets to replace.
-    type: path
-    default: /etc/herd
 """
 
 EXAMPLES = r"""
@@ -78,42 +73,42 @@ lacking:
 """
 
 from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import redaction, support_bundle
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import systemd
 from ansible_collections.herd.inference.plugins.module_utils.ports.operations import bundle
 
+#: Folder whose protected files contain the secrets to replace.
+SECRETS = Path("/etc/herd")
 
-def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-            "prefix": {"type": "path", "required": True},
-            "models_dir": {"type": "path", "required": True},
-            "since": {"type": "str", "default": "-1d"},
-            "lines": {"type": "int", "default": 20000},
-            "secrets_dir": {"type": "path", "default": "/etc/herd", "no_log": False},
-        },
-        supports_check_mode=True,
-    )
+
+def result(module: HerdModule) -> dict[str, Any]:
+    """Write the archive, and return the module's result."""
     given = module.params
     units = bundle.units(uninstall_rules.is_ours, systemd.UNIT_DIRECTORY)
     wanted = support_bundle.pieces(units, given["since"], given["lines"], given["prefix"], given["models_dir"])
-    try:
-        guarded = bundle.guarded_files(Path(given["secrets_dir"]))
-        secrets = [word for path in guarded for word in redaction.secrets_in(path.read_text(errors="replace"))]
-        texts = {piece.name: bundle.run(piece.argv) if piece.argv else bundle.read(piece.path) for piece in wanted}
-        kept = {name: redaction.redact(text, secrets) for name, text in texts.items() if text is not None}
-        if not module.check_mode:
-            bundle.write(Path(given["path"]), given["name"], kept)
-    except OSError as error:
-        module.fail_json(msg=f"expected to write {given['path']}, found {error}: free space or name another path.")
-    module.exit_json(changed=False, entries=sorted(kept), lacking=sorted(set(texts) - set(kept)))
+    guarded = bundle.guarded_files(SECRETS)
+    secrets = [word for path in guarded for word in redaction.secrets_in(path.read_text(errors="replace"))]
+    texts = {piece.name: bundle.run(piece.argv) if piece.argv else bundle.read(piece.path) for piece in wanted}
+    kept = {name: redaction.redact(text, secrets) for name, text in texts.items() if text is not None}
+    if not module.check_mode:
+        bundle.write(Path(given["path"]), given["name"], kept)
+    return {"entries": sorted(kept), "lacking": sorted(set(texts) - set(kept))}
+
+
+def main() -> None:
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        name={"type": "str", "required": True},
+        prefix={"type": "path", "required": True},
+        models_dir={"type": "path", "required": True},
+        since={"type": "str", "default": "-1d"},
+        lines={"type": "int", "default": 20000},
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Serve local HTTP servers to the tailnet."""
 
 from __future__ import annotations
 
@@ -78,10 +77,9 @@ commands:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, MismatchError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import tailscale as rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports.gateway.tailscale import Tailscale
 
 
@@ -117,22 +115,14 @@ def reconcile(params: dict[str, Any], tailscale: Tailscale, check_mode: bool) ->
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "mounts": {"type": "dict", "required": True},
-            "https_port": {"type": "int", "default": 443},
-            "exclusive": {"type": "bool", "default": False},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "program": {"type": "str", "default": "tailscale"},
-        },
-        supports_check_mode=True,
+    run_module(
+        lambda module: reconcile(module.params, Tailscale(module.params["program"]), module.check_mode),
+        mounts={"type": "dict", "required": True},
+        https_port={"type": "int", "default": 443},
+        exclusive={"type": "bool", "default": False},
+        state={"type": "str", "choices": ["present", "absent"], "default": "present"},
+        program={"type": "str", "default": "tailscale"},
     )
-    try:
-        result = reconcile(module.params, Tailscale(module.params["program"]), module.check_mode)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module tls_certificate."""
 
 from __future__ import annotations
 
@@ -90,30 +89,21 @@ source:
   sample: keep
 """
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import (
-    HerdError,
     MismatchError,
 )
 from ansible_collections.herd.inference.plugins.module_utils.core.host import certificate as rules
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import openssl
 
-_KEY_MODE = 0o640
 _CERTIFICATE_MODE = 0o644
 _ORGANISATION = "herd.inference"
-
-
-def read(path: Path) -> str:
-    """Read a file; empty if it does not exist."""
-    return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def is_good(certificate: str, names: list[str]) -> bool:
@@ -164,29 +154,14 @@ def generated(given: dict[str, Any]) -> tuple[str, str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def has_mode(path: Path, mode: int, gid: int) -> bool:
-    """Return whether owner, group and mode of a file are correct."""
-    status = path.stat()
-    return (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, gid, mode)
-
-
-def write(path: Path, text: str, mode: int, gid: int) -> None:
-    """Write a file. Only the service's group can enter the folder of the key."""
-    if not path.parent.exists() or mode == _KEY_MODE:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if mode == _KEY_MODE:
-        os.chown(path.parent, 0, gid)
-        path.parent.chmod(0o750)
-    files.atomic_write(path, text, mode, gid)
-
-
-def result(given: dict[str, Any], is_check: bool) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Write the pair if it differs, and return the module's result."""
+    given, is_check = module.params, module.check_mode
     certificate_path, key_path = Path(given["certificate_path"]), Path(given["key_path"])
     rules.check_given(given["certificate"], given["key"])
     # In check mode, openssl may not be installed yet.
     can_look = openssl.is_installed() or not is_check
-    before = (read(certificate_path), read(key_path))
+    before = (files.read_text(certificate_path), files.read_text(key_path))
     source = source_of(given, before, can_look)
     if source == rules.GIVEN:
         after = (given["certificate"].strip() + "\n", given["key"].strip() + "\n")
@@ -195,47 +170,37 @@ def result(given: dict[str, Any], is_check: bool) -> dict[str, Any]:
     # In check mode, a pair that is not generated yet cannot be checked.
     public = require_pair(rules.first(after[0]), after[1]) if after[0] and can_look else ""
     gid = files.required_group_id(given["group"], is_check)
-    pair = ((certificate_path, after[0], _CERTIFICATE_MODE, 0), (key_path, after[1], _KEY_MODE, gid))
-    wrong = [
-        (path, text, mode, owner)
-        for (path, text, mode, owner), old in zip(pair, before)
-        if not old or text != old or not has_mode(path, mode, owner)
-    ]
+    wrong = []
+    if not before[0] or after[0] != before[0] or not files.has_owner(certificate_path, _CERTIFICATE_MODE, 0):
+        wrong.append(certificate_path)
+    if not before[1] or after[1] != before[1] or not files.has_owner(key_path, files.SECRET_MODE, gid):
+        wrong.append(key_path)
     if not is_check:
-        for path, text, mode, owner in wrong:
-            write(path, text, mode, owner)
+        if certificate_path in wrong:
+            files.atomic_write(certificate_path, after[0], _CERTIFICATE_MODE, 0)
+        if key_path in wrong:
+            files.write_secret(key_path, after[1], gid)
     does = {rules.GIVEN: "write what was given", rules.GENERATE: "sign a new one", rules.KEEP: "set owner and mode"}
-    changes = "".join(f"{path}: {does[source]}\n" for path, *_rest in wrong)
     return {
         "changed": bool(wrong),
         "source": source,
         "fingerprint": rules.fingerprint(after[0], public),
-        "diff": {"before": "", "after": changes} if wrong else {},
+        "diff": {"before": "", "after": "".join(f"{path}: {does[source]}\n" for path in wrong)} if wrong else {},
     }
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "certificate": {"type": "str", "default": ""},
-            "key": {"type": "str", "default": "", "no_log": True},
-            "certificate_path": {"type": "path", "required": True},
-            "key_path": {"type": "path", "required": True, "no_log": False},
-            "group": {"type": "str", "required": True},
-            "generate": {"type": "bool", "default": False},
-            "names": {"type": "list", "elements": "str", "default": []},
-            "days": {"type": "int", "default": 825},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        certificate={"type": "str", "default": ""},
+        key={"type": "str", "default": "", "no_log": True},
+        certificate_path={"type": "path", "required": True},
+        key_path={"type": "path", "required": True, "no_log": False},
+        group={"type": "str", "required": True},
+        generate={"type": "bool", "default": False},
+        names={"type": "list", "elements": "str", "default": []},
+        days={"type": "int", "default": 825},
     )
-    try:
-        found = result(module.params, module.check_mode)
-    except HerdError as error:
-        module.fail_json(msg=str(error))
-    except OSError as error:
-        module.fail_json(msg=f"expected to write {error.filename}, found {error.strerror}: fix its directory.")
-    module.exit_json(**found)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module toolchain_facts."""
 
 from __future__ import annotations
 
@@ -13,42 +12,35 @@ version_added: 0.1.0
 description:
   - Reads the versions of compiler, cmake, ninja, ccache and CUDA, checks that they are compatible and support the GPUs
     of the inventory, and writes them to a JSON file.
-author:
-  - herd.inference contributors (@herd-inference)
+author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 attributes:
   check_mode:
     details: Reports a change if the packages are not installed yet.
 options:
   path:
-    description:
-      - File to write. The module creates its folder.
+    description: File to write. The module creates its folder.
     type: path
     required: true
   cc:
-    description:
-      - Name or path of the C compiler.
+    description: Name or path of the C compiler.
     type: str
     required: true
   cxx:
-    description:
-      - Name or path of the C++ compiler.
+    description: Name or path of the C++ compiler.
     type: str
     required: true
   search_path:
-    description:
-      - Folders of the programs, and C(PATH) of the build.
+    description: Folders of the programs, and C(PATH) of the build.
     type: list
     elements: path
     required: true
   cuda_root:
-    description:
-      - Folder of the CUDA toolkit. Empty for a cluster without GPUs.
+    description: Folder of the CUDA toolkit. Empty for a cluster without GPUs.
     type: str
     default: ""
   compute_capabilities:
-    description:
-      - Compute capability of each GPU that runs the build, for example V(7.0).
+    description: Compute capability of each GPU that runs the build, for example V(7.0).
     type: list
     elements: str
     default: []
@@ -103,11 +95,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError, NotFoundError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import NotFoundError
 from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain
 from ansible_collections.herd.inference.plugins.module_utils.core.release import toolchain_probe as toolchain_facts
+from ansible_collections.herd.inference.plugins.module_utils.herd_module import HerdModule, run_module
 from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.release import toolchain_probe
 
@@ -157,7 +148,7 @@ def probe(params: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def result(module: AnsibleModule) -> dict[str, Any]:
+def result(module: HerdModule) -> dict[str, Any]:
     """Write the file if it differs, and return the module's result."""
     path = Path(module.params["path"])
     before = files.read_json(path)
@@ -196,23 +187,16 @@ def result(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the module."""
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "required": True},
-            "cc": {"type": "str", "required": True},
-            "cxx": {"type": "str", "required": True},
-            "search_path": {"type": "list", "elements": "path", "required": True},
-            "cuda_root": {"type": "str", "default": ""},
-            "compute_capabilities": {"type": "list", "elements": "str", "default": []},
-            "cuda_version": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
+    run_module(
+        result,
+        path={"type": "path", "required": True},
+        cc={"type": "str", "required": True},
+        cxx={"type": "str", "required": True},
+        search_path={"type": "list", "elements": "path", "required": True},
+        cuda_root={"type": "str", "default": ""},
+        compute_capabilities={"type": "list", "elements": "str", "default": []},
+        cuda_version={"type": "str", "default": ""},
     )
-    try:
-        module.exit_json(**result(module))
-    except HerdError as error:
-        module.fail_json(msg=str(error))
 
 
 if __name__ == "__main__":

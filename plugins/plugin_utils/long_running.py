@@ -13,12 +13,7 @@ Usage for a module C(foo):
 
    C(percent) is null while the total is unknown. C(finished) is true shortly before the module ends, so that the
    controller stops sleeping.
-2. C(plugins/action/foo.py) is four lines::
-
-       from ansible_collections.herd.inference.plugins.plugin_utils.long_running import LongRunningAction
-
-       class ActionModule(LongRunningAction):
-           MODULE = "herd.inference.foo"
+2. C(plugins/action/foo.py) names the module, as C(plugins/action/llama_build.py) does.
 
 The module runs in check mode first. If it predicts no change, if it fails, or if the playbook runs in check mode, this
 is the result. Otherwise the module runs as an asynchronous job on the node, which survives a lost connection or a
@@ -36,6 +31,8 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.herd.inference.plugins.module_utils.core import timefmt
+
 display = Display()
 
 POLL_FIRST = 0.5
@@ -45,15 +42,6 @@ SHOW_EVERY_SECONDS = 10.0
 SHOW_EVERY_PERCENT = 5.0
 LOST_CONNECTION_PATIENCE = 120.0
 JOB_KEYS = ("ansible_job_id", "started", "finished", "results_file", "stdout_lines", "stderr_lines")
-
-
-def duration(seconds: float) -> str:
-    """Format a duration."""
-    if seconds < 90:
-        return f"{max(0, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def amount(done: float, total: float | None, unit: str) -> str:
@@ -66,7 +54,7 @@ def amount(done: float, total: float | None, unit: str) -> str:
 
 
 def progress_line(action: str, host: str, progress: dict[str, Any]) -> str:
-    """Format one line, such as C(llama_build: vllm-node1: compiling 45 % (120/266), 2 min left)."""
+    """Format one line, such as C(llama_build: vllm-node1: compiling 45 % (120/266), 2 minutes left)."""
     words = [str(progress.get("what") or "working")]
     percent, done = progress.get("percent"), progress.get("done")
     if percent is not None:
@@ -78,7 +66,7 @@ def progress_line(action: str, host: str, progress: dict[str, Any]) -> str:
     if rate:
         line += f", {float(rate) / 1e6:.1f} MB/s"
     left = progress.get("seconds_left")
-    return line if left is None else f"{line}, {duration(float(left))} left"
+    return line if left is None else f"{line}, {timefmt.span(float(left))} left"
 
 
 def killed_result(action: str, host: str) -> dict[str, Any]:

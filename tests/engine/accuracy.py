@@ -283,7 +283,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for case, devices, _head in runs:
                 metadata = from_data(data)
                 judged.setdefault(name, []).extend(judge(metadata, case, devices))
-                bounds.extend(judge(replace(metadata, known=False), case, devices))
+                bounds.extend(judge(replace(metadata, details=None), case, devices))
         PAGE.write_text(page(judged, bounds, large))
     except (MeasureError, LabError) as error:
         print(f"accuracy: {error}", file=sys.stderr)

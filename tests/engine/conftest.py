@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.flag_runs import NEW, OLD, Build, cache
-from tests.lab import model as lab_model
+from tests.models import lab_model
 
 # A head size of 32, which every quantised type of cache divides.
 SHAPE = lab_model.Shape("guard-llama", 2, 128, 256, 4, 2, 4096, "herd.inference guard model 1", 1)

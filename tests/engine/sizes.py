@@ -29,7 +29,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.models.metadat
 from tests.engine.generated import attention
 from tests.engine.generated.attention import Latent
 from tests.engine.generated.model import Dense, Model, header_of
-from tests.lab.gguf_writer import data_size
+from tests.models.gguf_writer import data_size
 
 LINE = re.compile(r"^\[ *\d+/ *\d+\] (?P<name>\S+) .*type = +(?P<type>\S+), size = .*?(?:\((?P<new>\w+)\))?$")
 

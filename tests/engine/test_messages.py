@@ -12,8 +12,8 @@ import pytest
 
 from tests.engine.builds import unpack
 from tests.engine.flag_runs import NEW, OLD, cache
-from tests.lab.runbook import read
 from tests.lab.sources import SOURCES, ensure
+from tests.scenarios.runbook import read
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "operations"

@@ -12,7 +12,7 @@ import pytest
 from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW
 from tests.engine.sizes import CASES, quantised
-from tests.lab.gguf_writer import data_size
+from tests.models.gguf_writer import data_size
 
 MODELS = {case.name: case for case in CASES}
 

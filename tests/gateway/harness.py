@@ -29,7 +29,7 @@ from tests.engine.builds import binaries
 from tests.engine.flag_runs import NEW, free_port, listens
 from tests.gateway.venv import gateway_python
 from tests.installed import install_herdctl
-from tests.lab.model import lab_model_file
+from tests.models.lab_model import lab_model_file
 
 ROOT = Path(__file__).parents[2]
 ROLE = ROOT / "roles" / "gateway"

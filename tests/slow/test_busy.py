@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.lab import network
-from tests.lab.recovery_page import write_facts
+from tests.scenarios.recovery_page import write_facts
 from tests.slow.cluster import HEAD, NODES, WORKERS, Cluster, assert_converged
 from tests.slow.conftest import Notes
 from tests.slow.test_both_releases import NEW, choose

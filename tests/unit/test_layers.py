@@ -55,14 +55,15 @@ ALLOWED = {
     "gateway": ("agent", "core", "aiohttp", "msgspec", "multidict", "prometheus_client"),
     # Beside errors, rules that core or the agent's own transport share.
     "ports": (
-        "core.download.urls",
+        "core.download.identity",
         "core.engine.api_answers",
         "core.errors",
         "core.host.certificate",
         "ports",
         "requests",
     ),
-    "modules": ("ansible.module_utils", "core", "ports"),
+    "herd_module.py": ("ansible.module_utils.basic", "core.errors"),
+    "modules": ("ansible.module_utils", "core", "herd_module", "ports"),
     "filter": ("core",),
     "action": ("ansible", "core", "plugin_utils"),
     "plugin_utils": ("ansible", "core"),

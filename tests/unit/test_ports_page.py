@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab.tables import rows
+from tests.scenarios.tables import rows
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = {

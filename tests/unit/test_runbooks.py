@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.runbook import CHECK, FIX, SECTIONS, VERIFY, Command, Page, missing, read
+from tests.scenarios.runbook import CHECK, FIX, SECTIONS, VERIFY, Command, Page, missing, read
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "operations"

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.recovery import PATIENCE_S, Row, Service
-from tests.lab.testing import HEAD, NODES, WORKERS
+from tests.scenarios.recovery import PATIENCE_S, Row, Service
+from tests.scenarios.testing import HEAD, NODES, WORKERS
 
 FIRST, SECOND = WORKERS
 # The limits hold on an idle machine. HERD_SLACK=3 trebles them on a busy one.

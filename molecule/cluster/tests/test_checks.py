@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS, wait_for
+from tests.scenarios.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS, wait_for
 
 On = Callable[[str], Host]
 CLONE = Path(__file__).resolve().parents[3]

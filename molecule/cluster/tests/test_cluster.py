@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS
+from tests.scenarios.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS
 
 On = Callable[[str], Host]
 UNITS = [(HEAD, "llama-head"), *((worker, "llama-rpc") for worker in WORKERS)]

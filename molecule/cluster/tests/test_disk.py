@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET, HEAD, NODES, wait_for
+from tests.scenarios.testing import ETHERNET, HEAD, NODES, wait_for
 
 On = Callable[[str], Host]
 CLONE = Path(__file__).resolve().parents[3]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from testinfra.host import Host
 
-from tests.lab.tables import rows
-from tests.lab.testing import HEAD, NODES, WORKERS
+from tests.scenarios.tables import rows
+from tests.scenarios.testing import HEAD, NODES, WORKERS
 
 On = Callable[[str], Host]
 HIGHEST = 2.5

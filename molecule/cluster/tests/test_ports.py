@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 from testinfra.host import Host
 
-from tests.lab.tables import rows
-from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS, wait_for
+from tests.scenarios.tables import rows
+from tests.scenarios.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS, wait_for
 
 On = Callable[[str], Host]
 # Groups with hosts in this scenario.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET, FABRIC, HEAD, WORKERS
+from tests.scenarios.testing import ETHERNET, FABRIC, HEAD, WORKERS
 
 On = Callable[[str], Host]
 MANY = 200

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET, HEAD, NODES
+from tests.scenarios.testing import ETHERNET, HEAD, NODES
 
 On = Callable[[str], Host]
 URL = f"https://{ETHERNET[HEAD]}:8000"

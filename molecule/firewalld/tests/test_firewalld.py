@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS
+from tests.scenarios.testing import ETHERNET, FABRIC, HEAD, NODES, WORKERS
 
 On = Callable[[str], Host]
 LAB = os.environ["HERD_LAB"]

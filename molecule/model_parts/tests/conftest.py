@@ -1,5 +1,5 @@
 """Fixtures of all scenarios."""
 
-from tests.lab.testing import on
+from tests.scenarios.testing import on
 
 __all__ = ["on"]

@@ -15,7 +15,7 @@ import pytest
 from testinfra.host import Host
 
 from tests.lab.naming import Places
-from tests.lab.testing import NODES
+from tests.scenarios.testing import NODES
 from tests.unit.model_server import ModelServer, Served
 
 On = Callable[[str], Host]

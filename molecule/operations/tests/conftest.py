@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.playbooks import Operator
+from tests.scenarios.playbooks import Operator
 
 
 @pytest.fixture(scope="session")

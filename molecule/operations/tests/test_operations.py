@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.playbooks import CLIENT, Operator, Run, give_key, keys, load, pid, search, ssh, state, status_of
-from tests.lab.testing import HEAD, NODES, WORKERS
+from tests.scenarios.playbooks import CLIENT, Operator, Run, give_key, keys, load, pid, search, ssh, state, status_of
+from tests.scenarios.testing import HEAD, NODES, WORKERS
 
 TOKEN = "hf_CanaryOfTheHubToken0123456789"
 GIVEN = "canary-of-a-given-api-key-0123456789"

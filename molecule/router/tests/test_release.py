@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from tests.lab.playbooks import Operator, Run
-from tests.lab.testing import ETHERNET, HEAD, NODES
+from tests.scenarios.playbooks import Operator, Run
+from tests.scenarios.testing import ETHERNET, HEAD, NODES
 
 On = Callable[[str], Host]
 NODE = "vllm-node2"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from tests.lab.testing import ETHERNET
+from tests.scenarios.testing import ETHERNET
 
 On = Callable[[str], Host]
 NODE = "vllm-node2"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from tests.lab.recovery import Service
-from tests.lab.runbook import read
-from tests.lab.runbook_run import Operator, follow
+from tests.scenarios.recovery import Service
+from tests.scenarios.runbook import read
+from tests.scenarios.runbook_run import Operator, follow
 
 On = Callable[[str], Host]
 ROOT = Path(__file__).parents[3]

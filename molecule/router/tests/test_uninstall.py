@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from testinfra.host import Host
 
-from tests.lab.playbooks import Operator
+from tests.scenarios.playbooks import Operator
 
 On = Callable[[str], Host]
 NODE = "vllm-node2"

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.lab.recovery import Service
-from tests.lab.runbook import Page, read
-from tests.lab.runbook_run import Operator, follow
-from tests.lab.testing import FABRIC, HEAD, NODES, WORKERS
+from tests.scenarios.recovery import Service
+from tests.scenarios.runbook import Page, read
+from tests.scenarios.runbook_run import Operator, follow
+from tests.scenarios.testing import FABRIC, HEAD, NODES, WORKERS
 
 FOLDER = Path(__file__).parents[3] / "docs" / "operations"
 WORKER = WORKERS[0]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.kept_tiers import Kept
-from tests.lab.slurm import CONTROLLER, MANAGER, NODES, TIERS
+from tests.scenarios.kept_tiers import Kept
+from tests.scenarios.slurm import CONTROLLER, MANAGER, NODES, TIERS
 
 
 @pytest.fixture(scope="session")

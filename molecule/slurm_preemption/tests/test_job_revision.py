@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.kept_tiers import Kept
-from tests.lab.playbooks import Operator, changed_tiers
-from tests.lab.slurm import CONTROLLER, until
+from tests.scenarios.kept_tiers import Kept
+from tests.scenarios.playbooks import Operator, changed_tiers
+from tests.scenarios.slurm import CONTROLLER, until
 
 PLAY = ("playbooks/slurm.yml", "--tags", "slurm_tiers", "--limit", CONTROLLER)
 

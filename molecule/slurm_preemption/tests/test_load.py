@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.lab.kept_tiers import CLIENT, CLIENTS, Kept
-from tests.lab.slurm import CONTROLLER, GATEWAY, JOB_NAMES, MANAGER, SCRIPTS, TESTER, Answer, until
-from tests.lab.tier_load import follow
+from tests.scenarios.kept_tiers import CLIENT, CLIENTS, Kept
+from tests.scenarios.slurm import CONTROLLER, GATEWAY, JOB_NAMES, MANAGER, SCRIPTS, TESTER, Answer, until
+from tests.scenarios.tier_load import follow
 
 HONEST = {"whole", "refused", "told"}
 SCRIPT = f"{SCRIPTS}/run-14b.slurm"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import time
 
-from tests.lab.kept_tiers import Kept
-from tests.lab.slurm import CONTROLLER, JOB_NAMES, MANAGER, SCRIPTS, until
+from tests.scenarios.kept_tiers import Kept
+from tests.scenarios.slurm import CONTROLLER, JOB_NAMES, MANAGER, SCRIPTS, until
 
 # With the default pauses ten jobs would take most of an hour.
 PAUSES = [1, 1, 1, 2, 2, 2, 3, 3, 4, 600]

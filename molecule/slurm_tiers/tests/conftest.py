@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.slurm import Slurm
+from tests.scenarios.slurm import Slurm
 
 
 @pytest.fixture(scope="session")

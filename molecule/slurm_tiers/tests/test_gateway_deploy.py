@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.playbooks import Operator
-from tests.lab.slurm import CONTROLLER, GATEWAY, TESTER, TIERS, Answer, Slurm, until
-from tests.lab.tier_load import follow
+from tests.scenarios.playbooks import Operator
+from tests.scenarios.slurm import CONTROLLER, GATEWAY, TESTER, TIERS, Answer, Slurm, until
+from tests.scenarios.tier_load import follow
 
 PLAY = ("playbooks/slurm.yml", "--tags", "gateway")
 CHANGE = ("-e", "gateway_queue_timeout=301")

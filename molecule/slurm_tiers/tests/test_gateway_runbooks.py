@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.recovery import Service
-from tests.lab.runbook import Page, read
-from tests.lab.runbook_run import ROOT, Operator, follow
-from tests.lab.slurm import CONTROLLER, TESTER, Slurm
+from tests.scenarios.recovery import Service
+from tests.scenarios.runbook import Page, read
+from tests.scenarios.runbook_run import ROOT, Operator, follow
+from tests.scenarios.slurm import CONTROLLER, TESTER, Slurm
 
 FOLDER = ROOT / "docs" / "operations" / "gateway"
 PAGES = [read(path) for path in sorted(FOLDER.glob("*.md")) if path.stem != "README"]

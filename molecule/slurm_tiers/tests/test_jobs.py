@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab.slurm import CONTROLLER, NODES, SCRIPTS, TIERS, Slurm, until
+from tests.scenarios.slurm import CONTROLLER, NODES, SCRIPTS, TIERS, Slurm, until
 
 FABRIC = {"vasp-01": "10.100.0.41", "vasp-02": "10.100.0.42", "vasp-03": "10.100.0.43"}
 ENGINES = "llama-server|ggml-rpc-server"

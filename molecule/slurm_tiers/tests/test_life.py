@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab.slurm import CONTROLLER, MANAGER, NODES, SCRIPTS, Slurm, until
+from tests.scenarios.slurm import CONTROLLER, MANAGER, NODES, SCRIPTS, Slurm, until
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.playbooks import Operator, changed_tiers
-from tests.lab.slurm import CONTROLLER, SCRIPTS, Slurm
+from tests.scenarios.playbooks import Operator, changed_tiers
+from tests.scenarios.slurm import CONTROLLER, SCRIPTS, Slurm
 
 PLAY = "playbooks/slurm.yml"
 # Without the nodes, checks on the controller are faster.

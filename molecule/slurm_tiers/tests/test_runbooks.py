@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab.recovery import Service
-from tests.lab.runbook import Page, read
-from tests.lab.runbook_run import ROOT, Operator, follow
-from tests.lab.slurm import CONTROLLER, MANAGER, TIERS, Slurm, until
+from tests.scenarios.recovery import Service
+from tests.scenarios.runbook import Page, read
+from tests.scenarios.runbook_run import ROOT, Operator, follow
+from tests.scenarios.slurm import CONTROLLER, MANAGER, TIERS, Slurm, until
 
 FOLDER = ROOT / "docs" / "operations" / "slurm"
 PAGES = [read(path) for path in sorted(FOLDER.glob("*.md")) if path.stem != "README"]

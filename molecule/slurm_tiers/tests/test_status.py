@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.playbooks import Operator
-from tests.lab.slurm import CONTROLLER, GATEWAY, TESTER, Slurm, until
+from tests.scenarios.playbooks import Operator
+from tests.scenarios.slurm import CONTROLLER, GATEWAY, TESTER, Slurm, until
 
 
 def status(slurm: Slurm) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import json
 
 import pytest
 
-from tests.lab.playbooks import Operator
-from tests.lab.slurm import CONTROLLER, Slurm
+from tests.scenarios.playbooks import Operator
+from tests.scenarios.slurm import CONTROLLER, Slurm
 
 PLAY = ("playbooks/slurm.yml", "--tags", "gateway")
 NAME = "slurm-ctl.tailc46cd0.ts.net"

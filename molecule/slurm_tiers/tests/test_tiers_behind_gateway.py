@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab.slurm import GATEWAY, TESTER, TIERS, Slurm, until
+from tests.scenarios.slurm import GATEWAY, TESTER, TIERS, Slurm, until
 
 
 def test_both_tiers_serve_through_the_gateway_at_the_same_time(serving: Slurm) -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.playbooks import Operator
-from tests.lab.slurm import CONTROLLER, NODES, SHARED, Slurm
+from tests.scenarios.playbooks import Operator
+from tests.scenarios.slurm import CONTROLLER, NODES, SHARED, Slurm
 
 PLAY = "playbooks/remove.yml"
 CONFIRMED = ("-e", "remove_confirmed=true")

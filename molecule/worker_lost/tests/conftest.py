@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.lab.recovery_plugin"]
+pytest_plugins = ["tests.scenarios.recovery_plugin"]

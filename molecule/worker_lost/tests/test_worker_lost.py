@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.lab.recovery import Row, Service
-from tests.lab.testing import HEAD, WORKERS
+from tests.scenarios.recovery import Row, Service
+from tests.scenarios.testing import HEAD, WORKERS
 
 FIRST, SECOND = WORKERS
 PROCESS_S, HOST_S, RECOVERY_S = 2.0, 10.0, 10.0

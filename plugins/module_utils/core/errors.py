@@ -4,7 +4,7 @@
 """Errors that an operator can fix.
 
 An error names three things in one sentence: the expected value, the value that was found, and the next step. Where
-there are no two values to compare, it names the problem and the next step. A module's C(main) turns it into
+there are no two values to compare, it names the problem and the next step. A module's C(run_module) turns it into
 C(fail_json).
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 _Error = TypeVar("_Error", bound="HerdError")
+_SEE_SERVER = "see that the server is up and reachable from this host"
 
 
 class HerdError(Exception):
@@ -73,6 +74,13 @@ class TransientFailureError(RemoteFailureError):
         self.overloaded = overloaded
         super().__init__(expected, found, remedy)
 
+    @classmethod
+    def of_content(
+        cls, label: str, found: str, pause: float | None = None, overloaded: bool = False
+    ) -> TransientFailureError:
+        """Build the error of a server that did not send the content of an address."""
+        return cls(f"the content of {label}", found, _SEE_SERVER, pause, overloaded)
+
     def after_retries(self, failures: int) -> RemoteFailureError:
         """Build the error of a caller that tries no more, after consecutive failures."""
         if self.pause is not None:
@@ -84,5 +92,10 @@ class TransientFailureError(RemoteFailureError):
         return RemoteFailureError(
             self.expected,
             f"{self.found}, {failures} times in a row",
-            "see that the server is up and reachable from this host, then run again: it continues where it stopped",
+            f"{_SEE_SERVER}, then run again: it continues where it stopped",
         )
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says, or its name if it says nothing."""
+    return str(error) or type(error).__name__

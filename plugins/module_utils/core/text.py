@@ -11,6 +11,8 @@ from typing import Any
 
 #: Control characters and lone surrogates.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGTP]?)", re.IGNORECASE)
+_UNITS = ("", "K", "M", "G", "T", "P")
 #: Longest text of another host, in characters.
 LONGEST = 300
 
@@ -20,13 +22,20 @@ def plain(text: str) -> str:
     return CONTROL.sub(" ", text)[:LONGEST]
 
 
-def _cell(value: Any) -> str:
-    return "-" if value in (None, "") else str(value)
+def bytes_of(text: str) -> int | None:
+    """Parse a size in bytes or with a unit, such as C(200G) or C(46.5M); None for any other text."""
+    found = _SIZE.fullmatch(text.strip())
+    return int(float(found[1]) * 1024 ** _UNITS.index(found[2].upper())) if found else None
+
+
+def size(count: int) -> str:
+    """Format a number of bytes: C(43.50 GiB), C(12.0 MiB)."""
+    return f"{count / 1024**3:.2f} GiB" if count >= 1 << 28 else f"{count / 1024**2:.1f} MiB"
 
 
 def text_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Set rows under headings, each column as wide as its widest cell."""
     lines = [[column.upper() for column in columns]]
-    lines += [[_cell(row.get(column)) for column in columns] for row in rows]
+    lines += [["-" if row.get(column) in (None, "") else str(row[column]) for column in columns] for row in rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)

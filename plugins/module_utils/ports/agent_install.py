@@ -41,17 +41,9 @@ def digest(sources: Mapping[str, str]) -> str:
     return total.hexdigest()[:16]
 
 
-def current_version(root: Path) -> str:
-    """Return the current version, or empty if it is missing or damaged."""
-    link = root / "current"
-    return link.resolve().name if link.is_symlink() and link.exists() else ""
-
-
-def read_version(root: Path, version: str) -> dict[str, str]:
-    """Return the files of an installed version by path."""
-    base = root / "versions" / version
-    if not version or not base.is_dir():
-        return {}
+def read_current(root: Path) -> dict[str, str]:
+    """Return the files of the current version by path; empty if it is missing or damaged."""
+    base = (root / "current").resolve()
     return {
         str(path.relative_to(base)): path.read_text(encoding="utf-8", errors="replace")
         for path in sorted(base.rglob("*"))
@@ -59,16 +51,9 @@ def read_version(root: Path, version: str) -> dict[str, str]:
     }
 
 
-def _point(link: Path, target: str) -> None:
-    if link.is_symlink() and str(link.readlink()) == target:
-        return
-    files.point(link, target)
-
-
-def links_stand(root: Path) -> bool:
-    """Return whether the fixed paths point to the current version."""
-    wanted = {"lib": "current/lib", "bin": "current/bin"}
-    return all((root / n).is_symlink() and str((root / n).readlink()) == t for n, t in wanted.items())
+def fixed_links(root: Path) -> dict[Path, Path]:
+    """Return the targets of the paths that always lead to the current version."""
+    return {root / name: Path("current", name) for name in ("lib", "bin")}
 
 
 def missing_links(links: Mapping[Path, Path]) -> dict[Path, Path]:
@@ -85,7 +70,7 @@ def make_links(links: Mapping[Path, Path]) -> None:
         if path.exists() and not path.is_symlink():
             raise FileExistsError(f"{path}, which is not a link")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _point(path, str(target))
+        files.point(path, target)
 
 
 def install(root: Path, sources: Mapping[str, str], programs: tuple[str, ...]) -> str:
@@ -109,9 +94,8 @@ def install(root: Path, sources: Mapping[str, str], programs: tuple[str, ...]) -
     scratch.rename(target)
     for folder in [target, *(path for path in target.rglob("*") if path.is_dir())]:
         folder.chmod(0o755)
-    _point(root / "current", f"versions/{version}")
-    _point(root / "lib", "current/lib")
-    _point(root / "bin", "current/bin")
+    for link, to in {root / "current": Path("versions", version), **fixed_links(root)}.items():
+        files.point(link, to)
     _prune(versions, version)
     return version
 

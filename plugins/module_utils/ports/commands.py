@@ -22,6 +22,8 @@ from ..core.errors import NotFoundError, RemoteFailureError
 
 # Longest line that is read, in bytes. A linker's command line may be long.
 LONGEST_LINE = 1 << 24
+# Last lines of a failed program that its error quotes.
+QUOTED_LINES = 30
 # Seconds to wait for a killed program to end.
 KILL_WAIT_S = 5.0
 # The output is parsed, so it must not depend on the machine's language.
@@ -58,7 +60,6 @@ def run(
     :param timeout: seconds after which the program is killed.
     :param text: standard input; unlike arguments, no process list shows it.
     :raises NotFoundError: if the program is not installed.
-    :raises RemoteFailureError: if the program does not end within C(timeout).
     """
 
     async def communicate() -> CommandResult:
@@ -140,10 +141,9 @@ def run_logged(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     on_line: Callable[[str], None] | None = None,
-    keep_lines: int = 30,
 ) -> None:
     """Run a program that must succeed, append its output to a log, and quote its last lines if it fails."""
-    last: deque[str] = deque(maxlen=keep_lines)
+    last: deque[str] = deque(maxlen=QUOTED_LINES)
     with log.open("a", encoding="utf-8") as sink:
         sink.write(f"+ {' '.join(argv)}\n")
         sink.flush()

@@ -13,18 +13,20 @@ import json
 import os
 import pwd
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import InsufficientError, NotFoundError
+from ..core.errors import InsufficientError, MismatchError, NotFoundError
 
 BLOCK = 4 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Mode of a file with secrets: root writes it, and its group reads it.
+SECRET_MODE = 0o640
 
 
 def disk_full(path: Path) -> InsufficientError:
-    """Build the error of a disk or quota that is full."""
     return InsufficientError.plain(
         f"The disk is full, so {path} was not written completely",
         "free space or choose another directory, then run again: it continues where it stopped",
@@ -71,9 +73,17 @@ def sync(path: Path) -> None:
         os.close(fd)
 
 
-def scratch_path(path: Path) -> Path:
-    """Return the hidden name under which this process writes a file that it then renames to C(path)."""
-    return path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.tmp")
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the hidden name under which to write a file, which replaces C(path) at the end and goes after an error."""
+    scratch = path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.tmp")
+    scratch.unlink(missing_ok=True)
+    try:
+        yield scratch
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def forget_scratch(path: Path) -> None:
@@ -94,29 +104,53 @@ def atomic_write(path: Path, content: str | bytes, mode: int = 0o644, gid: int |
     :raises InsufficientError: if the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = scratch_path(path)
-    scratch.unlink(missing_ok=True)
     try:
-        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-            if gid is not None:
-                os.fchown(stream.fileno(), 0, gid)
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
+        with replacing(path) as scratch:
+            fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(content.encode() if isinstance(content, str) else content)
+                if gid is not None:
+                    os.fchown(stream.fileno(), 0, gid)
+                os.fchmod(stream.fileno(), mode)
+                stream.flush()
+                os.fsync(stream.fileno())
     except OSError as error:
-        scratch.unlink(missing_ok=True)
-        if error.errno in FULL:
-            raise disk_full(path) from None
-        raise
+        raise disk_full(path) if error.errno in FULL else error from None
     sync(path.parent)
 
 
-def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
+def write_secret(path: Path, content: str, gid: int) -> None:
+    """Replace a file that only root and a group can read, in a folder that only they can enter."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.chown(path.parent, 0, gid)
+    path.parent.chmod(0o750)
+    atomic_write(path, content, SECRET_MODE, gid)
+
+
+def has_owner(path: Path, mode: int, gid: int) -> bool:
+    """Return whether a file exists with this mode, and belongs to root and this group."""
+    if not path.exists():
+        return False
+    status = path.stat()
+    return (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, gid, mode)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file; empty if it does not exist."""
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def required_text(path: str | None, role: str) -> str:
+    """Return the text of a file that a role writes; empty without a path."""
+    try:
+        return Path(path).read_text(encoding="utf-8") if path else ""
+    except OSError as error:
+        raise NotFoundError(f"the file {path}", error.strerror or "none", f"run the role {role}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
     """Replace a file of JSON in one step."""
-    atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n", mode)
+    atomic_write(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -131,7 +165,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 checksum of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(BLOCK):
@@ -139,12 +172,19 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def point(link: Path, target: str | Path) -> None:
+def require_sha256(path: Path, expected: str, name: str, remedy: str) -> None:
+    """Check the content of a file, which the error calls C(name)."""
+    found = sha256(path)
+    if found != expected:
+        raise MismatchError(f"sha256 {expected} of {name}", found, remedy)
+
+
+def point(link: Path, target: Path) -> None:
     """Make a symbolic link, or change its target in one step."""
-    scratch = scratch_path(link)
-    scratch.unlink(missing_ok=True)
-    scratch.symlink_to(target)
-    scratch.replace(link)
+    if link.is_symlink() and link.readlink() == target:
+        return
+    with replacing(link) as scratch:
+        scratch.symlink_to(target)
 
 
 def remove(path: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -30,7 +31,7 @@ class ProgressFile:
         self._phase_began = time.monotonic()
         self._phase_base = 0.0
 
-    def update(self, what: str, done: float, total: float | None = None) -> None:
+    def update(self, what: str, done: float = 0, total: float | None = None) -> None:
         """Record the current phase and its progress. The remaining time is estimated from the rate of this phase."""
         now = time.monotonic()
         if what != self._what:
@@ -43,10 +44,8 @@ class ProgressFile:
             "done": done,
             "total": total,
             "unit": self._unit,
-            "percent": None,
+            "percent": round(100.0 * done / total, 1) if total else None,
         }
-        if total:
-            state["percent"] = round(100.0 * done / total, 1)
         if moved > 0 and elapsed > 1:
             if self._unit == "bytes":
                 state["bytes_per_second"] = round(moved / elapsed)
@@ -62,7 +61,7 @@ class ProgressFile:
     def _write(self, state: dict[str, Any]) -> None:
         if self._path is None:
             return
-        # Without fsync, since the progress is not needed after a power loss.
-        scratch = files.scratch_path(self._path)
-        scratch.write_text(json.dumps({"finished": False, **state}), encoding="utf-8")
-        scratch.replace(self._path)
+        # Without fsync, since the progress is not needed after a power loss. Nor may a full disk raise here: that would
+        # hide the error that reports it.
+        with contextlib.suppress(OSError), files.replacing(self._path) as scratch:
+            scratch.write_text(json.dumps({"finished": False, **state}), encoding="utf-8")

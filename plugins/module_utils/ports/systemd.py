@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,17 +18,9 @@ UNIT_DIRECTORY = Path("/etc/systemd/system")
 # A start of the head waits for its workers.
 JOB_TIMEOUT_S = 1800
 SETTLE_PAUSE_S = 0.5
-_PROPERTIES = (
-    "ActiveState",
-    "SubState",
-    "UnitFileState",
-    "MainPID",
-    "NRestarts",
-    "InvocationID",
-    "ActiveEnterTimestamp",
-    "Result",
-    "NeedDaemonReload",
-)
+# Most lines that are read of an invocation's journal.
+LONGEST_JOURNAL = 4000
+_PROPERTIES = "ActiveState,SubState,UnitFileState,MainPID,NRestarts,InvocationID,ActiveEnterTimestamp,NeedDaemonReload"
 
 
 @dataclass(frozen=True)
@@ -43,7 +34,6 @@ class UnitState:
     restarts: int = 0
     invocation: str = ""
     since: str = ""
-    result: str = ""
     # The unit's file has changed since systemd read it.
     needs_reload: bool = False
 
@@ -65,14 +55,10 @@ def last_words(unit: str, lines: int = 5) -> str:
     return " | ".join(line.strip() for line in answer.out.splitlines() if line.strip())
 
 
-def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
-
-
 def show(unit: str) -> UnitState:
     """Return a unit's state. A unit that does not exist is inactive, also on a host without systemd."""
     try:
-        answer = commands.run(["systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}"])
+        answer = commands.run(["systemctl", "show", unit, f"--property={_PROPERTIES}"])
     except NotFoundError:
         return UnitState()
     found = dict(line.split("=", 1) for line in answer.out.splitlines() if "=" in line)
@@ -80,34 +66,28 @@ def show(unit: str) -> UnitState:
         active_state=found.get("ActiveState", "inactive"),
         sub_state=found.get("SubState", "dead"),
         enabled=found.get("UnitFileState", "") == "enabled",
-        pid=_number(found.get("MainPID", "")),
-        restarts=_number(found.get("NRestarts", "")),
+        pid=int(found.get("MainPID") or 0),
+        restarts=int(found.get("NRestarts") or 0),
         invocation=found.get("InvocationID", ""),
         since=found.get("ActiveEnterTimestamp", ""),
-        result=found.get("Result", ""),
         needs_reload=found.get("NeedDaemonReload", "no") == "yes",
     )
 
 
 def verify(unit: str, text: str) -> None:
     """Let systemd check a unit under its own name before it is installed."""
-    scratch = Path(tempfile.mkdtemp(prefix="herd-unit."))
-    try:
-        path = scratch / unit
+    with tempfile.TemporaryDirectory(prefix="herd-unit.") as scratch:
+        path = Path(scratch, unit)
         path.write_text(text, encoding="utf-8")
         answer = commands.run(["systemd-analyze", "verify", "--man=no", str(path)])
-        # systemd also reports faults of other units, which are not this unit's.
-        ours = [line for line in answer.err.splitlines() if unit in line]
-        # A socket is installed before the service that it starts.
-        ours = [line for line in ours if "not loaded, socket cannot be started" not in line]
-        if answer.rc != 0 and ours:
-            raise InvalidInputError(
-                f"a unit {unit} that systemd accepts",
-                "; ".join(ours),
-                "correct the variable that the text is made from",
-            )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    # systemd also reports faults of other units, which are not this unit's.
+    ours = [line for line in answer.err.splitlines() if unit in line]
+    # A socket is installed before the service that it starts.
+    ours = [line for line in ours if "not loaded, socket cannot be started" not in line]
+    if answer.rc != 0 and ours:
+        raise InvalidInputError(
+            f"a unit {unit} that systemd accepts", "; ".join(ours), "correct the variable that the text is made from"
+        )
 
 
 def reload() -> None:
@@ -116,12 +96,10 @@ def reload() -> None:
 
 
 def enable(unit: str) -> None:
-    """Enable a unit at boot."""
     _systemctl("enable", "--quiet", unit)
 
 
 def disable(unit: str) -> None:
-    """Disable a unit at boot."""
     _systemctl("disable", "--quiet", unit)
 
 
@@ -133,12 +111,10 @@ def start(unit: str) -> None:
 
 
 def restart(unit: str) -> None:
-    """Restart a unit and wait for its job."""
     _systemctl("restart", unit, timeout=JOB_TIMEOUT_S)
 
 
 def reload_unit(unit: str) -> None:
-    """Reload a unit's configuration, and wait for its job."""
     _systemctl("reload", unit, timeout=JOB_TIMEOUT_S)
 
 
@@ -178,7 +154,7 @@ def restart_within(unit: str, timeout_s: float) -> None:
     start(unit)
 
 
-def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -> str:
+def journal_of(invocation: str, until: Sequence[str]) -> str:
     """Read the journal of one invocation of a unit from its start.
 
     :param until: texts that end the reading with the first line that has one of them.
@@ -189,7 +165,7 @@ def journal_of(invocation: str, until: Sequence[str], limit_lines: int = 4000) -
 
     def keep(line: str) -> bool:
         lines.append(line)
-        return len(lines) >= limit_lines or any(word in line for word in until)
+        return len(lines) >= LONGEST_JOURNAL or any(word in line for word in until)
 
     # It is streamed, because the journal of a long run is large.
     commands.stream(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.engine.generated.model import Dense, Model, Tensors
-from tests.lab.gguf_writer import TensorSpec, Value
+from tests.models.gguf_writer import TensorSpec, Value
 
 
 def llama(name: str, dims: Dense, rope_factors: bool = False, experts: int = 0) -> Model:

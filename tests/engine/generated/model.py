@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from tests.lab import gguf_writer
-from tests.lab.gguf_writer import TensorSpec, Value, data_size
+from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf
+from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf import Header, Tensor
+from tests.models import gguf_writer
+from tests.models.gguf_writer import TensorSpec, Value, data_size
 
 # Types of the embeddings, the output layer and the layers' matrices.
 F16 = ("f16", "f16", "f16")
@@ -65,28 +67,6 @@ class Model:
         return path
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """An entry of the tensor table, as a reader of the file finds it."""
-
-    name: str
-    type: str
-    shape: tuple[int, ...]
-    offset: int
-    size: int
-    file: int = 0
-
-
-@dataclass(frozen=True)
-class Header:
-    """A model's header, as a reader of the file finds it."""
-
-    metadata: dict[str, Value]
-    tensors: tuple[Tensor, ...]
-    data_start: int
-    file_size: int
-
-
 def header_of(model: Model) -> Header:
     """Return the header that `model.write` would write."""
     start = len(model.header())
@@ -96,7 +76,12 @@ def header_of(model: Model) -> Header:
         offset += spec.size + -spec.size % gguf_writer.ALIGNMENT
     keys = {f"{model.architecture}.{key}": value for key, value in model.metadata.items()}
     named: dict[str, Value] = {"general.architecture": model.architecture, "general.name": model.name}
-    return Header(named | keys, tuple(tensors), start, offset)
+    metadata = {key: _as_read(value) for key, value in (named | keys).items()}
+    return Header(3, "little", gguf_writer.ALIGNMENT, metadata, tuple(tensors), start, offset)
+
+
+def _as_read(value: Value) -> gguf.Value:
+    return value if isinstance(value, (str, int, float)) else tuple(entry for entry in value)
 
 
 @lru_cache(maxsize=8)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from tests.engine.generated.model import Dense, Model, Tensors
-from tests.lab.gguf_writer import TensorSpec, Value
+from tests.models.gguf_writer import TensorSpec, Value
 
 
 def _recurrent(inner: int, state: int, conv: int = 4, groups: int = 0, rank: int = 32) -> dict[str, Value]:

@@ -18,7 +18,7 @@ from tests.engine.flag_runs import NEW
 from tests.gateway.conftest import Client, chat, settle
 from tests.gateway.harness import ENGINE_KEY, REASONING_MODEL, Engine, Gateway, wait_for
 from tests.gateway.wire import HEAD, double, other_host
-from tests.lab.model import lab_model_file
+from tests.models.lab_model import lab_model_file
 
 STREAM = chat(4, model=REASONING_MODEL, stream=True)
 EVENT = b'data: {"choices":[]}\n\n'

@@ -73,6 +73,13 @@ def test_stop_engine_imports_little(herdctl: Path) -> None:
     assert found["added"] <= 40, sorted(modules)
 
 
+def test_wait_for_workers_imports_no_server(herdctl: Path) -> None:
+    found = run_inside(herdctl, LOADED, "wait-for-workers", "--help").rpartition('{"status": 0')[2]
+    modules = set(json.loads('{"status": 0' + found)["modules"])
+    assert "herd.agent.supervisor.heartbeat_client" in modules
+    assert not modules & {"asyncio", "http.server", "subprocess", "xml.etree.ElementTree"}
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["stop-engine", "--seconds", "1"], ["select-model", "--help"]])
 def test_commands_work_beside_a_broken_module(broken: Path, arguments: list[str]) -> None:
     done = run_herdctl(broken, *arguments)

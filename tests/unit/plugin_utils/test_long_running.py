@@ -14,7 +14,7 @@ from ansible_collections.herd.inference.plugins.plugin_utils import long_running
     [
         (
             {"what": "compiling", "percent": 45.1, "done": 120, "total": 266, "unit": "steps", "seconds_left": 118},
-            "llama_build: vllm-node1: compiling 45 % (120/266), 2 min left",
+            "llama_build: vllm-node1: compiling 45 % (120/266), 2 minutes left",
         ),
         ({"what": "configuring", "done": 0, "total": None, "unit": "steps"}, "llama_build: vllm-node1: configuring"),
         (
@@ -27,18 +27,13 @@ from ansible_collections.herd.inference.plugins.plugin_utils import long_running
                 "bytes_per_second": 500_000_000,
                 "seconds_left": 4,
             },
-            "llama_build: vllm-node1: fetching 50 % (2.00 of 4.00 GiB), 500.0 MB/s, 4 s left",
+            "llama_build: vllm-node1: fetching 50 % (2.00 of 4.00 GiB), 500.0 MB/s, 4 seconds left",
         ),
         ({}, "llama_build: vllm-node1: working"),
     ],
 )
 def test_progress_line_shows_share_amount_and_time_left(progress: dict[str, Any], line: str) -> None:
     assert long_running.progress_line("llama_build", "vllm-node1", progress) == line
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (120, "2 min"), (7200, "2.0 h")])
-def test_duration_is_rounded_to_a_readable_unit(seconds: float, words: str) -> None:
-    assert long_running.duration(seconds) == words
 
 
 def test_lines_are_limited_in_time_and_percent() -> None:

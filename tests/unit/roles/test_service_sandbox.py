@@ -21,7 +21,7 @@ import yaml
 
 from ansible_collections.herd.inference.plugins.filter import systemd_quote
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import gpu_environment
-from tests.lab.tables import rows
+from tests.scenarios.tables import rows
 
 ROOT = Path(__file__).parents[3]
 HIGHEST = 2.5

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -20,10 +19,18 @@ from ...core.supervision.cluster_status import NODE_COLUMNS, as_rows, is_well, s
 from ...core.supervision.observations import PeerObservation
 from ...core.text import text_table
 from ..common import command, engine_api
-from ..common.output import write, write_error_line, write_line
-from ..supervisor import heartbeat_http, local_state
+from ..common.output import write, write_error_line, write_line, write_result
+from ..supervisor import heartbeat_client, local_state
 from ..supervisor.router_monitor import states
-from ..supervisor.settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
+from ..supervisor.settings import (
+    DEFAULT_PATH,
+    HEAD_UNIT,
+    ROUTER_UNIT,
+    WORKER_UNIT,
+    OperatorFlags,
+    Settings,
+    read_settings,
+)
 
 EXIT_WELL, EXIT_ILL, EXIT_NO_ANSWER = 0, 1, 3
 
@@ -33,7 +40,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _fetch(settings: Settings) -> dict[str, PeerObservation]:
-    return heartbeat_http.fetch_all(settings.peers, settings.port)
+    return heartbeat_client.fetch_all(settings.peers, settings.port)
 
 
 def _as_data(observations: Mapping[str, PeerObservation]) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def _text(observations: Mapping[str, PeerObservation]) -> str:
 def status_command(arguments: argparse.Namespace) -> int:
     """Show the status of every node."""
     observations = _fetch(_settings(arguments))
-    write_line(json.dumps(_as_data(observations), indent=2) if arguments.json else _text(observations))
+    write_result(arguments.json, _as_data(observations), _text(observations), indent=2)
     return EXIT_WELL if is_well(observations) else EXIT_ILL
 
 
@@ -66,10 +73,8 @@ def watch_command(arguments: argparse.Namespace) -> int:
     settings = _settings(arguments)
     while True:
         observations = _fetch(settings)
-        if arguments.json:
-            write_line(json.dumps(_as_data(observations)))
-        elif not sys.stdout.isatty():
-            write_line(_text(observations))
+        if arguments.json or not sys.stdout.isatty():
+            write_result(arguments.json, _as_data(observations), _text(observations))
         else:
             # Move to the upper left corner, overwrite line by line, and clear the rest.
             lines = [time.strftime("%H:%M:%S"), "", *_text(observations).splitlines()]
@@ -84,10 +89,8 @@ def watch_command(arguments: argparse.Namespace) -> int:
 
 def logs_command(arguments: argparse.Namespace) -> int:
     """Replace this process by journalctl for the units of this node."""
-    settings = _settings(arguments)
-    units = {"agent": "herd-agent.service", "worker": settings.worker_unit, "head": settings.head_unit}
-    units["router"] = settings.router_unit
-    chosen = [unit for name, unit in units.items() if unit and arguments.of in (name, "all")]
+    units = {"agent": "herd-agent.service", "worker": WORKER_UNIT, "head": HEAD_UNIT, "router": ROUTER_UNIT}
+    chosen = [unit for name, unit in units.items() if arguments.of in (name, "all")]
     argv = ["journalctl", "--no-pager", "--output=short-iso", f"--lines={arguments.lines}"]
     argv += [f"--unit={unit}" for unit in chosen] + (["--follow"] if arguments.follow else [])
     if arguments.json:
@@ -96,11 +99,11 @@ def logs_command(arguments: argparse.Namespace) -> int:
 
 
 def _api_of(unit: str) -> engine_api.Api | None:
-    return engine_api.of(local_state.process(local_state.unit(unit).pid).arguments) if unit else None
+    return engine_api.of(local_state.process(local_state.unit(unit).pid).arguments)
 
 
-def _api(settings: Settings) -> engine_api.Api:
-    found = _api_of(settings.head_unit)
+def _head_api() -> engine_api.Api:
+    found = _api_of(HEAD_UNIT)
     if found is None:
         raise NotFoundError(
             "a head that runs on this node",
@@ -110,35 +113,31 @@ def _api(settings: Settings) -> engine_api.Api:
     return found
 
 
-def _asked_api(settings: Settings, model: str) -> engine_api.Api:
+def _asked_api(model: str) -> engine_api.Api:
     """Return the API of this node's head, or of its router with a model (default: one in memory)."""
-    api = _api_of(settings.router_unit)
-    if api is None or local_state.unit(settings.head_unit).pid:
-        return _api(settings)
+    api = _api_of(ROUTER_UNIT)
+    if api is None or local_state.unit(HEAD_UNIT).pid:
+        return _head_api()
     offered = states(api)
     return replace(api, model=model or router_mode.model_to_probe(offered, [state.id for state in offered]))
 
 
 def probe_command(arguments: argparse.Namespace) -> int:
     """Request one token from the head, or from a model of the router."""
-    api = _asked_api(_settings(arguments), arguments.model)
-    found: dict[str, Any] = {"api": f"{api.address}:{api.port}", "health": engine_api.health(api)}
+    api = _asked_api(arguments.model)
+    found: dict[str, Any] = {"api": api.endpoint, "health": engine_api.health(api)}
     try:
         found.update(answered=True, seconds=round(engine_api.complete(api, arguments.timeout), 3))
     except HerdError as error:
         found.update(answered=False, error=str(error))
-    if arguments.json:
-        write_line(json.dumps(found))
-    elif found["answered"]:
-        write_line(f"{found['api']} is {found['health']} and made a token in {found['seconds']} seconds")
-    else:
-        write_line(f"{found['api']} is {found['health']}: {found['error']}")
+    outcome = f" and made a token in {found['seconds']} seconds" if found["answered"] else f": {found['error']}"
+    write_result(arguments.json, found, f"{found['api']} is {found['health']}{outcome}")
     return EXIT_WELL if found["answered"] else EXIT_NO_ANSWER
 
 
 def query_command(arguments: argparse.Namespace) -> int:
     """Send a prompt to the head, or to a model of the router, and print the answer as it comes."""
-    api = _asked_api(_settings(arguments), arguments.model)
+    api = _asked_api(arguments.model)
     began, first, pieces = time.monotonic(), 0.0, 0
     text = ""
     try:
@@ -154,21 +153,18 @@ def query_command(arguments: argparse.Namespace) -> int:
     took = time.monotonic() - began
     rate = round((pieces - 1) / (took - first), 2) if pieces > 1 and took > first else 0.0
     facts = {"first_piece_s": round(first, 3), "seconds": round(took, 3), "pieces": pieces, "pieces_per_second": rate}
-    if arguments.json:
-        write_line(json.dumps({"text": text, **facts}))
-    else:
-        write_line(f"\n\n{pieces} pieces, the first after {first:.2f} s, {rate:g} per second")
+    summary_text = f"\n\n{pieces} pieces, the first after {first:.2f} s, {rate:g} per second"
+    write_result(arguments.json, {"text": text, **facts}, summary_text)
     return EXIT_WELL if pieces else EXIT_NO_ANSWER
 
 
 def drain_command(arguments: argparse.Namespace) -> int:
     """Mark the head as draining and wait until no request runs."""
-    settings = _settings(arguments)
-    flags = OperatorFlags(settings.run_dir)
+    flags = OperatorFlags(_settings(arguments).run_dir)
     if arguments.end:
         flags.clear("drain")
         return EXIT_WELL
-    api = _api(settings)
+    api = _head_api()
     # The flag outlasts the wait, so that the head can be stopped afterwards.
     flags.set("drain", "herdctl drain", arguments.timeout + 60)
     deadline = time.monotonic() + arguments.timeout
@@ -179,14 +175,10 @@ def drain_command(arguments: argparse.Namespace) -> int:
             break
         time.sleep(0.5)
     if is_idle and arguments.stop:
-        command.run(["systemctl", "stop", settings.head_unit], 120.0)
+        command.run(["systemctl", "stop", HEAD_UNIT], 120.0)
     facts = {"idle": is_idle, "busy": slots.busy, "stopped": bool(is_idle and arguments.stop)}
-    if arguments.json:
-        write_line(json.dumps(facts))
-    else:
-        write_line(
-            "no request runs" if is_idle else f"{slots.busy} requests still run after {arguments.timeout:g} seconds"
-        )
+    busy = f"{slots.busy} requests still run after {arguments.timeout:g} seconds"
+    write_result(arguments.json, facts, "no request runs" if is_idle else busy)
     return EXIT_WELL if is_idle else EXIT_ILL
 
 

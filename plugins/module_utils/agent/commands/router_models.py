@@ -6,21 +6,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from ...core.engine import router_mode
 from ...core.errors import NotFoundError, RemoteFailureError
 from ...core.text import text_table
 from ..common import command, engine_api
-from ..common.output import write_line
+from ..common.output import write_line, write_result
 from ..supervisor import local_state
 from ..supervisor.router_monitor import asked, clients_of, models_of, states
+from ..supervisor.settings import ROUTER_UNIT
 
 EXIT_WELL, EXIT_ILL = 0, 1
 POLL_S = 0.5
-UNIT = "llama-router.service"
 NFT, TABLE = "/usr/sbin/nft", "inet herd_router"
 # Longer than a stop takes. If this command is killed, the port opens again after it.
 CLOSED_S = 60
@@ -85,7 +85,7 @@ def _answers(pid: int) -> int:
 
 def stop_router_command(arguments: argparse.Namespace) -> int:
     """Refuse new connections, let running answers complete, and stop the router."""
-    began, pid = time.monotonic(), local_state.unit(UNIT).pid
+    began, pid = time.monotonic(), local_state.unit(ROUTER_UNIT).pid
     api = engine_api.of(local_state.process(pid).arguments)
     left = 0
     if api is not None:
@@ -98,20 +98,24 @@ def stop_router_command(arguments: argparse.Namespace) -> int:
             time.sleep(POLL_S / 2)
         if not is_closed:
             write_line("new connections could not be refused: nft is not there, or refused it")
-    status, said = command.run(["systemctl", "stop", UNIT], 120.0)
+    status, said = command.run(["systemctl", "stop", ROUTER_UNIT], 120.0)
     _open()
     if status:
-        raise RemoteFailureError(f"{UNIT} to stop", said.strip() or f"status {status}", "look at its journal")
-    write_line(
-        json.dumps({"stopped": api is not None, "cut": left, "seconds": round(time.monotonic() - began, 1)})
-        if arguments.json
-        else f"the router is stopped, after {time.monotonic() - began:.1f} seconds; {left} answers were cut"
-    )
+        raise RemoteFailureError(f"{ROUTER_UNIT} to stop", said.strip() or f"status {status}", "look at its journal")
+    seconds = round(time.monotonic() - began, 1)
+    facts = {"stopped": api is not None, "cut": left, "seconds": seconds}
+    text = f"the router is stopped, after {seconds:.1f} seconds; {left} answers were cut"
+    write_result(arguments.json, facts, text)
     return EXIT_WELL
 
 
 def _note(state: router_mode.RouterModelState) -> str:
     return "" if state.exit_code is None else f"its process ended with status {state.exit_code}: it could not be loaded"
+
+
+def _table(where: str, offered: Sequence[router_mode.RouterModelState]) -> str:
+    rows = [{"model": s.id, "state": s.state, "aliases": ", ".join(s.aliases), "note": _note(s)} for s in offered]
+    return f"router at {where}\n\n{text_table(rows, COLUMNS)}\n"
 
 
 def models_command(arguments: argparse.Namespace) -> int:
@@ -125,17 +129,9 @@ def models_command(arguments: argparse.Namespace) -> int:
         seconds = _load(apis[0], arguments.load, arguments.timeout)
         write_line(f"{arguments.load} is in memory after {seconds:.1f} seconds")
         return EXIT_WELL
-    found: dict[str, list[router_mode.RouterModelState]] = {}
-    for api in apis:
-        found[f"{api.address}:{api.port}"] = states(api)
-    if arguments.json:
-        write_line(json.dumps({where: [asdict(state) for state in offered] for where, offered in found.items()}))
-    else:
-        for where, offered in found.items():
-            rows = [
-                {"model": s.id, "state": s.state, "aliases": ", ".join(s.aliases), "note": _note(s)} for s in offered
-            ]
-            write_line(f"router at {where}\n\n{text_table(rows, COLUMNS)}\n")
+    found = {api.endpoint: states(api) for api in apis}
+    facts = {where: [asdict(state) for state in offered] for where, offered in found.items()}
+    write_result(arguments.json, facts, "\n".join(_table(where, offered) for where, offered in found.items()))
     failed = any(state.exit_code is not None for offered in found.values() for state in offered)
     return EXIT_ILL if failed else EXIT_WELL
 

@@ -15,7 +15,7 @@ from ...core.errors import InvalidInputError, NotFoundError
 from ...core.gateway import task_routing, task_text, tiers
 from ...core.gateway.tiers import TierStatus
 from ...core.slurm import tier_status
-from ..common.output import write_line
+from ..common.output import write_line, write_result
 
 CONFIG, TIER_STATUS = "/etc/herd/gateway.json", "/run/herd/tiers.json"
 
@@ -50,17 +50,13 @@ def select_model_command(arguments: argparse.Namespace) -> int:
     table, wall = read_table(arguments.config), time.time()
     now = read_tiers(arguments.tier_status, wall)
     if arguments.task is None:
-        if arguments.json:
-            rows = {name: task_text.as_data(table, name, now, wall) for name in table.names}
-            write_line(json.dumps(rows, indent=2))
-        else:
-            write_line(task_text.every(table, now, wall))
+        rows = {name: task_text.as_data(table, name, now, wall) for name in table.names}
+        write_result(arguments.json, rows, task_text.every(table, now, wall), indent=2)
     elif arguments.model:
         write_line(task_text.choose(table, arguments.task).model)
-    elif arguments.json:
-        write_line(json.dumps(task_text.as_data(table, arguments.task, now, wall), indent=2))
     else:
-        write_line(task_text.one(table, arguments.task, now, wall))
+        facts = task_text.as_data(table, arguments.task, now, wall)
+        write_result(arguments.json, facts, task_text.one(table, arguments.task, now, wall), indent=2)
     return 0
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import pwd
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ...core.errors import InvalidInputError, NotFoundError, RemoteFailureError
 from ...core.slurm import tier_status
 from ...core.text import plain
 from ..common.atomic_files import write_whole
-from ..common.output import write_line
+from ..common.output import write_line, write_result
 from ..slurm import manager
 from ..slurm.manager_state import DEFAULT_PATH, ManagerSettings, ManualStops, read_settings
 
@@ -53,27 +53,27 @@ def show_command(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.config)
     view, wall = _read_status(settings.view), time.time()
     age_problem = view.age_problem(wall)
-    if arguments.json:
-        write_line(json.dumps({**tier_status.as_data(view), "is_old": bool(age_problem)}, indent=2))
-    else:
-        write_line(tier_status.table(view, wall))
+    facts = {**tier_status.as_data(view), "is_old": bool(age_problem)}
+    write_result(arguments.json, facts, tier_status.table(view, wall), indent=2)
     is_ready = all(tier.state == tier_status.READY for tier in view.tiers.values() if tier.enabled)
     return 0 if is_ready and not age_problem else EXIT_NOT_READY
 
 
-def _settings_for(arguments: argparse.Namespace) -> tuple[ManagerSettings, Sequence[str]]:
+def _settings_for(arguments: argparse.Namespace) -> ManagerSettings:
     settings = read_settings(arguments.config)
+    known = [spec.name for spec in settings.tiers]
     for name in arguments.tier:
-        settings.require_tier(name)
-    return settings, arguments.tier
+        if name not in known:
+            raise InvalidInputError(f"a tier among {', '.join(known)}", name, "name one of them")
+    return settings
 
 
 def stop_command(arguments: argparse.Namespace) -> int:
     """Drain and end a tier's job, and keep the manager from submitting another."""
-    settings, names = _settings_for(arguments)
+    settings = _settings_for(arguments)
     stops, by = ManualStops(settings.state), plain(os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name)
     text = json.dumps({"reason": plain(arguments.reason), "by": by, "at": time.time()}) + "\n"
-    for name in names:
+    for name in arguments.tier:
         with _permission():
             write_whole(stops.path(name), text)
         write_line(f"{name}: its job ends after its running requests; none follows until: herdctl tiers start {name}")
@@ -82,8 +82,8 @@ def stop_command(arguments: argparse.Namespace) -> int:
 
 def start_command(arguments: argparse.Namespace) -> int:
     """Let the manager submit a stopped tier's job again."""
-    settings, names = _settings_for(arguments)
-    for name in names:
+    settings = _settings_for(arguments)
+    for name in arguments.tier:
         with _permission():
             ManualStops(settings.state).path(name).unlink(missing_ok=True)
         write_line(f"{name}: the manager submits its job")

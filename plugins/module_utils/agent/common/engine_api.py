@@ -17,13 +17,14 @@ from typing import Any
 
 from ...core.engine import api_answers
 from ...core.engine.command_line import value_of
-from ...core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError
+from ...core.errors import HerdError, InvalidInputError, NotFoundError, RemoteFailureError, reason_of
 from ...core.host import certificate
 from ...core.supervision.observations import ProbeResult
 
 HEALTH_TIMEOUT_S = 2.0
 SLOTS_TIMEOUT_S = 5.0
 LARGEST = 4 * 2**20
+LOOK_AT_HEAD = "look at herdctl status and herdctl logs on the head"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Api:
     key_file: str
     model: str
     certificate: str = ""
+
+    @property
+    def endpoint(self) -> str:
+        """Return its address and port as C(address:port)."""
+        return f"{self.address}:{self.port}"
 
     def headers(self) -> dict[str, str]:
         """Return the headers of a request. The key is read each time, because it may be rotated."""
@@ -188,36 +194,40 @@ def probe(question: Callable[[], str]) -> ProbeResult:
         return ProbeResult(False, error.found)
     except Exception as error:
         # An unusable key or certificate, or an error of this program, is not the engine's silence.
-        return ProbeResult(False, str(error) or type(error).__name__, asked=False)
+        return ProbeResult(False, reason_of(error), asked=False)
+
+
+def _refusal(status: int, answer: bytes) -> str:
+    return f"status {status}: {answer[:200].decode(errors='replace')}"
+
+
+def answer_of(
+    api: Api, method: str, path: str, timeout_s: float, body: Any, expected: str, remedy: str = LOOK_AT_HEAD
+) -> bytes:
+    """Send one request and return the body of its answer.
+
+    :param expected: what the caller needs, for the error.
+    :raises RemoteFailureError: without an answer, or with another status than 200.
+    """
+    try:
+        status, answer = ask(api, method, path, timeout_s, body)
+    except socket.timeout:
+        raise RemoteFailureError(f"{expected} within {timeout_s:g} seconds", "none", remedy) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise RemoteFailureError(expected, reason_of(error), remedy) from error
+    if status != 200:
+        raise RemoteFailureError(expected, _refusal(status, answer), remedy)
+    return answer
 
 
 def complete(api: Api, timeout_s: float) -> float:
     """Request one token and return the seconds that it took."""
     began = time.monotonic()
-    try:
-        body = {"prompt": "ping", "n_predict": 1, "cache_prompt": False}
-        # A router requires a model; a head serves its own, whatever the name.
-        if api.model:
-            body["model"] = api.model
-        status, answer = ask(api, "POST", "/completion", timeout_s, body)
-    except socket.timeout:
-        raise RemoteFailureError(
-            f"a token from {api.address}:{api.port} within {timeout_s:g} seconds",
-            "none",
-            "look at herdctl status and herdctl logs on the head",
-        ) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise RemoteFailureError(
-            f"a token from {api.address}:{api.port}",
-            str(error) or type(error).__name__,
-            "look at herdctl status and herdctl logs on the head",
-        ) from error
-    if status != 200:
-        raise RemoteFailureError(
-            f"a token from {api.address}:{api.port}",
-            f"status {status}: {answer[:200].decode(errors='replace')}",
-            "look at herdctl logs on the head",
-        )
+    body = {"prompt": "ping", "n_predict": 1, "cache_prompt": False}
+    # A router requires a model; a head serves its own, whatever the name.
+    if api.model:
+        body["model"] = api.model
+    answer_of(api, "POST", "/completion", timeout_s, body, f"a token from {api.endpoint}")
     return time.monotonic() - began
 
 
@@ -245,19 +255,13 @@ def chat(api: Api, prompt: str, max_tokens: int, timeout_s: float) -> Iterator[s
         answer = connection.getresponse()
         if answer.status != 200:
             raise RemoteFailureError(
-                f"an answer from {api.address}:{api.port}",
-                f"status {answer.status}: {answer.read(300).decode(errors='replace')}",
-                "look at herdctl status and herdctl logs on the head",
+                f"an answer from {api.endpoint}", _refusal(answer.status, answer.read(300)), LOOK_AT_HEAD
             )
         for event in api_answers.events(answer):
             for choice in event.get("choices", []):
                 if text := "".join(api_answers.piece(choice)):
                     yield text
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise RemoteFailureError(
-            f"a whole answer from {api.address}:{api.port}",
-            str(error) or type(error).__name__,
-            "look at herdctl status and herdctl logs on the head",
-        ) from error
+        raise RemoteFailureError(f"a whole answer from {api.endpoint}", reason_of(error), LOOK_AT_HEAD) from error
     finally:
         connection.close()

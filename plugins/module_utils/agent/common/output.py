@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from typing import Any
 
 
 def write(text: str) -> None:
@@ -17,6 +19,11 @@ def write(text: str) -> None:
 def write_line(text: str) -> None:
     """Write a line to standard output."""
     write(f"{text}\n")
+
+
+def write_result(as_json: bool, facts: Any, text: str, indent: int | None = None) -> None:
+    """Write a command's result as JSON for programs, or as text for people."""
+    write_line(json.dumps(facts, indent=indent) if as_json else text)
 
 
 def write_error_line(text: str) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import socket
 import time
@@ -25,7 +24,8 @@ from ..common import command, engine_api
 from ..common.output import write_line
 from ..common.systemd_notify import notify
 from ..supervisor import local_state
-from ..supervisor.settings import OperatorFlags
+from ..supervisor.settings import HEAD_UNIT, OperatorFlags
+from . import stop_engine
 
 #: The queue connects to the head from this loopback address, so that its connections are not redirected back.
 OWN_ADDRESS = "127.0.0.2"
@@ -232,13 +232,8 @@ def _stop(unit: str, pid: int) -> bool:
     if not is_held:
         # Otherwise the agent restarts it before systemd is asked to stop it.
         flags.set("hold", "herdctl idle", END_S + 10)
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-        # A second signal, such as systemd's, would turn its exit into a failure.
-        until = time.monotonic() + END_S
-        while time.monotonic() < until:
-            os.kill(pid, 0)
-            time.sleep(LOOK_S / 5)
+    # Until it exits, a second signal, such as systemd's, would turn its exit into a failure.
+    stop_engine.terminate(pid, END_S)
     is_stopped = command.run(["systemctl", "stop", unit], 120.0)[0] == 0
     if not is_held:
         flags.clear("hold")
@@ -289,7 +284,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Wait until no client has a connection, or only idle ones on which no request arrives. "
         "Exit status: 0 idle, 1 requests still run.",
     )
-    idle.add_argument("--unit", default="llama-head.service", help="the head's unit (default: %(default)s)")
+    idle.add_argument("--unit", default=HEAD_UNIT, help="the head's unit (default: %(default)s)")
     idle.add_argument("--timeout", type=float, required=True, metavar="SECONDS")
     idle.add_argument("--grace", type=float, required=True, metavar="SECONDS", help="for idle connections to close")
     idle.add_argument("--stop", action="store_true", help="stop the head at that moment")

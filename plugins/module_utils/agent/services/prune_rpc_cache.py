@@ -15,13 +15,13 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ...core.engine import rpc_cache
 from ...core.errors import HerdError, InvalidInputError
-from ..common.output import write_line
+from ..common.atomic_files import write_whole
+from ..common.output import write_result
 from ..supervisor import disks, local_state
-from ..supervisor.settings import DEFAULT_PATH, read_settings
+from ..supervisor.settings import WORKER_UNIT
 
 #: A file beside the engine's, which only opens files that are named after a hash.
 STATE = ".herd.json"
@@ -56,20 +56,8 @@ def _proved(folder: Path) -> float | None:
 
 def _prove(folder: Path, until: float) -> None:
     """Record until when all written files are known to be complete; on a full disk the record is lost."""
-    scratch = folder / f"{STATE}.{os.getpid()}"
-    try:
-        scratch.write_text(json.dumps({"proved": until}) + "\n", encoding="utf-8")
-        scratch.replace(folder / STATE)
-    except OSError:
-        with suppress(OSError):
-            scratch.unlink()
-
-
-def _print(arguments: argparse.Namespace, facts: dict[str, Any], text: str) -> None:
-    if arguments.json:
-        write_line(json.dumps(facts))
-    elif text:
-        write_line(text)
+    with suppress(OSError):
+        write_whole(folder / STATE, json.dumps({"proved": until}) + "\n")
 
 
 def show(arguments: argparse.Namespace, folder: Path) -> int:
@@ -79,7 +67,7 @@ def show(arguments: argparse.Namespace, folder: Path) -> int:
     free = _space(folder)[0] if folder.is_dir() else 0
     facts = {"folder": str(folder), "files": len(files), "bytes": size, "free": free, "proved": _proved(folder)}
     text = f"{folder}: {len(files)} files of {size // rpc_cache.MIB} MiB, {free // rpc_cache.MIB} MiB free"
-    _print(arguments, facts, text)
+    write_result(arguments.json, facts, text)
     return EXIT_WELL
 
 
@@ -97,11 +85,13 @@ def prune(arguments: argparse.Namespace, folder: Path) -> int:
     removals = rpc_cache.plan(_files(folder), limits.on(total), free, _proved(folder), ended, full)
     for removal in removals:
         (folder / removal.file.name).unlink(missing_ok=True)
-    for scratch in folder.glob(f"{STATE}.*"):
+    for scratch in folder.glob(f".{STATE}.*"):
         scratch.unlink(missing_ok=True)
     _prove(folder, now)
     said = rpc_cache.summary(removals)
-    _print(arguments, {"removed": [r.file.name for r in removals]}, f"removed from the cache {said}" if said else "")
+    if said or arguments.json:
+        facts = {"removed": [removal.file.name for removal in removals]}
+        write_result(arguments.json, facts, f"removed from the cache {said}")
     return EXIT_WELL
 
 
@@ -111,17 +101,14 @@ def check(arguments: argparse.Namespace, folder: Path) -> int:
     for file in _files(folder):
         found = rpc_cache.fnv(b"")
         with suppress(FileNotFoundError), (folder / file.name).open("rb") as stream:
-            while True:
-                data = stream.read(READ_AT_ONCE)
-                if not data:
-                    break
+            while data := stream.read(READ_AT_ONCE):
                 found = rpc_cache.fnv(data, found)
         if f"{found:016x}" != file.name:
             damaged.append(file.name)
     text = (
         f"{len(damaged)} damaged: {' '.join(damaged)}; stop the worker and remove them" if damaged else "all is whole"
     )
-    _print(arguments, {"damaged": damaged}, text)
+    write_result(arguments.json, {"damaged": damaged}, text)
     return EXIT_DAMAGED if damaged else EXIT_WELL
 
 
@@ -131,7 +118,7 @@ def cache_command(arguments: argparse.Namespace) -> int:
     try:
         if arguments.do == "prune":
             if arguments.ended is None:
-                _refuse_while_running(arguments.config)
+                _refuse_while_running()
             return prune(arguments, folder)
         return check(arguments, folder) if arguments.do == "check" else show(arguments, folder)
     except OSError as error:
@@ -140,13 +127,13 @@ def cache_command(arguments: argparse.Namespace) -> int:
         ) from error
 
 
-def _refuse_while_running(config: str) -> None:
+def _refuse_while_running() -> None:
     """Reject a manual prune while the worker runs: a load in progress would miss the removed files."""
-    unit = read_settings(config).worker_unit
-    pid = local_state.unit(unit).pid if unit else 0
-    if pid:
+    if pid := local_state.unit(WORKER_UNIT).pid:
         raise InvalidInputError(
-            "a worker that is down", f"{unit} as process {pid}", f"systemctl restart {unit}, which does the same"
+            "a worker that is down",
+            f"{WORKER_UNIT} as process {pid}",
+            f"systemctl restart {WORKER_UNIT}, which does the same",
         )
 
 
@@ -178,6 +165,5 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--starting", dest="ended", action="store_const", const=False, help="the worker is about to start (systemd)"
     )
     cache.add_argument("--run-dir", default="/run/herd", help="the agent's folder (default: %(default)s)")
-    cache.add_argument("--config", default=DEFAULT_PATH, help="the agent's configuration (default: %(default)s)")
     cache.add_argument("--json", action="store_true", help="for programs")
     cache.set_defaults(run=cache_command)

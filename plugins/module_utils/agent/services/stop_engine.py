@@ -20,25 +20,25 @@ from ..common.output import write_line
 POLL_S = 0.05
 
 
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def terminate(pid: int, seconds: float) -> bool:
+    """Send SIGTERM to a process and return whether it exits within some seconds."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(POLL_S)
         return False
     return True
 
 
 def stop(pid: int, seconds: float) -> bool:
     """Stop a process and return whether it exited on SIGTERM."""
+    if terminate(pid, seconds):
+        return True
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + seconds
-        while _lives(pid):
-            if time.monotonic() >= deadline:
-                os.kill(pid, signal.SIGKILL)
-                return False
-            time.sleep(POLL_S)
-    return True
+        os.kill(pid, signal.SIGKILL)
+    return False
 
 
 def stop_command(arguments: argparse.Namespace) -> int:

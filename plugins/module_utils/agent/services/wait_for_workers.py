@@ -28,7 +28,7 @@ from ...core.engine.worker_readiness import (
 from ...core.errors import HerdError, RemoteFailureError
 from ..common.config import read_config
 from ..common.output import write_error_line, write_line
-from ..supervisor import heartbeat_http
+from ..supervisor import heartbeat_client
 from ..supervisor.settings import DEFAULT_PATH, Settings, read_settings
 
 # A free worker on a local network answers within a millisecond; a busy one never does.
@@ -69,8 +69,7 @@ def _ask(connection: socket.socket, request: bytes, size: int, what: str) -> byt
 
 def _talk(worker: ExpectedWorker, major: int, timeout_s: float, with_devices: bool) -> WorkerObservation:
     with socket.create_connection((worker.address, worker.port), timeout=timeout_s) as connection:
-        hello = _ask(connection, rpc_protocol.hello_request(major), rpc_protocol.hello_size(major), "HELLO")
-        version = rpc_protocol.decode_hello(hello)
+        version = rpc_protocol.decode_hello(_ask(connection, *rpc_protocol.hello(major), "HELLO"))
         if not with_devices:
             return WorkerObservation("answered", version)
         count = rpc_protocol.decode_device_count(
@@ -125,7 +124,7 @@ def lost_ports(worker: ExpectedWorker, settings: Settings) -> list[int]:
 
     :raises RemoteFailureError: if the agent does not answer, or knows no worker.
     """
-    seen = heartbeat_http.fetch(worker.name, worker.address, settings.port)
+    seen = heartbeat_client.fetch(worker.name, worker.address, settings.port)
     if seen.heartbeat is None or seen.heartbeat.worker is None:
         raise RemoteFailureError(
             f"the agent of {worker.name} to name the worker's connections",

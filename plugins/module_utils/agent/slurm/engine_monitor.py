@@ -10,24 +10,25 @@ sends the same of the worker with each heartbeat. Where the rules would restart 
 from __future__ import annotations
 
 import math
-import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from ...core.host import proc_net
 from ...core.host.unacked_connections import UnackedConnections
 from ...core.supervision import heartbeat
-from ...core.supervision.actions import PROBE, RESTART, Action
+from ...core.supervision.actions import Action
 from ...core.supervision.limits import RecoveryLimits
-from ...core.supervision.observations import PeerObservation, ProbeResult, WorkerObservation
+from ...core.supervision.observations import PeerObservation, WorkerObservation
 from ...core.supervision.supervisor import Supervisor
 from ...core.supervision.worker_monitor import WorkerMonitor
 from ..common import engine_api
 from ..supervisor import local_state
 from ..supervisor.engine_poller import TICK_S, EnginePoller
 from ..supervisor.router_monitor import Actions, RouterMonitor
+from ..supervisor.supervised_engine import SupervisedEngine
 
 #: The runtime itself handles silent steps. A worker's end is reported by its step first.
 LIMITS = RecoveryLimits(silent_s=math.inf, confirm_s=2.0)
@@ -94,6 +95,7 @@ class _Worker:
             listening=True,
             clients=tuple(facts["clients"]),
             stale=facts["stale"],
+            unit_age_s=0.0,
         )
         return PeerObservation(
             "heartbeat",
@@ -102,85 +104,91 @@ class _Worker:
         )
 
 
-class HeadMonitor:
-    """Monitors a head and its workers.
+class Monitor(ABC):
+    """Monitors an engine; C(lost) says why the group is lost. An error in its rules is logged and ends no engine."""
 
-    :param endpoints: address and port of each worker, by the host's name.
-    """
-
-    def __init__(self, pid: int, endpoints: Mapping[str, str], log: Log) -> None:
-        self.head, self.log, self.lost = ChildProcess("the head", pid), log, ""
-        self.workers = {name: _Worker(name, endpoint) for name, endpoint in endpoints.items()}
-        self.supervisor, self.engine, self.links = Supervisor(LIMITS), EnginePoller(ASK_EVERY_S), UnackedConnections()
-        self._probe: ProbeResult | None = None
-        threading.Thread(target=self.engine.run, daemon=True).start()
+    def __init__(self, poller: EnginePoller, log: Log) -> None:
+        self.poller, self.log, self.lost = poller, log, ""
+        self.workers: dict[str, _Worker] = {}
+        self._checked, self._logged = -TICK_S, ""
 
     @property
     def health(self) -> str:
-        """Health that the head reports."""
-        return self.engine.health
+        """Health that the engine reports."""
+        return self.poller.health
 
     def receive(self, host: str, facts: Mapping[str, Any]) -> None:
         """Record a worker's heartbeat."""
         if host in self.workers:
             self.workers[host].receive(facts)
 
+    @abstractmethod
+    def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
+        """Check once."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Stop asking the engine."""
+
+    def poll(self) -> str:
+        """Check if it is time to; return why the group is lost, or an empty text."""
+        now = time.monotonic()
+        if now - self._checked >= TICK_S:
+            self._checked = now
+            try:
+                self.step(now, local_state.sockets())
+            except Exception as error:
+                text = f"the engines cannot be monitored: {type(error).__name__}: {error}"
+                if text != self._logged:
+                    self._logged = text
+                    self.log(text)
+        return self.lost
+
+
+class HeadMonitor(Monitor):
+    """Monitors a head and its workers.
+
+    :param endpoints: address and port of each worker, by the host's name.
+    """
+
+    def __init__(self, pid: int, endpoints: Mapping[str, str], log: Log) -> None:
+        super().__init__(EnginePoller(ASK_EVERY_S), log)
+        self.head = ChildProcess("the head", pid)
+        self.workers = {name: _Worker(name, endpoint) for name, endpoint in endpoints.items()}
+        self.engine = SupervisedEngine(Supervisor(LIMITS), self.poller, log, self._lose)
+        self.engine.begin()
+        self.links = UnackedConnections()
+
     def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Check once; C(lost) says why the group is lost."""
         self.head.refresh(now)
-        process, state = self.head.process, self.engine
-        state.api = engine_api.of(process.arguments)
+        self.poller.api = engine_api.of(self.head.process.arguments)
         found = {w.name: proc_net.established_to(table, w.address, w.port) for w in self.workers.values()}
-        view = replace(
-            local_state.engine_view(self.head.unit, process, state.health),
-            links={name: tuple(f"{s.local_address}:{s.local_port}" for s in links) for name, links in found.items()},
-            slots_known=state.slots.known,
-            busy=state.slots.busy,
-            progress=f"{state.slots.progress} {state.tokens}",
-        )
+        ends = {name: tuple(f"{s.local_address}:{s.local_port}" for s in links) for name, links in found.items()}
         observations = {worker.name: worker.observation() for worker in self.workers.values()}
-        probe, self._probe = self._probe, None
-        for action in self.supervisor.step(now, view, observations, "", probe):
-            self._apply(action)
+        self.engine.step(now, self.engine.head_view(self.head, ends), observations, "")
         for worker in self.workers.values():
             for action in worker.monitor.step(now, worker.view()) if worker.facts else ():
-                self._apply(replace(action, reason=f"{worker.name}: {action.reason}"))
+                self.engine.apply(replace(action, reason=f"{worker.name}: {action.reason}"))
         silent = {name for name, links in found.items() if any(link.is_unacked for link in links)}
         silent |= {worker.name for worker in self.workers.values() if worker.facts.get("unanswered")}
         self.lost = self.lost or self.links.step(now, silent)
 
-    def _apply(self, action: Action) -> None:
-        if action.kind == RESTART:
-            self.lost = self.lost or action.reason
-        elif action.kind == PROBE:
-            self.log(f"asking the head for a token: {action.reason}")
-            threading.Thread(target=self._ask, args=(self.engine.api,), daemon=True).start()
-        else:
-            self.log(action.reason)
-
-    def _ask(self, api: engine_api.Api | None) -> None:
-        self._probe = engine_api.probe(lambda: engine_api.token(api, LIMITS.probe_s))
+    def _lose(self, action: Action) -> None:
+        self.lost = self.lost or action.reason
 
     def end(self) -> None:
         """Stop asking the engine."""
-        self.engine.ended = True
+        self.poller.ended = True
 
 
-class ModelsMonitor:
+class ModelsMonitor(Monitor):
     """Monitors a router and its models' processes. A hanging model is unloaded, and the next request loads it."""
 
     def __init__(self, pid: int, log: Log) -> None:
-        self.lost = ""
         actions = Actions(lambda: EnginePoller(ASK_EVERY_S), lambda work: work(), self._lose, log)
         self.router = RouterMonitor(ChildProcess("the router", pid), LIMITS, actions)
-
-    @property
-    def health(self) -> str:
-        """Health that the router reports."""
-        return self.router.own.poller.health
-
-    def receive(self, host: str, facts: Mapping[str, Any]) -> None:
-        """Ignore a heartbeat: a router has no workers."""
+        super().__init__(self.router.own.poller, log)
 
     def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
         """Check once; C(lost) says why the group is lost."""
@@ -192,44 +200,3 @@ class ModelsMonitor:
     def end(self) -> None:
         """Stop asking the engine."""
         self.router.end()
-
-
-class Monitor(Protocol):
-    """A monitor of a head or of a router."""
-
-    lost: str
-
-    @property
-    def health(self) -> str:
-        """Health that the engine reports."""
-
-    def receive(self, host: str, facts: Mapping[str, Any]) -> None:
-        """Record a worker's heartbeat."""
-
-    def step(self, now: float, table: Sequence[proc_net.TcpSocket]) -> None:
-        """Check once."""
-
-    def end(self) -> None:
-        """Stop asking the engine."""
-
-
-class Poller:
-    """Runs a monitor from time to time. An error in its rules is logged and ends no engine."""
-
-    def __init__(self, monitor: Monitor, log: Log) -> None:
-        self.monitor, self.log = monitor, log
-        self._checked, self._logged = -TICK_S, ""
-
-    def poll(self) -> str:
-        """Check if it is time to; return why the group is lost, or an empty text."""
-        now = time.monotonic()
-        if now - self._checked >= TICK_S:
-            self._checked = now
-            try:
-                self.monitor.step(now, local_state.sockets())
-            except Exception as error:
-                text = f"the engines cannot be monitored: {type(error).__name__}: {error}"
-                if text != self._logged:
-                    self._logged = text
-                    self.log(text)
-        return self.monitor.lost

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from ...core.errors import RemoteFailureError
 from ...core.slurm import endpoint_registry, job_reasons, tier_report, tier_state, tier_status
 from ...core.slurm import manager as tier_manager
 from ...core.slurm.queue import Ending
-from ...core.slurm.tier_state import Action, Observation, QueueSnapshot, TierSpec, TierState
+from ...core.slurm.tier_state import Action, Observation, QueueSnapshot, TierSpec
 from ...core.text import plain
 from ..common.atomic_files import write_whole
 from ..common.command import CommandResult
@@ -57,10 +56,6 @@ class RegistrySnapshot:
     files: Mapping[str, str] = field(default_factory=dict)
     broken: Sequence[str] = ()
     tracker: endpoint_registry.HeartbeatTracker = field(default_factory=endpoint_registry.HeartbeatTracker)
-
-
-def _step(spec: TierSpec, observed: Observation, state: TierState) -> tuple[TierState, list[Action]]:
-    return tier_manager.step(spec, state, observed)
 
 
 class Manager:
@@ -175,18 +170,20 @@ class Manager:
 
     def act(self) -> bool:
         """Decide and act for every tier; say whether there was an action."""
-        is_busy = False
-        for spec in self.settings.tiers:
-            observed, _registry = self.observe(time.time())
-            for action in self.states.decide(spec.name, partial(_step, spec, observed)):
-                is_busy = True
-                self._apply(spec, action)
+        has_acted = [self._act_for(spec) for spec in self.settings.tiers]
         self._cancel_orphans()
         live = {job.id for job in self.queue.jobs} | {state.job for state in self.states.of.values()}
         with self._lock:
             self.endings = {job: ending for job, ending in self.endings.items() if job in live}
             self.drained = {job: count for job, count in self.drained.items() if job in live}
-        return is_busy
+        return any(has_acted)
+
+    def _act_for(self, spec: TierSpec) -> bool:
+        observed, _registry = self.observe(time.time())
+        actions = self.states.decide(spec.name, lambda state: tier_manager.step(spec, state, observed))
+        for action in actions:
+            self._apply(spec, action)
+        return bool(actions)
 
     def _cancel_orphans(self) -> None:
         """Cancel the jobs of tiers that are no longer in the inventory: Slurm would requeue them forever."""

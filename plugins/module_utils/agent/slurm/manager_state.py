@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import InvalidInputError
 from ...core.slurm import tier_state
 from ...core.slurm.tier_state import Action, ManualStop, TierSpec, TierState
 from ...core.text import plain
@@ -43,12 +42,6 @@ class ManagerSettings:
     tiers: Sequence[TierSpec]
     every: float
 
-    def require_tier(self, name: str) -> None:
-        """Raise an error if there is no tier of this name."""
-        if all(spec.name != name for spec in self.tiers):
-            known = ", ".join(spec.name for spec in self.tiers)
-            raise InvalidInputError(f"a tier among {known}", name, "name one of them")
-
 
 def _parse(data: Any) -> ManagerSettings:
     every = float(data["every"])
@@ -63,7 +56,6 @@ def _parse(data: Any) -> ManagerSettings:
             enabled=bool(tier["enabled"]),
             preempted_by=tuple(str(one["name"]) for one in data["qos"] if tier["qos"] in one.get("preempts", ())),
             hosts=tuple(map(str, tier["hosts"] or data["nodes"])),
-            grace=float(tier["grace"]),
             fingerprint=str(tier.get("fingerprint") or ""),
             gpu_conflict=str(tier.get("gpu_conflict") or ""),
             backoff=tuple(map(float, data["backoff"])),
@@ -103,7 +95,7 @@ class ManualStops:
             with suppress(FileNotFoundError):
                 try:
                     data = json.loads(self.path(name).read_text(encoding="utf-8"))
-                    found[name] = ManualStop(plain(str(data["reason"])), plain(str(data["by"])), float(data["at"]))
+                    found[name] = ManualStop(plain(str(data["reason"])), plain(str(data["by"])))
                 except (ValueError, KeyError, TypeError, PermissionError):
                     found[name] = ManualStop("the reason cannot be read")
         return found

@@ -82,10 +82,10 @@ def read_rules(path: str) -> PortRules:
     return read_config(path, SCHEMA, _parse, "the port guard's configuration", "slurm_tiers")
 
 
-def nft(*commands: str) -> str:
-    """Change the set in one transaction, and return the error."""
-    status, text = command.run(["nft", "; ".join(commands)])
-    return text.strip() if status else ""
+def nft(*words: str) -> tuple[str, str]:
+    """Run nft, and return its output and the error."""
+    status, text = command.run(["nft", *words])
+    return ("", text.strip() or f"nft ended with {status}") if status else (text, "")
 
 
 def _element(verb: str, pair: tuple[str, int]) -> str:
@@ -96,8 +96,7 @@ def _element(verb: str, pair: tuple[str, int]) -> str:
 def rules_now() -> tuple[str, str]:
     """Read the current rules; if there are none, return the error."""
     # Numeric, so that a failing name lookup is no change. Without the elements of the set, which change.
-    status, text = command.run(["nft", "--stateless", "--terse", "--numeric", f"list table inet {TABLE}"])
-    return ("", text.strip() or f"nft ended with {status}") if status else (text, "")
+    return nft("--stateless", "--terse", "--numeric", f"list table inet {TABLE}")
 
 
 class OpenPorts:
@@ -115,10 +114,9 @@ class OpenPorts:
             raise RemoteFailureError(f"nft to load {self._table}", problem, "see nft -f on this node")
 
     def _load(self) -> str:
-        status, text = command.run(["nft", "-f", self._table])
-        if status:
-            return text.strip() or f"nft ended with {status}"
-        self._wanted, problem = rules_now()
+        _output, problem = nft("-f", self._table)
+        if not problem:
+            self._wanted, problem = rules_now()
         return problem
 
     def check(self) -> None:
@@ -183,8 +181,8 @@ class OpenPorts:
 
     @staticmethod
     def _put(pair: tuple[str, int]) -> str:
-        # Only an existing element can be deleted, and the port must stay open in between.
-        return nft(_element("add", pair), _element("delete", pair), _element("add", pair))
+        # One transaction: only an existing element can be deleted, and the port must stay open in between.
+        return nft("; ".join(_element(verb, pair) for verb in ("add", "delete", "add")))[1]
 
 
 def monitor(open_ports: OpenPorts) -> None:

@@ -36,9 +36,8 @@ class RegistryEntry:
 
     def begin(self) -> None:
         """Start to load: the job runs, and its model is not loaded."""
-        with self._lock:
-            is_first, self.state, self.percent = not self.state, "loading", 0
-        self._write()
+        is_first = not self.state
+        self._set("loading", 0)
         if is_first:
             threading.Thread(target=self._beat, daemon=True).start()
 
@@ -57,14 +56,16 @@ class RegistryEntry:
 
     def ready(self, models: Sequence[str]) -> None:
         """Serve: the engine answers."""
-        with self._lock:
-            self.models, self.state, self.percent = list(models), "ready", 100
-        self._write()
+        self.models = list(models)
+        self._set("ready", 100)
 
     def drain(self) -> None:
         """Drain: the engine finishes its requests and gets no new ones."""
+        self._set("draining", self.percent)
+
+    def _set(self, state: str, percent: int) -> None:
         with self._lock:
-            self.state = "draining"
+            self.state, self.percent = state, percent
         self._write()
 
     def remove(self) -> None:

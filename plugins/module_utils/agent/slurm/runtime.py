@@ -26,7 +26,7 @@ from typing import Any
 
 from ...core.engine.rpc_protocol import parse_version
 from ...core.engine.worker_readiness import ExpectedWorker, ReadinessCheck, least_memory
-from ...core.errors import HerdError
+from ...core.errors import HerdError, reason_of
 from ...core.slurm import drain as job_drain
 from ...core.slurm import job_spec
 from ..common import command, engine_api
@@ -82,7 +82,7 @@ class Runtime:
         # Models of a router without a file on this node.
         self.missing: set[str] = set()
         self.ticked = time.monotonic()
-        self.poller: engine_monitor.Poller | None = None
+        self.monitor: engine_monitor.Monitor | None = None
         self.times = slurm_times.SlurmTimesPoller(job_id, lambda: self.registry.state == "ready")
         self.requests = running_requests.RequestCounter(self.count_busy, self._needs_count)
 
@@ -98,7 +98,7 @@ class Runtime:
             self._signal(self.signals.get_nowait(), "the job's script")
         with suppress(queue.Empty):
             self._apply_times(*self.times.answers.get_nowait())
-        if self.poller and (lost := self.poller.poll()):
+        if self.monitor and (lost := self.monitor.poll()):
             raise GroupLostError(lost)
         try:
             step, event = self.events.get(timeout=timeout_s)
@@ -124,8 +124,8 @@ class Runtime:
         elif kind == "progress":
             size = self.job.models[0].size if self.job.models else 0
             self.registry.load(job_spec.percent(int(event["read"]), size, int(event["sent"]), self.remote))
-        elif kind == "alive" and self.poller:
-            self.poller.monitor.receive(step.host, event.get("worker") or {})
+        elif kind == "alive" and self.monitor:
+            self.monitor.receive(step.host, event.get("worker") or {})
         elif kind == "gpus":
             self.registry.gpus[step.host] = list(event["gpus"])
         elif kind == "note":
@@ -174,14 +174,12 @@ class Runtime:
             self.renewal.limit(self.job.timing, now, times.end - time.time())
 
     def _monitor(self, pid: int) -> None:
-        monitor: engine_monitor.Monitor
         if self.job.kind == job_spec.ROUTER:
-            monitor = engine_monitor.ModelsMonitor(pid, log)
+            self.monitor = engine_monitor.ModelsMonitor(pid, log)
         else:
             ports = {step.host: step.port for step in self.steps.values() if step.name != "head"}
             endpoints = {node.name: f"{node.fabric}:{ports[node.name]}" for node in self.workers}
-            monitor = engine_monitor.HeadMonitor(pid, endpoints, log)
-        self.poller = engine_monitor.Poller(monitor, log)
+            self.monitor = engine_monitor.HeadMonitor(pid, endpoints, log)
 
     def wait(self, until: float, what: str, is_done: Callable[[], bool]) -> None:
         """Wait until something is done, and handle events meanwhile."""
@@ -189,6 +187,13 @@ class Runtime:
             if time.monotonic() >= until:
                 raise GroupLostError(f"{what} takes too long")
             self.tick()
+
+    def _in_thread(self, work: Callable[[], Any], timeout_s: float, what: str) -> Any:
+        """Return the result of work that may take so many seconds, and handle events meanwhile."""
+        results: list[Any] = []
+        threading.Thread(target=lambda: results.append(work()), daemon=True).start()
+        self.wait(time.monotonic() + timeout_s + 10, what, lambda: bool(results))
+        return results[0]
 
     # Starting
 
@@ -213,20 +218,11 @@ class Runtime:
             ExpectedWorker(node.name, node.fabric, ports[node.name], max(1, node.gpus), least_memory(node.memory_mib))
             for node in self.workers
         )
-        rule = ReadinessCheck(
-            parse_version(str(self.release.manifest["rpc_protocol"])), self.job.timing.start, expected
-        )
-        verdicts: list[Any] = []
-        done = threading.Event()
-
-        def ask() -> None:
-            verdicts.extend(wait_for_workers.wait_for(rule, log))
-            done.set()
-
-        threading.Thread(target=ask, daemon=True).start()
-        self.wait(time.monotonic() + self.job.timing.start + 10, "the worker readiness check", done.is_set)
-        if verdicts:
-            raise GroupLostError("; ".join(str(verdict.error) for verdict in verdicts))
+        limit_s = self.job.timing.start
+        rule = ReadinessCheck(parse_version(str(self.release.manifest["rpc_protocol"])), limit_s, expected)
+        found = self._in_thread(lambda: wait_for_workers.wait_for(rule, log), limit_s, "the worker readiness check")
+        if found:
+            raise GroupLostError("; ".join(str(verdict.error) for verdict in found))
 
     def start_head(self, ports: dict[str, int]) -> None:
         """Start the head or the router, and wait until it answers."""
@@ -237,15 +233,12 @@ class Runtime:
             self.remote = job_spec.remote_bytes(placed, self.job.models[0].size)
             line = job_spec.head_line(self.job, program, manifest, placed, self.head)
         else:
-            line = job_spec.router_line(self.job, program, manifest, self.head)
+            presets = self.folder / "models.ini"
+            line = job_spec.router_line(self.job, program, manifest, self.head, str(presets))
+            presets.write_text(line.presets, encoding="utf-8")
         for warning in line.warnings:
             log(f"warning: {warning}")
-        argv = list(line.argv)
-        for placeholder, text in line.files.items():
-            path = self.folder / "models.ini"
-            path.write_text(text, encoding="utf-8")
-            argv[argv.index(placeholder)] = str(path)
-        order = orders.head_order(self.job, self.head, argv, self.folder)
+        order = orders.head_order(self.job, self.head, line.argv, self.folder)
         order["environment"].update(line.environment)
         step = self._start("head", self.head, order)
         began = time.monotonic()
@@ -259,26 +252,22 @@ class Runtime:
         log(f"ready after {time.monotonic() - began:.0f} seconds at {self.head.address}:{step.port}")
 
     def _is_healthy(self) -> bool:
-        if self.poller and self.poller.monitor.health:
-            return self.poller.monitor.health == "ok"
+        if self.monitor and self.monitor.health:
+            return self.monitor.health == "ok"
         # The monitor has not asked yet, or this node hides the engine's process.
         return self.api is not None and engine_api.health(self.api) == "ok"
 
     def _token(self, api: engine_api.Api, timeout_s: float) -> str:
         """Ask for a token; return why none came, or an empty text."""
-        found: list[str] = []
-        done = threading.Event()
 
-        def ask() -> None:
+        def ask() -> str:
             try:
                 engine_api.complete(api, timeout_s)
             except Exception as error:
-                found.append(str(error) or type(error).__name__)
-            done.set()
+                return reason_of(error)
+            return ""
 
-        threading.Thread(target=ask, daemon=True).start()
-        self.wait(time.monotonic() + timeout_s + 10, "the first token", done.is_set)
-        return found[0] if found else ""
+        return str(self._in_thread(ask, timeout_s, "the first token"))
 
     def _prove(self, api: engine_api.Api) -> None:
         """Ask for a token. The health shows neither a failed worker nor a router's broken model."""
@@ -341,9 +330,9 @@ class Runtime:
 
     def stop_group(self, gently: bool) -> None:
         """Stop the head, then the workers."""
-        poller, self.poller = self.poller, None
-        if poller:
-            poller.monitor.end()
+        monitor, self.monitor = self.monitor, None
+        if monitor:
+            monitor.end()
         steps, self.steps = dict(self.steps), {}
         head = steps.pop("head", None)
         if head:

@@ -76,6 +76,12 @@ def _number(path: Path) -> int | None:
         return None
 
 
+def _device_node(device: Path) -> int | None:
+    with suppress(OSError):
+        return numa.device_node((device / "numa_node").read_text(encoding="ascii"))
+    return None
+
+
 def _gpu_node() -> int | None:
     """Find the NUMA node of the job's first GPU. CUDA numbers devices by their PCI addresses."""
     gpus = []
@@ -83,7 +89,7 @@ def _gpu_node() -> int | None:
         with suppress(OSError):
             is_nvidia = (device / "vendor").read_text(encoding="ascii").strip() == "0x10de"
             if is_nvidia and (device / "class").read_text(encoding="ascii").startswith("0x03"):
-                gpus.append(_number(device / "numa_node"))
+                gpus.append(_device_node(device))
     index = numa.first_gpu(os.environ)
     return gpus[index] if index < len(gpus) else None
 
@@ -95,7 +101,7 @@ def binding(interface: str, threads: int) -> numa.Binding:
         with suppress(OSError):
             text = (folder / "cpulist").read_text(encoding="ascii")
             nodes[int(folder.name[4:])] = numa.parse_list(text)
-    fabric = _number(Path("/sys/class/net") / interface / "device/numa_node") if interface else None
+    fabric = _device_node(Path("/sys/class/net") / interface / "device") if interface else None
     return numa.near(nodes, os.sched_getaffinity(0), _gpu_node(), fabric, threads)
 
 
@@ -121,10 +127,14 @@ def _bindable(address: str, port: int) -> bool:
 
 
 def choose_port(address: str, first: int, count: int) -> int:
-    """Choose the first port without a listener."""
+    """Choose the first port without a listener.
+
+    Engines share a port with another listener, and each gets half of the requests. So a port that can be bound is not
+    necessarily free.
+    """
     taken = {found.local_port for found in local_state.sockets() if found.state == "LISTEN"}
-    for port in job_spec.candidates(first, count, taken):
-        if _bindable(address, port):
+    for port in range(first, first + count):
+        if port not in taken and _bindable(address, port):
             return port
     raise InsufficientError(
         f"a free port between {first} and {first + count - 1} on {address}",

@@ -19,18 +19,19 @@ from dataclasses import replace
 from ...core.engine.command_line import value_of
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
-from ...core.supervision.actions import PROBE, RESTART, Action
-from ...core.supervision.observations import HeadObservation, PeerObservation, ProbeResult, WorkerObservation
+from ...core.supervision.actions import RESTART, Action
+from ...core.supervision.observations import PeerObservation, WorkerObservation
 from ...core.supervision.supervisor import Supervisor
 from ...core.supervision.worker_monitor import WorkerMonitor
 from ...core.text import plain
 from ..common import command, engine_api
 from ..common.log import log
 from ..common.systemd_notify import notify
-from . import disks, heartbeat_http, local_state
+from . import disks, heartbeat_client, heartbeat_server, local_state
 from .engine_poller import TICK_S, EnginePoller
 from .router_monitor import Actions, RouterMonitor
-from .settings import DEFAULT_PATH, OperatorFlags, Settings, read_settings
+from .settings import DEFAULT_PATH, HEAD_UNIT, ROUTER_UNIT, WORKER_UNIT, OperatorFlags, Settings, read_settings
+from .supervised_engine import SupervisedEngine, service_fields
 
 
 class Agent:
@@ -39,81 +40,46 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.flags = OperatorFlags(settings.run_dir)
-        self.worker = local_state.ObservedUnit(settings.worker_unit) if settings.worker_unit else None
-        self.head = local_state.ObservedUnit(settings.head_unit) if settings.head_unit else None
-        actions = Actions(EnginePoller, self._order, lambda name, pid, _reason: self._restart_head(name, pid), log)
-        router = local_state.ObservedUnit(settings.router_unit) if settings.router_unit else None
-        self.router = RouterMonitor(router, settings.limits, actions) if router else None
-        self.gpus, self.engine = local_state.Gpus(), EnginePoller()
+        self.worker, self.head = local_state.ObservedUnit(WORKER_UNIT), local_state.ObservedUnit(HEAD_UNIT)
+        actions = Actions(EnginePoller, self._order, lambda name, pid, _reason: self._restart_unit(name, pid), log)
+        self.router = RouterMonitor(local_state.ObservedUnit(ROUTER_UNIT), settings.limits, actions)
+        self.engine = SupervisedEngine(Supervisor(settings.limits), EnginePoller(), log, self._restart_group)
+        self.gpus = local_state.Gpus()
         self.disks = disks.Disks(settings.disks, settings.disk_limits, settings.run_dir)
         self.protocols = local_state.Protocols(settings.prefix)
-        self.followers = heartbeat_http.Followers(settings.port)
-        self.supervisor, self.worker_monitor = Supervisor(settings.limits), WorkerMonitor(settings.limits)
-        self.boot_id, self.run_id, self.sequence = local_state.boot_id(), secrets.token_hex(8), 0
-        self._probe: ProbeResult | None = None
+        self.followers = heartbeat_client.Followers(settings.port)
+        self.worker_monitor = WorkerMonitor(settings.limits)
         self._ordering: threading.Thread | None = None
-        self.published = self._heartbeat(None, None, None, None)
+        self._heartbeat = heartbeat.Heartbeat(settings.node, secrets.token_hex(8), 0, local_state.boot_id(), 0.0)
+        self.published = heartbeat.write(self._heartbeat)
 
-    def _heartbeat(
-        self,
-        hold: heartbeat.Hold | None,
-        worker: heartbeat.Worker | None,
-        head: heartbeat.Head | None,
-        router: heartbeat.Head | None,
-    ) -> bytes:
-        self.sequence += 1
-        return heartbeat.write(
-            heartbeat.Heartbeat(
-                node=self.settings.node,
-                agent=self.run_id,
-                sequence=self.sequence,
-                boot_id=self.boot_id,
-                uptime_s=round(time.clock_gettime(time.CLOCK_BOOTTIME), 1),
-                hold=hold,
-                worker=worker,
-                head=head,
-                router=router,
-                gpus=self.gpus.readings,
-                disks=self.disks.readings,
-            )
-        )
-
-    def _observe_worker(
-        self, now: float, observed: local_state.ObservedUnit, table: Sequence[proc_net.TcpSocket], hold: str
-    ) -> heartbeat.Worker | None:
-        observed.refresh(now)
-        unit, process = observed.unit, observed.process
+    def _observe_worker(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Worker | None:
+        self.worker.refresh(now)
+        unit, process = self.worker.unit, self.worker.process
         if not unit.loaded:
             return None
         port = value_of(process.arguments, "-p", "--port")
         number = int(port) if port.isdigit() else 0
         clients = proc_net.established_from(table, number)
         stale = sum(1 for found in table if found.local_port == number and found.state == "CLOSE_WAIT")
-        release = local_state.release_of(process.arguments)
         view = WorkerObservation(
             unit.active, unit.job, unit.pid, process.started, process.state, stale if number else 0
         )
         for action in self.worker_monitor.step(now, view, hold):
             if action.kind == RESTART:
                 log(f"noticed: {action.reason}")
-                self._order(lambda: self._systemctl("restart", "--no-block", observed.name))
+                self._order(lambda: self._systemctl("restart", "--no-block", WORKER_UNIT))
             else:
                 log(action.reason)
+        service = service_fields(self.worker, now)
         return heartbeat.Worker(
-            unit=observed.name,
-            active=unit.active,
-            sub=unit.sub,
-            job=unit.job,
+            **service,
             pid=unit.pid,
-            started=process.started,
             state=process.state,
-            restarts=unit.restarts,
-            release=release,
-            protocol=self.protocols.of(release),
+            protocol=self.protocols.of(service["release"]),
             listening=bool(number and proc_net.listening_on(table, number)),
             clients=tuple(f"{found.remote_address}:{found.remote_port}" for found in clients)[:256],
             stale=view.stale,
-            unit_age_s=observed.age_s(now),
         )
 
     def _links(self, arguments: Sequence[str], table: Sequence[proc_net.TcpSocket]) -> dict[str, tuple[str, ...]]:
@@ -126,38 +92,21 @@ class Agent:
             found[names.get(address, endpoint)] = tuple(f"{s.local_address}:{s.local_port}" for s in links)
         return found
 
-    def _observe_head(
-        self, now: float, observed: local_state.ObservedUnit, table: Sequence[proc_net.TcpSocket], hold: str
-    ) -> heartbeat.Head | None:
-        observed.refresh(now)
-        unit, process, state = observed.unit, observed.process, self.engine
-        if not unit.loaded:
+    def _observe_head(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Head | None:
+        self.head.refresh(now)
+        if not self.head.unit.loaded:
             return None
-        links = self._links(process.arguments, table)
+        state, supervisor, arguments = self.engine.poller, self.engine.supervisor, self.head.process.arguments
+        links = self._links(arguments, table)
         self.followers.follow({name: self.settings.peers[name] for name in links if name in self.settings.peers})
-        state.api = engine_api.of(process.arguments)
-        view = replace(
-            local_state.engine_view(unit, process, state.health),
-            links=links,
-            slots_known=state.slots.known,
-            busy=state.slots.busy,
-            progress=f"{state.slots.progress} {state.tokens}",
-        )
+        state.api = engine_api.of(arguments)
         observations = {name: PeerObservation("silent", detail="it has no agent") for name in links}
         observations.update(self.followers.observations([name for name in links if name in self.settings.peers], now))
-        probe, self._probe = self._probe, None
-        for action in self.supervisor.step(now, view, observations, hold, probe):
-            self._apply(action, observed, view)
+        self.engine.step(now, self.engine.head_view(self.head, links), observations, hold)
         return heartbeat.Head(
-            unit=observed.name,
-            active=unit.active,
-            sub=unit.sub,
-            job=unit.job,
-            pid=view.pid,
-            started=process.started,
-            restarts=unit.restarts,
-            release=view.release,
-            api=f"{state.api.address}:{state.api.port}" if state.api else "",
+            **service_fields(self.head, now),
+            pid=self.engine.view.pid,
+            api=state.api.endpoint if state.api else "",
             health=state.health,
             workers=tuple(links),
             lost=tuple(name for name, found in links.items() if not found),
@@ -166,27 +115,18 @@ class Agent:
             waiting=state.waiting,
             tokens_total=state.tokens,
             tokens_per_second=state.rate(),
-            supervision=self.supervisor.state,
-            reason=plain(self.supervisor.reason),
-            recoveries=self.supervisor.recoveries,
-            draining=self.supervisor.state == "draining" or self.flags.get("drain") is not None,
-            unit_age_s=observed.age_s(now),
+            supervision=supervisor.state,
+            reason=plain(supervisor.reason),
+            recoveries=supervisor.recoveries,
+            draining=supervisor.state == "draining" or self.flags.get("drain") is not None,
         )
 
-    def _apply(self, action: Action, observed: local_state.ObservedUnit, view: HeadObservation) -> None:
-        if action.kind == RESTART:
-            log(f"restarting the head, which waits for its workers: {action.reason}")
-            self._order(lambda: self._restart_head(observed.name, 0 if action.gently else view.pid))
-        elif action.kind == PROBE:
-            log(f"asking the head for a token: {action.reason}")
-            threading.Thread(target=self._ask_for_token, args=(self.engine.api,), daemon=True).start()
-        else:
-            log(action.reason)
+    def _restart_group(self, action: Action) -> None:
+        pid = 0 if action.gently else self.engine.view.pid
+        log(f"restarting the head, which waits for its workers: {action.reason}")
+        self._order(lambda: self._restart_unit(HEAD_UNIT, pid))
 
-    def _ask_for_token(self, api: engine_api.Api | None) -> None:
-        self._probe = engine_api.probe(lambda: engine_api.token(api, self.settings.limits.probe_s))
-
-    def _restart_head(self, name: str, pid: int) -> None:
+    def _restart_unit(self, name: str, pid: int) -> None:
         # Its answers are lost, so the process is killed: systemd would wait as long as a stop may take.
         is_same = bool(pid) and local_state.unit(name).pid == pid
         if is_same:
@@ -214,17 +154,26 @@ class Agent:
         hold = self.flags.get("hold")
         reason = hold.reason if hold else ""
         table = local_state.sockets()
-        worker = self._observe_worker(now, self.worker, table, reason) if self.worker else None
-        head = self._observe_head(now, self.head, table, reason) if self.head else None
-        router = self.router.step(now, table, reason) if self.router else None
-        self.published = self._heartbeat(hold, worker, head, router)
+        self._heartbeat = replace(
+            self._heartbeat,
+            sequence=self._heartbeat.sequence + 1,
+            uptime_s=round(time.clock_gettime(time.CLOCK_BOOTTIME), 1),
+            hold=hold,
+            worker=self._observe_worker(now, table, reason),
+            head=self._observe_head(now, table, reason),
+            router=self.router.step(now, table, reason),
+            gpus=self.gpus.readings,
+            disks=self.disks.readings,
+        )
+        self.published = heartbeat.write(self._heartbeat)
 
     def run(self) -> None:
         """Run until the process ends."""
         clients = {*self.settings.peers.values(), self.settings.address}
-        server = heartbeat_http.Server((self.settings.address, self.settings.port), lambda: self.published, clients)
-        for work in (server.serve_forever, self.gpus.run, self.engine.run):
+        server = heartbeat_server.Server((self.settings.address, self.settings.port), lambda: self.published, clients)
+        for work in (server.serve_forever, self.gpus.run):
             threading.Thread(target=work, daemon=True).start()
+        self.engine.begin()
         self.disks.start()
         self.tick()
         notify("READY=1")

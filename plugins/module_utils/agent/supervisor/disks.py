@@ -17,6 +17,7 @@ from ...core.engine import rpc_cache
 from ...core.host import disk_space
 from ...core.supervision.heartbeat import Disk
 from ...core.text import plain
+from ..common.atomic_files import write_whole
 
 EVERY_S = 5.0
 #: A file in the agent's folder: when a file system was last full, by the number of its device.
@@ -72,9 +73,7 @@ class Disks:
             return
         with self._lock, suppress(OSError):
             self.run_dir.mkdir(parents=True, exist_ok=True)
-            scratch = self.run_dir / f".{FULL}"
-            scratch.write_text(json.dumps({**_full(self.run_dir), str(device): time.time()}), encoding="utf-8")
-            scratch.replace(self.run_dir / FULL)
+            write_whole(self.run_dir / FULL, json.dumps({**_full(self.run_dir), str(device): time.time()}))
 
     def start(self) -> None:
         """Start a thread for each path."""

@@ -20,6 +20,7 @@ from ...core.host import nvidia_smi as nvidia_smi_report
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
 from ...core.supervision.observations import HeadObservation
+from ...core.text import plain
 from ..common import command
 
 PROC = Path("/proc")
@@ -199,6 +200,22 @@ class Protocols:
         return self._known.get(release, "")
 
 
+def of_gpus(gpus: Sequence[nvidia_smi_report.Gpu]) -> tuple[heartbeat.Gpu, ...]:
+    """Return the GPUs that nvidia-smi reports, as a heartbeat holds them."""
+
+    def known(number: int | None) -> int:
+        return -1 if number is None else max(-1, number)
+
+    return tuple(
+        heartbeat.Gpu(
+            gpu.index,
+            plain(gpu.name),
+            *map(known, (gpu.used_mib, gpu.total_mib, gpu.temperature_c, gpu.utilisation_percent)),
+        )
+        for gpu in gpus
+    )
+
+
 class Gpus:
     """The GPUs, read in a thread of their own: a driver that hangs must not stop the agent."""
 
@@ -220,6 +237,6 @@ class Gpus:
         if nvidia_smi_report.failure(status, text) is not None:
             return ()
         try:
-            return heartbeat.of_gpus(nvidia_smi_report.parse(text).gpus)
+            return of_gpus(nvidia_smi_report.parse(text).gpus)
         except HerdError:
             return ()

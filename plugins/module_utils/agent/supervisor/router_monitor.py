@@ -9,46 +9,33 @@ router, which starts another one for the next request. If the router does not en
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from ...core.engine import router_mode
 from ...core.engine.command_line import value_of
-from ...core.errors import RemoteFailureError
+from ...core.errors import reason_of
 from ...core.host import proc_net
 from ...core.supervision import heartbeat
-from ...core.supervision.actions import PROBE, RESTART, Action
+from ...core.supervision.actions import Action
 from ...core.supervision.limits import Backoff, RecoveryLimits
-from ...core.supervision.observations import HeadObservation, ProbeResult
+from ...core.supervision.observations import HeadObservation
 from ...core.supervision.supervisor import Supervisor
 from ...core.text import plain
 from ..common import engine_api
 from . import local_state
 from .engine_poller import EnginePoller
+from .supervised_engine import ObservedProcess, SupervisedEngine, service_fields
 
 #: Seconds for the router to answer without a model.
 LOOK_UP_S = 10.0
 # States of supervision without a problem.
 QUIET = ("watching", "loading", "starting")
-
-
-class Process(Protocol):
-    """The router's process and its unit of systemd, or its job."""
-
-    name: str
-    unit: local_state.Unit
-    process: local_state.Process
-
-    def refresh(self, now: float) -> None:
-        """Read the state of the unit and its process."""
-
-    def age_s(self, now: float) -> float:
-        """Return the age of the unit's state in seconds."""
 
 
 @dataclass(frozen=True)
@@ -66,34 +53,16 @@ class Actions:
 
 
 @dataclass
-class _Engine:
-    """One engine's process, the poller of its API, and its supervisor."""
+class _Model(SupervisedEngine):
+    """A model's process.
 
-    supervisor: Supervisor
-    poller: EnginePoller
+    :ivar clients: ports from which requests came at the last step.
+    :ivar restarts: how often its end was decided.
+    """
+
     started: int = 0
-    probe: ProbeResult | None = None
     clients: frozenset[int] = frozenset()
-    told: int = 0
-    view: HeadObservation = field(default_factory=HeadObservation)
-
-    def begin(self) -> _Engine:
-        """Start to poll its API."""
-        threading.Thread(target=self.poller.run, daemon=True).start()
-        return self
-
-    def step(self, now: float, view: HeadObservation, hold: str) -> list[Action]:
-        """Evaluate one observation and return the actions."""
-        probe, self.probe, self.view = self.probe, None, view
-        return self.supervisor.step(now, view, {}, hold, probe)
-
-    def ask(self, question: Callable[[], str]) -> None:
-        """Ask in a thread, because the answer may take long."""
-
-        def answer() -> None:
-            self.probe = engine_api.probe(question)
-
-        threading.Thread(target=answer, daemon=True).start()
+    restarts: int = 0
 
 
 def models_of(pid: int) -> dict[str, tuple[int, local_state.Process]]:
@@ -115,22 +84,10 @@ def clients_of(process: local_state.Process, table: Sequence[proc_net.TcpSocket]
 
 def asked(api: engine_api.Api, method: str, path: str, body: Any = None, timeout_s: float = LOOK_UP_S) -> Any:
     """Send a request to a router and return its answer."""
-    try:
-        status, answer = engine_api.ask(api, method, path, timeout_s, body)
-    except OSError as error:
-        # Also if the key file cannot be read: only root and the router's user may.
-        found = str(error) or type(error).__name__
-    except http.client.HTTPException as error:
-        found = type(error).__name__
-    else:
-        if status == 200:
-            return json.loads(answer)
-        found = f"status {status}: {answer[:200].decode(errors='replace')}"
-    raise RemoteFailureError(
-        f"an answer of the router at {api.address}:{api.port}",
-        found,
-        "run this as root; look at its journal or its job",
-    )
+    expected = f"an answer of the router at {api.endpoint}"
+    # Only root and the router's user may read the key file.
+    remedy = "run this as root; look at its journal or its job"
+    return json.loads(engine_api.answer_of(api, method, path, timeout_s, body, expected, remedy))
 
 
 def states(api: engine_api.Api, timeout_s: float = LOOK_UP_S) -> list[router_mode.RouterModelState]:
@@ -141,11 +98,14 @@ def states(api: engine_api.Api, timeout_s: float = LOOK_UP_S) -> list[router_mod
 class RouterMonitor:
     """Supervise one router."""
 
-    def __init__(self, observed: Process, limits: RecoveryLimits, actions: Actions) -> None:
+    def __init__(self, observed: ObservedProcess, limits: RecoveryLimits, actions: Actions) -> None:
         self.limits, self.actions, self.observed = limits, actions, observed
-        self.own = _Engine(Supervisor(limits, "the router"), actions.make_poller()).begin()
+        self.own = SupervisedEngine(
+            Supervisor(limits, "the router"), actions.make_poller(), actions.log, self._restart, self._ask_router
+        )
         self.own.poller.may_ask = False
-        self.models: dict[str, _Engine] = {}
+        self.own.begin()
+        self.models: dict[str, _Model] = {}
         self._backoffs: dict[str, Backoff] = {}
         self._recovered = 0
 
@@ -160,9 +120,12 @@ class RouterMonitor:
             if name not in self.models and api is not None:
                 backoff = self._backoffs.setdefault(name, Backoff(self.limits.backoff_s, self.limits.calm_s))
                 supervisor = Supervisor(self.limits, f"the model {name}", backoff)
-                self.models[name] = _Engine(supervisor, self.actions.make_poller(), process.started).begin()
-                own = engine_api.of(process.arguments)
-                self.models[name].poller.api = own and replace(own, key_file=api.key_file, certificate="", model="")
+                poller, own = self.actions.make_poller(), engine_api.of(process.arguments)
+                poller.api = own and replace(own, key_file=api.key_file, certificate="", model="")
+                model = _Model(supervisor, poller, self.actions.log, partial(self._end_model, name))
+                model.started = process.started
+                model.begin()
+                self.models[name] = model
 
     def _observe_model(
         self,
@@ -182,8 +145,7 @@ class RouterMonitor:
         model.clients = clients
         slots = state.slots
         view = replace(view, pid=pid, slots_known=slots.known, busy=slots.busy, progress=slots.progress)
-        for action in model.step(now, view, hold):
-            self._apply_to_model(action, name, model)
+        model.step(now, view, {}, hold)
 
     def step(self, now: float, table: Sequence[proc_net.TcpSocket], hold: str) -> heartbeat.Head | None:
         """Observe once and apply the decisions.
@@ -207,25 +169,18 @@ class RouterMonitor:
         view = local_state.engine_view(unit, process, state.health)
         # Its models sleep; the router itself does not, and has no slots.
         view = replace(view, may_sleep=False, slots_known=True, busy=0, progress=json.dumps(progress))
-        for action in self.own.step(now, view, hold):
-            self._apply(action)
+        self.own.step(now, view, {}, hold)
         return self._report(now, view)
 
     def _report(self, now: float, view: HeadObservation) -> heartbeat.Head:
-        unit, api, own = self.observed.unit, self.own.poller.api, self.own.supervisor
+        api, own = self.own.poller.api, self.own.supervisor
         ill = [model.supervisor for model in self.models.values() if model.supervisor.state not in QUIET]
         said = own if own.state not in QUIET or not ill else ill[0]
         slots = [model.poller.slots for model in self.models.values() if model.poller.slots.known]
         return heartbeat.Head(
-            unit=self.observed.name,
-            active=unit.active,
-            sub=unit.sub,
-            job=unit.job,
+            **service_fields(self.observed, now),
             pid=view.pid,
-            started=view.started,
-            restarts=unit.restarts,
-            release=view.release,
-            api=f"{api.address}:{api.port}" if api else "",
+            api=api.endpoint if api else "",
             health=view.health,
             workers=(),
             lost=(),
@@ -238,7 +193,6 @@ class RouterMonitor:
             reason=plain(said.reason),
             recoveries=self._recovered + sum(one.supervisor.recoveries for one in (self.own, *self.models.values())),
             draining=False,
-            unit_age_s=self.observed.age_s(now),
         )
 
     def end(self) -> None:
@@ -246,18 +200,12 @@ class RouterMonitor:
         for engine in (self.own, *self.models.values()):
             engine.poller.ended = True
 
-    def _apply(self, action: Action) -> None:
-        pid = self.own.view.pid
-        if action.kind == RESTART:
-            self.actions.log(f"restarting the router: {action.reason}")
-            self.actions.order(
-                lambda: self.actions.restart(self.observed.name, 0 if action.gently else pid, action.reason)
-            )
-        elif action.kind == PROBE:
-            self.actions.log(f"asking the router: {action.reason}")
-            self.own.ask(self._ask_router)
-        else:
-            self.actions.log(action.reason)
+    def _restart(self, action: Action) -> None:
+        self.actions.log(f"restarting the router: {action.reason}")
+        self._order_restart(0 if action.gently else self.own.view.pid, action.reason)
+
+    def _order_restart(self, pid: int, reason: str) -> None:
+        self.actions.order(lambda: self.actions.restart(self.observed.name, pid, reason))
 
     def _ask_router(self) -> str:
         """Request a token from an idle model in memory, or the list of models if there is none."""
@@ -272,24 +220,16 @@ class RouterMonitor:
             return f"{time.monotonic() - began:.2f} seconds for a token of {name}"
         return f"{time.monotonic() - began:.2f} seconds for its models"
 
-    def _apply_to_model(self, action: Action, name: str, model: _Engine) -> None:
-        if action.kind == RESTART:
-            model.told += 1
-            if model.told > 1:
-                reason = f"it did not end the model {name}: {action.reason}"
-                self.actions.log(f"restarting the router: {reason}")
-                self.actions.order(lambda: self.actions.restart(self.observed.name, self.own.view.pid, reason))
-            else:
-                self.actions.log(f"unloading the model {name}, which the next request loads again: {action.reason}")
-                threading.Thread(target=self._unload, args=(name,), daemon=True).start()
-        elif action.kind == PROBE:
-            self.actions.log(f"asking the model {name} for a token: {action.reason}")
-            model.ask(lambda: self._ask_model(model))
+    def _end_model(self, name: str, action: Action) -> None:
+        model = self.models[name]
+        model.restarts += 1
+        if model.restarts > 1:
+            reason = f"it did not end the model {name}: {action.reason}"
+            self.actions.log(f"restarting the router: {reason}")
+            self._order_restart(self.own.view.pid, reason)
         else:
-            self.actions.log(action.reason)
-
-    def _ask_model(self, model: _Engine) -> str:
-        return engine_api.token(model.poller.api, self.limits.probe_s)
+            self.actions.log(f"unloading the model {name}, which the next request loads again: {action.reason}")
+            threading.Thread(target=self._unload, args=(name,), daemon=True).start()
 
     def _unload(self, name: str) -> None:
         api = self.own.poller.api
@@ -299,4 +239,4 @@ class RouterMonitor:
             asked(api, "POST", "/models/unload", {"model": name})
         except Exception as error:
             # Also if the key cannot be read. If the process stays, the next step restarts the router.
-            self.actions.log(f"the router does not unload {name}: {str(error) or type(error).__name__}")
+            self.actions.log(f"the router does not unload {name}: {reason_of(error)}")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,12 @@ from ...core.host import disk_space
 from ...core.supervision.heartbeat import Hold
 from ...core.supervision.limits import RecoveryLimits
 from ...core.text import plain
+from ..common.atomic_files import write_whole
 from ..common.config import read_config
 
 SCHEMA = 1
 DEFAULT_PATH = "/etc/herd/agent.json"
+WORKER_UNIT, HEAD_UNIT, ROUTER_UNIT = "llama-rpc.service", "llama-head.service", "llama-router.service"
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,9 @@ class Settings:
     address: str
     port: int
     peers: Mapping[str, str]
-    worker_unit: str
-    head_unit: str
     prefix: Path
     run_dir: Path
     limits: RecoveryLimits
-    router_unit: str
     disks: Sequence[str]
     disk_limits: disk_space.DiskLimits
 
@@ -53,19 +51,17 @@ def _parse(data: Any) -> Settings:
     values: dict[str, Any] = {str(name): float(value) for name, value in given.items()}
     limits = RecoveryLimits(backoff_s=pauses, **values)
     disks = data["disks"]
+    disk_limits = {name: float(disks[name]) for name in ("low_gib", "full_gib") if disks[name] is not None}
     return Settings(
         node=str(data["node"]),
         address=str(data["address"]),
         port=int(data["port"]),
         peers={str(name): str(address) for name, address in data["peers"].items()},
-        worker_unit=str(data.get("worker_unit", "")),
-        head_unit=str(data.get("head_unit", "")),
-        router_unit=str(data.get("router_unit", "")),
         prefix=Path(data["prefix"]),
         run_dir=Path(data.get("run_dir", "/run/herd")),
         limits=limits,
         disks=tuple(map(str, disks["paths"])),
-        disk_limits=disk_space.DiskLimits(float(disks["low_gib"]), float(disks["full_gib"])),
+        disk_limits=disk_space.DiskLimits(**disk_limits),
     )
 
 
@@ -83,11 +79,9 @@ class OperatorFlags:
     def set(self, name: str, reason: str, seconds: float) -> None:
         """Set a flag atomically, for some seconds."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder / f".{name}.{os.getpid()}"
         # The kernel's clock since boot: a change of the wall clock must not extend the flag.
         until = time.monotonic() + seconds
-        scratch.write_text(json.dumps({"reason": plain(reason), "until": until}), encoding="utf-8")
-        scratch.replace(self.folder / name)
+        write_whole(self.folder / name, json.dumps({"reason": plain(reason), "until": until}))
 
     def clear(self, name: str) -> None:
         """Clear a flag."""

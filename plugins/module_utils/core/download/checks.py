@@ -6,24 +6,25 @@
 from __future__ import annotations
 
 from ..errors import MismatchError
+from .identity import RemoteFile
 from .parts import Target
 from .sources import agree
-from .transfer_state import Address, PartRequest, PartState, ResponseInfo
+from .transfer_state import Address, PartRequest, PartState
 
 MAGIC = b"GGUF"
 
 
-def check_identity(part: PartState, address: Address, response: ResponseInfo) -> None:
+def check_identity(part: PartState, address: Address, remote: RemoteFile) -> None:
     """Reject the content of another file."""
-    unknown = response.tag is None and part.segment.sha256 is not None
-    if address.has_tag and response.tag != address.tag and not unknown:
+    unknown = remote.tag is None and part.segment.sha256 is not None
+    if address.has_tag and remote.tag != address.tag and not unknown:
         raise MismatchError(
             f"the same {address.label} as before (ETag {address.tag}, {part.size} bytes)",
-            f"ETag {response.tag}, {response.total} bytes",
+            f"ETag {remote.tag}, {remote.size} bytes",
             "the file was replaced while it was fetched: run again to fetch the new one",
         )
-    agree("size", address.label, part.size, response.total)
-    agree("sha256", address.label, part.segment.sha256, response.sha256)
+    agree("size", address.label, part.size, remote.size)
+    agree("sha256", address.label, part.segment.sha256, remote.sha256)
 
 
 def check_magic(request: PartRequest, data: bytes) -> None:

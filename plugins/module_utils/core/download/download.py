@@ -19,17 +19,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from .. import text
 from ..errors import InsufficientError, NotFoundError
 from . import progress_record, sources, verification_record
 from .extents import Extents
+from .identity import FileIdentity
 from .parts import Target
 from .retry import Backoff, Pace
 from .sources import ReportProgress, Segment, SourceClient, total_size
 from .transfer import Snapshot, Transfer
-from .verification_record import FileIdentity
 
 #: Receives the number of bytes that were hashed since the former call.
 CountBytes = Callable[[int], None]
@@ -61,7 +62,7 @@ class Disk(Protocol):
     def open_partial_file(self, path: str) -> PartialFile: ...
     def boot_id(self) -> str: ...
     def remove(self, path: str) -> None: ...
-    def free(self, path: str) -> int | None: ...
+    def free(self, path: str) -> int: ...
     def allocated(self, path: str) -> int: ...
     def hash_range(self, path: str, start: int, length: int, digests: list[Any], count: CountBytes) -> None: ...
 
@@ -115,9 +116,6 @@ class FileState:
     sha256: str | None
     verified: str
 
-    def to_data(self) -> dict[str, Any]:
-        return {"path": self.path, "size": self.size, "sha256": self.sha256, "verified": self.verified}
-
 
 @dataclass(frozen=True)
 class DownloadOutcome:
@@ -138,9 +136,8 @@ class DownloadOutcome:
         return self.before != self.after or self.to_fetch != 0
 
     def diff(self) -> dict[str, Any]:
-        """Build Ansible's diff."""
         headers = {"before_header": self.before.path, "after_header": self.after.path}
-        return {"before": self.before.to_data(), "after": self.after.to_data(), **headers}
+        return {"before": asdict(self.before), "after": asdict(self.after), **headers}
 
 
 def preview(downloads: list[Download]) -> list[DownloadOutcome]:
@@ -173,11 +170,11 @@ def _check_space(downloads: list[Download]) -> None:
     needed = sum(download.room_needed() for download in downloads)
     first = downloads[0]
     free = first.disk.free(first.partial)
-    if free is not None and needed > free:
+    if needed > free:
         raise InsufficientError(
-            f"{needed} free bytes ({_gib(needed)}) for {first.target.path}",
-            f"{free} ({_gib(free)})",
-            f"free {_gib(needed - free)} or more there, or choose another directory",
+            f"{needed} free bytes ({text.size(needed)}) for {first.target.path}",
+            f"{free} ({text.size(free)})",
+            f"free {text.size(needed - free)} or more there, or choose another directory",
         )
 
 
@@ -206,16 +203,13 @@ class Download:
     def prepare(self) -> None:
         """Check the destination; if it is not right, ask the servers and find the bytes that can be kept."""
         found = self.disk.identity(self.target.path)
-        if found is not None and self._accept(found):
-            self.after = self.now = self.before
-            self.is_settled = True
-            return
-        if not self.segments:
+        self.is_settled = found is not None and self._accept(found)
+        if not self.is_settled and not self.segments:
             self.segments = self._resolve()
-            if found is not None and self._published_matches(found):
-                self.after = self.now = self.before
-                self.is_settled = True
-                return
+            self.is_settled = found is not None and self._published_matches(found)
+        if self.is_settled:
+            self.after = self.now = self.before
+            return
         self.kept = self._kept()
         self.after = self.now = FileState(self.target.path, self._size(), self._expected(), self._how())
 
@@ -263,24 +257,19 @@ class Download:
 
     def _accept(self, found: FileIdentity) -> bool:
         """Return whether the destination is right by all that is known without a server; set C(before)."""
-        path = self.target.path
-        known = self._confirmed(found)
+        self.before = FileState(self.target.path, found.size, None, "no")
+        known, given = self._confirmed(found), sources.given(self.target)
         if known is not None:
-            state = FileState(path, found.size, known.get("sha256"), str(known["verified"]))
             trusted = not self.policy.rehash or known["verified"] != "sha256"
             if trusted or self._hashes_agree(known["parts"], known.get("sha256")):
-                self.before = state
+                self.before = replace(self.before, sha256=known.get("sha256"), verified=str(known["verified"]))
                 return True
-            self.before = FileState(path, found.size, None, "no")
-            self.segments = self._resolve()
+        elif not self._can_hash(given):
             return False
-        self.before = FileState(path, found.size, None, "no")
-        given = sources.given(self.target)
-        if not self._can_hash(given):
-            return False
-        if self._right(found, given):
+        elif self._right(found, given):
             self.segments = given
             return True
+        # The bytes are wrong. The facts that the servers publish could not confirm them.
         self.segments = self._resolve()
         return False
 
@@ -428,7 +417,3 @@ class Download:
         # The journal first: without it, no later run uses the others.
         for path in (self.journal, self.progress, self.partial):
             self.disk.remove(path)
-
-
-def _gib(size: int) -> str:
-    return f"{size / 1024**3:.2f} GiB" if size >= 1 << 28 else f"{size / 1024**2:.1f} MiB"

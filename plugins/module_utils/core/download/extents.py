@@ -24,22 +24,14 @@ class Extents:
     def __bool__(self) -> bool:
         return bool(self._starts)
 
-    def __repr__(self) -> str:
-        return f"Extents({self.pairs()})"
-
     @property
     def total(self) -> int:
-        """Number of bytes."""
         return sum(self._ends) - sum(self._starts)
 
     @property
     def end(self) -> int:
         """Position after the last byte."""
         return self._ends[-1] if self._ends else 0
-
-    def pairs(self) -> list[list[int]]:
-        """List the intervals for JSON."""
-        return [[start, end] for start, end in self]
 
     def copy(self) -> Extents:
         other = Extents()

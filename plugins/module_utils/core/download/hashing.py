@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from .extents import Extents
+from .transfer_state import PartState
 
 BLOCKS_AT_ONCE = 4
 
@@ -40,30 +41,25 @@ class HashStream:
         self.position = start
         self._is_fresh = is_fresh
         self._first = first
-        self._digest = hashlib.sha256()
+        self.digest = hashlib.sha256()
         # The state at the start of each part, to go back to.
-        self._states: dict[int, tuple[int, Any]] = {first: (start, self._digest.copy())}
-
-    def task(self, end: int) -> HashTask:
-        """Build the task that reads up to a position."""
-        return HashTask(self.position, end, self._digest)
+        self._states: dict[int, tuple[int, Any]] = {first: (start, self.digest.copy())}
 
     def finish(self, task: HashTask) -> bool:
         """Move on after a task; False if the stream went back meanwhile, so that the task does not count."""
-        if task.digest is not self._digest:
+        if task.digest is not self.digest:
             return False
         self.position = task.end
         return True
 
     def hexdigest(self) -> str:
-        return str(self._digest.hexdigest())
+        return str(self.digest.hexdigest())
 
     def next_part(self) -> None:
-        """Begin the next part."""
         self.part += 1
         if self._is_fresh:
-            self._digest = hashlib.sha256()
-        self._states[self.part] = (self.position, self._digest.copy())
+            self.digest = hashlib.sha256()
+        self._states[self.part] = (self.position, self.digest.copy())
 
     def go_back(self, part: int) -> None:
         """Go back to the start of a part, whose bytes are received again."""
@@ -71,24 +67,13 @@ class HashStream:
             return
         self.part = part
         self.position, digest = self._states[part]
-        self._digest = digest.copy()
-
-
-class PlacedPart(Protocol):
-    """A part and its place in the file; None where that is unknown."""
-
-    @property
-    def index(self) -> int: ...
-    @property
-    def base(self) -> int | None: ...
-    @property
-    def end(self) -> int | None: ...
+        self.digest = digest.copy()
 
 
 class HashStreams:
     """The streams of one file."""
 
-    def __init__(self, parts: Sequence[PlacedPart]) -> None:
+    def __init__(self, parts: Sequence[PartState]) -> None:
         self._parts = parts
         self._streams = [HashStream(0, 0, is_fresh=False)]
         self.follow_parts()
@@ -111,7 +96,7 @@ class HashStreams:
         size = limit - stream.position
         if size <= 0 or (size < block and limit != end):
             return None
-        return stream.task(min(limit, stream.position + BLOCKS_AT_ONCE * block))
+        return HashTask(stream.position, min(limit, stream.position + BLOCKS_AT_ONCE * block), stream.digest)
 
     def finish(self, number: int, task: HashTask) -> bool:
         """Move a stream on after a task; False if the task does not count."""

@@ -18,10 +18,9 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import InvalidInputError
-from .urls import public_url
+from .identity import SHA256, public_url
 
 SCHEMES = ("http", "https", "file")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 NUMBERED_PART = re.compile(r"(?P<stem>.+\.gguf)\.part(?P<number>\d+)of(?P<count>\d+)")
 LETTERED_PART = re.compile(r"(?P<stem>.+\.gguf)-split-(?P<letters>[a-z]+)")
@@ -95,7 +94,6 @@ def file_name(url: str) -> str:
 
 
 def shard_names(stem: str, count: int) -> list[str]:
-    """List the names of all shards of a model."""
     return [f"{stem}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
 
 
@@ -222,16 +220,12 @@ def _check_parts(parts: Sequence[Part]) -> None:
     doubles = sorted({part.label for part in parts if sum(part.url == other.url for other in parts) > 1})
     if doubles:
         raise InvalidInputError("each part once", f"{', '.join(doubles)} more than once", "correct the list of parts")
-    numbered = [NUMBERED_PART.fullmatch(name) for name in names]
-    lettered = [LETTERED_PART.fullmatch(name) for name in names]
-    if any(numbered):
-        first = next(match for match in numbered if match)
+    if first := next(filter(None, map(NUMBERED_PART.fullmatch, names)), None):
         wanted = [f"{first['stem']}.part{number}of{first['count']}" for number in range(1, int(first["count"]) + 1)]
         _check_names(names, wanted, "parts")
-    elif any(lettered):
-        first_letters = next(match for match in lettered if match)
-        width = len(first_letters["letters"])
-        wanted = [f"{first_letters['stem']}-split-{_letters(index, width)}" for index in range(max(2, len(names)))]
+    elif first := next(filter(None, map(LETTERED_PART.fullmatch, names)), None):
+        width = len(first["letters"])
+        wanted = [f"{first['stem']}-split-{_letters(index, width)}" for index in range(max(2, len(names)))]
         _check_names(names, wanted, "parts")
 
 

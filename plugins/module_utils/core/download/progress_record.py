@@ -26,22 +26,19 @@ SCHEMA = 2
 
 def new_journal(parts: Sequence[Mapping[str, Any]], safe: Extents) -> dict[str, Any]:
     """Build the journal of these parts (identities, see Segment) with the bytes that are on the disk."""
-    return {"schema": SCHEMA, "parts": list(parts), "safe": safe.pairs()}
+    return {"schema": SCHEMA, "parts": list(parts), "safe": list(safe)}
 
 
 def progress_line(parts: Sequence[Mapping[str, Any]], written: Extents, boot: str) -> bytes:
     """Build the progress record: one line with a checksum, because a writer may be killed in the middle of it."""
-    body = json.dumps({"boot": boot, "of": _fingerprint(parts), "written": written.pairs()}).encode()
+    body = json.dumps({"boot": boot, "of": _fingerprint(parts), "written": list(written)}).encode()
     return hashlib.sha256(body).hexdigest()[:16].encode() + b" " + body + b"\n"
 
 
 def kept(segments: Sequence[Segment], journal: Mapping[str, Any], progress: bytes, boot: str, size: int) -> Extents:
-    """Find the bytes of the partial file that belong to these segments.
+    """Find the bytes of the partial file, which has this size, that belong to these segments.
 
-    :param journal: empty if there is none.
-    :param progress: the progress record; empty if there is none.
-    :param boot: the machine's boot id; empty if unknown.
-    :param size: of the partial file.
+    :param boot: the machine's boot id. It is empty if unknown, as are C(journal) and C(progress).
     """
     if journal.get("schema") != SCHEMA:
         return Extents()

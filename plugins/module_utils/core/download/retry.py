@@ -89,12 +89,13 @@ class SlowTransferDetector:
     """Detect a connection that still delivers bytes, but too slowly.
 
     :param window: seconds over which the rate is measured.
-    :param slowest: bytes per second below which the connection counts as failed.
     """
 
-    def __init__(self, window: float, slowest: float = 1024.0) -> None:
+    #: Bytes per second below which the connection counts as failed.
+    SLOWEST = 1024.0
+
+    def __init__(self, window: float) -> None:
         self.window = window
-        self.slowest = slowest
         self._waited = 0.0
         self._received = 0
 
@@ -102,6 +103,6 @@ class SlowTransferDetector:
         """Add one read, its bytes and the seconds spent waiting for them, and judge the connection."""
         self._received += received
         self._waited += waited
-        if self._received >= self.slowest * self.window:
+        if self._received >= self.SLOWEST * self.window:
             self._received, self._waited = 0, 0.0
-        return self._waited > self.window and self._received < self.slowest * self._waited
+        return self._waited > self.window and self._received < self.SLOWEST * self._waited

@@ -10,24 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Optional, Protocol
 
 from ..errors import HerdError, InvalidInputError, MismatchError
+from .identity import RemoteFile, public_url
 from .parts import Part, Target, url_identity
-from .urls import public_url
 
 #: Receives the current step, its progress and its total; None if the total is unknown.
 ReportProgress = Callable[[str, float, Optional[float]], None]
-
-
-class RemoteFile(Protocol):
-    """A file as its server describes it (see ports/download/responses.py)."""
-
-    @property
-    def size(self) -> int | None: ...
-    @property
-    def sha256(self) -> str | None: ...
-    @property
-    def tag(self) -> str | None: ...
-    @property
-    def commit(self) -> str | None: ...
 
 
 class SourceClient(Protocol):
@@ -80,10 +67,8 @@ def resolve(target: Target, client: SourceClient, checksums: bool, report: Repor
 
     :param checksums: whether every byte must be covered by a sha256.
     """
-    segments = []
-    for segment in given(target):
-        covered = not checksums or target.sha256 is not None
-        segments.append(_resolve_part(segment, client, covered, report))
+    covered = not checksums or target.sha256 is not None
+    segments = [_resolve_part(segment, client, covered, report) for segment in given(target)]
     agree("size", target.path, target.size, total_size(segments))
     bare = [segment.part.label for segment in segments if segment.sha256 is None]
     if target.sha256 is None and bare and checksums:

@@ -17,16 +17,18 @@ send them over several connections at once, and report the results. Only one thr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 from ..errors import HerdError, TransientFailureError
 from . import checks, transfer_state
 from .extents import Extents
 from .hashing import HashStreams, HashTask
+from .identity import RemoteFile
 from .parts import Target, server_of
 from .retry import Backoff, Pace
 from .sources import Segment, combined
-from .transfer_state import Address, PartRequest, PartState, ResponseInfo
+from .transfer_state import Address, PartRequest, PartState
 
 #: Origin of bytes that an earlier run received, in place of an address.
 EARLIER = "earlier"
@@ -36,13 +38,13 @@ IDLE = 5.0
 NextRequest = Optional[Union[PartRequest, float]]
 
 
+@dataclass(frozen=True)
 class Snapshot:
     """The bytes that a checkpoint forces to disk: those that were written when it began."""
 
-    def __init__(self, written: Extents, parts: list[dict[str, Any]], held: list[tuple[PartState, int]]) -> None:
-        self.written = written
-        self.parts = parts
-        self.held = held
+    written: Extents
+    parts: list[dict[str, Any]]
+    held: list[tuple[PartState, int]]
 
 
 class Transfer:
@@ -196,23 +198,26 @@ class Transfer:
 
     # --- results of a request
 
-    def opened(self, request: PartRequest, response: ResponseInfo) -> bool:
-        """Take a response before its body; False if it is useless, without being a failure."""
+    def opened(self, request: PartRequest, remote: RemoteFile, ranged: bool) -> bool:
+        """Take a response before its body; False if it is useless, without being a failure.
+
+        :param ranged: whether the body begins at the requested position; otherwise it begins at the start of the file.
+        """
         part, address = request.part, request.address
         if request.is_stale or self.is_over:
             return False
-        checks.check_identity(part, address, response)
+        checks.check_identity(part, address, remote)
         if not address.has_tag:
-            address.tag, address.has_tag = response.tag, True
+            address.tag, address.has_tag = remote.tag, True
             # Until the journal is written again, it has this address without a tag.
             self.journal_due = True
-        if part.size is None and response.total is not None:
-            part.size = request.end = response.total
+        if part.size is None and remote.size is not None:
+            part.size = request.end = remote.size
             transfer_state.place(self.parts)
             self._check_total()
         if not request.ranged:
             return not self.is_over
-        if response.ranged:
+        if ranged:
             address.ranges = True if address.ranges is None else address.ranges
             return not self.is_over
         # The server ignored the range.
@@ -272,20 +277,12 @@ class Transfer:
             self._check_total()
         is_short = request.end is not None and request.position < request.end
         if is_short and not is_stale and not self.is_over:
-            error = TransientFailureError(
-                f"the content of {request.address.label}",
-                f"the server closed the connection after {request.position} of {request.end} bytes",
-                "see that the server is up and reachable from this host",
-            )
-            self.failed(request, error, now)
+            found = f"the server closed the connection after {request.position} of {request.end} bytes"
+            self.failed(request, TransientFailureError.of_content(request.address.label, found), now)
             return
         request.address.failures = 0 if not is_stale else request.address.failures
-        self._release(request)
+        self.release(request)
         self._settle()
-
-    def discarded(self, request: PartRequest) -> None:
-        """Take back a request whose response was useless, without being a failure."""
-        self._release(request)
 
     def failed(self, request: PartRequest, error: HerdError, now: float) -> None:
         """Take the failure of a request: retry later, use another address, or end the transfer."""
@@ -293,7 +290,7 @@ class Transfer:
         made_progress = self._made_progress(request)
         if not request.ranged:
             part.furthest = max(part.furthest, request.position)
-        self._release(request)
+        self.release(request)
         if request.is_stale or self.is_over or address not in part.addresses:
             return
         if not isinstance(error, TransientFailureError):
@@ -332,7 +329,8 @@ class Transfer:
         if not part.can_combine:
             self._discard(part)
 
-    def _release(self, request: PartRequest) -> None:
+    def release(self, request: PartRequest) -> None:
+        """Take back a request that is over, and the bytes that it did not deliver."""
         request.part.requests.remove(request)
         if request.is_stale:
             return
@@ -358,7 +356,6 @@ class Transfer:
         return None if self.is_over else self.streams.next_task(stream, self.written, self.pace.block)
 
     def hashed(self, stream: int, task: HashTask) -> None:
-        """Take the end of a hash task."""
         if self.streams.finish(stream, task):
             self._settle()
 

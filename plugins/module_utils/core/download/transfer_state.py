@@ -5,28 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import HerdError
+from .identity import public_url
 from .sources import Segment
-from .urls import public_url
-
-
-class ResponseInfo(Protocol):
-    """A response, before its body.
-
-    :ivar ranged: whether the body begins at the requested position; otherwise it begins at the start of the file.
-    :ivar total: size of the whole file in bytes.
-    """
-
-    @property
-    def ranged(self) -> bool: ...
-    @property
-    def total(self) -> int | None: ...
-    @property
-    def tag(self) -> str | None: ...
-    @property
-    def sha256(self) -> str | None: ...
 
 
 class Address:

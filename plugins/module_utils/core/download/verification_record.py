@@ -9,20 +9,12 @@ The record lies beside the file, in C(.NAME.verified). It is valid as long as si
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from .identity import FileIdentity
 from .parts import Target
 
 SCHEMA = 1
-
-
-class FileIdentity(Protocol):
-    """Size in bytes and modification time of a file, which identify its content."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def mtime_ns(self) -> int: ...
 
 
 def new_record(

@@ -12,8 +12,10 @@ exactly, since both sides of the comparison are then the same division of the sa
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ..errors import InvalidInputError
 
@@ -46,16 +48,21 @@ def _even_parts(total: int, parts: int) -> list[int]:
     return [base + (1 if index < rest else 0) for index in range(parts)]
 
 
-def even_split(holders: Sequence[LayerHost], layers: int) -> dict[str, int]:
-    """Spread the layers evenly over the devices. The first devices take the remainder."""
-    devices = [holder.name for holder in holders for _index in range(holder.devices)]
-    split = {holder.name: 0 for holder in holders}
-    if not devices:
+def require_holders(holders: Sequence[object]) -> None:
+    """Reject a group without a host that holds layers."""
+    if not holders:
         raise InvalidInputError(
             "at least one device to hold layers",
             "no RPC worker and no GPU on the head",
             "put a host into the group rpc_worker or describe the head's GPU in herd_gpus",
         )
+
+
+def even_split(holders: Sequence[LayerHost], layers: int) -> dict[str, int]:
+    """Spread the layers evenly over the devices. The first devices take the remainder."""
+    devices = [holder.name for holder in holders for _index in range(holder.devices)]
+    split = {holder.name: 0 for holder in holders}
+    require_holders(devices)
     for name, share in zip(devices, _even_parts(layers, len(devices))):
         split[name] += share
     return split
@@ -139,15 +146,8 @@ def predict_layers(split: Sequence[float], layers: int) -> list[int]:
 
     :returns: the device's index for each of the layers, and then for the output head.
     """
-    cumulative: list[float] = []
-    total = 0.0
-    for share in split:
-        total = _float32(total + _float32(share))
-        cumulative.append(total)
-    bounds = [_float32(value / total) for value in cumulative]
+    cumulative = list(accumulate(map(_float32, split), lambda total, share: _float32(total + share)))
+    bounds = [_float32(value / cumulative[-1]) for value in cumulative]
     slots = layers + 1
-    placed: list[int] = []
-    for slot in range(slots):
-        position = _float32(slot / slots)
-        placed.append(next((i for i, bound in enumerate(bounds) if bound > position), len(bounds)))
-    return placed
+    # The first device whose bound is above the slot's position.
+    return [bisect_right(bounds, _float32(slot / slots)) for slot in range(slots)]

@@ -10,28 +10,13 @@ lines that are indented much further.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
+_FLAG = r"--?[A-Za-z0-9][A-Za-z0-9_-]*"
 # A deeper indentation is a description, in all captured texts (tests/fixtures/help).
-DEEPEST_FLAG_COLUMN = 4
-FLAG = re.compile(r"(?P<flag>--?[A-Za-z0-9][A-Za-z0-9_-]*)(?P<comma>,\s*(?=-))?")
+_LINE = re.compile(rf" {{0,4}}{_FLAG}(?:,\s*{_FLAG})*")
 
 
 def accepted_flags(help_text: str) -> list[str]:
     """List the long and short flags of a help text, sorted, each once."""
-    return sorted(set(_flags(help_text.splitlines())))
-
-
-def _flags(lines: Iterable[str]) -> Iterable[str]:
-    for line in lines:
-        rest = line.lstrip(" ")
-        if len(line) - len(rest) > DEEPEST_FLAG_COLUMN:
-            continue
-        while True:
-            found = FLAG.match(rest)
-            if found is None:
-                break
-            yield found.group("flag")
-            if not found.group("comma"):
-                break
-            rest = rest[found.end() :]
+    lines = filter(None, map(_LINE.match, help_text.splitlines()))
+    return sorted({flag for line in lines for flag in re.findall(_FLAG, line[0])})

@@ -54,7 +54,7 @@ def parse_version(text: str) -> Version:
             repr(text),
             "correct rpc_protocol in the release's manifest or catalogue entry",
         )
-    return Version(int(parts[0]), int(parts[1]), int(parts[2]))
+    return Version(*map(int, parts))
 
 
 def request(command: int, payload: bytes = b"") -> bytes:
@@ -62,15 +62,11 @@ def request(command: int, payload: bytes = b"") -> bytes:
     return struct.pack("<BQ", command, len(payload)) + payload
 
 
-def hello_request(major: int) -> bytes:
-    """Build the HELLO that a server of this major accepts."""
-    payload = bytes(CAPABILITIES_SIZE) if major >= FIRST_MAJOR_WITH_CAPABILITIES else b""
-    return request(HELLO, payload)
-
-
-def hello_size(major: int) -> int:
-    """Return the size of the response to HELLO from a server of this major."""
-    return 4 + CAPABILITIES_SIZE if major >= FIRST_MAJOR_WITH_CAPABILITIES else 3
+def hello(major: int) -> tuple[bytes, int]:
+    """Build the HELLO that a server of this major accepts, and compute the size of its response."""
+    if major >= FIRST_MAJOR_WITH_CAPABILITIES:
+        return request(HELLO, bytes(CAPABILITIES_SIZE)), 4 + CAPABILITIES_SIZE
+    return request(HELLO), 3
 
 
 def decode_length(data: bytes, expected: int, what: str) -> int:
@@ -87,7 +83,7 @@ def decode_length(data: bytes, expected: int, what: str) -> int:
 
 def decode_hello(payload: bytes) -> Version:
     """Decode the version in a response to HELLO of either kind."""
-    return Version(payload[0], payload[1], payload[2])
+    return Version(*payload[:3])
 
 
 def decode_device_count(payload: bytes) -> int:
@@ -102,5 +98,4 @@ def device_memory_request(device: int) -> bytes:
 
 def decode_device_memory(payload: bytes) -> DeviceMemory:
     """Decode the response to GET_DEVICE_MEMORY."""
-    free, total = struct.unpack("<QQ", payload)
-    return DeviceMemory(free=free, total=total)
+    return DeviceMemory(*struct.unpack("<QQ", payload))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import HerdError
@@ -86,15 +86,7 @@ def parse_check(data: Any) -> ReadinessCheck:
 
 def write_check(check: ReadinessCheck) -> str:
     """Write the configuration of the worker readiness check, the inverse of C(parse_check)."""
-    data = {
-        "schema": SCHEMA,
-        "protocol": str(check.protocol),
-        "timeout_s": check.timeout_s,
-        "workers": [
-            {"name": w.name, "address": w.address, "port": w.port, "devices": w.devices, "memory_mib": w.memory_mib}
-            for w in check.workers
-        ],
-    }
+    data = {"schema": SCHEMA, **asdict(check), "protocol": str(check.protocol)}
     return json.dumps(data, indent=2) + "\n"
 
 
@@ -123,48 +115,38 @@ def _waiting(worker: ExpectedWorker, seen: WorkerObservation) -> tuple[str, str]
 
 def judge(worker: ExpectedWorker, seen: WorkerObservation, protocol: Version) -> WorkerVerdict | None:
     """Compare an observation with the expected worker. None means that the worker is ready."""
+
+    def verdict(kind: str, expected: str, found: str, remedy: str) -> WorkerVerdict:
+        return WorkerVerdict(kind, HerdError(expected, found, remedy))
+
     if seen.state != "answered" or seen.protocol is None:
-        found, remedy = _waiting(worker, seen)
-        return WorkerVerdict(
-            "waiting", HerdError(f"worker {worker.name} to answer with RPC protocol {protocol}", found, remedy)
+        return verdict(
+            "waiting", f"worker {worker.name} to answer with RPC protocol {protocol}", *_waiting(worker, seen)
         )
     if seen.protocol != protocol:
-        return WorkerVerdict(
+        return verdict(
             "protocol",
-            HerdError(
-                f"worker {worker.name} to speak RPC protocol {protocol}, as the head's release does",
-                str(seen.protocol),
-                "deploy the same release on every node; never mix releases",
-            ),
+            f"worker {worker.name} to speak RPC protocol {protocol}, as the head's release does",
+            str(seen.protocol),
+            "deploy the same release on every node; never mix releases",
         )
-    if len(seen.devices) < worker.devices:
-        return WorkerVerdict(
-            "devices",
-            HerdError(
-                f"worker {worker.name} to offer {worker.devices} devices",
-                str(len(seen.devices)),
-                "look at nvidia-smi there and at the devices that llama-rpc prints when it starts",
-            ),
-        )
-    if len(seen.devices) > worker.devices:
+    if len(seen.devices) != worker.devices:
         # Engines number devices over all workers, so one too many moves every layer behind it elsewhere.
-        return WorkerVerdict(
+        return verdict(
             "devices",
-            HerdError(
-                f"worker {worker.name} to offer {worker.devices} devices",
-                str(len(seen.devices)),
-                "list all of its GPUs in herd_gpus, or give those that it offers an id there, and run site.yml",
-            ),
+            f"worker {worker.name} to offer {worker.devices} devices",
+            str(len(seen.devices)),
+            "look at nvidia-smi there and at the devices that llama-rpc prints when it starts"
+            if len(seen.devices) < worker.devices
+            else "list all of its GPUs in herd_gpus, or give those that it offers an id there, and run site.yml",
         )
-    small = [d for d in seen.devices[: worker.devices] if d.total < worker.memory_mib * MIB]
-    if small:
-        return WorkerVerdict(
+    smallest = min((device.total // MIB for device in seen.devices), default=worker.memory_mib)
+    if smallest < worker.memory_mib:
+        return verdict(
             "devices",
-            HerdError(
-                f"each device of worker {worker.name} to have {worker.memory_mib} MiB",
-                f"one with {small[0].total // MIB} MiB, so another device than the expected one",
-                "look at the devices that llama-rpc prints when it starts, and at herd_gpus of that host",
-            ),
+            f"each device of worker {worker.name} to have {worker.memory_mib} MiB",
+            f"one with {smallest} MiB, so another device than the expected one",
+            "look at the devices that llama-rpc prints when it starts, and at herd_gpus of that host",
         )
     return None
 
@@ -181,5 +163,4 @@ EXIT_CODES = {"waiting": 3, "protocol": 4, "devices": 5}
 
 def exit_code(verdicts: Sequence[WorkerVerdict]) -> int:
     """Choose the exit status. A wrong release or GPU outranks a worker that may only need time."""
-    codes = [EXIT_CODES[v.kind] for v in verdicts]
-    return max(codes) if codes else EXIT_READY
+    return max((EXIT_CODES[verdict.kind] for verdict in verdicts), default=EXIT_READY)

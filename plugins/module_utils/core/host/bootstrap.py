@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .platforms import EL8_CORE, el8_core_problem, is_el8
+from .platforms import el8_core_problem, is_el8
 
 #: Oldest supported Python on a node.
 FLOOR = (3, 9)
@@ -33,10 +33,9 @@ def plan(host: str, probe: str, ansible_version: str, package: str, release_mib:
     :param package: the Python package for EL8, such as C(python3.12).
     :param release_mib: MiB of the first release and its tarball.
     """
-    running = tuple(int(part) for part in re.findall(r"[0-9]+", ansible_version)[:2])
     el8 = is_el8(probe)
-    if el8 and running < EL8_CORE:
-        return Bootstrap(el8_core_problem(host, ansible_version), "")
+    if el8 and (problem := el8_core_problem(host, ansible_version)):
+        return Bootstrap(problem, "")
     free = re.search(r"^herd-free (\d+) (/.*?)\r?$", probe, re.MULTILINE)
     if free and int(free[1]) < release_mib:
         return Bootstrap(

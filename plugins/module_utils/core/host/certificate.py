@@ -102,5 +102,4 @@ def subject_names(names: Sequence[str]) -> str:
 
 
 def fingerprint(certificate: str, public_key: str) -> str:
-    """Return a fingerprint of a certificate and its public key."""
     return hashlib.sha256(f"{certificate}\0{public_key}".encode()).hexdigest()[:16]

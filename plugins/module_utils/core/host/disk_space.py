@@ -19,8 +19,8 @@ LOW_PERCENT, FULL_PERCENT = 10.0, 2.0
 class DiskLimits:
     """Free GiB below which a file system is low, or full."""
 
-    low_gib: float
-    full_gib: float
+    low_gib: float = 10.0
+    full_gib: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.full_gib <= self.low_gib:
@@ -41,7 +41,6 @@ class DiskSpace:
 
 
 def state_of(space: DiskSpace, limits: DiskLimits) -> str:
-    """Return the state of a file system."""
     if space.total_mib < 0 or space.free_mib < 0:
         return SILENT
     percent = 100.0 * space.free_mib / space.total_mib if space.total_mib else 0.0

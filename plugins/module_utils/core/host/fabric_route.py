@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import RemoteFailureError
+from . import numa
 
 #: Hardware type in /sys/class/net/*/type (ARPHRD_INFINIBAND).
 INFINIBAND_TYPE = 32
@@ -123,7 +124,7 @@ def parse_interface(name: str, listing: str, sysfs: Mapping[str, str]) -> Interf
         mtu=entry.get("mtu"),
         kind=_integer(sysfs.get("type")),
         mode=sysfs.get("mode", ""),
-        numa_node=numa(sysfs.get("numa_node")),
+        numa_node=numa.device_node(sysfs.get("numa_node", "")),
         # A driver reports an unknown speed as -1 or 4294967295.
         speed_gbps=megabits / 1000 if megabits is not None and 0 < megabits < 2**31 else None,
     )
@@ -171,12 +172,6 @@ def parse_route(peer: str, interface: str, status: int, out: str, err: str) -> R
 def echo_size(mtu: int | None) -> int:
     """Return the bytes of payload that fill an echo packet."""
     return max(8, (mtu or 576) - ECHO_OVERHEAD)
-
-
-def numa(text: str | None) -> int | None:
-    """Return the NUMA node of a PCI device, or None for -1 on a machine without NUMA."""
-    node = _integer(text)
-    return node if node is not None and node >= 0 else None
 
 
 def problems(wanted: FabricSpec, seen: FabricState) -> list[str]:

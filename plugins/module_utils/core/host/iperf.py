@@ -50,7 +50,6 @@ class BandwidthMeasurement:
 
 
 def level(gbps: float, limits: BandwidthLimits) -> str:
-    """Return the level of a rate."""
     if gbps > limits.good:
         return "good"
     if gbps > limits.acceptable:

@@ -15,62 +15,46 @@ from dataclasses import dataclass
 from ..errors import InvalidInputError
 
 MARK = "# Written by Ansible (herd.inference, role node). Changes made here are lost."
-STORAGES = ("persistent", "auto", "volatile")
 _SIZE = re.compile(r"take up ([0-9.]+)([BKMGT])")
 _UNITS = {"B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True)
 class JournalLimits:
-    """Limits of a journal.
-
-    :ivar storage: storage of the journal; C(persistent) survives a reboot.
-    :ivar most_mib: largest size in MiB.
-    :ivar keep_free_mib: MiB that the journal leaves free on its file system.
-    :ivar days: days after which a line is removed.
-    :ivar lines: lines that one service may write within C(interval_s); further lines are counted and dropped.
-    """
+    """Limits of a journal: the options of the module journald_limits, which describes them. Times are in seconds."""
 
     storage: str = "persistent"
-    most_mib: int = 2048
+    max_mib: int = 2048
     keep_free_mib: int = 2048
     days: int = 90
     lines: int = 10000
-    interval_s: int = 30
+    interval: int = 30
 
     def __post_init__(self) -> None:
-        if self.storage not in STORAGES:
-            raise InvalidInputError(
-                f"one of {', '.join(STORAGES)} for the journal's storage", self.storage, "correct node_journal_storage"
-            )
         # systemd replaces 0 by its default, and rejects files below 512 KiB.
-        if self.most_mib < 16 or min(self.keep_free_mib, self.days, self.lines, self.interval_s) < 1:
+        if self.max_mib < 16 or min(self.keep_free_mib, self.days, self.lines, self.interval) < 1:
             raise InvalidInputError(
                 "a journal of at least 16 MiB, and all its other limits at least 1",
-                f"{self.most_mib} MiB, {self.keep_free_mib} MiB to keep free, {self.days} days, "
-                f"{self.lines} lines in {self.interval_s} seconds",
+                f"{self.max_mib} MiB, {self.keep_free_mib} MiB to keep free, {self.days} days, "
+                f"{self.lines} lines in {self.interval} seconds",
                 "correct the variables node_journal_*",
             )
 
 
 def drop_in(journal: JournalLimits) -> str:
-    """Return the text of the drop-in."""
-    return "\n".join(
-        (
-            MARK,
-            "# A drop-in of yours that sorts behind this one wins.",
-            "[Journal]",
-            f"Storage={journal.storage}",
-            f"SystemMaxUse={journal.most_mib}M",
-            f"SystemKeepFree={journal.keep_free_mib}M",
-            f"RuntimeMaxUse={journal.most_mib}M",
-            f"MaxRetentionSec={journal.days}day",
-            "# Of each service by itself.",
-            f"RateLimitIntervalSec={journal.interval_s}s",
-            f"RateLimitBurst={journal.lines}",
-            "",
-        )
-    )
+    return f"""\
+{MARK}
+# A drop-in of yours that sorts behind this one wins.
+[Journal]
+Storage={journal.storage}
+SystemMaxUse={journal.max_mib}M
+SystemKeepFree={journal.keep_free_mib}M
+RuntimeMaxUse={journal.max_mib}M
+MaxRetentionSec={journal.days}day
+# Of each service by itself.
+RateLimitIntervalSec={journal.interval}s
+RateLimitBurst={journal.lines}
+"""
 
 
 def usage(said: str) -> int:

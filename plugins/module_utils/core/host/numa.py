@@ -36,6 +36,14 @@ def parse_list(text: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def device_node(text: str) -> int | None:
+    """Read C(numa_node) of a device in sysfs. The kernel writes -1 where it does not know the node.
+
+    :param text: content of the file; empty if there is none.
+    """
+    return int(text) if text.strip().isdigit() else None
+
+
 def first_gpu(environment: Mapping[str, str]) -> int:
     """Return the index of a step's first GPU on its node.
 
@@ -55,11 +63,9 @@ def near(
     fabric_node: int | None,
     threads: int = 1,
 ) -> Binding:
-    """Choose processors.
+    """Choose from a job's processors, with the processors of each NUMA node.
 
-    :param nodes: processors of each NUMA node.
-    :param allowed: processors of the job.
-    :param gpu_node: NUMA node of the GPU; None or negative if it is unknown.
+    :param gpu_node: NUMA node of the GPU; None if it is unknown.
     :param threads: threads of the engine, which would wait for each other on fewer processors.
     """
     if len(nodes) < 2:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 from xml.etree import ElementTree
 
@@ -70,7 +70,6 @@ class Gpu:
     mig: bool
     mig_devices: tuple[MigDevice, ...] = ()
     processes: tuple[GpuProcess, ...] = ()
-    compute_capability: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class GpuReport:
     """The driver and GPUs of a host."""
 
     driver: str
-    gpus: tuple[Gpu, ...] = field(default_factory=tuple)
+    gpus: tuple[Gpu, ...] = ()
 
 
 def _number(text: str | None) -> float | None:
@@ -271,9 +270,8 @@ def select(gpus: Sequence[Gpu], ids: Sequence[str]) -> list[Gpu]:
 
 def least_free(gpus: Sequence[Gpu]) -> int | None:
     """Return the free MiB of the fullest GPU, or None if a value is unknown."""
-    free = [gpu.free_mib for gpu in gpus]
-    known = [found for found in free if found is not None]
-    return min(known) if known and len(known) == len(free) else None
+    known = [gpu.free_mib for gpu in gpus if gpu.free_mib is not None]
+    return min(known) if known and len(known) == len(gpus) else None
 
 
 def sysfs_name(pci_bus_id: str) -> str:
@@ -287,8 +285,6 @@ def describe(
 ) -> dict[str, Any]:
     """Return a GPU as data, with sizes in MiB and in bytes."""
     data: dict[str, Any] = asdict(gpu)
-    data["mig_devices"] = [asdict(device) for device in gpu.mig_devices]
-    data["processes"] = [asdict(process) for process in gpu.processes]
     for kind in ("total", "used", "free"):
         mib = data[f"{kind}_mib"]
         data[f"{kind}_bytes"] = None if mib is None else mib * MIB

@@ -24,7 +24,9 @@ EL8_CORE = (2, 21)
 
 
 def el8_core_problem(host: str, ansible_version: str) -> str:
-    """Return the sentence about an ansible-core that does not support dnf on EL8."""
+    """Return the sentence about an ansible-core that does not support dnf on EL8; empty for one that does."""
+    if tuple(int(part) for part in re.findall(r"[0-9]+", ansible_version)[:2]) >= EL8_CORE:
+        return ""
     wanted = ".".join(map(str, EL8_CORE))
     return (
         f"host {host}: expected ansible-core {wanted} or newer for an EL8 node, found {ansible_version}: "

@@ -14,20 +14,8 @@ from dataclasses import dataclass
 
 from ..errors import InvalidInputError
 
-STATES = {
-    "01": "ESTABLISHED",
-    "02": "SYN_SENT",
-    "03": "SYN_RECV",
-    "04": "FIN_WAIT1",
-    "05": "FIN_WAIT2",
-    "06": "TIME_WAIT",
-    "07": "CLOSE",
-    "08": "CLOSE_WAIT",
-    "09": "LAST_ACK",
-    "0A": "LISTEN",
-    "0B": "CLOSING",
-    "0C": "NEW_SYN_RECV",
-}
+#: The states that a rule asks for. A socket in another one keeps the kernel's code of it.
+STATES = {"01": "ESTABLISHED", "03": "SYN_RECV", "08": "CLOSE_WAIT", "0A": "LISTEN"}
 
 
 @dataclass(frozen=True)
@@ -68,14 +56,10 @@ def parse(text: str) -> list[TcpSocket]:
         fields = line.split()
         if len(fields) < 10 or not fields[0].endswith(":"):
             continue
-        local_address, local_port = _address(fields[1])
-        remote_address, remote_port = _address(fields[2])
         found.append(
             TcpSocket(
-                local_address=local_address,
-                local_port=local_port,
-                remote_address=remote_address,
-                remote_port=remote_port,
+                *_address(fields[1]),
+                *_address(fields[2]),
                 state=STATES.get(fields[3].upper(), fields[3]),
                 uid=int(fields[7]),
                 inode=int(fields[9]),
@@ -110,9 +94,7 @@ def other_listeners(
 ) -> list[tuple[TcpSocket, int, str]]:
     """List the listeners on a port that do not belong to a unit, each with its process id and name.
 
-    :param tables: the kernel's TCP tables.
     :param owner_of: gives id and name of the process that holds a socket's inode; id 0 where it is unknown.
-    :param control_group_of: gives the control group of a process.
     """
     found = []
     for listener in listening_on(parse(tables), port):

@@ -19,6 +19,8 @@ from ..errors import InvalidInputError, RemoteFailureError
 _PROTOCOLS = ("tcp", "udp", "sctp", "dccp")
 #: Default priority of C(semodule). Among modules of one name, the highest priority applies.
 PRIORITY = "400"
+#: Type of the ports on which nginx may listen.
+PORT_TYPE = "http_port_t"
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,7 @@ class PolicyState:
     """The present state of the policy.
 
     :ivar module: text of the service's policy module, or empty.
-    :ivar local: local types of the host.
-    :ivar every: local types and those of the policy.
+    :ivar every: types of the policy, and the local ones of the host.
     :ivar ours: ports whose type this collection has set.
     """
 
@@ -49,15 +50,10 @@ class PolicyState:
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """The required state of the policy.
-
-    :ivar port_type: type to set.
-    :ivar good_types: further types that allow the service to listen.
-    """
+    """The required state of the policy. C(good_types) also allow the service to listen."""
 
     module: str = ""
     ports: tuple[int, ...] = ()
-    port_type: str = "http_port_t"
     good_types: tuple[str, ...] = ()
 
 
@@ -67,7 +63,6 @@ class PolicyPlan:
 
     :ivar module: V(install), V(remove), or empty.
     :ivar commands: arguments of C(semanage port), in their order.
-    :ivar ours: ports whose type this collection has set afterwards.
     """
 
     module: str = ""
@@ -116,7 +111,6 @@ def read_record(text: str) -> tuple[int, ...]:
 
 
 def format_record(ports: Iterable[int]) -> str:
-    """Return the text of the record."""
     return json.dumps({"ports": sorted(ports)}) + "\n"
 
 
@@ -145,27 +139,27 @@ def plan(found: PolicyState, wanted: PolicySpec, is_present: bool = True) -> Pol
         ours.discard(port)
         own = _exactly(found.local, port)
         # Another type was set by another program since.
-        if own is not None and own.name == wanted.port_type:
-            commands.append(("-d", "-t", wanted.port_type, "-p", "tcp", str(port)))
-            types[port] = wanted.port_type
+        if own is not None and own.name == PORT_TYPE:
+            commands.append(("-d", "-t", PORT_TYPE, "-p", "tcp", str(port)))
+            types[port] = PORT_TYPE
             # The list of all types also contains the former type.
             left = [tuple(each for each in some if each != own) for some in (found.local, found.every)]
             after[port] = type_of(PolicyState(local=left[0], every=left[1]), port)
     if is_present:
         for port in wanted.ports:
-            if types[port] in (wanted.port_type, *wanted.good_types):
+            if types[port] in (PORT_TYPE, *wanted.good_types):
                 continue
             own = _exactly(found.local, port)
             if own is not None:
                 raise InvalidInputError(
-                    f"port {port} with a type that allows nginx to listen, such as {wanted.port_type}",
+                    f"port {port} with a type that allows nginx to listen, such as {PORT_TYPE}",
                     f"the local type {own.name}",
                     f"give the tier another gateway_port, or remove the type: semanage port -d -p tcp {port}",
                 )
             is_known = _exactly(found.every, port) is not None
-            commands.append(("-m" if is_known else "-a", "-t", wanted.port_type, "-p", "tcp", str(port)))
+            commands.append(("-m" if is_known else "-a", "-t", PORT_TYPE, "-p", "tcp", str(port)))
             ours.add(port)
-            after[port] = wanted.port_type
+            after[port] = PORT_TYPE
     text = wanted.module if is_present else ""
     action = "" if found.module.strip() == text.strip() else "install" if text else "remove"
     return PolicyPlan(

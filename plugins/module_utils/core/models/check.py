@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..download import verification_record
+from ..download.identity import FileIdentity
 from ..download.parts import HIDDEN, KEPT, Target, plan_targets
-from ..download.verification_record import FileIdentity
 from .lock import options_of
 
 _SCRATCH = re.compile(r".+\.\d+\.tmp")
@@ -37,9 +37,6 @@ class Verdict:
     file: str
     state: str
     why: str = ""
-
-    def to_data(self) -> dict[str, str]:
-        return {"file": self.file, "state": self.state, "why": self.why}
 
 
 def targets_of(folder: str, entries: Sequence[Mapping[str, Any]]) -> tuple[Target, ...]:

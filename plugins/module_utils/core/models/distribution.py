@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import Any, Optional
 
 from ..download.parts import file_name
@@ -81,16 +82,14 @@ def plan_copies(
     if fanout < 1:
         raise InvalidInputError("a fan-out of at least 1", str(fanout), "correct model_store_share_fanout")
     fetching: list[tuple[str, ...]] = []
-    merged: list[list[ModelCopy]] = []
+    rounds: list[list[list[ModelCopy]]] = []
     for model, files in enumerate(models):
         holders = _holders(files, held, hosts) or list(hosts[:1])
         fetching.append(tuple(holders))
         lacking = [host for host in hosts if host not in holders]
-        for number, copies in enumerate(_rounds(model, holders, lacking, fanout)):
-            if number == len(merged):
-                merged.append([])
-            merged[number] += copies
-    return CopyPlan(tuple(fetching), tuple(tuple(copies) for copies in merged))
+        rounds.append(_rounds(model, holders, lacking, fanout))
+    merged = zip_longest(*rounds, fillvalue=[])
+    return CopyPlan(tuple(fetching), tuple(tuple(chain.from_iterable(together)) for together in merged))
 
 
 def files_of(model: Mapping[str, Any]) -> dict[str, str | None]:
@@ -106,21 +105,16 @@ def files_of(model: Mapping[str, Any]) -> dict[str, str | None]:
 
 def _with_known(model: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
     """Complete a model that is already there with its checksums, so that no server is asked for them."""
+    known = [digests.get(name, wanted) for name, wanted in files_of(model).items()]
     if model.get("shards"):
-        pairs = zip(model["shards"], files_of(model).items())
-        return {**model, "shards": [{**shard, "sha256": digests.get(name, wanted)} for shard, (name, wanted) in pairs]}
-    return {**model, "sha256": digests.get(str(model["file"]), model.get("sha256"))}
+        return {**model, "shards": [{**shard, "sha256": digest} for shard, digest in zip(model["shards"], known)]}
+    return {**model, "sha256": known[0]}
 
 
 def _from_node(model: Mapping[str, Any], url: str, digests: Mapping[str, str]) -> dict[str, Any]:
     """Describe a model as a copy from another node, with the checksums of the files there."""
-    if model.get("shards"):
-        shards = [
-            {"url": f"{url}/{name}", "sha256": digests.get(name, wanted)} for name, wanted in files_of(model).items()
-        ]
-        return {"file": model["file"], "shards": shards}
-    name = str(model["file"])
-    return {"file": name, "url": f"{url}/{name}", "sha256": digests.get(name, model.get("sha256"))}
+    files = [{"url": f"{url}/{name}", "sha256": digests.get(name, wanted)} for name, wanted in files_of(model).items()]
+    return {"file": model["file"], **({"shards": files} if model.get("shards") else files[0])}
 
 
 def plan_distribution(

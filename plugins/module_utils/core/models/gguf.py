@@ -11,13 +11,14 @@ most C(MAX_READ) bytes are read, and arrays of texts are skipped.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Union
 
 from .gguf_cursor import Cursor, Source, broken_file
-from .gguf_types import TYPES
+from .gguf_types import TYPES, padded
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -88,7 +89,6 @@ class Tensor:
     :ivar shape: dimensions, innermost first, as in the file.
     :ivar offset: of its first byte in its file.
     :ivar size: in bytes, without padding.
-    :ivar file: index of its shard.
     """
 
     name: str
@@ -96,15 +96,11 @@ class Tensor:
     shape: tuple[int, ...]
     offset: int
     size: int
-    file: int = 0
 
     @property
     def elements(self) -> int:
         """Number of weights."""
-        count = 1
-        for dimension in self.shape:
-            count *= dimension
-        return count
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -171,7 +167,7 @@ def _value(cursor: Cursor, kind: int, what: str) -> Value:
         return cursor.take(length, what).decode("utf-8", errors="replace")
     if kind == _ARRAY:
         return _array(cursor, what)
-    raise broken_file(cursor.source.name, f"a known type of {what}", f"type {kind}")
+    raise cursor.broken(f"a known type of {what}", f"type {kind}")
 
 
 def _array(cursor: Cursor, what: str) -> Value:
@@ -187,16 +183,14 @@ def _array(cursor: Cursor, what: str) -> Value:
         return tuple(bool(value) for value in values) if kind == 7 else values
     if kind == _STRING:
         if length > MAX_TEXTS:
-            raise broken_file(cursor.source.name, f"{what} with at most {MAX_TEXTS} texts", f"a number of {length}")
+            raise cursor.broken(f"{what} with at most {MAX_TEXTS} texts", f"a number of {length}")
         # Each text has a length of eight bytes, so an impossible number is detected before the first one.
         cursor.need(length * 8, what)
         cursor.skip_texts(length, what)
         return ArraySummary("string", length)
     if kind == _ARRAY:
-        raise broken_file(
-            cursor.source.name, f"no array within an array in {what}", "one, which the engine refuses too"
-        )
-    raise broken_file(cursor.source.name, f"a known type of the entries of {what}", f"type {kind}")
+        raise cursor.broken(f"no array within an array in {what}", "one, which the engine refuses too")
+    raise cursor.broken(f"a known type of the entries of {what}", f"type {kind}")
 
 
 def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
@@ -204,12 +198,10 @@ def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
     for number in range(count):
         key = cursor.text(MAX_KEY, f"key {number + 1} of {count}")
         if not key or key in metadata:
-            raise broken_file(
-                cursor.source.name, "keys with different names", f"{key!r} again" if key else "a key without a name"
-            )
+            raise cursor.broken("keys with different names", f"{key!r} again" if key else "a key without a name")
         kind = cursor.number("I", f"the type of {key}")
         if key == ALIGNMENT_KEY and kind != 4:
-            raise broken_file(cursor.source.name, f"{ALIGNMENT_KEY} as a number of type uint32", f"type {kind}")
+            raise cursor.broken(f"{ALIGNMENT_KEY} as a number of type uint32", f"type {kind}")
         metadata[key] = _value(cursor, kind, key)
     return metadata
 
@@ -217,7 +209,7 @@ def _metadata(cursor: Cursor, count: int) -> dict[str, Value]:
 def _alignment(cursor: Cursor, metadata: Mapping[str, Value]) -> int:
     alignment = metadata.get(ALIGNMENT_KEY, DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise broken_file(cursor.source.name, f"a power of two as {ALIGNMENT_KEY}", str(alignment))
+        raise cursor.broken(f"a power of two as {ALIGNMENT_KEY}", str(alignment))
     return alignment
 
 
@@ -225,30 +217,21 @@ def _tensor(cursor: Cursor, number: int) -> Tensor:
     name = cursor.text(MAX_NAME - 1, f"the name of tensor {number}")
     count = cursor.number("I", f"the dimensions of {name}")
     if count > MAX_DIMENSIONS:
-        raise broken_file(cursor.source.name, f"at most {MAX_DIMENSIONS} dimensions of {name}", str(count))
+        raise cursor.broken(f"at most {MAX_DIMENSIONS} dimensions of {name}", str(count))
     shape = struct.unpack(f"{cursor.order}{count}Q", cursor.take(8 * count, f"the dimensions of {name}")) or (1,)
-    elements = 1
-    for dimension in shape:
-        elements *= dimension
+    elements = math.prod(shape)
     if not all(dimension <= INT64_MAX for dimension in shape) or elements > INT64_MAX:
-        raise broken_file(cursor.source.name, f"possible dimensions of {name}", " x ".join(map(str, shape)))
+        raise cursor.broken(f"possible dimensions of {name}", " x ".join(map(str, shape)))
     kind = cursor.number("I", f"the type of {name}")
     if kind not in TYPES:
-        raise broken_file(
-            cursor.source.name, f"a type of {name} that release 0c1e57098 knows", f"type {kind}; a newer model, perhaps"
-        )
+        raise cursor.broken(f"a type of {name} that release 0c1e57098 knows", f"type {kind}; a newer model, perhaps")
     if shape[0] % TYPES[kind].block:
-        raise broken_file(
-            cursor.source.name,
+        raise cursor.broken(
             f"rows of {name} in whole blocks of {TYPES[kind].block} weights ({TYPES[kind].name})",
             f"rows of {shape[0]}",
         )
     offset = cursor.number("Q", f"the offset of {name}")
     return Tensor(name, TYPES[kind].name, shape, offset, TYPES[kind].size(elements))
-
-
-def _padded(size: int, alignment: int) -> int:
-    return -(-size // alignment) * alignment
 
 
 def _place(source: Source, tensors: Sequence[Tensor], start: int, alignment: int) -> tuple[Tensor, ...]:
@@ -257,18 +240,12 @@ def _place(source: Source, tensors: Sequence[Tensor], start: int, alignment: int
     expected = 0
     for tensor in tensors:
         if tensor.offset != expected:
-            how = (
-                "is misaligned"
-                if tensor.offset % alignment
-                else "overlaps"
-                if tensor.offset < expected
-                else "has a gap"
-            )
-            raise broken_file(
-                source.name, f"{tensor.name} at offset {expected} of the data", f"{tensor.offset}: it {how}"
-            )
+            how = "overlaps" if tensor.offset < expected else "has a gap"
+            how = "is misaligned" if tensor.offset % alignment else how
+            wanted = f"{tensor.name} at offset {expected} of the data"
+            raise broken_file(source.name, wanted, f"{tensor.offset}: it {how}")
         placed.append(replace(tensor, offset=start + expected))
-        expected += _padded(tensor.size, alignment)
+        expected += padded(tensor.size, alignment)
         if expected > SIZE_MAX:
             raise broken_file(source.name, "tensors of less than 2^64 bytes", f"{expected} up to {tensor.name}")
     return tuple(placed)
@@ -301,7 +278,7 @@ def read_header(source: Source) -> Header:
             raise broken_file(source.name, "tensors with different names", f"{tensor.name!r} again")
         names.add(tensor.name)
         tensors.append(tensor)
-    start = _padded(cursor.position, alignment) if tensors else cursor.position
+    start = padded(cursor.position, alignment) if tensors else cursor.position
     return Header(
         version=version,
         byte_order="little" if order == "<" else "big",
@@ -339,7 +316,7 @@ def join_shards(headers: Sequence[Header], name: str = "the model") -> Header:
         if count > 1 and (shard_count(header), number_of(header, "split.no")) != (count, index):
             found = f"number {number_of(header, 'split.no')} of {shard_count(header)}"
             raise broken_file(name, f"shard number {index} of {count} at that place (split.no, from 0)", found)
-        tensors += [replace(tensor, file=index) for tensor in header.tensors]
+        tensors += header.tensors
     total = number_of(first, "split.tensors.count")
     if total is not None and total != len(tensors):
         raise broken_file(name, f"{total} tensors in all shards (split.tensors.count)", str(len(tensors)))

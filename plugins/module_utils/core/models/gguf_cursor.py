@@ -57,6 +57,10 @@ class Cursor:
         self._budget = MAX_READ
         self._kept = 0
 
+    def broken(self, expected: str, found: str) -> MismatchError:
+        """Build the error of a file that the engine would not open."""
+        return broken_file(self.source.name, expected, found)
+
     @property
     def left(self) -> int:
         """Bytes after this position."""
@@ -65,8 +69,7 @@ class Cursor:
     def need(self, length: int, what: str) -> None:
         """Refuse a length that exceeds the rest of the file."""
         if length > self.left:
-            raise broken_file(
-                self.source.name,
+            raise self.broken(
                 f"{length} bytes of {what} at offset {self.position}",
                 f"only {max(0, self.left)} bytes before the end of the file",
             )
@@ -111,15 +114,12 @@ class Cursor:
         wanted = min(max(length, self._next), self.left)
         self._budget -= wanted
         if self._budget < 0:
-            raise broken_file(
-                self.source.name, f"a header of at most {MAX_READ >> 20} MiB", f"more at offset {self.position}"
-            )
+            raise self.broken(f"a header of at most {MAX_READ >> 20} MiB", f"more at offset {self.position}")
         # Most headers are small. Windows grow for a vocabulary, so that a server gets only a few requests.
         self._next = min(self._next * 2, _MAX_WINDOW)
         data = self.source.read(self.position, wanted)
         if len(data) != wanted:
-            raise broken_file(
-                self.source.name,
+            raise self.broken(
                 f"{wanted} bytes at offset {self.position}",
                 f"{len(data)}: the file has become shorter",
             )
@@ -129,13 +129,11 @@ class Cursor:
         """Count the entries of an array that is kept in memory."""
         self._kept += count
         if self._kept > MAX_KEPT:
-            raise broken_file(
-                self.source.name, f"short arrays of at most {MAX_KEPT} entries together", f"more in {what}"
-            )
+            raise self.broken(f"short arrays of at most {MAX_KEPT} entries together", f"more in {what}")
 
     def text(self, most: int, what: str) -> str:
         """Read a text of bounded length. Invalid UTF-8 is replaced, as the engine accepts it too."""
         length = self.number("Q", f"the length of {what}")
         if length > most:
-            raise broken_file(self.source.name, f"{what} of at most {most} bytes", f"a length of {length}")
+            raise self.broken(f"{what} of at most {most} bytes", f"a length of {length}")
         return self.take(length, what).decode("utf-8", errors="replace")

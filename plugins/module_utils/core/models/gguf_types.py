@@ -30,6 +30,11 @@ class TensorType:
         return elements // self.block * self.bytes
 
 
+def padded(size: int, alignment: int) -> int:
+    """Round up to a multiple of the alignment."""
+    return -(-size // alignment) * alignment
+
+
 TYPES: Mapping[int, TensorType] = {
     0: TensorType("f32", 1, 4),
     1: TensorType("f16", 1, 2),

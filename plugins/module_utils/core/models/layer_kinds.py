@@ -14,15 +14,6 @@ from typing import Any
 
 from ..errors import InvalidInputError
 
-#: Architectures whose buffers were measured (docs/reference/placement-accuracy.md), or that build the same graph
-#: as one of them.
-MEASURED = frozenset(
-    (
-        "llama", "qwen2", "qwen2vl", "qwen3", "qwen3vl", "qwen3moe", "mistral3", "gemma2", "gemma3", "phi3", "gpt-oss",
-        "deepseek2", "glm4moe", "mamba", "mamba2", "jamba", "falcon-h1", "granitehybrid", "qwen3next", "lfm2",
-        "nemotron_h",
-    )
-)  # fmt: skip
 # In each group of this many layers, all but one have a window: all but the last, or (dense first) the first.
 _PATTERNS: Mapping[str, int] = {
     "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "llama4": 4, "cohere2": 4, "olmo2": 4, "exaone4": 4,
@@ -58,7 +49,7 @@ class Keys:
                     f"{self.architecture}.{key} in the file's header", "none", "choose a language model's file"
                 )
             return default
-        if isinstance(value, (tuple, list)):
+        if isinstance(value, tuple):
             if layer is None:
                 return max((int(entry) for entry in value), default=0)
             return int(value[layer]) if layer < len(value) else 0
@@ -67,11 +58,6 @@ class Keys:
         raise InvalidInputError(
             f"{self.architecture}.{key} to be a number", f"{value!r}", "choose a file that the engine can read"
         )
-
-
-def is_known(architecture: str) -> bool:
-    """Return whether the buffers of an architecture were measured."""
-    return architecture in MEASURED
 
 
 def window_length(keys: Keys) -> int:
@@ -92,7 +78,7 @@ def _has_window(keys: Keys, layer: int, trunk: int) -> bool:
     if not window_length(keys) or layer >= trunk:
         return False
     pattern = keys.get("attention.sliding_window_pattern")
-    if isinstance(pattern, (tuple, list)):
+    if isinstance(pattern, tuple):
         return bool(pattern[layer]) if layer < len(pattern) else False
     every = int(pattern) if isinstance(pattern, int) and pattern else _PATTERNS.get(keys.architecture, 0)
     if not every:

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from ..download.identity import RemoteFile
 from ..download.parts import LETTERED_PART, NUMBERED_PART, SHARD, plan_targets
-from ..download.sources import RemoteFile
 from ..errors import HerdError, InvalidInputError, MismatchError
 
 HUB = "https://huggingface.co"

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from itertools import groupby
+from typing import Any
 
 from ..errors import InvalidInputError
 from . import layer_kinds
+from .gguf import Header, Tensor
+from .gguf_types import padded
 from .layer_kinds import Keys
 
 #: Alignment of tensors in the engine's buffers, in bytes; CUDA's is coarser.
@@ -26,36 +29,6 @@ _OPTIONAL = ("experts", "cells_window", "latent", "recurrent", "details")
 _UNQUANTISED = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64")
 # Tensors that are looked up for each token by the head's CPU, and stay there.
 _INPUTS = ("token_embd.weight", "position_embd.weight", "token_types.weight", "per_layer_token_embd.weight")
-
-
-class Tensor(Protocol):
-    """An entry of the tensor table."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def file(self) -> int: ...
-
-
-class Header(Protocol):
-    """The header of a file, or of all shards joined."""
-
-    @property
-    def metadata(self) -> Mapping[str, Any]: ...
-    @property
-    def tensors(self) -> Sequence[Tensor]: ...
-    @property
-    def data_start(self) -> int: ...
-    @property
-    def file_size(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +71,6 @@ class ModelMetadata:
         it is a second copy of them.
     :param shared: bytes of small tensors that are copied to every device with layers.
     :param local: bytes of the tensors that stay with the head process.
-    :param mapped: bytes of the file from the first to the last of these tensors, which a mapping holds.
     :param header: bytes before the first tensor, most of them the vocabulary.
     :param largest: bytes of the largest tensor.
     :param matrix: weights in the largest matrix of a layer, or of one expert.
@@ -106,7 +78,6 @@ class ModelMetadata:
     :param latent: ranks and heads of multi-head latent attention, empty for none.
     :param recurrent: dimensions of the recurrence, empty for none.
     :param details: further facts from which the engine builds the graph; None if unknown.
-    :param known: whether this architecture was measured.
     """
 
     architecture: str
@@ -115,7 +86,6 @@ class ModelMetadata:
     width: int
     vocabulary: int
     context: int
-    tied: bool
     file_size: int
     parameters: int
     output: int
@@ -123,7 +93,6 @@ class ModelMetadata:
     shared: int
     shared_cuda: int
     local: int
-    mapped: int
     header: int
     largest: int
     matrix: int
@@ -133,12 +102,6 @@ class ModelMetadata:
     latent: Mapping[str, int] | None = None
     recurrent: Mapping[str, int] | None = None
     details: Mapping[str, int] | None = None
-    known: bool = True
-
-    @property
-    def slots(self) -> int:
-        """Layers that the engine's split counts: the layers and the output."""
-        return len(self.layers) + 1
 
     def detail(self, name: str) -> int:
         """Return one of the details; 0 if it is unknown."""
@@ -151,15 +114,10 @@ class ModelMetadata:
 
     def to_data(self) -> dict[str, Any]:
         """Convert to plain data: equal layers once, and their order as C(times*kind)."""
-        kinds: list[LayerMetadata] = []
-        for layer in self.layers:
-            if layer not in kinds:
-                kinds.append(layer)
+        kinds = list(dict.fromkeys(self.layers))
         data = asdict(self)
         data["layers"] = _runs([kinds.index(layer) for layer in self.layers])
         data["kinds"] = [_sparse(layer) for layer in kinds]
-        # Whether the architecture is known depends on the version that reads the data.
-        del data["known"]
         return {key: value for key, value in data.items() if value or key not in _OPTIONAL}
 
 
@@ -169,7 +127,7 @@ def from_data(data: Mapping[str, Any]) -> ModelMetadata:
         given = dict(data)
         kinds = [LayerMetadata(**kind) for kind in given.pop("kinds")]
         given["layers"] = tuple(kinds[number] for number in _unroll(str(given["layers"])))
-        return ModelMetadata(**given, known=layer_kinds.is_known(str(given["architecture"])))
+        return ModelMetadata(**given)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InvalidInputError(
             "a model's metadata as lock_models.yml writes it",
@@ -185,12 +143,7 @@ def _sparse(layer: LayerMetadata) -> dict[str, Any]:
 
 
 def _runs(numbers: Sequence[int]) -> str:
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and runs[-1][0] == number:
-            runs[-1] = (number, runs[-1][1] + 1)
-        else:
-            runs.append((number, 1))
+    runs = ((number, len(list(run))) for number, run in groupby(numbers))
     return " ".join(f"{times}*{number}" if times > 1 else str(number) for number, times in runs)
 
 
@@ -202,24 +155,17 @@ def _unroll(text: str) -> list[int]:
     return found
 
 
-def _padded(size: int, alignment: int) -> int:
-    return -(-size // alignment) * alignment
-
-
 def device_bytes(tensor: Tensor) -> int:
     """Compute the bytes of a tensor in a CPU buffer, as on an RPC worker without a GPU."""
-    return _padded(tensor.size, PADDING)
+    return padded(tensor.size, PADDING)
 
 
 def cuda_bytes(tensor: Tensor) -> int:
     """Compute the bytes of a tensor in a CUDA buffer (from the source of ggml-cuda, not measured)."""
     size, row = tensor.size, tensor.shape[0]
     if tensor.type not in _UNQUANTISED and row % CUDA_ROW:
-        elements = 1
-        for length in tensor.shape:
-            elements *= length
-        size += -(-(CUDA_ROW - row % CUDA_ROW) * tensor.size // elements)
-    return _padded(size, CUDA_PADDING)
+        size += -(-(CUDA_ROW - row % CUDA_ROW) * tensor.size // tensor.elements)
+    return padded(size, CUDA_PADDING)
 
 
 def metadata_of(header: Header) -> ModelMetadata:
@@ -249,8 +195,7 @@ def metadata_of(header: Header) -> ModelMetadata:
     embeddings = rest["token_embd.weight"]
     local = [rest.pop(name) for name in _INPUTS if name in rest]
     shared = [rest.pop(name) for name in list(rest) if name.startswith(("rope_freqs", "rope_factors"))]
-    tied = "output.weight" not in rest
-    output = [*rest.values(), *([embeddings] if tied else [])]
+    output = [*rest.values(), *([] if "output.weight" in rest else [embeddings])]
     types: dict[str, int] = {}
     for tensor in header.tensors:
         types[tensor.type] = types.get(tensor.type, 0) + tensor.size
@@ -261,15 +206,13 @@ def metadata_of(header: Header) -> ModelMetadata:
         width=keys.number("embedding_length"),
         vocabulary=embeddings.shape[1],
         context=keys.number("context_length", 0),
-        tied=tied,
         file_size=header.file_size,
-        parameters=sum(_elements(tensor) for tensor in header.tensors),
+        parameters=sum(tensor.elements for tensor in header.tensors),
         output=sum(map(device_bytes, output)),
         output_cuda=sum(map(cuda_bytes, output)),
         shared=sum(map(device_bytes, shared)),
         shared_cuda=sum(map(cuda_bytes, shared)),
         local=sum(map(device_bytes, local)),
-        mapped=_span(local),
         header=header.data_start,
         largest=max(tensor.size for tensor in header.tensors),
         matrix=max((t.shape[0] * t.shape[1] for each in by_layer for t in each if len(t.shape) > 1), default=0),
@@ -279,23 +222,6 @@ def metadata_of(header: Header) -> ModelMetadata:
         latent=layer_kinds.latent(keys),
         recurrent=layer_kinds.recurrent(keys),
         details=layer_kinds.details(keys, {tensor.name.split(".", 2)[-1] for each in by_layer for tensor in each}),
-        known=layer_kinds.is_known(keys.architecture),
-    )
-
-
-def _elements(tensor: Tensor) -> int:
-    found = 1
-    for length in tensor.shape:
-        found *= length
-    return found
-
-
-def _span(tensors: Sequence[Tensor]) -> int:
-    """Add up the bytes of each file from the first to the last of these tensors."""
-    files = {tensor.file for tensor in tensors}
-    return sum(
-        max(t.offset + t.size for t in tensors if t.file == file) - min(t.offset for t in tensors if t.file == file)
-        for file in files
     )
 
 

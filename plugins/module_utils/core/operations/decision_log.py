@@ -31,7 +31,6 @@ class HeadMeasurements:
     """Measurements of a head.
 
     :ivar key: fingerprint of the head's command line.
-    :ivar when: time of the measurement in UTC.
     :ivar devices: memory of each device in MiB, from the engine's log.
     :ivar first_piece_s: seconds until the first token.
     :ivar pieces: number of tokens in the answer.
@@ -46,10 +45,6 @@ class HeadMeasurements:
     first_piece_s: float = 0.0
     pieces: int = 0
     pieces_per_second: float = 0.0
-
-    def as_data(self) -> dict[str, Any]:
-        """Return the measurements as data for JSON."""
-        return asdict(self)
 
 
 def command_line_key(arguments: Sequence[str]) -> str:
@@ -157,11 +152,7 @@ def _record(name: str, text: str) -> str:
 
 
 def page(records: Mapping[str, str], figures: HeadMeasurements | None, results: Mapping[str, Any]) -> str:
-    """Return the page.
-
-    :param records: texts of records by file name.
-    :param results: contents of result files by name.
-    """
+    """Return the page of these records, texts by file name, and results, contents by file name."""
     if not records:
         raise InvalidInputError.plain("There are no records of decisions", "pass the texts of docs/decisions")
     parts = [

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..host.paths import is_system
-from ..host.platforms import EL8_CORE, PLATFORMS, el8_core_problem
+from ..host.platforms import PLATFORMS, el8_core_problem
 from ..models import lock as model_lock
 
 #: Facts that must have the same value on all hosts.
@@ -65,26 +65,26 @@ def problems(inventory: Inventory, ansible_version: str) -> list[str]:
     ]
 
 
-def host_problems(facts: Mapping[str, Any], fabric_address: str, interface: str, mtu: int | None) -> list[str]:
+def host_problems(facts: Mapping[str, Any], address: str, interface: str, mtu: int | None = None) -> list[str]:
     """Return the problems of one host's fabric, from its gathered facts.
 
     :param facts: C(ansible_facts) with the network subset.
     :param mtu: bytes; None if the inventory does not set it.
     """
     here = facts.get(interface.replace("-", "_"))
-    addresses = [str(address) for address in facts.get("all_ipv4_addresses", ())]
-    if fabric_address not in addresses:
+    addresses = [str(found) for found in facts.get("all_ipv4_addresses", ())]
+    if address not in addresses:
         return [
-            f"expected herd_fabric_address {fabric_address} on an interface of this host, "
+            f"expected herd_fabric_address {address} on an interface of this host, "
             f"found {', '.join(sorted(addresses)) or 'no IPv4 address'}: "
             f"correct the inventory or bring {interface} up with that address."
         ]
-    if not isinstance(here, Mapping) or _address_of(here) != fabric_address:
+    if not isinstance(here, Mapping) or _address_of(here) != address:
         holder = next(
-            (n for n in facts.get("interfaces", ()) if _address_of(facts.get(n)) == fabric_address), "another"
+            (name for name in facts.get("interfaces", ()) if _address_of(facts.get(name)) == address), "another"
         )
         return [
-            f"expected herd_fabric_address {fabric_address} on herd_fabric_interface {interface}, "
+            f"expected herd_fabric_address {address} on herd_fabric_interface {interface}, "
             f"found it on {holder}: traffic between the nodes would take the wrong network; "
             f"correct one of the two facts."
         ]
@@ -97,12 +97,8 @@ def host_problems(facts: Mapping[str, Any], fabric_address: str, interface: str,
 
 
 def _address_of(interface: Any) -> str | None:
-    if not isinstance(interface, Mapping):
-        return None
-    ipv4 = interface.get("ipv4")
-    if isinstance(ipv4, Mapping):
-        return str(ipv4.get("address"))
-    return None
+    ipv4 = interface.get("ipv4") if isinstance(interface, Mapping) else None
+    return str(ipv4.get("address")) if isinstance(ipv4, Mapping) else None
 
 
 def _groups(inventory: Inventory) -> Iterator[str]:
@@ -231,7 +227,6 @@ def _model(inventory: Inventory) -> Iterator[str]:
 
 
 def _platforms(inventory: Inventory, ansible_version: str) -> Iterator[str]:
-    running = tuple(int(part) for part in re.findall(r"[0-9]+", ansible_version)[:2])
     for host in inventory.group("node"):
         facts = inventory.hosts[host].get("ansible_facts") or {}
         distribution = facts.get("distribution")
@@ -244,5 +239,5 @@ def _platforms(inventory: Inventory, ansible_version: str) -> Iterator[str]:
                 f"host {host}: expected one of {known}, found {distribution} {major}: "
                 f"install one of these, or extend the roles and PLATFORMS."
             )
-        elif facts.get("os_family") == "RedHat" and major == "8" and running < EL8_CORE:
-            yield el8_core_problem(host, ansible_version)
+        elif facts.get("os_family") == "RedHat" and major == "8":
+            yield from filter(None, [el8_core_problem(host, ansible_version)])

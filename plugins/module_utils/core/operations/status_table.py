@@ -15,41 +15,23 @@ ADVISORY_COLUMNS = ("advisory", "release", "hosts", "accepted", "fixed", "means"
 GPU_COLUMNS = ("host", "gpu", "name", "used_mib", "free_mib", "total_mib", "level", "busy", "celsius", "note")
 
 
-def worker_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a worker."""
-    clients = info.get("connections", [])
+def _row(
+    host: str, role: str, info: Mapping[str, Any], connections: int | None, notes: Sequence[str]
+) -> dict[str, Any]:
+    """Build the row of a service; the reason replaces the notes of an unreachable host."""
+    unreachable = info.get("unreachable")
+    unit = f"{info.get('active_state', 'unknown')} ({info.get('sub_state', 'unknown')})"
     return {
         "host": host,
-        "role": "rpc_worker",
-        "unit": _unit(info),
+        "role": role,
+        "unit": "unreachable" if unreachable else unit,
         "release": info.get("release", ""),
         "since": info.get("since", ""),
-        "connections": len(clients),
+        "connections": connections,
         "layers": None,
         "mib": None,
-        "note": _worker_note(info),
+        "note": _reason(info) if unreachable else ", ".join(notes),
     }
-
-
-def _unit(info: Mapping[str, Any]) -> str:
-    if info.get("unreachable"):
-        return "unreachable"
-    return f"{info.get('active_state', 'unknown')} ({info.get('sub_state', 'unknown')})"
-
-
-def _worker_note(info: Mapping[str, Any]) -> str:
-    if info.get("unreachable"):
-        return _reason(info)
-    if info.get("active_state") != "active":
-        return ""
-    notes = []
-    if not info.get("listening"):
-        notes.append("listens nowhere")
-    if not info.get("connections"):
-        notes.append("no head connected")
-    if info.get("restarts"):
-        notes.append(f"{info['restarts']} restarts")
-    return ", ".join(notes)
 
 
 def _reason(info: Mapping[str, Any]) -> str:
@@ -60,30 +42,28 @@ def _reason(info: Mapping[str, Any]) -> str:
     return " ".join(said.split())[:100] or "no answer"
 
 
+def _restarts(info: Mapping[str, Any]) -> list[str]:
+    return [f"{info['restarts']} restarts"] if info.get("restarts") else []
+
+
+def worker_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
+    clients = info.get("connections", [])
+    notes = []
+    if info.get("active_state") == "active":
+        notes += [] if info.get("listening") else ["listens nowhere"]
+        notes += [] if clients else ["no head connected"]
+        notes += _restarts(info)
+    return _row(host, "rpc_worker", info, len(clients), notes)
+
+
 def head_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a head."""
     workers = info.get("workers", [])
-    connected = [worker for worker in workers if worker.get("established")]
     missing = [str(worker["endpoint"]) for worker in workers if not worker.get("established")]
     is_up = info.get("active_state") == "active"
     notes = [f"no connection to {', '.join(missing)}"] if missing and is_up else []
     if is_up and not info.get("log_complete", True):
         notes.append("layers unknown, the journal lost its start")
-    if info.get("restarts"):
-        notes.append(f"{info['restarts']} restarts")
-    if info.get("unreachable"):
-        notes = [_reason(info)]
-    return {
-        "host": host,
-        "role": "head_server",
-        "unit": _unit(info),
-        "release": info.get("release", ""),
-        "since": info.get("since", ""),
-        "connections": len(connected),
-        "layers": None,
-        "mib": None,
-        "note": ", ".join(notes),
-    }
+    return _row(host, "head_server", info, len(workers) - len(missing), [*notes, *_restarts(info)])
 
 
 def router_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,28 +74,11 @@ def router_row(host: str, info: Mapping[str, Any]) -> dict[str, Any]:
     notes += [f"{model['id']} failed with {model['exit_code']}" for model in models if model.get("exit_code")]
     if info.get("active_state") == "active" and info.get("problem"):
         notes.append(str(info["problem"]))
-    if info.get("restarts"):
-        notes.append(f"{info['restarts']} restarts")
-    if info.get("unreachable"):
-        notes = [_reason(info)]
-    # The message of a failed module tells why there is no result.
-    elif "active_state" not in info:
+    notes += _restarts(info)
+    if "active_state" not in info:
+        # The message of a failed module tells why there is no result.
         notes = [str(info.get("msg", "no result"))]
-    return {
-        "host": host,
-        "role": "fast_router",
-        "unit": _unit(info),
-        "release": info.get("release", ""),
-        "since": info.get("since", ""),
-        "connections": None,
-        "layers": None,
-        "mib": None,
-        "note": ", ".join(notes),
-    }
-
-
-def _device_total(device: Mapping[str, Any]) -> float:
-    return float(device["model_mib"]) + float(device["kv_mib"]) + float(device["compute_mib"])
+    return _row(host, "fast_router", info, None, notes)
 
 
 def status(
@@ -125,8 +88,7 @@ def status(
 ) -> dict[str, Any]:
     """Return the rows of all nodes and devices.
 
-    :param heads: results of head_info by host name.
-    :param workers: results of rpc_worker_info by host name.
+    :param heads: results of head_info by host name; C(workers) likewise of rpc_worker_info.
     :param endpoints: host names by RPC endpoint, such as C({"10.100.0.32:50052": "vllm-node2"}).
     """
     rows = {name: head_row(name, info) for name, info in heads.items()}
@@ -135,7 +97,8 @@ def status(
     for head, info in heads.items():
         for device in info.get("devices", []):
             host = endpoints.get(str(device.get("endpoint", "")), head)
-            devices.append({**device, "host": host, "total_mib": round(_device_total(device), 2)})
+            total = sum(float(device[kind]) for kind in ("model_mib", "kv_mib", "compute_mib"))
+            devices.append({**device, "host": host, "total_mib": round(total, 2)})
     for device in devices:
         row = worker_rows.get(device["host"]) if device["endpoint"] else rows.get(device["host"])
         if row is None:

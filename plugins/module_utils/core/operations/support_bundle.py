@@ -16,12 +16,7 @@ SHOW = (
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of the bundle: the output of a command, or a file.
-
-    :ivar name: path in the bundle.
-    :ivar argv: command, or empty. A missing program is skipped.
-    :ivar path: file, or empty.
-    """
+    """A part of the bundle, named by its path there: the output of a command, or a file."""
 
     name: str
     argv: tuple[str, ...] = ()

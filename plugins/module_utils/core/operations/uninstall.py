@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..download.parts import SHARD
 from ..errors import InvalidInputError
 from ..release.install import BUILD_ID
 
@@ -16,7 +17,6 @@ from ..release.install import BUILD_ID
 MARK = "herd.inference"
 _FIRST_LINES = 3
 _TABLE = re.compile(r"table (\w+) (herd_\w+)")
-_SHARD = re.compile(r"(?P<stem>.+)-00001-of-(?P<count>\d{5})\.gguf")
 #: Names of the roles' files by folder below the prefix, inner folders first. Other programs may use folders of these
 #: names too, so a folder is removed only if it is empty.
 PREFIX_ENTRIES = {
@@ -44,7 +44,6 @@ SHARED_FOLDERS = (SHARED_SCRIPTS, "scripts", *SHARED_ENTRIES, "ai")
 
 
 def is_ours(text: str) -> bool:
-    """Return whether a text has the collection's mark."""
     return any(MARK in line for line in text.splitlines()[:_FIRST_LINES])
 
 
@@ -88,7 +87,7 @@ def model_files(there: Iterable[str], files: Sequence[str]) -> list[str]:
     """Return the files of these models in a folder: shards, verification records and partial downloads."""
     patterns = []
     for file in files:
-        shard = _SHARD.fullmatch(file)
+        shard = SHARD.fullmatch(file)
         name = rf"{re.escape(shard['stem'])}-\d{{5}}-of-{shard['count']}\.gguf" if shard else re.escape(file)
         patterns.append(re.compile(rf"{name}|\.{name}\.[\w.-]+"))
     return sorted(name for name in there if any(pattern.fullmatch(name) for pattern in patterns))

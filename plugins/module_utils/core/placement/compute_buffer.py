@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ..models.metadata import PADDING, LayerMetadata, ModelMetadata
 from .graph import device_graph
+from .graph.device_graph import GraphPart
 from .graph.operations import Run
 from .kv_cache import CacheSettings, layer_cells
 
@@ -50,28 +51,6 @@ class ComputeBufferRules:
 
 NEW = ComputeBufferRules(copies=4, reserves_logits=False, float_masks=False, hybrid_bug=False, copies_local=False)
 OLD = ComputeBufferRules(copies=1, reserves_logits=True, float_masks=True, hybrid_bug=True, copies_local=True)
-
-
-@dataclass(frozen=True)
-class GraphPart:
-    """One device's part of the graph.
-
-    :param layers: its layers.
-    :param has_output: whether it ends the graph.
-    :param has_last_layer: whether it computes the last layer.
-    :param begins: the kinds of mask that it needs first; True for windows.
-    :param first: number of layers before its first one.
-    :param before: a few layers before its first one.
-    :param after: a few layers after its last one.
-    """
-
-    layers: Sequence[LayerMetadata]
-    has_output: bool
-    has_last_layer: bool
-    begins: frozenset[bool] = frozenset()
-    first: int = 0
-    before: Sequence[LayerMetadata] = ()
-    after: Sequence[LayerMetadata] = ()
 
 
 def _attention(metadata: ModelMetadata, layer: LayerMetadata) -> float:
@@ -139,22 +118,23 @@ def layer_floats(metadata: ModelMetadata, layer: LayerMetadata, is_several: bool
 
 def mask_cells(
     metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings, rules: ComputeBufferRules
-) -> list[int]:
-    """Compute the cells of each kind of mask of these layers: of the whole context and of the window."""
-    kinds = {
-        (layer.window, layer_cells(metadata, layer, settings, rules.hybrid_bug)) for layer in layers if layer.kv_heads
-    }
-    return [cells for _window, cells in sorted(kinds)]
+) -> dict[bool, int]:
+    """Compute the cells of each kind of mask of these layers: of the whole context, and True for the window."""
+    bug = rules.hybrid_bug
+    return {layer.window: layer_cells(metadata, layer, settings, bug) for layer in layers if layer.kv_heads}
 
 
-def _indices(metadata: ModelMetadata, kinds: int, settings: CacheSettings, flash: bool) -> int:
-    """Compute the bytes of positions, of the indices of keys and values, and of the requested outputs."""
+def _inputs(
+    metadata: ModelMetadata, kinds: int, settings: CacheSettings, rules: ComputeBufferRules, flash: bool
+) -> int:
+    """Compute the bytes of all inputs but the masks: embeddings, positions, indices, requested outputs, rotations."""
     per_kind = 8 if metadata.latent and metadata.latent["compressed"] else 16
     if not flash:
         # Values are transposed then, and each element has an index.
         per_kind += 8 * max((layer.kv_heads * layer.value for layer in metadata.layers), default=0)
     positions = 16 if "vl" in metadata.architecture else 4
-    return settings.tokens * (positions + kinds * per_kind) + 512 + 128 * settings.slots
+    per_token = metadata.width * _FLOAT + positions + kinds * per_kind
+    return settings.tokens * per_token + 512 + 128 * settings.slots + _rotations(metadata, settings, rules)
 
 
 def _rotations(metadata: ModelMetadata, settings: CacheSettings, rules: ComputeBufferRules) -> int:
@@ -178,11 +158,7 @@ def _followed(
     """Build the graph and allocate its tensors as the engine does."""
     # The slots share the micro-batch equally.
     tokens = -(-settings.tokens // settings.slots) * settings.slots
-    cells = {
-        layer.window: layer_cells(metadata, layer, settings, rules.hybrid_bug)
-        for layer in metadata.layers
-        if layer.kv_heads
-    }
+    cells = mask_cells(metadata, metadata.layers, settings, rules)
     run = Run(
         tokens=tokens,
         outputs=tokens if rules.reserves_logits else min(settings.slots, tokens),
@@ -194,19 +170,7 @@ def _followed(
         rotated=_rotations(metadata, settings, rules) > 0,
         cache_type=settings.type_k,
     )
-    return device_graph.buffer_bytes(
-        metadata,
-        run,
-        place.layers,
-        place.first,
-        place.before,
-        place.after,
-        place.has_output,
-        place.has_last_layer,
-        place.begins,
-        copies,
-        alignment,
-    )
+    return device_graph.buffer_bytes(metadata, run, place, copies, alignment)
 
 
 def device_bytes(
@@ -231,7 +195,7 @@ def device_bytes(
     trunk = [layer for layer in place.layers if layer.loaded]
     kinds = mask_cells(metadata, trunk, settings, rules)
     element = 2 if flash else _FLOAT
-    halves = sum(kinds) * tokens * element
+    halves = sum(kinds.values()) * tokens * element
     widest = max((layer_floats(metadata, layer, settings.slots > 1) for layer in trunk), default=0.0)
     if copies > 1:
         widest += _returning(metadata, place)
@@ -242,36 +206,28 @@ def device_bytes(
     work = widest * tokens * _FLOAT
     if not flash and trunk:
         heads = max((layer.heads for layer in trunk), default=0)
-        work += heads * max(kinds, default=0) * tokens * _FLOAT
+        work += heads * max(kinds.values(), default=0) * tokens * _FLOAT
     # A recurrence writes new states beside the old ones, whatever the size of the micro-batch.
     work += 3 * max((layer.state for layer in trunk), default=0) * settings.slots * _FLOAT
-    embedded = metadata.width * tokens * _FLOAT
-    inputs = _indices(metadata, len(kinds), settings, flash) + _rotations(metadata, settings, rules)
+    inputs = _inputs(metadata, len(kinds), settings, rules, flash)
     if rules.float_masks:
-        return _old_device(metadata, place, settings, kinds, halves, work, inputs + embedded)
+        return _old_device(metadata, place, settings, halves, work, inputs)
     logits = metadata.vocabulary * settings.slots * _FLOAT if place.has_output else 0
     if not trunk:
         # Only tokens with a requested output get here.
         return int(logits + copies * 8 * metadata.width * settings.slots * _FLOAT) + (1 << 18)
-    inputs += halves + embedded
-    return int(copies * inputs + max(work, logits + 3 * metadata.width * settings.slots * _FLOAT)) + 4096
+    return int(copies * (inputs + halves) + max(work, logits + 3 * metadata.width * settings.slots * _FLOAT)) + 4096
 
 
 def _old_device(
-    metadata: ModelMetadata,
-    place: GraphPart,
-    settings: CacheSettings,
-    kinds: Sequence[int],
-    halves: int,
-    work: float,
-    inputs: int,
+    metadata: ModelMetadata, place: GraphPart, settings: CacheSettings, halves: int, work: float, inputs: int
 ) -> int:
     """Compute the buffer in older releases: masks arrive in single precision and are freed after their conversion."""
     tokens = settings.tokens
     width = metadata.width * tokens * _FLOAT
     trunk = [layer for layer in place.layers if layer.loaded]
     begun = [layer for layer in trunk if layer.window in place.begins]
-    masks = [cells * tokens * _FLOAT for cells in mask_cells(metadata, begun, settings, OLD)]
+    masks = [cells * tokens * _FLOAT for cells in mask_cells(metadata, begun, settings, OLD).values()]
     singles = sum(masks)
     before = singles + max((_attention(metadata, layer) for layer in trunk), default=0.0) * tokens * _FLOAT
     if metadata.recurrent:
@@ -296,10 +252,7 @@ def head_bytes(
 ) -> int:
     """Compute the bytes of the head process's own part, which creates the inputs and looks up the embeddings."""
     kinds = mask_cells(metadata, metadata.layers, settings, rules)
-    tokens = settings.tokens
-    embedded = metadata.width * tokens * _FLOAT
-    inputs = _indices(metadata, len(kinds), settings, flash) + _rotations(metadata, settings, rules)
-    if rules.float_masks:
-        return sum(kinds) * tokens * _FLOAT + 2 * embedded + inputs + (1 << 16)
-    element = 2 if flash else _FLOAT
-    return copies * (sum(kinds) * tokens * element + embedded + inputs) + embedded + (1 << 16)
+    embedded = metadata.width * settings.tokens * _FLOAT
+    masks = sum(kinds.values()) * settings.tokens * (2 if flash and not rules.float_masks else _FLOAT)
+    inputs = masks + _inputs(metadata, len(kinds), settings, rules, flash)
+    return copies * inputs + embedded + (1 << 16)

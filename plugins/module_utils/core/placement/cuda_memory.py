@@ -30,8 +30,8 @@ PARTIAL_RESULTS = 8
 _HALF, _FLOAT = 2, 4
 
 
-def scratch_bytes(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings) -> int:
-    """Compute the most scratch memory that the pool keeps for these layers."""
+def overhead_bytes(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings) -> int:
+    """Compute all memory beside the buffers, with the most scratch memory that the pool keeps for these layers."""
     attention, partial = 0, 0
     for layer in layers:
         partial = max(partial, PARTIAL_RESULTS * settings.tokens * layer.heads * (layer.value or layer.key) * _FLOAT)
@@ -45,9 +45,4 @@ def scratch_bytes(metadata: ModelMetadata, layers: Sequence[LayerMetadata], sett
     if settings.tokens > INTEGER_ROWS and metadata.quantisation not in ("f16", "f32", "bf16"):
         inner = max((max(layer.inner, layer.expert_inner) for layer in layers), default=0)
         matrix = metadata.matrix * _HALF + settings.tokens * max(inner, metadata.width) * (_HALF + _FLOAT)
-    return attention + partial + matrix
-
-
-def overhead_bytes(metadata: ModelMetadata, layers: Sequence[LayerMetadata], settings: CacheSettings) -> int:
-    """Compute all memory beside the buffers."""
-    return CONTEXT + CUBLAS + scratch_bytes(metadata, layers, settings)
+    return CONTEXT + CUBLAS + attention + partial + matrix

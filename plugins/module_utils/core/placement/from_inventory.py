@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata, from_data
+from ..text import bytes_of
 from . import cuda_memory, remedies, token_rate
 from .kv_cache import CacheSettings
 from .planner import (
@@ -53,13 +54,19 @@ def metadata_in(entry: Mapping[str, Any]) -> ModelMetadata | None:
 
 
 def memories(
-    gpus: Sequence[Mapping[str, Any]], free_mib: Sequence[float] | None, reserve_mib: int, memory_gib: float
+    host: str, gpus: Sequence[Mapping[str, Any]], free_mib: Sequence[float] | None, reserve_mib: int, memory_gib: float
 ) -> tuple[DeviceCapacity, ...]:
-    """List the devices of a host: its GPUs, or its CPU if it has none.
+    """List the devices of a host: its GPUs, or its CPU if it has none. Without known memory it is an error.
 
     :param free_mib: measured free MiB of each GPU; None if not measured.
     :param reserve_mib: MiB that stay free on each GPU without a reserved_mib of its own.
     """
+    if not gpus and not memory_gib:
+        raise InvalidInputError(
+            f"herd_gpus or herd_memory_gib for {host}, which is to hold layers",
+            "neither",
+            "describe the machine in the inventory",
+        )
     if not gpus:
         total = int(memory_gib * _GIB)
         return (DeviceCapacity(int(total * _HOST_SHARE), total, is_cuda=False, name="CPU"),)
@@ -83,11 +90,10 @@ def limit_bytes(text: Any) -> int:
     word = str(text or "").strip()
     if not word or word.lower() == "infinity":
         return 0
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-    digits, unit = (word[:-1], units.get(word[-1].upper())) if not word[-1].isdigit() else (word, 1)
-    if unit is None or not digits.replace(".", "", 1).isdigit():
+    size = bytes_of(word)
+    if size is None:
         raise InvalidInputError("a limit such as 200G", repr(word), "write a number with K, M, G or T")
-    return int(float(digits) * unit)
+    return size
 
 
 def request_of(settings: Mapping[str, Any]) -> PlacementRequest:
@@ -143,14 +149,8 @@ class InventoryGroup:
 
     def _devices(self, name: str) -> tuple[DeviceCapacity, ...]:
         given = self._facts(name)
-        gpus = given.get("gpus") or []
-        if not gpus and not given.get("memory_gib"):
-            raise InvalidInputError(
-                f"herd_gpus or herd_memory_gib for {name}, which is to hold layers",
-                "neither",
-                "describe the machine in the inventory",
-            )
-        return memories(gpus, given.get("free_mib"), self.reserve_mib, float(given.get("memory_gib") or 0))
+        memory_gib = float(given.get("memory_gib") or 0)
+        return memories(name, given.get("gpus") or (), given.get("free_mib"), self.reserve_mib, memory_gib)
 
 
 def plan_for(

@@ -9,33 +9,20 @@ unless the cache is unified. A windowed layer gets only the window and one micro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..engine.flags.values import CACHE_TYPES as NAMES
 from ..errors import InvalidInputError
+from ..models.gguf_types import TYPES, padded
 from ..models.metadata import LayerMetadata, ModelMetadata
 
 #: Tokens in a block of cells.
 BLOCK = 256
+_BY_NAME = {found.name: found for found in TYPES.values()}
 #: Elements and bytes of a block, by type of cache.
-CACHE_TYPES: Mapping[str, tuple[int, int]] = {
-    "f32": (1, 4),
-    "f16": (1, 2),
-    "bf16": (1, 2),
-    "q8_0": (32, 34),
-    "q5_1": (32, 24),
-    "q5_0": (32, 22),
-    "q4_1": (32, 20),
-    "q4_0": (32, 18),
-    "iq4_nl": (32, 18),
-}
+CACHE_TYPES = {name: (_BY_NAME[name].block, _BY_NAME[name].bytes) for name in NAMES}
 #: Bytes of one element, to compare types.
 BYTES_PER_ELEMENT = {name: size / block for name, (block, size) in CACHE_TYPES.items()}
-
-
-def round_up(value: int, step: int = BLOCK) -> int:
-    """Round up to a whole number of steps."""
-    return -(-value // step) * step
 
 
 def row_bytes(cache_type: str, elements: int) -> int:
@@ -53,7 +40,6 @@ class CacheSettings:
     :param context: tokens of one slot.
     :param slots: concurrent requests.
     :param unified: whether the slots share one stream of cells.
-    :param full_window: whether windowed layers keep the whole context (C(--swa-full)).
     """
 
     context: int
@@ -63,7 +49,6 @@ class CacheSettings:
     ubatch: int = 512
     batch: int = 2048
     unified: bool = False
-    full_window: bool = False
 
     @property
     def streams(self) -> int:
@@ -73,9 +58,9 @@ class CacheSettings:
     def cells(self) -> int:
         """Cells of one stream."""
         if self.unified:
-            return round_up(self.context * self.slots)
+            return padded(self.context * self.slots, BLOCK)
         # The engine rounds the whole context up, divides it by the slots, and rounds again.
-        return round_up(round_up(self.context * self.slots) // self.slots)
+        return padded(padded(self.context * self.slots, BLOCK) // self.slots, BLOCK)
 
     @property
     def tokens(self) -> int:
@@ -84,9 +69,9 @@ class CacheSettings:
 
     def window_cells(self, window: int) -> int:
         """Compute the cells of one stream of a windowed layer."""
-        if self.full_window or not window:
+        if not window:
             return self.cells
-        return round_up(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens))
+        return padded(min(self.cells, window * (self.slots if self.unified else 1) + self.tokens), BLOCK)
 
 
 def layer_cells(metadata: ModelMetadata, layer: LayerMetadata, settings: CacheSettings, has_bug: bool = False) -> int:

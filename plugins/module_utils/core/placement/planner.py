@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import permutations
 from typing import Any
 
 from ..engine.device_order import (
@@ -20,11 +21,14 @@ from ..engine.device_order import (
     devices_in_engine_order,
     engine_split,
     predict_layers,
+    require_holders,
 )
 from ..errors import InvalidInputError
 from ..models.metadata import CUDA_PADDING, PADDING, ModelMetadata
 from . import compute_buffer, cuda_memory, host_memory, token_rate
-from .compute_buffer import NEW, OLD, ComputeBufferRules, GraphPart
+from .compute_buffer import NEW, OLD, ComputeBufferRules
+from .graph.architectures import LAYERS
+from .graph.device_graph import GraphPart
 from .kv_cache import BLOCK, CacheSettings, cache_bytes, state_bytes
 
 MIB = 1 << 20
@@ -134,11 +138,8 @@ class PlacementPlan:
 
     def to_data(self) -> dict[str, Any]:
         """Convert the plan to plain data."""
-        data = asdict(self)
-        data["split"] = dict(self.split)
-        data["tensor_split"] = list(self.tensor_split)
-        data["fits"] = self.fits
-        data["head"] = {**asdict(self.head), "least": self.head.least, "comfortable": self.head.comfortable}
+        data = {**asdict(self), "tensor_split": list(self.tensor_split), "fits": self.fits}
+        data["head"].update(least=self.head.least, comfortable=self.head.comfortable)
         return data
 
 
@@ -153,12 +154,7 @@ class Planner:
     def __init__(
         self, metadata: ModelMetadata, request: PlacementRequest, group: PlacementGroup, rules: ComputeBufferRules
     ) -> None:
-        if not group.holders:
-            raise InvalidInputError(
-                "at least one device to hold layers",
-                "no RPC worker and no GPU on the head",
-                "put a host into the group rpc_worker or describe the head's GPU in herd_gpus",
-            )
+        require_holders(group.holders)
         self.metadata = metadata
         self.request = request
         self.group = group
@@ -166,6 +162,11 @@ class Planner:
         self.memories = [memory for host in group.holders for memory in host.devices]
         self.copies = rules.copies if len(self.memories) > 1 else 1
         self._known: dict[tuple[int, int, int], DevicePlan] = {}
+
+    def with_cache(self, **settings: Any) -> Planner:
+        """Plan the same with other settings of the caches."""
+        request = replace(self.request, cache=replace(self.request.cache, **settings))
+        return Planner(self.metadata, request, self.group, self.rules)
 
     def order(self, split: Mapping[str, int]) -> list[PlacedDevice]:
         """List the devices in the engine's order, by the engine's names."""
@@ -264,20 +265,20 @@ class Planner:
             )
         room = {h.name: max(1, sum(max(0, m.free - m.reserve) for m in h.devices)) for h in hosts}
         split = _shares(room, least, layers)
-        best = self._rank(split)
         while True:
-            moved = None
-            for giver in split:
-                for taker in split:
-                    if giver == taker or split[giver] <= least[giver]:
-                        continue
-                    other = {**split, giver: split[giver] - 1, taker: split[taker] + 1}
-                    rank = self._rank(other)
-                    if rank > best:
-                        best, moved = rank, other
-            if moved is None:
+            moves = (
+                {**split, giver: split[giver] - 1, taker: split[taker] + 1}
+                for giver, taker in permutations(split, 2)
+                if split[giver] > least[giver]
+            )
+            best = max(moves, key=self._rank, default=split)
+            if self._rank(best) <= self._rank(split):
                 return split
-            split = moved
+            split = best
+
+    def fits(self, split: Mapping[str, int] | None = None) -> bool:
+        """Return whether the devices hold their layers, by a split or by the best one."""
+        return all(device.left >= 0 for device in self.place(split or self.best_split()))
 
     def _rank(self, split: Mapping[str, int]) -> list[int]:
         return sorted(device.left for device in self.place(split))
@@ -318,14 +319,16 @@ class Planner:
         )
 
     def _rate(self, devices: Sequence[DevicePlan], is_full: bool) -> float:
-        shares = []
+        """Compute the upper bound on tokens per second; 0 if a bandwidth is unknown."""
+        seconds = []
         for device, memory in zip(devices, self.memories):
             layers = self.metadata.layers[device.first : device.first + device.layers]
+            if not memory.bandwidth and (layers or device.has_output):
+                return 0.0
             if layers or device.has_output:
-                shares.append(
-                    token_rate.share(self.metadata, layers, device.has_output, self.request.cache, memory.bandwidth)
-                )
-        return token_rate.bound(shares, is_full)
+                read = token_rate.bytes_read(self.metadata, layers, device.has_output, self.request.cache, is_full)
+                seconds.append(read / memory.bandwidth)
+        return 1 / sum(seconds)
 
     def _host_problems(self, head: host_memory.HostNeed) -> list[str]:
         host = self.group.head
@@ -344,7 +347,7 @@ class Planner:
 
     def _warnings(self) -> list[str]:
         metadata, found = self.metadata, []
-        if not metadata.known:
+        if metadata.architecture not in LAYERS:
             found.append(
                 f"architecture {metadata.architecture} was not measured: weights are exact, caches and compute buffers "
                 f"are upper bounds; compare them with what the head prints at its first start."
@@ -398,10 +401,7 @@ def largest_context(planner: Planner, split: Mapping[str, int] | None = None) ->
     """Find the largest context of a slot that fits, in whole blocks of cells; 0 if none fits."""
 
     def fits(context: int) -> bool:
-        cache = replace(planner.request.cache, context=context)
-        other = Planner(planner.metadata, replace(planner.request, cache=cache), planner.group, planner.rules)
-        chosen = split or other.best_split()
-        return all(device.left >= 0 for device in other.place(chosen))
+        return planner.with_cache(context=context).fits(split)
 
     if not fits(BLOCK):
         return 0

@@ -49,60 +49,45 @@ def scaled(metadata: ModelMetadata, bits: float) -> ModelMetadata:
     )
 
 
-def _fits(planner: Planner) -> bool:
-    return all(device.left >= 0 for device in planner.place(planner.best_split()))
-
-
 def find(planner: Planner, others: Mapping[str, ModelMetadata]) -> list[str]:
     """List sentences about changes with which the model fits, cheapest first.
 
-    :param others: other entries of the inventory by key; those of the same model are tried.
+    :param others: other entries of the same model by key, of which smaller ones are tried.
     """
     return [*_smaller_caches(planner), *_smaller_batches(planner), *_quantisations(planner, others), *_nodes(planner)]
 
 
 def _smaller_caches(planner: Planner) -> Iterator[str]:
-    cache = planner.request.cache
     context = largest_context(planner)
     if context:
         yield f"A context of {context} for each slot fits."
     for name in _SMALLER_CACHES:
-        if not planner.request.flash or BYTES_PER_ELEMENT[name] >= BYTES_PER_ELEMENT[cache.type_k]:
+        if not planner.request.flash or BYTES_PER_ELEMENT[name] >= BYTES_PER_ELEMENT[planner.request.cache.type_k]:
             continue
-        smaller = replace(planner.request, cache=replace(cache, type_k=name, type_v=name))
-        if _fits(Planner(planner.metadata, smaller, planner.group, planner.rules)):
+        if planner.with_cache(type_k=name, type_v=name).fits():
             yield f"Cache types {name} for keys and values (cache_type_k, cache_type_v) fit."
             return
 
 
 def _smaller_batches(planner: Planner) -> Iterator[str]:
-    cache = planner.request.cache
     for tokens in _SMALLER_BATCHES:
-        if tokens >= cache.tokens:
-            continue
-        smaller = replace(planner.request, cache=replace(cache, ubatch=tokens))
-        if _fits(Planner(planner.metadata, smaller, planner.group, planner.rules)):
+        if tokens < planner.request.cache.tokens and planner.with_cache(ubatch=tokens).fits():
             yield f"A micro-batch of {tokens} tokens (ubatch) fits; prompts are read more slowly."
             return
 
 
 def _quantisations(planner: Planner, others: Mapping[str, ModelMetadata]) -> Iterator[str]:
     metadata = planner.metadata
-    related = {
-        key: other
-        for key, other in others.items()
-        if len(other.layers) == len(metadata.layers)
-        and (other.architecture, other.width) == (metadata.architecture, metadata.width)
-        and other.file_size < metadata.file_size
-    }
-    for key, other in sorted(related.items(), key=lambda item: -item[1].file_size):
-        if _fits(Planner(other, planner.request, planner.group, planner.rules)):
+    for key, other in sorted(others.items(), key=lambda item: -item[1].file_size):
+        if other.file_size >= metadata.file_size:
+            continue
+        if Planner(other, planner.request, planner.group, planner.rules).fits():
             yield f"The entry {key} of herd_models fits ({other.bits_per_weight:.2f} bits a weight)."
             return
     for name, bits in BITS.items():
         if bits >= metadata.bits_per_weight:
             continue
-        if _fits(Planner(scaled(metadata, bits), planner.request, planner.group, planner.rules)):
+        if Planner(scaled(metadata, bits), planner.request, planner.group, planner.rules).fits():
             yield (
                 f"The quantisation {name} (about {bits} bits a weight in place of {metadata.bits_per_weight:.2f}) fits."
             )
@@ -121,7 +106,7 @@ def _nodes(planner: Planner) -> Iterator[str]:
         group = PlacementGroup((*planner.group.workers, *more), planner.group.head)
         if sum(len(host.devices) for host in group.holders) > len(planner.metadata.layers):
             return
-        if _fits(Planner(planner.metadata, planner.request, group, planner.rules)):
+        if Planner(planner.metadata, planner.request, group, planner.rules).fits():
             what = "One more node" if count == 1 else f"{count} more nodes"
             yield f"{what} like {pattern.name} would be enough."
             return

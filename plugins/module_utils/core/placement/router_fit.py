@@ -15,13 +15,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..engine.arguments import LOAD_MODES
-from ..errors import InvalidInputError
 from ..models.metadata import ModelMetadata
 from . import from_inventory, host_memory, remedies
 from .kv_cache import BYTES_PER_ELEMENT
 from .planner import MIB, DeviceCapacity, PlacementGroup, PlacementHost, PlacementPlan, Planner, mib, rules_of
 
-_LOCKED = tuple(mode for mode in LOAD_MODES if mode not in ("mmap",))
+_LOCKED = tuple(mode for mode in LOAD_MODES if mode != "mmap")
 _SMALLEST_CONTEXT = 2048
 _GIB = 1 << 30
 
@@ -58,14 +57,8 @@ class RouterHost:
     memory_max: str = ""
 
     def devices(self) -> tuple[DeviceCapacity, ...]:
-        """List the devices. A host without GPU and known memory is an error."""
-        if not self.gpus and not self.memory_gib:
-            raise InvalidInputError(
-                f"herd_gpus or herd_memory_gib for {self.name}, which is to hold models",
-                "neither",
-                "describe the machine in the inventory",
-            )
-        return from_inventory.memories(self.gpus, self.free_mib, self.reserve_mib, self.memory_gib)
+        """List the devices."""
+        return from_inventory.memories(self.name, self.gpus, self.free_mib, self.reserve_mib, self.memory_gib)
 
 
 @dataclass(frozen=True)
@@ -149,10 +142,8 @@ class _Try:
             )
 
 
-def _planner(
-    entry: RouterModel, metadata: ModelMetadata, machine: RouterHost, memories: tuple[DeviceCapacity, ...], release: str
-) -> Planner:
-    host = PlacementHost(machine.name, memories, "", int(machine.memory_gib * _GIB))
+def _planner(entry: RouterModel, metadata: ModelMetadata, machine: RouterHost, release: str) -> Planner:
+    host = PlacementHost(machine.name, machine.devices(), "", int(machine.memory_gib * _GIB))
     return Planner(metadata, from_inventory.request_of(entry.settings), PlacementGroup((), host), rules_of(release))
 
 
@@ -171,15 +162,12 @@ def _need(entry: RouterModel, planner: Planner) -> ModelNeed:
 
 
 def _tried(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, release: str) -> _Try:
-    memories = machine.devices()
-    needs = [
-        _need(entry, _planner(entry, entry.metadata, machine, memories, release)) for entry in entries if entry.metadata
-    ]
-    return _Try(tuple(needs), memories, machine, models_max)
+    needs = [_need(entry, _planner(entry, entry.metadata, machine, release)) for entry in entries if entry.metadata]
+    return _Try(tuple(needs), machine.devices(), machine, models_max)
 
 
-def _with(entries: Sequence[RouterModel], **settings: Any) -> list[RouterModel]:
-    return [replace(entry, settings={**entry.settings, **settings}) for entry in entries]
+def _with(entry: RouterModel, **settings: Any) -> RouterModel:
+    return replace(entry, settings={**entry.settings, **settings})
 
 
 def _remedies(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, release: str) -> Iterator[str]:
@@ -201,10 +189,7 @@ def _smaller_context(entries: Sequence[RouterModel], fits: Callable[[Sequence[Ro
     context = max(int(entry.settings["context"]) for entry in entries)
     while context > _SMALLEST_CONTEXT:
         context //= 2
-        smaller = [
-            replace(e, settings={**e.settings, "context": min(context, int(e.settings["context"]))}) for e in entries
-        ]
-        if fits(smaller):
+        if fits([_with(entry, context=min(context, int(entry.settings["context"]))) for entry in entries]):
             yield f"A context of at most {context} for each slot of every model fits."
             return
 
@@ -215,7 +200,7 @@ def _smaller_caches(entries: Sequence[RouterModel], fits: Callable[[Sequence[Rou
     for name in ("q8_0", "q4_0"):
         if all(BYTES_PER_ELEMENT[name] >= BYTES_PER_ELEMENT[str(e.settings["cache_type_k"])] for e in entries):
             continue
-        if fits(_with(entries, cache_type_k=name, cache_type_v=name)):
+        if fits([_with(entry, cache_type_k=name, cache_type_v=name) for entry in entries]):
             yield f"Cache types {name} for keys and values of every model (cache_type_k, cache_type_v) fit."
             return
 
@@ -235,7 +220,6 @@ def plan(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, r
         models (id, devices, split, bytes), together (bytes on each device), memory (least and comfortable, bytes),
         table.
     """
-    memories = machine.devices()
     left_out: dict[str, str] = {}
     problems: list[str] = []
     remedies_found: list[str] = []
@@ -243,7 +227,7 @@ def plan(entries: Sequence[RouterModel], machine: RouterHost, models_max: int, r
     for entry in entries:
         if entry.metadata is None:
             continue
-        planner = _planner(entry, entry.metadata, machine, memories, release)
+        planner = _planner(entry, entry.metadata, machine, release)
         alone = planner.plan()
         if alone.fits:
             chosen.append(entry)

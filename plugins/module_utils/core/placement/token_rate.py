@@ -11,7 +11,6 @@ benchmark measures these.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ..models.metadata import LayerMetadata, ModelMetadata
 from .kv_cache import CacheSettings, cache_bytes, state_bytes
@@ -35,18 +34,6 @@ def bandwidth_of(name: str) -> float:
     return next((rate for part, rate in BANDWIDTH.items() if part in name), 0.0)
 
 
-@dataclass(frozen=True)
-class Share:
-    """Bytes that one device reads for each token.
-
-    :param bandwidth: bytes per second; 0 if unknown.
-    """
-
-    weights: int
-    cache: int
-    bandwidth: float
-
-
 def active_bytes(metadata: ModelMetadata, layer: LayerMetadata) -> int:
     """Compute the bytes of a layer's weights that one token reads. Only the experts in use count."""
     if not layer.expert_inner or not metadata.experts:
@@ -55,24 +42,13 @@ def active_bytes(metadata: ModelMetadata, layer: LayerMetadata) -> int:
     return layer.weights - experts + experts * layer.experts_used // metadata.experts
 
 
-def share(
-    metadata: ModelMetadata,
-    layers: Sequence[LayerMetadata],
-    has_output: bool,
-    settings: CacheSettings,
-    bandwidth: float,
-) -> Share:
-    """Compute what a device with these layers reads for a token at a full context."""
-    weights = sum(active_bytes(metadata, layer) for layer in layers) + (metadata.output if has_output else 0)
-    cache = sum(cache_bytes(metadata, layer, settings) + state_bytes(layer, settings) for layer in layers)
-    return Share(weights, cache // settings.slots, bandwidth)
-
-
-def bound(shares: Sequence[Share], is_full: bool) -> float:
-    """Compute the upper bound on tokens per second; 0 if a bandwidth is unknown.
+def bytes_read(
+    metadata: ModelMetadata, layers: Sequence[LayerMetadata], has_output: bool, settings: CacheSettings, is_full: bool
+) -> int:
+    """Compute the bytes that a device with these layers reads for a token.
 
     :param is_full: whether the context is full or empty.
     """
-    if not shares or any(part.bandwidth <= 0 for part in shares):
-        return 0.0
-    return 1 / sum((part.weights + (part.cache if is_full else 0)) / part.bandwidth for part in shares)
+    weights = sum(active_bytes(metadata, layer) for layer in layers) + (metadata.output if has_output else 0)
+    cache = sum(cache_bytes(metadata, layer, settings) + state_bytes(layer, settings) for layer in layers)
+    return weights + (cache // settings.slots if is_full else 0)

@@ -166,9 +166,8 @@ def ninja_progress(line: str) -> tuple[int, int] | None:
 def libraries_to_bundle(needed: Mapping[str, str | None], own: Iterable[str]) -> dict[str, str]:
     """Return the libraries to bundle with the release, as paths by name.
 
-    :param needed: paths by name from C(ldd); None for a library that it did not find.
+    :param needed: the result of parse_ldd.
     :param own: names of files of the release.
-    :raises MismatchError: if a library was not found.
     """
     mine = set(own)
     bundled: dict[str, str] = {}
@@ -229,8 +228,6 @@ def manifest(
     """Return the manifest of a release. It is the same for two builds with the same id."""
     cuda = toolchain.get("cuda")
     has_cuda = backend(options) != "cpu"
-    named = {program: program for program in release["targets"]}
-    named.update(release["programs"])
     return {
         "schema": 1,
         "id": build_id(release, source, toolchain, options),
@@ -246,7 +243,7 @@ def manifest(
             else None
         ),
         "rpc_protocol": release["rpc_protocol"],
-        "programs": named,
+        "programs": {**{program: program for program in release["targets"]}, **release["programs"]},
         "dialect": release["dialect"],
         "flags": dict(flags),
         "files": {name: dict(facts) for name, facts in sorted(files.items())},

@@ -11,21 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from ..errors import HerdError, InvalidInputError, NotFoundError
+from ..download.identity import SHA256
+from ..download.parts import file_name
+from ..errors import InvalidInputError, NotFoundError
 
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 FULL_COMMIT = re.compile(r"[0-9a-f]{40}")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 PROTOCOL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 PACKINGS = ("tree", "git_bundle")
 REQUIRED = ("commit", "rpc_protocol", "programs", "targets", "dialect")
-
-
-class AdvisoryError(HerdError):
-    """A release has a known vulnerability that the inventory does not acknowledge."""
 
 
 def select(catalogue: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
@@ -75,24 +72,19 @@ def _malformed(key: str, found: str) -> InvalidInputError:
     )
 
 
-def require_acknowledged(entry: Mapping[str, Any], acknowledged: Iterable[str]) -> None:
-    """Check that herd_acknowledged_advisories lists each advisory of the release."""
-    known = set(acknowledged)
+def release_facts(
+    entries: Mapping[str, Mapping[str, Any]], release: str, acknowledged: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the checked entry of a release. C(acknowledged) must list each of its advisories."""
+    entry, known = select(entries, release), set(acknowledged)
     open_ones = [advisory for advisory in entry["advisories"] if advisory["id"] not in known]
-    if not open_ones:
-        return
-    listed = "; ".join(f"{advisory['id']} ({advisory['means']})" for advisory in open_ones)
-    raise AdvisoryError(
-        expected=f"every advisory of release {entry['release']} to be named in herd_acknowledged_advisories",
-        found=f"{len(open_ones)} that is not: {listed}" if len(open_ones) == 1 else f"these missing: {listed}",
-        remedy="choose a release without them, or add these ids to the inventory if the risk is accepted",
-    )
-
-
-def release_facts(catalogue: Mapping[str, Mapping[str, Any]], key: str, acknowledged: Iterable[str]) -> dict[str, Any]:
-    """Return the checked entry of a release whose advisories are acknowledged."""
-    entry = select(catalogue, key)
-    require_acknowledged(entry, acknowledged)
+    if open_ones:
+        listed = "; ".join(f"{advisory['id']} ({advisory['means']})" for advisory in open_ones)
+        raise InvalidInputError(
+            expected=f"every advisory of release {release} to be named in herd_acknowledged_advisories",
+            found=f"{len(open_ones)} that is not: {listed}" if len(open_ones) == 1 else f"these missing: {listed}",
+            remedy="choose a release without them, or add these ids to the inventory if the risk is accepted",
+        )
     return entry
 
 
@@ -127,7 +119,7 @@ def _archive(entry: Mapping[str, Any], location: str, sha256: str) -> dict[str, 
             "llama_build_archive is empty",
             f"set it to the URL, or the path on the build host, of one of these: {_archive_names(entry)}",
         )
-    name = unquote(urlsplit(location).path).rsplit("/", 1)[-1]
+    name = file_name(location)
     chosen = [a for a in entry["archives"] if (a["sha256"] == sha256 if sha256 else a["file"] == name)]
     if not chosen:
         raise NotFoundError(

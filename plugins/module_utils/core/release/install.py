@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..download.identity import SHA256
 from ..errors import InvalidInputError
 from .toolchain import check_driver
 
@@ -29,7 +30,6 @@ class InstallPlan:
 
     @property
     def changes(self) -> bool:
-        """Return whether a step remains."""
         return self.fetch or self.link or bool(self.prune)
 
 
@@ -43,9 +43,8 @@ def check_manifest(manifest: Mapping[str, Any]) -> None:
     if not BUILD_ID.fullmatch(str(manifest.get("id", ""))):
         raise _malformed(f"id {manifest.get('id')!r}")
     tarball = manifest.get("tarball") or {}
-    if not re.fullmatch(r"[0-9a-f]{64}", str(tarball.get("sha256", ""))) or tarball.get("name") != (
-        f"{manifest['id']}.tar.gz"
-    ):
+    has_name = tarball.get("name") == f"{manifest['id']}.tar.gz"
+    if not has_name or not SHA256.fullmatch(str(tarball.get("sha256", ""))):
         raise _malformed(f"tarball {dict(tarball)!r}")
     for name in manifest.get("files") or {}:
         if not FILE_NAME.fullmatch(name):
@@ -79,11 +78,8 @@ def plan(
 ) -> InstallPlan:
     """Return the remaining steps.
 
-    :param wanted: id of the release to install.
-    :param whole: whether it is installed and each file matches the manifest.
-    :param current: id of the current release.
+    :param whole: whether the wanted release is installed and each file matches the manifest.
     :param installed: names of all folders of releases on the node, oldest first. Names that are no ids are ignored.
-    :param in_use: ids of releases with running programs or units.
     :param keep: number of releases to keep besides the wanted one.
     :param previous: id of the release before the current one, which is always kept.
     """

@@ -30,11 +30,7 @@ def unit_of(control_group: str) -> str:
 
 
 def advisories(releases: Iterable[Mapping[str, Any]], used: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the known vulnerabilities of used releases, each once with its releases.
-
-    :param releases: manifests of installed releases.
-    :param used: ids of the current release and of releases with running programs.
-    """
+    """Return the known vulnerabilities in the manifests of used releases, each once with its releases."""
     wanted = set(used)
     found: dict[str, dict[str, Any]] = {}
     for manifest in releases:
@@ -55,7 +51,6 @@ def problems(
 ) -> list[str]:
     """Return the problems of the releases on a host, one sentence each.
 
-    :param current: id of the release to which the link C(current) points, or empty.
     :param installed: manifests by id; None for an unreadable manifest.
     :param leftovers: number of paths that killed installations have left.
     :param changing: record of an unfinished switch, if there is one.

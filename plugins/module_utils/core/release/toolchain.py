@@ -23,22 +23,14 @@ from typing import Any
 
 from ..errors import InvalidInputError, MismatchError
 
+# In these tables, a minor version that is missing has the value of the newest one before it.
 # Highest major version of gcc for a toolkit: from host_config.h, "unsupported GNU version".
-HIGHEST_GCC = {
-    "11.0": 9, "11.1": 10, "11.2": 10, "11.3": 10, "11.4": 11, "11.5": 11, "11.6": 11, "11.7": 11, "11.8": 11,
-    "12.0": 12, "12.1": 12, "12.2": 12, "12.3": 12, "12.4": 13, "12.5": 13, "12.6": 13, "12.8": 14, "12.9": 14,
-    "13.0": 15, "13.1": 15, "13.2": 15,
-}  # fmt: skip
+HIGHEST_GCC = {"11.0": 9, "11.1": 10, "11.4": 11, "12.0": 12, "12.4": 13, "12.8": 14, "13.0": 15}
 # Lowest and highest real architecture of a toolkit.
-ARCHITECTURES = {
-    "11": (35, 90),
-    "12.0": (50, 90), "12.1": (50, 90), "12.2": (50, 90), "12.3": (50, 90), "12.4": (50, 90), "12.5": (50, 90),
-    "12.6": (50, 90), "12.8": (50, 120), "12.9": (50, 121),
-    "13": (75, 121),
-}  # fmt: skip
+ARCHITECTURES = {"11.0": (35, 90), "12.0": (50, 90), "12.8": (50, 120), "12.9": (50, 121), "13.0": (75, 121)}
 # (driver of the toolkit, lowest driver that minor-version compatibility allows)
 DRIVERS = {
-    "11": ((450, 36, 6), (450, 80, 2)),
+    "11.0": ((450, 36, 6), (450, 80, 2)),
     "12.0": ((525, 60, 13), (525, 60, 13)),
     "12.1": ((530, 30, 2), (525, 60, 13)),
     "12.2": ((535, 54, 3), (525, 60, 13)),
@@ -80,13 +72,9 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _row(table: Mapping[str, Any], cuda: str) -> Any:
-    major, minor = (*_version(cuda), 0)[:2]
-    for key in (f"{major}.{minor}", str(major)):
-        if key in table:
-            return table[key]
-    # For an unknown minor version, use the newest known one before it.
-    older = [key for key in table if "." in key and _version(key)[0] == major and _version(key)[1] < minor]
-    return table[max(older, key=_version)] if older else None
+    wanted = (*_version(cuda), 0)[:2]
+    known = [key for key in table if _version(key)[0] == wanted[0] and _version(key) <= wanted]
+    return table[max(known, key=_version)] if known else None
 
 
 def check_compiler(cuda: str, cc_version: str) -> None:

@@ -18,7 +18,6 @@ LOWEST_CMAKE = (3, 18)
 
 
 def first_line(text: str) -> str:
-    """Return the first line of a program's output."""
     return text.strip().splitlines()[0].strip() if text.strip() else ""
 
 
@@ -68,7 +67,6 @@ def check_cmake(path: str, found: str) -> None:
 
 
 def missing_program(name: str, search_path: Sequence[str]) -> NotFoundError:
-    """Return the error for a missing program of the toolchain."""
     return NotFoundError.plain(
         f"The program {name} is not in {':'.join(search_path)}",
         "install its package, or correct the toolchain variables of this host",

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from . import queue
+
 #: Fields of sacctmgr -nP show qos, show assoc and show user.
 QOS_FIELDS = "Name,Priority,PreemptMode,Preempt,GraceTime"
 ASSOC_FIELDS = "Cluster,Account,User,QOS,DefaultQOS"
@@ -71,48 +73,40 @@ class SacctmgrCall:
     after: str
 
 
-def seconds(text: str) -> int:
-    """Convert a time of sacctmgr ([D-]HH:MM:SS) to seconds."""
-    days, dash, clock = text.strip().partition("-")
-    if not dash:
-        days, clock = "0", text.strip()
-    total = 0
-    for part in clock.split(":"):
-        total = total * 60 + (int(part) if part.isdigit() else 0)
-    return int(days or 0) * 86400 + total
+def _rows(text: str, fields: str) -> Iterator[list[str]]:
+    """Yield the values of each complete line of sacctmgr."""
+    count = len(fields.split(","))
+    rows = (line.split("|")[:count] for line in text.splitlines())
+    return (row for row in rows if len(row) == count)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(filter(None, text.split(",")))
 
 
 def parse_qos(text: str) -> dict[str, Qos]:
     """Read C(sacctmgr -nP show qos format=QOS_FIELDS)."""
     found = {}
-    for line in text.splitlines():
-        parts = line.split("|")
-        if len(parts) >= 5 and parts[0]:
-            preempts = frozenset(name for name in parts[3].split(",") if name)
-            mode = "" if parts[2].lower() == "cluster" else parts[2].upper()
-            found[parts[0]] = Qos(parts[0], int(parts[1] or 0), preempts, mode, seconds(parts[4]))
+    for name, priority, mode, preempts, grace in _rows(text, QOS_FIELDS):
+        own_mode = "" if mode.lower() == "cluster" else mode.upper()
+        found[name] = Qos(name, int(priority or 0), _names(preempts), own_mode, queue.seconds(grace) if grace else 0)
     return found
 
 
 def parse_accounting(qos: str, associations: str, cluster: str) -> Accounting:
     """Read the accounting of one cluster."""
     accounts, users = set(), {}
-    for line in associations.splitlines():
-        parts = line.split("|")
-        if len(parts) < 5 or parts[0].lower() != cluster.lower():
-            continue
-        _cluster, account, user, allowed, default = parts[:5]
-        accounts.add(account)
-        if user:
-            names = frozenset(name for name in allowed.split(",") if name)
-            users[user, account] = User(user, account, names, default)
+    for name, account, user, allowed, default in _rows(associations, ASSOC_FIELDS):
+        if name.lower() == cluster.lower():
+            accounts.add(account)
+            if user:
+                users[user, account] = User(user, account, _names(allowed), default)
     return Accounting(parse_qos(qos), frozenset(accounts), users)
 
 
 def parse_levels(text: str) -> dict[str, str]:
     """Read C(sacctmgr -nP show user format=USER_FIELDS): the AdminLevel of each user."""
-    pairs = (line.split("|") for line in text.splitlines())
-    return {parts[0]: parts[1] for parts in pairs if len(parts) > 1}
+    return dict(_rows(text, USER_FIELDS))
 
 
 def _qos_settings(wanted: Qos, found: Qos | None) -> dict[str, tuple[str, str]]:
@@ -136,39 +130,30 @@ def _qos_step(wanted: Qos, found: Qos | None) -> SacctmgrCall | None:
     if found is not None and not changes:
         return None
     words = [f"{name}={after}" for name, (_before, after) in changes.items()]
-    verb = ("add", "qos", wanted.name) if found is None else ("modify", "qos", wanted.name)
+    before, after = (", ".join(f"{name} {pair[at]}" for name, pair in changes.items()) for at in (0, 1))
     return SacctmgrCall(
-        (*verb, *(("set", *words) if words else ())),
-        "" if found is None else f"QoS {wanted.name}: {_shown({n: b for n, (b, _a) in changes.items()})}\n",
-        f"QoS {wanted.name}: {_shown({n: a for n, (_b, a) in changes.items()})}\n",
+        ("modify" if found else "add", "qos", wanted.name, *(("set", *words) if words else ())),
+        f"QoS {wanted.name}: {before}\n" if found else "",
+        f"QoS {wanted.name}: {after or 'with defaults'}\n",
     )
 
 
-def _shown(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items()) or "with defaults"
-
-
 def _user_steps(wanted: User, found: User | None) -> Iterator[SacctmgrCall]:
+    who = f"user {wanted.name} in {wanted.account}"
     if found is None:
-        yield SacctmgrCall(
-            ("add", "user", wanted.name, f"Account={wanted.account}"), "", f"user {wanted.name} in {wanted.account}\n"
-        )
+        yield SacctmgrCall(("add", "user", wanted.name, f"Account={wanted.account}"), "", f"{who}\n")
         found = User(wanted.name, wanted.account)
     # sacctmgr refuses a default QoS that is not allowed yet, so there are two calls.
     where = ("modify", "user", wanted.name, "where", f"Account={wanted.account}", "set")
     missing = sorted(wanted.qos - found.qos)
     if missing:
-        has = ",".join(sorted(found.qos)) or "no QoS"
-        yield SacctmgrCall(
-            (*where, f"QOS+={','.join(missing)}"),
-            f"user {wanted.name} in {wanted.account}: {has}\n",
-            f"user {wanted.name} in {wanted.account}: {','.join(sorted(found.qos | wanted.qos))}\n",
-        )
+        before, after = (",".join(sorted(qos)) or "no QoS" for qos in (found.qos, found.qos | wanted.qos))
+        yield SacctmgrCall((*where, f"QOS+={','.join(missing)}"), f"{who}: {before}\n", f"{who}: {after}\n")
     if wanted.default_qos and wanted.default_qos != found.default_qos:
         yield SacctmgrCall(
             (*where, f"DefaultQOS={wanted.default_qos}"),
-            f"user {wanted.name} in {wanted.account}: by default {found.default_qos or 'none'}\n",
-            f"user {wanted.name} in {wanted.account}: by default {wanted.default_qos}\n",
+            f"{who}: by default {found.default_qos or 'none'}\n",
+            f"{who}: by default {wanted.default_qos}\n",
         )
 
 
@@ -283,15 +268,13 @@ def configuration_warnings(
     return found
 
 
-def partition_problems(
-    partitions: Mapping[str, Mapping[str, str]], wanted: Sequence[str], qos: Mapping[str, Sequence[str]]
-) -> list[str]:
+def partition_problems(partitions: Mapping[str, Mapping[str, str]], wanted: Mapping[str, Sequence[str]]) -> list[str]:
     """List what is wrong with the partitions.
 
-    :param qos: QoS of the jobs of a partition, by its name.
+    :param wanted: QoS of the jobs of each required partition, by its name.
     """
     found = []
-    for name in wanted:
+    for name, qos in sorted(wanted.items()):
         facts = partitions.get(name)
         if facts is None:
             listed = ", ".join(sorted(partitions)) or "none"
@@ -308,7 +291,7 @@ def partition_problems(
                 f"slurm.conf."
             )
         allowed = facts.get("AllowQos", "ALL").split(",")
-        for one in qos.get(name, ()):
+        for one in qos:
             if allowed != ["ALL"] and one not in allowed:
                 found.append(
                     f"expected the partition {name} to allow the QoS {one}, found {','.join(allowed)}: "

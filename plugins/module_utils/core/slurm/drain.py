@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from . import queue
 from .job_spec import Timing
 
 #: Seconds between the end by this node's clock and the end by Slurm's clock.
@@ -56,16 +57,10 @@ class SlurmJobTimes:
 
 def parse_job_times(text: str) -> SlurmJobTimes:
     """Read the output of C(scontrol show job ID) with C(SLURM_TIME_FORMAT=%s)."""
-    found: dict[str, str] = {}
-    for name, value in _TIMES.findall(text):
-        # A job's name may look like a time, but stands before all of them.
-        found[name] = value
-
-    def time_of(name: str) -> float | None:
-        value = found.get(name, "")
-        return float(value) if value.isdigit() and int(value) else None
-
-    return SlurmJobTimes(found.get("JobState", ""), time_of("StartTime"), time_of("EndTime"), time_of("PreemptTime"))
+    # A job's name may look like a time, but stands before all of them, and the last one counts.
+    found: dict[str, str] = dict(_TIMES.findall(text))
+    start, end, preempted = (queue.parse_time(found.get(name, "")) for name in ("StartTime", "EndTime", "PreemptTime"))
+    return SlurmJobTimes(found.get("JobState", ""), start, end, preempted)
 
 
 @dataclass
@@ -101,7 +96,7 @@ class Drain:
     settle: float
     idle: IdleWindow = field(default_factory=IdleWindow)
 
-    def may_stop(self, now: float, busy: int | None, seen: float | None = None) -> bool:
+    def may_stop(self, now: float, busy: int | None, seen: float) -> bool:
         """Say whether to stop now.
 
         :param busy: running requests; None if the engine does not say.
@@ -109,7 +104,6 @@ class Drain:
         """
         if now >= self.until:
             return True
-        seen = now if seen is None else seen
         # Counted twice, so that a request between two counts is seen.
         return self.idle.is_open(seen, busy if seen - self.began >= self.settle else None, IDLE_AGAIN_S)
 

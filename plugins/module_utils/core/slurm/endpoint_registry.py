@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import timefmt, values
@@ -41,7 +42,10 @@ _TIER = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _JOB = re.compile(r"\d{1,12}")
 _FILE = re.compile(r"(?P<tier>[a-z][a-z0-9-]{0,31})-(?P<job>\d{1,12})\.json")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
-_OCTET = re.compile(r"0|[1-9]\d{0,2}")
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+# 0.0.0.0 is any address of the reader's own host; from 224 on follow multicast and reserved addresses.
+_HOST_OCTET = "(?:22[0-3]|2[01][0-9]|1[0-9]{2}|[1-9][0-9]?)"
+_ADDRESS = re.compile(rf"{_HOST_OCTET}(?:\.{_OCTET}){{3}}")
 #: Characters of the longest text in an entry.
 _LONGEST = 256
 _REMEDY = "leave it: the job's next heartbeat replaces it, and until then no request is sent there"
@@ -143,17 +147,6 @@ def _word(data: Mapping[str, Any], name: str, pattern: re.Pattern[str], what: st
     return value
 
 
-def _address(data: Mapping[str, Any]) -> str:
-    value = data.get("address")
-    parts = value.split(".") if isinstance(value, str) else []
-    if len(parts) != 4 or not all(_OCTET.fullmatch(part) and int(part) < 256 for part in parts):
-        raise _wrong("an IPv4 address", value)
-    # 0.0.0.0 is any address of the reader's own host; from 224 on follow multicast and reserved addresses.
-    if not 0 < int(parts[0]) < 224:
-        raise _wrong("the IPv4 address of a host", value)
-    return str(value)
-
-
 def _models(data: Mapping[str, Any]) -> tuple[str, ...]:
     value = data.get("models")
     if not isinstance(value, list) or len(value) > 256:
@@ -188,7 +181,7 @@ def from_data(data: Any) -> Endpoint:
         tier=_word(data, "tier", _TIER, "a tier's name"),
         job_id=_word(data, "job_id", _JOB, "a job's number"),
         host=_word(data, "host", _HOST, "a host's name"),
-        address=_address(data),
+        address=_word(data, "address", _ADDRESS, "the IPv4 address of a host"),
         port=values.whole(data, "port", 1, 65535, _REMEDY),
         models=_models(data),
         state=str(data["state"]),
@@ -217,6 +210,13 @@ def read(text: str, name: str = "") -> Endpoint:
     if name and name != file_name(entry.tier, entry.job_id):
         raise _wrong(f"the file's name to be {file_name(entry.tier, entry.job_id)}", name)
     return entry
+
+
+def _readable(files: Mapping[str, str]) -> Iterator[tuple[str, Endpoint]]:
+    """Read the entries, without those that are faulty."""
+    for name, text in sorted(files.items()):
+        with suppress(InvalidInputError):
+            yield name, read(text, name)
 
 
 def _age_problem(entry: Endpoint, age: float) -> str:
@@ -266,14 +266,10 @@ def track(before: HeartbeatTracker, files: Mapping[str, str], wall: float, now: 
     known = before.heartbeats if now - before.tracked_at <= LIFE_S else {}
     # A file that is missing or unreadable for a short time is remembered: otherwise it would be new afterwards.
     heartbeats = {name: seen for name, seen in known.items() if now - seen.since <= LEFTOVER_S}
-    for name, text in files.items():
-        try:
-            heartbeat = read(text, name).heartbeat
-        except InvalidInputError:
-            continue
+    for name, entry in _readable(files):
         seen = known.get(name)
-        if seen is None or seen.heartbeat != heartbeat:
-            seen = HeartbeatSeen(heartbeat, now, heartbeat - wall, seen is not None)
+        if seen is None or seen.heartbeat != entry.heartbeat:
+            seen = HeartbeatSeen(entry.heartbeat, now, entry.heartbeat - wall, seen is not None)
         heartbeats[name] = seen
     return HeartbeatTracker(heartbeats, now)
 
@@ -341,12 +337,12 @@ def read_all(
             dead.append(DeadEntry(name, problem))
         else:
             alive.append(entry)
-    found = _one_for_each_port(alive, dead)
-    return replace(found, clocks=_clocks(found.alive, heartbeats))
+    alive = _one_for_each_port(alive, dead)
+    return Registry(tuple(alive), tuple(sorted(dead, key=lambda one: one.file)), _clocks(alive, heartbeats))
 
 
-def _one_for_each_port(entries: Sequence[Endpoint], dead: list[DeadEntry]) -> Registry:
-    """Keep one endpoint for each port: the one whose job started last."""
+def _one_for_each_port(entries: Sequence[Endpoint], dead: list[DeadEntry]) -> list[Endpoint]:
+    """Keep one endpoint for each port: the one whose job started last. The others are dead."""
     owners: dict[str, Endpoint] = {}
     for entry in sorted(entries, key=lambda one: (one.started, int(one.job_id))):
         other = owners.get(entry.where)
@@ -354,10 +350,7 @@ def _one_for_each_port(entries: Sequence[Endpoint], dead: list[DeadEntry]) -> Re
             name = file_name(other.tier, other.job_id)
             dead.append(DeadEntry(name, f"{entry.where} belongs to job {entry.job_id}, which started later"))
         owners[entry.where] = entry
-    return Registry(
-        tuple(sorted(owners.values(), key=lambda one: (one.tier, one.job_id))),
-        tuple(sorted(dead, key=lambda one: one.file)),
-    )
+    return sorted(owners.values(), key=lambda one: (one.tier, one.job_id))
 
 
 def leftovers(
@@ -369,11 +362,7 @@ def leftovers(
     :param heartbeats: what the reader has tracked. A job with a slow clock still changes its heartbeat.
     """
     found = []
-    for name, text in sorted(files.items()):
-        try:
-            entry = read(text, name)
-        except InvalidInputError:
-            continue
+    for name, entry in _readable(files):
         seen = heartbeats.get(name)
         if entry.job_id in jobs or seen is None or seen.heartbeat != entry.heartbeat:
             continue

@@ -13,7 +13,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..engine import arguments as engine_arguments
 from ..engine import router_mode
 from ..errors import HerdError
 from ..models import ids as model_ids
@@ -36,39 +35,12 @@ class ModelFile:
     problem: str = ""
 
 
-def settings_of(job: JobSpec, model: Model) -> dict[str, Any]:
-    """Merge the tier's settings with the model's own."""
-    return engine_arguments.merged(job.settings, model.settings or {})
-
-
-def machine_of(job: JobSpec, node: Node, limit: str) -> router_fit.RouterHost:
-    """Describe the node for the plan.
-
-    :param limit: memory limit of the job, such as 64G.
-    """
-    gpus = [{"memory_mib": node.memory_mib}] * node.gpus
-    return router_fit.RouterHost(node.name, gpus, node.memory_gib, reserve_mib=RESERVE_MIB, memory_max=limit)
-
-
 def _unusable(name: str, names: Collection[str]) -> str:
     """Say why a file's name cannot be a model's id; empty if it can."""
     if name in names:
         return "another model has this name"
-    return (
-        ""
-        if router_mode.is_id(name)
-        else "its file's name has more than letters, digits, dots, hyphens and underscores"
-    )
-
-
-def _problems(
-    job: JobSpec, machine: router_fit.RouterHost, models: Sequence[tuple[Model, ModelFile, bool]]
-) -> dict[str, Any]:
-    entries = [
-        router_fit.RouterModel(model.id, found.metadata, settings_of(job, model), is_named)
-        for model, found, is_named in models
-    ]
-    return router_fit.plan(entries, machine, job.models_max, job.rules)
+    is_id = router_mode.is_id(name)
+    return "" if is_id else "its file's name has more than letters, digits, dots, hyphens and underscores"
 
 
 def offered(
@@ -77,6 +49,7 @@ def offered(
     """Select the offered models, and say why others are not offered.
 
     :param files: the folder's models, in their order.
+    :param limit: memory limit of the job, such as 64G.
     """
     notes: list[str] = []
     there = {f"{job.folder}/{one.file}": one for one in files}
@@ -93,10 +66,15 @@ def offered(
             continue
         names.add(name)
         chosen.append((Model(name, path, len(one.metadata.layers), one.metadata.file_size), one, False))
-    machine = machine_of(job, node, limit)
+    gpus = [{"memory_mib": node.memory_mib}] * node.gpus
+    machine = router_fit.RouterHost(node.name, gpus, node.memory_gib, reserve_mib=RESERVE_MIB, memory_max=limit)
     while True:
         try:
-            plan = _problems(job, machine, chosen)
+            entries = [
+                router_fit.RouterModel(model.id, found.metadata, job.settings_of(model), is_named)
+                for model, found, is_named in chosen
+            ]
+            plan = router_fit.plan(entries, machine, job.models_max, job.rules)
         except HerdError as error:
             return job.models, [*notes, f"only the named models are offered: {error}"]
         alone = plan["left_out"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .. import timefmt
+from ..text import size
 from .queue import HELD, Ending, Job
 
 #: At some sites each preemption counts against the limit.
@@ -74,16 +75,12 @@ def refusal_advice(said: str) -> str:
     return next((advice for part, advice in _REFUSALS if part in low), "submit it by hand to see the whole error")
 
 
-def _gib(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.0f} MiB"
-
-
 def explain(job: str, ending: Ending) -> tuple[str, str]:
     """Say why a job ended, and give advice; both without a full stop."""
     ran = f"after {timefmt.span(ending.elapsed)}"
     log = f": {ending.log}" if ending.log else ""
     if ending.state == "OUT_OF_MEMORY":
-        used = f"; {_gib(ending.needed)} was seen" if ending.needed else ""
+        used = f"; {size(ending.needed)} was seen" if ending.needed else ""
         return (
             f"job {job} ran out of memory {ran} (limit {ending.allowed or 'unknown'}{used})",
             "raise memory of the tier in herd_tiers above the limit that it had",
@@ -104,7 +101,7 @@ def explain(job: str, ending: Ending) -> tuple[str, str]:
         return (f"job {job} reached its deadline", "remove the deadline")
     if ending.state == "COMPLETED":
         return (f"job {job} ended by itself {ran}{log}", "see its log")
-    if "JobLaunchFailure" in ending.reason or "launch" in ending.reason.lower():
+    if "launch" in ending.reason.lower():
         return (f"job {job} could not be started or was killed on {ending.nodes or 'its nodes'}", LAUNCH_ADVICE)
     if ending.state == "FAILED":
         how = f"by signal {ending.signal}" if ending.signal else f"with status {ending.exit_code}"

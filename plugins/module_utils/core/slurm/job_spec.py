@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..engine import arguments as engine_arguments
@@ -126,6 +126,10 @@ class JobSpec:
     exclude: Sequence[str] = ()
     rules: str = ""
 
+    def settings_of(self, model: Model) -> dict[str, Any]:
+        """Merge the tier's settings with the model's own."""
+        return engine_arguments.merged(self.settings, model.settings or {})
+
 
 def read_job(text: str) -> JobSpec:
     """Read a job's specification."""
@@ -200,15 +204,15 @@ def worker_argv(program: str, address: str, threads: int, has_cache: bool) -> li
 class EngineCommand:
     """A command line that has passed the flag guard.
 
-    :param files: contents of further files, by their placeholders in the command line.
-    :param environment: its environment variables.
     :param warnings: findings of the flag guard that are no errors.
+    :param environment: its environment variables.
+    :param presets: content of a router's file of presets.
     """
 
     argv: list[str]
     warnings: list[str]
-    environment: Mapping[str, str]
-    files: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    presets: str = ""
 
 
 def head_line(
@@ -227,21 +231,17 @@ def head_line(
         environment=dict(job.environment or {}),
     )
     warnings = flag_guard.require_clean(flag_guard.inspect(subject, ()), program)
-    return EngineCommand(argv, warnings, {}, {})
+    return EngineCommand(argv, warnings)
 
 
-#: Placeholder of the file with a router's presets.
-PRESETS = "{presets}"
-
-
-def router_line(job: JobSpec, program: str, manifest: Mapping[str, Any], head: Node) -> EngineCommand:
+def router_line(job: JobSpec, program: str, manifest: Mapping[str, Any], head: Node, preset_file: str) -> EngineCommand:
     """Build and check a router's command line and the presets of its models."""
     engine = flag_subject.engine_of(manifest, program.rsplit("/", 1)[-1])
     offers = [
         router_mode.Offer(
             id=model.id,
             path=model.path,
-            settings=engine_arguments.merged(job.settings, model.settings or {}),
+            settings=job.settings_of(model),
             aliases=tuple(model.aliases),
             at_start=model.at_start,
             sleep_s=job.sleep_idle_seconds,
@@ -251,12 +251,12 @@ def router_line(job: JobSpec, program: str, manifest: Mapping[str, Any], head: N
         for model in job.models
     ]
     timeout = int(job.settings["timeout_s"])
-    argv = router_mode.arguments(PRESETS, job.models_max, (head.address, job.port), job.key_file, timeout)
+    argv = router_mode.arguments(preset_file, job.models_max, (head.address, job.port), job.key_file, timeout)
     found = router_mode.findings(offers, argv, engine, (), tuple(head.capabilities), dict(job.environment or {}))
     warnings = flag_guard.require_clean(found, program)
     argv[argv.index("--port") + 1] = PORT
     presets = router_mode.presets(offers, engine.accepted)
-    return EngineCommand([program, *argv], warnings, router_mode.environment(job.key_file), {PRESETS: presets})
+    return EngineCommand([program, *argv], warnings, router_mode.environment(job.key_file), presets)
 
 
 #: Placeholder of the port, which is chosen on the node.
@@ -266,15 +266,6 @@ PORT = "{port}"
 def with_port(argv: Sequence[str], port: int) -> list[str]:
     """Put the port into a command line."""
     return [str(port) if word == PORT else word for word in argv]
-
-
-def candidates(first: int, count: int, taken: Collection[int]) -> list[int]:
-    """List the ports to try, without those with a listener.
-
-    Engines share a port with another listener, and each gets half of the requests. So a port that can be bound is not
-    necessarily free.
-    """
-    return [port for port in range(first, first + count) if port not in taken]
 
 
 def percent(read: int, size: int, sent: int, remote: int) -> int:

@@ -76,51 +76,49 @@ def _with_jobs(
         state = replace(state, counted="")
     if stop or (not spec.enabled and is_managed(first)):
         why = stop.reason if stop else "it is no longer enabled"
-        return _cancel(spec, state, wall, [job for job in jobs if job.state != COMPLETING], f"stopped: {why}")
+        return _cancel(state, wall, [job for job in jobs if job.state != COMPLETING], f"stopped: {why}")
     if job_reasons.launch_failed(first):
         if state.counted != first.id:
             why = f"job {first.id} did not start: {job_reasons.wait_in_words(first.reason)[0]}"
             state = replace(_failed(spec, state, wall, why, job_reasons.LAUNCH_ADVICE), counted=first.id)
-        return _cancel(spec, state, wall, [first], "Slurm would hold it forever")
+        return _cancel(state, wall, [first], "Slurm would hold it forever")
     ready = [e for e in observed.endpoints if e.tier == spec.name and e.job_id == first.id and e.state == READY]
     if ready and first.start and wall - first.start >= YOUNG_S and state.failures:
         state = replace(state, failures=0, why="", advice="", not_before=0.0)
     if is_outdated(spec, state, first):
         reason = "it is outdated: herd_tiers has changed since"
         if first.is_pending and not job_reasons.is_held(first):
-            return _cancel(spec, state, wall, [first], reason)
+            return _cancel(state, wall, [first], reason)
         # Only a runtime that serves has its signal handlers for certain. A request from before this run of the job
         # was for another run.
         is_asked = 0 <= wall - state.renewed_at < revision.AGAIN_S and state.renewed_at >= (first.start or 0.0)
-        if first.is_running and ready and revision.may_be_asked(first.comment) and not is_asked:
-            return replace(state, renewed_at=wall), [Action(RENEW, spec.name, first.id, reason)]
+        if first.is_running and ready and revision.fingerprint_in(first.comment) and not is_asked:
+            return replace(state, renewed_at=wall), [Action(RENEW, first.id, reason)]
     duplicates = [job for job in jobs[1:] if job.state != COMPLETING]
     if not duplicates or first.state == COMPLETING:
         return replace(state, duplicate_since=0.0), []
-    return _cancel_duplicates(spec, state, wall, first, duplicates)
+    return _cancel_duplicates(state, wall, first, duplicates)
 
 
 def _cancel_duplicates(
-    spec: TierSpec, state: TierState, wall: float, first: Job, duplicates: Sequence[Job]
+    state: TierState, wall: float, first: Job, duplicates: Sequence[Job]
 ) -> tuple[TierState, list[Action]]:
     reason = f"{first.id} is already this tier's job"
     pending = [job for job in duplicates if job.is_pending]
     if pending:
-        return _cancel(spec, state, wall, pending, reason)
+        return _cancel(state, wall, pending, reason)
     if not 0 < state.duplicate_since <= wall:
         return replace(state, duplicate_since=wall), []
     if wall - state.duplicate_since < DUPLICATE_S:
         return state, []
-    return _cancel(spec, state, wall, duplicates, reason)
+    return _cancel(state, wall, duplicates, reason)
 
 
-def _cancel(
-    spec: TierSpec, state: TierState, wall: float, jobs: Sequence[Job], reason: str
-) -> tuple[TierState, list[Action]]:
+def _cancel(state: TierState, wall: float, jobs: Sequence[Job], reason: str) -> tuple[TierState, list[Action]]:
     name = ",".join(sorted(job.id for job in jobs))
     if not jobs or (state.cancelled == name and 0 <= wall - state.cancelled_at < CANCEL_AGAIN_S):
         return state, []
-    actions = [Action(CANCEL, spec.name, job.id, reason) for job in jobs]
+    actions = [Action(CANCEL, job.id, reason) for job in jobs]
     return replace(state, cancelled=name, cancelled_at=wall), actions
 
 
@@ -130,7 +128,7 @@ def _ended(spec: TierSpec, state: TierState, observed: Observation) -> tuple[Tie
         return state, []
     ending = observed.endings.get(state.job)
     if ending is None:
-        return state, [Action(EXPLAIN, spec.name, state.job, "it has ended")]
+        return state, [Action(EXPLAIN, state.job)]
     job, is_known = state.job, state.job in (*state.cancelled.split(","), state.counted)
     state = replace(state, job="", cancelled="", counted="", duplicate_since=0.0)
     if is_known:
@@ -161,7 +159,7 @@ def _without_jobs(spec: TierSpec, state: TierState, observed: Observation) -> tu
         return state, []
     if waiting_preempting_jobs(spec, observed.queue):
         return state, []
-    return state, [Action(SUBMIT, spec.name, reason=state.why)]
+    return state, [Action(SUBMIT)]
 
 
 def about_to_submit(state: TierState, wall: float) -> TierState:

@@ -13,18 +13,15 @@ The measured case is a 72 B model in four bits. Its file of 44 GiB passes throug
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InvalidInputError
 from ..placement import host_memory
+from ..text import bytes_of
 
 MIB = 1 << 20
-_LIMIT = re.compile(r"(\d+)([KMGTkmgt]?)")
-#: Units in KiB.
-_UNITS = {"K": 1, "": 1 << 10, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
 _GIB = 1 << 30
 #: Memory of the runtime and of srun, on each node.
 RUNTIME = 512 * MIB
@@ -103,16 +100,8 @@ def of_router(models: Sequence[Mapping[str, Any]], models_max: int) -> MemoryNee
 
     :param models: the models of its plan.
     """
-    needs = [
-        of_engine(
-            int(model["least"]),
-            int(model["comfortable"]),
-            int(model["mapped"]),
-            int(model["file_size"]),
-            int(model["context"]),
-        )
-        for model in models
-    ]
+    sizes = ("least", "comfortable", "mapped", "file_size", "context")
+    needs = [of_engine(*(int(model[name]) for name in sizes)) for model in models]
     least = sorted((need.least for need in needs), reverse=True)[:models_max]
     total = sorted((need.sum for need in needs), reverse=True)[:models_max]
     return MemoryNeed(host_memory.PROCESS + sum(least), host_memory.PROCESS + sum(total))
@@ -126,10 +115,10 @@ def of_gpus(gpus_mib: int, models_max: int) -> int:
 def given_mib(text: Any) -> int:
     """Convert a limit of sbatch (C(200G), or C(65536) in MiB) to MiB; 0 is no limit, or the whole node."""
     word = str(text or "").strip()
-    match = _LIMIT.fullmatch(word)
-    if word and not match:
+    size = bytes_of(f"{word}M" if word.isdigit() else word)
+    if word and (size is None or "." in word):
         raise InvalidInputError("a memory limit such as 200G", repr(word), "write a whole number with K, M, G or T")
-    return int(match.group(1)) * _UNITS[match.group(2).upper()] // 1024 if match else 0
+    return (size or 0) // MIB
 
 
 def most_mib(memory_gib: float) -> int:

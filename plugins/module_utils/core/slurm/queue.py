@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..errors import InvalidInputError
+from ..text import bytes_of
+
 #: Environment variables of squeue and sacct.
 ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s"}
 _COLUMNS = (
@@ -52,8 +55,7 @@ COMPLETING = "COMPLETING"
 _NONE = frozenset({"", "(null)", "None", "N/A", "n/a", "Unknown", "None assigned"})
 #: Number of a job, of a member of an array (12_3) and of a part of a heterogeneous job (12+0).
 _NUMBER = re.compile(r"([0-9]+)([_+]\S*)?")
-_SIZE = re.compile(r"([\d.]+)([KMGTP]?)")
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_LENGTH = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,9 @@ class Job:
     state: str
     reason: str = ""
     restarts: int = 0
-    submitted: float | None = None
     start: float | None = None
     end: float | None = None
     nodes: tuple[str, ...] = ()
-    partition: str = ""
     qos: str = ""
     exit_code: int = 0
     comment: str = ""
@@ -131,9 +131,24 @@ def _word(text: str) -> str:
     return "" if word in _NONE else word
 
 
-def _time(text: str) -> float | None:
+def parse_time(text: str) -> float | None:
+    """Read a time in seconds since 1970; None if Slurm does not know it."""
     word = text.strip()
     return float(word) if word.isdigit() and int(word) else None
+
+
+def seconds(text: str) -> int:
+    """Convert a length of time of Slurm to seconds: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
+    word = str(text).strip()
+    if not _LENGTH.fullmatch(word):
+        raise InvalidInputError("a time limit such as 12:00:00 or 7-00:00:00", repr(text), "correct it in herd_tiers")
+    days, dash, clock = word.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    # Without days and hours, the first part is minutes.
+    if not dash and len(parts) < 3:
+        parts = [0, *parts]
+    hours, minutes, rest = (*parts, 0, 0)[:3]
+    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + rest
 
 
 def _whole(text: str) -> int:
@@ -201,11 +216,9 @@ def parse_queue(printed: bytes) -> list[Job]:
                 state=facts["State"].strip(),
                 reason=_word(facts["Reason"]),
                 restarts=_whole(facts["RestartCnt"]),
-                submitted=_time(facts["SubmitTime"]),
-                start=_time(facts["StartTime"]),
-                end=_time(facts["EndTime"]),
+                start=parse_time(facts["StartTime"]),
+                end=parse_time(facts["EndTime"]),
                 nodes=hosts(facts["NodeList"]) or hosts(facts["ReqNodes"]),
-                partition=facts["Partition"].strip(),
                 qos=facts["QOS"].strip(),
                 exit_code=_whole(facts["exit_code"]),
                 comment=_word(facts["Comment"]),
@@ -214,12 +227,6 @@ def parse_queue(printed: bytes) -> list[Job]:
     if not found and printed.strip():
         raise ValueError(f"squeue printed no jobs but {printed[:200]!r}")
     return found
-
-
-def size(text: str) -> int:
-    """Convert a size of sacct (198412K, 46.50M) to bytes."""
-    match = _SIZE.fullmatch(text.strip())
-    return int(float(match.group(1)) * _UNITS[match.group(2)]) if match else 0
 
 
 def _last_group(steps: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
@@ -269,7 +276,7 @@ def parse_ending(text: str, job_id: str) -> Ending:
         signal=_whole(number),
         elapsed=float(_whole(job["ElapsedRaw"])),
         limit=_word(job["Timelimit"]),
-        needed=max((size(step.get("MaxRSS", "")) for step in steps), default=0),
+        needed=max((bytes_of(step["MaxRSS"]) or 0 for step in steps), default=0),
         allowed=_word(job["ReqMem"]),
         nodes=_word(job["NodeList"]),
     )

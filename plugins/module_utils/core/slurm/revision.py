@@ -22,7 +22,8 @@ KEY = "fingerprint="
 LENGTH = 8
 #: Seconds between two requests to a running job.
 AGAIN_S = 600.0
-#: The signal that asks a job to requeue itself. It ends a runtime that does not handle it.
+#: The signal that asks a job to requeue itself. It ends a runtime that does not handle it. Every runtime of a job with
+#: a fingerprint does.
 SIGNAL = "USR2"
 
 
@@ -32,20 +33,9 @@ def fingerprint(data: Mapping[str, Any], limits: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
 
 
-def comment(first: str, current: str) -> str:
-    """Make a job's comment with its fingerprint."""
-    return f"{first} {KEY}{current}" if current else first
-
-
 def fingerprint_in(text: str) -> str:
     """Read the fingerprint in a job's comment; empty if there is none."""
     return next((word[len(KEY) :] for word in text.split() if word.startswith(KEY)), "")
-
-
-def submitted_with(submitted: str, job: str) -> str:
-    """Read a job's fingerprint from the manager's note on its last submission (C(12 1a2b3c4d))."""
-    number, _space, found = submitted.partition(" ")
-    return found if number == job else ""
 
 
 def is_outdated(current: str, text: str, is_managed: bool, submitted: str = "") -> bool:
@@ -59,11 +49,6 @@ def is_outdated(current: str, text: str, is_managed: bool, submitted: str = "") 
     """
     had = submitted or fingerprint_in(text)
     return bool(current) and (had != current if had else is_managed)
-
-
-def may_be_asked(text: str) -> bool:
-    """Say whether a job's runtime handles the signal: every runtime that writes a fingerprint does."""
-    return bool(fingerprint_in(text))
 
 
 def in_words(job: str, is_running: bool, is_asked: bool) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..models import ids as model_ids
 from ..placement import from_inventory as inventory_placement
 from ..placement import router_fit
 from ..placement.from_inventory import InventoryGroup
-from . import job_spec, memory_limit, revision
+from . import job_spec, memory_limit, queue, revision
 from .memory_limit import MemoryNeed
 
 #: Least grace, in seconds: the gateway must notice, and the job must stop and requeue itself.
@@ -28,19 +28,6 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 #: Names that sbatch's directives and squeue's columns keep unchanged.
 _JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TIME = re.compile(r"(\d+-\d+(:\d+){0,2}|\d+(:\d+){0,2})")
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Paths on the hosts."""
-
-    prefix: str
-    models: str
-    shared: str
-    key_file: str
-    guard: str
-    cache: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +36,7 @@ class Cluster:
 
     :param hosts: variables of each host of slurm_nodes, by its name in the inventory and in Slurm.
     :param models: herd_models.
+    :param paths: the directories C(prefix), C(models), C(shared), C(cache), and the files C(key_file) and C(guard).
     :param account: account of jobs whose tier names none.
     """
 
@@ -57,25 +45,9 @@ class Cluster:
     release: str
     user: str
     worker_port: int
-    paths: Paths
+    paths: Mapping[str, str]
     ports: int = 8
     account: str = ""
-
-
-def limit_seconds(text: str) -> int:
-    """Convert a time limit of Slurm to seconds: minutes, M:S, H:M:S, D-H, D-H:M or D-H:M:S."""
-    word = str(text).strip()
-    if not _TIME.fullmatch(word):
-        raise InvalidInputError("a time limit such as 12:00:00 or 7-00:00:00", repr(text), "correct it in herd_tiers")
-    days, dash, clock = word.rpartition("-")
-    parts = [int(part) for part in clock.split(":")]
-    if dash:
-        hours, minutes, seconds = (*parts, 0, 0)[:3]
-    elif len(parts) == 3:
-        hours, minutes, seconds = parts
-    else:
-        hours, (minutes, seconds) = 0, (*parts, 0)[:2]
-    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
 def chosen_hosts(tier: Mapping[str, Any], cluster: Cluster) -> list[str]:
@@ -132,7 +104,7 @@ def _tier_problems(tier: Mapping[str, Any]) -> list[str]:
             f"expected a grace of at least {LEAST_GRACE_S} seconds, found {tier['grace']}: answers could not end in it."
         )
     try:
-        limit = limit_seconds(tier["time_limit"])
+        limit = queue.seconds(tier["time_limit"])
     except InvalidInputError as error:
         return [*found, str(error)]
     if tier["renew_before"] < tier["grace"] + 120 or tier["renew_before"] > limit / 2:
@@ -168,34 +140,13 @@ def _facts(host: Mapping[str, Any], port: int) -> dict[str, Any]:
     }
 
 
-def _plan(
-    entry: Mapping[str, Any],
-    names: Sequence[str],
-    cluster: Cluster,
-    settings: Mapping[str, Any],
-    split: Mapping[str, int],
-) -> dict[str, Any]:
-    head, *workers = names
-    facts = {name: _facts(cluster.hosts[name], cluster.worker_port) for name in names}
-    if not workers and not facts[head]["gpus"]:
-        # Without a GPU the head's CPU holds the layers. The plan sees that as a worker on the same host.
-        workers = [head]
-    return inventory_placement.plan_for(
-        entry, InventoryGroup(workers, head, facts, True, job_spec.RESERVE_MIB), settings, cluster.release, split, {}
-    )
-
-
-def _largest(needs: Iterable[MemoryNeed]) -> MemoryNeed:
-    """Combine the needs of all nodes: they get the same limit."""
-    found = list(needs)
-    return MemoryNeed(max((need.least for need in found), default=0), max((need.sum for need in found), default=0))
-
-
 def _memory(plan: Mapping[str, Any], entry: Mapping[str, Any]) -> MemoryNeed:
     metadata = inventory_placement.metadata_in(entry)
     if not plan["known"] or metadata is None:
         return MemoryNeed()
-    return _largest(memory_limit.of_distributed(plan, metadata.file_size, metadata.largest).values())
+    # All nodes get the same limit.
+    needs = memory_limit.of_distributed(plan, metadata.file_size, metadata.largest).values()
+    return MemoryNeed(max(need.least for need in needs), max(need.sum for need in needs))
 
 
 def _distributed(
@@ -203,7 +154,13 @@ def _distributed(
 ) -> dict[str, Any]:
     """Plan the one model of a distributed tier: its memory, its layers, and what does not fit."""
     entry = cluster.models[tier["models"][0]]
-    plan = _plan(entry, names, cluster, settings, tier["split"])
+    facts = {name: _facts(cluster.hosts[name], cluster.worker_port) for name in names}
+    head, *workers = names
+    if not workers and not facts[head]["gpus"]:
+        # Without a GPU the head's CPU holds the layers. The plan sees that as a worker on the same host.
+        workers = [head]
+    group = InventoryGroup(workers, head, facts, True, job_spec.RESERVE_MIB)
+    plan = inventory_placement.plan_for(entry, group, settings, cluster.release, tier["split"], {})
     return {
         "memory": _memory(plan, entry),
         "problems": plan.get("problems", []),
@@ -234,6 +191,7 @@ def _router(
 ) -> dict[str, Any]:
     """Plan a router: whether its largest models fit together."""
     host = cluster.hosts[names[0]]
+    gpus, memory_gib = list(host.get("herd_gpus") or []), float(host.get("herd_memory_gib") or 0)
     entries = [
         router_fit.RouterModel(
             model_ids.api_id(tier["kind"], cluster.models[key]),
@@ -242,12 +200,7 @@ def _router(
         )
         for key in tier["models"]
     ]
-    machine = router_fit.RouterHost(
-        names[0],
-        list(host.get("herd_gpus") or []),
-        float(host.get("herd_memory_gib") or 0),
-        reserve_mib=job_spec.RESERVE_MIB,
-    )
+    machine = router_fit.RouterHost(names[0], gpus, memory_gib, reserve_mib=job_spec.RESERVE_MIB)
     plan = router_fit.plan(entries, machine, tier["models_max"], cluster.release)
     return {
         "memory": _router_memory(tier, plan["models"], machine),
@@ -325,7 +278,7 @@ def _model(tier: Mapping[str, Any], key: str, cluster: Cluster, plan: Mapping[st
     placed = plan["models"].get(name, {})
     return {
         "id": name,
-        "path": f"{cluster.paths.models}/{entry['file']}",
+        "path": f"{cluster.paths['models']}/{entry['file']}",
         "layers": int(entry["layers"]),
         "size": int(entry.get("size") or entry.get("size_estimate") or 0),
         "devices": placed.get("devices", []),
@@ -343,10 +296,10 @@ def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], ho
         "tier": tier["name"],
         "kind": tier["kind"],
         "user": cluster.user,
-        "prefix": paths.prefix,
-        "registry": f"{paths.shared}/ai/endpoints",
-        "logs": f"{paths.shared}/ai/logs",
-        "key_file": paths.key_file,
+        "prefix": paths["prefix"],
+        "registry": f"{paths['shared']}/ai/endpoints",
+        "logs": f"{paths['shared']}/ai/logs",
+        "key_file": paths["key_file"],
         "port": tier["port"],
         "worker_port": cluster.worker_port,
         "ports": cluster.ports,
@@ -356,13 +309,13 @@ def _data(tier: Mapping[str, Any], cluster: Cluster, plan: Mapping[str, Any], ho
         "settings": dict(tier["settings"]),
         "split": plan["split"],
         "nodes": {name: _node(cluster.hosts[name]) for name in hosts},
-        "folder": paths.models,
+        "folder": paths["models"],
         "scan": is_router and tier["scan"],
         "exclude": [str(name) for name in tier["exclude"]],
         "rules": cluster.release,
         "cpus": tier["cpus"],
-        "guard": paths.guard,
-        "cache": {} if is_router else {"folder": paths.cache, "prune": ["--folder", f"{paths.cache}/rpc"]},
+        "guard": paths["guard"],
+        "cache": {} if is_router else {"folder": paths["cache"], "prune": ["--folder", f"{paths['cache']}/rpc"]},
         "environment": {str(name): str(value) for name, value in tier["environment"].items()},
         "timing": {"grace": tier["grace"], "renew_before": tier["renew_before"]},
     }

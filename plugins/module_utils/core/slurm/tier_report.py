@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from .. import timefmt
 from . import job_reasons, revision, tier_status
-from .endpoint_registry import DRAINING, LOADING, READY
+from .endpoint_registry import DRAINING, LOADING, READY, Registry
 from .queue import COMPLETING, Job
 from .tier_state import (
     ManualStop,
@@ -37,13 +37,16 @@ def _clamp(seconds: float, least: float, most: float) -> int:
     return int(max(least, min(most, seconds)))
 
 
+def _advised(found: TierReport, text: str) -> TierReport:
+    return replace(found, advice=f"{found.advice}; {text}" if found.advice else text)
+
+
 def report(spec: TierSpec, state: TierState, observed: Observation) -> TierReport:
     """Report the status of one tier.
 
     :param observed: its endpoints are the live ones.
     """
-    own = [entry for entry in observed.endpoints if entry.tier == spec.name]
-    own.sort(key=lambda entry: (entry.started, int(entry.job_id)), reverse=True)
+    own = Registry(tuple(observed.endpoints)).of(spec.name)
     jobs = own_jobs(spec, observed.queue, state.job)
     stop = observed.stops.get(spec.name)
     base = TierReport(
@@ -51,14 +54,14 @@ def report(spec: TierSpec, state: TierState, observed: Observation) -> TierRepor
         state=PENDING,
         job_id=jobs[0].id if jobs else (own[0].job_id if own else None),
         nodes=jobs[0].nodes if jobs and not jobs[0].is_pending else tuple(entry.host for entry in own[:1]),
-        endpoints=tuple(own),
+        endpoints=own,
     )
     found = _state(spec, state, observed, base, jobs[0] if jobs else None, stop)
     if spec.gpu_conflict and found.enabled and found.state == PENDING:
-        found = replace(found, advice=f"{found.advice}; {spec.gpu_conflict}" if found.advice else spec.gpu_conflict)
+        found = _advised(found, spec.gpu_conflict)
     if jobs and is_outdated(spec, state, jobs[0]):
-        text = revision.in_words(jobs[0].id, jobs[0].is_running, revision.may_be_asked(jobs[0].comment))
-        found = replace(found, advice=f"{found.advice}; {text}" if found.advice else text)
+        text = revision.in_words(jobs[0].id, jobs[0].is_running, bool(revision.fingerprint_in(jobs[0].comment)))
+        found = _advised(found, text)
     if not observed.queue.problem:
         return found
     silent = f"slurmctld has not answered since {timefmt.clock(observed.queue.since, observed.wall)}"

@@ -39,7 +39,6 @@ class TierSpec:
     job_name: str
     user: str
     script: str
-    grace: float
     backoff: tuple[float, ...]
     enabled: bool = True
     preempted_by: tuple[str, ...] = ()
@@ -54,7 +53,6 @@ class ManualStop:
 
     reason: str
     by: str = ""
-    at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,11 @@ class QueueSnapshot:
 class Action:
     """A step that the manager takes for a tier.
 
-    :param job: number of the job.
-    :param reason: reason for the journal.
+    :param job: number of the job; empty for SUBMIT.
+    :param reason: reason for the journal, of CANCEL and RENEW.
     """
 
     kind: str
-    tier: str
     job: str = ""
     reason: str = ""
 
@@ -148,7 +145,8 @@ class Observation:
 
 def comment(spec: TierSpec) -> str:
     """Make the comment of a tier's job."""
-    return revision.comment(f"{COMMENT} {COMMENT_TIER}{spec.name}", spec.fingerprint)
+    fingerprint = f" {revision.KEY}{spec.fingerprint}" if spec.fingerprint else ""
+    return f"{COMMENT} {COMMENT_TIER}{spec.name}{fingerprint}"
 
 
 def is_managed(job: Job) -> bool:
@@ -196,8 +194,9 @@ def orphaned_jobs(
 
 def is_outdated(spec: TierSpec, state: TierState, job: Job) -> bool:
     """Say whether a job was submitted before its tier was changed."""
-    submitted = revision.submitted_with(state.submitted, job.id)
-    return revision.is_outdated(spec.fingerprint, job.comment, is_managed(job), submitted)
+    number, _space, submitted = state.submitted.partition(" ")
+    own = submitted if number == job.id else ""
+    return revision.is_outdated(spec.fingerprint, job.comment, is_managed(job), own)
 
 
 def run_of(entry: Endpoint) -> tuple[str, float]:

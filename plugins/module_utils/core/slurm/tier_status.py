@@ -10,13 +10,13 @@ is valid for ten seconds. Then readers use the registry, and report that the man
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .. import values
 from ..errors import InvalidInputError
-from ..text import plain
+from ..text import plain, text_table
 from . import endpoint_registry
 from .endpoint_registry import Endpoint
 
@@ -28,7 +28,7 @@ STATES = (READY, LOADING, DRAINING, PENDING, PREEMPTED, BACKING_OFF, STOPPED)
 EVERY_S, LIFE_S = 2.0, 10.0
 #: Seconds after which a client may try again, where nothing better is known.
 RETRY_AFTER_S = 30
-_COLUMNS = ("TIER", "STATE", "JOB", "WHERE", "MODELS", "SINCE", "BACK", "WHY")
+_COLUMNS = ("tier", "state", "job", "where", "models", "since", "back", "why")
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,8 @@ class StatusReport:
 
 
 def _tier_data(tier: TierReport) -> dict[str, Any]:
-    return {
-        "enabled": tier.enabled,
-        "state": tier.state,
-        "reason": tier.reason,
-        "retry_after_s": tier.retry_after_s,
-        "expected": tier.expected,
-        "percent": tier.percent,
-        "job_id": tier.job_id,
-        "pending_reason": tier.pending_reason,
-        "advice": tier.advice,
-        "nodes": list(tier.nodes),
-        "endpoints": [endpoint_registry.as_data(entry) for entry in tier.endpoints],
-    }
+    endpoints = [endpoint_registry.as_data(entry) for entry in tier.endpoints]
+    return {**asdict(tier), "nodes": list(tier.nodes), "endpoints": endpoints}
 
 
 def as_data(view: StatusReport) -> dict[str, Any]:
@@ -156,37 +145,28 @@ def _span(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _row(name: str, tier: TierReport, wall: float) -> tuple[str, ...]:
+def _row(name: str, tier: TierReport, wall: float) -> dict[str, str | None]:
     entry = tier.endpoints[0] if tier.endpoints else None
     where = f"{entry.host}:{entry.port}" if entry else ",".join(tier.nodes)
     back = "" if tier.state == READY or tier.expected is None else f"in {_span(tier.expected - wall)}"
     state = f"{tier.state} {tier.percent} %" if tier.state == LOADING and tier.percent is not None else tier.state
-    return (
-        name,
-        state,
-        tier.job_id or "-",
-        where or "-",
-        ", ".join(entry.models) if entry else "-",
+    return {
+        "tier": name,
+        "state": state,
+        "job": tier.job_id,
+        "where": where,
+        "models": ", ".join(entry.models) if entry else "",
         # Both times are by the clock of the endpoint's host.
-        _span(entry.heartbeat - entry.started) if entry else "-",
-        back or "-",
-        tier.reason or "-",
-    )
+        "since": _span(entry.heartbeat - entry.started) if entry else "",
+        "back": back,
+        "why": tier.reason,
+    }
 
 
 def table(view: StatusReport, wall: float) -> str:
     """Format the status for people: a line for each tier, then advice and problems."""
-    rows = [_COLUMNS, *(_row(name, tier, wall) for name, tier in view.tiers.items())]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(_COLUMNS) - 1)]
-    lines = []
-    for row in rows:
-        lines.append("  ".join([*(text.ljust(width) for text, width in zip(row, widths)), row[-1]]).rstrip())
+    lines = [text_table([_row(name, tier, wall) for name, tier in view.tiers.items()], _COLUMNS)]
     lines += [f"{name}: {tier.advice}." for name, tier in view.tiers.items() if tier.advice]
-    lines += notes(view, wall)
-    return "\n".join(lines)
-
-
-def notes(view: StatusReport, wall: float) -> Sequence[str]:
-    """List the problems beyond one tier."""
-    old = view.age_problem(wall)
-    return [*([f"This is old: {old} (systemctl status herd-tiers)."] if old else []), *view.problems]
+    if old := view.age_problem(wall):
+        lines.append(f"This is old: {old} (systemctl status herd-tiers).")
+    return "\n".join([*lines, *view.problems])

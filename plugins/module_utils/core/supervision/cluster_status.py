@@ -78,7 +78,7 @@ def _head_row(role: str, head: Head) -> dict[str, Any]:
 def _rows_of(name: str, heartbeat: Heartbeat) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     worker = heartbeat.worker
-    age = max((unit.unit_age_s for unit in (heartbeat.head, worker, heartbeat.router) if unit is not None), default=0.0)
+    age = max((service.unit_age_s for service in heartbeat.services), default=0.0)
     if heartbeat.head is not None:
         links = f"{len(heartbeat.head.workers) - len(heartbeat.head.lost)}/{len(heartbeat.head.workers)}"
         rows.append({**_head_row("head", heartbeat.head), "connections": links})
@@ -97,17 +97,13 @@ def _rows_of(name: str, heartbeat: Heartbeat) -> list[dict[str, Any]]:
         rows.append(_head_row("router", heartbeat.router))
     if not rows:
         rows.append({"role": "-", "state": "up"})
-    if heartbeat.hold is not None:
-        held = f"held for {heartbeat.hold.seconds:.0f} s: {heartbeat.hold.reason}"
-        rows[0]["note"] = f"{rows[0]['note']}; {held}" if rows[0].get("note") else held
-    found = [
-        disk_space.describe(disk_space.DiskSpace(d.path, d.free_mib, d.total_mib), d.state) for d in heartbeat.disks
+    notes = [
+        rows[0].get("note", ""),
+        f"held for {heartbeat.hold.seconds:.0f} s: {heartbeat.hold.reason}" if heartbeat.hold is not None else "",
+        *(disk_space.describe(disk, disk.state) for disk in heartbeat.disks),
+        f"systemd has not answered for {age:.0f} s" if age > OLD_S else "",
     ]
-    found.append(f"systemd has not answered for {age:.0f} s" if age > OLD_S else "")
-    for said in found:
-        if said:
-            rows[0]["note"] = f"{rows[0]['note']}; {said}" if rows[0].get("note") else said
-    rows[0].update(_gpus(heartbeat.gpus))
+    rows[0].update(_gpus(heartbeat.gpus), note="; ".join(filter(None, notes)))
     return [{"node": name, **row} for row in rows]
 
 
@@ -127,9 +123,7 @@ def _heartbeat_is_well(heartbeat: Heartbeat) -> bool:
     worker = heartbeat.worker
     if any(disk.state in (disk_space.FULL, disk_space.SILENT) for disk in heartbeat.disks):
         return False
-    for head in (heartbeat.head, heartbeat.router):
-        if head is None:
-            continue
+    for head in heartbeat.heads:
         if head.active != "active" or head.health != "ok" or head.supervision not in CALM:
             return False
         # During a hold the agent does not restore lost connections.
@@ -142,13 +136,7 @@ def is_well(observations: Mapping[str, PeerObservation]) -> bool:
     """Return whether every node answers, its services are well, and all run one release."""
     heartbeats = [seen.heartbeat for seen in observations.values()]
     known = [heartbeat for heartbeat in heartbeats if heartbeat is not None]
-    services = [
-        service
-        for heartbeat in known
-        for service in (heartbeat.head, heartbeat.worker, heartbeat.router)
-        if service is not None
-    ]
-    releases = {service.release for service in services if service.release}
+    releases = {service.release for heartbeat in known for service in heartbeat.services if service.release}
     return len(known) == len(heartbeats) and len(releases) <= 1 and all(map(_heartbeat_is_well, known))
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from ..errors import RemoteFailureError
-from ..host import nvidia_smi as nvidia_smi_report
-from ..text import CONTROL, LONGEST, plain
+from ..host.disk_space import DiskSpace
+from ..text import CONTROL, LONGEST
 
 SCHEMA = 1
 #: The only path that an agent serves.
@@ -47,15 +47,9 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Disk:
-    """A file system, named by a path on it; sizes in MiB, -1 if it does not answer.
+class Disk(DiskSpace):
+    """A file system and its state: C(ok), C(low), C(full) or C(silent)."""
 
-    :param state: C(ok), C(low), C(full) or C(silent).
-    """
-
-    path: str
-    free_mib: int
-    total_mib: int
     state: str
 
 
@@ -68,16 +62,13 @@ class Hold:
 
 
 @dataclass(frozen=True)
-class Worker:
-    """The RPC worker of a node.
+class Service:
+    """A service of a node: its unit and its process.
 
     :param active: systemd's ActiveState, and sub its SubState.
     :param job: whether systemd has a job for the unit.
     :param pid: 0 without a process.
     :param started: start of the process in clock ticks since boot, which identifies it together with pid and boot id.
-    :param state: the kernel's letter for the state of the process, C(T) for a stopped one.
-    :param clients: C(address:port) of the established connections to its port.
-    :param stale: connections that the client has closed and the worker has not.
     :param unit_age_s: age of systemd's last answer on the unit.
     """
 
@@ -87,35 +78,37 @@ class Worker:
     job: bool
     pid: int
     started: int
-    state: str
     restarts: int
     release: str
+    unit_age_s: float
+
+
+@dataclass(frozen=True)
+class Worker(Service):
+    """The RPC worker of a node.
+
+    :param state: the kernel's letter for the state of the process, C(T) for a stopped one.
+    :param clients: C(address:port) of the established connections to its port.
+    :param stale: connections that the client has closed and the worker has not.
+    """
+
+    state: str
     protocol: str
     listening: bool
     clients: tuple[str, ...]
     stale: int
-    unit_age_s: float = 0.0
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(Service):
     """The head of the group, or a router of models, which has no workers; its slots are those of models in memory.
 
     :param health: C(ok), C(loading), C(refused), C(silent); empty without a process.
     :param lost: workers that it is not connected to.
     :param busy: slots that work on a request; waiting are requests that wait for a slot. -1 is unknown.
     :param supervision: the state of supervision in one word, and reason its cause.
-    :param unit_age_s: age of systemd's last answer on the unit.
     """
 
-    unit: str
-    active: str
-    sub: str
-    job: bool
-    pid: int
-    started: int
-    restarts: int
-    release: str
     api: str
     health: str
     workers: tuple[str, ...]
@@ -129,7 +122,6 @@ class Head:
     reason: str
     recoveries: int
     draining: bool
-    unit_age_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -153,89 +145,81 @@ class Heartbeat:
     gpus: tuple[Gpu, ...] = ()
     disks: tuple[Disk, ...] = ()
 
+    @property
+    def heads(self) -> list[Head]:
+        """Return the head and the router, if they are there."""
+        return [head for head in (self.head, self.router) if head is not None]
+
+    @property
+    def services(self) -> list[Service]:
+        """Return the services that are there."""
+        return [*self.heads, *([self.worker] if self.worker is not None else [])]
+
 
 def write(heartbeat: Heartbeat) -> bytes:
     """Write a heartbeat as JSON."""
     return json.dumps({"schema": SCHEMA, **asdict(heartbeat)}, separators=(",", ":")).encode()
 
 
-class _Reader:
-    """Read values of a JSON object by name, type and limit."""
+@dataclass(frozen=True)
+class _Envelope:
+    """What a heartbeat of any schema has."""
 
-    def __init__(self, data: Any, where: str) -> None:
-        if not isinstance(data, Mapping):
-            raise ValueError(f"{where} is not an object")
-        self.data, self.where = data, where
-
-    def _get(self, name: str) -> Any:
-        if name not in self.data:
-            raise ValueError(f"{self.where} has no {name}")
-        return self.data[name]
-
-    def text(self, name: str) -> str:
-        value = self._get(name)
-        if not isinstance(value, str) or len(value) > LONGEST or CONTROL.search(value):
-            raise ValueError(f"{self.where}.{name} is no plain text of at most {LONGEST} characters")
-        return value
-
-    def count(self, name: str, least: int = 0) -> int:
-        value = self._get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _COUNT:
-            raise ValueError(f"{self.where}.{name} is no whole number from {least}")
-        return value
-
-    def number(self, name: str) -> float:
-        value = self._get(name)
-        # The limit comes first: a whole number of hundreds of digits fits no float. Nothing compares with NaN.
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= _COUNT:
-            raise ValueError(f"{self.where}.{name} is no number from 0")
-        return float(value)
-
-    def truth(self, name: str) -> bool:
-        value = self._get(name)
-        if not isinstance(value, bool):
-            raise ValueError(f"{self.where}.{name} is neither true nor false")
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self._get(name)
-        if not isinstance(value, list) or len(value) > _LIST:
-            raise ValueError(f"{self.where}.{name} is no list of at most {_LIST}")
-        return tuple(_Reader({name: item}, self.where).text(name) for item in value)
-
-    def parts(self, name: str) -> list[_Reader]:
-        value = self.data.get(name, [])
-        if not isinstance(value, list) or len(value) > _LIST:
-            raise ValueError(f"{name} is no list of at most {_LIST}")
-        return [_Reader(item, name) for item in value]
-
-    def part(self, name: str) -> _Reader | None:
-        value = self.data.get(name)
-        return None if value is None else _Reader(value, name)
+    schema: int
+    node: str
 
 
-_Part = TypeVar("_Part", Worker, Head, Gpu, Disk)
+# Parts of a heartbeat, by the type of the field that holds one of them or several.
+_PARTS: dict[str, Any] = {"Hold | None": Hold, "Worker | None": Worker, "Head | None": Head}
+_LISTS: dict[str, Any] = {"tuple[Gpu, ...]": Gpu, "tuple[Disk, ...]": Disk}
+_Part = TypeVar("_Part", _Envelope, Heartbeat)
 
 
-def _read_part(kind: type[_Part], found: _Reader) -> _Part:
-    """Read every field of a part by its type."""
+def _items(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list) or len(value) > _LIST:
+        raise ValueError(f"{where} is no list of at most {_LIST}")
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST and not CONTROL.search(value)
+
+
+def _is_number(value: Any, kinds: Any, least: int) -> bool:
+    # The limit keeps out whole numbers of hundreds of digits, which fit no float. Nothing compares with NaN.
+    return isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= _COUNT
+
+
+def _read_value(kind: str, value: Any, where: str, least: int) -> Any:
+    """Read a value by its type; a whole number may have another least value than 0."""
+    if kind == "tuple[str, ...]":
+        return tuple(_read_value("str", item, where, 0) for item in _items(value, where))
+    is_valid, problem = {
+        "str": (_is_text(value), f"no plain text of at most {LONGEST} characters"),
+        "int": (_is_number(value, int, least), f"no whole number from {least}"),
+        "float": (_is_number(value, (int, float), 0), "no number from 0"),
+        "bool": (isinstance(value, bool), "neither true nor false"),
+    }[kind]
+    if not is_valid:
+        raise ValueError(f"{where} is {problem}")
+    return float(value) if kind == "float" else value
+
+
+def _read_part(kind: type[_Part], data: Any, where: str) -> _Part:
+    """Read every field of a part by its type. Unknown fields are ignored."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{where} is not an object")
     values: dict[str, Any] = {}
-    for field in fields(kind):
-        if field.type == "int":
-            values[field.name] = found.count(field.name, -1 if field.name in _MAY_BE_UNKNOWN else 0)
+    for name, of in ((field.name, str(field.type)) for field in fields(kind)):
+        if of in _PARTS:
+            values[name] = None if data.get(name) is None else _read_part(_PARTS[of], data[name], name)
+        elif of in _LISTS:
+            values[name] = tuple(_read_part(_LISTS[of], item, name) for item in _items(data.get(name, []), name))
+        elif name in data:
+            values[name] = _read_value(of, data[name], f"{where}.{name}", -1 if name in _MAY_BE_UNKNOWN else 0)
         else:
-            read_value = {"str": found.text, "bool": found.truth, "float": found.number}.get(
-                str(field.type), found.texts
-            )
-            values[field.name] = read_value(field.name)
+            raise ValueError(f"{where} has no {name}")
     return kind(**values)
-
-
-def _read_worker(found: _Reader) -> Worker:
-    worker = _read_part(Worker, found)
-    if not all(_ENDPOINT.fullmatch(client) for client in worker.clients):
-        raise ValueError("worker.clients holds something that is no address:port")
-    return worker
 
 
 def read(raw: bytes, node: str = "") -> Heartbeat:
@@ -247,27 +231,16 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
     try:
         if len(raw) > LARGEST:
             raise ValueError(f"more than {LARGEST} bytes")
-        found = _Reader(json.loads(raw), "the heartbeat")
-        if found.count("schema") != SCHEMA:
-            raise ValueError(f"schema {found.count('schema')}")
-        name = found.text("node")
-        if node and name != node:
-            raise ValueError(f"the node {name}")
-        hold, worker = found.part("hold"), found.part("worker")
-        head, router = found.part("head"), found.part("router")
-        return Heartbeat(
-            node=name,
-            agent=found.text("agent"),
-            sequence=found.count("sequence"),
-            boot_id=found.text("boot_id"),
-            uptime_s=found.number("uptime_s"),
-            hold=None if hold is None else Hold(hold.text("reason"), hold.number("seconds")),
-            worker=None if worker is None else _read_worker(worker),
-            head=None if head is None else _read_part(Head, head),
-            router=None if router is None else _read_part(Head, router),
-            gpus=tuple(_read_part(Gpu, gpu) for gpu in found.parts("gpus")),
-            disks=tuple(_read_part(Disk, disk) for disk in found.parts("disks")),
-        )
+        data = json.loads(raw)
+        envelope = _read_part(_Envelope, data, "the heartbeat")
+        if envelope.schema != SCHEMA:
+            raise ValueError(f"schema {envelope.schema}")
+        if node and envelope.node != node:
+            raise ValueError(f"the node {envelope.node}")
+        found = _read_part(Heartbeat, data, "the heartbeat")
+        if found.worker is not None and not all(map(_ENDPOINT.fullmatch, found.worker.clients)):
+            raise ValueError("worker.clients holds something that is no address:port")
+        return found
     # RecursionError: thousands of brackets.
     except (ValueError, RecursionError) as error:
         raise RemoteFailureError(
@@ -275,22 +248,3 @@ def read(raw: bytes, node: str = "") -> Heartbeat:
             str(error)[:LONGEST],
             "run site.yml, which installs the same agent on every node, and see what listens on that port",
         ) from error
-
-
-def of_gpus(gpus: Sequence[nvidia_smi_report.Gpu]) -> tuple[Gpu, ...]:
-    """Return the GPUs that nvidia-smi reports, as a heartbeat holds them."""
-
-    def known(number: int | None) -> int:
-        return -1 if number is None else max(-1, number)
-
-    return tuple(
-        Gpu(
-            gpu.index,
-            plain(gpu.name),
-            known(gpu.used_mib),
-            known(gpu.total_mib),
-            known(gpu.temperature_c),
-            known(gpu.utilisation_percent),
-        )
-        for gpu in gpus
-    )

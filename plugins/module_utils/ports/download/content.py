@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from ...core.download.identity import RemoteFile
 from ...core.errors import NotFoundError, TransientFailureError
-from .responses import RemoteFile, passing_failure, reason
+from .responses import passing_failure, reason
 
 if TYPE_CHECKING:
     from requests import Response
@@ -25,7 +26,7 @@ class HttpContent:
     """
 
     def __init__(self, remote: RemoteFile, ranged: bool, response: Response) -> None:
-        self.total, self.tag, self.sha256 = remote.size, remote.tag, remote.sha256
+        self.remote = remote
         self.ranged = ranged
         self._response = response
         # Read below urllib3, whose reader waits for all requested bytes: a server that sends one byte a minute would
@@ -69,19 +70,19 @@ class FileContent:
 
     ranged = True
 
-    def __init__(self, remote: RemoteFile, path: Path, start: int, end: int | None) -> None:
-        self.total, self.tag, self.sha256 = remote.size, remote.tag, remote.sha256
-        self._path = path
+    def __init__(self, url: str, start: int, end: int | None) -> None:
+        self.remote = describe_file(url)
+        self._url = url
         self._position = start
         self._end = end
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = os.open(_path_of(url), os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self, most: int) -> bytes:
         left = most if self._end is None else min(most, self._end - self._position)
         try:
             data = os.pread(self._fd, left, self._position)
         except OSError as error:
-            raise passing_failure(self._path.as_uri(), str(error.strerror)) from None
+            raise passing_failure(self._url, str(error.strerror)) from None
         self._position += len(data)
         return data
 
@@ -89,18 +90,15 @@ class FileContent:
         os.close(self._fd)
 
 
+def _path_of(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path))
+
+
 def describe_file(url: str) -> RemoteFile:
-    """Describe the file behind a C(file) URL."""
-    path = Path(unquote(urlsplit(url).path))
     try:
-        status = path.stat()
+        status = _path_of(url).stat()
     except OSError as error:
         raise NotFoundError(
             f"a file at {url}", str(error.strerror), "mount the storage on this host, or correct the path"
         ) from None
     return RemoteFile(status.st_size, None, f"{status.st_ino}-{status.st_mtime_ns}")
-
-
-def open_file(url: str, start: int, end: int | None) -> FileContent:
-    """Open the file behind a C(file) URL."""
-    return FileContent(describe_file(url), Path(unquote(urlsplit(url).path)), start, end)

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...core.download.identity import FileIdentity
 from ...core.errors import InvalidInputError
 from .. import files
-from .partial_file import FileIdentity, LineFile, PartialFile
+from .partial_file import LineFile, PartialFile
 
 BLOCK = 4 << 20
 
@@ -60,12 +61,9 @@ class Disk:
         for leftover in Path(path).parent.glob(f"{glob.escape(Path(path).name)}.*.tmp"):
             leftover.unlink(missing_ok=True)
 
-    def free(self, path: str) -> int | None:
+    def free(self, path: str) -> int:
         """Return the free bytes at a path, even if its directory does not exist yet."""
-        try:
-            status = os.statvfs(files.existing_folder(Path(path).parent))
-        except FileNotFoundError:
-            return None
+        status = os.statvfs(files.existing_folder(Path(path).parent))
         return status.f_bavail * status.f_frsize
 
     def allocated(self, path: str) -> int:

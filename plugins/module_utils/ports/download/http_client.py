@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Optional
 from urllib.parse import urljoin, urlsplit
 
-from ...core.download.urls import public_url
+from ...core.download.identity import RemoteFile, public_url
 from ...core.errors import HerdError, MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
 from . import responses
-from .content import FileContent, HttpContent, describe_file, open_file
-from .responses import TRY_AGAIN, RemoteFile, check_status, is_range, passing_failure, reason
+from .content import FileContent, HttpContent, describe_file
+from .responses import TRY_AGAIN, check_status, is_range, passing_failure, reason
 
 try:
     import requests
@@ -34,8 +34,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
-#: Options of a module that uses the client (documented by the fragment download_options).
-CLIENT_OPTIONS = {"token": {"type": "str", "no_log": True}, "timeout": {"type": "float", "default": 60}}
 CHUNK = 1 << 20
 MAX_REDIRECTS = 10
 #: Seconds to connect. A dropped connection attempt must not take as long as a slow response.
@@ -75,7 +73,6 @@ class HttpClient:
         proxy: str | None = None,
         connections: int = 8,
         notify: Callable[[str], object] = str,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._pause = pause
         self._token = token
@@ -83,7 +80,6 @@ class HttpClient:
         self._timeout = timeout
         self._proxies = {"http": proxy, "https": proxy} if proxy else None
         self._notify = notify
-        self._sleep = sleep
         self._session = None
         #: The end of a URL's redirects, with the headers that they published. Signed addresses expire; then the
         #: redirects are followed again.
@@ -122,10 +118,10 @@ class HttpClient:
         while size is None or position < size:
             try:
                 with contextlib.closing(self.open(url, position, None, position > 0)) as content:
-                    if content.tag != tag or size not in (None, content.total):
+                    if content.remote.tag != tag or size not in (None, content.remote.size):
                         raise MismatchError(
                             f"the same {public_url(url)} as before (ETag {tag}, {size} bytes)",
-                            f"ETag {content.tag}, {content.total} bytes",
+                            f"ETag {content.remote.tag}, {content.remote.size} bytes",
                             "the file was replaced while it was fetched: run again to fetch the new one",
                         )
                     position = position if content.ranged else 0
@@ -146,7 +142,7 @@ class HttpClient:
         if pause is None:
             raise error.after_retries(failures)
         self._notify(f"{error.found}; trying again in {pause:.0f} s")
-        self._sleep(pause)
+        time.sleep(pause)
 
     def open(self, url: str, start: int, end: int | None, ranged: bool) -> HttpContent | FileContent:
         """Ask for bytes.
@@ -155,7 +151,7 @@ class HttpClient:
         :returns: a successful response; its C(ranged) tells where the body begins.
         """
         if urlsplit(url).scheme == "file":
-            return open_file(url, start if ranged else 0, end)
+            return FileContent(url, start if ranged else 0, end)
         headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if ranged else {}
         validator = self._validators.get(url)
         if ranged and validator is not None:
@@ -233,7 +229,13 @@ class HttpClient:
             raise NotFoundError.plain(
                 f'Python library "requests" is not installed on the host ({REQUESTS_ERROR})', "run the role node first"
             )
-        gets_token = any(_same_place(trusted, here) for trusted in self._trusted)
+        token = self._token if any(_same_place(trusted, here) for trusted in self._trusted) else None
+
+        def authorise(request: PreparedRequest) -> PreparedRequest:
+            if token:
+                request.headers["Authorization"] = f"Bearer {token}"
+            return request
+
         try:
             return self._session.request(
                 method,
@@ -241,7 +243,7 @@ class HttpClient:
                 # Compressed bytes would have other positions, sizes and checksums.
                 headers={**headers, "Accept-Encoding": "identity"},
                 # Always set, so that requests does not use credentials of ~/.netrc.
-                auth=self._authorise if gets_token else _anonymous,
+                auth=authorise,
                 allow_redirects=False,
                 stream=True,
                 timeout=(min(CONNECT, self._timeout), self._timeout),
@@ -263,11 +265,6 @@ class HttpClient:
             self._ends.pop(url, None)
             raise passing_failure(url, reason(error)) from None
 
-    def _authorise(self, request: PreparedRequest) -> PreparedRequest:
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
 
 def _leave(response: Response) -> None:
     """Close a response, and keep its connection where that costs nothing."""
@@ -277,10 +274,6 @@ def _leave(response: Response) -> None:
         response.raw.release_conn()
     else:
         response.close()
-
-
-def _anonymous(request: PreparedRequest) -> PreparedRequest:
-    return request
 
 
 def _same_place(first: str, second: str) -> bool:

@@ -67,12 +67,6 @@ def locked(path: str, patience: float, waiting: Callable[[str], object]) -> Iter
         os.close(fd)
 
 
-def _lock_error(path: Path, error: OSError) -> HerdError:
-    return HerdError(
-        f"a lock at {path}", str(error.strerror), "check that path, and remove it if no download has made it"
-    )
-
-
 @contextmanager
 def hold_free(paths: Sequence[Path], make: bool = False) -> Iterator[list[Path]]:
     """Hold those of the locks that are free, and return the others.
@@ -85,21 +79,18 @@ def hold_free(paths: Sequence[Path], make: bool = False) -> Iterator[list[Path]]
         for path in paths:
             try:
                 flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT if make else 0)
-                fd = os.open(path, flags, 0o600)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise _lock_error(path, error) from None
-            fds.append(fd)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if make and not _has_name(str(path), fd):
+                fds.append(os.open(path, flags, 0o600))
+                fcntl.flock(fds[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if make and not _has_name(str(path), fds[-1]):
                     # Its last holder has removed it, so the next process makes another one.
                     busy.append(path)
+            except FileNotFoundError:
+                continue
             except BlockingIOError:
                 busy.append(path)
             except OSError as error:
-                raise _lock_error(path, error) from None
+                remedy = "check that path, and remove it if no download has made it"
+                raise HerdError(f"a lock at {path}", str(error.strerror), remedy) from None
         yield busy
     finally:
         for fd in fds:

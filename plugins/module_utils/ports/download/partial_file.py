@@ -9,23 +9,15 @@ import ctypes
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from ...core.download.identity import FileIdentity
 from ...core.errors import HerdError
 from ..files import FULL, disk_full, sync
 
 FALLOC_FL_KEEP_SIZE = 1
 #: Most pieces that the kernel takes in one call (IOV_MAX).
 MOST_PIECES = 1024
-
-
-@dataclass(frozen=True)
-class FileIdentity:
-    """Size in bytes and modification time of a file, which identify its content."""
-
-    size: int
-    mtime_ns: int
 
 
 class PartialFile:
@@ -70,22 +62,20 @@ class PartialFile:
                 if done:
                     views[0] = views[0][done:]
         except OSError as error:
-            if error.errno in FULL:
-                raise disk_full(self._path) from None
-            raise _broken(self._path, error) from None
+            raise _failure(self._path, error) from None
 
     def read(self, position: int, into: memoryview) -> int:
         """Read written bytes, usually from the page cache; return their number."""
         try:
             return os.preadv(self._fd, [into], position)
         except OSError as error:
-            raise _broken(self._path, error) from None
+            raise _failure(self._path, error) from None
 
     def sync(self) -> None:
         try:
             os.fdatasync(self._fd)
         except OSError as error:
-            raise disk_full(self._path) if error.errno in FULL else _broken(self._path, error) from None
+            raise _failure(self._path, error) from None
 
     def identity(self) -> FileIdentity:
         status = os.fstat(self._fd)
@@ -123,7 +113,9 @@ class LineFile:
         os.close(self._fd)
 
 
-def _broken(path: Path, error: OSError) -> HerdError:
+def _failure(path: Path, error: OSError) -> HerdError:
+    if error.errno in FULL:
+        return disk_full(path)
     return HerdError.plain(
         f"The disk failed at {path} ({error.strerror})",
         "read the disk's errors in the kernel log (dmesg), then run again: it continues where it stopped",

@@ -9,10 +9,9 @@ import email.utils
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...core.download.urls import public_url
+from ...core.download.identity import SHA256, RemoteFile, public_url
 from ...core.errors import MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
 
 with suppress(ImportError):
@@ -23,23 +22,7 @@ if TYPE_CHECKING:
 
 TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 OVERLOADED = frozenset({429, 503})
-SHA256_TAG = re.compile(r"[0-9a-f]{64}")
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file as its server describes it.
-
-    :ivar sha256: the publisher's checksum (X-Linked-Etag), if there is one.
-    :ivar tag: changes when the content changes: the ETag, or the time of the last change.
-    :ivar commit: the revision of the hub's repository (X-Repo-Commit) that the address led to.
-    """
-
-    size: int | None
-    sha256: str | None
-    tag: str | None
-    commit: str | None = None
 
 
 def check_status(url: str, response: Response, has_token: bool) -> None:
@@ -87,13 +70,7 @@ def check_status(url: str, response: Response, has_token: bool) -> None:
 
 def passing_failure(url: str, why: str, pause: float | None = None, overloaded: bool = False) -> TransientFailureError:
     """Build the error of a request that may succeed later."""
-    return TransientFailureError(
-        f"the content of {public_url(url)}",
-        why,
-        "see that the server is up and reachable from this host",
-        pause,
-        overloaded,
-    )
+    return TransientFailureError.of_content(public_url(url), why, pause, overloaded)
 
 
 def describe(response: Response, published: dict[str, str]) -> RemoteFile:
@@ -104,7 +81,7 @@ def describe(response: Response, published: dict[str, str]) -> RemoteFile:
         size = published.get("X-Linked-Size", "")
         return RemoteFile(
             int(size) if size.isdigit() else _total(response),
-            linked if SHA256_TAG.fullmatch(linked) else None,
+            linked if SHA256.fullmatch(linked) else None,
             linked,
             published.get("X-Repo-Commit"),
         )

@@ -13,6 +13,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
 from ...core.errors import HerdError, TransientFailureError
@@ -43,25 +44,18 @@ HASH_STREAMS = 2
 Content = Union["HttpContent", "FileContent"]
 
 
+@dataclass(frozen=True)
 class DownloadWorkers:
     """Run transfers.
 
-    :param detector: makes a detector for each request.
+    :ivar detector: makes a detector for each request.
     """
 
-    def __init__(
-        self,
-        client: HttpClient,
-        connections: int,
-        limit: BandwidthLimit,
-        detector: Callable[[], SlowTransferDetector],
-        report: ReportProgress,
-    ) -> None:
-        self.client = client
-        self.connections = connections
-        self.limit = limit
-        self.detector = detector
-        self.report = report
+    client: HttpClient
+    connections: int
+    limit: BandwidthLimit
+    detector: Callable[[], SlowTransferDetector]
+    report: ReportProgress
 
     def run(
         self, transfer: Transfer, file: PartialFile, save: Callable[[Snapshot], None], record: Callable[[], None]
@@ -191,13 +185,13 @@ class _TransferRun:
             if ended:
                 self._transfer.closed(request, time.monotonic())
             else:
-                self._transfer.discarded(request)
+                self._transfer.release(request)
             self._wake(True)
 
     def _receive(self, request: PartRequest, content: Content) -> bool:
         """Write the body of a response to the file; False if the response is useless."""
         with self._lock:
-            going = self._transfer.opened(request, content)
+            going = self._transfer.opened(request, content.remote, content.ranged)
             # Other threads may wait for what this response tells about its server.
             self._wake(True)
         detector = self._workers.detector()
@@ -209,11 +203,8 @@ class _TransferRun:
             if ended:
                 return True
             if going and detector.is_too_slow(size, waited):
-                raise TransientFailureError(
-                    f"the content of {request.address.label}",
-                    f"less than {detector.slowest * detector.window:.0f} bytes in {detector.window:.0f} s",
-                    "see that the server is up and reachable from this host",
-                )
+                least = f"less than {detector.SLOWEST * detector.window:.0f} bytes in {detector.window:.0f} s"
+                raise TransientFailureError.of_content(request.address.label, least)
         return False
 
     def _gather(self, content: Content) -> tuple[list[bytes], int, float]:
@@ -321,7 +312,6 @@ class _TransferRun:
 
 
 def _first(pieces: list[bytes], size: int) -> list[bytes]:
-    """Take the first bytes of pieces."""
     kept = []
     for piece in pieces:
         if size <= 0:

@@ -63,7 +63,7 @@ class Api:
             self._session.mount("https://", pinned_tls.Pinned(certificate))
         # Ignore proxies of the environment: the service is on this host or its network.
         self._session.trust_env = False
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers = _headers(key)
 
     def health(self) -> str:
         """Return the state: C(refused), C(silent), C(loading), C(ready), C(status N) or C(insecure (reason))."""
@@ -90,21 +90,12 @@ class Api:
 
     def refuses(self, key: str) -> bool:
         """Return whether a request with this key, or without one, is rejected."""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        try:
-            answer = self._session.post(
-                f"{self._url}/v1/chat/completions", json={"messages": []}, headers=headers, timeout=self._timeout_s
-            )
-        except requests.exceptions.RequestException as error:
-            raise self._cut(error) from error
+        answer = self._request("POST", "/v1/chat/completions", _headers(key), {"messages": []})
         return answer.status_code == api_answers.UNAUTHORISED
 
     def slots(self) -> api_answers.SlotCounts:
         """Request the slots. All counts are unknown if the head runs with --no-slots."""
-        try:
-            answer = self._session.get(f"{self._url}/slots", headers=self._headers, timeout=self._timeout_s)
-        except requests.exceptions.RequestException as error:
-            raise self._cut(error) from error
+        answer = self._request("GET", "/slots", self._headers)
         listed = api_answers.slots(answer.json()) if answer.status_code == _OK else None
         return api_answers.SlotCounts() if listed is None else api_answers.slot_counts(listed)
 
@@ -177,13 +168,18 @@ class Api:
             "look at journalctl -u llama-head; a head ends when it loses a worker",
         )
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None = None, stream: bool = False) -> Response:
+    def _request(
+        self, method: str, path: str, headers: dict[str, str], body: dict[str, Any] | None = None, stream: bool = False
+    ) -> Response:
         try:
-            answer = self._session.request(
-                method, self._url + path, json=body, headers=self._headers, timeout=self._timeout_s, stream=stream
+            return self._session.request(
+                method, self._url + path, json=body, headers=headers, timeout=self._timeout_s, stream=stream
             )
         except requests.exceptions.RequestException as error:
             raise self._cut(error) from error
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None, stream: bool = False) -> Response:
+        answer = self._request(method, path, self._headers, body, stream)
         if answer.status_code == api_answers.UNAUTHORISED:
             raise MismatchError(
                 f"{self._url} to accept the first key of the key file",
@@ -197,6 +193,10 @@ class Api:
                 "look at journalctl -u llama-head",
             )
         return answer
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _rate(timings: dict[str, Any] | None) -> float | None:

@@ -26,9 +26,8 @@ try:
     from requests.adapters import HTTPAdapter
 except ImportError:
     # This file must import on hosts without requests; callers check openai_api.REQUESTS_ERROR.
-    HAS_REQUESTS = False
+    pass
 else:
-    HAS_REQUESTS = True
 
     class Pinned(HTTPAdapter):
         """Leaves verification to the context, which requests would otherwise fill with the system's authorities."""

@@ -7,23 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
 
 
-@dataclass(frozen=True)
-class Mount:
-    """A file system, named by a present or future path on it."""
-
-    path: str
-    free_mib: int
-    total_mib: int
-
-
-def mounts(paths: Sequence[Path]) -> Iterator[Mount]:
-    """Yield the file systems of these paths, each once."""
+def mounts(paths: Sequence[Path]) -> Iterator[tuple[str, int, int]]:
+    """Yield path, free MiB and total MiB of the file systems of these paths, which need not exist, each once."""
     seen: set[int] = set()
     for path in paths:
         there = files.existing_folder(path)
@@ -32,4 +22,4 @@ def mounts(paths: Sequence[Path]) -> Iterator[Mount]:
             seen.add(device)
             status = os.statvfs(there)
             unit = status.f_frsize
-            yield Mount(str(path), status.f_bavail * unit >> 20, status.f_blocks * unit >> 20)
+            yield str(path), status.f_bavail * unit >> 20, status.f_blocks * unit >> 20

@@ -24,7 +24,6 @@ def links() -> str:
 
 
 def route_to(peer: str) -> commands.CommandResult:
-    """Return the kernel's route to an address."""
     return commands.run(["ip", "-json", "route", "get", peer])
 
 
@@ -85,7 +84,7 @@ def gpu_nodes(sys: Path = SYS) -> dict[str, str]:
     for device in sorted((sys / "bus/pci/devices").glob("*")):
         files = _files(device, ["vendor", "class", "numa_node"])
         if files.get("vendor") == NVIDIA and files.get("class", "").startswith(DISPLAY_CLASS):
-            found[device.name] = files.get("numa_node", "-1")
+            found[device.name] = files.get("numa_node", "")
     return found
 
 

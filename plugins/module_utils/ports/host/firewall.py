@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import InvalidInputError, NotFoundError
 from .. import commands, files, systemd
@@ -33,74 +34,38 @@ class NftTable:
     ruleset: str
     unit_text: str
 
-    @property
-    def files(self) -> dict[str, str]:
-        """Return the texts by path."""
-        return {self.ruleset_path: self.ruleset, str(systemd.UNIT_DIRECTORY / self.unit): self.unit_text}
 
-
-@dataclass(frozen=True)
-class NftTableState:
-    """State of a table on this host before a change."""
-
-    before: Mapping[str, str]
-    stale: Sequence[str]
-    is_loaded: bool
-    is_enabled: bool
-    is_active: bool
-
-    @property
-    def is_right(self) -> bool:
-        """Return whether the table needs no change."""
-        return not self.stale and self.is_loaded and self.is_enabled and self.is_active
-
-
-def read_state(table: NftTable) -> NftTableState:
-    """Compare a table with its files, its unit and the kernel's rules."""
-    before = {p: Path(p).read_text(encoding="utf-8") if Path(p).exists() else "" for p in table.files}
-    state = systemd.show(table.unit)
-    return NftTableState(
-        before,
-        [path for path, text in table.files.items() if before[path] != text],
-        has_chain(table.name, table.marker),
-        state.enabled,
-        state.active_state == "active",
-    )
-
-
-def apply(table: NftTable, found: NftTableState) -> None:
-    """Write the files, load the rules into the kernel and enable the unit."""
-    if not nft_program():
-        raise NotFoundError.plain("The program nft is not installed on this host", "install the package nftables")
-    if table.ruleset_path in found.stale:
-        check(table.ruleset)
-    for path in found.stale:
-        files.atomic_write(Path(path), table.files[path])
-    if any(path != table.ruleset_path for path in found.stale):
-        systemd.reload()
-    # Restarting the unit would also stop the worker, which is part of it. So nft loads the rules directly.
-    if found.stale or not found.is_loaded:
-        load(Path(table.ruleset_path))
-    if not found.is_enabled:
-        systemd.enable(table.unit)
-    if not found.is_active:
-        systemd.start(table.unit)
-
-
-def difference(table: NftTable, found: NftTableState) -> list[dict[str, str]]:
-    """Return the module's diff: the files, then the state of rules and unit."""
-    diff = [
-        {"before_header": p, "after_header": p, "before": found.before[p], "after": table.files[p]} for p in found.stale
-    ]
-    was = {"rules loaded": found.is_loaded, "loaded at boot": found.is_active and found.is_enabled}
+def install_table(table: NftTable, check_mode: bool) -> dict[str, Any]:
+    """Write the files that differ, load the rules into the kernel, enable the unit, and return the module's result."""
+    texts = {table.ruleset_path: table.ruleset, str(systemd.UNIT_DIRECTORY / table.unit): table.unit_text}
+    before = {path: files.read_text(Path(path)) for path in texts}
+    stale = [path for path in texts if before[path] != texts[path]]
+    state, is_loaded = systemd.show(table.unit), has_chain(table.name, table.marker)
+    if not check_mode:
+        if not nft_program():
+            raise NotFoundError.plain("The program nft is not installed on this host", "install the package nftables")
+        if table.ruleset_path in stale:
+            check(table.ruleset)
+        for path in stale:
+            files.atomic_write(Path(path), texts[path])
+        if any(path != table.ruleset_path for path in stale):
+            systemd.reload()
+        # Restarting the unit would also stop the worker, which is part of it. So nft loads the rules directly.
+        if stale or not is_loaded:
+            load(Path(table.ruleset_path))
+        if not state.enabled:
+            systemd.enable(table.unit)
+        if state.active_state != "active":
+            systemd.start(table.unit)
+    diff = [{"before_header": p, "after_header": p, "before": before[p], "after": texts[p]} for p in stale]
+    was = {"rules loaded": is_loaded, "loaded at boot": state.active_state == "active" and state.enabled}
     if not all(was.values()):
         shown = "".join(f"{name}: {'yes' if value else 'no'}\n" for name, value in was.items())
         diff.append({"before": shown, "after": shown.replace(": no", ": yes")})
-    return diff
+    return {"changed": bool(diff), "loaded": is_loaded, "diff": diff}
 
 
 def has_chain(table: str, chain: str) -> bool:
-    """Return whether the kernel has the chain."""
     program = nft_program()
     return bool(program) and commands.run([program, "list", "chain", "inet", table, chain]).rc == 0
 
@@ -121,7 +86,6 @@ def check(text: str) -> None:
 
 
 def load(path: Path) -> None:
-    """Load a ruleset into the kernel."""
     commands.run_checked([nft_program(), "-f", str(path)], "check that the kernel has nf_tables (modprobe nf_tables)")
 
 
@@ -130,7 +94,6 @@ def _firewall_cmd(*words: str) -> str:
 
 
 def firewalld_runs() -> bool:
-    """Return whether firewalld runs on this host."""
     return shutil.which("firewall-cmd", path=_PLACES) is not None and commands.run(["firewall-cmd", "--state"]).rc == 0
 
 
@@ -142,7 +105,6 @@ def firewalld_zone(interface: str) -> str:
 
 
 def firewalld_zones() -> list[str]:
-    """Return the names of all zones."""
     return _firewall_cmd("--get-zones").split()
 
 

@@ -16,21 +16,10 @@ PENDING = Path("/run/herd-journal.pending")
 SERVICE = "systemd-journald.service"
 
 
-def drop_in() -> str:
-    """Return the text of the drop-in, or empty."""
-    return DROP_IN.read_text(encoding="utf-8") if DROP_IN.exists() else ""
-
-
-def is_pending() -> bool:
-    """Return whether journald may not have read the drop-in yet."""
-    return PENDING.exists()
-
-
 def apply(text: str) -> None:
     """Write the drop-in, and restart journald."""
     PENDING.touch()
-    if drop_in() != text:
-        files.atomic_write(DROP_IN, text)
+    files.atomic_write(DROP_IN, text)
     systemd.restart(SERVICE)
     PENDING.unlink()
 

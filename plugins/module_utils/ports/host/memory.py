@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -12,10 +13,6 @@ PROC = Path("/proc")
 
 def total_bytes(proc: Path = PROC) -> int:
     """Read the host's total memory in bytes; 0 when the kernel does not report it."""
-    try:
-        for line in (proc / "meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemTotal:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return 0
+    table = proc / "meminfo"
+    found = re.search(r"^MemTotal: +(\d+) kB", table.read_text(encoding="ascii"), re.M) if table.exists() else None
+    return int(found[1]) * 1024 if found else 0

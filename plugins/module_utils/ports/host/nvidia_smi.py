@@ -19,10 +19,9 @@ def run(arguments: Sequence[str], timeout: float, program: str = "nvidia-smi") -
     return answer.rc, answer.out + answer.err
 
 
-def numa_node(name: str, devices: Path = PCI_DEVICES) -> int | None:
-    """Return the NUMA node of a PCI device, or None."""
+def numa_node(name: str, devices: Path = PCI_DEVICES) -> str:
+    """Return what the kernel writes as the NUMA node of a device; empty if there is no such device."""
     try:
-        node = int((devices / name / "numa_node").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-    return node if node >= 0 else None
+        return (devices / name / "numa_node").read_text(encoding="ascii")
+    except OSError:
+        return ""

@@ -15,34 +15,33 @@ PROC = Path("/proc")
 _SIOCGIFADDR = 0x8915
 
 
-def tcp_tables(proc: Path = PROC) -> str:
+def tcp_tables() -> str:
     """Return the TCP tables of this network namespace, for IPv4 and IPv6."""
-    return "".join(path.read_text(encoding="ascii") for path in (proc / "net/tcp", proc / "net/tcp6") if path.exists())
+    return "".join(path.read_text(encoding="ascii") for path in (PROC / "net/tcp", PROC / "net/tcp6") if path.exists())
 
 
-def environment_of(pid: int, proc: Path = PROC) -> dict[str, str]:
+def _text(path: Path) -> str:
+    """Read a file of a process; empty if the process has ended."""
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def environment_of(pid: int) -> dict[str, str]:
     """Return the initial environment of a process; empty if it has ended."""
-    try:
-        raw = (proc / str(pid) / "environ").read_bytes()
-    except OSError:
-        return {}
-    pairs = (item.decode(errors="replace").split("=", 1) for item in raw.split(b"\0") if b"=" in item)
-    return dict(pairs)
+    return dict(item.split("=", 1) for item in _text(PROC / str(pid) / "environ").split("\0") if "=" in item)
 
 
-def arguments_of(pid: int, proc: Path = PROC) -> list[str]:
+def arguments_of(pid: int) -> list[str]:
     """Return the command line of a process; empty if it has ended."""
-    try:
-        raw = (proc / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return []
-    return [word.decode(errors="replace") for word in raw.split(b"\0") if word]
+    return [word for word in _text(PROC / str(pid) / "cmdline").split("\0") if word]
 
 
-def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
+def owner_of(inode: int) -> tuple[int, str]:
     """Return id and name of the process that holds a socket, or 0 if it is unknown."""
     wanted = f"socket:[{inode}]"
-    for process in proc.iterdir():
+    for process in PROC.iterdir():
         if not process.name.isdigit():
             continue
         try:
@@ -54,30 +53,23 @@ def owner_of(inode: int, proc: Path = PROC) -> tuple[int, str]:
     return 0, ""
 
 
-def resident_bytes(pid: int, proc: Path = PROC) -> int:
+def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process in bytes, with mapped files; 0 if it has ended."""
-    try:
-        pages = (proc / str(pid) / "statm").read_text(encoding="ascii").split()[1]
-    except (OSError, IndexError):
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    sizes = _text(PROC / str(pid) / "statm").split()
+    return int(sizes[1]) * os.sysconf("SC_PAGE_SIZE") if sizes else 0
 
 
-def control_group_of(pid: int, proc: Path = PROC) -> str:
+def control_group_of(pid: int) -> str:
     """Return the text of C(/proc/PID/cgroup), which contains the unit; empty if the process has ended."""
-    try:
-        return (proc / str(pid) / "cgroup").read_text(encoding="utf-8")
-    except OSError:
-        return ""
+    return _text(PROC / str(pid) / "cgroup")
 
 
-def age_of(pid: int, proc: Path = PROC) -> float:
+def age_of(pid: int) -> float:
     """Return the age of a process in seconds, by the kernel's clock; 0 if it has ended."""
-    try:
-        fields = (proc / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        uptime = float((proc / "uptime").read_text(encoding="utf-8").split()[0])
-    except (OSError, IndexError):
+    fields = _text(PROC / str(pid) / "stat").rpartition(")")[2].split()
+    if not fields:
         return 0.0
+    uptime = float(_text(PROC / "uptime").split()[0])
     return max(0.0, uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
 
 

@@ -22,7 +22,6 @@ TIMEOUT_S = 300.0
 
 
 def enabled() -> bool:
-    """Return whether SELinux is enabled."""
     return STATE.exists()
 
 
@@ -38,7 +37,6 @@ def relabel(path: Path) -> None:
 
 
 def has_tools() -> bool:
-    """Return whether semodule and semanage are installed."""
     return all(os.access(program, os.X_OK) for program in (SEMODULE, SEMANAGE))
 
 
@@ -69,7 +67,6 @@ def install_module(name: str, text: str) -> None:
 
 
 def remove_module(name: str) -> None:
-    """Remove a policy module."""
     _run(SEMODULE, "-r", name)
 
 
@@ -79,5 +76,4 @@ def ports(is_local: bool) -> str:
 
 
 def change_port(words: Sequence[str]) -> None:
-    """Set or remove the type of a port."""
     _run(SEMANAGE, "port", *words)

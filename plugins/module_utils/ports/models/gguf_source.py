@@ -87,8 +87,8 @@ class RemoteSource:
                     "fetch the model and read the file, or name a mirror",
                 )
             if self._tag is None:
-                self._tag = content.tag
-            elif content.tag != self._tag:
+                self._tag = content.remote.tag
+            elif content.remote.tag != self._tag:
                 raise MismatchError(
                     f"the same {self.name} as a moment ago", "another ETag", "the file was replaced: run again"
                 )

@@ -54,8 +54,7 @@ def units(is_ours: Callable[[str], bool], folder: Path) -> list[str]:
 
 def write(path: Path, top: str, texts: Mapping[str, str]) -> None:
     """Write the archive in one step, readable by root only."""
-    scratch = files.scratch_path(path)
-    try:
+    with files.replacing(path) as scratch:
         scratch.touch(mode=0o600)
         with tarfile.open(scratch, mode="w:gz") as archive:
             for entry, text in sorted(texts.items()):
@@ -63,7 +62,3 @@ def write(path: Path, top: str, texts: Mapping[str, str]) -> None:
                 info = tarfile.TarInfo(f"{top}/{entry}")
                 info.size, info.mode = len(data), 0o600
                 archive.addfile(info, io.BytesIO(data))
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise

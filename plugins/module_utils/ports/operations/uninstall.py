@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from ...core.errors import NotFoundError, RemoteFailureError
 from .. import commands, files, systemd
 from ..gateway import nginx
 from ..host import firewall
+from ..release.store import ReleaseStore
 from ..slurm import commands as slurm_commands
 
 #: Files of systemd and other programs that the collection may have written.
@@ -226,14 +227,7 @@ def links_into(prefix: Path, releases: Path, names: re.Pattern[str]) -> Iterator
 def releases(paths: Iterable[Path]) -> Iterator[Leftover]:
     """Find releases, which are renamed before their removal, so that a kill leaves no partial release."""
     for path in paths:
-        yield Leftover("folder", str(path), partial(_remove_release, path))
-
-
-def _remove_release(path: Path) -> None:
-    hidden = path.with_name(f".incoming-old-{path.name}")
-    files.remove(hidden)
-    path.rename(hidden)
-    files.remove(hidden)
+        yield Leftover("folder", str(path), partial(ReleaseStore(path.parent.parent).remove, path.name))
 
 
 def links(root: Path) -> Iterator[Path]:
@@ -255,39 +249,26 @@ def entries(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
-def _hand_over(path: Path) -> None:
-    os.chown(path, 0, 0, follow_symlinks=False)
-
-
 def owned(folder: Path, account: str, going: Collection[str]) -> Iterator[Leftover]:
     """Find files of an account in a folder, which root must own before the account is removed."""
-    try:
-        uid = pwd.getpwnam(account).pw_uid
-    except KeyError:
-        return
+    uid = files.user_id(account)
     for path in (folder, *(folder / name for name in entries(folder))):
         if str(path) not in going and path.exists() and path.lstat().st_uid == uid:
-            yield Leftover("owner", str(path), partial(_hand_over, path))
+            yield Leftover("owner", str(path), partial(os.chown, path, 0, 0, follow_symlinks=False))
 
 
 def accounts(name: str, comment: str) -> Iterator[Leftover]:
     """Find an account with the collection's comment, and its group."""
-    try:
-        if pwd.getpwnam(name).pw_gecos == comment:
-            yield Leftover("user", name, partial(_run, "userdel", name))
-        else:
+    with suppress(KeyError):
+        if pwd.getpwnam(name).pw_gecos != comment:
             return
-    except KeyError:
-        pass
-    try:
-        group = grp.getgrnam(name)
-    except KeyError:
-        return
-    if not [user for user in pwd.getpwall() if user.pw_gid == group.gr_gid and user.pw_name != name]:
+        yield Leftover("user", name, partial(_run, "userdel", name))
+    gid = files.group_id(name)
+    if gid is not None and not [user for user in pwd.getpwall() if user.pw_gid == gid and user.pw_name != name]:
         yield Leftover("group", name, partial(_remove_group, name))
 
 
 def _remove_group(name: str) -> None:
     # On most systems, userdel also removes a group of the same name.
-    if name in [group.gr_name for group in grp.getgrall()]:
+    if files.group_id(name) is not None:
         _run("groupdel", name)

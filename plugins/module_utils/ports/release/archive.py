@@ -56,8 +56,7 @@ def differences(root: Path, expected: Mapping[str, Mapping[str, Any]]) -> list[s
 
 def pack(root: Path, top: str, tarball: Path) -> dict[str, Any]:
     """Write a reproducible tar archive of C(root) under the name C(top), and return its checksum and size."""
-    scratch = files.scratch_path(tarball)
-    with scratch.open("wb") as sink:
+    with files.replacing(tarball) as scratch, scratch.open("wb") as sink:
         with (
             gzip.GzipFile(filename="", mode="wb", fileobj=sink, compresslevel=COMPRESSION, mtime=0) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
@@ -66,8 +65,7 @@ def pack(root: Path, top: str, tarball: Path) -> dict[str, Any]:
                 _add(tar, path, f"{top}/{path.relative_to(root).as_posix()}".removesuffix("/."))
         sink.flush()
         os.fsync(sink.fileno())
-    scratch.chmod(0o644)
-    scratch.replace(tarball)
+        scratch.chmod(0o644)
     return {"name": tarball.name, "sha256": files.sha256(tarball), "size": tarball.stat().st_size}
 
 

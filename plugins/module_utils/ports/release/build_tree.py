@@ -9,7 +9,6 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,12 +24,7 @@ ORIGIN = "$ORIGIN"
 def build_lock(lock: Path) -> Iterator[None]:
     """Hold the lock of a build. A second process waits, then finds the finished build."""
     with lock.open("a") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(1)
+        fcntl.flock(handle, fcntl.LOCK_EX)
         # After a kill of this process, the lock is held until its compilers have ended.
         os.set_inheritable(handle.fileno(), True)
         yield

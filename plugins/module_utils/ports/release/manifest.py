@@ -50,15 +50,16 @@ def needed_manifest(prefix: Path, is_check: bool) -> tuple[Path, dict[str, Any]]
 
 def manifest_of(arguments: list[str]) -> dict[str, Any]:
     """Return the manifest of a process's release, or empty."""
-    if not release_of(arguments):
-        return {}
-    release = next(parent for parent in Path(arguments[0]).parents if parent.parent.name == "releases")
-    return files.read_json(release / "manifest.json") or {}
+    folder = _folder_of(arguments)
+    return (files.read_json(folder / "manifest.json") if folder else None) or {}
 
 
 def release_of(arguments: list[str]) -> str:
     """Return the id of the release in a process's command line, or empty."""
-    if not arguments:
-        return ""
-    parts = Path(arguments[0]).parts
-    return parts[parts.index("releases") + 1] if "releases" in parts[:-1] else ""
+    folder = _folder_of(arguments)
+    return folder.name if folder else ""
+
+
+def _folder_of(arguments: list[str]) -> Path | None:
+    parents = Path(arguments[0]).parents if arguments else ()
+    return next((folder for folder in parents if folder.parent.name == "releases"), None)

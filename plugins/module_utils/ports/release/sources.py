@@ -9,6 +9,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ from .. import commands, files
 from ..download.http_client import REQUESTS_ERROR, HttpClient
 
 CHUNK = 1 << 20
+WRONG_ARCHIVE = "fetch the file again, or correct the checksum"
 # No credentials are ever asked for, and no hook or configuration of the machine takes part.
 GIT_ENV = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 Progress = Callable[[str, float, "float | None"], None]
@@ -32,7 +34,7 @@ def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) ->
                 found="no such file",
                 remedy="copy it there, or set llama_build_archive to a URL",
             )
-        _require_sha256(path, source["sha256"], str(path))
+        files.require_sha256(path, source["sha256"], str(path), WRONG_ARCHIVE)
         return path
     path = cache / f"{source['sha256']}.archive"
     if path.is_file() and files.sha256(path) == source["sha256"]:
@@ -41,7 +43,7 @@ def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) ->
     scratch = path.with_suffix(".part")
     download(source["url"], scratch, progress)
     try:
-        _require_sha256(scratch, source["sha256"], source["url"])
+        files.require_sha256(scratch, source["sha256"], source["url"], WRONG_ARCHIVE)
     except MismatchError:
         scratch.unlink()
         raise
@@ -49,9 +51,9 @@ def verified_archive(source: dict[str, Any], cache: Path, progress: Progress) ->
     return path
 
 
-def download(url: str, to: Path, progress: Progress, client: HttpClient | None = None) -> None:
+def download(url: str, to: Path, progress: Progress) -> None:
     """Download a file. The caller verifies its content."""
-    client = client or HttpClient()
+    client = HttpClient()
     remote = client.describe(url)
     total = remote.size / CHUNK if remote.size else None
     with to.open("wb") as sink:
@@ -63,28 +65,14 @@ def download(url: str, to: Path, progress: Progress, client: HttpClient | None =
         os.fsync(sink.fileno())
 
 
-def _require_sha256(path: Path, expected: str, name: str) -> None:
-    found = files.sha256(path)
-    if found != expected:
-        raise MismatchError(
-            expected=f"sha256 {expected} of {name}",
-            found=found,
-            remedy="fetch the file again, or correct the checksum",
-        )
-
-
 def check_available(source: dict[str, Any], tree: Path, cache: Path) -> None:
     """Check that the source is available, without a download."""
     if source["kind"] != "archive" or tree.with_name(f"{tree.name}.ready").is_file():
         return
     if source["path"]:
-        verified_archive(source, cache, _no_progress)
+        verified_archive(source, cache, lambda *_progress: None)
     elif REQUESTS_ERROR is None and not (cache / f"{source['sha256']}.archive").is_file():
         HttpClient().describe(source["url"])
-
-
-def _no_progress(_what: str, _done: float, _total: float | None) -> None:
-    """Report no progress."""
 
 
 def prepare(source: dict[str, Any], tree: Path, cache: Path, log: Path, progress: Progress) -> None:
@@ -174,12 +162,8 @@ def _require_inside(member: tarfile.TarInfo, inside: PurePosixPath) -> None:
     if not (member.issym() or member.islnk()):
         return
     target = PurePosixPath(member.linkname)
-    depth = 0
-    for part in (*inside.parent.parts, *target.parts):
-        depth += -1 if part == ".." else 1
-        if depth < 0:
-            raise _hostile(f"{member.name} -> {member.linkname}")
-    if target.is_absolute():
+    steps = (-1 if part == ".." else 1 for part in (*inside.parent.parts, *target.parts))
+    if target.is_absolute() or min(accumulate(steps), default=0) < 0:
         raise _hostile(f"{member.name} -> {member.linkname}")
 
 
@@ -206,11 +190,7 @@ def unpack(archive: Path, to: Path, inner_path: str) -> None:
             else:
                 tar.extract(member, to)
     if not found:
-        raise NotFoundError(
-            expected=f"{inner_path} in {archive}",
-            found="no such folder",
-            remedy="correct inner_path in the catalogue's entry for this archive",
-        )
+        raise _not_in(archive, inner_path, "no such folder")
 
 
 def extract_file(archive: Path, inner_path: str, to: Path) -> None:
@@ -223,8 +203,9 @@ def extract_file(archive: Path, inner_path: str, to: Path) -> None:
                     with to.open("wb") as sink:
                         shutil.copyfileobj(stream, sink, CHUNK)
                     return
-    raise NotFoundError(
-        expected=f"{inner_path} in {archive}",
-        found="no such file",
-        remedy="correct inner_path in the catalogue's entry for this archive",
-    )
+    raise _not_in(archive, inner_path, "no such file")
+
+
+def _not_in(archive: Path, inner_path: str, found: str) -> NotFoundError:
+    remedy = "correct inner_path in the catalogue's entry for this archive"
+    return NotFoundError(f"{inner_path} in {archive}", found, remedy)

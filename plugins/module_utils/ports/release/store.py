@@ -16,7 +16,6 @@ from typing import Any
 from ...core.errors import MismatchError, NotFoundError
 from .. import files
 from ..host import selinux
-from ..progress import ProgressFile
 from . import archive
 from .sources import download
 
@@ -82,12 +81,10 @@ class ReleaseStore:
             os.close(handle)
 
     def remove_leftovers(self) -> None:
-        """Remove the leftovers."""
         for leftover in self.leftovers():
             files.remove(leftover)
 
     def manifest(self, release: str) -> dict[str, Any] | None:
-        """Return the manifest of an installed release, or None."""
         return files.read_json(self.releases / release / archive.MANIFEST)
 
     def problems(self, manifest: Mapping[str, Any]) -> list[str]:
@@ -152,16 +149,15 @@ class ReleaseStore:
             )
 
     def _fetch(self, manifest: Mapping[str, Any], location: str) -> Path:
-        if not location.startswith("http://"):
-            local = Path(location)
-            if not local.is_file():
-                raise NotFoundError.plain(f"The tarball {local} does not exist", "run the role llama_build again")
-            _require(files.sha256(local), manifest, location)
-            return local
-        to = self.releases / f"{HIDDEN}{manifest['tarball']['name']}"
-        download(location, to, ProgressFile(None, "MiB").update)
-        _require(files.sha256(to), manifest, location)
-        return to
+        tarball = Path(location)
+        if location.startswith("http://"):
+            tarball = self.releases / f"{HIDDEN}{manifest['tarball']['name']}"
+            download(location, tarball, lambda *_progress: None)
+        elif not tarball.is_file():
+            raise NotFoundError.plain(f"The tarball {tarball} does not exist", "run the role llama_build again")
+        remedy = "run the role llama_build again, which replaces a damaged tarball"
+        files.require_sha256(tarball, manifest["tarball"]["sha256"], location, remedy)
+        return tarball
 
     def switch(self, release: str) -> None:
         """Point C(current) to a release in one step, and C(previous) to the former one."""
@@ -186,27 +182,17 @@ class ReleaseStore:
     def begin_switch(self, change: Mapping[str, str]) -> None:
         """Write the record of a switch to disk."""
         files.write_json(self.switch_record, dict(change))
-        files.sync(self.prefix)
 
     def end_switch(self) -> None:
-        """Remove the record of a switch."""
         self.switch_record.unlink(missing_ok=True)
         files.sync(self.prefix)
 
     def remove(self, release: str) -> None:
         """Remove a release. It is renamed first, so that a kill leaves no partial release."""
         hidden = self.releases / f"{HIDDEN}old-{release}"
+        files.remove(hidden)
         (self.releases / release).rename(hidden)
         files.remove(hidden)
-
-
-def _require(found: str, manifest: Mapping[str, Any], location: str) -> None:
-    if found != manifest["tarball"]["sha256"]:
-        raise MismatchError(
-            expected=f"sha256 {manifest['tarball']['sha256']} of {location}",
-            found=found,
-            remedy="run the role llama_build again, which replaces a damaged tarball",
-        )
 
 
 def _sync_files(root: Path) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import rpc_cache
-from tests.unit.agent.agent_config import AGENT
 from tests.unit.agent.conftest import run_herdctl
 
 SIZE = 11 << 20
@@ -82,9 +81,9 @@ def test_files_written_on_a_full_disk_are_removed_later(herdctl: Path, cache: Pa
 @pytest.mark.parametrize("state", ["", "[]", "{}", '{"proved": null}', '{"proved": "x"}', "\xff"])
 def test_damaged_record_proves_no_file(herdctl: Path, cache: Path, state: str) -> None:
     (cache / ".herd.json").write_text(state, encoding="latin-1")
-    (cache / ".herd.json.99").write_text("", encoding="utf-8")
+    (cache / "..herd.json.99").write_text("", encoding="utf-8")
     assert prune(herdctl, cache, "--starting") == [NAMES[2]]
-    assert ".herd.json.99" not in names(cache)
+    assert "..herd.json.99" not in names(cache)
 
 
 def test_missing_cache_is_no_error(herdctl: Path, tmp_path: Path) -> None:
@@ -108,11 +107,8 @@ def test_manual_prune_requires_a_stopped_worker(herdctl: Path, cache: Path, tmp_
         "#!/bin/sh\nprintf 'LoadState=loaded\\nActiveState=active\\nMainPID=4711\\n'\n", encoding="utf-8"
     )
     program.chmod(0o755)
-    config = tmp_path / "agent.json"
-    data = {**AGENT, "worker_unit": "llama-rpc.service"}
-    config.write_text(json.dumps(data), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-I", str(herdctl), "rpc-cache", "prune", "--folder", str(cache), "--config", str(config)],
+        [sys.executable, "-I", str(herdctl), "rpc-cache", "prune", "--folder", str(cache)],
         env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,

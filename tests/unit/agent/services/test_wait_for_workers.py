@@ -264,7 +264,7 @@ def observation(clients: list[str]) -> Any:
 def test_ports_of_other_hosts_are_not_reset(program: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = observation(["10.100.0.31:41000", "10.100.0.39:41001", "10.100.0.31:41002"])
     reset: list[int] = []
-    monkeypatch.setattr(program.heartbeat_http, "fetch", lambda *_arguments: seen)
+    monkeypatch.setattr(program.heartbeat_client, "fetch", lambda *_arguments: seen)
     monkeypatch.setattr(program, "reset_connections", lambda _worker, ports: reset.extend(ports))
     said: list[str] = []
     worker = ExpectedWorker("vllm-node2", "10.100.0.32", 50052, 1, 0)
@@ -278,7 +278,7 @@ def test_ports_of_other_hosts_are_not_reset(program: Any, agent_config: str, mon
 
 def test_agent_without_answer_is_logged(program: Any, agent_config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = SimpleNamespace(heartbeat=None, detail="timed out")
-    monkeypatch.setattr(program.heartbeat_http, "fetch", lambda *_arguments: silent)
+    monkeypatch.setattr(program.heartbeat_client, "fetch", lambda *_arguments: silent)
     said: list[str] = []
     program._reset_lost(ExpectedWorker("vllm-node2", "10.100.0.32", 50052, 1, 0), agent_config, said.append)
     assert len(said) == 1

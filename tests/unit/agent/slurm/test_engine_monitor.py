@@ -76,11 +76,10 @@ def test_group_is_lost_with_a_reason(herdctl: Path, case: str) -> None:
 def test_error_in_the_rules_ends_no_engine(herdctl: Path) -> None:
     code = """
 monitor.step = lambda now, table: [][0]
-poller = engine_monitor.Poller(monitor, said.append)
 for _each in range(4):
     now[0] += 1
-    poller.poll()
-print(json.dumps([poller.poll(), said]))
+    monitor.poll()
+print(json.dumps([monitor.poll(), said]))
 """
     lost, said = json.loads(run_inside(herdctl, WORLD + code))
     assert lost == ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -128,8 +129,9 @@ START = 1795000000
 
 
 def free_ports(count: int) -> int:
-    """Find several free ports in a row; return the first."""
-    for first in range(42000, 60000, count):
+    """Find several free ports in a row; return the first. The search starts anywhere, since tests run side by side."""
+    blocks = range(42000, 60000, count)
+    for first in random.sample(blocks, len(blocks)):
         try:
             for port in range(first, first + count):
                 with socket.socket() as probe:

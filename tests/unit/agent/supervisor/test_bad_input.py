@@ -53,7 +53,7 @@ def peer() -> Iterator[Peer]:
 
 FOLLOW = """
 import json, time
-from herd.agent.supervisor import heartbeat_http
+from herd.agent.supervisor import heartbeat_client
 from herd.core.supervision import heartbeat
 if sys.argv[3] == "broken":
     # An unexpected error of our own code, at the first heartbeat only.
@@ -62,13 +62,13 @@ if sys.argv[3] == "broken":
         heartbeat.read = whole
         raise ZeroDivisionError("nobody thought of it")
     heartbeat.read = read
-heartbeat_http.EVERY_S, seen, once = 0.05, [], heartbeat_http.fetch
+heartbeat_client.EVERY_S, seen, once = 0.05, [], heartbeat_client.fetch
 def fetch(*arguments):
     observation = once(*arguments)
     seen.append([observation.kind, observation.detail])
     return observation
-heartbeat_http.fetch = fetch
-followers = heartbeat_http.Followers(int(sys.argv[2]))
+heartbeat_client.fetch = fetch
+followers = heartbeat_client.Followers(int(sys.argv[2]))
 followers.follow({"n": "127.0.0.1"})
 until = time.monotonic() + 20
 while time.monotonic() < until and (not seen or seen[-1][0] != "heartbeat"):
@@ -114,18 +114,19 @@ from herd.agent.supervisor import daemon, engine_poller, settings
 said = []
 engine_poller.log = said.append
 agent = daemon.Agent(settings.read_settings(sys.argv[2]))
-agent.engine.api = engine.of(["llama-server", "--port", sys.argv[3], "--api-key-file", sys.argv[4]])
+poller = agent.engine.poller
+poller.api = engine.of(["llama-server", "--port", sys.argv[3], "--api-key-file", sys.argv[4]])
 if sys.argv[5] == "broken":
     def fail(*_arguments):
         raise ZeroDivisionError("nobody thought of it")
     engine.health = engine.complete = fail
-agent.engine.poll()
-agent.engine.poll()
-found = {"health": agent.engine.health, "said": said}
-for name, api in (("probe", agent.engine.api), ("no api", None)):
-    agent._probe = None
-    agent._ask_for_token(api)
-    found[name] = [agent._probe.asked, agent._probe.answered]
+poller.poll()
+poller.poll()
+found = {"health": poller.health, "said": said}
+for name, api in (("probe", poller.api), ("no api", None)):
+    poller.api = api
+    agent.engine.ask()
+    found[name] = [agent.engine.probe.asked, agent.engine.probe.answered]
 print(json.dumps(found))
 """
 

@@ -36,9 +36,14 @@ Start = Callable[..., "tuple[Path, int]"]
 
 
 @pytest.fixture
-def start(herdctl: Path, tmp_path: Path) -> Iterator[Start]:
-    """Start agents on loopback, whose other addresses are other nodes."""
+def start(herdctl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Start agents on loopback, whose other addresses are other nodes. A double of systemctl knows no unit."""
     started: list[subprocess.Popen[bytes]] = []
+    program = tmp_path / "no-units" / "systemctl"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nprintf 'LoadState=not-found\\nActiveState=inactive\\n'\n", encoding="ascii")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
     def begin(**more: Any) -> tuple[Path, int]:
         port = free_port()
@@ -133,7 +138,7 @@ def test_heartbeats_continue_while_systemd_is_stalled(
     program.write_text(f"#!/bin/sh\nwhile [ -e {stalled} ]; do sleep 0.2; done\nprintf '{said}'\n", encoding="ascii")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    _path, port = start(worker_unit="llama-rpc.service")
+    _path, port = start()
 
     def wait_for(is_so: Callable[[heartbeat.Worker], bool]) -> heartbeat.Heartbeat:
         deadline = time.monotonic() + 20

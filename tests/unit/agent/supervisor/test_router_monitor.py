@@ -21,7 +21,7 @@ import json
 from dataclasses import replace
 from herd.agent.common import engine_api as engine
 from herd.agent.supervisor import local_state as node
-from herd.agent.supervisor import router_monitor
+from herd.agent.supervisor import router_monitor, supervised_engine
 from herd.core.supervision.limits import RecoveryLimits
 
 done = []
@@ -50,7 +50,7 @@ def model(pid, name, sleeps=""):
     return (pid, node.Process(pid * 10, "S", 0.0, words + (("--sleep-idle-seconds", sleeps) if sleeps else ())))
 
 watches, models, clients = [], {}, []
-router_monitor.threading = type("threads", (), {"Thread": Now})
+router_monitor.threading = supervised_engine.threading = type("threads", (), {"Thread": Now})
 router_monitor.models_of = lambda pid: dict(models) if pid else {}
 router_monitor.clients_of = lambda process, table: frozenset(clients)
 router_monitor.asked = lambda api, method, path, body=None, timeout_s=0: done.append([path, body["model"]])

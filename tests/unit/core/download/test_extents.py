@@ -32,9 +32,9 @@ def test_extents_equal_a_set_of_positions(steps: list[tuple[bool, tuple[int, int
     assert {position for start, end in extents for position in range(start, end)} == positions
     assert extents.total == len(positions) and bool(extents) == bool(positions)
     assert extents.end == max(positions, default=-1) + 1
-    pairs = extents.pairs()
+    pairs = list(extents)
     assert all(end < start for (_low, end), (start, _high) in zip(pairs, pairs[1:], strict=False)), "none that touch"
-    assert Extents(pairs).pairs() == extents.copy().pairs() == pairs
+    assert list(Extents(pairs)) == list(extents.copy()) == pairs
 
 
 @given(STEPS, PAIR)

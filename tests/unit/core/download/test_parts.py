@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core.download.identity import public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import plan_targets
-from ansible_collections.herd.inference.plugins.module_utils.core.download.urls import public_url
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 
 HUB = "https://hub.example.org/m/resolve/main/"

@@ -28,9 +28,8 @@ LANDED = Extents([(0, 60), (90, 130), (180, 200)])
 
 def kept(wanted: list[Segment], was: list[Segment], size: int = 200, **record: Any) -> list[list[int]]:
     identities = [part.identity() for part in was]
-    return progress_record.kept(
-        wanted, {**progress_record.new_journal(identities, LANDED), **record}, b"", "boot", size
-    ).pairs()
+    journal = {**progress_record.new_journal(identities, LANDED), **record}
+    return [[*pair] for pair in progress_record.kept(wanted, journal, b"", "boot", size)]
 
 
 @pytest.mark.parametrize(
@@ -102,4 +101,4 @@ LINE = progress_record.progress_line(PARTS, Extents([(60, 90)]), "boot")
 )
 def test_progress_record_is_valid_as_long_as_the_machine_runs(line: bytes, boot: str, counts: bool) -> None:
     record = progress_record.new_journal(PARTS, Extents([(0, 60)]))
-    assert progress_record.kept(TWO, record, line, boot, 200).pairs() == [[0, 90 if counts else 60]]
+    assert list(progress_record.kept(TWO, record, line, boot, 200)) == [(0, 90 if counts else 60)]

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.download.extents import Extents
+from ansible_collections.herd.inference.plugins.module_utils.core.download.identity import RemoteFile
 from ansible_collections.herd.inference.plugins.module_utils.core.download.parts import Part, Target
 from ansible_collections.herd.inference.plugins.module_utils.core.download.retry import Backoff, Pace
 from ansible_collections.herd.inference.plugins.module_utils.core.download.sources import Segment
@@ -32,14 +33,6 @@ class Place:
     ranges: bool
     breaks: float
     known_size: bool
-
-
-@dataclass(frozen=True)
-class Response:
-    ranged: bool
-    total: int | None
-    tag: str | None
-    sha256: str | None = None
 
 
 @dataclass
@@ -88,8 +81,8 @@ class Simulation:
                 answer.opened = True
                 answer.left = place.data[request.start : request.end] if ranged else place.data
                 size = len(place.data) if place.known_size else None
-                if not self.transfer.opened(request, Response(ranged, size, place.tag)):
-                    self.transfer.discarded(request)
+                if not self.transfer.opened(request, RemoteFile(size, None, place.tag), ranged):
+                    self.transfer.release(request)
                     self.answers.remove(answer)
                 return True
             if not self.transfer.has_room():
@@ -97,7 +90,7 @@ class Simulation:
             piece = answer.left[: self.chance.randint(1, 40)]
             wanted = self.transfer.accept(request, len(piece), piece[:4]) if piece else 0
             if piece and not wanted and not (request.end is not None and request.left == 0):
-                self.transfer.discarded(request)
+                self.transfer.release(request)
                 self.answers.remove(answer)
                 return True
             at = request.base + request.position

@@ -17,8 +17,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.errors import 
     [(3, b"\x0e" + bytes(8), 3), (7, b"\x0e\x18" + bytes(7) + bytes(24), 28)],
 )
 def test_hello_depends_on_major_version(major: int, request_bytes: bytes, answer_size: int) -> None:
-    assert rpc_protocol.hello_request(major) == request_bytes
-    assert rpc_protocol.hello_size(major) == answer_size
+    assert rpc_protocol.hello(major) == (request_bytes, answer_size)
 
 
 def test_responses_are_decoded() -> None:

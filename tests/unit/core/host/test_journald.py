@@ -26,7 +26,7 @@ KNOWN_IN_239 = {
 
 def test_the_drop_in() -> None:
     lines = journald_rules.drop_in(
-        journald_rules.JournalLimits(most_mib=64, keep_free_mib=32, days=7, lines=500, interval_s=10)
+        journald_rules.JournalLimits(max_mib=64, keep_free_mib=32, days=7, lines=500, interval=10)
     ).splitlines()
     settings = dict(line.split("=") for line in lines if "=" in line)
     assert settings == {
@@ -46,7 +46,7 @@ def test_the_drop_in() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"storage": "none"}, {"most_mib": 15}, {"keep_free_mib": 0}, {"days": 0}, {"lines": 0}, {"interval_s": -1}],
+    [{"max_mib": 15}, {"keep_free_mib": 0}, {"days": 0}, {"lines": 0}, {"interval": -1}],
 )
 def test_limits_that_systemd_ignores_are_rejected(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="node_journal"):

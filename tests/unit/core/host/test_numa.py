@@ -22,6 +22,11 @@ def test_lists_of_the_kernel_are_read(text: str, numbers: tuple[int, ...]) -> No
     assert numa.parse_list(text) == numbers
 
 
+@pytest.mark.parametrize(("text", "node"), [("1\n", 1), ("0", 0), ("-1\n", None), ("", None), ("x", None)])
+def test_node_of_a_device_is_unknown_if_the_kernel_writes_none(text: str, node: int | None) -> None:
+    assert numa.device_node(text) == node
+
+
 @pytest.mark.parametrize(
     ("gpu", "fabric", "processors", "word"),
     [

@@ -192,4 +192,4 @@ def test_sizes_are_also_in_bytes() -> None:
     data = nvidia_smi_report.describe(gpu, GpuMemoryLimits(), {gpu.uuid: "7.0"}, 1)
     assert (data["total_bytes"], data["used_bytes"], data["free_bytes"]) == (34089205760, 33228324864, 860880896)
     assert (data["level"], data["compute_capability"], data["numa_node"]) == ("critical", "7.0", 1)
-    assert data["processes"] == [{"pid": 37305, "name": "python", "type": "C", "used_mib": 31683}]
+    assert list(data["processes"]) == [{"pid": 37305, "name": "python", "type": "C", "used_mib": 31683}]

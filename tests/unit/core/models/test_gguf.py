@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, MismatchError
 from ansible_collections.herd.inference.plugins.module_utils.core.models import gguf, gguf_cursor
 from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf_summary import describe, shard_names
-from tests.lab import gguf_writer
+from tests.models import gguf_writer
 from tests.unit.gguf_bytes import ARRAY, Bytes, File, Maker, is_read, mutants
 
 
@@ -241,7 +241,7 @@ def test_shards_are_joined_to_one_header() -> None:
     assert (found["tensors"], found["shards"], found["layer_bytes"]) == (2, 2, [64, 64])
     assert found["size"] == sum(map(len, files))
     joined = gguf.join_shards([read(data) for data in files])
-    assert [tensor.file for tensor in joined.tensors] == [0, 1]
+    assert [tensor.name for tensor in joined.tensors] == ["blk.0.a", "blk.1.a"]
 
 
 @pytest.mark.parametrize(

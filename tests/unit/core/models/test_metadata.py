@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.models.gguf import Header, Tensor, Value
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data, metadata_of
-from tests.engine.generated.model import Header, Model, Tensor, header_of
+from ansible_collections.herd.inference.plugins.module_utils.core.placement.graph.device_graph import is_followed
+from tests.engine.generated.model import Model, header_of
 from tests.engine.models import models, published
 
 MODELS = {model.name: model for model in (*models(), *published())}
@@ -75,8 +77,7 @@ def test_kinds_of_layers_are_detected(name: str, attending: list[int], recurrent
 
 
 def test_tied_embeddings_are_copied_to_the_device_of_the_output() -> None:
-    tied, untied = metadata_of(header_of(MODELS["qwen3"])), metadata_of(header_of(MODELS["llama"]))
-    assert tied.tied and not untied.tied
+    tied = metadata_of(header_of(MODELS["qwen3"]))
     assert tied.output - tied.local == 512 * 4
 
 
@@ -92,11 +93,11 @@ def test_prediction_block_is_counted_but_not_loaded() -> None:
     assert layers[-1].weights == layers[-1].kv_heads == 0
 
 
-def test_unmeasured_architecture_is_marked() -> None:
+def test_graph_of_unmeasured_architecture_is_not_followed() -> None:
     header = header_of(MODELS["llama"])
     renamed = {key.replace("llama.", "novel."): value for key, value in header.metadata.items()}
     metadata = metadata_of(replace(header, metadata={**renamed, "general.architecture": "novel"}))
-    assert not metadata.known
+    assert not is_followed(metadata)
     assert metadata.layers == metadata_of(header).layers
 
 
@@ -104,11 +105,11 @@ def test_cuda_pads_rows_and_tensors() -> None:
     # A q4_0 matrix of rows of 768 weights: 256 more to the next step of 512, and all to 128 bytes.
     tensor = Tensor("blk.0.ffn_down.weight", "q4_0", (768, 10), 0, 768 * 10 // 32 * 18)
     embeddings = Tensor("token_embd.weight", "f16", (64, 10), 0, 64 * 10 * 2)
-    metadata = {
+    metadata: dict[str, Value] = {
         "general.architecture": "llama", "llama.block_count": 1, "llama.embedding_length": 64,
         "llama.attention.head_count": 1,
     }  # fmt: skip
-    header = Header(metadata, (embeddings, tensor), 0, 10000)
+    header = Header(3, "little", 32, metadata, (embeddings, tensor), 0, 10000)
     layer = metadata_of(header).layers[0]
     assert layer.weights == 4320
     assert layer.weights_cuda == -(-(4320 + 256 // 32 * 18) // 128) * 128
@@ -123,7 +124,7 @@ def test_cuda_pads_rows_and_tensors() -> None:
         ({"llama.embedding_length": "wide"}, "'wide'"),
     ],
 )
-def test_incomplete_header_is_an_error(change: dict[str, object], found: str) -> None:
+def test_incomplete_header_is_an_error(change: dict[str, Value | None], found: str) -> None:
     header = header_of(MODELS["llama"])
     metadata = {key: value for key, value in {**header.metadata, **change}.items() if value is not None}
     with pytest.raises(InvalidInputError) as caught:

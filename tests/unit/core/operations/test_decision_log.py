@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,13 @@ def test_the_page_shows_only_measured_figures() -> None:
 def test_figures_are_kept_for_the_same_command_line(
     figures: decision_log.HeadMeasurements,
 ) -> None:
-    data = json.loads(json.dumps(figures.as_data()))
+    data = json.loads(json.dumps(asdict(figures)))
     assert decision_log.stored(data, decision_log.command_line_key(ARGUMENTS)) == figures
     assert decision_log.stored(data, decision_log.command_line_key([*ARGUMENTS, "--parallel", "2"])) is None
 
 
 def test_a_head_that_is_down_keeps_its_figures(figures: decision_log.HeadMeasurements) -> None:
-    assert decision_log.stored(figures.as_data(), decision_log.command_line_key([])) == figures
+    assert decision_log.stored(asdict(figures), decision_log.command_line_key([])) == figures
 
 
 @pytest.mark.parametrize("data", [{}, {"key": "k"}, {"key": "k", "other": 1}])

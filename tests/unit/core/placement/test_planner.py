@@ -203,7 +203,8 @@ def test_unknown_architecture_gets_bound_and_warning() -> None:
     group = PlacementGroup((host, replace(host, name="b")), PlacementHost("h", ()))
     request = PlacementRequest(CacheSettings(8192))
     plans = [
-        Planner(metadata, request, group, rules_of("0c1e57098")) for metadata in (known, replace(known, known=False))
+        Planner(metadata, request, group, rules_of("0c1e57098"))
+        for metadata in (known, replace(known, architecture="novel"))
     ]
     first, second = (planner.plan() for planner in plans)
     assert all(b.compute > a.compute for a, b in zip(first.devices, second.devices, strict=True))

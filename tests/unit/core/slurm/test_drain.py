@@ -63,7 +63,7 @@ def drained(busy: list[int | None], grace: float = 30.0) -> float:
     rule = job_drain.Drain(0.0, job_drain.grace_until(timing, 0.0), timing.settle)
     for look in range(1000):
         now = look * 0.5
-        if rule.may_stop(now, busy[min(look, len(busy) - 1)]):
+        if rule.may_stop(now, busy[min(look, len(busy) - 1)], now):
             return now
     raise AssertionError("it never stops")
 

@@ -113,8 +113,8 @@ def test_model_settings_replace_those_of_the_tier() -> None:
     program = "llama-server"
     manifest = {"id": "0c1e57098", "programs": {"head": program}, "flags": {program: sorted(NEW)}}
     assert flag_subject.engine_of(manifest, program)
-    line = job_spec.router_line(replace(tier, models=found), f"/x/{program}", manifest, tier.nodes["vasp-02"])
-    one, two = line.files[job_spec.PRESETS].split("[small]")
+    job_now, node = replace(tier, models=found), tier.nodes["vasp-02"]
+    one, two = job_spec.router_line(job_now, f"/x/{program}", manifest, node, "/x/m.ini").presets.split("[small]")
     assert "ctx-size = 4096" in one
     assert "alias = strand" in one
     assert "load-on-startup = true" in one

@@ -125,10 +125,6 @@ def test_command_line_of_a_worker() -> None:
     ]  # fmt: skip
 
 
-def test_ports_with_a_listener_are_skipped() -> None:
-    assert job_spec.candidates(8080, 4, {8080, 8082, 22}) == [8081, 8083]
-
-
 @pytest.mark.parametrize(
     ("read", "sent", "remote", "percent"),
     [(0, 0, 0, 0), (50, 0, 0, 50), (100, 0, 0, 99), (500, 0, 0, 99), (100, 0, 100, 50), (100, 43, 100, 71)],
@@ -179,9 +175,9 @@ def test_head_command_with_a_fatal_flag_is_refused(settings: dict[str, Any]) -> 
 def test_router_command_has_presets_for_its_models() -> None:
     tier = job(kind="router", models_max=2, sleep_idle_seconds=600)
     head, _workers = job_spec.assign_nodes(tier, ["vasp-02"])
-    line = job_spec.router_line(tier, "/x/bin/llama-server", MANIFEST, head)
+    line = job_spec.router_line(tier, "/x/bin/llama-server", MANIFEST, head, "/x/models.ini")
     assert job_spec.PORT in line.argv
-    assert line.argv[line.argv.index("--models-preset") + 1] == job_spec.PRESETS
-    assert "[OR1-Behemoth]" in line.files[job_spec.PRESETS]
-    assert "sleep-idle-seconds = 600" in line.files[job_spec.PRESETS]
+    assert line.argv[line.argv.index("--models-preset") + 1] == "/x/models.ini"
+    assert "[OR1-Behemoth]" in line.presets
+    assert "sleep-idle-seconds = 600" in line.presets
     assert line.environment["LLAMA_ARG_API_KEY_FILE"] == "/etc/herd/tiers/api-keys"

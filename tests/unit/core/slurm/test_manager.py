@@ -159,7 +159,7 @@ def test_job_in_an_unknown_state_is_kept() -> None:
 
 
 def test_stopped_tier_loses_its_job_and_gets_none() -> None:
-    stops = {"fast": ManualStop("maintenance", "ann", NOW)}
+    stops = {"fast": ManualStop("maintenance", "ann")}
     state, actions = step(TierState(), observed(RUNNING, stops=stops))
     assert actions == [(CANCEL, "12")]
     state, actions = step(state, observed(replace(RUNNING, state="COMPLETING"), wall=NOW + 2, stops=stops))
@@ -283,7 +283,7 @@ def test_backoff_grows_with_each_failed_job() -> None:
             Ending("OUT_OF_MEMORY", elapsed=60, needed=210 << 30, allowed="200G"),
             10,
             1,
-            "ran out of memory after 60 seconds (limit 200G; 210.0 GiB was seen)",
+            "ran out of memory after 60 seconds (limit 200G; 210.00 GiB was seen)",
         ),
         (Ending("NODE_FAIL", elapsed=60, nodes="vasp-02"), 10, 1, "lost a node of vasp-02"),
         (Ending("BOOT_FAIL"), 10, 1, "lost a node"),
@@ -337,4 +337,4 @@ def test_action_has_a_reason() -> None:
     _memory, actions = tier_manager.step(
         FAST, TierState(), observed(RUNNING, stops={"fast": ManualStop("maintenance")})
     )
-    assert actions == [Action(CANCEL, "fast", "12", "stopped: maintenance")]
+    assert actions == [Action(CANCEL, "12", "stopped: maintenance")]

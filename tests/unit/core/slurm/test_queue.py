@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import queue as slurm_queue
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm.queue import Ending, Job
 
@@ -27,8 +28,8 @@ def queue() -> list[Job]:
 def test_pending_jobs_are_parsed() -> None:
     waits, other, over = queue()[0], queue()[1], queue()[2]
     assert waits == Job(
-        id="38", name="llama-72b", user="llama", state="PENDING", reason="BeginTime", restarts=2, submitted=1795266500,
-        start=waits.start, end=waits.end, nodes=("vasp-01", "vasp-02", "vasp-03"), partition="gpu_ai",
+        id="38", name="llama-72b", user="llama", state="PENDING", reason="BeginTime", restarts=2,
+        start=waits.start, end=waits.end, nodes=("vasp-01", "vasp-02", "vasp-03"),
         qos="ai_opportunistic", comment="herd-tiers",
     )  # fmt: skip
     assert waits.start is not None
@@ -217,14 +218,6 @@ def test_missing_accounting_gives_an_unknown_end(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("198412K", 198412 << 10), ("46.50M", 48758784), ("2G", 2 << 30), ("7", 7), ("", 0), ("?", 0)],
-)
-def test_sizes_are_converted_to_bytes(text: str, expected: int) -> None:
-    assert slurm_queue.size(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
     [
         (
             "2026-11-21 12:46:57 lost: head on vasp-01 has ended with status 1\n"
@@ -242,3 +235,25 @@ def test_sizes_are_converted_to_bytes(text: str, expected: int) -> None:
 )
 def test_last_message_of_a_log_explains_the_end(text: str, expected: str) -> None:
     assert slurm_queue.last_message(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 1800),
+        ("30:10", 1810),
+        ("00:00:30", 30),
+        ("12:00:01", 43201),
+        ("1-0", 86400),
+        ("1-12:30", 131400),
+        ("7-00:00:00", 604800),
+    ],
+)
+def test_lengths_of_time(text: str, seconds: int) -> None:
+    assert slurm_queue.seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1d", "UNLIMITED", "1:2:3:4"])
+def test_invalid_lengths_of_time_are_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        slurm_queue.seconds(text)

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import queue as slurm_queue
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import revision as job_revision
+from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_state
+from tests.unit.core.slurm.tiers import FAST
 
 
 def test_fingerprint_depends_on_values_and_not_on_their_order() -> None:
@@ -19,10 +23,11 @@ def test_fingerprint_depends_on_values_and_not_on_their_order() -> None:
 
 
 def test_comment_with_fingerprint_fits_into_its_column() -> None:
-    text = job_revision.comment(f"herd-tiers tier={'x' * 32}", job_revision.fingerprint({}, {}))
+    spec = replace(FAST, name="x" * 32, fingerprint=job_revision.fingerprint({}, {}))
+    text = tier_state.comment(spec)
     width = dict(slurm_queue._COLUMNS)["Comment"]
     assert job_revision.fingerprint_in(text[:width].strip()) == job_revision.fingerprint({}, {})
-    assert job_revision.comment("herd-tiers", "") == "herd-tiers"
+    assert tier_state.comment(FAST) == "herd-tiers tier=fast"
 
 
 @pytest.mark.parametrize(
@@ -49,11 +54,6 @@ def test_job_with_another_fingerprint_is_outdated(
     current: str, text: str, is_managed: bool, submitted: str, expected: bool
 ) -> None:
     assert job_revision.is_outdated(current, text, is_managed, submitted) is expected
-
-
-def test_only_a_runtime_with_a_fingerprint_gets_the_signal() -> None:
-    assert job_revision.may_be_asked("herd-tiers tier=fast fingerprint=aa")
-    assert not job_revision.may_be_asked("herd-tiers")
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,7 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.filter.tier_plan import DEFAULTS, tier_plan
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import job_spec
-from ansible_collections.herd.inference.plugins.module_utils.core.slurm import tier_plan as rules
 
 ROOT = Path(__file__).parents[4]
 GPU = {"name": "Tesla V100S-PCIE-32GB", "compute_capability": "7.0", "memory_mib": 32768}
@@ -210,20 +208,6 @@ def test_each_problem_is_one_sentence(tier: str, change: dict[str, Any], words: 
     found = plan("beefcake2_slurm", lambda tiers: tiers[tier].update(change))
     assert any(words in problem for problem in found["problems"]), found["problems"]
     assert all("Traceback" not in problem and len(problem) < 700 for problem in found["problems"])
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("30", 1800), ("30:10", 1810), ("12:00:00", 43200), ("1-0", 86400), ("1-12:30", 131400), ("7-00:00:00", 604800)],
-)
-def test_time_limits(text: str, seconds: int) -> None:
-    assert rules.limit_seconds(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "1d", "UNLIMITED", "1:2:3:4"])
-def test_invalid_time_limits_are_refused(text: str) -> None:
-    with pytest.raises(InvalidInputError):
-        rules.limit_seconds(text)
 
 
 def test_defaults_of_filter_and_role_are_equal() -> None:

@@ -26,7 +26,6 @@ FAST = TierSpec(
     "llama-14b",
     "llama",
     "/s/run-14b.slurm",
-    30.0,
     BACKOFF_S,
     preempted_by=("vasp_priority",),
     hosts=("vasp-02",),

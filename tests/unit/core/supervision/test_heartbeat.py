@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import RemoteFailureError
-from ansible_collections.herd.inference.plugins.module_utils.core.host import nvidia_smi as nvidia_smi_report
 from ansible_collections.herd.inference.plugins.module_utils.core.supervision import heartbeat
 from ansible_collections.herd.inference.plugins.module_utils.core.text import plain
 
-FIXTURES = Path(__file__).parents[3] / "fixtures"
 WORKER = heartbeat.Worker(
     unit="llama-rpc.service",
     active="active",
@@ -32,6 +29,7 @@ WORKER = heartbeat.Worker(
     listening=True,
     clients=("10.100.0.31:40112",),
     stale=0,
+    unit_age_s=0.0,
 )
 HEAD = heartbeat.Head(
     unit="llama-head.service",
@@ -55,6 +53,7 @@ HEAD = heartbeat.Head(
     reason="",
     recoveries=0,
     draining=False,
+    unit_age_s=0.0,
 )
 GPU = heartbeat.Gpu(0, "Tesla V100S-PCIE-32GB", 30123, 32768, 54, 97)
 BEAT = heartbeat.Heartbeat(
@@ -151,18 +150,3 @@ def test_sanitized_text_survives_a_round_trip() -> None:
 
 def test_unknown_fields_are_ignored() -> None:
     assert heartbeat.read(changed("worker.color", "blue")) == BEAT
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        ("v100s-460.xml", (heartbeat.Gpu(0, "Tesla V100S-PCIE-32GB", 31689, 32510, 66, 97),)),
-        # Divided GPUs do not say how busy they are.
-        ("a100-mig-510.xml", (heartbeat.Gpu(0, "NVIDIA A100-SXM4-40GB", 38, 40960, 36, -1),)),
-    ],
-)
-def test_gpus_of_nvidia_smi_are_converted(name: str, found: tuple[heartbeat.Gpu, ...]) -> None:
-    report = nvidia_smi_report.parse((FIXTURES / "nvidia_smi" / name).read_text(encoding="utf-8"))
-    assert heartbeat.of_gpus(report.gpus) == found
-    # It goes through a heartbeat as it is.
-    assert heartbeat.read(heartbeat.write(replace(BEAT, gpus=found))).gpus == found

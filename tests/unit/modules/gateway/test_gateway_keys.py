@@ -21,7 +21,7 @@ ANN = {"id": "ann", "sha256": "a" * 64}
 @pytest.fixture(autouse=True)
 def own_group(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only root may change the owner of a file."""
-    monkeypatch.setattr(gateway_keys.os, "chown", lambda *_arguments: None)
+    monkeypatch.setattr(files.os, "chown", lambda *_arguments: None)
     monkeypatch.setattr(files.os, "fchown", lambda *_arguments: None)
     monkeypatch.setattr(files, "required_group_id", lambda _name, **_options: 0)
 

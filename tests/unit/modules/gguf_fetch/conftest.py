@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,11 +39,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     pauses: list[float] = []
     monkeypatch.setattr(gguf_fetch, "Pace", SMALL_PACE)
     monkeypatch.setattr(gguf_fetch, "Backoff", partial(Backoff, first=0.01))
-    monkeypatch.setattr(
-        http_client.HttpClient.__init__,
-        "__defaults__",
-        (*http_client.HttpClient.__init__.__defaults__[:-1], pauses.append),
-    )
+    monkeypatch.setattr(http_client, "time", SimpleNamespace(sleep=pauses.append))
     return pauses
 
 

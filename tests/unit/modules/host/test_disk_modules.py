@@ -64,10 +64,10 @@ def test_each_disk_is_returned_once(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_full_disk_fails_with_refuse(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, free: int, state: str
 ) -> None:
-    monkeypatch.setattr(disks, "mounts", lambda paths: [disks.Mount(str(paths[0]), free, 1 << 20)])
+    monkeypatch.setattr(disks, "mounts", lambda paths: [(str(paths[0]), free, 1 << 20)])
     assert run(disk_info, capsys, paths=["/var/log"])["disks"][0]["state"] == state
     said: list[str] = []
-    monkeypatch.setattr(disk_info.AnsibleModule, "warn", lambda _module, text: said.append(text))
+    monkeypatch.setattr(disk_info.HerdModule, "warn", lambda _module, text: said.append(text))
     found = run(disk_info, capsys, paths=["/var/log"], refuse=True)
     assert found.get("failed", False) is (state == "full")
     assert f"{free} of 1048576 MiB" in (found["msg"] if state == "full" else said[0])
@@ -94,8 +94,8 @@ class Journald:
             raise KeyboardInterrupt
         self.restarts += 1
 
-    def shrink(self, most_mib: int) -> None:
-        self.shrunk, self.size = most_mib, f"{most_mib}.0M"
+    def shrink(self, max_mib: int) -> None:
+        self.shrunk, self.size = max_mib, f"{max_mib}.0M"
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_limits_of_the_journal(host: Journald, capsys: pytest.CaptureFixture[str
     found = run(journald_limits, capsys, max_mib=64)
     assert found["changed"]
     assert (host.restarts, host.shrunk, found["bytes"]) == (1, 0, 8 << 20)
-    assert host.drop_in.read_text(encoding="utf-8") == journald_rules.drop_in(journald_rules.JournalLimits(most_mib=64))
+    assert host.drop_in.read_text(encoding="utf-8") == journald_rules.drop_in(journald_rules.JournalLimits(max_mib=64))
     for check in (False, True):
         assert not run(journald_limits, capsys, check=check, max_mib=64)["changed"]
     host.size = "63.0M"
@@ -123,7 +123,7 @@ def test_journald_is_restarted_after_a_killed_run(host: Journald, capsys: pytest
         journald_limits.main()
     host.dies = False
     assert run(journald_limits, capsys, check=True, max_mib=64)["changed"]
-    assert run(journald_limits, capsys, max_mib=64)["restarted"]
+    assert run(journald_limits, capsys, max_mib=64)["changed"]
     assert host.restarts == 1
     assert not run(journald_limits, capsys, max_mib=64)["changed"]
 

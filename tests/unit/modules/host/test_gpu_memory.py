@@ -125,10 +125,9 @@ def test_only_the_given_gpus_are_read(smi: Any) -> None:
         run(ids=["5"])
 
 
-def test_the_numa_node_is_read(smi: Any, tmp_path: Path) -> None:
-    for name, content, node in (("0000:3b:00.0", "1\n", 1), ("0000:5e:00.0", "-1\n", None)):
-        folder = tmp_path / "devices" / name
-        folder.mkdir(parents=True)
-        (folder / "numa_node").write_text(content)
-        assert nvidia_smi.numa_node(name, tmp_path / "devices") == node
-    assert nvidia_smi.numa_node("0000:00:0d.0", tmp_path / "devices") is None
+def test_the_numa_node_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "0000:3b:00.0"
+    folder.mkdir()
+    (folder / "numa_node").write_text("1\n")
+    assert nvidia_smi.numa_node("0000:3b:00.0", tmp_path) == "1\n"
+    assert nvidia_smi.numa_node("0000:00:0d.0", tmp_path) == ""

@@ -108,7 +108,7 @@ class Host:
 
     def run(self, check_mode: bool = False, **given: Any) -> dict[str, Any]:
         params: dict[str, Any] = {"name": "herd_gateway", "content": "(rules)\n", "ports": [8080, 8081]}
-        params |= {"port_type": "http_port_t", "good_types": ["http_cache_port_t"], "state": "present"}
+        params |= {"good_types": ["http_cache_port_t"], "state": "present"}
         return selinux_policy.reconcile({**params, "record": str(self.record), **given}, check_mode)
 
 

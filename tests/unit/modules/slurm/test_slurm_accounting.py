@@ -64,13 +64,12 @@ def test_matching_cluster_has_no_change(tmp_path: Path, monkeypatch: pytest.Monk
     found = run(tmp_path, monkeypatch, capsys, configuration())
     assert (found["changed"], found["commands"]) == (False, []), found
     assert "slurm.conf" not in str(found.get("warnings"))
-    assert found["version"] == "22.05.8"
 
 
 def test_unsuitable_settings_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     said: list[str] = []
     # Ansible says each warning once in a process, and other tests had theirs.
-    monkeypatch.setattr(slurm_accounting.AnsibleModule, "warn", lambda _module, text: said.append(text))
+    monkeypatch.setattr(slurm_accounting.HerdModule, "warn", lambda _module, text: said.append(text))
     found = run(tmp_path, monkeypatch, capsys, configuration(PrivateData="jobs", KillWait="5 sec"))
     assert not found.get("failed"), found
     assert "KillWait is 5 seconds" in str(said)

@@ -1,14 +1,17 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checks of the flag guard, one for each rule. C(rules) describes them."""
+"""The checks of the flag guard, one for each rule of C(rules), whose texts describe them.
+
+A check yields a hit for each place where a command line breaks the rule.
+"""
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from ..command_line import Argument
 from . import values as flag_values
@@ -20,18 +23,21 @@ PLANNED = (
     "--model", "--host", "--port", "--api-key-file", "--rpc", "--device", "--tensor-split", "--split-mode",
     "--n-gpu-layers",
 )  # fmt: skip
-SECRETS = ("--api-key", "--hf-token")
 # Flags that a router sets for its models or removes from presets.
 ROUTERS_OWN = (
     "--host", "--port", "--api-key-file", "--ssl-cert-file", "--ssl-key-file", "--models-dir", "--models-max",
     "--models-preset", "--models-autoload", "--no-models-autoload",
 )  # fmt: skip
-REMOTE_MODELS = ("--hf-repo", "--model-url", "--docker-repo", "-dr")
 _SECRET_VARIABLES = ("LLAMA_API_KEY", "HF_TOKEN")
 _UNQUANTISED = ("f32", "f16", "bf16")
 # Cache types with a CUDA kernel of flash attention in every release.
 _CUDA_KERNELS = ("f16", "q8_0", "q4_0")
 _VOLTA = 70
+
+
+def _present(*names: str) -> Callable[[Subject], Iterator[Hit]]:
+    """Make the check for flags that must not occur."""
+    return lambda subject: (Hit(name) for name in names if subject.line.has(name))
 
 
 def _flags(subject: Subject) -> Iterator[Argument]:
@@ -46,7 +52,6 @@ def _unsplit(flag: str) -> bool:
 
 
 def unsplit_argument(subject: Subject) -> Iterator[Hit]:
-    """C(--flag=value), or flag and value in one word of a list."""
     for argument in subject.line.arguments:
         if argument.flag and _unsplit(argument.flag):
             flag, value = re.split(r"[=\s]+", argument.flag, maxsplit=1)
@@ -59,7 +64,6 @@ def _near(flag: str, accepted: Collection[str]) -> str:
 
 
 def unknown_flag(subject: Subject) -> Iterator[Hit]:
-    """A flag that neither this build nor another release accepts."""
     accepted = subject.engine.accepted
     for argument in _flags(subject):
         if argument.flag not in accepted and not translation(argument.flag, argument.value, accepted):
@@ -67,7 +71,6 @@ def unknown_flag(subject: Subject) -> Iterator[Hit]:
 
 
 def other_dialect(subject: Subject) -> Iterator[Hit]:
-    """A flag of another release with an equivalent in this one."""
     accepted = subject.engine.accepted
     for argument in _flags(subject):
         if argument.flag not in accepted:
@@ -77,7 +80,6 @@ def other_dialect(subject: Subject) -> Iterator[Hit]:
 
 
 def removed_flag(subject: Subject) -> Iterator[Hit]:
-    """A flag that C(--help) still lists as removed."""
     for argument in _flags(subject):
         instead = removed(argument.flag, subject.engine.accepted)
         if argument.flag in subject.engine.accepted and instead:
@@ -85,30 +87,29 @@ def removed_flag(subject: Subject) -> Iterator[Hit]:
 
 
 def stray_word(subject: Subject) -> Iterator[Hit]:
-    """A word that belongs to no flag."""
     for argument in subject.line.arguments:
         if not argument.flag:
             yield Hit(repr(argument.value))
 
 
 def bare_flash_attention(subject: Subject) -> Iterator[Hit]:
-    """C(--flash-attn) without a value."""
     if any(argument.value is None for argument in subject.line.all("--flash-attn")):
         yield Hit("--flash-attn without a value")
 
 
+def _values(subject: Subject) -> Mapping[str, Callable[[str], str]]:
+    return flag_values.WORKER if subject.program == WORKER else flag_values.HEAD
+
+
 def missing_value(subject: Subject) -> Iterator[Hit]:
-    """Any other flag without its value."""
-    table = flag_values.WORKER if subject.program == WORKER else flag_values.HEAD
-    needing = {*table, *PLANNED} - {"--flash-attn"} if subject.program != WORKER else {*table, "--host", "--device"}
+    needing = {*_values(subject), *(("--host", "--device") if subject.program == WORKER else PLANNED)}
     for argument in _flags(subject):
-        if argument.name in needing and argument.value is None:
+        if argument.name in needing - {"--flash-attn"} and argument.value is None:
             yield Hit(f"{argument.flag} without a value")
 
 
 def value_out_of_range(subject: Subject) -> Iterator[Hit]:
-    """A value that the engine rejects or aborts at."""
-    table = flag_values.WORKER if subject.program == WORKER else flag_values.HEAD
+    table = _values(subject)
     for argument in _flags(subject):
         if argument.name in table and argument.value is not None:
             wanted = table[argument.name](argument.value)
@@ -117,7 +118,6 @@ def value_out_of_range(subject: Subject) -> Iterator[Hit]:
 
 
 def repeated_flag(subject: Subject) -> Iterator[Hit]:
-    """A flag that occurs twice; the last one counts."""
     for name in dict.fromkeys(argument.name for argument in _flags(subject)):
         several = subject.line.all(name)
         if len(several) > 1 and name not in PLANNED:
@@ -126,55 +126,40 @@ def repeated_flag(subject: Subject) -> Iterator[Hit]:
 
 
 def plan_overridden(subject: Subject) -> Iterator[Hit]:
-    """A second flag for a value of the plan."""
     for name in PLANNED:
         if len(subject.line.all(name)) > 1:
             yield Hit(f"{name} a second time")
 
 
-def secret_in_arguments(subject: Subject) -> Iterator[Hit]:
-    """A key or token on the command line."""
-    for name in SECRETS:
-        if subject.line.has(name):
-            yield Hit(name)
+model_from_network = _present("--hf-repo", "--model-url", "--docker-repo", "-dr")
+preset_reserved = _present(*ROUTERS_OWN)
+secret_in_arguments = _present("--api-key", "--hf-token")
 
 
 def secret_in_environment(subject: Subject) -> Iterator[Hit]:
-    """A key or token in the unit's environment."""
     for name in _SECRET_VARIABLES:
         if name in (subject.environment or {}):
             yield Hit(f"the variable {name}")
 
 
 def setting_in_environment(subject: Subject) -> Iterator[Hit]:
-    """C(LLAMA_ARG_…), which sets a flag that no rule sees."""
     for name in subject.environment or {}:
         if name.startswith("LLAMA_ARG_"):
             yield Hit(f"the variable {name}")
 
 
-def model_from_network(subject: Subject) -> Iterator[Hit]:
-    """A model that the engine downloads itself."""
-    for name in REMOTE_MODELS:
-        if subject.line.has(name):
-            yield Hit(name)
-
-
 def no_port(subject: Subject) -> Iterator[Hit]:
-    """No port is given."""
     if not subject.line.has("--port"):
         yield Hit("no --port")
 
 
 def tls_by_half(subject: Subject) -> Iterator[Hit]:
-    """A certificate without a key, or a key without a certificate."""
     certificate, key = subject.line.has("--ssl-cert-file"), subject.line.has("--ssl-key-file")
     if certificate != key:
         yield Hit("--ssl-cert-file without --ssl-key-file" if certificate else "--ssl-key-file without --ssl-cert-file")
 
 
 def tls_not_built(subject: Subject) -> Iterator[Hit]:
-    """Certificate and key with a build without TLS."""
     if subject.line.has("--ssl-cert-file") and subject.line.has("--ssl-key-file") and not subject.engine.tls:
         yield Hit("--ssl-cert-file and --ssl-key-file, with a release that was built without OpenSSL")
 
@@ -183,12 +168,15 @@ def _attention(subject: Subject) -> str:
     return subject.line.value("--flash-attn", "auto")
 
 
+def _has_cuda_kernels(subject: Subject) -> bool:
+    return subject.engine.cuda and _attention(subject) != "off"
+
+
 def _cache_types(subject: Subject) -> tuple[str, str]:
     return subject.line.value("--cache-type-k", "f16"), subject.line.value("--cache-type-v", "f16")
 
 
 def quantised_v(subject: Subject) -> Iterator[Hit]:
-    """A quantised V cache without flash attention."""
     v_type = _cache_types(subject)[1]
     if _attention(subject) == "off" and v_type not in _UNQUANTISED:
         yield Hit(f"a V cache of {v_type} with flash attention off")
@@ -200,38 +188,30 @@ def _kernels(subject: Subject) -> tuple[tuple[str, ...], bool]:
     return tuple(told.get("kernels", _CUDA_KERNELS)), told.get("others") == "converted"
 
 
-_CONVERTED = "flash attention has no kernel for them, and slowly converts the whole cache to f16 for every token"
+def _cache_hit(found: str, instead: str, is_converted: bool) -> Hit:
+    if not is_converted:
+        return Hit(found, instead, ERROR)
+    slow = "flash attention has no kernel for them, and slowly converts the whole cache to f16 for every token"
+    return Hit(found, instead, WARNING, slow)
 
 
 def unequal_cache_types(subject: Subject) -> Iterator[Hit]:
-    """K and V of different types on CUDA with flash attention."""
     k_type, v_type = _cache_types(subject)
-    if not subject.engine.cuda or _attention(subject) == "off" or k_type == v_type:
-        return
-    converted = _kernels(subject)[1]
-    found = f"K cache {k_type} and V cache {v_type} with flash attention {_attention(subject)}"
-    yield Hit(found, severity=WARNING if converted else ERROR, otherwise=_CONVERTED if converted else "")
+    if _has_cuda_kernels(subject) and k_type != v_type:
+        found = f"K cache {k_type} and V cache {v_type} with flash attention {_attention(subject)}"
+        yield _cache_hit(found, "", _kernels(subject)[1])
 
 
 def cache_type_without_kernel(subject: Subject) -> Iterator[Hit]:
-    """A cache type without a kernel in CUDA's flash attention."""
     kernels, others = _kernels(subject)
-    if not subject.engine.cuda or _attention(subject) == "off":
-        return
     for cache_type in dict.fromkeys(_cache_types(subject)):
-        if cache_type not in kernels and cache_type != "f32":
+        if _has_cuda_kernels(subject) and cache_type not in kernels and cache_type != "f32":
             # The only cache type that cannot be converted.
             converted = others and cache_type != "iq4_nl"
-            yield Hit(
-                f"a cache of {cache_type} on CUDA",
-                f"use one of {', '.join(kernels)}",
-                WARNING if converted else ERROR,
-                _CONVERTED if converted else "",
-            )
+            yield _cache_hit(f"a cache of {cache_type} on CUDA", f"use one of {', '.join(kernels)}", converted)
 
 
 def bf16_on_volta(subject: Subject) -> Iterator[Hit]:
-    """bf16, which a V100 does not support."""
     if not subject.has_volta:
         return
     for name, cache_type in zip("KV", _cache_types(subject)):
@@ -242,7 +222,6 @@ def bf16_on_volta(subject: Subject) -> Iterator[Hit]:
 
 
 def volta_code_missing(subject: Subject) -> Iterator[Hit]:
-    """A build without code for a V100 or for its tensor cores."""
     architectures = sorted(int(found) for found in subject.engine.architectures if found.isdigit())
     if not subject.has_volta or not architectures or _VOLTA in architectures:
         return
@@ -259,13 +238,11 @@ def volta_code_missing(subject: Subject) -> Iterator[Hit]:
 
 
 def no_device_list(subject: Subject) -> Iterator[Hit]:
-    """Workers without a list of devices."""
     if subject.has_rpc and not subject.line.has("--device"):
         yield Hit("--rpc without --device")
 
 
 def device_before_rpc(subject: Subject) -> Iterator[Hit]:
-    """Remote devices before C(--rpc) creates them."""
     rpc, device = subject.line.position("--rpc"), subject.line.position("--device")
     remote = [name for name in subject.line.parts("--device") if name.startswith("RPC")]
     if remote and rpc < 0:
@@ -275,7 +252,6 @@ def device_before_rpc(subject: Subject) -> Iterator[Hit]:
 
 
 def split_and_devices_differ(subject: Subject) -> Iterator[Hit]:
-    """Different numbers of shares and devices."""
     split, devices = subject.line.value("--tensor-split"), subject.line.parts("--device")
     shares = len(re.split(r"[,/]", split)) if split else 0
     if shares and devices and shares != len(devices):
@@ -292,7 +268,6 @@ def _endpoint_problem(endpoint: str) -> str:
 
 
 def endpoint_malformed(subject: Subject) -> Iterator[Hit]:
-    """A worker's address that the engine cannot read."""
     for endpoint in subject.line.parts("--rpc"):
         problem = _endpoint_problem(endpoint)
         if problem:
@@ -300,7 +275,6 @@ def endpoint_malformed(subject: Subject) -> Iterator[Hit]:
 
 
 def endpoint_repeated(subject: Subject) -> Iterator[Hit]:
-    """The same worker twice."""
     endpoints = subject.line.parts("--rpc")
     for endpoint in dict.fromkeys(endpoints):
         if endpoints.count(endpoint) > 1:
@@ -308,7 +282,6 @@ def endpoint_repeated(subject: Subject) -> Iterator[Hit]:
 
 
 def deadlocking_workers(subject: Subject) -> Iterator[Hit]:
-    """More workers than this release is known to serve."""
     workers = len(set(subject.line.parts("--rpc")))
     for defect in subject.engine.defects:
         limit = defect.get("workers_from")
@@ -323,7 +296,6 @@ def deadlocking_workers(subject: Subject) -> Iterator[Hit]:
 
 
 def slots_divide_context(subject: Subject) -> Iterator[Hit]:
-    """Less context for a slot than the settings ask for."""
     total, slots = subject.line.number("--ctx-size", 0), subject.line.number("--parallel", -1)
     if slots < 1 or subject.line.has("--kv-unified"):
         slots = 1
@@ -335,13 +307,11 @@ def slots_divide_context(subject: Subject) -> Iterator[Hit]:
 
 
 def slots_unsaid(subject: Subject) -> Iterator[Hit]:
-    """The engine chooses the number of slots."""
     if subject.line.number("--parallel", -1) == -1:
         yield Hit("no --parallel")
 
 
 def prompt_cache_with_rpc(subject: Subject) -> Iterator[Hit]:
-    """A prompt cache in RAM together with workers."""
     if subject.has_rpc and "--cache-ram" in subject.engine.accepted:
         size = subject.line.value("--cache-ram", "8192 by default")
         if size != "0":
@@ -349,7 +319,6 @@ def prompt_cache_with_rpc(subject: Subject) -> Iterator[Hit]:
 
 
 def row_split_with_rpc(subject: Subject) -> Iterator[Hit]:
-    """C(--split-mode row) with remote devices, which do not support it."""
     if subject.has_rpc and subject.line.value("--split-mode", "layer") == "row":
         # Releases without --load-mode accept it and split by layers anyway.
         refused = "--load-mode" in subject.engine.accepted
@@ -357,33 +326,22 @@ def row_split_with_rpc(subject: Subject) -> Iterator[Hit]:
 
 
 def router_with_rpc(subject: Subject) -> Iterator[Hit]:
-    """A router, whose children would share workers."""
-    router = [name for name in ("--models-dir", "--models-preset") if subject.line.has(name)]
+    router = next((name for name in ("--models-dir", "--models-preset") if subject.line.has(name)), "")
     if subject.has_rpc and router:
-        yield Hit(f"{router[0]} with --rpc")
+        yield Hit(f"{router} with --rpc")
 
 
 def router_of_older_release(subject: Subject) -> Iterator[Hit]:
-    """A router of a release that handles broken and busy models badly."""
     if subject.engine.accepted and "--load-mode" not in subject.engine.accepted:
         yield Hit("a router of this release")
 
 
 def alias_of_older_release(subject: Subject) -> Iterator[Hit]:
-    """An alias that the router does not read."""
     if subject.engine.accepted and "--load-mode" not in subject.engine.accepted and subject.line.has("--alias"):
         yield Hit(f"--alias {subject.line.value('--alias')}")
 
 
-def preset_reserved(subject: Subject) -> Iterator[Hit]:
-    """Flags that the router sets for each of its models."""
-    for name in ROUTERS_OWN:
-        if subject.line.has(name):
-            yield Hit(name)
-
-
 def preset_overridden(subject: Subject) -> Iterator[Hit]:
-    """A flag of the preset that is also on the router's command line."""
     above = {argument.name for argument in subject.above.arguments} if subject.above else set()
     for name in dict.fromkeys(argument.name for argument in _flags(subject)):
         if name in above and name not in ROUTERS_OWN:
@@ -391,32 +349,23 @@ def preset_overridden(subject: Subject) -> Iterator[Hit]:
 
 
 def preset_cut_off(subject: Subject) -> Iterator[Hit]:
-    """A value that the preset file cannot hold."""
     for word in subject.line.words:
         if re.search(r"[#;\r\n]", word):
             yield Hit(repr(word))
 
 
 def micro_batch_above_batch(subject: Subject) -> Iterator[Hit]:
-    """A micro-batch that can never be full."""
     batch, micro = subject.line.number("--batch-size", 2048), subject.line.number("--ubatch-size", 512)
     if micro > batch > 0:
         yield Hit(f"--ubatch-size {micro} above --batch-size {batch}")
 
 
 def fitting_is_on(subject: Subject) -> Iterator[Hit]:
-    """An engine that changes unset arguments."""
-    if "--fit" in subject.engine.accepted and subject.line.value("--fit", "on") not in (
-        "off",
-        "disabled",
-        "false",
-        "0",
-    ):
+    if "--fit" in subject.engine.accepted and subject.line.value("--fit", "on") not in flag_values.OFF:
         yield Hit("--fit on" if subject.line.has("--fit") else "no --fit off")
 
 
 def worker_host(subject: Subject) -> Iterator[Hit]:
-    """A listening address that is no IPv4 address."""
     host = subject.line.value("--host")
     try:
         ipaddress.IPv4Address(host)
@@ -425,21 +374,16 @@ def worker_host(subject: Subject) -> Iterator[Hit]:
 
 
 def worker_open_to_all(subject: Subject) -> Iterator[Hit]:
-    """A worker on every network of its host."""
     if subject.line.value("--host") == "0.0.0.0":  # the address that is looked for
         yield Hit("-H 0.0.0.0")
 
 
 def worker_cache_nowhere(subject: Subject) -> Iterator[Hit]:
-    """A tensor cache without a directory of its own."""
     if subject.line.has("--cache") and subject.environment is not None and not subject.environment.get("LLAMA_CACHE"):
         yield Hit("-c without the variable LLAMA_CACHE")
 
 
 def bench_split_separator(subject: Subject) -> Iterator[Hit]:
-    """Commas in the split of llama-bench."""
-    if "," in subject.line.value("--tensor-split"):
-        yield Hit(
-            f"-ts {subject.line.value('--tensor-split')}",
-            f"write {subject.line.value('--tensor-split').replace(',', '/')}",
-        )
+    split = subject.line.value("--tensor-split")
+    if "," in split:
+        yield Hit(f"-ts {split}", f"write {split.replace(',', '/')}")

@@ -17,22 +17,10 @@ from .subject import ERROR, WARNING, Finding, Hit, Rule, Subject, named
 
 
 def _finding(rule: Rule, hit: Hit, accepted: Collection[str]) -> Finding:
-    severity = hit.severity or rule.severity
-    if rule.id in accepted:
-        severity = WARNING
+    severity = WARNING if rule.id in accepted else hit.severity or rule.severity
     return Finding(
         rule.id, severity, hit.found, hit.otherwise or rule.otherwise, hit.instead or rule.instead, rule.source
     )
-
-
-def _require_known(accepted: Collection[str]) -> None:
-    unknown = sorted(set(accepted) - {rule.id for rule in RULES})
-    if unknown:
-        raise InvalidInputError(
-            "ids of the flag guard's rules among the accepted ones",
-            unknown[0],
-            "correct it; docs/reference/flag-guard.md lists the rules",
-        )
 
 
 def inspect(subject: Subject, accepted: Collection[str] = ()) -> list[Finding]:
@@ -40,7 +28,13 @@ def inspect(subject: Subject, accepted: Collection[str] = ()) -> list[Finding]:
 
     :param accepted: ids of rules that the operator accepts; their findings become warnings.
     """
-    _require_known(accepted)
+    unknown = sorted(set(accepted) - {rule.id for rule in RULES})
+    if unknown:
+        raise InvalidInputError(
+            "ids of the flag guard's rules among the accepted ones",
+            unknown[0],
+            "correct it; docs/reference/flag-guard.md lists the rules",
+        )
     rules = [rule for rule in RULES if subject.program in rule.programs]
     return [_finding(rule, hit, accepted) for rule in rules for hit in rule.check(subject)]
 

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 
 _LARGEST = 2**31 - 1
-_CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 _ON_OFF = ("on", "off", "enabled", "disabled", "true", "false", "1", "0")
+OFF = ("off", "disabled", "false", "0")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -27,11 +28,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return lambda value: "" if value in choices else f"one of {', '.join(choices)}"
 
 
-def _slots(value: str) -> str:
-    return "" if value == "-1" else _between(1)(value)
-
-
-def _seconds_of_sleep(value: str) -> str:
+def _above_zero_or_default(value: str) -> str:
     return "" if value == "-1" else _between(1)(value)
 
 
@@ -54,8 +51,8 @@ def _shares(value: str) -> str:
 HEAD: Mapping[str, Callable[[str], str]] = {
     "--batch-size": _between(1),
     "--cache-ram": _between(-1),
-    "--cache-type-k": _one_of(*_CACHE_TYPES),
-    "--cache-type-v": _one_of(*_CACHE_TYPES),
+    "--cache-type-k": _one_of(*CACHE_TYPES),
+    "--cache-type-v": _one_of(*CACHE_TYPES),
     "--ctx-size": _between(0),
     "--fit": _one_of(*_ON_OFF),
     "--flash-attn": _one_of("on", "off", "auto"),
@@ -65,9 +62,9 @@ HEAD: Mapping[str, Callable[[str], str]] = {
     "--models-max": _between(0),
     "--n-gpu-layers": _layers,
     "--numa": _one_of("distribute", "isolate", "numactl"),
-    "--parallel": _slots,
+    "--parallel": _above_zero_or_default,
     "--port": _between(1, 65535),
-    "--sleep-idle-seconds": _seconds_of_sleep,
+    "--sleep-idle-seconds": _above_zero_or_default,
     "--split-mode": _one_of("none", "layer", "row", "tensor"),
     "--stop-timeout": _between(1),
     "--tensor-split": _shares,

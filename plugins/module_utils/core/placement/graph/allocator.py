@@ -12,7 +12,10 @@ holes too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+from ...models.gguf_types import padded
 
 # Operations whose result is a view of another tensor.
 _VIEWS = frozenset(("view", "none"))
@@ -47,10 +50,7 @@ class Tensor:
     ) -> None:
         self.op = op
         self.layout = (element, shape + (1,) * (4 - len(shape)), is_dense)
-        size = element
-        for length in shape:
-            size *= length
-        self.size = size
+        self.size = element * math.prod(shape)
         self.sources = list(sources)
         self.root: Tensor | None = (root.root or root) if root is not None else None
         self.device = device
@@ -64,17 +64,14 @@ class Tensor:
 class Arena:
     """The memory of one device as a list of holes; the last hole is endless (ggml_dyn_tallocr)."""
 
-    def __init__(self, alignment: int) -> None:
-        self.alignment = alignment
+    def __init__(self, device: int, alignment: int) -> None:
+        self.device, self.alignment = device, alignment
         self.holes: list[list[int]] = [[0, _ENDLESS]]
         self.size = 0
 
-    def padded(self, size: int) -> int:
-        return -(-size // self.alignment) * self.alignment
-
     def take(self, size: int) -> int:
         """Allocate bytes, and return their address."""
-        size = self.padded(size)
+        size = padded(size, self.alignment)
         best, chosen = _ENDLESS, len(self.holes) - 1
         for number in range(len(self.holes) - 1):
             if size <= self.holes[number][1] <= best:
@@ -90,7 +87,7 @@ class Arena:
 
     def give(self, address: int, size: int) -> None:
         """Free bytes, and join them with adjacent holes."""
-        size = self.padded(size)
+        size = padded(size, self.alignment)
         for number, hole in enumerate(self.holes):
             if hole[0] + hole[1] == address:
                 hole[1] += size
@@ -109,6 +106,42 @@ class Arena:
         while place < len(self.holes) and self.holes[place][0] < address:
             place += 1
         self.holes.insert(place, [address, size])
+
+    def place(self, node: Tensor) -> None:
+        """Allocate a tensor of this device, or overwrite an input with it."""
+        if node.is_placed or node.is_external or node.root is not None or node.device != self.device:
+            return
+        node.is_placed = True
+        if node.op in _IN_PLACE:
+            for parent in node.sources:
+                if self._reuses(node, parent):
+                    return
+        node.address = self.take(node.size)
+
+    def _reuses(self, node: Tensor, parent: Tensor) -> bool:
+        # A view owns no memory there, so nothing is overwritten through one.
+        if parent.root is not None or parent.is_output or not parent.is_placed:
+            return False
+        if node.layout != parent.layout or parent.children != 1 or parent.views:
+            return False
+        node.address = parent.address
+        parent.is_placed = False
+        return True
+
+    def release(self, parent: Tensor) -> None:
+        """Count a use of a tensor, and free it after the last one."""
+        parent.children -= 1
+        if parent.children or parent.views:
+            return
+        if parent.root is not None:
+            owner = parent.root
+            owner.views -= 1
+            if owner.views or owner.children:
+                return
+            parent = owner
+        if parent.is_placed and not parent.is_output:
+            self.give(parent.address, parent.size)
+            parent.is_placed = False
 
 
 class Graph:
@@ -193,46 +226,6 @@ def _split(nodes: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     return done + entering + pending, list(copies.values())
 
 
-class _Allocator:
-    def __init__(self, arena: Arena, device: int) -> None:
-        self.arena = arena
-        self.device = device
-
-    def place(self, node: Tensor) -> None:
-        if node.is_placed or node.is_external or node.root is not None or node.device != self.device:
-            return
-        node.is_placed = True
-        if node.op in _IN_PLACE:
-            for parent in node.sources:
-                if self._reuses(node, parent):
-                    return
-        node.address = self.arena.take(node.size)
-
-    def _reuses(self, node: Tensor, parent: Tensor) -> bool:
-        # A view owns no memory there, so nothing is overwritten through one.
-        if parent.root is not None or parent.is_output or not parent.is_placed:
-            return False
-        if node.layout != parent.layout or parent.children != 1 or parent.views:
-            return False
-        node.address = parent.address
-        parent.is_placed = False
-        return True
-
-    def release(self, parent: Tensor) -> None:
-        parent.children -= 1
-        if parent.children or parent.views:
-            return
-        if parent.root is not None:
-            owner = parent.root
-            owner.views -= 1
-            if owner.views or owner.children:
-                return
-            parent = owner
-        if parent.is_placed and not parent.is_output:
-            self.arena.give(parent.address, parent.size)
-            parent.is_placed = False
-
-
 def arena_bytes(graph: Graph, device: int, head: int, copies: int, alignment: int) -> int:
     """Compute the bytes of a device's compute buffer.
 
@@ -242,17 +235,16 @@ def arena_bytes(graph: Graph, device: int, head: int, copies: int, alignment: in
     _assign(graph.nodes, head)
     leaves = [source for node in graph.nodes for source in node.sources if source.op == "none"]
     nodes, entering = _split(graph.nodes)
-    arena = Arena(alignment)
+    arena = Arena(device, alignment)
     first = 0
     if copies > 1:
         # They stay allocated, one for each batch in the pipeline.
         for tensor in entering:
             if tensor.device == device:
-                first += copies * arena.padded(tensor.size)
+                first += copies * padded(tensor.size, alignment)
             tensor.is_external = True
-    allocator = _Allocator(arena, device)
     for leaf in leaves:
-        allocator.place(leaf)
+        arena.place(leaf)
     for node in nodes:
         if node.root is not None:
             node.root.views += 1
@@ -260,9 +252,9 @@ def arena_bytes(graph: Graph, device: int, head: int, copies: int, alignment: in
             source.children += 1
     for node in nodes:
         for source in node.sources:
-            allocator.place(source)
+            arena.place(source)
         if node.op != "keep":
-            allocator.place(node)
+            arena.place(node)
         for source in node.sources:
-            allocator.release(source)
+            arena.release(source)
     return first + arena.size

@@ -30,21 +30,22 @@ def _attention(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
         query, key = blocks.norm(query), blocks.norm(key)
     if name not in ("jamba", "nemotron_h"):
         query, key = blocks.rope(query), blocks.rope(key)
-    return blocks.attention(layer, query, key, value, name in _WINDOWED, blocks.metadata.width)
-
-
-_WINDOWED = frozenset(("gemma2", "gemma3", "gpt-oss"))
+    return blocks.matrix(blocks.metadata.width, blocks.attention(layer, query, key, value))
 
 
 def _outputs(blocks: Blocks, is_last: bool, *tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(blocks.rows(tensor) for tensor in tensors) if is_last else tensors
 
 
+def _residual(blocks: Blocks, is_last: bool, found: Tensor, source: Tensor) -> Tensor:
+    """Add a part's result to its source; in the last layer only for tokens with a requested output."""
+    return blocks.add(*_outputs(blocks, is_last, found, source))
+
+
 def _plain(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """Build a layer of llama and related architectures."""
     found = _attention(blocks, layer, blocks.norm(source))
-    found, source = _outputs(blocks, is_last, found, source)
-    entering = blocks.add(found, source)
+    entering = _residual(blocks, is_last, found, source)
     normed = blocks.norm(entering)
     if layer.expert_inner:
         return blocks.add(blocks.experts(normed, layer), entering)
@@ -54,8 +55,7 @@ def _plain(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) 
 def _gpt_oss(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     """Build a layer of gpt-oss. Newer releases compute the last layer's experts for all tokens, for a second head."""
     found = _attention(blocks, layer, blocks.norm(source))
-    found, source = _outputs(blocks, is_last and blocks.run.old, found, source)
-    entering = blocks.add(found, source)
+    entering = _residual(blocks, is_last and blocks.run.old, found, source)
     found = blocks.add(blocks.experts(blocks.norm(entering), layer, "after"), entering)
     return _outputs(blocks, is_last and not blocks.run.old, found)[0]
 
@@ -76,9 +76,8 @@ def _phi3(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -
     joined = blocks.matrix(sum(heads * size for heads, size in sizes), blocks.norm(source))
     query, key, value = (blocks.view(joined, (size, heads, tokens), False) for heads, size in sizes)
     query, key = blocks.rope(query), blocks.rope(key)
-    found = blocks.attention(layer, query, key, value, False, blocks.metadata.width)
-    found, source = _outputs(blocks, is_last, found, source)
-    entering = blocks.add(found, source)
+    found = blocks.matrix(blocks.metadata.width, blocks.attention(layer, query, key, value))
+    entering = _residual(blocks, is_last, found, source)
     both = blocks.matrix(2 * layer.inner, blocks.norm(entering))
     inner = blocks.new("glu", (layer.inner, both.layout[1][1]), both)
     return blocks.add(entering, blocks.matrix(blocks.metadata.width, inner))
@@ -109,7 +108,7 @@ def _deepseek2(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
         queries = blocks.new("concat", (rank + rope, heads, tokens), absorbed, query_rope)
         row = blocks.view(row, (rank, 1, tokens))
         keys = blocks.new("concat", (rank + rope, 1, tokens), row, key_rope)
-        found = blocks.latent_attention(queries, keys, row, metadata.width)
+        found = blocks.latent_attention(queries, keys, row)
     else:
         both = blocks.matrix(heads * (plain + value), row)
         key_plain = blocks.view(both, (plain, heads, tokens), False)
@@ -121,48 +120,34 @@ def _deepseek2(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
             queries = blocks.rope(blocks.view(query, (key, heads, tokens)))
         spread = blocks.new("repeat", (rope, heads, tokens), key_rope)
         keys = blocks.new("concat", (key, heads, tokens), key_plain, spread)
-        found = blocks.attention(layer, queries, keys, values, False, metadata.width)
-    found, source = _outputs(blocks, is_last, found, source)
-    entering = blocks.add(found, source)
-    return _shared(blocks, layer, entering, "sigmoid")
+        found = blocks.matrix(metadata.width, blocks.attention(layer, queries, keys, values))
+    return _shared(blocks, layer, _residual(blocks, is_last, found, source))
 
 
-def _shared(blocks: Blocks, layer: LayerMetadata, entering: Tensor, gating: str) -> Tensor:
+def _shared(blocks: Blocks, layer: LayerMetadata, entering: Tensor) -> Tensor:
     """Build a dense block, or experts with a shared expert."""
     normed = blocks.norm(entering)
     if not layer.expert_inner:
         return blocks.add(blocks.gated(normed, layer.inner), entering)
-    is_biased, old, scale = gating == "sigmoid", blocks.run.old, blocks.metadata.detail("expert_scale")
+    architecture, old, scale = blocks.metadata.architecture, blocks.run.old, blocks.metadata.detail("expert_scale")
+    gating = "soft_max" if architecture == "granitehybrid" else "sigmoid"
     # Newer releases omit a scale of 1.
-    is_scaled = scale == 2 or (old and (scale > 0 or blocks.metadata.architecture == "glm4moe"))
+    is_scaled = scale == 2 or (old and (scale > 0 or architecture == "glm4moe"))
     groups = blocks.metadata.detail("expert_groups")
-    found = blocks.experts(normed, layer, gating, is_biased, is_scaled=is_scaled, groups=groups)
+    found = blocks.experts(normed, layer, gating, is_scaled=is_scaled, groups=groups)
     if layer.shared_inner:
         found = blocks.add(found, blocks.gated(normed, layer.shared_inner))
     return blocks.add(found, entering)
 
 
-def _glm4moe(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
-    found = _attention(blocks, layer, blocks.norm(source))
-    found, source = _outputs(blocks, is_last, found, source)
-    return _shared(blocks, layer, blocks.add(found, source), "sigmoid")
-
-
 def _mamba1(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
     sizes, slots = blocks.metadata.recurrent or {}, blocks.run.slots
-    inner, state, rank, conv = sizes["inner"], sizes["state"], sizes["rank"], sizes["conv"]
+    inner, state, rank = sizes["inner"], sizes["state"], sizes["rank"]
     tokens = blocks.run.tokens
     each = tokens // slots
-    history, states = blocks.kept(), blocks.kept()
-    before = blocks.view(blocks.state((conv - 1) * inner, history), (conv - 1, inner, slots))
     both = blocks.matrix(2 * inner, blocks.view(source, (source.layout[1][0], each, slots)))
     x, z = blocks.view(both, (inner, each, slots), False), blocks.view(both, (inner, each, slots), False)
-    turned = blocks.view(x, (each, inner, slots), False)
-    rolled = blocks.new("concat", (conv - 1 + each, inner, slots), before, turned)
-    blocks.store(blocks.view(rolled, (conv - 1, inner, slots), False), history)
-    x = blocks.new("ssm_conv", (inner, each, slots), rolled)
-    x.device = blocks.device
-    x = blocks.like("unary", blocks.weighted("add", x))
+    x = blocks.like("unary", blocks.weighted("add", blocks.convolution(x)))
     mixed = blocks.matrix(rank + 2 * state, x)
     step = blocks.view(mixed, (rank, each, slots), False)
     first = blocks.view(mixed, (state, 1, each, slots), False)
@@ -173,22 +158,24 @@ def _mamba1(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
         step = blocks.like("cont", step)
     step = blocks.weighted("add", blocks.matrix(inner, step))
     lying = blocks.view(x, (1, inner, each, slots))
-    scanned = blocks.state(
-        0, states, (lying, step, first, second), inner * tokens + state * inner * slots, is_weighted=True
-    )
-    blocks.store(blocks.view(scanned, (state * inner * slots,)), states)
-    y = blocks.view(scanned, (inner, each, slots))
-    y = blocks.add(y, blocks.weighted("mul", x))
-    y = blocks.like("glu", blocks.like("cont", z), y)
+    y = _scanned(blocks, (lying, step, first, second), x, z)
     return blocks.view(blocks.matrix(blocks.metadata.width, y), (blocks.metadata.width, tokens))
+
+
+def _scanned(blocks: Blocks, inputs: tuple[Tensor, ...], x: Tensor, z: Tensor) -> Tensor:
+    """Scan the inputs, add x and gate the sum by z."""
+    sizes, states = blocks.metadata.recurrent or {}, blocks.kept()
+    length = sizes["state"] * sizes["inner"] * blocks.run.slots
+    scanned = blocks.state(sizes["inner"] * blocks.run.tokens + length, states, inputs)
+    blocks.store(blocks.view(scanned, (length,)), states)
+    y = blocks.add(blocks.view(scanned, z.layout[1]), blocks.weighted("mul", x))
+    return blocks.like("glu", blocks.like("cont", z), y)
 
 
 def _mamba2(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
     sizes, slots, tokens = blocks.metadata.recurrent or {}, blocks.run.slots, blocks.run.tokens
-    inner, state, heads, conv, groups = (sizes[name] for name in ("inner", "state", "rank", "conv", "groups"))
+    inner, state, heads, groups = (sizes[name] for name in ("inner", "state", "rank", "groups"))
     each, size, mixed = tokens // slots, inner // heads, inner + 2 * groups * state
-    history, states = blocks.kept(), blocks.kept()
-    before = blocks.view(blocks.state((conv - 1) * mixed, history), (conv - 1, mixed, slots))
     all_in = inner + mixed + heads
     if blocks.run.old:
         joined = blocks.matrix(all_in, blocks.view(source, (source.layout[1][0], each, slots)))
@@ -197,23 +184,12 @@ def _mamba2(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
     z = blocks.view(joined, (size, heads, each, slots), False)
     rows = blocks.view(joined, (mixed, each, slots), False)
     step = blocks.view(joined, (heads, each, slots), False)
-    turned = blocks.view(rows, (each, mixed, slots), False)
-    rolled = blocks.new("concat", (conv - 1 + each, mixed, slots), before, turned)
-    blocks.store(blocks.view(rolled, (conv - 1, mixed, slots), False), history)
-    rows = blocks.new("ssm_conv", (mixed, each, slots), rolled)
-    rows.device = blocks.device
-    rows = blocks.like("unary", blocks.weighted("add", rows))
+    rows = blocks.like("unary", blocks.weighted("add", blocks.convolution(rows)))
     x = blocks.view(rows, (size, heads, each, slots), False)
     first = blocks.view(rows, (state, groups, each, slots), False)
     second = blocks.view(rows, (state, groups, each, slots), False)
     step = blocks.weighted("add", blocks.like("cont", step))
-    scanned = blocks.state(
-        0, states, (x, step, first, second), inner * tokens + state * inner * slots, is_weighted=True
-    )
-    blocks.store(blocks.view(scanned, (state * inner * slots,)), states)
-    y = blocks.view(scanned, (size, heads, each, slots))
-    y = blocks.add(y, blocks.weighted("mul", x))
-    y = blocks.like("glu", blocks.like("cont", z), y)
+    y = _scanned(blocks, (x, step, first, second), x, z)
     if not blocks.metadata.detail("plain_scan"):
         y = blocks.norm(blocks.view(y, (inner // groups, groups, each, slots)))
     y = blocks.view(y, (inner, each, slots) if blocks.run.old else (inner, tokens))
@@ -224,8 +200,7 @@ def _mamba2(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
 def _mamba(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
     scan = _mamba1 if blocks.metadata.architecture == "mamba" else _mamba2
     found = scan(blocks, layer, blocks.norm(source))
-    found, source = _outputs(blocks, is_last, found, source)
-    return blocks.add(found, source)
+    return _residual(blocks, is_last, found, source)
 
 
 def _jamba(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
@@ -248,11 +223,11 @@ def _falcon_h1(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
     return blocks.add(blocks.gated(blocks.norm(entering), layer.inner), entering)
 
 
-def _granite_hybrid(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
+def _shared_experts(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
+    """Build a layer of glm4moe and granitehybrid, with attention or a recurrence."""
     normed = blocks.norm(source)
     found = _attention(blocks, layer, normed) if layer.kv_heads else _mamba2(blocks, layer, normed)
-    found, source = _outputs(blocks, is_last, found, source)
-    return _shared(blocks, layer, blocks.add(found, source), "soft_max")
+    return _shared(blocks, layer, _residual(blocks, is_last, found, source))
 
 
 def _nemotron_h(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -> Tensor:
@@ -265,8 +240,7 @@ def _nemotron_h(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: b
         inner = blocks.like("sqr", blocks.like("unary", blocks.matrix(layer.inner, normed)))
         found = blocks.matrix(blocks.metadata.width, inner)
     late = not blocks.run.old
-    found, source = _outputs(blocks, is_last and not late, found, source)
-    found = blocks.add(found, source)
+    found = _residual(blocks, is_last and not late, found, source)
     return _outputs(blocks, is_last and late, found)[0]
 
 
@@ -279,19 +253,12 @@ def _lfm2(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bool) -
 
 
 def _short_convolution(blocks: Blocks, source: Tensor) -> Tensor:
-    sizes, slots, tokens = blocks.metadata.recurrent or {}, blocks.run.slots, blocks.run.tokens
-    width, conv, each = blocks.metadata.width, sizes["conv"], tokens // slots
-    history = blocks.kept()
+    width, slots, tokens = blocks.metadata.width, blocks.run.slots, blocks.run.tokens
+    each = tokens // slots
     joined = blocks.matrix(3 * width, blocks.view(source, (width, each, slots)))
     b, c, x = (blocks.view(joined, (width, each, slots), False) for _each in range(3))
     product = blocks.new("mul", (width, each, slots), b, x)
-    turned = blocks.view(product, (each, width, slots), False)
-    before = blocks.view(blocks.state((conv - 1) * width, history), (conv - 1, width, slots))
-    rolled = blocks.new("concat", (conv - 1 + each, width, slots), before, turned)
-    blocks.store(blocks.view(rolled, (conv - 1, width, slots), False), history)
-    out = blocks.new("ssm_conv", (width, each, slots), rolled)
-    out.device = blocks.device
-    y = blocks.matrix(width, blocks.new("mul", (width, each, slots), c, out))
+    y = blocks.matrix(width, blocks.new("mul", (width, each, slots), c, blocks.convolution(product)))
     return blocks.view(y, (width, tokens))
 
 
@@ -304,8 +271,7 @@ def _qwen3next(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
         found = delta_net.attention(blocks, layer, normed)
     else:
         found = delta_net.recurrence(blocks, normed, blocks.constants)
-    found, source = _outputs(blocks, is_last and blocks.run.old, found, source)
-    entering = blocks.add(found, source)
+    entering = _residual(blocks, is_last and blocks.run.old, found, source)
     normed = blocks.norm(entering)
     if not layer.expert_inner:
         return blocks.add(blocks.gated(normed, layer.inner), entering)
@@ -317,26 +283,21 @@ def _qwen3next(blocks: Blocks, layer: LayerMetadata, source: Tensor, is_last: bo
 
 
 Builder = Callable[[Blocks, LayerMetadata, Tensor, bool], Tensor]
-#: Builder of a layer, by architecture.
+#: Builder of a layer, by architecture. Their buffers were measured (docs/reference/placement-accuracy.md), or those of
+#: an architecture with the same graph.
 LAYERS: Mapping[str, Builder] = {
-    "llama": _plain,
-    "qwen2": _plain,
-    "qwen2vl": _plain,
-    "qwen3": _plain,
-    "qwen3vl": _plain,
-    "qwen3moe": _plain,
-    "mistral3": _plain,
+    **dict.fromkeys(("llama", "qwen2", "qwen2vl", "qwen3", "qwen3vl", "qwen3moe", "mistral3"), _plain),
     "gemma2": _gemma,
     "gemma3": _gemma,
     "phi3": _phi3,
     "gpt-oss": _gpt_oss,
     "deepseek2": _deepseek2,
-    "glm4moe": _glm4moe,
+    "glm4moe": _shared_experts,
     "mamba": _mamba,
     "mamba2": _mamba,
     "jamba": _jamba,
     "falcon-h1": _falcon_h1,
-    "granitehybrid": _granite_hybrid,
+    "granitehybrid": _shared_experts,
     "nemotron_h": _nemotron_h,
     "lfm2": _lfm2,
     "qwen3next": _qwen3next,

@@ -8,8 +8,6 @@ The unrolled form works on successive chunks of tokens, and keeps much of each c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...models.metadata import LayerMetadata
 from .allocator import Tensor
 from .operations import Blocks, Constants
@@ -45,69 +43,39 @@ def attention(blocks: Blocks, layer: LayerMetadata, source: Tensor) -> Tensor:
     return blocks.matrix(blocks.metadata.width, blocks.like("mul", found, gate))
 
 
-@dataclass(frozen=True)
-class _Sizes:
-    state: int
-    key_heads: int
-    value_heads: int
-    value: int
-    conv: int
-    mixed: int
-    each: int
-    slots: int
-
-
-def _sizes(blocks: Blocks) -> _Sizes:
-    found, slots = blocks.metadata.recurrent or {}, blocks.run.slots
-    inner, state, groups, heads = found["inner"], found["state"], found["groups"], found["rank"]
-    mixed = inner + 2 * groups * state
-    return _Sizes(state, groups, heads, inner // heads, found["conv"], mixed, blocks.run.tokens // slots, slots)
-
-
 def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tensor:
     """Build the delta net of a layer.
 
     :param shared: constants of an older release; None for a newer one.
     """
-    sizes = _sizes(blocks)
-    slots, each, heads, value = sizes.slots, sizes.each, sizes.value_heads, sizes.value
-    history, states = blocks.kept(), blocks.kept()
-    mixed = blocks.view(blocks.matrix(sizes.mixed, source), (sizes.mixed, each, slots))
+    sizes, slots = blocks.metadata.recurrent or {}, blocks.run.slots
+    inner, size, key_heads, heads = (sizes[name] for name in ("inner", "state", "groups", "rank"))
+    each, value, width = blocks.run.tokens // slots, inner // heads, inner + 2 * key_heads * size
+    mixed = blocks.view(blocks.matrix(width, source), (width, each, slots))
     z = blocks.matrix(heads * value, source)
-    pairs = blocks.view(blocks.matrix(2 * heads, source), (2 * heads // sizes.key_heads, sizes.key_heads, each, slots))
-    part = (heads // sizes.key_heads, sizes.key_heads, each, slots)
+    pairs = blocks.view(blocks.matrix(2 * heads, source), (2 * heads // key_heads, key_heads, each, slots))
+    part = (heads // key_heads, key_heads, each, slots)
     beta = blocks.new("cont", (heads, 1, each, slots) if shared else part, blocks.view(pairs, part, False))
     alpha = blocks.new("cont", (heads, each, slots), blocks.view(pairs, part, False))
     gate = blocks.weighted("mul", blocks.like("unary", blocks.weighted("add", alpha)))
     if not shared:
         beta = blocks.view(blocks.like("unary", beta), (1, heads, each, slots))
         gate = blocks.view(gate, (1, heads, each, slots))
-    kept = (sizes.conv - 1) * sizes.mixed
-    before = blocks.view(blocks.state(kept, history), (sizes.conv - 1, sizes.mixed, slots))
-    turned = blocks.view(mixed, (each, sizes.mixed, slots), False)
-    rolled = blocks.new("concat", (sizes.conv - 1 + each, sizes.mixed, slots), before, turned)
-    blocks.store(blocks.view(rolled, (sizes.conv - 1, sizes.mixed, slots), False), history)
-    length = value * value * heads
-    state = blocks.view(blocks.state(length, states), (value, value, heads, slots)) if not shared else None
-    out = blocks.new("ssm_conv", (sizes.mixed, each, slots), rolled)
-    out.device = blocks.device
-    out = blocks.like("unary", out)
-    query = blocks.view(out, (sizes.state, sizes.key_heads, each, slots), False)
-    key = blocks.view(out, (sizes.state, sizes.key_heads, each, slots), False)
+    out = blocks.like("unary", blocks.convolution(mixed))
+    states, shape = blocks.kept(), (value, value * heads, 1, slots) if shared else (value, value, heads, slots)
+    state = blocks.view(blocks.state(value * value * heads, states), shape)
+    query, key = (blocks.view(out, (size, key_heads, each, slots), False) for _each in range(2))
     row = blocks.view(out, (value, heads, each, slots), False)
     if shared:
         query, key, row = (blocks.like("cont", tensor) for tensor in (query, key, row))
     else:
         query, key = (blocks.like("scale", blocks.like("rms_norm", tensor)) for tensor in (query, key))
-    if state is None:
-        state = blocks.view(blocks.state(length, states), (value, value * heads, 1, slots))
-    if sizes.key_heads != heads:
-        query, key = (_repeated(blocks, sizes, tensor) for tensor in (query, key))
+    if key_heads != heads:
+        query, key = (_repeated(blocks, tensor, heads) for tensor in (query, key))
     if shared:
-        found, state = _unrolled(blocks, sizes, shared, (query, key, row, gate, beta, state))
+        found, state = _unrolled(blocks, shared, (query, key, row, gate, beta, state))
     else:
-        rows = each * slots + value * slots
-        both = blocks.new("delta", (value * heads, rows), query, key, row, gate, beta, state)
+        both = blocks.new("delta", (value * heads, (each + value) * slots), query, key, row, gate, beta, state)
         found = blocks.view(both, (value, heads, each, slots))
         state = blocks.view(both, (value, value, heads, slots))
     blocks.store(state, states)
@@ -117,23 +85,23 @@ def recurrence(blocks: Blocks, source: Tensor, shared: Constants | None) -> Tens
     normed = blocks.like("mul", blocks.norm(found), blocks.like("unary", z))
     flat = blocks.view(normed, (value * heads, each, slots))
     out = blocks.matrix(blocks.metadata.width, flat)
-    shape = (blocks.metadata.width, each * slots)
-    return blocks.new("cont", shape, out) if shared else blocks.view(out, shape)
+    rows = (blocks.metadata.width, each * slots)
+    return blocks.new("cont", rows, out) if shared else blocks.view(out, rows)
 
 
-def _repeated(blocks: Blocks, sizes: _Sizes, source: Tensor) -> Tensor:
+def _repeated(blocks: Blocks, source: Tensor, heads: int) -> Tensor:
     """Repeat key heads to the number of value heads."""
-    rows = sizes.key_heads * sizes.each * sizes.slots
-    single = blocks.view(source, (sizes.state, 1, rows))
-    repeated = blocks.new("repeat", (sizes.state, sizes.value_heads // sizes.key_heads, rows), single)
-    return blocks.view(repeated, (sizes.state, sizes.value_heads, sizes.each, sizes.slots))
+    size, key_heads, each, slots = source.layout[1]
+    rows = key_heads * each * slots
+    repeated = blocks.new("repeat", (size, heads // key_heads, rows), blocks.view(source, (size, 1, rows)))
+    return blocks.view(repeated, (size, heads, each, slots))
 
 
-def _unrolled(blocks: Blocks, sizes: _Sizes, shared: Constants, given: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+def _unrolled(blocks: Blocks, shared: Constants, given: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """Build the result and the new state, chunk by chunk."""
     new, view, like = blocks.new, blocks.view, blocks.like
     query, key, value, gate, beta, state = given
-    heads, size, slots, each = sizes.value_heads, sizes.value, sizes.slots, sizes.each
+    size, heads, each, slots = value.layout[1]
     query, key = like("scale", like("l2_norm", query)), like("l2_norm", key)
     beta = like("unary", beta)
     shape = (size, each, heads, slots)

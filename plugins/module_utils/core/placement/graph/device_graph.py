@@ -10,6 +10,7 @@ may already convert masks that the device needs. Of those after, the scheduler m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ...models.metadata import LayerMetadata, ModelMetadata
 from . import delta_net
@@ -23,9 +24,30 @@ _ROUNDS = 6
 _LONGEST_PATTERN = 16
 
 
+@dataclass(frozen=True)
+class GraphPart:
+    """One device's part of the graph.
+
+    :param has_output: whether it ends the graph.
+    :param has_last_layer: whether it computes the last layer.
+    :param begins: the kinds of mask that it needs first; True for windows.
+    :param first: number of layers before its first one.
+    :param before: a few layers before its first one.
+    :param after: a few layers after its last one.
+    """
+
+    layers: Sequence[LayerMetadata]
+    has_output: bool
+    has_last_layer: bool
+    begins: frozenset[bool] = frozenset()
+    first: int = 0
+    before: Sequence[LayerMetadata] = ()
+    after: Sequence[LayerMetadata] = ()
+
+
 def is_followed(metadata: ModelMetadata) -> bool:
     """Return whether this model's graph is known and its metadata is complete."""
-    return metadata.known and metadata.architecture in LAYERS and bool(metadata.details)
+    return metadata.architecture in LAYERS and bool(metadata.details)
 
 
 def _shortened(layers: Sequence[LayerMetadata]) -> list[LayerMetadata]:
@@ -70,23 +92,9 @@ def _deepened(blocks: Blocks, source: Tensor, number: int) -> Tensor:
     return blocks.add(source, part)
 
 
-def buffer_bytes(
-    metadata: ModelMetadata,
-    run: Run,
-    layers: Sequence[LayerMetadata],
-    first: int,
-    before: Sequence[LayerMetadata],
-    after: Sequence[LayerMetadata],
-    has_output: bool,
-    has_last_layer: bool,
-    begins: frozenset[bool],
-    copies: int,
-    alignment: int,
-) -> int:
-    """Compute the bytes of the compute buffer of a device with these layers.
+def buffer_bytes(metadata: ModelMetadata, run: Run, part: GraphPart, copies: int, alignment: int) -> int:
+    """Compute the bytes of the compute buffer of a device with this part of the graph.
 
-    :param first: number of layers before this device's first one.
-    :param begins: kinds of mask that this device needs first.
     :param copies: copies of the inputs in a pipeline over several devices.
     """
     build = LAYERS[metadata.architecture]
@@ -106,25 +114,24 @@ def buffer_bytes(
     blocks.parts = [found] * deep
     if metadata.architecture == "qwen3next" and run.old:
         blocks.constants = delta_net.constants(blocks)
-    own = _shortened([layer for layer in layers if layer.loaded])
+    own = _shortened([layer for layer in part.layers if layer.loaded])
     blocks.device = _BEFORE
-    if before:
+    if part.before:
         for window in (False, True):
-            if window not in begins and run.old and run.flash:
+            if window not in part.begins and run.old and run.flash:
                 # A former device converts it to half precision.
                 blocks.mask(window).device = _BEFORE
                 blocks.graph.expand(blocks.mask(window))
-        for number, layer in enumerate(before):
-            is_last = not own and not has_last_layer and number == len(before) - 1
-            found = _deepened(blocks, build(blocks, layer, found, is_last), first - len(before) + number)
-    blocks.device = _OWN
-    for number, layer in enumerate(own):
-        is_last = has_last_layer and number == len(own) - 1
-        found = _deepened(blocks, build(blocks, layer, found, is_last), first + number)
-    blocks.device = _AFTER
-    for number, layer in enumerate(after):
-        found = _deepened(blocks, build(blocks, layer, found, False), first + len(own) + number)
-    if has_output:
+    for device, layers, first, has_last in (
+        (_BEFORE, part.before, part.first - len(part.before), not own and not part.has_last_layer),
+        (_OWN, own, part.first, part.has_last_layer),
+        (_AFTER, part.after, part.first + len(own), False),
+    ):
+        blocks.device = device
+        for number, layer in enumerate(layers):
+            is_last = has_last and number == len(layers) - 1
+            found = _deepened(blocks, build(blocks, layer, found, is_last), first + number)
+    if part.has_output:
         blocks.device = _OWN
     _output(blocks, found)
     return arena_bytes(blocks.graph, _OWN, _HEAD, copies, alignment)

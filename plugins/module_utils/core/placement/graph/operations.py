@@ -17,6 +17,7 @@ from ..kv_cache import CACHE_TYPES
 from .allocator import Graph, Tensor
 
 _LONG = 8
+_WINDOWED = frozenset(("gemma2", "gemma3", "gpt-oss"))
 
 
 @dataclass(frozen=True)
@@ -74,18 +75,18 @@ class Blocks:
             self._inputs[name].is_input = True
         return self._inputs[name]
 
-    def kept(self, size: int = 0) -> Tensor:
+    def kept(self) -> Tensor:
         """Create a cache or state, which has a buffer of its own on this device."""
-        found = Tensor("none", (size,), device=self.device)
+        found = Tensor("none", (0,), device=self.device)
         found.is_external = True
         return found
 
     def new(self, op: str, shape: tuple[int, ...], *sources: Tensor, element: int = 4) -> Tensor:
         return Tensor(op, shape, sources, element)
 
-    def like(self, op: str, source: Tensor, *others: Tensor) -> Tensor:
+    def like(self, op: str, source: Tensor, *others: Tensor, device: int | None = None) -> Tensor:
         """Add an operation whose result has the layout of its first input."""
-        return Tensor(op, source.layout[1], (source, *others), source.layout[0])
+        return Tensor(op, source.layout[1], (source, *others), source.layout[0], device=device)
 
     def view(self, source: Tensor, shape: tuple[int, ...], is_dense: bool = True) -> Tensor:
         found = Tensor("view", shape, (source,), source.layout[0], root=source, is_dense=is_dense)
@@ -103,22 +104,15 @@ class Blocks:
 
     def matrix(self, width: int, source: Tensor) -> Tensor:
         """Multiply by a matrix of weights on the layer's device."""
-        found = Tensor("mul_mat", (width, *source.layout[1][1:]), (source,))
-        found.device = self.device
-        return found
+        return Tensor("mul_mat", (width, *source.layout[1][1:]), (source,), device=self.device)
 
     def weighted(self, op: str, source: Tensor) -> Tensor:
         """Multiply by a row of weights, or add it."""
-        found = self.like(op, source)
-        found.device = self.device
-        return found
+        return self.like(op, source, device=self.device)
 
     def norm(self, source: Tensor, is_pinned: bool = True) -> Tensor:
         """Add a norm. The engine keeps that at a layer's beginning on the layer's device, others on any device."""
-        found = self.like("rms_norm", source)
-        if is_pinned:
-            found.device = self.device
-        return self.weighted("mul", found)
+        return self.weighted("mul", self.like("rms_norm", source, device=self.device if is_pinned else None))
 
     def add(self, first: Tensor, second: Tensor) -> Tensor:
         return self.like("add", first, second)
@@ -136,14 +130,9 @@ class Blocks:
         """Create the mask of the context or the window, in the precision of attention."""
         if window not in self._masks:
             run = self.run
-            cells = run.cells[window]
-            shape = (cells, run.tokens // run.streams, 1, run.streams)
-            if not run.flash:
-                self._masks[window] = self.input(f"mask {window}", shape)
-            elif run.old:
-                self._masks[window] = self.new("cast", shape, self.input(f"mask {window}", shape), element=2)
-            else:
-                self._masks[window] = self.input(f"mask {window}", shape, element=2)
+            shape = (run.cells[window], run.tokens // run.streams, 1, run.streams)
+            made = self.input(f"mask {window}", shape, element=2 if run.flash and not run.old else 4)
+            self._masks[window] = self.new("cast", shape, made, element=2) if run.flash and run.old else made
         return self._masks[window]
 
     def _rotate(self, source: Tensor, size: int, kind: str) -> Tensor:
@@ -153,35 +142,25 @@ class Blocks:
         rows = self.view(source, flat) if source.layout[2] else self.new("cont", flat, source)
         return self.view(self.new("mul_mat", flat, matrix, rows), source.layout[1])
 
-    def attention(
-        self, layer: LayerMetadata, query: Tensor, key: Tensor, value: Tensor, windows: bool = False, width: int = 0
-    ) -> Tensor:
-        """Store keys and values, then attend. The result has the width of all heads.
-
-        :param windows: whether the model has windowed layers, which are built in another order.
-        :param width: width of the layer's output matrix; 0 omits it.
-        """
+    def attention(self, layer: LayerMetadata, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Store keys and values, then attend. The result has the width of all heads."""
         run, graph = self.run, self.graph
-        rotation = 0
+        rotation, suffix = 0, str(layer.window)
         if run.rotated and not layer.key % 64 and not layer.value % 64:
             rotation = 64
             while layer.key % (2 * rotation) == 0:
                 rotation *= 2
-            suffix = str(layer.window)
             query, key = (self._rotate(each, rotation, f"key {suffix}") for each in (query, key))
             value = self._rotate(value, 64, f"value {suffix}")
-        for tensor in (query, key, value) if windows else (query, value, key):
+        # Models with windowed layers are built in another order.
+        for tensor in (query, key, value) if self.metadata.architecture in _WINDOWED else (query, value, key):
             graph.expand(tensor)
-        suffix = str(layer.window)
         keys, values = self.kept(), self.kept()
         self._keep(key, keys, self.input(f"keys {suffix}", (run.tokens,), _LONG))
         across = 1 if run.flash else layer.kv_heads * layer.value
         self._keep(value, values, self.input(f"values {suffix}", (run.tokens * across,), _LONG), across > 1)
-        heads = layer.heads
-        found = self._attend(layer, query, keys, values, heads, layer.value)
-        if rotation:
-            found = self._rotate(found, 64, f"value {layer.window}")
-        return self.matrix(width, found) if width else found
+        found = self._attend(layer, query, keys, values)
+        return self._rotate(found, 64, f"value {suffix}") if rotation else found
 
     def _keep(self, source: Tensor, cache: Tensor, places: Tensor, is_flat: bool = False) -> None:
         length = source.size // source.layout[0]
@@ -192,32 +171,28 @@ class Blocks:
         stored = Tensor("set_rows", (0,), (row, places, target), root=cache)
         self.graph.expand(stored)
 
-    def _attend(
-        self, layer: LayerMetadata, query: Tensor, keys: Tensor, values: Tensor, heads: int, value: int
-    ) -> Tensor:
-        run, graph = self.run, self.graph
+    def _attend(self, layer: LayerMetadata, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        run, heads, value = self.run, layer.heads, layer.value
         tokens = run.tokens // run.streams
         query = self.view(self.view(query, query.layout[1], False), query.layout[1], False)
         key = self.view(self.view(keys, (0,)), (0,))
         row = self.view(self.view(values, (0,)), (0,))
-        mask = self.mask(layer.window)
         if run.flash:
-            found = self.new("flash", (value, heads, tokens, run.streams), query, key, row, mask)
+            found = self.new("flash", (value, heads, tokens, run.streams), query, key, row, self.mask(layer.window))
             flat = self.view(found, (value * heads, run.tokens))
         else:
-            scores = self._scores(query, key, mask, heads, layer.window)
+            scores = self._scores(query, key, heads, layer.window)
             weighed = self.new("mul_mat", (value, tokens, heads, run.streams), row, scores)
             flat = self.new("cont", (value * heads, run.tokens), self.view(weighed, weighed.layout[1], False))
-        graph.expand(flat)
+        self.graph.expand(flat)
         return flat
 
-    def _scores(self, query: Tensor, key: Tensor, mask: Tensor, heads: int, window: bool) -> Tensor:
+    def _scores(self, query: Tensor, key: Tensor, heads: int, window: bool) -> Tensor:
         run = self.run
         shape = (run.cells[window], run.tokens // run.streams, heads, run.streams)
-        scores = self.new("mul_mat", shape, key, query)
-        return self.like("soft_max", scores, mask)
+        return self.like("soft_max", self.new("mul_mat", shape, key, query), self.mask(window))
 
-    def latent_attention(self, query: Tensor, key: Tensor, value: Tensor, width: int) -> Tensor:
+    def latent_attention(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend with one compressed row for all heads, which holds keys and values."""
         run, graph, sizes = self.run, self.graph, self.metadata.latent or {}
         heads, rank, out = sizes["heads"], sizes["rank"], sizes["value"]
@@ -230,22 +205,21 @@ class Blocks:
         keys = self.view(cache, (0,))
         rows = self.view(self.view(keys, (0,)), (0,))
         keys = self.view(keys, (0,))
-        mask = self.mask(False)
         if run.flash:
-            found = self.new("flash", (rank, heads, tokens, run.streams), query, keys, rows, mask)
+            found = self.new("flash", (rank, heads, tokens, run.streams), query, keys, rows, self.mask(False))
             turned = self.view(found, (rank, tokens, heads, run.streams), False)
             spread = self.matrix(out, turned)
             back = self.view(spread, (out, heads, tokens, run.streams), False)
             flat = self.view(self.like("cont", back), (out * heads, run.tokens))
         else:
-            scores = self._scores(query, keys, mask, heads, False)
+            scores = self._scores(query, keys, heads, False)
             block, size = CACHE_TYPES[run.cache_type]
             lying = self.new("cont", (run.cells[0] * run.streams * rank // block,), self.view(rows, (0,)), element=size)
             weighed = self.new("mul_mat", (rank, tokens, heads, run.streams), lying, scores)
             spread = self.matrix(out, weighed)
             flat = self.new("cont", (out * heads, run.tokens), self.view(spread, spread.layout[1], False))
         graph.expand(flat)
-        return self.matrix(width, flat)
+        return self.matrix(self.metadata.width, flat)
 
     def gated(self, source: Tensor, inner: int) -> Tensor:
         """Add a feed-forward block with a gate."""
@@ -257,15 +231,13 @@ class Blocks:
         source: Tensor,
         layer: LayerMetadata,
         gating: str = "soft_max",
-        is_biased: bool = False,
         is_normed: bool = True,
         is_scaled: bool = False,
         groups: int = 0,
     ) -> Tensor:
         """Add a few experts for each token, which a gate selects, and sum their outputs.
 
-        :param gating: soft_max over all experts, sigmoid, or soft_max over the selected ones ("after").
-        :param is_biased: whether the selection adds a bias.
+        :param gating: soft_max over all experts, sigmoid with a bias, or soft_max over the selected ones ("after").
         """
         metadata, graph = self.metadata, self.graph
         tokens, used, count = source.layout[1][1], layer.experts_used, metadata.experts
@@ -273,7 +245,7 @@ class Blocks:
         probabilities = logits
         if gating != "after":
             probabilities = self.like("soft_max" if gating == "soft_max" else "unary", logits)
-        selecting = self.weighted("add", probabilities) if is_biased else probabilities
+        selecting = self.weighted("add", probabilities) if gating == "sigmoid" else probabilities
         if groups > 1:
             selecting = self._grouped(selecting, groups, tokens)
         chosen = self.view(self.new("argsort", (count, tokens), selecting), (used, tokens), False)
@@ -326,23 +298,13 @@ class Blocks:
         return self.view(masked, (count, tokens))
 
     def _of_experts(self, width: int, source: Tensor, chosen: Tensor, used: int) -> Tensor:
-        found = Tensor("mul_mat_id", (width, used, source.layout[1][2]), (source, chosen))
-        found.device = self.device
-        return found
+        return Tensor("mul_mat_id", (width, used, source.layout[1][2]), (source, chosen), device=self.device)
 
-    def state(
-        self,
-        size: int,
-        kept: Tensor,
-        scan: Sequence[Tensor] | None = None,
-        result: int = 0,
-        is_weighted: bool = False,
-    ) -> Tensor:
-        """Read a recurrent state for a scan, in place or as a copy of one row for each slot.
+    def state(self, size: int, kept: Tensor, scan: Sequence[Tensor] = ()) -> Tensor:
+        """Read a recurrent state: in place by a scan, or as a copy of one row for each slot.
 
-        :param size: floats of one slot.
-        :param result: floats of the scan's result.
-        :param is_weighted: whether the scan has weights.
+        :param size: floats of one slot, or of the scan's result.
+        :param scan: other inputs of the scan.
         """
         graph, slots = self.graph, self.run.slots
         if self._places is None:
@@ -351,12 +313,21 @@ class Blocks:
         main, extra = self._places
         states = self.view(kept, (0,))
         graph.expand(Tensor("scale", (0,), (self.view(states, (0,)),), root=kept))
-        if scan is None:
-            found = self.new("get_rows", (size, slots), states, main)
+        if scan:
+            found = Tensor("scan", (size,), (self.view(states, (0,)), *scan, main), device=self.device)
         else:
-            found = self.new("scan", (result,), self.view(states, (0,)), *scan, main)
-            found.device = self.device if is_weighted else None
+            found = self.new("get_rows", (size, slots), states, main)
         graph.expand(found)
         rest = self.new("get_rows", (size, 0), states, extra)
         self.store(rest, kept)
         return found
+
+    def convolution(self, source: Tensor) -> Tensor:
+        """Convolve each token (width, tokens of a slot, slots) with those before it, the last of which are a state."""
+        width, each, slots = source.layout[1][:3]
+        history, earlier = self.kept(), (self.metadata.recurrent or {})["conv"] - 1
+        before = self.view(self.state(earlier * width, history), (earlier, width, slots))
+        turned = self.view(source, (each, width, slots), False)
+        rolled = self.new("concat", (earlier + each, width, slots), before, turned)
+        self.store(self.view(rolled, (earlier, width, slots), False), history)
+        return Tensor("ssm_conv", (width, each, slots), (rolled,), device=self.device)

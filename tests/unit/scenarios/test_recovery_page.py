@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.lab import recovery_page
+from tests.scenarios import recovery_page
 
 ROW = {
     "what": "a worker is killed",

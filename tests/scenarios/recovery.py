@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import cgroups, hosts, network
-from .config import Host
-from .lab import Manager
-from .naming import Places
+from ..lab import cgroups, hosts, network
+from ..lab.config import Host
+from ..lab.lab import Manager
+from ..lab.naming import Places
 from .recovery_page import chaos_cells
 from .testing import ETHERNET, HEAD, NODES
 

@@ -12,7 +12,7 @@ The generator uses only the standard library and standardised operations. SHAKE-
 bits, and a table of 256 half-precision numbers turns them into weights. So no version of Python or of a
 numeric library changes a bit, and the inventory can hold the checksums.
 
-Use: python -m tests.lab.model [OUTDIR] [--vocab FILE]
+Use: python -m tests.models.lab_model [OUTDIR] [--vocab FILE]
 OUTDIR is by default the directory of the lab's hub. FILE is ggml-vocab-llama-spm.gguf, or a tarball
 of the engine's source that contains it; without it, the pinned source is fetched into the cache.
 """
@@ -32,9 +32,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from . import gguf_writer, sources
+from ..lab import sources
+from ..lab.naming import Places
+from . import gguf_writer
 from .gguf_writer import ALIGNMENT, ARRAY, STRING, TensorSpec, data_size, field, header, padding
-from .naming import Places
 
 VOCAB_FILE = "ggml-vocab-llama-spm.gguf"
 VOCAB_SHA256 = "16c3724582d59aa8bf84711894e833f916ee46a31d80e21312759c48bf8d0e69"

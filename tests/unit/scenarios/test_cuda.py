@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import cuda
 from tests.lab.process import LabError
+from tests.scenarios import cuda
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "toolchain"
 

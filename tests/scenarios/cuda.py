@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Find a CUDA toolkit on this machine with which the engine can be compiled and linked; no GPU is needed.
 
-    python3 -m tests.lab.cuda    prints the toolkit as JSON, or the missing part
+    python3 -m tests.scenarios.cuda    prints the toolkit as JSON, or the missing part
 
 The places are HERD_CUDA_ROOT, /usr/local/cuda, the newest /usr/local/cuda-*, and the toolkit of the nvcc in PATH.
 Toolkits that pip installs have cuBLAS as a separate package. A toolkit that lacks only cuBLAS is copied to
@@ -25,8 +25,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .naming import Places
-from .process import LabError, run, say
+from ..lab.naming import Places
+from ..lab.process import LabError, run, say
 
 # The engine's build needs each header with its library.
 NEEDS = {

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.lab.slurm import CONTROLLER, GATEWAY, MANAGER, TESTER, Slurm, until
+from tests.scenarios.slurm import CONTROLLER, GATEWAY, MANAGER, TESTER, Slurm, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = "mirror"

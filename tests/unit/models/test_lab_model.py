@@ -20,7 +20,8 @@ import pytest
 import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.models.metadata import from_data
-from tests.lab import model
+from tests.models import lab_model
+from tests.models.lab_model import LAB, TINY, Vocabulary
 
 ROOT = Path(__file__).parents[3]
 WORDS = ["<unk>", "<s>", "</s>", "\u2581hello", "\u2581wor1d", "\u2581a", "ville", ".", "<0x0A>"]
@@ -44,22 +45,22 @@ def vocabulary_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def vocabulary(vocabulary_file: Path) -> model.Vocabulary:
-    return model.read_vocabulary(vocabulary_file.read_bytes())
+def vocabulary(vocabulary_file: Path) -> Vocabulary:
+    return lab_model.read_vocabulary(vocabulary_file.read_bytes())
 
 
-def test_independent_reader_finds_the_written_fields_and_tensors(vocabulary: model.Vocabulary, tmp_path: Path) -> None:
-    facts: dict[str, Any] = model.write(model.TINY, vocabulary, tmp_path)
+def test_independent_reader_finds_the_written_fields_and_tensors(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    facts: dict[str, Any] = lab_model.write(TINY, vocabulary, tmp_path)
     whole = tmp_path / "whole.gguf"
     whole.write_bytes(b"".join((tmp_path / part["file"]).read_bytes() for part in facts["parts"]))
     reader = gguf.GGUFReader(whole)
-    assert reader.get_field("llama.block_count").contents() == model.TINY.layers
+    assert reader.get_field("llama.block_count").contents() == TINY.layers
     assert reader.get_field("tokenizer.ggml.tokens").contents() == WORDS
     assert reader.get_field("tokenizer.ggml.eos_token_id").contents() == 2
-    assert reader.get_field("tokenizer.chat_template").contents() == model.CHAT_TEMPLATE
-    assert len(reader.tensors) == 3 + 9 * model.TINY.layers
+    assert reader.get_field("tokenizer.chat_template").contents() == lab_model.CHAT_TEMPLATE
+    assert len(reader.tensors) == 3 + 9 * TINY.layers
     last = reader.tensors[-1]
-    assert last.data_offset + last.n_bytes <= facts["size"] < last.data_offset + last.n_bytes + model.ALIGNMENT
+    assert last.data_offset + last.n_bytes <= facts["size"] < last.data_offset + last.n_bytes + lab_model.ALIGNMENT
     output = next(tensor for tensor in reader.tensors if tensor.name == "output.weight")
     speaks = [bool(row.any()) for row in output.data]
     assert speaks == [word in ("\u2581hello", "\u2581a", ".") for word in WORDS]
@@ -68,8 +69,8 @@ def test_independent_reader_finds_the_written_fields_and_tensors(vocabulary: mod
             assert 0.3 < tensor.data.astype("float32").std() * float(tensor.shape[0]) ** 0.5 < 3
 
 
-def test_facts_describe_the_parts(vocabulary: model.Vocabulary, tmp_path: Path) -> None:
-    facts: dict[str, Any] = model.write(model.TINY, vocabulary, tmp_path)
+def test_facts_describe_the_parts(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    facts: dict[str, Any] = lab_model.write(TINY, vocabulary, tmp_path)
     assert facts == json.loads((tmp_path / "tiny-llama.json").read_text())
     contents = [(tmp_path / part["file"]).read_bytes() for part in facts["parts"]]
     assert [len(content) for content in contents] == [part["size"] for part in facts["parts"]]
@@ -78,34 +79,34 @@ def test_facts_describe_the_parts(vocabulary: model.Vocabulary, tmp_path: Path) 
     assert facts["parts"][0]["size"] % 2 == 1
 
 
-def test_generated_bytes_never_change(vocabulary: model.Vocabulary) -> None:
+def test_generated_bytes_never_change(vocabulary: Vocabulary) -> None:
     """If this fails, every published checksum of the lab's model is wrong too."""
     digest = hashlib.sha256()
-    for piece in model.generate(model.TINY, vocabulary):
+    for piece in lab_model.generate(TINY, vocabulary):
         digest.update(piece)
     assert digest.hexdigest() == "0c25a2503711ce17bb407e62c083ab8e967875659d3aa499d757c4cb8e29cf3a"
 
 
 def test_foreign_vocabulary_is_refused(vocabulary_file: Path) -> None:
     with pytest.raises(ValueError, match="expected the vocabulary with sha256"):
-        model.load_vocabulary(vocabulary_file)
+        lab_model.load_vocabulary(vocabulary_file)
 
 
 def test_lab_inventory_names_a_model_of_the_right_dimensions() -> None:
     facts = inventory_facts()
-    assert (facts["name"], facts["layers"]) == (model.LAB.name, model.LAB.layers)
+    assert (facts["name"], facts["layers"]) == (LAB.name, LAB.layers)
     assert sum(part["size"] for part in facts["source"]["parts"]) == facts["size"]
-    assert len(facts["source"]["parts"]) == model.LAB.parts
+    assert len(facts["source"]["parts"]) == LAB.parts
 
 
 def test_lab_inventory_matches_the_generated_model() -> None:
     """Compare the generator's last facts with the inventory; generate the model if the sources exist."""
     vocab = os.environ.get("HERD_VOCAB")
-    made = model.cache_dir() / model.key(model.LAB) / "lab-llama.json"
+    made = lab_model.cache_dir() / lab_model.key(LAB) / "lab-llama.json"
     if not made.exists() and not vocab:
         pytest.skip("the lab's model is not on this machine; HERD_VOCAB names the engine's vocabulary or source")
     if not made.exists():
-        model.cached(model.LAB, Path(str(vocab)))
+        lab_model.cached(LAB, Path(str(vocab)))
     facts, written = inventory_facts(), json.loads(made.read_text())
     parts = [
         {"file": p["url"].rsplit("/", 1)[1], "size": p["size"], "sha256": p["sha256"]} for p in facts["source"]["parts"]
@@ -117,10 +118,14 @@ def test_lab_inventory_matches_the_generated_model() -> None:
 def test_lab_inventory_holds_the_metadata_of_the_model() -> None:
     """Compare all metadata but the header's length, since the vocabulary is not in this repository."""
     metadata = from_data(inventory_facts()["metadata"])
-    assert (metadata.architecture, len(metadata.layers), metadata.width) == ("llama", model.LAB.layers, model.LAB.width)
+    assert (metadata.architecture, len(metadata.layers), metadata.width) == (
+        "llama",
+        LAB.layers,
+        LAB.width,
+    )
     assert metadata.file_size == inventory_facts()["size"]
     assert {(layer.heads, layer.kv_heads, layer.inner) for layer in metadata.layers} == {
-        (model.LAB.heads, model.LAB.kv_heads, model.LAB.feed_forward)
+        (LAB.heads, LAB.kv_heads, LAB.feed_forward)
     }
     weights = sum(layer.weights for layer in metadata.layers) + metadata.output + metadata.local
     assert metadata.file_size == metadata.header + weights
