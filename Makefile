@@ -99,7 +99,7 @@ gateway-lock: setup ## Resolve roles/gateway/files/requirements.in, and write th
 bench-fetch: setup ## gguf_fetch against curl, wget, aria2 and huggingface_hub: 4 GiB over loopback
 	@$(BIN)/python bench/fetch.py
 
-bench-gateway: setup ## Measure the time that the gateway adds to a request: 1, 8 and 32 clients
+bench-gateway: setup ## Measure the time that the gateway adds to a request: with LiteLLM, nginx and the engine alone
 	@tools/engine-ready 0c1e57098
 	@tools/gateway-ready
 	@$(BIN)/python bench/gateway.py

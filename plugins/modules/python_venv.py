@@ -14,7 +14,7 @@ description:
   - Installs packages from wheels whose hashes O(lock) names, and compiles nothing.
   - Each lock and version of Python has a folder of its own below O(root). A service that runs keeps its packages, and
     an interrupted installation is repeated by the next run.
-  - Removes older environments. The former one stays.
+  - Removes older environments. The former one stays, and so do those whose interpreter runs.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 requirements:

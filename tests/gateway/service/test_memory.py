@@ -79,7 +79,7 @@ def test_the_limit_on_bodies_holds_while_an_engine_takes_none(own: Gateway, coun
                 assert time.monotonic() - began < 2
                 time.sleep(0.1)
             assert most - before < BUDGET_MIB + BESIDES_MIB
-            statuses = Counter(_refused(wire) for wire in wires)
+            statuses = Counter(status_of(wire) for wire in wires)
         assert set(statuses) <= {"", "503 gateway_busy", "429 concurrency_exceeded", "503 tier_unavailable"}, statuses
         if count == 40:
             # Without a slot they wait, as long as their bodies find a place.
@@ -88,8 +88,8 @@ def test_the_limit_on_bodies_holds_while_an_engine_takes_none(own: Gateway, coun
     assert own.processes["gateway"].poll() is None
 
 
-def _refused(wire: socket.socket) -> str:
-    """Return status and code of a refusal that has come already."""
+def status_of(wire: socket.socket) -> str:
+    """Return status and code of a refusal; empty if none has come."""
     wire.setblocking(False)
     try:
         answer = wire.recv(65536)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import string
 import time
 from contextlib import suppress
@@ -55,6 +56,7 @@ class Gateway:
         self._queue = EngineQueue(settings.queue_timeout, settings.config.retry_after)
         self._pages = Pages(self.state, self.metrics, self._memory)
         self._models = ModelList(self.state, self.engines)
+        self._has_failures = False
 
     def refresh(self) -> None:
         """Read the files that changed, and route anew the requests that wait for an engine which takes no more."""
@@ -85,9 +87,16 @@ class Gateway:
             # Only the end of the connection tells the client that the response is not complete.
             exchange.cut()
         finally:
+            self._has_failures |= not exchange.is_complete
             exchange.status = exchange.status or CLIENT_LEFT
             self._account(exchange)
         return exchange.response or web.Response()
+
+    def collect(self) -> None:
+        """Free the buffers of requests that failed: tracebacks keep them in cycles, until a collection."""
+        if self._has_failures:
+            self._has_failures = False
+            gc.collect()
 
     async def _answer_or_refuse(self, exchange: Exchange) -> None:
         """Answer a request, with an error if it cannot be done."""

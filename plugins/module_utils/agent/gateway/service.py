@@ -96,6 +96,7 @@ async def _repeat(every: float, gateway: Gateway) -> None:
         if now - swept >= SWEEP_EVERY_S:
             swept = now
             gateway.engines.sweep()
+            gateway.collect()
 
 
 async def _watch(stopping: asyncio.Event) -> None:

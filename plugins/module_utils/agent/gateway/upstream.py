@@ -34,6 +34,8 @@ _LONGEST_LINE = 16 * 1024
 _SOCKET_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    # What a slow client does not read stays with the engine.
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S // 4),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_S // 4),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),

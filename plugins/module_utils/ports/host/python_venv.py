@@ -16,12 +16,10 @@ from pathlib import Path
 
 from ...core.errors import InsufficientError, NotFoundError, RemoteFailureError
 from .. import commands
-from . import selinux
+from . import processes, selinux
 
 #: Marks a complete environment. It is written last.
 COMPLETE = ".complete"
-#: Environments that stay: the wanted one, and the former one, which a stopping service may still use.
-KEPT = 2
 PIP_TIMEOUT_S = 900.0
 _PROBE = "import json, sys; import ensurepip, venv; print(json.dumps(sys.version_info[:2]))"
 
@@ -66,11 +64,18 @@ def is_complete(folder: Path) -> bool:
     return (folder / COMPLETE).exists() and python.exists() and commands.run([str(python), "-I", "-c", ""]).rc == 0
 
 
+def _in_use(root: Path) -> set[str]:
+    """Return the names of the environments whose interpreter runs."""
+    programs = (Path(*processes.arguments_of(int(entry.name))[:1]) for entry in processes.PROC.glob("[0-9]*"))
+    return {program.relative_to(root).parts[0] for program in programs if root in program.parents}
+
+
 def surplus(root: Path, wanted: str) -> list[Path]:
-    """Return the environments that are not needed any more, and incomplete ones."""
+    """Return the environments to remove: all but the wanted one, the former one, and those that are in use."""
     others = [path for path in root.iterdir() if path.name != wanted] if root.is_dir() else []
     complete = sorted((path for path in others if (path / COMPLETE).exists()), key=lambda path: path.stat().st_mtime)
-    return sorted({*others, *complete} - set(complete[len(complete) - KEPT + 1 :]))
+    kept = {*(path.name for path in complete[-1:]), *_in_use(root)}
+    return sorted(path for path in others if path.name not in kept)
 
 
 def install(folder: Path, interpreter: Interpreter, lock: str, index: str, wheels: str) -> None:

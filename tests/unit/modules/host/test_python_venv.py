@@ -121,6 +121,18 @@ def test_python_without_its_module_venv_is_reported(
     assert f"as {program}, found No module named 'ensurepip': install it (python3-venv on Debian" in found["msg"]
 
 
+def test_environment_of_a_running_service_stays(
+    given: dict[str, Any], capsys: pytest.CaptureFixture[str], quick: None
+) -> None:
+    first = run(capsys, given)["path"]
+    with subprocess.Popen([f"{first}/bin/python", "-c", "input()"], stdin=subprocess.PIPE) as service:
+        for count in (1, 2):
+            run(capsys, {**given, "lock": given["lock"] + "# new\n" * count})
+            assert Path(first).exists()
+        service.communicate(b"\n")
+    assert run(capsys, {**given, "lock": given["lock"] + "# new\n" * 2})["removed"] == [first]
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
