@@ -39,34 +39,37 @@ def _own_socket(path: str) -> socket.socket:
     return made
 
 
-def _open_socket(path: str) -> socket.socket:
+def _one_socket(found: list[socket.socket]) -> socket.socket:
     """Return the socket for requests."""
-    found = _inherited_sockets() or ([_own_socket(path)] if path else [])
     if [each.type for each in found] != [socket.SOCK_STREAM]:
         raise InvalidInputError(
             "one stream socket", f"{len(found)} sockets", "start herd-gateway.socket, or give the path with --socket"
         )
-    found[0].setblocking(False)
     return found[0]
 
 
 @contextmanager
-def _pending_refused(listening: socket.socket) -> Iterator[None]:
+def _pending_refused(listening: list[socket.socket]) -> Iterator[None]:
     """If the block fails, close the connections that wait, so that nginx reports the failure at once."""
     try:
         yield
     except BaseException:
-        with suppress(OSError):
-            while True:
-                listening.accept()[0].close()
+        for each in listening:
+            with suppress(OSError):
+                while True:
+                    each.accept()[0].close()
         raise
 
 
 def gateway_command(arguments: argparse.Namespace) -> int:
     """Run the gateway."""
-    listening = _open_socket(arguments.socket)
-    with _pending_refused(listening):
-        importlib.import_module(f"{__package__}.service").run(arguments.config, listening)
+    found = _inherited_sockets() or ([_own_socket(arguments.socket)] if arguments.socket else [])
+    for each in found:
+        each.setblocking(False)
+    with _pending_refused(found):
+        service = importlib.import_module(f"{__package__}.service")
+        service.check_libraries()
+        service.run(arguments.config, _one_socket(found))
     return 0
 
 

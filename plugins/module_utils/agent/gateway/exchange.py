@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -24,6 +25,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,128}")
 #: The task in a path is left out of the log: it may be any text. The field C(task) has its known type.
 _TASK_PATH = re.compile(r"/task/[^/]*")
 _UNPRINTABLE = re.compile(r"[^!-~]")
+#: Bytes that wait for a slow client before the engine is read no further.
+BUFFER = 32 * 1024
 _LONGEST_PATH, _LONGEST_HEADER = 200, 1000
 
 
@@ -114,6 +117,8 @@ class Exchange:
 
     async def _send_head(self, response: web.StreamResponse) -> None:
         self.response, self.status = response, response.status
+        if isinstance(self.request.transport, asyncio.WriteTransport):
+            self.request.transport.set_write_buffer_limits(high=BUFFER)
         with _client_errors():
             await response.prepare(self.request)
 

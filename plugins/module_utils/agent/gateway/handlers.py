@@ -41,10 +41,14 @@ _PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
 
 
 class Gateway:
-    """Everything that requests share."""
+    """Everything that requests share.
+
+    :ivar running: number of requests that have not ended.
+    """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
+        self.running = 0
         self.state = GatewayState(settings)
         self.metrics = GatewayMetrics(settings.config.tiers)
         self.access_log = AccessLog(settings.access_log)
@@ -81,12 +85,14 @@ class Gateway:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request, and account for it however it ends."""
         exchange = Exchange(request)
+        self.running += 1
         try:
             await self._answer_or_refuse(exchange)
         except (ClientLeftError, UpstreamFailedError):
             # Only the end of the connection tells the client that the response is not complete.
             exchange.cut()
         finally:
+            self.running -= 1
             self._has_failures |= not exchange.is_complete
             exchange.status = exchange.status or CLIENT_LEFT
             self._account(exchange)

@@ -27,8 +27,8 @@ with suppress(ImportError):
 WATCHDOG_EVERY_S = 5.0
 REFRESH_EVERY_S = 0.05
 SWEEP_EVERY_S = 1.0
-#: Seconds that cut streams have to send their last event.
-LAST_EVENT_S = 5.0
+#: Seconds that cut streams have to send their last event, and that a new connection has to send its request.
+LAST_EVENT_S, FIRST_REQUEST_S = 5.0, 5.0
 #: Bytes of the longest line of a request's head, and most of its headers; nginx allows less.
 _LONGEST_LINE = 64 * 1024
 _MOST_HEADERS = 1000
@@ -110,19 +110,22 @@ async def _watch(stopping: asyncio.Event) -> None:
 async def _drain(server: web.Server, gateway: Gateway, seconds: float) -> None:
     """Wait until the running responses have ended, then end the others in the API's own shape."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    # Close connections without a request.
-    server.pre_shutdown()
-    while server.connections and loop.time() < end:
+    began = loop.time()
+
+    def must_wait(limit: float) -> bool:
+        # A connection may have been accepted whose request has not been read yet.
+        is_new = bool(server.connections) and loop.time() < began + FIRST_REQUEST_S
+        return (is_new or gateway.running > 0) and loop.time() < began + limit
+
+    while must_wait(seconds):
         notify("WATCHDOG=1")
         await asyncio.sleep(0.2)
-    if not server.connections:
+    if not gateway.running:
         return
-    log(f"ending {len(server.connections)} responses, which have not ended within {seconds:g} seconds")
+    log(f"ending {gateway.running} responses, which have not ended within {seconds:g} seconds")
     for exchange in list(gateway.engines.exchanges):
         exchange.give_up()
-    end = loop.time() + LAST_EVENT_S
-    while server.connections and loop.time() < end:
+    while must_wait(seconds + LAST_EVENT_S):
         await asyncio.sleep(0.1)
 
 
@@ -162,5 +165,4 @@ def run(config: str, listening: socket.socket) -> None:
 
     :param config: path of the configuration file.
     """
-    check_libraries()
     asyncio.run(_serve(read_settings(config), listening))

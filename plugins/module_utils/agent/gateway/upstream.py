@@ -31,7 +31,10 @@ SILENT_S = 20
 FRAMING_S = 30.0
 #: Bytes of the longest line and of all headers of a response.
 _LONGEST_LINE = 16 * 1024
+#: Bytes that one response may hold in each buffer on its way. A slow client does not make them grow.
+BUFFER = 32 * 1024
 _SOCKET_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     # What a slow client does not read stays with the engine.
@@ -151,7 +154,7 @@ class UpstreamExchange:
         """
         assert self._response is not None
         content = self._response.content
-        while piece := await self.wait(content.readany()):
+        while piece := await self.wait(content.read(BUFFER)):
             yield piece
 
 
@@ -192,6 +195,7 @@ class EngineClient:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            read_bufsize=BUFFER,
             trust_env=False,
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,

@@ -10,7 +10,8 @@ is valid for ten seconds. Then readers use the registry, and report that the man
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -116,8 +117,15 @@ def _tier(data: Mapping[str, Any]) -> TierReport:
         pending_reason=_word(data.get("pending_reason")),
         advice=plain(str(data.get("advice") or "")),
         nodes=tuple(map(str, data.get("nodes") or ())),
-        endpoints=tuple(endpoint_registry.from_data(entry) for entry in data.get("endpoints") or ()),
+        endpoints=tuple(_endpoints(data.get("endpoints") or ())),
     )
+
+
+def _endpoints(entries: Sequence[Any]) -> Iterator[Endpoint]:
+    """Read endpoints. One that is invalid gets no requests, and the others stay."""
+    for entry in entries:
+        with suppress(InvalidInputError):
+            yield endpoint_registry.from_data(entry)
 
 
 def read(text: str) -> StatusReport:

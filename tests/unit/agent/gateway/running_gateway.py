@@ -213,3 +213,27 @@ async def running(
             await server.shutdown(1)
             await gateway.engines.close()
             listening.close()
+
+
+ANSWER = b'{"choices": [{"message": {"content": "hi"}}], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}'
+OK = answer(whole(ANSWER))
+
+
+def serve(
+    root: Path, check: Callable[[Running], Awaitable[None]], script: Any = OK, slots: int = 4, **more: Any
+) -> None:
+    """Run a check against a gateway."""
+
+    async def run() -> None:
+        async with running(root, script, slots, **more) as made:
+            await asyncio.wait_for(check(made), 30)
+
+    asyncio.run(run())
+
+
+async def code(request: Any) -> tuple[int, str]:
+    """Return the status and the error's code of a request. Each response has the request's id."""
+    async with request as response:
+        assert response.headers["X-Request-Id"]
+        body = await response.json()
+        return response.status, str(body.get("error", {}).get("code"))

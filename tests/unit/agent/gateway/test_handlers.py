@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,41 +16,21 @@ import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_paths
 from tests.unit.agent.gateway.running_gateway import (
+    ANSWER,
     CHAT,
     KEY,
     OTHER_KEY,
     STREAM_HEAD,
     Running,
     answer,
+    code,
     event,
-    running,
+    serve,
     token,
     whole,
 )
 
-ANSWER = b'{"choices": [{"message": {"content": "hi"}}], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}'
 LIMITS = {"default": {"requests_per_minute": 60, "burst": 3, "concurrency": 2, "tokens_per_minute": 6000}}
-OK = answer(whole(ANSWER))
-
-
-def serve(
-    root: Path, check: Callable[[Running], Awaitable[None]], script: Any = OK, slots: int = 4, **more: Any
-) -> None:
-    """Run a check against a gateway."""
-
-    async def run() -> None:
-        async with running(root, script, slots, **more) as made:
-            await asyncio.wait_for(check(made), 30)
-
-    asyncio.run(run())
-
-
-async def code(request: Any) -> tuple[int, str]:
-    """Return the status and the error's code of a request. Each response has the request's id."""
-    async with request as response:
-        assert response.headers["X-Request-Id"]
-        body = await response.json()
-        return response.status, str(body.get("error", {}).get("code"))
 
 
 def test_whole_response_reaches_the_client(tmp_path: Path) -> None:
@@ -265,43 +244,6 @@ def test_names_that_are_not_ascii(tmp_path: Path) -> None:
     serve(tmp_path, check)
 
 
-MODELS = {
-    "models": [{"model": "small", "capabilities": ["completion", "multimodal"]}],
-    "data": [{"id": "small", "owned_by": "llamacpp", "meta": {"n_ctx_train": 4096}}],
-}
-
-
-def test_models_are_listed_as_their_engines_describe_them(tmp_path: Path) -> None:
-    async def check(made: Running) -> None:
-        async with made.get("/v1/models") as response:
-            data = (await response.json())["data"]
-        assert [(each["id"], each["owned_by"]) for each in data] == [
-            ("small", "llamacpp"),
-            ("modèle", "herd"),
-            ("large", "herd"),
-        ]
-        herd = {"tier": "fast", "state": "ready", "context": 4096, "capabilities": ["completion", "multimodal"]}
-        assert data[0]["herd"] == herd
-        async with made.get("/v1/models", headers={"anthropic-version": "2023-06-01"}) as response:
-            found = await response.json()
-            assert (found["first_id"], found["data"][0]["type"]) == ("small", "model")
-        # Asked once for all of them.
-        assert len(made.engine.requests) == 1
-
-    serve(tmp_path, check, answer(whole(json.dumps(MODELS).encode())))
-
-
-def test_key_sees_only_the_models_that_it_opens(tmp_path: Path) -> None:
-    async def check(made: Running) -> None:
-        async with made.get("/v1/models") as response:
-            assert [each["id"] for each in (await response.json())["data"]] == ["large"]
-        assert await code(made.get("/v1/models/small")) == (404, "model_not_found")
-        assert await code(made.get("/v1/models/large")) == (200, "None")
-        assert await code(made.post()) == (403, "tier_not_allowed")
-
-    serve(tmp_path, check, users={"ann": {"tiers": ["reasoning"]}})
-
-
 def test_tier_that_is_away_for_long_is_not_tried_again(tmp_path: Path) -> None:
     async def check(made: Running) -> None:
         made.report(state="preempted", reason="preempted by VASP job 88", expected=time.time() + 1500, endpoints=[])
@@ -363,38 +305,6 @@ def test_waiting_request_of_a_client_that_leaves_frees_its_place(tmp_path: Path)
         assert (await code(made.post()))[0] == 200
 
     serve(tmp_path, check, slow, slots=1)
-
-
-def test_states_of_tiers_are_zero_or_one(tmp_path: Path) -> None:
-    async def check(made: Running) -> None:
-        found = await made.metrics()
-        assert found['herd_tier_state{state="ready",tier="fast"}'] == 1
-        assert found['herd_tier_state{state="preempted",tier="fast"}'] == 0
-        assert found['herd_tier_state{state="stopped",tier="reasoning"}'] == 1
-        assert found['herd_tier_ready{tier="fast"}'] == 1
-        assert not [name for name in found if "_created" in name]
-
-    serve(tmp_path, check)
-
-
-def test_own_pages_need_no_key(tmp_path: Path) -> None:
-    async def check(made: Running) -> None:
-        for path, status in (
-            ("/health", 200),
-            ("/fast/v1/health", 200),
-            ("/reasoning/health", 503),
-            ("/status.json", 200),
-            ("/status", 200),
-            ("/", 302),
-        ):
-            async with made.get(path, key="") as response:
-                assert response.status == status
-                assert response.headers["X-Request-Id"]
-        assert await code(made.post(path="/health")) == (405, "method_not_allowed")
-        async with made.get("/status", key="", headers={"Host": "x:8080", "X-Forwarded-Proto": "https"}) as response:
-            assert "https://x:8080/v1" in await response.text()
-
-    serve(tmp_path, check)
 
 
 def test_log_has_no_task_that_a_client_makes_up(tmp_path: Path) -> None:

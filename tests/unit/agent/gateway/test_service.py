@@ -162,6 +162,37 @@ def test_running_streams_end_before_the_process_does(process: Process) -> None:
     assert first.wait(20) == 0
 
 
+def test_no_request_is_lost_by_restarts(process: Process) -> None:
+    process.tokens = 2
+    former = process.start()
+    process.wait_for(b"READY=1")
+    ended, found = threading.Event(), list[int]()
+
+    def ask() -> None:
+        while not ended.is_set():
+            try:
+                response = process.ask()
+                found.append(response.status if response.read().count(b"data:") == 2 else -1)
+            except (OSError, http.client.HTTPException):
+                found.append(-2)
+
+    threads = [threading.Thread(target=ask) for _each in range(6)]
+    for thread in threads:
+        thread.start()
+    for _each in range(4):
+        new = process.start()
+        process.wait_for(b"READY=1")
+        former.send_signal(signal.SIGTERM)
+        assert former.wait(20) == 0
+        former = new
+    ended.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert len(found) > 50
+    assert set(found) == {200}
+
+
 def test_remaining_streams_end_in_the_apis_shape(process: Process) -> None:
     process.tokens = 10_000
     process.configure(drain_timeout=0.5)

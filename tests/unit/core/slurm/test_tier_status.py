@@ -44,13 +44,19 @@ def test_written_status_is_read() -> None:
         {"tiers": {"fast": {"enabled": True, "state": "up"}}},
         {"tiers": {"fast": {"enabled": True}}},
         {"tiers": ["fast"]},
-        {"tiers": {"fast": {"enabled": True, "state": "ready", "endpoints": [{"schema": 1}]}}},
         {"written": "now"},
     ],
 )
 def test_status_with_wrong_values_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="herd-tiers"):
         tier_status.read(json.dumps({**tier_status.as_data(VIEW), **change}))
+
+
+def test_invalid_endpoint_gets_no_requests_and_the_others_stay() -> None:
+    data = tier_status.as_data(VIEW)
+    entries = data["tiers"]["fast"]["endpoints"]
+    data["tiers"]["fast"]["endpoints"] = [{"schema": 1}, *entries, {**entries[0], "address": "0.0.0.0"}]
+    assert tier_status.read(json.dumps(data)) == VIEW
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "[" * 20000, tier_status.write(VIEW)[:-5]])
