@@ -31,14 +31,12 @@ SILENT_S = 20
 FRAMING_S = 30.0
 #: Bytes of the longest line and of all headers of a response.
 _LONGEST_LINE = 16 * 1024
-#: Bytes that one response may hold in each buffer on its way. A slow client does not make them grow.
+#: Bytes that one response may hold in each buffer on its way. What a slow client does not read stays with the engine.
 BUFFER = 32 * 1024
 _SOCKET_OPTIONS = (
     (socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    # What a slow client does not read stays with the engine.
-    (socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_S // 4),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_S // 4),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
