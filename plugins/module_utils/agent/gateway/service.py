@@ -29,6 +29,8 @@ REFRESH_EVERY_S = 0.05
 SWEEP_EVERY_S = 1.0
 #: Seconds that cut streams have to send their last event, and that a new connection has to send its request.
 LAST_EVENT_S, FIRST_REQUEST_S = 5.0, 5.0
+#: Seconds until asyncio serves each connection that it has accepted.
+ACCEPTED_S = 0.1
 #: Bytes of the longest line of a request's head, and most of its headers; nginx allows less.
 _LONGEST_LINE = 64 * 1024
 _MOST_HEADERS = 1000
@@ -150,7 +152,10 @@ async def _serve(settings: GatewaySettings, listening: socket.socket) -> None:
     gc.freeze()
     await _watch(stopping)
     notify("STOPPING=1")
-    # The next process has the same socket: new connections wait there.
+    # The next process has the same socket: new connections wait there. A connection that was accepted just before must
+    # not find the server closed: asyncio would neither serve nor close it.
+    loop.remove_reader(listening)
+    await asyncio.sleep(ACCEPTED_S)
     accepting.close()
     await _drain(server, gateway, settings.drain_timeout)
     for task in background:
