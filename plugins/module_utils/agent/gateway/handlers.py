@@ -76,7 +76,7 @@ class Gateway:
         exchange.status, exchange.refused, exchange.is_complete = error.status, error.code, True
         self._account(exchange)
         headers = {"Content-Type": "application/json", **exchange.headers}
-        return web.Response(status=error.status, body=error.body(exchange.path), headers=headers)
+        return web.Response(status=error.status, body=error.body(exchange.is_anthropic), headers=headers)
 
     def _account(self, exchange: Exchange) -> None:
         self.metrics.add(exchange)
