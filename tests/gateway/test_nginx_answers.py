@@ -228,12 +228,20 @@ def test_nginx_refuses_in_the_apis_shape(
     assert (found["status"], found["refused"], found["client"]) == (status, code, "127.0.0.1")
 
 
-def test_refusals_have_anthropics_shape_at_its_paths(nginx: Nginx) -> None:
-    for path in ("/v1/messages", "/task/fix/v1/messages?x=1", "/fast/v1/messages/count_tokens"):
-        reply = nginx.ask(f"POST {path} HTTP/1.1", HOST, "Content-Length: 1048577")
-        assert reply.status == 413
-        message = "The body is larger than 1 MiB."
-        assert reply.data == {"type": "error", "error": {"type": "request_too_large", "message": message}}
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/messages", []),
+        ("/task/fix/v1/messages?x=1", []),
+        ("/fast/messages/count_tokens", []),
+        ("/v1/models", ["anthropic-version: 2023-06-01"]),
+    ],
+)
+def test_refusals_have_anthropics_shape_for_its_clients(nginx: Nginx, path: str, headers: list[str]) -> None:
+    reply = nginx.ask(f"POST {path} HTTP/1.1", HOST, *headers, "Content-Length: 1048577")
+    assert reply.status == 413
+    message = "The body is larger than 1 MiB."
+    assert reply.data == {"type": "error", "error": {"type": "request_too_large", "message": message}}
 
 
 def test_largest_body_reaches_the_gateway(nginx: Nginx, double: Double) -> None:
