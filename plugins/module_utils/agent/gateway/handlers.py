@@ -141,7 +141,7 @@ class Gateway:
     async def _infer(
         self, exchange: Exchange, place: Place, key: UserKey, admission: Admission, reservation: MemoryReservation
     ) -> None:
-        """Send a request to an engine, or to another one if the connection fails."""
+        """Read and route a request, and send it to an engine, or to another one if the connection fails."""
         body = await read_body(exchange, reservation, self.settings.max_body)
         exchange.received = len(body)
         inference = InferenceRequest(body, exchange.plain_header("Content-Type") or "application/json", reservation)
@@ -167,8 +167,10 @@ class Gateway:
             raise
         finally:
             tokens = exchange.tokens
-            if tokens.completion is not None or tokens.prompt is not None:
-                admission.settle_tokens((tokens.prompt or 0) + (tokens.completion or 0))
+            used = (tokens.prompt or 0) + (tokens.completion or 0)
+            # The estimate stays charged if the client left before the usage was known.
+            if used or exchange.status >= 400:
+                admission.settle_tokens(used)
 
     async def _ask(self, exchange: Exchange, route: Route, inference: InferenceRequest, key: UserKey) -> None:
         """Send a request to one engine, and pass its response on."""

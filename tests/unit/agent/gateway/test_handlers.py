@@ -188,6 +188,15 @@ def test_tokens_are_settled_by_usage(tmp_path: Path) -> None:
     serve(tmp_path, check, limits=limits)
 
 
+def test_error_of_the_engine_costs_no_tokens(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        for _each in range(5):
+            assert (await code(made.post({**CHAT, "max_tokens": 3000})))[0] == 400
+
+    limits = {"default": {**LIMITS["default"], "requests_per_minute": 0}}
+    serve(tmp_path, check, answer(whole(b'{"error": {"message": "No."}}', "400 Bad")), limits=limits)
+
+
 def test_concurrent_requests_of_a_key_are_limited(tmp_path: Path) -> None:
     async def slow(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.5)
@@ -358,6 +367,7 @@ def test_invalid_http_gets_an_error_in_the_apis_shape(tmp_path: Path, data: byte
         head, _empty, body = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
         assert head.startswith(b"HTTP/1.0 %d " % status) and b"X-Request-Id: " in head
+        assert set(json.loads(body)) == {"error"}
         assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
         assert made.log()[-1]["status"] == status
 
