@@ -36,6 +36,8 @@ with suppress(ImportError):
 
 #: nginx's status for a client that left before it got a response.
 CLIENT_LEFT = 499
+#: Seconds after a request in which the next one is expected.
+AWAKE_S = 5.0
 #: Characters of a model's id that a header can carry.
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
 
@@ -49,6 +51,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
         self.running = 0
+        self._asked = -AWAKE_S
         self.state = GatewayState(settings)
         self.metrics = GatewayMetrics(settings.config.tiers)
         self.access_log = AccessLog(settings.access_log)
@@ -61,6 +64,11 @@ class Gateway:
         self._pages = Pages(self.state, self.metrics, self._memory)
         self._models = ModelList(self.state, self.engines)
         self._has_failures = False
+
+    @property
+    def is_awake(self) -> bool:
+        """Return whether files are read often, so that no request waits for it: while requests come."""
+        return self.running > 0 or time.monotonic() - self._asked < AWAKE_S
 
     def refresh(self) -> None:
         """Read the files that changed, and route anew the requests that wait for an engine which takes no more."""
@@ -86,6 +94,7 @@ class Gateway:
         """Answer a request, and account for it however it ends."""
         exchange = Exchange(request)
         self.running += 1
+        self._asked = exchange.began
         try:
             await self._answer_or_refuse(exchange)
         except (ClientLeftError, UpstreamFailedError):

@@ -88,11 +88,11 @@ def make_server(gateway: Gateway) -> web.Server:
     return Server(gateway.handle, handler_cancellation=True)
 
 
-async def _repeat(every: float, gateway: Gateway) -> None:
+async def _repeat(gateway: Gateway) -> None:
     """Read changed files between requests, and end exchanges with engines that make no progress."""
     swept = 0.0
     while True:
-        await asyncio.sleep(every)
+        await asyncio.sleep(REFRESH_EVERY_S if gateway.is_awake else SWEEP_EVERY_S)
         gateway.refresh()
         now = asyncio.get_running_loop().time()
         if now - swept >= SWEEP_EVERY_S:
@@ -142,7 +142,7 @@ async def _serve(settings: GatewaySettings, listening: socket.socket) -> None:
     # Not create_unix_server: from Python 3.13 on it removes the socket's file at the end, which belongs to systemd.
     accepting = await loop.create_server(server, sock=listening, backlog=1024)
     background = [
-        asyncio.ensure_future(_repeat(REFRESH_EVERY_S, gateway)),
+        asyncio.ensure_future(_repeat(gateway)),
         asyncio.ensure_future(end_stalled(gateway.engines, gateway.state)),
     ]
     notify("READY=1")
