@@ -53,8 +53,12 @@ LINKS = tuple(
 #: Seconds within which cancelled jobs must end, with Slurm's epilog.
 JOBS_END_S = 300.0
 _HEAD = 400
-# Units whose processes wait for the answers of their clients.
-_PATIENT = ("herd-queue.service", "herd-gateway@.service")
+# Units whose stop waits for processes that finish the responses of their clients, and the units of these processes.
+_PATIENT = {
+    "herd-queue.service": "herd-queue.service",
+    "herd-gateway.socket": "herd-gateway@*.service",
+    "herd-gateway@.service": "herd-gateway@*.service",
+}
 # Units that would start other units or submit jobs, so they are removed first.
 _FIRST = ("herd-tiers.service", "herd-agent.service")
 
@@ -76,7 +80,7 @@ def _remove_unit(path: Path) -> None:
     # Of a template unit, all loaded instances.
     units = path.name.replace("@.", "@*.")
     if path.name in _PATIENT:
-        commands.run(["systemctl", "kill", "--signal=KILL", units])
+        commands.run(["systemctl", "kill", "--signal=KILL", _PATIENT[path.name]])
     commands.run(["systemctl", "disable", "--quiet", path.name])
     systemd.stop(units)
     for entry in (path, path.with_name(f"{path.name}.d")):

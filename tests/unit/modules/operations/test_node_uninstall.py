@@ -163,19 +163,23 @@ def test_other_files_in_the_shared_directory_stay(tmp_path: Path) -> None:
     assert files(tmp_path / "shared") == {*theirs}
 
 
-def test_all_instances_of_a_template_unit_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["herd-gateway.socket", "herd-gateway@.service"])
+def test_removal_does_not_wait_for_the_gateways_responses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     told: list[str] = []
     monkeypatch.setattr(rests.commands, "run", lambda words: told.append(" ".join(words)))
     monkeypatch.setattr(rests.systemd, "stop", lambda unit: told.append(f"stop {unit}"))
     monkeypatch.setattr(rests.systemd, "reload", lambda: told.append("reload"))
-    fill(tmp_path, {"herd-gateway@.service": CONF})
-    rests._remove_unit(tmp_path / "herd-gateway@.service")
+    fill(tmp_path, {name: CONF})
+    rests._remove_unit(tmp_path / name)
+    loaded = name.replace("@.", "@*.")
     assert told == [
         "systemctl kill --signal=KILL herd-gateway@*.service",
-        "systemctl disable --quiet herd-gateway@.service",
-        "stop herd-gateway@*.service",
+        f"systemctl disable --quiet {name}",
+        f"stop {loaded}",
         "reload",
-        "systemctl reset-failed herd-gateway@*.service",
+        f"systemctl reset-failed {loaded}",
     ]
 
 
