@@ -85,8 +85,8 @@ def test_errors_raise_openais_exceptions(made: Gateway, engines: dict[str, Engin
     # The engine's own words come through.
     with pytest.raises(openai.BadRequestError, match="context"):
         ask(text="hello " * 12000)
-    with pytest.raises(openai.APIStatusError, match="larger than 8 MiB") as large:
-        ask(text="x" * (9 << 20))
+    with pytest.raises(openai.APIStatusError, match="32 MiB") as large:
+        ask(text="x" * (33 << 20))
     assert large.value.status_code == 413
 
 

@@ -68,7 +68,7 @@ class Bystander:
             except (AssertionError, OSError, ValueError, KeyError) as error:
                 self.wrong.append(f"{mark}: {error!r}")
             self.longest = max(self.longest, time.monotonic() - began)
-            time.sleep(0.02)
+            time.sleep(0.01)
 
     def check(self, mark: str, reply: StrictReply, stream: bool) -> None:
         own = json.dumps({"choices": [], "mark": mark})
@@ -122,7 +122,7 @@ class Site:
     def check_others(self) -> None:
         """Check that nobody else noticed."""
         before = self.bystander.right
-        wait_for(lambda: self.bystander.right >= before + 4, "the bystander's next answers", BOUND_S)
+        wait_for(lambda: self.bystander.right >= before + 2, "the bystander's next answers", BOUND_S)
         assert not self.bystander.wrong, self.bystander.wrong[:3]
         assert self.bystander.longest < 3
         # The bystander's own request may be there.

@@ -106,7 +106,7 @@ def test_a_stream_of_the_former_instance_is_logged(
 ) -> None:
     engine = made.engine(REASONING_MODEL)
     settle(made, {"reasoning": engine})
-    connection, answer = client.open(chat(150, model=REASONING_MODEL, stream=True))
+    connection, answer = client.open(chat(60, model=REASONING_MODEL, stream=True))
     assert answer.read(200)
     made.restart_gateway()
     if is_cut:
@@ -120,6 +120,6 @@ def test_a_stream_of_the_former_instance_is_logged(
     if is_cut:
         assert re.search(rb"ends here", rest)
     else:
-        assert (line["prompt_tokens"], line["completion_tokens"]) == (8, 150)
+        assert (line["prompt_tokens"], line["completion_tokens"]) == (8, 60)
     engine.stop()
     settle(made, engines)

@@ -18,7 +18,7 @@ import pytest
 from tests.gateway.conftest import Client, chat
 from tests.gateway.harness import REASONING_MODEL, Engine, Gateway, wait_for
 
-STREAM = chat(150, model=REASONING_MODEL, stream=True)
+STREAM = chat(60, model=REASONING_MODEL, stream=True)
 
 
 @pytest.fixture(autouse=True)
@@ -71,8 +71,8 @@ def test_a_stopped_gateway_takes_no_more_requests_and_ends_with_its_last_respons
     assert answer.read(200)
     former = made.processes["gateway"]
     made.restart_gateway()
-    for _each in range(8):
-        assert client.ask(chat(2)).status == 200
+    for _each in range(4):
+        assert client.ask(chat(1)).status == 200
     assert former.poll() is None
     assert answer.read().rstrip().endswith(b"data: [DONE]")
     connection.close()
@@ -109,7 +109,7 @@ def test_a_gateway_that_cannot_start_says_why_and_refuses_at_once(
 def test_a_python_without_the_library_is_refused(made: Gateway) -> None:
     """Only its parser in C is free of the known ways to smuggle requests."""
     given = {**os.environ, "AIOHTTP_NO_EXTENSIONS": "1"}
-    argv = [made.gateway_python, *made.program("gateway")[1:]]
+    argv = [made.gateway_python, *made.program("gateway")[1:], "--socket", str(made.root / "other.sock")]
     argv.remove("-I")
     done = subprocess.run(argv, env=given, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode != 0

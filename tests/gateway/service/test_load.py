@@ -51,7 +51,7 @@ def hey(
 ) -> Load:
     """Ask as often as this, so many at the same time."""
     body = folder / "body.json"
-    body.write_text(json.dumps(chat(6, model=REASONING_MODEL, stream=stream)), encoding="utf-8")
+    body.write_text(json.dumps(chat(3, model=REASONING_MODEL, stream=stream)), encoding="utf-8")
     command = [hey_program(), "-n", str(asked), "-c", str(at_once), "-m", "POST", "-T", "application/json", "-t", "60"]
     command += [
         "-H",
@@ -77,17 +77,17 @@ def test_every_request_of_a_load_is_answered(
         return [line for line in made.access() if line.get("key") == "lee"]
 
     before = len(logged_lines())
-    load = hey(made, tmp_path, 96, 8, key="herd-key-of-lee", stream=stream)
-    assert (load.unanswered, load.statuses) == (0, {"200": 96})
-    wait_for(lambda: len(logged_lines()) >= before + 96, "a line of the log for each")
+    load = hey(made, tmp_path, 48, 8, key="herd-key-of-lee", stream=stream)
+    assert (load.unanswered, load.statuses) == (0, {"200": 48})
+    wait_for(lambda: len(logged_lines()) >= before + 48, "a line of the log for each")
     lines = logged_lines()[before:]
-    assert len(lines) == 96
+    assert len(lines) == 48
     assert all(line["complete"] for line in lines)
     if stream:
         # What the gateway calls the time to the first token is what the client has seen.
         first = sorted(delay for _total, delay in load.seconds)
         logged = sorted(line["ttft"] for line in lines)
-        assert logged[48] == pytest.approx(first[48], rel=0.5, abs=0.05)
+        assert logged[24] == pytest.approx(first[24], rel=0.5, abs=0.05)
 
 
 def test_a_load_over_the_rate_limit_is_refused(made: Gateway, engines: dict[str, Engine], tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_no_request_is_lost_when_a_tier_moves_under_load(
     mover = threading.Thread(target=move)
     mover.start()
     try:
-        streams, pieces = (hey(made, tmp_path, 96, 8, stream=stream) for stream in (True, False))
+        streams, pieces = (hey(made, tmp_path, 48, 8, stream=stream) for stream in (True, False))
     finally:
         is_over.set()
         mover.join()
@@ -126,4 +126,4 @@ def test_no_request_is_lost_when_a_tier_moves_under_load(
         second.stop()
     # hey asks again at once on a connection that was left open, and sends nothing a second time.
     for load in (streams, pieces):
-        assert (load.unanswered, load.statuses) == (0, {"200": 96})
+        assert (load.unanswered, load.statuses) == (0, {"200": 48})
