@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import tempfile
@@ -20,7 +21,7 @@ import pytest
 
 from tests.gateway.conftest import Client, chat
 from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway, gateway, wait_for
-from tests.gateway.wire import DONE, HEAD, KEY, TOKEN, chunk, double, in_flight, json_answer, raw, request
+from tests.gateway.wire import DONE, HEAD, KEY, TOKEN, chunk, double, in_flight, json_answer, line_of, raw, request
 
 #: MiB of bodies that the gateway may hold (C(body_memory) of its configuration), and what it may need besides.
 BUDGET_MIB, BESIDES_MIB = 256, 110
@@ -127,8 +128,9 @@ def test_the_tokens_of_a_client_that_leaves_count(own: Gateway) -> None:
                 found += wire.recv(65536)
         wait_for(lambda: not any(in_flight(own).values()), "the end of the request", 5)
         assert tokens(own) == before + 39
-        lines = [line for line in own.access() if line.get("tier") == "reasoning" and line.get("stream")]
-        assert (lines[-1]["completion_tokens"], lines[-1]["complete"]) == (39, False)
+        identity = re.search(r"(?i)x-request-id: (\w+)", found.decode())
+        line = line_of(own, identity and identity[1])
+        assert (line["completion_tokens"], line["complete"]) == (39, False)
 
 
 def tokens(made: Gateway) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import Client, chat, settle
-from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Engine, Gateway, wait_for
+from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, SEEN_S, Engine, Gateway, wait_for
 
 
 def fifo(path: Path) -> None:
@@ -174,11 +174,18 @@ def test_an_engine_that_cannot_be_one_of_ours_is_refused(
         (silent_manager / "fast-99.json").unlink()
 
 
-@pytest.mark.parametrize("lie", [{"address": "0.0.0.0"}, {"address": "10.9.8.7"}, {"port": 70000}])
+@pytest.mark.parametrize("lie", [{"address": "0.0.0.0"}, {"address": "10.9.8.7"}, {"port": 70000}, {"port": 0}])
 def test_an_engine_of_the_manager_that_cannot_be_one_of_ours_is_refused(
     client: Client, made: Gateway, engines: dict[str, Engine], lie: dict[str, Any]
 ) -> None:
-    made.ready("fast", 9, [FAST_MODEL], **lie)
+    made.ready("fast", 9, [FAST_MODEL])
+    assert client.ask(chat(1)).error["herd"]["state"] == "failing"
+    made.tiers["fast"]["endpoints"][0] |= lie
+    made.write_tier_status()
+    time.sleep(SEEN_S)
+    # It is unavailable, or the former report still counts; the lie is not even tried.
+    began = time.monotonic()
     answer = client.ask(chat(1))
     assert (answer.status, answer.error["code"]) == (503, "tier_unavailable")
+    assert time.monotonic() - began < 2
     settle(made, engines)

@@ -17,8 +17,8 @@ def notify(state: str, is_repeated: bool = True) -> None:
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        # Also without a free file descriptor the process goes on.
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.setblocking(not is_repeated)
-            with suppress(OSError):
-                channel.connect("\0" + address[1:] if address.startswith("@") else address)
-                channel.sendall(state.encode())
+            channel.connect("\0" + address[1:] if address.startswith("@") else address)
+            channel.sendall(state.encode())

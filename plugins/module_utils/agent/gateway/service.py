@@ -93,12 +93,16 @@ async def _repeat(gateway: Gateway) -> None:
     swept = 0.0
     while True:
         await asyncio.sleep(REFRESH_EVERY_S if gateway.is_awake else SWEEP_EVERY_S)
-        gateway.refresh()
         now = asyncio.get_running_loop().time()
-        if now - swept >= SWEEP_EVERY_S:
-            swept = now
-            gateway.engines.sweep()
-            gateway.collect()
+        try:
+            gateway.refresh()
+            if now - swept >= SWEEP_EVERY_S:
+                swept = now
+                gateway.engines.sweep()
+                gateway.collect()
+        except Exception as error:
+            # The next turn may succeed, and no other task does this.
+            log(f"reading files or ending stalled responses failed: {type(error).__name__}: {error}")
 
 
 async def _watch(stopping: asyncio.Event) -> None:
@@ -145,7 +149,7 @@ async def _serve(settings: GatewaySettings, listening: socket.socket) -> None:
         asyncio.ensure_future(_repeat(gateway)),
         asyncio.ensure_future(end_stalled(gateway.engines, gateway.state)),
     ]
-    notify("READY=1")
+    notify("READY=1", is_repeated=False)
     log(f"gateway ready for the tiers {', '.join(settings.config.tiers)}")
     # Everything allocated so far stays. Without freeze, each collection would scan it and delay requests.
     gc.collect()

@@ -60,7 +60,7 @@ def tools() -> Any:
 @scenario
 def responses() -> Any:
     answer = client().responses.create(model=MODEL, input="hello", max_output_tokens=5)
-    with client().responses.stream(model=MODEL, input="hello", max_output_tokens=5) as events:
+    with client().responses.create(model=MODEL, input="hello", max_output_tokens=5, stream=True) as events:
         kinds = [event.type for event in events]
     return [answer.output_text, answer.usage.output_tokens if answer.usage else None, kinds[0], kinds[-1]]
 
@@ -107,9 +107,15 @@ def limit() -> Any:
 
 
 @scenario
-def azure() -> Any:
-    """Azure's client sends the header C(api-key) and a query."""
-    azure = openai.AzureOpenAI(base_url=f"{GATEWAY}/v1", api_key=KEY, api_version="2024-10-21", max_retries=0)
+def key_as_on_azure() -> Any:
+    """With Azure's header C(api-key) and a query, and the key of another service in the place of OpenAI's."""
+    azure = openai.OpenAI(
+        base_url=f"{GATEWAY}/v1",
+        api_key="sk-of-another-service",
+        default_headers={"api-key": KEY},
+        default_query={"api-version": "preview"},
+        max_retries=0,
+    )
     return azure.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=4).choices[0].message.content
 
 
