@@ -16,6 +16,8 @@ from .upstream import UpstreamExchange, UpstreamFailedError
 
 #: Most bytes of a response that is no stream which are held back until it is complete.
 MOST_HELD = 1 << 20
+#: Statuses of responses that have no body, whatever the engine sends.
+_WITHOUT_BODY = (204, 205)
 #: No proxy on the way may hold a stream back or keep it.
 _STREAM_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
 
@@ -31,7 +33,9 @@ async def relay(
     :raises ApiError: for an error of the engine that is not in the API's shape.
     """
     given = {**upstream.headers, **headers}
-    if upstream.is_stream:
+    if upstream.status in _WITHOUT_BODY:
+        await exchange.respond(upstream.status, b"", headers)
+    elif upstream.is_stream:
         await _relay_stream(exchange, upstream, {**given, **_STREAM_HEADERS}, cut_reason)
     else:
         await _relay_whole(exchange, upstream, given)

@@ -129,8 +129,6 @@ class UpstreamExchange:
             raise UpstreamFailedError(reason)
         self._response, self.status = response, response.status
         self.headers = response_headers.allowed_headers(response.headers)
-        if self.status == 204:
-            self.headers = {}
         protocol = response.connection.protocol if response.connection is not None else None
         # Not "if protocol": a protocol without waiting messages is false.
         closed = protocol.closed if protocol is not None else None

@@ -120,6 +120,22 @@ def test_framing_is_written_anew(tmp_path: Path, data: bytes) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
+        (b"HTTP/1.1 204 No Content\r\nContent-Type: text/event-stream\r\n\r\n", 204),
+        (whole(b"data: {}\n\n", "205 Reset Content", "Content-Type: text/event-stream\r\n"), 205),
+    ],
+)
+def test_response_that_may_have_no_body_has_none(tmp_path: Path, data: bytes, status: int) -> None:
+    async def run() -> None:
+        async with running(tmp_path, answer(data)) as made:
+            assert await outcome(made) == (status, b"")
+
+    asyncio.run(run())
+
+
 CUT = {
     "closed": b"",
     "inside an event": b"100\r\ndata: {",
