@@ -187,27 +187,31 @@ def test_a_mistake_raises_the_librarys_own_exception(
     assert said in found["message"]
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_a_tier_that_is_away_for_long_raises_at_once(made: Gateway, engines: dict[str, Engine], library: str) -> None:
-    made.unavailable("reasoning", "preempted", "preempted by VASP job 88", 60, expected=time.time() + 1500)
-    found = run(made, library, "tier_away")["tier_away"]
-    assert found.get("raised"), found
-    assert "VASP job 88" in found["message"]
-
-
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_a_cut_stream_raises(made: Gateway, engines: dict[str, Engine], library: str) -> None:
+@pytest.fixture(scope="module", params=LIBRARIES)
+def failures(request: pytest.FixtureRequest, made: Gateway, engines: dict[str, Engine]) -> dict[str, dict[str, Any]]:
+    """Run a library while one tier is away for long, and the other one's engine ends in the middle of a stream."""
     start = b"event: message_start\ndata: %s\n\n" % json.dumps(EVENTS_OF_ANTHROPIC[0]).encode()
 
     def answer(wire: socket.socket) -> None:
-        wire.sendall(HEAD + chunk(start if library == "anthropic" else TOKEN))
+        wire.sendall(HEAD + chunk(start if request.param == "anthropic" else TOKEN))
         time.sleep(0.1)
         wire.shutdown(socket.SHUT_RDWR)
 
-    with instead(made, answer):
-        found = run(made, library, "stream_cut")["stream_cut"]
-    assert found.get("raised"), found
-    assert "ends here" in found["message"]
+    made.unavailable("reasoning", "preempted", "preempted by VASP job 88", 60, expected=time.time() + 1500)
+    with instead(made, answer, "fast"):
+        found = run(made, request.param, "tier_away", "stream_cut")
+    settle(made, engines)
+    return found
+
+
+def test_a_tier_that_is_away_for_long_raises(failures: dict[str, dict[str, Any]]) -> None:
+    assert failures["tier_away"].get("raised"), failures
+    assert "VASP job 88" in failures["tier_away"]["message"]
+
+
+def test_a_cut_stream_raises(failures: dict[str, dict[str, Any]]) -> None:
+    assert failures["stream_cut"].get("raised"), failures
+    assert "ends here" in failures["stream_cut"]["message"]
 
 
 def test_openais_client_raises_for_too_many_requests(made: Gateway, engines: dict[str, Engine]) -> None:

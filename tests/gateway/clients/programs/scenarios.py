@@ -17,8 +17,8 @@ from typing import Any
 
 GATEWAY = os.environ.get("GATEWAY", "")
 KEY, WRONG_KEY, LIMITED_KEY = "herd-key-of-ann", "herd-key-of-nobody", "herd-key-of-bob"
-#: A real engine; a double that calls a tool; a tier that is away; no model.
-MODEL, TOOL_MODEL, NO_MODEL = "large-one", "task:fix", "none"
+#: A real engine; a double that calls a tool; an engine that ends in the middle; no model.
+MODEL, TOOL_MODEL, CUT_MODEL, NO_MODEL = "large-one", "task:fix", "small-one", "none"
 QUESTION = "What is the weather in Paris?"
 #: The function that the double calls.
 TOOL_NAME = "look_up"

@@ -10,6 +10,7 @@ from typing import Any
 import anthropic
 
 from tests.gateway.clients.programs.scenarios import (
+    CUT_MODEL,
     GATEWAY,
     KEY,
     MODEL,
@@ -93,7 +94,7 @@ def tier_away() -> Any:
 
 @scenario
 def stream_cut() -> Any:
-    with client().messages.stream(model=MODEL, messages=HELLO, max_tokens=20) as events:
+    with client().messages.stream(model=CUT_MODEL, messages=HELLO, max_tokens=20) as events:
         return list(events.text_stream)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from langchain_openai import ChatOpenAI
 
 from tests.gateway.clients.programs.scenarios import (
+    CUT_MODEL,
     GATEWAY,
     KEY,
     MODEL,
@@ -73,7 +74,7 @@ def tier_away() -> Any:
 
 @scenario
 def stream_cut() -> Any:
-    return [str(piece) for piece in model(tokens=20).stream("hello")]
+    return [str(piece) for piece in model(CUT_MODEL, tokens=20).stream("hello")]
 
 
 main()

@@ -14,6 +14,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm
 
 from tests.gateway.clients.programs.scenarios import (
+    CUT_MODEL,
     GATEWAY,
     KEY,
     MODEL,
@@ -81,7 +82,7 @@ def tier_away() -> Any:
 
 @scenario
 def stream_cut() -> Any:
-    return [str(piece) for piece in ask(stream=True)]
+    return [str(piece) for piece in ask(CUT_MODEL, stream=True)]
 
 
 main()

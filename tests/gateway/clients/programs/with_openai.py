@@ -10,6 +10,7 @@ from typing import Any
 import openai
 
 from tests.gateway.clients.programs.scenarios import (
+    CUT_MODEL,
     GATEWAY,
     KEY,
     LIMITED_KEY,
@@ -126,7 +127,7 @@ def tier_away() -> Any:
 
 @scenario
 def stream_cut() -> Any:
-    return [piece.id for piece in client().chat.completions.create(model=MODEL, messages=HELLO, stream=True)]
+    return [piece.id for piece in client().chat.completions.create(model=CUT_MODEL, messages=HELLO, stream=True)]
 
 
 main()
