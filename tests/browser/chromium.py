@@ -33,7 +33,7 @@ FLAGS = (
     "--no-first-run",
     "--remote-debugging-pipe",
 )
-PHONE, DESK = (360, 740), (1280, 900)
+PHONE, DESK = (390, 844), (1280, 900)
 
 
 class BrowserError(Exception):
@@ -137,6 +137,8 @@ class Browser:
             deviceScaleFactor=zoom,
             mobile=size == PHONE,
         )
+        # A scrollbar would be cut from the right side of pictures.
+        self.call("Emulation.setScrollbarsHidden", hidden=True)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Emulation.setScriptExecutionDisabled", value=not script)

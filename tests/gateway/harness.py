@@ -362,6 +362,7 @@ class Gateway:
             "connect_timeout": 3,
             "read_timeout": 7200,
             "queue_timeout": 600,
+            "gpu_memory": {"target_from_gib": 26, "target_to_gib": 28, "critical_gib": 30},
             "drain_timeout": 600,
             "access_log": f"{self.root}/access.log",
         }

@@ -61,8 +61,8 @@ class Gateway:
         self._memory = MemoryBudget(settings.body_memory, settings.config.retry_after)
         self._limiter = KeyLimiter()
         self._queue = EngineQueue(settings.queue_timeout, settings.config.retry_after)
-        self._pages = Pages(self.state, self.metrics, self._memory)
         self._models = ModelList(self.state, self.engines)
+        self._pages = Pages(self.state, self.metrics, self._memory, self._models)
         self._has_failures = False
 
     @property

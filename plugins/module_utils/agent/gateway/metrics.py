@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, cast
@@ -12,6 +13,7 @@ from typing import Any, cast
 from ...core.engine.throughput import RATES, EngineLoad
 from ...core.gateway.event_stream import Tokens
 from ...core.gateway.quantile import quantile
+from ...core.gateway.status.history import TierHistory
 from ...core.gateway.tiers import STATES
 from .exchange import Exchange
 
@@ -60,6 +62,7 @@ class GatewayMetrics:
         #: Counters like the engine's own, from which the speed is computed.
         self._speed_counters: dict[str, dict[str, float]] = {name: {} for name in self._tiers}
         self._loads = {name: EngineLoad() for name in self._tiers}
+        self._history = {name: TierHistory(time.monotonic()) for name in self._tiers}
         for name in self._tiers:
             self._in_flight.labels(name).set(0)
             for counter in (self._cut, self._sent, self._ttft, self._duration):
@@ -101,7 +104,10 @@ class GatewayMetrics:
             self._cut.labels(tier).inc()
         if exchange.ttft is not None:
             self._ttft.labels(tier).observe(exchange.ttft)
-        self._add_tokens(tier, exchange.tokens)
+        tokens = exchange.tokens
+        self._add_tokens(tier, tokens)
+        written_s = min(tokens.written_s or 0.0, exchange.seconds)
+        self._history[tier].add(time.monotonic(), tokens.completion or 0, written_s, exchange.ttft)
 
     def _add_tokens(self, tier: str, tokens: Tokens) -> None:
         self._tokens.labels(tier, "prompt").inc(tokens.prompt or 0)
@@ -118,7 +124,7 @@ class GatewayMetrics:
 
     def summary(self) -> dict[str, dict[str, Any]]:
         """Summarise the counters of each tier for the status page."""
-        found = {}
+        found, now, wall = {}, time.monotonic(), time.time()
         for name in self._tiers:
             statuses, ttft = self._statuses[name], _buckets(self._ttft, name)
             found[name] = {
@@ -128,6 +134,7 @@ class GatewayMetrics:
                 "ttft_p95_s": quantile(ttft, 0.95),
                 "duration_p50_s": quantile(_buckets(self._duration, name), 0.5),
                 "in_flight": self._running[name],
+                "history": self._history[name].as_data(now, wall),
                 **(self._loads[name].as_data({}) or {}),
             }
         return found

@@ -54,6 +54,16 @@ class ModelList:
             body = model_list.one(wanted, exchange.is_anthropic)
         await exchange.respond(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
+    async def loaded(self) -> dict[str, list[str]]:
+        """Return the models that each ready router has loaded, by tier. An engine that is no router is not asked."""
+        routers = {name for name, tier in self._state.settings.config.tiers.items() if tier.rewrites}
+        described = await self._descriptions(routers)
+        return {
+            tier: [name for name, description in models.items() if description.is_loaded]
+            for tier, models in described.items()
+            if any(description.is_loaded is not None for description in models.values())
+        }
+
     async def _descriptions(self, tiers: set[str]) -> dict[str, model_list.Descriptions]:
         """Return what the engines of these tiers say of their models, by tier."""
         status = {tier: self._state.router.status_of(tier) for tier in tiers}

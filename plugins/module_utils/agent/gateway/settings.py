@@ -14,10 +14,12 @@ from ...core import values
 from ...core.gateway import task_routing, tiers
 from ...core.gateway.rate_limit import RateLimits
 from ...core.gateway.routing import GatewayConfig
+from ...core.host.nvidia_smi import GpuMemoryLimits
 from ..common.config import read_config
 
 SCHEMA = 1
 _REMEDY = "correct the variables of the role gateway"
+_GPU_MEMORY_LIMITS = ("target_from_gib", "target_to_gib", "critical_gib")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class GatewaySettings:
     :ivar queue_timeout: seconds that a request waits for a free slot of its engine.
     :ivar drain_timeout: seconds for which running responses may go on after SIGTERM.
     :ivar access_log: file of the access log; empty for none.
+    :ivar gpu_memory: thresholds by which the status page colors a GPU's memory in use.
     """
 
     config: GatewayConfig
@@ -50,6 +53,7 @@ class GatewaySettings:
     queue_timeout: float
     drain_timeout: float
     access_log: str
+    gpu_memory: GpuMemoryLimits
 
 
 def _tier(data: Mapping[str, Any]) -> tiers.Tier:
@@ -97,6 +101,9 @@ def _parse(data: Any) -> GatewaySettings:
         queue_timeout=values.number(data, "queue_timeout", 1, 1e6, _REMEDY),
         drain_timeout=values.number(data, "drain_timeout", 0, 1e6, _REMEDY),
         access_log=str(data["access_log"]),
+        gpu_memory=GpuMemoryLimits(
+            *(values.number(data["gpu_memory"], name, 0, 1e6, _REMEDY) for name in _GPU_MEMORY_LIMITS)
+        ),
     )
 
 

@@ -7,29 +7,33 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ...core.gateway import api_errors, status_page
-from ...core.gateway import status as gateway_status
+from ...core.gateway import api_errors
 from ...core.gateway.api_errors import ApiError
+from ...core.gateway.status import page as status_page
+from ...core.gateway.status import report as status_report
 from . import metrics
 from .exchange import Exchange
 from .limits import MemoryBudget
 from .metrics import GatewayMetrics
+from .models import ModelList
 from .state import GatewayState
 from .status_page.assets import read_assets
 
 _JSON = {"Content-Type": "application/json"}
+#: Status, body and headers of a response.
+Page = tuple[int, bytes, dict[str, str]]
 
 
 class Pages:
     """The pages by path."""
 
-    def __init__(self, state: GatewayState, counters: GatewayMetrics, memory: MemoryBudget) -> None:
-        self._state, self._metrics, self._memory = state, counters, memory
+    def __init__(self, state: GatewayState, counters: GatewayMetrics, memory: MemoryBudget, models: ModelList) -> None:
+        self._state, self._metrics, self._memory, self._models = state, counters, memory, models
         self._assets = read_assets()
-        self._pages: dict[str, Callable[[Exchange, str], Any]] = {
+        self._pages: dict[str, Callable[[Exchange, str], Awaitable[Page]]] = {
             "/health": self._health,
             "/v1/health": self._health,
             "/metrics": self._metrics_text,
@@ -48,43 +52,46 @@ class Pages:
         if page is None:
             return False
         check_method(exchange.request.method, path, ("GET", "HEAD"))
-        status, body, headers = page(exchange, tier)
+        status, body, headers = await page(exchange, tier)
         await exchange.respond(status, body, headers)
         return True
 
-    def _health(self, _exchange: Exchange, tier: str) -> tuple[int, bytes, dict[str, str]]:
+    async def _health(self, _exchange: Exchange, tier: str) -> Page:
         status = self._state.router.status_of(tier)
         if not status.is_ready:
             raise api_errors.unavailable(tier, status, time.time())
         return 200, json.dumps({"status": "ok"}).encode(), _JSON
 
-    def _metrics_text(self, _exchange: Exchange, _tier: str) -> tuple[int, bytes, dict[str, str]]:
+    async def _metrics_text(self, _exchange: Exchange, _tier: str) -> Page:
         router = self._state.router
         states = {name: router.status_of(name).state for name in router.config.tiers}
         return 200, self._metrics.text(states, self._memory.held), {"Content-Type": metrics.CONTENT_TYPE}
 
-    def _status(self) -> dict[str, Any]:
+    async def _status(self) -> dict[str, Any]:
         state = self._state
-        return gateway_status.collect(
+        measurements = status_report.Measurements(
+            self._metrics.summary(), await self._models.loaded(), state.settings.gpu_memory
+        )
+        return status_report.collect(
             state.settings.config.tiers,
             state.router.status,
             state.reports,
-            self._metrics.summary(),
+            measurements,
             time.time(),
             state.settings.tasks,
             state.is_silent,
         )
 
-    def _status_json(self, _exchange: Exchange, _tier: str) -> tuple[int, bytes, dict[str, str]]:
-        return 200, json.dumps(self._status()).encode(), {**_JSON, "Cache-Control": "no-store"}
+    async def _status_json(self, _exchange: Exchange, _tier: str) -> Page:
+        return 200, json.dumps(await self._status()).encode(), {**_JSON, "Cache-Control": "no-store"}
 
-    def _status_page(self, exchange: Exchange, _tier: str) -> tuple[int, bytes, dict[str, str]]:
+    async def _status_page(self, exchange: Exchange, _tier: str) -> Page:
         headers = exchange.request.headers
         address = status_page.origin(headers.get("Host", ""), headers.get("X-Forwarded-Proto", ""))
-        body = status_page.render(self._status(), self._assets, address)
+        body = status_page.render(await self._status(), self._assets, address)
         return 200, body, {"Content-Type": "text/html; charset=utf-8", **status_page.headers(self._assets)}
 
-    def _first_page(self, _exchange: Exchange, _tier: str) -> tuple[int, bytes, dict[str, str]]:
+    async def _first_page(self, _exchange: Exchange, _tier: str) -> Page:
         return 302, b"", {"Location": "status"}
 
 

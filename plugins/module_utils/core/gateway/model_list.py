@@ -20,6 +20,7 @@ _MOST_MODELS, _LONGEST = 256, 256
 class Description:
     """What an engine says of one of its models.
 
+    :ivar is_loaded: whether a router has loaded it; None if the engine does not say so.
     :ivar context: size of its context in tokens; None if unknown.
     :ivar owner: who owns it, as the engine says.
     """
@@ -28,6 +29,7 @@ class Description:
     created: int = 0
     context: int | None = None
     capabilities: tuple[str, ...] = ()
+    is_loaded: bool | None = None
 
 
 UNKNOWN = Description()
@@ -56,12 +58,14 @@ def _description(data: Mapping[str, Any], capabilities: Any) -> Description:
     meta = data.get("meta")
     meta = meta if isinstance(meta, dict) else {}
     context = next((found for name in ("n_ctx", "n_ctx_train") if (found := values.finite(meta.get(name), 1))), None)
+    status = data.get("status")
     words = capabilities if isinstance(capabilities, list) else []
     return Description(
         owner=_word(data.get("owned_by"), UNKNOWN.owner),
         created=int(values.finite(data.get("created")) or 0),
         context=None if context is None else int(context),
         capabilities=tuple(filter(None, map(_word, words[:16]))),
+        is_loaded=status.get("value") == "loaded" if isinstance(status, dict) else None,
     )
 
 

@@ -168,6 +168,7 @@ def settings_data(root: Path, **more: Any) -> dict[str, Any]:
         "connect_timeout": 2,
         "read_timeout": 30,
         "queue_timeout": 5,
+        "gpu_memory": {"target_from_gib": 26, "target_to_gib": 28, "critical_gib": 30},
         "drain_timeout": 5,
         "retry_after": 5,
         "access_log": f"{root}/access.log",

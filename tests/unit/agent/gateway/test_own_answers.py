@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.unit.agent.gateway.running_gateway import Running, answer, code, serve, whole
+from tests.unit.agent.gateway.running_gateway import Running, answer, code, serve, settings_data, whole
 
 MODELS = {
     "models": [{"model": "small", "capabilities": ["completion", "multimodal"]}],
@@ -75,5 +75,34 @@ def test_own_pages_need_no_key(tmp_path: Path) -> None:
         assert await code(made.post(path="/health")) == (405, "method_not_allowed")
         async with made.get("/status", key="", headers={"Host": "x:8080", "X-Forwarded-Proto": "https"}) as response:
             assert "https://x:8080/v1" in await response.text()
+
+    serve(tmp_path, check)
+
+
+def test_status_names_the_models_that_a_router_has_loaded(tmp_path: Path) -> None:
+    models = {
+        "data": [{"id": "small", "status": {"value": "loaded"}}, {"id": "other", "status": {"value": "unloaded"}}]
+    }
+
+    async def check(made: Running) -> None:
+        for _reader in range(3):
+            async with made.get("/status.json") as response:
+                tiers = {tier["name"]: tier for tier in (await response.json())["tiers"]}
+            assert (tiers["fast"]["loaded"], tiers["reasoning"]["loaded"]) == (["small"], None)
+        assert len(made.engine.requests) == 1
+
+    router, other = settings_data(tmp_path)["tiers"]
+    tiers = [{**router, "kind": "router"}, other]
+    serve(tmp_path, check, answer(whole(json.dumps(models).encode())), tiers=tiers)
+
+
+def test_status_has_the_last_hour_of_each_tier(tmp_path: Path) -> None:
+    async def check(made: Running) -> None:
+        assert (await code(made.post()))[0] == 200
+        async with made.get("/status.json") as response:
+            history = (await response.json())["tiers"][0]["history"]
+        # The present minute is not over, and the process began in it or in the one before.
+        assert history["requests"][:59] == [None] * 59
+        assert set(history) == {"from", "requests", "tokens_per_s", "ttft_s"}
 
     serve(tmp_path, check)

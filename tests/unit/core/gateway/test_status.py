@@ -9,6 +9,7 @@ import json
 import math
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -17,9 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import status as gateway_status
-from ansible_collections.herd.inference.plugins.module_utils.core.gateway import status_page
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import tiers as gateway_tiers
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.status import examples
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.status import page as status_page
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.status import report as status_report
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.status.report import Measurements
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.task_routing import Choice, TaskTable
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.tiers import Tier, TierStatus
 from ansible_collections.herd.inference.plugins.module_utils.core.slurm import endpoint_registry, tier_status
@@ -65,7 +68,8 @@ PREEMPTED = {
     "pending_reason": "Priority",
     "endpoints": [],
 }
-MEASURED = {"fast": {"requests": 12, "errors": 1, "ttft_p50_s": 0.4123, "ttft_p95_s": 1.31, "in_flight": 3}}
+COUNTERS = {"requests": 12, "errors": 1, "ttft_p50_s": 0.4123, "ttft_p95_s": 1.31, "in_flight": 3}
+MEASURED = Measurements({"fast": COUNTERS}, {"fast": ["strand"]})
 TASKS = TaskTable({"fix": Choice("fast", "strand", "It compiles.")}, Choice("reasoning", "OR1-Behemoth", "Knows most."))
 ASSETS = status_page.Assets("p { margin: 0 }", "'use strict';")
 
@@ -86,8 +90,8 @@ def statuses(seen: Seen) -> dict[str, TierStatus]:
     return {name: gateway_tiers.status_of(tier) for name, tier in seen.items()}
 
 
-def collect(seen: Seen, **more: Any) -> dict[str, Any]:
-    status = gateway_status.collect(TIERS, statuses(seen), seen, MEASURED, WALL, TASKS, **more)
+def collect(seen: Seen, measurements: Measurements = MEASURED, **more: Any) -> dict[str, Any]:
+    status = status_report.collect(TIERS, statuses(seen), seen, measurements, WALL, TASKS, **more)
     # As it goes to clients.
     found: dict[str, Any] = json.loads(json.dumps(status, allow_nan=False))
     return found
@@ -98,7 +102,8 @@ def page(status: dict[str, Any], address: str = "http://10.0.0.5:8080") -> str:
 
 
 def words(text: str) -> str:
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
+    plain = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
+    return re.sub(r" (?=[,.:;])", "", plain)
 
 
 def test_a_ready_tier_has_all_fields() -> None:
@@ -115,6 +120,7 @@ def test_a_ready_tier_has_all_fields() -> None:
         "job_id": "1234",
         "pending_reason": None,
         "models": ["strand", "other"],
+        "loaded": ["strand"],
         "port": 8080,
         "fallback": None,
         "context": 32768,
@@ -130,7 +136,8 @@ def test_a_ready_tier_has_all_fields() -> None:
             "ttft_p95_s": 1.31,
             "duration_p50_s": None,
         },
-        "gpus": [{"host": "vasp-02", "name": "V100S", "used_mib": 16384, "total_mib": 32768}],
+        "history": None,
+        "gpus": [{"host": "vasp-02", "name": "V100S", "used_mib": 16384, "total_mib": 32768, "level": "below"}],
     }
 
 
@@ -148,7 +155,7 @@ def test_the_gateways_counters_replace_missing_load() -> None:
         "reasoning": {"in_flight": 0},
     }
     seen = view(fast={**FAST, "endpoints": [{**ENTRY, "load": None}]})
-    status = gateway_status.collect(TIERS, statuses(seen), seen, counters, WALL)
+    status = status_report.collect(TIERS, statuses(seen), seen, Measurements(counters), WALL)
     fast, reasoning = status["tiers"]
     assert fast["load"] == {"running": 2, "waiting": 1, "tokens_per_s": 20.0, "prompt_tokens_per_s": 400.0}
     assert reasoning["load"] == {"running": 0, "waiting": None, "tokens_per_s": None, "prompt_tokens_per_s": None}
@@ -172,7 +179,7 @@ def test_without_a_status_file_all_tiers_are_unknown() -> None:
 
 def test_registered_engines_have_details_while_the_manager_is_silent() -> None:
     seen = gateway_tiers.from_registry(Registry((endpoint(),)), list(TIERS))
-    status = gateway_status.collect(TIERS, statuses(seen), seen, {}, WALL, is_silent=True)
+    status = status_report.collect(TIERS, statuses(seen), seen, Measurements(), WALL, is_silent=True)
     fast, reasoning = status["tiers"]
     assert (fast["ready"], fast["job_id"], fast["host"], fast["context"]) == (True, "1234", "vasp-02", 32768)
     assert reasoning["state"] == "unknown"
@@ -190,7 +197,9 @@ JUNK = st.recursive(
 @given(st.lists(st.dictionaries(st.sampled_from(sorted(ENTRY["load"])), JUNK), max_size=2), JUNK)
 def test_no_load_that_a_job_reports_breaks_the_page(loads: list[dict[str, Any]], measured: Any) -> None:
     seen = {"fast": tier_status.TierReport(True, "ready", endpoints=tuple(endpoint(load=load) for load in loads))}
-    status = gateway_status.collect(TIERS, statuses(seen), seen, {"fast": {"in_flight": measured}}, WALL, TASKS)
+    status = status_report.collect(
+        TIERS, statuses(seen), seen, Measurements({"fast": {"in_flight": measured}}), WALL, TASKS
+    )
     page(json.loads(json.dumps(status, allow_nan=False)))
 
 
@@ -198,7 +207,7 @@ def test_no_load_that_a_job_reports_breaks_the_page(loads: list[dict[str, Any]],
 def test_invalid_numbers_are_unknown(value: Any) -> None:
     load = {"tokens_per_s": value, "gpus": [{"used_mib": value, "total_mib": 1}]}
     seen = {"fast": tier_status.TierReport(True, "ready", endpoints=(endpoint(load=load),))}
-    tier = gateway_status.collect(TIERS, statuses(seen), seen, {}, WALL)["tiers"][0]
+    tier = status_report.collect(TIERS, statuses(seen), seen, Measurements(), WALL)["tiers"][0]
     assert (tier["load"]["tokens_per_s"], tier["gpus"]) == (None, [])
 
 
@@ -250,18 +259,18 @@ def test_the_page_is_valid_html_in_each_state(state: dict[str, Any]) -> None:
     [
         (
             STATES[0],
-            "Ready It answers requests. Models strand , other Context 32,768 tokens Requests now 2 of 2 running,",
+            "Ready It answers requests. Models strand loaded other Context 32,768 tokens Requests 2 of 2 running,",
         ),
         (
             STATES[1],
-            "Loading It loads its model. Loading 43 %. 43 % loaded 43 % loaded Expected in about 40 seconds",
+            "Loading It loads its model. Loading 43 %. 43 % loaded Expected in about 40 seconds",
         ),
         (STATES[2], "Preempted by VASP job 88. Requests are refused with status 503; try again in 30 seconds."),
         (
             STATES[3],
             "Pending Its job waits in the cluster's queue. Pending: Resources. The time of its return is not known.",
         ),
-        (STATES[4], "Expected in about 2 hours, at 14:20 UTC ."),
+        (STATES[4], "Expected in about 2 hours, at 14:20 UTC."),
         (
             STATES[5],
             "Failed It failed. It is started again later. Died 3 times within 60 s: out of memory; raise memory.",
@@ -338,19 +347,27 @@ def test_examples_use_the_readers_address(host: str, proto: str, expected: str) 
 
 
 def test_the_curl_example_is_valid_shell() -> None:
-    argv = shlex.split(status_page.curl_example("http://10.0.0.5:8080", "it's").replace("\\\n", ""))
+    argv = shlex.split(examples.curl("http://10.0.0.5:8080", "it's").replace("\\\n", ""))
     assert argv[:2] == ["curl", "http://10.0.0.5:8080/v1/chat/completions"]
     assert json.loads(argv[argv.index("-d") + 1])["model"] == "it's"
 
 
-def test_the_python_example_is_valid() -> None:
-    text = status_page.python_example("http://10.0.0.5:8080", "it's")
+@pytest.mark.parametrize("example", [examples.openai, examples.anthropic])
+def test_the_python_examples_are_valid(example: Callable[[str, str], str]) -> None:
+    text = example("http://10.0.0.5:8080", "it's")
     compile(text, "example", "exec")
     assert 'model="it\'s"' in text
 
 
+def test_the_page_has_an_example_for_each_client() -> None:
+    text = html.unescape(page(collect(view(fast=FAST))))
+    assert "curl http://10.0.0.5:8080/v1/chat/completions" in text
+    assert "OpenAI(base_url='http://10.0.0.5:8080/v1'" in text
+    assert "Anthropic(base_url='http://10.0.0.5:8080'" in text
+
+
 def test_the_task_table_ends_with_the_default() -> None:
     text = words(page(collect(view(fast=FAST))))
-    assert "fix fast strand It compiles. any other reasoning OR1-Behemoth Knows most." in text
-    without = gateway_status.collect(TIERS, {}, {}, {}, WALL)
+    assert "fix strand, fast tier. It compiles. any other OR1-Behemoth, reasoning tier. Knows most." in text
+    without = status_report.collect(TIERS, {}, {}, Measurements(), WALL)
     assert "Models by task" not in page(json.loads(json.dumps(without)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ....core.gateway.status_page import Assets
+from ....core.gateway.status.page import Assets
 
 
 def read_assets() -> Assets:

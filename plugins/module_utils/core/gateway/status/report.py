@@ -9,15 +9,17 @@ reports is checked field by field: an invalid field is unknown, never an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from .. import values
-from ..slurm import tier_status
-from ..slurm.tier_status import READY
-from ..timefmt import iso
-from .task_routing import EMPTY, TaskTable
-from .tiers import Tier, TierStatus
+from ... import values
+from ...host.nvidia_smi import GpuMemoryLimits
+from ...slurm import tier_status
+from ...slurm.tier_status import READY
+from ...timefmt import iso
+from ..task_routing import EMPTY, TaskTable
+from ..tiers import Tier, TierStatus
 
 SCHEMA = 1
 _LONGEST = 400
@@ -51,7 +53,7 @@ def _rate(value: Any) -> float | None:
     return None if found is None else round(found, 1)
 
 
-def _gpu(data: Any) -> dict[str, Any] | None:
+def _gpu(data: Any, limits: GpuMemoryLimits) -> dict[str, Any] | None:
     if not isinstance(data, Mapping):
         return None
     used, total = _count(data.get("used_mib")), _count(data.get("total_mib"))
@@ -62,6 +64,7 @@ def _gpu(data: Any) -> dict[str, Any] | None:
         "name": _text(data.get("name")),
         "used_mib": min(used, total),
         "total_mib": total,
+        "level": limits.level(used),
     }
 
 
@@ -95,9 +98,24 @@ def _measured(data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Measurements:
+    """What the gateway itself knows of the tiers.
+
+    :ivar counters: its own counters, by tier.
+    :ivar loaded: the models that a router has loaded, by tier.
+    :ivar gpu_memory: the thresholds of a GPU's memory in use.
+    """
+
+    counters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    loaded: Mapping[str, Collection[str]] = field(default_factory=dict)
+    gpu_memory: GpuMemoryLimits = field(default_factory=GpuMemoryLimits)
+
+
 def _tier(
-    tier: Tier, status: TierStatus, seen: tier_status.TierReport | None, measured: Mapping[str, Any]
+    tier: Tier, status: TierStatus, seen: tier_status.TierReport | None, measurements: Measurements
 ) -> dict[str, Any]:
+    measured, loaded = measurements.counters.get(tier.name) or {}, measurements.loaded.get(tier.name)
     endpoints = seen.endpoints if seen else ()
     engine = next((one for one in endpoints if one.state == READY), next(iter(endpoints), None))
     load = engine.load if engine and engine.load else {}
@@ -114,6 +132,7 @@ def _tier(
         "job_id": _text(job_id) or None,
         "pending_reason": _text(seen.pending_reason if seen else None) or None,
         "models": list(dict.fromkeys((*tier.models, *status.models))),
+        "loaded": None if loaded is None else sorted(map(_text, loaded)),
         "port": tier.port,
         "fallback": tier.fallback or None,
         "context": engine.context or None if engine else None,
@@ -123,7 +142,10 @@ def _tier(
         "started": _moment(engine.started) if engine else None,
         "load": _load(load, measured, engine.slots if engine else 0),
         "measured": _measured(measured),
-        "gpus": [gpu for gpu in map(_gpu, _list(load, "gpus")[:_MOST_GPUS]) if gpu],
+        "history": measured.get("history"),
+        "gpus": list(
+            filter(None, (_gpu(gpu, measurements.gpu_memory) for gpu in _list(load, "gpus")[:_MOST_GPUS])),
+        ),
     }
 
 
@@ -131,7 +153,7 @@ def collect(
     tiers: Mapping[str, Tier],
     status: Mapping[str, TierStatus],
     seen: Mapping[str, tier_status.TierReport],
-    measured: Mapping[str, Mapping[str, Any]],
+    measurements: Measurements,
     wall: float,
     tasks: TaskTable = EMPTY,
     is_silent: bool = False,
@@ -141,7 +163,7 @@ def collect(
     :param tiers: the tiers of the inventory, in its order.
     :param status: their present status, which routes requests.
     :param seen: the same from the tier manager, with details for people; from the registry while it is silent.
-    :param measured: the gateway's own counters, by tier.
+    :param measurements: what the gateway itself knows of them.
     :param wall: UNIX time.
     :param is_silent: whether the tier manager is silent.
     """
@@ -151,8 +173,7 @@ def collect(
         "generated": iso(wall),
         "manager_silent": is_silent,
         "tiers": [
-            _tier(tier, status.get(name, TierStatus()), seen.get(name), measured.get(name) or {})
-            for name, tier in tiers.items()
+            _tier(tier, status.get(name, TierStatus()), seen.get(name), measurements) for name, tier in tiers.items()
         ],
         "tasks": {name: choice._asdict() for name, choice in tasks.types.items()},
         "default_task": default._asdict() if default else None,
