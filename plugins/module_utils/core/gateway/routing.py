@@ -183,10 +183,13 @@ class Router:
             raise ApiError(404, f"There is no tier {place.tier[:64]!r}.", "not_found")
         if own is not None and not asked:
             return Route(own.name, "", "", model=(*own.models, "")[0], is_rewritten=own.rewrites)
-        for tier in (*([own] if own else []), *tiers.values()):
-            if self.has_model(tier, asked):
-                return Route(tier.name, "", "", model=asked)
-        raise self.no_model(asked, key)
+        having = [tier for tier in (*([own] if own else []), *tiers.values()) if self.has_model(tier, asked)]
+        if not having:
+            raise self.no_model(asked, key)
+        # Several tiers may have the model: the key may open only one of them.
+        may = self.open_tiers(key)
+        chosen = next((tier for tier in having if tier.name in may), having[0])
+        return Route(chosen.name, "", "", model=asked)
 
     def _choose_by_task(self, task: str, asked: str | None) -> Route:
         chosen = self.config.choose(task)

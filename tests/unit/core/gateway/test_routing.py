@@ -210,6 +210,15 @@ def test_a_model_needs_no_tier_of_a_port(router: Router) -> None:
     assert ask(router, "large", port="").tier == "reasoning"
 
 
+def test_a_model_of_two_tiers_is_taken_from_the_one_that_the_key_opens() -> None:
+    both = replace(SITE, tiers={name: Tier(name, ("same",)) for name in ("fast", "reasoning")})
+    for path, port in (("/v1/embeddings", ""), ("/v1/embeddings", "reasoning"), ("/reasoning/v1/embeddings", "")):
+        assert ask(at_work(both), "same", path, port, key=FAY).tier == "fast"
+        only = UserKey("guy", "guy", "2" * 64, tiers=("reasoning",))
+        assert ask(at_work(both), "same", path, port, key=only).tier == "reasoning"
+    assert ask(at_work(both), "same", port="reasoning").tier == "reasoning"
+
+
 def test_unknown_model_names_only_models_that_the_key_opens(router: Router) -> None:
     assert "large" in refused(router, "none").message
     assert "large" not in refused(router, "none", key=FAY).message
