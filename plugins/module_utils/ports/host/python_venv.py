@@ -90,7 +90,9 @@ def install(folder: Path, interpreter: Interpreter, lock: str, index: str, wheel
     former = os.umask(0o022)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        commands.run_checked([interpreter.program, "-m", "venv", str(folder)], "free disk space there", timeout=120)
+        commands.run_checked(
+            [interpreter.program, "-I", "-m", "venv", str(folder)], "free disk space there", timeout=120
+        )
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as requirements:
             requirements.write(lock)
             requirements.flush()
@@ -104,7 +106,8 @@ def install(folder: Path, interpreter: Interpreter, lock: str, index: str, wheel
 def _pip(folder: Path, requirements: str, index: str, wheels: str) -> None:
     source = ["--no-index", "--find-links", wheels] if wheels else ["--index-url", index] if index else []
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
-    command = [str(folder / "bin" / "python"), "-m", "pip", "install", *options, *source, "--requirement", requirements]
+    python = [str(folder / "bin" / "python"), "-I", "-m", "pip"]
+    command = [*python, "install", *options, *source, "--requirement", requirements]
     answer = commands.run(command, timeout=PIP_TIMEOUT_S)
     if answer.rc:
         raise RemoteFailureError(

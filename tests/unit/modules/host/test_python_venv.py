@@ -85,6 +85,21 @@ def test_pip_installs_exactly_the_locked_wheels(given: dict[str, Any], capsys: p
         assert not run(capsys, given, check=check)["changed"]
 
 
+def test_installation_imports_no_module_of_the_environments_variables_or_the_present_folder(
+    given: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for name in ("venv", "pip", "json", "ensurepip"):
+        (foreign / f"{name}.py").write_text(
+            f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')\n", encoding="utf-8"
+        )
+    monkeypatch.setenv("PYTHONPATH", str(foreign))
+    monkeypatch.chdir(foreign)
+    assert run(capsys, given)["installed"]
+    assert not (tmp_path / "ran").exists()
+
+
 def test_interrupted_installation_is_repeated(
     given: dict[str, Any], capsys: pytest.CaptureFixture[str], quick: None
 ) -> None:
