@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import select
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,8 @@ from ...core.errors import InvalidInputError
 
 DEFAULT_PATH = "/etc/herd/gateway.json"
 FIRST_FD = 3
+#: Seconds within which an instance that serves accepts a connection.
+WAITING_S = 2.0
 
 
 def _inherited_sockets() -> list[socket.socket]:
@@ -48,13 +52,23 @@ def _one_socket(found: list[socket.socket]) -> socket.socket:
     return found[0]
 
 
+def _has_waiting(listening: socket.socket) -> bool:
+    """Return whether connections wait that no other instance accepts."""
+    until = time.monotonic() + WAITING_S
+    while select.select([listening], [], [], 0)[0]:
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 @contextmanager
 def _pending_refused(listening: list[socket.socket]) -> Iterator[None]:
-    """If the block fails, close the connections that wait, so that nginx reports the failure at once."""
+    """If the block fails and no other instance serves, close the connections that wait: nginx then reports it."""
     try:
         yield
-    except BaseException:
-        for each in listening:
+    except Exception:
+        for each in filter(_has_waiting, listening):
             with suppress(OSError):
                 while True:
                     each.accept()[0].close()
