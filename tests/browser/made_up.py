@@ -95,7 +95,7 @@ def status(*gpus: dict[str, Any], counts: int = 1) -> dict[str, Any]:
     measured = {"requests": 1234 * counts, "errors": 49 * counts, "ttft_p50_s": 0.41, "ttft_p95_s": 1.3}
     measurements = report.Measurements(
         {
-            "fast": {**measured, "history": history(wall, factor=counts)},
+            "fast": {**measured, "history": history(wall, factor=min(counts, 10))},
             "reasoning": {"requests": 310, "errors": 2, "history": history(wall, 12)},
         },
         {"fast": [FAST]},

@@ -12,7 +12,8 @@ import sys
 
 from tests.browser.chromium import Browser
 from tests.browser.conftest import facts, settled, url
-from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway
+from tests.gateway.environments import python_of
+from tests.gateway.harness import FAST_MODEL, REASONING_MODEL, Gateway, wait_for
 
 
 def test_copied_examples_get_a_response(page: Browser, made: Gateway) -> None:
@@ -28,12 +29,18 @@ def test_copied_examples_get_a_response(page: Browser, made: Gateway) -> None:
             text = page.run(f"document.querySelector('#{name}').textContent").replace("500}", "5}")
             done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, env=given, check=False)
             assert json.loads(done.stdout)["usage"]["completion_tokens"] == 5, done.stdout + done.stderr
-        text = page.run("document.querySelector('#python').textContent").replace("max_tokens=500", "max_tokens=5")
-        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=given, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip()
+        python = {"openai": sys.executable, "anthropic": python_of("clients")}
+        for name, program in python.items():
+            text = page.run(f"document.querySelector('#{name}').textContent").replace("max_tokens=500", "max_tokens=5")
+            done = subprocess.run([program, "-c", text], capture_output=True, text=True, env=given, check=False)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.strip()
         found = {row["name"]: row["measured"]["requests"] for row in facts(made)["tiers"]}
-        assert found == {"fast": 2, "reasoning": 1}
+        assert found == {"fast": 3, "reasoning": 1}
+        # The router is asked every few seconds.
+        wait_for(lambda: [row["loaded"] for row in facts(made)["tiers"]] == [[FAST_MODEL], None], "the loaded model")
+        page.go(url(made))
+        assert page.text("#tier-fast .loaded") == "loaded"
     finally:
         for engine in engines.values():
             engine.stop()

@@ -18,7 +18,7 @@ from .state import GatewayState
 from .upstream import EngineClient, UpstreamFailedError
 
 #: Seconds for which an engine's description of its models is kept, and for which it is waited.
-FRESH_S, PATIENCE_S = 30.0, 1.0
+FRESH_S, PATIENCE_S = 5.0, 1.0
 LARGEST = 1 << 20
 
 

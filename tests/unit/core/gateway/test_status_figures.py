@@ -108,7 +108,17 @@ def test_units_stay_with_their_values(state: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0, "0"), (0.0412, "0.041"), (38.2, "38.2"), (512.0, "512"), (1234567, "1,234,567"), (1e6, "1,000,000")],
+    [
+        (0, "0"),
+        (0.0001, "0"),
+        (570.4, "570.4"),
+        (64769.26, "64,769"),
+        (0.0412, "0.041"),
+        (38.2, "38.2"),
+        (512.0, "512"),
+        (1234567, "1,234,567"),
+        (1e6, "1,000,000"),
+    ],
 )
 def test_numbers_are_short_and_never_in_scientific_notation(value: float, expected: str) -> None:
     assert text.number(value) == expected

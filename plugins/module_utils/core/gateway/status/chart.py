@@ -80,5 +80,5 @@ def charts(history: Mapping[str, Any] | None) -> str:
     ]
     if any(wait is not None for wait in waits):
         label = _described(waits, "s", "Mean time to the first token")
-        parts.append(_chart("First token", waits, label, _most(f"{_maximum(waits):.2g} s")))
+        parts.append(_chart("First token", waits, label, _most(f"{number(_maximum(waits))} s")))
     return f'<h3>Last hour</h3><dl class="charts">{"".join(parts)}</dl>'

@@ -171,9 +171,8 @@ def _first_token(tier: Mapping[str, Any]) -> str:
     half, most = tier["measured"]["ttft_p50_s"], tier["measured"]["ttft_p95_s"]
     if half is None:
         return escape(UNKNOWN)
-    return f"{quantity(f'{half:.2g}', 's')} (median)" + (
-        "" if most is None else f", {quantity(f'{most:.2g}', 's')} ({quantity('95', '%')})"
-    )
+    text = f"{amount(half, 's')} (median)"
+    return text if most is None else f"{text}, {amount(most, 's')} ({quantity('95', '%')})"
 
 
 def _gpu(gpu: Mapping[str, Any]) -> str:
@@ -194,7 +193,7 @@ def _requests(tier: Mapping[str, Any]) -> str:
     if not count:
         return escape(UNKNOWN) if count is None else "none"
     if failed:
-        return f"{quantity(f'{number(failed)} of {number(count)}', 'requests')} failed"
+        return f"{number(failed)} of {quantity(number(count), 'requests')} failed"
     return f"{quantity(number(count), 'requests')}, none failed"
 
 

@@ -13,10 +13,10 @@ UNKNOWN = "not known"
 
 
 def number(value: float) -> str:
-    """Write a number with at most one decimal, or two significant digits if it is small."""
-    if 0 < value < 1:
+    """Write a number with the digits that matter, never in scientific notation."""
+    if 0.001 <= value < 1:
         return f"{value:.2g}"
-    return f"{value:,.1f}".removesuffix(".0")
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}".removesuffix(".0")
 
 
 def quantity(value: str, unit: str) -> str:
