@@ -110,6 +110,8 @@ def thing_in(folder: Path, make: Callable[[Path], None]) -> Iterator[None]:
 
 def serves(client: Client, made: Gateway, seconds: float) -> None:
     """Check for a while that both tiers answer as before."""
+    # The router loads its model.
+    assert client.ask(chat(1, model=FAST_MODEL)).status == 200
     before, end = made.memory(), time.monotonic() + seconds
     while time.monotonic() < end:
         for model in (FAST_MODEL, REASONING_MODEL):
