@@ -20,6 +20,17 @@ with suppress(ImportError):
     # Only the gateway's own environment has it.
     import msgspec
 
+    class _Fields(msgspec.Struct):
+        """The fields of a JSON body that the gateway needs. Others make no objects, however many there are."""
+
+        model: msgspec.Raw = msgspec.Raw()
+        stream: msgspec.Raw = msgspec.Raw()
+        max_tokens: msgspec.Raw = msgspec.Raw()
+        max_completion_tokens: msgspec.Raw = msgspec.Raw()
+        max_output_tokens: msgspec.Raw = msgspec.Raw()
+        n_predict: msgspec.Raw = msgspec.Raw()
+
+
 #: Bytes that are sent to an engine at once. A frozen engine keeps at most a few of them in a transport's buffer.
 PIECE = 64 * 1024
 #: Tokens that an answer is estimated at without a limit in the request, and bytes of a body for each token.
@@ -43,7 +54,7 @@ class InferenceRequest:
 
     def __init__(self, body: bytearray, content_type: str, reservation: MemoryReservation) -> None:
         self.content_type = content_type
-        self._body: bytes | bytearray = body
+        self._body = body
         self._reservation = reservation
         self._boundary = multipart.boundary(content_type)
         fields = self._multipart_fields() if self._boundary else self._json_fields()
@@ -54,10 +65,9 @@ class InferenceRequest:
 
     def _json_fields(self) -> dict[str, Any]:
         _check_complexity(self._body)
-        raw = _decode(self._body)
-        wanted = ("model", "stream", *_LIMITS)
+        found = _decode(self._body)
         # A model that is a list or an object is an error, whatever it contains.
-        return {name: _simple(raw[name]) for name in wanted if name in raw}
+        return {name: _simple(getattr(found, name)) for name in ("model", "stream", *_LIMITS)}
 
     def _multipart_fields(self) -> dict[str, Any]:
         fields = multipart.fields(self._body, self._boundary, ("model", "stream"))
@@ -73,14 +83,14 @@ class InferenceRequest:
         if self._boundary:
             self._body = multipart.with_field(self._body, self._boundary, "model", model)
         else:
-            fields = _decode(self._body)
-            fields["model"] = msgspec.Raw(msgspec.json.encode(model))
-            self._body = msgspec.json.encode(fields)
+            # The last of several equal keys counts, here and in the engine. An object without a quote has no key.
+            comma = b"," if b'"' in self._body else b""
+            self._body[self._body.rindex(b"}") :] = b'%s"model":%s}' % (comma, msgspec.json.encode(model))
         self._reservation.resize(len(self._body))
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body for an engine. It can be sent only once: its memory is released meanwhile."""
-        body, self._body = self._body, b""
+        body, self._body = self._body, bytearray()
         view = memoryview(body)
         for begin in range(0, len(body), PIECE):
             # Bytes, not a view: a view that waits in a transport would hold the whole body.
@@ -89,7 +99,7 @@ class InferenceRequest:
         self._reservation.resize(0)
 
 
-def _check_complexity(body: bytes | bytearray) -> None:
+def _check_complexity(body: bytearray) -> None:
     """Refuse a body with so many values that parsing it would delay other requests."""
     if body.count(b",") > MOST_VALUES:
         message = f"Request body is too complex (limit {MOST_VALUES:,} JSON values)."
@@ -107,15 +117,16 @@ def _json_errors() -> Iterator[None]:
         raise ApiError(400, "The request body is not a JSON object.", "invalid_json") from None
 
 
-def _decode(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
+def _decode(body: bytearray) -> _Fields:
     with _json_errors():
-        return msgspec.json.decode(memoryview(body)[3:] if body.startswith(_BOM) else body, type=dict[str, msgspec.Raw])
+        return msgspec.json.decode(memoryview(body)[3:] if body.startswith(_BOM) else body, type=_Fields)
 
 
 def _simple(raw: msgspec.Raw) -> Any:
-    """Decode a text, number or constant; False for a list or an object."""
+    """Decode a text, number or constant; None for nothing, False for a list or an object."""
+    begin = memoryview(raw)[:1].tobytes()
     with _json_errors():
-        return False if memoryview(raw)[:1].tobytes() in b"[{" else msgspec.json.decode(raw)
+        return False if begin in (b"[", b"{") else msgspec.json.decode(raw) if begin else None
 
 
 def _too_large(most: int) -> ApiError:

@@ -50,7 +50,7 @@ def fields(body: bytes | bytearray, mark: bytes, names: Collection[str]) -> dict
     }
 
 
-def with_field(body: bytes | bytearray, mark: bytes, name: str, value: str) -> bytes:
+def with_field(body: bytes | bytearray, mark: bytes, name: str, value: str) -> bytearray:
     """Return a form in which a field has this value, and no other of that name."""
     line = b"--" + mark
     kept, last = [], 0
@@ -60,4 +60,4 @@ def with_field(body: bytes | bytearray, mark: bytes, name: str, value: str) -> b
             kept.append(body[last:start])
             last = end + 2
     part = b'%s\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (line, name.encode(), value.encode())
-    return b"".join((part, *kept, body[last:]))
+    return bytearray().join((part, *kept, body[last:]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,26 @@ def test_model_is_replaced_and_the_rest_kept() -> None:
     body = b'{ "messages":[ 1.50, "\\u00e9"], "model" : "task:fix", "seed": 123456789012345678901234567890 }'
     found = parse(body)
     found.set_model("größe")
-    text = asyncio.run(sent(found))
-    assert text == '{"messages":[ 1.50, "\\u00e9"],"model":"größe","seed":123456789012345678901234567890}'.encode()
-    added = parse(b"{}")
-    added.set_model("a")
-    assert asyncio.run(sent(added)) == b'{"model":"a"}'
+    assert asyncio.run(sent(found)) == body[:-1] + ',"model":"größe"}'.encode()
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b' { "model": "x"\n} ', b'\xef\xbb\xbf{"a": "}"}', b'{"model": [], "model": "b"}']
+)
+def test_model_is_set_in_any_body(body: bytes) -> None:
+    found = parse(body)
+    found.set_model("other")
+    found.set_model("größe")
+    assert json.loads(asyncio.run(sent(found)).decode("utf-8-sig"))["model"] == "größe"
+
+
+def test_many_keys_do_not_block_the_loop() -> None:
+    """Objects for all of them took seconds."""
+    body = b'{"model": "small", ' + b",".join(b'"%07d":1' % number for number in range(1_900_000)) + b"}"
+    began = time.process_time()
+    found = parse(body)
+    found.set_model("other")
+    assert time.process_time() - began < 0.5
 
 
 def test_form_with_audio() -> None:
