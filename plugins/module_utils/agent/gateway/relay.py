@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 
@@ -16,6 +17,8 @@ from .upstream import UpstreamExchange, UpstreamFailedError
 
 #: Most bytes of a response that is no stream which are held back until it is complete.
 MOST_HELD = 1 << 20
+#: Bytes of a piece of a stream after which other requests run first.
+_BIG_PIECE = 8 * 1024
 #: Statuses of responses that have no body, whatever the engine sends.
 _WITHOUT_BODY = (204, 205)
 #: No proxy on the way may hold a stream back or keep it.
@@ -55,6 +58,8 @@ async def _relay_stream(
                 if exchange.response is None:
                     await exchange.begin(upstream.status, headers)
                 await exchange.write(events)
+            if len(piece) >= _BIG_PIECE:
+                await asyncio.sleep(0)
         if exchange.response is None:
             raise UpstreamFailedError
         if rest := counter.rest():

@@ -19,6 +19,8 @@ from typing import Any
 TAIL = 4096
 #: Bytes of the largest event that is parsed.
 LONGEST_EVENT = 64 * 1024
+#: Events of a piece of at most 32 KiB that are parsed. The engine's own have more than 128 bytes each.
+_MOST_PARSED = 256
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n")
 #: Counts in the last event: C(usage) if the client asked for it, and always the engine's timings. Each API has its own
 #: names, and one API reports the prompt in its first event.
@@ -146,15 +148,21 @@ class EventCounter:
 
         So a stream that is cut can still end with an event of the gateway's own.
         """
+        # The former bytes contain no end of an event, at most the first three bytes of one.
+        searched = max(0, len(self._event) - 3)
         self._event += data
-        end = max(self._event.rfind(mark) + len(mark) if mark in self._event else 0 for mark in _EVENT_ENDS)
+        ends = ((self._event.rfind(mark, searched), len(mark)) for mark in _EVENT_ENDS)
+        end = max(begin + length if begin >= 0 else 0 for begin, length in ends)
         if len(self._event) - end > LONGEST_EVENT:
             self._is_oversized = self.has_content = True
             end = len(self._event)
         passed = bytes(self._event[:end])
         del self._event[:end]
         self._tail = (self._tail + passed)[-TAIL:]
-        for event in passed.replace(b"\r\n", b"\n").split(b"\n\n")[:-1]:
+        events = passed.replace(b"\r\n", b"\n").split(b"\n\n")[:-1]
+        # Only an object has content, and an oversized event ends without one.
+        full = [event for index, event in enumerate(events) if b"{" in event or (self._is_oversized and not index)]
+        for event in full[:_MOST_PARSED]:
             self._count(event)
         return passed
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway.event_stream import (
@@ -131,3 +133,18 @@ def test_an_endless_event_counts_as_content_and_is_passed_on() -> None:
     assert counter.has_content
     assert counter.feed(b"y\n\n") == b"y\n\n"
     assert counter.events_with_tokens == 1
+
+
+@pytest.mark.parametrize("event", [b"\n\n", b"data:1\n\n", b"data:{}\n\n"], ids=repr)
+def test_many_small_events_cost_little_time(event: bytes) -> None:
+    counter, piece = EventCounter(), event * (32 * 1024 // len(event))
+    began = time.process_time()
+    for _each in range(20):
+        assert counter.feed(piece) == piece
+    assert time.process_time() - began < 0.4
+
+
+def test_small_pieces_of_a_large_event_are_searched_once() -> None:
+    began = time.process_time()
+    assert not fed(b"data: " + b"x" * 60_000, 1).has_content
+    assert time.process_time() - began < 0.5
