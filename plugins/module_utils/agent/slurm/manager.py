@@ -13,7 +13,7 @@ import fcntl
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,7 +54,7 @@ class RegistrySnapshot:
 
     when: float = 0.0
     files: Mapping[str, str] = field(default_factory=dict)
-    broken: Sequence[str] = ()
+    broken: Mapping[str, str] = field(default_factory=dict)
     tracker: endpoint_registry.HeartbeatTracker = field(default_factory=endpoint_registry.HeartbeatTracker)
 
 

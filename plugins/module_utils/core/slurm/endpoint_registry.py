@@ -13,10 +13,10 @@ the reader's only before the first change, and to report a wrong clock.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ STILL_S = 3 * HEARTBEAT_S
 LEFTOVER_S = 600.0
 #: Bytes of the largest entry that is read.
 LARGEST = 64 * 1024
+#: Most files that are read, and most bytes in total.
+MOST_FILES, MOST_BYTES = 500, 4 << 20
 _TIER = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _JOB = re.compile(r"\d{1,12}")
 _FILE = re.compile(r"(?P<tier>[a-z][a-z0-9-]{0,31})-(?P<job>\d{1,12})\.json")
@@ -212,11 +214,21 @@ def read(text: str, name: str = "") -> Endpoint:
     return entry
 
 
+@functools.lru_cache(maxsize=2 * MOST_FILES)
+def _entry_or_fault(text: str, name: str) -> Endpoint | str:
+    """Read an entry, an unchanged one only once. A faulty one gives its fault."""
+    try:
+        return read(text, name)
+    except InvalidInputError as error:
+        return f"expected {error.expected}, found {error.found}"
+
+
 def _readable(files: Mapping[str, str]) -> Iterator[tuple[str, Endpoint]]:
     """Read the entries, without those that are faulty."""
     for name, text in sorted(files.items()):
-        with suppress(InvalidInputError):
-            yield name, read(text, name)
+        entry = _entry_or_fault(text, name)
+        if isinstance(entry, Endpoint):
+            yield name, entry
 
 
 def _age_problem(entry: Endpoint, age: float) -> str:
@@ -302,7 +314,7 @@ def read_all(
     wall: float,
     tiers: Collection[str] | None = None,
     gone: Collection[str] = (),
-    names: Sequence[str] = (),
+    broken: Mapping[str, str] | None = None,
     heartbeats: Mapping[str, HeartbeatSeen] | None = None,
     now: float = 0.0,
 ) -> Registry:
@@ -312,18 +324,17 @@ def read_all(
     :param wall: the reader's wall clock.
     :param tiers: names of the tiers; None accepts every name.
     :param gone: numbers of jobs that certainly do not run.
-    :param names: names of further files that cannot be read.
+    :param broken: why further files cannot be read, by name.
     :param heartbeats: what the reader has tracked; without it, only the clocks decide which entry is alive.
     :param now: the reader's monotonic clock.
     """
     heartbeats = heartbeats or {}
     alive: list[Endpoint] = []
-    dead = [DeadEntry(name, "it cannot be read") for name in names]
+    dead = [DeadEntry(name, reason) for name, reason in (broken or {}).items()]
     for name in sorted(files):
-        try:
-            entry = read(files[name], name)
-        except InvalidInputError as error:
-            dead.append(DeadEntry(name, f"expected {error.expected}, found {error.found}"))
+        entry = _entry_or_fault(files[name], name)
+        if isinstance(entry, str):
+            dead.append(DeadEntry(name, entry))
             continue
         problem = _life_problem(entry, heartbeats.get(name), wall, now)
         if tiers is not None and entry.tier not in tiers:

@@ -51,4 +51,20 @@ def test_registry_has_only_regular_files(tmp_path: Path) -> None:
     names = [f"fast-{number}.json" for number in range(1, 7)]
     make_what_is_no_small_file(tmp_path, names)
     (tmp_path / "fast-9.json").write_text("{}", encoding="utf-8")
-    assert read_registry(tmp_path) == ({"fast-9.json": "{}"}, names)
+    assert read_registry(tmp_path) == ({"fast-9.json": "{}"}, dict.fromkeys(names, "it cannot be read"))
+
+
+@pytest.mark.parametrize(("size", "count", "most"), [(2, 1000, 500), (64 * 1024, 100, 64)])
+def test_only_the_newest_files_of_a_full_registry_are_read(tmp_path: Path, size: int, count: int, most: int) -> None:
+    for number in range(1, count):
+        path = tmp_path / f"fast-{number}.json"
+        path.write_bytes(b"x" * size)
+        os.utime(path, (number, number))
+    # The entry of a running job is always new.
+    (tmp_path / "tiny-7.json").write_text("{}", encoding="utf-8")
+    files, broken = read_registry(tmp_path)
+    assert len(files) == most
+    assert "tiny-7.json" in files
+    assert sum(map(len, files.values())) <= 4 << 20
+    (reason,) = broken.values()
+    assert reason == f"it and {count - most - 1} older files are not read: the limits are 500 files and 4 MiB"

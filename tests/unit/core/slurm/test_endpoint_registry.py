@@ -302,10 +302,23 @@ def test_entry_of_a_job_that_ended_long_ago_is_a_leftover() -> None:
     assert rubbish(future, set()) == ["fast-12.json"]
 
 
+def test_unchanged_entry_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed, real = list[str](), json.loads
+    monkeypatch.setattr(endpoint_registry.json, "loads", lambda text: parsed.append(text) or real(text))
+    both = {**files(replace(FAST, release="parsed once")), "fast-99.json": "{ parsed once"}
+    for turn in range(3):
+        tracker = endpoint_registry.track(endpoint_registry.HeartbeatTracker(), both, NOW, turn)
+        found = endpoint_registry.read_all(both, NOW, heartbeats=tracker.heartbeats, now=turn)
+        assert (len(found.alive), len(found.dead)) == (1, 1)
+    assert len(parsed) == 2
+
+
 def test_endpoints_of_unknown_tiers_and_gone_jobs_are_dead() -> None:
     other = replace(FAST, tier="slow", job_id="13", port=8081)
     gone = replace(FAST, job_id="14", port=8082)
-    found = endpoint_registry.read_all(files(FAST, other, gone), NOW, {"fast"}, {"14"}, ["fast-15.json"])
+    found = endpoint_registry.read_all(
+        files(FAST, other, gone), NOW, {"fast"}, {"14"}, {"fast-15.json": "it cannot be read"}
+    )
     assert found.alive == (FAST,)
     assert found.dead == (
         DeadEntry("fast-14.json", "its job 14 is gone"),
