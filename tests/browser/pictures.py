@@ -22,7 +22,7 @@ def take(page: Browser, url: str, path: Path, size: tuple[int, int], dark: bool,
     """Take a picture of the page from its top to the end of an element."""
     page.look(size, dark=dark)
     page.go(url)
-    page.picture(path, page.run(f"Math.ceil(document.querySelector('{what}').getBoundingClientRect().bottom) + 16"))
+    page.picture(path, page.run(f"Math.ceil(document.querySelector('{what}').getBoundingClientRect().bottom) + 12"))
 
 
 def main(folder: Path = IMAGES) -> None:

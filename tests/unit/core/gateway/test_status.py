@@ -150,7 +150,7 @@ def test_an_unavailable_tier_has_reason_and_retry_time() -> None:
 
 def test_the_gateways_counters_replace_missing_load() -> None:
     """A router's engine is not asked for its counters."""
-    counters = {
+    counters: dict[str, dict[str, Any]] = {
         "fast": {"in_flight": 3, "tokens_per_s": 20.0, "prompt_tokens_per_s": 400.0},
         "reasoning": {"in_flight": 0},
     }
