@@ -24,7 +24,7 @@ from .limits import Admission, EngineLeftError, EngineQueue, KeyLimiter, MemoryB
 from .metrics import GatewayMetrics
 from .models import ModelList
 from .relay import relay
-from .request import InferenceRequest, read_body
+from .request import BYTES_PER_TOKEN, InferenceRequest, read_body
 from .settings import GatewaySettings
 from .state import GatewayState
 from .status import Pages, check_method
@@ -175,8 +175,7 @@ class Gateway:
             admission.settle_tokens(0)
             raise
         finally:
-            tokens = exchange.tokens
-            used = (tokens.prompt or 0) + (tokens.completion or 0)
+            used = _used_tokens(exchange)
             # The estimate stays charged if the client left before the usage was known.
             if used or exchange.status >= 400:
                 admission.settle_tokens(used)
@@ -213,6 +212,15 @@ class Gateway:
         status = self.state.router.status_of(route.tier)
         why = "its engine ended" if status.is_ready else status.reason
         return f"The response of the tier {route.tier} ends here: {why}. The part before is incomplete."
+
+
+def _used_tokens(exchange: Exchange) -> int:
+    """Return the tokens that a request took; 0 if nothing is known. The prompt is estimated if the end is missing."""
+    tokens = exchange.tokens
+    if tokens.prompt is None and not tokens.completion:
+        return 0
+    prompt = exchange.received // BYTES_PER_TOKEN if tokens.prompt is None else tokens.prompt
+    return prompt + (tokens.completion or 0)
 
 
 def _route_headers(route: Route) -> dict[str, str]:

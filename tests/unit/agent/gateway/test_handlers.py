@@ -188,6 +188,22 @@ def test_tokens_are_settled_by_usage(tmp_path: Path) -> None:
     serve(tmp_path, check, limits=limits)
 
 
+def test_prompt_is_charged_if_the_client_leaves_before_the_usage(tmp_path: Path) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD + token())
+        await reader.read()
+
+    async def check(made: Running) -> None:
+        async with made.post({**CHAT, "max_tokens": 100, "x": "y" * 8000}) as response:
+            await response.content.readany()
+        while made.gateway.running:
+            await asyncio.sleep(0.01)
+        async with made.post({**CHAT, "max_tokens": 100}) as response:
+            assert 3500 < int(response.headers["x-ratelimit-remaining-tokens"]) < 4000
+
+    serve(tmp_path, check, script, limits=LIMITS)
+
+
 def test_error_of_the_engine_costs_no_tokens(tmp_path: Path) -> None:
     async def check(made: Running) -> None:
         for _each in range(5):
