@@ -190,7 +190,7 @@ class Gateway:
         engine = (route.endpoint, route.model if self.settings.config.tiers[route.tier].rewrites else "")
         passed = {name: value for name in PASSED_HEADERS if (value := exchange.plain_header(name))}
         with self.metrics.running(route.tier):
-            async with self._queue.slot(engine, slots, key.id, inference.estimated_tokens):
+            async with self._queue.slot(engine, slots, key.id, inference.estimated_tokens, inference.completions):
                 try:
                     async with self.engines.open(route.endpoint, route.path, inference, passed) as upstream:
                         await relay(exchange, upstream, _route_headers(route), lambda: self._cut_reason(route))

@@ -197,12 +197,26 @@ class MemoryReservation:
 
 
 @dataclass
+class _Waiting:
+    """A request that waits for its turn.
+
+    :ivar slots: slots that it takes then.
+    """
+
+    slots: int
+    turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+@dataclass
 class _EngineSlots:
-    """The slots of one engine, and the requests that wait for one."""
+    """The slots of one engine, and the requests that wait for one.
+
+    :ivar free: free slots; negative while a request with several completions takes more than were free.
+    """
 
     free: int
     total: int
-    waiting: FairQueue[asyncio.Future[None]] = field(default_factory=FairQueue)
+    waiting: FairQueue[_Waiting] = field(default_factory=FairQueue)
 
 
 class EngineLeftError(Exception):
@@ -217,8 +231,13 @@ class EngineQueue:
         self._engines: dict[tuple[str, str], _EngineSlots] = {}
 
     @asynccontextmanager
-    async def slot(self, engine: tuple[str, str], slots: int, key: str, cost: int) -> AsyncIterator[None]:
+    async def slot(
+        self, engine: tuple[str, str], slots: int, key: str, cost: int, completions: int = 1
+    ) -> AsyncIterator[None]:
         """Wait for a slot, and hold it while the block runs.
+
+        A request with several completions starts with one slot, and takes as many as the engine has for them. So it
+        neither starves nor keeps slots free while it waits.
 
         :param engine: its endpoint, and the model if the engine is a router, which has slots for each model.
         :param slots: slots of the engine; 0 if it has no limit.
@@ -231,29 +250,28 @@ class EngineQueue:
             return
         found = self._engines.setdefault(engine, _EngineSlots(slots, slots))
         found.free, found.total = found.free + slots - found.total, slots
-        await self._enter(found, key, cost)
+        request = _Waiting(min(completions, slots))
+        await self._enter(found, key, cost, request)
         try:
             yield
         finally:
-            found.free += 1
+            found.free += request.slots
             self._wake(found)
             if found.free == found.total and not found.waiting:
                 self._engines.pop(engine, None)
 
-    async def _enter(self, engine: _EngineSlots, key: str, cost: int) -> None:
-        if engine.free > 0 and not engine.waiting:
-            engine.free -= 1
-            return
-        turn = asyncio.get_running_loop().create_future()
-        engine.waiting.push(key, cost, turn)
+    async def _enter(self, engine: _EngineSlots, key: str, cost: int, request: _Waiting) -> None:
+        engine.waiting.push(key, cost, request)
+        self._wake(engine)
+        turn = request.turn
         try:
             async with asyncio.timeout(self._timeout):
                 await turn
         except BaseException as error:
-            engine.waiting.remove(key, turn)
+            engine.waiting.remove(key, request)
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 # The slot came in the same moment.
-                engine.free += 1
+                engine.free += request.slots
             self._wake(engine)
             if isinstance(error, TimeoutError):
                 message = f"All slots of the engine were busy for {span(self._timeout)}. Try again soon."
@@ -264,14 +282,14 @@ class EngineQueue:
         """End the waiting for all engines but these."""
         for (endpoint, _model), engine in self._engines.items():
             while engine.waiting and endpoint not in endpoints:
-                turn = engine.waiting.pop()
+                turn = engine.waiting.pop().turn
                 if not turn.done():
                     turn.set_exception(EngineLeftError())
 
     @staticmethod
     def _wake(engine: _EngineSlots) -> None:
         while engine.free > 0 and engine.waiting:
-            turn = engine.waiting.pop()
-            if not turn.done():
-                engine.free -= 1
-                turn.set_result(None)
+            request = engine.waiting.pop()
+            if not request.turn.done():
+                engine.free -= request.slots
+                request.turn.set_result(None)

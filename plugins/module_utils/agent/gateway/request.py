@@ -6,15 +6,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from ...core import values
 from ...core.gateway import multipart
 from ...core.gateway.api_errors import ApiError
 from .exchange import Exchange
 from .limits import MemoryReservation
+
+#: Prompts of the longest list of them.
+MOST_PROMPTS = 1000
 
 with suppress(ImportError):
     # Only the gateway's own environment has it.
@@ -29,6 +34,17 @@ with suppress(ImportError):
         max_completion_tokens: msgspec.Raw = msgspec.Raw()
         max_output_tokens: msgspec.Raw = msgspec.Raw()
         n_predict: msgspec.Raw = msgspec.Raw()
+        n: msgspec.Raw = msgspec.Raw()
+        best_of: msgspec.Raw = msgspec.Raw()
+        prompt: msgspec.Raw = msgspec.Raw()
+
+    # Types of fields bound a list before its elements become objects.
+    _Prompts = msgspec.defstruct(
+        "_Prompts",
+        [(f"prompt_{index}", msgspec.Raw, msgspec.Raw()) for index in range(MOST_PROMPTS)],
+        array_like=True,
+        forbid_unknown_fields=True,
+    )
 
 
 #: Bytes that are sent to an engine at once. A frozen engine keeps at most a few of them in a transport's buffer.
@@ -49,7 +65,8 @@ class InferenceRequest:
     :ivar model: C(model) of the body, of any type; None without one.
     :ivar stream: whether the client asks for a stream.
     :ivar content_type: the body's type.
-    :ivar estimated_tokens: tokens that prompt and answer will probably take.
+    :ivar completions: completions that the engine computes, at the same time if it has the slots.
+    :ivar estimated_tokens: tokens that prompt and answers will probably take.
     """
 
     def __init__(self, body: bytearray, content_type: str, reservation: MemoryReservation) -> None:
@@ -59,15 +76,19 @@ class InferenceRequest:
         self._boundary = multipart.boundary(content_type)
         fields = self._multipart_fields() if self._boundary else self._json_fields()
         self.model, self.stream = fields.get("model"), fields.get("stream") is True
-        limits = [fields[name] for name in _LIMITS if isinstance(fields.get(name), int)]
-        answer = limits[0] if limits and 0 <= limits[0] <= _MOST_TOKENS else ANSWER_TOKENS
-        self.estimated_tokens = int(answer) + len(body) // BYTES_PER_TOKEN
+        # The engine's rule for several limits differs between its paths.
+        limits = [_count(fields[name], 0, ANSWER_TOKENS) for name in _LIMITS if fields.get(name) is not None]
+        copies = max(_count(fields.get(name), 1, 1) for name in ("n", "best_of"))
+        self.completions = fields.get("prompts", 1) * copies
+        answers = max(limits, default=ANSWER_TOKENS) * self.completions
+        self.estimated_tokens = answers + len(body) // BYTES_PER_TOKEN
 
     def _json_fields(self) -> dict[str, Any]:
         _check_complexity(self._body)
         found = _decode(self._body)
         # A model that is a list or an object is an error, whatever it contains.
-        return {name: _simple(getattr(found, name)) for name in ("model", "stream", *_LIMITS)}
+        fields = {name: _simple(getattr(found, name)) for name in ("model", "stream", "n", "best_of", *_LIMITS)}
+        return {**fields, "prompts": _prompts(found.prompt)}
 
     def _multipart_fields(self) -> dict[str, Any]:
         fields = multipart.fields(self._body, self._boundary, ("model", "stream"))
@@ -127,6 +148,27 @@ def _simple(raw: msgspec.Raw) -> Any:
     begin = memoryview(raw)[:1].tobytes()
     with _json_errors():
         return False if begin in (b"[", b"{") else msgspec.json.decode(raw) if begin else None
+
+
+def _count(value: Any, least: int, default: int) -> int:
+    """Return a limit or number of completions; the default if it is absurd or no number."""
+    found = values.finite(value, least, _MOST_TOKENS)
+    return default if found is None else int(found)
+
+
+def _prompts(raw: msgspec.Raw) -> int:
+    """Return the number of prompts. A list that begins with a number is the tokens of one.
+
+    :raises ApiError: for a list that is too long.
+    """
+    if not re.match(rb"\[\s*[\"\[{]", memoryview(raw)):
+        return 1
+    try:
+        found = msgspec.json.decode(raw, type=_Prompts)
+    except msgspec.ValidationError:
+        message = f"Request body is too complex (limit {MOST_PROMPTS:,} prompts)."
+        raise ApiError(400, message, "body_too_complex") from None
+    return sum(1 for name in found.__struct_fields__ if memoryview(getattr(found, name)))
 
 
 def _too_large(most: int) -> ApiError:

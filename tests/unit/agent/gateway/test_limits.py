@@ -78,8 +78,10 @@ def test_memory_is_given_back_whatever_fails() -> None:
     assert budget.held == 0
 
 
-async def serve(queue: EngineQueue, key: str, name: str, served: list[str], seconds: float = 0.01) -> None:
-    async with queue.slot(("engine", ""), 1, key, 1000):
+async def serve(
+    queue: EngineQueue, key: str, name: str, served: list[str], seconds: float = 0.01, slots: int = 1
+) -> None:
+    async with queue.slot(("engine", ""), slots, key, 1000):
         served.append(name)
         await asyncio.sleep(seconds)
 
@@ -98,6 +100,24 @@ def test_engine_gets_as_many_requests_as_it_has_slots() -> None:
 
         await asyncio.gather(*(one() for _each in range(20)))
         assert most == 3
+
+    asyncio.run(run())
+
+
+def test_request_with_several_completions_takes_several_slots() -> None:
+    async def run() -> None:
+        queue, served = EngineQueue(5, 5), list[str]()
+        async with queue.slot(("engine", ""), 3, "ann", 1, completions=2):
+            async with queue.slot(("engine", ""), 3, "bob", 1):
+                waiting = asyncio.create_task(serve(queue, "ann", "ann", served, slots=3))
+                await asyncio.sleep(0.01)
+                assert not served
+            await waiting
+        async with queue.slot(("engine", ""), 3, "ann", 1, completions=1000):
+            waiting = asyncio.create_task(serve(queue, "bob", "bob", served, slots=3))
+            await asyncio.sleep(0.01)
+            assert served == ["ann"]
+        await waiting
 
     asyncio.run(run())
 

@@ -127,6 +127,34 @@ def test_tokens_are_estimated(fields: dict[str, int], most: int) -> None:
     assert 0 < parse(json.dumps({**CHAT, **fields}).encode()).estimated_tokens < most
 
 
+@pytest.mark.parametrize(
+    ("fields", "answers", "completions"),
+    [
+        ({"max_tokens": 1, "n_predict": 5000}, 5000, 1),
+        ({"max_completion_tokens": 700.9, "max_output_tokens": 2}, 700, 1),
+        ({"max_tokens": True}, 512, 1),
+        ({"max_tokens": 1, "n_predict": -1}, 512, 1),
+        ({"max_tokens": 100, "n": 3, "best_of": 2}, 300, 3),
+        ({"max_tokens": 100, "n": 2, "prompt": ["a", "b,c", "d"]}, 600, 6),
+        ({"max_tokens": 100, "prompt": [[1, 2], [3]]}, 200, 2),
+        ({"max_tokens": 100, "prompt": [1, 2, 3]}, 100, 1),
+        ({"max_tokens": 100, "prompt": "[]"}, 100, 1),
+        ({"max_tokens": 100, "prompt": []}, 100, 1),
+    ],
+)
+def test_all_completions_are_estimated(fields: dict[str, Any], answers: int, completions: int) -> None:
+    body = json.dumps(fields).encode()
+    found = parse(body)
+    assert (found.estimated_tokens - len(body) // 4, found.completions) == (answers, completions)
+
+
+def test_too_many_prompts_are_refused_without_objects() -> None:
+    began = time.process_time()
+    with pytest.raises(ApiError, match="1,000 prompts"):
+        parse(b'{"prompt": [' + b'"",' * 1_999_990 + b'""]}')
+    assert time.process_time() - began < 0.3
+
+
 def test_memory_is_held_until_the_body_is_sent() -> None:
     budget = MemoryBudget(1 << 20, 5)
 
