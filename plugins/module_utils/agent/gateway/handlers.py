@@ -38,6 +38,8 @@ with suppress(ImportError):
 CLIENT_LEFT = 499
 #: Seconds after a request in which the next one is expected.
 AWAKE_S = 5.0
+#: Tokens that a template or the images behind links may add to a prompt.
+TEMPLATE_TOKENS = 8192
 #: Characters of a model's id that a header can carry.
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
 
@@ -215,12 +217,15 @@ class Gateway:
 
 
 def _used_tokens(exchange: Exchange) -> int:
-    """Return the tokens that a request took; 0 if nothing is known. The prompt is estimated if the end is missing."""
+    """Return the tokens that a request took; 0 if nothing is known. The prompt is estimated if the end is missing.
+
+    No engine is believed that reports more tokens than there are bytes.
+    """
     tokens = exchange.tokens
     if tokens.prompt is None and not tokens.completion:
         return 0
     prompt = exchange.received // BYTES_PER_TOKEN if tokens.prompt is None else tokens.prompt
-    return prompt + (tokens.completion or 0)
+    return min(prompt, exchange.received + TEMPLATE_TOKENS) + min(tokens.completion or 0, exchange.sent)
 
 
 def _route_headers(route: Route) -> dict[str, str]:

@@ -95,8 +95,8 @@ class Admission:
                 f" Try again in {span(seconds)}."
             )
             raise ApiError(429, message, "rate_limit_exceeded", retry_after=seconds)
-        bucket.charge(estimate, now)
-        self._charged = estimate
+        self._charged = min(estimate, bucket.size)
+        bucket.charge(self._charged, now)
 
     def settle_tokens(self, used: int) -> None:
         """Replace the estimate by the tokens that were used."""

@@ -27,7 +27,7 @@ class RateLimits:
 class TokenBucket:
     """A bucket that fills at a constant rate.
 
-    Its level may be negative: a cost that is only known afterwards is charged then.
+    Its level may be negative, down to one bucket: a cost that is only known afterwards is charged then.
 
     :ivar size: most that it holds.
     """
@@ -53,7 +53,7 @@ class TokenBucket:
 
     def charge(self, cost: float, now: float) -> None:
         """Take the cost out of it; a negative cost is given back."""
-        self._level = min(self.size, self.level(now) - cost)
+        self._level = max(-self.size, min(self.size, self.level(now) - cost))
 
     def is_full(self, now: float) -> bool:
         """Return whether it holds the most: it can be forgotten."""

@@ -204,6 +204,17 @@ def test_prompt_is_charged_if_the_client_leaves_before_the_usage(tmp_path: Path)
     serve(tmp_path, check, script, limits=LIMITS)
 
 
+def test_tokens_are_at_most_as_many_as_the_bytes_allow(tmp_path: Path) -> None:
+    usage = b'{"usage": {"prompt_tokens": 999999999, "completion_tokens": 999999999}}'
+    limits = {"default": {**LIMITS["default"], "tokens_per_minute": 60_000}}
+
+    async def check(made: Running) -> None:
+        for _each in range(3):
+            assert (await code(made.post()))[0] == 200
+
+    serve(tmp_path, check, answer(whole(usage)), limits=limits)
+
+
 def test_error_of_the_engine_costs_no_tokens(tmp_path: Path) -> None:
     async def check(made: Running) -> None:
         for _each in range(5):

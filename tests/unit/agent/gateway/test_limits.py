@@ -65,6 +65,18 @@ def test_tokens_are_charged_by_estimate_and_settled_by_usage() -> None:
     assert "tokens" in caught.value.message
 
 
+def test_absurd_usage_does_not_lock_a_key_out() -> None:
+    limiter, limits = KeyLimiter(), RateLimits(0, 1, 0, tokens_per_minute=600)
+    with limiter.admit(ANN, limits) as first:
+        first.charge_tokens(10**9)
+        first.settle_tokens(300)
+        assert first.headers()["x-ratelimit-remaining-tokens"] == "300"
+        first.settle_tokens(10**9)
+    with limiter.admit(ANN, limits) as second, pytest.raises(ApiError) as caught:
+        second.charge_tokens(1)
+    assert int(caught.value.headers["Retry-After"]) <= 61
+
+
 def test_memory_is_given_back_whatever_fails() -> None:
     budget = MemoryBudget(100, 5)
     with pytest.raises(RuntimeError), budget.reservation() as reservation:
@@ -118,6 +130,19 @@ def test_request_with_several_completions_takes_several_slots() -> None:
             await asyncio.sleep(0.01)
             assert served == ["ann"]
         await waiting
+
+    asyncio.run(run())
+
+
+def test_more_slots_wake_waiting_requests() -> None:
+    async def run() -> None:
+        queue, served = EngineQueue(5, 5), list[str]()
+        tasks = [asyncio.create_task(serve(queue, "ann", str(index), served, 0.2)) for index in range(3)]
+        await asyncio.sleep(0.01)
+        tasks.append(asyncio.create_task(serve(queue, "bob", "bob", served, slots=4)))
+        await asyncio.sleep(0.01)
+        assert len(served) == 4
+        await asyncio.gather(*tasks)
 
     asyncio.run(run())
 
