@@ -28,6 +28,8 @@ class ModelList:
     def __init__(self, state: GatewayState, engines: EngineClient) -> None:
         self._state, self._engines = state, engines
         self._described: dict[str, tuple[float, model_list.Descriptions]] = {}
+        # Everybody may read the status page, and all of its readers together ask an engine once.
+        self._asking = asyncio.Lock()
 
     async def respond(self, exchange: Exchange, path: str, key: UserKey) -> None:
         """Answer with all models that a key opens, or with one of them.
@@ -68,10 +70,11 @@ class ModelList:
         """Return what the engines of these tiers say of their models, by tier."""
         status = {tier: self._state.router.status_of(tier) for tier in tiers}
         ready = {tier: found.endpoint for tier, found in status.items() if found.is_ready}
-        now = time.monotonic()
-        self._described = {place: kept for place, kept in self._described.items() if now - kept[0] < FRESH_S}
-        await asyncio.gather(*(self._describe(place) for place in ready.values() if place not in self._described))
-        return {tier: self._described[place][1] for tier, place in ready.items()}
+        async with self._asking:
+            now = time.monotonic()
+            self._described = {place: kept for place, kept in self._described.items() if now - kept[0] < FRESH_S}
+            await asyncio.gather(*(self._describe(place) for place in ready.values() if place not in self._described))
+            return {tier: self._described[place][1] for tier, place in ready.items()}
 
     async def _describe(self, endpoint: str) -> None:
         found: model_list.Descriptions = {}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -85,10 +86,12 @@ def test_status_names_the_models_that_a_router_has_loaded(tmp_path: Path) -> Non
     }
 
     async def check(made: Running) -> None:
-        for _reader in range(3):
+        async def read() -> None:
             async with made.get("/status.json") as response:
                 tiers = {tier["name"]: tier for tier in (await response.json())["tiers"]}
             assert (tiers["fast"]["loaded"], tiers["reasoning"]["loaded"]) == (["small"], None)
+
+        await asyncio.gather(*(read() for _reader in range(20)))
         assert len(made.engine.requests) == 1
 
     router, other = settings_data(tmp_path)["tiers"]
