@@ -26,6 +26,7 @@ from tests.gateway.harness import MAIN, nginx_program, render, wait_for
 
 SITE = "https://chat.example.org"
 HOST = "Host: gateway.example.org:8080"
+KEY = "Authorization: Bearer key"
 #: Headers of the double's responses that nginx must not follow, and one that it must follow and pass on.
 SENT = (
     "X-Request-Id: forged\r\nX-Accel-Redirect: /.herd-too-large\r\nX-Accel-Expires: 60\r\nX-Accel-Limit-Rate: 1\r\n"
@@ -122,6 +123,7 @@ def started(root: Path) -> tuple[Nginx, subprocess.Popen[bytes]]:
         "gateway_addresses": ["127.0.0.1"],
         "gateway_cors_origins": [SITE],
         "gateway_max_body_mib": 1,
+        "gateway_keyless_rate": 20,
         "gateway_socket": f"{root}/gateway.sock",
         "gateway_nginx_log": f"{root}/own.log",
         "_gateway_tiers": [{"name": name, "port": port} for name, port in ports.items()],
@@ -205,7 +207,7 @@ REFUSALS = [
     ("TRACE /v1/models HTTP/1.1", [HOST], 405, "method_not_allowed"),
     ("\x16\x03\x01\x00\xa5", [], 400, "bad_request"),
     ("GET /v1/../../x HTTP/1.1", [HOST], 400, "bad_request"),
-    ("POST /v1/chat/completions HTTP/1.1", [HOST, "Transfer-Encoding: gzip"], 501, "not_implemented"),
+    ("POST /v1/chat/completions HTTP/1.1", [HOST, KEY, "Transfer-Encoding: gzip"], 501, "not_implemented"),
     ("POST /v1/chat/completions HTTP/1.1", [HOST, "Content-Length: 1048577"], 413, "request_too_large"),
     ("POST /v1/chat/completions HTTP/1.1", [HOST, "Content-Length: -5"], 400, "bad_request"),
     (f"GET /{'a' * 20000} HTTP/1.1", [HOST], 431, "headers_too_large"),
@@ -244,11 +246,43 @@ def test_refusals_have_anthropics_shape_for_its_clients(nginx: Nginx, path: str,
     assert reply.data == {"type": "error", "error": {"type": "request_too_large", "message": message}}
 
 
+@pytest.mark.parametrize("header", ["Content-Length: 1048576", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/v1/chat/completions", "invalid_request_error"), ("/v1/messages", "authentication_error")]
+)
+def test_body_without_a_key_is_refused_before_it_is_read(
+    nginx: Nginx, double: Double, path: str, kind: str, header: str
+) -> None:
+    before = double.requests
+    # The body never comes.
+    reply = nginx.ask(f"POST {path} HTTP/1.1", HOST, "Authorization: ", header)
+    assert (reply.status, reply.headers["www-authenticate"], double.requests) == (401, "Bearer", before)
+    assert reply.data["error"]["type"] == kind
+    assert reply.data["error"]["message"].startswith("You did not provide an API key.")
+    assert "www-authenticate" not in nginx.ask("GET /health HTTP/1.1", HOST).headers
+    for key in (KEY, "x-api-key: key", "api-key: key"):
+        reply = nginx.ask(f"POST {path} HTTP/1.1", HOST, key, "Content-Length: 4", body=b"body")
+        assert (reply.status, double.requests) == (200, before + 2)
+        before += 1
+
+
+def test_requests_without_a_key_are_limited_for_each_address(nginx: Nginx, double: Double) -> None:
+    found = [nginx.ask("GET /status HTTP/1.1", HOST) for _count in range(80)]
+    refused = [reply for reply in found if reply.status != 200]
+    assert {*(reply.status for reply in refused)} == {429}
+    assert len(refused) < 60
+    assert refused[0].data["error"]["code"] == "rate_limit_exceeded"
+    assert refused[0].headers["retry-after"] == "5"
+    assert nginx.ask("GET /v1/models HTTP/1.1", HOST, KEY).status == 200
+    # The other tests need requests again.
+    wait_for(lambda: nginx.ask("GET /status HTTP/1.1", HOST).status == 200, "the limit")
+
+
 def test_largest_body_reaches_the_gateway(nginx: Nginx, double: Double) -> None:
-    reply = nginx.ask("POST /v1/embeddings HTTP/1.1", HOST, f"Content-Length: {1 << 20}", body=b"x" * (1 << 20))
+    reply = nginx.ask("POST /v1/embeddings HTTP/1.1", HOST, KEY, f"Content-Length: {1 << 20}", body=b"x" * (1 << 20))
     assert f"Content-Length: {1 << 20}" in reply.body.split("\r\n")
     chunks = b"8\r\n12345678\r\n0\r\n\r\n"
-    reply = nginx.ask("POST /v1/embeddings HTTP/1.1", HOST, "Transfer-Encoding: chunked", body=chunks)
+    reply = nginx.ask("POST /v1/embeddings HTTP/1.1", HOST, KEY, "Transfer-Encoding: chunked", body=chunks)
     # Its length is known when it has arrived, so the gateway gets no chunks.
     assert "Content-Length: 8" in reply.body.split("\r\n")
     assert "Transfer-Encoding" not in reply.body
