@@ -146,7 +146,7 @@ class Gateway:
             if is_list:
                 await self._models.respond(exchange, place.path, key)
                 return
-            with self._memory.reservation() as reservation:
+            with self._memory.reservation(key.id) as reservation:
                 await self._infer(exchange, place, key, admission, reservation)
 
     async def _infer(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from ...core.timefmt import span
 
 #: Keys beyond which idle ones are forgotten.
 MOST_KEYS = 4096
+#: Bytes of the largest body that has a part of the memory budget to itself.
+SMALL_BODY = 1 << 20
 
 
 def _reset(seconds: float) -> str:
@@ -153,38 +156,45 @@ class KeyLimiter:
 class MemoryBudget:
     """The memory of all request bodies, from their first byte to their last.
 
+    One key has at most half of it, and an eighth is left for small bodies.
+
     :ivar held: bytes that are held at present.
     """
 
     def __init__(self, most: int, retry_after: int) -> None:
         self._most, self._retry_after = most, retry_after
         self.held = 0
+        self._held_by: Counter[str] = Counter()
 
     @contextmanager
-    def reservation(self) -> Iterator[MemoryReservation]:
-        """Return an empty reservation, which is released when the block ends."""
-        found = MemoryReservation(self)
+    def reservation(self, key: str) -> Iterator[MemoryReservation]:
+        """Return an empty reservation for a key, which is released when the block ends."""
+        found = MemoryReservation(self, key)
         try:
             yield found
         finally:
             found.resize(0)
 
-    def take(self, size: int) -> None:
-        """Take bytes from the budget; a negative size is given back.
+    def take(self, key: str, more: int, is_small: bool) -> None:
+        """Take bytes from the budget; a negative number is given back.
 
         :raises ApiError: if it does not have them.
         """
-        if size > 0 and self.held + size > self._most:
+        most = self._most if is_small else self._most - self._most // 8
+        if more > 0 and (self.held + more > most or self._held_by[key] + more > self._most // 2):
             message = "The gateway holds too many large requests at present. Try again soon."
             raise ApiError(503, message, "gateway_busy", retry_after=self._retry_after)
-        self.held += size
+        self.held += more
+        self._held_by[key] += more
+        if not self._held_by[key]:
+            del self._held_by[key]
 
 
 class MemoryReservation:
     """The part of the budget that one request holds."""
 
-    def __init__(self, budget: MemoryBudget) -> None:
-        self._budget = budget
+    def __init__(self, budget: MemoryBudget, key: str) -> None:
+        self._budget, self._key = budget, key
         self.size = 0
 
     def resize(self, size: int) -> None:
@@ -192,7 +202,7 @@ class MemoryReservation:
 
         :raises ApiError: if the budget does not have the bytes.
         """
-        self._budget.take(size - self.size)
+        self._budget.take(self._key, size - self.size, size <= SMALL_BODY)
         self.size = size
 
 

@@ -78,15 +78,34 @@ def test_absurd_usage_does_not_lock_a_key_out() -> None:
 
 
 def test_memory_is_given_back_whatever_fails() -> None:
-    budget = MemoryBudget(100, 5)
-    with pytest.raises(RuntimeError), budget.reservation() as reservation:
+    budget = MemoryBudget(200, 5)
+    with pytest.raises(RuntimeError), budget.reservation("ann") as reservation:
         reservation.resize(80)
-        with budget.reservation() as other, pytest.raises(ApiError) as caught:
+        with budget.reservation("ann") as other, pytest.raises(ApiError) as caught:
             other.resize(30)
         assert (caught.value.status, caught.value.code) == (503, "gateway_busy")
         reservation.resize(10)
         assert budget.held == 10
         raise RuntimeError
+    assert budget.held == 0
+
+
+def test_one_key_leaves_memory_for_others_and_for_small_bodies() -> None:
+    mib = 1 << 20
+    budget = MemoryBudget(32 * mib, 5)
+    with (
+        budget.reservation("ann") as first,
+        budget.reservation("bob") as second,
+        budget.reservation("bob") as third,
+        budget.reservation("cas") as small,
+    ):
+        with pytest.raises(ApiError):
+            first.resize(16 * mib + 1)
+        first.resize(16 * mib)
+        second.resize(12 * mib)
+        with pytest.raises(ApiError):
+            third.resize(2 * mib)
+        small.resize(mib)
     assert budget.held == 0
 
 

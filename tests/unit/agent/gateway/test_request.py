@@ -24,7 +24,7 @@ BUDGET = MemoryBudget(1 << 30, 5)
 
 
 def parse(body: bytes, content_type: str = "application/json") -> InferenceRequest:
-    with BUDGET.reservation() as reservation:
+    with BUDGET.reservation("ann") as reservation:
         return InferenceRequest(bytearray(body), content_type, reservation)
 
 
@@ -159,7 +159,7 @@ def test_memory_is_held_until_the_body_is_sent() -> None:
     budget = MemoryBudget(1 << 20, 5)
 
     async def run() -> None:
-        with budget.reservation() as reservation:
+        with budget.reservation("ann") as reservation:
             body = bytearray(b'{"p": "' + b"x" * 200_000 + b'"}')
             reservation.resize(len(body))
             request = InferenceRequest(body, "application/json", reservation)
