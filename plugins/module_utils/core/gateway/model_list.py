@@ -14,6 +14,8 @@ from .. import values
 from ..timefmt import iso
 
 _MOST_MODELS, _LONGEST = 256, 256
+#: The last UNIX time that a date can have, at the end of the year 9999.
+_LAST_TIME = 253402300799
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def _description(data: Mapping[str, Any], capabilities: Any) -> Description:
     words = capabilities if isinstance(capabilities, list) else []
     return Description(
         owner=_word(data.get("owned_by"), UNKNOWN.owner),
-        created=int(values.finite(data.get("created")) or 0),
+        created=int(values.finite(data.get("created"), most=_LAST_TIME) or 0),
         context=None if context is None else int(context),
         capabilities=tuple(filter(None, map(_word, words[:16]))),
         is_loaded=status.get("value") == "loaded" if isinstance(status, dict) else None,

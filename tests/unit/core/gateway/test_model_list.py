@@ -33,6 +33,12 @@ def test_invalid_values_are_left_out() -> None:
     assert model_list.read(json.dumps(data).encode()) == {"a": model_list.UNKNOWN}
 
 
+@pytest.mark.parametrize(("created", "year"), [(10**15, "1970"), (253402300799, "9999"), (-1, "1970")])
+def test_any_time_can_be_described(created: int, year: str) -> None:
+    found = model_list.read(json.dumps({"data": [{"id": "a", "created": created}]}).encode())
+    assert model_list.one(Model("a", "fast", "ready", found["a"]), is_anthropic=True)["created_at"].startswith(year)
+
+
 def test_openais_shape() -> None:
     found = model_list.listed([SMALL], is_anthropic=False)
     assert (found["object"], found["data"][0]["owned_by"], found["data"][0]["created"]) == ("list", "llamacpp", 17)
