@@ -242,8 +242,12 @@ class EngineClient:
                     allow_redirects=False,
                 ) as response,
             ):
-                body = await response.content.read(most)
-                return body if response.status == 200 else b""
+                if response.status != 200:
+                    return b""
+                body = b""
+                while len(body) < most and (piece := await response.content.read(most - len(body))):
+                    body += piece
+                return body
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamFailedError from error
 
