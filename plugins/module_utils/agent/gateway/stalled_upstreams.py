@@ -45,4 +45,8 @@ async def end_stalled(engines: EngineClient, state: GatewayState) -> None:
     """Check again and again."""
     while True:
         await asyncio.sleep(CHECK_EVERY_S)
-        await check(engines, state)
+        try:
+            await check(engines, state)
+        except Exception as error:
+            # The next turn may succeed, and no other task does this.
+            log(f"checking silent engines failed: {type(error).__name__}: {error}")

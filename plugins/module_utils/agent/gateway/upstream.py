@@ -90,8 +90,10 @@ class UpstreamExchange:
 
     def give_up(self) -> None:
         """End the present wait for the engine."""
-        if self._scope is not None:
-            self._scope.reschedule(self._loop.time())
+        # A wait that is just ending cannot be rescheduled.
+        with suppress(RuntimeError):
+            if self._scope is not None:
+                self._scope.reschedule(self._loop.time())
 
     def is_stuck_in_framing(self, now: float) -> bool:
         """Return whether bytes have come for a while, but no part of a body. Called about once a second."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.agent.gateway import stalled_upstreams
+from ansible_collections.herd.inference.plugins.module_utils.agent.gateway import stalled_upstreams, upstream
 from tests.unit.agent.gateway.running_gateway import STREAM_HEAD, Engine, Running, serve, token, whole
 
 
@@ -48,3 +48,36 @@ def test_only_silent_engines_that_are_not_ready_are_given_up(
                     await asyncio.wait_for(response.read(), 0.5)
 
     serve(tmp_path, check, script)
+
+
+def test_wait_that_is_ending_can_be_given_up_again() -> None:
+    async def run() -> None:
+        exchange = upstream.UpstreamExchange("engine")
+        waiting = asyncio.create_task(exchange.wait(asyncio.sleep(10)))
+        await asyncio.sleep(0)
+        for _each in range(3):
+            exchange.give_up()
+            await asyncio.sleep(0)
+        with pytest.raises(upstream.UpstreamFailedError):
+            await waiting
+
+    asyncio.run(run())
+
+
+def test_engines_are_checked_again_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    async def broken(*_arguments: object) -> None:
+        calls.append(1)
+        raise RuntimeError
+
+    monkeypatch.setattr(stalled_upstreams, "CHECK_EVERY_S", 0.01)
+    monkeypatch.setattr(stalled_upstreams, "check", broken)
+
+    async def check(made: Running) -> None:
+        task = asyncio.create_task(stalled_upstreams.end_stalled(made.gateway.engines, made.gateway.state))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        assert len(calls) > 2
+
+    serve(tmp_path, check)
