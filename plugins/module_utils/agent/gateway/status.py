@@ -22,6 +22,9 @@ from .models import ModelList
 from .state import GatewayState
 from .status_page.assets import read_assets
 
+#: A page is kept so many times as long as it took to make, so that it takes a small part of the process, and at most so
+#: many seconds.
+KEPT_TIMES, KEPT_S = 10.0, 1.0
 _JSON = {"Content-Type": "application/json"}
 #: Status, body and headers of a response.
 Page = tuple[int, bytes, dict[str, str]]
@@ -33,6 +36,7 @@ class Pages:
     def __init__(self, state: GatewayState, counters: GatewayMetrics, memory: MemoryBudget, models: ModelList) -> None:
         self._state, self._metrics, self._memory, self._models = state, counters, memory, models
         self._assets = read_assets()
+        self._kept: dict[str, tuple[float, str, bytes]] = {}
         self._pages: dict[str, Callable[[Exchange, str], Awaitable[Page]]] = {
             "/health": self._health,
             "/v1/health": self._health,
@@ -56,6 +60,19 @@ class Pages:
         await exchange.respond(status, body, headers)
         return True
 
+    async def _body(self, path: str, make: Callable[[], Awaitable[bytes]], address: str = "") -> bytes:
+        """Return a page's body, which is kept for a while: anybody may ask for it at any rate.
+
+        :param address: the gateway's address in the page; empty if it has none.
+        """
+        until, of, body = self._kept.get(path, (0.0, "", b""))
+        began = time.monotonic()
+        if began >= until or of != address:
+            body = await make()
+            now = time.monotonic()
+            self._kept[path] = (now + min(KEPT_S, KEPT_TIMES * (now - began)), address, body)
+        return body
+
     async def _health(self, _exchange: Exchange, tier: str) -> Page:
         status = self._state.router.status_of(tier)
         if not status.is_ready:
@@ -63,9 +80,12 @@ class Pages:
         return 200, json.dumps({"status": "ok"}).encode(), _JSON
 
     async def _metrics_text(self, _exchange: Exchange, _tier: str) -> Page:
-        router = self._state.router
-        states = {name: router.status_of(name).state for name in router.config.tiers}
-        return 200, self._metrics.text(states, self._memory.held), {"Content-Type": metrics.CONTENT_TYPE}
+        async def make() -> bytes:
+            router = self._state.router
+            states = {name: router.status_of(name).state for name in router.config.tiers}
+            return self._metrics.text(states, self._memory.held)
+
+        return 200, await self._body("/metrics", make), {"Content-Type": metrics.CONTENT_TYPE}
 
     async def _status(self) -> dict[str, Any]:
         state = self._state
@@ -83,12 +103,19 @@ class Pages:
         )
 
     async def _status_json(self, _exchange: Exchange, _tier: str) -> Page:
-        return 200, json.dumps(await self._status()).encode(), {**_JSON, "Cache-Control": "no-store"}
+        async def make() -> bytes:
+            return json.dumps(await self._status()).encode()
+
+        return 200, await self._body("/status.json", make), {**_JSON, "Cache-Control": "no-store"}
 
     async def _status_page(self, exchange: Exchange, _tier: str) -> Page:
         headers = exchange.request.headers
         address = status_page.origin(headers.get("Host", ""), headers.get("X-Forwarded-Proto", ""))
-        body = status_page.render(await self._status(), self._assets, address)
+
+        async def make() -> bytes:
+            return status_page.render(await self._status(), self._assets, address)
+
+        body = await self._body("/status", make, address)
         return 200, body, {"Content-Type": "text/html; charset=utf-8", **status_page.headers(self._assets)}
 
     async def _first_page(self, _exchange: Exchange, _tier: str) -> Page:

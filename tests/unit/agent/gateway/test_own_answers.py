@@ -9,6 +9,10 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
+from ansible_collections.herd.inference.plugins.module_utils.agent.gateway import status as status_pages
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.status import report as status_report
 from tests.unit.agent.gateway.running_gateway import Running, answer, code, serve, settings_data, whole
 
 MODELS = {
@@ -76,6 +80,30 @@ def test_own_pages_need_no_key(tmp_path: Path) -> None:
         assert await code(made.post(path="/health")) == (405, "method_not_allowed")
         async with made.get("/status", key="", headers={"Host": "x:8080", "X-Forwarded-Proto": "https"}) as response:
             assert "https://x:8080/v1" in await response.text()
+
+    serve(tmp_path, check)
+
+
+def test_pages_are_kept_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_at, real = list[str](), status_report.collect
+    monkeypatch.setattr(status_report, "collect", lambda *given: made_at.append("") or real(*given))
+
+    async def check(made: Running) -> None:
+        monkeypatch.setattr(status_pages, "KEPT_S", 30.0)
+        monkeypatch.setattr(status_pages, "KEPT_TIMES", 1e6)
+        for path in ("/status.json", "/status", "/metrics"):
+            bodies = set()
+            for _reader in range(5):
+                async with made.get(path, key="") as response:
+                    bodies.add(await response.read())
+            assert len(bodies) == 1
+        assert len(made_at) == 2
+        monkeypatch.setattr(status_pages, "KEPT_S", 0.0)
+        async with made.get("/status", key="", headers={"Host": "other"}) as response:
+            assert "http://other/" in await response.text()
+        async with made.get("/status", key="") as response:
+            assert response.status == 200
+        assert len(made_at) == 4
 
     serve(tmp_path, check)
 
