@@ -210,6 +210,9 @@ async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 yield unpacker.decompress(rest, PIECE)
                 rest = unpacker.unconsumed_tail
                 await asyncio.sleep(0)
+            if rest or unpacker.unused_data:
+                message = "The request body has data after the end of its gzip data. Send it as one gzip member."
+                raise ApiError(400, message, "invalid_encoding")
     except zlib.error as error:
         raise ApiError(400, "The request body is not gzip data.", "invalid_encoding") from error
     if not unpacker.eof:

@@ -193,10 +193,12 @@ def test_compressed_bodies_are_unpacked(tmp_path: Path) -> None:
         (gzip.compress(b" " * (64 << 20)), "gzip", 413, "request_too_large"),
         (gzip.compress(b"{}")[:-3], "gzip", 400, "invalid_encoding"),
         (b"{}", "gzip", 400, "invalid_encoding"),
+        (gzip.compress(b"{") + gzip.compress(b"}"), "gzip", 400, "invalid_encoding"),
+        (gzip.compress(b"{}") + b"x", "gzip", 400, "invalid_encoding"),
         (b"{}", "br", 415, "unsupported_encoding"),
         (b" " * ((4 << 20) + 1), "identity", 413, "request_too_large"),
     ],
-    ids=["bomb", "cut", "plain", "br", "large"],
+    ids=["bomb", "cut", "plain", "members", "more", "br", "large"],
 )
 def test_bodies_are_bounded_after_unpacking(tmp_path: Path, body: bytes, coding: str, status: int, code: str) -> None:
     async def run() -> None:
