@@ -70,6 +70,8 @@ def make_server(gateway: Gateway) -> web.Server:
             exc: BaseException | None = None,
             message: str | None = None,
         ) -> web.StreamResponse:
+            if request.writer.output_size > 0:
+                raise ConnectionResetError("a part of the response was sent already")
             return gateway.invalid_request(request, is_unknown_method=isinstance(exc, BadHttpMethod))
 
     class Server(web.Server):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.herd.inference.plugins.module_utils.agent.gateway.exchange import Exchange
 from ansible_collections.herd.inference.plugins.module_utils.core.engine import api_paths
 from tests.unit.agent.gateway.running_gateway import (
     ANSWER,
@@ -349,6 +350,23 @@ def test_log_has_no_task_that_a_client_makes_up(tmp_path: Path) -> None:
         line = made.line()
         assert (line["path"], line["refused"], line["status"]) == ("/task/v1/chat/completions", "unknown_task", 400)
         assert "secret" not in json.dumps(line)
+
+    serve(tmp_path, check)
+
+
+def test_error_inside_a_response_sends_no_second_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(exchange: Exchange) -> None:
+        await exchange.begin(200, {"Content-Length": "100"})
+        await exchange.write(b"part")
+        raise ZeroDivisionError
+
+    async def check(made: Running) -> None:
+        monkeypatch.setattr(made.gateway, "_answer_or_refuse", broken)
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "gateway.sock"))
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        found = await reader.read()
+        assert found.endswith(b"\r\n\r\npart"), found
+        writer.close()
 
     serve(tmp_path, check)
 
