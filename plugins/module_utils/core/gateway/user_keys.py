@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ def parse(
             raise _problem(f"tiers of {', '.join(sorted(tiers))} for the key {identity}", ", ".join(unknown))
         keys.append(key)
     for name, values in (("id", [key.id for key in keys]), ("sha256", [key.sha256 for key in keys])):
-        twice = sorted({value for value in values if values.count(value) > 1})
+        twice = sorted(value for value, count in Counter(values).items() if count > 1)
         if twice:
             raise _problem(f"each {name} once", f"{twice[0][:16]} more than once")
     return tuple(keys)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -64,6 +65,12 @@ def test_invalid_entries_are_refused(entry: dict[str, Any], words: str) -> None:
 def test_duplicate_ids_and_hashes_are_refused(second: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="once"):
         parse({"id": "ann", "sha256": HASH}, second)
+
+
+def test_many_keys_are_checked_in_a_short_time() -> None:
+    began = time.process_time()
+    assert len(parse(*({"id": f"k{number}", "sha256": f"{number:064x}"} for number in range(10_000)))) == 10_000
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
