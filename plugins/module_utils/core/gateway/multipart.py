@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from .api_errors import ApiError
+
 _TYPE = re.compile(r"multipart/form-data\b", re.IGNORECASE)
 _BOUNDARY = re.compile(r"boundary=(?:\"([^\"\r\n]{1,70})\"|([^\s;\"]{1,70}))", re.IGNORECASE)
 _NAME = re.compile(rb"content-disposition:[^\r\n]*[; ]name=(?:\"([^\"\r\n]{1,64})\"|([^\s;\"]{1,64}))", re.IGNORECASE)
@@ -24,10 +26,13 @@ def boundary(content_type: str) -> bytes:
 
 
 def _parts(body: bytes | bytearray, mark: bytes) -> Iterator[tuple[str, int, int]]:
-    """Yield the name of each part, and where its value begins and ends."""
+    """Yield the name of each part, and where its value begins and ends.
+
+    :raises ApiError: if there are too many.
+    """
     line = b"--" + mark
     begin = body.find(line)
-    for _each in range(_MOST_PARTS):
+    for _each in range(_MOST_PARTS + 1):
         head_end = body.find(b"\r\n\r\n", begin, begin + _LONGEST_HEAD)
         end = body.find(b"\r\n" + line, head_end)
         if begin < 0 or head_end < 0 or end < 0:
@@ -36,6 +41,7 @@ def _parts(body: bytes | bytearray, mark: bytes) -> Iterator[tuple[str, int, int
         if match:
             yield (match[1] or match[2]).decode("utf-8", "replace"), head_end + 4, end
         begin = end + 2
+    raise ApiError(400, f"The form has more than {_MOST_PARTS} parts.", "body_too_complex")
 
 
 def fields(body: bytes | bytearray, mark: bytes, names: Collection[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.herd.inference.plugins.module_utils.core.gateway import multipart
+from ansible_collections.herd.inference.plugins.module_utils.core.gateway.api_errors import ApiError
 
 FORM = (
     b'--mark\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
@@ -38,6 +39,13 @@ def test_fields_are_read() -> None:
 @pytest.mark.parametrize("form", [b"", b"--mark", b"--mark\r\n\r\n", FORM[:40], b"x" * 5000], ids=repr)
 def test_a_form_without_an_end_has_no_fields(form: bytes) -> None:
     assert multipart.fields(form, b"mark", ("model",)) == {}
+
+
+def test_a_form_with_too_many_parts_is_refused() -> None:
+    part = b'--m\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n'
+    assert multipart.fields(part * 64 + b"--m--\r\n", b"m", ("a",)) == {"a": "b"}
+    with pytest.raises(ApiError, match="more than 64 parts"):
+        multipart.fields(part * 65 + b"--m--\r\n", b"m", ("a",))
 
 
 def test_a_field_is_replaced() -> None:
