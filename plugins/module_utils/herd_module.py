@@ -59,8 +59,12 @@ class HerdModule(AnsibleModule):
         except HerdError as error:
             self.fail_json(msg=str(error))
         except OSError as error:
-            problem = f"{error.filename or 'A file'} cannot be read or written ({error.strerror or error})"
-            self.fail_json(msg=f"{problem}: free space, or correct its permissions.")
+            reason = error.strerror or error
+            if error.filename:
+                problem = f"{error.filename} cannot be read or written ({reason})"
+                self.fail_json(msg=f"{problem}: free space, or correct its permissions.")
+            # Errors of connections and processes are OSErrors too, and name no file.
+            self.fail_json(msg=f"The system refused a step of this task ({reason}): correct that, and run it again.")
         self.exit_json(**{"changed": False, **found})
 
 

@@ -45,3 +45,10 @@ def test_an_error_of_the_system_names_the_file(capsys: pytest.CaptureFixture[str
     found = run(lambda module: {"text": Path(module.params["path"]).read_text(encoding="utf-8")}, capsys)
     assert found["msg"].startswith("/nothing cannot be read or written (No such file or directory): free space")
     assert "(broken)" in run(fails_with(OSError("broken")), capsys)["msg"]
+
+
+def test_an_error_without_a_file_does_not_blame_one(capsys: pytest.CaptureFixture[str]) -> None:
+    found = run(fails_with(ConnectionRefusedError(111, "Connection refused")), capsys)
+    assert found["msg"] == (
+        "The system refused a step of this task (Connection refused): correct that, and run it again."
+    )
