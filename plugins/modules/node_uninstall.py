@@ -15,7 +15,8 @@ description:
   - With Slurm, stops the tier manager, then cancels their jobs.
   - Keeps models, unless O(models) names their files, and makes root their owner. Keeps packages, compilers and the
     journal.
-  - Removes only what the collection's mark, name or folder identifies. An interrupted run can be repeated.
+  - Removes only what the collection's mark, name or folder identifies.
+  - An interrupted run can be repeated. It first waits until the module of the interrupted run has ended on the host.
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
@@ -195,11 +196,12 @@ def result(module: HerdModule) -> dict[str, Any]:
     try:
         for name in ("prefix", "models_dir"):
             uninstall_rules.check_prefix(given[name])
-        for rest in ordered(given, going):
-            if not module.check_mode:
-                rest.remove()
-            removed.append(f"{rest.kind} {rest.name}")
-            going.update([rest.name] if rest.kind in ("file", "folder") else [])
+        with rests.alone():
+            for rest in ordered(given, going):
+                if not module.check_mode:
+                    rest.remove()
+                removed.append(f"{rest.kind} {rest.name}")
+                going.update([rest.name] if rest.kind in ("file", "folder") else [])
     except HerdError as error:
         module.fail_json(msg=str(error), removed=removed)
     except OSError as error:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,8 @@ LINKS = tuple(
 )
 #: Seconds within which cancelled jobs must end, with Slurm's epilog.
 JOBS_END_S = 300.0
+#: Seconds to wait for another removal on this host, which may itself wait for jobs.
+OTHER_ENDS_S = JOBS_END_S + 300
 _HEAD = 400
 # Units whose stop waits for processes that finish the responses of their clients, and the units of these processes.
 _PATIENT = {
@@ -70,6 +73,34 @@ class Leftover:
     kind: str
     name: str
     remove: Callable[[], None]
+
+
+@contextmanager
+def alone(folder: Path = Path("/"), patience: float = OTHER_ENDS_S) -> Iterator[None]:
+    """Wait until no other removal runs on this host: the module of a killed playbook works on.
+
+    :param folder: folder to lock. A lock file would be one more file to remove.
+    :param patience: seconds to wait.
+    :raises RemoteFailureError: if another removal still runs then.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise RemoteFailureError(
+                        f"another removal on this host to end within {patience:g} seconds",
+                        "that it still runs",
+                        f"wait for it, or end the process that holds a lock on {folder} (lsof {folder})",
+                    ) from None
+                time.sleep(0.5)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _run(*words: str) -> None:

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError
+from ansible_collections.herd.inference.plugins.module_utils.core.errors import InvalidInputError, RemoteFailureError
 from ansible_collections.herd.inference.plugins.module_utils.core.operations import uninstall as uninstall_rules
 from ansible_collections.herd.inference.plugins.module_utils.ports.operations import uninstall as rests
 from ansible_collections.herd.inference.plugins.modules import node_uninstall
@@ -129,6 +131,28 @@ def test_a_killed_removal_of_a_release_is_repeated(prefix: Path, monkeypatch: py
     monkeypatch.undo()
     remove(prefix)
     assert not prefix.exists()
+
+
+def test_a_removal_waits_for_the_one_of_a_killed_playbook(tmp_path: Path) -> None:
+    entered = threading.Event()
+
+    def second() -> bool:
+        with rests.alone(tmp_path, patience=30):
+            entered.set()
+            return (tmp_path / "removed").exists()
+
+    with ThreadPoolExecutor(1) as others:
+        with rests.alone(tmp_path):
+            waiting = others.submit(second)
+            assert not entered.wait(1)
+            (tmp_path / "removed").touch()
+        assert waiting.result(30)
+
+
+def test_a_removal_does_not_wait_for_ever(tmp_path: Path) -> None:
+    refused = pytest.raises(RemoteFailureError, match="another removal on this host to end within 0 seconds")
+    with rests.alone(tmp_path), refused, rests.alone(tmp_path, patience=0):
+        pass
 
 
 def in_common(shared: Path) -> list[str]:
