@@ -7,20 +7,12 @@ from __future__ import annotations
 
 from .. import timefmt
 from ..text import size
+from . import pending_reasons
 from .queue import HELD, Ending, Job
 
-#: At some sites each preemption counts against the limit.
-_OFTEN = "Slurm has requeued it as often as it may (MaxBatchRequeue), and holds it"
-#: Beginnings of the reasons with which Slurm holds a job whose launch failed, and what they mean.
-LAUNCH_FAILED = {
-    "launch failed requeued held": "its launch failed, and Slurm holds it",
-    "launch failure limit exceeded": _OFTEN,
-    "jobholdmaxrequeue": _OFTEN,
-}
 #: Beginnings of the reasons of a job that a user holds (scontrol hold, scontrol requeuehold).
 _HELD_REASONS = ("jobheld", "job requeued in held state")
 #: Advice; JOB stands for the number of the job.
-LAUNCH_ADVICE = "see slurmd's log on its nodes (journalctl -u slurmd) and sinfo -R; a new job follows automatically"
 LOG_ADVICE = "see ai/logs/JOB/job.log in the shared directory"
 #: Words in an error of sbatch, and advice.
 _REFUSALS = (
@@ -31,36 +23,11 @@ _REFUSALS = (
     ("time limit", "correct time_limit in herd_tiers"),
     ("memory", "correct memory in herd_tiers"),
 )
-#: Beginnings of the reasons of a pending job, what they mean, and advice.
-_WAITS = (
-    ("Priority", "jobs of higher priority come first", ""),
-    ("Resources", "its nodes are in use", ""),
-    ("BeginTime", "Slurm waits two minutes before it starts a requeued job again", ""),
-    ("Dependency", "its predecessor is still ending", ""),
-    ("Cleaning", "its predecessor is still ending", ""),
-    ("JobHeld", "it is held", "scontrol release JOB"),
-    *((reason, text, LAUNCH_ADVICE) for reason, text in LAUNCH_FAILED.items()),
-    ("ReqNodeNotAvail", "a node is down, drained or reserved", "see sinfo -R and scontrol show reservation"),
-    ("Nodes required", "a node is down, drained or reserved", "see sinfo -R and scontrol show reservation"),
-    ("PartitionDown", "the partition is down", "scontrol update partition=… state=up"),
-    ("PartitionInactive", "the partition is inactive", "scontrol update partition=… state=up"),
-    ("PartitionTimeLimit", "its time limit is longer than the partition's", "lower time_limit in herd_tiers"),
-    ("PartitionNodeLimit", "it requests more nodes than the partition allows", "correct nodes in herd_tiers"),
-    ("BadConstraints", "no node matches its constraints", "correct gres, cpus and memory in herd_tiers"),
-    ("InvalidQOS", "its QoS no longer exists", "run playbooks/slurm.yml"),
-    ("InvalidAccount", "its account no longer exists", "run playbooks/slurm.yml"),
-    ("Reservation", "it waits for a reservation", "see scontrol show reservation"),
-    ("QOS", "a limit of its QoS is reached", "see sacctmgr show qos"),
-    ("Assoc", "a limit of its account is reached", "see sacctmgr show assoc"),
-    ("AccountingPolicy", "a limit of accounting is reached", "see sacctmgr show assoc"),
-    ("NodeDown", "a node is down", "see sinfo -R"),
-    ("Licenses", "a licence is in use", ""),
-)
 
 
 def launch_failed(job: Job) -> bool:
     """Say whether Slurm holds a job because its launch failed."""
-    return job.is_pending and job.reason.lower().startswith(tuple(LAUNCH_FAILED))
+    return job.is_pending and job.reason.lower().startswith(tuple(pending_reasons.LAUNCH_FAILED))
 
 
 def is_held(job: Job) -> bool:
@@ -102,7 +69,10 @@ def explain(job: str, ending: Ending) -> tuple[str, str]:
     if ending.state == "COMPLETED":
         return (f"job {job} ended by itself {ran}{log}", "see its log")
     if "launch" in ending.reason.lower():
-        return (f"job {job} could not be started or was killed on {ending.nodes or 'its nodes'}", LAUNCH_ADVICE)
+        return (
+            f"job {job} could not be started or was killed on {ending.nodes or 'its nodes'}",
+            pending_reasons.TIER_LAUNCH_ADVICE,
+        )
     if ending.state == "FAILED":
         how = f"by signal {ending.signal}" if ending.signal else f"with status {ending.exit_code}"
         return (f"job {job} failed {how} {ran}{log}", LOG_ADVICE.replace("JOB", job))
@@ -112,8 +82,6 @@ def explain(job: str, ending: Ending) -> tuple[str, str]:
 
 
 def wait_in_words(reason: str) -> tuple[str, str]:
-    """Say what the reason of a pending job means, and give advice; empty for an unknown reason."""
-    for start, text, advice in _WAITS:
-        if reason.lower().startswith(start.lower()):
-            return text, advice
-    return "", ""
+    """Say what the reason of a pending job means, and give a tier's operator advice; empty for an unknown reason."""
+    found = pending_reasons.explain(reason)
+    return found.text, found.tier_advice

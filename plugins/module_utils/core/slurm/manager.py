@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from . import job_reasons, revision
+from . import job_reasons, pending_reasons, revision
 from .endpoint_registry import READY
 from .queue import COMPLETING, Ending, Job
 from .tier_state import (
@@ -80,7 +80,7 @@ def _with_jobs(
     if job_reasons.launch_failed(first):
         if state.counted != first.id:
             why = f"job {first.id} did not start: {job_reasons.wait_in_words(first.reason)[0]}"
-            state = replace(_failed(spec, state, wall, why, job_reasons.LAUNCH_ADVICE), counted=first.id)
+            state = replace(_failed(spec, state, wall, why, pending_reasons.TIER_LAUNCH_ADVICE), counted=first.id)
         return _cancel(state, wall, [first], "Slurm would hold it forever")
     ready = [e for e in observed.endpoints if e.tier == spec.name and e.job_id == first.id and e.state == READY]
     if ready and first.start and wall - first.start >= YOUNG_S and state.failures:
