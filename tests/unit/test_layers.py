@@ -53,7 +53,7 @@ PURE = {"urllib.parse"}
 ALLOWED = {
     "core": ("core",),
     "agent": ("agent", "core"),
-    "yaml reader": ("core", "yaml"),
+    "yaml reader": ("agent", "core", "yaml"),
     "gateway": ("agent", "core", "aiohttp", "msgspec", "multidict", "prometheus_client"),
     # Beside errors, rules that core or the agent's own transport share.
     "ports": (
