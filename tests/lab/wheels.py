@@ -17,12 +17,12 @@ import platform
 import sys
 from pathlib import Path
 
-from tools.gateway_lock import FILES, PYTHONS, target
+from tools.wheel_locks import GATEWAY, target
 
 from .naming import Places
 from .process import LabError, run, say
 
-LOCK = FILES / "requirements.txt"
+LOCK = GATEWAY.path
 
 
 def lock_key() -> str:
@@ -37,7 +37,7 @@ def wheels() -> Path:
     if not complete.exists():
         folder.mkdir(parents=True, exist_ok=True)
         say("fetching the gateway's wheels with pip")
-        for version in PYTHONS:
+        for version in GATEWAY.pythons:
             options = ["--quiet", "--require-hashes", "--no-deps", "--dest", str(folder)]
             words = [*options, *target(version, platform.machine()), "--requirement", str(LOCK)]
             run([sys.executable, "-m", "pip", "download", *words])
