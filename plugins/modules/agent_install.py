@@ -12,8 +12,7 @@ version_added: 0.1.0
 description:
   - Writes all files of the program into a new directory, named by their contents, and switches to it with
     one rename of a link. A program that runs meanwhile keeps the files that it started with.
-  - The first line of each program becomes the interpreter that this module itself runs with, which is the
-    one that Ansible uses on this host.
+  - The first line of each program becomes O(interpreter).
 author: herd.inference contributors (@herd-inference)
 extends_documentation_fragment: [herd.inference.attributes]
 options:
@@ -30,6 +29,10 @@ options:
     type: list
     elements: str
     default: []
+  interpreter:
+    description: Python of the programs. If empty, the one that Ansible uses on this host.
+    type: str
+    default: ""
   links:
     description: Links to put elsewhere on this host, by their absolute path; each names a path in O(files).
     type: dict
@@ -62,7 +65,7 @@ from ansible_collections.herd.inference.plugins.module_utils.ports import agent_
 
 
 def with_interpreter(content: str, interpreter: str) -> str:
-    """Set the program's interpreter to the one that runs this module."""
+    """Set the program's interpreter."""
     first, _newline, rest = content.partition("\n")
     return f"#!{interpreter}\n" + (rest if first.startswith("#!") else content)
 
@@ -70,8 +73,9 @@ def with_interpreter(content: str, interpreter: str) -> str:
 def result(module: HerdModule) -> dict[str, Any]:
     """Install the files if they differ, and return the module's result."""
     root, programs = Path(module.params["root"]), tuple(module.params["programs"])
+    interpreter = module.params["interpreter"] or sys.executable
     files: dict[str, str] = {
-        name: with_interpreter(content, sys.executable) if name in programs else content
+        name: with_interpreter(content, interpreter) if name in programs else content
         for name, content in module.params["files"].items()
     }
     before = agent_install.read_current(root)
@@ -97,6 +101,7 @@ def main() -> None:
         root={"type": "path", "default": "/opt/herd"},
         files={"type": "dict", "required": True},
         programs={"type": "list", "elements": "str", "default": []},
+        interpreter={"type": "str", "default": ""},
         links={"type": "dict", "default": {}},
     )
 

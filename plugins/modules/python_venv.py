@@ -96,7 +96,10 @@ def result(module: HerdModule) -> dict[str, Any]:
     if is_missing and given["wheels"] and not Path(given["wheels"]).is_dir():
         raise NotFoundError("the folder of wheels " + given["wheels"], "none", "copy it to this host, or mount it")
     if is_missing and not check_mode:
-        python_venv.install(folder, interpreter, given["lock"], given["index"], given["wheels"])
+        wanted = python_venv.Installation(given["lock"], given["index"], given["wheels"])
+        with python_venv.locked(root):
+            if not python_venv.is_complete(folder):
+                python_venv.install(folder, interpreter, wanted)
     surplus = python_venv.surplus(root, folder.name)
     for path in surplus if not check_mode else ():
         files.remove(path)

@@ -31,7 +31,7 @@ def gateway_python() -> Path:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if not python_venv.is_complete(folder):
             say(f"installing the gateway's packages for Python {'.'.join(map(str, interpreter.version))}")
-            python_venv.install(folder, interpreter, lock, "", str(wheels()))
+            python_venv.install(folder, interpreter, python_venv.Installation(lock, "", str(wheels())))
     return folder / "bin" / "python"
 
 

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 
 from ...core.errors import InsufficientError, NotFoundError, RemoteFailureError
 from .. import commands
@@ -20,37 +23,76 @@ from . import processes, selinux
 
 #: Marks a complete environment. It is written last.
 COMPLETE = ".complete"
-PIP_TIMEOUT_S = 900.0
-_PROBE = "import json, sys; import ensurepip, venv; print(json.dumps(sys.version_info[:2]))"
+#: The output of pip, in the environment's folder.
+LOG = "install.log"
+_PROBE = (
+    "import json, platform, sys; import ensurepip, venv; "
+    "print(json.dumps([sys.version_info[:2], platform.machine(), platform.libc_ver()[1]]))"
+)
+#: A job of Slurm that runs the probe may wait in the queue.
+_PROBE_S, _PROBE_BEHIND_PREFIX_S = 60.0, 3600.0
+_VENV_S = 600.0
+_COLLECTED = re.compile(r"^(?:Collecting |Processing (?:\S*/)?)([A-Za-z0-9._-]+?)(?:==|-[0-9]|\s|$)")
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that can make virtual environments, and its major and minor version."""
+    """A Python that can make virtual environments, with its major and minor version, and its machine.
+
+    :ivar glibc: version of the GNU C library; empty for another library.
+    :ivar prefix: arguments before its commands, such as srun with its options.
+    """
 
     program: str
     version: tuple[int, int]
+    machine: str = ""
+    glibc: str = ""
+    prefix: tuple[str, ...] = ()
 
 
-def find(program: str, oldest: Sequence[int]) -> Interpreter:
+@dataclass(frozen=True)
+class Installation:
+    """Where the packages of an environment come from, and how they are installed.
+
+    :ivar lock: requirements with versions and hashes.
+    :ivar index: URL of a package index; empty for pip's own configuration.
+    :ivar wheels: a folder of wheels, which replaces any index; empty for none.
+    :ivar is_complete: whether the lock names all packages, so that pip must not resolve their requirements.
+    :ivar on_package: is called with the number of packages that pip has looked up, their total and what pip does.
+    """
+
+    lock: str
+    index: str = ""
+    wheels: str = ""
+    is_complete: bool = False
+    on_package: Callable[[int, int, str], None] = field(default=lambda _done, _total, _what: None)
+
+    @property
+    def packages(self) -> int:
+        return len(re.findall(r"(?m)^[A-Za-z0-9][A-Za-z0-9._-]*==", self.lock))
+
+
+def find(program: str, oldest: Sequence[int], prefix: Sequence[str] = ()) -> Interpreter:
     """Return the interpreter, if it is new enough and can make virtual environments.
 
+    :param prefix: arguments before the command, such as srun with its options; then another machine may be asked.
     :raises NotFoundError: if it is not installed, or lacks the modules.
     :raises InsufficientError: if it is too old.
     """
     floor = ".".join(map(str, oldest))
     wanted = f"Python {floor} or newer with the modules venv and ensurepip as {program}"
     remedy = "install it (python3-venv on Debian, python3.11 on EL), or name another one"
-    if not shutil.which(program):
+    if not prefix and not shutil.which(program):
         raise NotFoundError(wanted, "no such program", remedy)
-    answer = commands.run([program, "-I", "-c", _PROBE])
+    limit = _PROBE_BEHIND_PREFIX_S if prefix else _PROBE_S
+    answer = commands.run([*prefix, program, "-I", "-c", _PROBE], timeout=limit)
     if answer.rc:
         # The last line of a traceback names the missing module.
         raise NotFoundError(wanted, (answer.err.strip().splitlines() or [answer.complaint])[-1], remedy)
-    major, minor = json.loads(answer.out)
+    (major, minor), machine, glibc = json.loads(answer.out)
     if (major, minor) < tuple(oldest):
         raise InsufficientError(wanted, f"Python {major}.{minor}", remedy)
-    return Interpreter(program, (major, minor))
+    return Interpreter(program, (major, minor), machine, glibc, tuple(prefix))
 
 
 def name(lock: str, version: Sequence[int]) -> str:
@@ -70,48 +112,84 @@ def _in_use(root: Path) -> set[str]:
     return {program.relative_to(root).parts[0] for program in programs if root in program.parents}
 
 
-def surplus(root: Path, wanted: str) -> list[Path]:
-    """Return the environments to remove: all but the wanted one, the former one, and those that are in use."""
-    others = [path for path in root.iterdir() if path.name != wanted] if root.is_dir() else []
+def surplus(root: Path, wanted: str, used: Sequence[str] = ()) -> list[Path]:
+    """Return the environments to remove: all but the wanted one, the former one, and those that are in use.
+
+    :param used: names of further environments in use, such as those of jobs on other hosts.
+    """
+    entries = root.iterdir() if root.is_dir() else ()
+    others = [path for path in entries if path.name != wanted and not path.is_symlink()]
     complete = sorted((path for path in others if (path / COMPLETE).exists()), key=lambda path: path.stat().st_mtime)
-    kept = {*(path.name for path in complete[-1:]), *_in_use(root)}
+    kept = {*(path.name for path in complete[-1:]), *_in_use(root), *used}
     return sorted(path for path in others if path.name not in kept)
 
 
-def install(folder: Path, interpreter: Interpreter, lock: str, index: str, wheels: str) -> None:
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the lock of a folder of environments, so that two runs do not install the same one at once."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with root.with_name(f".{root.name}.lock").open("w", encoding="utf-8") as handle:
+        # Some shared file systems have no locks.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def install(folder: Path, interpreter: Interpreter, wanted: Installation) -> None:
     """Install an environment. An incomplete one is replaced.
 
-    :param index: URL of a package index; empty for pip's own configuration.
-    :param wheels: a folder of wheels, which replaces any index; empty for none.
     :raises RemoteFailureError: if a wheel is missing or has another hash.
     """
     shutil.rmtree(folder, ignore_errors=True)
     # The service's user, who is another one, must read it.
     former = os.umask(0o022)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
         commands.run_checked(
-            [interpreter.program, "-I", "-m", "venv", str(folder)], "free disk space there", timeout=120
+            [*interpreter.prefix, interpreter.program, "-I", "-m", "venv", str(folder)],
+            "free disk space there",
+            timeout=_VENV_S + (_PROBE_BEHIND_PREFIX_S if interpreter.prefix else 0),
         )
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as requirements:
-            requirements.write(lock)
-            requirements.flush()
-            _pip(folder, requirements.name, index, wheels)
+        _pip(folder, interpreter.prefix, wanted)
         selinux.relabel(folder)
         (folder / COMPLETE).touch()
     finally:
         os.umask(former)
 
 
-def _pip(folder: Path, requirements: str, index: str, wheels: str) -> None:
-    source = ["--no-index", "--find-links", wheels] if wheels else ["--index-url", index] if index else []
-    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:"]
-    python = [str(folder / "bin" / "python"), "-I", "-m", "pip"]
-    command = [*python, "install", *options, *source, "--requirement", requirements]
-    answer = commands.run(command, timeout=PIP_TIMEOUT_S)
-    if answer.rc:
-        raise RemoteFailureError(
-            f"the locked wheels in {wheels or index or 'the package index of pip'}",
-            answer.complaint,
-            "make them available there, or name another index or folder; pip download fetches them on another machine",
+def _pip(folder: Path, prefix: Sequence[str], wanted: Installation) -> None:
+    # All in the folder: with a prefix, another machine reads it. Wheels of gigabytes do not fit on every /tmp.
+    requirements, scratch = folder / "requirements.txt", folder / "tmp"
+    requirements.write_text(wanted.lock, encoding="utf-8")
+    scratch.mkdir()
+    source = ["--index-url", wanted.index] if wanted.index else []
+    if wanted.wheels:
+        source = ["--no-index", "--find-links", wanted.wheels]
+    options = ["--no-input", "--disable-pip-version-check", "--no-cache-dir", "--progress-bar", "off"]
+    options += ["--require-hashes", "--only-binary", ":all:", *(["--no-deps"] if wanted.is_complete else [])]
+    python = [*prefix, str(folder / "bin" / "python"), "-I", "-m", "pip"]
+    done = 0
+
+    def count(line: str) -> None:
+        nonlocal done
+        if found := _COLLECTED.search(line):
+            done += 1
+            wanted.on_package(done, wanted.packages, f"fetching {found[1]}")
+        elif line.startswith("Installing collected packages"):
+            wanted.on_package(wanted.packages, wanted.packages, "unpacking")
+
+    try:
+        commands.run_logged(
+            [*python, "install", *options, *source, "--requirement", str(requirements)],
+            folder / LOG,
+            {"TMPDIR": str(scratch)},
+            on_line=count,
         )
+    except RemoteFailureError as error:
+        raise RemoteFailureError(
+            f"the locked wheels in {wanted.wheels or wanted.index or 'the package index of pip'}",
+            " ".join(error.found.split())[-400:],
+            "make them available there, or name another index or folder; pip download fetches them on another machine",
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

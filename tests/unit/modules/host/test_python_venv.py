@@ -50,7 +50,7 @@ def given(tmp_path: Path) -> dict[str, Any]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the installation with a folder that looks like an environment."""
 
-    def install(folder: Path, interpreter: venvs.Interpreter, *_more: str) -> None:
+    def install(folder: Path, interpreter: venvs.Interpreter, _wanted: venvs.Installation) -> None:
         (folder / "bin").mkdir(parents=True, exist_ok=True)
         (folder / "bin" / "python").symlink_to(interpreter.program)
         (folder / venvs.COMPLETE).touch()
