@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import yaml
 
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.rules import RULES
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Rule
+from ansible_collections.herd.inference.plugins.module_utils.core.vllm import config_keys
+from ansible_collections.herd.inference.plugins.module_utils.core.vllm.config_document import schema
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -41,6 +44,9 @@ Each rule without a reason in the last column has a test with the engines of bot
 
 `make reference` writes this page from `plugins/module_utils/core/engine/flags/rules.py`; do not edit it.
 """
+
+KEYS_BEGIN = "<!-- make reference writes these rows from plugins/module_utils/core/vllm/config_keys.py -->\n"
+KEYS_END = "<!-- end of the rows -->\n"
 
 
 def _links(source: str) -> str:
@@ -104,7 +110,38 @@ def modules() -> str:
     return MODULES_INTRODUCTION + "\n" + "\n".join(lines) + "\n"
 
 
-PAGES = {"flag-guard.md": flag_guard, "modules.md": modules}
+def vllm_schema() -> str:
+    """Return the JSON schema of the configuration of vLLM's jobs."""
+    return json.dumps(schema.schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _default(key: config_keys.Key) -> str:
+    if key.default in ("", (), None):
+        return "empty"
+    return "required" if key.default == config_keys.REQUIRED else f"`{json.dumps(key.default).strip(chr(34))}`"
+
+
+def _key_row(key: config_keys.Key) -> str:
+    path = key.path.replace(config_keys.MODEL, "models.KEY")
+    cells = (f"`{path}`{' (own)' if key.is_own else ''}", key.meaning, _default(key), key.goes_to, f"`[{key.path}]`")
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def vllm() -> str:
+    """Return the page of vLLM's jobs, with the rows of the keys between its two marks."""
+    before, begin, rest = (REFERENCE / "vllm.md").read_text(encoding="utf-8").partition(KEYS_BEGIN)
+    _rows, end, after = rest.partition(KEYS_END)
+    lines = ["| key | meaning | default | where it goes | test |", "|---|---|---|---|---|"]
+    lines += [_key_row(key) for key in config_keys.KEYS]
+    return before + begin + "\n" + "\n".join(lines) + "\n" + end + after
+
+
+PAGES = {
+    "flag-guard.md": flag_guard,
+    "modules.md": modules,
+    "vllm.md": vllm,
+    "vllm-config.schema.json": vllm_schema,
+}
 
 
 def main() -> None:

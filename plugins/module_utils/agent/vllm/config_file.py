@@ -98,7 +98,7 @@ def parse(text: str, file: str) -> tree.Mapping:
         _refuse(file, line, f"the character {error.character:#06x} is not allowed in YAML: remove it.")
     except (ValueError, OverflowError):
         # PyYAML converts an escape such as "\UFFFFFFFF" without a check.
-        _refuse(file, builder.line, "a value after this line has an escape of no character: use single quotes.")
+        _refuse(file, builder.line, "a value here or below has an escape of no character: use single quotes.")
     return builder.root()
 
 
@@ -201,7 +201,12 @@ class _Builder:
         entries = []
         for key, value in zip(done.nodes[::2], done.nodes[1::2]):
             if not isinstance(key, tree.Scalar):
-                _refuse(self.file, key.line, f"{tree.kind_of(key)} stands in the place of a key: write a name.")
+                kind = "a list" if isinstance(key, tree.Sequence) else "a mapping"
+                _refuse(
+                    self.file,
+                    key.line,
+                    f"{kind} stands in the place of a key: write a name, and no {{{{ template }}}}.",
+                )
             entries.append(tree.Entry(key, value))
         return tree.Mapping(tree.merged(entries), done.line)
 

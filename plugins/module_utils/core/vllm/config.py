@@ -24,6 +24,9 @@ from .config_document.findings import Finding, Report
 class SlurmSettings:
     account: str
     partition: str
+    qos: str
+    constraint: str
+    reservation: str
     time_default: str
     cpus_per_task: int
     mem_per_gpu: str

@@ -25,14 +25,14 @@ from .config_document.kinds import (
     Whole,
 )
 
-#: Marks a key that has no default.
+#: Marks a key without a default.
 REQUIRED = "(required)"
 #: Section of the keys of each model, C(models.KEY).
 MODEL = "models.*"
 #: Characters of a model's key, which names files and jobs.
 MODEL_KEY = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 #: Ports above master_port_base that a job may take for its rendezvous.
-MASTER_PORT_SPAN = 1000
+MASTER_PORT_SPAN = 500
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,23 @@ _ACCOUNT = Text(_NAME, "the name of a Slurm account", "list yours with: sacctmgr
 _PARTITION = Text(
     rf"{_NAME}(,{_NAME})*", "the name of a partition, or several with commas", "list them with: sinfo --summarize"
 )
+_QOS = Text(_NAME, "the name of a QoS", "list yours with: sacctmgr show associations user=$USER format=qos")
+_CONSTRAINT = Text(
+    r"[A-Za-z0-9_.*&|()\[\]:,=-]+",
+    "features of nodes such as h100 or h100&ib",
+    "list them with: sinfo --format='%N %f'",
+)
+_RESERVATION = Text(rf"{_NAME}(,{_NAME})*", "the name of a reservation", "list them with: scontrol show reservation")
 _DIRECTORY = Directory()
 #: Options that the job sets from facts that no user knows.
-_OWN = (
+_OF_JOB = (
     *("--api-key", "--config", "--data-parallel-size", "--distributed-executor-backend", "--headless", "--host"),
     *("--master-addr", "--master-port", "--node-rank", "--nnodes", "--pipeline-parallel-size", "--shutdown-timeout"),
     *("--uds", "-dp", "-n", "-pp", "-r"),
 )
-_RESERVED = {
-    **dict.fromkeys(_OWN, "remove it; the job sets it"),
+#: Options of vLLM that no list of arguments may have, each with what the user does instead.
+RESERVED_OPTIONS = {
+    **dict.fromkeys(_OF_JOB, "remove it; the job sets it"),
     "--distributed-timeout-seconds": "write distributed.rdzv_timeout instead",
     "--dtype": "write vllm.dtype instead",
     "--gpu-memory-utilization": "write vllm.gpu_memory_utilization instead",
@@ -88,7 +96,7 @@ _RESERVED = {
     "-q": "write quantization of the model instead",
     "-tp": "write gpus of the model instead",
 }
-_ARGUMENTS = Arguments(_RESERVED)
+_ARGUMENTS = Arguments(RESERVED_OPTIONS)
 #: Names in the document for weights that vLLM does not quantize.
 UNQUANTIZED = ("bf16", "fp16", "none")
 _QUANTIZATION = Choice(
@@ -96,7 +104,12 @@ _QUANTIZATION = Choice(
         *("fp8", "mxfp4", *UNQUANTIZED, "awq", "awq_marlin", "bitsandbytes", "compressed-tensors", "fbgemm_fp8"),
         *("gptq", "gptq_marlin", "modelopt", "modelopt_fp4", "moe_wna16", "ptpc_fp8", "quark", "torchao"),
     ),
-    {"fp4": "write mxfp4", "int4": "write the method of the weights, such as awq or gptq", "int8": "write quark"},
+    {
+        "fp4": "write mxfp4",
+        "int4": "write the method of the weights, such as awq or gptq",
+        "int8": "write the method of the weights, such as compressed-tensors",
+    },
+    "a method that vLLM knows",
 )
 _DEBUG = Choice(("VERSION", "WARN", "INFO", "TRACE"), {"error": "write WARN, the level at which NCCL shows errors"})
 _DTYPE = Choice(("auto", "bfloat16", "float16", "float32"), {"half": "write float16", "fp16": "write float16"})
@@ -123,17 +136,22 @@ KEYS = (
         "the model that is served", "`herdctl vllm launch` without a model; the playbook"),
     Key("slurm", "account", _ACCOUNT, REQUIRED, "the account that pays for the job", "`sbatch --account`"),
     Key("slurm", "partition", _PARTITION, "", "the partition; empty is the cluster's default", "`sbatch --partition`"),
+    Key("slurm", "qos", _QOS, "", "the quality of service; empty is the account's default", "`sbatch --qos`", True),
+    Key("slurm", "constraint", _CONSTRAINT, "", "the features that each node must have", "`sbatch --constraint`", True),
+    Key("slurm", "reservation", _RESERVATION, "", "the reservation that the job may use", "`sbatch --reservation`",
+        True),
     Key("slurm", "time_default", TimeLimit(), "12:00:00", "the time limit of models without one", "`sbatch --time`"),
     Key("slurm", "cpus_per_task", Whole(1, 512), 16, "CPUs for each GPU",
         "`sbatch --cpus-per-task`, times the GPUs of a node"),
-    Key("slurm", "mem_per_gpu", Memory(), "64G", "host memory for each GPU", "`sbatch --mem-per-gpu`"),
+    Key("slurm", "mem_per_gpu", Memory(), "64G", "host memory for each GPU",
+        "`sbatch --mem`, times the GPUs of a node"),
     Key("cache", "xdg_cache_home", _DIRECTORY, "", "the cache directory; empty is `$HOME/.cache`", "`XDG_CACHE_HOME`"),
     Key("cache", "triton_cache_dir", _DIRECTORY, "", "Triton's cache; empty is `$XDG_CACHE_HOME/triton`",
         "`TRITON_CACHE_DIR`"),
     Key("cache", "huggingface_cache", _DIRECTORY, "", "Hugging Face's cache; empty is `$XDG_CACHE_HOME/huggingface`",
         "`HF_HOME`"),
     Key("paths", "venv_dir", _DIRECTORY, "",
-        "the virtual environment with vLLM; empty is the one in which the command runs",
+        "the virtual environment with vLLM; empty is `venv/current` of the work directory, else that of the command",
         "the Python of the job script"),
     Key("paths", "work_dir", _DIRECTORY, "",
         "the shared directory of logs and status; empty is the directory of `config.yaml`",

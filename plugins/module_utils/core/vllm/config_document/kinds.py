@@ -78,21 +78,21 @@ class Whole(Kind):
         if scalar.quoted:
             remedy = "remove the quotes" if _DIGITS.fullmatch(text) else "write digits only, without quotes"
             raise InvalidInputError(self.expected, f"the text {tree.shown(scalar)}", remedy)
-        if not _DIGITS.fullmatch(text):
+        if not _DIGITS.fullmatch(text) and not re.fullmatch(r"[+-]?[0-9]+", text):
             raise InvalidInputError(self.expected, tree.shown(scalar), self._remedy(text))
         if len(text.lstrip("+-")) > 1 and text.lstrip("+-").startswith("0"):
             raise InvalidInputError(
                 self.expected, text, f"write {int(text)}, since YAML takes a number with a leading zero for octal"
             )
-        if not self.least <= int(text) <= self.most:
-            raise InvalidInputError(self.expected, text, "correct the number")
+        if not _DIGITS.fullmatch(text) or not self.least <= int(text) <= self.most:
+            raise InvalidInputError(self.expected, tree.shown(scalar), "write a number of this range")
         return int(text)
 
     @staticmethod
     def _remedy(text: str) -> str:
         if _OTHER_BASE.fullmatch(text):
             return f"write {int(text, 0)}"
-        plain = re.sub(r"[_,' ]", "", text)
+        plain = re.sub(r"\.0*$|[_,' ]", "", text)
         return f"write {plain}" if _DIGITS.fullmatch(plain) else "write digits only"
 
     def schema(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class Text(Kind):
         return scalar.text
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^({self.pattern})?$", "maxLength": LONGEST}
+        return {"type": "string", "pattern": f"^({self.pattern})$", "maxLength": LONGEST}
 
 
 @dataclass(frozen=True)
@@ -177,14 +177,16 @@ class Choice(Kind):
 
     :param values: in the case that the program wants.
     :param remedies: the next step for words that a user may well expect to be there.
+    :param noun: the value as a noun phrase, if there are too many values for a sentence.
     """
 
     values: tuple[str, ...]
     remedies: Mapping[str, str]
+    noun: str = ""
 
     @property
     def expected(self) -> str:
-        return findings.either(self.values)
+        return self.noun or findings.either(self.values)
 
     def _value(self, scalar: tree.Scalar, variables: Mapping[str, str] | None) -> str:
         del variables
@@ -192,11 +194,13 @@ class Choice(Kind):
             if scalar.text.lower() == value.lower():
                 return value
         near = findings.nearest(scalar.text, self.values)
-        remedy = self.remedies.get(scalar.text.lower()) or f"write {near or findings.either(self.values)}"
+        choose = f"choose {findings.either(self.values)}" if self.noun else "choose one of them"
+        only = near or (self.values[0] if len(self.values) == 1 else "")
+        remedy = self.remedies.get(scalar.text.lower()) or (f"write {only}" if only else choose)
         raise InvalidInputError(self.expected, tree.shown(scalar), remedy)
 
     def schema(self) -> dict[str, Any]:
-        return {"enum": [*self.values, ""]}
+        return {"enum": list(self.values)}
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,7 @@ class TimeLimit(Kind):
         return ""
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["string", "integer"], "pattern": f"^({_TIME})?$", "minimum": 1}
+        return {"type": ["string", "integer"], "pattern": f"^({_TIME})$", "minimum": 1}
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,7 @@ class Memory(Kind):
         return text.upper()
 
     def schema(self) -> dict[str, Any]:
-        return {"type": ["string", "integer"], "pattern": "^([0-9]+[KMGTkmgt]?)?$", "minimum": 1024}
+        return {"type": ["string", "integer"], "pattern": "^[0-9]+[KMGTkmgt]?$", "minimum": 1024}
 
 
 @dataclass(frozen=True)
@@ -286,7 +290,7 @@ class Directory(Kind):
         return ""
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^([/~$].*)?$", "maxLength": 4 * LONGEST}
+        return {"type": "string", "pattern": "^[/~$]", "maxLength": 4 * LONGEST}
 
 
 @dataclass(frozen=True)
@@ -316,7 +320,7 @@ class Arguments(Kind):
 
         :raises InvalidInputError: if it is no argument, or one that the job sets.
         """
-        if not isinstance(item, tree.Scalar) or not item.text or len(item.text) > 4 * LONGEST:
+        if not isinstance(item, tree.Scalar) or item.is_empty or len(item.text) > 4 * LONGEST:
             raise InvalidInputError(self.expected, f"{tree.kind_of(item)} as an item", "write one argument an item")
         if not item.text.isprintable():
             raise InvalidInputError("printable arguments", tree.shown(item), "remove the control characters")
@@ -324,8 +328,11 @@ class Arguments(Kind):
             words = ", ".join(repr(word) for word in item.text.split()[:8])
             raise InvalidInputError("one argument an item", tree.shown(item), f"write {words}")
         option = item.text.partition("=")[0].replace("_", "-")
-        if option in self.reserved:
-            raise InvalidInputError("arguments that the job does not set", tree.shown(item), self.reserved[option])
+        # vLLM also accepts the beginning of an option's name.
+        is_short = len(option) > 4 and option.startswith("--")
+        for reserved, remedy in self.reserved.items():
+            if option == reserved or (is_short and reserved.startswith(option)):
+                raise InvalidInputError("arguments that the job does not set", tree.shown(item), remedy)
         return item.text
 
     def schema(self) -> dict[str, Any]:

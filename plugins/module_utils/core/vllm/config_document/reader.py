@@ -42,7 +42,7 @@ class _Reader:
             groups.setdefault(entry.key.text, []).append(entry)
         for name, group in groups.items():
             full = f"{path}{name}"
-            self.lines[full] = group[0].key.line
+            self.lines[full] = group[-1].key.line
             if len(group) > 1:
                 lines = findings.both([str(entry.key.line) for entry in group])
                 nested = all(isinstance(entry.value, tree.Mapping) for entry in group)
@@ -51,7 +51,7 @@ class _Reader:
                     _shown(full),
                     InvalidInputError.plain(
                         f"the key is written on lines {lines}, and YAML keeps only the last one",
-                        f"write {name[:40]} once, with the keys of all" if nested else "remove all but one",
+                        f"write {_shown(name)} once, with the keys of all" if nested else "remove all but one",
                     ),
                 )
         return groups
@@ -138,6 +138,8 @@ class _Reader:
         found: dict[str, dict[str, Any]] = {}
         for section in entries:
             mapping = self.mapping(section, "models", "write each model as a key, and its settings below it")
+            if mapping is not None and not mapping.entries:
+                self.report.error(section.key.line, "models", InvalidInputError.plain("there is no model", "add one"))
             for key, group in self.entries(mapping, "models.").items() if mapping else ():
                 path = _shown(f"models.{key}")
                 if not re.fullmatch(config_keys.MODEL_KEY, key):
@@ -148,7 +150,10 @@ class _Reader:
                     )
                     self.report.error(group[0].key.line, path, error)
                 groups = self.joined(group, path, "write huggingface_id, port and the other keys below it")
-                found[key] = {} if groups is None else self.section(groups, MODEL, f"{path}.", group[0].key.line)
+                values = {} if groups is None else self.section(groups, MODEL, f"{path}.", group[0].key.line)
+                # A key that cannot name files is no model for later rules, which would show it.
+                if re.fullmatch(config_keys.MODEL_KEY, key):
+                    found[key] = values
         return found
 
 
@@ -175,16 +180,21 @@ def _shown(path: str) -> str:
 
 
 def _unknown(name: str, section: str, known: tuple[str, ...]) -> InvalidInputError:
-    near = findings.nearest(name, known)
-    homes = [key for key in config_keys.KEYS if key.name == name]
+    """Make the error for an unknown key, with the key or the place that its author most likely meant."""
+    near, option = findings.nearest(name, known), f"--{name.replace('_', '-')}"
+    homes = [key.section for key in config_keys.KEYS if key.name == name and key.section]
+    elsewhere = f"below {findings.either([home.replace(MODEL, 'a model') for home in homes])}"
     if name == "<<":
         remedy = "write the alias of a mapping after <<, such as <<: *defaults"
-    elif near and (near.lower() == name.lower() or not homes):
-        remedy = f"write {near}, the nearest known key"
     elif homes:
-        places = [f"below {key.section.replace(MODEL, 'a model')}" for key in homes if key.section]
-        remedy = f"write it {findings.either(places) or 'at the top level'}"
+        remedy = f"write {near} here, or {name} {elsewhere}" if near else f"write it {elsewhere}"
+    elif section in ("vllm", MODEL) and option in config_keys.RESERVED_OPTIONS:
+        remedy = config_keys.RESERVED_OPTIONS[option]
+    elif near:
+        remedy = f"write {near}, the nearest known key"
+    elif section == "vllm":
+        remedy = f"write {_shown(option)} as an item of extra_arguments"
     else:
-        place = f"{section} has" if section else "the top level has"
-        remedy = f"remove it; {place.replace(MODEL, 'a model')} {findings.both(known)}"
+        place = section.replace(MODEL, "a model") or "the top level"
+        remedy = f"remove it; {place} has {findings.both(known)}"
     return InvalidInputError.plain("the key is unknown", remedy)

@@ -41,6 +41,7 @@ def check(document: Document, report: Report) -> None:
     _check_active(document, report)
     for key, model in document.models.items():
         _check_model(key, model, document, report)
+    _check_files(document, report)
     _check_ports(document, report)
 
 
@@ -74,11 +75,7 @@ def tensor_parallel_problem(tensor_parallel: int, heads: int, kv_heads: int) -> 
 
 def _check_active(document: Document, report: Report) -> None:
     active = document.sections[""].get("active_model")
-    line = document.lines.get("models", 1)
-    if not document.models:
-        if "models" in document.lines:
-            report.error(line, "models", InvalidInputError.plain("there is no model", "add one"))
-    elif active is not None and active not in document.models:
+    if active is not None and document.models and active not in document.models:
         error = unknown_model(active, document.models)
         report.error(document.lines.get("active_model", 1), "active_model", error)
 
@@ -92,13 +89,25 @@ def _check_model(key: str, model: Mapping[str, Any], document: Document, report:
     if gpus and nodes and gpus % nodes:
         counts = [str(count) for count in (gpus - gpus % nodes, gpus - gpus % nodes + nodes) if count]
         error = InvalidInputError(
-            "GPUs of all nodes together that divide equally over the nodes",
-            f"{gpus} GPUs on {nodes} nodes",
-            f"write {findings.either(counts)} GPUs, or change nodes",
+            "gpus, the GPUs of all nodes together, as a multiple of nodes",
+            f"{gpus} with nodes {nodes}",
+            f"write {findings.either(counts)}, or change nodes",
         )
         report.error(
             document.lines.get(f"{path}.gpus", document.lines.get(f"{path}.nodes", line)), f"{path}.gpus", error
         )
+
+
+def _check_files(document: Document, report: Report) -> None:
+    """Report models whose logs and status files would have the same name."""
+    files: dict[str, str] = {}
+    for key in document.models:
+        other = files.setdefault(key.lower().replace("_", "-"), key)
+        if other != key:
+            error = InvalidInputError.plain(
+                f"its files have the names of those of {other}", "rename one; case, - and _ make no difference"
+            )
+            report.error(document.lines.get(f"models.{key}", 1), f"models.{key}", error)
 
 
 def _check_ports(document: Document, report: Report) -> None:
