@@ -11,6 +11,7 @@ keys.
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,9 +37,9 @@ MOST_VALUES = 20_000
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 #: What PyYAML says, and what the author does about it.
 _REMEDIES = (
-    ("'\\t'", "a tab stands where YAML allows only spaces: indent with spaces"),
-    ("mapping values are not allowed here", "a colon stands where no key is: indent the line as its neighbours, or "
-     "quote the value"),
+    ("'\\t'", "a tab stands where YAML allows only spaces: write spaces"),
+    ("mapping values are not allowed here", "a colon stands where no key can be: correct the indentation, "
+     "write a space after the colon of the line before, or quote the value"),
     ("expected <block end>", "the indentation differs from that of the lines above: align the keys of a section"),
     ("could not find expected ':'", "a key has no colon: write KEY: VALUE, with a space after the colon"),
     ("unexpected end of stream", "a quote is not closed: add the missing quotation mark"),
@@ -55,7 +56,16 @@ def load(path: Path) -> config.Config:
 
     :raises InvalidConfigError: with all errors of the file.
     """
-    return config.parse(read(path), os.environ)
+    return config.parse(read(path), {**_account(), **os.environ})
+
+
+def _account() -> dict[str, str]:
+    """Return HOME and USER of the account, which an environment without a login lacks."""
+    try:
+        entry = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return {}
+    return {"HOME": entry.pw_dir, "USER": entry.pw_name}
 
 
 def read(path: Path) -> tree.Mapping:

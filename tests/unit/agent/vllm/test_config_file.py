@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import time
 from pathlib import Path
 
@@ -105,12 +106,12 @@ def test_aliases_and_merge_keys_share_settings() -> None:
         ("just text\n", "f:1: expected keys such as active_model, found just text."),
         ("- a\n- b\n", "f:1: expected keys such as active_model, found a list."),
         ("a: 1\n---\nb: 2\n", "f:2: a second document begins here: remove the line ---, or what follows it."),
-        ("a:\n\tb: 1\n", "f:2: this is not YAML, because a tab stands where YAML allows only spaces: indent with "
+        ("a:\n\tb: 1\n", "f:2: this is not YAML, because a tab stands where YAML allows only spaces: write "
          "spaces."),
-        ("a: 1\n b: 2\n", "f:2: this is not YAML, because a colon stands where no key is: indent the line as its "
-         "neighbours, or quote the value."),
-        ("a: b: c\n", "f:1: this is not YAML, because a colon stands where no key is: indent the line as its "
-         "neighbours, or quote the value."),
+        ("a: 1\n b: 2\n", "f:2: this is not YAML, because a colon stands where no key can be: correct the "
+         "indentation, write a space after the colon of the line before, or quote the value."),
+        ("a: b: c\n", "f:1: this is not YAML, because a colon stands where no key can be: correct the "
+         "indentation, write a space after the colon of the line before, or quote the value."),
         ("a:\n  b: 1\n c: 2\n", "f:3: this is not YAML, because the indentation differs from that of the lines above: "
          "align the keys of a section."),
         ("a: 1\nb\nc: 2\n", "f:3: this is not YAML, because a key has no colon: write KEY: VALUE, with a space after "
@@ -209,6 +210,13 @@ def test_paths_take_variables_of_the_environment(tmp_path: Path, monkeypatch: py
     path.write_text(config_texts.with_value("cache.huggingface_cache", "$WORKSPACE/hf"), encoding="utf-8")
     assert config_file.load(path).cache.huggingface_cache == "/data/ws/hf"
     assert config.parse(config_file.read(path)).cache.huggingface_cache == "$WORKSPACE/hf"
+
+
+def test_user_is_that_of_the_account_without_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("USER", raising=False)
+    path = tmp_path / "config.yaml"
+    path.write_text(config_texts.with_value("cache.huggingface_cache", "/data/$USER"), encoding="utf-8")
+    assert config_file.load(path).cache.huggingface_cache == f"/data/{pwd.getpwuid(os.getuid()).pw_name}"
 
 
 _WORDS = st.sampled_from(

@@ -78,6 +78,19 @@ def test_wrong_value_is_one_error(path: str, value: str, error: str) -> None:
              "5: models: expected keys below models, found a list: write each model as a key, and its settings below "
              "it."],
         ),
+        # The keys of the model are not indented below it.
+        (
+            "active_model: m\nslurm: {account: a}\nmodels:\n  m:\n  huggingface_id: o/n\n  port: 8000\n",
+            ["4: models.m: the model has no weights: add huggingface_id, or path for a local directory.",
+             "4: models.m.port: the key port is missing: add it: the port of its API.",
+             "5: models.huggingface_id: the key belongs to a model: indent it below the model's key.",
+             "6: models.port: the key belongs to a model: indent it below the model's key."],
+        ),
+        # Text from a web page has spaces that YAML takes for letters.
+        (
+            "active_model: m\nslurm: {account: a}\n" + LEAST_MODELS + "\u00a0\u00a0vllm: {}\n",
+            ["4: '\\xa0\\xa0vllm': the key is unknown: replace the no-break spaces around it by spaces."],
+        ),
         (
             "active_model: m\nslurm: {account: a}\nmodels: {m: openai/gpt-oss-20b}\n",
             ["3: models.m: expected keys below models.m, found openai/gpt-oss-20b: write huggingface_id, port and the "

@@ -142,6 +142,10 @@ class _Reader:
                 self.report.error(section.key.line, "models", InvalidInputError.plain("there is no model", "add one"))
             for key, group in self.entries(mapping, "models.").items() if mapping else ():
                 path = _shown(f"models.{key}")
+                if key in config_keys.in_section(MODEL) and not isinstance(group[0].value, tree.Mapping):
+                    error = InvalidInputError.plain("the key belongs to a model", "indent it below the model's key")
+                    self.report.error(group[0].key.line, path, error)
+                    continue
                 if not re.fullmatch(config_keys.MODEL_KEY, key):
                     error = InvalidInputError(
                         "a key of at most 64 letters, digits, dots, underscores and hyphens",
@@ -184,7 +188,9 @@ def _unknown(name: str, section: str, known: tuple[str, ...]) -> InvalidInputErr
     near, option = findings.nearest(name, known), f"--{name.replace('_', '-')}"
     homes = [key.section for key in config_keys.KEYS if key.name == name and key.section]
     elsewhere = f"below {findings.either([home.replace(MODEL, 'a model') for home in homes])}"
-    if name == "<<":
+    if name != name.strip():
+        remedy = "replace the no-break spaces around it by spaces"
+    elif name == "<<":
         remedy = "write the alias of a mapping after <<, such as <<: *defaults"
     elif homes:
         remedy = f"write {near} here, or {name} {elsewhere}" if near else f"write it {elsewhere}"
