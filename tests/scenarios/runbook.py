@@ -17,8 +17,11 @@ from pathlib import Path
 #: Every page of a symptom has these headings, in this order.
 CHECK, CAUSE, FIX, VERIFY = SECTIONS = ("Check", "Cause", "Fix", "Verify")
 #: The hosts that a prompt names: the controller, in the root of the clone; root on a host of the herd, or on a
-#: former one.
-PROMPTS = {"$": "controller", "head#": "head", "worker#": "worker", "former#": "former", "slurm-ctl#": "slurm-ctl"}
+#: former one; a user on the login node, in the work space of vLLM's jobs.
+PROMPTS = {
+    "$": "controller", "head#": "head", "worker#": "worker", "former#": "former", "slurm-ctl#": "slurm-ctl",
+    "login$": "login",
+}  # fmt: skip
 #: Stands for any text.
 ANYTHING = "…"
 
