@@ -290,7 +290,7 @@ class Directory(Kind):
         return ""
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": "^[/~$]", "maxLength": 4 * LONGEST}
+        return {"type": "string", "pattern": r"^[/~$][^\s:;%'\"()\\]*$", "maxLength": 4 * LONGEST}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from . import findings
 from .findings import Report
 from .reader import Document
 
+#: Attention heads of the largest model, many times over.
+_MOST_HEADS = 65536
 #: Sentences about keys of the document that stand for something else.
 _MAPPED = {
     "nccl.blocksize": "NCCL has no block size; the value sets the size of its buffers (NCCL_BUFFSIZE).",
@@ -60,7 +62,7 @@ def tensor_parallel_problem(tensor_parallel: int, heads: int, kv_heads: int) -> 
     """
     possible = [
         count
-        for count in range(1, heads + 1)
+        for count in range(1, min(heads, _MOST_HEADS) + 1)
         if heads % count == 0 and (kv_heads % count == 0 or count % max(1, kv_heads) == 0)
     ]
     if tensor_parallel in possible or heads < 1:
