@@ -61,6 +61,7 @@ ALLOWED = {
         "core.engine.api_answers",
         "core.errors",
         "core.host.certificate",
+        "core.vllm.planning.hub_address",
         "ports",
         "requests",
     ),

@@ -60,6 +60,10 @@ class RemoteFailureError(HerdError):
     """A server, a worker or a command failed, or did not answer."""
 
 
+class AccessDeniedError(RemoteFailureError):
+    """A server refuses access: a token is missing, or its account lacks a right."""
+
+
 class TransientFailureError(RemoteFailureError):
     """A failure that may not occur again if the request is repeated.
 

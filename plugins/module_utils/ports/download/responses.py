@@ -12,7 +12,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ...core.download.identity import SHA256, RemoteFile, public_url
-from ...core.errors import MismatchError, NotFoundError, RemoteFailureError, TransientFailureError
+from ...core.errors import (
+    AccessDeniedError,
+    MismatchError,
+    NotFoundError,
+    RemoteFailureError,
+    TransientFailureError,
+)
 
 with suppress(ImportError):
     import requests.exceptions
@@ -32,7 +38,7 @@ def check_status(url: str, response: Response, has_token: bool) -> None:
         raise passing_failure(url, f"the server answered {status}", _retry_after(response), status in OVERLOADED)
     if status in (401, 403):
         how = "was refused" if has_token else "is needed"
-        raise RemoteFailureError(
+        raise AccessDeniedError(
             f"{public_url(url)} to be readable",
             f"status {status}: a token {how}",
             "set model_store_token to a token of an account that has accepted the model's terms",
@@ -62,7 +68,7 @@ def check_status(url: str, response: Response, has_token: bool) -> None:
         )
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise MismatchError(
-            f"a GGUF file from {public_url(url)}",
+            f"a model's file from {public_url(url)}",
             "a web page, such as one that asks for a login",
             "open the address by hand; a gated model needs a token",
         )

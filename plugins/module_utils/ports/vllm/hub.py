@@ -1,0 +1,81 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Open the files of a checkpoint on the Hugging Face Hub, in ranges, or in a local folder (requests)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from ...core.errors import AccessDeniedError, MismatchError, NotFoundError, RemoteFailureError
+from ...core.vllm.planning import hub_address
+from ..download.http_client import HttpClient
+from ..models.gguf_source import FileSource, RemoteSource, open_file
+
+
+class HubFolder:
+    """A repository of the Hub, or of a server with the same paths.
+
+    :param endpoint: address of the server; a mirror may stand in for the Hub.
+    :param token: of an account that has accepted the model's terms; only the endpoint's host gets it.
+    """
+
+    def __init__(
+        self, huggingface_id: str, revision: str = "main", token: str | None = None, endpoint: str = hub_address.HUB
+    ) -> None:
+        self._base = hub_address.folder_url(huggingface_id, revision, endpoint)
+        self.name = huggingface_id
+        self._client = HttpClient(token=token, trusted=(endpoint,), timeout=30.0, connections=2)
+        self._has_token = bool(token)
+
+    def read(self, file: str, most: int) -> bytes:
+        """Read a whole file.
+
+        :param most: refuse a larger one.
+        """
+        with self.open(file) as source:
+            if source.size > most:
+                raise MismatchError(
+                    f"at most {most >> 20} MiB of {source.name}", f"{source.size} bytes", "check the id"
+                )
+            data = source.read(0, source.size)
+        if len(data) != source.size:
+            raise RemoteFailureError(f"{source.size} bytes of {source.name}", str(len(data)), "run again")
+        return data
+
+    @contextlib.contextmanager
+    def open(self, file: str) -> Iterator[RemoteSource]:
+        """Open a file for reads at offsets."""
+        try:
+            yield RemoteSource(self._client, f"{self._base}/{quote(file)}", f"{file} of {self.name}")
+        except AccessDeniedError:
+            raise hub_address.denied(self.name, self._has_token) from None
+
+
+class LocalFolder:
+    """A folder on this host."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+
+    def read(self, file: str, most: int) -> bytes:
+        """Read a whole file.
+
+        :param most: refuse a larger one.
+        """
+        with self.open(file) as source:
+            if source.size > most:
+                raise MismatchError(f"at most {most >> 20} MiB of {source.name}", f"{source.size} bytes", "check it")
+            return source.read(0, source.size)
+
+    @contextlib.contextmanager
+    def open(self, file: str) -> Iterator[FileSource]:
+        """Open a file for reads at offsets."""
+        if "/" in file or file.startswith("."):
+            raise NotFoundError(f"a plain file name in {self.name}", repr(file)[:80], "check the checkpoint's index")
+        with open_file(self._path / file) as source:
+            yield source
