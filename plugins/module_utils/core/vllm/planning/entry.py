@@ -103,6 +103,12 @@ def plan_entry(config: Config, key: str, gpus: GpuKind, checkpoint: Checkpoint |
     served = replace(shape, quantization=method) if method else shape
     settings = replace(settings, quantization=method or "")
     capability = gpus.compute_capability
+    notes = gpu_support.notes(served, capability, settings.dtype)
+    if shape.vision is not None and shape.vision.heads % entry.gpus:
+        notes.append(
+            f"{entry.gpus} GPUs do not divide the {shape.vision.heads} heads of the image encoder: add "
+            "--mm-encoder-tp-mode data to extra_arguments, so that each GPU has a whole encoder."
+        )
     problems = gpu_support.problems(served, capability, settings.dtype, settings.kv_cache_dtype)
     found = memory_plan.plan(shape, weights, gpus, entry.gpus, settings)
     smaller = published.smaller if published is not None else None
@@ -112,7 +118,7 @@ def plan_entry(config: Config, key: str, gpus: GpuKind, checkpoint: Checkpoint |
         plan=found,
         problems=tuple(f"{str(problem)[0].upper()}{str(problem)[1:]}" for problem in problems),
         remedies=tuple(remedies.find(shape, weights, gpus, entry.gpus, settings, smaller)),
-        notes=tuple(gpu_support.notes(served, capability, settings.dtype)),
+        notes=tuple(notes),
     )
 
 

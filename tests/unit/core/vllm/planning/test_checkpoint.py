@@ -24,6 +24,7 @@ CONFIG = {
     "vocab_size": 10,
 }
 ONE = made.entries({"model.layers.0.mlp.up_proj.weight": ("BF16", [16, 8])})
+BOTH = {"model.layers.0.mlp.up_proj.weight": ("BF16", [16, 8]), "lm_head.weight": ("BF16", [10, 8])}
 TWO = made.entries({"lm_head.weight": ("BF16", [10, 8])})
 
 
@@ -58,9 +59,9 @@ def test_all_files_of_the_index_are_read_and_reported() -> None:
     [
         (folder(), "model.safetensors"),
         (folder(index_of(a=ONE, b=TWO), a=ONE), "b.safetensors"),
-        (folder(index_of(a=ONE, b=ONE), a=ONE, b=ONE), "in one file"),
+        (folder(index_of(a=TWO, b=ONE), a=made.entries(BOTH), b=ONE), "in one file"),
         (folder(index_of(a={**ONE, **TWO}), a=ONE), "the tensor nowhere"),
-        (folder({"weight_map": {"lm_head.weight": "a.safetensors", **index_of(b=ONE)["weight_map"]}}, a=ONE, b=TWO), "index"),
+        (folder(index_of(a=TWO, b=ONE), a=ONE, b=TWO), "as the index says"),
         (folder({"weight_map": {}}, a=ONE), "weight_map of 1 to"),
         (folder({"weight_map": []}, a=ONE), "weight_map of 1 to"),
         (folder({}, a=ONE), "weight_map of 1 to"),
