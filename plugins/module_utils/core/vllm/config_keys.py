@@ -31,6 +31,8 @@ REQUIRED = "(required)"
 MODEL = "models.*"
 #: Characters of a model's key, which names files and jobs.
 MODEL_KEY = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+#: GPUs of the largest node, many times over.
+MOST_GPUS_PER_NODE = 64
 #: Ports above master_port_base that a job may take for its rendezvous.
 MASTER_PORT_SPAN = 500
 
@@ -188,7 +190,7 @@ KEYS = (
     Key(MODEL, "port", _PORT, REQUIRED, "the port of its API", "`vllm serve --port`"),
     Key(MODEL, "gpus", Whole(1, 4096), 1, "GPUs on all nodes together",
         "`vllm serve --tensor-parallel-size`, `sbatch --gpus-per-node`"),
-    Key(MODEL, "nodes", Whole(1, 512), 1, "nodes", "`sbatch --nodes`, `vllm serve --nnodes`"),
+    Key(MODEL, "nodes", Whole(1, 64), 1, "nodes", "`sbatch --nodes`, `vllm serve --nnodes`"),
     Key(MODEL, "quantization", _QUANTIZATION, "", "the method of its weights; empty is that of its configuration",
         "`vllm serve --quantization`; bf16, fp16 and none set no option"),
     Key(MODEL, "vision", Flag(), False, "whether it reads pictures", "`vllm serve --limit-mm-per-prompt`"),

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...errors import InvalidInputError, NotFoundError
-from ..config_keys import MASTER_PORT_SPAN
+from ..config_keys import MASTER_PORT_SPAN, MOST_GPUS_PER_NODE
 from . import findings
 from .findings import Report
 from .reader import Document
@@ -88,16 +88,26 @@ def _check_model(key: str, model: Mapping[str, Any], document: Document, report:
         error = InvalidInputError.plain("the model has no weights", "add huggingface_id, or path for a local directory")
         report.error(line, path, error)
     gpus, nodes = model.get("gpus"), model.get("nodes")
-    if gpus and nodes and gpus % nodes:
+    if gpus and nodes:
+        problem = _node_problem(gpus, nodes)
+        if problem:
+            line = document.lines.get(f"{path}.gpus", document.lines.get(f"{path}.nodes", line))
+            report.error(line, f"{path}.gpus", problem)
+
+
+def _node_problem(gpus: int, nodes: int) -> InvalidInputError | None:
+    if gpus % nodes:
         counts = [str(count) for count in (gpus - gpus % nodes, gpus - gpus % nodes + nodes) if count]
-        error = InvalidInputError(
+        return InvalidInputError(
             "gpus, the GPUs of all nodes together, as a multiple of nodes",
             f"{gpus} with nodes {nodes}",
             f"write {findings.either(counts)}, or change nodes",
         )
-        report.error(
-            document.lines.get(f"{path}.gpus", document.lines.get(f"{path}.nodes", line)), f"{path}.gpus", error
+    if gpus // nodes > MOST_GPUS_PER_NODE:
+        return InvalidInputError(
+            f"at most {MOST_GPUS_PER_NODE} GPUs on each node", f"{gpus // nodes}", "correct gpus, or write more nodes"
         )
+    return None
 
 
 def _check_files(document: Document, report: Report) -> None:
