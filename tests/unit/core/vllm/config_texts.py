@@ -14,7 +14,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.vllm.config_do
     InvalidConfigError,
 )
 
-SAMPLE = Path(__file__).parents[4] / "roles" / "vllm_slurm" / "files" / "config.yaml"
+SAMPLE = Path(__file__).parents[4] / "inventory" / "capella" / "config.yaml"
 FILE = "config.yaml"
 #: The least that a configuration has.
 LEAST = {
