@@ -20,6 +20,7 @@ import sys
 from array import array
 from pathlib import Path
 
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from tests.lab.naming import Places
 
 LAYERS, WIDTH, INNER, HEADS, KV_HEADS, VOCABULARY, CONTEXT = 4, 256, 512, 4, 2, 320, 2048
@@ -144,6 +145,7 @@ def model() -> Path:
         scratch = folder / "model.safetensors.new"
         scratch.write_bytes(safetensors())
         scratch.replace(folder / "model.safetensors")
+    files.point(folder.with_name("current"), Path(folder.name))
     return folder
 
 

@@ -19,6 +19,7 @@ import zipfile
 from pathlib import Path
 
 from ansible_collections.herd.inference.plugins.module_utils.core.errors import HerdError
+from ansible_collections.herd.inference.plugins.module_utils.ports import files
 from ansible_collections.herd.inference.plugins.module_utils.ports.host import python_venv
 from tests.lab.naming import Places
 from tests.lab.process import say
@@ -72,6 +73,7 @@ def environment() -> Path:
     root.mkdir(parents=True, exist_ok=True)
     with python_venv.locked(root):
         if python_venv.is_complete(folder):
+            files.point(root / "current", Path(folder.name))
             return folder
         for number, variables in enumerate(sources(), 1):
             os.environ.update(variables)
@@ -86,6 +88,8 @@ def environment() -> Path:
         (folder / python_venv.COMPLETE).unlink()
         finish(folder)
         (folder / python_venv.COMPLETE).touch()
+        # Hosts of a lab have the whole folder, and find the environment by this name.
+        files.point(root / "current", Path(folder.name))
         for surplus in python_venv.surplus(root, folder.name):
             shutil.rmtree(surplus)
     return folder
