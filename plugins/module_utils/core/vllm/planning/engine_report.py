@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ...text import size as size_text
 from ..memory_plan import GIB, MemoryPlan
 
-_NUMBER = r"(-?[0-9][0-9,]*(?:\.[0-9]+)?)"
+_NUMBER = r"(-?[0-9][0-9,]{0,15}(?:\.[0-9]{1,9})?)"
 #: Log lines of vLLM 0.11 to 0.33. Workers repeat some of them.
 _PATTERNS = {
     "weights": re.compile(rf"Model loading took {_NUMBER} GiB"),

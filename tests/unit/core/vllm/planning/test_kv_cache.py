@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_bytes_of_a_token_in_a_layer(key: str, gpus: int, element: int, token: i
         ("llama-4-scout", 4, 10485760, {"hybrid": False}, 48 * 1024 * 10485760),
     ],
 )
-def test_bytes_of_a_request(key: str, gpus: int, context: int, settings: dict[str, int], expected: int) -> None:
+def test_bytes_of_a_request(key: str, gpus: int, context: int, settings: dict[str, Any], expected: int) -> None:
     cache = KvCache(shape(key), CacheSettings(gpus, **settings))
     assert cache.request_bytes(context) == expected
 
