@@ -7,7 +7,7 @@ BIN := .venv/bin
 # `make test` and `make test-slow` are these targets, in this order.
 CHECKS := lint unit compat sanity lab-test browser-test gateway-test \
 	$(addprefix scenario-,cluster el8_build bad_input model_parts operations)
-SLOW_CHECKS := $(addprefix scenario-,cuda_build firewalld chaos exposed runbooks slurm_tiers slurm_preemption router) \
+SLOW_CHECKS := $(addprefix scenario-,cuda_build firewalld chaos exposed runbooks slurm_tiers slurm_preemption router vllm_two_nodes) \
 	$(addprefix slow-,both_releases busy fetch_killed gguf_fuzz job_runs killed_playbook upgrade) engine-test
 GATEWAY_HALF := tests/gateway/hostile_engine/ tests/gateway/engines/ tests/gateway/clients/
 RUN_CHECKS = PYTHONPATH=collections $(BIN)/python -m tools.run_checks
@@ -60,6 +60,12 @@ scenario: ## One molecule scenario: make scenario NAME=cluster
 scenario-%: setup
 	@tools/lab-ready
 	@tools/scenario $*
+
+scenario-vllm_two_nodes: setup
+	@tools/lab-ready
+	@tools/vllm-ready >/dev/null
+	@.venv/bin/python -m tests.gateway.environments clients >/dev/null
+	@tools/scenario vllm_two_nodes
 
 slow-%: setup
 	@$(BIN)/python -m pytest -v tests/slow/test_$*.py
