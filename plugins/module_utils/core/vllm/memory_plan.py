@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import InvalidInputError
 from ..text import size as size_text
+from .config_document import rules
 from .planning.kv_cache import CacheSettings, KvCache
 from .planning.model_config import ModelShape
 from .planning.weights import WeightBytes
@@ -39,6 +40,8 @@ IMAGE_TOKENS = 16384
 #: Share of nvidia-smi's total that CUDA reports as total (H100: 79.10 GiB of 81559 MiB).
 _USABLE = 0.993
 _ACTIVATION = 2
+#: Most GPUs of one model that a plan tries.
+MOST_GPUS = 64
 _KV_BYTES = {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 
 
@@ -215,26 +218,20 @@ def plan(
 
 def check_division(model: ModelShape, tensor_parallel: int) -> None:
     """Refuse a number of GPUs that vLLM refuses, because it does not divide the heads."""
-    heads, kv_heads = model.heads, model.kv_heads
-    fits = 0 < tensor_parallel <= heads and heads % tensor_parallel == 0
-    if fits and (model.latent or kv_heads % tensor_parallel == 0 or tensor_parallel % kv_heads == 0):
-        return
-    choices = [str(number) for number in possible_sizes(model)]
-    raise InvalidInputError(
-        f"a number of GPUs that divides {heads} attention heads and fits {kv_heads} key-value heads",
-        str(tensor_parallel),
-        f"choose one of {', '.join(choices)} GPUs",
-    )
+    problem = rules.tensor_parallel_problem(tensor_parallel, model.heads, _split_heads(model))
+    if problem is not None:
+        raise InvalidInputError.plain(*problem)
 
 
-def possible_sizes(model: ModelShape, most: int = 64) -> list[int]:
-    """List the numbers of GPUs over which vLLM can split the model."""
-    kv_heads = model.kv_heads
-    return [
-        number
-        for number in range(1, most + 1)
-        if model.heads % number == 0 and (model.latent or kv_heads % number == 0 or number % kv_heads == 0)
-    ]
+def possible_sizes(model: ModelShape) -> list[int]:
+    """List the numbers of GPUs over which vLLM can split the model, up to MOST_GPUS."""
+    sizes = rules.tensor_parallel_sizes(model.heads, _split_heads(model))
+    return [number for number in sizes if number <= MOST_GPUS]
+
+
+def _split_heads(model: ModelShape) -> int:
+    """Return the key-value heads that limit the division: latent attention has one vector for all of them."""
+    return 1 if model.latent else model.kv_heads
 
 
 def batched_tokens(gpus: GpuKind, settings: EngineMemorySettings) -> int:

@@ -55,16 +55,21 @@ def unknown_model(key: str, models: Collection[str]) -> NotFoundError:
     return NotFoundError(f"a key of models ({known})", key, remedy)
 
 
-def tensor_parallel_problem(tensor_parallel: int, heads: int, kv_heads: int) -> tuple[str, str] | None:
-    """Check that a model can be split over so many GPUs; return the problem and the remedy, or None.
+def tensor_parallel_sizes(heads: int, kv_heads: int) -> list[int]:
+    """List the numbers of GPUs over which vLLM can split a model.
 
     vLLM shares the attention heads equally. It shares the key-value heads equally too, or copies each to as many GPUs.
     """
-    possible = [
+    return [
         count
         for count in range(1, min(heads, _MOST_HEADS) + 1)
         if heads % count == 0 and (kv_heads % count == 0 or count % max(1, kv_heads) == 0)
     ]
+
+
+def tensor_parallel_problem(tensor_parallel: int, heads: int, kv_heads: int) -> tuple[str, str] | None:
+    """Check that a model can be split over so many GPUs; return the problem and the remedy, or None."""
+    possible = tensor_parallel_sizes(heads, kv_heads)
     if tensor_parallel in possible or heads < 1:
         return None
     lower = [count for count in possible if count < tensor_parallel][-2:]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import InsufficientError, InvalidInputError
 from .. import catalogue, gpu_support, memory_plan
-from ..config import Config
+from ..config import Config, check_tensor_parallel
 from ..memory_plan import EngineMemorySettings, GpuKind, MemoryPlan
 from . import remedies
 from .checkpoint import Checkpoint
@@ -98,6 +98,7 @@ def plan_entry(config: Config, key: str, gpus: GpuKind, checkpoint: Checkpoint |
             "a model that is not in the catalogue",
             "plan with its folder, or download it first",
         )
+    check_tensor_parallel(config, key, shape.heads, 1 if shape.latent else shape.kv_heads)
     settings = settings_of(config, key)
     method = gpu_support.quantization_argument(shape, entry.engine_quantization)
     served = replace(shape, quantization=method) if method else shape
