@@ -15,6 +15,7 @@ from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.r
 from ansible_collections.herd.inference.plugins.module_utils.core.engine.flags.subject import Rule
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm import config_keys
 from ansible_collections.herd.inference.plugins.module_utils.core.vllm.config_document import schema
+from tools import reference_vllm_models
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -141,6 +142,7 @@ PAGES = {
     "modules.md": modules,
     "vllm.md": vllm,
     "vllm-config.schema.json": vllm_schema,
+    "vllm-models.md": reference_vllm_models.page,
 }
 
 
