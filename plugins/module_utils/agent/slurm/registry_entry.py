@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...core.engine.throughput import EngineLoad
-from ...core.slurm import endpoint_registry, job_spec
+from ...core.slurm import endpoint_registry
 from ..common.atomic_files import write_whole
 from ..common.log import log_with_time as log
 
@@ -21,13 +22,17 @@ EVERY_S = endpoint_registry.HEARTBEAT_S
 
 
 class RegistryEntry:
-    """A job's entry. It is written on each change, and every two seconds as a heartbeat."""
+    """A job's entry. It is written on each change, and every two seconds as a heartbeat.
 
-    def __init__(self, job: job_spec.JobSpec, head: job_spec.Node, job_id: str, release: str) -> None:
-        self.folder, self.path = Path(job.registry), Path(job.registry) / endpoint_registry.file_name(job.tier, job_id)
-        self.job, self.head, self.job_id, self.release = job, head, job_id, release
-        self.state, self.percent, self.port = "", 0, 0
-        self.models: list[str] = [model.id for model in job.models]
+    :param folder: the endpoint registry.
+    :param endpoint: the endpoint without its state, its times, and a port that is chosen later.
+    """
+
+    def __init__(self, folder: Path, endpoint: endpoint_registry.Endpoint) -> None:
+        self.folder, self.path = folder, folder / endpoint_registry.file_name(endpoint.tier, endpoint.job_id)
+        self._endpoint = endpoint
+        self.state, self.percent, self.port = "", 0, endpoint.port
+        self.models: list[str] = list(endpoint.models)
         self.started = time.time()
         self.engine_load = EngineLoad()
         self.gpus: dict[str, Sequence[Mapping[str, Any]]] = {}
@@ -89,18 +94,12 @@ class RegistryEntry:
             # Without a port there is nothing to send requests to.
             if self._is_over or not self.port:
                 return
-            entry = endpoint_registry.Endpoint(
-                tier=self.job.tier,
-                job_id=self.job_id,
-                host=self.head.name,
-                address=self.head.address,
+            entry = replace(
+                self._endpoint,
                 port=self.port,
                 models=tuple(self.models),
                 state=self.state,
                 percent=self.percent,
-                context=int(self.job.settings["context"]),
-                slots=int(self.job.settings["slots"]),
-                release=self.release,
                 started=self.started,
                 heartbeat=time.time(),
                 load=self.engine_load.as_data(dict(self.gpus)),

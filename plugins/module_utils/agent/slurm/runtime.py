@@ -73,7 +73,7 @@ class Runtime:
         self.events: queue.Queue[tuple[Step, dict[str, Any]]] = queue.Queue()
         self.signals: queue.Queue[str] = queue.Queue()
         self.steps: dict[str, Step] = {}
-        self.registry = RegistryEntry(job, self.head, job_id, self.release.id)
+        self.registry = RegistryEntry(Path(job.registry), job_spec.endpoint(job, self.head, job_id, self.release.id))
         self.api: engine_api.Api | None = None
         self.renewal: job_drain.Renewal | None = None
         # The idle window in which an outdated job requeues itself; None while it is not outdated.

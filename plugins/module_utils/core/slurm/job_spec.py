@@ -20,6 +20,7 @@ from ..engine.command_line import CommandLine
 from ..engine.flags import guard as flag_guard
 from ..engine.flags import subject as flag_subject
 from ..errors import InvalidInputError
+from . import endpoint_registry
 
 SCHEMA = 1
 ROUTER, DISTRIBUTED = "router", "distributed"
@@ -164,6 +165,25 @@ def assign_nodes(job: JobSpec, hosts: Sequence[str]) -> tuple[Node, tuple[Node, 
         )
     first, *others = [job.nodes[host] for host in hosts]
     return first, tuple(others) if job.kind == DISTRIBUTED else ()
+
+
+def endpoint(job: JobSpec, head: Node, job_id: str, release: str) -> endpoint_registry.Endpoint:
+    """Describe a job's endpoint, without its state and its times. The port is chosen when the head starts."""
+    return endpoint_registry.Endpoint(
+        tier=job.tier,
+        job_id=job_id,
+        host=head.name,
+        address=head.address,
+        port=0,
+        models=tuple(model.id for model in job.models),
+        state="",
+        percent=0,
+        context=int(job.settings["context"]),
+        slots=int(job.settings["slots"]),
+        release=release,
+        started=0.0,
+        heartbeat=0.0,
+    )
 
 
 def devices(

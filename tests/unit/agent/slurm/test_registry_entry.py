@@ -62,12 +62,11 @@ print([one.job_id for one in wait(lambda: reader.endpoints().alive)])
 
 def test_job_continues_its_heartbeats_after_an_error(herdctl: Path, tmp_path: Path) -> None:
     code = """
-from types import SimpleNamespace
 from herd.agent.slurm import registry_entry
+from herd.core.slurm import endpoint_registry
 registry_entry.EVERY_S = 0.02
-job = SimpleNamespace(tier="fast", registry=str(folder), models=[], settings={"context": 8, "slots": 1})
-head = SimpleNamespace(name="vasp-02", address="10.0.0.42")
-mine = registry_entry.RegistryEntry(job, head, "12", "r")
+mine = registry_entry.RegistryEntry(folder, endpoint_registry.Endpoint(
+    "fast", "12", "vasp-02", "10.0.0.42", 0, (), "", 0, 8, 1, "r", 0.0, 0.0))
 mine.begin()
 mine.set_port(8080)
 class Broken:
