@@ -46,6 +46,7 @@ COMMANDS = {
     "share-files": ("services.file_share", "serve named files to named clients for a while"),
     "gateway": ("gateway.app", "check keys and limits, and proxy requests to the engines (herd-gateway@.service)"),
     "job": ("commands.job", "run a tier inside a Slurm job (the job script calls it)"),
+    "vllm-job": ("commands.vllm_job", "run a model with vLLM inside a Slurm job (the job script calls it)"),
 }
 
 #: Programs of the cluster's documents, and the commands that they run.

@@ -1,0 +1,402 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The wrapper of one rank of a vLLM job: it starts vLLM, watches it and the other ranks, and ends all together.
+
+vLLM reports each unplanned end with exit status 0, and no rank of it notices the loss of another one while it is idle.
+The wrapper turns both into an end of the whole job with a reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import queue
+import re
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ...core.errors import HerdError, InsufficientError, reason_of
+from ...core.slurm import drain as job_drain
+from ...core.text import plain
+from ...core.vllm import job_status, progress
+from ...core.vllm.job import command, heartbeat_message, requeue, watch
+from ...core.vllm.job import run as job_run
+from ...core.vllm.job import spec as job_spec
+from ..common.log import log_with_time
+from ..common.output import write_line
+from ..slurm.step import open_guard
+from . import engine_process, heartbeat, job_files, leftovers, node_report, probe, publisher
+
+TICK_S = 0.1
+#: Seconds between two looks at the processes, and for vLLM's clients to hear that it ends.
+LOOK_S, FAREWELL_S = 1.0, 3.0
+#: Seconds for which a rank that has failed waits for the others: Slurm kills them when it ends.
+LINGER_S = 6.0
+#: Seconds between two completions of a serving job.
+PROBE_EVERY_S = 30.0
+#: Marks of errors in vLLM's log. The first one is the cause, the later ones follow from it.
+_ERROR = re.compile(r"ERROR |Error: |error: |Error\b.*\bEADDRINUSE")
+#: An error that is harmless: a cache of vLLM that is not writable.
+_HARMLESS = "modelinfos"
+_MOST_ERRORS = 20
+
+
+def log(text: str) -> None:
+    """Write a line of the wrapper into the job's log."""
+    with suppress(OSError):
+        log_with_time(f"herd: {text}")
+
+
+class Drain:
+    """A drain: who asked for it, and until when it may take.
+
+    :ivar is_told: whether vLLM has been asked to drain.
+    """
+
+    def __init__(self, order: str, until: float, began: float, was_ready: bool) -> None:
+        self.order, self.until, self.began, self.was_ready = order, until, began, was_ready
+        self.is_told = False
+
+    def hurry(self, order: str, end: float) -> None:
+        """Shorten the drain: Slurm ends the job sooner."""
+        self.order, self.until = order, min(self.until, end - command.STOP_S)
+
+
+class Rank:
+    """One rank of the job."""
+
+    def __init__(self, folder: job_files.JobFolder, run: job_run.Run, rank: int, limits: watch.WatchLimits) -> None:
+        self.folder, self.spec, self.run_facts, self.rank, self.limits = folder, folder.spec, run, rank, limits
+        self.here = run.ranks[rank]
+        self.signals: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.publisher = publisher.Publisher()
+        self.status = publisher.StatusFile(folder, run, self.publisher) if rank == 0 else None
+        self.registry = publisher.registry_entry(self.spec, run) if rank == 0 else None
+        self.orders = publisher.OrderReader(folder) if rank == 0 else None
+        self.progress = progress.LoadProgress()
+        self.errors: list[str] = []
+        self.engine: engine_process.Engine | None = None
+        self.health: probe.HealthPoller | None = None
+        self.drain: Drain | None = None
+        self.renewal: job_drain.Renewal | None = None
+        self.idle: job_drain.IdleWindow | None = None
+        self.phase, self.end, self.reason = job_status.STARTING, "", ""
+        now = time.monotonic()
+        self.began, self.engine_began, self.ready_at, self.looked_at = now, now, 0.0, 0.0
+        self.pauses = watch.PauseDetector(now, limits.pause_s)
+        secret = bytes.fromhex(run.secret)
+        others = {other: place.address for other, place in enumerate(run.ranks) if other != rank}
+        self.receiver: heartbeat.HeartbeatReceiver | None = None
+        self.sender: heartbeat.HeartbeatSender | None = None
+        if others:
+            where = (self.here.address, run.heartbeat_port)
+            self.receiver = heartbeat.HeartbeatReceiver(rank, where, secret, others)
+            self.sender = heartbeat.HeartbeatSender(
+                rank, self.here.address, secret, others, run.heartbeat_port, self.heartbeat, watch.EVERY_S
+            )
+        self.guards: list[Any] = []
+
+    # What others see
+
+    def heartbeat(self) -> heartbeat_message.Heartbeat:
+        """Return the current heartbeat."""
+        return heartbeat_message.Heartbeat(self.rank, self.phase, self.progress.percent, self.end, plain(self.reason))
+
+    def _publish(self) -> None:
+        if self.status is None:
+            return
+        now = time.monotonic()
+        ranks = [job_status.RankStatus(0, self.here.host, "up")]
+        for peer in self._peers(now):
+            is_up = peer.heard_s is not None and peer.heard_s < self.limits.silent_s
+            ranks.append(job_status.RankStatus(peer.rank, peer.host, "up" if is_up else "lost"))
+        percent = 100 if self.is_ready else self.progress.percent
+        self.status.set(phase=self.phase, percent=percent, reason=self.reason, ranks=tuple(ranks))
+        if self.registry and self.phase in (job_status.LOADING, job_status.WARMING):
+            self.publisher.put("the registry's progress", functools.partial(self.registry.load, percent))
+
+    def _set_phase(self, phase: str) -> None:
+        if phase != self.phase:
+            self.phase = phase
+            log(f"rank {self.rank} on {self.here.host}: {phase}")
+
+    # What it sees
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the job serves, by rank 0's word."""
+        if self.rank == 0:
+            return self.health is not None and self.health.is_ready
+        first = self.receiver.heard.get(0) if self.receiver else None
+        return first is not None and first[1].phase in (job_status.READY, job_status.DRAINING)
+
+    def _peers(self, now: float) -> list[watch.Peer]:
+        heard = self.receiver.heard if self.receiver else {}
+        found = []
+        for other, place in enumerate(self.run_facts.ranks):
+            if other != self.rank:
+                at, last = heard.get(other, (None, None))
+                silent = None if at is None else self.pauses.since(at, now)
+                found.append(watch.Peer(other, place.host, place.address, silent, last))
+        return found
+
+    def _on_line(self, line: str) -> None:
+        if len(self.errors) < _MOST_ERRORS and _ERROR.search(line) and _HARMLESS not in line:
+            self.errors.append(line)
+        self.progress.feed(line)
+        with suppress(OSError, ValueError):
+            write_line(line)
+
+    def _verdict(self) -> watch.Verdict | None:
+        now = time.monotonic()
+        if self.pauses.look(now):
+            log("this wrapper was stopped; the times of all limits start again")
+        processes = watch.Processes()
+        if self.engine:
+            if now - self.looked_at >= LOOK_S:
+                self.looked_at = now
+                self.engine.look(now)
+            processes = self.engine.observe(now, self.pauses)
+        is_draining = self.drain is not None
+        if is_draining:
+            # The engine ends as asked. A peer that is lost meanwhile still ends the drain.
+            processes = watch.Processes()
+        unhealthy = self.health.unhealthy if self.health and not is_draining else ""
+        seen = watch.Observation(
+            self.rank,
+            self.here.host,
+            self.pauses.since(self.began, now),
+            self.pauses.since(self.engine_began, now),
+            self.is_ready,
+            self._peers(now),
+            processes,
+            unhealthy,
+        )
+        return watch.judge(seen, self.limits)
+
+    # What it does
+
+    def step(self) -> watch.Verdict | None:
+        """Look once; return a verdict if the rank must end."""
+        with suppress(queue.Empty):
+            name = self.signals.get_nowait()
+            return watch.Verdict(f"{name}: Slurm, or a person, ends the job", was_ready=self.is_ready)
+        if verdict := self._verdict():
+            return verdict
+        if self.engine and self.phase in (job_status.STARTING, job_status.RENDEZVOUS, job_status.LOADING):
+            self._set_phase(self.progress.phase)
+        if self.is_ready and self.phase not in (job_status.READY, job_status.DRAINING):
+            self._serve()
+        if self.rank == 0:
+            if verdict := self._obey(time.monotonic()):
+                return verdict
+            self._publish()
+        return None
+
+    def _serve(self) -> None:
+        self.progress.ready()
+        self.ready_at = time.monotonic()
+        self._set_phase(job_status.READY)
+        if self.rank == 0:
+            place, port = self.here, self.run_facts.port
+            took = self.ready_at - self.began
+            log(f"ready after {took:.0f} seconds at http://{place.client}:{port}/v1")
+            if self.registry:
+                self.publisher.put("the registry", functools.partial(self.registry.ready, self.spec.names))
+
+    def _obey(self, now: float) -> watch.Verdict | None:
+        """Follow an order of the batch script, and a drain to its end."""
+        order, seconds, at = self.orders.order if self.orders else ("", 0.0, 0.0)
+        if order and self.drain is None and (begin := self._due(order, seconds, at, now)):
+            self.drain = Drain(order, begin, now, self.is_ready)
+            self._start_drain(self.drain)
+        if self.drain is None:
+            return None
+        # A job that renews itself may be preempted meanwhile.
+        if order == requeue.PREEMPTED and order != self.drain.order and seconds:
+            self.drain.hurry(order, at + seconds)
+        return self._follow_drain(self.drain, now)
+
+    def _due(self, order: str, seconds: float, at: float, now: float) -> float:
+        """Return until when a drain may take that begins now; 0 if it must wait for an idle window."""
+        longest = now + self.spec.timing.drain
+        if order in (requeue.PREEMPTED, requeue.TIME_LIMIT, requeue.STOP) or not self.is_ready:
+            return min(longest, at + max(1.0, seconds - command.STOP_S)) if seconds else longest
+        busy, counted_at = (self.health.busy, self.health.counted_at) if self.health else (None, now)
+        if order == requeue.OUTDATED:
+            self.idle = self.idle or job_drain.IdleWindow()
+            return longest if self.idle.is_open(counted_at, busy) else 0.0
+        if self.renewal is None:
+            left = seconds or float(self.spec.timing.renew_before)
+            window = max(0.0, left - self.spec.timing.drain - 3 * command.STOP_S)
+            self.renewal = job_drain.Renewal(at + window, at + window + self.spec.timing.drain)
+            log(f"the time limit is near: waiting at most {window:.0f} seconds for an idle window")
+        return longest if self.renewal.reason(now, busy) else 0.0
+
+    def _start_drain(self, drain: Drain) -> None:
+        log(f"draining ({drain.order}): running requests have at most {drain.until - time.monotonic():.0f} seconds")
+        self.reason = f"draining: {drain.order}"
+        self._set_phase(job_status.DRAINING)
+        if self.registry:
+            self.publisher.put("the registry", self.registry.drain)
+
+    def _follow_drain(self, drain: Drain, now: float) -> watch.Verdict | None:
+        engine = self.engine
+        if engine is None or not drain.was_ready:
+            return watch.Verdict(f"ended before it was ready ({drain.order})", is_done=True)
+        if not drain.is_told and now >= drain.began + self.spec.timing.settle:
+            drain.is_told = True
+            if self.health:
+                self.health.end()
+            engine.terminate()
+        if engine.process.poll() is not None:
+            return watch.Verdict(f"drained: {drain.order}", is_done=True, was_ready=True)
+        if now >= drain.until + 2.0:
+            return watch.Verdict(f"the drain took too long ({drain.order})", is_done=True, was_ready=True)
+        return None
+
+    # The course of a run
+
+    def start(self) -> watch.Verdict | None:
+        """Wait for the other ranks, then start vLLM; return a verdict if that fails."""
+        self._log_start()
+        if self.registry:
+            self.publisher.put("the registry", self.registry.begin)
+        while self.receiver and len(self.receiver.heard) < len(self.run_facts.ranks) - 1:
+            if verdict := self.step():
+                return verdict
+            time.sleep(TICK_S)
+        self._open_guard()
+        if len(self.run_facts.ranks) > 1 and self.rank == 0:
+            taken = node_report.ports_in_use(self.spec)
+            if self.run_facts.master_port in taken:
+                raise InsufficientError(
+                    f"port {self.run_facts.master_port} to be free for the rendezvous of the ranks",
+                    "another program on it",
+                    "the job chooses another port at its next start; ss -tanp on the node names the program",
+                )
+        key = job_files.read_key(self.spec.key_file)
+        engine_config = self.scratch.path / "engine.yaml"
+        engine_config.touch(0o600)
+        engine_config.write_text(command.engine_config(key), encoding="ascii")
+        argv = command.rank_command(self.spec, self.run_facts, self.rank, str(engine_config))
+        environment = command.rank_environment(
+            self.spec, self.run_facts, self.rank, os.environ, str(self.scratch.path), self.spec.key_file, _library()
+        )
+        log(f"starting: {' '.join(argv)}")
+        self.engine = engine_process.Engine(argv, environment, self._on_line)
+        self.engine_began = time.monotonic()
+        if self.rank == 0:
+            api = probe.VllmApi(self.here.client, self.run_facts.port, key, self.spec.names[0])
+            timeout_s = self.spec.timing.step + 10.0
+            self.health = probe.HealthPoller(api, PROBE_EVERY_S, timeout_s, lambda: bool(self.renewal or self.idle))
+            self.health.start()
+        return None
+
+    def _log_start(self) -> None:
+        if self.rank == 0:
+            spec, run = self.spec, self.run_facts
+            log(f"Master address: {run.ranks[0].address}")
+            log(f"Master port: {run.master_port}")
+            log(f"Starting {spec.model} on {spec.nodes} nodes ({spec.gpus} GPUs)...")
+            log(f"Tensor Parallel Size: {spec.gpus}")
+        interface = self.here.interface or "no interface"
+        log(f"rank {self.rank} on {self.here.host}: fabric {self.here.address} ({interface})")
+
+    def _open_guard(self) -> None:
+        """Open the rendezvous and the heartbeats to the other ranks, where a guard closes them to all."""
+        if self.spec.guard:
+            wanted = [self.run_facts.heartbeat_port, *([self.run_facts.master_port] if self.rank == 0 else [])]
+            for other, place in enumerate(self.run_facts.ranks):
+                if other != self.rank:
+                    self.guards += [open_guard(self.spec.guard, port, place.address) for port in wanted]
+
+    def run(self) -> int:
+        """Run the rank to its end, and return the exit status."""
+        engine_process.adopt_orphans()
+        self.scratch = leftovers.Scratch(self.run_facts.job_id)
+        try:
+            verdict = self.start()
+            while verdict is None:
+                time.sleep(TICK_S)
+                verdict = self.step()
+        except (HerdError, OSError) as error:
+            verdict = watch.Verdict(f"rank {self.rank} on {self.here.host}: {reason_of(error)}")
+        try:
+            return self._finish(verdict)
+        finally:
+            # Whatever went wrong above, no process of vLLM stays.
+            engine_process_left = self.engine is not None and not self.engine.kill()
+            if engine_process_left:
+                log("processes of vLLM do not end: their node needs an administrator")
+            self.scratch.remove()
+
+    def _cause(self, verdict: watch.Verdict) -> str:
+        """Add what vLLM's log says about the cause on this node."""
+        if not verdict.is_own or verdict.is_done or self.engine is None or self.engine.process.poll() is None:
+            return verdict.reason
+        self.engine.read_rest(1.0)
+        return f"{verdict.reason}: {progress.message(self.errors[0])}" if self.errors else verdict.reason
+
+    def _finish(self, verdict: watch.Verdict) -> int:
+        """End this rank: tell the others, publish the reason, and end all processes of vLLM."""
+        if self.health:
+            self.health.end()
+        self.reason = plain(self._cause(verdict))
+        self.end = heartbeat_message.DONE if verdict.is_done else heartbeat_message.FAILED
+        log(f"rank {self.rank} on {self.here.host} ends: {self.reason}")
+        served_s = time.monotonic() - self.ready_at if self.ready_at else 0.0
+        facts = {"rank": self.rank, "host": self.here.host, "end": self.end, "reason": self.reason}
+        facts.update(is_own=verdict.is_own, served_s=served_s)
+        self.publisher.put("the report", lambda: self.folder.write_end(self.rank, facts))
+        if self.registry:
+            self.publisher.put("the registry", self.registry.remove)
+        if self.status:
+            self.phase = job_status.ENDED if verdict.is_done else job_status.FAILED
+            self._publish()
+        if self.sender:
+            self.sender.tell(1.0)
+        if self.engine:
+            is_gone = self.engine.end(FAREWELL_S if self.rank == 0 else 0.0)
+            log("all processes of vLLM have ended" if is_gone else "some processes of vLLM do not end")
+        self.publisher.finish(5.0)
+        if self.end == heartbeat_message.FAILED:
+            self._linger()
+        return 0 if self.end == heartbeat_message.DONE else 1
+
+    def _linger(self) -> None:
+        """Wait until the other ranks have ended, too: Slurm kills them when this one fails."""
+        until = time.monotonic() + LINGER_S
+        while time.monotonic() < until:
+            peers = self._peers(time.monotonic())
+            if all(p.heard_s is None or p.heard_s > 2.0 or (p.last and p.last.end) for p in peers):
+                # Their processes need a moment more.
+                time.sleep(FAREWELL_S if peers and self.rank else 0.0)
+                return
+            time.sleep(TICK_S)
+
+
+def _library() -> str:
+    """Return the folder of the package that vLLM imports the key guard from."""
+    return str(Path(__file__).resolve().parents[3])
+
+
+def run_rank(spec: job_spec.JobSpec, job_id: str, rank: int) -> int:
+    """Run one rank of a job in a step of Slurm."""
+    folder = job_files.JobFolder(spec, job_id)
+    run = folder.read_run()
+    limits = watch.WatchLimits(join_s=float(spec.timing.join), load_s=float(spec.timing.load))
+    one = Rank(folder, run, rank, limits)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: one.signals.put(signal.Signals(received).name))
+    # Slurm sends these to the batch script only. Where somebody sends them to all, the ranks go on.
+    # They are not ignored, since vLLM would inherit that.
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        signal.signal(
+            number, lambda received, _frame: log(f"{signal.Signals(received).name} is left to the job's script")
+        )
+    return one.run()

@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, herd.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decide what a vLLM job does after its ranks have ended: end, wait for Slurm, or requeue itself.
+
+Slurm requeues a job that it preempts or whose node is lost, and none that fails. A job that ends during the grace time
+of a preemption is not requeued either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ...slurm.drain import SlurmJobTimes
+
+#: Orders of the batch script to rank 0, by which the job ends. An unknown reason of Slurm's signal is a preemption.
+PREEMPTED, TIME_LIMIT, RENEWAL, OUTDATED, STOP = "preempted", "time limit", "renewal", "outdated", "stop"
+ORDERS = (PREEMPTED, TIME_LIMIT, RENEWAL, OUTDATED, STOP)
+#: What the batch script does: exit with 0 or 1, requeue, or wait until Slurm ends the job.
+END, FAIL, REQUEUE, WAIT = "end", "fail", "requeue", "wait"
+#: Seconds of service after which earlier failures no longer count.
+WELL_S = 600.0
+#: Seconds after which a requeued job may start, by the failures in a row. Slurm itself waits for 120 s.
+PAUSES_S = (120, 120, 300, 900, 1800)
+#: Most failures that a job keeps in its memory.
+MOST = 64
+#: Messages of vLLM about its settings and its model. The same settings fail in the same way.
+_PERMANENT = re.compile(
+    r"unrecognized arguments|expected one argument|invalid choice|validation error for|Value error|HFValidationError|"
+    r"LocalEntryNotFoundError|GatedRepoError|RepositoryNotFoundError|Unknown quantization|must be divisible|"
+    r"only supported on GPUs with compute capability|no kernel image is available|is greater than the derived|"
+    r"Permission denied|--node-rank` must be"
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failure of an earlier run of the job.
+
+    :param at: when it ended, in seconds since 1970.
+    :param served_s: seconds for which that run had served.
+    """
+
+    at: float
+    served_s: float
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the ranks of this run ended.
+
+    :param order: the order that rank 0 got; empty without one.
+    :param is_done: whether the ranks ended as ordered.
+    :param reason: why they ended.
+    :param served_s: seconds for which this run had served.
+    """
+
+    order: str
+    is_done: bool
+    reason: str
+    served_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the batch script does, and why.
+
+    :param pause_s: seconds until a requeued job may start again.
+    """
+
+    action: str
+    reason: str
+    pause_s: int = 0
+
+
+def is_permanent(reason: str) -> bool:
+    """Say whether a failure comes from settings or the model, so that another start fails as well."""
+    return _PERMANENT.search(reason) is not None
+
+
+def in_a_row(failures: Sequence[Failure]) -> int:
+    """Count the failures since a run that served well."""
+    count = 0
+    for failure in reversed(failures):
+        if failure.served_s >= WELL_S:
+            break
+        count += 1
+    return count
+
+
+def _after_failure(ending: Ending, before: Sequence[Failure], limit: int) -> Decision:
+    # A failure after a long service begins a new row.
+    count = 1 if ending.served_s >= WELL_S else in_a_row(before) + 1
+    if is_permanent(ending.reason):
+        return Decision(FAIL, f"{ending.reason}; it is not requeued: the same settings fail again")
+    if limit == 0:
+        return Decision(FAIL, ending.reason)
+    if count > limit:
+        return Decision(FAIL, f"{ending.reason}; it is not requeued after {count} failures in a row")
+    pause = PAUSES_S[min(count, len(PAUSES_S)) - 1]
+    return Decision(REQUEUE, f"{ending.reason}; requeued (failure {count} of at most {limit + 1} in a row)", pause)
+
+
+def decide(
+    ending: Ending, times: SlurmJobTimes, before: Sequence[Failure], limit: int, is_renewed: bool = False
+) -> Decision:
+    """Decide what the batch script does.
+
+    :param times: what Slurm shows of the job; empty if it does not answer.
+    :param before: failures of earlier runs, the last one last.
+    :param limit: failures in a row after which the job is requeued.
+    :param is_renewed: whether the job requeues itself before its time limit.
+    """
+    if ending.order == PREEMPTED and times.state and not times.is_preempted:
+        # Slurm did not answer when its signal came.
+        ending = replace(ending, order=RENEWAL if is_renewed else TIME_LIMIT)
+    if times.is_preempted or ending.order == PREEMPTED:
+        return Decision(WAIT, "Slurm preempts the job and requeues it")
+    if times.state and times.state != "RUNNING":
+        return Decision(FAIL, f"Slurm has ended the job: {times.state}")
+    if ending.order == STOP:
+        return Decision(END, "stopped as requested")
+    if ending.order == TIME_LIMIT and ending.is_done:
+        return Decision(END, "the time limit is reached")
+    if ending.order in (RENEWAL, OUTDATED) and ending.is_done:
+        why = "before its time limit" if ending.order == RENEWAL else "with the changed configuration"
+        return Decision(REQUEUE, f"requeued {why}")
+    return _after_failure(ending, before, limit)
