@@ -385,12 +385,14 @@ def _library() -> str:
     return str(Path(__file__).resolve().parents[3])
 
 
-def run_rank(spec: job_spec.JobSpec, job_id: str, rank: int) -> int:
-    """Run one rank of a job in a step of Slurm."""
+def run_rank(spec: job_spec.JobSpec, job_id: str, rank: int, limits: watch.WatchLimits | None = None) -> int:
+    """Run one rank of a job in a step of Slurm.
+
+    :param limits: other limits than those of the specification.
+    """
     folder = job_files.JobFolder(spec, job_id)
-    run = folder.read_run()
-    limits = watch.WatchLimits(join_s=float(spec.timing.join), load_s=float(spec.timing.load))
-    one = Rank(folder, run, rank, limits)
+    limits = limits or watch.WatchLimits(join_s=float(spec.timing.join), load_s=float(spec.timing.load))
+    one = Rank(folder, folder.read_run(), rank, limits)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: one.signals.put(signal.Signals(received).name))
     # Slurm sends these to the batch script only. Where somebody sends them to all, the ranks go on.

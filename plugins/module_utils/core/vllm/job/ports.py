@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from ...errors import InsufficientError
+from .. import config_keys
 
-#: Ports from the base on that the jobs of one cluster share: a pair for each of 500 jobs.
-SPAN = 1000
+#: Ports from the base on that the jobs of one cluster share: a pair for each job.
+SPAN = config_keys.MASTER_PORT_SPAN
 _STEP = 2
 
 

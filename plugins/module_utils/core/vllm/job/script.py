@@ -33,13 +33,14 @@ $options
 set -uo pipefail
 
 spec=$spec
-job() { $python -I $herdctl vllm-job "$$@"; }
+program=($python -I $herdctl vllm-job)
+job() { "$${program[@]}" "$$@"; }
 # Each rank is one task on a node of its own. When one ends, Slurm ends the others 10 seconds later.
 step() {
   local action=$$1
   shift
   srun --nodes=$nodes --ntasks=$nodes --ntasks-per-node=1 --cpus-per-task=$cpus --cpu-bind=none --mpi=none \
-    --export=ALL --kill-on-bad-exit=1 --wait=10 "$$@" $python -I $herdctl vllm-job "$$action" "$$spec" < /dev/null
+    --export=ALL --kill-on-bad-exit=1 --wait=10 "$$@" "$${program[@]}" "$$action" "$$spec" < /dev/null
 }
 
 # USR1: Slurm announces a preemption or the time limit. USR2: the configuration has changed. HUP: a person stops the
