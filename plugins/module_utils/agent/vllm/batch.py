@@ -121,7 +121,13 @@ def _ending(folder: job_files.JobFolder) -> requeue.Ending:
     first = min(failed or own or ends, key=lambda end: float(end.get("at") or 0.0), default={})
     served = max((float(end.get("served_s") or 0.0) for end in ends), default=0.0)
     nothing = "no rank has left a report: see the log, and whether the nodes are up"
-    return requeue.Ending(order, bool(ends) and not failed, plain(str(first.get("reason") or nothing)), served)
+    return requeue.Ending(
+        order,
+        bool(ends) and not failed,
+        plain(str(first.get("reason") or nothing)),
+        served,
+        bool(first.get("is_permanent")),
+    )
 
 
 def _requeue(spec: job_spec.JobSpec, job: str, pause_s: int) -> str:

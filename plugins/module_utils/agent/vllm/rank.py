@@ -22,7 +22,7 @@ from typing import Any
 from ...core.errors import HerdError, InsufficientError, reason_of
 from ...core.slurm import drain as job_drain
 from ...core.text import plain
-from ...core.vllm import job_status, progress
+from ...core.vllm import diagnosis, job_status, progress
 from ...core.vllm.job import command, heartbeat_message, requeue, watch
 from ...core.vllm.job import run as job_run
 from ...core.vllm.job import spec as job_spec
@@ -39,7 +39,7 @@ LINGER_S = 6.0
 #: Seconds between two completions of a serving job.
 PROBE_EVERY_S = 30.0
 #: Marks of errors in vLLM's log. The first one is the cause, the later ones follow from it.
-_ERROR = re.compile(r"ERROR |Error: |error: |Error\b.*\bEADDRINUSE")
+_ERROR = re.compile(r"ERROR |Error: |error[:,] ")
 #: An error that is harmless: a cache of vLLM that is not writable.
 _HARMLESS = "modelinfos"
 _MOST_ERRORS = 20
@@ -78,7 +78,7 @@ class Rank:
         self.registry = publisher.registry_entry(self.spec, run) if rank == 0 else None
         self.orders = publisher.OrderReader(folder) if rank == 0 else None
         self.progress = progress.LoadProgress()
-        self.errors: list[str] = []
+        self.log_reader, self.errors = diagnosis.LogReader(), list[str]()
         self.engine: engine_process.Engine | None = None
         self.health: probe.HealthPoller | None = None
         self.drain: Drain | None = None
@@ -148,6 +148,7 @@ class Rank:
         if len(self.errors) < _MOST_ERRORS and _ERROR.search(line) and _HARMLESS not in line:
             self.errors.append(line)
         self.progress.feed(line)
+        self.log_reader.feed(line)
         with suppress(OSError, ValueError):
             write_line(line)
 
@@ -340,6 +341,9 @@ class Rank:
         if not verdict.is_own or verdict.is_done or self.engine is None or self.engine.process.poll() is None:
             return verdict.reason
         self.engine.read_rest(1.0)
+        found = self.log_reader.diagnosis()
+        if found is not None and not found.is_warning:
+            return f"{verdict.reason}: {found.reason}"
         return f"{verdict.reason}: {progress.message(self.errors[0])}" if self.errors else verdict.reason
 
     def _finish(self, verdict: watch.Verdict) -> int:
@@ -351,7 +355,8 @@ class Rank:
         log(f"rank {self.rank} on {self.here.host} ends: {self.reason}")
         served_s = time.monotonic() - self.ready_at if self.ready_at else 0.0
         facts = {"rank": self.rank, "host": self.here.host, "end": self.end, "reason": self.reason}
-        facts.update(is_own=verdict.is_own, served_s=served_s)
+        is_permanent = not self.ready_at and any(map(requeue.is_permanent, self.errors))
+        facts.update(is_own=verdict.is_own, served_s=served_s, is_permanent=is_permanent)
         self.publisher.put("the report", lambda: self.folder.write_end(self.rank, facts))
         if self.registry:
             self.publisher.put("the registry", self.registry.remove)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from ...errors import InvalidInputError
 from ...text import bytes_of
-from .. import config
+from .. import catalogue, config, gpu_support
 from . import spec as job_spec
 
 
@@ -52,19 +52,20 @@ class Site:
 _NO_PICTURES = '{"image": 0, "video": 0}'
 
 
-def _quantization(entry: config.ModelEntry) -> str:
-    """Return the method for C(--quantization), which vLLM refuses for weights that name another one.
-
-    MXFP4 exists in checkpoints only, and FP8 has several formats in checkpoints. vLLM reads the format from them.
-    """
+def _quantization(entry: config.ModelEntry, published: catalogue.PublishedModel | None) -> str:
+    """Return the method for C(--quantization), which vLLM refuses for weights that name another one."""
     method = entry.engine_quantization
+    if published is not None:
+        return gpu_support.quantization_argument(published.shape, method) or ""
+    # MXFP4 exists in checkpoints only. FP8 has several formats in checkpoints, whose names tell of it.
     is_in_checkpoint = method == "mxfp4" or (method == "fp8" and "fp8" in entry.source.lower())
     return "" if is_in_checkpoint else method
 
 
-def _arguments(settings: config.Config, entry: config.ModelEntry, has_pictures: bool) -> tuple[str, ...]:
+def _arguments(settings: config.Config, entry: config.ModelEntry) -> tuple[str, ...]:
     """Build the arguments that all ranks share. vLLM compares few of them between ranks, so none may differ."""
     engine = settings.vllm
+    published = next((one for one in catalogue.MODELS.values() if one.huggingface_id == entry.huggingface_id), None)
     found = [
         *("--max-model-len", str(entry.max_model_len)),
         *("--max-num-seqs", str(engine.max_num_seqs)),
@@ -73,9 +74,9 @@ def _arguments(settings: config.Config, entry: config.ModelEntry, has_pictures: 
     ]
     if engine.seed is not None:
         found += ["--seed", str(engine.seed)]
-    if method := _quantization(entry):
+    if method := _quantization(entry, published):
         found += ["--quantization", method]
-    if has_pictures and not entry.vision:
+    if published is not None and published.vision and not entry.vision:
         found += ["--limit-mm-per-prompt", _NO_PICTURES]
     return (*found, *engine.extra_arguments, *entry.extra_arguments)
 
@@ -98,10 +99,9 @@ def _memory(per_gpu: str, gpus: int) -> str:
     return f"{max(1, count * gpus >> 20)}M" if count * gpus % (1 << 30) else f"{count * gpus >> 30}G"
 
 
-def build(settings: config.Config, key: str, site: Site, has_pictures: bool = False) -> job_spec.JobSpec:
+def build(settings: config.Config, key: str, site: Site) -> job_spec.JobSpec:
     """Build the specification of the job of a model.
 
-    :param has_pictures: whether the model can read pictures, as its published configuration says.
     :raises InvalidInputError: if a value has no place in a script, on a command line or in Slurm.
     """
     entry = settings.model(key)
@@ -130,17 +130,17 @@ def build(settings: config.Config, key: str, site: Site, has_pictures: bool = Fa
         ports=site.ports,
         account=settings.slurm.account,
         partition=entry.partition,
-        qos=site.qos,
+        qos=site.qos or settings.slurm.qos,
         gres=site.gres,
-        constraint=site.constraint,
-        reservation=site.reservation,
+        constraint=site.constraint or settings.slurm.constraint,
+        reservation=site.reservation or settings.slurm.reservation,
         nodelist=site.nodelist,
         exclude=site.exclude,
         master_port_base=settings.distributed.master_port_base,
         interface=settings.nccl.socket_ifname,
         hosts=site.nodes,
         device=site.device,
-        arguments=_arguments(settings, entry, has_pictures),
+        arguments=_arguments(settings, entry),
         environment={**(_nccl(settings) if site.device == job_spec.CUDA else {}), **site.environment},
         cache=job_spec.CacheFolders(cache.xdg_cache_home, cache.triton_cache_dir, cache.huggingface_cache),
         context=entry.max_model_len,

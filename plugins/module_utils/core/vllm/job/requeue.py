@@ -55,12 +55,14 @@ class Ending:
     :param is_done: whether the ranks ended as ordered.
     :param reason: why they ended.
     :param served_s: seconds for which this run had served.
+    :param is_permanent: whether another start would fail in the same way.
     """
 
     order: str
     is_done: bool
     reason: str
     served_s: float = 0.0
+    is_permanent: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ class Decision:
     pause_s: int = 0
 
 
-def is_permanent(reason: str) -> bool:
-    """Say whether a failure comes from settings or the model, so that another start fails as well."""
-    return _PERMANENT.search(reason) is not None
+def is_permanent(line: str) -> bool:
+    """Say whether an error of vLLM's log comes from settings or the model, so that another start fails as well."""
+    return _PERMANENT.search(line) is not None
 
 
 def in_a_row(failures: Sequence[Failure]) -> int:
@@ -93,7 +95,7 @@ def in_a_row(failures: Sequence[Failure]) -> int:
 def _after_failure(ending: Ending, before: Sequence[Failure], limit: int) -> Decision:
     # A failure after a long service begins a new row.
     count = 1 if ending.served_s >= WELL_S else in_a_row(before) + 1
-    if is_permanent(ending.reason):
+    if ending.is_permanent:
         return Decision(FAIL, f"{ending.reason}; it is not requeued: the same settings fail again")
     if limit == 0:
         return Decision(FAIL, ending.reason)

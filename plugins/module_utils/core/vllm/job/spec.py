@@ -196,7 +196,13 @@ def write(spec: JobSpec) -> str:
 
 # How each kind of a field is read, by its type.
 _PARTS: dict[str, Any] = {"CacheFolders": CacheFolders, "JobTiming": JobTiming}
-_NUMBERS = {"port": 65535, "master_port_base": 65535 - config_keys.MASTER_PORT_SPAN, "nodes": 64, "gpus_per_node": 64, "ports": 64}
+_NUMBERS = {
+    "port": 65535,
+    "master_port_base": 65535 - config_keys.MASTER_PORT_SPAN,
+    "nodes": 64,
+    "gpus_per_node": 64,
+    "ports": 64,
+}
 _MOST_WORDS, _LONGEST = 256, 4096
 
 

@@ -143,7 +143,7 @@ def _peer(peer: Peer, seen: Observation, limits: WatchLimits) -> Verdict | None:
     if peer.heard_s < limits.silent_s:
         return None
     return Verdict(
-        f"{where} ({peer.address}) has sent no heartbeat for {peer.heard_s:.0f} seconds: its node, its wrapper or the "
+        f"{where} ({peer.address}) has sent no heartbeat for {peer.heard_s:.0f} seconds; its node, its wrapper or the "
         "fabric is down",
         is_own=False,
     )
